@@ -1,0 +1,86 @@
+"""One small registry for everything that is found by name: layers, formats, verbs, policies."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from caffecompat.errors import CaffeError, UnknownName
+
+Entry = TypeVar("Entry")
+
+
+class Registry(Generic[Entry]):
+    """Named entries of one kind, filled by the modules of one package.
+
+    A module of the package registers its entries with :meth:`register`; the package's modules
+    are imported at the first look-up, so that adding a file is the whole addition. Users may
+    register entries from their own files at any time.
+
+    Args:
+        kind: what the entries are, for messages ("layer type").
+        package: dotted name of the package whose modules hold the entries.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._entries: dict[str, Entry] = {}
+        self._loaded = False
+
+    def register(self, name: str) -> Callable[[Entry], Entry]:
+        """Decorator that enters a class or function under ``name``.
+
+        Raises:
+            CaffeError: the name is taken by an entry of another file.
+        """
+
+        def enter(entry: Entry) -> Entry:
+            previous = self._entries.get(name)
+            if previous is not None and _origin(previous) != _origin(entry):
+                raise CaffeError(
+                    f"{self.kind} {name!r} is registered twice: "
+                    f"in {_origin(previous)} and in {_origin(entry)}"
+                )
+            self._entries[name] = entry
+            return entry
+
+        return enter
+
+    def find(self, name: str, place: str = "") -> Entry:
+        """The entry called ``name``.
+
+        Args:
+            name: exact name.
+            place: where the name was used, for the message.
+
+        Raises:
+            UnknownName: there is none; the message offers the nearest spelling.
+        """
+        self._load()
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise UnknownName(self.kind, name, self._entries, place) from None
+
+    def __contains__(self, name: str) -> bool:
+        self._load()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        self._load()
+        return iter(sorted(self._entries))
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")
+
+
+def _origin(entry: object) -> str:
+    return f"{getattr(entry, '__module__', '?')}.{getattr(entry, '__qualname__', '?')}"
