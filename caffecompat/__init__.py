@@ -1,0 +1,57 @@
+"""caffecompat: the living home of Caffe models.
+
+Reads prototxts, caffemodels, solver states and LMDBs, runs and trains the nets on PyTorch with
+Caffe's numbers, and converts them. The names below are the stable interface; they are loaded when
+first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from caffecompat.errors import CaffeError
+    from caffecompat.layers import register
+    from caffecompat.net import Net
+    from caffecompat.proto import read_net, read_solver
+    from caffecompat.solver import Solver
+    from caffecompat.weights import LayerWeights, Weights, load_weights, save_weights
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CaffeError": "caffecompat.errors",
+    "LayerWeights": "caffecompat.weights",
+    "Net": "caffecompat.net",
+    "Solver": "caffecompat.solver",
+    "Weights": "caffecompat.weights",
+    "load_weights": "caffecompat.weights",
+    "read_net": "caffecompat.proto",
+    "read_solver": "caffecompat.proto",
+    "register": "caffecompat.layers",
+    "save_weights": "caffecompat.weights",
+}
+
+__all__ = [
+    "CaffeError",
+    "LayerWeights",
+    "Net",
+    "Solver",
+    "Weights",
+    "load_weights",
+    "read_net",
+    "read_solver",
+    "register",
+    "save_weights",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'caffecompat' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,128 @@
+"""``caffecompat VERB ...``: finds the verb, reads its arguments, turns errors into sentences."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from caffecompat.cli import verbs
+from caffecompat.cli.spelling import normalise
+from caffecompat.errors import CaffeError, suggestion
+
+DONE, FAILED, BAD_USAGE = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb.
+
+    Returns:
+        0 done, 1 bad input or failed job, 2 bad usage.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # Caffe's tool takes flags before the verb too; the verb is the first word that names one.
+    names = verb_names()
+    at = next((i for i, word in enumerate(arguments) if _verb(word) in names), None)
+    if at is None:
+        return _without_verb(arguments, names)
+    name = _verb(arguments.pop(at))
+    module = load_verb(name)
+    parser = verb_parser(name, module)
+    try:
+        return _run(module, parser.parse_args(normalise(arguments, parser)))
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else BAD_USAGE
+
+
+def _run(module: ModuleType, arguments: argparse.Namespace) -> int:
+    try:
+        code: int = module.run(arguments)
+        sys.stdout.flush()
+        return code
+    except CaffeError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}")
+    except MemoryError:
+        return _fail("out of memory; try a smaller batch_size")
+    except KeyboardInterrupt:
+        return _fail("interrupted")
+
+
+def _fail(sentence: str) -> int:
+    for line in sentence.splitlines():
+        print(f"caffecompat: error: {line}", file=sys.stderr)
+    return FAILED
+
+
+def verb_names() -> list[str]:
+    """All verbs, in alphabetical order."""
+    return sorted(_verb(module.name) for module in pkgutil.iter_modules(verbs.__path__))
+
+
+def load_verb(name: str) -> ModuleType:
+    return importlib.import_module(f"caffecompat.cli.verbs.{name.replace('-', '_')}")
+
+
+def verb_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
+    """The argument parser of one verb."""
+    parser = argparse.ArgumentParser(
+        prog=f"caffecompat {name}",
+        description=module.HELP,
+        epilog=f"example:\n{module.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    return parser
+
+
+def _verb(word: str) -> str:
+    return word.replace("_", "-")
+
+
+def _without_verb(arguments: list[str], names: list[str]) -> int:
+    if arguments and arguments[0].lstrip("-") in ("h", "help"):
+        print(_overview(names))
+        return DONE
+    if arguments and arguments[0].lstrip("-") in ("v", "version"):
+        from caffecompat import __version__
+
+        print(f"caffecompat {__version__}")
+        return DONE
+    words = [word for word in arguments if not word.startswith("-")]
+    if words:
+        print(
+            f"caffecompat: unknown verb {words[0]!r}{suggestion(_verb(words[0]), names)}",
+            file=sys.stderr,
+        )
+    else:
+        print(_overview(names), file=sys.stderr)
+    return BAD_USAGE
+
+
+def _overview(names: list[str]) -> str:
+    width = max(len(name) for name in names)
+    lines = [f"  {name:<{width}}  {load_verb(name).HELP}" for name in names]
+    return "\n".join(
+        [
+            "usage: caffecompat VERB [options]",
+            "",
+            "Run, train, check and convert Caffe models.",
+            "",
+            "verbs:",
+            *lines,
+            "",
+            "caffecompat VERB --help tells about one verb. Caffe's spellings work too: -solver x,",
+            "--solver=x, device_query.",
+        ]
+    )

@@ -1,0 +1,59 @@
+"""Caffe's spellings of flags: one dash or two, ``=`` or a blank, underscores, ``--noflag``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+
+_TRUE = {"true", "t", "1", "yes", "y"}
+_FALSE = {"false", "f", "0", "no", "n"}
+
+
+def normalise(arguments: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """Arguments as ``parser`` expects them.
+
+    Known flags get two dashes and dashes for underscores; a switch may be given as ``--gray``,
+    ``--gray=true``, ``--gray=false`` or ``--nogray``, of which the last one counts. Everything
+    else is left alone, so that the parser reports it.
+    """
+    flags, switches = _options(parser)
+    result: list[str] = []
+    switched: dict[str, bool] = {}
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            result.extend([word, *words])
+            break
+        name, _, value = word.lstrip("-").partition("=")
+        name = name.replace("_", "-")
+        if not word.startswith("-"):
+            result.append(word)
+        elif name in flags:
+            result.extend(_flag(name, word, value, words))
+        elif name in switches and (not value or value.lower() in _TRUE | _FALSE):
+            switched[name] = value.lower() not in _FALSE
+        elif name.startswith("no") and name[2:] in switches and not value:
+            switched[name[2:]] = False
+        else:
+            result.append(word)
+    return [f"--{name}" for name, on in switched.items() if on] + result
+
+
+def _flag(name: str, word: str, value: str, words: Iterator[str]) -> list[str]:
+    """A flag joined with its value, so that a value such as ``-1`` is not taken for a flag."""
+    if "=" not in word:
+        following = next(words, None)
+        if following is None:
+            return [f"--{name}"]
+        value = following
+    return [f"--{name}={value}"]
+
+
+def _options(parser: argparse.ArgumentParser) -> tuple[set[str], set[str]]:
+    """Names of the parser's long flags that take a value, and of those that do not."""
+    flags: set[str] = set()
+    switches: set[str] = set()
+    for action in parser._actions:
+        names = {option[2:] for option in action.option_strings if option.startswith("--")}
+        (switches if action.nargs == 0 else flags).update(names)
+    return flags, switches

@@ -1,0 +1,6 @@
+"""The verbs of the command line.
+
+A verb is a module with ``HELP`` (one line), ``EXAMPLE`` (shown at the end of its help),
+``add_arguments(parser)`` and ``run(arguments) -> int``. Its file name is its name, with underscores
+for dashes. Nothing heavy is imported outside ``run``.
+"""

@@ -1,0 +1,101 @@
+"""``caffecompat graph``: the executable graph that a net is compiled to."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from caffecompat.cli.arguments import add_state_arguments, stages
+
+if TYPE_CHECKING:
+    from caffecompat.net import Net
+
+HELP = "Print the graph that a net is compiled to: nodes, blobs, shapes, lines of the prototxt."
+EXAMPLE = """  caffecompat graph prototxt/D_deploy.prototxt
+  caffecompat graph net.prototxt --phase TRAIN --dot net.dot && dot -Tsvg net.dot -o net.svg"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("net", help="net definition (prototxt)")
+    parser.add_argument("--phase", default="TEST", help="TRAIN or TEST (default: %(default)s)")
+    parser.add_argument("--dot", metavar="FILE", help="write a picture for graphviz instead")
+    parser.add_argument(
+        "--code", action="store_true", help="print the generated Python of the graph instead"
+    )
+    add_state_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.net import Net
+
+    net = Net(
+        arguments.net,
+        phase=arguments.phase,
+        level=arguments.level,
+        stages=stages(arguments),
+        shapes_only=True,
+    )
+    if arguments.dot:
+        from caffecompat.proto.atomic_write import atomic_write
+
+        with atomic_write(arguments.dot) as file:
+            file.write(dot(net).encode())
+        print(f"wrote {arguments.dot}")
+    elif arguments.code:
+        print(net.program().module.code.strip())
+    else:
+        print(_listing(net))
+    return 0
+
+
+def _listing(net: Net) -> str:
+    """One line per fx node: what it calls, its arguments, and the layer it comes from."""
+    lines = []
+    for node in net.program(observed=True).module.graph.nodes:
+        if node.op == "output":
+            continue
+        arguments = ", ".join(_argument(argument) for argument in node.args)
+        call = node.op if node.op == "placeholder" else f"{_target(node)}({arguments})"
+        blobs = " ".join(node.meta.get("blobs", ()))
+        lines.append((node.name, call, blobs, node.meta.get("place", "")))
+    widths = [max((len(line[i]) for line in lines), default=0) for i in range(3)]
+    body = [
+        "  ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[3]])
+        for line in lines
+    ]
+    head = f"# {net.name or 'net'} in phase {net.phase}; columns: node, call, blobs, origin"
+    return "\n".join([head, *body, f"# outputs: {', '.join(net.outputs) or 'none'}"])
+
+
+def _argument(argument: Any) -> str:
+    return str(getattr(argument, "name", argument))
+
+
+def _target(node: Any) -> str:
+    return str(getattr(node.target, "__name__", node.target))
+
+
+def dot(net: Net) -> str:
+    """The net as graphviz text: layers as boxes, blobs on the arrows with their shapes."""
+    from caffecompat.layers.base import format_shape
+
+    producers: dict[Any, int] = {}
+    lines = ["digraph net {", "  rankdir=TB;", '  node [shape=box, fontname="Helvetica"];']
+    for i, built in enumerate(net.layers):
+        if built.node.automatic:
+            producers.update(dict.fromkeys(built.tops, producers[built.bottoms[0]]))
+            continue
+        label = _quoted(f"{built.name}\n{built.type}")
+        shape = ", style=rounded" if built.source is not None else ""
+        lines.append(f"  n{i} [label={label}{shape}];")
+        for bottom in built.bottoms:
+            size = format_shape(net.shape_of(bottom))
+            edge = _quoted(f"{bottom} {size}")
+            lines.append(f"  n{producers[bottom]} -> n{i} [label={edge}];")
+        producers.update(dict.fromkeys(built.tops, i))
+    return "\n".join([*lines, "}", ""])
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -1,0 +1,22 @@
+"""From a NetParameter and a state to a :class:`Graph`: which layers there are and how they connect.
+
+Nothing here knows what a layer type computes; that is the business of ``layers/`` and ``net/``.
+"""
+
+from caffecompat.graph.build import build_graph
+from caffecompat.graph.model import Graph, LayerNode, Version
+from caffecompat.graph.sharing import ParameterUse, resolve_sharing
+from caffecompat.graph.state import describe_state, merge_state, net_state, rule_holds
+
+__all__ = [
+    "Graph",
+    "LayerNode",
+    "ParameterUse",
+    "Version",
+    "build_graph",
+    "describe_state",
+    "merge_state",
+    "net_state",
+    "resolve_sharing",
+    "rule_holds",
+]

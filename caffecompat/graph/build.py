@@ -1,0 +1,138 @@
+"""Building a graph: filter by state, number the versions of blobs, insert splits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from caffecompat.errors import NetError, suggestion
+from caffecompat.graph.model import Graph, LayerNode, Version
+from caffecompat.graph.splits import insert_splits
+from caffecompat.graph.state import PHASES, describe_state, layer_is_included
+
+Place = Callable[[str, int], str]
+
+
+def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool = False) -> Graph:
+    """The graph of a net definition in one state.
+
+    Args:
+        net: an upgraded NetParameter message (``layer`` entries only).
+        state: the NetState to hold the rules against.
+        place: gives ``file:line`` for the n-th layer of a name.
+        strict: refuse what Caffe refuses even where a sensible reading exists.
+
+    Raises:
+        NetError: with one sentence for every mistake found in the wiring.
+    """
+    notes: list[str] = []
+    problems: list[str] = []
+    nodes = _included_layers(net, state, place, notes, problems)
+    outputs = _connect(nodes, problems, net.input)
+    if problems:
+        raise NetError("\n".join(problems))
+    layers = insert_splits(nodes)
+    _check_in_place(layers, notes, problems if strict else None)
+    if problems:
+        raise NetError("\n".join(problems))
+    return Graph(
+        name=net.name,
+        state=state,
+        layers=layers,
+        outputs=_net_outputs(layers, outputs),
+        force_backward=net.force_backward,
+        notes=notes,
+    )
+
+
+def _included_layers(
+    net: Any, state: Any, place: Place | None, notes: list[str], problems: list[str]
+) -> list[LayerNode]:
+    seen: Counter[str] = Counter()
+    nodes: list[LayerNode] = []
+    for message in net.layer:
+        where = _place(place, message, seen[message.name])
+        seen[message.name] += 1
+        try:
+            included = layer_is_included(message, state, where)
+        except NetError as error:
+            problems.append(str(error))
+            continue
+        if not included:
+            notes.append(
+                f"layer {message.name!r} is left out by its rules ({describe_state(state)})"
+            )
+            continue
+        phase = PHASES[message.phase if message.HasField("phase") else state.phase]
+        nodes.append(
+            LayerNode(len(nodes), message.name, message.type, message, phase, where, (), ())
+        )
+    return nodes
+
+
+def _place(place: Place | None, message: Any, occurrence: int) -> str:
+    who = f"layer {message.name!r} ({message.type})"
+    return f"{place(message.name, occurrence)}: {who}" if place else who
+
+
+def _connect(nodes: list[LayerNode], problems: list[str], inputs: Any) -> dict[str, Version]:
+    """Gives every node its bottoms and tops as versions; returns the last version of each blob."""
+    current: dict[str, Version] = {}
+    producer: dict[str, str] = {}
+    for node in nodes:
+        bottoms = list(node.message.bottom)
+        for name in bottoms:
+            if name not in current:
+                problems.append(_unknown_bottom(node, name, current, nodes))
+        node.bottoms = tuple(current.get(name, Version(name)) for name in bottoms)
+        tops: list[Version] = []
+        for position, name in enumerate(node.message.top):
+            in_place = position < len(bottoms) and bottoms[position] == name
+            if name in current and not in_place:
+                problems.append(
+                    f"{node.place}: top {name!r} is already the top of layer {producer[name]!r}; "
+                    "give it another name, or make the layer in-place (same name at the same "
+                    "position of bottom and top)"
+                )
+            previous = current.get(name)
+            current[name] = Version(name, previous.number + 1 if previous else 0)
+            producer[name] = node.name
+            tops.append(current[name])
+        node.tops = tuple(tops)
+    return current
+
+
+def _unknown_bottom(
+    node: LayerNode, name: str, known: dict[str, Version], nodes: list[LayerNode]
+) -> str:
+    later = next((n for n in nodes[node.index + 1 :] if name in n.message.top), None)
+    if later is not None:
+        return (
+            f"{node.place}: bottom {name!r} is made only later, by {later.place}; "
+            "layers run in file order, so move it up"
+        )
+    return f"{node.place}: unknown bottom blob {name!r}{suggestion(name, known)}"
+
+
+def _check_in_place(layers: list[LayerNode], notes: list[str], problems: list[str] | None) -> None:
+    """An in-place layer on a blob that others read too: Caffe refuses it, we keep both values."""
+    for node in layers:
+        for position, top in enumerate(node.tops):
+            original = node.message.bottom[position : position + 1]
+            if list(original) != [top.blob] or node.bottoms[position].blob == top.blob:
+                continue
+            sentence = (
+                f"{node.place}: works in place on {top.blob!r}, which another layer reads too; "
+                "Caffe refuses such nets, give the top a name of its own"
+            )
+            if problems is None:
+                notes.append(sentence + " (the other reader keeps the value from before)")
+            else:
+                problems.append(sentence)
+
+
+def _net_outputs(layers: list[LayerNode], last: dict[str, Version]) -> list[str]:
+    read = {bottom for node in layers for bottom in node.bottoms}
+    made = {top for node in layers for top in node.tops}
+    return sorted(top.blob for top in made - read if top.blob not in last or last[top.blob] == top)

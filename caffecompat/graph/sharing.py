@@ -1,0 +1,86 @@
+"""Parameters shared between layers by ``param { name: ... }``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from caffecompat.errors import NetError
+from caffecompat.graph.model import LayerNode
+
+
+@dataclass(frozen=True)
+class ParameterUse:
+    """How a layer uses one of its parameter blobs.
+
+    Attributes:
+        owner: (layer index, blob index) of the blob that holds the values; itself if not shared.
+        permissive: the sharer may see the owner's values under another shape of equal count.
+    """
+
+    owner: tuple[int, int]
+    lr_mult: float
+    decay_mult: float
+    permissive: bool = False
+
+
+@dataclass
+class _Multipliers:
+    """lr_mult and decay_mult of one owner; a sharer may fill in what the owner left out."""
+
+    lr_mult: float | None = None
+    decay_mult: float | None = None
+
+
+def resolve_sharing(layers: Sequence[LayerNode], counts: Sequence[int]) -> list[list[ParameterUse]]:
+    """For each layer the use of each of its parameter blobs.
+
+    Args:
+        layers: in order of execution; the first user of a name owns the blob.
+        counts: how many parameter blobs each layer has.
+
+    Raises:
+        NetError: more ``param`` entries than blobs, or sharers with different explicit
+            ``lr_mult`` or ``decay_mult``.
+    """
+    owners: dict[str, tuple[int, int]] = {}
+    multipliers: dict[tuple[int, int], _Multipliers] = {}
+    uses: list[list[ParameterUse]] = []
+    for i, (node, count) in enumerate(zip(layers, counts, strict=True)):
+        specs = node.message.param
+        if len(specs) > count:
+            raise NetError(
+                f"{node.place}: has {len(specs)} param entries, but the layer has only {count} "
+                "parameter blobs"
+            )
+        row: list[ParameterUse] = []
+        for j in range(count):
+            spec = specs[j] if j < len(specs) else None
+            name = spec.name if spec is not None else ""
+            owner = owners.setdefault(name, (i, j)) if name else (i, j)
+            chosen = multipliers.setdefault(owner, _Multipliers())
+            for field in ("lr_mult", "decay_mult"):
+                if spec is not None and spec.HasField(field):
+                    _agree(chosen, field, getattr(spec, field), node, name)
+            permissive = spec is not None and bool(spec.share_mode)
+            row.append(ParameterUse(owner, 1.0, 1.0, permissive))
+        uses.append(row)
+    return [[_with_multipliers(use, multipliers[use.owner]) for use in row] for row in uses]
+
+
+def _agree(chosen: _Multipliers, field: str, value: float, node: LayerNode, name: str) -> None:
+    known = getattr(chosen, field)
+    if known is not None and known != value:
+        raise NetError(
+            f"{node.place}: shared parameter {name!r} has {field} {value:g} here and {known:g} in "
+            "an earlier layer; give the same value or leave it out"
+        )
+    setattr(chosen, field, value)
+
+
+def _with_multipliers(use: ParameterUse, chosen: _Multipliers) -> ParameterUse:
+    return replace(
+        use,
+        lr_mult=1.0 if chosen.lr_mult is None else chosen.lr_mult,
+        decay_mult=1.0 if chosen.decay_mult is None else chosen.decay_mult,
+    )

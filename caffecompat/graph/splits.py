@@ -1,0 +1,95 @@
+"""Automatic Split layers: a blob with several readers gets one alias for each of them.
+
+The names are Caffe's, so that blobs can be found and weight files look the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from caffecompat.graph.model import LayerNode, Version
+from caffecompat.proto import schema
+
+
+def insert_splits(nodes: list[LayerNode]) -> list[LayerNode]:
+    """The nodes with a Split after every top that has more than one reader.
+
+    An explicit non-zero loss weight counts as a reader; it moves to the split's first top.
+    Source of the naming and counting: Caffe's InsertSplits.
+    """
+    maker = {top: (node, i) for node in nodes for i, top in enumerate(node.tops)}
+    readers = Counter(bottom for node in nodes for bottom in node.bottoms)
+    weights = {
+        top: weight
+        for node in nodes
+        for top, weight in zip(node.tops, node.message.loss_weight, strict=False)
+        if weight
+    }
+    readers.update(weights.keys())
+    split = {top for top, count in readers.items() if count > 1}
+    used: Counter[Version] = Counter({top: 1 for top in split if top in weights})
+
+    result: list[LayerNode] = []
+    for node in nodes:
+        bottoms = []
+        for bottom in node.bottoms:
+            if bottom in split:
+                source, position = maker[bottom]
+                bottoms.append(
+                    Version(split_blob(bottom.blob, source.name, position, used[bottom]))
+                )
+                used[bottom] += 1
+            else:
+                bottoms.append(bottom)
+        result.append(replace(node, index=len(result), bottoms=tuple(bottoms)))
+        for position, top in enumerate(node.tops):
+            if top in split:
+                if top in weights:
+                    owner = next(n for n in reversed(result) if not n.automatic)
+                    result[owner.index] = _without_loss_weight(owner, position)
+                result.append(
+                    _split_node(node, position, len(result), readers[top], weights.get(top, 0.0))
+                )
+    return result
+
+
+def split_layer(blob: str, layer: str, position: int) -> str:
+    return f"{blob}_{layer}_{position}_split"
+
+
+def split_blob(blob: str, layer: str, position: int, reader: int) -> str:
+    return f"{split_layer(blob, layer, position)}_{reader}"
+
+
+def _split_node(
+    source: LayerNode, position: int, index: int, readers: int, loss_weight: float
+) -> LayerNode:
+    top = source.tops[position]
+    message = schema.new("LayerParameter")
+    message.name = split_layer(top.blob, source.name, position)
+    message.type = "Split"
+    message.bottom.append(top.blob)
+    names = [split_blob(top.blob, source.name, position, reader) for reader in range(readers)]
+    message.top.extend(names)
+    if loss_weight:
+        message.loss_weight.extend([loss_weight] + [0.0] * (readers - 1))
+    return LayerNode(
+        index=index,
+        name=message.name,
+        type="Split",
+        message=message,
+        phase=source.phase,
+        place=f"{source.place}, split of top {top.blob!r}",
+        bottoms=(top,),
+        tops=tuple(Version(name) for name in names),
+        automatic=True,
+    )
+
+
+def _without_loss_weight(node: LayerNode, position: int) -> LayerNode:
+    """The loss weight of a split top is counted at the split, not twice."""
+    message = schema.new("LayerParameter")
+    message.CopyFrom(node.message)
+    message.loss_weight[position] = 0.0
+    return replace(node, message=message)

@@ -1,0 +1,78 @@
+"""Net states and the include/exclude rules of layers (phase, level, stages)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from caffecompat.errors import NetError
+from caffecompat.proto import schema
+
+PHASES = ("TRAIN", "TEST")
+
+
+def net_state(net: Any, phase: str, level: int = 0, stages: Sequence[str] = ()) -> Any:
+    """The state in which a net definition is built when a user names phase, level and stages.
+
+    As in Caffe's Net constructor, phase and level replace those of the file's own ``state`` and
+    the stages are appended to its stages.
+
+    Args:
+        net: NetParameter message.
+        phase: ``"train"`` or ``"test"`` in any case.
+
+    Raises:
+        NetError: there is no such phase.
+    """
+    if phase.upper() not in PHASES:
+        raise NetError(f"phase is {phase!r}; it must be 'train' or 'test'")
+    state = schema.new("NetState")
+    state.CopyFrom(net.state)
+    state.phase = PHASES.index(phase.upper())
+    state.level = level
+    state.stage.extend(stages)
+    return state
+
+
+def merge_state(*states: Any) -> Any:
+    """NetState messages laid over each other: later scalars win, stages are appended."""
+    merged = schema.new("NetState")
+    for state in states:
+        merged.MergeFrom(state)
+    return merged
+
+
+def describe_state(state: Any) -> str:
+    """``phase TRAIN, level 2, stage 'deploy'``, for messages."""
+    text = f"phase {PHASES[state.phase]}, level {state.level}"
+    if state.stage:
+        text += ", stage " + " ".join(repr(stage) for stage in state.stage)
+    return text
+
+
+def rule_holds(rule: Any, state: Any) -> bool:
+    """Whether a NetStateRule is met: every condition that it states holds.
+
+    Source: Caffe's state rules; an empty rule is always met.
+    """
+    if rule.HasField("phase") and rule.phase != state.phase:
+        return False
+    if rule.HasField("min_level") and state.level < rule.min_level:
+        return False
+    if rule.HasField("max_level") and state.level > rule.max_level:
+        return False
+    present = set(state.stage)
+    return present.issuperset(rule.stage) and present.isdisjoint(rule.not_stage)
+
+
+def layer_is_included(layer: Any, state: Any, place: str) -> bool:
+    """Whether a layer is part of the net in this state.
+
+    Raises:
+        NetError: the layer has both include and exclude rules.
+    """
+    if layer.include and layer.exclude:
+        raise NetError(f"{place}: has both include and exclude rules; give one kind only")
+    if layer.include:
+        return any(rule_holds(rule, state) for rule in layer.include)
+    return not any(rule_holds(rule, state) for rule in layer.exclude)

@@ -1,0 +1,34 @@
+"""The catalogue of layer types: one file per type, found by presence.
+
+A type is a class registered under Caffe's name for it::
+
+    @register("ELU")
+    class ELU(Layer):
+        ...
+
+See :class:`caffecompat.layers.base.Layer` for what such a class says.
+"""
+
+from caffecompat.layers.base import (
+    Context,
+    Layer,
+    Shape,
+    Source,
+    at_least,
+    between,
+    catalogue,
+    exactly,
+    register,
+)
+
+__all__ = [
+    "Context",
+    "Layer",
+    "Shape",
+    "Source",
+    "at_least",
+    "between",
+    "catalogue",
+    "exactly",
+    "register",
+]

@@ -1,0 +1,214 @@
+"""The contract between a layer type and the nets that use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
+
+from caffecompat.errors import LayerError
+from caffecompat.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from caffecompat.layers.noise import Noise
+
+    Array: TypeAlias = np.ndarray | torch.Tensor
+
+Shape: TypeAlias = tuple[int, ...]
+Message: TypeAlias = Any
+
+catalogue: Registry[type[Layer]] = Registry("layer type", "caffecompat.layers")
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many bottoms or tops a layer takes; ``most`` None means any number."""
+
+    least: int
+    most: int | None
+
+    def admits(self, number: int) -> bool:
+        return self.least <= number and (self.most is None or number <= self.most)
+
+    def __str__(self) -> str:
+        if self.most is None:
+            return f"at least {self.least}"
+        return str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
+
+
+def exactly(number: int) -> Count:
+    return Count(number, number)
+
+
+def at_least(number: int) -> Count:
+    return Count(number, None)
+
+
+def between(least: int, most: int) -> Count:
+    return Count(least, most)
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One parameter blob of a layer: its name in torch, its shape, how it is filled.
+
+    ``filler`` is a FillerParameter message. ``learned`` False marks statistics that the forward
+    pass updates itself (BatchNorm): they never get a gradient.
+    """
+
+    name: str
+    shape: Shape
+    filler: Message
+    learned: bool = True
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a layer may know about the net it is in.
+
+    Attributes:
+        phase: ``"TRAIN"`` or ``"TEST"``, the layer's own phase where its definition has one.
+        seed: the run's seed; everything random is a pure function of it.
+        place: where the layer is defined, for messages ("net.prototxt:41: layer 'conv1' (ELU)").
+        shapes_only: the net is built for its shapes; sources need not exist on disk.
+    """
+
+    phase: str
+    seed: int
+    place: str
+    shapes_only: bool = False
+
+
+def register(name: str) -> Callable[[type[Layer]], type[Layer]]:
+    """Class decorator that enters a :class:`Layer` under Caffe's type name."""
+
+    def enter(layer: type[Layer]) -> type[Layer]:
+        layer.type = name
+        return catalogue.register(name)(layer)
+
+    return enter
+
+
+class Layer:
+    """A layer type: its bottoms and tops, its parameters, its forward pass.
+
+    A subclass fills in three things and never touches files, devices, names of blobs or sharing:
+
+    - the class attributes below,
+    - :meth:`setup`, which runs once: read the definition, refuse what Caffe refuses, declare
+      parameters. Only parameter shapes may be derived from the bottoms' shapes here;
+    - :meth:`forward`, differentiable torch code that reads all other shapes from its arguments,
+      so that inputs can be resized at any time. It also runs once on ``meta`` tensors when the
+      net is built; that is how top shapes are known, so no shape formula is written twice.
+
+    Attributes:
+        type: Caffe's name, set by :func:`register`.
+        bottoms, tops: how many of each the layer takes.
+        parameters: names of the parameter blobs in Caffe's order; torch keys are ``layer.name``.
+        is_loss: the first top has loss weight 1 unless the definition gives another.
+        automatic_top: a missing top is added without a name (loss layers may have no ``top``).
+        in_place: a top may have the name of the bottom at its position.
+        differentiable: per bottom, whether a gradient can reach it; the last entry holds for all
+            further bottoms.
+    """
+
+    type: ClassVar[str] = ""
+    bottoms: ClassVar[Count] = exactly(1)
+    tops: ClassVar[Count] = exactly(1)
+    parameters: ClassVar[tuple[str, ...]] = ()
+    is_loss: ClassVar[bool] = False
+    automatic_top: ClassVar[bool] = False
+    in_place: ClassVar[bool] = True
+    differentiable: ClassVar[tuple[bool, ...]] = (True,)
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.specs: list[ParameterSpec] = []
+        self.noise: Noise | None = None
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        """Reads the LayerParameter ``message``; ``bottoms`` are the bottoms' shapes."""
+
+    def forward(self, *bottoms: Any, **parameters: Any) -> Any:
+        """Tops from bottoms: a tensor, or a tuple of tensors when there are several tops.
+
+        Parameters come by the names given to :meth:`parameter`.
+        """
+        raise NotImplementedError
+
+    def infer(self, *bottoms: Any, **parameters: Any) -> Any:
+        """Tops as ``meta`` tensors, run once when the net is built.
+
+        Overridden only by types whose top shapes depend on values (Filter).
+        """
+        return self.forward(*bottoms, **parameters)
+
+    def parameter(
+        self, name: str, shape: Sequence[int], filler: Message, learned: bool = True
+    ) -> None:
+        """Declares the next parameter blob (call in Caffe's blob order)."""
+        self.specs.append(ParameterSpec(name, tuple(shape), filler, learned))
+
+    def check(self, condition: bool, sentence: str) -> None:
+        """Raises :class:`LayerError` with the layer's place unless ``condition`` holds."""
+        if not condition:
+            self.refuse(sentence)
+
+    def refuse(self, sentence: str) -> NoReturn:
+        raise LayerError(f"{self.context.place}: {sentence}")
+
+    def axis(self, axis: int, shape: Sequence[int], field: str = "axis") -> int:
+        """``axis`` counted from the front; negative values count from the end.
+
+        Raises:
+            LayerError: the shape has no such axis.
+        """
+        self.check(
+            -len(shape) <= axis < len(shape),
+            f"{field} is {axis}, but the bottom has {len(shape)} axes {format_shape(shape)}",
+        )
+        return axis % len(shape)
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """Multiplications with a weight in one forward pass; 0 for types without products."""
+        return 0
+
+    @property
+    def training(self) -> bool:
+        return self.context.phase == "TRAIN"
+
+    @classmethod
+    def parameter_names(cls, count: int) -> list[str]:
+        """Names for ``count`` parameter blobs; surplus ones are called by their index."""
+        return [cls.parameters[i] if i < len(cls.parameters) else f"blob{i}" for i in range(count)]
+
+
+class Source(Layer):
+    """A layer without bottoms that brings data into the net.
+
+    Sources stand outside the executable graph: before each pass the net asks them for their
+    tops. :meth:`setup` must set :attr:`shapes`.
+    """
+
+    bottoms = exactly(0)
+    tops = at_least(1)
+
+    shapes: list[Shape]
+
+    def read(self, index: int) -> Sequence[Array] | None:
+        """The tops of pass ``index`` (counted from 0), a pure function of seed and index.
+
+        None keeps what the net's user put into the input blobs.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Stops threads and closes files."""
+
+
+def format_shape(shape: Sequence[int]) -> str:
+    """``(2, 3, 5)`` as ``2x3x5``, a scalar as ``()``."""
+    return "x".join(str(extent) for extent in shape) or "()"

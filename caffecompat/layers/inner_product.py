@@ -1,0 +1,51 @@
+"""InnerProduct: the fully connected layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, format_shape, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("InnerProduct")
+class InnerProduct(Layer):
+    """y = W x + b over everything from ``axis`` on.
+
+    Bottom (A, ..., B, ...) with ``axis`` at B becomes (A, ..., num_output). The weight is
+    (num_output, K), or (K, num_output) with ``transpose``; K is the product of the extents from
+    ``axis`` on. Source: Caffe's InnerProduct layer.
+    """
+
+    parameters = ("weight", "bias")
+    in_place = False
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.inner_product_param
+        self.check(p.num_output > 0, f"num_output is {p.num_output}, it must be positive")
+        self.first = self.axis(p.axis, bottoms[0])
+        self.inputs = prod(bottoms[0][self.first :])
+        self.transpose = p.transpose
+        shape = (p.num_output, self.inputs)
+        self.parameter("weight", shape[::-1] if p.transpose else shape, p.weight_filler)
+        if p.bias_term:
+            self.parameter("bias", (p.num_output,), p.bias_filler)
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        return prod(tops[0]) * self.inputs
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        import torch.nn.functional as F
+
+        self.check(
+            prod(x.shape[self.first :]) == self.inputs,
+            f"the weight takes {self.inputs} inputs, but the bottom is {format_shape(x.shape)}; "
+            "a resized input does not fit this layer (see fully convolutional nets)",
+        )
+        if self.transpose:
+            weight = weight.t()
+        return F.linear(x.flatten(self.first), weight, bias)

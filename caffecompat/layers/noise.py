@@ -1,0 +1,81 @@
+"""Counter-based noise for layers: the same numbers for the same seed, pass and element.
+
+A draw depends on (seed, layer, sample, element) alone. It has no state, so a resumed run equals
+an uninterrupted one, a batch may be cut into any number of passes, and a step can be captured in
+a CUDA graph or compiled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+_SIGN = 1 << 63
+
+
+class Noise:
+    """Uniform bits for one layer.
+
+    Args:
+        seed: the run's seed.
+        layer: the layer's name; layers draw independently of each other.
+        position: 0-axis int64 tensor with the index of the running pass. The net advances it in
+            place, and puts another tensor here when it moves to another device.
+    """
+
+    def __init__(self, seed: int, layer: str, position: torch.Tensor) -> None:
+        self.position = position
+        self._key = derive_seed(seed, "noise", layer)
+
+    def bits(self, like: torch.Tensor) -> torch.Tensor:
+        """Integers uniform in [0, 2^31), int32, shaped as ``like`` (N, ...).
+
+        Each sample gets a 64-bit key (splitmix64's finaliser over its running number), each
+        element a 32-bit hash of its index under that key.
+        """
+        import torch
+
+        samples = like.shape[0] if like.dim() else 1
+        per_sample = like.numel() // max(samples, 1)
+        ordinal = self.position.to(like.device) * samples
+        ordinal = ordinal + torch.arange(samples, device=like.device)
+        key = _mix64(ordinal * _signed(0x9E3779B97F4A7C15) + self._key)
+        low = (key & 0x7FFFFFFF).to(torch.int32)
+        high = ((key >> 32) & 0x7FFFFFFF).to(torch.int32)
+        element = torch.arange(per_sample, device=like.device, dtype=torch.int32)
+        hashed = _mix32(_mix32(element + low.unsqueeze(1)) ^ high.unsqueeze(1))
+        return (hashed & 0x7FFFFFFF).view(like.shape)
+
+    def keep(self, like: torch.Tensor, probability: float) -> torch.Tensor:
+        """Booleans shaped as ``like``, each true with ``probability`` (in [0, 1])."""
+        return self.bits(like) < min(round(probability * 2**31), 2**31 - 1)
+
+
+def derive_seed(seed: int, *names: object) -> int:
+    """A signed 64-bit key for one purpose, from the run's seed and the purpose's names."""
+    text = "\0".join(str(part) for part in (seed, *names))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little", signed=True)
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >= _SIGN else value
+
+
+def _mix64(x: torch.Tensor) -> torch.Tensor:
+    x = (x ^ _shift(x, 30, 64)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift(x, 27, 64)) * _signed(0x94D049BB133111EB)
+    return x ^ _shift(x, 31, 64)
+
+
+def _mix32(x: torch.Tensor) -> torch.Tensor:
+    x = (x ^ _shift(x, 16, 32)) * 0x7FEB352D
+    x = (x ^ _shift(x, 15, 32)) * (0x846CA68B - (1 << 32))
+    return x ^ _shift(x, 16, 32)
+
+
+def _shift(x: torch.Tensor, places: int, width: int) -> torch.Tensor:
+    """Logical right shift: torch's own keeps the sign."""
+    return (x >> places) & ((1 << (width - places)) - 1)

@@ -1,0 +1,245 @@
+"""The life of a net before its first pass: layer classes, set-up, shapes, loss weights, sharing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from caffecompat.errors import CaffeError, LayerError, NetError, UnknownName
+from caffecompat.graph import Graph, LayerNode, ParameterUse, Version, resolve_sharing
+from caffecompat.layers import Context, Layer, Shape, Source, catalogue
+from caffecompat.layers.base import format_shape
+from caffecompat.layers.naming import module_name
+from caffecompat.net.module import LayerModule
+
+AUTOMATIC = "(automatic)"
+
+
+@dataclass
+class BuiltLayer:
+    """A layer of a net, set up: its shapes are known, its parameters stand on ``meta``.
+
+    ``layer`` is None for automatic splits, ``module`` also for sources.
+    ``blocked[i]`` says that no gradient flows into bottom i (``propagate_down: false``); ``key`` is
+    the name of its module in torch.
+    """
+
+    node: LayerNode
+    key: str
+    layer: Layer | None
+    module: LayerModule | None
+    tops: tuple[Version, ...]
+    shapes: list[Shape]
+    loss_weights: tuple[float, ...]
+    blocked: tuple[bool, ...]
+    uses: list[ParameterUse] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    @property
+    def type(self) -> str:
+        return self.node.type
+
+    @property
+    def place(self) -> str:
+        return self.node.place
+
+    @property
+    def bottoms(self) -> tuple[Version, ...]:
+        return self.node.bottoms
+
+    @property
+    def source(self) -> Source | None:
+        return self.layer if isinstance(self.layer, Source) else None
+
+
+def build_layers(graph: Graph, seed: int, shapes_only: bool = False) -> list[BuiltLayer]:
+    """Sets up every layer of ``graph`` in order; each sees the shapes that the earlier ones give.
+
+    Raises:
+        UnknownName, NetError: layer types that do not exist, all in one error.
+        LayerError: a layer refuses its definition or its bottoms.
+    """
+    classes = _layer_classes(graph)
+    shapes: dict[Version, Shape] = {}
+    built: list[BuiltLayer] = []
+    opened: list[Source] = []
+    try:
+        for node, layer_class in zip(graph, classes, strict=True):
+            layer = _build_layer(node, layer_class, shapes, graph, seed, shapes_only, opened)
+            layer.key = _unique(layer.key, {b.key for b in built})
+            shapes.update(zip(layer.tops, layer.shapes, strict=True))
+            built.append(layer)
+        counts = [len(b.layer.specs) if b.layer else 0 for b in built]
+        for layer, uses in zip(built, resolve_sharing(graph.layers, counts), strict=True):
+            layer.uses = uses
+    except BaseException:
+        for source in opened:
+            source.close()
+        raise
+    return built
+
+
+def _unique(key: str, taken: set[str]) -> str:
+    """Caffe allows two layers of one name; torch needs two keys."""
+    while key in taken:
+        key += "%"
+    return key
+
+
+def _layer_classes(graph: Graph) -> list[type[Layer] | None]:
+    unknown: list[UnknownName] = []
+    classes: list[type[Layer] | None] = []
+    for node in graph:
+        try:
+            classes.append(None if node.automatic else catalogue.find(node.type, _where(node)))
+        except UnknownName as error:
+            unknown.append(error)
+    if len(unknown) == 1:
+        raise unknown[0]
+    if unknown:
+        raise NetError("\n".join(str(error) for error in unknown))
+    return classes
+
+
+def _where(node: LayerNode) -> str:
+    """The node's place without its type, which the message already names."""
+    return node.place.removesuffix(f" ({node.type})")
+
+
+def _build_layer(
+    node: LayerNode,
+    layer_class: type[Layer] | None,
+    shapes: dict[Version, Shape],
+    graph: Graph,
+    seed: int,
+    shapes_only: bool,
+    opened: list[Source],
+) -> BuiltLayer:
+    bottoms = [shapes[bottom] for bottom in node.bottoms]
+    if layer_class is None:
+        weights = tuple(node.message.loss_weight) or (0.0,) * len(node.tops)
+        split_shapes = bottoms * len(node.tops)
+        key = module_name(node.name)
+        return BuiltLayer(node, key, None, None, node.tops, split_shapes, weights, (False,))
+    tops = _check_wiring(node, layer_class, sum(v.blob == AUTOMATIC for v in shapes))
+    layer = layer_class(Context(node.phase, seed, node.place, shapes_only))
+    if isinstance(layer, Source):
+        opened.append(layer)
+    _set_up(layer, node, bottoms)
+    module = None
+    if isinstance(layer, Source):
+        top_shapes = list(layer.shapes)
+    else:
+        module = LayerModule(layer)
+        top_shapes = infer_shapes(module, node, bottoms, len(tops))
+    return BuiltLayer(
+        node,
+        module_name(node.name),
+        layer,
+        module,
+        tops,
+        top_shapes,
+        _loss_weights(node, layer_class, len(tops)),
+        _blocked(node, graph.force_backward),
+    )
+
+
+def _check_wiring(node: LayerNode, layer_class: type[Layer], automatic: int) -> tuple[Version, ...]:
+    """The tops, with an automatic one where the type wants it; counts and in-place checked."""
+    tops = node.tops
+    if layer_class.automatic_top and len(tops) < layer_class.tops.least:
+        tops = (*tops, Version(AUTOMATIC, automatic))
+    for kind, allowed, found in (
+        ("bottom", layer_class.bottoms, node.bottoms),
+        ("top", layer_class.tops, tops),
+    ):
+        if not allowed.admits(len(found)):
+            names = ", ".join(repr(str(version)) for version in found) or "none"
+            raise LayerError(f"{node.place}: takes {allowed} {kind}(s), found {names}")
+    shared = set(node.message.bottom) & set(node.message.top)
+    if shared and not layer_class.in_place:
+        raise LayerError(
+            f"{node.place}: cannot work in place on {sorted(shared)[0]!r}; "
+            "give its top a name of its own"
+        )
+    return tops
+
+
+def _set_up(layer: Layer, node: LayerNode, bottoms: list[Shape]) -> None:
+    try:
+        layer.setup(node.message, bottoms)
+    except CaffeError:
+        raise
+    except (RuntimeError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise LayerError(f"{_with_shapes(node, bottoms)}: {_first_line(error)}") from error
+
+
+def infer_shapes(
+    module: LayerModule, node: LayerNode, bottoms: Sequence[Shape], tops: int
+) -> list[Shape]:
+    """Top shapes from bottom shapes, by running the layer on ``meta`` tensors.
+
+    Raises:
+        LayerError: the layer cannot work on these shapes.
+    """
+    try:
+        with torch.no_grad():
+            result = module.infer(*(torch.empty(shape, device="meta") for shape in bottoms))
+    except CaffeError:
+        raise
+    except (RuntimeError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise LayerError(f"{_with_shapes(node, bottoms)}: {_first_line(error)}") from error
+    values = _as_tuple(result)
+    if len(values) < tops:
+        raise LayerError(
+            f"{node.place}: has {tops} tops, but the layer computes {len(values)}; remove the rest"
+        )
+    return [tuple(value.shape) for value in values[:tops]]
+
+
+def _as_tuple(result: Any) -> tuple[torch.Tensor, ...]:
+    if result is None:
+        return ()
+    return (result,) if isinstance(result, torch.Tensor) else tuple(result)
+
+
+def _with_shapes(node: LayerNode, bottoms: Sequence[Shape]) -> str:
+    named = ", ".join(
+        f"{bottom} {format_shape(shape)}"
+        for bottom, shape in zip(node.bottoms, bottoms, strict=True)
+    )
+    return f"{node.place}: cannot work on bottom(s) {named}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _loss_weights(node: LayerNode, layer_class: type[Layer], tops: int) -> tuple[float, ...]:
+    given = node.message.loss_weight
+    if given and len(given) != tops:
+        raise LayerError(
+            f"{node.place}: has {len(given)} loss_weight values for {tops} top(s); "
+            "give none, or one for each top"
+        )
+    if given:
+        return tuple(given)
+    return (1.0 if layer_class.is_loss else 0.0, *(0.0,) * (tops - 1))[:tops]
+
+
+def _blocked(node: LayerNode, force_backward: bool) -> tuple[bool, ...]:
+    given = node.message.propagate_down
+    if given and len(given) != len(node.bottoms):
+        raise LayerError(
+            f"{node.place}: has {len(given)} propagate_down values for {len(node.bottoms)} "
+            "bottom(s); give none, or one for each bottom"
+        )
+    if force_backward or not given:
+        return (False,) * len(node.bottoms)
+    return tuple(not value for value in given)

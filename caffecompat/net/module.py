@@ -1,0 +1,58 @@
+"""The torch module around a layer: parameters, their sharing, nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from caffecompat.layers import Layer
+from caffecompat.layers.base import ParameterSpec, Shape
+
+
+class LayerModule(nn.Module):
+    """Holds a layer's parameters under their names and hands them to its ``forward``.
+
+    A shared parameter is the same ``nn.Parameter`` in every module that uses it; a permissive
+    sharer views it in its own shape.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.layer = layer
+        self._views: dict[str, Shape] = {}
+        for spec in layer.specs:
+            self.place(spec, torch.empty(spec.shape, device="meta"), trains=False)
+
+    def place(self, spec: ParameterSpec, value: torch.Tensor, trains: bool) -> None:
+        """Puts ``value`` where the parameter of ``spec`` stands.
+
+        An ``nn.Parameter`` or a registered buffer of another module is taken as it is, which is
+        how sharing works. Statistics (``spec.learned`` false) become buffers.
+        """
+        if tuple(value.shape) != spec.shape:
+            self._views[spec.name] = spec.shape
+        if not spec.learned:
+            self.register_buffer(spec.name, value)
+            return
+        if not isinstance(value, nn.Parameter):
+            value = nn.Parameter(value, requires_grad=trains)
+        self.register_parameter(spec.name, value)
+
+    def blobs(self) -> list[torch.Tensor]:
+        """The parameter tensors in Caffe's order."""
+        return [getattr(self, spec.name) for spec in self.layer.specs]
+
+    def forward(self, *bottoms: torch.Tensor) -> Any:
+        return self.layer.forward(*bottoms, **self._arguments())
+
+    def infer(self, *bottoms: torch.Tensor) -> Any:
+        """Tops as ``meta`` tensors, while the parameters are still on ``meta``."""
+        return self.layer.infer(*bottoms, **self._arguments())
+
+    def _arguments(self) -> dict[str, torch.Tensor]:
+        arguments = {spec.name: getattr(self, spec.name) for spec in self.layer.specs}
+        for name, shape in self._views.items():
+            arguments[name] = arguments[name].view(shape)
+        return arguments

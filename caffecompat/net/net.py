@@ -1,0 +1,416 @@
+"""Net: a prototxt as a torch module."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import nn
+
+from caffecompat.errors import BlobError, CaffeError, NetError, suggestion
+from caffecompat.graph import Version, build_graph, net_state
+from caffecompat.layers import Shape
+from caffecompat.layers.base import format_shape
+from caffecompat.layers.noise import Noise
+from caffecompat.net import loading
+from caffecompat.net.blobs import Blob, Named
+from caffecompat.net.build import BuiltLayer, build_layers
+from caffecompat.net.device import usable_device
+from caffecompat.net.diagnosis import explain_failure
+from caffecompat.net.gradients import inputs_with_gradient
+from caffecompat.net.parameters import Learnable, learnables, materialise
+from caffecompat.net.program import Program
+from caffecompat.proto import files, schema
+from caffecompat.weights import Weights, load_weights
+
+Array: TypeAlias = np.ndarray | torch.Tensor
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one pass gives.
+
+    Attributes:
+        outputs: net outputs by blob name, sorted by name.
+        loss: 0-axis tensor, the sum over all blobs with a loss weight of weight times elements.
+    """
+
+    outputs: dict[str, torch.Tensor]
+    loss: torch.Tensor
+
+
+class Net(nn.Module):
+    """A Caffe net, ready to run.
+
+    Args:
+        source: path of a prototxt, or a NetParameter message.
+        weights: path of a weight file, or :class:`Weights`, copied in by layer name.
+        phase: ``"train"`` or ``"test"``. It decides at build time which layers there are and how
+            they act; ``.train()`` and ``.eval()`` of torch change nothing.
+        device: torch device.
+        level, stages: further parts of the net state that include/exclude rules look at.
+        seed: fillers, dropout and data sampling are pure functions of it.
+        state: a complete NetState message in place of phase, level and stages.
+        shapes_only: parameters stay on torch's ``meta`` device and data sources need not exist;
+            for looking at shapes and counting.
+        lender: a net whose parameters are used, not copied, where layer names agree.
+        strict: refuse nets that Caffe refuses even where a sensible reading exists.
+
+    Relative paths inside the prototxt are taken from the current directory.
+
+    Attributes:
+        observe: when true, :meth:`run` keeps every blob, not only the net outputs.
+
+    Raises:
+        FileProblem, TextError: the file is missing or does not parse.
+        NetError, UnknownName: the net cannot be built.
+        WeightsError: the weights do not fit.
+    """
+
+    position: torch.Tensor
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | Any,
+        weights: str | os.PathLike[str] | Weights | None = None,
+        phase: str = "test",
+        device: str | torch.device = "cpu",
+        *,
+        level: int = 0,
+        stages: Sequence[str] = (),
+        seed: int = 0,
+        state: Any = None,
+        shapes_only: bool = False,
+        lender: Net | None = None,
+        strict: bool = False,
+    ) -> None:
+        super().__init__()
+        message, place, self.notes = read_definition(source)
+        state = state if state is not None else net_state(message, phase, level, stages)
+        self.graph = build_graph(message, state, place, strict)
+        self.notes += self.graph.notes
+        self.seed = seed
+        self.observe = False
+        self.layers: list[BuiltLayer] = build_layers(self.graph, seed, shapes_only)
+        target = torch.device("meta") if shapes_only else usable_device(device)
+        if not shapes_only:
+            borrowed = lender._modules_by_layer() if lender is not None else None
+            materialise(self.layers, seed, self.graph.force_backward, target, borrowed)
+        self._register(target)
+        if weights is not None:
+            self.load_weights(weights)
+
+    def _register(self, device: torch.device) -> None:
+        for built in self.layers:
+            if built.module is not None:
+                # Assigned here, not by attribute: a layer may be called like a method of Module.
+                self._modules[built.key] = built.module
+        self.register_buffer("position", torch.zeros((), dtype=torch.int64), persistent=False)
+        self._programs: dict[bool, Program] = {}
+        self._values: dict[Version, torch.Tensor] = {}
+        self._loss: torch.Tensor | None = None
+        self._next_pass = 0
+        self._gradient_inputs = inputs_with_gradient(self.layers, self.graph.force_backward)
+        self._inputs = {
+            top: torch.zeros(shape, device=device)
+            for built in self.layers
+            if built.source is not None
+            for top, shape in zip(built.tops, built.shapes, strict=True)
+        }
+        self._shapes = {
+            top: shape
+            for built in self.layers
+            for top, shape in zip(built.tops, built.shapes, strict=True)
+        }
+        self._last = {top.blob: top for built in self.layers for top in built.tops}
+        if device.type != "meta":
+            self.to(device)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Net:
+        super()._apply(fn, recurse)
+        self._inputs = {top: fn(value) for top, value in self._inputs.items()}
+        for built in self.layers:
+            if built.layer is not None and built.module is not None:
+                built.layer.noise = Noise(self.seed, built.name, self.position)
+        return self
+
+    # What the net is
+
+    @property
+    def name(self) -> str:
+        return self.graph.name
+
+    @property
+    def phase(self) -> str:
+        """``"TRAIN"`` or ``"TEST"``."""
+        return self.graph.phase
+
+    @property
+    def device(self) -> torch.device:
+        return self.position.device
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the blobs that Input layers declare."""
+        return [top.blob for b in self.layers if b.source and b.type == "Input" for top in b.tops]
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the blobs that no layer reads, sorted."""
+        return [version.blob for version in self._output_versions()]
+
+    @property
+    def blobs(self) -> Mapping[str, Blob]:
+        """All blobs by name, in order of creation."""
+        return Named("blob", list(self._last), self._blob)
+
+    @property
+    def params(self) -> Mapping[str, list[torch.Tensor]]:
+        """The parameter tensors of each layer that has any, in Caffe's order."""
+        with_parameters = [b for b in self.layers if b.module and b.module.layer.specs]
+        modules = {b.name: b.module for b in with_parameters if b.module}
+        return Named("layer with parameters", list(modules), lambda name: modules[name].blobs())
+
+    @property
+    def learnable(self) -> list[Learnable]:
+        """Every parameter blob once, in the order of Caffe's solver states."""
+        return learnables(self.layers)
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """Non-zero loss weights by blob name."""
+        return {
+            top.blob: weight
+            for built in self.layers
+            for top, weight in zip(built.tops, built.loss_weights, strict=True)
+            if weight
+        }
+
+    @property
+    def definition(self) -> Any:
+        """NetParameter message of the net as built: layers left out by rules are gone."""
+        message = schema.new("NetParameter")
+        message.name = self.graph.name
+        message.state.CopyFrom(self.graph.state)
+        if self.graph.force_backward:
+            message.force_backward = True
+        message.layer.extend(b.node.message for b in self.layers if not b.node.automatic)
+        return message
+
+    def program(self, observed: bool = False) -> Program:
+        """The fx program of the net; the observed one returns every blob."""
+        if observed not in self._programs:
+            wanted = None if observed else self._output_versions()
+            self._programs[observed] = Program(self.layers, wanted)
+        return self._programs[observed]
+
+    # Passes
+
+    def run(self, index: int) -> Result:
+        """Pass number ``index`` (from 0), fed by the net's own data layers.
+
+        Data, dropout and other noise are pure functions of (seed, index). Call ``backward()`` on
+        the result's loss to train.
+        """
+        feeds = self._read_sources(index, {})
+        return self._execute(index, feeds, observed=self.observe)
+
+    def forward(self, **inputs: Array) -> dict[str, Any]:
+        """One pass; blobs given by name take the place of what their layers would bring.
+
+        Args:
+            inputs: values of Input (or data layer) tops, numpy or torch, in any shape that the
+                layers can work on. Inputs that are not given keep their values.
+
+        Returns:
+            Net outputs by blob name, as numpy arrays if a numpy array was given, else as tensors.
+            All blobs can be looked at in :attr:`blobs` afterwards.
+
+        Raises:
+            BlobError: no such input.
+            LayerError: the shapes do not fit; the layer is named.
+        """
+        given = {self._input_version(name): value for name, value in inputs.items()}
+        index = self._next_pass
+        feeds = self._read_sources(index, given)
+        self._next_pass += 1
+        outputs = self._execute(index, feeds, observed=True).outputs
+        if any(isinstance(value, np.ndarray) for value in inputs.values()):
+            return {name: value.detach().cpu().numpy() for name, value in outputs.items()}
+        return dict(outputs)
+
+    def backward(self, **diffs: Array) -> None:
+        """Gradients of the last :meth:`forward`, from its losses and from ``diffs``.
+
+        Args:
+            diffs: gradients of net outputs by blob name, shaped as the blobs.
+
+        Parameter gradients add up in ``.grad``, blob gradients are in ``blobs[name].diff``.
+
+        Raises:
+            NetError: there was no forward pass, or nothing needs a gradient.
+        """
+        roots: list[torch.Tensor] = []
+        gradients: list[torch.Tensor | None] = []
+        if self._loss is not None and self._loss.requires_grad:
+            roots.append(self._loss)
+            gradients.append(None)
+        for name, diff in diffs.items():
+            value = self.blobs[name].data
+            if value.requires_grad:
+                roots.append(value)
+                gradients.append(self._tensor(diff).view(value.shape))
+        if not roots and not self.graph.force_backward:
+            raise NetError(
+                "nothing to run backward from: call forward() first, in a net with a loss (or pass "
+                "gradients of its outputs) and with something to learn (or force_backward: true)"
+            )
+        if roots:
+            torch.autograd.backward(roots, gradients)
+
+    def _execute(self, index: int, feeds: list[torch.Tensor], observed: bool) -> Result:
+        self.position.fill_(index)
+        self._values = {}
+        feeds = [
+            value.detach().requires_grad_() if top in self._gradient_inputs else value
+            for top, value in zip(self.program(observed).feeds, feeds, strict=True)
+        ]
+        program = self.program(observed)
+        try:
+            values, loss = program(feeds)
+        except CaffeError:
+            raise
+        except RuntimeError as error:
+            raise explain_failure(self.layers, program.feeds, feeds, error) from error
+        if observed:
+            for value in values.values():
+                if value.requires_grad and not value.is_leaf:
+                    value.retain_grad()
+        self._values = {**dict(zip(program.feeds, feeds, strict=True)), **values}
+        self._loss = loss
+        outputs = {version.blob: values[version] for version in self._output_versions()}
+        return Result(outputs, torch.zeros((), device=self.device) if loss is None else loss)
+
+    def _read_sources(self, index: int, given: dict[Version, Array]) -> list[torch.Tensor]:
+        """The values of all source tops for one pass, on the net's device."""
+        for built in self.layers:
+            if built.source is not None and not all(top in given for top in built.tops):
+                self.read_source(built, index)
+        self._inputs.update({top: self._tensor(value) for top, value in given.items()})
+        return [self._inputs[top] for top in self.program(observed=False).feeds]
+
+    def read_source(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
+        """The tops of a source for pass ``index``; Input layers keep what they were given."""
+        arrays = built.source.read(index) if built.source is not None else None
+        if arrays is not None:
+            fresh = zip(built.tops, arrays, strict=True)
+            self._inputs.update({top: self._tensor(array) for top, array in fresh})
+        return tuple(self._inputs[top] for top in built.tops)
+
+    # Blobs and inputs
+
+    def value_of(self, version: Version) -> torch.Tensor:
+        """The value of the last pass, or the stored input, or zeros before any pass.
+
+        Raises:
+            BlobError: the last pass did not keep it.
+        """
+        if version in self._values:
+            return self._values[version]
+        if version in self._inputs:
+            return self._inputs[version]
+        if self._values:
+            raise BlobError(
+                f"blob {version.blob!r} was not kept by the last training pass; "
+                "set net.observe = True before it, or call net.forward()"
+            )
+        return torch.zeros(self._shapes[version], device=self.device)
+
+    def resize_input(self, name: str, shape: Sequence[int]) -> None:
+        """Gives an input blob a new shape, filled with zeros."""
+        version = self._input_version(name)
+        self._values = {}
+        self._inputs[version] = torch.zeros(tuple(shape), device=self.device)
+
+    def shape_of(self, version: Version) -> Shape:
+        """The shape that a blob has with the definition's input sizes."""
+        return self._shapes[version]
+
+    def _blob(self, name: str) -> Blob:
+        last = self._last[name]
+        return Blob(self, name, Version(name, 0), last)
+
+    def _input_version(self, name: str) -> Version:
+        version = Version(name, 0)
+        if version not in self._inputs:
+            known = [top.blob for top in self._inputs]
+            raise BlobError(f"no input blob {name!r} in this net{suggestion(name, known)}")
+        return version
+
+    def _output_versions(self) -> list[Version]:
+        automatic = [top for b in self.layers for top in b.tops[len(b.node.tops) :]]
+        named = [self._last[name] for name in self.graph.outputs]
+        return sorted(named + automatic)
+
+    def _tensor(self, value: Array) -> torch.Tensor:
+        tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        if not tensor.is_floating_point() or isinstance(value, np.ndarray):
+            # Inputs follow net.double() and the like.
+            dtype = next((x.dtype for x in self._inputs.values()), torch.float32)
+            return tensor.to(self.device, dtype, non_blocking=True)
+        return tensor.to(self.device, non_blocking=True)
+
+    # Weights
+
+    def load_weights(self, weights: str | os.PathLike[str] | Weights) -> loading.LoadReport:
+        """Copies weights in by layer name.
+
+        Layers that the file lacks keep their values, layers that the net lacks are ignored; the
+        report names both.
+
+        Raises:
+            FileProblem, FormatError: the file is missing or no weight file.
+            WeightsError: a layer has other blobs or shapes; then nothing was copied.
+        """
+        if isinstance(weights, Weights):
+            return loading.load(self.layers, weights, weights.path or "weights")
+        return loading.load(self.layers, load_weights(weights), os.fspath(weights))
+
+    def to_weights(self, diffs: bool = False) -> Weights:
+        """The net's parameters (with ``diffs`` their gradients too) as arrays on the CPU."""
+        return loading.collect(self.layers, self.name, diffs)
+
+    def share_weights(self, lender: Net) -> list[str]:
+        """Uses the parameters of ``lender`` wherever layer names agree.
+
+        Returns:
+            Names of the lender's layers that this net does not have.
+        """
+        return loading.borrow(self.layers, lender._modules_by_layer())
+
+    def _modules_by_layer(self) -> dict[str, Any]:
+        return {b.name: b.module for b in reversed(self.layers) if b.module is not None}
+
+    def close(self) -> None:
+        """Stops the data layers' threads and closes their files."""
+        for built in self.layers:
+            if built.source is not None:
+                built.source.close()
+
+    def extra_repr(self) -> str:
+        inputs = ", ".join(f"{t.blob} {format_shape(v.shape)}" for t, v in self._inputs.items())
+        return f"name={self.name!r}, phase={self.phase}, inputs=({inputs})"
+
+
+def read_definition(source: Any) -> tuple[Any, Any, list[str]]:
+    """The upgraded NetParameter of a path or message, its line finder and notes."""
+    if isinstance(source, (str, os.PathLike)):
+        message, lines = files.read_net(source)
+        return message, lines.place, list(lines.notes)
+    message = schema.new("NetParameter")
+    message.CopyFrom(source)
+    return message, None, files.upgrade_net(message)

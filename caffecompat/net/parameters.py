@@ -1,0 +1,161 @@
+"""Giving parameters their values: fillers, embedded blobs, sharing in a net and between nets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+
+from caffecompat.errors import LayerError, WeightsError
+from caffecompat.graph import ParameterUse
+from caffecompat.layers.base import ParameterSpec, format_shape
+from caffecompat.layers.fillers import fill
+from caffecompat.layers.noise import derive_seed
+from caffecompat.net.build import BuiltLayer
+from caffecompat.net.module import LayerModule
+from caffecompat.weights.fit import fit
+
+
+@dataclass(frozen=True)
+class Learnable:
+    """A parameter blob as a solver sees it; a shared one appears once, under its owner.
+
+    ``tensor`` is an ``nn.Parameter``, or a buffer for statistics. Its ``lr_mult`` is 0 for what
+    must not be learned.
+    """
+
+    layer: str
+    index: int
+    tensor: torch.Tensor
+    lr_mult: float
+    decay_mult: float
+
+
+def materialise(
+    layers: Sequence[BuiltLayer],
+    seed: int,
+    force_backward: bool,
+    device: torch.device,
+    lender: dict[str, LayerModule] | None = None,
+) -> None:
+    """Puts real values where the built layers' parameters stand on ``meta``.
+
+    Args:
+        seed: each parameter is a pure function of (seed, layer name, blob index).
+        force_backward: parameters with ``lr_mult: 0`` get gradients too.
+        lender: modules by layer name whose parameters are used instead of new ones where
+            name and shapes agree (a test net's weights are those of its train net).
+
+    Raises:
+        LayerError: a filler or an embedded blob does not fit, or shared shapes differ.
+    """
+    for built, j, spec, use in _parameters(layers):
+        module = built.module
+        assert module is not None
+        trains = spec.learned and (use.lr_mult != 0 or force_backward)
+        borrowed = lender.get(built.name) if lender else None
+        if borrowed is not None and _matches(borrowed, module):
+            module.place(spec, borrowed.blobs()[j], trains)
+        elif use.owner == (built.node.index, j):
+            value = _initial_value(built, j, spec, seed)
+            module.place(spec, value.to(device), trains)
+        else:
+            module.place(spec, _owned_value(layers, built, j, spec, use), trains)
+
+
+def learnables(layers: Sequence[BuiltLayer]) -> list[Learnable]:
+    """Every parameter blob once, in the order of Caffe's solver states."""
+    return [
+        Learnable(
+            built.name,
+            j,
+            built.module.blobs()[j],
+            use.lr_mult if spec.learned else 0.0,
+            use.decay_mult,
+        )
+        for built, j, spec, use in _parameters(layers)
+        if built.module is not None and use.owner == (built.node.index, j)
+    ]
+
+
+def _parameters(
+    layers: Sequence[BuiltLayer],
+) -> Iterator[tuple[BuiltLayer, int, ParameterSpec, ParameterUse]]:
+    for built in layers:
+        if built.module is not None:
+            for j, (spec, use) in enumerate(zip(built.module.layer.specs, built.uses, strict=True)):
+                yield built, j, spec, use
+
+
+def _matches(lender: LayerModule, borrower: LayerModule) -> bool:
+    return [s.shape for s in lender.layer.specs] == [s.shape for s in borrower.layer.specs]
+
+
+def _initial_value(built: BuiltLayer, j: int, spec: ParameterSpec, seed: int) -> torch.Tensor:
+    blobs = built.node.message.blobs
+    if blobs:
+        return _embedded(built, j, spec, blobs)
+    generator = torch.Generator()
+    generator.manual_seed(derive_seed(seed, "parameter", built.name, j) & (2**63 - 1))
+    return fill(spec.filler, spec.shape, generator, f"{built.place}: {spec.name}")
+
+
+def _embedded(built: BuiltLayer, j: int, spec: ParameterSpec, blobs: Any) -> torch.Tensor:
+    """Values written into the prototxt itself replace the filler."""
+    count = len(built.module.layer.specs) if built.module else 0
+    if len(blobs) != count:
+        raise LayerError(
+            f"{built.place}: the definition embeds {len(blobs)} blobs, the layer has {count}"
+        )
+    blob = blobs[j]
+    values = np.array(blob.double_data or blob.data, dtype=np.float32)
+    if values.size != prod(spec.shape):
+        raise LayerError(
+            f"{built.place}: embedded blob {j} has {values.size} values, the layer's {spec.name} "
+            f"is {format_shape(spec.shape)} ({prod(spec.shape)} values)"
+        )
+    return torch.from_numpy(values.reshape(spec.shape))
+
+
+def _owned_value(
+    layers: Sequence[BuiltLayer],
+    built: BuiltLayer,
+    j: int,
+    spec: ParameterSpec,
+    use: ParameterUse,
+) -> torch.Tensor:
+    owner = layers[use.owner[0]]
+    assert owner.module is not None
+    value = owner.module.blobs()[use.owner[1]]
+    same = value.numel() == prod(spec.shape) if use.permissive else value.shape == spec.shape
+    if not same:
+        name = built.node.message.param[j].name
+        raise LayerError(
+            f"{built.place}: shares parameter {name!r} with layer {owner.name!r}, where it is "
+            f"{format_shape(value.shape)}; here it is {format_shape(spec.shape)}"
+            + ("" if use.permissive else " (share_mode: PERMISSIVE needs only equal counts)")
+        )
+    return value
+
+
+def copy_blob(target: torch.Tensor, blob: np.ndarray, legacy: bool, who: str) -> None:
+    """Copies a file's blob into a parameter.
+
+    Raises:
+        WeightsError: the shapes differ; ``legacy`` sizes (num, channels, height, width) may have
+            additional ones in front.
+    """
+    fitted = fit(blob, legacy, tuple(target.shape))
+    if fitted is None:
+        raise WeightsError(
+            f"{who} is {format_shape(blob.shape)} in the file, the net needs "
+            f"{format_shape(target.shape)}. To learn it afresh instead of loading it, rename the "
+            "layer"
+        )
+    with torch.no_grad():
+        # Views into a mapped file may lie at odd addresses, which torch must not see.
+        target.copy_(torch.from_numpy(np.require(fitted, np.float32, ["C", "A"])))

@@ -1,0 +1,104 @@
+"""A net as a ``torch.fx`` graph over its layer modules.
+
+Two programs stand over the same modules: the *lean* one returns net outputs and the loss, the
+*observed* one every blob and the loss. ``node.meta`` tells where a node comes from: ``layer``,
+``blobs`` and ``place`` (file and line of the prototxt).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+
+import torch
+from torch import fx
+
+from caffecompat.graph import Version
+from caffecompat.net.build import BuiltLayer
+
+
+class Program:
+    """An executable graph: source tops in, ``versions`` and the loss out.
+
+    Attributes:
+        feeds: the values to pass, in order.
+        versions: the values returned, in order.
+        module: the GraphModule; returns ``(tuple of values, loss or None)``.
+    """
+
+    def __init__(self, layers: Sequence[BuiltLayer], versions: Sequence[Version] | None) -> None:
+        self.feeds = [top for b in layers if b.source is not None for top in b.tops]
+        graph = fx.Graph()
+        values = _emit(graph, layers)
+        self.versions = list(values) if versions is None else list(versions)
+        loss = _emit_loss(graph, layers, values)
+        graph.output((tuple(values[v] for v in self.versions), loss))
+        graph.lint()
+        modules = {b.key: b.module for b in layers if b.module is not None}
+        self.module = fx.GraphModule(modules, graph)
+
+    def __call__(
+        self, feeds: Sequence[torch.Tensor]
+    ) -> tuple[dict[Version, torch.Tensor], torch.Tensor | None]:
+        values, loss = self.module(*feeds)
+        return dict(zip(self.versions, values, strict=True)), loss
+
+
+def _emit(graph: fx.Graph, layers: Sequence[BuiltLayer]) -> dict[Version, fx.Node]:
+    values: dict[Version, fx.Node] = {}
+    for built in layers:
+        if built.source is not None:
+            for top in built.tops:
+                values[top] = _described(graph.placeholder(_identifier(str(top))), built, [top])
+    for built in layers:
+        if built.node.automatic:
+            for top in built.tops:
+                values[top] = values[built.bottoms[0]]
+        elif built.module is not None:
+            _emit_layer(graph, built, values)
+    return values
+
+
+def _emit_layer(graph: fx.Graph, built: BuiltLayer, values: dict[Version, fx.Node]) -> None:
+    arguments = [values[bottom] for bottom in built.bottoms]
+    for i, blocked in enumerate(built.blocked):
+        if blocked:
+            arguments[i] = _described(graph.call_method("detach", (arguments[i],)), built, [])
+    node = _described(graph.call_module(built.key, tuple(arguments)), built, built.tops)
+    if len(built.tops) == 1:
+        values[built.tops[0]] = node
+        return
+    for i, top in enumerate(built.tops):
+        part = graph.call_function(operator.getitem, (node, i))
+        values[top] = _described(part, built, [top])
+
+
+def _emit_loss(
+    graph: fx.Graph, layers: Sequence[BuiltLayer], values: dict[Version, fx.Node]
+) -> fx.Node | None:
+    """The sum over all blobs with a loss weight of weight times the sum of the elements."""
+    total: fx.Node | None = None
+    for built in layers:
+        for top, shape, weight in zip(built.tops, built.shapes, built.loss_weights, strict=True):
+            if weight == 0:
+                continue
+            term = values[top]
+            if shape:
+                term = graph.call_method("sum", (term,))
+            if weight != 1:
+                term = graph.call_function(operator.mul, (term, weight))
+            total = term if total is None else graph.call_function(operator.add, (total, term))
+            _described(total, built, [])
+    return total
+
+
+def _described(node: fx.Node, built: BuiltLayer, blobs: Sequence[Version]) -> fx.Node:
+    node.meta["layer"] = built.name
+    node.meta["blobs"] = [str(blob) for blob in blobs]
+    node.meta["place"] = built.place
+    return node
+
+
+def _identifier(name: str) -> str:
+    text = "".join(c if c.isalnum() else "_" for c in name)
+    return text if text[:1].isalpha() else f"blob_{text}"

@@ -1,0 +1,120 @@
+"""Running a net layer by layer: per-layer timing, partial runs, looking for the first NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from caffecompat.graph import Version
+from caffecompat.net.build import BuiltLayer
+
+if TYPE_CHECKING:
+    from caffecompat.net.net import Net
+
+
+class Stepper:
+    """Runs a net's layers one at a time over a dictionary of blobs.
+
+    Each layer is its own little autograd graph; :meth:`backward_layer` passes gradients from tops
+    to bottoms and parameters as Caffe's backward pass does. Slower than the net's program, and
+    numerically the same.
+
+    Example::
+
+        stepper = Stepper(net)
+        stepper.begin(index=0)
+        for i in range(len(net.layers)):
+            stepper.forward_layer(i)
+        for i in reversed(range(len(net.layers))):
+            stepper.backward_layer(i)
+
+    Attributes:
+        values: blob values so far.
+        gradients: blob gradients so far, filled by the backward steps.
+        loss: sum of the weighted losses so far.
+    """
+
+    def __init__(self, net: Net) -> None:
+        self.net = net
+        self.values: dict[Version, torch.Tensor] = {}
+        self.gradients: dict[Version, torch.Tensor] = {}
+        self.loss = 0.0
+        self._local: dict[int, tuple[list[torch.Tensor], tuple[torch.Tensor, ...]]] = {}
+        self._index = 0
+
+    def begin(self, index: int = 0) -> None:
+        """Starts pass number ``index``."""
+        self.values = {}
+        self.gradients = {}
+        self.loss = 0.0
+        self._local = {}
+        self._index = index
+        self.net.position.fill_(index)
+
+    def forward_layer(self, i: int) -> tuple[torch.Tensor, ...]:
+        """Runs layer ``i``; its bottoms must have been computed. Returns its tops."""
+        built = self.net.layers[i]
+        if built.source is not None:
+            tops = self.net.read_source(built, self._index)
+        elif built.module is None:
+            tops = (self.values[built.bottoms[0]],) * len(built.tops)
+        else:
+            tops = self._run(i, built)
+        self.values.update(zip(built.tops, tops, strict=False))
+        for top, weight in zip(tops, built.loss_weights, strict=False):
+            if weight:
+                self.loss += weight * float(top.detach().sum())
+        return tops
+
+    def _run(self, i: int, built: BuiltLayer) -> tuple[torch.Tensor, ...]:
+        assert built.module is not None
+        bottoms = [
+            self.values[bottom].detach().requires_grad_(not blocked)
+            for bottom, blocked in zip(built.bottoms, built.blocked, strict=True)
+        ]
+        with torch.enable_grad():
+            result: Any = built.module(*bottoms)
+        if result is None:
+            return ()
+        tops = (result,) if isinstance(result, torch.Tensor) else tuple(result)
+        self._local[i] = (bottoms, tops)
+        return tuple(top.detach() for top in tops)
+
+    def backward_layer(self, i: int) -> None:
+        """Passes gradients through layer ``i``; parameter gradients add up in ``.grad``."""
+        built = self.net.layers[i]
+        if built.node.automatic:
+            for top in built.tops:
+                self._add(built.bottoms[0], self._top_gradient(built, top))
+            return
+        if i not in self._local:
+            return
+        bottoms, tops = self._local.pop(i)
+        pairs = [
+            (value, gradient)
+            for value, gradient in zip(tops, self._top_gradients(built), strict=False)
+            if gradient is not None and value.requires_grad
+        ]
+        if not pairs:
+            return
+        torch.autograd.backward([value for value, _ in pairs], [g for _, g in pairs])
+        for name, bottom in zip(built.bottoms, bottoms, strict=True):
+            self._add(name, bottom.grad)
+
+    def _top_gradients(self, built: BuiltLayer) -> Sequence[torch.Tensor | None]:
+        return [self._top_gradient(built, top) for top in built.tops]
+
+    def _top_gradient(self, built: BuiltLayer, top: Version) -> torch.Tensor | None:
+        gradient = self.gradients.get(top)
+        weight = built.loss_weights[built.tops.index(top)]
+        if weight:
+            own = torch.full_like(self.values[top], weight)
+            gradient = own if gradient is None else gradient + own
+        return gradient
+
+    def _add(self, name: Version, gradient: torch.Tensor | None) -> None:
+        if gradient is not None:
+            known = self.gradients.get(name)
+            self.gradients[name] = gradient if known is None else known + gradient
