@@ -111,6 +111,7 @@ class Layer:
         is_loss: the first top has loss weight 1 unless the definition gives another.
         automatic_top: a missing top is added without a name (loss layers may have no ``top``).
         in_place: a top may have the name of the bottom at its position.
+        noise: the layer's random numbers, put here by the net before the first pass.
         differentiable: per bottom, whether a gradient can reach it; the last entry holds for all
             further bottoms.
     """
@@ -124,10 +125,11 @@ class Layer:
     in_place: ClassVar[bool] = True
     differentiable: ClassVar[tuple[bool, ...]] = (True,)
 
+    noise: Noise
+
     def __init__(self, context: Context) -> None:
         self.context = context
         self.specs: list[ParameterSpec] = []
-        self.noise: Noise | None = None
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         """Reads the LayerParameter ``message``; ``bottoms`` are the bottoms' shapes."""

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 
+from caffecompat.layers.base import catalogue
+from caffecompat.layers.inner_product import InnerProduct
+from caffecompat.weights import LayerWeights, Naming
+
 # Public attributes of torch.nn.Module and torch.fx.GraphModule, kept here so that a caffemodel can
 # be renamed without importing torch; a test compares the list with torch.
 RESERVED = frozenset(
@@ -45,3 +49,18 @@ def layer_name(module: str) -> str:
 
 def _encode(character: str) -> str:
     return f"%{ord(character):02X}"
+
+
+def torch_naming() -> Naming:
+    """How a net's ``state_dict`` calls the blobs of a weight file: ``conv1_1.weight``.
+
+    The names come from the layer types, so a caffemodel, which carries types, can be renamed
+    without its prototxt. Blobs of an unknown type are called weight, bias, blob2 ...
+    """
+    return Naming(names=_state_names, layer=layer_name)
+
+
+def _state_names(layer: LayerWeights) -> list[str]:
+    known = catalogue.find(layer.type) if layer.type in catalogue else InnerProduct
+    module = module_name(layer.name)
+    return [f"{module}.{name}" for name in known.parameter_names(len(layer.blobs))]

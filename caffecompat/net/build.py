@@ -13,6 +13,7 @@ from caffecompat.graph import Graph, LayerNode, ParameterUse, Version, resolve_s
 from caffecompat.layers import Context, Layer, Shape, Source, catalogue
 from caffecompat.layers.base import format_shape
 from caffecompat.layers.naming import module_name
+from caffecompat.layers.noise import Noise
 from caffecompat.net.module import LayerModule
 
 AUTOMATIC = "(automatic)"
@@ -131,6 +132,7 @@ def _build_layer(
     layer = layer_class(Context(node.phase, seed, node.place, shapes_only))
     if isinstance(layer, Source):
         opened.append(layer)
+    layer.noise = Noise(seed, node.name, torch.zeros((), dtype=torch.int64))
     _set_up(layer, node, bottoms)
     module = None
     if isinstance(layer, Source):

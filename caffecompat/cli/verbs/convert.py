@@ -1,0 +1,109 @@
+"""``caffecompat convert``: weights from one format to another, checked after writing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from caffecompat.weights import Naming, Weights
+
+HELP = "convert weights: caffemodel, HDF5, npz, torch state dict, in any direction"
+EXAMPLE = """  caffecompat convert VGG_ILSVRC_16_layers.caffemodel            (writes ....pt)
+  caffecompat convert vgg16.pt vgg16.caffemodel --model prototxt/D_deploy.prototxt"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", help="weight file; its format is recognised by content")
+    parser.add_argument(
+        "target",
+        nargs="?",
+        help="file to write, its suffix says the format: .caffemodel, .caffemodel.h5, .npz "
+        "(keys layer/index), .pt (state dict); default: the source's name with .pt, or with "
+        ".caffemodel if the source is no caffemodel",
+    )
+    parser.add_argument(
+        "--model", help="net definition; the weights must fit it, and layer types come from it"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.layers.naming import torch_naming
+    from caffecompat.weights import load_weights, save_weights
+
+    naming = torch_naming()
+    source = Path(arguments.source)
+    target = _target(source, arguments.target)
+    weights = load_weights(source, naming)
+    if arguments.model:
+        weights = _through_net(arguments.model, weights, str(source))
+    save_weights(weights, target, naming=naming)
+    arrays = _verify(weights, target, naming)
+    layers = sum(1 for layer in weights.values() if layer.blobs)
+    values = sum(blob.size for layer in weights.values() for blob in layer.blobs)
+    print(
+        f"wrote {target}: {layers} layers with parameters, {values:,} values; "
+        f"read back: {arrays} arrays equal bit for bit"
+    )
+    return 0
+
+
+def _target(source: Path, given: str | None) -> Path:
+    """Where to write. Only a target that was named may replace a file, and never the source."""
+    from caffecompat.errors import WeightsError
+
+    target = Path(given) if given else _default_target(source)
+    if target.exists() and not given:
+        raise WeightsError(f"{target}: exists already; name it as the target to replace it")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise WeightsError(f"{target}: source and target are one file; give another target")
+    return target
+
+
+def _default_target(source: Path) -> Path:
+    for suffix in (".caffemodel.h5", ".caffemodel"):
+        if source.name.endswith(suffix):
+            return source.with_name(source.name.removesuffix(suffix) + ".pt")
+    return source.with_suffix(".caffemodel")
+
+
+def _through_net(model: str, weights: Weights, origin: str) -> Weights:
+    """The weights as a net holds them: with its layer types, checked against its shapes."""
+    from caffecompat.errors import WeightsError
+    from caffecompat.net import Net
+
+    net = Net(model)
+    weights.path = origin
+    report = net.load_weights(weights)
+    if report.missing:
+        raise WeightsError(
+            f"{origin}: has no parameters for {', '.join(map(repr, report.missing))} of {model}"
+        )
+    for name in report.ignored:
+        print(f"Ignoring source layer {name}")
+    return net.to_weights()
+
+
+def _verify(weights: Weights, target: Path, naming: Naming) -> int:
+    """Reads the written file and compares it with what was to be written.
+
+    Raises:
+        WeightsError: an array differs.
+    """
+    from caffecompat.errors import WeightsError
+    from caffecompat.weights import load_weights
+
+    written = load_weights(target, naming)
+    count = 0
+    for layer in weights.values():
+        if not layer.blobs:
+            continue
+        found = written[layer.name].blobs if layer.name in written else []
+        same = len(found) == len(layer.blobs) and all(
+            a.tobytes() == b.tobytes() for a, b in zip(found, layer.blobs, strict=True)
+        )
+        if not same:
+            raise WeightsError(f"{target}: layer {layer.name!r} differs from what was written")
+        count += len(found)
+    return count

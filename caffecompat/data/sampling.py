@@ -1,0 +1,63 @@
+"""Random numbers that are pure functions of (seed, purpose, ordinal).
+
+What happens to sample ``s`` of a run depends on the seed and on ``s`` alone: not on how many
+threads read ahead, in which order they finish, or where a run was resumed. Each number is a
+hash of a counter (two rounds of the splitmix64 finaliser), so there is no state to keep.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Draws = TypeVar("Draws", int, NDArray[np.uint64])
+
+_MASK = (1 << 64) - 1
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
+
+
+def draw(seed: int, ordinals: NDArray[Any], purpose: str) -> NDArray[np.uint64]:
+    """One uniform 64-bit number per ordinal.
+
+    Args:
+        seed: any integer; taken modulo 2**64.
+        ordinals: integer array of any shape, e.g. sample numbers.
+        purpose: what the numbers decide ("crop row"); different purposes are independent.
+
+    Returns:
+        uint64 array shaped like ``ordinals``.
+    """
+    key = hashlib.blake2b((seed & _MASK).to_bytes(8, "little") + purpose.encode(), digest_size=16)
+    first, second = np.frombuffer(key.digest(), np.dtype("<u8"))
+    # At least one axis: numpy warns about overflow of scalars, and wrapping is the point here.
+    counters = np.atleast_1d(np.asarray(ordinals)).astype(np.uint64)
+    mixed = _mix(_mix(counters * _GOLDEN + first) ^ second)
+    return mixed.reshape(np.shape(ordinals))
+
+
+def pick(draws: Draws, limit: int) -> Draws:
+    """Turn draws into integers 0 <= k < limit, uniform to within limit / 2**32.
+
+    Args:
+        draws: what :func:`draw` gave, or one of its numbers as an int.
+        limit: positive, below 2**32.
+    """
+    high: Any = draws >> 32
+    picked: Draws = (high * limit) >> 32
+    return picked
+
+
+def permutation(seed: int, count: int, purpose: str) -> NDArray[np.int64]:
+    """The numbers 0 ... count-1 in an order that depends on (seed, purpose) alone."""
+    return np.argsort(draw(seed, np.arange(count), purpose), kind="stable")
+
+
+def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    values = (values ^ (values >> _SHIFTS[0])) * _MULTIPLIERS[0]
+    values = (values ^ (values >> _SHIFTS[1])) * _MULTIPLIERS[1]
+    return values ^ (values >> _SHIFTS[2])

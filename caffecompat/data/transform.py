@@ -1,0 +1,158 @@
+"""Crop, mirror, mean and scale: what stands between a record and a row of a batch.
+
+Source of the semantics: data_transformer.cpp.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffecompat.data.datum import decode_datum
+from caffecompat.data.sampling import draw, pick
+from caffecompat.errors import DataError
+from caffecompat.proto.schema import Message
+from caffecompat.weights.mean import read_mean
+
+log = logging.getLogger(__name__)
+
+Shape3 = tuple[int, int, int]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What chance has decided for one sample, before the size of its record is known.
+
+    ``row`` and ``column`` are 64-bit draws for the crop, None where the crop is central.
+    """
+
+    row: int | None
+    column: int | None
+    mirror: bool
+
+
+class Transform:
+    """The transformation that a ``transform_param`` describes, in one phase.
+
+    A pixel becomes ``(pixel - mean) * scale`` in float32. With ``crop_size`` a window is taken:
+    the central one (offsets rounded down) in TEST, a random one in TRAIN. With ``mirror`` every
+    other sample, by chance, is flipped left to right, in both phases. A mean file has the size
+    of the whole record and is cut at the place of the window.
+
+    Args:
+        message: a TransformationParameter.
+        phase: ``"TRAIN"`` or ``"TEST"``.
+
+    Raises:
+        DataError: mean_file and mean_value are both given.
+        FileProblem, FormatError: the mean file cannot be read.
+    """
+
+    def __init__(self, message: Message, phase: str) -> None:
+        self._crop = int(message.crop_size)
+        self._random_crop = self._crop > 0 and phase == "TRAIN"
+        self._mirror = bool(message.mirror)
+        self._scale = np.float32(message.scale)
+        self._force = (bool(message.force_color), bool(message.force_gray))
+        self._warn_raw = any(self._force)
+        self._mean_file = message.mean_file if message.HasField("mean_file") else ""
+        self._mean_image: Floats | None = None
+        self._mean_values = np.array(message.mean_value, np.float32)
+        if message.HasField("mean_file"):
+            if message.mean_value:
+                raise DataError(
+                    f"transform_param: mean_file {self._mean_file!r} and mean_value are both "
+                    "given; remove one of them"
+                )
+            self._mean_image = read_mean(self._mean_file)
+
+    def decode(self, datum: Message) -> NDArray[Any]:
+        """The whole array of a record (channels x height x width), colour forced if asked."""
+        if self._warn_raw and not datum.encoded:
+            self._warn_raw = False
+            log.warning("force_color and force_gray only for encoded datum")
+        return decode_datum(datum, *self._force)
+
+    def output_shape(self, record: Shape3) -> Shape3:
+        """The shape that a record of ``record`` (channels, height, width) ends with.
+
+        Raises:
+            DataError: the record is smaller than the crop, or the mean does not fit it.
+        """
+        channels, height, width = record
+        if self._crop and (height < self._crop or width < self._crop):
+            raise DataError(
+                f"it is {height}x{width} (height x width), smaller than crop_size {self._crop}; "
+                "use larger images or a smaller crop_size"
+            )
+        if self._mean_image is not None and self._mean_image.shape != record:
+            raise DataError(
+                f"it is {_by(record)} (channels x height x width), but {self._mean_file} is "
+                f"{_by(self._mean_image.shape)}; the mean needs the size of the uncropped record"
+            )
+        if self._mean_values.size not in (0, 1, channels):
+            raise DataError(
+                f"it has {channels} channels, but transform_param has {self._mean_values.size} "
+                "mean_value; give one, or one per channel (in B, G, R order)"
+            )
+        return (channels, self._crop, self._crop) if self._crop else record
+
+    def choose(self, seed: int, ordinals: NDArray[np.int64]) -> list[Choice]:
+        """What chance decides for the samples ``ordinals`` of a run; pure."""
+        nothing = [None] * len(ordinals)
+        rows = draw(seed, ordinals, "crop row").tolist() if self._random_crop else nothing
+        columns = draw(seed, ordinals, "crop column").tolist() if self._random_crop else nothing
+        flips = pick(draw(seed, ordinals, "mirror"), 2 if self._mirror else 1)
+        return [
+            Choice(row, column, bool(flip))
+            for row, column, flip in zip(rows, columns, flips, strict=True)
+        ]
+
+    def apply(self, pixels: NDArray[Any], choice: Choice, out: Floats) -> None:
+        """Transform one array into ``out``; only the pixels of the window are touched.
+
+        Args:
+            pixels: channels x height x width, uint8 or float32.
+            choice: what :meth:`choose` gave for this sample.
+            out: float32 of the shape that :meth:`output_shape` names.
+
+        Raises:
+            DataError: as :meth:`output_shape`, or the result has not the shape of ``out``.
+        """
+        channels, height, width = pixels.shape
+        shape = self.output_shape((channels, height, width))
+        if shape != out.shape:
+            raise DataError(
+                f"it is {_by(shape)} (channels x height x width), but the first record of its "
+                f"batch makes it {_by(out.shape)}; use batch_size 1, one size for all images, or "
+                "crop_size (and force_color where gray and colour are mixed)"
+            )
+        top = left = 0
+        if self._crop:
+            top = _offset(height - self._crop, choice.row)
+            left = _offset(width - self._crop, choice.column)
+        window = np.s_[:, top : top + shape[1], left : left + shape[2]]
+        self._subtract_mean(pixels, window, out[:, :, ::-1] if choice.mirror else out)
+        if self._scale != 1:
+            np.multiply(out, self._scale, out=out)
+
+    def _subtract_mean(self, pixels: NDArray[Any], window: tuple[slice, ...], out: Floats) -> None:
+        if self._mean_image is not None:
+            np.subtract(pixels[window], self._mean_image[window], out=out)
+        elif self._mean_values.size:
+            np.subtract(pixels[window], self._mean_values[:, None, None], out=out)
+        else:
+            out[...] = pixels[window]
+
+
+def _offset(freedom: int, chance: int | None) -> int:
+    return freedom // 2 if chance is None else pick(chance, freedom + 1)
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

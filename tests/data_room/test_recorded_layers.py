@@ -1,0 +1,24 @@
+"""Data and HDF5Data layers against what BVLC Caffe yielded or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.data_room.recorded import CASES, COPIES, replay
+
+COPIED = sorted(path.name for path in (COPIES / "layers").iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize("name", COPIED)
+def test_copied_case(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    replay(COPIES / "layers" / name, monkeypatch)
+
+
+@pytest.mark.parametrize("name", [case["name"] for case in CASES])
+def test_recorded_case(name: str, golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = golden / "data" / "layers" / name
+    if "_leveldb" in (folder / "net.prototxt").read_text():
+        pytest.skip("LEVELDB databases cannot be read yet")
+    replay(folder, monkeypatch)

@@ -1,0 +1,65 @@
+"""Chance: pure, seeded, uniform."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from caffecompat.data.sampling import draw, permutation, pick
+
+
+def test_draws_are_the_same_on_every_machine() -> None:
+    # Pinned: a resumed run must see the same crops after an upgrade of this package.
+    drawn = draw(7, np.array([0, 1, 1 << 40]), "crop row")
+    assert drawn.tolist() == [
+        11197859312467760467,
+        2990635143664988054,
+        492661398379232508,
+    ]
+
+
+def test_a_draw_does_not_depend_on_its_neighbours() -> None:
+    together = draw(3, np.arange(100, 130), "mirror")
+    alone = [int(draw(3, np.array(number), "mirror")) for number in range(100, 130)]
+    assert together.tolist() == alone
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 5)])
+def test_draws_keep_the_shape_of_the_ordinals(shape: tuple[int, ...]) -> None:
+    assert draw(1, np.zeros(shape, np.int64), "x").shape == shape
+
+
+def test_seed_purpose_and_ordinal_all_matter() -> None:
+    ordinals = np.arange(1000)
+    streams = [draw(seed, ordinals, purpose) for seed in (0, 1, -1) for purpose in ("a", "b")]
+    assert len(np.unique(np.concatenate(streams))) == 6000
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 33, 1000])
+def test_picks_are_uniform(limit: int) -> None:
+    count = 200 * limit
+    picks = pick(draw(11, np.arange(count), "uniform"), limit)
+    assert picks.max() < limit
+    counts = np.bincount(picks.astype(np.int64), minlength=limit)
+    # Sum of (limit - 1) squared normals: mean limit - 1, deviation sqrt(2 (limit - 1)).
+    chi_square = ((counts - 200.0) ** 2 / 200).sum()
+    assert abs(chi_square - (limit - 1)) <= 4 * np.sqrt(2 * limit)
+
+
+def test_successive_picks_are_independent() -> None:
+    picks = pick(draw(5, np.arange(40001), "pairs"), 6).astype(np.int64)
+    counts = np.bincount(6 * picks[:-1] + picks[1:], minlength=36)
+    expected = 40000 / 36
+    assert ((counts - expected) ** 2 / expected).sum() < 35 + 4 * np.sqrt(70)
+
+
+def test_pick_of_an_int_equals_pick_of_an_array() -> None:
+    drawn = draw(2, np.arange(50), "x")
+    assert [pick(int(number), 17) for number in drawn] == pick(drawn, 17).tolist()
+
+
+def test_permutations_hold_every_number_once_and_depend_on_the_seed() -> None:
+    first, second = (permutation(seed, 101, "order") for seed in (1, 2))
+    assert sorted(first) == sorted(second) == list(range(101))
+    assert first.tolist() != second.tolist()
+    assert permutation(1, 101, "order").tolist() == first.tolist()

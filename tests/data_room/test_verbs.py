@@ -1,0 +1,135 @@
+"""The verbs convert-imageset and compute-image-mean, as a user types them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from caffecompat.cli.main import main
+from caffecompat.data.database import open_database
+from caffecompat.data.datum import decode_datum, parse_datum
+from tests.data_room.recorded import COPIES
+
+PREFIX = re.compile(r"[IWE]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ \w+\.py:\d+\] ")
+
+
+@pytest.fixture(autouse=True)
+def _among_the_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(COPIES)
+
+
+def logged(text: str) -> list[str]:
+    lines = text.splitlines()
+    assert all(PREFIX.match(line) for line in lines)
+    return [PREFIX.sub("", line) for line in lines]
+
+
+@pytest.mark.parametrize("dash", ["-", "--"])
+def test_convert_with_caffes_spellings(
+    dash: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db = str(tmp_path / "db")
+    flags = ["gray", "resize_width=6", "resize_height", "4", "check_size=true", "backend=lmdb"]
+    words = [word if word == "4" else dash + word for word in flags]
+    assert main(["convert_imageset", *words, "images/", "mix.txt", db]) == 0
+    captured = capsys.readouterr()
+    assert logged(captured.err) == [
+        "A total of 6 images.",
+        f"Opened lmdb {db}",
+        "Processed 6 files.",
+    ]
+    assert captured.out == ""
+    with open_database(db) as database:
+        shapes = {decode_datum(parse_datum(database.read(n)[1])).shape for n in range(6)}
+    assert shapes == {(1, 4, 6)}
+
+
+def test_convert_takes_every_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--shuffle", "--seed", "-3", "--encoded", "--encode-type", "png", "--nogray"]
+    assert main(["convert-imageset", *flags, "images/", "sq.txt", str(tmp_path / "db")]) == 0
+    assert logged(capsys.readouterr().err)[0] == "Shuffling data"
+
+
+def test_unreadable_images_are_no_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["convert-imageset", "images/", "odd.txt", str(tmp_path / "db")]) == 0
+    assert "Could not open or find file images/not_there.png" in capsys.readouterr().err
+
+
+def test_a_second_conversion_to_the_same_place_fails_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["convert-imageset", "images/", "sq.txt", str(tmp_path / "db")]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main(words) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("caffecompat: error: ")
+    assert "already exists" in last
+
+
+def test_mean_of_a_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "mean.binaryproto"
+    assert main(["compute_image_mean", "-backend=lmdb", "db/square_lmdb", str(out)]) == 0
+    assert out.read_bytes() == (COPIES / "mean" / "square_lmdb.binaryproto").read_bytes()
+    assert logged(capsys.readouterr().err) == [
+        "Opened lmdb db/square_lmdb",
+        "Starting iteration",
+        "Processed 3 files.",
+        f"Write to {out}",
+        "Number of channels: 3",
+        "mean_value channel [0]: 120.85",
+        "mean_value channel [1]: 122.884",
+        "mean_value channel [2]: 126.711",
+    ]
+
+
+def test_mean_without_a_file_only_tells(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compute-image-mean", "db/square_lmdb"]) == 0
+    assert not any("Write" in line for line in logged(capsys.readouterr().err))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["convert-imageset", "images/", "nosuch.txt", "x"], "nosuch.txt: the list cannot be read"),
+        (["convert-imageset", "--backend=leveldb", "images/", "sq.txt", "x"], "not supported yet"),
+        (["compute-image-mean", "nosuch"], "convert-imageset ROOT/ LIST.txt nosuch"),
+        (["compute-image-mean", "db/mixed_lmdb"], "record 1 (key '00000001_mix1.png')"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_1(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if not PREFIX.match(line)]
+    assert len(errors) == 1
+    assert sentence in errors[0]
+
+
+@pytest.mark.parametrize("verb", ["convert-imageset", "compute-image-mean"])
+def test_bad_usage_is_exit_code_2(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--nosuch"]) == 2
+    assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["convert_imageset", "compute_image_mean"])
+def test_help_ends_in_an_example_and_loads_nothing_heavy(verb: str) -> None:
+    program = (
+        "import sys; from caffecompat.cli.main import main; main(sys.argv[1:]); "
+        "print(sorted({'numpy', 'torch', 'google.protobuf', 'cv2', 'lmdb'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, verb, "--help"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "example:\n  caffecompat " in done.stdout
+    assert done.stdout.endswith("[]\n")

@@ -1,0 +1,48 @@
+"""Nets that BVLC Caffe 1.0 refuses are refused here too, in a sentence that names the layer."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caffecompat import Net
+from caffecompat.errors import CaffeError
+from caffecompat.layers import catalogue
+from tests.net.test_recorded import LAYERS, inputs_of, types_of
+
+ERRORS = LAYERS / "errors"
+
+
+def facts(path: Path) -> dict[str, str]:
+    lines = path.with_suffix(".txt").read_text().splitlines()
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+@pytest.mark.parametrize("path", sorted(ERRORS.glob("*.prototxt")), ids=lambda p: p.stem)
+def test_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(LAYERS)
+    case = facts(path)
+    if case["kind"] != "rule":
+        pytest.skip(f"a limit of BVLC's implementation: {case['why']}")
+    refused_by_reader = path.stem in ("unknown_field", "bad_enum", "clip_missing_required")
+    if not refused_by_reader and path.stem != "unknown_layer_type":
+        missing = sorted(t for t in types_of(path) if t not in catalogue)
+        if missing:
+            pytest.skip(f"layer types that come later: {', '.join(missing)}")
+    with pytest.raises(CaffeError) as caught:
+        run(path, case)
+    sentence = str(caught.value)
+    assert len(sentence.splitlines()) == 1, sentence
+    assert path.name in sentence, sentence
+    assert "Traceback" not in sentence
+
+
+def run(path: Path, case: dict[str, str]) -> None:
+    net = Net(os.fspath(path), phase=case["phase"], strict=True)
+    recorded = path.with_suffix(".npz")
+    net.forward(**inputs_of(np.load(recorded)) if recorded.exists() else {})
+    if case["stage"] == "backward":
+        net.backward()
