@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import threading
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
@@ -28,6 +29,8 @@ class Registry(Generic[Entry]):
         self.kind = kind
         self._package = package
         self._entries: dict[str, Entry] = {}
+        self._lock = threading.RLock()
+        self._loading = False
         self._loaded = False
 
     def register(self, name: str) -> Callable[[Entry], Entry]:
@@ -76,10 +79,18 @@ class Registry(Generic[Entry]):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+        # Re-entrant: a module may look its own registry up while it is being imported.
+        with self._lock:
+            if self._loaded or self._loading:
+                return
+            self._loading = True
+            try:
+                package = importlib.import_module(self._package)
+                for module in pkgutil.iter_modules(package.__path__):
+                    importlib.import_module(f"{self._package}.{module.name}")
+                self._loaded = True
+            finally:
+                self._loading = False
 
 
 def _origin(entry: object) -> str:

@@ -181,6 +181,11 @@ class Net(nn.Module):
         return learnables(self.layers)
 
     @property
+    def loss(self) -> torch.Tensor:
+        """The total weighted loss of the last pass, 0-axis; zero before any."""
+        return torch.zeros((), device=self.device) if self._loss is None else self._loss
+
+    @property
     def loss_weights(self) -> dict[str, float]:
         """Non-zero loss weights by blob name."""
         return {
@@ -240,7 +245,7 @@ class Net(nn.Module):
         self._next_pass += 1
         outputs = self._execute(index, feeds, observed=True).outputs
         if any(isinstance(value, np.ndarray) for value in inputs.values()):
-            return {name: value.detach().cpu().numpy() for name, value in outputs.items()}
+            return {name: _numpy(value) for name, value in outputs.items()}
         return dict(outputs)
 
     def backward(self, **diffs: Array) -> None:
@@ -293,7 +298,7 @@ class Net(nn.Module):
         self._values = {**dict(zip(program.feeds, feeds, strict=True)), **values}
         self._loss = loss
         outputs = {version.blob: values[version] for version in self._output_versions()}
-        return Result(outputs, torch.zeros((), device=self.device) if loss is None else loss)
+        return Result(outputs, self.loss)
 
     def _read_sources(self, index: int, given: dict[Version, Array]) -> list[torch.Tensor]:
         """The values of all source tops for one pass, on the net's device."""
@@ -404,6 +409,12 @@ class Net(nn.Module):
     def extra_repr(self) -> str:
         inputs = ", ".join(f"{t.blob} {format_shape(v.shape)}" for t, v in self._inputs.items())
         return f"name={self.name!r}, phase={self.phase}, inputs=({inputs})"
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    # numpy has no bfloat16.
+    wide = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+    return wide.detach().cpu().numpy()
 
 
 def read_definition(source: Any) -> tuple[Any, Any, list[str]]:

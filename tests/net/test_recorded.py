@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from caffecompat import Net
+from caffecompat import read_net
+from caffecompat.errors import CaffeError, FileProblem, FormatError, NetError
 from caffecompat.layers import catalogue
+from caffecompat.net.recorded import find_cases, replay
 
 HERE = Path(__file__).resolve()
 LAYERS = HERE.parents[3] / "shared" / "golden" / "layers"
 COPIES = HERE.parents[1] / "data" / "layers"
 
-# Types whose results are moved, not computed.
-EXACT = {"Concat", "Slice", "Reshape", "Flatten", "Crop", "Tile", "Split", "Accuracy"}
+FORWARD, GRADIENT, MOVED = 1e-4, 2e-4, 1e-6
+
+# Types whose results are moved or counted, not computed.
+EXACT = {
+    "ArgMax",
+    "Accuracy",
+    "BatchReindex",
+    "Concat",
+    "Crop",
+    "Filter",
+    "Flatten",
+    "Im2col",
+    "Reshape",
+    "Slice",
+    "Split",
+    "Threshold",
+    "Tile",
+}
 
 # Recorded behaviour that we do not follow, each with its reason.
 NOT_FOLLOWED = {
@@ -30,16 +46,9 @@ NOT_FOLLOWED = {
 
 
 def cases() -> Iterator[Path]:
-    folder = LAYERS if LAYERS.is_dir() else COPIES
-    for path in sorted(folder.glob("*/*.prototxt")):
-        if path.parent.name != "errors" and path.with_suffix(".npz").exists():
+    for path in find_cases(LAYERS if LAYERS.is_dir() else COPIES):
+        if path.parent.name != "errors":
             yield path
-
-
-def types_of(path: Path) -> set[str]:
-    from caffecompat.proto.files import read_net
-
-    return {layer.type for layer in read_net(path)[0].layer}
 
 
 @pytest.mark.parametrize("path", list(cases()), ids=lambda p: f"{p.parent.name}/{p.stem}")
@@ -49,76 +58,74 @@ def test_recorded_case(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = NOT_FOLLOWED.get(f"{path.parent.name}/{path.stem}")
     if reason:
         pytest.skip(reason)
-    missing = sorted(t for t in types_of(path) if t not in catalogue)
+    missing = sorted({layer.type for layer in read_net(path).layer} - set(catalogue))
     if missing:
         pytest.skip(f"layer types that come later: {', '.join(missing)}")
-    case = np.load(path.with_suffix(".npz"))
-    net = Net(os.fspath(path), phase=str(case["phase"]))
-    check_built_parameters(net, case)
-    set_parameters(net, case)
-    for _ in range(int(case.get("num_forward", 1))):
-        net.forward(**inputs_of(case))
-    check_forward(net, case, exact=path.parent.name in EXACT)
-    if any(key.startswith(("indiff/", "paramdiff/")) for key in case.files):
-        run_backward(net, case)
-        check_backward(net, case)
+    differences = replay(path)
+    assert differences
+    forward = MOVED if path.parent.name in EXACT else FORWARD
+    for d in differences:
+        assert d.relative <= (GRADIENT if d.gradient else forward), d
 
 
-def inputs_of(case: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
-    return {key[3:]: case[key] for key in case.files if key.startswith("in/")}
+def test_every_excluded_case_exists() -> None:
+    if LAYERS.is_dir():
+        assert {f"{p.parent.name}/{p.stem}" for p in cases()} >= set(NOT_FOLLOWED)
 
 
-def parameter(net: Net, key: str) -> torch.Tensor:
-    layer, index = key.split("/", 1)[1].rsplit("/", 1)
-    return net.params[layer][int(index)]
+NET = """
+layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "fc" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 4 } }
+"""
 
 
-def check_built_parameters(net: Net, case: np.lib.npyio.NpzFile) -> None:
-    for key in case.get("param_from_net", ()):
-        built = parameter(net, f"param/{key}").detach().numpy()
-        np.testing.assert_allclose(built.ravel(), case[f"param/{key}"].ravel(), rtol=1e-6)
+def record(folder: Path, **arrays: np.ndarray) -> Path:
+    path = folder / "case.prototxt"
+    path.write_text(NET)
+    np.savez(path.with_suffix(".npz"), **{k.replace("__", "/"): v for k, v in arrays.items()})
+    return path
 
 
-def set_parameters(net: Net, case: np.lib.npyio.NpzFile) -> None:
-    for key in case.files:
-        if key.startswith("param/"):
-            with torch.no_grad():
-                target = parameter(net, key)
-                target.copy_(torch.from_numpy(case[key]).view(target.shape))
+def test_a_difference_is_seen(tmp_path: Path) -> None:
+    wrong = np.zeros((2, 4), np.float32)
+    wrong[1, 2] = 0.25
+    path = record(tmp_path, in__x=np.ones((2, 3), np.float32), out__y=wrong)
+    (difference,) = replay(path)
+    assert (difference.key, difference.absolute, difference.relative) == ("out/y", 0.25, 0.25)
 
 
-def assert_close(name: str, found: np.ndarray, expected: np.ndarray, bound: float) -> None:
-    assert found.shape == expected.shape, f"{name}: {found.shape} instead of {expected.shape}"
-    finite = expected[np.isfinite(expected)]
-    scale = max(1.0, float(np.abs(finite).max())) if finite.size else 1.0
-    np.testing.assert_allclose(found, expected, rtol=0, atol=bound * scale, err_msg=name)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_are_differences(tmp_path: Path, value: float) -> None:
+    path = record(tmp_path, out__y=np.full((2, 4), value, np.float32))
+    assert replay(path)[0].relative == np.inf
 
 
-def check_forward(net: Net, case: np.lib.npyio.NpzFile, exact: bool) -> None:
-    for key in case.files:
-        if key.startswith("out/"):
-            found = net.blobs[key[4:]].data.detach().numpy()
-            assert_close(key, found, case[key], 1e-6 if exact else 1e-4)
-        elif key.startswith("paramafter/"):
-            assert_close(key, parameter(net, key).detach().numpy(), case[key], 1e-4)
-    loss = 0.0 if net._loss is None else float(net._loss.detach())
-    if "loss" in case and np.isfinite(case["loss"]):
-        assert_close("loss", np.float32(loss), case["loss"], 1e-4)
+def test_damaged_records(tmp_path: Path) -> None:
+    path = record(tmp_path, out__y=np.zeros((2, 4, 1), np.float32))
+    assert "shape (2, 4), recorded (2, 4, 1)" in replay(path)[0].note
+    with pytest.raises(FormatError, match=r"'param/fc/2', but layer 'fc' has 2 blobs"):
+        replay(record(tmp_path, param__fc__2=np.zeros(4)))
+    with pytest.raises(FormatError, match=r"'param/fc/0' of \(5,\)"):
+        replay(record(tmp_path, param__fc__0=np.zeros(5)))
+    path.with_suffix(".npz").write_bytes(b"PK not really")
+    with pytest.raises(FormatError, match=r"case\.npz: is not a readable"):
+        replay(path)
+    with pytest.raises(FileProblem, match="no recorded case here"):
+        find_cases(tmp_path / "nowhere")
+    with pytest.raises(NetError, match="precision is 'fp8'"):
+        replay(record(tmp_path), precision="fp8")
 
 
-def run_backward(net: Net, case: np.lib.npyio.NpzFile) -> None:
-    diffs = {key[8:]: case[key] for key in case.files if key.startswith("topdiff/")}
-    net.backward(**diffs)
+def test_other_precisions(tmp_path: Path) -> None:
+    x = np.arange(6, dtype=np.float32).reshape(2, 3) / 7
+    w = np.arange(12, dtype=np.float32).reshape(4, 3) / 13
+    path = record(tmp_path, in__x=x, param__fc__0=w, out__y=x @ w.T)
+    assert replay(path, precision="fp64")[0].relative < 1e-6
+    assert 1e-4 < replay(path, precision="bf16")[0].relative < 2e-2
 
 
-def check_backward(net: Net, case: np.lib.npyio.NpzFile) -> None:
-    unwritten = set(case.get("indiff_unwritten", ()))
-    for key in case.files:
-        if key.startswith("indiff/"):
-            name = key[7:]
-            expected = np.zeros_like(case[key]) if name in unwritten else case[key]
-            assert_close(key, net.blobs[name].diff.numpy(), expected, 2e-4)
-        elif key.startswith("paramdiff/"):
-            tensor = parameter(net, key)
-            found = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
-            assert_close(key, found.detach().numpy().reshape(case[key].shape), case[key], 2e-4)
+def test_unbuildable_net_is_an_error(tmp_path: Path) -> None:
+    path = record(tmp_path)
+    path.write_text(NET.replace('bottom: "x"', 'bottom: "z"'))
+    with pytest.raises(CaffeError, match="unknown bottom blob 'z'"):
+        replay(path)
