@@ -55,14 +55,16 @@ def between(least: int, most: int) -> Count:
 class ParameterSpec:
     """One parameter blob of a layer: its name in torch, its shape, how it is filled.
 
-    ``filler`` is a FillerParameter message. ``learned`` False marks statistics that the forward
-    pass updates itself (BatchNorm): they never get a gradient.
+    ``filler`` is a FillerParameter message; ``values``, where given, are used instead. ``learned``
+    False marks statistics that the forward pass updates itself (BatchNorm): they never get a
+    gradient.
     """
 
     name: str
     shape: Shape
     filler: Message
     learned: bool = True
+    values: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,14 @@ class Context:
         seed: the run's seed; everything random is a pure function of it.
         place: where the layer is defined, for messages ("net.prototxt:41: layer 'conv1' (ELU)").
         shapes_only: the net is built for its shapes; sources need not exist on disk.
+        allow_python: the net's user trusts the code of its Python layers.
     """
 
     phase: str
     seed: int
     place: str
     shapes_only: bool = False
+    allow_python: bool = False
 
 
 def register(name: str) -> Callable[[type[Layer]], type[Layer]]:
@@ -149,10 +153,15 @@ class Layer:
         return self.forward(*bottoms, **parameters)
 
     def parameter(
-        self, name: str, shape: Sequence[int], filler: Message, learned: bool = True
+        self,
+        name: str,
+        shape: Sequence[int],
+        filler: Message,
+        learned: bool = True,
+        values: np.ndarray | None = None,
     ) -> None:
         """Declares the next parameter blob (call in Caffe's blob order)."""
-        self.specs.append(ParameterSpec(name, tuple(shape), filler, learned))
+        self.specs.append(ParameterSpec(name, tuple(shape), filler, learned, values))
 
     def check(self, condition: bool, sentence: str) -> None:
         """Raises :class:`LayerError` with the layer's place unless ``condition`` holds."""

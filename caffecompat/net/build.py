@@ -59,7 +59,16 @@ class BuiltLayer:
         return self.layer if isinstance(self.layer, Source) else None
 
 
-def build_layers(graph: Graph, seed: int, shapes_only: bool = False) -> list[BuiltLayer]:
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a net's user chose: see the arguments of :class:`caffecompat.net.Net`."""
+
+    seed: int = 0
+    shapes_only: bool = False
+    allow_python: bool = False
+
+
+def build_layers(graph: Graph, options: BuildOptions) -> list[BuiltLayer]:
     """Sets up every layer of ``graph`` in order; each sees the shapes that the earlier ones give.
 
     Raises:
@@ -72,7 +81,7 @@ def build_layers(graph: Graph, seed: int, shapes_only: bool = False) -> list[Bui
     opened: list[Source] = []
     try:
         for node, layer_class in zip(graph, classes, strict=True):
-            layer = _build_layer(node, layer_class, shapes, graph, seed, shapes_only, opened)
+            layer = _build_layer(node, layer_class, shapes, graph, options, opened)
             layer.key = _unique(layer.key, {b.key for b in built})
             shapes.update(zip(layer.tops, layer.shapes, strict=True))
             built.append(layer)
@@ -118,8 +127,7 @@ def _build_layer(
     layer_class: type[Layer] | None,
     shapes: dict[Version, Shape],
     graph: Graph,
-    seed: int,
-    shapes_only: bool,
+    options: BuildOptions,
     opened: list[Source],
 ) -> BuiltLayer:
     bottoms = [shapes[bottom] for bottom in node.bottoms]
@@ -129,10 +137,12 @@ def _build_layer(
         key = module_name(node.name)
         return BuiltLayer(node, key, None, None, node.tops, split_shapes, weights, (False,))
     tops = _check_wiring(node, layer_class, sum(v.blob == AUTOMATIC for v in shapes))
-    layer = layer_class(Context(node.phase, seed, node.place, shapes_only))
+    layer = layer_class(
+        Context(node.phase, options.seed, node.place, options.shapes_only, options.allow_python)
+    )
     if isinstance(layer, Source):
         opened.append(layer)
-    layer.noise = Noise(seed, node.name, torch.zeros((), dtype=torch.int64))
+    layer.noise = Noise(options.seed, node.name, torch.zeros((), dtype=torch.int64))
     _set_up(layer, node, bottoms)
     module = None
     if isinstance(layer, Source):

@@ -18,7 +18,7 @@ from caffecompat.layers.base import format_shape
 from caffecompat.layers.noise import Noise
 from caffecompat.net import loading
 from caffecompat.net.blobs import Blob, Named
-from caffecompat.net.build import BuiltLayer, build_layers
+from caffecompat.net.build import BuildOptions, BuiltLayer, build_layers
 from caffecompat.net.device import usable_device
 from caffecompat.net.diagnosis import explain_failure
 from caffecompat.net.gradients import inputs_with_gradient
@@ -59,6 +59,7 @@ class Net(nn.Module):
             for looking at shapes and counting.
         lender: a net whose parameters are used, not copied, where layer names agree.
         strict: refuse nets that Caffe refuses even where a sensible reading exists.
+        allow_python: run the code that the net's Python layers name; without it they are refused.
 
     Relative paths inside the prototxt are taken from the current directory.
 
@@ -87,6 +88,7 @@ class Net(nn.Module):
         shapes_only: bool = False,
         lender: Net | None = None,
         strict: bool = False,
+        allow_python: bool = False,
     ) -> None:
         super().__init__()
         message, place, self.notes = read_definition(source)
@@ -95,7 +97,9 @@ class Net(nn.Module):
         self.notes += self.graph.notes
         self.seed = seed
         self.observe = False
-        self.layers: list[BuiltLayer] = build_layers(self.graph, seed, shapes_only)
+        self.layers: list[BuiltLayer] = build_layers(
+            self.graph, BuildOptions(seed, shapes_only, allow_python)
+        )
         target = torch.device("meta") if shapes_only else usable_device(device)
         if not shapes_only:
             borrowed = lender._modules_by_layer() if lender is not None else None

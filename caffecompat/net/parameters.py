@@ -99,6 +99,8 @@ def _initial_value(built: BuiltLayer, j: int, spec: ParameterSpec, seed: int) ->
     blobs = built.node.message.blobs
     if blobs:
         return _embedded(built, j, spec, blobs)
+    if spec.values is not None:
+        return torch.from_numpy(np.array(spec.values, np.float32))
     generator = torch.Generator()
     generator.manual_seed(derive_seed(seed, "parameter", built.name, j) & (2**63 - 1))
     return fill(spec.filler, spec.shape, generator, f"{built.place}: {spec.name}")

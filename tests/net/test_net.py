@@ -108,8 +108,8 @@ class TestInterface:
 
 class TestGraph:
     def test_split_names_are_aliases(self) -> None:
-        text = CLASSIFIER.replace(' include { phase: TRAIN }', "").replace(
-            ' include { phase: TEST }', ""
+        text = CLASSIFIER.replace(" include { phase: TRAIN }", "").replace(
+            " include { phase: TEST }", ""
         )
         small = net(text)
         assert [b.name for b in small.layers if b.node.automatic] == ["fc_fc_0_split"]

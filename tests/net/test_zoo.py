@@ -57,7 +57,9 @@ def test_shapes(record: Path) -> None:
 
 
 def layers_of(expected: dict[str, Any]) -> list[list[Any]]:
-    return [list(layer.values()) if isinstance(layer, dict) else layer for layer in expected["layers"]]
+    return [
+        list(layer.values()) if isinstance(layer, dict) else layer for layer in expected["layers"]
+    ]
 
 
 def generator(text: str) -> np.random.RandomState:

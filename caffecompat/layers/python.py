@@ -1,0 +1,201 @@
+"""Python: a layer written against pycaffe's classic protocol."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import prod
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from caffecompat.errors import LayerError
+from caffecompat.layers.base import Layer, Message, Shape, at_least, register
+from caffecompat.proto.schema import new
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+@register("Python")
+class Python(Layer):
+    """Runs ``setup``, ``reshape``, ``forward`` and ``backward`` of a user's class.
+
+    ``python_param`` names ``module`` (found on the import path), ``layer`` (a class in it) and
+    ``param_str``. The class works on blobs with numpy arrays ``data`` and ``diff``; its backward
+    pass takes part in autograd. Any number of bottoms and tops; ``share_in_parallel`` is ignored.
+
+    The module's code runs when the net is built, so the net's user must have allowed it:
+    ``Net(..., allow_python=True)`` or ``--allow-python``. Source: Caffe's Python layer.
+    """
+
+    bottoms = at_least(0)
+    tops = at_least(0)
+    in_place = False
+    differentiable = (True,)
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.python_param
+        self.check(
+            self.context.allow_python,
+            f"runs code from module {p.module!r}; if you trust it, allow it with "
+            "Net(..., allow_python=True) or --allow-python",
+        )
+        self.user = self._user_class(p)()
+        self.user.param_str = self.user.param_str_ = p.param_str
+        self.user.phase = 0 if self.training else 1
+        self.user.blobs = BlobVector()
+        self.bottom = [NumpyBlob(shape) for shape in bottoms]
+        self.top = [NumpyBlob((0,)) for _ in message.top]
+        self._call("setup", self.bottom, self.top)
+        self._call("reshape", self.bottom, self.top)
+        for i, blob in enumerate(self.user.blobs):
+            filler = new("FillerParameter")
+            self.parameter(f"blob{i}", blob.shape, filler, values=blob.data)
+
+    def infer(self, *bottoms: Tensor, **parameters: Tensor) -> tuple[Tensor, ...]:
+        import torch
+
+        self._reshape(bottoms)
+        return tuple(torch.empty(tuple(top.shape), device="meta") for top in self.top)
+
+    def forward(self, *bottoms: Tensor, **parameters: Tensor) -> Tensor | tuple[Tensor, ...]:
+        from caffecompat.layers.python_autograd import run
+
+        tops = run(self, bottoms, tuple(parameters.values()))
+        return tops[0] if len(tops) == 1 else tops
+
+    def compute(
+        self, bottoms: Sequence[np.ndarray], parameters: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """The user's forward pass: arrays of the bottoms in, arrays of the tops out."""
+        self._reshape(bottoms)
+        self._load(bottoms, parameters)
+        self._call("forward", self.bottom, self.top)
+        return [top.data.copy() for top in self.top]
+
+    def compute_gradients(
+        self,
+        bottoms: Sequence[np.ndarray],
+        parameters: Sequence[np.ndarray],
+        top_diffs: Sequence[np.ndarray],
+        wanted: Sequence[bool],
+    ) -> list[np.ndarray]:
+        """The user's backward pass: gradients of the bottoms, then of the parameters."""
+        self._load(bottoms, parameters)
+        for blob, diff in zip(self.top, top_diffs, strict=True):
+            blob.diff[...] = diff
+        for blob in (*self.bottom, *self.user.blobs):
+            blob.diff[...] = 0
+        self._call("backward", self.top, list(wanted), self.bottom)
+        return [blob.diff.copy() for blob in (*self.bottom, *self.user.blobs)]
+
+    def _load(self, bottoms: Sequence[np.ndarray], parameters: Sequence[np.ndarray]) -> None:
+        blobs = (*self.bottom, *self.user.blobs)
+        for blob, value in zip(blobs, (*bottoms, *parameters), strict=True):
+            blob.data[...] = value
+
+    def _reshape(self, bottoms: Sequence[Any]) -> None:
+        for blob, value in zip(self.bottom, bottoms, strict=True):
+            blob.reshape(*value.shape)
+        self._call("reshape", self.bottom, self.top)
+
+    def _user_class(self, p: Message) -> type[Any]:
+        with pycaffe_name():
+            try:
+                module = importlib.import_module(p.module)
+            except ImportError as error:
+                raise LayerError(
+                    f"{self.context.place}: cannot import module {p.module!r}: {error}; put its "
+                    "folder on PYTHONPATH"
+                ) from error
+            except Exception as error:
+                raise self._failure("importing its module", error) from error
+        found = getattr(module, p.layer, None)
+        self.check(isinstance(found, type), f"module {p.module!r} has no class {p.layer!r}")
+        assert isinstance(found, type)
+        return found
+
+    def _call(self, step: str, *arguments: Any) -> None:
+        with pycaffe_name():
+            try:
+                getattr(self.user, step)(*arguments)
+            except Exception as error:
+                raise self._failure(step, error) from error
+
+    def _failure(self, step: str, error: Exception) -> LayerError:
+        """The user's own exception in one sentence; its trace stays behind it as the cause."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = ""
+        if trace is not None:
+            where = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        what = f"{type(error).__name__}: {error}"
+        return LayerError(f"{self.context.place}: its {step} failed{where}: {what}")
+
+
+class NumpyBlob:
+    """A blob as pycaffe shows it to Python layers: ``data`` and ``diff`` as float32 arrays."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self.reshape(*shape)
+
+    def reshape(self, *shape: int) -> None:
+        import numpy as np
+
+        if getattr(self, "_shape", None) != tuple(shape):
+            self._shape = tuple(int(extent) for extent in shape)
+            self.data = np.zeros(self._shape, np.float32)
+            self.diff = np.zeros(self._shape, np.float32)
+
+    @property
+    def shape(self) -> Shape:
+        return self._shape
+
+    @property
+    def count(self) -> int:
+        return prod(self._shape)
+
+    num = property(lambda self: self._legacy(0))
+    channels = property(lambda self: self._legacy(1))
+    height = property(lambda self: self._legacy(2))
+    width = property(lambda self: self._legacy(3))
+
+    def _legacy(self, axis: int) -> int:
+        return self._shape[axis] if axis < len(self._shape) else 1
+
+
+class BlobVector(list[NumpyBlob]):
+    """``self.blobs`` of a Python layer."""
+
+    def add_blob(self, *shape: int) -> None:
+        """Adds a parameter blob; call it in ``setup``."""
+        self.append(NumpyBlob(shape))
+
+
+class PythonLayerBase:
+    """What ``caffe.Layer`` is to a user's class."""
+
+    param_str: str
+    param_str_: str
+    phase: int
+    blobs: BlobVector
+
+
+@contextmanager
+def pycaffe_name() -> Iterator[None]:
+    """Lets user code say ``import caffe`` for the sake of ``caffe.Layer`` where there is none."""
+    if "caffe" in sys.modules or importlib.util.find_spec("caffe") is not None:
+        yield
+        return
+    stand_in = ModuleType("caffe", "The part of pycaffe that Python layers derive from.")
+    vars(stand_in).update(Layer=PythonLayerBase, TRAIN=0, TEST=1)
+    sys.modules["caffe"] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules["caffe"]

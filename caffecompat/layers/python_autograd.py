@@ -1,0 +1,51 @@
+"""The step between autograd and a Python layer's numpy blobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from caffecompat.layers.python import Python
+
+
+def run(
+    layer: Python, bottoms: tuple[Tensor, ...], parameters: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """The layer's tops; its own backward pass gives the gradients."""
+    import torch
+
+    class Step(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
+            ctx.save_for_backward(*inputs)
+            arrays = [_array(value) for value in inputs]
+            like = inputs[0] if inputs else torch.empty(0)
+            tops = layer.compute(arrays[: len(bottoms)], arrays[len(bottoms) :])
+            return tuple(torch.from_numpy(top).to(like) for top in tops)
+
+        @staticmethod
+        def backward(ctx: Any, *diffs: Tensor) -> tuple[Tensor | None, ...]:
+            inputs = ctx.saved_tensors
+            arrays = [_array(value) for value in inputs]
+            wanted = ctx.needs_input_grad
+            gradients = layer.compute_gradients(
+                arrays[: len(bottoms)],
+                arrays[len(bottoms) :],
+                [_array(diff) for diff in diffs],
+                wanted[: len(bottoms)],
+            )
+            return tuple(
+                torch.from_numpy(gradient).to(value) if want else None
+                for gradient, value, want in zip(gradients, inputs, wanted, strict=True)
+            )
+
+    tops: tuple[Tensor, ...] = Step.apply(*bottoms, *parameters)
+    return tops
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.detach().cpu().float().numpy()
+    return array

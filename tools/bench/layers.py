@@ -1,0 +1,234 @@
+"""Each layer's forward and backward pass beside the torch operator that a user would write.
+
+Both run in one process, turn by turn, over the same values; the figure is the ratio of the medians.
+Usage: python tools/bench/layers.py [--device cuda] [--only Pooling,LRN] [--rounds 30]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from caffecompat import Net
+from caffecompat.layers import catalogue
+from caffecompat.proto.text import parse_text
+
+Plain = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer definition, its bottoms, and the same by hand: ``plain(*bottoms, *parameters)``.
+
+    ``integers`` gives for some bottoms the number of values they are drawn from (labels, indices).
+    """
+
+    layer: str
+    shapes: list[tuple[int, ...]]
+    plain: Plain
+    integers: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def type(self) -> str:
+        return self.layer.split('"')[1]
+
+
+IMAGE = (16, 64, 56, 56)
+
+
+def lrn(x: Tensor) -> Tensor:
+    return F.local_response_norm(x, 5, 1e-4, 0.75, 1.0)
+
+
+def batch_norm(x: Tensor, *_: Tensor) -> Tensor:
+    return F.batch_norm(x, None, None, training=True)
+
+
+def scale(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return x * weight.view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)
+
+
+CASES = [
+    Case(
+        'type: "Convolution" convolution_param { num_output: 64 kernel_size: 3 pad: 1 }',
+        [IMAGE],
+        lambda x, w, b: F.conv2d(x, w, b, padding=1),
+    ),
+    Case(
+        'type: "Deconvolution" convolution_param { num_output: 32 kernel_size: 2 stride: 2 }',
+        [(8, 64, 28, 28)],
+        lambda x, w, b: F.conv_transpose2d(x, w, b, stride=2),
+    ),
+    Case(
+        'type: "InnerProduct" inner_product_param { num_output: 1024 }',
+        [(64, 2048)],
+        lambda x, w, b: F.linear(x, w, b),
+    ),
+    Case(
+        'type: "Pooling" pooling_param { kernel_size: 2 stride: 2 }',
+        [IMAGE],
+        lambda x: F.max_pool2d(x, 2, 2),
+    ),
+    Case(
+        'type: "Pooling" pooling_param { pool: AVE kernel_size: 3 stride: 2 }',
+        [IMAGE],
+        lambda x: F.avg_pool2d(x, 3, 2, ceil_mode=True),
+    ),
+    Case('type: "ReLU"', [IMAGE], F.relu),
+    Case(
+        'type: "ReLU" relu_param { negative_slope: 0.1 }', [IMAGE], lambda x: F.leaky_relu(x, 0.1)
+    ),
+    Case('type: "PReLU"', [IMAGE], lambda x, w: F.prelu(x, w)),
+    Case('type: "ELU"', [IMAGE], F.elu),
+    Case('type: "Sigmoid"', [IMAGE], torch.sigmoid),
+    Case('type: "TanH"', [IMAGE], torch.tanh),
+    Case('type: "AbsVal"', [IMAGE], torch.abs),
+    Case('type: "BNLL"', [IMAGE], F.softplus),
+    Case('type: "Swish"', [IMAGE], F.silu),
+    Case('type: "Clip" clip_param { min: -1 max: 1 }', [IMAGE], lambda x: x.clamp(-1, 1)),
+    Case('type: "Exp"', [IMAGE], torch.exp),
+    Case('type: "Power" power_param { scale: 2 shift: 1 }', [IMAGE], lambda x: 2 * x + 1),
+    Case('type: "Softmax"', [(256, 1000)], lambda x: x.softmax(1)),
+    Case('type: "LRN"', [IMAGE], lrn),
+    Case('type: "BatchNorm"', [IMAGE], batch_norm),
+    Case('type: "Scale" scale_param { bias_term: true }', [IMAGE], scale),
+    Case('type: "Bias"', [IMAGE], lambda x, b: x + b.view(1, -1, 1, 1)),
+    Case('type: "MVN"', [IMAGE], lambda x: F.instance_norm(x)),
+    Case('type: "Eltwise"', [IMAGE, IMAGE], lambda a, b: a + b),
+    Case('type: "Concat"', [IMAGE, IMAGE], lambda a, b: torch.cat([a, b], 1)),
+    Case('type: "Flatten"', [IMAGE], lambda x: x.flatten(1)),
+    Case(
+        'type: "Tile" tile_param { tiles: 3 }', [(16, 64, 28, 28)], lambda x: x.repeat(1, 3, 1, 1)
+    ),
+    Case('type: "Reduction" reduction_param { axis: 1 }', [IMAGE], lambda x: x.sum((1, 2, 3))),
+    Case(
+        'type: "Embed" embed_param { input_dim: 5000 num_output: 256 bias_term: false }',
+        [(4096,)],
+        lambda i, w: F.embedding(i.long(), w),
+        {0: 5000},
+    ),
+    Case(
+        'type: "Im2col" convolution_param { kernel_size: 3 pad: 1 }',
+        [(4, 16, 56, 56)],
+        lambda x: F.unfold(x, 3, padding=1),
+    ),
+    Case(
+        'type: "SoftmaxWithLoss"',
+        [(256, 1000), (256,)],
+        lambda x, t: F.cross_entropy(x, t.long()),
+        {1: 1000},
+    ),
+    Case(
+        'type: "SigmoidCrossEntropyLoss"',
+        [(256, 1000), (256, 1000)],
+        lambda x, t: F.binary_cross_entropy_with_logits(x, t, reduction="sum") / 256,
+        {1: 2},
+    ),
+    Case(
+        'type: "EuclideanLoss"',
+        [(256, 1000), (256, 1000)],
+        lambda a, b: F.mse_loss(a, b, reduction="sum") / 512,
+    ),
+    Case(
+        'type: "Dropout"',
+        [(256, 4096)],
+        lambda x: F.dropout(x, 0.5),
+    ),
+]
+
+
+def main() -> int:
+    arguments = parse()
+    wanted = set(arguments.only.split(",")) if arguments.only else None
+    device = torch.device(arguments.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    print(f"# torch {torch.__version__}, {device} ({name}), {torch.get_num_threads()} threads")
+    print(f"{'layer':<58} {'ours ms':>9} {'torch ms':>9} {'ratio':>6}")
+    ratios = []
+    for case in CASES:
+        if case.type not in catalogue or (wanted and case.type not in wanted):
+            continue
+        ours, plain = measure(case, device, arguments.rounds)
+        ratios.append(ours / plain)
+        label = case.layer.removeprefix("type: ").replace('"', "")[:58]
+        print(f"{label:<58} {ours * 1e3:9.3f} {plain * 1e3:9.3f} {ratios[-1]:6.2f}")
+    print(f"# median ratio {statistics.median(ratios):.2f}, largest {max(ratios):.2f}")
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", default="", help="layer types, separated by commas")
+    parser.add_argument("--rounds", type=int, default=15)
+    return parser.parse_args()
+
+
+def measure(case: Case, device: torch.device, rounds: int) -> tuple[float, float]:
+    """Median seconds of forward and backward, ours and by hand."""
+    net = Net(definition(case), phase="train", device=device)
+    bottoms = [values(case, i, shape, device) for i, shape in enumerate(case.shapes)]
+    parameters = [p for blobs in net.params.values() for p in blobs]
+    built = next(b for b in net.layers if b.name == "layer")
+    module = built.module
+    assert module is not None
+    passes: tuple[Plain, Plain] = (
+        lambda: module(*bottoms),
+        lambda: case.plain(*bottoms, *parameters),
+    )
+    leaves = [t for t in (*bottoms, *parameters) if t.requires_grad]
+    gradient = torch.randn_like(passes[0]())
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds + 2):
+        for which, run in enumerate(passes):
+            times[which].append(timed(run, leaves, gradient, device))
+    return statistics.median(times[0][2:]), statistics.median(times[1][2:])
+
+
+def definition(case: Case) -> object:
+    lines = []
+    for i, shape in enumerate(case.shapes):
+        dims = " ".join(f"dim: {extent}" for extent in shape)
+        lines.append(
+            f'layer {{ name: "b{i}" type: "Input" top: "b{i}" '
+            f"input_param {{ shape {{ {dims} }} }} }}"
+        )
+    bottoms = " ".join(f'bottom: "b{i}"' for i in range(len(case.shapes)))
+    lines.append(f'layer {{ name: "layer" {case.layer} {bottoms} top: "y" }}')
+    return parse_text("\n".join(lines), "NetParameter")[0]
+
+
+def values(case: Case, i: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    generator = torch.Generator().manual_seed(i)
+    if i in case.integers:
+        return torch.randint(case.integers[i], shape, generator=generator).float().to(device)
+    return torch.randn(shape, generator=generator).to(device).requires_grad_()
+
+
+def timed(run: Plain, leaves: list[Tensor], gradient: Tensor, device: torch.device) -> float:
+    for leaf in leaves:
+        leaf.grad = None
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    top = run()
+    top.backward(gradient.view(top.shape))
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    sys.exit(main())
