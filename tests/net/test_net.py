@@ -131,7 +131,7 @@ class TestGraph:
         outputs = small.forward(x=value)
         np.testing.assert_allclose(outputs["before"], np.tanh(value), rtol=1e-6)
         np.testing.assert_allclose(outputs["after"], 0)
-        with pytest.raises(NetError, match="'relu'.*works in place.*another layer reads"):
+        with pytest.raises(NetError, match=r"'relu'.*works in place.*another layer reads"):
             net(text, strict=True)
 
     def test_nodes_tell_where_they_come_from(self, tmp_path: Path) -> None:
@@ -277,16 +277,16 @@ class TestBadInput:
             net(text)
 
     def test_wrong_input_shape_names_the_layer(self) -> None:
-        with pytest.raises(NetError, match="layer 'fc'.*takes 48 inputs"):
+        with pytest.raises(NetError, match=r"layer 'fc'.*takes 48 inputs"):
             net(CLASSIFIER).forward(data=np.ones((3, 2, 9, 9), np.float32))
 
     def test_unknown_input(self) -> None:
-        with pytest.raises(BlobError, match="no input blob 'dta'.*did you mean 'data'"):
+        with pytest.raises(BlobError, match=r"no input blob 'dta'.*did you mean 'data'"):
             net(CLASSIFIER).forward(dta=np.ones((3, 2, 7, 5), np.float32))
 
     def test_unknown_blob_and_layer(self) -> None:
         small = net(CLASSIFIER)
-        with pytest.raises(BlobError, match="no blob 'pol1'.*'pool1'"):
+        with pytest.raises(BlobError, match=r"no blob 'pol1'.*'pool1'"):
             _ = small.blobs["pol1"]
         with pytest.raises(BlobError, match="no layer with parameters 'relu1'"):
             _ = small.params["relu1"]

@@ -1,0 +1,47 @@
+"""``caffecompat test``."""
+
+from __future__ import annotations
+
+import argparse
+
+from caffecompat.cli.arguments import add_state_arguments, stages
+
+HELP = "score a net on its test data"
+EXAMPLE = """\
+  caffecompat test --model train_val.prototxt --weights net.caffemodel --iterations 100"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, help="net prototxt")
+    parser.add_argument("--weights", required=True, help="weight file")
+    parser.add_argument(
+        "--iterations", type=int, default=50, help="number of batches (default: 50)"
+    )
+    parser.add_argument("--gpu", default="", help="GPU id; default: the CPU")
+    add_state_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.net import Net
+    from caffecompat.solver.device import checked_device, flagged_device
+    from caffecompat.solver.log import LOGGER, log_to_stderr
+    from caffecompat.solver.scoring import report_device, score
+
+    with log_to_stderr():
+        device = checked_device(flagged_device(arguments.gpu) or "cpu")
+        report_device(device)
+        net = Net(
+            arguments.model,
+            arguments.weights,
+            "test",
+            device,
+            level=arguments.level,
+            stages=stages(arguments),
+        )
+        for note in net.notes:
+            LOGGER.info(note)
+        try:
+            score(net, arguments.iterations)
+        finally:
+            net.close()
+    return 0

@@ -1,0 +1,81 @@
+"""What text reading and printing must know of the schema: the fields of each message by name.
+
+The only place that asks protobuf's descriptors, whose interface differs between its versions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a message.
+
+    ``kind`` is one of ``message``, ``whole``, ``float``, ``double``, ``bool``, ``enum``,
+    ``string``, ``bytes``; ``low`` and ``high`` bound whole numbers, ``numbers`` are
+    the values of an enum.
+    """
+
+    name: str
+    kind: str
+    repeated: bool
+    low: int = 0
+    high: int = 0
+    numbers: dict[str, int] = field(default_factory=dict)
+    descriptor: Any = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The fields of one message by name, and which of them are required."""
+
+    name: str
+    fields: dict[str, Field]
+    required: tuple[str, ...]
+    is_layer: bool
+
+
+@cache
+def layout(descriptor: Any) -> Layout:
+    """The layout of a message, from its descriptor."""
+    return Layout(
+        descriptor.name,
+        {entry.name: _field(entry) for entry in descriptor.fields},
+        tuple(entry.name for entry in descriptor.fields if _is_labelled(entry, "required")),
+        descriptor.name in ("LayerParameter", "V1LayerParameter"),
+    )
+
+
+def _field(entry: Any) -> Field:
+    repeated = _is_labelled(entry, "repeated")
+    if entry.message_type is not None:
+        return Field(entry.name, "message", repeated, descriptor=entry.message_type)
+    if entry.enum_type is not None:
+        numbers = {value.name: value.number for value in entry.enum_type.values}
+        return Field(entry.name, "enum", repeated, -(2**31), 2**31 - 1, numbers)
+    ranges = {
+        entry.TYPE_INT32: (-(2**31), 2**31 - 1),
+        entry.TYPE_INT64: (-(2**63), 2**63 - 1),
+        entry.TYPE_UINT32: (0, 2**32 - 1),
+        entry.TYPE_UINT64: (0, 2**64 - 1),
+    }
+    if entry.type in ranges:
+        return Field(entry.name, "whole", repeated, *ranges[entry.type])
+    kinds = {
+        entry.TYPE_FLOAT: "float",
+        entry.TYPE_DOUBLE: "double",
+        entry.TYPE_BOOL: "bool",
+        entry.TYPE_STRING: "string",
+        entry.TYPE_BYTES: "bytes",
+    }
+    return Field(entry.name, kinds[entry.type], repeated)
+
+
+def _is_labelled(entry: Any, label: str) -> bool:
+    answer = getattr(entry, f"is_{label}", None)
+    if answer is None:  # protobuf before 6.31
+        answer = entry.label == getattr(entry, f"LABEL_{label.upper()}")
+    return bool(answer)

@@ -1,0 +1,75 @@
+"""Recognises files that are given in the place of others, to say so in one sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+
+from caffecompat.proto.schema import message_class
+
+_MAGIC = (
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (b"PK\x03\x04", "a zip archive (a PyTorch or NumPy file, or a download)"),
+    (b"\x1f\x8b", "a gzip archive; unpack it first"),
+    (b"\x80\x02", "a Python pickle"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"\x89PNG", "a PNG image"),
+    (b"%PDF", "a PDF document"),
+)
+_PEEK = 4096
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
+
+
+def wrong_text(text: str) -> str | None:
+    """What ``text`` is, if it is not prototxt but a common stand-in; None if it may be."""
+    start = text[:200].lstrip("\ufeff \t\r\n").lower()
+    if start.startswith("version https://git-lfs"):
+        return "this is a Git LFS pointer, not the file itself (run: git lfs pull)"
+    if start.startswith(("<!doctype", "<html", "<?xml", "<head")):
+        return "this is a web page, not the file itself (download the raw file)"
+    if start.startswith(("{", "%yaml")):
+        return "this is JSON or YAML"
+    return None
+
+
+def wrong_bytes(data: bytes) -> str | None:
+    """What the first bytes of a file show, if they are not text; None if they may be."""
+    if not data:
+        return "the file is empty"
+    for magic, kind in _MAGIC:
+        if data.startswith(magic):
+            return f"this is {kind}"
+    if looks_like_text(data):
+        return None
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "this is UTF-16 text; save it as UTF-8"
+    return "this is a binary file (perhaps a .caffemodel or .binaryproto)"
+
+
+def looks_like_text(data: bytes) -> bool:
+    """Whether the first bytes hold none of the control characters that text never has."""
+    return _CONTROL.search(data, 0, _PEEK) is None
+
+
+def mistaken_kind(expected: str, names: Set[str]) -> str | None:
+    """One sentence if the top-level field names are those of a net where a solver was expected.
+
+    And the other way round. None if the names tell no such story.
+
+    Args:
+        expected: the message that was expected, ``"NetParameter"`` or ``"SolverParameter"``.
+        names: the field names at the top level of the text.
+    """
+    net = set(message_class("NetParameter").DESCRIPTOR.fields_by_name)
+    solver = set(message_class("SolverParameter").DESCRIPTOR.fields_by_name)
+    if expected == "NetParameter" and not names & {"layer", "layers"}:
+        found = sorted(names & (solver - net))
+        if found:
+            shown = ", ".join(found[:3])
+            return f"this looks like a solver ({shown}), a net was expected; give it to --solver"
+    if expected == "SolverParameter" and names & {"layer", "layers"} and not names & (solver - net):
+        return (
+            "this looks like a net (layer), a solver was expected; name it in the solver's net "
+            "field, or give it to --model"
+        )
+    return None

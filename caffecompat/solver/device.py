@@ -1,0 +1,115 @@
+"""Which device a run works on."""
+
+from __future__ import annotations
+
+import torch
+
+from caffecompat.errors import SolverError
+from caffecompat.proto import schema
+from caffecompat.proto.schema import Message
+
+_INSTALL = "install torch with CUDA, or run on the CPU"
+
+
+def solver_device(message: Message, wanted: str | torch.device | None) -> torch.device:
+    """The device of a solver: ``wanted``, else ``solver_mode`` where it is written, else the CPU.
+
+    As in Caffe the default of ``solver_mode`` (GPU) does not count.
+
+    Raises:
+        SolverError: a GPU is asked for that is not there.
+    """
+    if wanted is not None:
+        return checked_device(wanted)
+    modes = schema.enum_names("SolverParameter.SolverMode")
+    if message.HasField("solver_mode") and message.solver_mode == modes["GPU"]:
+        return checked_device(f"cuda:{message.device_id}", "solver_mode: GPU")
+    return torch.device("cpu")
+
+
+def checked_device(wanted: str | torch.device, who: str = "") -> torch.device:
+    """``wanted`` as a torch device that exists.
+
+    Args:
+        wanted: e.g. ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        who: what asks for it, for the message.
+
+    Raises:
+        SolverError: torch does not know it, or it is not there.
+    """
+    who = who or f"device {str(wanted)!r}"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise SolverError(
+            f"{who}: there is no such device; use 'cpu', 'cuda' or 'cuda:1'"
+        ) from None
+    if device.type != "cuda":
+        return device
+    if not torch.cuda.is_available():
+        raise SolverError(f"{who}: this torch cannot use a GPU here; {_INSTALL}")
+    if str(device) == "cuda":
+        return torch.device("cuda", torch.cuda.current_device())
+    if device.index >= torch.cuda.device_count():
+        raise SolverError(
+            f"{who}: there is no GPU {device.index}; this machine has {torch.cuda.device_count()}"
+        )
+    return device
+
+
+def flagged_devices(flag: str) -> list[int]:
+    """GPU ids from Caffe's ``--gpu`` flag: ``"0"``, ``"0,1"`` or ``"all"``; empty means none.
+
+    Raises:
+        SolverError: the flag is not a list of numbers, or a GPU of it is not there.
+    """
+    if not flag:
+        return []
+    if flag == "all":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise SolverError(f"--gpu all: this torch cannot use a GPU here; {_INSTALL}")
+        return list(range(count))
+    parts = [part.strip() for part in flag.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise SolverError(f"--gpu {flag}: give GPU ids such as 0 or 0,1, or all")
+    ids = [int(part) for part in parts]
+    for number in ids:
+        checked_device(f"cuda:{number}", f"--gpu {flag}")
+    return ids
+
+
+def flagged_device(flag: str) -> str | None:
+    """The one device that ``--gpu`` names, as torch calls it; None without the flag.
+
+    Raises:
+        SolverError: the flag names several GPUs, or one that is not there.
+    """
+    ids = flagged_devices(flag)
+    if len(ids) > 1:
+        raise SolverError(f"--gpu {flag}: only one GPU can be used at a time; give a single id")
+    return f"cuda:{ids[0]}" if ids else None
+
+
+def describe_choice(device: torch.device) -> list[str]:
+    """What Caffe's log says about the device of a training."""
+    if device.type != "cuda":
+        return ["Use CPU."]
+    name = torch.cuda.get_device_name(device)
+    return [f"Using GPUs {device.index}", f"GPU {device.index}: {name}"]
+
+
+def describe_device(number: int) -> list[str]:
+    """What torch knows about a GPU, one property per line, labelled as Caffe labels them."""
+    properties = torch.cuda.get_device_properties(number)
+    entries: list[tuple[str, object]] = [
+        ("Device id:", number),
+        ("Major revision number:", properties.major),
+        ("Minor revision number:", properties.minor),
+        ("Name:", properties.name),
+        ("Total global memory:", properties.total_memory),
+        ("Total shared memory per block:", properties.shared_memory_per_block),
+        ("Warp size:", properties.warp_size),
+        ("Number of multiprocessors:", properties.multi_processor_count),
+    ]
+    return [f"{label:<30} {value}" for label, value in entries]

@@ -1,0 +1,122 @@
+"""Which nets a solver trains and tests, and in which states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from caffecompat.errors import SolverError
+from caffecompat.graph import merge_state
+from caffecompat.proto import schema
+from caffecompat.proto.files import read_net
+from caffecompat.proto.schema import Message
+
+_TRAIN_FIELDS = ("net", "net_param", "train_net", "train_net_param")
+
+
+@dataclass(frozen=True)
+class PlannedNet:
+    """A net that a solver is going to build.
+
+    Attributes:
+        source: path of a net file, or a NetParameter message from inside the solver.
+        origin: the field (and file) it comes from, in the words of Caffe's log.
+        state: NetState message: phase, level and stages with everything laid over each other.
+        notes: what its author may not expect, one sentence each.
+    """
+
+    source: str | Message
+    origin: str
+    state: Message
+    notes: tuple[str, ...] = ()
+
+
+def plan_train_net(
+    message: Message, place: str, level: int | None = None, stages: Sequence[str] = ()
+) -> PlannedNet:
+    """The train net: phase TRAIN, the net's own ``state`` on top, then ``train_state``.
+
+    Args:
+        level: replaces the level of ``train_state``, as Caffe's command line always does; None
+            leaves it.
+        stages: added to the stages of ``train_state``.
+
+    Raises:
+        SolverError: no train net is named, or more than one.
+        FileProblem, FormatError: the net file cannot be read.
+    """
+    given = [name for name in _TRAIN_FIELDS if message.HasField(name)]
+    if not given:
+        raise SolverError(
+            f"{place}: no train net; name one in {', '.join(_TRAIN_FIELDS[:-1])} or "
+            f"{_TRAIN_FIELDS[-1]}"
+        )
+    if len(given) > 1:
+        raise SolverError(f"{place}: {' and '.join(given)} all name a train net; keep one")
+    wanted = schema.new("NetState")
+    wanted.CopyFrom(message.train_state)
+    notes: tuple[str, ...] = ()
+    if level is not None:
+        if wanted.level not in (0, level):
+            notes = (f"{place}: --level {level} takes the place of train_state's {wanted.level}",)
+        wanted.level = level
+    wanted.stage.extend(stages)
+    plan = _plan(getattr(message, given[0]), given[0], "TRAIN", wanted)
+    return replace(plan, notes=notes)
+
+
+def plan_test_nets(message: Message, place: str) -> list[PlannedNet]:
+    """The test nets in Caffe's order: test_net_param, test_net, then net or net_param.
+
+    The last is repeated until every ``test_iter`` has a net.
+
+    Raises:
+        SolverError: test_iter, test_state or test_interval do not fit the test nets.
+        FileProblem, FormatError: a net file cannot be read.
+    """
+    sources = [("test_net_param", source) for source in message.test_net_param]
+    sources += [("test_net", source) for source in message.test_net]
+    common = [name for name in ("net_param", "net") if message.HasField(name)]
+    _check_counts(message, place, len(sources), bool(common))
+    if common:
+        missing = len(message.test_iter) - len(sources)
+        sources += [(common[0], getattr(message, common[0]))] * missing
+    count = len(sources)
+    if message.test_state and len(message.test_state) != count:
+        raise SolverError(
+            f"{place}: {len(message.test_state)} test_state entries for {count} test net(s); "
+            "give none, or one for each"
+        )
+    if count and message.test_interval <= 0:
+        raise SolverError(
+            f"{place}: test_interval is {message.test_interval}; with a test net it must be the "
+            "number of iterations between two tests"
+        )
+    states = list(message.test_state) or [schema.new("NetState")] * count
+    return [
+        _plan(source, field, "TEST", state)
+        for (field, source), state in zip(sources, states, strict=True)
+    ]
+
+
+def _check_counts(message: Message, place: str, explicit: int, common: bool) -> None:
+    given = len(message.test_iter)
+    if given < explicit or (given > explicit and not common):
+        raise SolverError(
+            f"{place}: {given} test_iter value(s) for {explicit} test net(s) named by test_net "
+            "and test_net_param; give one test_iter for each test net"
+        )
+    if any(count < 0 for count in message.test_iter):
+        raise SolverError(
+            f"{place}: test_iter is {list(message.test_iter)}, it must not be negative"
+        )
+
+
+def _plan(source: str | Message, field: str, phase: str, wanted: Message) -> PlannedNet:
+    base = schema.new("NetState")
+    base.phase = schema.enum_names("Phase")[phase]
+    if isinstance(source, str):
+        own, _ = read_net(Path(source))
+        return PlannedNet(source, f"{field} file: {source}", merge_state(base, own.state, wanted))
+    return PlannedNet(source, field, merge_state(base, source.state, wanted))

@@ -1,0 +1,45 @@
+"""Scoring a net outside a training: every output of every batch, then the means."""
+
+from __future__ import annotations
+
+import torch
+
+from caffecompat.errors import SolverError
+from caffecompat.net import Net
+from caffecompat.solver.log import LOGGER, loss_bracket, number
+from caffecompat.solver.testing import Scores, ScoreSums
+
+
+def report_device(device: torch.device) -> None:
+    """Logs what a net is going to run on."""
+    if device.type == "cuda":
+        LOGGER.info(f"Use GPU with device ID {device.index}")
+        LOGGER.info(f"GPU device name: {torch.cuda.get_device_name(device)}")
+    else:
+        LOGGER.info("Use CPU.")
+
+
+@torch.no_grad()
+def score(net: Net, batches: int) -> Scores:
+    """Runs ``batches`` passes of a net that brings its own data and logs Caffe's lines.
+
+    Raises:
+        SolverError: ``batches`` is negative.
+    """
+    if batches < 0:
+        raise SolverError(f"--iterations is {batches}, it must not be negative")
+    LOGGER.info(f"Running for {batches} iterations.")
+    sums = ScoreSums()
+    for batch in range(batches):
+        result = net.run(batch)
+        sums.add(result.outputs, result.loss)
+        for name, value in result.outputs.items():
+            for element in value.flatten().tolist():
+                LOGGER.info(f"Batch {batch}, {name} = {number(element)}")
+    scores = sums.means()
+    LOGGER.info(f"Loss: {number(scores.loss)}")
+    for name, means in scores.outputs.items():
+        weight = net.loss_weights.get(name, 0.0)
+        for mean in means:
+            LOGGER.info(f"{name} = {number(mean)}{loss_bracket(weight, mean)}")
+    return scores

@@ -1,0 +1,109 @@
+"""A solver definition, read and checked as a whole before anything is built."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from caffecompat.errors import CaffeError, SolverError, UnknownName
+from caffecompat.proto import schema
+from caffecompat.proto.files import read_solver
+from caffecompat.proto.schema import Message
+from caffecompat.solver.policies import Policy, policies
+from caffecompat.solver.rules import UpdateRule, rules
+from caffecompat.solver.update import REGULARIZATIONS
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a solver definition says.
+
+    Attributes:
+        message: the SolverParameter, upgraded.
+        path: the solver file; None for a definition that was given as a message.
+        policy: gives the learning rates.
+        rule: computes the updates.
+        notes: what its author may want to know, one sentence each.
+    """
+
+    message: Message
+    path: str | None
+    policy: Policy
+    rule: UpdateRule
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        return place_of(self.path)
+
+
+def place_of(path: str | None) -> str:
+    return path if path is not None else "solver"
+
+
+def read_settings(source: str | os.PathLike[str] | Message) -> Settings:
+    """Reads and checks a solver definition.
+
+    Args:
+        source: path of a solver prototxt, or a SolverParameter message (which is copied).
+
+    Raises:
+        FileProblem, TextError: the file is missing or does not parse.
+        UnknownName, SolverError: a setting is impossible; all such settings are reported at once.
+    """
+    path: str | None = None
+    notes: list[str] = []
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        message, origin = read_solver(path)
+        notes += origin.notes
+    else:
+        message = schema.new("SolverParameter")
+        message.CopyFrom(source)
+    place = place_of(path)
+    problems: list[CaffeError] = [SolverError(f"{place}: {text}") for text in _misfits(message)]
+    policy = _attempt(lambda: policies.find(message.lr_policy, place)(message, place), problems)
+    rule = _attempt(lambda: rules.find(message.type, place)(message, place), problems)
+    if message.regularization_type not in REGULARIZATIONS:
+        name = message.regularization_type
+        problems.append(UnknownName("regularization_type", name, REGULARIZATIONS, place))
+    if len(problems) == 1:
+        raise problems[0]
+    if problems or policy is None or rule is None:
+        raise SolverError("\n".join(str(problem) for problem in problems))
+    return Settings(message, path, policy, rule, notes + list(_remarks(message)))
+
+
+def _attempt(make: Callable[[], Made], problems: list[CaffeError]) -> Made | None:
+    try:
+        return make()
+    except CaffeError as error:
+        problems.append(error)
+        return None
+
+
+def _misfits(message: Message) -> Iterator[str]:
+    for name, least in (
+        ("average_loss", 1),
+        ("iter_size", 1),
+        ("display", 0),
+        ("snapshot", 0),
+        ("max_iter", 0),
+    ):
+        value = getattr(message, name)
+        if value < least:
+            yield f"{name} is {value}, it must be at least {least}"
+
+
+def _remarks(message: Message) -> Iterator[str]:
+    """What is accepted but does less than its author may expect."""
+    if not message.HasField("base_lr"):
+        yield "base_lr is not given: the learning rate is 0 and nothing will be learned"
+    if not message.HasField("max_iter"):
+        yield "max_iter is not given: solving ends before the first iteration"
+    if message.debug_info:
+        yield "debug_info is read but has no effect yet: no per-layer lines are logged"

@@ -1,0 +1,71 @@
+"""What SIGINT and SIGHUP do to a training run."""
+
+from __future__ import annotations
+
+import signal
+from enum import Enum
+from types import FrameType, TracebackType
+from typing import Any
+
+from caffecompat.errors import SolverError
+
+
+class Action(Enum):
+    """What the loop is asked to do between two iterations."""
+
+    NONE = "none"
+    STOP = "stop"
+    SNAPSHOT = "snapshot"
+
+
+def parse_effect(flag: str, value: str) -> Action:
+    """The action that ``--sigint_effect`` or ``--sighup_effect`` names.
+
+    Raises:
+        SolverError: there is no such effect.
+    """
+    try:
+        return Action(value)
+    except ValueError:
+        known = ", ".join(action.value for action in Action)
+        raise SolverError(f"--{flag} is {value!r}; it must be one of: {known}") from None
+
+
+class SignalActions:
+    """Turns signals into actions that a loop picks up between iterations (a context manager).
+
+    Inside the context SIGINT and SIGHUP are caught; :meth:`requested` answers with the action of
+    one that came since the last question. A second SIGINT before the first was picked up
+    interrupts at once, so that a hanging iteration can be left. Only the main thread may enter.
+    """
+
+    def __init__(self, on_interrupt: Action, on_hangup: Action) -> None:
+        self._effects: dict[int, Action] = {signal.SIGINT: on_interrupt}
+        if hasattr(signal, "SIGHUP"):
+            self._effects[signal.SIGHUP] = on_hangup
+        self._pending: list[int] = []
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> SignalActions:
+        for number in self._effects:
+            self._previous[number] = signal.signal(number, self._catch)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def requested(self) -> Action:
+        """The action asked for since the last call; each signal is answered once."""
+        return self._effects[self._pending.pop(0)] if self._pending else Action.NONE
+
+    def _catch(self, number: int, frame: FrameType | None) -> None:
+        if number not in self._pending:
+            self._pending.append(number)
+        elif number == signal.SIGINT and self._effects[number] is not Action.NONE:
+            raise KeyboardInterrupt

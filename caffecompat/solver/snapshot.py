@@ -1,0 +1,146 @@
+"""Snapshots: where they go, and how a solver state is found and understood again."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from caffecompat.errors import CaffeError, FileProblem, SolverError
+from caffecompat.proto import schema
+from caffecompat.proto.schema import Message
+from caffecompat.weights import SolverState, Weights, read_state, save_weights, write_state
+
+
+@dataclass(frozen=True)
+class SnapshotFiles:
+    """Names of the files of a run's snapshots, composed as Caffe composes them.
+
+    Attributes:
+        prefix: ``snapshot_prefix`` of the solver, or its stand-in.
+        hdf5: HDF5 instead of binary protobuf.
+    """
+
+    prefix: str
+    hdf5: bool
+
+    def model(self, iteration: int) -> str:
+        return f"{self.prefix}_iter_{iteration}.caffemodel" + (".h5" if self.hdf5 else "")
+
+    def state(self, iteration: int) -> str:
+        return f"{self.prefix}_iter_{iteration}.solverstate" + (".h5" if self.hdf5 else "")
+
+    def check_writable(self, place: str) -> None:
+        """Makes sure that snapshots can be written, before the work that they shall keep.
+
+        Raises:
+            SolverError: the folder is missing or not writable.
+        """
+        folder = os.path.dirname(self.prefix) or "."
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise SolverError(
+                f"{place}: cannot write snapshots to {self.prefix!r}: {reason} ({folder}); "
+                "make the folder, or change snapshot_prefix"
+            ) from error
+
+
+def snapshot_files(message: Message, path: str | None) -> SnapshotFiles:
+    """The snapshot files of a solver.
+
+    Without ``snapshot_prefix`` the path of the solver file without its last extension is used;
+    a prefix that is a folder gets the file's name appended.
+
+    Args:
+        message: SolverParameter.
+        path: the solver file, None for a solver from a message.
+    """
+    formats = schema.enum_names("SolverParameter.SnapshotFormat")
+    hdf5 = message.snapshot_format == formats["HDF5"]
+    stem = os.path.splitext(path)[0] if path else ""
+    prefix = message.snapshot_prefix
+    if not prefix:
+        prefix = stem
+    elif path and os.path.isdir(prefix):
+        prefix = os.path.join(prefix, os.path.basename(stem))
+    return SnapshotFiles(prefix, hdf5)
+
+
+def load_state(path: str) -> SolverState:
+    """The solver state in a file.
+
+    Raises:
+        FileProblem: it is missing or unreadable.
+        FormatError: it is damaged or another kind of file.
+        SolverError: its name says that it holds the weights beside a state.
+    """
+    if ".caffemodel" in os.path.basename(path):
+        state = path.replace(".caffemodel", ".solverstate")
+        beside = f", here {state}" if os.path.exists(state) else ""
+        raise SolverError(
+            f"{path}: this is a weight file, not a solver state; to resume give the .solverstate "
+            f"written beside it{beside}; to start afresh from these weights give them as --weights"
+        )
+    if not os.path.exists(path):
+        raise FileProblem(
+            f"{path}: there is no such solver state; --snapshot takes a .solverstate file that "
+            "training has written"
+        )
+    return read_state(path)
+
+
+def write_pair(weights: Weights, state: SolverState, path: str) -> None:
+    """Writes the weights to ``state.learned_net``, then the state to ``path``.
+
+    Each file is written beside its place and moved there. A state of another run that has this
+    name goes first, so that a crash between the two files never leaves it beside our weights.
+
+    Raises:
+        FileProblem: a file cannot be written.
+    """
+    if os.path.exists(path) and not _is_same(path, state):
+        os.unlink(path)
+    save_weights(weights, state.learned_net)
+    write_state(state, path)
+
+
+def _is_same(path: str, state: SolverState) -> bool:
+    """Whether the file holds ``state`` already, as after resuming a training that was done."""
+    try:
+        found = read_state(path)
+    except CaffeError:
+        return False
+    return (
+        found.iteration == state.iteration
+        and found.random_seed == state.random_seed
+        and len(found.history) == len(state.history)
+        and all(map(np.array_equal, found.history, state.history))
+    )
+
+
+def find_learned_net(state: SolverState, path: str) -> str | None:
+    """The weights that belong to a state; None if it names none.
+
+    The name is stored as the run composed it. It is looked for from the current folder as in
+    Caffe, then beside the state, so that a moved pair of files stays together.
+
+    Raises:
+        FileProblem: it is in neither place.
+    """
+    if not state.learned_net:
+        return None
+    if os.path.exists(state.learned_net):
+        return state.learned_net
+    beside = Path(path).parent / Path(state.learned_net).name
+    if beside.exists():
+        return str(beside)
+    raise FileProblem(
+        f"{path}: its weights {state.learned_net!r} are missing, both seen from the current folder "
+        "and beside the state; put the two files of the snapshot into one folder"
+    )

@@ -1,0 +1,89 @@
+"""Test nets: when they run, on which passes, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from caffecompat.net import Net
+from caffecompat.proto.schema import Message
+
+
+def scheduled_tests(message: Message, iteration: int) -> int:
+    """How many tests a run makes before the one at ``iteration``.
+
+    Tests take place before the training of iterations 0 (unless ``test_initialization`` is
+    false), ``test_interval``, 2 ``test_interval`` and so on. Counting them from the iteration
+    alone gives a resumed run the same test data as the uninterrupted one.
+    """
+    if message.test_interval <= 0 or iteration <= 0:
+        return 0
+    count = -(-iteration // message.test_interval)
+    return int(count if message.test_initialization else count - 1)
+
+
+def is_test_due(message: Message, iteration: int) -> bool:
+    """Whether a test comes before the training of ``iteration``."""
+    if message.test_interval <= 0 or iteration % message.test_interval != 0:
+        return False
+    return bool(iteration > 0 or message.test_initialization)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Means over the passes of one test.
+
+    Attributes:
+        loss: mean loss.
+        outputs: mean of every element of every net output, by blob name.
+    """
+
+    loss: float
+    outputs: dict[str, list[float]]
+
+
+@dataclass
+class ScoreSums:
+    """Sums over passes, kept on the device until they are asked for."""
+
+    passes: int = 0
+    loss: torch.Tensor | None = None
+    outputs: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def add(self, outputs: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
+        self.passes += 1
+        self.loss = loss if self.loss is None else self.loss + loss
+        for name, value in outputs.items():
+            value = value.float().flatten()
+            known = self.outputs.get(name)
+            self.outputs[name] = value if known is None else known + value
+
+    def means(self) -> Scores:
+        """The means; the loss of no passes is not a number, as Caffe prints it."""
+        loss = float("nan") if self.loss is None else float(self.loss / self.passes)
+        outputs = {name: (total / self.passes).tolist() for name, total in self.outputs.items()}
+        return Scores(loss, outputs)
+
+
+@torch.no_grad()
+def run_test(
+    net: Net, first_pass: int, passes: int, interrupted: Callable[[], bool]
+) -> Scores | None:
+    """Runs a test net and averages.
+
+    Args:
+        first_pass: index of the first pass, which decides the data.
+        interrupted: asked before each pass; true ends the test.
+
+    Returns:
+        The means, None if the test was interrupted.
+    """
+    sums = ScoreSums()
+    for index in range(first_pass, first_pass + passes):
+        if interrupted():
+            return None
+        result = net.run(index)
+        sums.add(result.outputs, result.loss)
+    return sums.means()

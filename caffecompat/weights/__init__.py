@@ -1,0 +1,24 @@
+"""Weight files: one file per format in ``formats/``, all read into :class:`Weights`."""
+
+from __future__ import annotations
+
+from caffecompat.weights.files import load_weights, save_weights
+from caffecompat.weights.fit import fit
+from caffecompat.weights.mean import read_mean, write_mean
+from caffecompat.weights.naming import Naming
+from caffecompat.weights.solverstate import SolverState, read_state, write_state
+from caffecompat.weights.weights import LayerWeights, Weights
+
+__all__ = [
+    "LayerWeights",
+    "Naming",
+    "SolverState",
+    "Weights",
+    "fit",
+    "load_weights",
+    "read_mean",
+    "read_state",
+    "save_weights",
+    "write_mean",
+    "write_state",
+]

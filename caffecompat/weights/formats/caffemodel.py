@@ -1,0 +1,178 @@
+"""Caffe's binary weights: a NetParameter of any generation.
+
+Only names, types, wiring and blobs are read; those have the same numbers in BVLC's schema and in
+its forks, whose other numbers collide. Written files have today's ``layer`` entries; the format
+``caffemodel-v1`` beside writes the older ``layers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from caffecompat.errors import FormatError, WeightsError
+from caffecompat.proto.atomic_write import atomic_write
+from caffecompat.weights import wire
+from caffecompat.weights.blob import blob_parts, read_blob
+from caffecompat.weights.foreign import looks_like_net
+from caffecompat.weights.format import LayerFormat, formats
+from caffecompat.weights.historic_types import from_v0, from_v1
+from caffecompat.weights.mapped import map_file
+from caffecompat.weights.nvcaffe import NVCAFFE, is_nvcaffe
+from caffecompat.weights.weights import LayerWeights, Weights
+from caffecompat.weights.wire import Message, Part
+
+# Fields of NetParameter.
+NET_NAME, OLD_LAYERS, LAYER = 1, 2, 100
+# No net comes near these; a few bytes each, repeated, would fill the memory.
+MOST_LAYERS, MOST_BLOBS = 100_000, 1_000
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The field numbers of a layer message; 0 where a generation has no such field.
+
+    ``inner`` is the V0 layer inside a V1 layer, which then gives only bottoms and tops.
+    ``todays_type`` reads the type where it is a string; V1 numbers its types.
+    """
+
+    title: str
+    name: int
+    type: int
+    blobs: int
+    bottom: int = 0
+    top: int = 0
+    phase: int = 0
+    inner: int = 0
+    todays_type: Callable[[str], str] | None = None
+
+
+V2 = Generation("V2", name=1, type=2, bottom=3, top=4, blobs=7, phase=10, todays_type=str)
+V1 = Generation("V1", name=4, type=5, bottom=2, top=3, blobs=6, inner=1)
+V0 = Generation("V0", name=1, type=2, blobs=50, todays_type=from_v0)
+
+
+@formats.register("caffemodel")
+class CaffeModel(LayerFormat):
+    """``.caffemodel``: read in all generations, written as Caffe writes it today."""
+
+    suffixes = (".caffemodel",)
+
+    def sniff(self, head: bytes, path: Path) -> bool:
+        return looks_like_net(head)
+
+    def read(self, path: Path) -> Weights:
+        net = Message.whole(map_file(path), str(path))
+        weights = Weights(path=str(path), format="caffemodel")
+        generations: dict[int, str] = {}
+        for field in net.fields():
+            if field.wire == wire.LENGTH and field.number == NET_NAME:
+                weights.net_name = net.text(field)
+            elif field.wire == wire.LENGTH and field.number in (LAYER, OLD_LAYERS):
+                if len(weights.layers) >= MOST_LAYERS:
+                    raise net.error(field.start, f"it has more than {MOST_LAYERS:,} layers")
+                numbers = V2 if field.number == LAYER else V1
+                generation = _read_layer(net.child(field), numbers, weights)
+                generations.setdefault(field.number, generation)
+        if len(generations) > 1:
+            raise FormatError(
+                f"{path}: it has both 'layer' and old 'layers' entries, which Caffe refuses too; "
+                "it was put together from files of different generations"
+            )
+        if not weights.layers:
+            raise FormatError(f"{path}: it has no layers; it is cut off, or no caffemodel")
+        weights.generation = next(iter(generations.values()))
+        return weights
+
+    def write(self, weights: Weights, path: Path) -> None:
+        with atomic_write(path) as file:
+            for part in _net_parts(weights, path):
+                file.write(part)
+
+
+def _read_layer(message: Message, numbers: Generation, weights: Weights) -> str:
+    """Appends the layer in ``message`` and returns its generation."""
+    layer = LayerWeights("")
+    messages, generation = _read_fields(message, numbers, layer)
+    who = f"layer {layer.name!r} ({layer.type})"
+    if len(messages) > MOST_BLOBS:
+        raise message.error(messages[MOST_BLOBS].start, f"{who} has more than {MOST_BLOBS} blobs")
+    blobs = [read_blob(m, f"{who}, blob {index}") for index, m in enumerate(messages)]
+    layer.blobs = [blob.data for blob in blobs]
+    layer.legacy = [blob.legacy for blob in blobs]
+    layer.stored = [blob.stored for blob in blobs]
+    if any(blob.diff is not None for blob in blobs):
+        layer.diffs = [_zeros_like(b.data) if b.diff is None else b.diff for b in blobs]
+    if any(blob.raw for blob in blobs) or is_nvcaffe(layer):
+        weights.dialect = NVCAFFE
+    weights.layers.append(layer)
+    return generation
+
+
+def _read_fields(
+    message: Message, numbers: Generation, layer: LayerWeights
+) -> tuple[list[Message], str]:
+    """Fills in everything but the blobs; returns their messages, and the layer's generation.
+
+    They are read when the layer's name is known, which may stand behind them.
+    """
+    blobs: list[Message] = []
+    generation = numbers.title
+    for field in message.fields():
+        number = field.number
+        if field.wire == wire.VARINT:
+            if number == numbers.type and not numbers.todays_type:
+                layer.type = from_v1(wire.signed(field.value, 32))
+            elif number == numbers.phase:
+                layer.phase = wire.signed(field.value, 32)
+        elif field.wire != wire.LENGTH:
+            continue
+        elif number == numbers.name:
+            layer.name = message.text(field)
+        elif number == numbers.type and numbers.todays_type:
+            layer.type = numbers.todays_type(message.text(field))
+        elif number == numbers.bottom:
+            layer.bottoms.append(message.text(field))
+        elif number == numbers.top:
+            layer.tops.append(message.text(field))
+        elif number == numbers.blobs:
+            blobs.append(message.child(field))
+        elif number == numbers.inner:
+            inner, generation = _read_fields(message.child(field), V0, layer)
+            blobs += inner
+    return blobs, generation
+
+
+def _zeros_like(blob: np.ndarray) -> np.ndarray:
+    """A gradient that the file leaves out, without memory of its own."""
+    return np.broadcast_to(np.float32(0), blob.shape)
+
+
+def _net_parts(weights: Weights, path: Path) -> Iterator[Part]:
+    """The bytes of the file, a layer at a time, in order of field number as protobuf writes."""
+    if weights.net_name:
+        yield from wire.text_field(NET_NAME, weights.net_name)
+    for layer in weights.layers:
+        try:
+            yield from wire.delimited(LAYER, _layer_parts(layer))
+        except UnicodeEncodeError as error:
+            raise WeightsError(f"{path}: layer {layer.name!r}: {error}") from error
+
+
+def _layer_parts(layer: LayerWeights) -> list[Part]:
+    parts = wire.text_field(V2.name, layer.name)
+    if layer.type:
+        parts += wire.text_field(V2.type, layer.type)
+    for bottom in layer.bottoms:
+        parts += wire.text_field(V2.bottom, bottom)
+    for top in layer.tops:
+        parts += wire.text_field(V2.top, top)
+    diffs: Sequence[np.ndarray | None] = layer.diffs or (None,) * len(layer.blobs)
+    for blob, diff, legacy in zip(layer.blobs, diffs, layer.legacy, strict=True):
+        parts += wire.delimited(V2.blobs, blob_parts(blob, diff, legacy))
+    if layer.phase is not None:
+        parts += wire.number_field(V2.phase, layer.phase)
+    return parts

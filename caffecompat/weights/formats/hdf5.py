@@ -1,0 +1,98 @@
+"""Caffe's HDF5 weights: ``/data/<layer>/<index>`` and, with gradients, ``/diff``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from caffecompat.errors import FormatError, WeightsError
+from caffecompat.weights.foreign import SNAPSHOT_HINT, SOLVER_STATE
+from caffecompat.weights.format import LayerFormat, formats
+from caffecompat.weights.hdf5 import (
+    SIGNATURE,
+    Group,
+    create_hdf5,
+    indexed,
+    member,
+    numbered,
+    open_hdf5,
+)
+from caffecompat.weights.naming import todays_blobs
+from caffecompat.weights.weights import LayerWeights, Weights, as_float32
+
+
+@formats.register("hdf5")
+class Hdf5(LayerFormat):
+    """``.caffemodel.h5``: names, blobs and gradients; types and wiring are not kept.
+
+    Layers come in order of name, as HDF5 lists them. Blobs with the old four sizes are written
+    in today's shape, because Caffe compares shapes exactly here. Caffe leaves out what a layer
+    shares with an earlier one; such layers have ``indices``, or no blobs at all.
+    """
+
+    suffixes = (".h5", ".hdf5")
+    keeps_indices = True
+
+    def sniff(self, head: bytes, path: Path) -> bool:
+        return head.startswith(SIGNATURE)
+
+    def read(self, path: Path) -> Weights:
+        with open_hdf5(path) as file:
+            data = member(file, "data", path)
+            if data is None:
+                raise FormatError(
+                    f"{path}: this is an HDF5 file without a group 'data', {_kind(file)}"
+                )
+            diff = member(file, "diff", path)
+            layers = [_read_layer(data, diff, name, path) for name in data]
+        return Weights(layers, path=str(path), format="hdf5")
+
+    def write(self, weights: Weights, path: Path) -> None:
+        for name in weights:
+            if "/" in name or name in ("", ".") or not name.isprintable():
+                raise WeightsError(
+                    f"{path}: layer {name!r} cannot be a group of an HDF5 file; rename the layer "
+                    "or write a .caffemodel"
+                )
+        with create_hdf5(path) as file:
+            data = file.create_group("data")
+            for layer in weights.values():
+                _write_arrays(data.create_group(layer.name), todays_blobs(layer), layer)
+            if any(layer.diffs for layer in weights.values()):
+                diff = file.create_group("diff")
+                for layer in weights.values():
+                    _write_arrays(diff.create_group(layer.name), _todays_diffs(layer), layer)
+
+
+def _read_layer(data: Group, diff: Group | None, name: str, path: Path) -> LayerWeights:
+    group = member(data, name, path)
+    arrays = indexed(group, path)
+    blobs, indices = list(arrays.values()), list(arrays)
+    gradients = member(diff, name, path) if diff is not None else None
+    diffs = numbered(gradients, path) if gradients is not None else []
+    # A shared parameter has its gradient under every layer, but its values under the owner only.
+    fits = [d.shape for d in diffs] == [b.shape for b in blobs] and bool(blobs)
+    return LayerWeights(
+        name,
+        blobs=blobs,
+        diffs=diffs if fits else None,
+        stored=[group[str(index)].dtype.newbyteorder("=").name for index in indices],
+        indices=None if indices == list(range(len(indices))) else indices,
+    )
+
+
+def _kind(file: Group) -> str:
+    if "iter" in file and "history" in file:
+        return f"it is {SOLVER_STATE}; {SNAPSHOT_HINT}"
+    return f"expected /data/<layer>/<index>; it has {', '.join(list(file)[:5]) or 'nothing'}"
+
+
+def _todays_diffs(layer: LayerWeights) -> list[np.ndarray]:
+    pairs = zip(layer.diffs or (), todays_blobs(layer), strict=False)
+    return [diff.reshape(blob.shape) for diff, blob in pairs]
+
+
+def _write_arrays(group: Group, arrays: list[np.ndarray], layer: LayerWeights) -> None:
+    for index, array in zip(layer.indices or range(len(arrays)), arrays, strict=True):
+        group.create_dataset(str(index), data=as_float32(array))

@@ -1,0 +1,120 @@
+"""NumPy archives with one array per blob, called ``layer/index``."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from math import prod
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from caffecompat.errors import FormatError, WeightsError
+from caffecompat.proto.atomic_write import atomic_write
+from caffecompat.weights.damage import MOST_DEFLATED, reading, zip_names
+from caffecompat.weights.format import LayerFormat, formats
+from caffecompat.weights.naming import todays_blobs
+from caffecompat.weights.weights import LayerWeights, Weights, as_float32
+
+# The order in the archive is the order of the layers; layer names may have slashes.
+KEY = re.compile(r"(.*)/(\d{1,6})\.npy", re.DOTALL)
+CHUNK = 1 << 20
+
+
+@formats.register("npz")
+class Npz(LayerFormat):
+    """``.npz``: layers and blobs only. Types, wiring and gradients are not kept.
+
+    Of layers with one name the last is written, as it is the one that stays in a net. Blobs with
+    the old four sizes get today's shape.
+    """
+
+    suffixes = (".npz",)
+
+    def sniff(self, head: bytes, path: Path) -> bool:
+        if not head.startswith(b"PK\x03\x04"):
+            return False
+        return any(name.endswith(".npy") for name in zip_names(path) or ())
+
+    def read(self, path: Path) -> Weights:
+        layers: dict[str, dict[int, np.ndarray]] = {}
+        with reading(path, "an .npz"), zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                name, index = _key(entry.filename, path)
+                layers.setdefault(name, {})[index] = _read_array(archive, entry, path)
+        return Weights(
+            [LayerWeights(n, blobs=_in_order(blobs, n, path)) for n, blobs in layers.items()],
+            path=str(path),
+            format="npz",
+        )
+
+    def write(self, weights: Weights, path: Path) -> None:
+        with (
+            atomic_write(path) as file,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
+        ):
+            for layer in weights.values():
+                for index, blob in enumerate(todays_blobs(layer)):
+                    _write_array(archive, f"{layer.name}/{index}.npy", blob, path)
+
+
+def _key(name: str, path: Path) -> tuple[str, int]:
+    match = KEY.fullmatch(name)
+    if not match:
+        key = name.removesuffix(".npy")
+        raise FormatError(f"{path}: array {key!r}: expected keys of the form layer/index")
+    return match[1], int(match[2])
+
+
+def _in_order(blobs: dict[int, np.ndarray], layer: str, path: Path) -> list[np.ndarray]:
+    if sorted(blobs) != list(range(len(blobs))):
+        raise FormatError(
+            f"{path}: layer {layer!r} has the arrays {sorted(blobs)}, expected 0 to "
+            f"{len(blobs) - 1} without a gap"
+        )
+    return [blobs[index] for index in range(len(blobs))]
+
+
+def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> np.ndarray:
+    with archive.open(entry) as file:
+        shape, fortran, dtype = _read_header(file)
+        who = f"{path}: array {entry.filename.removesuffix('.npy')!r}"
+        if dtype.kind not in "fiu":
+            raise FormatError(f"{who} holds {dtype}, expected numbers")
+        size = prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 0 or size > MOST_DEFLATED * (entry.compress_size + 1):
+            raise FormatError(
+                f"{who} claims {shape} values of {dtype}, but the file has only "
+                f"{entry.compress_size} bytes for them"
+            )
+        values = np.empty(prod(shape), dtype)
+        _fill(values, file, who)
+    array = values.reshape(shape, order="F" if fortran else "C")
+    return np.ascontiguousarray(as_float32(array)).reshape(shape)
+
+
+def _fill(values: np.ndarray, file: IO[bytes], who: str) -> None:
+    """Reads in chunks, since a zip entry read at once is held twice."""
+    room = values.view(np.uint8).data
+    while room:
+        chunk = file.read(min(len(room), CHUNK))
+        if not chunk:
+            raise FormatError(f"{who} is cut off: {len(room)} bytes are missing")
+        room[: len(chunk)] = chunk
+        room = room[len(chunk) :]
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    if np.lib.format.read_magic(file) == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
+
+
+def _write_array(archive: zipfile.ZipFile, key: str, array: np.ndarray, path: Path) -> None:
+    # A fixed date makes equal weights equal files.
+    entry = zipfile.ZipInfo(key, date_time=(1980, 1, 1, 0, 0, 0))
+    if entry.filename != key or not key.isprintable():
+        raise WeightsError(f"{path}: {key!r} cannot be the name of an array in an .npz")
+    with archive.open(entry, "w", force_zip64=True) as file:
+        np.lib.format.write_array(file, as_float32(array), allow_pickle=False)

@@ -1,0 +1,171 @@
+"""The schema equals the recorded facts of BVLC Caffe 1.0, and lives in a pool of its own."""
+
+from __future__ import annotations
+
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor_pb2 import DescriptorProto
+
+from caffecompat.errors import UnknownName
+from caffecompat.proto import schema
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EXTENSIONS = range(5000, 6000)
+
+
+def table(folder: Path) -> tuple[dict[tuple[str, str], tuple[str, ...]], dict[str, dict[str, int]]]:
+    """The fields (message, name) -> number, label, type, type name, default, options; the enums."""
+    fields: dict[tuple[str, str], tuple[str, ...]] = {}
+    enums: dict[str, dict[str, int]] = {}
+    for line in (folder / "schema_bvlc.tsv").read_text().splitlines()[2:]:
+        kind, owner, name, number, *facts = line.split("\t")
+        if kind == "field":
+            fields[owner, name] = (number, *facts)
+        else:
+            enums.setdefault(owner, {})[name] = int(number)
+    return fields, enums
+
+
+def float32(text: str) -> float:
+    return float(struct.unpack("<f", struct.pack("<f", float(text)))[0])
+
+
+def declaration(entry: Any) -> Any:
+    """The field as the compiler put it down, whose interface is the same in all of protobuf."""
+    message = DescriptorProto()
+    entry.containing_type.CopyToProto(message)
+    return next(field for field in message.field if field.name == entry.name)
+
+
+def label_of(entry: Any) -> str:
+    labels = {1: "optional", 2: "required", 3: "repeated"}
+    return labels[declaration(entry).label]
+
+
+def type_name(entry: Any) -> str:
+    names = ("double", "float", "int64", "uint64", "int32", "bool", "string", "message", "bytes")
+    kinds = {getattr(entry, f"TYPE_{name.upper()}"): name for name in (*names, "uint32", "enum")}
+    return kinds[entry.type]
+
+
+def default_agrees(entry: Any, recorded: str) -> bool:
+    if recorded == "":
+        return not entry.has_default_value
+    if entry.enum_type is not None:
+        return bool(entry.default_value == entry.enum_type.values_by_name[recorded].number)
+    if isinstance(entry.default_value, bool):
+        return bool(entry.default_value is (recorded == "true"))
+    if isinstance(entry.default_value, str):
+        return bool(entry.default_value == recorded.strip("'"))
+    return bool(entry.default_value == float32(recorded))
+
+
+def descriptors() -> dict[str, Any]:
+    return {name: schema.message_class(name).DESCRIPTOR for name in schema.message_names()}
+
+
+def test_every_field_is_as_recorded(data_folder: Path) -> None:
+    fields, _ = table(data_folder)
+    assert len(fields) > 400
+    for (owner, name), facts in fields.items():
+        number, label, kind, referred, default, options = facts
+        entry = descriptors()[owner].fields_by_name[name]
+        place = f"{owner}.{name}"
+        assert entry.number == int(number), place
+        assert label_of(entry) == label, place
+        assert type_name(entry) == kind, place
+        target = entry.message_type or entry.enum_type
+        assert (target.full_name if target else "") == referred, place
+        assert declaration(entry).options.packed == (options == "packed"), place
+        assert default_agrees(entry, default), place
+
+
+def test_nothing_is_added_but_marked_extensions(data_folder: Path) -> None:
+    fields, enums = table(data_folder)
+    added = {
+        (owner, entry.name): entry.number
+        for owner, descriptor in descriptors().items()
+        for entry in descriptor.fields
+        if (owner, entry.name) not in fields
+    }
+    assert added == {("SolverState", "random_seed"): 5000}
+    assert set(added.values()) <= set(EXTENSIONS)
+    assert set(descriptors()) == {owner for owner, _ in fields}
+    found = {e.full_name for d in descriptors().values() for e in d.enum_types} | {"caffe.Phase"}
+    assert found == {f"caffe.{name}" for name in enums}
+
+
+def test_every_enum_is_as_recorded(data_folder: Path) -> None:
+    _, enums = table(data_folder)
+    assert len(enums) > 20
+    for name, values in enums.items():
+        assert schema.enum_names(name) == values, name
+
+
+def test_the_descriptor_set_is_that_of_the_source() -> None:
+    """Reads the declarations of proto/caffe.proto plainly, so that no compiler is needed."""
+    source = re.sub(r"//[^\n]*", "", (REPOSITORY / "proto" / "caffe.proto").read_text())
+    declared = set()
+    for owner, body in re.findall(r"^message (\w+) \{(.*?)^\}", source, re.DOTALL | re.MULTILINE):
+        pattern = r"(optional|repeated|required) [\w.]+ (\w+) = (\d+)"
+        declared |= {(owner, *groups) for groups in re.findall(pattern, body)}
+    compiled = set()
+    for owner, descriptor in descriptors().items():
+        for e in descriptor.fields:
+            compiled.add((owner, label_of(e), e.name, str(e.number)))
+    assert declared == compiled
+
+
+def test_the_descriptor_set_is_fresh() -> None:
+    pytest.importorskip("grpc_tools", reason="the protobuf compiler (grpcio-tools) is missing")
+    command = [sys.executable, str(REPOSITORY / "tools" / "generate_schema.py"), "--check"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_lives_beside_another_schema_of_the_same_names() -> None:
+    """A process that has imported another caffe_pb2 holds its messages in the default pool."""
+    program = """
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+other = descriptor_pb2.FileDescriptorProto(name="caffe.proto", package="caffe", syntax="proto2")
+message = other.message_type.add(name="NetParameter")
+message.field.add(name="name", number=7, label=1, type=5)
+descriptor_pool.Default().AddSerializedFile(other.SerializeToString())
+found = descriptor_pool.Default().FindMessageTypeByName("caffe.NetParameter")
+theirs = message_factory.GetMessageClass(found)(name=3)
+from caffecompat.proto import schema
+ours = schema.message_class("NetParameter")(name="a net")
+assert ours.SerializeToString() == b"\\n\\x05a net", ours
+assert theirs.SerializeToString() == b"8\\x03", theirs
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=REPOSITORY)
+
+
+def test_importing_the_room_loads_neither_protobuf_nor_numpy() -> None:
+    program = """
+import sys, caffecompat.proto, caffecompat.proto.files, caffecompat.proto.schema
+heavy = {"google.protobuf", "numpy", "torch"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=REPOSITORY)
+
+
+def test_an_unknown_message_is_named_with_the_nearest() -> None:
+    with pytest.raises(UnknownName, match=r"unknown message 'NetParam'; did you mean 'NetPar"):
+        schema.new("NetParam")
+    with pytest.raises(UnknownName, match="unknown enum 'Pool'"):
+        schema.enum_names("Pool")
+
+
+def test_defaults_come_from_the_schema() -> None:
+    layer = schema.new("LayerParameter")
+    assert layer.lrn_param.local_size == 5
+    assert layer.lrn_param.beta == 0.75
+    assert layer.pooling_param.pool == schema.enum_names("PoolingParameter.PoolMethod")["MAX"]
+    assert schema.new("SolverParameter").type == "SGD"

@@ -1,0 +1,54 @@
+"""Trains a solver that writes a snapshot after every iteration, and kills it again and again.
+
+    python killed_training.py SOLVER KILLS SEED
+
+Each life goes on from the newest state that the one before left. The lives are forks of this
+process, which has loaded everything but never computed, so that a life starts at once.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from caffecompat.net import Net
+from caffecompat.solver import Solver
+
+
+def newest_state(folder: Path) -> Path | None:
+    states = folder.glob("snap_iter_*.solverstate")
+    return max(states, key=lambda path: int(path.stem.split("_")[-1]), default=None)
+
+
+def live(path: Path) -> None:
+    torch.set_num_threads(1)
+    solver = Solver(path, snapshot=newest_state(path.parent))
+    solver.solve()
+
+
+def main() -> None:
+    path, kills, moments = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
+    # Shape inference loads much of torch when it first runs.
+    Net(path.with_name("net.prototxt"), phase="train", shapes_only=True)
+    for _ in range(kills):
+        start = newest_state(path.parent)
+        child = os.fork()
+        if child == 0:
+            live(path)
+            os._exit(1)
+        # A life counts only if it is killed while it writes, so wait for its first snapshot.
+        while newest_state(path.parent) == start:
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.06))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""The log: Caffe's words and format."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from caffecompat.cli.main import main
+from caffecompat.solver.log import LOGGER, GlogFormatter, log_to_stderr, number, output_lines
+
+from .caffe_log import PREFIX, assert_same_events, parse
+
+
+def record(level: int, text: str) -> logging.LogRecord:
+    made = logging.LogRecord("x", level, "/a/b/solver.py", 204, text, None, None)
+    made.process = 24065
+    made.created = 1_700_000_000.352297
+    return made
+
+
+def test_format() -> None:
+    line = GlogFormatter().format(record(logging.INFO, "Solving net"))
+    assert PREFIX.match(line)
+    assert line.startswith(("I1114 ", "I1115 "))
+    assert line.endswith(".352297 24065 solver.py:204] Solving net")
+    assert GlogFormatter().format(record(logging.WARNING, "x")).startswith("W")
+    assert GlogFormatter().format(record(logging.ERROR, "x")).startswith("E")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.1, "0.1"),
+        (1.0, "1"),
+        (1e-5, "1e-05"),
+        (123456789.0, "1.23457e+08"),
+        (0.0625017, "0.0625017"),
+    ],
+)
+def test_numbers_are_printed_as_by_a_stream(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_outputs_are_numbered_through() -> None:
+    outputs = {"a": [0.5], "b": [1.0, 2.0]}
+    assert output_lines("Test", outputs, {"b": 0.5}) == [
+        "    Test net output #0: a = 0.5",
+        "    Test net output #1: b = 1 (* 0.5 = 0.5 loss)",
+        "    Test net output #2: b = 2 (* 0.5 = 1 loss)",
+    ]
+
+
+def test_the_log_ends_with_its_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    handlers = list(LOGGER.handlers)
+    with log_to_stderr():
+        LOGGER.info("within")
+    LOGGER.info("outside")
+    assert stream.getvalue().count("\n") == 1
+    assert LOGGER.handlers == handlers
+
+
+KEPT = (
+    "Finetuning", "Ignoring", "Starting", "Solving", "Learning", "Iteration", "    T", "Test",
+    "Snapshotting", "Optimization", "MultiStep", "Gradient", "Resuming", "SGDSolver",
+)  # fmt: skip
+
+
+def run_verb(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    assert main(arguments) == 0
+    return capsys.readouterr().err.splitlines()
+
+
+def events_of(lines: list[str]) -> list[str]:
+    events = [PREFIX.sub("", line, count=1) for line in lines if PREFIX.match(line)]
+    return [event for event in events if event.startswith(KEPT)]
+
+
+@pytest.mark.parametrize("name", ["train_step", "train_clip", "train_multistep_adam"])
+def test_training_in_caffes_words(
+    name: str,
+    data_folder: Path,
+    enter: Callable[[Path], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    enter(data_folder / "solver" / "log")
+    run = json.loads(Path("events.json").read_text())[name]
+    lines = run_verb(run["arguments"], capsys)
+    assert_same_events(events_of(lines), run["events"])
+
+
+def test_every_recorded_training(
+    golden: Path, enter: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = enter(golden / "cli")
+    count = 0
+    for run in json.loads(Path("runs.json").read_text())["runs"]:
+        random = run["name"] in ("train_step_random_init", "train_signals", "train_nodisplay")
+        resumed = run["name"] == "train_resume"  # Caffe starts its data anew there
+        trains = run["args"][:1] == ["train"] and len(run["args"]) > 2
+        if run["program"] != "caffe" or not trains or run["rc"] != 0:
+            continue
+        for start in folder.glob("snap_*"):
+            # Runs go on from Caffe's files, not from those that an earlier run here has left.
+            start.write_bytes((golden / "cli" / start.name).read_bytes())
+        lines = run_verb(run["args"], capsys)
+        events = [e for e in run["events"] if e.startswith(KEPT)]
+        if not random and not resumed and "debug" not in run["name"]:
+            assert_same_events(events_of(lines), events)
+        for made in run["new_files"]:
+            assert Path(made).is_file(), f"{run['name']} does not write {made}"
+            if not (golden / "cli" / made).is_file():
+                Path(made).unlink()
+        count += 1
+    assert count >= 8
+
+
+def test_a_log_parser_understands(
+    data_folder: Path, enter: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter(data_folder / "solver" / "log")
+    lines = run_verb(["train", "-solver", "step.solver.prototxt"], capsys)
+    start = next(i for i, line in enumerate(lines) if "Solving" in line)
+    rows = parse(lines[start:])
+    assert [row.iteration for row in rows["Train"]] == list(range(0, 20, 2))
+    assert [row.iteration for row in rows["Test"]] == [0, 5, 10, 15, 20]
+    assert [row.rate for row in rows["Test"]] == [None, 0.1, 0.05, 0.05, 0.025]
+    assert {name for row in rows["Test"] for name in row.outputs} == {"accuracy", "loss"}
+
+
+def test_the_recorded_log_is_read_the_same_way(golden: Path) -> None:
+    """Our reading of logs is the one that Caffe's parser has of Caffe's own log."""
+    rows = parse((golden / "cli" / "logs" / "train_step.log").read_text().splitlines())
+    table = (golden / "cli" / "parsed" / "train_step.log.train").read_text().splitlines()[1:]
+    expected = [[float(cell) for cell in line.split(",")] for line in table]
+    assert [(row.iteration, row.outputs["loss"]) for row in rows["Train"]] == [
+        (cells[0], cells[3]) for cells in expected
+    ]
+
+
+def test_a_bar_takes_the_place_of_repeated_lines(
+    data_folder: Path,
+    enter: Callable[[Path], Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("tqdm")
+    enter(data_folder / "solver" / "log")
+    monkeypatch.setattr("caffecompat.solver.progress.bar_is_possible", lambda: True)
+    assert main(["train", "-solver", "step.solver.prototxt"]) == 0
+    text = capsys.readouterr().err
+    assert "20/20" in text
+    assert re.search(r"loss [\d.e+-]+, lr [\d.]+", text)
+    assert "Test net output" in text
+    assert "Train net output" not in text
+    assert "lr = " not in text

@@ -1,0 +1,76 @@
+"""Signals as requests to the training loop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from caffecompat.solver import Action, SignalActions
+
+from .small import write_training
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_each_signal_is_answered_once() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    with SignalActions(Action.STOP, Action.SNAPSHOT) as signals:
+        assert signals.requested() is Action.NONE
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert [signals.requested() for _ in range(3)] == [
+            Action.SNAPSHOT,
+            Action.STOP,
+            Action.NONE,
+        ]
+    assert signal.getsignal(signal.SIGHUP) is before
+
+
+def test_a_second_interrupt_does_not_wait() -> None:
+    with SignalActions(Action.STOP, Action.NONE) as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signals.requested() is Action.STOP
+
+
+def test_a_signal_can_be_ignored() -> None:
+    with SignalActions(Action.NONE, Action.NONE) as signals:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signals.requested() is Action.NONE
+
+
+@pytest.mark.slow
+def test_signals_to_a_training(tmp_path: Path) -> None:
+    """SIGHUP writes a snapshot and goes on; SIGINT writes one and ends well."""
+    text = """net: "{folder}/net.prototxt" base_lr: 0.01 lr_policy: "fixed" random_seed: 1
+        max_iter: 100000000 snapshot_prefix: "{folder}/snap" """
+    path = write_training(tmp_path / "run", "", text)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "caffecompat", "train", f"--solver={path}"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    log: list[str] = []
+    for line in process.stderr:
+        log.append(line)
+        if "Learning Rate Policy" in line:
+            time.sleep(0.3)
+            process.send_signal(signal.SIGHUP)
+        if "Snapshotting solver state" in line and "\n".join(log).count("solver state to") == 1:
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    process.stderr.close()
+    assert len(list((tmp_path / "run").glob("*.solverstate"))) == 2
+    assert log[-2].endswith("Optimization stopped early.\n")
+    assert log[-1].endswith("Optimization Done.\n")

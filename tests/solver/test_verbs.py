@@ -1,0 +1,183 @@
+"""``caffecompat train``, ``test``, ``time``, ``device-query``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from caffecompat.cli.main import main
+from caffecompat.errors import SolverError
+from caffecompat.net import Net
+from caffecompat.solver import Solver
+from caffecompat.solver.device import checked_device, flagged_device, flagged_devices
+from caffecompat.solver.scoring import score
+
+from .caffe_log import PREFIX, assert_same_events
+from .small import write_training
+
+needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+
+
+def events(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    lines = capsys.readouterr().err.splitlines()
+    return [PREFIX.sub("", line, count=1) for line in lines]
+
+
+def test_scores_of_caffe(
+    golden: Path, enter: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter(golden / "cli")
+    command = "test --model=net.prototxt --weights=snap_step_iter_20.caffemodel --iterations=4"
+    assert main(command.split()) == 0
+    found = events(capsys)
+    log = Path("logs/test.log").read_text().splitlines()
+    expected = [PREFIX.sub("", line, count=1) for line in log if "caffe.cpp" in line]
+    assert found[0] == expected[0] == "Use CPU."
+    assert_same_events(found[found.index(expected[1]) :], expected[1:])
+
+
+def test_scores_of_no_batches(
+    data_folder: Path, enter: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter(data_folder / "solver" / "log")
+    command = "test -model net.prototxt -weights init.caffemodel -iterations 0"
+    assert main(command.split()) == 0
+    assert events(capsys)[-1] == "Loss: nan"
+
+
+def test_scores_equal_the_solvers(tmp_path: Path) -> None:
+    solver = Solver(write_training(tmp_path / "run"))
+    expected = solver.test_all()[0]
+    net = Net(tmp_path / "run" / "net.prototxt", solver.net.to_weights())
+    assert score(net, 2) == expected
+    with pytest.raises(SolverError, match="--iterations is -1"):
+        score(net, -1)
+
+
+def test_times_every_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_training(tmp_path)
+    assert main(["time", "--model", f"{tmp_path}/net.prototxt", "--iterations", "3"]) == 0
+    found = events(capsys)
+    start = found.index("Average time per layer: ") + 1
+    layers = ["data", "conv", "norm", "relu", "drop", "score", "loss"]
+    for i, name in enumerate(layers):
+        for j, direction in enumerate(("forward", "backward")):
+            pattern = rf" *{name}\t{direction}: [\d.e+-]+ ms\."
+            assert re.fullmatch(pattern, found[start + 2 * i + j])
+    tail = ["Average Forward pass", "Average Backward pass", "Average Forward-Backward", "Total"]
+    for line, words in zip(found[start + 14 :], tail, strict=False):
+        assert line.startswith(words)
+    assert found[-1] == "*** Benchmark ends ***"
+    assert sum("forward-backward time" in line for line in found) == 3
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train",
+        "train --solver a --weights b --snapshot c",
+        "train --solver a --sigint_effect=quit",
+        "train --solver a --nosuch=1",
+        "train --solver a --level=high",
+        "test --weights w",
+        "test --model m",
+        "time",
+        "time --model m --phase=train",
+    ],
+)
+def test_bad_usage(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command.split()) == 2
+    assert "usage: caffecompat" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("train --solver none", "none: there is no such file"),
+        ("train --solver step.solver.prototxt --weights none", "none: "),
+        ("train --solver step.solver.prototxt --snapshot none", "none: there is no such solver"),
+        ("train --solver net.prototxt", "net.prototxt: this looks like a net"),
+        ("train --solver step.solver.prototxt --gpu x", "--gpu x: give GPU ids such as 0 or 0,1"),
+        ("test --model none --weights init.caffemodel", "none: there is no such file"),
+        ("test --model net.prototxt --weights none", "none: "),
+        ("time --model none", "none: there is no such file"),
+        ("time --model net.prototxt --iterations 0", "--iterations is 0, it must be positive"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    command: str,
+    sentence: str,
+    data_folder: Path,
+    enter: Callable[[Path], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    enter(data_folder / "solver" / "log")
+    assert main(command.split()) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"caffecompat: error: {sentence}")
+
+
+def test_a_missing_database_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_training(tmp_path)
+    net = tmp_path / "net.prototxt"
+    net.write_text(net.read_text().replace("train_lmdb", "none_lmdb"))
+    assert main(["train", "--solver", str(path)]) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert len(lines) == 1
+    assert "none_lmdb" in lines[0]
+
+
+@needs_no_gpu
+@pytest.mark.parametrize("gpu", ["0", "all", "0,1"])
+def test_no_gpu_is_one_sentence(
+    gpu: str,
+    data_folder: Path,
+    enter: Callable[[Path], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    enter(data_folder / "solver" / "log")
+    for command in ("train --solver step.solver.prototxt", "device-query"):
+        assert main([*command.split(), f"-gpu={gpu}"]) == 1
+        lines = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+        assert len(lines) == 1
+        assert f"--gpu {gpu}" in lines[0]
+        assert "this torch cannot use a GPU here" in lines[0]
+
+
+def test_device_query_without_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["device_query"]) == 0
+    assert events(capsys) == ["Querying GPUs "]
+
+
+def test_devices() -> None:
+    assert flagged_devices("") == []
+    assert flagged_device("") is None
+    assert checked_device("cpu") == torch.device("cpu")
+    with pytest.raises(SolverError, match="device 'quantum': there is no such device; use 'cpu'"):
+        checked_device("quantum")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_training_on_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two runs are equal, a resumed run is too, and the losses are those of the CPU."""
+    path = write_training(tmp_path / "run")
+    cpu, first, second = Solver(path), Solver(path, device="cuda"), Solver(path, device="cuda")
+    losses = []
+    for solver in (cpu, first, second):
+        solver.solve()
+        losses.append(solver.loss)
+    assert losses[1] == losses[2] == pytest.approx(losses[0], rel=1e-3)
+    resumed = Solver(path, snapshot=tmp_path / "run" / "snap_iter_10.solverstate", device="cuda")
+    resumed.solve()
+    for ours, theirs in zip(resumed.net.learnable, first.net.learnable, strict=True):
+        assert torch.equal(ours.tensor, theirs.tensor)
+    assert main(["device-query", "--gpu", "0"]) == 0
+    assert torch.cuda.get_device_name(0) in capsys.readouterr().err

@@ -1,0 +1,233 @@
+#!/usr/bin/env python3
+"""Make the descriptor set that the package carries from proto/caffe.proto and proto/forks.tsv.
+
+The set holds the united schema, by which text is read, and one schema for each dialect of binary
+files. Needs grpcio-tools, which brings the protobuf compiler::
+
+    pip install grpcio-tools
+    python tools/generate_schema.py            # writes caffecompat/proto/caffe.binpb
+    python tools/generate_schema.py --check    # exit code 1 when that file is stale
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SOURCE = REPOSITORY / "proto" / "caffe.proto"
+FORKS = REPOSITORY / "proto" / "forks.tsv"
+TARGET = REPOSITORY / "caffecompat" / "proto" / "caffe.binpb"
+DIALECTS = ("ssd", "nvcaffe", "vgg2013")
+UNITED = "united"
+ENUM = "enum "
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of forks.tsv: a field (``owner`` is a message) or an enum value (an enum).
+
+    ``numbers`` holds the number in the united schema and in each dialect that has the field.
+    """
+
+    owner: str
+    is_value: bool
+    name: str
+    label: str
+    type: str
+    type_name: str
+    default: str
+    packed: bool
+    numbers: dict[str, int]
+    declared: bool
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of forks.tsv.
+
+    Raises:
+        SystemExit: a field is listed twice.
+    """
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    rows, seen = [], set()
+    for entry in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
+        key = (entry["message"], entry["name"])
+        if key in seen:
+            raise SystemExit(f"{path}: {' '.join(key)} is listed twice")
+        seen.add(key)
+        columns = {UNITED: "number", **{dialect: dialect for dialect in DIALECTS}}
+        rows.append(
+            Row(
+                entry["message"].removeprefix(ENUM),
+                entry["message"].startswith(ENUM),
+                entry["name"],
+                entry["label"],
+                entry["type"],
+                entry["type_name"],
+                entry["default"],
+                entry["options"] == "packed",
+                {kind: int(entry[column]) for kind, column in columns.items() if entry[column]},
+                not entry["number"],
+            )
+        )
+    return rows
+
+
+def compile_source(source: Path) -> Any:
+    """The FileDescriptorProto of ``source``, without comments and positions.
+
+    Raises:
+        SystemExit: grpcio-tools is missing, or the compiler refuses the file (it says why).
+    """
+    try:
+        from grpc_tools import protoc
+    except ImportError:
+        raise SystemExit("the protobuf compiler is missing: pip install grpcio-tools") from None
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "schema.binpb"
+        status = protoc.main(
+            ["protoc", f"-I{source.parent}", f"--descriptor_set_out={output}", source.name]
+        )
+        if status != 0:
+            raise SystemExit(f"{source}: the protobuf compiler refuses it, see above")
+        return FileDescriptorSet.FromString(output.read_bytes()).file[0]
+
+
+class Schema:
+    """``base`` and the rows that have a number of one kind (united or a dialect).
+
+    In a dialect a number means what the dialect says: a field of ``base`` with the same number is
+    left out, one with another number there is renumbered.
+    """
+
+    def __init__(self, base: Any, rows: list[Row], kind: str) -> None:
+        from google.protobuf.descriptor_pb2 import FileDescriptorProto
+
+        self._kind = kind
+        self.file = FileDescriptorProto()
+        self.file.CopyFrom(base)
+        self.file.name = "caffe.proto"
+        if kind != UNITED:
+            self.file.options.java_outer_classname = kind  # tells the files of the set apart
+        self._messages = {message.name: message for message in self.file.message_type}
+        self._enums = {name: enum for name, enum in self._all_enums()}
+        rows = [row for row in rows if kind in row.numbers or not row.name]
+        self._add_messages({row.owner for row in rows if not row.is_value})
+        self._add_values([row for row in rows if row.is_value and row.name])
+        self._add_fields([row for row in rows if not row.is_value and row.name])
+
+    def _all_enums(self) -> Iterator[tuple[str, Any]]:
+        for enum in self.file.enum_type:
+            yield enum.name, enum
+        for message in self.file.message_type:
+            for enum in message.enum_type:
+                yield f"{message.name}.{enum.name}", enum
+
+    def _add_messages(self, names: set[str]) -> None:
+        for name in sorted(names - set(self._messages)):
+            self._messages[name] = self.file.message_type.add(name=name)
+
+    def _add_values(self, rows: list[Row]) -> None:
+        for row in rows:
+            enum = self._enums.get(row.owner) or self._new_enum(row.owner)
+            number = row.numbers[self._kind]
+            kept = [v for v in enum.value if v.number != number or v.name == row.name]
+            _replace(enum.value, [v for v in kept if v.name != row.name])
+            enum.value.add(name=row.name, number=number)
+
+    def _new_enum(self, name: str) -> Any:
+        owner, _, inner = name.rpartition(".")
+        parent = self._messages[owner].enum_type if owner else self.file.enum_type
+        self._enums[name] = parent.add(name=inner)
+        return self._enums[name]
+
+    def _add_fields(self, rows: list[Row]) -> None:
+        fields: dict[str, list[Row]] = defaultdict(list)
+        for row in rows:
+            fields[row.owner].append(row)
+        for owner, mine in sorted(fields.items()):
+            message = self._messages[owner]
+            here = {field.name: field for field in message.field}
+            taken = {row.numbers[self._kind] for row in mine}
+            names = {row.name for row in mine}
+            _replace(
+                message.field,
+                [f for f in message.field if f.name not in names and f.number not in taken],
+            )
+            for row in mine:
+                self._add_field(message, row, here.get(row.name))
+
+    def _add_field(self, message: Any, row: Row, declared: Any | None) -> None:
+        number = row.numbers[self._kind]
+        if row.declared:
+            if declared is None:
+                raise SystemExit(f"{FORKS}: {row.owner} has no {row.name} in {SOURCE.name}")
+            message.field.add().CopyFrom(declared)
+            message.field[-1].number = number
+            return
+        if declared is not None:
+            raise SystemExit(f"{FORKS}: {SOURCE.name} declares {row.owner}.{row.name} itself")
+        field = message.field.add(name=row.name, number=number)
+        field.label = field.Label.Value(f"LABEL_{row.label.upper()}")
+        field.type = field.Type.Value(f"TYPE_{row.type.upper()}")
+        if row.type_name:
+            self._check_type(row)
+            field.type_name = f".{self.file.package}.{row.type_name}"
+        if row.default:
+            field.default_value = row.default
+        if row.packed:
+            field.options.packed = True
+
+    def _check_type(self, row: Row) -> None:
+        known = self._messages if row.type == "message" else self._enums
+        if row.type_name not in known:
+            raise SystemExit(f"{FORKS}: {row.owner}.{row.name}: there is no {row.type_name}")
+
+
+def _replace(repeated: Any, kept: list[Any]) -> None:
+    copies = [type(entry).FromString(entry.SerializeToString()) for entry in kept]
+    del repeated[:]
+    repeated.extend(copies)
+
+
+def build(source: Path = SOURCE, forks: Path = FORKS) -> bytes:
+    """The serialised FileDescriptorSet: the united schema first, then the dialects in order.
+
+    Raises:
+        SystemExit: the sources contradict each other, or the compiler is missing.
+    """
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+    base, rows = compile_source(source), read_rows(forks)
+    schemas = [Schema(base, rows, kind).file for kind in (UNITED, *DIALECTS)]
+    return bytes(FileDescriptorSet(file=schemas).SerializeToString(deterministic=True))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the descriptor set, or compare it with ``--check``; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare only; exit 1 when stale")
+    options = parser.parse_args(arguments)
+    fresh = build()
+    if options.check:
+        if TARGET.is_file() and TARGET.read_bytes() == fresh:
+            print(f"{TARGET.relative_to(REPOSITORY)} is up to date")
+            return 0
+        print(f"{TARGET.relative_to(REPOSITORY)} is stale: run tools/generate_schema.py")
+        return 1
+    TARGET.write_bytes(fresh)
+    print(f"wrote {TARGET.relative_to(REPOSITORY)} ({len(fresh)} bytes)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
