@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 
 from caffecompat.errors import LayerError
+from caffecompat.proto.schema import new
 from caffecompat.registry import Registry
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Context:
         place: where the layer is defined, for messages ("net.prototxt:41: layer 'conv1' (ELU)").
         shapes_only: the net is built for its shapes; sources need not exist on disk.
         allow_python: the net's user trusts the code of its Python layers.
+        skip_corrupt: records that cannot be read are passed over instead of ending the run.
     """
 
     phase: str
@@ -84,6 +86,7 @@ class Context:
     place: str
     shapes_only: bool = False
     allow_python: bool = False
+    skip_corrupt: bool = False
 
 
 def register(name: str) -> Callable[[type[Layer]], type[Layer]]:
@@ -115,6 +118,9 @@ class Layer:
         is_loss: the first top has loss weight 1 unless the definition gives another.
         automatic_top: a missing top is added without a name (loss layers may have no ``top``).
         in_place: a top may have the name of the bottom at its position.
+        gives_inputs_gradients: net inputs below it get gradients whenever it runs backward, asked
+            for or not (Caffe's recurrent layers).
+        reads: fields of LayerParameter with its settings, beside the one named after the type.
         noise: the layer's random numbers, put here by the net before the first pass.
         differentiable: per bottom, whether a gradient can reach it; the last entry holds for all
             further bottoms.
@@ -128,6 +134,8 @@ class Layer:
     automatic_top: ClassVar[bool] = False
     in_place: ClassVar[bool] = True
     differentiable: ClassVar[tuple[bool, ...]] = (True,)
+    gives_inputs_gradients: ClassVar[bool] = False
+    reads: ClassVar[tuple[str, ...]] = ()
 
     noise: Noise
 
@@ -190,6 +198,14 @@ class Layer:
     @property
     def training(self) -> bool:
         return self.context.phase == "TRAIN"
+
+    @classmethod
+    def settings(cls) -> list[str]:
+        """The fields of LayerParameter that the type reads, e.g. ``["pooling_param"]``."""
+        own = f"{cls.type.lower()}param"
+        fields = new("LayerParameter").DESCRIPTOR.fields
+        named = [field.name for field in fields if field.name.replace("_", "") == own]
+        return [*named, *cls.reads]
 
     @classmethod
     def parameter_names(cls, count: int) -> list[str]:

@@ -12,7 +12,8 @@ from caffecompat.cli.spelling import normalise
 
 NET = """
 name: "tiny"
-layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 5 dim: 4 } } }
+layer { name: "data" type: "Input" top: "data"
+        input_param { shape { dim: 2 dim: 3 dim: 5 dim: 4 } } }
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
         convolution_param { num_output: 6 kernel_size: 3 group: 3 } }
 layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
@@ -140,7 +141,7 @@ class TestGraph:
         assert main(["graph", net]) == 0
         out = capsys.readouterr().out
         assert "relu(conv)" in out
-        assert f"conv'  {net}:6: layer 'relu' (ReLU)" in out
+        assert f"conv'  {net}:7: layer 'relu' (ReLU)" in out
         assert "# outputs: fc" in out
 
     def test_code_and_picture(

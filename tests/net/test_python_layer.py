@@ -100,6 +100,7 @@ def test_values_and_gradients() -> None:
     layer.backward()
     np.testing.assert_allclose(layer.blobs["a"].diff, 72 * (a + b), rtol=1e-5)
     (weight,) = layer.params["p"]
+    assert weight.grad is not None
     np.testing.assert_allclose(weight.grad, [24 * ((a + b) ** 2).sum()], rtol=1e-5)
     assert "caffe" not in sys.modules
 

@@ -80,7 +80,7 @@ class OldNet:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     caffe = SimpleNamespace(Net=OldNet, TRAIN="TRAIN", TEST="TEST", set_mode_cpu=lambda: None)
-    monkeypatch.setitem(sys.modules, "caffe", caffe)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "caffe", caffe)
     spec = importlib.util.spec_from_file_location("record_caffe", TOOL)
     assert spec is not None
     assert spec.loader is not None
@@ -135,7 +135,7 @@ def test_without_pycaffe(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setitem(sys.modules, "caffe", None)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "caffe", None)
     assert recorder.main(["net.prototxt", "--out", str(tmp_path / "x")]) == 1
     assert "cannot import pycaffe" in capsys.readouterr().out
 

@@ -33,8 +33,8 @@ def compare(text: str, **inputs: np.ndarray) -> None:
         stepper.forward_layer(i)
     for i in reversed(range(len(stepped.layers))):
         stepper.backward_layer(i)
-    for version, value in stepper.values.items():
-        torch.testing.assert_close(value, whole.value_of(version).detach())
+    for version, blob in stepper.values.items():
+        torch.testing.assert_close(blob, whole.value_of(version).detach())
     for name in inputs:
         version = whole._input_version(name)
         if version in whole._gradient_inputs:

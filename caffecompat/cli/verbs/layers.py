@@ -1,0 +1,89 @@
+"""``caffecompat layers``: the catalogue, and one type's fields and description."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from caffecompat.layers import Layer
+
+HELP = "list the layer types, or show one type's parameters, defaults and description"
+EXAMPLE = """  caffecompat layers
+  caffecompat layers Pooling"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("type", nargs="?", help="layer type, e.g. Pooling")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.layers import catalogue
+
+    if arguments.type:
+        print(_page(catalogue.find(arguments.type)))
+        return 0
+    width = max(len(name) for name in catalogue)
+    for name in catalogue:
+        print(f"{name:<{width}}  {_first_sentence(catalogue.find(name))}")
+    print(f"{len(list(catalogue))} layer types; caffecompat layers TYPE tells about one")
+    return 0
+
+
+def _first_sentence(layer: type[Layer]) -> str:
+    return " ".join(inspect.getdoc(layer).split("\n\n")[0].split()) if layer.__doc__ else ""
+
+
+def _page(layer: type[Layer]) -> str:
+    lines = [layer.type, "=" * len(layer.type), "", inspect.getdoc(layer) or "", ""]
+    lines.append(f"bottoms: {layer.bottoms}; tops: {layer.tops}")
+    lines.append(f"parameter blobs: {', '.join(layer.parameters) or 'none'}")
+    if layer.is_loss:
+        lines.append("loss: the first top has loss weight 1 unless loss_weight says otherwise")
+    lines.append(f"may work in place: {'yes' if layer.in_place else 'no'}")
+    for field in layer.settings():
+        lines += ["", *_fields(field)]
+    return "\n".join(lines)
+
+
+def _fields(field: str) -> list[str]:
+    """The fields of one message of LayerParameter, with types and defaults from the schema."""
+    from caffecompat.proto.schema import new
+
+    message = getattr(new("LayerParameter"), field)
+    rows = [f"{field} {{"]
+    for descriptor in message.DESCRIPTOR.fields:
+        rows.append(f"  {descriptor.name}: {_type(descriptor)}{_default(message, descriptor)}")
+    return [*rows, "}"]
+
+
+def _type(descriptor: Any) -> str:
+    if descriptor.enum_type is not None:
+        name = " | ".join(value.name for value in descriptor.enum_type.values)
+    elif descriptor.message_type is not None:
+        name = descriptor.message_type.name
+    else:
+        names = {
+            value: key.removeprefix("TYPE_").lower()
+            for key, value in vars(type(descriptor)).items()
+            if key.startswith("TYPE_")
+        }
+        name = names[descriptor.type]
+    return name
+
+
+def _default(message: Any, descriptor: Any) -> str:
+    """The default in the words of the prototxt; repeated fields and messages have none."""
+    value = getattr(message, descriptor.name)
+    if descriptor.message_type is not None:
+        return ""
+    if not isinstance(value, (bool, int, float, str, bytes)):
+        return ", any number of times"
+    if not descriptor.has_default_value:
+        return ""
+    if descriptor.enum_type is not None:
+        return f" = {descriptor.enum_type.values_by_number[value].name}"
+    if isinstance(value, bool):
+        return f" = {str(value).lower()}"
+    return f" = {value!r}" if isinstance(value, (str, bytes)) else f" = {value:g}"

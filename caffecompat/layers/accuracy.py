@@ -1,0 +1,65 @@
+"""Accuracy: the share of correct predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, between, exactly, format_shape, register
+from caffecompat.layers.loss import ClassScores
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("Accuracy")
+class Accuracy(Layer):
+    """The share of positions whose label is among the ``top_k`` best classes.
+
+    Bottoms: scores (outer, classes, inner) with classes along ``axis``, and a label per position.
+    Correct means that fewer than ``top_k`` other classes have a score of at least the label's:
+    ties count against, so a constant prediction scores 0. ``ignore_label`` positions do not count;
+    where none is left the accuracy is 0. First top: 0 axes. Second top (classes,): accuracy per
+    class, 0 for classes without a position. No gradient. Source: Caffe's Accuracy layer.
+    """
+
+    bottoms = exactly(2)
+    tops = between(1, 2)
+    in_place = False
+    differentiable = (False,)
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.accuracy_param
+        self.along = self.axis(p.axis, bottoms[0])
+        self.top_k = p.top_k
+        self.ignore = p.ignore_label if p.HasField("ignore_label") else None
+        self.per_class = len(message.top) > 1
+        classes = bottoms[0][self.along]
+        self.check(
+            self.top_k <= classes,
+            f"top_k is {self.top_k}, but the scores {format_shape(bottoms[0])} have {classes} "
+            f"classes along axis {self.along}",
+        )
+
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        view = ClassScores(self, scores.detach(), labels, self.along)
+        counted = None if self.ignore is None else view.labels != self.ignore
+        classes = view.labels if counted is None else view.labels * counted
+        try:
+            true = view.scores.gather(1, classes.unsqueeze(1))
+        except RuntimeError as problem:
+            view.refuse_labels(self, problem)
+            raise
+        others = (view.scores >= true).sum(1) - 1
+        correct = (others < self.top_k).to(scores.dtype)
+        if counted is None:
+            counted = correct.new_ones(()).expand_as(correct)
+        counted = counted.to(scores.dtype)
+        correct = correct * counted
+        share = correct.sum() / counted.sum().clamp(min=1)
+        if not self.per_class:
+            return share
+        zeros = scores.new_zeros(view.classes)
+        hits = zeros.scatter_add(0, classes.flatten(), correct.flatten())
+        present = zeros.scatter_add(0, classes.flatten(), counted.flatten())
+        return share, hits / present.clamp(min=1)

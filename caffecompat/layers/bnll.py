@@ -1,0 +1,26 @@
+"""BNLL: binomial normal log likelihood, now known as softplus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Beyond this Caffe's gradient takes exp(x) as exp(50), which is 1 after the division.
+_LINEAR_FROM = 50
+
+
+@register("BNLL")
+class BNLL(Layer):
+    """y = log(1 + exp(x)), computed as x + log(1 + exp(-x)) for positive x.
+
+    Bottom and top have any shape. Source: Caffe's BNLL layer.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        import torch.nn.functional as F
+
+        return F.softplus(x, threshold=_LINEAR_FROM)

@@ -1,0 +1,31 @@
+"""Clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("Clip")
+class Clip(Layer):
+    """y = max(min, min(x, max)), so that ``min`` wins where it is above ``max``.
+
+    Bottom and top have any shape. The gradient is 1 on both borders, and 0 beyond them. Both
+    fields are required. Source: Caffe's Clip layer.
+    """
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.clip_param
+        self.check(p.HasField("min") and p.HasField("max"), "clip_param needs both min and max")
+        self.least = p.min
+        self.most = p.max
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.least <= self.most:
+            return x.clamp(self.least, self.most)
+        return x.clamp(max=self.most).clamp(min=self.least)

@@ -1,0 +1,47 @@
+"""Concat: several blobs joined along one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, at_least, format_shape, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("Concat")
+class Concat(Layer):
+    """The bottoms one after the other along ``axis``; all their other extents are equal.
+
+    ``concat_dim`` is the old name of ``axis`` and takes no negative number.
+    Source: Caffe's Concat layer.
+    """
+
+    bottoms = at_least(1)
+    in_place = False
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.concat_param
+        old = p.HasField("concat_dim")
+        self.check(not (old and p.HasField("axis")), "axis and concat_dim exclude each other")
+        self.along = (
+            self.axis(p.concat_dim, bottoms[0], "concat_dim")
+            if old
+            else self.axis(p.axis, bottoms[0])
+        )
+
+    def forward(self, *bottoms: Tensor) -> Tensor:
+        import torch
+
+        if len(bottoms) == 1:
+            return bottoms[0]
+        rest = [x.shape[: self.along] + x.shape[self.along + 1 :] for x in bottoms]
+        self.check(
+            all(other == rest[0] for other in rest)
+            and all(x.dim() == bottoms[0].dim() for x in bottoms),
+            f"its bottoms are {', '.join(format_shape(x.shape) for x in bottoms)}; all axes but "
+            f"{self.along} must agree",
+        )
+        return torch.cat(bottoms, self.along)

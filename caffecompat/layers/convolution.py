@@ -1,0 +1,130 @@
+"""Convolution over any number of spatial axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, at_least, format_shape, register
+from caffecompat.layers.convolution_geometry import read_geometry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Filtering(Layer):
+    """What Convolution and Deconvolution share: geometry, groups, several bottoms.
+
+    All bottoms have one shape and share weight and bias; each makes a top.
+    """
+
+    bottoms = at_least(1)
+    tops = at_least(1)
+    parameters = ("weight", "bias")
+    in_place = False
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.convolution_param
+        self.check(
+            len(message.top) == len(bottoms),
+            f"it has {len(bottoms)} bottoms and {len(message.top)} tops; each bottom makes one top",
+        )
+        self.geometry = read_geometry(self, p, bottoms[0])
+        self.channels = bottoms[0][self.geometry.channel_axis]
+        self.group = p.group
+        self.outputs = p.num_output
+        self.check(p.num_output > 0, "num_output is missing or 0, it must be positive")
+        self.check(p.group > 0, "group is 0, it must be positive")
+        for what, number in (("bottom's channels", self.channels), ("num_output", p.num_output)):
+            self.check(number % p.group == 0, f"{what} {number} is no multiple of group {p.group}")
+        self.parameter("weight", self.weight_shape(p.num_output), p.weight_filler)
+        if p.bias_term:
+            self.parameter("bias", (p.num_output,), p.bias_filler)
+
+    def weight_shape(self, outputs: int) -> Shape:
+        raise NotImplementedError
+
+    def filtered(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The top (B, num_output, ...) of a bottom (B, C, spatial ...)."""
+        raise NotImplementedError
+
+    def product_count(self, bottom: Shape, top: Shape) -> int:
+        """Multiplications with a weight for one bottom and its top."""
+        raise NotImplementedError
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        return sum(self.product_count(b, t) for b, t in zip(bottoms, tops, strict=True))
+
+    def forward(
+        self, *bottoms: Tensor, weight: Tensor, bias: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
+        self._check_shapes(bottoms)
+        geometry = self.geometry
+        tops = tuple(
+            geometry.parted(self.filtered(geometry.joined(x), weight, bias), x) for x in bottoms
+        )
+        return tops if len(tops) > 1 else tops[0]
+
+    def _check_shapes(self, bottoms: Sequence[Tensor]) -> None:
+        shape = bottoms[0].shape
+        axes = self.geometry.channel_axis + 1 + self.geometry.axes
+        self.check(
+            len(shape) == axes and shape[self.geometry.channel_axis] == self.channels,
+            f"the weight was made for {axes} axes and {self.channels} channels, but the bottom is "
+            f"{format_shape(shape)}",
+        )
+        for other in bottoms[1:]:
+            self.check(
+                other.shape == shape,
+                f"all bottoms must have one shape, found {format_shape(shape)} and "
+                f"{format_shape(other.shape)}",
+            )
+
+
+@register("Convolution")
+class Convolution(Filtering):
+    """Cross-correlation of each bottom with a bank of kernels, plus bias.
+
+    Bottom (batch ..., C, spatial ...), ``axis`` at C, becomes (batch ..., num_output, ...) with
+    extents floor((in + 2 pad - reach) / stride) + 1, reach = dilation (kernel - 1) + 1. The weight
+    is (num_output, C / group, kernel ...). Any number of spatial axes will do; with none it is a
+    dense layer with groups. Source: Caffe's Convolution layer.
+    """
+
+    def weight_shape(self, outputs: int) -> Shape:
+        return (outputs, self.channels // self.group, *self.geometry.kernel)
+
+    def product_count(self, bottom: Shape, top: Shape) -> int:
+        return prod(top) * prod(self.weight_shape(1)[1:])
+
+    def filtered(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        import torch.nn.functional as F
+
+        g = self.geometry
+        if g.axes == 0:
+            y = F.conv1d(x.unsqueeze(-1), weight.unsqueeze(-1), bias, groups=self.group)
+            return y.squeeze(-1)
+        if g.axes > 3:
+            return correlate(g.windows(self, x), weight, bias, g.axes, self.group)
+        more = g.shortfall(self, x)
+        if any(more):
+            x = F.pad(x, [pad for extra in reversed(more) for pad in (0, extra)])
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[g.axes - 1]
+        return convolve(x, weight, bias, g.stride, g.pad, g.dilation, self.group)
+
+
+def correlate(
+    windows: Tensor, weight: Tensor, bias: Tensor | None, axes: int, group: int
+) -> Tensor:
+    """Grouped products of (B, C, positions ..., kernel ...) with (O, C / group, kernel ...)."""
+    import torch
+
+    batch, channels = windows.shape[:2]
+    positions = windows.shape[2 : 2 + axes]
+    kernel = prod(windows.shape[2 + axes :])
+    columns = windows.reshape(batch, group, channels // group, prod(positions), kernel)
+    filters = weight.reshape(group, weight.shape[0] // group, channels // group, kernel)
+    y = torch.einsum("bgcpk,gock->bgop", columns, filters)
+    y = y.reshape(batch, weight.shape[0], *positions)
+    return y if bias is None else y + bias.view(-1, *(1,) * axes)

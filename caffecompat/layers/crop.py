@@ -1,0 +1,47 @@
+"""Crop: a blob cut to the size of another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, exactly, format_shape, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("Crop")
+class Crop(Layer):
+    """The first bottom, from ``axis`` on cut to the extents of the second.
+
+    ``offset`` stands once for all these axes, or once for each, 0 by default. Axes before
+    ``axis`` stay whole and may differ. The second bottom gives its shape only.
+    Source: Caffe's Crop layer.
+    """
+
+    bottoms = exactly(2)
+    in_place = False
+    differentiable = (True, False)
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.crop_param
+        self.first = self.axis(p.axis, bottoms[0])
+        axes = len(bottoms[0]) - self.first
+        offsets = tuple(p.offset)
+        self.check(
+            len(offsets) in (0, 1, axes),
+            f"offset is given {len(offsets)} times, but {axes} axes are cut; give one for each, "
+            "or one for all",
+        )
+        self.offsets = (offsets or (0,)) * axes if len(offsets) < 2 else offsets
+
+    def forward(self, x: Tensor, reference: Tensor) -> Tensor:
+        for axis, offset in enumerate(self.offsets, self.first):
+            self.check(
+                axis < reference.dim() and offset + reference.shape[axis] <= x.shape[axis],
+                f"axis {axis} cannot be cut at offset {offset}: the bottom is "
+                f"{format_shape(x.shape)}, the reference {format_shape(reference.shape)}",
+            )
+            x = x.narrow(axis, offset, reference.shape[axis])
+        return x

@@ -1,0 +1,71 @@
+"""Deconvolution over any number of spatial axes: the transpose of Convolution."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Shape, format_shape, register
+from caffecompat.layers.convolution import Filtering, correlate
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("Deconvolution")
+class Deconvolution(Filtering):
+    """Each element of a bottom spreads a kernel over the top; plus bias.
+
+    Bottom (batch ..., C, spatial ...), ``axis`` at C, becomes (batch ..., num_output, ...) with
+    extents stride (in - 1) + reach - 2 pad, reach = dilation (kernel - 1) + 1. The weight is
+    (C, num_output / group, kernel ...). Source: Caffe's Deconvolution layer.
+    """
+
+    reads = ("convolution_param",)
+
+    def weight_shape(self, outputs: int) -> Shape:
+        return (self.channels, outputs // self.group, *self.geometry.kernel)
+
+    def product_count(self, bottom: Shape, top: Shape) -> int:
+        return prod(bottom) * prod(self.weight_shape(self.outputs)[1:])
+
+    def filtered(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        import torch.nn.functional as F
+
+        g = self.geometry
+        self._check_size(x)
+        if g.axes == 0:
+            y = F.conv_transpose1d(x.unsqueeze(-1), weight.unsqueeze(-1), bias, groups=self.group)
+            return y.squeeze(-1)
+        if g.axes > 3:
+            return self._by_correlation(x, weight, bias)
+        spread = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[g.axes - 1]
+        return spread(x, weight, bias, g.stride, g.pad, 0, self.group, g.dilation)
+
+    def _check_size(self, x: Tensor) -> None:
+        g = self.geometry
+        out = [
+            stride * (size - 1) + reach - 2 * pad
+            for size, stride, reach, pad in zip(x.shape[2:], g.stride, g.reach, g.pad, strict=True)
+        ]
+        self.check(
+            all(extent > 0 for extent in out),
+            f"nothing is left of the bottom {format_shape(x.shape)} with pad {format_shape(g.pad)}",
+        )
+
+    def _by_correlation(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The bottom with zeros between its elements, correlated with the turned kernel."""
+        g = self.geometry
+        sizes = [(n - 1) * s + 1 for n, s in zip(x.shape[2:], g.stride, strict=True)]
+        spread = x.new_zeros(*x.shape[:2], *sizes)
+        places = tuple(slice(None, None, step) for step in (1, 1, *g.stride))
+        spread[places] = x
+        turned = replace(
+            g,
+            stride=(1,) * g.axes,
+            pad=tuple(reach - 1 - pad for reach, pad in zip(g.reach, g.pad, strict=True)),
+        )
+        kernel = weight.flip(tuple(range(2, weight.dim())))
+        kernel = kernel.unflatten(0, (self.group, -1)).transpose(1, 2).flatten(0, 1)
+        return correlate(turned.windows(self, spread), kernel, bias, g.axes, self.group)

@@ -1,0 +1,70 @@
+"""DummyData: blobs made by fillers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from caffecompat.layers.base import Message, Shape, Source, register
+from caffecompat.layers.fillers import fill
+from caffecompat.layers.noise import derive_seed
+from caffecompat.proto.schema import new
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Value = TypeVar("Value")
+
+
+@register("DummyData")
+class DummyData(Source):
+    """Tops filled by fillers: constants once, random ones anew in each pass.
+
+    One shape and one filler for all tops, or one for each; no filler means 0. Shapes come as
+    ``shape``, or in the old way as ``num``, ``channels``, ``height`` and ``width``, each once or
+    per top. A random top is a pure function of seed, layer name, top and pass.
+    Source: Caffe's DummyData layer.
+    """
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.dummy_data_param
+        self.name = message.name
+        tops = len(message.top)
+        self.shapes = self._shapes(p, tops)
+        fillers = list(p.data_filler) or [new("FillerParameter")]
+        self.fillers = self._for_each_top(fillers, "data_filler", tops)
+        self.constants: dict[int, Tensor] = {}
+
+    def _shapes(self, p: Message, tops: int) -> list[Shape]:
+        extents = {name: list(getattr(p, name)) for name in ("num", "channels", "height", "width")}
+        if not any(extents.values()):
+            shapes = [tuple(shape.dim) for shape in p.shape]
+            return self._for_each_top(shapes, "shape", tops)
+        self.check(not p.shape, "shape and num, channels, height, width exclude each other")
+        columns = [self._for_each_top(values, name, tops) for name, values in extents.items()]
+        return list(zip(*columns, strict=True))
+
+    def _for_each_top(self, values: list[Value], name: str, tops: int) -> list[Value]:
+        self.check(
+            len(values) in (1, tops),
+            f"{name} is given {len(values)} times for {tops} tops; give one per top, or one for "
+            "all",
+        )
+        return values * tops if len(values) == 1 else values
+
+    def read(self, index: int) -> list[Tensor]:
+        return [self._top(i, index) for i in range(len(self.shapes))]
+
+    def _top(self, top: int, index: int) -> Tensor:
+        import torch
+
+        if top in self.constants:
+            return self.constants[top]
+        filler = self.fillers[top]
+        constant = filler.type == "constant"
+        generator = torch.Generator()
+        generator.manual_seed(derive_seed(self.context.seed, "DummyData", self.name, top, index))
+        values = fill(filler, self.shapes[top], generator, self.context.place)
+        if constant:
+            self.constants[top] = values
+        return values

@@ -1,0 +1,44 @@
+"""Embed: a row of a table for each index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("Embed")
+class Embed(Layer):
+    """y = W[x] + b.
+
+    Bottom: indices of any shape, truncated toward zero; top: that shape and ``num_output``. The
+    weight is (input_dim, num_output), the bias (num_output,). No gradient to the indices.
+    Source: Caffe's Embed layer.
+    """
+
+    parameters = ("weight", "bias")
+    in_place = False
+    differentiable = (False,)
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.embed_param
+        for name in ("num_output", "input_dim"):
+            self.check(getattr(p, name) > 0, f"{name} is missing or 0, it must be positive")
+        self.rows = p.input_dim
+        self.parameter("weight", (p.input_dim, p.num_output), p.weight_filler)
+        if p.bias_term:
+            self.parameter("bias", (p.num_output,), p.bias_filler)
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        import torch.nn.functional as F
+
+        try:
+            y = F.embedding(x.detach().long(), weight)
+        except IndexError as problem:
+            self.refuse(f"an index lies outside 0 to {self.rows - 1} (input_dim {self.rows})")
+            raise AssertionError from problem
+        return y if bias is None else y + bias

@@ -1,0 +1,58 @@
+"""Exp and Log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, inf, log
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def log_of_base(layer: Layer, base: float) -> float:
+    """The natural logarithm of the field ``base``; -1, its default, means e."""
+    if base == -1:
+        return 1.0
+    layer.check(0 < base < inf, f"base is {base:g}, it must be positive, or -1 for e")
+    return log(base)
+
+
+@register("Exp")
+class Exp(Layer):
+    """y = base^(shift + scale x); ``base`` -1 means e.
+
+    Bottom and top have any shape. Source: Caffe's Exp layer.
+    """
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.exp_param
+        base = log_of_base(self, p.base)
+        self.inner = base * p.scale
+        self.outer = exp(base * p.shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = (x if self.inner == 1 else x * self.inner).exp()
+        return y if self.outer == 1 else y * self.outer
+
+
+@register("Log")
+class Log(Layer):
+    """y = log(shift + scale x) to ``base``; -1 means e, and 1 is refused.
+
+    Bottom and top have any shape. Source: Caffe's Log layer.
+    """
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.log_param
+        base = log_of_base(self, p.base)
+        self.check(base != 0, "base is 1, to which no logarithm exists")
+        self.outer = 1 / base
+        self.scale = p.scale
+        self.shift = p.shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = (x * self.scale + self.shift).log()
+        return y if self.outer == 1 else y * self.outer

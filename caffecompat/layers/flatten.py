@@ -1,0 +1,36 @@
+"""Flatten: several axes made one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("Flatten")
+class Flatten(Layer):
+    """The axes from ``axis`` to ``end_axis``, both included, become one.
+
+    ``end_axis`` just before ``axis`` inserts an axis of extent 1. Source: Caffe's Flatten layer.
+    """
+
+    in_place = False
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.flatten_param
+        self.start = self.axis(p.axis, bottoms[0])
+        self.end = self.axis(p.end_axis, bottoms[0], "end_axis") + 1
+        self.check(
+            self.end >= self.start,
+            f"end_axis {p.end_axis} lies more than one axis before axis {p.axis}",
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = x.shape
+        middle = prod(shape[self.start : self.end])
+        return x.reshape(*shape[: self.start], middle, *shape[self.end :])

@@ -1,0 +1,43 @@
+"""HingeLoss: the margin loss of one-against-all classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Message, Shape, format_shape, register
+from caffecompat.layers.loss import Loss
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("HingeLoss")
+class HingeLoss(Loss):
+    """sum(m) / N (L1) or sum(m²) / N (L2), with m = max(0, 1 + x), or max(0, 1 - x) for the label.
+
+    Bottoms: scores (N, ...), all of an item's values taken as classes, and N labels. The gradient
+    is 0 where the margin is exactly 0. Source: Caffe's HingeLoss layer.
+    """
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.hinge_loss_param
+        self.squared = p.norm == p.L2
+
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
+        self.check_batch(scores, labels)
+        count = scores.shape[0]
+        self.check(
+            labels.numel() == count,
+            f"{count} items need {count} labels, but the labels are {format_shape(labels.shape)}",
+        )
+        x = scores.reshape(count, -1)
+        label = labels.detach().reshape(count, 1).long()
+        try:
+            signs = x.new_ones(()).expand_as(x).scatter(1, label, -1.0)
+        except RuntimeError as problem:
+            if "out of bounds" in str(problem):
+                self.refuse(f"a label lies outside 0 to {x.shape[1] - 1}, the scores of an item")
+            raise
+        margin = (1 + x * signs).relu()
+        return ((margin * margin) if self.squared else margin).sum() / count

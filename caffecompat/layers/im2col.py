@@ -1,0 +1,44 @@
+"""Im2col: what a convolution's kernel sees at each position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, format_shape, register
+from caffecompat.layers.convolution_geometry import read_geometry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("Im2col")
+class Im2col(Layer):
+    """(batch ..., C, spatial ...) becomes (batch ..., C * kernel, positions ...).
+
+    Along the new axis the channel changes slowest, then the place in the kernel in row-major
+    order. Geometry as in Convolution. Source: Caffe's Im2col layer.
+    """
+
+    reads = ("convolution_param",)
+    in_place = False
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        self.geometry = read_geometry(self, message.convolution_param, bottoms[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        g = self.geometry
+        axes = g.channel_axis + 1 + g.axes
+        self.check(
+            x.dim() == axes,
+            f"it was made for {axes} axes, but the bottom is {format_shape(x.shape)}",
+        )
+        windows = g.windows(self, g.joined(x))
+        positions, kernel = range(2, 2 + g.axes), range(2 + g.axes, 2 + 2 * g.axes)
+        columns = windows.permute(0, 1, *kernel, *positions)
+        batch, channels = windows.shape[:2]
+        columns = columns.reshape(
+            batch, channels * prod(g.kernel), *(windows.shape[i] for i in positions)
+        )
+        return g.parted(columns, x)

@@ -1,0 +1,102 @@
+"""InfogainLoss: the logistic loss with a matrix of what each confusion costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Message, Shape, between, format_shape, register
+from caffecompat.layers.gradient import with_gradient_of
+from caffecompat.layers.loss import ClassScores, Loss, Normalization
+from caffecompat.layers.reading import errors_at
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+# The loss takes no probability below 1e-20.
+_LEAST = log(1e-20)
+
+
+@register("InfogainLoss")
+class InfogainLoss(Loss):
+    """-sum(H[label, k] log p_k) / divisor over all classes k, p the softmax of the scores.
+
+    Bottoms: scores with classes along ``infogain_loss_param.axis``, a label per position, and H
+    (classes x classes, row: the true label), which otherwise comes from the file ``source``
+    (a BlobProto). Divisor: see :class:`Normalization`; the old ``normalize`` is refused. p is
+    clamped at 1e-20, its gradient is not. A second top holds p, without a gradient of its own.
+    Source: Caffe's InfogainLoss layer.
+    """
+
+    reads = ("loss_param",)
+    bottoms = between(2, 3)
+    tops = between(1, 2)
+    differentiable = (True, False, False)
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.infogain_loss_param
+        self.along = self.axis(p.axis, bottoms[0])
+        self.check(
+            not message.loss_param.HasField("normalize"),
+            "loss_param has normalize, which this type refuses; use normalization",
+        )
+        self.normalization = Normalization(message.loss_param)
+        self.probabilities = len(message.top) > 1
+        self._copies: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+        if len(bottoms) == 2:
+            self.check(
+                p.HasField("source"),
+                "the infogain matrix is missing; give a third bottom or infogain_loss_param.source",
+            )
+            with errors_at(self.context.place):
+                self.matrix = _read_matrix(p.source)
+
+    def forward(
+        self, scores: Tensor, labels: Tensor, matrix: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        self.check_batch(scores, labels)
+        view = ClassScores(self, scores, labels, self.along)
+        cost = self._cost(view, matrix)
+        wanted = view.labels.reshape(-1)
+        ignore = self.normalization.ignore
+        keep = None if ignore is None else wanted != ignore
+        try:
+            rows = cost.index_select(0, wanted if keep is None else wanted * keep)
+        except IndexError as problem:
+            view.refuse_labels(self, problem)
+            raise
+        if keep is not None:
+            rows = rows * keep.unsqueeze(1)
+        each = -rows * view.scores.movedim(1, -1).reshape(-1, view.classes).log_softmax(1)
+        # The clamp acts on log p alone, so that costs of either sign keep theirs.
+        clamped = each.minimum(-rows * _LEAST).where(rows > 0, each.maximum(-rows * _LEAST))
+        total = with_gradient_of(clamped, each).sum()
+        loss = total / self.normalization.divisor(view.outer, view.inner, view.labels)
+        if self.probabilities:
+            return loss, scores.detach().softmax(self.along)
+        return loss
+
+    def _cost(self, view: ClassScores, matrix: Tensor | None) -> Tensor:
+        """H as (classes, classes) on the device of the scores."""
+        if matrix is None:
+            key = (view.scores.device, view.scores.dtype)
+            if key not in self._copies:
+                self._copies[key] = self.matrix.to(*key)
+            matrix = self._copies[key]
+        self.check(
+            matrix.numel() == view.classes**2,
+            f"the infogain matrix is {format_shape(matrix.shape)}, but there are {view.classes} "
+            "classes",
+        )
+        return matrix.detach().reshape(view.classes, view.classes)
+
+
+def _read_matrix(path: str) -> Tensor:
+    import torch
+
+    from caffecompat.proto.files import read_binary
+
+    blob = read_binary(path, "BlobProto")
+    return torch.tensor(list(blob.double_data or blob.data), dtype=torch.float32)

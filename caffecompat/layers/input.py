@@ -1,0 +1,32 @@
+"""Input: blobs that the net's user fills."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffecompat.layers.base import Message, Shape, Source, format_shape, register
+
+
+@register("Input")
+class Input(Source):
+    """Tops of the given shapes: one shape for all tops, or one for each.
+
+    Source: Caffe's Input layer.
+    """
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        shapes = [tuple(shape.dim) for shape in message.input_param.shape]
+        tops = len(message.top)
+        self.check(
+            len(shapes) in (1, tops),
+            f"it has {len(shapes)} shapes for {tops} tops; give one shape per top, or one for all",
+        )
+        for shape in shapes:
+            self.check(
+                all(extent >= 0 for extent in shape),
+                f"the shape {format_shape(shape)} has a negative extent",
+            )
+        self.shapes = shapes * tops if len(shapes) == 1 else shapes
+
+    def read(self, index: int) -> None:
+        return None

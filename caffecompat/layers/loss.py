@@ -1,0 +1,109 @@
+"""What loss layers share: the frame, class labels, and what a sum is divided by."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, ClassVar
+
+from caffecompat.layers.base import Layer, Message, exactly, format_shape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Loss(Layer):
+    """A layer with predictions, labels and one number on top (0 axes), not weighted.
+
+    The net multiplies by ``loss_weight``. Predictions and labels agree in the first axis; the
+    gradient goes to the predictions alone unless a type says otherwise.
+    """
+
+    bottoms = exactly(2)
+    is_loss = True
+    automatic_top = True
+    in_place = False
+    differentiable: ClassVar[tuple[bool, ...]] = (True, False)
+
+    def check_batch(self, first: Tensor, second: Tensor) -> None:
+        """Refuses bottoms that differ in their first axis."""
+        self.check(
+            first.dim() > 0 and second.dim() > 0 and first.shape[0] == second.shape[0],
+            f"its bottoms are {format_shape(first.shape)} and {format_shape(second.shape)}; they "
+            "must agree in the first axis",
+        )
+
+    def check_items(self, first: Tensor, second: Tensor) -> None:
+        """Refuses bottoms that differ in their first axis or in the number of elements."""
+        self.check_batch(first, second)
+        self.check(
+            first.numel() == second.numel(),
+            f"its bottoms are {format_shape(first.shape)} and {format_shape(second.shape)}; they "
+            "must have equally many elements",
+        )
+
+
+class ClassScores:
+    """Scores of classes along one axis, and a label for each of the other positions.
+
+    Attributes:
+        scores: (outer, classes, inner), or (outer, classes) where inner is 1.
+        labels: (outer, inner) or (outer,), int64; label tops are truncated toward zero.
+        outer, classes, inner: extents before, of and after the class axis.
+    """
+
+    def __init__(self, layer: Layer, scores: Tensor, labels: Tensor, axis: int) -> None:
+        shape = scores.shape
+        self.outer = prod(shape[:axis])
+        self.classes = shape[axis]
+        self.inner = prod(shape[axis + 1 :])
+        layer.check(
+            labels.numel() == self.outer * self.inner,
+            f"scores of {format_shape(shape)} with classes along axis {axis} need "
+            f"{self.outer * self.inner} labels, but the labels are {format_shape(labels.shape)}; "
+            "one integer label per position, not one-hot",
+        )
+        flat = self.inner == 1
+        inner = () if flat else (self.inner,)
+        self.scores = scores.reshape(self.outer, self.classes, *inner)
+        self.labels = labels.detach().reshape(self.outer, *inner).long()
+
+    def refuse_labels(self, layer: Layer, problem: Exception) -> None:
+        """Says that a label names no class, if that is what ``problem`` is about."""
+        if any(words in str(problem) for words in ("out of bounds", "out of range")):
+            layer.refuse(
+                f"a label lies outside 0 to {self.classes - 1}, the classes of its scores; "
+                "num_output below the number of classes, or a missing ignore_label?"
+            )
+
+
+class Normalization:
+    """What a loss is divided by, from a LossParameter.
+
+    FULL: all positions. VALID: those whose label is not ignored. BATCH_SIZE: the extents before
+    the class axis. NONE: 1. Never less than 1, so that a batch without labels has loss 0. The old
+    ``normalize`` means VALID where true and BATCH_SIZE where false, and loses to
+    ``normalization``. Source: LossParameter in caffe.proto, and the layers that read it.
+
+    Args:
+        message: the LossParameter.
+        default: mode where neither field is given.
+    """
+
+    def __init__(self, message: Message, default: str = "VALID") -> None:
+        self.ignore = message.ignore_label if message.HasField("ignore_label") else None
+        if message.HasField("normalization"):
+            self.mode = message.NormalizationMode.Name(message.normalization)
+        elif message.HasField("normalize"):
+            self.mode = "VALID" if message.normalize else "BATCH_SIZE"
+        else:
+            self.mode = default
+
+    def divisor(self, outer: int, inner: int, labels: Tensor) -> Tensor | int:
+        """The divisor for ``outer`` x ``inner`` positions with these integer labels."""
+        if self.mode == "NONE":
+            return 1
+        if self.mode == "BATCH_SIZE":
+            return max(outer, 1)
+        if self.mode == "FULL" or self.ignore is None:
+            return max(outer * inner, 1)
+        return (labels != self.ignore).sum().clamp(min=1)

@@ -1,0 +1,56 @@
+"""LRN: local response normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, format_shape, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("LRN")
+class LRN(Layer):
+    """y = x / (k + alpha * mean(x²))^beta, the mean taken over a window around each element.
+
+    Bottom and top (N, C, H, W). ACROSS_CHANNELS: the window is ``local_size`` channels at the same
+    place. WITHIN_CHANNEL: ``local_size`` x ``local_size`` pixels of the same channel, and ``k`` is
+    ignored, always 1. The mean divides by the full window at borders too. ``local_size`` is odd.
+    Source: Caffe's LRN layer; Krizhevsky et al. (2012) sum instead, so their alpha is ours divided
+    by the window's size.
+    """
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.lrn_param
+        self.check(p.local_size % 2 == 1, f"local_size is {p.local_size}, it must be odd")
+        self.size = p.local_size
+        self.alpha = p.alpha
+        self.beta = p.beta
+        self.within = p.norm_region == p.WITHIN_CHANNEL
+        self.k = 1.0 if self.within else p.k
+
+    def forward(self, x: Tensor) -> Tensor:
+        import torch.nn.functional as F
+
+        self.check(
+            x.dim() == 4, f"the bottom is {format_shape(x.shape)}, it must have 4 axes (N, C, H, W)"
+        )
+        square = x * x
+        if self.within:
+            share = F.avg_pool2d(square, self.size, 1, self.size // 2) * self.alpha
+        else:
+            share = self._sum_of_neighbours(square) * (self.alpha / self.size)
+        return x * (share + self.k) ** -self.beta
+
+    def _sum_of_neighbours(self, square: Tensor) -> Tensor:
+        """Sums over ``size`` channels; twice as fast as a pooling along the channels."""
+        import torch.nn.functional as F
+
+        channels, reach = square.shape[1], self.size // 2
+        padded = F.pad(square, (0, 0, 0, 0, reach, reach))
+        total = padded.narrow(1, 0, channels)
+        for first in range(1, self.size):
+            total = total + padded.narrow(1, first, channels)
+        return total

@@ -1,0 +1,84 @@
+"""MemoryData: arrays that the net's user has in memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Message, Shape, Source, exactly, format_shape, register
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from caffecompat.layers.base import Array
+
+log = logging.getLogger(__name__)
+
+
+@register("MemoryData")
+class MemoryData(Source):
+    """Batches cut from the arrays given to :meth:`set`, again from the first after the last.
+
+    Tops: data (batch_size, channels, height, width), and labels, which are (batch_size,) when the
+    net is built and (batch_size, 1, 1, 1) in each pass, as in Caffe. Nothing is transformed.
+    Source: Caffe's MemoryData layer.
+    """
+
+    reads = ("transform_param",)
+    tops = exactly(2)
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.memory_data_param
+        self.shape = (p.batch_size, p.channels, p.height, p.width)
+        self.check(
+            min(self.shape) > 0,
+            f"memory_data_param says batch_size {p.batch_size}, channels {p.channels}, height "
+            f"{p.height}, width {p.width}; all four must be given and positive",
+        )
+        if message.HasField("transform_param"):
+            log.warning("%s: transform_param does not act on arrays", self.context.place)
+        self.shapes = [self.shape, self.shape[:1]]
+        self.data: np.ndarray | None = None
+        self.labels: np.ndarray | None = None
+        self.first = 0
+        self.following = 0
+
+    def set(self, data: Array, labels: Array) -> None:
+        """Gives the layer its data; the next pass begins with the first row.
+
+        Args:
+            data: rows x channels x height x width, any numeric type; rows are a multiple of the
+                batch size. A float32 array is used as it is, not copied.
+            labels: rows values in any shape.
+
+        Raises:
+            LayerError: the shapes do not fit.
+        """
+        import numpy as np
+
+        rows = np.ascontiguousarray(data, np.float32)
+        values = np.ascontiguousarray(labels, np.float32).reshape(-1)
+        wanted = "x".join(("rows", *map(str, self.shape[1:])))
+        self.check(
+            rows.shape[1:] == self.shape[1:],
+            f"the data are {format_shape(rows.shape)}, expected {wanted}",
+        )
+        self.check(
+            len(rows) == len(values),
+            f"there are {len(rows)} rows of data but {len(values)} labels",
+        )
+        self.check(
+            len(rows) > 0 and len(rows) % self.shape[0] == 0,
+            f"{len(rows)} rows were given, expected a multiple of the batch size {self.shape[0]}",
+        )
+        self.data, self.labels, self.first = rows, values, self.following
+
+    def read(self, index: int) -> Sequence[Array]:
+        if self.data is None or self.labels is None:
+            self.refuse("it has no data yet; give it some with its method set(data, labels)")
+        self.following = index + 1
+        count = self.shape[0]
+        start = (index - self.first) * count % len(self.data)
+        rows = slice(start, start + count)
+        return [self.data[rows].copy(), self.labels[rows].reshape(count, 1, 1, 1).copy()]

@@ -1,0 +1,35 @@
+"""Parameter: a learned blob as a top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, exactly, format_shape, register
+from caffecompat.proto.schema import new
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("Parameter")
+class Parameter(Layer):
+    """The top is the parameter, of the given shape; it starts at 0.
+
+    Source: Caffe's Parameter layer, where a backward pass overwrites this gradient instead of
+    adding to it, which differs from here with ``iter_size`` above 1 only.
+    """
+
+    bottoms = exactly(0)
+    parameters = ("value",)
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        shape = tuple(message.parameter_param.shape.dim)
+        self.check(
+            all(extent > 0 for extent in shape),
+            f"shape is {format_shape(shape)}, every extent must be positive",
+        )
+        self.parameter("value", shape, new("FillerParameter"))
+
+    def forward(self, *, value: Tensor) -> Tensor:
+        return value.view_as(value)

@@ -1,0 +1,34 @@
+"""Power."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("Power")
+class Power(Layer):
+    """y = (shift + scale x)^power.
+
+    Bottom and top have any shape. Where scale or power is 0 the top is the constant shift^power,
+    1 for power 0 (0^0 too), without a gradient. Source: Caffe's Power layer, whose gradient is
+    y / x and so NaN at 0 for powers other than 1 and 2; here it is the derivative.
+    """
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.power_param
+        self.power, self.scale, self.shift = p.power, p.scale, p.shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        import torch
+
+        if self.power * self.scale == 0:
+            return torch.full_like(x, self.shift, requires_grad=False).pow(self.power)
+        y = x if self.scale == 1 else x * self.scale
+        y = y if self.shift == 0 else y + self.shift
+        return y if self.power == 1 else y.pow(self.power)

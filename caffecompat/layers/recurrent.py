@@ -1,0 +1,238 @@
+"""RNN, LSTM and LSTMUnit: layers over sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING, ClassVar
+
+from caffecompat.layers.base import (
+    Layer,
+    Message,
+    Shape,
+    between,
+    exactly,
+    format_shape,
+    register,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    State = tuple[Tensor, ...]
+
+
+class Recurrent(Layer):
+    """What RNN and LSTM share: sequences, their beginnings, and the state between passes.
+
+    Bottoms: x (T, N, ...), T steps of N streams; ``cont`` (T, N), 0 where a sequence begins, else
+    1; and optionally x_static (N, ...), which every step sees. Top: (T, N, num_output).
+
+    The state goes on from one pass to the next, from zero in the first, and a 0 in ``cont`` drops
+    it. With ``expose_hidden`` it comes as further bottoms (1, N, num_output) instead and leaves
+    as further tops. No gradient passes this boundary, in either direction.
+    """
+
+    reads = ("recurrent_param",)
+    bottoms = between(2, 5)
+    tops = between(1, 3)
+    in_place = False
+    differentiable = (True, False, True, False)
+    gives_inputs_gradients = True
+
+    states: ClassVar[int]
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.recurrent_param
+        self.check(p.num_output > 0, "num_output is missing or 0, it must be positive")
+        self.exposed = p.expose_hidden
+        self.size = p.num_output
+        further = self.states if self.exposed else 0
+        self.check(
+            len(bottoms) - 2 - further in (0, 1) and len(message.top) == 1 + further,
+            f"it has {len(bottoms)} bottoms and {len(message.top)} tops; it takes x, cont, perhaps "
+            f"x_static, and {further} states, and makes {1 + further} tops",
+        )
+        self.static = len(bottoms) == 3 + further
+        self.check(
+            len(bottoms[0]) > 2
+            and bottoms[1] == bottoms[0][:2]
+            and not (self.static and len(bottoms[2]) < 2),
+            f"its bottoms are {', '.join(map(format_shape, bottoms))}; they must be x (T, N, ...), "
+            "cont (T, N) and perhaps x_static (N, ...)",
+        )
+        self.state: State | None = None
+        self.declare(p, prod(bottoms[0][2:]), prod(bottoms[2][1:]) if self.static else None)
+
+    def declare(self, p: Message, inputs: int, static: int | None) -> None:
+        """Declares the parameters for so many values of x, and of x_static, per step."""
+        raise NotImplementedError
+
+    def step(
+        self, x: Tensor, cont: Tensor, state: State, parameters: dict[str, Tensor]
+    ) -> tuple[Tensor, State]:
+        """Output and state (N, num_output) after a step.
+
+        ``x`` (N, ...) is the step's input, multiplied by its weights already, and ``cont`` (N, 1).
+        """
+        raise NotImplementedError
+
+    def forward(
+        self, x: Tensor, cont: Tensor, *others: Tensor, **parameters: Tensor
+    ) -> Tensor | tuple[Tensor, ...]:
+        import torch
+        import torch.nn.functional as F
+
+        self._check_shapes(x, cont, others)
+        cont = cont.detach().unsqueeze(-1)
+        inputs = F.linear(x.flatten(2), parameters["weight_x"], parameters["bias"])
+        if self.static:
+            inputs = inputs + F.linear(others[0].flatten(1), parameters["weight_x_static"])
+        state = self._first_state(x, others)
+        outputs = []
+        for at_step, goes_on in zip(inputs, cont, strict=True):
+            output, state = self.step(at_step, goes_on, state, parameters)
+            outputs.append(output)
+        last = tuple(part.detach() for part in state)
+        y = torch.stack(outputs)
+        if self.exposed:
+            return (y, *(part.unsqueeze(0) for part in last))
+        if not x.is_meta:
+            self.state = last
+        return y
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        steps, streams = bottoms[0][:2]
+        return streams * sum(
+            prod(spec.shape) * (1 if spec.name == "weight_x_static" else steps)
+            for spec in self.specs
+            if len(spec.shape) == 2
+        )
+
+    def _first_state(self, x: Tensor, others: Sequence[Tensor]) -> State:
+        if self.exposed:
+            return tuple(part.detach().squeeze(0) for part in others[self.static :])
+        kept = self.state
+        like = x.new_empty(x.shape[1], self.size)
+        if kept is None or (kept[0].shape, kept[0].device, kept[0].dtype) != (
+            like.shape,
+            like.device,
+            like.dtype,
+        ):
+            return tuple(like.new_zeros(like.shape) for _ in range(self.states))
+        return kept
+
+    def _check_shapes(self, x: Tensor, cont: Tensor, others: Sequence[Tensor]) -> None:
+        streams = x.shape[1]
+        states = others[self.static :]
+        self.check(
+            cont.shape == x.shape[:2]
+            and (not self.static or others[0].shape[0] == streams)
+            and all(part.shape == (1, streams, self.size) for part in states),
+            f"its bottoms are {', '.join(format_shape(b.shape) for b in (x, cont, *others))}; for "
+            f"x (T, N, ...) it takes cont (T, N), x_static (N, ...), states (1, N, {self.size})",
+        )
+
+    @classmethod
+    def parameter_names(cls, count: int) -> list[str]:
+        names = list(cls.parameters)
+        if count == len(names) - 1:
+            names.remove("weight_x_static")
+        return names[:count] + [f"blob{i}" for i in range(len(names), count)]
+
+
+@register("RNN")
+class RNN(Recurrent):
+    """h = tanh(W_hh cont h' + W_xh x + b_h [+ W_xh_static x_static]), o = tanh(W_ho h + b_o).
+
+    The top is o, not h; with ``expose_hidden`` h before the first and after the last step is a
+    third (fourth) bottom and second top. See :class:`Recurrent`. Source: Caffe's RNN layer.
+    """
+
+    parameters = ("weight_x", "bias", "weight_x_static", "weight_h", "weight_o", "bias_o")
+    states = 1
+
+    def declare(self, p: Message, inputs: int, static: int | None) -> None:
+        size = self.size
+        self.parameter("weight_x", (size, inputs), p.weight_filler)
+        self.parameter("bias", (size,), p.bias_filler)
+        if static is not None:
+            self.parameter("weight_x_static", (size, static), p.weight_filler)
+        self.parameter("weight_h", (size, size), p.weight_filler)
+        self.parameter("weight_o", (size, size), p.weight_filler)
+        self.parameter("bias_o", (size,), p.bias_filler)
+
+    def step(
+        self, x: Tensor, cont: Tensor, state: State, parameters: dict[str, Tensor]
+    ) -> tuple[Tensor, State]:
+        import torch.nn.functional as F
+
+        h = (x + F.linear(state[0] * cont, parameters["weight_h"])).tanh()
+        return F.linear(h, parameters["weight_o"], parameters["bias_o"]).tanh(), (h,)
+
+
+@register("LSTM")
+class LSTM(Recurrent):
+    """Long short-term memory; the top is h.
+
+    ::
+
+        i, f, o, g = W_xc x + b_c [+ W_xc_static x_static] + W_hc cont h'
+        c = cont sigmoid(f) c' + sigmoid(i) tanh(g)
+        h = sigmoid(o) tanh(c)
+
+    With ``expose_hidden`` the states h and c are further bottoms and tops, in this order. See
+    :class:`Recurrent`. Source: Caffe's LSTM layer; Hochreiter and Schmidhuber (1997).
+    """
+
+    parameters = ("weight_x", "bias", "weight_x_static", "weight_h")
+    states = 2
+
+    def declare(self, p: Message, inputs: int, static: int | None) -> None:
+        self.parameter("weight_x", (4 * self.size, inputs), p.weight_filler)
+        self.parameter("bias", (4 * self.size,), p.bias_filler)
+        if static is not None:
+            self.parameter("weight_x_static", (4 * self.size, static), p.weight_filler)
+        self.parameter("weight_h", (4 * self.size, self.size), p.weight_filler)
+
+    def step(
+        self, x: Tensor, cont: Tensor, state: State, parameters: dict[str, Tensor]
+    ) -> tuple[Tensor, State]:
+        import torch.nn.functional as F
+
+        h, c = state
+        gates = x + F.linear(h * cont, parameters["weight_h"])
+        c, h = lstm_unit(c, gates, cont)
+        return h, (h, c)
+
+
+@register("LSTMUnit")
+class LSTMUnit(Layer):
+    """One step of an LSTM: c = cont sigmoid(f) c' + sigmoid(i) tanh(g), h = sigmoid(o) tanh(c).
+
+    Bottoms: c' (1, N, D), the gates (1, N, 4D) in the order i, f, o, g, and cont (1, N); tops c
+    and h (1, N, D). Source: Caffe's LSTMUnit layer.
+    """
+
+    bottoms = exactly(3)
+    tops = exactly(2)
+    in_place = False
+    differentiable = (True, True, False)
+
+    def forward(self, c: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, Tensor]:
+        self.check(
+            c.dim() == 3
+            and c.shape[0] == 1
+            and gates.shape == (1, c.shape[1], 4 * c.shape[2])
+            and cont.shape == c.shape[:2],
+            f"its bottoms are {', '.join(format_shape(x.shape) for x in (c, gates, cont))}; they "
+            "must be 1xNxD, 1xNx4D and 1xN",
+        )
+        return lstm_unit(c, gates, cont.detach().unsqueeze(-1))
+
+
+def lstm_unit(c: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, Tensor]:
+    """c and h (..., D) after a step, from c and gates (..., 4D) and cont (..., 1)."""
+    i, f, o, g = gates.chunk(4, -1)
+    c = cont * f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return c, o.sigmoid() * c.tanh()

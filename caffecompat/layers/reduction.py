@@ -1,0 +1,37 @@
+"""Reduction: the trailing axes made one number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("Reduction")
+class Reduction(Layer):
+    """coeff times SUM, ASUM (of |x|), SUMSQ (of x²) or MEAN over all axes from ``axis`` on.
+
+    Top: the axes before ``axis``; none for axis 0. The gradient of |x| at 0 is 0.
+    Source: Caffe's Reduction layer.
+    """
+
+    in_place = False
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.reduction_param
+        self.first = self.axis(p.axis, bottoms[0])
+        self.operation = p.ReductionOp.Name(p.operation)
+        self.coeff = p.coeff
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(self.first)
+        if self.operation == "ASUM":
+            x = x.abs()
+        elif self.operation == "SUMSQ":
+            x = x * x
+        y = x.mean(-1) if self.operation == "MEAN" else x.sum(-1)
+        return y if self.coeff == 1 else y * self.coeff

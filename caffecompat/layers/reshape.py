@@ -1,0 +1,68 @@
+"""Reshape: other extents for the same elements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, format_shape, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("Reshape")
+class Reshape(Layer):
+    """The axes from ``axis`` on, ``num_axes`` of them (-1: all), become those of ``shape``.
+
+    In ``shape`` 0 copies the bottom's extent at the same position, and one -1 takes what is left.
+    An empty shape removes the axes. A negative ``axis`` counts from one past the end, so that -1
+    appends: unlike in any other layer. Source: Caffe's Reshape layer.
+    """
+
+    in_place = False
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.reshape_param
+        self.start, self.count = p.axis, p.num_axes
+        self.new = tuple(p.shape.dim)
+        self.check(self.count >= -1, f"num_axes is {self.count}, it must be at least -1")
+        self.check(
+            all(extent >= -1 for extent in self.new) and self.new.count(-1) <= 1,
+            f"shape {' '.join(map(str, self.new))} may hold extents, 0, and -1 once",
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(self._shape(tuple(x.shape)))
+
+    def _shape(self, shape: Shape) -> Shape:
+        start, end = self._replaced(shape)
+        new = list(self.new)
+        for i, extent in enumerate(new):
+            if extent == 0:
+                self.check(
+                    start + i < len(shape),
+                    f"extent {i} of shape is 0, but the bottom {format_shape(shape)} has no axis "
+                    f"{start + i} to copy",
+                )
+                new[i] = shape[start + i]
+        result = [*shape[:start], *new, *shape[end:]]
+        known = prod([extent for extent in result if extent != -1])
+        fits = prod(shape) % max(known, 1) == 0 if -1 in result else prod(shape) == known
+        self.check(
+            fits,
+            f"{format_shape(shape)} has {prod(shape)} elements, which do not make "
+            f"{format_shape(result)}",
+        )
+        return tuple(prod(shape) // max(known, 1) if extent == -1 else extent for extent in result)
+
+    def _replaced(self, shape: Shape) -> tuple[int, int]:
+        start = self.start if self.start >= 0 else len(shape) + self.start + 1
+        end = len(shape) if self.count == -1 else start + self.count
+        self.check(
+            0 <= start <= end <= len(shape),
+            f"axis {self.start} and num_axes {self.count} do not fit the bottom "
+            f"{format_shape(shape)}",
+        )
+        return start, end

@@ -1,0 +1,113 @@
+"""Scale and Bias: a product and a sum with a smaller blob, learned or from a second bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, between, format_shape, register
+from caffecompat.proto.schema import new
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Broadcasting(Layer):
+    """A layer whose second operand covers ``num_axes`` axes of the bottom, from ``axis`` on.
+
+    The operand is the second bottom, whose shape then decides alone, or else a parameter.
+    ``num_axes`` -1 means all axes to the end; 0 makes the operand a single number without axes,
+    and ``axis`` is ignored.
+    """
+
+    bottoms = between(1, 2)
+
+    def operand_shape(self, p: Message, bottoms: Sequence[Shape]) -> Shape:
+        """Shape of the second operand; sets :attr:`first`, its first axis in the bottom."""
+        first = self.axis(p.axis, bottoms[0])
+        if len(bottoms) == 2:
+            shape = bottoms[1]
+        else:
+            self.check(p.num_axes >= -1, f"num_axes is {p.num_axes}, it must be at least -1")
+            end = len(bottoms[0]) if p.num_axes == -1 else first + p.num_axes
+            self.check(
+                end <= len(bottoms[0]),
+                f"{p.num_axes} axes from axis {first} on do not exist in the bottom "
+                f"{format_shape(bottoms[0])}",
+            )
+            shape = bottoms[0][first:end]
+        self.first = first if shape else 0
+        return shape
+
+    def aligned(self, operand: Tensor, x: Tensor) -> Tensor:
+        """``operand`` as a view that broadcasts against ``x`` from :attr:`first` on."""
+        end = self.first + operand.dim()
+        self.check(
+            x.shape[self.first : end] == operand.shape,
+            f"the operand {format_shape(operand.shape)} does not match the bottom "
+            f"{format_shape(x.shape)} from axis {self.first} on",
+        )
+        return operand.reshape(operand.shape + (1,) * (x.dim() - end))
+
+
+@register("Scale")
+class Scale(Broadcasting):
+    """y = a x, or a x + b with ``bias_term``; a and b have one shape, broadcast against x.
+
+    See :class:`Broadcasting` for that shape. Without a filler a starts at 1. With two bottoms the
+    second is a, and the bias is the only parameter. Source: Caffe's Scale layer.
+    """
+
+    parameters = ("weight", "bias")
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.scale_param
+        shape = self.operand_shape(p, bottoms)
+        if len(bottoms) == 1:
+            self.parameter("weight", shape, p.filler if p.HasField("filler") else _ones())
+        if p.bias_term:
+            self.parameter("bias", shape, p.bias_filler)
+
+    def forward(
+        self,
+        x: Tensor,
+        factor: Tensor | None = None,
+        *,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        import torch
+
+        operand = weight if factor is None else factor
+        assert operand is not None
+        scale = self.aligned(operand, x)
+        return x * scale if bias is None else torch.addcmul(self.aligned(bias, x), x, scale)
+
+
+@register("Bias")
+class Bias(Broadcasting):
+    """y = x + b, with b the second bottom or a parameter, broadcast against x.
+
+    See :class:`Broadcasting` for the shape of b. Source: Caffe's Bias layer.
+    """
+
+    parameters = ("bias",)
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.bias_param
+        shape = self.operand_shape(p, bottoms)
+        if len(bottoms) == 1:
+            self.parameter("bias", shape, p.filler)
+
+    def forward(
+        self, x: Tensor, summand: Tensor | None = None, *, bias: Tensor | None = None
+    ) -> Tensor:
+        operand = bias if summand is None else summand
+        assert operand is not None
+        return x + self.aligned(operand, x)
+
+
+def _ones() -> Message:
+    filler = new("FillerParameter")
+    filler.value = 1
+    return filler

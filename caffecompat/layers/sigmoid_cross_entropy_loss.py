@@ -1,0 +1,40 @@
+"""SigmoidCrossEntropyLoss: independent yes-or-no predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Message, Shape, register
+from caffecompat.layers.loss import Loss, Normalization
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("SigmoidCrossEntropyLoss")
+class SigmoidCrossEntropyLoss(Loss):
+    """-sum(t log s(x) + (1 - t) log(1 - s(x))) / divisor, with s the logistic function.
+
+    Bottoms: x and targets t, equally many elements and the same first extent N. Divisor: see
+    :class:`Normalization`, with BATCH_SIZE (N) as default. ``ignore_label`` is compared with the
+    target truncated toward zero, so 0 also drops 0.3. Source: Caffe's SigmoidCrossEntropyLoss
+    layer.
+    """
+
+    reads = ("loss_param",)
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        self.normalization = Normalization(message.loss_param, default="BATCH_SIZE")
+
+    def forward(self, x: Tensor, targets: Tensor) -> Tensor:
+        import torch.nn.functional as F
+
+        self.check_items(x, targets)
+        outer = x.shape[0]
+        x, targets = x.reshape(outer, -1), targets.detach().reshape(outer, -1)
+        labels = targets.trunc()
+        each = F.binary_cross_entropy_with_logits(x, targets, reduction="none")
+        if self.normalization.ignore is not None:
+            each = each.masked_fill(labels == self.normalization.ignore, 0)
+        return each.sum() / self.normalization.divisor(outer, x.shape[1], labels)

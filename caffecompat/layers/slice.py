@@ -1,0 +1,64 @@
+"""Slice: one blob cut into several along one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, at_least, format_shape, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("Slice")
+class Slice(Layer):
+    """Consecutive pieces of the bottom along ``axis``.
+
+    They are cut at the ``slice_point`` indices, which strictly increase, one less than tops;
+    without any the pieces are equal. ``slice_dim`` is the old name of ``axis`` and takes no
+    negative number. Source: Caffe's Slice layer.
+    """
+
+    tops = at_least(1)
+    in_place = False
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.slice_param
+        old = p.HasField("slice_dim")
+        self.check(not (old and p.HasField("axis")), "axis and slice_dim exclude each other")
+        self.along = (
+            self.axis(p.slice_dim, bottoms[0], "slice_dim")
+            if old
+            else self.axis(p.axis, bottoms[0])
+        )
+        self.count = len(message.top)
+        self.points = tuple(p.slice_point)
+        self.check(
+            len(self.points) in (0, self.count - 1),
+            f"slice_point is given {len(self.points)} times for {self.count} tops; give "
+            f"{self.count - 1}, or none for equal parts",
+        )
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if self.count == 1:
+            return x
+        return x.split(self._sizes(x.shape), self.along)
+
+    def _sizes(self, shape: Sequence[int]) -> list[int]:
+        extent = shape[self.along]
+        if not self.points:
+            self.check(
+                extent % self.count == 0,
+                f"axis {self.along} of the bottom {format_shape(shape)} does not divide into "
+                f"{self.count} equal parts; give slice_point",
+            )
+            return [extent // self.count] * self.count
+        cuts = (0, *self.points, extent)
+        self.check(
+            all(a < b for a, b in pairwise(cuts)),
+            f"slice_points {', '.join(map(str, self.points))} must increase and lie inside axis "
+            f"{self.along} of the bottom {format_shape(shape)}",
+        )
+        return [b - a for a, b in pairwise(cuts)]

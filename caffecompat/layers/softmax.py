@@ -1,0 +1,25 @@
+"""Softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("Softmax")
+class Softmax(Layer):
+    """y = exp(x) / sum(exp(x)) along ``axis``, 1 by default (not the last).
+
+    Bottom and top have any shape. Source: Caffe's Softmax layer.
+    """
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        self.along = self.axis(message.softmax_param.axis, bottoms[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.softmax(self.along)

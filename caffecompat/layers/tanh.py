@@ -1,0 +1,18 @@
+"""TanH."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("TanH")
+class TanH(Layer):
+    """y = tanh(x). Bottom and top have any shape. Source: Caffe's TanH layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.tanh()

@@ -1,0 +1,27 @@
+"""Threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("Threshold")
+class Threshold(Layer):
+    """y = 1 where x > threshold, else 0; equal values give 0.
+
+    Bottom and top have any shape; no gradient. Source: Caffe's Threshold layer.
+    """
+
+    differentiable = (False,)
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        self.threshold = message.threshold_param.threshold
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x > self.threshold).to(x.dtype)

@@ -1,0 +1,32 @@
+"""Tile: a blob repeated along one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.base import Layer, Message, Shape, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("Tile")
+class Tile(Layer):
+    """The bottom ``tiles`` times one after the other along ``axis`` (a b c a b c).
+
+    Source: Caffe's Tile layer.
+    """
+
+    in_place = False
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        p = message.tile_param
+        self.along = self.axis(p.axis, bottoms[0])
+        self.tiles = p.tiles
+        self.check(self.tiles > 0, "tiles is missing or not positive")
+
+    def forward(self, x: Tensor) -> Tensor:
+        times = [1] * x.dim()
+        times[self.along] = self.tiles
+        return x.repeat(times)

@@ -1,0 +1,75 @@
+"""The catalogue as ``caffecompat layers`` shows it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+from caffecompat.cli.main import main
+from caffecompat.layers import Layer, catalogue
+
+# BVLC Caffe 1.0's registered types.
+BVLC = """
+AbsVal Accuracy ArgMax BNLL BatchNorm BatchReindex Bias Clip Concat ContrastiveLoss Convolution Crop
+Data Deconvolution Dropout DummyData ELU Eltwise Embed EuclideanLoss Exp Filter Flatten HDF5Data
+HDF5Output HingeLoss Im2col ImageData InfogainLoss InnerProduct Input LRN LSTM LSTMUnit Log MVN
+MemoryData MultinomialLogisticLoss PReLU Parameter Pooling Power Python RNN ReLU Reduction Reshape
+SPP Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice Softmax SoftmaxWithLoss Split Swish TanH
+Threshold Tile WindowData
+"""
+
+
+def test_every_type_of_bvlc_is_there() -> None:
+    names = BVLC.split()
+    assert len(names) == 61
+    assert sorted(set(names) - set(catalogue)) == []
+
+
+def sources(layer: type[Layer]) -> str:
+    """The text of the class and of the classes it derives from, up to Layer."""
+    classes = [
+        c for c in layer.__mro__ if issubclass(c, Layer) and c.__module__ != Layer.__module__
+    ]
+    return "\n".join(inspect.getsource(c) for c in classes)
+
+
+@pytest.mark.parametrize("name", list(catalogue))
+def test_settings_name_what_the_type_reads(name: str) -> None:
+    layer = catalogue.find(name)
+    read = set(re.findall(r"message\.(\w+_param)\b", sources(layer)))
+    assert read <= set(layer.settings()), f"{name} reads {read}"
+
+
+@pytest.mark.parametrize("name", list(catalogue))
+def test_every_type_has_a_page(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layers", name]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{name}\n{'=' * len(name)}\n\n")
+    assert "bottoms: " in out
+
+
+def test_page_of_pooling(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layers", "Pooling"]) == 0
+    out = capsys.readouterr().out
+    assert "  pool: MAX | AVE | STOCHASTIC" in out
+    for line in (
+        "  kernel_size: uint32",
+        "  stride: uint32 = 1",
+        "  global_pooling: bool = false",
+        "  round_mode: CEIL | FLOOR = CEIL",
+    ):
+        assert line in out.splitlines()
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layers"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:-1]] == sorted(catalogue)
+    assert all(len(line.split()) > 2 for line in lines)
+
+
+def test_unknown_type(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layers", "Poolin"]) == 1
+    assert "unknown layer type 'Poolin'; did you mean 'Pooling'?" in capsys.readouterr().err

@@ -1,0 +1,50 @@
+"""Module names for layers: reversible, and clear of everything that torch uses itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import fx
+
+from caffecompat import LayerWeights
+from caffecompat.layers.naming import RESERVED, layer_name, module_name, torch_naming
+
+
+@given(st.text())
+def test_every_name_comes_back(name: str) -> None:
+    spelled = module_name(name)
+    assert layer_name(spelled) == name
+    assert spelled
+    assert "." not in spelled
+
+
+@given(st.text(), st.text())
+def test_different_names_stay_different(one: str, two: str) -> None:
+    assert (module_name(one) == module_name(two)) == (one == two)
+
+
+def test_names_of_the_field_are_left_alone() -> None:
+    for name in ("conv1_1", "fc6", "inception_3a/1x1", "res2a_branch1", "loss1/top-5"):
+        assert module_name(name) == name
+
+
+def test_reserved_names_are_torchs() -> None:
+    empty = fx.GraphModule({}, fx.Graph())
+    used = {*dir(torch.nn.Module), *dir(torch.nn.Module()), *dir(fx.GraphModule), *dir(empty)}
+    assert {name for name in used if not name.startswith("_")} <= RESERVED
+    for name in used:
+        assert module_name(name) not in used
+
+
+def test_blob_names_come_from_the_type() -> None:
+    naming = torch_naming()
+    cases = {
+        ("conv", "Convolution", 2): ["conv.weight", "conv.bias"],
+        ("bn", "BatchNorm", 3): ["bn.mean", "bn.variance", "bn.scale_factor"],
+        ("a.b", "FromAFork", 3): ["a%2Eb.weight", "a%2Eb.bias", "a%2Eb.blob2"],
+        ("r", "ReLU", 0): [],
+    }
+    for (name, type_, count), expected in cases.items():
+        assert naming.names(LayerWeights(name, type_, blobs=[np.zeros(1)] * count)) == expected

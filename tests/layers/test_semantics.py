@@ -1,0 +1,193 @@
+"""Values and gradients that are easily got wrong, by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.layers.messages import distinct, made, run
+from tests.layers.recorded import call
+
+
+def gradient(type_name: str, text: str, values: list[float]) -> list[float]:
+    x = torch.tensor([values], requires_grad=True)
+    (y,) = run(type_name, text, x)
+    y.sum().backward()
+    assert x.grad is not None
+    return [round(g, 6) for g in x.grad[0].tolist()]
+
+
+@pytest.mark.parametrize(
+    ("type_name", "text", "expected"),
+    [
+        ("ReLU", "", [0, 0, 1]),
+        ("ReLU", "relu_param { negative_slope: 0.5 }", [0.5, 0.5, 1]),
+        ("ELU", "elu_param { alpha: -0.5 }", [-0.18394, -0.5, 1]),
+        ("AbsVal", "", [-1, 0, 1]),
+        ("Clip", "clip_param { min: -1 max: 0 }", [1, 1, 0]),
+        ("Clip", "clip_param { min: 0 max: -1 }", [0, 0, 0]),
+    ],
+)
+def test_gradients_at_kinks(type_name: str, text: str, expected: list[float]) -> None:
+    assert gradient(type_name, text, [-1.0, 0.0, 1.0]) == expected
+
+
+def test_prelu_takes_the_slope_at_zero() -> None:
+    x = torch.tensor([[-1.0, 0.0, 1.0]], requires_grad=True)
+    slope = torch.tensor([0.1, 0.2, 0.3])
+    (y,) = run("PReLU", "", x, parameters=[slope])
+    y.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, torch.tensor([[0.1, 0.2, 1.0]]))
+
+
+def test_clip_with_min_above_max_gives_min() -> None:
+    (y,) = run("Clip", "clip_param { min: 2 max: 1 }", torch.tensor([0.0, 1.5, 3.0]))
+    assert y.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("power: 0", 1),
+        ("power: 0 shift: 0 scale: 0", 1),
+        ("power: 3 scale: 0 shift: 2", 8),
+        ("power: 3 scale: 0", 0),
+    ],
+)
+def test_power_without_its_bottom_is_constant(text: str, expected: float) -> None:
+    (y,) = run("Power", f"power_param {{ {text} }}", torch.tensor([0.0, 2.0, float("inf")]))
+    assert y.tolist() == [expected] * 3
+
+
+def test_eltwise_ties() -> None:
+    bottoms = [torch.zeros(2, requires_grad=True) for _ in range(3)]
+    (y,) = run("Eltwise", "eltwise_param { operation: MAX }", *bottoms)
+    y.sum().backward()
+    gradients = [b.grad for b in bottoms]
+    assert all(g is not None for g in gradients)
+    assert [g.tolist() for g in gradients if g is not None] == [[0, 0], [1, 1], [0, 0]]
+
+
+def test_arg_max_ties_go_to_the_larger_index() -> None:
+    x = torch.tensor([[1.0, 3.0, 3.0, 2.0, 3.0]])
+    assert run("ArgMax", "", x)[0].tolist() == [[[4]]]
+    text = "argmax_param { top_k: 3 out_max_val: true }"
+    assert run("ArgMax", text, x)[0].tolist() == [[[4, 2, 1], [3, 3, 3]]]
+
+
+def test_dropout_keeps_its_share_and_scales() -> None:
+    x = torch.ones(200, 500)
+    (y,) = run("Dropout", "dropout_param { dropout_ratio: 0.3 }", x)
+    assert y.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert (y == 0).double().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert y.double().mean().item() == pytest.approx(1, abs=0.01)
+
+
+def test_dropout_depends_on_pass_and_name_only() -> None:
+    x = torch.ones(3, 50)
+    layer, again = made("Dropout", "", (3, 50)), made("Dropout", "", (3, 50))
+    first = layer.forward(x)
+    assert torch.equal(first, again.forward(x))
+    assert not torch.equal(first[0], first[1])
+    assert layer.noise is not None
+    layer.noise.position += 1
+    assert not torch.equal(first, layer.forward(x))
+
+
+def test_dropout_is_identity_in_test() -> None:
+    x = distinct((3, 5))
+    assert run("Dropout", "", x, phase="TEST")[0] is x
+
+
+def test_lrn_divides_by_the_whole_window_at_borders() -> None:
+    x = torch.full((1, 3, 1, 1), 2.0)
+    text = "lrn_param { local_size: 5 alpha: 5 beta: 1 k: 2 }"
+    assert run("LRN", text, x)[0].flatten().tolist() == pytest.approx([2 / 14] * 3)
+    text = "lrn_param { local_size: 3 alpha: 9 beta: 1 k: 7 norm_region: WITHIN_CHANNEL }"
+    assert run("LRN", text, x)[0].flatten().tolist() == pytest.approx([2 / 5] * 3)
+
+
+def test_mvn_gradient_leaves_eps_out() -> None:
+    x = distinct((2, 3, 4, 5)).requires_grad_()
+    top_gradient = distinct((2, 3, 4, 5), seed=1)
+    (y,) = run("MVN", "mvn_param { eps: 0.5 }", x)
+    y.backward(top_gradient)
+
+    def mean(values: Tensor) -> Tensor:
+        return values.mean((2, 3), keepdim=True)
+
+    deviation = (x - mean(x)).square().mean((2, 3), keepdim=True).sqrt() + 0.5
+    expected = (top_gradient - mean(top_gradient) - y * mean(top_gradient * y)) / deviation
+    assert x.grad is not None
+    assert torch.allclose(x.grad, expected.detach())
+
+
+def test_recurrent_state_goes_on_and_is_dropped() -> None:
+    layer = made("LSTM", "recurrent_param { num_output: 3 }", (4, 2, 5), (4, 2))
+    parameters = [distinct(spec.shape, seed) for seed, spec in enumerate(layer.specs)]
+    x = distinct((4, 2, 5))
+    going_on = torch.ones(4, 2, dtype=torch.float64)
+    first = call(layer, [x, going_on], parameters)[0]
+    second = call(layer, [x, going_on], parameters)[0]
+    assert not torch.allclose(first, second)
+    beginning = going_on.clone()
+    beginning[0] = 0
+    third = call(layer, [x, beginning], parameters)[0]
+    assert torch.allclose(first, third)
+
+
+def test_recurrent_layers_take_another_number_of_streams() -> None:
+    layer = made("RNN", "recurrent_param { num_output: 3 }", (4, 2, 5), (4, 2))
+    parameters = [distinct(spec.shape, seed) for seed, spec in enumerate(layer.specs)]
+    for streams in (2, 3):
+        x, cont = distinct((4, streams, 5)), torch.ones(4, streams, dtype=torch.float64)
+        assert call(layer, [x, cont], parameters)[0].shape == (4, streams, 3)
+
+
+def test_names_of_recurrent_parameters_follow_their_number() -> None:
+    layer = made("LSTM", "recurrent_param { num_output: 3 }", (4, 2, 5), (4, 2), (2, 7))
+    names = [spec.name for spec in layer.specs]
+    assert names == ["weight_x", "bias", "weight_x_static", "weight_h"]
+    assert type(layer).parameter_names(4) == names
+    assert type(layer).parameter_names(3) == ["weight_x", "bias", "weight_h"]
+
+
+def test_multiply_adds_of_a_sequence() -> None:
+    layer = made("LSTM", "recurrent_param { num_output: 3 }", (4, 2, 5), (4, 2), (2, 7))
+    per_step, once = 12 * 5 + 12 * 3, 12 * 7
+    assert layer.multiply_adds([(4, 2, 5), (4, 2), (2, 7)], [(4, 2, 3)]) == 2 * (
+        4 * per_step + once
+    )
+
+
+def test_split_tops_hold_gradients_of_their_own() -> None:
+    x = distinct((2, 3)).requires_grad_()
+    a, b = run("Split", "", x, tops=2)
+    given = (torch.ones_like(x), 2 * torch.ones_like(x))
+    (total,) = torch.autograd.grad((a, b), x, given)
+    assert a is not b
+    assert torch.equal(total, 3 * torch.ones_like(x))
+
+
+@pytest.mark.parametrize(
+    ("type_name", "text", "first", "second"),
+    [
+        ("Flatten", "", (2, 3, 4, 5), (3, 2, 6, 7)),
+        ("Pooling", "pooling_param { kernel_size: 3 stride: 2 }", (1, 2, 5, 6), (3, 2, 8, 7)),
+        ("Slice", "", (2, 4), (3, 6)),
+        ("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }", (2, 3, 4), (3, 5, 2)),
+        ("SPP", "spp_param { pyramid_height: 2 }", (1, 2, 5, 6), (2, 3, 9, 7)),
+        ("MVN", "", (2, 3, 4, 5), (1, 2, 5, 3)),
+        ("Reduction", "reduction_param { operation: MEAN axis: 1 }", (2, 3, 4), (3, 5, 2)),
+    ],
+)
+def test_inputs_of_another_size(
+    type_name: str, text: str, first: tuple[int, ...], second: tuple[int, ...]
+) -> None:
+    tops = 2 if type_name == "Slice" else 1
+    x = distinct(second)
+    resized = call(made(type_name, text, first, tops=tops), [x], [])
+    fresh = run(type_name, text, x, tops=tops)
+    assert all(torch.equal(a, b) for a, b in zip(resized, fresh, strict=True))
