@@ -115,14 +115,13 @@ class Schema:
         self._kind = kind
         self.file = FileDescriptorProto()
         self.file.CopyFrom(base)
-        self.file.name = "caffe.proto"
         if kind != UNITED:
-            self.file.options.java_outer_classname = kind  # tells the files of the set apart
+            self.file.name = f"{kind}.proto"
         self._messages = {message.name: message for message in self.file.message_type}
-        self._enums = {name: enum for name, enum in self._all_enums()}
+        self._enums = dict(self._all_enums())
         rows = [row for row in rows if kind in row.numbers or not row.name]
         self._add_messages({row.owner for row in rows if not row.is_value})
-        self._add_values([row for row in rows if row.is_value and row.name])
+        self._add_values([row for row in rows if row.is_value and self._has_room(row.owner)])
         self._add_fields([row for row in rows if not row.is_value and row.name])
 
     def _all_enums(self) -> Iterator[tuple[str, Any]]:
@@ -135,6 +134,11 @@ class Schema:
     def _add_messages(self, names: set[str]) -> None:
         for name in sorted(names - set(self._messages)):
             self._messages[name] = self.file.message_type.add(name=name)
+
+    def _has_room(self, enum: str) -> bool:
+        """Whether the message around an enum is there; a dialect may lack it."""
+        owner = enum.rpartition(".")[0]
+        return not owner or owner in self._messages
 
     def _add_values(self, rows: list[Row]) -> None:
         for row in rows:
@@ -209,7 +213,20 @@ def build(source: Path = SOURCE, forks: Path = FORKS) -> bytes:
 
     base, rows = compile_source(source), read_rows(forks)
     schemas = [Schema(base, rows, kind).file for kind in (UNITED, *DIALECTS)]
+    for file in schemas:
+        _check(file)
     return bytes(FileDescriptorSet(file=schemas).SerializeToString(deterministic=True))
+
+
+def _check(file: Any) -> None:
+    from google.protobuf.descriptor_pool import DescriptorPool
+
+    try:
+        pool = DescriptorPool()
+        pool.AddSerializedFile(file.SerializeToString())
+        pool.FindFileByName(file.name)
+    except (TypeError, KeyError) as error:
+        raise SystemExit(f"{FORKS}: {file.name}: {error}") from None
 
 
 def main(arguments: list[str] | None = None) -> int:

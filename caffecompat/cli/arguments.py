@@ -11,6 +11,42 @@ def add_state_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stage", default="", help="network stages, separated by commas")
 
 
+def add_weight_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--layers`` and ``--on-mismatch``: which layers take their weights from ``--weights``."""
+    parser.add_argument(
+        "--layers",
+        default="",
+        help="load only these layers, separated by commas; * stands for anything (default: all)",
+    )
+    parser.add_argument(
+        "--on-mismatch",
+        choices=("error", "skip", "reinit"),
+        default="error",
+        help="a layer whose blobs do not fit ends the run, keeps its values, or is filled afresh "
+        "(default: error)",
+    )
+
+
+def add_trust_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--allow-python`` and ``--skip-corrupt``."""
+    parser.add_argument(
+        "--allow-python",
+        action="store_true",
+        help="run the code that the net's Python layers name; without it such a net is refused",
+    )
+    parser.add_argument(
+        "--skip-corrupt",
+        action="store_true",
+        help="let the next good record stand in for one that cannot be read; each is named once",
+    )
+
+
+def layers(arguments: argparse.Namespace) -> list[str] | None:
+    """The names and patterns of ``--layers``; None without the flag."""
+    names = [name.strip() for name in str(arguments.layers).split(",")]
+    return [name for name in names if name] or None
+
+
 def stages(arguments: argparse.Namespace) -> list[str]:
     """The stage names; as in Caffe's tool no ``--stage`` is one stage with an empty name."""
     return str(arguments.stage).split(",")

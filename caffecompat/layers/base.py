@@ -121,6 +121,8 @@ class Layer:
         gives_inputs_gradients: net inputs below it get gradients whenever it runs backward, asked
             for or not (Caffe's recurrent layers).
         reads: fields of LayerParameter with its settings, beside the one named after the type.
+        knows: fields of forks that the type understands, e.g. ``"pooling_param.ceil_mode"``; a net
+            that sets any other is refused, because its meaning would be lost.
         noise: the layer's random numbers, put here by the net before the first pass.
         differentiable: per bottom, whether a gradient can reach it; the last entry holds for all
             further bottoms.
@@ -136,6 +138,7 @@ class Layer:
     differentiable: ClassVar[tuple[bool, ...]] = (True,)
     gives_inputs_gradients: ClassVar[bool] = False
     reads: ClassVar[tuple[str, ...]] = ()
+    knows: ClassVar[tuple[str, ...]] = ()
 
     noise: Noise
 

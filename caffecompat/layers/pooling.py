@@ -96,8 +96,9 @@ class Pooling(Layer):
     """The maximum, average or a random element of each window.
 
     Bottom (N, C, H, W); top (N, C, H', W') with extents ceil((in + 2 pad - kernel) / stride) + 1,
-    or floor by ``round_mode``, less a last window that starts beyond the padded plane (only where
-    there is padding). ``global_pooling`` makes one window of the whole plane.
+    or floor by ``round_mode`` (the forks' ``ceil_mode`` will do too), less a last window that
+    starts beyond the padded plane (only where there is padding). ``global_pooling`` makes one
+    window of the whole plane.
 
     - MAX never counts padding; of equal values the first in row-major order is taken. A second
       top holds its index in the plane, h W + w, as a float.
@@ -112,6 +113,7 @@ class Pooling(Layer):
 
     tops = between(1, 2)
     in_place = False
+    knows = ("pooling_param.ceil_mode",)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.pooling_param
@@ -120,7 +122,7 @@ class Pooling(Layer):
         self.check(
             self.method == "MAX" or not self.mask, f"{self.method} pooling has no second top (mask)"
         )
-        self.ceil = p.round_mode == p.CEIL
+        self.ceil = p.ceil_mode if p.HasField("ceil_mode") else p.round_mode == p.CEIL
         self.kernel = self._kernel(p)
         self.stride = self._pair(p, "stride")
         self.pad = self._pair(p, "pad")

@@ -7,13 +7,21 @@ import os
 from collections.abc import Callable
 from typing import TypeAlias
 
-from caffecompat.errors import FileProblem, FormatError, NetError, SolverError
+from caffecompat.errors import FileProblem, FormatError
+from caffecompat.proto import dialects
 from caffecompat.proto.atomic_write import atomic_write
+from caffecompat.proto.foreign import foreign_settings
 from caffecompat.proto.format_text import format_text
 from caffecompat.proto.schema import Message, message_class
 from caffecompat.proto.source import Source
 from caffecompat.proto.text import parse_text
-from caffecompat.proto.upgrades import upgrade_net, upgrade_solver
+from caffecompat.proto.upgrades import (
+    OldNetError,
+    OldSolverError,
+    located,
+    upgrade_net,
+    upgrade_solver,
+)
 from caffecompat.proto.wrong_files import looks_like_text, wrong_bytes, wrong_text
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -25,7 +33,7 @@ _HEAD = 4096
 def read_net(path: PathLike, lenient: bool = False) -> tuple[Message, Source]:
     """Read a net definition (NetParameter) from prototxt, upgraded to today's form.
 
-    ``Source.notes`` tells what was upgraded.
+    ``Source.notes`` tells what was upgraded, and which fields of forks stand amid BVLC's.
 
     Args:
         path: the prototxt.
@@ -36,7 +44,9 @@ def read_net(path: PathLike, lenient: bool = False) -> tuple[Message, Source]:
         TextError: the text has mistakes; FormatError: it is another kind of file.
         NetError: an old definition that no upgrade can make sense of.
     """
-    return _read_upgraded(path, "NetParameter", lenient, upgrade_net)
+    net, source = read_upgraded(path, "NetParameter", lenient)
+    notes = (*source.notes, *foreign_settings(net))
+    return net, dataclasses.replace(source, notes=notes)
 
 
 def read_solver(path: PathLike, lenient: bool = False) -> tuple[Message, Source]:
@@ -53,7 +63,7 @@ def read_solver(path: PathLike, lenient: bool = False) -> tuple[Message, Source]
         TextError: the text has mistakes; FormatError: it is another kind of file.
         SolverError: both the old and the new field for the solver's type are given.
     """
-    return _read_upgraded(path, "SolverParameter", lenient, upgrade_solver)
+    return read_upgraded(path, "SolverParameter", lenient)
 
 
 def read_text(path: PathLike, message: str, lenient: bool = False) -> tuple[Message, Source]:
@@ -68,36 +78,57 @@ def read_text(path: PathLike, message: str, lenient: bool = False) -> tuple[Mess
         FileProblem: the file cannot be read.
         TextError: the text has mistakes; FormatError: it is another kind of file.
     """
-    data = _read_bytes(path, lambda head: _refuse_binary(path, message, head))
+    data = read_bytes(path, lambda head: _refuse_binary(path, message, head))
     # Comments of old files come in many encodings, so only strings must be UTF-8.
     text = data.decode("utf-8", "surrogateescape")
     return parse_text(text, message, os.fspath(path), lenient)
 
 
-def read_binary(path: PathLike, message: str) -> Message:
+def read_upgraded(path: PathLike, message: str, lenient: bool = False) -> tuple[Message, Source]:
+    """Read a NetParameter or SolverParameter from prototxt, upgraded; the work of the two above.
+
+    ``Source.notes`` tells what was upgraded and nothing else: it is empty for today's files.
+    """
+    result, source = read_text(path, message, lenient)
+    try:
+        notes = (upgrade_net if message == "NetParameter" else upgrade_solver)(result)
+    except (OldNetError, OldSolverError) as error:
+        raise located(error, source) from error
+    return result, dataclasses.replace(source, notes=tuple(notes))
+
+
+def read_binary(path: PathLike, message: str, dialect: str | None = None) -> Message:
     """Read a binary message; not for big weight files, which the weights room maps instead.
 
     Args:
         path: the file.
         message: name of the message, e.g. ``"BlobProto"``.
+        dialect: whose numbers to read by, see :mod:`caffecompat.proto.dialects`; None for BVLC's,
+            with fields of unknown numbers kept for rewriting.
 
     Raises:
         FileProblem: the file cannot be read.
         FormatError: its content is not that message.
+        UnknownName: there is no such dialect.
     """
+    return parse_binary(read_bytes(path), message, os.fspath(path), dialect)
+
+
+def parse_binary(data: bytes, message: str, path: str, dialect: str | None = None) -> Message:
+    """The same for the content of a file; ``path`` is its name in messages."""
     from google.protobuf.message import DecodeError
 
-    kind = message_class(message)
-    data = _read_bytes(path, lambda head: None)
-    name = os.fspath(path)
     try:
-        result: Message = kind.FromString(data)
-    except DecodeError as error:
+        if dialect is not None:
+            result = dialects.from_dialect(data, message, dialect)[0]
+        else:
+            result = message_class(message).FromString(data)
+    except (DecodeError, FormatError) as error:
         found = _found_instead(data) or "the data is damaged, cut off or of another kind"
-        raise FormatError(f"{name}: {found}, expected a binary {message}") from error
+        raise FormatError(f"{path}: {found}, expected a binary {message}") from error
     if data and not result.ListFields():
         found = _found_instead(data) or "the data holds none of its fields"
-        raise FormatError(f"{name}: {found}, expected a binary {message}")
+        raise FormatError(f"{path}: {found}, expected a binary {message}")
     return result
 
 
@@ -111,33 +142,50 @@ def write_text(message: Message, path: PathLike) -> None:
         file.write(format_text(message).encode("ascii"))
 
 
-def write_binary(message: Message, path: PathLike) -> None:
+def write_binary(message: Message, path: PathLike, dialect: str = dialects.BVLC) -> None:
     """Write a message in protobuf's binary form.
+
+    Args:
+        message: a message of the united schema.
+        path: the file.
+        dialect: whose numbers forks' fields get, one of ``dialects.DIALECTS``.
 
     Raises:
         FileProblem: the file cannot be written; an old one is as it was.
+        FormatError: a field has no number in the dialect.
     """
-    with atomic_write(path) as file:
-        file.write(message.SerializeToString())
-
-
-def _read_upgraded(
-    path: PathLike, message: str, lenient: bool, upgrade: Callable[[Message], list[str]]
-) -> tuple[Message, Source]:
-    result, source = read_text(path, message, lenient)
     try:
-        notes = upgrade(result)
-    except (NetError, SolverError) as error:
-        raise type(error)(f"{source.path}: {error}") from error
-    return result, dataclasses.replace(source, notes=tuple(notes))
+        data = dialects.to_dialect(message, dialect)
+    except FormatError as error:
+        raise FormatError(f"{os.fspath(path)}: {error}") from error
+    with atomic_write(path) as file:
+        file.write(data)
 
 
-def _read_bytes(path: PathLike, check: Callable[[bytes], None]) -> bytes:
+def is_text(path: PathLike) -> bool:
+    """Whether the file's first bytes are text.
+
+    Raises:
+        FileProblem: the file cannot be read.
+    """
+    return looks_like_text(_read(path, lambda head: None, whole=False))
+
+
+def read_bytes(path: PathLike, check: Callable[[bytes], None] = lambda head: None) -> bytes:
+    """The content of a file; ``check`` may refuse it by its first bytes.
+
+    Raises:
+        FileProblem: the file cannot be read.
+    """
+    return _read(path, check)
+
+
+def _read(path: PathLike, check: Callable[[bytes], None], whole: bool = True) -> bytes:
     try:
         with open(path, "rb") as file:
             head = file.read(_HEAD)
             check(head)
-            return head + file.read()
+            return head + file.read() if whole else head
     except FileNotFoundError:
         raise FileProblem(f"{os.fspath(path)}: there is no such file") from None
     except IsADirectoryError:

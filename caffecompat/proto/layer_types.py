@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
-# Names of the enum V1LayerParameter.LayerType. NONE is a layer that says that it has no type.
+# Names of the enum V1LayerParameter.LayerType, in order of number from 0 on. NONE is a layer that
+# says that it has no type.
 V1_TYPES = {
     "NONE": "",
-    "ABSVAL": "AbsVal",
     "ACCURACY": "Accuracy",
-    "ARGMAX": "ArgMax",
     "BNLL": "BNLL",
     "CONCAT": "Concat",
-    "CONTRASTIVE_LOSS": "ContrastiveLoss",
     "CONVOLUTION": "Convolution",
     "DATA": "Data",
-    "DECONVOLUTION": "Deconvolution",
     "DROPOUT": "Dropout",
-    "DUMMY_DATA": "DummyData",
-    "ELTWISE": "Eltwise",
     "EUCLIDEAN_LOSS": "EuclideanLoss",
-    "EXP": "Exp",
     "FLATTEN": "Flatten",
     "HDF5_DATA": "HDF5Data",
     "HDF5_OUTPUT": "HDF5Output",
-    "HINGE_LOSS": "HingeLoss",
     "IM2COL": "Im2col",
     "IMAGE_DATA": "ImageData",
     "INFOGAIN_LOSS": "InfogainLoss",
     "INNER_PRODUCT": "InnerProduct",
     "LRN": "LRN",
-    "MEMORY_DATA": "MemoryData",
     "MULTINOMIAL_LOGISTIC_LOSS": "MultinomialLogisticLoss",
-    "MVN": "MVN",
     "POOLING": "Pooling",
-    "POWER": "Power",
     "RELU": "ReLU",
     "SIGMOID": "Sigmoid",
-    "SIGMOID_CROSS_ENTROPY_LOSS": "SigmoidCrossEntropyLoss",
-    "SILENCE": "Silence",
-    "SLICE": "Slice",
     "SOFTMAX": "Softmax",
     "SOFTMAX_LOSS": "SoftmaxWithLoss",
     "SPLIT": "Split",
     "TANH": "TanH",
-    "THRESHOLD": "Threshold",
     "WINDOW_DATA": "WindowData",
+    "ELTWISE": "Eltwise",
+    "POWER": "Power",
+    "SIGMOID_CROSS_ENTROPY_LOSS": "SigmoidCrossEntropyLoss",
+    "HINGE_LOSS": "HingeLoss",
+    "MEMORY_DATA": "MemoryData",
+    "ARGMAX": "ArgMax",
+    "THRESHOLD": "Threshold",
+    "DUMMY_DATA": "DummyData",
+    "SLICE": "Slice",
+    "MVN": "MVN",
+    "ABSVAL": "AbsVal",
+    "SILENCE": "Silence",
+    "CONTRASTIVE_LOSS": "ContrastiveLoss",
+    "EXP": "Exp",
+    "DECONVOLUTION": "Deconvolution",
 }
 
 # Type strings of V0LayerParameter, and the V1 name of each. "padding" is missing on purpose: it
@@ -74,3 +75,14 @@ V0_TYPES = {
     "tanh": "TANH",
     "window_data": "WINDOW_DATA",
 }
+
+
+def from_v1(number: int) -> str:
+    """Today's name of a V1 type; a fork's own number stays visible ("V1LayerType(44)")."""
+    names = tuple(V1_TYPES.values())
+    return names[number] if 0 <= number < len(names) else f"V1LayerType({number})"
+
+
+def from_v0(name: str) -> str:
+    """Today's name of a V0 type; names without a successor ("padding") stay as they are."""
+    return V1_TYPES[V0_TYPES[name]] if name in V0_TYPES else name

@@ -1,8 +1,11 @@
-"""The message classes of Caffe's schema, from a descriptor pool of their own.
+"""The message classes of Caffe's schema, from descriptor pools of their own.
 
-The schema is ``proto/caffe.proto``; ``tools/generate_schema.py`` compiles it into ``caffe.binpb``
-beside this file. Private pools let a process hold several dialects of the schema, and let ours
-live beside a ``caffe_pb2`` that some other package has put into the default pool.
+``proto/caffe.proto`` and the forks' fields in ``proto/forks.tsv`` are united by
+``tools/generate_schema.py`` into ``caffe.binpb`` beside this file. Everything works on messages of
+the united schema, whose numbers are BVLC's wherever BVLC has the field; a field of a fork has a
+number of ours there (:data:`FORK_NUMBERS`), since forks' own numbers collide. Binary files of a
+fork are read by the schema of their dialect, see :mod:`caffecompat.proto.dialects`. Private pools
+also let ours live beside a ``caffe_pb2`` that some other package has put into the default pool.
 
 Importing this module costs nothing: protobuf is loaded by the first call.
 """
@@ -20,6 +23,11 @@ Message: TypeAlias = Any
 
 PACKAGE = "caffe"
 
+UNITED = "caffe"
+# Numbers of fields and enum values that only forks have, in messages and enums of BVLC's. They
+# are not written to binary files, where no Caffe would know them.
+FORK_NUMBERS = range(20000, 30000)
+
 
 def new(name: str) -> Message:
     """An empty message, e.g. ``new("NetParameter")``.
@@ -31,8 +39,12 @@ def new(name: str) -> Message:
 
 
 @cache
-def message_class(name: str) -> type[Message]:
+def message_class(name: str, schema: str = UNITED) -> type[Message]:
     """The class of the message ``name``, without the package (``"BlobProto"``).
+
+    Args:
+        name: the message.
+        schema: the united schema, or the name of a dialect of binary files.
 
     Raises:
         UnknownName: the schema has no message of that name.
@@ -40,9 +52,9 @@ def message_class(name: str) -> type[Message]:
     from google.protobuf.message_factory import GetMessageClass
 
     try:
-        descriptor = _pool().FindMessageTypeByName(f"{PACKAGE}.{name}")
+        descriptor = _pool(schema).FindMessageTypeByName(f"{PACKAGE}.{name}")
     except KeyError:
-        raise UnknownName("message", name, message_names()) from None
+        raise UnknownName("message", name, message_names(schema)) from None
     return GetMessageClass(descriptor)
 
 
@@ -60,22 +72,19 @@ def enum_names(name: str) -> dict[str, int]:
     return {value.name: value.number for value in descriptor.values}
 
 
-def message_names() -> tuple[str, ...]:
-    """All messages of the schema, in order of name."""
-    return tuple(sorted(_file().message_types_by_name))
+def message_names(schema: str = UNITED) -> tuple[str, ...]:
+    """All messages of a schema, in order of name."""
+    return tuple(sorted(_pool(schema).FindFileByName(f"{schema}.proto").message_types_by_name))
 
 
 @cache
-def _pool() -> Any:
+def _pool(schema: str = UNITED) -> Any:
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
     from google.protobuf.descriptor_pool import DescriptorPool
 
     files = FileDescriptorSet.FromString(Path(__file__).with_name("caffe.binpb").read_bytes())
     pool = DescriptorPool()
     for file in files.file:
-        pool.AddSerializedFile(file.SerializeToString())
+        if file.name == f"{schema}.proto":
+            pool.AddSerializedFile(file.SerializeToString())
     return pool
-
-
-def _file() -> Any:
-    return _pool().FindFileByName("caffe.proto")

@@ -36,12 +36,14 @@ class Source:
         lines: for each layer name the lines of its entries, in file order.
         warnings: what a lenient reader passed over, one ``file:line:column: ...`` each.
         notes: what was upgraded on reading, one line each.
+        fields: for each field name at the top level the lines where it stands, in file order.
     """
 
     path: str
     lines: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    fields: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def place(self, name: str, occurrence: int = 0) -> str:
         """``"net.prototxt:41"`` for a layer's entry; the path alone where the line is unknown."""
@@ -49,3 +51,11 @@ class Source:
         if 0 <= occurrence < len(lines):
             return f"{self.path}:{lines[occurrence]}"
         return self.path
+
+    def line_of(self, name: str, index: int = 0) -> int | None:
+        """The line of the index-th value of a top-level field; None where it is unknown.
+
+        All values of a list in brackets have the line where the field's name stands.
+        """
+        lines = self.fields.get(name, ())
+        return lines[index] if 0 <= index < len(lines) else None

@@ -26,6 +26,8 @@ from caffecompat.proto.wrong_files import mistaken_kind, wrong_text
 __all__ = ["format_text", "parse_text"]
 
 _DEEPEST = 100
+# Ending of the field of the united schema that takes several values in the place of a single one.
+_SEVERAL = "_list"
 _CLOSERS = {"{": "}", "<": ">", "[": "]"}
 
 
@@ -95,6 +97,7 @@ class _Parser:
         self._open: list[_Open] = []
         self._layers: list[tuple[Message, int]] = []
         self._skipped: list[_Mistake] = []
+        self._top_level: dict[str, list[int]] = {}
         self.mistakes: list[_Mistake] = []
         self.top_level_names: set[str] = set()
 
@@ -112,6 +115,10 @@ class _Parser:
             self._path,
             {name: tuple(places) for name, places in lines.items()},
             tuple(self.sentences(self._skipped)),
+            fields={
+                name: tuple(self._positions.locate(start)[0] for start in starts)
+                for name, starts in self._top_level.items()
+            },
         )
 
     def sentences(self, mistakes: list[_Mistake]) -> list[str]:
@@ -161,6 +168,7 @@ class _Parser:
         if target is None:
             self._skip_unknown(name, start)
             return
+        target = self._or_list(entry, target)
         if not target.repeated and name in entry.seen:
             line = self._positions.locate(entry.seen[name])[0]
             self._report(start, f"{name} is given twice in {entry.label}, first on line {line}")
@@ -176,6 +184,28 @@ class _Parser:
         else:
             self._read_one(target, entry.message, start)
         self._accept_separator()
+
+    def _or_list(self, entry: _Open, target: Field) -> Field:
+        """The field, or its companion for several values where a fork takes a list and one comes.
+
+        ``kernel_size: [3, 3, 2]`` of a three-dimensional pooling goes to ``kernel_size_list``, so
+        that ``kernel_size`` stays the single number that it is in BVLC's schema.
+        """
+        companion = entry.layout.fields.get(target.name + _SEVERAL)
+        if companion is None or target.repeated:
+            return target
+        values = getattr(entry.message, companion.name)
+        if entry.message.HasField(target.name):
+            values.extend([getattr(entry.message, target.name)])
+            entry.message.ClearField(target.name)
+        elif not values and not self._several_ahead():
+            return target
+        return companion
+
+    def _several_ahead(self) -> bool:
+        """Whether a list of two values or more follows."""
+        at = self._at + (self._texts[self._at] == ":")
+        return self._texts[at] == "[" and self._texts[at + 2 : at + 3] == [","]
 
     def _refuse_missing_colon(self, target: Field, start: int) -> None:
         kind, text, _ = self._token()
@@ -200,6 +230,8 @@ class _Parser:
                 self._stop(place, f"expected ',' or ']' in the list of {target.name}, found {what}")
 
     def _read_one(self, target: Field, message: Message, start: int) -> None:
+        if len(self._open) == 1:
+            self._top_level.setdefault(target.name, []).append(start)
         if target.kind == "message":
             self._read_submessage(target, message, start)
             return

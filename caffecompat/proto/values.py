@@ -11,6 +11,7 @@ import re
 
 from caffecompat.proto.hints import not_a_string_hint, unknown_name_hint
 from caffecompat.proto.layout import Field
+from caffecompat.proto.schema import FORK_NUMBERS
 from caffecompat.proto.tokens import END, NAME, NUMBER, STRING, UNCLOSED
 
 _WHOLE = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
@@ -106,9 +107,11 @@ def _read_enum(target: Field, kind: int, text: str, negative: bool) -> int:
         )
     if kind == NUMBER and _WHOLE.fullmatch(text):
         value = _read_whole(target, kind, text, negative)
-        if value in target.numbers.values():
+        # A fork's value has a number of ours, which no file can mean.
+        numbers = {n: name for name, n in target.numbers.items() if n not in FORK_NUMBERS}
+        if value in numbers:
             return value
-        known = ", ".join(f"{number} ({name})" for name, number in target.numbers.items())
+        known = ", ".join(f"{number} ({name})" for number, name in numbers.items())
         raise WrongValueError(f"{target.name} has no value {value}; known: {known}")
     sign = "-" if negative else ""
     hint = unknown_name_hint(text.strip("\"'"), target.numbers)

@@ -101,6 +101,8 @@ def messages(draw: st.DrawFn, name: str) -> Any:
     """A message of which a few fields are set, in depth."""
     message = schema.new(name)
     fields = layout(message.DESCRIPTOR)
+    if not fields.fields:
+        return message
     chosen = draw(st.lists(st.sampled_from(sorted(fields.fields)), max_size=3, unique=True))
     for field_name in {*chosen, *fields.required}:
         target = fields.fields[field_name]

@@ -81,12 +81,28 @@ def test_lenient_reading_goes_through(tmp_path: Path) -> None:
 
 def test_a_failing_upgrade_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "both.prototxt"
-    path.write_text("layer { name: 'a' } layers { name: 'b' }")
-    with pytest.raises(NetError, match=r"both.prototxt: the net has both layer \(e.g. 'a'\) and"):
+    path.write_text("name: 'n'\nlayers { name: 'b' }\nlayer {\n  name: 'a'\n}")
+    with pytest.raises(NetError) as raised:
         files.read_net(path)
-    path.write_text("solver_type: SGD type: ''")
-    with pytest.raises(SolverError, match=r"both.prototxt: the solver gives both solver_type and"):
+    assert str(raised.value) == (
+        f"{path}:3: the net has both layer (e.g. 'a' on line 3) and layers (e.g. 'b' on line 2) "
+        "entries, whose order is unknown; write all as layer"
+    )
+    path.write_text("base_lr: 1\nsolver_type: SGD\n\ntype: ''")
+    with pytest.raises(SolverError) as refused:
         files.read_solver(path)
+    assert str(refused.value) == (
+        f"{path}:2: the solver gives both solver_type on line 2 and type ('' on line 4); "
+        "remove solver_type"
+    )
+    path.write_text("input: ['x',\n 'y']\ninput: 'z'\ninput_dim: [1, 2, 3, 4, 1, 2, 3, 4, 1]")
+    with pytest.raises(NetError, match=r"both.prototxt:3: input 'z' is number 3 of 3"):
+        files.read_net(path)
+    path.write_text(
+        "layers {\n layer { name: 'r' type: 'relu' } } layers: [ { }, {\n bottom: 'q' }]"
+    )
+    with pytest.raises(NetError, match=r"both.prototxt:2: layer '' \(number 3\): no layer above"):
+        files.read_net(path)
 
 
 @pytest.mark.parametrize(

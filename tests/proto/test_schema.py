@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import struct
 import subprocess
@@ -86,40 +87,99 @@ def test_every_field_is_as_recorded(data_folder: Path) -> None:
         assert default_agrees(entry, default), place
 
 
-def test_nothing_is_added_but_marked_extensions(data_folder: Path) -> None:
-    fields, enums = table(data_folder)
-    added = {
-        (owner, entry.name): entry.number
-        for owner, descriptor in descriptors().items()
-        for entry in descriptor.fields
-        if (owner, entry.name) not in fields
-    }
-    assert added == {("SolverState", "random_seed"): 5000}
-    assert set(added.values()) <= set(EXTENSIONS)
-    assert set(descriptors()) == {owner for owner, _ in fields}
-    found = {e.full_name for d in descriptors().values() for e in d.enum_types} | {"caffe.Phase"}
-    assert found == {f"caffe.{name}" for name in enums}
+# Fields of forks that caffe.proto itself declares, with the forks' numbers.
+BORROWED = {
+    ("SolverParameter", "plateau_winsize"): 43,
+    ("SolverState", "minimum_loss"): 5,
+    ("SolverState", "iter_last_event"): 6,
+    ("TransformationParameter", "img_rand_resize_lower"): 10,
+    ("TransformationParameter", "img_rand_resize_upper"): 11,
+}
 
 
-def test_every_enum_is_as_recorded(data_folder: Path) -> None:
-    _, enums = table(data_folder)
-    assert len(enums) > 20
-    for name, values in enums.items():
-        assert schema.enum_names(name) == values, name
+def fork_rows() -> list[dict[str, str]]:
+    lines = (REPOSITORY / "proto" / "forks.tsv").read_text().splitlines()
+    return list(csv.DictReader((x for x in lines if not x.startswith("#")), delimiter="\t"))
 
 
-def test_the_descriptor_set_is_that_of_the_source() -> None:
-    """Reads the declarations of proto/caffe.proto plainly, so that no compiler is needed."""
+def declared_in_source() -> set[tuple[str, str, str, str]]:
+    """Owner, label, name and number in proto/caffe.proto, read plainly: no compiler is needed."""
     source = re.sub(r"//[^\n]*", "", (REPOSITORY / "proto" / "caffe.proto").read_text())
     declared = set()
     for owner, body in re.findall(r"^message (\w+) \{(.*?)^\}", source, re.DOTALL | re.MULTILINE):
         pattern = r"(optional|repeated|required) [\w.]+ (\w+) = (\d+)"
         declared |= {(owner, *groups) for groups in re.findall(pattern, body)}
-    compiled = set()
-    for owner, descriptor in descriptors().items():
-        for e in descriptor.fields:
-            compiled.add((owner, label_of(e), e.name, str(e.number)))
-    assert declared == compiled
+    return declared
+
+
+def test_the_source_adds_nothing_to_bvlc_but_marked_extensions(data_folder: Path) -> None:
+    fields, _ = table(data_folder)
+    added = {
+        (owner, name): int(number)
+        for owner, _, name, number in declared_in_source()
+        if (owner, name) not in fields
+    }
+    assert BORROWED.items() <= added.items()
+    assert all(added[key] in EXTENSIONS for key in added.keys() - BORROWED.keys())
+    assert ("SolverState", "random_seed") in added
+    page = (REPOSITORY / "docs" / "extensions.md").read_text()
+    assert [name for _, name in added if f"`{name}`" not in page] == []
+
+
+def test_the_united_schema_is_the_source_and_the_forks(data_folder: Path) -> None:
+    united = {
+        (owner, label_of(e), e.name, str(e.number))
+        for owner, descriptor in descriptors().items()
+        for e in descriptor.fields
+    }
+    rows = [row for row in fork_rows() if row["number"] and not row["message"].startswith("enum ")]
+    forks = {(r["message"], r["label"], r["name"], r["number"]) for r in rows}
+    assert united == declared_in_source() | forks
+    fields, _ = table(data_folder)
+    bvlc = {owner for owner, _ in fields}
+    for owner, _, name, number in forks:
+        assert (int(number) in schema.FORK_NUMBERS) or owner not in bvlc, (owner, name)
+
+
+def test_every_enum_is_as_recorded_and_forks_values_are_apart(data_folder: Path) -> None:
+    _, enums = table(data_folder)
+    assert len(enums) > 20
+    for name, values in enums.items():
+        found = schema.enum_names(name)
+        assert {key: found[key] for key in values} == values, name
+        more = {found[key] for key in found.keys() - values.keys()}
+        assert all(number in schema.FORK_NUMBERS for number in more), name
+    assert "AVE_EXC_PAD" in schema.enum_names("PoolingParameter.PoolMethod")
+
+
+def test_no_number_means_two_things_in_a_dialect() -> None:
+    columns = ("number", "ssd", "nvcaffe", "vgg2013")
+    for column in columns:
+        taken: dict[tuple[str, str], str] = {}
+        for row in fork_rows():
+            if row[column] and row["name"]:
+                key = (row["message"], row[column])
+                assert key not in taken, (column, *key, row["name"], taken[key])
+                taken[key] = row["name"]
+
+
+def test_what_two_forks_define_can_be_read(golden: Path) -> None:
+    """The recorded facts of the forks, beside this checkout; older layouts are V1LayerParameter."""
+    lines = (golden.parent / "schema" / "forks.tsv").read_text().splitlines()
+    rows = csv.DictReader((x for x in lines if not x.startswith("#")), delimiter="\t")
+    count = 0
+    for row in rows:
+        of_2013 = set(row["where"].split(",")) <= {"huangzehao/caffe-vdsr", "vlfeat/matconvnet"}
+        if row["message"].startswith("enum ") or int(row["repos"]) < 2 or of_2013:
+            continue
+        owner = row["message"]
+        if owner not in schema.message_names():
+            continue  # never used by a field of a net or solver
+        fields = set(schema.message_class(owner).DESCRIPTOR.fields_by_name)
+        old = set(schema.message_class("V1LayerParameter").DESCRIPTOR.fields_by_name)
+        assert row["name"] in (fields | old if owner == "LayerParameter" else fields), row
+        count += 1
+    assert count > 600
 
 
 def test_the_descriptor_set_is_fresh() -> None:

@@ -23,8 +23,8 @@ MISTAKES = [
         "did you mean 'kernel_size'?",
     ),
     (
-        "layer { name: 'c' normalize_param { } }",
-        "1:19: layer 'c': unknown field 'normalize_param'; a field of another Caffe version? "
+        "layer { name: 'c' weighting_param { } }",
+        "1:19: layer 'c': unknown field 'weighting_param'; a field of another Caffe version? "
         "Remove it, or read leniently to skip it",
     ),
     (
@@ -53,8 +53,8 @@ MISTAKES = [
         "1:31: pool has no value 3; known: 0 (MAX), 1 (AVE), 2 (STOCHASTIC)",
     ),
     (
-        "layers { name: 'l' type: CCCP }",
-        "1:26: layer 'l': type has no value 'CCCP'; a value of another Caffe version?",
+        "layers { name: 'l' type: XCONV }",
+        "1:26: layer 'l': type has no value 'XCONV'; a value of another Caffe version?",
     ),
     # kinds of values
     (
@@ -81,8 +81,8 @@ MISTAKES = [
         "1:38: kernel_size takes a whole number, found 08",
     ),
     (
-        "layer { pooling_param { kernel_size: [3, 3] } }",
-        "1:25: kernel_size takes one value, found a list",
+        "layer { pooling_param { kernel_h: [3, 3] } }",
+        "1:25: kernel_h takes one value, found a list",
     ),
     (
         "layer { pooling_param { kernel_size: -3 } }",

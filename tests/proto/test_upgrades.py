@@ -12,7 +12,14 @@ import caffecompat.proto.upgrades
 from caffecompat.errors import CaffeError, NetError, SolverError
 from caffecompat.proto import layer_types, schema
 from caffecompat.proto.text import parse_text
-from caffecompat.proto.upgrades import UPGRADES, Upgrade, upgrade, upgrade_net, upgrade_solver
+from caffecompat.proto.upgrades import (
+    UPGRADES,
+    Problem,
+    Upgrade,
+    upgrade,
+    upgrade_net,
+    upgrade_solver,
+)
 
 
 def net(text: str) -> Any:
@@ -195,8 +202,37 @@ def test_both_solver_types_are_refused_even_if_one_is_empty() -> None:
 
 
 def test_every_old_type_has_a_name() -> None:
-    assert set(layer_types.V1_TYPES) == set(schema.enum_names("V1LayerParameter.LayerType"))
+    numbers = schema.enum_names("V1LayerParameter.LayerType")
+    own = {name: n for name, n in numbers.items() if n not in schema.FORK_NUMBERS}
+    assert sorted(own, key=lambda name: own[name]) == list(layer_types.V1_TYPES)
     assert set(layer_types.V0_TYPES.values()) <= set(layer_types.V1_TYPES)
+    assert layer_types.from_v1(own["LRN"]) == "LRN"
+    assert layer_types.from_v1(own["SOFTMAX_LOSS"]) == "SoftmaxWithLoss"
+    assert layer_types.from_v1(44) == "V1LayerType(44)"
+    assert layer_types.from_v0("pool") == "Pooling"
+    assert layer_types.from_v0("padding") == "padding"
+
+
+def test_a_fork_s_old_type_keeps_its_name_with_a_note() -> None:
+    upgraded = net("layers { name: 'c' type: CROP bottom: 'x' bottom: 'y' top: 'z' }")
+    notes = upgrade_net(upgraded)
+    assert upgraded == net("layer { name: 'c' type: 'CROP' bottom: 'x' bottom: 'y' top: 'z' }")
+    assert notes[1] == "layer 'c': a fork's old type CROP keeps its name"
+
+
+def test_every_field_of_an_old_layer_has_a_place_in_today_s() -> None:
+    old = schema.message_class("V1LayerParameter").DESCRIPTOR
+    today = schema.message_class("LayerParameter").DESCRIPTOR.fields_by_name
+    replaced = {"layer", "blobs_lr", "weight_decay", "blob_share_mode"}
+    for entry in old.fields:
+        assert entry.name in today or entry.name in replaced, entry.name
+
+
+def test_what_is_lost_is_a_problem_and_the_rest_is_none() -> None:
+    lossy = net("layers { layer { name: 'r' type: 'relu' num_output: 3 } loss_weight: 2 }")
+    notes = upgrade_net(lossy)
+    lost = [note for note in notes if isinstance(note, Problem)]
+    assert lost == ["layer 'r' (relu): dropped num_output, which this type never had"]
 
 
 def test_a_new_step_is_one_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Verb ``compute-image-mean``: the mean image of a database."""
+"""Verb ``compute-image-mean``: the mean image of a database, and its colours."""
 
 from __future__ import annotations
 
@@ -6,23 +6,44 @@ import argparse
 
 HELP = "average the images of a database, for mean_file and mean_value"
 
-EXAMPLE = "  caffecompat compute-image-mean train_lmdb mean.binaryproto"
+EXAMPLE = """\
+  caffecompat compute-image-mean train_lmdb mean.binaryproto
+  caffecompat compute-image-mean --channels train_lmdb > colours.txt"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of Caffe's tool."""
+    """The arguments of Caffe's tool, and --channels."""
     parser.add_argument("database", metavar="DB", help="the database")
     parser.add_argument(
         "output", metavar="OUT", nargs="?", help="binaryproto to write; none: only print the means"
     )
-    parser.add_argument("--backend", default="lmdb", help="kind of database (default: lmdb)")
+    parser.add_argument(
+        "--backend", help="lmdb or leveldb (default: what the files of the database say)"
+    )
+    parser.add_argument(
+        "--channels",
+        action="store_true",
+        help="print mean_value lines and the principal components of the colours as text to paste; "
+        "without OUT the images may differ in size",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compute, log the mean of each channel, write the mean image if asked."""
-    from caffecompat.data.image_mean import compute_image_mean
-    from caffecompat.solver.log import log_to_stderr
+    from caffecompat.data.colour import ColourPCA, describe
+    from caffecompat.data.database import guess_backend
+    from caffecompat.data.image_mean import compute_colours, compute_image_mean
+    from caffecompat.data.progress import console, progress_of
+    from caffecompat.solver.log import log_to
 
-    with log_to_stderr():
-        compute_image_mean(arguments.database, arguments.output, arguments.backend)
+    database, output = arguments.database, arguments.output
+    backend = arguments.backend or guess_backend(database) or "lmdb"
+    with log_to(console()), progress_of("records", lines=False) as progress:
+        if arguments.channels and not output:
+            colours: ColourPCA | None = compute_colours(database, backend, progress)
+        else:
+            mean = compute_image_mean(database, output, backend, progress, arguments.channels)
+            colours = mean.colours
+    if colours is not None:
+        print(describe(colours), end="")
     return 0

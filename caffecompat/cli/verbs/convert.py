@@ -11,7 +11,17 @@ if TYPE_CHECKING:
 
 HELP = "convert weights: caffemodel, HDF5, npz, torch state dict, in any direction"
 EXAMPLE = """  caffecompat convert VGG_ILSVRC_16_layers.caffemodel            (writes ....pt)
-  caffecompat convert vgg16.pt vgg16.caffemodel --model prototxt/D_deploy.prototxt"""
+  caffecompat convert vgg16.pt vgg16.caffemodel --model prototxt/D_deploy.prototxt
+  caffecompat convert vgg16.caffemodel old.caffemodel --format caffemodel-v1"""
+
+# What each format's files end in; the names are those of the formats' files.
+FORMATS = {
+    "caffemodel": ".caffemodel",
+    "caffemodel-v1": ".caffemodel",
+    "hdf5": ".caffemodel.h5",
+    "npz": ".npz",
+    "torch": ".pt",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,19 +36,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", help="net definition; the weights must fit it, and layer types come from it"
     )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="format to write, whatever the suffix; caffemodel-v1 is the layout of 2014, for "
+        "readers that know no other",
+    )
+    parser.add_argument(
+        "--bvlc-batch-norm",
+        action="store_true",
+        help="split NVCaffe's BatchNorm of five blobs into BatchNorm and Scale (<name>_scale)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.layers.naming import torch_naming
-    from caffecompat.weights import load_weights, save_weights
+    from caffecompat.weights import load_weights, save_weights, to_bvlc_batch_norm
 
     naming = torch_naming()
     source = Path(arguments.source)
-    target = _target(source, arguments.target)
+    target = _target(source, arguments.target, arguments.format)
     weights = load_weights(source, naming)
+    if arguments.bvlc_batch_norm:
+        weights = to_bvlc_batch_norm(weights)
     if arguments.model:
         weights = _through_net(arguments.model, weights, str(source))
-    save_weights(weights, target, naming=naming)
+    save_weights(weights, target, format=arguments.format, naming=naming)
     arrays = _verify(weights, target, naming)
     layers = sum(1 for layer in weights.values() if layer.blobs)
     values = sum(blob.size for layer in weights.values() for blob in layer.blobs)
@@ -49,23 +72,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _target(source: Path, given: str | None) -> Path:
+def _target(source: Path, given: str | None, format_name: str | None) -> Path:
     """Where to write. Only a target that was named may replace a file, and never the source."""
     from caffecompat.errors import WeightsError
 
-    target = Path(given) if given else _default_target(source)
-    if target.exists() and not given:
-        raise WeightsError(f"{target}: exists already; name it as the target to replace it")
+    target = Path(given) if given else _default_target(source, format_name)
     if target.exists() and source.exists() and target.samefile(source):
         raise WeightsError(f"{target}: source and target are one file; give another target")
+    if target.exists() and not given:
+        raise WeightsError(f"{target}: exists already; name it as the target to replace it")
     return target
 
 
-def _default_target(source: Path) -> Path:
+def _default_target(source: Path, format_name: str | None) -> Path:
     for suffix in (".caffemodel.h5", ".caffemodel"):
         if source.name.endswith(suffix):
-            return source.with_name(source.name.removesuffix(suffix) + ".pt")
-    return source.with_suffix(".caffemodel")
+            stem = source.name.removesuffix(suffix)
+            return source.with_name(stem + FORMATS[format_name or "torch"])
+    return source.with_suffix(FORMATS[format_name or "caffemodel"])
 
 
 def _through_net(model: str, weights: Weights, origin: str) -> Weights:
@@ -93,6 +117,7 @@ def _verify(weights: Weights, target: Path, naming: Naming) -> int:
     """
     from caffecompat.errors import WeightsError
     from caffecompat.weights import load_weights
+    from caffecompat.weights.compare import same_bits
 
     written = load_weights(target, naming)
     count = 0
@@ -100,9 +125,7 @@ def _verify(weights: Weights, target: Path, naming: Naming) -> int:
         if not layer.blobs:
             continue
         found = written[layer.name].blobs if layer.name in written else []
-        same = len(found) == len(layer.blobs) and all(
-            a.tobytes() == b.tobytes() for a, b in zip(found, layer.blobs, strict=True)
-        )
+        same = len(found) == len(layer.blobs) and all(map(same_bits, found, layer.blobs))
         if not same:
             raise WeightsError(f"{target}: layer {layer.name!r} differs from what was written")
         count += len(found)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "write images and their labels to a database (LMDB)"
+HELP = "write images and their labels to a database (LMDB or LevelDB)"
 
 EXAMPLE = """\
-  caffecompat convert-imageset --resize-height 256 --resize-width 256 --shuffle images/ train.txt db
+  caffecompat convert-imageset --encoded --min-side 256 --shuffle images/ train.txt train_lmdb
+  caffecompat convert-imageset --encoded --min-side 256 --shuffle ILSVRC2012_train/ train_lmdb
 
   Each line of train.txt is a file name, one space, a label:
-    cats/tabby one.jpg 281"""
+    cats/tabby one.jpg 281
+  Without a list each sub-folder is a class; their names go to train_lmdb.labels.txt, in order of
+  the labels. After an interruption the same command with --resume goes on."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of Caffe's tool, and --seed."""
+    """The flags of Caffe's tool, and more."""
     parser.add_argument("root", metavar="ROOT/", help="put before each name, with its slash")
-    parser.add_argument("list", metavar="LIST", help="text file: name and label, one per line")
+    parser.add_argument(
+        "list",
+        metavar="LIST",
+        nargs="?",
+        help="text file: name and label, one per line; none: the folder tree ROOT/",
+    )
     parser.add_argument("database", metavar="DB", help="folder to make; must not exist yet")
     parser.add_argument("--gray", action="store_true", help="read the images as grayscale")
     parser.add_argument("--shuffle", action="store_true", help="write them in random order")
@@ -32,6 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"new {side}; only together with the other one (default: as it is)",
         )
     parser.add_argument(
+        "--min-side",
+        type=int,
+        default=0,
+        metavar="PIXELS",
+        help="rescale, proportions kept, so that the smallest side has that many pixels",
+    )
+    parser.add_argument(
         "--check-size", action="store_true", help="fail if the images differ in size"
     )
     parser.add_argument(
@@ -43,13 +58,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help="store images encoded as this (png, jpg); default: as each file is",
     )
-    parser.add_argument("--backend", default="lmdb", help="kind of database (default: lmdb)")
+    parser.add_argument("--backend", default="lmdb", help="lmdb or leveldb (default: lmdb)")
+    _add_work(parser)
+
+
+def _add_work(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="threads (default: one per core, at most 16)"
+    )
+    parser.add_argument(
+        "--on-error",
+        default="skip",
+        choices=("skip", "fail"),
+        help="what to do with images that cannot be read: leave them out and tell (default), stop",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with what an interrupted run has left"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert; unreadable images are logged and left out, which is no failure."""
     from caffecompat.data.convert_imageset import Settings, convert_imageset
-    from caffecompat.solver.log import log_to_stderr
+    from caffecompat.data.progress import console, progress_of
+    from caffecompat.solver.log import log_to
 
     settings = Settings(
         gray=arguments.gray,
@@ -57,11 +89,15 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         resize_width=arguments.resize_width,
         resize_height=arguments.resize_height,
+        min_side=arguments.min_side,
         check_size=arguments.check_size,
         encoded=arguments.encoded,
         encode_type=arguments.encode_type,
         backend=arguments.backend,
+        workers=arguments.workers,
+        on_error=arguments.on_error,
+        resume=arguments.resume,
     )
-    with log_to_stderr():
-        convert_imageset(arguments.root, arguments.list, arguments.database, settings)
+    with log_to(console()), progress_of("images", lines=False) as progress:
+        convert_imageset(arguments.root, arguments.list, arguments.database, settings, progress)
     return 0

@@ -5,36 +5,26 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.arguments import add_state_arguments, stages
+from caffecompat.cli.shapes import add_net_arguments, net_for_shapes
 
 if TYPE_CHECKING:
     from caffecompat.net import Net
 
-HELP = "Print the graph that a net is compiled to: nodes, blobs, shapes, lines of the prototxt."
+HELP = "print the graph that a net is compiled to: nodes, blobs, lines of the prototxt"
 EXAMPLE = """  caffecompat graph prototxt/D_deploy.prototxt
   caffecompat graph net.prototxt --phase TRAIN --dot net.dot && dot -Tsvg net.dot -o net.svg"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("net", help="net definition (prototxt)")
-    parser.add_argument("--phase", default="TEST", help="TRAIN or TEST (default: %(default)s)")
+    add_net_arguments(parser)
     parser.add_argument("--dot", metavar="FILE", help="write a picture for graphviz instead")
     parser.add_argument(
         "--code", action="store_true", help="print the generated Python of the graph instead"
     )
-    add_state_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.net import Net
-
-    net = Net(
-        arguments.net,
-        phase=arguments.phase,
-        level=arguments.level,
-        stages=stages(arguments),
-        shapes_only=True,
-    )
+    net = net_for_shapes(arguments)
     if arguments.dot:
         from caffecompat.proto.atomic_write import atomic_write
 

@@ -5,32 +5,23 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.arguments import add_state_arguments, stages
+from caffecompat.cli.shapes import add_net_arguments, net_for_shapes
 
 if TYPE_CHECKING:
     from caffecompat.net.summary import Summary
 
-HELP = "Print shapes, parameters and multiply-adds of a net, layer by layer."
+HELP = "print shapes, parameters and multiply-adds of a net, layer by layer"
 EXAMPLE = "  caffecompat summary prototxt/D_deploy.prototxt"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("net", help="net definition (prototxt)")
-    parser.add_argument("--phase", default="TEST", help="TRAIN or TEST (default: %(default)s)")
-    add_state_arguments(parser)
+    add_net_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.net import Net
     from caffecompat.net.summary import summarise
 
-    net = Net(
-        arguments.net,
-        phase=arguments.phase,
-        level=arguments.level,
-        stages=stages(arguments),
-        shapes_only=True,
-    )
+    net = net_for_shapes(arguments)
     for note in net.notes:
         print(f"# {note}")
     print(_table(summarise(net)))

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from caffecompat.cli.arguments import add_state_arguments, stages
+from caffecompat.cli.arguments import (
+    add_state_arguments,
+    add_trust_arguments,
+    add_weight_arguments,
+    layers,
+    stages,
+)
 
 HELP = "score a net on its test data"
 EXAMPLE = """\
@@ -18,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--iterations", type=int, default=50, help="number of batches (default: 50)"
     )
     parser.add_argument("--gpu", default="", help="GPU id; default: the CPU")
+    add_weight_arguments(parser)
+    add_trust_arguments(parser)
     add_state_arguments(parser)
 
 
@@ -32,15 +40,23 @@ def run(arguments: argparse.Namespace) -> int:
         report_device(device)
         net = Net(
             arguments.model,
-            arguments.weights,
+            None,
             "test",
             device,
             level=arguments.level,
             stages=stages(arguments),
+            allow_python=arguments.allow_python,
+            skip_corrupt=arguments.skip_corrupt,
         )
         for note in net.notes:
             LOGGER.info(note)
         try:
+            report = net.load_weights(
+                arguments.weights, layers=layers(arguments), on_mismatch=arguments.on_mismatch
+            )
+            if arguments.layers or arguments.on_mismatch != "error":
+                for sentence in report.sentences():
+                    LOGGER.info(sentence)
             score(net, arguments.iterations)
         finally:
             net.close()

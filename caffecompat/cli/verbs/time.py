@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from caffecompat.cli.arguments import add_state_arguments, stages
+from caffecompat.cli.arguments import add_state_arguments, add_trust_arguments, stages
 
 HELP = "measure how long each layer of a net takes, forward and backward"
 EXAMPLE = """\
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--iterations", type=int, default=50, help="number of passes (default: 50)")
     parser.add_argument("--gpu", default="", help="GPU id; default: the CPU")
+    add_trust_arguments(parser)
     add_state_arguments(parser)
 
 
@@ -39,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
             device,
             level=arguments.level,
             stages=stages(arguments),
+            allow_python=arguments.allow_python,
+            skip_corrupt=arguments.skip_corrupt,
         )
         for note in net.notes:
             LOGGER.info(note)

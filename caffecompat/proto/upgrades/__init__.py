@@ -16,8 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from caffecompat.errors import NetError, SolverError
 from caffecompat.proto.layout import layout
 from caffecompat.proto.schema import Message
+from caffecompat.proto.source import Source
 from caffecompat.registry import Registry
 
 
@@ -25,7 +27,8 @@ from caffecompat.registry import Registry
 class Upgrade:
     """One step: ``apply`` changes a message for which ``needed`` holds.
 
-    ``apply`` returns further notes, one line each; mostly none.
+    ``apply`` returns further notes, one line each; mostly none. Where something is lost, the note
+    is a :class:`Problem`.
     """
 
     message: str
@@ -33,6 +36,54 @@ class Upgrade:
     note: str
     needed: Callable[[Message], bool]
     apply: Callable[[Message], list[str]]
+
+
+class Problem(str):
+    """A note about something of the old file that its upgrade could not keep.
+
+    Caffe's upgrade tools end with exit code 1 where there is one, but write their output.
+    """
+
+    __slots__ = ()
+
+
+class OldNetError(NetError):
+    """An old net definition that no upgrade can make sense of.
+
+    Args:
+        sentence: what is wrong; ``{0}``, ``{1}`` stand for the lines of the entries.
+        entries: the values in question, each a field of the net and an index.
+    """
+
+    def __init__(self, sentence: str, *entries: tuple[str, int]) -> None:
+        super().__init__(_fill(sentence, [""] * len(entries)))
+        self.sentence = sentence
+        self.entries = entries
+
+
+class OldSolverError(SolverError):
+    """An old solver definition that no upgrade can make sense of; arguments as for nets."""
+
+    def __init__(self, sentence: str, *entries: tuple[str, int]) -> None:
+        super().__init__(_fill(sentence, [""] * len(entries)))
+        self.sentence = sentence
+        self.entries = entries
+
+
+def located(error: OldNetError | OldSolverError, source: Source) -> NetError | SolverError:
+    """The same error with file and lines, where the text that was read had them."""
+    lines = [source.line_of(name, index) for name, index in error.entries]
+    known = [line for line in lines if line is not None]
+    place = f"{source.path}:{known[0]}" if known else source.path
+    shown = ["" if line is None else f" on line {line}" for line in lines]
+    kind = NetError if isinstance(error, NetError) else SolverError
+    return kind(f"{place}: {_fill(error.sentence, shown)}")
+
+
+def _fill(sentence: str, shown: list[str]) -> str:
+    for index, text in enumerate(shown):
+        sentence = sentence.replace(f"{{{index}}}", text)
+    return sentence
 
 
 UPGRADES: Registry[Upgrade] = Registry("upgrade", __name__)
@@ -83,11 +134,14 @@ def put(target: Message, name: str, value: Any) -> None:
     """Set a field to the value of another message's field, whatever kind it is.
 
     A single value for a repeated field is appended: some fields became lists in later generations.
+    A list of one value may become a single field.
     """
     field = layout(target.DESCRIPTOR).fields[name]
+    several = hasattr(value, "__len__") and not isinstance(value, (str, bytes))
     if field.repeated:
-        several = not isinstance(value, (int, float, str))
         getattr(target, name).extend(value if several else [value])
+    elif several:
+        put(target, name, value[0])
     elif field.kind == "message":
         getattr(target, name).CopyFrom(value)
     else:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from caffecompat.errors import NetError
 from caffecompat.proto.schema import Message, new
-from caffecompat.proto.upgrades import upgrade
+from caffecompat.proto.upgrades import OldNetError, upgrade
 
 # input_dim always gave four extents to each input.
 _EXTENTS = 4
@@ -46,15 +45,17 @@ def _shape(net: Message, index: int) -> list[int]:
     name = net.input[index]
     if net.input_shape:
         if index >= len(net.input_shape):
-            raise NetError(
+            raise OldNetError(
                 f"input {name!r} is number {index + 1} of {len(net.input)}, but there are only "
-                f"{len(net.input_shape)} input_shape; add one for each input"
+                f"{len(net.input_shape)} input_shape; add one for each input",
+                ("input", index),
             )
         return list(net.input_shape[index].dim)
     extents = list(net.input_dim[_EXTENTS * index : _EXTENTS * (index + 1)])
     if len(extents) < _EXTENTS:
-        raise NetError(
+        raise OldNetError(
             f"input {name!r} is number {index + 1} of {len(net.input)}, but there are only "
-            f"{len(net.input_dim)} input_dim; give {_EXTENTS} for each input"
+            f"{len(net.input_dim)} input_dim; give {_EXTENTS} for each input",
+            ("input", index),
         )
     return extents

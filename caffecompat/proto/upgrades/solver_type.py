@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from caffecompat.errors import SolverError
 from caffecompat.proto.schema import Message, enum_names
-from caffecompat.proto.upgrades import upgrade
+from caffecompat.proto.upgrades import OldSolverError, upgrade
 
 _TYPES = {
     "SGD": "SGD",
@@ -31,8 +30,11 @@ def has_solver_type(solver: Message) -> bool:
 def replace_solver_type(solver: Message) -> list[str]:
     """Both fields together are refused, even if ``type`` is empty."""
     if solver.HasField("type"):
-        raise SolverError(
-            f"the solver gives both solver_type and type ({solver.type!r}); remove solver_type"
+        raise OldSolverError(
+            f"the solver gives both solver_type{{0}} and type ({solver.type!r}{{1}}); "
+            "remove solver_type",
+            ("solver_type", 0),
+            ("type", 0),
         )
     numbers = enum_names("SolverParameter.SolverType")
     names = {number: name for name, number in numbers.items()}

@@ -7,10 +7,10 @@ layers are lost, each with a note here.
 
 from __future__ import annotations
 
-from caffecompat.errors import NetError, suggestion
+from caffecompat.errors import suggestion
 from caffecompat.proto.layer_types import V0_TYPES
 from caffecompat.proto.schema import Message, enum_names, new
-from caffecompat.proto.upgrades import put, upgrade
+from caffecompat.proto.upgrades import OldNetError, Problem, put, upgrade
 
 _PADDING = "padding"
 _KEPT = ("name", "input", "input_dim", "force_backward", "layers")
@@ -44,6 +44,9 @@ _MOVED: dict[str, tuple[str, dict[str, str]]] = {
     "beta": ("beta", _LRN),
     "k": ("k", _LRN),
     "source": ("source", {**_SOURCES, "infogain_loss": "infogain_loss_param"}),
+    # Of the VGG group's fork, see vgg_2013.py.
+    "root_img_dir": ("root_folder", _IMAGES),
+    "top_k": ("top_k", {"accuracy": "accuracy_param"}),
     "batchsize": ("batch_size", _SOURCES),
     "rand_skip": ("rand_skip", {"data": "data_param", **_IMAGES}),
     "shuffle_images": ("shuffle", _IMAGES),
@@ -62,6 +65,7 @@ _TRANSFORMS = {
     "meanfile": "mean_file",
     "cropsize": "crop_size",
     "mirror": "mirror",
+    "crop_meanfile": "crop_mean_file",
 }
 _SAME = ("name", "blobs", "blobs_lr", "weight_decay")
 
@@ -88,7 +92,7 @@ def replace_v0_layers(net: Message) -> list[str]:
     notes = _lost_fields(net)
     for name in {entry.name for entry in net.DESCRIPTOR.fields} - set(_KEPT):
         net.ClearField(name)
-    layers = [_upgraded(layer, notes) for layer in _without_padding(net)]
+    layers = [_upgraded(layer, index, notes) for index, layer in _without_padding(net)]
     net.ClearField("layers")
     net.layers.extend(layers)
     return notes
@@ -104,8 +108,8 @@ def _lost_fields(net: Message) -> list[str]:
     return [f"dropped {what}, which the first generation did not have" for what in lost]
 
 
-def _without_padding(net: Message) -> list[Message]:
-    """Copies of all layers but padding, with pads and bottoms as the padding layers demand."""
+def _without_padding(net: Message) -> list[tuple[int, Message]]:
+    """Index and copy of all layers but padding, with pads and bottoms as padding layers demand."""
     makers: dict[str, Message | None] = dict.fromkeys(net.input)
     kept = []
     for index, original in enumerate(net.layers):
@@ -113,37 +117,40 @@ def _without_padding(net: Message) -> list[Message]:
         layer.CopyFrom(original)
         for position, bottom in enumerate(original.bottom):
             if bottom not in makers:
-                raise NetError(
+                raise OldNetError(
                     f"layer {original.layer.name!r} (number {index + 1}): no layer above it makes "
-                    f"its bottom {bottom!r}, and it is no input of the net"
+                    f"its bottom {bottom!r}, and it is no input of the net",
+                    ("layers", index),
                 )
             maker = makers[bottom]
             if maker is not None and maker.layer.type == _PADDING:
-                _take_pad(layer, position, maker)
+                _take_pad(layer, index, position, maker)
         if layer.layer.type != _PADDING:
-            kept.append(layer)
+            kept.append((index, layer))
         makers.update(dict.fromkeys(original.top, original))
     return kept
 
 
-def _take_pad(layer: Message, position: int, padding: Message) -> None:
+def _take_pad(layer: Message, index: int, position: int, padding: Message) -> None:
     name = layer.layer.name
     below = padding.layer.name
     if layer.layer.type not in _WINDOWED:
-        raise NetError(
+        raise OldNetError(
             f"layer {name!r} ({layer.layer.type}) stands on the padding layer {below!r}, "
-            f"expected a layer that can pad (conv or pool)"
+            f"expected a layer that can pad (conv or pool)",
+            ("layers", index),
         )
     if len(layer.bottom) != 1 or len(padding.bottom) != 1 or len(padding.top) != 1:
-        raise NetError(
+        raise OldNetError(
             f"layer {name!r} on the padding layer {below!r}: both must have one bottom, and the "
-            f"padding layer one top"
+            f"padding layer one top",
+            ("layers", index),
         )
     layer.layer.pad = padding.layer.pad
     layer.bottom[position] = padding.bottom[0]
 
 
-def _upgraded(connection: Message, notes: list[str]) -> Message:
+def _upgraded(connection: Message, index: int, notes: list[str]) -> Message:
     result = new("V1LayerParameter")
     result.bottom.extend(connection.bottom)
     result.top.extend(connection.top)
@@ -152,15 +159,19 @@ def _upgraded(connection: Message, notes: list[str]) -> Message:
     old = connection.layer
     if old.HasField("type"):
         if old.type not in V0_TYPES:
-            raise NetError(
+            raise OldNetError(
                 f"layer {old.name!r}: the first generation had no type {old.type!r}"
-                f"{suggestion(old.type, V0_TYPES)}"
+                f"{suggestion(old.type, V0_TYPES)}",
+                ("layers", index),
             )
         result.type = enum_names("V1LayerParameter.LayerType")[V0_TYPES[old.type]]
     for entry, value in old.ListFields():
         if not _move(result, old.type, entry, value) and entry.name != "type":
             notes.append(
-                f"layer {old.name!r} ({old.type}): dropped {entry.name}, which this type never had"
+                Problem(
+                    f"layer {old.name!r} ({old.type}): dropped {entry.name}, "
+                    "which this type never had"
+                )
             )
     return result
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from caffecompat.errors import NetError
 from caffecompat.proto.layer_types import V1_TYPES
 from caffecompat.proto.schema import Message, enum_names
-from caffecompat.proto.upgrades import put, upgrade
+from caffecompat.proto.upgrades import OldNetError, put, upgrade
 
 # Fields of the same name that changed their meaning, or that today's layers do not have.
 _CHANGED = {"type", "param", "blob_share_mode", "blobs_lr", "weight_decay", "layer"}
@@ -30,21 +29,28 @@ def replace_v1_layers(net: Message) -> list[str]:
         NetError: the net has ``layer`` entries too.
     """
     if net.layer:
-        raise NetError(
-            f"the net has both layer (e.g. {net.layer[0].name!r}) and layers (e.g. "
-            f"{net.layers[0].name!r}) entries, whose order is unknown; write all as layer"
+        raise OldNetError(
+            f"the net has both layer (e.g. {net.layer[0].name!r}{{0}}) and layers (e.g. "
+            f"{net.layers[0].name!r}{{1}}) entries, whose order is unknown; write all as layer",
+            ("layer", 0),
+            ("layers", 0),
         )
     names = {number: name for name, number in enum_names("V1LayerParameter.LayerType").items()}
+    notes = []
     for old in net.layers:
         layer = net.layer.add()
         for entry, value in old.ListFields():
             if entry.name not in _CHANGED:
                 put(layer, entry.name, value)
         if old.HasField("type"):
-            layer.type = V1_TYPES[names[old.type]]
+            name = names[old.type]
+            layer.type = V1_TYPES.get(name, name)
+            if name not in V1_TYPES:
+                # Its CROP, say, is not BVLC's Crop.
+                notes.append(f"layer {old.name!r}: a fork's old type {name} keeps its name")
         _copy_parameter_settings(old, layer)
     net.ClearField("layers")
-    return []
+    return notes
 
 
 def _copy_parameter_settings(old: Message, layer: Message) -> None:

@@ -1,0 +1,37 @@
+"""What verbs share that look at a net without running it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from caffecompat.cli.arguments import add_state_arguments, stages
+
+if TYPE_CHECKING:
+    from caffecompat.net import Net
+
+
+def add_net_arguments(parser: argparse.ArgumentParser) -> None:
+    """The net's prototxt, its phase, level and stages, ``--lenient``."""
+    parser.add_argument("net", help="net definition (prototxt)")
+    parser.add_argument("--phase", default="TEST", help="TRAIN or TEST (default: %(default)s)")
+    parser.add_argument(
+        "--lenient",
+        action="store_true",
+        help="pass over fields that nothing here knows, with a note each",
+    )
+    add_state_arguments(parser)
+
+
+def net_for_shapes(arguments: argparse.Namespace) -> Net:
+    """The net without parameter values; its data need not exist."""
+    from caffecompat.net import Net
+
+    return Net(
+        arguments.net,
+        phase=arguments.phase,
+        level=arguments.level,
+        stages=stages(arguments),
+        lenient=arguments.lenient,
+        shapes_only=True,
+    )

@@ -1,0 +1,115 @@
+"""``caffecompat diff``: two models or two net definitions, structure and numbers."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from caffecompat.cli.table import format_table
+
+if TYPE_CHECKING:
+    from caffecompat.weights import Weights
+    from caffecompat.weights.compare import WeightsComparison
+
+HELP = "compare two models or two nets: structure and weights; exit 0 if equal, 1 if not"
+EXAMPLE = """  caffecompat diff old.caffemodel new.caffemodel
+  caffecompat diff vgg16.caffemodel vgg16.caffemodel.h5 --tolerance 1e-6
+  caffecompat diff deploy.prototxt train_val.prototxt"""
+
+EQUAL, DIFFERENT = 0, 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", help="weights of any format, or a prototxt")
+    parser.add_argument("second", help="another one of the same kind; the format may differ")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="values that are at most so far apart count as equal (default: %(default)s)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.errors import FormatError
+    from caffecompat.weights.passport import OTHER, WEIGHTS, kind_of
+
+    paths = Path(arguments.first), Path(arguments.second)
+    kinds = [kind_of(path) for path in paths]
+    for path, kind in zip(paths, kinds, strict=True):
+        if kind not in (WEIGHTS, OTHER):
+            raise FormatError(f"{path}: this is a {kind}; give two weight files or two prototxts")
+    if kinds[0] != kinds[1]:
+        definition, weights = (paths[kinds.index(kind)] for kind in (OTHER, WEIGHTS))
+        raise FormatError(
+            f"{definition}: this is a definition, but {weights} holds weights; to see whether "
+            f"these fit: caffecompat inspect {weights} --model {definition}"
+        )
+    if kinds[0] == OTHER:
+        return _diff_nets(paths)
+    return _diff_weights(paths, arguments.tolerance)
+
+
+def _diff_nets(paths: tuple[Path, Path]) -> int:
+    from caffecompat.graph.compare import compare_nets
+    from caffecompat.proto.files import read_net
+
+    messages = []
+    for path in paths:
+        message, source = read_net(path)
+        messages.append(message)
+        for note in source.notes:
+            print(f"# {path}: {note}")
+    lines = compare_nets(*messages)
+    for line in lines:
+        print(line)
+    layers = len(messages[0].layer)
+    print(f"{len(lines)} differences" if lines else f"equal: {layers} layers, field by field")
+    return DIFFERENT if lines else EQUAL
+
+
+def _diff_weights(paths: tuple[Path, Path], tolerance: float) -> int:
+    from caffecompat.layers.naming import torch_naming
+    from caffecompat.weights import load_weights
+    from caffecompat.weights.compare import compare_weights
+
+    naming = torch_naming()
+    one, other = (load_weights(path, naming) for path in paths)
+    _print_titles(one, other)
+    comparison = compare_weights(one, other)
+    for line in comparison.structure:
+        print(line)
+    _print_distances(comparison, tolerance)
+    return DIFFERENT if comparison.differs(tolerance) else EQUAL
+
+
+def _print_titles(*both: Weights) -> None:
+    from caffecompat.weights.passport import TITLES
+
+    for which, weights in zip(("first", "second"), both, strict=True):
+        title = TITLES.get(weights.format, weights.format)
+        generation = f", generation {weights.generation}" if weights.generation else ""
+        print(f"# {which}: {weights.path}, {title}{generation}")
+
+
+def _print_distances(comparison: WeightsComparison, tolerance: float) -> None:
+    apart = [d for d in comparison.distances if not d.within(tolerance)]
+    if apart:
+        rows = [("layer", "blob", "shape", "max abs", "relative", "NaN in one")]
+        for d in apart:
+            shape = "x".join(map(str, d.shape)) or "()"
+            nans = str(d.nans) if d.nans else ""
+            cells = (d.layer, str(d.index), shape, f"{d.largest:.6g}", f"{d.relative:.6g}", nans)
+            rows.append(cells)
+        print(format_table(rows, right=(1, 3, 4, 5)))
+    count = len(comparison.distances)
+    within = f" within {tolerance:g}" if tolerance else ""
+    if comparison.differs(tolerance):
+        print(
+            f"{len(comparison.structure)} differences of structure; {len(apart)} of {count} blobs "
+            f"differ in their values, {count - len(apart)} are equal{within}"
+        )
+    else:
+        print(f"equal: {count} blobs{within}")

@@ -1,0 +1,255 @@
+"""``caffecompat inspect``: the passport of a model, a definition, a solver state or a mean."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from caffecompat.cli.arguments import add_state_arguments, stages
+from caffecompat.cli.table import format_table
+
+if TYPE_CHECKING:
+    from caffecompat.net import Net
+    from caffecompat.weights.passport import BlobEntry, Passport
+
+HELP = "say what a file is: format, layers, shapes, numbers, whether it is a published one"
+EXAMPLE = """  caffecompat inspect VGG_ILSVRC_16_layers.caffemodel
+  caffecompat inspect --values --model prototxt/D_deploy.prototxt vgg16.caffemodel
+  caffecompat inspect prototxt/D_deploy.prototxt"""
+
+_NET = re.compile(r"^\s*layers?\s*:?\s*[{<]", re.MULTILINE)
+_SOLVER = re.compile(
+    r"^\s*(base_lr|lr_policy|max_iter|solver_mode|snapshot_prefix|(train_|test_)?net)\s*:",
+    re.MULTILINE,
+)
+LAYER_COLUMNS = ("layer", "type", "parameter shapes", "stored as", "parameters")
+NET_COLUMNS = ("top shapes", "multiply-adds", "receptive field")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file",
+        help="caffemodel, HDF5 weights, npz, state dict, solver state, mean binaryproto, or "
+        "prototxt; its kind is recognised by content",
+    )
+    parser.add_argument(
+        "--model", help="net definition; adds its top shapes, multiply-adds, receptive fields"
+    )
+    parser.add_argument(
+        "--values", action="store_true", help="add min, mean, max and the number of NaNs"
+    )
+    parser.add_argument(
+        "--hash",
+        action="store_true",
+        help="print the file's SHA-256 (files of a published one's size are always hashed)",
+    )
+    parser.add_argument(
+        "--phase", default="TEST", help="of a definition: TRAIN or TEST (default: %(default)s)"
+    )
+    add_state_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.weights.mapped import check_file, read_head
+    from caffecompat.weights.passport import OTHER, WEIGHTS, kind_of, read_passport
+    from caffecompat.weights.published import file_hash
+
+    path = Path(arguments.file)
+    print(f"{path}: {check_file(path):,} bytes")
+    _print_recognition(path)
+    if arguments.hash:
+        print(f"sha256: {file_hash(path)}")
+    if kind_of(path) == OTHER and _is_definition(text := _text(read_head(path))):
+        _inspect_definition(arguments, text)
+        return 0
+    passport = read_passport(path, values=arguments.values, naming=_naming(path))
+    print(f"format: {passport.title}")
+    if passport.kind == WEIGHTS:
+        _print_layers(passport, arguments)
+    for name, value in passport.facts:
+        print(f"{name}: {value}")
+    if passport.arrays:
+        print(_array_table(passport.arrays))
+    return 0
+
+
+def _print_recognition(path: Path) -> None:
+    from caffecompat.weights.published import recognise
+
+    recognition = recognise(path)
+    if recognition is None:
+        return
+    print(recognition.sentence())
+    for line in recognition.published.preparation:
+        print(f"  {line}")
+
+
+def _naming(path: Path) -> Any:
+    """How state dicts spell layer names; asked for only where they are read."""
+    if path.suffix not in (".pt", ".pth"):
+        return None
+    from caffecompat.layers.naming import torch_naming
+
+    return torch_naming()
+
+
+def _text(head: bytes) -> str:
+    return head.decode("utf-8", "replace")
+
+
+def _is_definition(text: str) -> bool:
+    from caffecompat.proto.wrong_files import looks_like_text, wrong_text
+
+    return looks_like_text(text.encode()) and wrong_text(text) is None
+
+
+# Weights
+
+
+def _print_layers(passport: Passport, arguments: argparse.Namespace) -> None:
+    net = _net(arguments.model, arguments) if arguments.model else None
+    if passport.net_name:
+        print(f"net: {passport.net_name}")
+    with_blobs = sum(1 for layer in passport.layers if layer.blobs)
+    print(
+        f"layers: {len(passport.layers)}, {with_blobs} of them with parameters; "
+        f"parameters: {passport.parameters:,}"
+    )
+    print()
+    more = _net_cells(net) if net is not None else {}
+    rows = [LAYER_COLUMNS + (NET_COLUMNS if more else ())]
+    for layer in passport.layers:
+        row = (
+            layer.name,
+            layer.type,
+            " ".join(_shape(blob.shape) for blob in layer.blobs),
+            " ".join(dict.fromkeys(blob.stored for blob in layer.blobs)),
+            f"{layer.parameters:,}" if layer.parameters else "",
+        )
+        rows.append(row + (more.get(layer.name, ("", "", "")) if more else ()))
+    print(format_table(rows, right=(4, 6)))
+    old = sum(1 for layer in passport.layers for blob in layer.blobs if blob.legacy)
+    if old:
+        print(f"# {old} blobs have the old sizes num, channels, height, width; shown as today's")
+    if arguments.values:
+        print(f"\n{_value_table(passport)}")
+    if net is not None:
+        _print_fit(net, arguments)
+
+
+def _value_table(passport: Passport) -> str:
+    rows = [("layer", "blob", "min", "mean", "max", "NaN")]
+    for layer in passport.layers:
+        for index, blob in enumerate(layer.blobs):
+            rows.append((layer.name, str(index), *_numbers(blob)))
+    return format_table(rows, right=(1, 2, 3, 4, 5))
+
+
+def _numbers(blob: BlobEntry) -> tuple[str, str, str, str]:
+    values = blob.values
+    if values is None:
+        return ("", "", "", "")
+    least, mean, most = (f"{v:.6g}" for v in (values.least, values.mean, values.most))
+    return (least, mean, most, str(values.nans) if values.nans else "")
+
+
+def _array_table(arrays: list[BlobEntry]) -> str:
+    rows: list[tuple[str, ...]] = [("array", "shape", "min", "mean", "max", "NaN")]
+    for index, array in enumerate(arrays):
+        rows.append((str(index), _shape(array.shape), *_numbers(array)))
+    columns = 2 if arrays[0].values is None else len(rows[0])
+    return "\n" + format_table([row[:columns] for row in rows], right=(2, 3, 4, 5))
+
+
+def _print_fit(net: Net, arguments: argparse.Namespace) -> None:
+    """Whether the weights fit the net, and what to do where they do not."""
+    report = net.load_weights(arguments.file, on_mismatch="skip")
+    print(f"\nin {arguments.model}:")
+    for line in report.sentences():
+        line = line.replace("was left as it was", "does not fit")
+        print(f"  {line.replace('loaded', 'the weights fit', 1)}")
+
+
+# Definitions
+
+
+def _inspect_definition(arguments: argparse.Namespace, head: str) -> None:
+    if _SOLVER.search(head) and not _NET.search(head):
+        from caffecompat.proto.files import read_solver
+        from caffecompat.proto.format_text import format_text
+
+        message, source = read_solver(arguments.file)
+        _print_notes(source.notes)
+        print(f"format: prototxt, a solver ({message.type})\n\n{format_text(message).rstrip()}")
+        return
+    net = _net(arguments.file, arguments)
+    print(f"format: prototxt, a net definition, shown in phase {net.phase}")
+    print(f"net: {net.name or '(no name)'}")
+    _print_net(net)
+
+
+def _net(path: str, arguments: argparse.Namespace) -> Net:
+    from caffecompat.net import Net
+
+    net = Net(
+        path,
+        phase=arguments.phase,
+        level=arguments.level,
+        stages=stages(arguments),
+        shapes_only=True,
+    )
+    _print_notes(net.notes)
+    return net
+
+
+def _print_notes(notes: Any) -> None:
+    for note in notes:
+        print(f"# {note}")
+
+
+def _print_net(net: Net) -> None:
+    from caffecompat.net.receptive_field import receptive_fields
+    from caffecompat.net.summary import summarise
+
+    summary = summarise(net)
+    inputs = ", ".join(net.inputs) or "none but its data layers"
+    print(f"inputs: {inputs}; outputs: {', '.join(net.outputs) or 'none'}")
+    print(
+        f"parameters: {summary.parameters:,}; multiply-adds: {summary.multiply_adds:,} for a "
+        f"batch of {summary.batch}\n"
+    )
+    cells = _net_cells(net)
+    rows = [("layer", "type", "parameter shapes", "parameters", *NET_COLUMNS)]
+    for row in summary.rows:
+        shapes = " ".join(_shape(shape) for shape in row.parameter_shapes)
+        count = f"{row.parameters:,}" if row.parameters else ""
+        rows.append((row.name, row.type, shapes, count, *cells[row.name]))
+    print(format_table(rows, right=(3, 5)))
+    print("# receptive field: pixels that an element sees, and pixels between neighbours")
+    for built, field in zip(net.layers, receptive_fields(net.layers), strict=True):
+        if field.reason:
+            print(f"# it ends at {built.name!r} ({built.type}): {field.reason}")
+
+
+def _net_cells(net: Net) -> dict[str, tuple[str, str, str]]:
+    """Per layer name: top shapes, multiply-adds, receptive field."""
+    from caffecompat.net.receptive_field import receptive_fields
+    from caffecompat.net.summary import summarise
+
+    by_name = dict(
+        zip((built.name for built in net.layers), receptive_fields(net.layers), strict=True)
+    )
+    return {
+        row.name: (
+            " ".join(_shape(shape) for _, shape in row.tops),
+            f"{row.multiply_adds:,}" if row.multiply_adds else "",
+            str(by_name[row.name].field or ""),
+        )
+        for row in summarise(net).rows
+    }
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "()"

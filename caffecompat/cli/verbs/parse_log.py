@@ -1,0 +1,38 @@
+"""``caffecompat parse-log``."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "make CSV tables of the outputs in a training's log, as Caffe's parse_log.py does"
+EXAMPLE = """\
+  caffecompat parse-log train.log tables/
+  writes tables/train.log.train and tables/train.log.test, with the columns
+  NumIters,Seconds,LearningRate,accuracy,loss"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("log", metavar="LOG", help="log of 'caffe train' or 'caffecompat train'")
+    parser.add_argument(
+        "folder", metavar="OUT_DIR", nargs="?", default=".", help="where the tables go (default: .)"
+    )
+    parser.add_argument("--delimiter", default=",", help="between columns (default: ,)")
+    parser.add_argument("--verbose", action="store_true", help="print the tables, too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.errors import FileProblem
+    from caffecompat.solver.parsed_log import read_log, write_tables
+
+    if len(arguments.delimiter) != 1:
+        raise FileProblem(f"--delimiter is {arguments.delimiter!r}; it must be one character")
+    log = read_log(arguments.log)
+    written = write_tables(log, arguments.folder, arguments.delimiter)
+    if not written:
+        print(f"{arguments.log}: shows no outputs; train with 'display' or 'test_interval' set")
+    for path in written:
+        print(f"wrote {path}")
+        if arguments.verbose:
+            with open(path, encoding="utf-8") as file:
+                print(file.read(), end="")
+    return 0

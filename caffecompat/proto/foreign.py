@@ -1,0 +1,65 @@
+"""Which fields of a message only forks of Caffe have.
+
+They read and print as any other field. What they mean is known to the layer types that know them,
+so whoever uses a message of BVLC's must ask here before taking it to be complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from caffecompat.proto.schema import FORK_NUMBERS, Message
+
+_MOST_NAMED = 3
+
+
+def foreign_fields(message: Message) -> list[str]:
+    """The fields and enum values that no BVLC Caffe knows, as ``"pooling_param.ceil_mode"``.
+
+    A message that only forks have counts as one field; what is inside is its fork's own business.
+    Extensions of caffecompat (docs/extensions.md) do not count. Each name comes once, in the order
+    of the message.
+    """
+    return list(dict.fromkeys(name for name, _ in _found(message, "")))
+
+
+def foreign_settings(net: Message) -> list[str]:
+    """Notes on forks' fields amid BVLC's in a net, one line for each field.
+
+    A layer type that does not know such a field computes as if it were not there. Whole parameter
+    messages of forks' layer types are left out.
+    """
+    layers: dict[str, list[str]] = {}
+    for layer in net.layer:
+        for name in foreign_fields(layer):
+            if "." in name or not name.endswith("_param"):
+                layers.setdefault(name, []).append(layer.name)
+    notes = [f"{name} is a field of other Caffe versions" for name in _outside_layers(net)]
+    for name, names in layers.items():
+        shown = ", ".join(repr(one) for one in names[:_MOST_NAMED])
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        notes.append(
+            f"{name} of {shown}{more} is a field of other Caffe versions; it counts only where "
+            "the layer type knows it"
+        )
+    return notes
+
+
+def _outside_layers(net: Message) -> list[str]:
+    return [name for name in foreign_fields(net) if not name.startswith(("layer.", "layers."))]
+
+
+def _found(message: Message, path: str) -> Iterator[tuple[str, Message]]:
+    for entry, value in message.ListFields():
+        name = f"{path}{entry.name}"
+        several = hasattr(value, "__len__") and not isinstance(value, (str, bytes))
+        values = value if several else (value,)
+        if entry.number in FORK_NUMBERS:
+            yield name, value
+        elif entry.message_type is not None:
+            for child in values:
+                yield from _found(child, f"{name}.")
+        elif entry.enum_type is not None and any(one in FORK_NUMBERS for one in values):
+            names = entry.enum_type.values_by_number
+            shown = ", ".join(names[one].name for one in values if one in FORK_NUMBERS)
+            yield f"{name}: {shown}", value

@@ -1,0 +1,111 @@
+"""``caffecompat convert``: generations, formats, refusals; every result is read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caffecompat.cli.main import main
+from caffecompat.cli.verbs import convert
+from caffecompat.weights import LayerWeights, Weights, load_weights, save_weights
+from caffecompat.weights.format import formats
+
+DATA = Path(__file__).resolve().parents[1] / "data" / "weights"
+
+
+def run(*arguments: object) -> int:
+    return main(["convert", *map(str, arguments)])
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes((DATA / "convnet" / "v2.caffemodel").read_bytes())
+    return path
+
+
+def test_generations_and_hdf5_round_trip(model: Path, tmp_path: Path) -> None:
+    v1, h5, back = tmp_path / "v1.caffemodel", tmp_path / "x.caffemodel.h5", tmp_path / "b.npz"
+    assert run(model, v1, "--format", "caffemodel-v1") == 0
+    assert load_weights(v1).generation == "V1"
+    assert run(v1, h5) == 0
+    assert run(h5, back) == 0
+    original, found = load_weights(model), load_weights(back)
+    for layer in original.values():
+        for a, b in zip(layer.blobs, found[layer.name].blobs if layer.blobs else [], strict=True):
+            assert a.shape == b.shape
+            assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("generation", ["v1", "v0"])
+def test_old_generations_become_todays(generation: str, tmp_path: Path) -> None:
+    target = tmp_path / "new.caffemodel"
+    assert run(DATA / "convnet" / f"{generation}.caffemodel", target) == 0
+    assert load_weights(target).generation == "V2"
+
+
+def test_names_of_formats_are_those_there_are() -> None:
+    assert sorted(convert.FORMATS) == list(formats)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "written"),
+    [([], "net.pt"), (["--format", "npz"], "net.npz"), (["--format", "hdf5"], "net.caffemodel.h5")],
+)
+def test_default_targets(model: Path, arguments: list[str], written: str) -> None:
+    assert run(model, *arguments) == 0
+    assert (model.parent / written).exists()
+
+
+def test_refusals(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "x.caffemodel"
+    assert run(model, "--format", "caffemodel-v1") == 1
+    assert "source and target are one file" in capsys.readouterr().err
+    assert run(tmp_path / "none", target) == 1
+    assert "there is no such file" in capsys.readouterr().err
+    assert run(model, target, "--format", "onyx") == 2
+    assert "--format" in capsys.readouterr().err
+    assert run(DATA / "convnet" / "v2.caffemodel.h5", target, "--format", "caffemodel-v1") == 1
+    assert "has no type in the file it came from" in capsys.readouterr().err
+    assert not target.exists()
+
+
+def test_a_model_gives_types_to_hdf5(tmp_path: Path) -> None:
+    net, source = tmp_path / "net.prototxt", tmp_path / "x.caffemodel.h5"
+    net.write_text(
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }\n'
+        'layer { name: "fc" type: "InnerProduct" bottom: "x" top: "y"\n'
+        "  inner_product_param { num_output: 4 } }\n"
+    )
+    blobs = [np.arange(12, dtype=np.float32).reshape(4, 3), np.ones(4, np.float32)]
+    save_weights(Weights([LayerWeights("fc", "", blobs)]), source)
+    target = tmp_path / "v1.caffemodel"
+    assert run(source, target, "--model", net, "--format", "caffemodel-v1") == 0
+    layer = load_weights(target)["fc"]
+    assert (layer.type, layer.blobs[0].shape) == ("InnerProduct", (1, 1, 4, 3))
+
+
+def test_batch_norm_of_nvcaffe(tmp_path: Path) -> None:
+    blobs = [np.full(count, 2, np.float32) for count in (3, 3, 1, 3, 3)]
+    source, target = tmp_path / "nv.caffemodel", tmp_path / "bvlc.caffemodel"
+    save_weights(Weights([LayerWeights("bn", "BatchNorm", blobs)]), source)
+    assert run(source, target, "--bvlc-batch-norm") == 0
+    assert list(load_weights(target)) == ["bn", "bn_scale"]
+
+
+def test_a_damaged_result_is_noticed(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from caffecompat import weights as room
+
+    def damaging(weights: Weights, path: Path, **options: object) -> None:
+        other = Weights(
+            [LayerWeights(n, l.type, [b + 1 for b in l.blobs]) for n, l in weights.items()]
+        )
+        save_weights(other, path)
+
+    monkeypatch.setattr(room, "save_weights", damaging)
+    assert run(model, tmp_path / "x.caffemodel") == 1
+    assert "differs from what was written" in capsys.readouterr().err

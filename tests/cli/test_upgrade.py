@@ -1,0 +1,128 @@
+"""The verbs upgrade-net and upgrade-solver against what Caffe's tools wrote, said and returned."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caffecompat.cli.main import main
+from caffecompat.proto import dialects
+from caffecompat.proto.text import parse_text
+
+SUFFIX = {"net": "prototxt", "solver": "prototxt", "binary": "bin"}
+
+
+def recorded(golden: Path) -> dict[str, Any]:
+    cases = json.loads((golden / "upgrade" / "cases.json").read_text())["cases"]
+    return {name: case for name, case in cases.items() if name.split("/")[0] in SUFFIX}
+
+
+def test_every_recorded_case(
+    golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = 0
+    for name, case in recorded(golden).items():
+        folder = name.split("/")[0]
+        stem = golden / "upgrade" / name
+        source = stem.with_name(f"{stem.name}.in.{SUFFIX[folder]}")
+        target = tmp_path / f"{stem.name}.{SUFFIX[folder]}"
+        verb = "upgrade-solver" if folder == "solver" else "upgrade-net"
+        code = main([verb, str(source), str(target)])
+        said = capsys.readouterr()
+        assert code == min(abs(case["rc"]), 1), name
+        assert target.exists() == case["output"], name
+        if not case["output"]:
+            assert said.err.startswith("caffecompat: error: "), name
+            assert str(source) in said.err, name
+            continue
+        expected = stem.with_name(f"{stem.name}.out.{SUFFIX[folder]}")
+        assert target.read_bytes() == expected.read_bytes(), name
+        # Each thing that Caffe's tool tells of has a line of ours.
+        problems = [line for line in case["messages"] if line.startswith("Unknown parameter")]
+        assert said.err.count("dropped") == len(problems), name
+        for problem in problems:
+            assert f"dropped {problem.split()[2]}, which this type never had" in said.err, name
+        latest = any("already in latest" in line for line in case["messages"])
+        assert (f"{source} is in today's form already" in said.out) == latest, name
+        written += 1
+    assert written > 40
+
+
+def test_a_lossy_upgrade_is_written_told_and_returns_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = tmp_path / "old.prototxt", tmp_path / "new.prototxt"
+    source.write_text("layers { layer { name: 'r' type: 'relu' group: 2 pad: 3 } top: 'y' }")
+    assert main(["upgrade_net", str(source), str(target)]) == 1
+    assert target.read_text() == 'layer {\n  name: "r"\n  type: "ReLU"\n  top: "y"\n}\n'
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == f"wrote {target}"
+    assert said.err.splitlines()[-1] == "2 settings could not be kept, see above"
+
+
+@pytest.mark.parametrize("flag", ["", "--binary"])
+def test_a_binary_net_of_a_fork_keeps_its_dialect(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    text = "input: 'x' input_dim: [1, 2, 3, 4] layer { type: 'Permute' permute_param { order: 1 } }"
+    source, target = tmp_path / "old.caffemodel", tmp_path / "new.caffemodel"
+    source.write_bytes(dialects.to_dialect(parse_text(text, "NetParameter")[0], "ssd"))
+    assert main(["upgrade-net", str(source), str(target), *flag.split()]) == 0
+    data = target.read_bytes()
+    assert dialects.dialect_of(data) == "ssd"
+    net = dialects.from_dialect(data, "NetParameter", "ssd")[0]
+    assert [layer.type for layer in net.layer] == ["Input", "Permute"]
+    assert net.layer[1].permute_param.order == [1]
+    assert "read by the numbers of the dialect 'ssd'" in capsys.readouterr().out
+
+
+def test_a_binary_solver(tmp_path: Path) -> None:
+    source, target = tmp_path / "old.bin", tmp_path / "new.bin"
+    old = parse_text("solver_type: ADAM base_lr: 3", "SolverParameter")[0]
+    source.write_bytes(old.SerializeToString())
+    assert main(["upgrade-solver", str(source), str(target)]) == 0
+    new = parse_text("type: 'Adam' base_lr: 3", "SolverParameter")[0]
+    assert target.read_bytes() == new.SerializeToString()
+    both = parse_text("solver_type: ADAM type: 'SGD'", "SolverParameter")[0]
+    source.write_bytes(both.SerializeToString())
+    assert main(["upgrade-solver", str(source), str(target), "--binary"]) == 1
+
+
+BAD = [
+    ("upgrade-net", "", "nosuch: there is no such file"),
+    ("upgrade-net", "layer { name: 'a' typ: 'b' }", ":1:19: layer 'a': unknown field 'typ'"),
+    ("upgrade-net", "base_lr: 3 max_iter: 4", "this looks like a solver"),
+    ("upgrade-net", "version https://git-lfs.github.com/spec/v1\n", "this is a Git LFS pointer"),
+    ("upgrade-solver", "layer { name: 'a' }", "this looks like a net"),
+    ("upgrade-solver", "solver_type: 7", "solver_type has no value 7"),
+]
+
+
+@pytest.mark.parametrize(("verb", "text", "sentence"), BAD)
+def test_bad_input_is_one_sentence_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str, text: str, sentence: str
+) -> None:
+    source, target = tmp_path / ("old" if text else "nosuch"), tmp_path / "new"
+    if text:
+        source.write_text(text)
+    target.write_text("as it was")
+    assert main([verb, str(source), str(target)]) == 1
+    assert sentence in capsys.readouterr().err
+    assert target.read_text() == "as it was"
+
+
+def test_text_given_as_binary_and_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "net.prototxt"
+    source.write_text("layer { name: 'a' }")
+    assert main(["upgrade-net", str(source), str(tmp_path / "new"), "--binary"]) == 1
+    assert "this is text (perhaps a prototxt), expected a binary NetParameter" in (
+        capsys.readouterr().err
+    )
+    for verb in ("upgrade-net", "upgrade-solver"):
+        assert main([verb, str(source)]) == 2
+        assert "target" in capsys.readouterr().err

@@ -1,0 +1,72 @@
+"""The paper's nets build in both phases and train, at full size, on records of an LMDB."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import caffecompat
+from caffecompat.data.convert_imageset import Settings, convert_imageset
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROTOTXT = REPOSITORY / "prototxt"
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Three encoded records of different sizes, with labels of the ends of the range."""
+    folder = tmp_path_factory.mktemp("records")
+    random = np.random.default_rng(3)
+    labels = (0, 573, 999)
+    for label, size in zip(labels, ((224, 224), (256, 301), (259, 256)), strict=True):
+        pixels = random.integers(0, 256, (*size, 3), dtype=np.uint8)
+        assert cv2.imwrite(str(folder / f"{label}.png"), pixels)
+    lines = [f"{label}.png {label}" for label in labels]
+    (folder / "list.txt").write_text("\n".join(lines) + "\n", "utf-8")
+    target = str(folder / "lmdb")
+    convert_imageset(f"{folder}/", str(folder / "list.txt"), target, Settings(encoded=True))
+    return target
+
+
+def one_record_at_a_time(solver_name: str, database: str) -> Any:
+    """The solver with its net inside, fed from ``database`` with batches of one."""
+    message = caffecompat.read_solver(PROTOTXT / solver_name)
+    net = caffecompat.read_net(REPOSITORY / message.net)
+    for layer in net.layer:
+        if layer.type == "Data":
+            layer.data_param.source = database
+            layer.data_param.batch_size = 1
+    message.ClearField("net")
+    message.ClearField("weights")
+    message.net_param.CopyFrom(net)
+    message.test_iter[:] = [2]
+    message.random_seed = 5
+    message.snapshot = 0
+    message.snapshot_after_train = False
+    return message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["A", "A-LRN", "B", "C", "D", "E", "B_5x5", "D_xavier", "D_S384", "D_multiscale"]
+)
+def test_builds_in_both_phases_and_trains_one_step(name: str, database: str) -> None:
+    solver = caffecompat.Solver(one_record_at_a_time(f"solver_{name}.prototxt", database))
+    try:
+        (test_net,) = solver.test_nets
+        outputs = test_net.run(0).outputs
+        assert set(outputs) == {"accuracy/top-1", "accuracy/top-5", "loss"}
+        # Before training the classes are about equally likely.
+        assert float(outputs["loss"].detach()) == pytest.approx(np.log(1000), abs=0.7)
+        weight, bias = solver.net.params["fc8"]
+        before = weight.detach().clone(), bias.detach().clone()
+        solver.step(1)
+        assert solver.iter == 1
+        assert not weight.equal(before[0])
+        assert not bias.equal(before[1])
+    finally:
+        solver.close()
