@@ -15,6 +15,7 @@ from caffecompat.layers.base import format_shape
 from caffecompat.layers.naming import module_name
 from caffecompat.layers.noise import Noise
 from caffecompat.net.module import LayerModule
+from caffecompat.proto.foreign import foreign_fields
 
 AUTOMATIC = "(automatic)"
 
@@ -66,6 +67,8 @@ class BuildOptions:
     seed: int = 0
     shapes_only: bool = False
     allow_python: bool = False
+    skip_corrupt: bool = False
+    lenient: bool = False
 
 
 def build_layers(graph: Graph, options: BuildOptions) -> list[BuiltLayer]:
@@ -93,6 +96,22 @@ def build_layers(graph: Graph, options: BuildOptions) -> list[BuiltLayer]:
             source.close()
         raise
     return built
+
+
+def _refuse_foreign_fields(
+    node: LayerNode, layer_class: type[Layer], lenient: bool, notes: list[str]
+) -> None:
+    """Fields of forks that the layer type does not know would be passed over in silence."""
+    lost = [name for name in foreign_fields(node.message) if name not in layer_class.knows]
+    if not lost:
+        return
+    sentence = (
+        f"{node.place}: {', '.join(lost)}: from another Caffe version, not known to this layer type"
+    )
+    # A value that nothing here knows ("field: VALUE") cannot be ignored: no other stands for it.
+    if not lenient or any(": " in name for name in lost):
+        raise LayerError(f"{sentence}; remove it, or read leniently to go on without it")
+    notes.append(f"{sentence}; ignored")
 
 
 def _unique(key: str, taken: set[str]) -> str:
@@ -136,9 +155,17 @@ def _build_layer(
         split_shapes = bottoms * len(node.tops)
         key = module_name(node.name)
         return BuiltLayer(node, key, None, None, node.tops, split_shapes, weights, (False,))
+    _refuse_foreign_fields(node, layer_class, options.lenient, graph.notes)
     tops = _check_wiring(node, layer_class, sum(v.blob == AUTOMATIC for v in shapes))
     layer = layer_class(
-        Context(node.phase, options.seed, node.place, options.shapes_only, options.allow_python)
+        Context(
+            node.phase,
+            options.seed,
+            node.place,
+            options.shapes_only,
+            options.allow_python,
+            options.skip_corrupt,
+        )
     )
     if isinstance(layer, Source):
         opened.append(layer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -60,11 +61,14 @@ class Net(nn.Module):
         lender: a net whose parameters are used, not copied, where layer names agree.
         strict: refuse nets that Caffe refuses even where a sensible reading exists.
         allow_python: run the code that the net's Python layers name; without it they are refused.
+        lenient: pass over fields that nothing here knows, with a note, instead of refusing them.
+        skip_corrupt: let the next good record stand in for one that cannot be read.
 
     Relative paths inside the prototxt are taken from the current directory.
 
     Attributes:
         observe: when true, :meth:`run` keeps every blob, not only the net outputs.
+        seconds_reading: how long passes have waited for data layers so far.
 
     Raises:
         FileProblem, TextError: the file is missing or does not parse.
@@ -89,17 +93,20 @@ class Net(nn.Module):
         lender: Net | None = None,
         strict: bool = False,
         allow_python: bool = False,
+        lenient: bool = False,
+        skip_corrupt: bool = False,
     ) -> None:
         super().__init__()
-        message, place, self.notes = read_definition(source)
+        message, place, self.notes = read_definition(source, lenient)
         state = state if state is not None else net_state(message, phase, level, stages)
         self.graph = build_graph(message, state, place, strict)
-        self.notes += self.graph.notes
         self.seed = seed
         self.observe = False
+        self.seconds_reading = 0.0
         self.layers: list[BuiltLayer] = build_layers(
-            self.graph, BuildOptions(seed, shapes_only, allow_python)
+            self.graph, BuildOptions(seed, shapes_only, allow_python, skip_corrupt, lenient)
         )
+        self.notes += self.graph.notes
         target = torch.device("meta") if shapes_only else usable_device(device)
         if not shapes_only:
             borrowed = lender._modules_by_layer() if lender is not None else None
@@ -314,7 +321,9 @@ class Net(nn.Module):
 
     def read_source(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
         """The tops of a source for pass ``index``; Input layers keep what they were given."""
+        started = time.perf_counter()
         arrays = built.source.read(index) if built.source is not None else None
+        self.seconds_reading += time.perf_counter() - started
         if arrays is not None:
             fresh = zip(built.tops, arrays, strict=True)
             self._inputs.update({top: self._tensor(array) for top, array in fresh})
@@ -361,9 +370,7 @@ class Net(nn.Module):
         return version
 
     def _output_versions(self) -> list[Version]:
-        automatic = [top for b in self.layers for top in b.tops[len(b.node.tops) :]]
-        named = [self._last[name] for name in self.graph.outputs]
-        return sorted(named + automatic)
+        return [self._last[name] for name in self.graph.outputs]
 
     def _tensor(self, value: Array) -> torch.Tensor:
         tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
@@ -375,19 +382,38 @@ class Net(nn.Module):
 
     # Weights
 
-    def load_weights(self, weights: str | os.PathLike[str] | Weights) -> loading.LoadReport:
+    def load_weights(
+        self,
+        weights: str | os.PathLike[str] | Weights,
+        *,
+        layers: Sequence[str] | None = None,
+        on_mismatch: str = "error",
+    ) -> loading.LoadReport:
         """Copies weights in by layer name.
 
         Layers that the file lacks keep their values, layers that the net lacks are ignored; the
         report names both.
 
+        Args:
+            weights: a file, or weights in memory.
+            layers: names of the layers to load, or patterns with ``*``; None means all.
+            on_mismatch: what to do with a layer of other blobs or shapes. ``"error"`` copies
+                nothing at all, ``"skip"`` lets the layer keep the values it has, ``"reinit"``
+                fills it anew as in a new net of this seed.
+
         Raises:
             FileProblem, FormatError: the file is missing or no weight file.
-            WeightsError: a layer has other blobs or shapes; then nothing was copied.
+            WeightsError: a layer does not fit and ``on_mismatch`` is "error", or ``layers`` names
+                one that is not in net and file; then nothing was copied.
         """
         if isinstance(weights, Weights):
-            return loading.load(self.layers, weights, weights.path or "weights")
-        return loading.load(self.layers, load_weights(weights), os.fspath(weights))
+            origin, private = weights.path or "weights", False
+        else:
+            origin, private = os.fspath(weights), True
+            weights = load_weights(weights)
+        return loading.load(
+            self.layers, weights, origin, only=layers, on_mismatch=on_mismatch, private=private
+        )
 
     def to_weights(self, diffs: bool = False) -> Weights:
         """The net's parameters (with ``diffs`` their gradients too) as arrays on the CPU."""
@@ -421,11 +447,11 @@ def _numpy(tensor: torch.Tensor) -> np.ndarray:
     return wide.detach().cpu().numpy()
 
 
-def read_definition(source: Any) -> tuple[Any, Any, list[str]]:
+def read_definition(source: Any, lenient: bool = False) -> tuple[Any, Any, list[str]]:
     """The upgraded NetParameter of a path or message, its line finder and notes."""
     if isinstance(source, (str, os.PathLike)):
-        message, lines = files.read_net(source)
-        return message, lines.place, list(lines.notes)
+        message, lines = files.read_net(source, lenient)
+        return message, lines.place, [*lines.warnings, *lines.notes]
     message = schema.new("NetParameter")
     message.CopyFrom(source)
     return message, None, files.upgrade_net(message)

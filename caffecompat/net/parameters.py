@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from caffecompat.errors import LayerError, WeightsError
+from caffecompat.errors import CaffeError, LayerError
 from caffecompat.graph import ParameterUse
 from caffecompat.layers.base import ParameterSpec, format_shape
 from caffecompat.layers.fillers import fill
 from caffecompat.layers.noise import derive_seed
 from caffecompat.net.build import BuiltLayer
 from caffecompat.net.module import LayerModule
+from caffecompat.weights import load_weights
 from caffecompat.weights.fit import fit
 
 
@@ -61,7 +62,7 @@ def materialise(
         if borrowed is not None and _matches(borrowed, module):
             module.place(spec, borrowed.blobs()[j], trains)
         elif use.owner == (built.node.index, j):
-            value = _initial_value(built, j, spec, seed)
+            value = initial_value(built, j, spec, seed)
             module.place(spec, value.to(device), trains)
         else:
             module.place(spec, _owned_value(layers, built, j, spec, use), trains)
@@ -95,15 +96,42 @@ def _matches(lender: LayerModule, borrower: LayerModule) -> bool:
     return [s.shape for s in lender.layer.specs] == [s.shape for s in borrower.layer.specs]
 
 
-def _initial_value(built: BuiltLayer, j: int, spec: ParameterSpec, seed: int) -> torch.Tensor:
+def initial_value(built: BuiltLayer, j: int, spec: ParameterSpec, seed: int) -> torch.Tensor:
+    """What blob ``j`` of a layer holds before any file is loaded, on the CPU.
+
+    Raises:
+        LayerError: a filler or an embedded blob does not fit.
+    """
     blobs = built.node.message.blobs
     if blobs:
         return _embedded(built, j, spec, blobs)
     if spec.values is not None:
         return torch.from_numpy(np.array(spec.values, np.float32))
+    if spec.filler.model_path:
+        return _from_model(built, j, spec)
     generator = torch.Generator()
     generator.manual_seed(derive_seed(seed, "parameter", built.name, j) & (2**63 - 1))
     return fill(spec.filler, spec.shape, generator, f"{built.place}: {spec.name}")
+
+
+def _from_model(built: BuiltLayer, j: int, spec: ParameterSpec) -> torch.Tensor:
+    """Values of a named layer of another model: the 2013 VGG fork's way to start from net A."""
+    path = spec.filler.model_path
+    name = spec.filler.model_layer_name or built.name
+    place = f"{built.place}: {spec.name}"
+    try:
+        source = load_weights(path)[name]
+    except CaffeError as error:
+        raise LayerError(f"{place}: model_path: {error}") from error
+    found = source.blobs[j] if j < len(source.blobs) else None
+    values = None if found is None else fit(found, source.legacy[j], spec.shape)
+    if values is None:
+        what = "no such blob" if found is None else format_shape(found.shape)
+        raise LayerError(
+            f"{place}: is {format_shape(spec.shape)}, but blob {j} of layer {name!r} of {path} is "
+            f"{what}"
+        )
+    return torch.from_numpy(np.array(values, np.float32))
 
 
 def _embedded(built: BuiltLayer, j: int, spec: ParameterSpec, blobs: Any) -> torch.Tensor:
@@ -142,22 +170,3 @@ def _owned_value(
             + ("" if use.permissive else " (share_mode: PERMISSIVE needs only equal counts)")
         )
     return value
-
-
-def copy_blob(target: torch.Tensor, blob: np.ndarray, legacy: bool, who: str) -> None:
-    """Copies a file's blob into a parameter.
-
-    Raises:
-        WeightsError: the shapes differ; ``legacy`` sizes (num, channels, height, width) may have
-            additional ones in front.
-    """
-    fitted = fit(blob, legacy, tuple(target.shape))
-    if fitted is None:
-        raise WeightsError(
-            f"{who} is {format_shape(blob.shape)} in the file, the net needs "
-            f"{format_shape(target.shape)}. To learn it afresh instead of loading it, rename the "
-            "layer"
-        )
-    with torch.no_grad():
-        # Views into a mapped file may lie at odd addresses, which torch must not see.
-        target.copy_(torch.from_numpy(np.require(fitted, np.float32, ["C", "A"])))

@@ -68,6 +68,10 @@ class Stepper:
                 self.loss += weight * float(top.detach().sum())
         return tops
 
+    def outputs(self) -> dict[str, torch.Tensor]:
+        """The net's outputs by blob name, sorted, once all layers have run."""
+        return {v.blob: self.values[v] for v in self.net._output_versions()}
+
     def _run(self, i: int, built: BuiltLayer) -> tuple[torch.Tensor, ...]:
         assert built.module is not None
         bottoms = [

@@ -6,6 +6,7 @@ from caffecompat.weights.files import load_weights, save_weights
 from caffecompat.weights.fit import fit
 from caffecompat.weights.mean import read_mean, write_mean
 from caffecompat.weights.naming import Naming
+from caffecompat.weights.nvcaffe import to_bvlc_batch_norm
 from caffecompat.weights.solverstate import SolverState, read_state, write_state
 from caffecompat.weights.weights import LayerWeights, Weights
 
@@ -19,6 +20,7 @@ __all__ = [
     "read_mean",
     "read_state",
     "save_weights",
+    "to_bvlc_batch_norm",
     "write_mean",
     "write_state",
 ]

@@ -24,6 +24,8 @@ _MAGIC = (
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"%PDF", "a PDF document"),
+    (b"\xff\xfe", "UTF-16 text; save it as UTF-8"),
+    (b"\xfe\xff", "UTF-16 text; save it as UTF-8"),
     (b"MATLAB ", "a MATLAB file, which is not read here"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
 )

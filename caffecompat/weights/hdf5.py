@@ -156,8 +156,10 @@ def _values(dataset: Dataset, kinds: str, path: Path) -> np.ndarray:
         raise FormatError(f"{path}: {getattr(dataset, 'name', 'a data set')} is missing")
     who = f"{path}: {dataset.name}"
     if dataset.dtype.kind not in kinds:
-        found = "strings" if dataset.dtype.kind in "SO" else dataset.dtype
+        found = "strings" if h5py.check_string_dtype(dataset.dtype) else dataset.dtype
         raise FormatError(f"{who} holds {found}, expected {KINDS[kinds]}")
+    if dataset.shape is None:
+        raise FormatError(f"{who} holds nothing, expected {KINDS[kinds]}")
     if dataset.external or dataset.is_virtual:
         raise FormatError(f"{who} keeps its values in another file, expected them in this one")
     stored = dataset.id.get_storage_size()

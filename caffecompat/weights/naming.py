@@ -6,8 +6,8 @@ The names belong to the layer types, which this room does not know: callers give
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,12 @@ class NamedArrays:
     """What a state dict holds: float32 arrays by full name ("conv1_1.weight"), in order.
 
     ``table`` is our own note about the layers behind the names (JSON), or None in a file of
-    somebody else.
+    somebody else; ``stored`` says of which type the numbers are in the file.
     """
 
     arrays: dict[str, np.ndarray]
     table: str | None = None
+    stored: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,17 @@ def gather(named: NamedArrays, naming: Naming | None, path: str) -> Weights:
     if named.table is not None:
         net_name, rows = _parse_table(named.table, path)
         for name, kind, array_names in rows:
-            blobs = [remaining.pop(n) for n in array_names if n in remaining]
-            layers.append(LayerWeights(name, kind, blobs))
+            present = [n for n in array_names if n in remaining]
+            layer = LayerWeights(name, kind, [remaining.pop(n) for n in present])
+            layer.stored = [named.stored.get(n, "float32") for n in present]
+            layers.append(layer)
     others: dict[str, LayerWeights] = {}
     for array_name, array in remaining.items():
         module = array_name.rpartition(".")[0]
         name = naming.layer(module) if naming else module
-        others.setdefault(name, LayerWeights(name)).blobs.append(array)
+        other = others.setdefault(name, LayerWeights(name))
+        other.blobs.append(array)
+        other.stored.append(named.stored.get(array_name, "float32"))
     for layer in others.values():
         layer.legacy = [False] * len(layer.blobs)
     return Weights([*layers, *others.values()], net_name, path)

@@ -6,6 +6,7 @@ The file's NAME decides its encoding here, as in Caffe: ``.h5`` is HDF5, all oth
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from caffecompat.weights.hdf5 import (
     member,
     numbered,
     open_hdf5,
+    read_dataset,
     read_integer,
     read_text,
     write_text,
@@ -32,9 +34,15 @@ from caffecompat.weights.mapped import map_file, read_head
 from caffecompat.weights.weights import as_float32
 from caffecompat.weights.wire import Message, Part
 
-# Fields of SolverState; the last is an extension of ours, which Caffe skips.
-ITERATION, LEARNED_NET, HISTORY, CURRENT_STEP, RANDOM_SEED = 1, 2, 3, 4, 5000
+# Fields of SolverState. Those of the plateau policy are SSD's; from 5000 on they are extensions of
+# ours. BVLC Caffe skips both.
+ITERATION, LEARNED_NET, HISTORY, CURRENT_STEP = 1, 2, 3, 4
+MINIMUM_LOSS, LAST_EVENT = 5, 6
+RANDOM_SEED, RECENT_LOSSES = 5000, 5001
+# No training has so many; a few bytes each, repeated, would fill the memory.
+MOST_ARRAYS = 50_000
 SEED_NAME = "random_seed"
+MINIMUM_NAME, EVENT_NAME, RECENT_NAME = "minimum_loss", "iter_last_event", "recent_losses"
 
 
 @dataclass(eq=False)
@@ -49,6 +57,10 @@ class SolverState:
             for Adam and AdaDelta (first all of one kind, then all of the other).
         current_step: how many steps the learning rate policy has taken (multistep).
         random_seed: the seed of the run; only states written here have it.
+        minimum_loss: the lowest loss (or, with the other sign, the best score) that the plateau
+            policy has seen; None for other policies.
+        iter_last_event: the iteration of it, or of the last drop of the rate.
+        recent_losses: the losses that the plateau policy averages, oldest first.
         legacy: per array, whether its shape came from the old four sizes.
     """
 
@@ -57,6 +69,9 @@ class SolverState:
     history: list[np.ndarray]
     current_step: int = 0
     random_seed: int | None = None
+    minimum_loss: float | None = None
+    iter_last_event: int = 0
+    recent_losses: list[float] = field(default_factory=list)
     legacy: list[bool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -106,9 +121,15 @@ def _read_binary(path: Path) -> SolverState:
         elif item.wire == wire.LENGTH and item.number == LEARNED_NET:
             state.learned_net = message.text(item)
         elif item.wire == wire.LENGTH and item.number == HISTORY:
+            if len(state.history) >= MOST_ARRAYS:
+                raise message.error(item.start, f"it has more than {MOST_ARRAYS:,} arrays")
             blob = read_blob(message.child(item), f"history array {len(state.history)}")
             state.history.append(blob.data)
             state.legacy.append(blob.legacy)
+        elif item.wire == wire.FIXED32 and item.number == MINIMUM_LOSS:
+            state.minimum_loss = float(message.numbers(item, "<f4")[-1])
+        elif item.wire == wire.LENGTH and item.number == RECENT_LOSSES:
+            state.recent_losses += message.numbers(item, "<f4").tolist()
     if state.iteration < 0:
         raise FormatError(f"{path}: it names no iteration, which every solver state does")
     return state
@@ -119,6 +140,8 @@ def _read_number(item: wire.Field, state: SolverState) -> None:
         state.iteration = wire.signed(item.value, 32)
     elif item.number == CURRENT_STEP:
         state.current_step = wire.signed(item.value, 32)
+    elif item.number == LAST_EVENT:
+        state.iter_last_event = wire.signed(item.value, 32)
     elif item.number == RANDOM_SEED:
         state.random_seed = wire.signed(item.value, 64)
 
@@ -151,8 +174,14 @@ def _state_parts(state: SolverState) -> Iterator[Part]:
     for array, legacy in zip(state.history, state.legacy, strict=True):
         yield from wire.delimited(HISTORY, blob_parts(array, legacy=legacy))
     yield from wire.number_field(CURRENT_STEP, state.current_step)
+    if state.minimum_loss is not None:
+        tag = wire.varint(MINIMUM_LOSS << 3 | wire.FIXED32)
+        yield tag + struct.pack("<f", state.minimum_loss)
+        yield from wire.number_field(LAST_EVENT, state.iter_last_event)
     if state.random_seed is not None:
         yield from wire.number_field(RANDOM_SEED, state.random_seed)
+    if state.recent_losses:
+        yield from wire.packed_floats(RECENT_LOSSES, np.array(state.recent_losses, np.float32))
 
 
 def _read_hdf5(path: Path) -> SolverState:
@@ -169,13 +198,19 @@ def _read_hdf5(path: Path) -> SolverState:
         if history is None or "iter" not in file:
             raise FormatError(f"{path}: this HDF5 file has no iter and history: no solver state")
         learned_net = member(file, "learned_net", path)
-        step, seed = (member(file, name, path) for name in ("current_step", SEED_NAME))
+        step, seed, event, best, recent = (
+            member(file, name, path)
+            for name in ("current_step", SEED_NAME, EVENT_NAME, MINIMUM_NAME, RECENT_NAME)
+        )
         return SolverState(
             iteration=read_integer(member(file, "iter", path), path),
             learned_net="" if learned_net is None else read_text(learned_net, path),
             history=numbered(history, path),
             current_step=0 if step is None else read_integer(step, path),
             random_seed=None if seed is None else read_integer(seed, path),
+            minimum_loss=None if best is None else float(read_dataset(best, path).reshape(-1)[0]),
+            iter_last_event=0 if event is None else read_integer(event, path),
+            recent_losses=[] if recent is None else read_dataset(recent, path).tolist(),
         )
 
 
@@ -186,6 +221,12 @@ def _write_hdf5(state: SolverState, path: Path) -> None:
         file.create_dataset("current_step", data=np.array([state.current_step], np.int32))
         if state.random_seed is not None:
             file.create_dataset(SEED_NAME, data=np.array([state.random_seed], np.int64))
+        if state.minimum_loss is not None:
+            best = np.array([state.minimum_loss], np.float32)
+            file.create_dataset(MINIMUM_NAME, data=best)
+            file.create_dataset(EVENT_NAME, data=np.array([state.iter_last_event], np.int32))
+        if state.recent_losses:
+            file.create_dataset(RECENT_NAME, data=np.array(state.recent_losses, np.float32))
         history = file.create_group("history")
         for index, array in enumerate(state.history):
             history.create_dataset(str(index), data=as_float32(array))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -113,10 +113,21 @@ class Weights(Mapping[str, LayerWeights]):
         return any(layer.name == name for layer in self.layers)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(layer.name for layer in self.layers))
+        return iter(self._by_name())
 
     def __len__(self) -> int:
-        return len({layer.name for layer in self.layers})
+        return len(self._by_name())
+
+    def values(self) -> ValuesView[LayerWeights]:
+        """Of each name the last layer, in order of the names' first appearance."""
+        return self._by_name().values()
+
+    def items(self) -> ItemsView[str, LayerWeights]:
+        return self._by_name().items()
+
+    def _by_name(self) -> dict[str, LayerWeights]:
+        """Made anew each time, since ``layers`` may be changed at will."""
+        return {layer.name: layer for layer in self.layers}
 
     def __repr__(self) -> str:
         return f"Weights({self.net_name!r}, {self.layers!r})"

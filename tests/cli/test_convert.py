@@ -102,7 +102,7 @@ def test_a_damaged_result_is_noticed(
 
     def damaging(weights: Weights, path: Path, **options: object) -> None:
         other = Weights(
-            [LayerWeights(n, l.type, [b + 1 for b in l.blobs]) for n, l in weights.items()]
+            [LayerWeights(x.name, x.type, [b + 1 for b in x.blobs]) for x in weights.layers]
         )
         save_weights(other, path)
 

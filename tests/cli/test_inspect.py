@@ -153,7 +153,8 @@ class TestReceptiveField:
     def test_measured_by_gradients(self) -> None:
         """What the numbers claim, a gradient shows: the pixels that one output depends on."""
         text = """
-        layer { name: "d" type: "Input" top: "x" input_param { shape { dim: 1 dim: 1 dim: 31 dim: 29 } } }
+        layer { name: "d" type: "Input" top: "x"
+                input_param { shape { dim: 1 dim: 1 dim: 31 dim: 29 } } }
         layer { name: "a" type: "Convolution" bottom: "x" top: "a" convolution_param {
           num_output: 1 kernel_size: 3 dilation: 2 weight_filler { type: "constant" value: 1 } } }
         layer { name: "b" type: "Pooling" bottom: "a" top: "b"
@@ -174,12 +175,13 @@ class TestReceptiveField:
         }["c"]
         assert field is not None
         assert field.size == tuple(extent)
-        assert field.stride == (2, 2)
+        assert [float(stride) for stride in field.stride] == [2, 2]
 
     def test_branches_deconvolution_and_ends(self) -> None:
         fields = self.fields(
             """
-        layer { name: "d" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 dim: 16 dim: 12 } } }
+        layer { name: "d" type: "Input" top: "x"
+                input_param { shape { dim: 1 dim: 2 dim: 16 dim: 12 } } }
         layer { name: "a" type: "Convolution" bottom: "x" top: "a"
                 convolution_param { num_output: 2 kernel_size: 4 stride: 2 pad: 1 } }
         layer { name: "up" type: "Deconvolution" bottom: "a" top: "up"

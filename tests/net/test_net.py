@@ -241,6 +241,21 @@ class TestWeights:
         assert torch.equal(before, small.params["conv1"][1])
 
 
+    def test_filler_from_another_model(self, tmp_path: Path) -> None:
+        from caffecompat import save_weights
+
+        donor = net(CLASSIFIER, seed=1)
+        path = tmp_path / "a.caffemodel"
+        save_weights(donor.to_weights(), path)
+        filler = f'weight_filler {{ model_path: "{path}" model_layer_name: "fc" }}'
+        text = CLASSIFIER.replace('weight_filler { type: "gaussian" std: 0.3 }', filler)
+        assert torch.equal(net(text, seed=2).params["fc"][0], donor.params["fc"][0])
+        with pytest.raises(LayerError, match=r"weight: is 6x48, but blob 0 of layer 'conv1'"):
+            net(text.replace('model_layer_name: "fc"', 'model_layer_name: "conv1"'))
+        with pytest.raises(LayerError, match=r"model_path: .*there is no such file"):
+            net(text.replace("a.caffemodel", "b.caffemodel"))
+
+
 class TestBadInput:
     def test_missing_file(self) -> None:
         with pytest.raises(FileProblem, match=r"nosuch\.prototxt"):

@@ -15,11 +15,11 @@ import numpy as np
 
 from caffecompat.errors import FormatError, WeightsError
 from caffecompat.proto.atomic_write import atomic_write
+from caffecompat.proto.layer_types import from_v0, from_v1
 from caffecompat.weights import wire
 from caffecompat.weights.blob import blob_parts, read_blob
 from caffecompat.weights.foreign import looks_like_net
 from caffecompat.weights.format import LayerFormat, formats
-from caffecompat.weights.historic_types import from_v0, from_v1
 from caffecompat.weights.mapped import map_file
 from caffecompat.weights.nvcaffe import NVCAFFE, is_nvcaffe
 from caffecompat.weights.weights import LayerWeights, Weights
@@ -28,7 +28,7 @@ from caffecompat.weights.wire import Message, Part
 # Fields of NetParameter.
 NET_NAME, OLD_LAYERS, LAYER = 1, 2, 100
 # No net comes near these; a few bytes each, repeated, would fill the memory.
-MOST_LAYERS, MOST_BLOBS = 100_000, 1_000
+MOST_LAYERS, MOST_BLOBS = 50_000, 1_000
 
 
 @dataclass(frozen=True)

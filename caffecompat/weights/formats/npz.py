@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from math import prod
 from pathlib import Path
@@ -38,13 +39,13 @@ class Npz(LayerFormat):
         return any(name.endswith(".npy") for name in zip_names(path) or ())
 
     def read(self, path: Path) -> Weights:
-        layers: dict[str, dict[int, np.ndarray]] = {}
+        layers: dict[str, dict[int, tuple[np.ndarray, str]]] = {}
         with reading(path, "an .npz"), zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 name, index = _key(entry.filename, path)
                 layers.setdefault(name, {})[index] = _read_array(archive, entry, path)
         return Weights(
-            [LayerWeights(n, blobs=_in_order(blobs, n, path)) for n, blobs in layers.items()],
+            [_layer(name, arrays, path) for name, arrays in layers.items()],
             path=str(path),
             format="npz",
         )
@@ -67,16 +68,20 @@ def _key(name: str, path: Path) -> tuple[str, int]:
     return match[1], int(match[2])
 
 
-def _in_order(blobs: dict[int, np.ndarray], layer: str, path: Path) -> list[np.ndarray]:
-    if sorted(blobs) != list(range(len(blobs))):
+def _layer(name: str, arrays: dict[int, tuple[np.ndarray, str]], path: Path) -> LayerWeights:
+    if sorted(arrays) != list(range(len(arrays))):
         raise FormatError(
-            f"{path}: layer {layer!r} has the arrays {sorted(blobs)}, expected 0 to "
-            f"{len(blobs) - 1} without a gap"
+            f"{path}: layer {name!r} has the arrays {sorted(arrays)}, expected 0 to "
+            f"{len(arrays) - 1} without a gap"
         )
-    return [blobs[index] for index in range(len(blobs))]
+    blobs, stored = zip(*(arrays[index] for index in range(len(arrays))), strict=True)
+    return LayerWeights(name, blobs=list(blobs), stored=list(stored))
 
 
-def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> np.ndarray:
+def _read_array(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path
+) -> tuple[np.ndarray, str]:
+    """The array as float32, and the name of the type that it has in the file."""
     with archive.open(entry) as file:
         shape, fortran, dtype = _read_header(file)
         who = f"{path}: array {entry.filename.removesuffix('.npy')!r}"
@@ -91,7 +96,8 @@ def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) ->
         values = np.empty(prod(shape), dtype)
         _fill(values, file, who)
     array = values.reshape(shape, order="F" if fortran else "C")
-    return np.ascontiguousarray(as_float32(array)).reshape(shape)
+    stored = dtype.newbyteorder("=").name
+    return np.ascontiguousarray(as_float32(array)).reshape(shape), stored
 
 
 def _fill(values: np.ndarray, file: IO[bytes], who: str) -> None:
@@ -106,9 +112,11 @@ def _fill(values: np.ndarray, file: IO[bytes], who: str) -> None:
 
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    if np.lib.format.read_magic(file) == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # headers of Python 2 are as good as others
+        if np.lib.format.read_magic(file) == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)
+        return np.lib.format.read_array_header_2_0(file)
 
 
 def _write_array(archive: zipfile.ZipFile, key: str, array: np.ndarray, path: Path) -> None:

@@ -49,14 +49,19 @@ class TorchState(NamedFormat):
         notes = getattr(state, METADATA, None)
         own = notes.get("", {}) if isinstance(notes, dict) else {}
         table = own.get(OWN_NOTE) if isinstance(own, dict) else None
-        return NamedArrays(arrays, table if isinstance(table, str) else None)
+        stored = {str(name): str(t.dtype).removeprefix("torch.") for name, t in state.items()}
+        return NamedArrays(arrays, table if isinstance(table, str) else None, stored)
 
     def write(self, named: NamedArrays, path: Path) -> None:
         torch = _torch()
         state = OrderedDict((name, _tensor(array)) for name, array in named.arrays.items())
         setattr(state, METADATA, OrderedDict({"": {"version": 1, OWN_NOTE: named.table}}))
         with atomic_write(path) as file:
-            torch.save(state, file)
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:
+                # torch tries to end its archive after a failed write and complains about that.
+                raise error.__context__ or error from None
 
 
 def _load(path: Path) -> dict[Any, torch.Tensor]:

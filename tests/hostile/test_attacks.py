@@ -1,0 +1,159 @@
+"""Files made to break a reader: one sentence, little memory, little time, nothing run."""
+
+from __future__ import annotations
+
+import pickle
+import time
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from caffecompat.cli.main import main
+from caffecompat.errors import CaffeError, FormatError
+from caffecompat.proto.files import read_net
+from caffecompat.weights import load_weights, wire
+from tests.hostile.attacks import FLOATS, GOOD, Attack, attacks, layer, shape
+
+MOST_MEMORY = 60 << 20
+MOST_SECONDS = 30  # while every allocation is traced, which takes most of it
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("attacks")
+
+
+def names() -> list[str]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as place:
+        return [attack.name for attack in attacks(Path(place))]
+
+
+@pytest.fixture(scope="module")
+def by_name(folder: Path) -> dict[str, Attack]:
+    return {attack.name: attack for attack in attacks(folder)}
+
+
+@pytest.mark.parametrize("name", names())
+def test_one_sentence(
+    name: str, by_name: dict[str, Attack], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attack = by_name[name]
+    path = tmp_path / attack.file
+    path.write_bytes(attack.data)
+    start = time.monotonic()
+    tracemalloc.start()
+    try:
+        code = main(["inspect", str(path)])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    lines = capsys.readouterr().err.splitlines()
+    assert code == 1
+    assert lines
+    assert all(line.startswith("caffecompat: error: ") for line in lines)
+    assert str(path) in lines[0]
+    assert attack.sentence in " ".join(lines)
+    assert len(lines) == 1 or attack.file.endswith(".prototxt")
+    assert peak < MOST_MEMORY + 3 * len(attack.data)
+    assert time.monotonic() - start < MOST_SECONDS
+
+
+def test_every_attack_differs_from_a_good_file(tmp_path: Path) -> None:
+    (tmp_path / "good.caffemodel").write_bytes(GOOD)
+    weights = load_weights(tmp_path / "good.caffemodel")
+    np.testing.assert_array_equal(weights["fc"].blobs[0], [[0, 1, 2], [3, 4, 5]])
+
+
+def test_a_storm_of_loose_values_is_read_in_little_memory(tmp_path: Path) -> None:
+    """Values one by one between unknown fields: legal, and Caffe reads it."""
+    count = 40_000
+    record = b"\x2d\x00\x00\x80\x3f\x78\x01"
+    path = tmp_path / "storm.caffemodel"
+    path.write_bytes(layer(shape(count) + record * count))
+    tracemalloc.start()
+    try:
+        values = load_weights(path)["fc"].blobs[0]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert values.shape == (count,)
+    assert values.min() == values.max() == 1
+    assert peak < 16 * count + 500_000  # the file itself is 7 bytes per value
+
+
+def test_a_million_strings_cost_no_more_than_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "tops.caffemodel"
+    body = b"\n\x01a" + b"\x22\x00" * 60_000
+    path.write_bytes(b"\xa2\x06" + wire.varint(len(body)) + body)
+    tracemalloc.start()
+    try:
+        assert len(load_weights(path).layers[0].tops) == 60_000
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
+class Trap:
+    """An object whose unpickling leaves a trace."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch", "old torch", "npz"])
+def test_nothing_is_ever_unpickled(kind: str, tmp_path: Path) -> None:
+    trace, path = tmp_path / "trace", tmp_path / "weights"
+    trap = Trap(trace)
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps(trap))
+    elif kind == "npz":
+        with zipfile.ZipFile(path, "w") as archive, archive.open("fc/0.npy", "w") as file:
+            np.lib.format.write_array(file, np.array([trap], dtype=object))
+    else:
+        torch.save({"fc.weight": trap}, path, _use_new_zipfile_serialization=kind == "torch")
+    with pytest.raises(FormatError, match=r"never|expected numbers"):
+        load_weights(path)
+    assert not trace.exists()
+    if kind == "pickle":
+        pickle.loads(path.read_bytes())
+        assert trace.exists(), "the trap itself works"
+
+
+def test_prototxt_and_caffemodel_in_each_others_place(tmp_path: Path) -> None:
+    text, binary = tmp_path / "net.caffemodel", tmp_path / "net.prototxt"
+    text.write_text('name: "net"\nlayer { name: "a" type: "ReLU" }\n')
+    binary.write_bytes(GOOD)
+    with pytest.raises(FormatError, match="this is prototxt text, a definition"):
+        load_weights(text)
+    with pytest.raises(FormatError, match=r"this is a binary file \(perhaps a .caffemodel"):
+        read_net(binary)
+
+
+def test_every_length_and_every_bit_of_a_small_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.caffemodel"
+    damaged = [GOOD[:length] for length in range(len(GOOD))]
+    damaged += [
+        GOOD[:at] + bytes([GOOD[at] ^ 1 << bit]) + GOOD[at + 1 :]
+        for at in range(len(GOOD))
+        for bit in range(8)
+    ]
+    sentences = []
+    for data in damaged:
+        path.write_bytes(data)
+        try:
+            load_weights(path)
+        except CaffeError as error:
+            sentences.append(str(error))
+    assert all(sentence.startswith(f"{path}: ") for sentence in sentences)
+    assert not any("\n" in sentence for sentence in sentences)
+    # What is left is bits of names and values, which nobody can tell from good ones.
+    assert len(sentences) > len(damaged) - 8 * (len(FLOATS) + 20)
