@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from caffecompat.errors import BlobError, CaffeError, NetError, suggestion
+from caffecompat.errors import BlobError, CaffeError, NetError
 from caffecompat.graph import Version, build_graph, net_state
 from caffecompat.layers import Shape
 from caffecompat.layers.base import format_shape
@@ -20,15 +19,15 @@ from caffecompat.layers.noise import Noise
 from caffecompat.net import loading
 from caffecompat.net.blobs import Blob, Named
 from caffecompat.net.build import BuildOptions, BuiltLayer, build_layers
+from caffecompat.net.definition import read_definition
 from caffecompat.net.device import usable_device
 from caffecompat.net.diagnosis import explain_failure
 from caffecompat.net.gradients import inputs_with_gradient
+from caffecompat.net.inputs import Array, Inputs
 from caffecompat.net.parameters import Learnable, learnables, materialise
 from caffecompat.net.program import Program
-from caffecompat.proto import files, schema
+from caffecompat.proto import schema
 from caffecompat.weights import Weights, load_weights
-
-Array: TypeAlias = np.ndarray | torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -97,16 +96,16 @@ class Net(nn.Module):
         skip_corrupt: bool = False,
     ) -> None:
         super().__init__()
-        message, place, self.notes = read_definition(source, lenient)
-        state = state if state is not None else net_state(message, phase, level, stages)
-        self.graph = build_graph(message, state, place, strict)
+        definition = read_definition(source, lenient)
+        if state is None:
+            state = net_state(definition.message, phase, level, stages)
+        self.graph = build_graph(definition.message, state, definition.place, strict)
         self.seed = seed
         self.observe = False
-        self.seconds_reading = 0.0
         self.layers: list[BuiltLayer] = build_layers(
             self.graph, BuildOptions(seed, shapes_only, allow_python, skip_corrupt, lenient)
         )
-        self.notes += self.graph.notes
+        self.notes = definition.notes + self.graph.notes
         target = torch.device("meta") if shapes_only else usable_device(device)
         if not shapes_only:
             borrowed = lender._modules_by_layer() if lender is not None else None
@@ -126,12 +125,7 @@ class Net(nn.Module):
         self._loss: torch.Tensor | None = None
         self._next_pass = 0
         self._gradient_inputs = inputs_with_gradient(self.layers, self.graph.force_backward)
-        self._inputs = {
-            top: torch.zeros(shape, device=device)
-            for built in self.layers
-            if built.source is not None
-            for top, shape in zip(built.tops, built.shapes, strict=True)
-        }
+        self._inputs = Inputs(self.layers, device)
         self._shapes = {
             top: shape
             for built in self.layers
@@ -143,7 +137,7 @@ class Net(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Net:
         super()._apply(fn, recurse)
-        self._inputs = {top: fn(value) for top, value in self._inputs.items()}
+        self._inputs.apply(fn)
         for built in self.layers:
             if built.layer is not None and built.module is not None:
                 built.layer.noise = Noise(self.seed, built.name, self.position)
@@ -232,8 +226,7 @@ class Net(nn.Module):
         Data, dropout and other noise are pure functions of (seed, index). Call ``backward()`` on
         the result's loss to train.
         """
-        feeds = self._read_sources(index, {})
-        return self._execute(index, feeds, observed=self.observe)
+        return self._execute(index, self._inputs.feeds(index, {}), observed=self.observe)
 
     def forward(self, **inputs: Array) -> dict[str, Any]:
         """One pass; blobs given by name take the place of what their layers would bring.
@@ -250,9 +243,8 @@ class Net(nn.Module):
             BlobError: no such input.
             LayerError: the shapes do not fit; the layer is named.
         """
-        given = {self._input_version(name): value for name, value in inputs.items()}
         index = self._next_pass
-        feeds = self._read_sources(index, given)
+        feeds = self._inputs.feeds(index, inputs)
         self._next_pass += 1
         outputs = self._execute(index, feeds, observed=True).outputs
         if any(isinstance(value, np.ndarray) for value in inputs.values()):
@@ -279,7 +271,7 @@ class Net(nn.Module):
             value = self.blobs[name].data
             if value.requires_grad:
                 roots.append(value)
-                gradients.append(self._tensor(diff).view(value.shape))
+                gradients.append(self._inputs.tensor(diff).view(value.shape))
         if not roots and not self.graph.force_backward:
             raise NetError(
                 "nothing to run backward from: call forward() first, in a net with a loss (or pass "
@@ -291,43 +283,36 @@ class Net(nn.Module):
     def _execute(self, index: int, feeds: list[torch.Tensor], observed: bool) -> Result:
         self.position.fill_(index)
         self._values = {}
-        feeds = [
-            value.detach().requires_grad_() if top in self._gradient_inputs else value
-            for top, value in zip(self.program(observed).feeds, feeds, strict=True)
-        ]
         program = self.program(observed)
+        feeds = [
+            value.detach().requires_grad_()
+            if top in self._gradient_inputs and not value.requires_grad
+            else value
+            for top, value in zip(program.feeds, feeds, strict=True)
+        ]
         try:
             values, loss = program(feeds)
         except CaffeError:
             raise
         except RuntimeError as error:
             raise explain_failure(self.layers, program.feeds, feeds, error) from error
+        self._values = {**dict(zip(program.feeds, feeds, strict=True)), **values}
         if observed:
-            for value in values.values():
+            for value in self._values.values():
                 if value.requires_grad and not value.is_leaf:
                     value.retain_grad()
-        self._values = {**dict(zip(program.feeds, feeds, strict=True)), **values}
         self._loss = loss
         outputs = {version.blob: values[version] for version in self._output_versions()}
         return Result(outputs, self.loss)
 
-    def _read_sources(self, index: int, given: dict[Version, Array]) -> list[torch.Tensor]:
-        """The values of all source tops for one pass, on the net's device."""
-        for built in self.layers:
-            if built.source is not None and not all(top in given for top in built.tops):
-                self.read_source(built, index)
-        self._inputs.update({top: self._tensor(value) for top, value in given.items()})
-        return [self._inputs[top] for top in self.program(observed=False).feeds]
-
     def read_source(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
-        """The tops of a source for pass ``index``; Input layers keep what they were given."""
-        started = time.perf_counter()
-        arrays = built.source.read(index) if built.source is not None else None
-        self.seconds_reading += time.perf_counter() - started
-        if arrays is not None:
-            fresh = zip(built.tops, arrays, strict=True)
-            self._inputs.update({top: self._tensor(array) for top, array in fresh})
-        return tuple(self._inputs[top] for top in built.tops)
+        """The tops of one source for pass ``index``, for those who run a net layer by layer."""
+        return self._inputs.read(built, index)
+
+    @property
+    def seconds_reading(self) -> float:
+        """Time spent so far waiting for data."""
+        return self._inputs.seconds_reading
 
     # Blobs and inputs
 
@@ -339,8 +324,8 @@ class Net(nn.Module):
         """
         if version in self._values:
             return self._values[version]
-        if version in self._inputs:
-            return self._inputs[version]
+        if version in self._inputs.values:
+            return self._inputs.values[version]
         if self._values:
             raise BlobError(
                 f"blob {version.blob!r} was not kept by the last training pass; "
@@ -350,9 +335,8 @@ class Net(nn.Module):
 
     def resize_input(self, name: str, shape: Sequence[int]) -> None:
         """Gives an input blob a new shape, filled with zeros."""
-        version = self._input_version(name)
+        self._inputs.resize(name, shape)
         self._values = {}
-        self._inputs[version] = torch.zeros(tuple(shape), device=self.device)
 
     def shape_of(self, version: Version) -> Shape:
         """The shape that a blob has with the definition's input sizes."""
@@ -362,23 +346,8 @@ class Net(nn.Module):
         last = self._last[name]
         return Blob(self, name, Version(name, 0), last)
 
-    def _input_version(self, name: str) -> Version:
-        version = Version(name, 0)
-        if version not in self._inputs:
-            known = [top.blob for top in self._inputs]
-            raise BlobError(f"no input blob {name!r} in this net{suggestion(name, known)}")
-        return version
-
     def _output_versions(self) -> list[Version]:
         return [self._last[name] for name in self.graph.outputs]
-
-    def _tensor(self, value: Array) -> torch.Tensor:
-        tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        if not tensor.is_floating_point() or isinstance(value, np.ndarray):
-            # Inputs follow net.double() and the like.
-            dtype = next((x.dtype for x in self._inputs.values()), torch.float32)
-            return tensor.to(self.device, dtype, non_blocking=True)
-        return tensor.to(self.device, non_blocking=True)
 
     # Weights
 
@@ -437,7 +406,9 @@ class Net(nn.Module):
                 built.source.close()
 
     def extra_repr(self) -> str:
-        inputs = ", ".join(f"{t.blob} {format_shape(v.shape)}" for t, v in self._inputs.items())
+        inputs = ", ".join(
+            f"{t.blob} {format_shape(v.shape)}" for t, v in self._inputs.values.items()
+        )
         return f"name={self.name!r}, phase={self.phase}, inputs=({inputs})"
 
 
@@ -445,13 +416,3 @@ def _numpy(tensor: torch.Tensor) -> np.ndarray:
     # numpy has no bfloat16.
     wide = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
     return wide.detach().cpu().numpy()
-
-
-def read_definition(source: Any, lenient: bool = False) -> tuple[Any, Any, list[str]]:
-    """The upgraded NetParameter of a path or message, its line finder and notes."""
-    if isinstance(source, (str, os.PathLike)):
-        message, lines = files.read_net(source, lenient)
-        return message, lines.place, [*lines.warnings, *lines.notes]
-    message = schema.new("NetParameter")
-    message.CopyFrom(source)
-    return message, None, files.upgrade_net(message)

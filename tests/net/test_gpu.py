@@ -48,7 +48,7 @@ def test_training_follows_the_cpu() -> None:
         "data": rng.standard_normal((3, 2, 7, 5)).astype(np.float32),
         "label": np.array([1, 5, 0], np.float32),
     }
-    losses = {}
+    losses: dict[str, list[float]] = {}
     for device in ("cpu", "cuda"):
         small = net(CLASSIFIER, phase="train", device=device, seed=9)
         optimiser = torch.optim.SGD(small.parameters(), lr=0.1, momentum=0.9)

@@ -43,6 +43,18 @@ class TestInterface:
         assert x.grad is not None
         assert x.grad.abs().sum() > 0
 
+    def test_gradients_reach_a_users_own_tensor_once_per_pass(self) -> None:
+        small = net("force_backward: true\n" + CLASSIFIER, phase="train")
+        source = torch.randn(3, 2, 7, 5, requires_grad=True)
+        for _ in range(2):
+            small.forward(data=source * 2, label=torch.tensor([1.0, 5.0, 0.0]))
+            small.backward()
+        diff = small.blobs["data"].diff
+        assert source.grad is not None
+        torch.testing.assert_close(source.grad, 4 * diff)
+        small.forward()  # the stored value is no part of the finished graph
+        small.backward()
+
     def test_is_a_module_for_torch_loops(self) -> None:
         small = net(CLASSIFIER, phase="train")
         keys = ["conv1.weight", "conv1.bias", "fc.weight", "fc.bias"]

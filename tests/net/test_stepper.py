@@ -36,7 +36,7 @@ def compare(text: str, **inputs: np.ndarray) -> None:
     for version, blob in stepper.values.items():
         torch.testing.assert_close(blob, whole.value_of(version).detach())
     for name in inputs:
-        version = whole._input_version(name)
+        version = whole._inputs.version(name)
         if version in whole._gradient_inputs:
             torch.testing.assert_close(stepper.gradients[version], whole.blobs[name].diff)
     for ours, theirs in zip(whole.learnable, stepped.learnable, strict=True):

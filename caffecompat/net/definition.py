@@ -1,0 +1,39 @@
+"""Net definitions from files or messages, upgraded, with the places of their layers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from caffecompat.proto import files, schema
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A NetParameter in today's form.
+
+    Attributes:
+        place: gives ``file:line`` for the n-th layer of a name, where the net came from a file.
+        notes: what was upgraded or passed over.
+    """
+
+    message: Any
+    place: Callable[[str, int], str] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def read_definition(source: Any, lenient: bool = False) -> Definition:
+    """The definition in a prototxt, or in a NetParameter message, which stays as it is.
+
+    Raises:
+        FileProblem, TextError: the file is missing or does not parse.
+        NetError: an old definition that no upgrade can make sense of.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        message, lines = files.read_net(source, lenient)
+        return Definition(message, lines.place, [*lines.warnings, *lines.notes])
+    message = schema.new("NetParameter")
+    message.CopyFrom(source)
+    return Definition(message, None, files.upgrade_net(message))

@@ -1,0 +1,90 @@
+"""What goes into a net: the tops of its sources, read from data or given by hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from caffecompat.errors import BlobError, suggestion
+from caffecompat.graph import Version
+from caffecompat.net.build import BuiltLayer
+
+Array: TypeAlias = np.ndarray | torch.Tensor
+
+
+class Inputs:
+    """The values of a net's source tops, on its device.
+
+    Attributes:
+        values: the current value of each source top; zeros at first. Input layers keep theirs from
+            pass to pass.
+        seconds_reading: time spent so far waiting for data.
+    """
+
+    def __init__(self, layers: Sequence[BuiltLayer], device: torch.device) -> None:
+        self._sources = [built for built in layers if built.source is not None]
+        self.seconds_reading = 0.0
+        self.values = {
+            top: torch.zeros(shape, device=device)
+            for built in self._sources
+            for top, shape in zip(built.tops, built.shapes, strict=True)
+        }
+
+    def feeds(self, index: int, given: Mapping[str, Array]) -> list[torch.Tensor]:
+        """The values for pass ``index``; what is ``given`` by name is not read.
+
+        Raises:
+            BlobError: there is no input of that name.
+        """
+        # Tensors are fed as they are, so that their owner's gradients pass through.
+        by_version = {self.version(name): self.tensor(value) for name, value in given.items()}
+        for built in self._sources:
+            if not all(top in by_version for top in built.tops):
+                self.read(built, index)
+        self.values.update({top: value.detach() for top, value in by_version.items()})
+        return [by_version.get(top, value) for top, value in self.values.items()]
+
+    def read(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
+        """The tops of one source for pass ``index``; Input layers keep what they were given."""
+        started = time.perf_counter()
+        arrays = built.source.read(index) if built.source is not None else None
+        self.seconds_reading += time.perf_counter() - started
+        if arrays is not None:
+            fresh = zip(built.tops, arrays, strict=True)
+            self.values.update({top: self.tensor(array) for top, array in fresh})
+        return tuple(self.values[top] for top in built.tops)
+
+    def resize(self, name: str, shape: Sequence[int]) -> None:
+        """Gives an input a new shape, filled with zeros."""
+        version = self.version(name)
+        self.values[version] = self.values[version].new_zeros(tuple(shape))
+
+    def version(self, name: str) -> Version:
+        """The source top called ``name``.
+
+        Raises:
+            BlobError: there is none.
+        """
+        version = Version(name)
+        if version not in self.values:
+            known = [top.blob for top in self.values]
+            raise BlobError(f"no input blob {name!r} in this net{suggestion(name, known)}")
+        return version
+
+    def tensor(self, value: Array) -> torch.Tensor:
+        """``value`` on the net's device; arrays and integers in the net's floating point type."""
+        like = next(iter(self.values.values()), None)
+        if like is None:
+            return torch.as_tensor(value)
+        tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        if isinstance(value, np.ndarray) or not tensor.is_floating_point():
+            tensor = tensor.to(like.dtype)
+        return tensor.to(like.device, non_blocking=True)
+
+    def apply(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Moves or casts all values, as torch does with a module's buffers."""
+        self.values = {top: change(value) for top, value in self.values.items()}
