@@ -1,44 +1,35 @@
-"""One batch from a database: which records, in which shape, with which chance."""
+"""One batch of a run: which samples, in which shape, with which chance."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import math
+import sys
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.data.database import Database
-from caffecompat.data.datum import parse_datum
+from caffecompat.data.samples import Record, Samples, Stored
 from caffecompat.data.transform import Choice, Transform
 from caffecompat.errors import DataError
 
 Floats = NDArray[np.float32]
 
+# Beyond that many in a row it is no longer a record that is corrupt but the data set.
+_MOST_CORRUPT_IN_A_ROW = 1000
+_MOST_BLOCKS = 16
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Transformed records: ``data`` N x channels x height x width, ``labels`` N; float32."""
+    """Transformed records: ``data`` N x channels x height x width, ``labels`` N; float32.
+
+    ``skipped`` has the row and a sentence for each corrupt record that was passed over for it.
+    """
 
     data: Floats
     labels: Floats
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A record as it was read: its place in the database, its key and its bytes."""
-
-    position: int
-    key: bytes
-    value: bytes
-
-
-@dataclass(frozen=True)
-class Record:
-    """A decoded record: channels x height x width, not yet transformed."""
-
-    pixels: NDArray[Any]
-    label: int
+    skipped: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,36 +37,81 @@ class Draft:
     """A batch whose records are read and whose rows are still to be filled.
 
     ``first`` is the decoded first record, which had to be looked at for the batch's shape.
+    ``skips`` collects (row, sentence) of corrupt records, from all threads.
     """
 
-    batch: Batch
+    data: Floats
+    labels: Floats
     first: Record
     records: list[Stored]
     choices: list[Choice]
+    skips: list[tuple[int, str]] = field(default_factory=list)
+
+    def finished(self) -> Batch:
+        """The batch, once all rows are filled."""
+        return Batch(self.data, self.labels, tuple(sorted(self.skips)))
+
+
+class Memory:
+    """Arrays of batches that nobody holds any more, to be used again.
+
+    Fresh memory comes from the kernel page by page, which costs about as much as filling it, and
+    more with several threads. Use it from one thread.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[Floats] = []
+
+    def floats(self, shape: tuple[int, ...]) -> Floats:
+        """An array with any content; it is the caller's until the last view of it is gone."""
+        size = math.prod(shape)
+        for place in range(len(self._blocks)):
+            if self._blocks[place].size == size and _references(self._blocks, place) == _ALONE:
+                return self._blocks[place].reshape(shape)
+        block = np.empty(size, np.float32)
+        alike = [other for other in self._blocks if other.size == size]
+        self._blocks = [*alike[1 - _MOST_BLOCKS :], block]
+        return block.reshape(shape)
+
+
+def _references(blocks: list[Floats], place: int) -> int:
+    return sys.getrefcount(blocks[place])
+
+
+# What is counted for an array that only a list holds; every view of it counts one more.
+_ALONE = _references([np.empty(0, np.float32)], 0)
 
 
 class BatchMaker:
     """Makes any batch of a run from its index alone.
 
-    Sample ``s = index * batch_size + row`` of the run is record ``s mod len(database)``, so
-    batches run over the end of the database into its beginning. The first record of a batch
-    decides the shape of that batch. Chance depends on ``(seed, s)`` only.
+    Sample ``s = index * batch_size + row`` is what ``samples`` gives for ``s``, so batches run
+    over the end of a database into its beginning. The first record of a batch decides the shape
+    of that batch. Chance depends on ``(seed, s)`` only.
+
+    With ``skip_corrupt`` the next good record stands in for one that cannot be read or decoded.
+    Which one that is depends on the data alone.
 
     Raises:
-        DataError: the database is empty or the batch size is not positive.
+        DataError: the batch size is not positive.
     """
 
     def __init__(
-        self, database: Database, transform: Transform, batch_size: int, seed: int
+        self,
+        samples: Samples,
+        transform: Transform,
+        batch_size: int,
+        seed: int,
+        skip_corrupt: bool = False,
     ) -> None:
-        if len(database) == 0:
-            raise DataError(f"{database.path}: the database has no records; put images into it")
         if batch_size < 1:
-            raise DataError(f"{database.path}: batch_size is {batch_size}, expected 1 or more")
-        self.database = database
+            raise DataError(f"{samples.path}: batch_size is {batch_size}, expected 1 or more")
+        self.samples = samples
         self.transform = transform
         self.batch_size = batch_size
         self.seed = seed
+        self.skip_corrupt = skip_corrupt
+        self._memory = Memory()
 
     def shape(self, index: int) -> tuple[int, int, int, int]:
         """The shape of the data of batch ``index``; reads one record.
@@ -83,8 +119,9 @@ class BatchMaker:
         Raises:
             DataError: the record cannot be used; names database, key and position.
         """
-        first = self._read(index * self.batch_size)
-        return self._shape(first, self._decode(first))
+        skips: list[tuple[int, str]] = []
+        first = self._fetch(index * self.batch_size, 0, skips)
+        return self._shape(first, self._decode(first, 0, skips))
 
     def draft(self, index: int) -> Draft:
         """Read the records of batch ``index`` and make room for it.
@@ -92,13 +129,14 @@ class BatchMaker:
         Raises:
             DataError: a record cannot be read, or the first one cannot be used.
         """
+        skips: list[tuple[int, str]] = []
         ordinals = index * self.batch_size + np.arange(self.batch_size)
-        records = [self._read(int(ordinal)) for ordinal in ordinals]
-        first = self._decode(records[0])
-        data = np.empty(self._shape(records[0], first), np.float32)
+        records = [self._fetch(int(s), row, skips) for row, s in enumerate(ordinals)]
+        first = self._decode(records[0], 0, skips)
+        data = self._memory.floats(self._shape(records[0], first))
         labels = np.empty(self.batch_size, np.float32)
         choices = self.transform.choose(self.seed, ordinals)
-        return Draft(Batch(data, labels), first, records, choices)
+        return Draft(data, labels, first, records, choices, skips)
 
     def fill(self, draft: Draft, row: int) -> None:
         """Decode and transform row ``row`` of a draft.
@@ -107,23 +145,34 @@ class BatchMaker:
             DataError: the record cannot be used; names database, key and position.
         """
         stored = draft.records[row]
-        record = draft.first if row == 0 else self._decode(stored)
+        record = draft.first if row == 0 else self._decode(stored, row, draft.skips)
         try:
-            self.transform.apply(record.pixels, draft.choices[row], draft.batch.data[row])
+            self.transform.apply(record.pixels, draft.choices[row], draft.data[row])
         except DataError as error:
             raise self._located(error, stored) from error
-        draft.batch.labels[row] = record.label
+        draft.labels[row] = record.label
 
-    def _read(self, ordinal: int) -> Stored:
-        position = ordinal % len(self.database)
-        return Stored(position, *self.database.read(position))
+    def _fetch(self, ordinal: int, row: int, skips: list[tuple[int, str]]) -> Stored:
+        for step in range(_MOST_CORRUPT_IN_A_ROW):
+            try:
+                return self.samples.fetch(ordinal + step)
+            except DataError as error:
+                if not self.skip_corrupt:
+                    raise
+                skips.append((row, str(error)))
+        raise self._hopeless()
 
-    def _decode(self, stored: Stored) -> Record:
-        try:
-            datum = parse_datum(stored.value)
-            return Record(self.transform.decode(datum), datum.label)
-        except DataError as error:
-            raise self._located(error, stored) from error
+    def _decode(self, stored: Stored, row: int, skips: list[tuple[int, str]]) -> Record:
+        for _ in range(_MOST_CORRUPT_IN_A_ROW):
+            try:
+                return self.samples.decode(stored)
+            except DataError as error:
+                located = self._located(error, stored)
+                if not self.skip_corrupt:
+                    raise located from error
+                skips.append((row, str(located)))
+            stored = self._fetch(stored.ordinal + 1, row, skips)
+        raise self._hopeless()
 
     def _shape(self, stored: Stored, record: Record) -> tuple[int, int, int, int]:
         channels, height, width = record.pixels.shape
@@ -134,5 +183,10 @@ class BatchMaker:
         return (self.batch_size, *shape)
 
     def _located(self, error: DataError, stored: Stored) -> DataError:
-        key = stored.key.decode(errors="backslashreplace")
-        return DataError(f"{self.database.path}: record {stored.position} (key {key!r}): {error}")
+        return DataError(f"{self.samples.locate(stored)}: {error}")
+
+    def _hopeless(self) -> DataError:
+        return DataError(
+            f"{self.samples.path}: {_MOST_CORRUPT_IN_A_ROW} records in a row cannot be used; "
+            "look at it with: caffecompat dataset verify"
+        )

@@ -1,53 +1,64 @@
-"""Images and a list of them to a database.  Source of the semantics: convert_imageset.cpp, io.cpp.
-
-A line of the list is a file name, one space, a label.
-"""
+"""Images and a list of them to a database.  Source: convert_imageset.cpp, io.cpp."""
 
 from __future__ import annotations
 
-import itertools
+import hashlib
 import logging
 import os
-import re
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
-from caffecompat.data.database import create_database
-from caffecompat.data.images import Pixels, decode_image, encode_image, resize_image
+from caffecompat.data.ahead import map_ahead
+from caffecompat.data.database import (
+    DatabaseWriter,
+    continue_database,
+    in_commits,
+    refuse_existing,
+)
+from caffecompat.data.image_list import Entry, planes, read_list, read_tree
+from caffecompat.data.images import (
+    Pixels,
+    decode_image,
+    encode_image,
+    isotropic_size,
+    rescale_image,
+    resize_image,
+)
+from caffecompat.data.progress import BAR_TELLS, Progress
 from caffecompat.data.sampling import permutation
-from caffecompat.errors import DataError, FileProblem
+from caffecompat.errors import DataError
 from caffecompat.proto import schema
+from caffecompat.proto.atomic_write import atomic_write
 from caffecompat.proto.schema import Message
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]
-
 _RECORDS_PER_COMMIT = 1000
-_RECORDS_AHEAD = 64
-_THREADS = min(16, os.cpu_count() or 1)
-_LEADING_NUMBER = re.compile(rb"[ \t\n\v\f\r]*([+-]?[0-9]+)")
-_PLAIN_NUMBER = re.compile(rb"[+-]?[0-9]+")
+# Settings that do not change what is written.
+_MATTERS_NOT = ("workers", "on_error", "resume")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to convert; the names and defaults are those of Caffe's flags.
+    """How to convert; the names and defaults are those of Caffe's flags where it has one.
 
     Attributes:
         gray: read images as grayscale.
         shuffle: write them in an order that ``seed`` decides.
         seed: of the shuffling.
         resize_width, resize_height: new size in pixels, used only if both are positive.
+        min_side: rescale each image, its proportions kept, so that its smallest side has that many
+            pixels; 0 leaves it.
         check_size: refuse a record whose bytes are not as many as the first one's.
         encoded: store encoded images: the file's own bytes if it has that encoding and no
-            resize is asked, even with ``gray``.
+            resize is asked (or needed for ``min_side``), even with ``gray``.
         encode_type: the encoding (``png``, ``jpg``, ...); implies ``encoded``. Without it each
             file keeps the encoding that its extension names.
         backend: kind of database.
+        workers: threads that read, resize and encode; None takes one per core, at most 16.
+        on_error: ``skip`` leaves out images that cannot be read, ``fail`` stops at the first.
+        resume: go on with what an interrupted conversion left.
     """
 
     gray: bool = False
@@ -55,79 +66,74 @@ class Settings:
     seed: int = 0
     resize_width: int = 0
     resize_height: int = 0
+    min_side: int = 0
     check_size: bool = False
     encoded: bool = False
     encode_type: str = ""
     backend: str = "LMDB"
+    workers: int | None = None
+    on_error: str = "skip"
+    resume: bool = False
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One line of a list: the file name as listed, and the label."""
+@dataclass
+class Conversion:
+    """What came of a conversion: counts, and the names of images that could not be read.
 
-    name: bytes
-    label: int
-
-
-def read_list(path: str) -> list[Entry]:
-    """The entries of an image list.
-
-    A line is split at its last space, so file names may contain spaces. A label is the number
-    that its text begins with, or 0 (a log line tells of such labels). An empty line is an entry.
-
-    Raises:
-        FileProblem: the list cannot be read.
+    ``records`` are in the database now, ``kept`` of them from before an interruption.
     """
-    try:
-        with open(path, "rb") as file:
-            lines = file.read().split(b"\n")
-    except OSError as error:
-        raise FileProblem(f"{path}: the list cannot be read: {error.strerror}") from error
-    if not lines[-1]:
-        lines.pop()
-    # Without a space the whole line is the name and the text of the label, as in Caffe.
-    texts = [line[line.rfind(b" ") + 1 :] for line in lines]
-    odd = [number for number, text in enumerate(texts) if not _PLAIN_NUMBER.fullmatch(text)]
-    if odd:
-        log.warning(
-            "%s: %d labels are not whole numbers (the first is %r in line %d); "
-            "the digits they begin with count, or else 0",
-            *(path, len(odd), texts[odd[0]].decode(errors="replace"), odd[0] + 1),
-        )
-    return [
-        Entry(line.rpartition(b" ")[0] if b" " in line else line, _leading_number(text))
-        for line, text in zip(lines, texts, strict=True)
-    ]
+
+    images: int
+    records: int = 0
+    kept: int = 0
+    unreadable: list[str] = field(default_factory=list)
 
 
 def convert_imageset(
     root: str,
-    list_path: str,
+    list_path: str | None,
     database: str,
     settings: Settings | None = None,
     progress: Progress | None = None,
-) -> int:
+) -> Conversion:
     """Write the images of a list to a new database.
 
     Keys are the entry's number (8 digits, from 0, after shuffling), ``_`` and the name as
     listed. Images that cannot be read are logged and left out; their numbers stay unused.
 
+    Until the end the records are in ``database`` + ``.unfinished``. A crash leaves there a database
+    of what was done, which the same call with ``resume`` completes.
+
     Args:
         root: put before each name as it is; usually ends with a slash.
-        list_path: the list, see :func:`read_list`.
+        list_path: the list, see :func:`~caffecompat.data.image_list.read_list`; None takes
+            the folder tree under ``root``, each sub-folder a class, and writes the names of the
+            classes in order of their labels to ``database`` + ``.labels.txt``.
         database: the new database, which appears only when everything is written.
         settings: see :class:`Settings`; its defaults if None.
         progress: called with (entries done, entries in all) now and then, and at the end.
 
-    Returns:
-        How many records were written.
-
     Raises:
         FileProblem: the list cannot be read, or the database exists or cannot be written.
-        DataError: an encoding or a backend that cannot be written, or ``check_size`` failed.
+        DataError: settings that contradict each other, an encoding or a backend that cannot be
+            written, a list or settings other than those of the conversion to be resumed,
+            ``check_size`` failed, or an image cannot be read and ``on_error`` is ``fail``.
     """
     settings = settings or Settings()
-    entries = read_list(list_path)
+    _check(settings)
+    refuse_existing(database)
+    classes: list[str] | None = None
+    if list_path is None:
+        entries, classes = read_tree(root or ".")
+        root = os.path.join(root, "") if root else root
+        log.info("%d classes in %s", len(classes), root or ".")
+    elif os.path.isdir(list_path):
+        raise DataError(
+            f"{list_path}: this is a folder, expected a list; to take the sub-folders of a folder "
+            "as classes give it alone: convert-imageset FOLDER/ DB"
+        )
+    else:
+        entries = read_list(list_path)
     if settings.shuffle:
         log.info("Shuffling data")
         order = permutation(settings.seed, len(entries), "convert_imageset order")
@@ -135,51 +141,114 @@ def convert_imageset(
     log.info("A total of %d images.", len(entries))
     if settings.encode_type and not settings.encoded:
         log.info("encode_type specified, assuming encoded=true.")
-    with create_database(database, settings.backend) as writer:
+    result = Conversion(len(entries))
+    purpose = _purpose(root, entries, settings)
+    with continue_database(database, settings.backend, purpose, settings.resume) as writer:
         log.info("Opened %s %s", settings.backend.lower(), database)
-        written = 0
-        with closing(_records(root, entries, settings, progress)) as records:
-            while batch := list(itertools.islice(records, _RECORDS_PER_COMMIT)):
-                writer.write(batch)
-                written += len(batch)
-                log.info("Processed %d files.", written)
-    return written
+        _write(writer, _records(root, entries, settings, writer, result, progress), result)
+    if classes is not None:
+        with atomic_write(f"{database}.labels.txt") as file:
+            file.write("".join(f"{name}\n" for name in classes).encode(errors="surrogateescape"))
+    if result.unreadable:
+        log.warning(
+            "%d of %d images could not be read and were left out",
+            *(len(result.unreadable), result.images),
+        )
+    return result
+
+
+def _check(settings: Settings) -> None:
+    if settings.min_side and (settings.resize_width or settings.resize_height):
+        raise DataError(
+            "min_side keeps proportions, resize_width and resize_height do not; give one kind"
+        )
+    if settings.min_side < 0:
+        raise DataError(f"min_side is {settings.min_side}, expected 1 or more pixels")
+    if settings.resume and settings.check_size:
+        raise DataError(
+            "check_size compares with the first record, which resume may skip; leave out one"
+        )
+    if settings.workers is not None and settings.workers < 1:
+        raise DataError(f"workers is {settings.workers}, expected 1 or more")
+    if settings.on_error not in ("skip", "fail"):
+        raise DataError(f"on_error is {settings.on_error!r}, expected 'skip' or 'fail'")
+
+
+def _purpose(root: str, entries: list[Entry], settings: Settings) -> str:
+    """A text that differs wherever the database would."""
+    matters = {k: v for k, v in asdict(settings).items() if k not in _MATTERS_NOT}
+    matters["backend"] = settings.backend.upper()
+    listed = hashlib.sha256()
+    for entry in entries:
+        listed.update(b"%s %d\n" % (entry.name, entry.label))
+    return f"{root!r} {sorted(matters.items())} {listed.hexdigest()}"
+
+
+def _write(
+    writer: DatabaseWriter,
+    records: Generator[tuple[bytes, bytes], None, None],
+    result: Conversion,
+) -> None:
+    """Write all records, with a line for every so many of them."""
+    with closing(records):
+        for commit in in_commits(records, _RECORDS_PER_COMMIT):
+            writer.write(commit)
+            before, result.records = result.records, result.records + len(commit)
+            if result.records // _RECORDS_PER_COMMIT > before // _RECORDS_PER_COMMIT:
+                log.info("Processed %d files.", result.records, extra=BAR_TELLS)
+    result.records += result.kept
+    if result.kept:
+        log.info("%d records were there already.", result.kept)
+    if (result.records - result.kept) % _RECORDS_PER_COMMIT:
+        log.info("Processed %d files.", result.records, extra=BAR_TELLS)
 
 
 def _records(
-    root: str, entries: list[Entry], settings: Settings, progress: Progress | None
+    root: str,
+    entries: list[Entry],
+    settings: Settings,
+    writer: DatabaseWriter,
+    result: Conversion,
+    progress: Progress | None,
 ) -> Generator[tuple[bytes, bytes], None, None]:
-    """Keys and values of the readable entries, in order."""
+    """Keys and values of the readable entries that are not written yet, in order."""
     expected: int | None = None
-    for number, datum in enumerate(_in_order(root, entries, settings)):
-        name = entries[number].name
-        if datum is None:
-            log.error("Could not open or find file %s%s", root, _readable(name))
-        else:
-            key = b"%08d_%s" % (number, name)
-            if settings.check_size and expected is None:
-                expected = datum.channels * datum.height * datum.width
-            elif settings.check_size and len(datum.data) != expected:
-                raise _unequal(key, datum, expected)
-            yield key, datum.SerializeToString()
-        if progress and ((number + 1) % _RECORDS_PER_COMMIT == 0 or number + 1 == len(entries)):
-            progress(number + 1, len(entries))
+    keys = (b"%08d_%s" % (number, entry.name) for number, entry in enumerate(entries))
+    missing = [not (settings.resume and key in writer) for key in keys]
+    result.kept = missing.count(False)
+    wanted = (e if absent else None for e, absent in zip(entries, missing, strict=True))
+    work = map_ahead(lambda entry: _record(root, entry, settings), wanted, settings.workers)
+    with closing(work) as made:
+        for number, datum in enumerate(made):
+            name = entries[number].name
+            if datum is not None:
+                key = b"%08d_%s" % (number, name)
+                if settings.check_size and expected is None:
+                    expected = datum.channels * datum.height * datum.width
+                elif settings.check_size and len(datum.data) != expected:
+                    raise _unequal(key, datum, expected)
+                yield key, datum.SerializeToString()
+            elif missing[number]:
+                _note_unreadable(root + _readable(name), settings, result)
+            done = number + 1
+            if progress and (done % _RECORDS_PER_COMMIT == 0 or done == len(entries)):
+                progress(done, len(entries))
 
 
-def _in_order(root: str, entries: list[Entry], settings: Settings) -> Iterator[Message | None]:
-    """The records of all entries, made by a few threads ahead of the one that writes."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        ahead: deque[Future[Message | None]] = deque()
-        for entry in entries:
-            ahead.append(pool.submit(_record, root, entry, settings))
-            if len(ahead) > _RECORDS_AHEAD:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+def _note_unreadable(name: str, settings: Settings, result: Conversion) -> None:
+    if settings.on_error == "fail":
+        raise DataError(
+            f"{name}: the image is missing or cannot be decoded; mend it, or leave such images out "
+            "with: --on-error skip"
+        )
+    log.error("Could not open or find file %s", name)
+    result.unreadable.append(name)
 
 
-def _record(root: str, entry: Entry, settings: Settings) -> Message | None:
-    """The Datum of one image, None if it cannot be read."""
+def _record(root: str, entry: Entry | None, settings: Settings) -> Message | None:
+    """The Datum of one image; None if it cannot be read, or there is nothing to do."""
+    if entry is None:
+        return None
     try:
         with open(os.fsencode(root) + entry.name, "rb") as file:
             data = file.read()
@@ -188,27 +257,40 @@ def _record(root: str, entry: Entry, settings: Settings) -> Message | None:
     pixels = decode_image(data, "gray" if settings.gray else "color")
     if pixels is None:
         return None
-    if settings.resize_width > 0 and settings.resize_height > 0:
-        pixels = resize_image(pixels, settings.resize_width, settings.resize_height)
+    pixels, resized = _resize(pixels, settings)
     if settings.encoded or settings.encode_type:
-        return _encoded_datum(data, pixels, entry, settings)
+        return _encoded_datum(data, pixels, resized, entry, settings)
     datum = schema.new("Datum")
-    planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    datum.channels, datum.height, datum.width = planes.shape
-    datum.data = planes.tobytes()
+    channels = planes(pixels)
+    datum.channels, datum.height, datum.width = channels.shape
+    datum.data = channels.tobytes()
     datum.label = entry.label
     datum.encoded = False
     return datum
 
 
-def _encoded_datum(data: bytes, pixels: Pixels, entry: Entry, settings: Settings) -> Message:
+def _resize(pixels: Pixels, settings: Settings) -> tuple[Pixels, bool]:
+    """The image in its new size, and whether its file's bytes no longer show it."""
+    if settings.min_side:
+        height, width = pixels.shape[:2]
+        size = isotropic_size(height, width, settings.min_side)
+        if size == (height, width):
+            return pixels, False
+        return rescale_image(pixels, *size), True
+    if settings.resize_width > 0 and settings.resize_height > 0:
+        return resize_image(pixels, settings.resize_width, settings.resize_height), True
+    # Asking for one of the two sizes resizes nothing, but is enough for Caffe to encode anew.
+    return pixels, settings.resize_width > 0 or settings.resize_height > 0
+
+
+def _encoded_datum(
+    data: bytes, pixels: Pixels, resized: bool, entry: Entry, settings: Settings
+) -> Message:
     name = _readable(entry.name)
     extension = name.rpartition(".")[2].lower()
     encoding = settings.encode_type or extension
-    # Asking for one of the two sizes resizes nothing, but is enough for Caffe to encode anew.
-    resize_asked = settings.resize_width > 0 or settings.resize_height > 0
     datum = schema.new("Datum")
-    if not resize_asked and _same_encoding(extension, encoding.lower()):
+    if not resized and _same_encoding(extension, encoding.lower()):
         datum.data = data
     else:
         try:
@@ -235,14 +317,6 @@ def _unequal(key: bytes, datum: Message, expected: int | None) -> DataError:
         f"{place}, the first record has {expected}; give resize_width and resize_height, "
         "or leave out check_size"
     )
-
-
-def _leading_number(text: bytes) -> int:
-    """What C's atoi makes of a text: leading digits, 0 without any, cut to 32 bit."""
-    found = _LEADING_NUMBER.match(text)
-    number = int(found[1]) if found else 0
-    number = max(-(1 << 63), min(number, (1 << 63) - 1))
-    return (number + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
 def _readable(name: bytes) -> str:

@@ -6,17 +6,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
-from caffecompat.errors import DataError, FileProblem
+from caffecompat.errors import CaffeError, DataError, FileProblem
+from caffecompat.proto.atomic_write import atomic_write
 from caffecompat.registry import Registry
+
+log = logging.getLogger(__name__)
 
 Self = TypeVar("Self", bound="Database")
 
@@ -69,8 +74,14 @@ class DatabaseWriter(ABC):
     """A new database being filled."""
 
     @abstractmethod
+    def __contains__(self, key: bytes) -> bool:
+        """Whether a record of that key has been written."""
+
+    @abstractmethod
     def write(self, records: Iterable[tuple[bytes, bytes]]) -> None:
         """Commit records together; a key that is there already is overwritten.
+
+        What has been committed survives a crash of the process or the machine.
 
         Raises:
             FileProblem: the disk is full or refuses.
@@ -84,11 +95,19 @@ class DatabaseWriter(ABC):
 
 @dataclass(frozen=True)
 class Backend:
-    """One kind of database: how to open a folder of it, and how to fill a new, empty folder."""
+    """One kind of database.
+
+    ``open`` reads a folder of it, ``create`` fills an empty folder or goes on with one that it
+    began, and ``mark`` is a file that each such folder has.
+    """
 
     open: Callable[[str], Database]
     create: Callable[[str], DatabaseWriter]
+    mark: str
 
+
+_PURPOSE = "begun-with.txt"
+_ARTICLES = {"LMDB": "an"}
 
 backends: Registry[Backend] = Registry("database backend", "caffecompat.data.backends")
 
@@ -98,21 +117,35 @@ def open_database(path: str | os.PathLike[str], backend: str = "LMDB") -> Databa
 
     Args:
         path: the folder; relative to the current directory, as in Caffe.
-        backend: ``LMDB`` (letter case does not matter).
+        backend: ``LMDB`` or ``LEVELDB`` (letter case does not matter).
 
     Raises:
         FileProblem: there is nothing at ``path``, or it cannot be read.
         FormatError: what is there is no such database, or is cut off.
-        DataError: the backend cannot be read yet.
         UnknownName: no such backend.
     """
     name = os.fspath(path)
+    kind = _find(backend, name)
     if not os.path.exists(name):
         raise FileProblem(
             f"{name}: there is no database; to make one, run: "
             f"caffecompat convert-imageset ROOT/ LIST.txt {name}"
         )
-    return _find(backend, name).open(name)
+    actual = guess_backend(name)
+    if actual not in (None, backend.upper()):
+        default = " (the default where none is given)" if backend.upper() == "LEVELDB" else ""
+        raise DataError(
+            f"{name}: the backend is {backend.upper()}{default}, but the folder holds "
+            f"{_ARTICLES.get(str(actual), 'a')} {actual}; write 'backend: {actual}'"
+        )
+    return kind.open(name)
+
+
+def guess_backend(path: str | os.PathLike[str]) -> str | None:
+    """The kind of the database in a folder, by the files in it; None if it is none."""
+    name = os.fspath(path)
+    found = (kind for kind in backends if os.path.isfile(os.path.join(name, _mark(kind))))
+    return next(found, None)
 
 
 @contextmanager
@@ -130,48 +163,156 @@ def create_database(
     """
     target = os.path.normpath(os.fspath(path))
     kind = _find(backend, target)
-    if os.path.lexists(target):
-        _refuse_existing(target)
     unfinished = f"{target}.unfinished-{os.getpid()}"
+    refuse_existing(target)
+    _make_folder(unfinished, target)
     try:
-        os.mkdir(unfinished)
-    except OSError as error:
-        raise FileProblem(f"{target}: cannot make a folder there: {error.strerror}") from error
-    try:
-        writer = kind.create(unfinished)
-        try:
+        with _filling(kind, unfinished) as writer:
             yield writer
-        finally:
-            writer.close()
-        if os.path.lexists(target):
-            _refuse_existing(target)
-        os.rename(unfinished, target)
-        _sync_folder(os.path.dirname(target) or ".")
+        _put_in_place(unfinished, target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _refuse_existing(target: str) -> NoReturn:
-    raise FileProblem(
-        f"{target}: already exists, and a database is only written to a new place; "
-        "give another name or remove it first"
-    )
+@contextmanager
+def continue_database(
+    path: str | os.PathLike[str], backend: str, purpose: str, resume: bool
+) -> Iterator[DatabaseWriter]:
+    """Like :func:`create_database`, but what was written is kept if the ``with`` block fails.
+
+    The records wait in the folder ``path`` + ``.unfinished``, which is a database of its own. With
+    ``resume`` an unfinished one is gone on with, otherwise it is begun anew.
+
+    Args:
+        path: the database to make.
+        backend: kind of database.
+        purpose: describes what is being written; only the same purpose is gone on with.
+        resume: whether to look for an unfinished one.
+
+    Raises:
+        FileProblem: as :func:`create_database`, or another process is writing there.
+        DataError: the unfinished one was begun with another purpose.
+    """
+    target = os.path.normpath(os.fspath(path))
+    kind = _find(backend, target)
+    refuse_existing(target)
+    unfinished = f"{target}.unfinished"
+    with _lock(f"{target}.lock", target):
+        begun = os.path.join(unfinished, _PURPOSE)
+        if not (resume and os.path.exists(begun)):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _make_folder(unfinished, target)
+            with atomic_write(begun) as file:
+                file.write(purpose.encode())
+        elif Path(begun).read_bytes() != purpose.encode():
+            raise DataError(
+                f"{unfinished}: was begun with another list or other settings; give the same ones, "
+                "or leave out --resume to start from the beginning"
+            )
+        try:
+            with _filling(kind, unfinished) as writer:
+                yield writer
+        except BaseException:
+            if _is_empty(kind, unfinished):
+                shutil.rmtree(unfinished, ignore_errors=True)
+            else:
+                log.warning("%s: what was done is kept; --resume goes on with it", unfinished)
+            raise
+        os.remove(begun)
+        _put_in_place(unfinished, target)
+
+
+@contextmanager
+def _filling(kind: Backend, folder: str) -> Iterator[DatabaseWriter]:
+    writer = kind.create(folder)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def _is_empty(kind: Backend, folder: str) -> bool:
+    try:
+        with kind.open(folder) as database:
+            return len(database) == 0
+    except CaffeError:
+        return True
+
+
+@contextmanager
+def _lock(path: str, target: str) -> Iterator[None]:
+    """Keeps a second process from writing the same database; a dead one's lock is free."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two writers at once are the user's business there.
+        yield
+        return
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise _not_made(target, error) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise FileProblem(f"{target}: another process is writing it; wait for its end") from error
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            os.remove(path)
+        os.close(handle)
+
+
+def in_commits(
+    records: Iterable[tuple[bytes, bytes]], count: int = 1000, size: int = 64 << 20
+) -> Iterator[list[tuple[bytes, bytes]]]:
+    """Records in lists to be written together, of bounded length and number of bytes."""
+    pending: list[tuple[bytes, bytes]] = []
+    held = 0
+    for record in records:
+        pending.append(record)
+        held += len(record[1])
+        if len(pending) == count or held >= size:
+            yield pending
+            pending, held = [], 0
+    if pending:
+        yield pending
+
+
+def refuse_existing(path: str) -> None:
+    """Raises FileProblem if there is anything at ``path``."""
+    if os.path.lexists(path):
+        raise FileProblem(
+            f"{path}: already exists, and results are only written to a new place; "
+            "give another name or remove it first"
+        )
+
+
+def _make_folder(folder: str, target: str) -> None:
+    try:
+        os.mkdir(folder)
+    except OSError as error:
+        raise _not_made(target, error) from error
+
+
+def _not_made(target: str, error: OSError) -> FileProblem:
+    return FileProblem(f"{target}: cannot make a folder there: {error.strerror}")
+
+
+def _put_in_place(unfinished: str, target: str) -> None:
+    refuse_existing(target)
+    os.rename(unfinished, target)
+    _sync_folder(os.path.dirname(target) or ".")
 
 
 def _find(backend: str, path: str) -> Backend:
     name = backend.upper()
-    if name == "LEVELDB" and name not in backends:
-        raise DataError(f"{path}: {_leveldb_advice(path)}")
     return backends.find(name if name in backends else backend, place=path)
 
 
-def _leveldb_advice(path: str) -> str:
-    if os.path.exists(os.path.join(path, "data.mdb")):
-        return (
-            "the backend is LEVELDB (the default where none is given), but the folder holds an "
-            "LMDB; write 'backend: LMDB'"
-        )
-    return "the LEVELDB backend is not supported yet; use an LMDB (convert-imageset writes one)"
+def _mark(kind: str) -> str:
+    return backends.find(kind).mark
 
 
 def _sync_folder(folder: str) -> None:

@@ -65,6 +65,11 @@ class HDF5Reader:
         self._orders: dict[str, NDArray[np.int64]] = {}
         self._loaded: tuple[str, list[Floats]] = ("", [])
 
+    @property
+    def records(self) -> int:
+        """How many rows all files have together."""
+        return int(self._counts.sum())
+
     def shapes(self) -> list[tuple[int, ...]]:
         """The shape of each top, batch first."""
         return [(self._batch_size, *shape) for shape in self._row_shapes]

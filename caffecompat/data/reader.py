@@ -1,7 +1,8 @@
-"""Batches from a database, made ahead of time by background threads."""
+"""Batches of a run, made ahead of time by background threads."""
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
@@ -11,10 +12,13 @@ from types import TracebackType
 
 from caffecompat.data.batches import Batch, BatchMaker, Draft
 from caffecompat.data.database import Database, open_database
+from caffecompat.data.samples import DatabaseSamples, Samples
 from caffecompat.data.transform import Transform
 from caffecompat.errors import DataError
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
+
+log = logging.getLogger(__name__)
 
 _MOST_WORKERS = 16
 # Tasks per worker and batch: few enough to cost nothing, many enough to end at the same time.
@@ -27,16 +31,22 @@ class BatchReader:
     Asking for 0, 1, 2, ... is fast: threads read and decode ahead. Asking for any other index
     gives the same batch as counting up to it would, and reading ahead goes on from there.
 
-    Use it from one thread. It owns the database, and both are closed by :meth:`close`, by
+    Use it from one thread. It owns the source, and both are closed by :meth:`close`, by
     leaving a ``with`` block, or when the reader is garbage; threads never outlive it.
 
     Args:
-        database: where the records are.
+        source: a database, or other samples.
         transform: what happens to each.
         batch_size: records per batch.
         seed: of random crops and flips.
         workers: threads that decode; None takes one per usable core, at most 16.
         prefetch: how many batches may be ready or in the making before they are asked for.
+        skip_corrupt: let the next good record in order stand in for one that cannot be read or
+            decoded, whatever the number of workers; each one is logged once. Records of an
+            unfit size are errors all the same.
+
+    Attributes:
+        skipped: how many samples of the batches asked for so far are stand-ins.
 
     Raises:
         DataError: the database is empty, or batch_size, workers or prefetch is below 1.
@@ -44,25 +54,34 @@ class BatchReader:
 
     def __init__(
         self,
-        database: Database,
+        source: Database | Samples,
         transform: Transform,
         batch_size: int,
         seed: int,
         workers: int | None = None,
         prefetch: int = 4,
+        skip_corrupt: bool = False,
     ) -> None:
-        self._maker = BatchMaker(database, transform, batch_size, seed)
+        samples = source if isinstance(source, Samples) else DatabaseSamples(source, transform)
+        self._maker = BatchMaker(samples, transform, batch_size, seed, skip_corrupt)
+        self.skipped = 0
+        self._told: set[str] = set()
         self._workers = _usable_cores() if workers is None else workers
         self._prefetch = prefetch
         if self._workers < 1 or prefetch < 1:
             raise DataError(
-                f"{database.path}: workers is {self._workers} and prefetch is {prefetch}, "
+                f"{samples.path}: workers is {self._workers} and prefetch is {prefetch}, "
                 "expected 1 or more of each"
             )
         self._stop: Callable[[], object] | None = None
         self._ahead: _Ahead | None = None
         self._next = 0
         self._closed = False
+
+    @property
+    def records(self) -> int:
+        """How many records the source has."""
+        return len(self._maker.samples)
 
     def shape(self, index: int = 0) -> tuple[int, int, int, int]:
         """The shape of the data of batch ``index``; decodes one record, starts no thread."""
@@ -76,9 +95,9 @@ class BatchReader:
                 record in a later batch does not matter before that batch is asked for.
         """
         if self._closed:
-            raise DataError(f"{self._maker.database.path}: the reader has been closed")
+            raise DataError(f"{self._maker.samples.path}: the reader has been closed")
         if index < 0:
-            raise DataError(f"{self._maker.database.path}: batch {index}, expected 0 or more")
+            raise DataError(f"{self._maker.samples.path}: batch {index}, expected 0 or more")
         if self._ahead is None or index != self._next:
             self._restart(index)
         assert self._ahead is not None
@@ -89,13 +108,14 @@ class BatchReader:
             self._halt()
             raise
         self._next = index + 1
+        self._count_skipped(batch)
         return batch
 
     def close(self) -> None:
         """End the threads and close the database; may be called twice."""
         self._closed = True
         self._halt()
-        self._maker.database.close()
+        self._maker.samples.close()
 
     def __enter__(self) -> BatchReader:
         return self
@@ -107,6 +127,13 @@ class BatchReader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _count_skipped(self, batch: Batch) -> None:
+        self.skipped += len({row for row, _ in batch.skipped})
+        for _, sentence in batch.skipped:
+            if sentence not in self._told:
+                self._told.add(sentence)
+                log.warning("skipped: %s", sentence)
 
     def _restart(self, index: int) -> None:
         self._halt()
@@ -122,7 +149,13 @@ class BatchReader:
         self._ahead = None
 
 
-def open_reader(layer: Message, phase: str, seed: int, workers: int | None = None) -> BatchReader:
+def open_reader(
+    layer: Message,
+    phase: str,
+    seed: int,
+    workers: int | None = None,
+    skip_corrupt: bool = False,
+) -> BatchReader:
     """The reader that a Data layer's ``data_param`` and ``transform_param`` describe.
 
     ``rand_skip``, ``force_encoded_color`` and the transform fields of ``data_param`` have no
@@ -132,7 +165,7 @@ def open_reader(layer: Message, phase: str, seed: int, workers: int | None = Non
         layer: a LayerParameter.
         phase: ``"TRAIN"`` or ``"TEST"``.
         seed: of random crops and flips.
-        workers: as in :class:`BatchReader`.
+        workers, skip_corrupt: as in :class:`BatchReader`.
 
     Raises:
         FileProblem, FormatError, DataError: the database or the mean file cannot be used.
@@ -143,7 +176,8 @@ def open_reader(layer: Message, phase: str, seed: int, workers: int | None = Non
     database = open_database(parameter.source, names[parameter.backend])
     try:
         return BatchReader(
-            database, transform, parameter.batch_size, seed, workers, parameter.prefetch
+            *(database, transform, parameter.batch_size, seed, workers, parameter.prefetch),
+            skip_corrupt=skip_corrupt,
         )
     except DataError:
         database.close()
@@ -167,7 +201,7 @@ class _Pending:
         if failures:
             raise min(failures, key=lambda failure: failure[0])[1]
         assert self.draft is not None
-        return self.draft.batch
+        return self.draft.finished()
 
 
 class _Ahead:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from caffecompat.data import convert_imageset as module
-from caffecompat.data.convert_imageset import Settings, convert_imageset, read_list
+from caffecompat.data.convert_imageset import Settings, convert_imageset
 from caffecompat.data.database import open_database
 from caffecompat.data.datum import decode_datum, parse_datum
+from caffecompat.data.image_list import read_list
 from caffecompat.errors import DataError, FileProblem, UnknownName
 from tests.data_room.recorded import COPIES, JPEG_TOLERANCE, assert_one_sentence
 
@@ -72,7 +73,7 @@ def test_copied_databases(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         encoded="--encoded" in facts["flags"], check_size="--check_size" in facts["flags"]
     )
     count = convert_imageset("images/", facts["list"], str(tmp_path / "db"), settings)
-    assert count == len(facts["records"])
+    assert count.records == len(facts["records"])
     # JPEGs among the raw ones are decoded here.
     exact = name in ("pairs_lmdb", "square_lmdb", "encoded_lmdb")
     compare(tmp_path / "db", COPIES / "db" / name, exact)
@@ -94,7 +95,7 @@ def test_odd_lines_and_unreadable_images(
 ) -> None:
     monkeypatch.chdir(COPIES)
     with caplog.at_level(logging.INFO):
-        assert convert_imageset("images/", "odd.txt", str(tmp_path / "db")) == 5
+        assert convert_imageset("images/", "odd.txt", str(tmp_path / "db")).records == 5
     compare(tmp_path / "db", COPIES / "db" / "odd_lmdb", exact=False)
     lines = {
         level: [r.getMessage() for r in caplog.records if r.levelno == level]
@@ -108,7 +109,8 @@ def test_odd_lines_and_unreadable_images(
     ]
     assert lines[logging.WARNING] == [
         "odd.txt: 4 labels are not whole numbers (the first is 'eq1.png' in line 3); "
-        "the digits they begin with count, or else 0"
+        "the digits they begin with count, or else 0",
+        "3 of 8 images could not be read and were left out",
     ]
 
 
@@ -224,7 +226,7 @@ def test_one_size_alone_resizes_nothing_but_encodes_anew(tmp_path: Path) -> None
 
 def test_an_empty_list_makes_an_empty_database(tmp_path: Path) -> None:
     (tmp_path / "list.txt").touch()
-    assert convert_imageset("", str(tmp_path / "list.txt"), str(tmp_path / "db")) == 0
+    assert convert_imageset("", str(tmp_path / "list.txt"), str(tmp_path / "db")).records == 0
     assert records(tmp_path / "db") == []
 
 
@@ -235,7 +237,6 @@ def test_an_empty_list_makes_an_empty_database(tmp_path: Path) -> None:
         ("eqjpg.txt", {"check_size": True, "encoded": True}, DataError, "encoded images have no"),
         ("eq.txt", {"encode_type": "nosuch"}, DataError, "eq0.png: .*encoded as 'nosuch'"),
         ("eq.txt", {"backend": "sqlite"}, UnknownName, "'sqlite'.*LMDB"),
-        ("eq.txt", {"backend": "leveldb"}, DataError, "LEVELDB backend is not supported yet"),
         ("nosuch.txt", {}, FileProblem, "nosuch.txt: the list cannot be read"),
     ],
 )

@@ -125,15 +125,17 @@ def test_a_cut_off_lmdb_is_refused_instead_of_killing_the_process(path: str) -> 
         open_database(path)
 
 
-def test_leveldb_is_refused_with_advice(path: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds an LMDB; write 'backend: LMDB'"):
+def test_the_default_backend_on_an_lmdb_is_refused_with_advice(path: str) -> None:
+    with pytest.raises(DataError, match=r"holds an LMDB; write 'backend: LMDB'") as caught:
         open_database(path, "LEVELDB")
-    with (
-        pytest.raises(DataError, match="not supported yet"),
-        create_database(tmp_path / "x", "leveldb"),
-    ):
-        pass
-    assert not (tmp_path / "x").exists()
+    assert_one_sentence(str(caught.value))
+
+
+def test_jumps_far_beyond_the_landmarks(tmp_path: Path) -> None:
+    path = write_records(tmp_path / "db", [b"%d" % number for number in range(1500)])
+    with open_database(path) as database:
+        jumps = [1499, 0, 700, 255, 256, 257, 1023, 512, 511, 1400, 3, *range(900, 880, -1)]
+        assert [database.read(index)[1] for index in jumps] == [b"%d" % index for index in jumps]
 
 
 def test_an_unknown_backend_names_the_known_ones(path: str) -> None:

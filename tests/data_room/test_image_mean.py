@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from caffecompat.data.database import create_database
-from caffecompat.data.image_mean import compute_image_mean
+from caffecompat.data.image_mean import compute_colours, compute_image_mean
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.weights.mean import read_mean
 from tests.data_room.databases import datum, write_records
@@ -103,3 +103,36 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     path = write_records(tmp_path / "db", [datum(np.zeros((1, 2, 3)))])
     with pytest.raises(FileProblem, match="nosuch"):
         compute_image_mean(path, str(tmp_path / "nosuch" / "m"))
+
+
+def test_colours_come_with_the_mean_or_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    equal = [rng.integers(0, 256, (3, 5, 8), np.uint8) for _ in range(4)]
+    path = write_records(tmp_path / "equal", [datum(pixels) for pixels in equal])
+    mean = compute_image_mean(path, colours=True)
+    assert mean.colours is not None
+    np.testing.assert_allclose(mean.colours.mean, mean.channels, rtol=1e-5)
+    assert compute_image_mean(path).colours is None
+    alone = compute_colours(path)
+    assert np.array_equal(alone.mean, mean.colours.mean)
+    assert np.array_equal(alone.components, mean.colours.components)
+
+
+def test_colours_of_images_of_many_sizes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    images = [rng.integers(0, 256, (3, 5 + i, 8), np.uint8) for i in range(3)]
+    path = write_records(tmp_path / "db", [datum(pixels) for pixels in images])
+    steps: list[tuple[int, int]] = []
+    colours = compute_colours(path, progress=lambda *at: steps.append(at))
+    together = np.concatenate([pixels.reshape(3, -1) for pixels in images], axis=1)
+    np.testing.assert_allclose(colours.mean, together.mean(axis=1), rtol=1e-6)
+    assert colours.pixels == together.shape[1]
+    assert steps == [(3, 3)]
+
+
+def test_gray_images_have_no_colours(tmp_path: Path) -> None:
+    path = write_records(tmp_path / "db", [datum(np.zeros((1, 4, 5)))])
+    with pytest.raises(DataError, match=r"record 0 \(key '00000000_r'\): it has 1 channels"):
+        compute_colours(path)
+    with pytest.raises(DataError, match="no records"):
+        compute_colours(write_records(tmp_path / "empty", []))

@@ -1,4 +1,4 @@
-"""Data and HDF5Data layers against what BVLC Caffe yielded or refused."""
+"""Data layers against what BVLC Caffe yielded or refused."""
 
 from __future__ import annotations
 
@@ -19,6 +19,4 @@ def test_copied_case(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", [case["name"] for case in CASES])
 def test_recorded_case(name: str, golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = golden / "data" / "layers" / name
-    if "_leveldb" in (folder / "net.prototxt").read_text():
-        pytest.skip("LEVELDB databases cannot be read yet")
     replay(folder, monkeypatch)

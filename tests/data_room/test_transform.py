@@ -182,3 +182,31 @@ def test_a_crop_larger_than_the_record_is_refused(size: tuple[int, int]) -> None
 def test_a_record_of_another_shape_than_the_batch_is_refused() -> None:
     with pytest.raises(DataError, match=r"it is 2x6x9.* makes it 2x6x8"):
         transform().apply(PIXELS, CENTRAL, np.empty((2, 6, 8), np.float32))
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
+def test_interleaved_and_planar_pixels_give_the_same(channels: int, mirror: bool) -> None:
+    planar = np.random.default_rng(0).integers(0, 256, (channels, 11, 33), np.uint8)
+    interleaved = np.ascontiguousarray(planar.transpose(1, 2, 0)).transpose(2, 0, 1)
+    message = schema.new("TransformationParameter")
+    message.crop_size, message.scale = 9, 0.5
+    message.mean_value.extend(float(number) + 0.25 for number in range(channels))
+    transform = Transform(message, "TEST")
+    found = []
+    for pixels in (planar, interleaved, planar.astype(np.float32)):
+        out = np.empty((channels, 9, 9), np.float32)
+        transform.apply(pixels, Choice(None, None, mirror), out)
+        found.append(out)
+    window = planar[:, 1:10, 12:21][:, :, :: -1 if mirror else 1].astype(np.float32)
+    expected = (window - np.array(message.mean_value, np.float32)[:, None, None]) * 0.5
+    assert all(np.array_equal(out, expected) for out in found)
+
+
+def test_a_pixel_of_many_channels(tmp_path: Path) -> None:
+    pixels = np.arange(200, dtype=np.uint8).reshape(200, 1, 1)
+    out = np.empty((200, 1, 1), np.float32)
+    Transform(schema.new("TransformationParameter"), "TEST").apply(
+        pixels, Choice(None, None, False), out
+    )
+    assert np.array_equal(out, pixels)

@@ -98,7 +98,7 @@ def test_mean_without_a_file_only_tells(capsys: pytest.CaptureFixture[str]) -> N
     ("words", "sentence"),
     [
         (["convert-imageset", "images/", "nosuch.txt", "x"], "nosuch.txt: the list cannot be read"),
-        (["convert-imageset", "--backend=leveldb", "images/", "sq.txt", "x"], "not supported yet"),
+        (["convert-imageset", "--backend=nosuch", "images/", "sq.txt", "x"], "LEVELDB, LMDB"),
         (["compute-image-mean", "nosuch"], "convert-imageset ROOT/ LIST.txt nosuch"),
         (["compute-image-mean", "db/mixed_lmdb"], "record 1 (key '00000001_mix1.png')"),
     ],
@@ -133,3 +133,33 @@ def test_help_ends_in_an_example_and_loads_nothing_heavy(verb: str) -> None:
     )
     assert "example:\n  caffecompat " in done.stdout
     assert done.stdout.endswith("[]\n")
+
+
+def test_mean_and_colours_are_text_to_paste(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compute-image-mean", "--channels", "db/mixed_lmdb"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines if not line.startswith("#")] == ["mean_value"] * 3
+    assert sum("deviation: " in line for line in lines) == 3
+
+
+def test_the_kind_of_a_database_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compute-image-mean", "db/tables_leveldb"]) == 0
+    assert "Opened leveldb" in capsys.readouterr().err.replace("LEVELDB", "leveldb")
+
+
+def test_a_bar_on_a_terminal_and_lines_elsewhere(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from caffecompat.data import progress
+
+    pytest.importorskip("tqdm", reason="tqdm (extra progress) is not installed")
+    monkeypatch.setattr(progress, "bar_is_possible", lambda: True)
+    assert main(["convert-imageset", "images/", "odd.txt", str(tmp_path / "db")]) == 0
+    shown = capsys.readouterr().err
+    assert "8/8" in shown
+    assert "Could not open or find file" in shown
+    assert "Processed" not in shown
+    monkeypatch.setattr(progress, "_SECONDS_PER_LINE", 0.0)
+    monkeypatch.setattr(progress, "bar_is_possible", lambda: False)
+    assert main(["dataset", "info", "db/mixed_lmdb"]) == 0
+    assert logged(capsys.readouterr().err) == ["6 of 6 records"]

@@ -1,0 +1,123 @@
+"""LevelDB, the backend that a Data layer has if none is given.
+
+Reading needs no library unless tables are compressed, and leaves the folder as it is: LevelDB's
+own library would need write permission and rewrite the log. Writing goes through plyvel.
+"""
+
+from __future__ import annotations
+
+import heapq
+import importlib
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from caffecompat.data.database import Backend, Database, DatabaseWriter, backends
+from caffecompat.data.leveldb_files import Part, open_parts
+from caffecompat.errors import DataError, FileProblem, MissingExtra
+
+
+class LevelDbDatabase(Database):
+    """A LevelDB folder, read only.
+
+    LevelDB cannot say how many records it has, so opening looks at every key (not at the values,
+    unless they are compressed) and remembers where each value lies: some 70 bytes per record.
+
+    Raises:
+        FormatError: no LevelDB, or a damaged or incomplete one.
+        MissingExtra: a table is compressed by snappy and no library for it is installed.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        try:
+            self._parts: list[Part] = open_parts(path)
+        except OSError as error:
+            raise FileProblem(f"{error.filename}: cannot be read: {error.strerror}") from error
+        self._keys = bytearray()
+        self._key_ends = array("Q", [0])
+        self._places = array("q")
+        latest: bytes | None = None
+        for key, _, deleted, *place in heapq.merge(
+            *map(_numbered, range(len(self._parts)), self._parts)
+        ):
+            if key != latest and not deleted:
+                self._keys += key
+                self._key_ends.append(len(self._keys))
+                self._places.extend(place)
+            latest = key
+
+    def __len__(self) -> int:
+        return len(self._key_ends) - 1
+
+    def keys(self) -> Iterator[bytes]:
+        """All keys in order."""
+        self._check_open()
+        return (self._key(index) for index in range(len(self)))
+
+    def read(self, index: int) -> tuple[bytes, bytes]:
+        """Key and value of record ``index``; a jump costs no more than going on."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.path}: record {index} of {len(self)}")
+        self._check_open()
+        part, block, start, length = self._places[4 * index : 4 * index + 4]
+        value = self._parts[part].value(block, start, length)
+        if len(value) != length:
+            raise DataError(f"{self.path}: record {index} is cut off; copy the database again")
+        return self._key(index), value
+
+    def close(self) -> None:
+        """Let go of the files once nobody reads from them any more."""
+        self._parts = []
+
+    def _key(self, index: int) -> bytes:
+        return bytes(self._keys[self._key_ends[index] : self._key_ends[index + 1]])
+
+    def _check_open(self) -> None:
+        if not self._parts:
+            raise DataError(f"{self.path}: the database has been closed")
+
+
+def _numbered(number: int, part: Part) -> Iterator[tuple[bytes, int, bool, int, int, int, int]]:
+    """Entries of one part so that they merge with those of others: by key, newest first."""
+    for key, sequence, deleted, block, start, length in part.entries():
+        yield key, -sequence, deleted, number, block, start, length
+
+
+class LevelDbWriter(DatabaseWriter):
+    """A LevelDB in an existing folder, empty or begun before, written by plyvel.
+
+    Raises:
+        MissingExtra: plyvel is not installed.
+    """
+
+    def __init__(self, folder: str) -> None:
+        try:
+            plyvel: Any = importlib.import_module("plyvel")
+        except ImportError as error:
+            raise MissingExtra(f"{folder}: writing a LevelDB", "leveldb") from error
+        self._folder = folder
+        self._failures = (plyvel.Error, OSError)
+        try:
+            self._database = plyvel.DB(folder, create_if_missing=True)
+        except self._failures as error:
+            raise FileProblem(f"{folder}: the database cannot be written: {error}") from error
+
+    def __contains__(self, key: bytes) -> bool:
+        return self._database.get(key) is not None
+
+    def write(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Commit records together."""
+        try:
+            with self._database.write_batch(transaction=True, sync=True) as batch:
+                for key, value in records:
+                    batch.put(key, value)
+        except self._failures as error:
+            raise FileProblem(f"{self._folder}: the database cannot be written: {error}") from error
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._database.close()
+
+
+backends.register("LEVELDB")(Backend(open=LevelDbDatabase, create=LevelDbWriter, mark="CURRENT"))

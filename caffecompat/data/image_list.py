@@ -1,0 +1,242 @@
+"""Lists of images and folder trees of them, and samples made of them.
+
+A line of a list is a file name, one space, a label. Source of the semantics: image_data_layer.cpp,
+convert_imageset.cpp, io.cpp.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffecompat.data.images import Pixels, decode_image, resize_image
+from caffecompat.data.reader import BatchReader
+from caffecompat.data.samples import Record, Samples, Stored
+from caffecompat.data.sampling import draw, permutation, pick
+from caffecompat.data.transform import Transform
+from caffecompat.errors import DataError, FileProblem
+from caffecompat.proto.schema import Message
+
+log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_LEADING_NUMBER = re.compile(rb"[ \t\n\v\f\r]*([+-]?[0-9]+)")
+_PLAIN_NUMBER = re.compile(rb"[+-]?[0-9]+")
+_ONE = np.zeros(1, np.int64)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a list: the file name as listed, and the label."""
+
+    name: bytes
+    label: int
+
+
+def read_list(path: str) -> list[Entry]:
+    """The entries of an image list.
+
+    A line is split at its last space, so file names may contain spaces. A label is the number
+    that its text begins with, or 0 (a log line tells of such labels). An empty line is an entry.
+
+    Raises:
+        FileProblem: the list cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            lines = file.read().split(b"\n")
+    except OSError as error:
+        raise FileProblem(f"{path}: the list cannot be read: {error.strerror}") from error
+    if not lines[-1]:
+        lines.pop()
+    # Without a space the whole line is the name and the text of the label, as in Caffe.
+    texts = [line[line.rfind(b" ") + 1 :] for line in lines]
+    odd = [number for number, text in enumerate(texts) if not _PLAIN_NUMBER.fullmatch(text)]
+    if odd:
+        log.warning(
+            "%s: %d labels are not whole numbers (the first is %r in line %d); "
+            "the digits they begin with count, or else 0",
+            *(path, len(odd), texts[odd[0]].decode(errors="replace"), odd[0] + 1),
+        )
+    return [
+        Entry(line.rpartition(b" ")[0] if b" " in line else line, _leading_number(text))
+        for line, text in zip(lines, texts, strict=True)
+    ]
+
+
+def read_tree(folder: str) -> tuple[list[Entry], list[str]]:
+    """The images in the sub-folders of a folder, each sub-folder a class, as ImageNet comes.
+
+    Returns:
+        entries with names relative to ``folder``, sorted by class and name, and the names of the
+        classes in byte order; the label is a class's place in it. Files that have no suffix of an
+        image, files beside the sub-folders and hidden ones do not count.
+
+    Raises:
+        FileProblem: the folder cannot be read.
+        DataError: it has no sub-folders.
+    """
+    try:
+        root = os.fsencode(folder)
+        classes = sorted(
+            item.name for item in os.scandir(root) if item.is_dir() and item.name[:1] != b"."
+        )
+        entries = [
+            Entry(os.path.join(name, image), label)
+            for label, name in enumerate(classes)
+            for image in _images_below(os.path.join(root, name))
+        ]
+    except OSError as error:
+        raise FileProblem(f"{folder}: the folder cannot be read: {error.strerror}") from error
+    if not classes:
+        raise DataError(
+            f"{folder}: it has no sub-folders, so there are no classes; give a list of images, or "
+            "put the images of each class into a folder of its own"
+        )
+    return entries, [os.fsdecode(name) for name in classes]
+
+
+def _images_below(folder: bytes) -> Iterator[bytes]:
+    suffixes = tuple(suffix.encode() for suffix in IMAGE_SUFFIXES)
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            if name.lower().endswith(suffixes) and not name.startswith(b"."):
+                yield os.path.relpath(os.path.join(place, name), folder)
+
+
+class ImageSamples(Samples):
+    """The images of a list, always 8 bit: B, G, R, or one channel without ``color``.
+
+    With ``shuffle`` each pass over the list has an order of its own, which depends on
+    (seed, pass) alone. The first ``skip`` images are left out of the first pass.
+
+    Args:
+        path: the list, for messages.
+        entries: what it holds.
+        root: put before each name as it is.
+        color: whether to decode to three channels.
+        size: height and width to resize to, None to leave the images as they are.
+        shuffle: whether to shuffle.
+        seed: of the shuffling.
+        skip: how many images to leave out at the start.
+
+    Raises:
+        DataError: the list is empty, or shorter than ``skip``.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        entries: list[Entry],
+        root: str = "",
+        color: bool = True,
+        size: tuple[int, int] | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        skip: int = 0,
+    ) -> None:
+        super().__init__(path)
+        if not entries:
+            raise DataError(f"{path}: the list is empty; it needs at least one image")
+        if skip >= len(entries):
+            raise DataError(
+                f"{path}: rand_skip leaves out {skip} images, but the list has {len(entries)}; "
+                "make rand_skip smaller"
+            )
+        self._entries = entries
+        self._root = os.fsencode(root)
+        self._color = color
+        self._size = size
+        self._skip = skip
+        count = len(entries)
+
+        # Two passes: a batch may run over the end of one, and stand-ins look a little further.
+        @functools.lru_cache(maxsize=2)
+        def order(epoch: int) -> list[int]:
+            return permutation(seed, count, f"image list, pass {epoch}").tolist()
+
+        self._order = order if shuffle else None
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def fetch(self, ordinal: int) -> Stored:
+        """Sample ``ordinal`` without its bytes: the file is read where it is decoded."""
+        epoch, place = divmod(ordinal + self._skip, len(self._entries))
+        position = self._order(epoch)[place] if self._order else place
+        return Stored(ordinal, position, self._entries[position].name)
+
+    def decode(self, stored: Stored) -> Record:
+        try:
+            with open(self._root + stored.key, "rb") as file:
+                data = file.read()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(f"it cannot be read: {reason}") from error
+        pixels = decode_image(data, "color" if self._color else "gray") if data else None
+        if pixels is None:
+            raise DataError("it is no image that OpenCV can decode")
+        if self._size is not None:
+            pixels = resize_image(pixels, width=self._size[1], height=self._size[0])
+        return Record(planes(pixels), self._entries[stored.position].label)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def locate(self, stored: Stored) -> str:
+        name = (self._root + stored.key).decode(errors="backslashreplace")
+        return f"{self.path}: line {stored.position + 1} (image {name!r})"
+
+
+def planes(pixels: Pixels) -> Pixels:
+    """An image as channels x height x width, a view."""
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def open_image_reader(
+    layer: Message, phase: str, seed: int, workers: int | None = None, skip_corrupt: bool = False
+) -> BatchReader:
+    """The reader that an ImageData layer's ``image_data_param`` and ``transform_param`` describe.
+
+    Args:
+        layer: a LayerParameter.
+        phase: ``"TRAIN"`` or ``"TEST"``.
+        seed: of shuffling, ``rand_skip``, random crops and flips.
+        workers, skip_corrupt: as in :class:`BatchReader`.
+
+    Raises:
+        FileProblem, FormatError, DataError: the list or the mean file cannot be used.
+    """
+    p = layer.image_data_param
+    if (p.new_height == 0) != (p.new_width == 0):
+        raise DataError(
+            f"image_data_param: new_height is {p.new_height} and new_width is {p.new_width}; "
+            "set both, or neither"
+        )
+    skip = int(pick(draw(seed, _ONE, "rand_skip"), p.rand_skip)[0]) if p.rand_skip else 0
+    samples = ImageSamples(
+        *(p.source, read_list(p.source), p.root_folder, p.is_color),
+        size=(p.new_height, p.new_width) if p.new_height else None,
+        shuffle=p.shuffle,
+        seed=seed,
+        skip=skip,
+    )
+    transform = Transform(layer.transform_param, phase)
+    return BatchReader(
+        *(samples, transform, p.batch_size, seed, workers, layer.data_param.prefetch), skip_corrupt
+    )
+
+
+def _leading_number(text: bytes) -> int:
+    """What C's atoi makes of a text: leading digits, 0 without any, cut to 32 bit."""
+    found = _LEADING_NUMBER.match(text)
+    number = int(found[1]) if found else 0
+    number = max(-(1 << 63), min(number, (1 << 63) - 1))
+    return (number + (1 << 31)) % (1 << 32) - (1 << 31)
