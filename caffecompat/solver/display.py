@@ -62,8 +62,10 @@ class Display:
             if len(self._norms) >= _MOST_WAITING:
                 self.catch_up()
 
-    def show(self, iteration: int, result: Result, weights: dict[str, float]) -> None:
-        """The lines of a displayed iteration, all but the rate."""
+    def show(
+        self, iteration: int, result: Result, weights: dict[str, float]
+    ) -> dict[str, list[float]]:
+        """The lines of a displayed iteration, all but the rate; returns the outputs' elements."""
         self.catch_up()
         now = time.perf_counter()
         lapse = now - self._shown_time
@@ -76,6 +78,7 @@ class Display:
         outputs = {name: value.flatten().tolist() for name, value in result.outputs.items()}
         for line in output_lines("Train", outputs, weights):
             self._say(line)
+        return outputs
 
     def show_rate(self, iteration: int, rate: float) -> None:
         self._say(f"Iteration {iteration}, lr = {number(rate)}")

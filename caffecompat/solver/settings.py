@@ -105,5 +105,3 @@ def _remarks(message: Message) -> Iterator[str]:
         yield "base_lr is not given: the learning rate is 0 and nothing will be learned"
     if not message.HasField("max_iter"):
         yield "max_iter is not given: solving ends before the first iteration"
-    if message.debug_info:
-        yield "debug_info is read but has no effect yet: no per-layer lines are logged"

@@ -1,4 +1,4 @@
-"""What SIGINT and SIGHUP do to a training run."""
+"""What SIGINT, SIGHUP and SIGTERM do to a training run."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ class Action(Enum):
     NONE = "none"
     STOP = "stop"
     SNAPSHOT = "snapshot"
+    # Stop with a snapshot whatever the definition says, since someone takes the machine away.
+    PREEMPT = "preempt"
+
+
+# What the flags of Caffe's tool can name.
+EFFECTS = (Action.STOP, Action.SNAPSHOT, Action.NONE)
 
 
 def parse_effect(flag: str, value: str) -> Action:
@@ -24,18 +30,19 @@ def parse_effect(flag: str, value: str) -> Action:
     Raises:
         SolverError: there is no such effect.
     """
-    try:
-        return Action(value)
-    except ValueError:
-        known = ", ".join(action.value for action in Action)
-        raise SolverError(f"--{flag} is {value!r}; it must be one of: {known}") from None
+    for action in EFFECTS:
+        if action.value == value:
+            return action
+    known = ", ".join(action.value for action in EFFECTS)
+    raise SolverError(f"--{flag} is {value!r}; it must be one of: {known}")
 
 
 class SignalActions:
     """Turns signals into actions that a loop picks up between iterations (a context manager).
 
-    Inside the context SIGINT and SIGHUP are caught; :meth:`requested` answers with the action of
-    one that came since the last question. A second SIGINT before the first was picked up
+    Inside the context SIGINT, SIGHUP and SIGTERM are caught; :meth:`requested` answers with the
+    action of one that came since the last question, for SIGTERM always :attr:`Action.PREEMPT`. A
+    second SIGINT before the first was picked up
     interrupts at once, so that a hanging iteration can be left. Only the main thread may enter.
     """
 
@@ -43,8 +50,10 @@ class SignalActions:
         self._effects: dict[int, Action] = {signal.SIGINT: on_interrupt}
         if hasattr(signal, "SIGHUP"):
             self._effects[signal.SIGHUP] = on_hangup
+        self._effects[signal.SIGTERM] = Action.PREEMPT
         self._pending: list[int] = []
         self._previous: dict[int, Any] = {}
+        self._preempted = False
 
     def __enter__(self) -> SignalActions:
         for number in self._effects:
@@ -64,7 +73,13 @@ class SignalActions:
         """The action asked for since the last call; each signal is answered once."""
         return self._effects[self._pending.pop(0)] if self._pending else Action.NONE
 
+    @property
+    def preempted(self) -> bool:
+        """Whether SIGTERM has come."""
+        return self._preempted
+
     def _catch(self, number: int, frame: FrameType | None) -> None:
+        self._preempted = self._preempted or number == signal.SIGTERM
         if number not in self._pending:
             self._pending.append(number)
         elif number == signal.SIGINT and self._effects[number] is not Action.NONE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from caffecompat.errors import CaffeError, FileProblem, SolverError
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
 from caffecompat.weights import SolverState, Weights, read_state, save_weights, write_state
+
+# Files of a pair have this before their names until both are whole.
+STAGED = ".new."
 
 
 @dataclass(frozen=True)
@@ -96,18 +100,53 @@ def load_state(path: str) -> SolverState:
 
 
 def write_pair(weights: Weights, state: SolverState, path: str) -> None:
-    """Writes the weights to ``state.learned_net``, then the state to ``path``.
+    """Writes the weights to ``state.learned_net`` and the state to ``path``.
 
-    Each file is written beside its place and moved there. A state of another run that has this
-    name goes first, so that a crash between the two files never leaves it beside our weights.
+    Both are written whole under other names before either takes its place, so that a full disk
+    harms neither an older pair of these names nor any other. A state of another run that has this
+    name goes before the weights come, so that a crash between the two moves never leaves it
+    beside our weights.
 
     Raises:
-        FileProblem: a file cannot be written.
+        FileProblem: a file cannot be written; nothing has changed then.
     """
-    if os.path.exists(path) and not _is_same(path, state):
-        os.unlink(path)
-    save_weights(weights, state.learned_net)
-    write_state(state, path)
+    model = state.learned_net
+    drafts = {_staged(model): model, _staged(path): path}
+    try:
+        save_weights(weights, _staged(model))
+        write_state(state, _staged(path))
+        if os.path.exists(path) and not _is_same(path, state):
+            os.unlink(path)
+        for draft, target in drafts.items():
+            os.replace(draft, os.path.realpath(target))
+        sync_folder(Path(os.path.realpath(path)).parent)
+    except FileProblem as error:
+        text = str(error)
+        for draft, target in drafts.items():
+            text = text.replace(draft, target)
+        raise FileProblem(text) from error
+    except OSError as error:
+        raise FileProblem(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        for draft in drafts:
+            with contextlib.suppress(OSError):
+                os.unlink(draft)
+
+
+def _staged(path: str) -> str:
+    """The name under which a file waits beside ``path``; the ending decides the format."""
+    target = os.path.realpath(path)
+    return os.path.join(os.path.dirname(target), STAGED + os.path.basename(target))
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renamed files survive a power failure, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _is_same(path: str, state: SolverState) -> bool:

@@ -8,14 +8,23 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from caffecompat.errors import SolverError
-from caffecompat.net import Net, Result
+from caffecompat.errors import FileProblem, SolverError
+from caffecompat.net import Net
 from caffecompat.proto.format_text import format_text
 from caffecompat.proto.schema import Message
+from caffecompat.solver.debug_info import DebugPass
 from caffecompat.solver.device import describe_choice, solver_device
 from caffecompat.solver.display import Display
+from caffecompat.solver.forecast import batch_size
+from caffecompat.solver.keeper import Keeper
+from caffecompat.solver.labels import check_labels
+from caffecompat.solver.listener import Listener
 from caffecompat.solver.log import LOGGER, number, output_lines
 from caffecompat.solver.nets import PlannedNet, plan_test_nets, plan_train_net
+from caffecompat.solver.opening import NetOptions, open_net, weight_files
+from caffecompat.solver.outlook import Outlook
+from caffecompat.solver.passes import NotFinite, Passes
+from caffecompat.solver.resume import AUTO, newest_intact
 from caffecompat.solver.seeds import choose_seed
 from caffecompat.solver.settings import read_settings
 from caffecompat.solver.signals import Action
@@ -23,11 +32,19 @@ from caffecompat.solver.snapshot import (
     find_learned_net,
     load_state,
     snapshot_files,
-    write_pair,
 )
-from caffecompat.solver.testing import Scores, is_test_due, run_test, scheduled_tests
+from caffecompat.solver.testing import (
+    Scores,
+    is_test_due,
+    missing_layers,
+    run_test,
+    scheduled_tests,
+)
 from caffecompat.solver.update import Update
+from caffecompat.solver.watch import Watch, find_watch
 from caffecompat.weights import SolverState
+
+STOP, IGNORE = ON_NAN = ("stop", "ignore")
 
 
 class Solver:
@@ -37,10 +54,20 @@ class Solver:
         source: path of a solver prototxt, or a SolverParameter message.
         weights: weight files to start from, one path or several separated by commas; they take
             the place of the definition's own ``weights``.
-        snapshot: a solver state to go on from.
+        snapshot: a solver state to go on from, or ``"auto"`` for the newest intact one under the
+            snapshot prefix; where there is none yet, the training starts from the beginning.
         device: torch device; by default what ``solver_mode`` says where it is written, else CPU.
         level, stages: put into ``train_state``, as Caffe's command line does it.
         log: where the log lines go; by default the logger ``caffecompat``.
+        on_nan: what a loss that is no finite number does: ``"stop"`` raises, ``"ignore"`` goes on
+            as Caffe does. Weights that are not finite are never written in either case.
+        forecast: say before the first iteration what the training needs.
+        auto_iter_size: where memory would not suffice, divide ``batch_size`` and multiply
+            ``iter_size``; the samples and the updates are the same.
+        layers, on_mismatch: of the weights to start from; see
+            :meth:`caffecompat.net.Net.load_weights`.
+        allow_python: run the code that Python layers name; without it they are refused.
+        skip_corrupt: let the next good record stand in for one that cannot be read.
 
     Data, dropout and initial weights are pure functions of the seed and the iteration: two runs
     with one seed are equal, and a resumed run equals the uninterrupted one bit for bit on the
@@ -59,8 +86,9 @@ class Solver:
         iter: updates made so far.
         rate: the learning rate of the last update.
         seed: what everything random is drawn from.
+        stopped: whether the last :meth:`step` or :meth:`solve` ended because it was asked to.
         requested: asked between iterations whether to stop or to write a snapshot.
-        on_iteration: called after each iteration, for progress bars.
+        listeners: told of iterations, displays and tests.
 
     Raises:
         FileProblem, TextError: a file is missing or does not parse.
@@ -78,46 +106,76 @@ class Solver:
         level: int | None = None,
         stages: Sequence[str] | None = None,
         log: logging.Logger | None = None,
+        on_nan: str = STOP,
+        forecast: bool = False,
+        auto_iter_size: bool = False,
+        layers: Sequence[str] | None = None,
+        on_mismatch: str = "error",
+        allow_python: bool = False,
+        skip_corrupt: bool = False,
     ) -> None:
-        if weights and snapshot:
-            raise SolverError(
-                "weights and snapshot are both given; give a snapshot to resume a training or "
-                "weights to start one from, not both"
-            )
+        path = os.fspath(snapshot) if snapshot else None
+        _check_start(weights, path, on_nan)
         self._log = log or LOGGER
         self._settings = read_settings(source)
         self._message = self._settings.message
         self._place = self._settings.place
-        self._device = solver_device(self._message, device)
+        self._stop_on_nan = on_nan == STOP
+        chosen = solver_device(self._message, device)
         self._files = snapshot_files(self._message, self._settings.path)
+        self._keeper = Keeper(self._files, self._place, self._log)
         if self._message.snapshot > 0:
-            self._files.check_writable(self._place)
+            self._keeper.check_writable()
         self._train_plan = plan_train_net(self._message, self._place, level, stages or ())
         self._test_plans = plan_test_nets(self._message, self._place)
-        state = load_state(os.fspath(snapshot)) if snapshot else None
-        self._weights = _weight_files(self._message, weights) if state is None else []
-        self._report_start()
+        path, skipped = self._find_start(path)
+        state = load_state(path) if path else None
+        files = [] if state else [os.fspath(weights)] if weights else list(self._message.weights)
+        only = None if layers is None else tuple(layers)
+        self._options = NetOptions(
+            chosen, weight_files(files), only, on_mismatch, allow_python, skip_corrupt
+        )
+        outlook = None
+        if forecast or auto_iter_size:
+            outlook = Outlook(self._settings, self._train_plan, self._options, self._files.prefix)
+        if outlook is not None and auto_iter_size:
+            skipped += outlook.split()
+            self._train_plan = outlook.plan
+        self._report_start(skipped)
         self.requested: Callable[[], Action] = _nothing
-        self.on_iteration: Callable[[Solver], None] | None = None
+        self.listeners: list[Listener] = []
         self.iter = 0
         self.rate = 0.0
-        self._stopped = False
+        self.stopped = False
+        self._preempted = False
         self._display = Display(self._message, self._log)
         stored = state.random_seed if state is not None else None
         self._open_nets(choose_seed(self._message, self._place, stored, self._log))
         self._log.info("Solver scaffolding done.")
-        if snapshot and state is not None:
-            self._log.info(f"Resuming from {os.fspath(snapshot)}")
-            self._take_state(state, os.fspath(snapshot))
+        if outlook is not None:
+            outlook.report(self.net, self._log)
+        if path and state is not None:
+            self._log.info(f"Resuming from {path}")
+            self._take_state(state, path)
 
     # Building
 
-    def _report_start(self) -> None:
-        for line in describe_choice(self._device):
+    def _find_start(self, snapshot: str | None) -> tuple[str | None, list[str]]:
+        """The state to go on from, and what the log should say about the choice."""
+        if snapshot != AUTO:
+            return snapshot, []
+        found, skipped = newest_intact(self._files, self._settings.rule.blocks)
+        if found is None:
+            prefix = self._files.prefix
+            self._log.info(f"no snapshot of {prefix!r} yet; starting from the beginning")
+        return found, skipped
+
+    def _report_start(self, notes: list[str]) -> None:
+        for line in describe_choice(self._options.device):
             self._log.info(line)
         for note in self._settings.notes:
             self._log.warning(f"{self._place}: {note}")
-        for note in self._train_plan.notes:
+        for note in [*self._train_plan.notes, *notes]:
             self._log.warning(note)
         self._log.info(f"Initializing solver from parameters: \n{format_text(self._message)}")
 
@@ -132,6 +190,8 @@ class Solver:
             raise
         rule = self._settings.rule
         self._update = Update(self.net.learnable, rule, self._message, self._place)
+        passes = int(self._message.iter_size)
+        self._passes = Passes(self.net, passes, self._place, self._stop_on_nan, self._log)
 
     def _open_all(self) -> None:
         self._log.info(f"Creating training net from {self._train_plan.origin}")
@@ -141,26 +201,19 @@ class Solver:
         for i, plan in enumerate(self._test_plans):
             self._log.info(f"Creating test net (#{i}) specified by {plan.origin}")
             self.test_nets.append(self._open_net(plan, self.net))
+        self._watch: Watch | None = None
+        if self._settings.policy.metric is not None:
+            metric = self._settings.policy.metric
+            self._watch = find_watch(metric, self.test_nets, self._place)
+            self._log.info(self._watch.describe())
 
     def _open_net(self, plan: PlannedNet, lender: Net | None) -> Net:
-        net = Net(plan.source, device=self._device, seed=self.seed, state=plan.state, lender=lender)
+        net = open_net(plan, self._options, self.seed, lender, self._log)
         self._opened.append(net)
-        if lender is not None:
-            # Refuses layers of one name and different shapes, which lending alone passes over.
-            net.share_weights(lender)
-        for note in net.notes:
-            self._log.info(note)
-        for name in net.outputs:
-            self._log.info(f"This network produces output {name}")
-        self._log.info("Network initialization done.")
-        for path in self._weights:
-            self._log.info(f"Finetuning from {path}")
-            for layer in net.load_weights(path).ignored:
-                self._log.info(f"Ignoring source layer {layer}")
         return net
 
     def _report_batch(self) -> None:
-        batch = _batch_size(self.net)
+        batch = batch_size(self.net)
         passes = self._message.iter_size
         if batch is not None:
             text = f"Effective batch size: {batch * passes}"
@@ -183,27 +236,43 @@ class Solver:
         """The iteration that :meth:`solve` trains to."""
         return int(self._message.max_iter)
 
+    @property
+    def images_per_iteration(self) -> int | None:
+        """Images that an update has seen; None for a net without data layers."""
+        batch = batch_size(self.net)
+        return None if batch is None else batch * int(self._message.iter_size)
+
+    def displays(self, iteration: int) -> bool:
+        """Whether the log shows ``iteration``."""
+        return self._display.is_due(iteration)
+
     def solve(self) -> None:
         """Trains to ``max_iter``, with tests and snapshots as the definition says.
 
         Raises:
-            SolverError: snapshots are wanted, but there is no place for them.
+            SolverError: snapshots are wanted, but there is no place for them; or the loss is not
+                a finite number (see ``on_nan``).
+            DataError: a record cannot be used, or a label is none of the classes.
+            FileProblem: the last snapshot cannot be written.
         """
         message = self._message
         if message.snapshot_after_train:
-            self._files.check_writable(self._place)
+            self._keeper.check_writable()
+        self._keeper.clean_up()
         self._log.info(f"Solving {self.net.name}")
         self._log.info(f"Learning Rate Policy: {message.lr_policy}")
+        if self.iter < self.max_iter:
+            check_labels(self.net, self.iter * message.iter_size)
         self.step(self.max_iter - self.iter)
-        if message.snapshot_after_train and not _is_due(message.snapshot, self.iter):
+        if self._wants_last_snapshot():
             self.snapshot()
-        if self._stopped:
+        if self.stopped:
             self._log.info("Optimization stopped early.")
             return
         if self._display.is_due(self.iter):
             with torch.no_grad():
-                result = self.net.run(self.iter * message.iter_size)
-            self._display.show_last(self.iter, result.loss)
+                loss = self._passes.look(self.iter)
+            self._display.show_last(self.iter, loss)
         if _is_due(message.test_interval, self.iter):
             self.test_all()
         self._log.info("Optimization Done.")
@@ -212,58 +281,60 @@ class Solver:
         """Makes ``iterations`` updates, with the tests and snapshots that fall between them.
 
         The displayed loss is averaged anew: earlier calls do not count.
+
+        Raises:
+            SolverError: the loss is not a finite number (see ``on_nan``); the weights are then
+                those before the update.
         """
         self._display.begin(self.iter)
-        self._stopped = False
+        self.stopped = self._preempted = False
         stop = self.iter + iterations
         while self.iter < stop and not self._test_if_due():
             self._iterate()
             action = self.requested()
             if action is Action.SNAPSHOT or _is_due(self._message.snapshot, self.iter):
-                self.snapshot()
-            if action is Action.STOP:
-                self._stopped = True
+                self._try_snapshot()
+            if self._is_stop(action):
                 break
         self._display.catch_up()
+
+    def _is_stop(self, action: Action) -> bool:
+        self.stopped = self.stopped or action in (Action.STOP, Action.PREEMPT)
+        self._preempted = self._preempted or action is Action.PREEMPT
+        return self.stopped
 
     def _iterate(self) -> None:
         """One update with its log lines."""
         self._update.clear()
-        result, loss = self._forward_backward()
-        self._display.add(self.iter, loss)
         display = self._display.is_due(self.iter)
+        self._passes.debug = display and bool(self._message.debug_info)
+        result, loss = self._passes.run(self.iter)
+        self._display.add(self.iter, loss)
         if display:
-            self._display.show(self.iter, result, self.net.loss_weights)
-        self._update_parameters(display)
+            outputs = self._display.show(self.iter, result, self.net.loss_weights)
+            for listener in self.listeners:
+                listener.displayed(self, outputs)
+        self._update_parameters(display, loss)
         self.iter += 1
-        if self.on_iteration is not None:
-            self.on_iteration(self)
+        for listener in self.listeners:
+            listener.iterated(self)
 
-    def _forward_backward(self) -> tuple[Result, torch.Tensor]:
-        """Runs ``iter_size`` passes; gradients add up.
-
-        Returns:
-            The last pass's result, and the mean loss as a 0-axis tensor.
-        """
-        passes = self._message.iter_size
-        losses = []
-        for index in range(self.iter * passes, (self.iter + 1) * passes):
-            result = self.net.run(index)
-            if result.loss.requires_grad:
-                result.loss.backward()
-            losses.append(result.loss.detach())
-        return result, sum(losses[1:], losses[0]) / passes
-
-    def _update_parameters(self, display: bool) -> None:
+    def _update_parameters(self, display: bool, loss: torch.Tensor) -> None:
         policy = self._settings.policy
         step = policy.step
+        if policy.watches_loss:
+            policy.observe(self.iter, float(loss))
         rate = policy.rate(self.iter)
         self.rate = float(rate)
-        if policy.announces_steps and policy.step != step:
-            self._log.info(f"MultiStep Status: Iteration {self.iter}, step = {policy.step}")
+        self._announce_step(step)
         if display:
             self._display.show_rate(self.iter, self.rate)
         self._display.add_norm(self._update.apply(rate, self.iter))
+
+    def _announce_step(self, before: int) -> None:
+        policy = self._settings.policy
+        if policy.status and policy.step != before:
+            self._log.info(f"{policy.status}: Iteration {self.iter}, step = {policy.step}")
 
     # Testing
 
@@ -281,23 +352,29 @@ class Solver:
                 self._log.info("Test interrupted.")
                 break
             scores.append(result)
+            for listener in self.listeners:
+                listener.tested(self, index, result)
         return scores
 
     def _test_if_due(self) -> bool:
         """Tests where a test comes before the next iteration; whether a stop was requested."""
         if is_test_due(self._message, self.iter):
-            self.test_all()
-        return self._stopped
+            scores = self.test_all()
+            if self._watch is not None and len(scores) > self._watch.net:
+                step = self._settings.policy.step
+                value = self._watch.value(scores[self._watch.net])
+                self._settings.policy.observe(self.iter, value)
+                self._announce_step(step)
+        return self.stopped
 
     def _test(self, index: int, net: Net) -> Scores | None:
         self._log.info(f"Iteration {self.iter}, Testing net (#{index})")
-        names = {built.name for built in net.layers}
-        for built in self.net.layers:
-            if built.name not in names:
-                self._log.info(f"Ignoring source layer {built.name}")
+        for name in missing_layers(self.net, net):
+            self._log.info(f"Ignoring source layer {name}")
         passes = self._message.test_iter[index]
         first = scheduled_tests(self._message, self.iter) * passes
-        scores = run_test(net, first, passes, self._interrupted)
+        look = DebugPass(net, self._log).forward if self._message.debug_info else None
+        scores = run_test(net, first, passes, self._interrupted, look)
         if scores is None:
             return None
         if self._message.test_compute_loss:
@@ -310,37 +387,47 @@ class Solver:
         """Answers a request in the middle of a test; whether it was to stop."""
         action = self.requested()
         if action is Action.SNAPSHOT:
-            self.snapshot()
-        self._stopped = self._stopped or action is Action.STOP
-        return self._stopped
+            self._try_snapshot()
+        return self._is_stop(action)
 
     # Snapshots
 
     def snapshot(self) -> tuple[str, str]:
-        """Writes the weights, then the solver state that names them.
+        """Writes the weights and the solver state that names them.
 
-        Each file is written beside its place and then moved there, so that a crash at any moment
-        leaves the last good pair.
+        Both are written whole beside their places and then moved there, so that a failure or a
+        crash at any moment leaves the last good pair.
 
         Returns:
             Paths of the two files.
 
         Raises:
             FileProblem: a file cannot be written.
+            SolverError: the weights are not finite numbers; nothing is written.
         """
         self._display.catch_up()
-        model, path = self._files.model(self.iter), self._files.state(self.iter)
-        kind = "HDF5" if self._files.hdf5 else "binary proto"
+        state = SolverState(self.iter, "", [], random_seed=self.seed)
+        self._settings.policy.save(state)
         diffs = bool(self._message.snapshot_diff)
-        if diffs:
-            self._update.show_updates()
-        history = [array.cpu().numpy() for array in self._update.history]
-        step = self._settings.policy.step
-        self._log.info(f"Snapshotting to {kind} file {model}")
-        self._log.info(f"Snapshotting solver state to {kind} file {path}")
-        state = SolverState(self.iter, model, history, step, self.seed)
-        write_pair(self.net.to_weights(diffs), state, path)
-        return model, path
+        return self._keeper.write(self.net, self._update, state, diffs)
+
+    def _try_snapshot(self) -> None:
+        """A snapshot in the middle of a training, which a failure to write need not end."""
+        try:
+            self.snapshot()
+        except FileProblem as error:
+            self._keeper.report_failure(self.iter, error)
+        except NotFinite as error:
+            if self._stop_on_nan:
+                raise
+            self._log.warning(str(error))
+
+    def _wants_last_snapshot(self) -> bool:
+        saved = self._keeper.has(self.iter)
+        if self._preempted:
+            return not saved
+        due = _is_due(self._message.snapshot, self.iter)
+        return bool(self._message.snapshot_after_train) and not (due and saved)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Goes on from a solver state: iteration, weights, history, position in the data.
@@ -375,7 +462,8 @@ class Solver:
             self._log.info("SGDSolver: restoring history")
         self._update.restore(state)
         self.iter = state.iteration
-        self._settings.policy.step = state.current_step
+        self._settings.policy.load(state)
+        self._keeper.resumed_from(state.iteration, path)
         self._display.begin(self.iter)
 
 
@@ -387,16 +475,11 @@ def _is_due(interval: int, iteration: int) -> bool:
     return interval > 0 and iteration % interval == 0
 
 
-def _weight_files(message: Message, weights: str | os.PathLike[str] | None) -> list[str]:
-    """The weight files to start from; every entry may be a list with commas and blanks."""
-    entries = [os.fspath(weights)] if weights else list(message.weights)
-    names = [name.strip() for entry in entries for name in entry.split(",")]
-    return [name for name in names if name]
-
-
-def _batch_size(net: Net) -> int | None:
-    """The first extent of the first data layer's first top; None for a net without data."""
-    for built in net.layers:
-        if built.source is not None and built.shapes and built.shapes[0]:
-            return int(built.shapes[0][0])
-    return None
+def _check_start(weights: str | os.PathLike[str] | None, snapshot: str | None, on_nan: str) -> None:
+    if weights and snapshot and snapshot != AUTO:
+        raise SolverError(
+            "weights and snapshot are both given; give a snapshot to resume a training or "
+            "weights to start one from, not both"
+        )
+    if on_nan not in ON_NAN:
+        raise SolverError(f"on_nan is {on_nan!r}; it must be one of: {', '.join(ON_NAN)}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from caffecompat.net import Net
+from caffecompat.net import Net, Result
 from caffecompat.proto.schema import Message
 
 
@@ -29,6 +29,12 @@ def is_test_due(message: Message, iteration: int) -> bool:
     if message.test_interval <= 0 or iteration % message.test_interval != 0:
         return False
     return bool(iteration > 0 or message.test_initialization)
+
+
+def missing_layers(train: Net, test: Net) -> list[str]:
+    """Names of layers of the train net that the test net does not have."""
+    names = {built.name for built in test.layers}
+    return [built.name for built in train.layers if built.name not in names]
 
 
 @dataclass(frozen=True)
@@ -69,21 +75,27 @@ class ScoreSums:
 
 @torch.no_grad()
 def run_test(
-    net: Net, first_pass: int, passes: int, interrupted: Callable[[], bool]
+    net: Net,
+    first_pass: int,
+    passes: int,
+    interrupted: Callable[[], bool],
+    run: Callable[[int], Result] | None = None,
 ) -> Scores | None:
     """Runs a test net and averages.
 
     Args:
         first_pass: index of the first pass, which decides the data.
         interrupted: asked before each pass; true ends the test.
+        run: runs a pass by its index; by default the net does.
 
     Returns:
         The means, None if the test was interrupted.
     """
     sums = ScoreSums()
+    run = run or net.run
     for index in range(first_pass, first_pass + passes):
         if interrupted():
             return None
-        result = net.run(index)
+        result = run(index)
         sums.add(result.outputs, result.loss)
     return sums.means()

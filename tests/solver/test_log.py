@@ -10,12 +10,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
+from caffecompat.solver import Solver
 from caffecompat.solver.log import LOGGER, GlogFormatter, log_to_stderr, number, output_lines
 
-from .caffe_log import PREFIX, assert_same_events, parse
+from .caffe_log import PREFIX, Lines, assert_same_events, parse
+from .small import write_training
 
 
 def record(level: int, text: str) -> logging.LogRecord:
@@ -113,8 +116,9 @@ def test_every_recorded_training(
             start.write_bytes((golden / "cli" / start.name).read_bytes())
         lines = run_verb(run["args"], capsys)
         events = [e for e in run["events"] if e.startswith(KEPT)]
-        if not random and not resumed and "debug" not in run["name"]:
-            assert_same_events(events_of(lines), events)
+        if not random and not resumed:
+            found = [e for e in events_of(lines) if not e.startswith("    [")]
+            assert_same_events(found, events)
         for made in run["new_files"]:
             assert Path(made).is_file(), f"{run['name']} does not write {made}"
             if not (golden / "cli" / made).is_file():
@@ -158,7 +162,50 @@ def test_a_bar_takes_the_place_of_repeated_lines(
     assert main(["train", "-solver", "step.solver.prototxt"]) == 0
     text = capsys.readouterr().err
     assert "20/20" in text
-    assert re.search(r"loss [\d.e+-]+, lr [\d.]+", text)
+    assert re.search(r"loss [\d.e+-]+, lr [\d.]+, [\d.e+]+ img/s, data wait \d+%", text)
     assert "Test net output" in text
     assert "Train net output" not in text
     assert "lr = " not in text
+
+
+def debug_events(lines: list[str]) -> list[str]:
+    """From the start of the training on, with the letter of each line."""
+    start = next(i for i, line in enumerate(lines) if "Solving" in line)
+    return [line[0] + PREFIX.sub("", line, count=1) for line in lines[start:]]
+
+
+def test_debug_info_in_caffes_words(
+    data_folder: Path, enter: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter(data_folder / "solver" / "log")
+    command = "train -solver debug.solver.prototxt -weights init.caffemodel"
+    lines = run_verb(command.split(), capsys)
+    expected = debug_events(Path("debug_info.log").read_text().splitlines())
+    found = debug_events(lines)
+    assert sum("[Backward]" in event for event in expected) == 16
+    speed = re.compile(r"\(\S+ iter/s, \S+/2 iters\)")
+    assert_same_events(
+        [speed.sub("", event) for event in found], [speed.sub("", event) for event in expected]
+    )
+
+
+def test_debug_info_follows_splits_sharing_and_test_nets(tmp_path: Path, lines: Lines) -> None:
+    """What it runs layer by layer are the same updates as without it."""
+    plain = Solver(write_training(tmp_path / "plain"))
+    plain.step(5)
+    lines.text.clear()
+    path = write_training(tmp_path / "run", "random_seed: 7 debug_info: true")
+    solver = Solver(path)
+    solver.step(5)
+    for ours, theirs in zip(solver.net.learnable, plain.net.learnable, strict=True):
+        np.testing.assert_allclose(ours.tensor.detach(), theirs.tensor.detach(), rtol=1e-6)
+    assert lines.containing("    [Forward] Layer accuracy, top blob accuracy data: ")
+    assert lines.containing(
+        "    [Forward] Layer label_tested_1_split, top blob label_tested_1_split_0"
+    )
+    assert lines.containing("    [Backward] Layer relu, bottom blob norm diff: ")
+    assert not lines.containing("[Backward] Layer conv, bottom blob data")
+    assert not lines.containing("[Backward] Layer norm, param blob")
+    last = lines.containing("[Backward] All net params (data, diff): L1 norm = (")
+    assert len(last) == 10
+    assert next(line for line in lines.text if "All net params" in line).startswith("E")

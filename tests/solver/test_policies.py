@@ -45,6 +45,13 @@ def test_multistep_goes_on_from_its_counter() -> None:
     assert rates(policy, [3, 4]) == [0.5, 0.25]
 
 
+def test_breakpoints_of_2013_are_steps(tmp_path: Any) -> None:
+    path = tmp_path / "s.prototxt"
+    path.write_text('train_net: "n" base_lr: 1 breakpoint: 2 breakpoint: 5')
+    policy = read_settings(path).policy
+    np.testing.assert_allclose(rates(policy, range(7)), [1, 1, 0.1, 0.1, 0.1, 0.01, 0.01])
+
+
 def test_exp() -> None:
     assert rates(make('lr_policy: "exp" base_lr: 2 gamma: 0.5'), [0, 1, 5]) == [2, 1, 0.0625]
 
@@ -68,6 +75,7 @@ def test_sigmoid_grows() -> None:
 def test_rates_are_float32() -> None:
     for name in policies:
         fields = "base_lr: 0.3 gamma: 0.7 power: 0.3 stepsize: 2 stepvalue: 1 max_iter: 9"
+        fields += " plateau_winsize: 3"
         assert isinstance(make(f'lr_policy: "{name}" {fields}').rate(3), np.float32), name
 
 
@@ -82,6 +90,10 @@ def test_rates_are_float32() -> None:
         ('"sigmoid" gamma: 1', "stepsize is 0"),
         ('"sigmoid" gamma: -1 stepsize: 1', "gamma is -1"),
         ('"poly"', "max_iter is 0, it must be positive"),
+        ('"plateau"', "plateau_winsize is missing; give it in iterations"),
+        ('"plateau" plateau_winsize: [3, 0]', "plateau_winsize is 0, it must be positive"),
+        ('"plateau" plateau_winsize: 3 gamma: -1', "gamma is -1"),
+        ('"plateau" plateau_winsize: 3 plateau_drops: -1', "plateau_drops is -1, it must not"),
     ],
 )
 def test_impossible_constants(text: str, sentence: str) -> None:

@@ -74,3 +74,39 @@ def test_signals_to_a_training(tmp_path: Path) -> None:
     assert len(list((tmp_path / "run").glob("*.solverstate"))) == 2
     assert log[-2].endswith("Optimization stopped early.\n")
     assert log[-1].endswith("Optimization Done.\n")
+
+
+def test_a_termination_asks_to_preempt() -> None:
+    with SignalActions(Action.NONE, Action.NONE) as signals:
+        assert not signals.preempted
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert [signals.requested() for _ in range(2)] == [Action.PREEMPT, Action.NONE]
+        assert signals.preempted
+
+
+@pytest.mark.slow
+def test_a_preempted_training_goes_on(tmp_path: Path) -> None:
+    """SIGTERM: a snapshot, exit code 75; the same command goes on and ends as if undisturbed."""
+    text = """net: "{folder}/net.prototxt" base_lr: 0.01 lr_policy: "fixed" random_seed: 1
+        max_iter: 1500 snapshot_prefix: "{folder}/snap" snapshot_after_train: false """
+    path = write_training(tmp_path / "run", "", text)
+    command = [sys.executable, "-m", "caffecompat", "train", f"--solver={path}", "-snapshot=auto"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "Learning Rate Policy" in line:
+            time.sleep(0.1)
+            process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=200) == 75
+    process.stderr.close()
+    (state,) = (tmp_path / "run").glob("*.solverstate")
+    assert 0 < int(state.stem.split("_")[-1]) < 1500
+    again = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200
+    )
+    assert again.returncode == 0
+    assert f"Resuming from {state}" in again.stderr

@@ -85,7 +85,7 @@ def test_a_snapshot_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_crash_between_the_files_leaves_no_mixed_pair(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The state of another run must not stand beside the new weights; our own may."""
+    """Whatever happens while the files are written, the pair that was there stays as it was."""
     path = write_training(tmp_path / "run", "", PLAIN)
     solver = Solver(path)
     solver.step(1)
@@ -100,12 +100,15 @@ def test_a_crash_between_the_files_leaves_no_mixed_pair(
         raise InterruptedError
 
     monkeypatch.setattr("caffecompat.solver.snapshot.write_state", crash)
-    with pytest.raises(InterruptedError):
-        solver.snapshot()
-    assert Path(own).exists()
-    with pytest.raises(InterruptedError):
-        another.snapshot()
-    assert not Path(own).exists()
+    before = {path: path.read_bytes() for path in Path(own).parent.glob("*_iter_1.*")}
+    assert len(before) == 2
+    for writer in (solver, another):
+        with pytest.raises(
+            FileProblem, match=r"small\.solver_iter_1\.solverstate: cannot be written"
+        ):
+            writer.snapshot()
+        after = {path: path.read_bytes() for path in Path(own).parent.glob("*_iter_1.*")}
+        assert after == before
 
 
 def test_moved_pairs_stay_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,10 @@ def test_times_every_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     "command",
     [
         "train",
-        "train --solver a --weights b --snapshot c",
+        "train --solver a --on-nan=explode",
+        "train --solver a --on-mismatch=maybe",
+        "parse-log",
+        "plot-log a.log",
         "train --solver a --sigint_effect=quit",
         "train --solver a --nosuch=1",
         "train --solver a --level=high",
@@ -100,6 +103,10 @@ def test_bad_usage(command: str, capsys: pytest.CaptureFixture[str]) -> None:
         ("train --solver none", "none: there is no such file"),
         ("train --solver step.solver.prototxt --weights none", "none: "),
         ("train --solver step.solver.prototxt --snapshot none", "none: there is no such solver"),
+        (
+            "train --solver step.solver.prototxt --weights b --snapshot c",
+            "weights and snapshot are",
+        ),
         ("train --solver net.prototxt", "net.prototxt: this looks like a net"),
         ("train --solver step.solver.prototxt --gpu x", "--gpu x: give GPU ids such as 0 or 0,1"),
         ("test --model none --weights init.caffemodel", "none: there is no such file"),

@@ -10,6 +10,7 @@ import numpy as np
 from caffecompat.errors import SolverError
 from caffecompat.proto.schema import Message
 from caffecompat.registry import Registry
+from caffecompat.weights import SolverState
 
 policies: Registry[type[Policy]] = Registry("lr_policy", "caffecompat.solver.policies")
 
@@ -33,14 +34,18 @@ class Policy:
 
     Attributes:
         name: what ``lr_policy`` gives, set by :func:`register`.
-        announces_steps: whether a change of ``step`` is worth a line in the log.
+        status: how the log calls a change of ``step``; empty where none is worth a line.
+        watches_loss: whether :meth:`observe` wants the loss of every iteration.
+        metric: the output of a test net that :meth:`observe` wants after every test, None if none.
         step: the counter that solver states carry as ``current_step``; :meth:`rate` may move it.
         base_lr: ``base_lr`` of the definition.
         place: the definition's file, for messages.
     """
 
     name: ClassVar[str] = ""
-    announces_steps: ClassVar[bool] = False
+    status: ClassVar[str] = ""
+    watches_loss: bool = False
+    metric: str | None = None
 
     def __init__(self, message: Message, place: str) -> None:
         self.place = place
@@ -54,6 +59,23 @@ class Policy:
     def rate(self, iteration: int) -> np.float32:
         """The rate that the update of ``iteration`` (counted from 0) uses."""
         raise NotImplementedError
+
+    def observe(self, iteration: int, value: float) -> None:
+        """Sees what is watched, before the rate of ``iteration`` is asked for.
+
+        Args:
+            iteration: counted from 0.
+            value: a loss, or a score of the test before this iteration; lower is better. Scores
+                where higher is better come with the other sign.
+        """
+
+    def save(self, state: SolverState) -> None:
+        """Puts what :meth:`load` needs into a solver state."""
+        state.current_step = self.step
+
+    def load(self, state: SolverState) -> None:
+        """Goes on from a solver state."""
+        self.step = state.current_step
 
     def check(self, condition: bool, sentence: str) -> None:
         """Raises :class:`SolverError` with the policy's place unless ``condition`` holds."""

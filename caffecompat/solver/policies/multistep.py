@@ -16,7 +16,7 @@ class MultiStep(Policy):
     the count is part of the solver state.
     """
 
-    announces_steps = True
+    status = "MultiStep Status"
 
     def setup(self, message: Message) -> None:
         self.check(message.gamma >= 0, f"gamma is {message.gamma:g}, it must not be negative")

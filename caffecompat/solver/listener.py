@@ -1,0 +1,26 @@
+"""Who wants to know what a training does: progress bars, TensorBoard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from caffecompat.solver.solver import Solver
+    from caffecompat.solver.testing import Scores
+
+
+class Listener:
+    """Told by a :class:`Solver` that has it among its ``listeners``; does nothing by itself."""
+
+    def iterated(self, solver: Solver) -> None:
+        """After each update; ``solver.iter`` counts it already. Must not wait for the device."""
+
+    def displayed(self, solver: Solver, outputs: dict[str, list[float]]) -> None:
+        """At each displayed iteration, which is ``solver.iter``, before its update.
+
+        Args:
+            outputs: the elements of the train net's outputs by blob name.
+        """
+
+    def tested(self, solver: Solver, net: int, scores: Scores) -> None:
+        """After a test of test net number ``net``."""

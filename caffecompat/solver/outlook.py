@@ -1,0 +1,84 @@
+"""Looking ahead at a training, and cutting it into pieces that fit."""
+
+from __future__ import annotations
+
+import logging
+
+from caffecompat.errors import CaffeError, SolverError
+from caffecompat.net import Net
+from caffecompat.solver.forecast import Forecast, make_forecast, size, split_plan, split_settings
+from caffecompat.solver.memory import Footprint, available, footprint
+from caffecompat.solver.nets import PlannedNet
+from caffecompat.solver.opening import NetOptions, probe
+from caffecompat.solver.settings import Settings
+
+
+class Outlook:
+    """Looks ahead at a solver's training before its nets are built.
+
+    Args:
+        settings: of the solver; :meth:`split` changes its message.
+        plan: the train net.
+        options: how its nets are built.
+        prefix: the snapshot prefix.
+
+    Attributes:
+        plan: the train net to build.
+    """
+
+    def __init__(
+        self, settings: Settings, plan: PlannedNet, options: NetOptions, prefix: str
+    ) -> None:
+        self.plan = plan
+        self._message = settings.message
+        self._rule = settings.rule
+        self._prefix = prefix
+        self._device = options.device
+        self._free = available(options.device)
+        try:
+            self._net = probe(plan, options)
+        except CaffeError:
+            # Building the net itself will say it, with the place in the file.
+            self._net = None
+        self._need = self._footprint(self._net) if self._net is not None else None
+
+    def _footprint(self, net: Net) -> Footprint:
+        return footprint(net, self._rule.blocks, scratch=self._rule.type != "SGD")
+
+    def _forecast(self, net: Net) -> Forecast:
+        need = self._need or self._footprint(net)
+        return make_forecast(net, need, self._message, self._prefix, self._device, self._free)
+
+    def split(self) -> list[str]:
+        """Divides the batch where memory would not suffice.
+
+        Returns:
+            What was done and why, one sentence each.
+
+        Raises:
+            SolverError: nothing would fit.
+        """
+        if self._net is None:
+            return ["--auto-iter-size: this net cannot be looked at in advance; nothing is changed"]
+        forecast = self._forecast(self._net)
+        if forecast.fits:
+            return []
+        split = forecast.split
+        if split is None:
+            raise SolverError(f"--auto-iter-size: {forecast.warnings()[0]}")
+        self.plan = split_plan(self.plan, self._net, split)
+        split_settings(self._message, split)
+        self._need = forecast.need.divided(split.parts)
+        text = (
+            f"--auto-iter-size: batch_size is {split.batch} and iter_size {split.passes} now, so "
+        )
+        text += f"that {size(self._need.total)} of memory do; samples and updates are the same"
+        return [text + (f", but {split.caveat}" if split.caveat else "")]
+
+    def report(self, net: Net, log: logging.Logger) -> None:
+        """Logs the forecast for the train net that was built."""
+        forecast = self._forecast(net)
+        for line in forecast.lines():
+            log.info(line)
+        for line in forecast.warnings():
+            log.warning(line)

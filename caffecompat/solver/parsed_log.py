@@ -1,0 +1,186 @@
+"""Logs of trainings as tables: those of Caffe, and those written here."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from caffecompat.errors import FileProblem, FormatError
+
+# Severity, date (newer loggers put the year in front), time, thread, file and line.
+_PREFIX = re.compile(
+    r"[IWEF](?P<year>\d{4})?(?P<month>\d\d)(?P<day>\d\d) "
+    r"(?P<clock>\d\d:\d\d:\d\d(?:\.\d{1,6})?) +\d+ \S+\] "
+)
+_ITERATION = re.compile(r"Iteration (\d+)")
+_NUMBER = r"[-+]?(?:nan|inf|[\d.]+(?:[eE][-+]?\d+)?)"
+_RATE = re.compile(rf"lr = ({_NUMBER})")
+_OUTPUT = re.compile(rf"(Train|Test) net output #\d+: (\S+) = ({_NUMBER})")
+_LEAP_YEAR = 2000
+
+
+@dataclass
+class Row:
+    """The outputs of one phase at one iteration.
+
+    Attributes:
+        iteration: counted from 0.
+        seconds: since the training started.
+        rate: the learning rate of the last rate line before; not a number where there was none.
+        outputs: values by name; of several elements of one name the last.
+    """
+
+    iteration: int
+    seconds: float
+    rate: float
+    outputs: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class ParsedLog:
+    """What a log says.
+
+    Attributes:
+        path: the file.
+        train, test: rows in the order of the log.
+        rates: learning rates by the iteration that they are shown for, in the order of the log.
+    """
+
+    path: str
+    train: list[Row]
+    test: list[Row]
+    rates: list[tuple[int, float]] = field(default_factory=list)
+
+
+def read_log(path: str | os.PathLike[str]) -> ParsedLog:
+    """Reads the log of a training.
+
+    Nothing counts before the line with ``Solving``; an iteration holds until the next one is
+    named. Lines that are no log lines (traces, output of other programs) are passed over.
+
+    Raises:
+        FileProblem: the file is missing or cannot be read.
+        FormatError: it is not the log of a training.
+    """
+    name = os.fspath(path)
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return _read(file, name)
+    except OSError as error:
+        reason = "there is no such log" if isinstance(error, FileNotFoundError) else error.strerror
+        raise FileProblem(f"{name}: {reason}") from error
+
+
+def _read(lines: Iterable[str], name: str) -> ParsedLog:
+    log = ParsedLog(name, [], [])
+    clock: _Clock | None = None
+    iteration = -1
+    rate = math.nan
+    stamped = False
+    for line in lines:
+        prefix = _PREFIX.match(line)
+        stamped = stamped or prefix is not None
+        if clock is None and prefix and "Solving" in line:
+            clock = _Clock(prefix)
+        if clock is None or prefix is None:
+            continue
+        if match := _ITERATION.search(line):
+            iteration = int(match[1])
+        if iteration < 0:
+            continue
+        seconds = clock.seconds(prefix)
+        if match := _RATE.search(line):
+            rate = float(match[1])
+            log.rates.append((iteration, rate))
+        if match := _OUTPUT.search(line):
+            rows = log.train if match[1] == "Train" else log.test
+            if not rows or rows[-1].iteration != iteration:
+                rows.append(Row(iteration, seconds, rate))
+            rows[-1].outputs[match[2]] = float(match[3])
+    if clock is None:
+        found = "it has no line 'Solving ...'" if stamped else "none of its lines is a log line"
+        raise FormatError(
+            f"{name}: this is not the log of a training: {found}; give what 'caffe train' or "
+            "'caffecompat train' has written to standard error"
+        )
+    _mend_first(log.train)
+    _mend_first(log.test)
+    return log
+
+
+def _mend_first(rows: list[Row]) -> None:
+    """Gives the first row the second one's rate, as Caffe's parser does.
+
+    The first mostly comes before any rate line. Caffe's parser does not look whether it does, and
+    tables are compared, so neither is it looked at here.
+    """
+    if len(rows) > 1:
+        rows[0].rate = rows[1].rate
+
+
+class _Clock:
+    """Seconds since the start. Log lines have no year, so it turns over where the month falls."""
+
+    def __init__(self, start: re.Match[str]) -> None:
+        self._years = 0
+        self._month = int(start["month"])
+        self._start = self._time(start)
+
+    def seconds(self, prefix: re.Match[str]) -> float:
+        month = int(prefix["month"])
+        if month < self._month and prefix["year"] is None:
+            self._years += 1
+        self._month = month
+        return (self._time(prefix) - self._start).total_seconds()
+
+    def _time(self, prefix: re.Match[str]) -> datetime:
+        year = int(prefix["year"] or _LEAP_YEAR + self._years)
+        form = "%Y %m %d %H:%M:%S.%f" if "." in prefix["clock"] else "%Y %m %d %H:%M:%S"
+        try:
+            text = f"{year} {prefix['month']} {prefix['day']} {prefix['clock']}"
+            return datetime.strptime(text, form)
+        except ValueError as error:
+            raise FormatError(f"{prefix[0]!r} is no time of a log line: {error}") from error
+
+
+def table(rows: list[Row], delimiter: str = ",") -> str:
+    """Rows as CSV with the columns of Caffe's parse_log.py.
+
+    Columns: NumIters, Seconds, LearningRate, then every output in the order of appearance.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row.outputs))
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(["NumIters", "Seconds", "LearningRate", *names])
+    for row in rows:
+        values = [row.outputs.get(name, "") for name in names]
+        writer.writerow([float(row.iteration), row.seconds, row.rate, *values])
+    return text.getvalue()
+
+
+def write_tables(log: ParsedLog, folder: str | os.PathLike[str], delimiter: str = ",") -> list[str]:
+    """Writes ``<log>.train`` and ``<log>.test`` into ``folder``; a phase without rows has no file.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        FileProblem: they cannot be written.
+    """
+    from caffecompat.proto.atomic_write import atomic_write
+
+    written = []
+    for kind, rows in (("train", log.train), ("test", log.test)):
+        if rows:
+            path = Path(folder) / f"{Path(log.path).name}.{kind}"
+            with atomic_write(path) as file:
+                file.write(table(rows, delimiter).encode())
+            written.append(str(path))
+    return written

@@ -1,0 +1,108 @@
+"""The newest snapshot that can be gone on with, and what killed runs leave behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from caffecompat.errors import CaffeError, SolverError
+from caffecompat.solver.snapshot import STAGED, SnapshotFiles, find_learned_net
+from caffecompat.weights import load_weights, read_state
+
+AUTO = "auto"
+
+
+def newest_intact(files: SnapshotFiles, blocks: int) -> tuple[str | None, list[str]]:
+    """The newest state under the snapshot prefix whose two files are whole.
+
+    Args:
+        files: of the solver; states of both formats count.
+        blocks: history arrays per parameter.
+
+    Returns:
+        The state's path, None where there is no state at all; and a sentence for each newer one
+        that was skipped.
+
+    Raises:
+        SolverError: there are states, but none is intact. Starting afresh beside them could
+            overwrite what may still be saved, so that is left to the user.
+    """
+    skipped: list[str] = []
+    for path in _states(files.prefix):
+        try:
+            _check_pair(path, blocks)
+        except (CaffeError, OSError) as error:
+            skipped.append(f"skipped {path}: {error}")
+        else:
+            return path, skipped
+    if skipped:
+        raise SolverError(
+            "\n".join(skipped)
+            + f"\nnone of the {len(skipped)} solver state(s) of {files.prefix!r} is intact; move "
+            "them away to start afresh"
+        )
+    return None, []
+
+
+def _states(prefix: str) -> list[str]:
+    """The states under a prefix, newest first; of one iteration the one written last first."""
+    folder, base = os.path.split(prefix)
+    pattern = re.compile(re.escape(base) + r"_iter_(\d+)\.solverstate(\.h5)?")
+    found = []
+    for name in _names(Path(folder or ".")):
+        if match := pattern.fullmatch(name):
+            path = os.path.join(folder, name)
+            with contextlib.suppress(OSError):
+                found.append((int(match[1]), os.stat(path).st_mtime_ns, path))
+    return [path for _, _, path in sorted(found, reverse=True)]
+
+
+def _check_pair(path: str, blocks: int) -> None:
+    """Reads a state and its weights.
+
+    Raises:
+        CaffeError: a file is missing, damaged or cut off, also where a cut between two layers
+            leaves a file that parses.
+    """
+    state = read_state(path)
+    learned = find_learned_net(state, path)
+    if learned is None:
+        raise SolverError("it names no weights")
+    weights = load_weights(learned)
+    blobs = sum(len(layer.blobs) for layer in weights.layers)
+    # At least: shared blobs are stored with every layer that uses them.
+    if blobs * blocks < len(state.history):
+        raise SolverError(
+            f"its weights {learned} have {blobs} blobs, too few for its {len(state.history)} "
+            "history arrays; the file is cut off"
+        )
+
+
+def remove_drafts(prefix: str) -> list[str]:
+    """Removes half-written files that killed runs with this prefix have left.
+
+    Returns:
+        The names of the files that are gone.
+    """
+    folder, base = os.path.split(prefix)
+    start = re.escape(f"{base}_iter_")
+    staged = re.escape(STAGED)
+    # Drafts have the first 64 letters of the name that they were for.
+    shortened = re.escape(f"{base}_iter_"[: 64 - len(STAGED)])
+    draft = re.compile(rf"\.(?:{staged})?{shortened}.*\.[0-9a-f]{{8}}\.tmp")
+    whole = re.compile(rf"{staged}{start}\d+\.(?:caffemodel|solverstate)(?:\.h5)?")
+    removed = []
+    for name in _names(Path(folder or ".")):
+        if draft.fullmatch(name) or whole.fullmatch(name):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(folder, name))
+                removed.append(name)
+    return sorted(removed)
+
+
+def _names(folder: Path) -> Iterator[str]:
+    with contextlib.suppress(OSError):
+        yield from os.listdir(folder)

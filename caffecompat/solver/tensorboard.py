@@ -1,0 +1,77 @@
+"""Losses, scores and rates as TensorBoard shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from caffecompat.errors import FileProblem, MissingExtra
+from caffecompat.solver.listener import Listener
+from caffecompat.solver.solver import Solver
+from caffecompat.solver.testing import Scores
+
+
+class TensorBoard(Listener):
+    """Writes scalars.
+
+    At each displayed iteration ``train/mean_loss``, ``train/<output>`` and ``lr``; after each test
+    ``test/<output>``, with several test nets ``test0/<output>`` and so on.
+
+    Args:
+        folder: where the event file goes; made if it is missing.
+
+    Raises:
+        MissingExtra: tensorboard is not installed.
+        FileProblem: the folder cannot be written.
+    """
+
+    def __init__(self, folder: str) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise MissingExtra("--tensorboard", "tensorboard") from error
+        try:
+            self._writer: Any = SummaryWriter(folder)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise FileProblem(f"{folder}: cannot be written: {reason}") from error
+
+    def displayed(self, solver: Solver, outputs: dict[str, list[float]]) -> None:
+        self._add("train/mean_loss", solver.loss, solver.iter)
+        self._write("train", outputs, solver.iter)
+
+    def iterated(self, solver: Solver) -> None:
+        if solver.displays(solver.iter - 1):
+            self._add("lr", solver.rate, solver.iter - 1)
+
+    def tested(self, solver: Solver, net: int, scores: Scores) -> None:
+        kind = "test" if len(solver.test_nets) == 1 else f"test{net}"
+        self._write(kind, scores.outputs, solver.iter)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _write(self, kind: str, outputs: dict[str, list[float]], iteration: int) -> None:
+        for name, values in outputs.items():
+            for i, value in enumerate(values):
+                tag = f"{kind}/{name}" if len(values) == 1 else f"{kind}/{name}/{i}"
+                self._add(tag, value, iteration)
+
+    def _add(self, tag: str, value: float, iteration: int) -> None:
+        self._writer.add_scalar(tag, value, iteration)
+
+
+@contextmanager
+def tensorboard(solver: Solver, folder: str) -> Iterator[None]:
+    """Lets TensorBoard follow ``solver`` while the context lasts; nothing for an empty name."""
+    if not folder:
+        yield
+        return
+    board = TensorBoard(folder)
+    solver.listeners.append(board)
+    try:
+        yield
+    finally:
+        solver.listeners.remove(board)
+        board.close()

@@ -1,0 +1,165 @@
+"""Logs as tables and curves."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from caffecompat.cli.main import main
+from caffecompat.errors import CaffeError, FormatError
+from caffecompat.solver.parsed_log import read_log, table
+
+LOG = """\
+I1231 23:59:58.500000  4242 caffe.cpp:197] Use CPU.
+I1231 23:59:59.500000  4242 solver.cpp:289] Solving tiny
+I1231 23:59:59.600000  4242 solver.cpp:347] Iteration 0, Testing net (#0)
+I1231 23:59:59.700000  4242 solver.cpp:414]     Test net output #0: accuracy = 0.25
+I1231 23:59:59.700000  4242 solver.cpp:414]     Test net output #1: loss = 2.5 (* 1 = 2.5 loss)
+I1231 23:59:59.800000  4242 solver.cpp:239] Iteration 0 (0 iter/s, 0s/3 iters), loss = 2
+I1231 23:59:59.800000  4242 solver.cpp:258]     Train net output #0: loss = 2 (* 1 = 2 loss)
+I1231 23:59:59.800000  4242 sgd_solver.cpp:112] Iteration 0, lr = 0.1
+some other program says: Iteration 9, lr = 7
+I0101 00:00:01.500000  4242 solver.cpp:239] Iteration 3 (3 iter/s, 1s/3 iters), loss = 1e-05
+I0101 00:00:01.500000  4242 solver.cpp:258]     Train net output #0: loss = nan (* 1 = nan loss)
+I0101 00:00:01.500000  4242 sgd_solver.cpp:112] Iteration 3, lr = 1e-05
+I0101 00:00:01.600000  4242 solver.cpp:347] Iteration 5, Testing net (#0)
+I0101 00:00:01.700000  4242 solver.cpp:414]     Test net output #0: accuracy = 0.75
+I0101 00:00:01.700000  4242 solver.cpp:414]     Test net output #1: loss = 0.5 (* 1 = 0.5 loss)
+"""
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "train.log"
+    path.write_text(LOG)
+    return path
+
+
+def test_rows(log: Path) -> None:
+    parsed = read_log(log)
+    assert table(parsed.test) == (
+        "NumIters,Seconds,LearningRate,accuracy,loss\n0.0,0.2,1e-05,0.25,2.5\n"
+        "5.0,2.2,1e-05,0.75,0.5\n"
+    )
+    assert [(row.iteration, row.seconds, row.rate) for row in parsed.train] == [
+        (0, 0.3, 0.1),
+        (3, 2.0, 0.1),
+    ]
+    assert math.isnan(parsed.train[1].outputs["loss"])
+    assert parsed.rates == [(0, 0.1), (3, 1e-05)]
+    assert table(parsed.train, ";").startswith("NumIters;Seconds;")
+
+
+def test_dates_with_a_year(log: Path) -> None:
+    """Newer loggers put it in front; Caffe's own parser fails there."""
+    text = LOG.replace("I1231 ", "I20241231 ").replace("I0101 ", "I20250101 ")
+    expected = read_log(log)
+    log.write_text(text)
+    assert table(read_log(log).test) == table(expected.test)
+
+
+def test_tables_equal_those_of_caffes_parser(golden: Path, tmp_path: Path) -> None:
+    count = 0
+    for expected in sorted((golden / "cli" / "parsed").iterdir()):
+        name, kind = expected.name.rsplit(".", 1)
+        assert main(["parse_log", str(golden / "cli" / "logs" / name), str(tmp_path)]) == 0
+        assert (tmp_path / expected.name).read_text() == expected.read_text(), expected.name
+        count += kind == "train"
+    assert count == 8
+
+
+def test_from_the_command_line(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["parse-log", str(log), str(log.parent), "--verbose", "-delimiter", ";"]) == 0
+    text = capsys.readouterr().out
+    assert f"wrote {log}.train" in text
+    assert "5.0;2.2;1e-05;0.75;0.5" in text
+    assert Path(f"{log}.test").read_text().count("\n") == 3
+
+
+def test_reading_needs_no_torch(log: Path) -> None:
+    code = f"""import sys
+from caffecompat.cli.main import main
+assert main(["parse-log", {str(log)!r}, {str(log.parent)!r}]) == 0
+assert "torch" not in sys.modules"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "this is not the log of a training: none of its lines is a log line"),
+        ("loss: 0.1\n" * 3, "none of its lines is a log line"),
+        (LOG.splitlines()[0] + "\n", "it has no line 'Solving ...'"),
+        ("I1399 23:59:59.500000  1 solver.cpp:289] Solving x\n", "is no time of a log line"),
+        ("\0\1\2" * 100, "none of its lines is a log line"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["parse-log", "plot_log"])
+def test_what_is_no_log(
+    verb: str, text: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.log"
+    path.write_text(text)
+    more = [str(tmp_path)] if verb == "parse-log" else ["-o", str(tmp_path / "x.png")]
+    assert main([verb, str(path), *more]) == 1
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_bad_places(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command, sentence in (
+        (f"parse-log {tmp_path}/none.log", "none.log: there is no such log"),
+        (f"parse-log {log} {tmp_path}/none", "cannot be written: there is no folder"),
+        (f"parse-log {log} --delimiter ab", "--delimiter is 'ab'; it must be one character"),
+        (f"plot-log {log} -o {tmp_path}/curves.bmp", "must end in .png, .svg or .pdf"),
+    ):
+        assert main(command.split()) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert sentence in line
+
+
+def test_a_training_that_shows_nothing(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log.write_text("".join(line for line in LOG.splitlines(True) if "net output" not in line))
+    assert main(["parse-log", str(log), str(log.parent)]) == 0
+    assert "shows no outputs; train with 'display'" in capsys.readouterr().out
+    assert list(log.parent.iterdir()) == [log]
+    assert main(["plot-log", str(log), "-o", f"{log}.png"]) == 1
+    assert "shows no outputs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("a.png", b"\x89PNG"), ("b.svg", b"<?xml"), ("c.PDF", b"%PDF")]
+)
+def test_curves(name: str, start: bytes, log: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    second = tmp_path / "second.log"
+    second.write_text(LOG)
+    assert main(["plot-log", str(log), str(second), "-o", str(tmp_path / name)]) == 0
+    content = (tmp_path / name).read_bytes()
+    assert content.startswith(start)
+    if name == "b.svg":
+        text = content.decode()
+        # Letters are drawn as shapes, which are named in comments.
+        for words in ("train.log: train loss", "second.log: test accuracy", "learning rate"):
+            assert words in text
+
+
+def test_curves_without_matplotlib(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from caffecompat.solver.plot import plot
+
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(CaffeError, match=r"pip install 'caffecompat\[plot\]'"):
+        plot([read_log(log)], tmp_path / "x.png")
+
+
+def test_only_pictures_are_drawn(log: Path) -> None:
+    from caffecompat.solver.plot import plot
+
+    with pytest.raises(FormatError, match=r"curves: the name must end in .png, .svg or .pdf"):
+        plot([read_log(log)], "curves")
