@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import runpy
@@ -32,7 +33,7 @@ def packaging(monkeypatch: pytest.MonkeyPatch, opencv: str = "full") -> dict[str
 
 
 def names(requirements: list[str]) -> set[str]:
-    return {re.split(r"[>=<]", requirement)[0] for requirement in requirements}
+    return {re.split(r"[>=<;]", requirement)[0] for requirement in requirements}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -67,6 +68,18 @@ def test_every_requirement_has_a_tested_version(monkeypatch: pytest.MonkeyPatch)
     wanted = names(found["install_requires"]).union(*map(names, found["extras_require"].values()))
     pins = (REPOSITORY / "constraints.txt").read_text("utf-8")
     assert wanted <= set(re.findall(r"^([\w-]+)==", pins, re.MULTILINE))
+
+
+def test_extras_that_messages_name_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    extras = packaging(monkeypatch)["extras_require"]
+    named = set()
+    for path in (REPOSITORY / "caffecompat").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "MissingExtra":
+                named.add(ast.literal_eval(call.args[1]))
+    assert named
+    assert named <= set(extras)
+    assert {need for name in named for need in extras[name]} <= set(extras["all"])
 
 
 @pytest.mark.parametrize(

@@ -227,12 +227,13 @@ def test_outputs_in_both_phases() -> None:
 def test_solver_settings_of_section_3_1(column: str) -> None:
     message = solver(f"solver_{column}.prototxt")
     assert message.base_lr == pytest.approx(1e-2)
-    assert (message.lr_policy, len(message.stepvalue)) == ("multistep", 3)
+    assert (message.lr_policy, message.plateau_drops) == ("plateau", 3)
+    assert message.plateau_metric == "accuracy/top-5"
+    assert [window % message.test_interval for window in message.plateau_winsize] == [0]
     assert message.gamma == pytest.approx(0.1)
     assert message.momentum == pytest.approx(0.9)
     assert message.weight_decay == pytest.approx(5e-4)
     assert message.max_iter == 370_000
-    assert sorted(message.stepvalue)[-1] < message.max_iter
     assert message.iter_size == 1
     # The whole validation set, once.
     assert message.test_iter[0] * 50 == 50_000

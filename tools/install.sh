@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Make the virtual environment of this checkout and install caffecompat in it, with extras.
+#
+#   tools/install.sh test,all
+#
+# CAFFECOMPAT_VENV   the environment's folder; made where it is missing (default: .venv)
+# PYTHON             the Python that it is made with (default: python3)
+# pip's own variables hold as well, e.g. PIP_EXTRA_INDEX_URL to choose another build of torch.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+extras=${1:-all}
+venv=${CAFFECOMPAT_VENV:-.venv}
+python=$venv/bin/python
+stamp=$venv/caffecompat-$extras.stamp
+
+pip() {
+    "$python" -m pip -qq --disable-pip-version-check "$@"
+}
+
+make_environment() {
+    local base=${PYTHON:-python3}
+    "$base" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
+        echo "caffecompat needs Python 3.10 or later, $base is $("$base" --version 2>&1)" >&2
+        exit 1
+    }
+    echo "Making the virtual environment $venv"
+    # Debian splits ensurepip off; the pip that is there can then serve the new environment.
+    "$base" -m venv "$venv" >/dev/null 2>&1 ||
+        { "$base" -m venv --clear --without-pip "$venv" &&
+            "$base" -m pip -qq --python "$python" install pip; } || {
+        echo "cannot make a virtual environment: on Debian, apt-get install python3-venv" >&2
+        exit 1
+    }
+}
+
+install() {
+    pip install --constraint constraints.txt --editable ".[$extras]"
+}
+
+[ -x "$python" ] || make_environment
+if [ "$stamp" -nt setup.py ] && [ "$stamp" -nt pyproject.toml ] &&
+    [ "$stamp" -nt constraints.txt ]; then
+    exit 0
+fi
+
+echo "Installing caffecompat[$extras] in $venv (PyTorch is large: this can take minutes)"
+if pip show opencv-python-headless >/dev/null 2>&1; then
+    export CAFFECOMPAT_OPENCV=headless
+fi
+install
+if ! "$python" -c 'import cv2' >/dev/null 2>&1; then
+    echo "OpenCV's full build does not start here, as on machines without libGL:" \
+        "taking the headless build"
+    pip uninstall --yes opencv-python
+    export CAFFECOMPAT_OPENCV=headless
+    install
+    "$python" -c 'import cv2'
+fi
+touch "$stamp"
