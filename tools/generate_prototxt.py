@@ -242,8 +242,8 @@ FROM_RANDOM = Schedule(
     max_iter=370000,
     reason=(
         "Three drops to a tenth, each when the validation accuracy has stopped improving, and an",
-        "end after 370K iterations (74 epochs). How long to wait for an improvement, the paper does",
-        "not say: five epochs are our choice.",
+        "end after 370K iterations (74 epochs). The paper does not say how long to wait for an",
+        "improvement: five epochs are our choice.",
     ),
 )
 FROM_SINGLE_SCALE = Schedule(
@@ -278,8 +278,8 @@ def solver(name: str, schedule: Schedule) -> list[str]:
         f"plateau_drops: {schedule.drops}",
         f"max_iter: {schedule.max_iter}",
         "",
-        "# Batches of 256. Where they do not fit the memory, give the TRAIN data layer",
-        "# batch_size: 32 and add iter_size: 8 here; the gradient stays that of 256 images.",
+        "# Batches of 256. Where they do not fit the memory, train with --auto-iter-size; by hand:",
+        "# batch_size: 32 in the TRAIN data layer, iter_size: 8 here. The gradient stays the same.",
         "momentum: 0.9",
         "weight_decay: 0.0005",
         "",

@@ -38,9 +38,10 @@ install() {
     pip install --constraint constraints.txt --editable ".[$extras]"
 }
 
-[ -x "$python" ] || make_environment
+"$python" -m pip --version >/dev/null 2>&1 || make_environment
+# The stamp holds the checkout, since an environment can serve only one at a time.
 if [ "$stamp" -nt setup.py ] && [ "$stamp" -nt pyproject.toml ] &&
-    [ "$stamp" -nt constraints.txt ]; then
+    [ "$stamp" -nt constraints.txt ] && [ "$(cat "$stamp")" = "$PWD" ]; then
     exit 0
 fi
 
@@ -57,4 +58,8 @@ if ! "$python" -c 'import cv2' >/dev/null 2>&1; then
     install
     "$python" -c 'import cv2'
 fi
-touch "$stamp"
+for old in "$venv"/caffecompat-*.stamp; do
+    # What another checkout installed is its own no longer.
+    if [ -f "$old" ] && [ "$(cat "$old")" != "$PWD" ]; then rm "$old"; fi
+done
+pwd >"$stamp"

@@ -25,7 +25,9 @@ class HDF5Data(Source):
         from caffecompat.data.hdf5_rows import open_hdf5_reader
 
         with errors_at(self.context.place):
-            self.reader = open_hdf5_reader(message, self.context.seed)
+            self.reader = open_hdf5_reader(
+                message, self.context.seed, self.context.rank, self.context.ranks
+            )
             self.shapes = self.reader.shapes()
 
     def read(self, index: int) -> Sequence[Array]:

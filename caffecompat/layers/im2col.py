@@ -34,7 +34,10 @@ class Im2col(Layer):
             x.dim() == axes,
             f"it was made for {axes} axes, but the bottom is {format_shape(x.shape)}",
         )
-        windows = g.windows(self, g.joined(x))
+        joined = g.joined(x)
+        if g.axes == 2 and not any(g.shortfall(self, joined)):
+            return g.parted(self._unfolded(joined), x)
+        windows = g.windows(self, joined)
         positions, kernel = range(2, 2 + g.axes), range(2 + g.axes, 2 + 2 * g.axes)
         columns = windows.permute(0, 1, *kernel, *positions)
         batch, channels = windows.shape[:2]
@@ -42,3 +45,13 @@ class Im2col(Layer):
             batch, channels * prod(g.kernel), *(windows.shape[i] for i in positions)
         )
         return g.parted(columns, x)
+
+    def _unfolded(self, x: Tensor) -> Tensor:
+        """torch's own operator for two spatial axes, which runs the positions together."""
+        import torch.nn.functional as F
+
+        g = self.geometry
+        columns = F.unfold(x, g.kernel, g.dilation, g.pad, g.stride)
+        sizes = zip(x.shape[2:], g.pad, g.reach, g.stride, strict=True)
+        positions = [(size + 2 * pad - reach) // stride + 1 for size, pad, reach, stride in sizes]
+        return columns.view(x.shape[0], -1, *positions)

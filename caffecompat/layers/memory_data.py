@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers.base import Message, Shape, Source, exactly, format_shape, register
+from caffecompat.layers.reading import errors_at
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,7 @@ class MemoryData(Source):
 
     Tops: data (batch_size, channels, height, width), and labels, which are (batch_size,) when the
     net is built and (batch_size, 1, 1, 1) in each pass, as in Caffe. Nothing is transformed.
+    Of several ranks each is given all rows and reads its slice of each batch.
     Source: Caffe's MemoryData layer.
     """
 
@@ -29,6 +31,9 @@ class MemoryData(Source):
     tops = exactly(2)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        from caffecompat.data.sharding import shard
+        from caffecompat.data.transform import refuse_extensions
+
         p = message.memory_data_param
         self.shape = (p.batch_size, p.channels, p.height, p.width)
         self.check(
@@ -37,8 +42,12 @@ class MemoryData(Source):
             f"{p.height}, width {p.width}; all four must be given and positive",
         )
         if message.HasField("transform_param"):
+            with errors_at(self.context.place):
+                refuse_extensions(message.transform_param, "MemoryData")
             log.warning("%s: transform_param does not act on arrays", self.context.place)
-        self.shapes = [self.shape, self.shape[:1]]
+        place, rank, ranks = self.context.place, self.context.rank, self.context.ranks
+        self.slice = shard(p.batch_size, rank, ranks, place)
+        self.shapes = [(len(self.slice), *self.shape[1:]), (len(self.slice),)]
         self.data: np.ndarray | None = None
         self.labels: np.ndarray | None = None
         self.first = 0
@@ -80,5 +89,6 @@ class MemoryData(Source):
         self.following = index + 1
         count = self.shape[0]
         start = (index - self.first) * count % len(self.data)
-        rows = slice(start, start + count)
-        return [self.data[rows].copy(), self.labels[rows].reshape(count, 1, 1, 1).copy()]
+        rows = slice(start + self.slice.start, start + self.slice.stop)
+        labels = self.labels[rows].reshape(-1, 1, 1, 1)
+        return [self.data[rows].copy(), labels.copy()]

@@ -33,8 +33,10 @@ class SigmoidCrossEntropyLoss(Loss):
         self.check_items(x, targets)
         outer = x.shape[0]
         x, targets = x.reshape(outer, -1), targets.detach().reshape(outer, -1)
+        if self.normalization.ignore is None:
+            total = F.binary_cross_entropy_with_logits(x, targets, reduction="sum")
+            return total / self.normalization.divisor(outer, x.shape[1], targets)
         labels = targets.trunc()
         each = F.binary_cross_entropy_with_logits(x, targets, reduction="none")
-        if self.normalization.ignore is not None:
-            each = each.masked_fill(labels == self.normalization.ignore, 0)
-        return each.sum() / self.normalization.divisor(outer, x.shape[1], labels)
+        total = each.masked_fill(labels == self.normalization.ignore, 0).sum()
+        return total / self.normalization.divisor(outer, x.shape[1], labels)

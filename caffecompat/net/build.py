@@ -15,6 +15,7 @@ from caffecompat.layers.base import format_shape
 from caffecompat.layers.naming import module_name
 from caffecompat.layers.noise import Noise
 from caffecompat.net.module import LayerModule
+from caffecompat.net.ranks import cut, rows_of
 from caffecompat.proto.foreign import foreign_fields
 
 AUTOMATIC = "(automatic)"
@@ -26,7 +27,8 @@ class BuiltLayer:
 
     ``layer`` is None for automatic splits, ``module`` also for sources.
     ``blocked[i]`` says that no gradient flows into bottom i (``propagate_down: false``); ``key`` is
-    the name of its module in torch.
+    the name of its module in torch; ``rows`` are those of each top that are kept of what a source
+    brings, None for all.
     """
 
     node: LayerNode
@@ -38,6 +40,7 @@ class BuiltLayer:
     loss_weights: tuple[float, ...]
     blocked: tuple[bool, ...]
     uses: list[ParameterUse] = field(default_factory=list)
+    rows: list[slice] | None = None
 
     @property
     def name(self) -> str:
@@ -69,6 +72,8 @@ class BuildOptions:
     allow_python: bool = False
     skip_corrupt: bool = False
     lenient: bool = False
+    rank: int = 0
+    ranks: int = 1
 
 
 def build_layers(graph: Graph, options: BuildOptions) -> list[BuiltLayer]:
@@ -165,15 +170,18 @@ def _build_layer(
             options.shapes_only,
             options.allow_python,
             options.skip_corrupt,
+            options.rank,
+            options.ranks,
         )
     )
     if isinstance(layer, Source):
         opened.append(layer)
     layer.noise = Noise(options.seed, node.name, torch.zeros((), dtype=torch.int64))
     _set_up(layer, node, bottoms)
-    module = None
+    module, rows = None, None
     if isinstance(layer, Source):
-        top_shapes = list(layer.shapes)
+        rows = rows_of(layer, node.message, layer.context)
+        top_shapes = cut(layer.shapes, rows)
     else:
         module = LayerModule(layer)
         top_shapes = infer_shapes(module, node, bottoms, len(tops))
@@ -186,6 +194,7 @@ def _build_layer(
         top_shapes,
         _loss_weights(node, layer_class, len(tops)),
         _blocked(node, graph.force_backward),
+        rows=rows,
     )
 
 

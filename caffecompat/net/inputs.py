@@ -12,6 +12,7 @@ import torch
 from caffecompat.errors import BlobError, suggestion
 from caffecompat.graph import Version
 from caffecompat.net.build import BuiltLayer
+from caffecompat.net.transfer import Transfer
 
 Array: TypeAlias = np.ndarray | torch.Tensor
 
@@ -23,11 +24,14 @@ class Inputs:
         values: the current value of each source top; zeros at first. Input layers keep theirs from
             pass to pass.
         seconds_reading: time spent so far waiting for data.
+        memory_format: how values with four axes lie in memory.
     """
 
     def __init__(self, layers: Sequence[BuiltLayer], device: torch.device) -> None:
         self._sources = [built for built in layers if built.source is not None]
         self.seconds_reading = 0.0
+        self.memory_format = torch.preserve_format
+        self._transfer = Transfer()
         self.values = {
             top: torch.zeros(shape, device=device)
             for built in self._sources
@@ -54,6 +58,8 @@ class Inputs:
         arrays = built.source.read(index) if built.source is not None else None
         self.seconds_reading += time.perf_counter() - started
         if arrays is not None:
+            if built.rows is not None:
+                arrays = [array[rows] for array, rows in zip(arrays, built.rows, strict=True)]
             fresh = zip(built.tops, arrays, strict=True)
             self.values.update({top: self.tensor(array) for top, array in fresh})
         return tuple(self.values[top] for top in built.tops)
@@ -83,7 +89,8 @@ class Inputs:
         tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
         if isinstance(value, np.ndarray) or not tensor.is_floating_point():
             tensor = tensor.to(like.dtype)
-        return tensor.to(like.device, non_blocking=True)
+        form = self.memory_format if tensor.dim() == 4 else torch.preserve_format
+        return self._transfer.move(tensor, like.device, form)
 
     def apply(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Moves or casts all values, as torch does with a module's buffers."""

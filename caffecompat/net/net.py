@@ -26,6 +26,7 @@ from caffecompat.net.gradients import inputs_with_gradient
 from caffecompat.net.inputs import Array, Inputs
 from caffecompat.net.parameters import Learnable, learnables, materialise
 from caffecompat.net.program import Program
+from caffecompat.net.ranks import share_of
 from caffecompat.proto import schema
 from caffecompat.weights import Weights, load_weights
 
@@ -62,12 +63,15 @@ class Net(nn.Module):
         allow_python: run the code that the net's Python layers name; without it they are refused.
         lenient: pass over fields that nothing here knows, with a note, instead of refusing them.
         skip_corrupt: let the next good record stand in for one that cannot be read.
+        rank, ranks: this net is number ``rank`` of ``ranks`` in as many processes; each works on
+            its slice of every batch, with the crops and noise that these samples have in one net.
 
     Relative paths inside the prototxt are taken from the current directory.
 
     Attributes:
         observe: when true, :meth:`run` keeps every blob, not only the net outputs.
         seconds_reading: how long passes have waited for data layers so far.
+        share: the samples of each pass that are this rank's; None where all are.
 
     Raises:
         FileProblem, TextError: the file is missing or does not parse.
@@ -94,6 +98,8 @@ class Net(nn.Module):
         allow_python: bool = False,
         lenient: bool = False,
         skip_corrupt: bool = False,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         super().__init__()
         definition = read_definition(source, lenient)
@@ -103,8 +109,10 @@ class Net(nn.Module):
         self.seed = seed
         self.observe = False
         self.layers: list[BuiltLayer] = build_layers(
-            self.graph, BuildOptions(seed, shapes_only, allow_python, skip_corrupt, lenient)
+            self.graph,
+            BuildOptions(seed, shapes_only, allow_python, skip_corrupt, lenient, rank, ranks),
         )
+        self.share = share_of(self.layers, rank, ranks)
         self.notes = definition.notes + self.graph.notes
         target = torch.device("meta") if shapes_only else usable_device(device)
         if not shapes_only:
@@ -140,8 +148,24 @@ class Net(nn.Module):
         self._inputs.apply(fn)
         for built in self.layers:
             if built.layer is not None and built.module is not None:
-                built.layer.noise = Noise(self.seed, built.name, self.position)
+                built.layer.noise = Noise(self.seed, built.name, self.position, self.share)
         return self
+
+    def channels_last(self) -> Net:
+        """Keeps blobs and weights with their channels innermost, which suits most convolutions.
+
+        Shapes and values stay as they are; only their order in memory changes.
+        """
+        self.to(memory_format=torch.channels_last)
+        self._inputs.memory_format = torch.channels_last
+        return self
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Lets ``torch.compile`` have the program that :meth:`run` uses; arguments are its own.
+
+        The first pass then takes long. Nets that keep every blob (:meth:`forward`) run as before.
+        """
+        self.program().compile(*args, **kwargs)
 
     # What the net is
 

@@ -8,7 +8,8 @@ Two programs stand over the same modules: the *lean* one returns net outputs and
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import fx
@@ -36,11 +37,16 @@ class Program:
         graph.lint()
         modules = {b.key: b.module for b in layers if b.module is not None}
         self.module = fx.GraphModule(modules, graph)
+        self._run: Callable[..., Any] = self.module
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Runs through ``torch.compile`` from now on; arguments are its own."""
+        self._run = torch.compile(self.module, *args, **kwargs)
 
     def __call__(
         self, feeds: Sequence[torch.Tensor]
     ) -> tuple[dict[Version, torch.Tensor], torch.Tensor | None]:
-        values, loss = self.module(*feeds)
+        values, loss = self._run(*feeds)
         return dict(zip(self.versions, values, strict=True)), loss
 
 

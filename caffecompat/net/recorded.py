@@ -16,7 +16,6 @@ A case is a prototxt and an ``.npz`` of the same name beside it, with the keys
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,12 +24,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from caffecompat.errors import FileProblem, FormatError, NetError
+from caffecompat.errors import FileProblem, FormatError
 from caffecompat.net.net import Net
+from caffecompat.net.precision import arithmetic
 
 Case = Mapping[str, np.ndarray]
-
-PRECISIONS = ("fp32", "fp64", "tf32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def replay(path: Path, device: str = "cpu", precision: str = "fp32") -> list[Dif
         net.double()
     built = list(_built_parameters(net, case))
     _set_parameters(net, case)
-    with arithmetic(net, precision):
+    with arithmetic(net.device, precision):
         for _ in range(int(case["num_forward"]) if "num_forward" in case else 1):
             net.forward(**{key[3:]: value for key, value in case.items() if key[:3] == "in/"})
         forward = list(_forward_differences(net, case))
@@ -105,29 +103,6 @@ def read_case(path: Path) -> dict[str, np.ndarray]:
             return {key: archive[key] for key in archive.files}
     except (OSError, ValueError, EOFError, KeyError) as error:
         raise FormatError(f"{path}: is not a readable .npz of arrays: {error}") from error
-
-
-@contextlib.contextmanager
-def arithmetic(net: Net, precision: str) -> Iterator[None]:
-    """The arithmetic in which a pass runs: fp32, fp64 (a net in double), tf32, bf16 or fp16.
-
-    Raises:
-        NetError: there is no such precision.
-    """
-    if precision not in PRECISIONS:
-        raise NetError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
-    if precision in ("bf16", "fp16"):
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-        with torch.autocast(net.device.type, dtype):
-            yield
-        return
-    before = (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
-    if precision == "tf32":
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def _parameter(net: Net, key: str) -> torch.Tensor:

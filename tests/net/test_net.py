@@ -252,7 +252,6 @@ class TestWeights:
         assert "the file has 1 parameter blobs, the net's layer has 2" in str(caught.value)
         assert torch.equal(before, small.params["conv1"][1])
 
-
     def test_filler_from_another_model(self, tmp_path: Path) -> None:
         from caffecompat import save_weights
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from caffecompat import Net, read_net
-from caffecompat.errors import CaffeError, TextError
+from caffecompat.errors import TextError
 from caffecompat.layers import catalogue
 
 ZOO = Path(__file__).resolve().parents[3] / "shared" / "zoo"
@@ -127,8 +127,3 @@ def check(name: str, found: np.ndarray, facts: dict[str, Any], arrays: Any) -> N
     wanted = arrays[facts["npz"]] if "npz" in facts else arrays[facts["key"]]
     scale = max(1.0, float(np.abs(wanted).max()))
     np.testing.assert_allclose(flat, wanted, rtol=0, atol=1e-4 * scale, err_msg=name)
-
-
-def test_wrong_input_is_named() -> None:
-    with pytest.raises(CaffeError, match="no input blob"):
-        Net(read_net(ZOO / "bvlc_lenet" / "lenet.prototxt")).forward(pixels=np.zeros(3))

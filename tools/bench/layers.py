@@ -56,6 +56,11 @@ def batch_norm(x: Tensor, *_: Tensor) -> Tensor:
     return F.batch_norm(x, None, None, training=True)
 
 
+def mvn(x: Tensor) -> Tensor:
+    deviation = x.std((2, 3), correction=0, keepdim=True)
+    return (x - x.mean((2, 3), keepdim=True)) / (deviation + 1e-9)
+
+
 def scale(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return x * weight.view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)
 
@@ -105,7 +110,7 @@ CASES = [
     Case('type: "BatchNorm"', [IMAGE], batch_norm),
     Case('type: "Scale" scale_param { bias_term: true }', [IMAGE], scale),
     Case('type: "Bias"', [IMAGE], lambda x, b: x + b.view(1, -1, 1, 1)),
-    Case('type: "MVN"', [IMAGE], lambda x: F.instance_norm(x)),
+    Case('type: "MVN"', [IMAGE], mvn),
     Case('type: "Eltwise"', [IMAGE, IMAGE], lambda a, b: a + b),
     Case('type: "Concat"', [IMAGE, IMAGE], lambda a, b: torch.cat([a, b], 1)),
     Case('type: "Flatten"', [IMAGE], lambda x: x.flatten(1)),
@@ -129,6 +134,12 @@ CASES = [
         [(256, 1000), (256,)],
         lambda x, t: F.cross_entropy(x, t.long()),
         {1: 1000},
+    ),
+    Case(
+        'type: "SoftmaxWithLoss" loss_param { ignore_label: 255 }',
+        [(4, 21, 128, 128), (4, 128, 128)],
+        lambda x, t: F.cross_entropy(x, t.long(), ignore_index=255),
+        {1: 21},
     ),
     Case(
         'type: "SigmoidCrossEntropyLoss"',

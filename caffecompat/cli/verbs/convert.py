@@ -105,7 +105,8 @@ def _through_net(model: str, weights: Weights, origin: str) -> Weights:
             f"{origin}: has no parameters for {', '.join(map(repr, report.missing))} of {model}"
         )
     for name in report.ignored:
-        print(f"Ignoring source layer {name}")
+        if weights[name].blobs:
+            print(f"Ignoring source layer {name}")
     return net.to_weights()
 
 

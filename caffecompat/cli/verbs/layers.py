@@ -32,7 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _first_sentence(layer: type[Layer]) -> str:
-    return " ".join(inspect.getdoc(layer).split("\n\n")[0].split()) if layer.__doc__ else ""
+    description = inspect.getdoc(layer) or ""
+    return " ".join(description.split("\n\n")[0].split())
 
 
 def _page(layer: type[Layer]) -> str:

@@ -1,0 +1,71 @@
+"""The arithmetic in which passes run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from caffecompat.errors import NetError
+from caffecompat.net.build import BuiltLayer
+
+PRECISIONS = ("fp32", "fp64", "tf32", "bf16", "fp16")
+# Parameters stay in fp32 in these.
+TRAINING_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+_HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def check_precision(precision: str, known: Sequence[str] = PRECISIONS) -> None:
+    """Raises NetError where there is no such precision."""
+    if precision not in known:
+        raise NetError(f"precision is {precision!r}; it must be one of {', '.join(known)}")
+
+
+@contextlib.contextmanager
+def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
+    """Forward passes inside run in fp32, fp64 (a net in double), tf32, bf16 or fp16.
+
+    In bf16 and fp16 torch casts what goes into convolutions and products and keeps the rest as it
+    is; backward passes belong outside. For tf32 they belong inside, since the switch is torch's
+    own and holds for whatever runs meanwhile; it is put back at the end.
+
+    Raises:
+        NetError: there is no such precision.
+    """
+    check_precision(precision)
+    if precision in _HALVES:
+        with torch.autocast(device.type, _HALVES[precision]):
+            yield
+        return
+    with products_in_tf32(precision == "tf32"):
+        yield
+
+
+@contextlib.contextmanager
+def products_in_tf32(wanted: bool) -> Iterator[None]:
+    """CUDA convolutions and products of fp32 numbers use TF32 while the context lasts."""
+    before = (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+    if wanted:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def keep_losses_whole(layers: Sequence[BuiltLayer]) -> None:
+    """Lets loss layers see fp32 values whatever the layers before them compute in.
+
+    Sums over many positions and differences of near numbers lose too much in 16 bits.
+    """
+    for built in layers:
+        if built.module is not None and built.layer is not None and built.layer.is_loss:
+            built.module.register_forward_pre_hook(_widen)
+
+
+def _widen(module: torch.nn.Module, bottoms: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(
+        bottom.float() if bottom.dtype in _HALVES.values() else bottom for bottom in bottoms
+    )
