@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.samples import Record, Samples, Stored
+from caffecompat.data.sharding import shard
 from caffecompat.data.transform import Choice, Transform
 from caffecompat.errors import DataError
 
@@ -24,7 +25,8 @@ _MOST_BLOCKS = 16
 class Batch:
     """Transformed records: ``data`` N x channels x height x width, ``labels`` N; float32.
 
-    ``skipped`` has the row and a sentence for each corrupt record that was passed over for it.
+    With ranks these are the rows of one rank, N of them. ``skipped`` has the row and a sentence
+    for each corrupt record that was passed over for it.
     """
 
     data: Floats
@@ -89,11 +91,14 @@ class BatchMaker:
     over the end of a database into its beginning. The first record of a batch decides the shape
     of that batch. Chance depends on ``(seed, s)`` only.
 
+    Of ``ranks`` makers each gives its slice of every batch, a batch of its own as far as shapes go:
+    ``batch_size`` is that of the whole batch, ``rows`` the number of rows of this maker's slice.
+
     With ``skip_corrupt`` the next good record stands in for one that cannot be read or decoded.
     Which one that is depends on the data alone.
 
     Raises:
-        DataError: the batch size is not positive.
+        DataError: the batch size is not positive, or there is no such rank.
     """
 
     def __init__(
@@ -103,25 +108,31 @@ class BatchMaker:
         batch_size: int,
         seed: int,
         skip_corrupt: bool = False,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         if batch_size < 1:
             raise DataError(f"{samples.path}: batch_size is {batch_size}, expected 1 or more")
         self.samples = samples
         self.transform = transform
         self.batch_size = batch_size
+        self._slice = shard(batch_size, rank, ranks, samples.path)
+        self.rows = len(self._slice)
         self.seed = seed
         self.skip_corrupt = skip_corrupt
         self._memory = Memory()
 
     def shape(self, index: int) -> tuple[int, int, int, int]:
-        """The shape of the data of batch ``index``; reads one record.
+        """The shape of this rank's data of batch ``index``; reads one record.
 
         Raises:
             DataError: the record cannot be used; names database, key and position.
         """
         skips: list[tuple[int, str]] = []
-        first = self._fetch(index * self.batch_size, 0, skips)
-        return self._shape(first, self._decode(first, 0, skips))
+        ordinals = self._ordinals(index)[:1]
+        first = self._fetch(int(ordinals[0]), 0, skips)
+        (choice,) = self.transform.choose(self.seed, ordinals)
+        return self._shape(first, self._decode(first, 0, choice, skips), choice)
 
     def draft(self, index: int) -> Draft:
         """Read the records of batch ``index`` and make room for it.
@@ -130,12 +141,12 @@ class BatchMaker:
             DataError: a record cannot be read, or the first one cannot be used.
         """
         skips: list[tuple[int, str]] = []
-        ordinals = index * self.batch_size + np.arange(self.batch_size)
+        ordinals = self._ordinals(index)
         records = [self._fetch(int(s), row, skips) for row, s in enumerate(ordinals)]
-        first = self._decode(records[0], 0, skips)
-        data = self._memory.floats(self._shape(records[0], first))
-        labels = np.empty(self.batch_size, np.float32)
         choices = self.transform.choose(self.seed, ordinals)
+        first = self._decode(records[0], 0, choices[0], skips)
+        data = self._memory.floats(self._shape(records[0], first, choices[0]))
+        labels = np.empty(self.rows, np.float32)
         return Draft(data, labels, first, records, choices, skips)
 
     def fill(self, draft: Draft, row: int) -> None:
@@ -145,12 +156,16 @@ class BatchMaker:
             DataError: the record cannot be used; names database, key and position.
         """
         stored = draft.records[row]
-        record = draft.first if row == 0 else self._decode(stored, row, draft.skips)
+        choice = draft.choices[row]
+        record = draft.first if row == 0 else self._decode(stored, row, choice, draft.skips)
         try:
-            self.transform.apply(record.pixels, draft.choices[row], draft.data[row])
+            self.transform.apply(record.pixels, choice, draft.data[row], record.size)
         except DataError as error:
             raise self._located(error, stored) from error
         draft.labels[row] = record.label
+
+    def _ordinals(self, index: int) -> NDArray[np.int64]:
+        return index * self.batch_size + np.arange(self._slice.start, self._slice.stop)
 
     def _fetch(self, ordinal: int, row: int, skips: list[tuple[int, str]]) -> Stored:
         for step in range(_MOST_CORRUPT_IN_A_ROW):
@@ -162,10 +177,13 @@ class BatchMaker:
                 skips.append((row, str(error)))
         raise self._hopeless()
 
-    def _decode(self, stored: Stored, row: int, skips: list[tuple[int, str]]) -> Record:
+    def _decode(
+        self, stored: Stored, row: int, choice: Choice, skips: list[tuple[int, str]]
+    ) -> Record:
+        side = choice.side if self.transform.reduced_decode else None
         for _ in range(_MOST_CORRUPT_IN_A_ROW):
             try:
-                return self.samples.decode(stored)
+                return self.samples.decode(stored, side)
             except DataError as error:
                 located = self._located(error, stored)
                 if not self.skip_corrupt:
@@ -174,13 +192,12 @@ class BatchMaker:
             stored = self._fetch(stored.ordinal + 1, row, skips)
         raise self._hopeless()
 
-    def _shape(self, stored: Stored, record: Record) -> tuple[int, int, int, int]:
-        channels, height, width = record.pixels.shape
+    def _shape(self, stored: Stored, record: Record, choice: Choice) -> tuple[int, int, int, int]:
         try:
-            shape = self.transform.output_shape((channels, height, width))
+            shape = self.transform.output_shape(record.shape, choice)
         except DataError as error:
             raise self._located(error, stored) from error
-        return (self.batch_size, *shape)
+        return (self.rows, *shape)
 
     def _located(self, error: DataError, stored: Stored) -> DataError:
         return DataError(f"{self.samples.locate(stored)}: {error}")

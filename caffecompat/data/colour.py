@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from caffecompat.data.sampling import normal
 from caffecompat.errors import DataError
+from caffecompat.proto.schema import Message
 
 Doubles = NDArray[np.float64]
 
@@ -105,12 +107,56 @@ def colour_shift(image: NDArray[Any], alphas: NDArray[Any], pca: ColourPCA) -> N
     return image + shift.astype(np.float32)[:, None, None]
 
 
+class RandomShift:
+    """The colour shift that a ``transform_param`` describes, drawn anew for each use of an image.
+
+    Args:
+        message: a TransformationParameter with ``colour_shift_std``. Its ``colour_eigenvalue`` are
+            deviations as in :class:`ColourPCA`, its ``colour_eigenvector`` the components, one
+            after the other.
+
+    Raises:
+        DataError: values or vectors are missing, of unfit number, or not finite.
+    """
+
+    def __init__(self, message: Message) -> None:
+        values = np.array(message.colour_eigenvalue, np.float64)
+        vectors = np.array(message.colour_eigenvector, np.float64)
+        deviation = float(message.colour_shift_std)
+        if not values.size or not vectors.size or vectors.size % values.size:
+            raise DataError(
+                f"transform_param: colour_shift_std is {deviation:g}, but there are {values.size} "
+                f"colour_eigenvalue and {vectors.size} colour_eigenvector; give one value and one "
+                "number per channel for each direction (compute-image-mean --channels finds them)"
+            )
+        if deviation < 0 or not np.isfinite([deviation, *values, *vectors]).all():
+            raise DataError(
+                "transform_param: colour_shift_std, colour_eigenvalue and colour_eigenvector must "
+                f"be finite, and colour_shift_std ({deviation:g}) not below 0"
+            )
+        self._directions = deviation * values[:, None] * vectors.reshape(values.size, -1)
+
+    @property
+    def channels(self) -> int:
+        """How many channels an image must have."""
+        return self._directions.shape[1]
+
+    def draw(self, seed: int, ordinals: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What is added to each channel of the samples ``ordinals``, samples x channels; pure."""
+        shift = np.zeros((len(ordinals), self.channels))
+        for number, direction in enumerate(self._directions):
+            shift += normal(seed, ordinals, f"colour {number}")[:, None] * direction
+        return shift.astype(np.float32)
+
+
 def describe(pca: ColourPCA) -> str:
-    """The statistics as text to paste: ``mean_value`` lines, components in comments."""
+    """The statistics as text to paste: ``mean_value`` lines, the colour shift in comments."""
     lines = [f"# colours of {pca.pixels} pixels, B, G, R"]
     lines += [f"mean_value: {value:.6g}" for value in pca.mean]
-    lines.append("# principal components (rows: B, G, R of one) and deviations: sqrt(eigenvalue)")
+    lines.append("# The colour shift of Krizhevsky et al., which BVLC Caffe does not know. A value")
+    lines.append("# is the deviation along its vector, the square root of the covariance's.")
+    lines.append("# colour_shift_std: 0.1")
     for vector, deviation in zip(pca.components.T, pca.deviations, strict=True):
-        numbers = " ".join(f"{value:9.6f}" for value in vector)
-        lines.append(f"# component: {numbers}   deviation: {deviation:.6g}")
+        lines.append(f"# colour_eigenvalue: {deviation:.6g}")
+        lines.append(f"# colour_eigenvector: [{', '.join(f'{value:.6f}' for value in vector)}]")
     return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.sampling import permutation
+from caffecompat.data.sharding import shard
 from caffecompat.errors import DataError, FileProblem, FormatError
 from caffecompat.proto.schema import Message
 
@@ -31,15 +32,17 @@ class HDF5Reader:
     Args:
         source: text file with the names of the files, split at any white space.
         tops: names of the data sets, one per top; all need the same number of rows in a file.
-        batch_size: rows per batch.
+        batch_size: rows per batch, of all ranks together.
         shuffle: whether to shuffle.
         seed: of the shuffling.
+        rank, ranks: as in :class:`caffecompat.data.reader.BatchReader`.
 
     Raises:
         FileProblem: the list or one of its files cannot be opened.
         FormatError: one of the files is no HDF5 file.
-        DataError: the list is empty, a data set is missing or not numeric, row counts differ, or
-            rows of a later file have another number of values than those of the first.
+        DataError: the list is empty, a data set is missing or not numeric, row counts differ,
+            rows of a later file have another number of values than those of the first, or there is
+            no such rank.
     """
 
     def __init__(
@@ -49,12 +52,15 @@ class HDF5Reader:
         batch_size: int,
         shuffle: bool = False,
         seed: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         if batch_size < 1:
             raise DataError(f"{source}: batch_size is {batch_size}, expected 1 or more")
         self._source = source
         self._tops = list(tops)
         self._batch_size = batch_size
+        self._slice = shard(batch_size, rank, ranks, source)
         self._shuffle = shuffle
         self._seed = seed
         self._files = _listed_files(source)
@@ -71,19 +77,22 @@ class HDF5Reader:
         return int(self._counts.sum())
 
     def shapes(self) -> list[tuple[int, ...]]:
-        """The shape of each top, batch first."""
-        return [(self._batch_size, *shape) for shape in self._row_shapes]
+        """The shape of each top, batch (of this rank) first."""
+        return [(len(self._slice), *shape) for shape in self._row_shapes]
 
     def batch(self, index: int) -> list[Floats]:
-        """Batch ``index`` (0, 1, ...): one float32 array per top; the caller owns them.
+        """This rank's slice of batch ``index`` (0, 1, ...): one float32 array per top.
+
+        The arrays belong to the caller.
 
         Raises:
             FileProblem, FormatError: a file has gone or changed since the reader was made.
         """
         batch = [np.empty(shape, np.float32) for shape in self.shapes()]
-        row = 0
-        while row < self._batch_size:
-            file, rows = self._run(index * self._batch_size + row, self._batch_size - row)
+        first = index * self._batch_size + self._slice.start
+        row, count = 0, len(self._slice)
+        while row < count:
+            file, rows = self._run(first + row, count - row)
             for top, values in zip(batch, self._load(file), strict=True):
                 top[row : row + len(rows)] = values[rows]
             row += len(rows)
@@ -157,12 +166,13 @@ class HDF5Reader:
         return self._loaded[1]
 
 
-def open_hdf5_reader(layer: Message, seed: int) -> HDF5Reader:
+def open_hdf5_reader(layer: Message, seed: int, rank: int = 0, ranks: int = 1) -> HDF5Reader:
     """The reader that an HDF5Data layer's ``hdf5_data_param`` and tops describe.
 
     Args:
         layer: a LayerParameter.
         seed: of the shuffling.
+        rank, ranks: as in :class:`caffecompat.data.reader.BatchReader`.
 
     Raises:
         DataError: the layer has a transform_param, which HDF5Data does not apply.
@@ -173,8 +183,8 @@ def open_hdf5_reader(layer: Message, seed: int) -> HDF5Reader:
             "HDF5Data does not transform data; remove transform_param and store the values as "
             "the net needs them"
         )
-    parameter = layer.hdf5_data_param
-    return HDF5Reader(parameter.source, layer.top, parameter.batch_size, parameter.shuffle, seed)
+    p = layer.hdf5_data_param
+    return HDF5Reader(p.source, layer.top, p.batch_size, p.shuffle, seed, rank, ranks)
 
 
 def _listed_files(source: str) -> list[str]:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffecompat.data.images import Pixels, decode_image, resize_image
+from caffecompat.data.images import Colour, Pixels, decode_image, possible_reduction, resize_image
 from caffecompat.data.reader import BatchReader
-from caffecompat.data.samples import Record, Samples, Stored
+from caffecompat.data.samples import Record, Samples, Stored, reduced_record
 from caffecompat.data.sampling import draw, permutation, pick
 from caffecompat.data.transform import Transform
 from caffecompat.errors import DataError, FileProblem
@@ -173,19 +173,24 @@ class ImageSamples(Samples):
         position = self._order(epoch)[place] if self._order else place
         return Stored(ordinal, position, self._entries[position].name)
 
-    def decode(self, stored: Stored) -> Record:
+    def decode(self, stored: Stored, side: int | None = None) -> Record:
         try:
             with open(self._root + stored.key, "rb") as file:
                 data = file.read()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise DataError(f"it cannot be read: {reason}") from error
-        pixels = decode_image(data, "color" if self._color else "gray") if data else None
+        possible = possible_reduction(data, side) if side and self._size is None else None
+        colour: Colour = "color" if self._color else "gray"
+        pixels = decode_image(data, colour, possible[0] if possible else 1) if data else None
         if pixels is None:
             raise DataError("it is no image that OpenCV can decode")
         if self._size is not None:
             pixels = resize_image(pixels, width=self._size[1], height=self._size[0])
-        return Record(planes(pixels), self._entries[stored.position].label)
+        label = self._entries[stored.position].label
+        if possible is not None:
+            return reduced_record(planes(pixels), label, possible[1])
+        return Record(planes(pixels), label)
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -201,15 +206,23 @@ def planes(pixels: Pixels) -> Pixels:
 
 
 def open_image_reader(
-    layer: Message, phase: str, seed: int, workers: int | None = None, skip_corrupt: bool = False
+    layer: Message,
+    phase: str,
+    seed: int,
+    workers: int | None = None,
+    skip_corrupt: bool = False,
+    rank: int = 0,
+    ranks: int = 1,
+    reduced_decode: bool = False,
 ) -> BatchReader:
     """The reader that an ImageData layer's ``image_data_param`` and ``transform_param`` describe.
 
     Args:
         layer: a LayerParameter.
         phase: ``"TRAIN"`` or ``"TEST"``.
-        seed: of shuffling, ``rand_skip``, random crops and flips.
-        workers, skip_corrupt: as in :class:`BatchReader`.
+        seed: of everything that chance decides.
+        workers, skip_corrupt, rank, ranks: as in :class:`BatchReader`.
+        reduced_decode: as in :class:`Transform`.
 
     Raises:
         FileProblem, FormatError, DataError: the list or the mean file cannot be used.
@@ -228,9 +241,12 @@ def open_image_reader(
         seed=seed,
         skip=skip,
     )
-    transform = Transform(layer.transform_param, phase)
+    transform = Transform(layer.transform_param, phase, reduced_decode)
     return BatchReader(
-        *(samples, transform, p.batch_size, seed, workers, layer.data_param.prefetch), skip_corrupt
+        *(samples, transform, p.batch_size, seed, workers, layer.data_param.prefetch),
+        skip_corrupt=skip_corrupt,
+        rank=rank,
+        ranks=ranks,
     )
 
 

@@ -21,32 +21,50 @@ _STARTS: dict[str, Any] = {
 }
 
 _AFTER_END = 1024
+# Of a JPEG's blocks of 8 x 8 pixels.
+_REDUCTIONS = (8, 4, 2)
 
 Pixels = NDArray[np.uint8]
 Colour = Literal["unchanged", "color", "gray"]
 
 
-def decode_image(data: bytes, colour: Colour) -> NDArray[Any] | None:
+def decode_image(data: bytes, colour: Colour, reduction: int = 1) -> NDArray[Any] | None:
     """The pixels of an encoded image, or None if the bytes are none that can be decoded.
 
     Args:
         data: the bytes of a JPEG, PNG, ... file.
         colour: ``color`` always gives 3 channels, ``gray`` always one, both of 8 bit;
             ``unchanged`` keeps what is stored: 1, 3 or 4 channels, 8 or 16 bit.
+        reduction: 2, 4 or 8 decode a JPEG at that fraction of its sides, rounded up; 1: whole.
 
     Returns:
         height x width (one channel) or height x width x channels in B, G, R (, alpha) order.
     """
     cv2 = _opencv()
+    if reduction > 1:
+        gray = colour == "gray" or (colour == "unchanged" and (_jpeg_shape(data) or (3,))[0] == 1)
+        kind = getattr(cv2, f"IMREAD_REDUCED_{'GRAYSCALE' if gray else 'COLOR'}_{reduction}")
+        return _decode(data, kind | (cv2.IMREAD_IGNORE_ORIENTATION * (colour == "unchanged")))
     flags = {
         "unchanged": cv2.IMREAD_UNCHANGED,
         "color": cv2.IMREAD_COLOR,
         "gray": cv2.IMREAD_GRAYSCALE,
     }
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags[colour])
-    except cv2.error:
+    return _decode(data, flags[colour])
+
+
+def possible_reduction(data: bytes, side: int) -> tuple[int, tuple[int, int]] | None:
+    """How far a JPEG can be reduced in decoding so that no side is shorter than ``side``.
+
+    Returns:
+        the reduction for :func:`decode_image` (2, 4 or 8), and height and width of the whole
+        image as they are stored; None if it must be decoded whole, or is no JPEG.
+    """
+    shape = _jpeg_shape(data)
+    if shape is None:
         return None
+    possible = [factor for factor in _REDUCTIONS if min(shape[1:]) >= factor * side]
+    return (possible[0], shape[1:]) if possible else None
 
 
 def encode_image(pixels: Pixels, encoding: str) -> bytes:
@@ -87,6 +105,35 @@ def split_channels(pixels: Pixels, planes: list[Pixels], mirror: bool) -> Sequen
 def resize_image(pixels: Pixels, width: int, height: int) -> Pixels:
     """Bilinear resize to height x width, without smoothing, as Caffe does it."""
     return _opencv().resize(pixels, (width, height))
+
+
+def scale_channels(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """Resize for training: bilinear, or area averaging from half the smallest side downwards.
+
+    Bilinear is several times faster than averaging, and down to one half it looks at every pixel.
+
+    Args:
+        pixels: channels x height x width, uint8 or float32, in any order in memory.
+        height, width: of the result.
+
+    Returns:
+        channels x ``height`` x ``width`` of the same type, a view where channels are interleaved.
+    """
+    if pixels.shape[1:] == (height, width):
+        return pixels
+    cv2 = _opencv()
+    halved = 2 * min(height, width) <= min(pixels.shape[1:])
+    method = cv2.INTER_AREA if halved else cv2.INTER_LINEAR
+
+    def resized(image: NDArray[Any]) -> NDArray[Any]:
+        scaled: NDArray[Any] = cv2.resize(image, (width, height), interpolation=method)
+        return scaled
+
+    if not 1 < len(pixels) <= 4:
+        return np.stack([resized(plane) for plane in pixels])
+    interleaved = pixels.strides[0] == pixels.itemsize
+    together = pixels.transpose(1, 2, 0) if interleaved else cv2.merge(list(pixels))
+    return resized(together).transpose(2, 0, 1)
 
 
 def isotropic_size(height: int, width: int, side: int) -> tuple[int, int]:
@@ -142,6 +189,15 @@ def draw_text(pixels: Pixels, text: str, left: int, bottom: int) -> None:
     cv2 = _opencv()
     place = (left, bottom)
     cv2.putText(pixels, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+def _decode(data: bytes, flags: int) -> NDArray[Any] | None:
+    cv2 = _opencv()
+    try:
+        decoded: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
+    return decoded
 
 
 def _jpeg_shape(data: bytes) -> tuple[int, int, int] | None:

@@ -37,19 +37,23 @@ class BatchReader:
     Args:
         source: a database, or other samples.
         transform: what happens to each.
-        batch_size: records per batch.
-        seed: of random crops and flips.
+        batch_size: records per batch, of all ranks together.
+        seed: of everything that chance decides.
         workers: threads that decode; None takes one per usable core, at most 16.
         prefetch: how many batches may be ready or in the making before they are asked for.
         skip_corrupt: let the next good record in order stand in for one that cannot be read or
             decoded, whatever the number of workers; each one is logged once. Records of an
             unfit size are errors all the same.
+        rank, ranks: of ``ranks`` readers, each in a process of its own, number ``rank`` (from 0)
+            gives its slice of every batch. The slices, one after the other, are the batch that
+            one reader would give, pixel for pixel; their sizes differ by at most one.
 
     Attributes:
         skipped: how many samples of the batches asked for so far are stand-ins.
 
     Raises:
-        DataError: the database is empty, or batch_size, workers or prefetch is below 1.
+        DataError: the database is empty; batch_size, workers or prefetch is below 1; there is no
+            such rank, or the batch has fewer records than there are ranks.
     """
 
     def __init__(
@@ -61,9 +65,11 @@ class BatchReader:
         workers: int | None = None,
         prefetch: int = 4,
         skip_corrupt: bool = False,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         samples = source if isinstance(source, Samples) else DatabaseSamples(source, transform)
-        self._maker = BatchMaker(samples, transform, batch_size, seed, skip_corrupt)
+        self._maker = BatchMaker(samples, transform, batch_size, seed, skip_corrupt, rank, ranks)
         self.skipped = 0
         self._told: set[str] = set()
         self._workers = _usable_cores() if workers is None else workers
@@ -84,11 +90,11 @@ class BatchReader:
         return len(self._maker.samples)
 
     def shape(self, index: int = 0) -> tuple[int, int, int, int]:
-        """The shape of the data of batch ``index``; decodes one record, starts no thread."""
+        """The shape of this rank's data of batch ``index``; reads one record, starts no thread."""
         return self._maker.shape(index)
 
     def batch(self, index: int) -> Batch:
-        """Batch ``index`` (0, 1, ...) of the run; its arrays belong to the caller.
+        """This rank's slice of batch ``index`` (0, 1, ...); its arrays belong to the caller.
 
         Raises:
             DataError: a record of this batch cannot be used, or the reader is closed. A faulty
@@ -155,6 +161,9 @@ def open_reader(
     seed: int,
     workers: int | None = None,
     skip_corrupt: bool = False,
+    rank: int = 0,
+    ranks: int = 1,
+    reduced_decode: bool = False,
 ) -> BatchReader:
     """The reader that a Data layer's ``data_param`` and ``transform_param`` describe.
 
@@ -164,20 +173,23 @@ def open_reader(
     Args:
         layer: a LayerParameter.
         phase: ``"TRAIN"`` or ``"TEST"``.
-        seed: of random crops and flips.
-        workers, skip_corrupt: as in :class:`BatchReader`.
+        seed: of everything that chance decides.
+        workers, skip_corrupt, rank, ranks: as in :class:`BatchReader`.
+        reduced_decode: as in :class:`Transform`.
 
     Raises:
         FileProblem, FormatError, DataError: the database or the mean file cannot be used.
     """
     parameter = layer.data_param
-    transform = Transform(layer.transform_param, phase)
+    transform = Transform(layer.transform_param, phase, reduced_decode)
     names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
     database = open_database(parameter.source, names[parameter.backend])
     try:
         return BatchReader(
             *(database, transform, parameter.batch_size, seed, workers, parameter.prefetch),
             skip_corrupt=skip_corrupt,
+            rank=rank,
+            ranks=ranks,
         )
     except DataError:
         database.close()
@@ -214,7 +226,7 @@ class _Ahead:
     def __init__(self, maker: BatchMaker, start: int, workers: int, depth: int) -> None:
         self._maker = maker
         self._stopping = False
-        self._rows_per_task = -(-maker.batch_size // (workers * _TASKS_PER_WORKER))
+        self._rows_per_task = -(-maker.rows // (workers * _TASKS_PER_WORKER))
         self._room: SimpleQueue[None] = SimpleQueue()
         self._ready: SimpleQueue[_Pending] = SimpleQueue()
         self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -267,11 +279,11 @@ class _Ahead:
             index += 1
 
     def _hand_out(self, pending: _Pending, draft: Draft) -> None:
-        starts = range(0, self._maker.batch_size, self._rows_per_task)
+        starts = range(0, self._maker.rows, self._rows_per_task)
         pending.draft = draft
         pending.tasks = len(starts)
         for start in starts:
-            rows = range(start, min(start + self._rows_per_task, self._maker.batch_size))
+            rows = range(start, min(start + self._rows_per_task, self._maker.rows))
             self._tasks.put(_task(self, pending, draft, rows))
 
     def _work(self) -> None:

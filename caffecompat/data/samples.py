@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from caffecompat.data.database import Database
 from caffecompat.data.datum import parse_datum
+from caffecompat.data.images import possible_reduction
 from caffecompat.data.transform import Transform
 from caffecompat.errors import DataError
 
@@ -26,10 +27,20 @@ class Stored:
 
 @dataclass(frozen=True)
 class Record:
-    """A decoded record: channels x height x width, not yet transformed."""
+    """A decoded record: channels x height x width, not yet transformed.
+
+    ``size`` has its height and width if the pixels are those of an image decoded smaller.
+    """
 
     pixels: NDArray[Any]
     label: int
+    size: tuple[int, int] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the whole record."""
+        channels, height, width = self.pixels.shape
+        return (channels, *(self.size or (height, width)))
 
 
 class Samples(ABC):
@@ -54,8 +65,13 @@ class Samples(ABC):
         """
 
     @abstractmethod
-    def decode(self, stored: Stored) -> Record:
+    def decode(self, stored: Stored, side: int | None = None) -> Record:
         """Make an array of it; called by several threads at once.
+
+        Args:
+            stored: what :meth:`fetch` gave.
+            side: the image will be scaled down to this smallest side, so it may be decoded smaller
+                than it is, but no smaller than that; None: whole.
 
         Raises:
             DataError: it cannot be used; the message does not say where it is.
@@ -69,6 +85,13 @@ class Samples(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of files; may be called twice."""
+
+
+def reduced_record(pixels: NDArray[Any], label: int, size: tuple[int, int]) -> Record:
+    """A record of pixels that were decoded smaller; ``size`` is height and width as stored."""
+    # Decoding may have turned the image as its camera said.
+    turned = (size[0] - size[1]) * (pixels.shape[1] - pixels.shape[2]) < 0
+    return Record(pixels, label, size[::-1] if turned else size)
 
 
 class DatabaseSamples(Samples):
@@ -88,9 +111,13 @@ class DatabaseSamples(Samples):
         position = ordinal % len(self._database)
         return Stored(ordinal, position, *self._database.read(position))
 
-    def decode(self, stored: Stored) -> Record:
+    def decode(self, stored: Stored, side: int | None = None) -> Record:
         datum = parse_datum(stored.value)
-        return Record(self._transform.decode(datum), datum.label)
+        possible = possible_reduction(datum.data, side) if side and datum.encoded else None
+        if possible is None:
+            return Record(self._transform.decode(datum), datum.label)
+        pixels = self._transform.decode(datum, possible[0])
+        return reduced_record(pixels, datum.label, possible[1])
 
     def close(self) -> None:
         self._database.close()

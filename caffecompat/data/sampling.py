@@ -8,6 +8,7 @@ hash of a counter (two rounds of the splitmix64 finaliser), so there is no state
 from __future__ import annotations
 
 import hashlib
+from statistics import NormalDist
 from typing import Any, TypeVar
 
 import numpy as np
@@ -50,6 +51,19 @@ def pick(draws: Draws, limit: int) -> Draws:
     high: Any = draws >> 32
     picked: Draws = (high * limit) >> 32
     return picked
+
+
+def normal(seed: int, ordinals: NDArray[Any], purpose: str) -> NDArray[np.float64]:
+    """One number of the standard normal distribution per ordinal; arguments as :func:`draw`.
+
+    Returns:
+        float64 array shaped like ``ordinals``, no number larger than 8.3.
+    """
+    drawn = draw(seed, ordinals, purpose)
+    # One by one: what numpy makes of an array may depend on its length in the last bit.
+    quantile = NormalDist().inv_cdf
+    numbers = [quantile(((number >> 12) + 0.5) / (1 << 52)) for number in drawn.ravel().tolist()]
+    return np.array(numbers, np.float64).reshape(drawn.shape)
 
 
 def permutation(seed: int, count: int, purpose: str) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from caffecompat.data.images import Pixels, decode_image, resize_image
 from caffecompat.data.reader import BatchReader
 from caffecompat.data.samples import Record, Samples, Stored
 from caffecompat.data.sampling import draw, pick
-from caffecompat.data.transform import Transform
+from caffecompat.data.transform import Transform, refuse_extensions
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
@@ -123,6 +123,7 @@ class WindowSamples(Samples):
         self._sort(read_windows(p.source), p)
 
     def _settings(self, p: Message, transform: Message) -> None:
+        refuse_extensions(transform, "WindowData")
         if self._crop <= 0:
             raise DataError("transform_param: crop_size is 0; WindowData needs one")
         if p.crop_mode not in ("warp", "square"):
@@ -176,7 +177,7 @@ class WindowSamples(Samples):
             position = background + int(pick(chance, foreground)[0])
         return Stored(ordinal, position, self._windows[position].image)
 
-    def decode(self, stored: Stored) -> Record:
+    def decode(self, stored: Stored, side: int | None = None) -> Record:
         window = self._windows[stored.position]
         mirror = self._mirror and bool(
             pick(draw(self._seed, np.array([stored.ordinal]), "mirror"), 2)[0]
@@ -297,15 +298,17 @@ def _check_inside(
         )
 
 
-def open_window_reader(layer: Message, seed: int, workers: int | None = None) -> BatchReader:
-    """The reader that a WindowData layer describes.
+def open_window_reader(
+    layer: Message, seed: int, workers: int | None = None, rank: int = 0, ranks: int = 1
+) -> BatchReader:
+    """The reader that a WindowData layer describes; ``rank``, ``ranks`` as in BatchReader.
 
     ``scale`` comes from ``window_data_param``, as in Caffe, and ``crop_size``, ``mirror`` and the
     mean from ``transform_param``.
 
     Raises:
         FileProblem, FormatError: the window file or the mean file cannot be read.
-        DataError: a setting or a window that Caffe refuses, too.
+        DataError: a setting or a window that Caffe refuses, too; an extension field.
     """
     p = layer.window_data_param
     if p.batch_size < 1:
@@ -313,7 +316,11 @@ def open_window_reader(layer: Message, seed: int, workers: int | None = None) ->
     # Samples come ready, so nothing is left for a transform to do.
     nothing = Transform(schema.new("TransformationParameter"), "TEST")
     samples = WindowSamples(layer, seed)
-    return BatchReader(samples, nothing, p.batch_size, seed, workers, layer.data_param.prefetch)
+    return BatchReader(
+        *(samples, nothing, p.batch_size, seed, workers, layer.data_param.prefetch),
+        rank=rank,
+        ranks=ranks,
+    )
 
 
 def _round(value: float) -> int:

@@ -79,6 +79,8 @@ class Context:
         shapes_only: the net is built for its shapes; sources need not exist on disk.
         allow_python: the net's user trusts the code of its Python layers.
         skip_corrupt: records that cannot be read are passed over instead of ending the run.
+        rank, ranks: the net is number ``rank`` of ``ranks`` that share each batch: a source of
+            records gives its slice of it.
     """
 
     phase: str
@@ -87,6 +89,8 @@ class Context:
     shapes_only: bool = False
     allow_python: bool = False
     skip_corrupt: bool = False
+    rank: int = 0
+    ranks: int = 1
 
 
 def register(name: str) -> Callable[[type[Layer]], type[Layer]]:

@@ -21,8 +21,8 @@ class Data(Source):
 
     Tops: images (batch, C, H, W), and labels (batch,) where a second top is asked for. Pass i
     holds the records i * batch_size and following, starting again at the first after the last;
-    crops and flips are a pure function of the seed and the running number of the sample. The first
-    record of a batch decides its size. Source: Caffe's Data layer.
+    crops, flips, sizes and colours are a pure function of the seed and the running number of the
+    sample. The first record of a batch decides its size. Source: Caffe's Data layer.
 
     In a net built for its shapes the database may be missing if ``crop_size`` and the channels
     (by ``force_color``, ``force_gray`` or several ``mean_value``) say how large an image is.
@@ -45,6 +45,8 @@ class Data(Source):
                     self.context.phase,
                     self.context.seed,
                     skip_corrupt=self.context.skip_corrupt,
+                    rank=self.context.rank,
+                    ranks=self.context.ranks,
                 )
                 image = self.reader.shape()
         self.shapes = [image, image[:1]][: self.count]
@@ -53,6 +55,8 @@ class Data(Source):
 
     def _promised_shape(self, message: Message) -> Shape:
         """The shape of a batch by the definition alone."""
+        from caffecompat.data.sharding import shard
+
         p = message.transform_param
         channels = 3 if p.force_color else 1 if p.force_gray else len(p.mean_value)
         one_for_all = channels == 1 and not p.force_gray
@@ -62,7 +66,9 @@ class Data(Source):
                 "so the shape of its images is unknown; create it, or give crop_size and one "
                 "mean_value per channel (or force_color)"
             )
-        return (message.data_param.batch_size, channels, p.crop_size, p.crop_size)
+        place, rank, ranks = self.context.place, self.context.rank, self.context.ranks
+        rows = shard(message.data_param.batch_size, rank, ranks, place)
+        return (len(rows), channels, p.crop_size, p.crop_size)
 
     def read(self, index: int) -> Sequence[Array]:
         self.check(self.reader is not None, "the net was built for its shapes, it cannot read data")

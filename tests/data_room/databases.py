@@ -14,6 +14,8 @@ from caffecompat.data.reader import BatchReader
 from caffecompat.data.transform import Transform
 from caffecompat.proto import schema
 
+NAMES = ("workers", "prefetch", "skip_corrupt", "rank", "ranks")
+
 
 def datum(pixels: np.ndarray, label: int = 0) -> bytes:
     """A raw record of channels x height x width uint8."""
@@ -52,7 +54,7 @@ def reader(
     path: str, phase: str = "TRAIN", batch_size: int = 4, seed: int = 1, **options: Any
 ) -> BatchReader:
     """A reader; options that BatchReader does not have are fields of transform_param."""
-    threads = {name: options.pop(name) for name in ("workers", "prefetch") if name in options}
+    settings = {name: options.pop(name) for name in NAMES if name in options}
     message = schema.new("TransformationParameter")
     for name, value in options.items():
         if isinstance(value, list):
@@ -64,7 +66,7 @@ def reader(
         Transform(message, phase),
         batch_size,
         seed,
-        **(threads or {"workers": 2}),
+        **{"workers": 2, **settings},
     )
 
 

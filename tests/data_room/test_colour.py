@@ -112,7 +112,13 @@ def test_the_text_can_be_pasted_into_a_prototxt() -> None:
     message, _ = parse_text(text, "TransformationParameter")
     np.testing.assert_allclose(list(message.mean_value), MEAN, rtol=1e-6)
     assert "77 pixels" in text
-    assert "deviation: 3\n" in text
+    lines = [line.removeprefix("# ") for line in text.splitlines()]
+    pasted = "\n".join(line for line in lines if line.startswith(("mean_value", "colour_")))
+    message, _ = parse_text(pasted, "TransformationParameter")
+    assert list(message.colour_eigenvalue) == [3, 2, 1]
+    # The components of (B, G, R) with the variances 4, 9 and 1.
+    assert list(message.colour_eigenvector) == [0, 1, 0, 1, 0, 0, 0, 0, 1]
+    assert message.colour_shift_std == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffecompat.data.sampling import draw, permutation, pick
+from caffecompat.data import sampling
+from caffecompat.data.sampling import draw, normal, permutation, pick
 
 
 def test_draws_are_the_same_on_every_machine() -> None:
@@ -63,3 +64,39 @@ def test_permutations_hold_every_number_once_and_depend_on_the_seed() -> None:
     assert sorted(first) == sorted(second) == list(range(101))
     assert first.tolist() != second.tolist()
     assert permutation(1, 101, "order").tolist() == first.tolist()
+
+
+def test_normal_draws_are_normal() -> None:
+    numbers = normal(3, np.arange(50_000), "x")
+    # Deciles of the standard normal distribution.
+    edges = [
+        -1.281552,
+        -0.841621,
+        -0.524401,
+        -0.253347,
+        0.0,
+        0.253347,
+        0.524401,
+        0.841621,
+        1.281552,
+    ]
+    counts = np.bincount(np.searchsorted(edges, numbers), minlength=10)
+    assert ((counts - 5000.0) ** 2 / 5000).sum() < 9 + 4 * np.sqrt(18)
+    assert abs(numbers.mean()) < 4.5 / np.sqrt(50_000)
+    assert abs(numbers.var() - 1) < 4.5 * np.sqrt(2 / 50_000)
+    assert np.abs(numbers).max() < 6
+
+
+def test_normal_draws_are_pure_and_pinned() -> None:
+    together = normal(3, np.arange(100, 131), "x")
+    assert together.tolist() == [float(normal(3, np.array(n), "x")) for n in range(100, 131)]
+    assert normal(3, np.zeros((2, 5), np.int64), "x").shape == (2, 5)
+    pinned = [0.27160512207177645, -0.9857713821380696]
+    np.testing.assert_allclose(normal(7, np.array([0, 1]), "crop row"), pinned, rtol=1e-12)
+
+
+def test_the_ends_of_the_range_of_draws_are_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = np.array([0, (1 << 64) - 1], np.uint64)
+    monkeypatch.setattr(sampling, "draw", lambda seed, ordinals, purpose: ends)
+    low, high = normal(0, np.arange(2), "x")
+    assert -8.3 < low == -high < -8

@@ -139,7 +139,7 @@ def test_mean_and_colours_are_text_to_paste(capsys: pytest.CaptureFixture[str]) 
     assert main(["compute-image-mean", "--channels", "db/mixed_lmdb"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines if not line.startswith("#")] == ["mean_value"] * 3
-    assert sum("deviation: " in line for line in lines) == 3
+    assert sum("colour_eigenvalue: " in line for line in lines) == 3
 
 
 def test_the_kind_of_a_database_is_found(capsys: pytest.CaptureFixture[str]) -> None:

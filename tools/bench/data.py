@@ -8,8 +8,12 @@ that the ratios mean something on any machine. "Per core" counts CPU time, of al
     BatchReader   the same windows by chance, mirrored, mean subtracted, float32, in batches
     DataLoader    torch's, with worker processes, PIL (OpenCV if there is no PIL) and numpy
 
+With --paper the images are larger, and all of them are rescaled to a smallest side drawn from
+256 ... 512 before the window is cut; the reader also shifts their colours (VGG paper, Sect. 3.1).
+
 Example:
     python tools/bench/data.py
+    python tools/bench/data.py --paper
     python tools/bench/data.py --workers 1 2 4 8 16 --memory 1000000
 """
 
@@ -39,6 +43,9 @@ from caffecompat.data.transform import Transform
 from caffecompat.proto import schema
 
 HEIGHT, WIDTH, CROP = 256, 341, 224
+# Of the paper's training input: what it is stored as, and the range of the smallest side.
+PAPER_SIZE = (512, 683)
+SIDES = (256, 512)
 # Memory is watched with small images, as a million large ones would take very long.
 SMALL = (40, 53, 32)
 QUALITY = 95  # what convert-imageset --min-side writes
@@ -66,9 +73,16 @@ def make_database(path: Path, count: int, height: int = HEIGHT, width: int = WID
             writer.write([(b"%08d" % number, datum.SerializeToString())])
 
 
-def make_reader(path: Path, batch: int, workers: int, crop: int = CROP) -> BatchReader:
+def make_reader(
+    path: Path, batch: int, workers: int, crop: int = CROP, paper: bool = False
+) -> BatchReader:
     message = schema.new("TransformationParameter")
     message.crop_size, message.mirror = crop, True
+    if paper:
+        message.img_rand_resize_lower, message.img_rand_resize_upper = SIDES
+        message.colour_shift_std = 0.1
+        message.colour_eigenvalue.extend((55.46, 4.794, 1.148))
+        message.colour_eigenvector.extend(np.eye(3).ravel().tolist())
     message.mean_value.extend(MEAN)
     return BatchReader(open_database(path), Transform(message, "TRAIN"), batch, 1, workers)
 
@@ -87,22 +101,33 @@ class Speed:
         self.core = max(self.core, crops / (time.process_time() - cpu))
 
 
-def bare(jpegs: Sequence[bytes], crops: int) -> int:
-    """Decode and cut, nothing else; the bytes are in memory already."""
+def bare(jpegs: Sequence[bytes], crops: int, paper: bool = False) -> int:
+    """Decode, rescale (``paper``) and cut, nothing else; the bytes are in memory already."""
     for number in range(crops):
         pixels: Any = cv2.imdecode(
             np.frombuffer(jpegs[number % len(jpegs)], np.uint8), cv2.IMREAD_COLOR
         )
-        top, left = number % (HEIGHT - CROP + 1), number % (WIDTH - CROP + 1)
+        if paper:
+            pixels = rescale(pixels, SIDES[0] + 97 * number % (SIDES[1] - SIDES[0] + 1))
+        height, width = pixels.shape[:2]
+        top, left = number % (height - CROP + 1), number % (width - CROP + 1)
         pixels[top : top + CROP, left : left + CROP].copy()
     return crops
+
+
+def rescale(pixels: Any, side: int) -> Any:
+    height, width = pixels.shape[:2]
+    factor = side / min(height, width)
+    return cv2.resize(pixels, (round(width * factor), round(height * factor)))
 
 
 class Reading:
     """A reader that goes on from one measurement to the next, warm."""
 
-    def __init__(self, path: Path, batch: int, workers: int, crop: int = CROP) -> None:
-        self._reader = make_reader(path, batch, workers, crop)
+    def __init__(
+        self, path: Path, batch: int, workers: int, crop: int = CROP, paper: bool = False
+    ) -> None:
+        self._reader = make_reader(path, batch, workers, crop, paper)
         self._batch = batch
         self._next = 0
         self(8 * batch)
@@ -121,9 +146,10 @@ class Reading:
 class Records:
     """The same database as a torch data set with the transform that people write."""
 
-    def __init__(self, path: str, length: int) -> None:
+    def __init__(self, path: str, length: int, paper: bool) -> None:
         self._path = path
         self._length = length
+        self._paper = paper
         self._database: Any = None
 
     def __len__(self) -> int:
@@ -136,11 +162,16 @@ class Records:
             self._database = open_database(self._path)
         datum = parse_datum(self._database.read(index % len(self._database))[1])
         pixels = decode_plainly(datum.data)
-        top, left = np.random.randint(HEIGHT - CROP + 1), np.random.randint(WIDTH - CROP + 1)
+        if self._paper:
+            pixels = rescale(pixels, np.random.randint(SIDES[0], SIDES[1] + 1))
+        height, width = pixels.shape[:2]
+        top, left = np.random.randint(height - CROP + 1), np.random.randint(width - CROP + 1)
         pixels = pixels[top : top + CROP, left : left + CROP]
         if np.random.random() < 0.5:
             pixels = pixels[:, ::-1]
         values = pixels.astype(np.float32) - np.array(MEAN[::-1], np.float32)
+        if self._paper:
+            values += np.random.normal(0, (5.546, 0.4794, 0.1148)).astype(np.float32)
         return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1))), datum.label
 
 
@@ -154,12 +185,12 @@ def decode_plainly(data: bytes) -> Any:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-def measure_dataloader(path: Path, batch: int, workers: int, crops: int) -> float:
+def measure_dataloader(path: Path, batch: int, workers: int, crops: int, paper: bool) -> float:
     """Crops per second by the clock, start of the worker processes not counted."""
     from torch.utils.data import DataLoader
 
     warm = 4 * workers
-    data: Any = Records(str(path), (crops // batch + warm) * batch)
+    data: Any = Records(str(path), (crops // batch + warm) * batch, paper)
     loader = DataLoader(data, batch, num_workers=workers, drop_last=True)
     start, count = 0.0, 0
     for number, _ in enumerate(loader):
@@ -209,24 +240,32 @@ def cpu_left(seconds: float = 1.0) -> float | None:
     return (spent[3] + spent[4]) / max(sum(spent[:8]), 1) * (os.cpu_count() or 1)
 
 
+def frame_size(arguments: argparse.Namespace) -> tuple[int, int]:
+    return PAPER_SIZE if arguments.paper else (HEIGHT, WIDTH)
+
+
 def compare(path: Path, arguments: argparse.Namespace) -> None:
     with open_database(path) as database:
         jpegs = [parse_datum(database.read(i)[1]).data for i in range(len(database))]
+    height, width = frame_size(arguments)
     print(
-        f"{len(jpegs)} JPEGs of {HEIGHT}x{WIDTH}, {np.mean([*map(len, jpegs)]) / 1e3:.1f} kB each"
+        f"{len(jpegs)} JPEGs of {height}x{width}, {np.mean([*map(len, jpegs)]) / 1e3:.1f} kB each"
     )
-    baseline, readings = Speed(), {w: Reading(path, arguments.batch, w) for w in arguments.workers}
+    paper, batch = arguments.paper, arguments.batch
+    baseline = Speed()
+    readings = {w: Reading(path, batch, w, paper=paper) for w in arguments.workers}
     speeds = {workers: Speed() for workers in readings}
     for _ in range(arguments.repeat):
-        baseline.measure(lambda: bare(jpegs, arguments.crops))
+        baseline.measure(lambda: bare(jpegs, arguments.crops, paper))
         for workers, reading in readings.items():
             # What was read ahead before must not count: its time has been spent.
-            reading(8 * arguments.batch)
+            reading(8 * batch)
             speeds[workers].measure(functools.partial(reading, arguments.crops))
     for reading in readings.values():
         reading.close()
     print(f"\n{'':28}{'crops/s':>9}{'per core':>10}{'of bare':>9}")
-    print(f"{'bare decode and crop':28}{baseline.wall:9.0f}{baseline.core:10.0f}{1:9.2f}")
+    what = "bare decode, scale, crop" if paper else "bare decode and crop"
+    print(f"{what:28}{baseline.wall:9.0f}{baseline.core:10.0f}{1:9.2f}")
     for workers, speed in speeds.items():
         ratio = speed.core / baseline.core
         print(
@@ -250,7 +289,7 @@ def compare_dataloader(path: Path, arguments: argparse.Namespace, ours: dict[int
         library = "OpenCV"
     for workers, speed in ours.items():
         rates = [
-            measure_dataloader(path, arguments.batch, workers, arguments.crops)
+            measure_dataloader(path, arguments.batch, workers, arguments.crops, arguments.paper)
             for _ in range(arguments.repeat)
         ]
         print(
@@ -271,6 +310,7 @@ def main() -> int:
     parser.add_argument(
         "--memory", type=int, default=200_000, help="samples to watch it over; 0: do not"
     )
+    parser.add_argument("--paper", action="store_true", help="the paper's training input")
     parser.add_argument("--no-dataloader", action="store_true", help="leave out torch")
     arguments = parser.parse_args()
     # Beside threads of its own, more threads inside OpenCV would only get in each other's way.
@@ -284,7 +324,7 @@ def main() -> int:
             print("the machine is busy: only the figures per core mean something")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lmdb"
-        make_database(path, arguments.records)
+        make_database(path, arguments.records, *frame_size(arguments))
         compare(path, arguments)
         if arguments.memory:
             small = Path(folder) / "small"
