@@ -40,9 +40,29 @@ FILLERS = {
 BIAS_FILLER = 'bias_filler { type: "constant" value: 0 }'
 
 
+# Krizhevsky et al. (2012) on ILSVRC: deviations along the principal axes of colour, and the axes in
+# the order B, G, R; the widely published constants.
+COLOUR_SHIFT = (
+    "colour_shift_std: 0.1",
+    "colour_eigenvalue: 55.46",
+    "colour_eigenvalue: 4.794",
+    "colour_eigenvalue: 1.148",
+    *(
+        f"colour_eigenvector: {component}"
+        for axis in (
+            (-0.5836, -0.5808, -0.5675),
+            (-0.6948, -0.0045, 0.7192),
+            (0.4203, -0.8140, 0.4009),
+        )
+        for component in axis
+    ),
+)
+SCALE_JITTER = ("img_rand_resize_lower: 256", "img_rand_resize_upper: 512")
+
+
 @dataclass(frozen=True)
 class Data:
-    """Where the images come from and how they enter the net."""
+    """Where the images come from and how they enter the net; ``augment`` is for TRAIN only."""
 
     train: str
     test: str
@@ -50,6 +70,7 @@ class Data:
     crop: int = 224
     mirror: bool = True
     pixels: tuple[str, ...] = ("mean_value: 103.939", "mean_value: 116.779", "mean_value: 123.68")
+    augment: tuple[str, ...] = COLOUR_SHIFT
     train_batch: int = 256
     test_batch: int = 50
 
@@ -150,10 +171,13 @@ def dropout(name: str, blob: str) -> list[str]:
 
 
 def database(data: Data, phase: str) -> list[str]:
-    """The data layer of one phase: random crops and flips in TRAIN, the centre crop in TEST."""
+    """The data layer of one phase: augmented random crops in TRAIN, the centre crop in TEST."""
     train = phase == "TRAIN"
     mirror = ["mirror: true"] if train and data.mirror else []
-    transform = block("transform_param", mirror, f"crop_size: {data.crop}", list(data.pixels))
+    augment = list(data.augment) if train else []
+    transform = block(
+        "transform_param", mirror, f"crop_size: {data.crop}", list(data.pixels), augment
+    )
     source = block(
         "data_param",
         f'source: "{data.train if train else data.test}"',
@@ -329,6 +353,7 @@ DIGITS = Data(
     crop=28,
     mirror=False,
     pixels=("mean_value: 80", "scale: 0.0078125"),
+    augment=(),
     train_batch=64,
     test_batch=40,
 )
@@ -390,14 +415,16 @@ def other_scales(net: Net) -> list[Training]:
     )
     jittered = Training(
         f"{net.column}_multiscale",
-        replace(net, data=ilsvrc("S256-512", "S384")),
+        replace(
+            net, data=replace(ilsvrc("S512", "S384"), augment=(*SCALE_JITTER, *COLOUR_SHIFT))
+        ),
         replace(
             FROM_SINGLE_SCALE, weights=f"vgg_{fixed.name}_iter_{fixed.schedule.max_iter}.caffemodel"
         ),
         "multi-scale training, S in [256;512], from the weights of S = 384",
         notes=(
-            "The paper draws S anew each time an image is used. Here the database brings the",
-            "scales, one drawn for each of its records when it was made.",
+            "S is drawn anew each time an image is used. The images of the database have the",
+            "largest scale already, so that none is ever enlarged.",
         ),
     )
     return [fixed, jittered]

@@ -28,15 +28,20 @@ class WindowData(Source):
     tops = exactly(2)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        from caffecompat.data.sharding import shard
         from caffecompat.data.windows import open_window_reader
 
         self.reader: BatchReader | None = None
         p, crop = message.window_data_param, message.transform_param.crop_size
         if not (self.context.shapes_only and not os.path.exists(p.source)):
             with errors_at(self.context.place):
-                self.reader = open_window_reader(message, self.context.seed)
+                self.reader = open_window_reader(
+                    message, self.context.seed, rank=self.context.rank, ranks=self.context.ranks
+                )
         self.check(crop > 0, "transform_param: crop_size is 0; WindowData needs one")
-        self.shapes = [(p.batch_size, 3, crop, crop), (p.batch_size,)]
+        context = self.context
+        rows = len(shard(p.batch_size, context.rank, context.ranks, context.place))
+        self.shapes = [(rows, 3, crop, crop), (rows,)]
         if self.context.shapes_only:
             self.close()
 

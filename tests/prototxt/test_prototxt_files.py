@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from caffecompat.proto.files import read_net, read_solver
@@ -197,7 +198,7 @@ def test_xavier_variant_differs_in_the_fillers_only(column: str) -> None:
     [
         ("D", "data/ilsvrc12_train_S256_lmdb", "data/ilsvrc12_val_S256_lmdb"),
         ("D_S384", "data/ilsvrc12_train_S384_lmdb", "data/ilsvrc12_val_S384_lmdb"),
-        ("D_multiscale", "data/ilsvrc12_train_S256-512_lmdb", "data/ilsvrc12_val_S384_lmdb"),
+        ("D_multiscale", "data/ilsvrc12_train_S512_lmdb", "data/ilsvrc12_val_S384_lmdb"),
     ],
 )
 def test_data_of_each_training_scale(name: str, train: str, test: str) -> None:
@@ -210,6 +211,24 @@ def test_data_of_each_training_scale(name: str, train: str, test: str) -> None:
         means = [round(mean, 3) for mean in layer.transform_param.mean_value]
         assert means == [103.939, 116.779, 123.68]
     assert (first.transform_param.mirror, second.transform_param.mirror) == (True, False)
+    jitter = (256, 512) if name == "D_multiscale" else (0, 0)
+    transform = first.transform_param
+    assert (transform.img_rand_resize_lower, transform.img_rand_resize_upper) == jitter
+    assert not second.transform_param.HasField("img_rand_resize_lower")
+
+
+def test_colours_are_shifted_along_the_axes_of_krizhevsky() -> None:
+    first, second = layers(net("D_train_val.prototxt"), "Data")
+    transform = first.transform_param
+    assert transform.colour_shift_std == pytest.approx(0.1)
+    # The published constants are standard deviations of pixels in [0, 1].
+    deviations = np.array([0.2175, 0.0188, 0.0045]) * 255
+    np.testing.assert_allclose(transform.colour_eigenvalue, deviations, rtol=1e-3)
+    axes = np.array(transform.colour_eigenvector).reshape(3, 3)
+    np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-3)
+    # The first axis is brightness: nearly equal parts of B, G and R.
+    np.testing.assert_allclose(np.abs(axes[0]), 1 / np.sqrt(3), atol=0.01)
+    assert second.transform_param.colour_shift_std == 0
 
 
 def test_outputs_in_both_phases() -> None:

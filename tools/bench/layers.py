@@ -131,7 +131,7 @@ CASES = [
     ),
     Case(
         'type: "SoftmaxWithLoss"',
-        [(256, 1000), (256,)],
+        [(1024, 1000), (1024,)],
         lambda x, t: F.cross_entropy(x, t.long()),
         {1: 1000},
     ),
@@ -143,14 +143,14 @@ CASES = [
     ),
     Case(
         'type: "SigmoidCrossEntropyLoss"',
-        [(256, 1000), (256, 1000)],
-        lambda x, t: F.binary_cross_entropy_with_logits(x, t, reduction="sum") / 256,
+        [(1024, 1000), (1024, 1000)],
+        lambda x, t: F.binary_cross_entropy_with_logits(x, t, reduction="sum") / 1024,
         {1: 2},
     ),
     Case(
         'type: "EuclideanLoss"',
-        [(256, 1000), (256, 1000)],
-        lambda a, b: F.mse_loss(a, b, reduction="sum") / 512,
+        [(1024, 1000), (1024, 1000)],
+        lambda a, b: F.mse_loss(a, b, reduction="sum") / 2048,
     ),
     Case(
         'type: "Dropout"',
