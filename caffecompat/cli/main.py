@@ -33,12 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     module = load_verb(name)
     parser = verb_parser(name, module)
     try:
-        return _run(module, parser.parse_args(normalise(arguments, parser)))
+        return run_verb(module, parser.parse_args(normalise(arguments, parser)))
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else BAD_USAGE
 
 
-def _run(module: ModuleType, arguments: argparse.Namespace) -> int:
+def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
+    """Runs a verb whose arguments are read; errors become sentences and exit codes."""
     try:
         code: int = module.run(arguments)
         sys.stdout.flush()
@@ -87,7 +88,8 @@ def verb_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
 
 
 def _verb(word: str) -> str:
-    return word.replace("_", "-")
+    """A verb as its file spells it; ``upgrade_net_proto_text`` is how Caffe's tool was called."""
+    return word.replace("_", "-").removesuffix("-proto-text").removesuffix("-proto-binary")
 
 
 def _without_verb(arguments: list[str], names: list[str]) -> int:

@@ -20,6 +20,11 @@ def add_net_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="pass over fields that nothing here knows, with a note each",
     )
+    parser.add_argument(
+        "--allow-python",
+        action="store_true",
+        help="run the code that the net's Python layers name, to learn their shapes",
+    )
     add_state_arguments(parser)
 
 
@@ -33,5 +38,6 @@ def net_for_shapes(arguments: argparse.Namespace) -> Net:
         level=arguments.level,
         stages=stages(arguments),
         lenient=arguments.lenient,
+        allow_python=arguments.allow_python,
         shapes_only=True,
     )

@@ -24,7 +24,7 @@ def net_state(net: Any, phase: str, level: int = 0, stages: Sequence[str] = ()) 
     Raises:
         NetError: there is no such phase.
     """
-    if phase.upper() not in PHASES:
+    if str(phase).upper() not in PHASES:
         raise NetError(f"phase is {phase!r}; it must be 'train' or 'test'")
     state = schema.new("NetState")
     state.CopyFrom(net.state)

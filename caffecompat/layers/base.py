@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 
 from caffecompat.errors import LayerError
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from caffecompat.layers.noise import Noise
 
     Array: TypeAlias = np.ndarray | torch.Tensor
+
+# No blob of Caffe's may be larger than 2^31 values; this is what no memory holds.
+MOST_VALUES = 2**42
 
 Shape: TypeAlias = tuple[int, ...]
 Message: TypeAlias = Any
@@ -127,6 +131,8 @@ class Layer:
         reads: fields of LayerParameter with its settings, beside the one named after the type.
         knows: fields of forks that the type understands, e.g. ``"pooling_param.ceil_mode"``; a net
             that sets any other is refused, because its meaning would be lost.
+        without_effect: fields that Caffe reads and never uses, e.g. ``"data_param.mirror"``; a net
+            that sets one gets a note.
         noise: the layer's random numbers, put here by the net before the first pass.
         differentiable: per bottom, whether a gradient can reach it; the last entry holds for all
             further bottoms.
@@ -143,12 +149,14 @@ class Layer:
     gives_inputs_gradients: ClassVar[bool] = False
     reads: ClassVar[tuple[str, ...]] = ()
     knows: ClassVar[tuple[str, ...]] = ()
+    without_effect: ClassVar[tuple[str, ...]] = ()
 
     noise: Noise
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.specs: list[ParameterSpec] = []
+        self.notes: list[str] = []
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         """Reads the LayerParameter ``message``; ``bottoms`` are the bottoms' shapes."""
@@ -176,12 +184,23 @@ class Layer:
         values: np.ndarray | None = None,
     ) -> None:
         """Declares the next parameter blob (call in Caffe's blob order)."""
+        self.check_size(shape, name)
         self.specs.append(ParameterSpec(name, tuple(shape), filler, learned, values))
 
     def check(self, condition: bool, sentence: str) -> None:
         """Raises :class:`LayerError` with the layer's place unless ``condition`` holds."""
         if not condition:
             self.refuse(sentence)
+
+    def check_size(self, shape: Sequence[int], what: str) -> None:
+        """Refuses shapes that no memory holds, before anything is allocated."""
+        self.check(
+            prod(shape) <= MOST_VALUES, f"{what} is {format_shape(shape)}: {prod(shape):.3g} values"
+        )
+
+    def note(self, sentence: str) -> None:
+        """Something that the net's user should know, though it is no mistake."""
+        self.notes.append(f"{self.context.place}: {sentence}")
 
     def refuse(self, sentence: str) -> NoReturn:
         raise LayerError(f"{self.context.place}: {sentence}")

@@ -29,6 +29,14 @@ class Data(Source):
     """
 
     reads = ("transform_param",)
+    without_effect = (
+        "data_param.crop_size",
+        "data_param.force_encoded_color",
+        "data_param.mean_file",
+        "data_param.mirror",
+        "data_param.rand_skip",
+        "data_param.scale",
+    )
     tops = between(1, 2)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

@@ -23,9 +23,10 @@ class Input(Source):
         )
         for shape in shapes:
             self.check(
-                all(extent >= 0 for extent in shape),
-                f"the shape {format_shape(shape)} has a negative extent",
+                all(extent > 0 for extent in shape),
+                f"the shape {format_shape(shape)} has an extent below 1",
             )
+            self.check_size(shape, "the input")
         self.shapes = shapes * tops if len(shapes) == 1 else shapes
 
     def read(self, index: int) -> None:

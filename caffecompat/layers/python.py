@@ -44,6 +44,8 @@ class Python(Layer):
             f"runs code from module {p.module!r}; if you trust it, allow it with "
             "Net(..., allow_python=True) or --allow-python",
         )
+        if p.share_in_parallel:
+            self.note("share_in_parallel has no effect here")
         self.user = self._user_class(p)()
         self.user.param_str = self.user.param_str_ = p.param_str
         self.user.phase = 0 if self.training else 1

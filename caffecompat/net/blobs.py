@@ -32,8 +32,9 @@ class Blob:
 
     @property
     def data(self) -> torch.Tensor:
-        """The value of the last pass; zeros before the first one."""
-        return self._net.value_of(self._last)
+        """The value of the last pass; zeros before the first one. Inputs may be written to."""
+        stored = self._net.stored_input(self._last)
+        return self._net.value_of(self._last) if stored is None else stored
 
     @property
     def diff(self) -> torch.Tensor:

@@ -119,6 +119,20 @@ def _refuse_foreign_fields(
     notes.append(f"{sentence}; ignored")
 
 
+def _note_unused_fields(node: LayerNode, layer: Layer) -> list[str]:
+    """Notes on what the definition says and the layer, as in Caffe, does not listen to."""
+    known = set(layer.settings())
+    fields = [field.name for field, _ in node.message.ListFields()]
+    unused = [name for name in fields if name.endswith("_param") and name not in known]
+    for path in layer.without_effect:
+        message, _, field = path.partition(".")
+        if getattr(node.message, message).HasField(field):
+            unused.append(path)
+    if not unused:
+        return layer.notes
+    return [*layer.notes, f"{node.place}: {', '.join(unused)} has no effect on this layer type"]
+
+
 def _unique(key: str, taken: set[str]) -> str:
     """Caffe allows two layers of one name; torch needs two keys."""
     while key in taken:
@@ -178,6 +192,7 @@ def _build_layer(
         opened.append(layer)
     layer.noise = Noise(options.seed, node.name, torch.zeros((), dtype=torch.int64))
     _set_up(layer, node, bottoms)
+    graph.notes += _note_unused_fields(node, layer)
     module, rows = None, None
     if isinstance(layer, Source):
         rows = rows_of(layer, node.message, layer.context)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from caffecompat.errors import NetError
 from caffecompat.proto import files, schema
+from caffecompat.proto.foreign import foreign_settings
 
 
 @dataclass(frozen=True)
@@ -35,5 +37,11 @@ def read_definition(source: Any, lenient: bool = False) -> Definition:
         message, lines = files.read_net(source, lenient)
         return Definition(message, lines.place, [*lines.warnings, *lines.notes])
     message = schema.new("NetParameter")
+    if type(source) is not type(message):
+        raise NetError(
+            f"a net is built from the path of a prototxt or from a NetParameter message, found "
+            f"{type(source).__name__}"
+        )
     message.CopyFrom(source)
-    return Definition(message, None, files.upgrade_net(message))
+    notes = files.upgrade_net(message)
+    return Definition(message, None, [*notes, *foreign_settings(message)])

@@ -34,29 +34,3 @@ def inputs_with_gradient(layers: Sequence[BuiltLayer], force_backward: bool) -> 
                 asked = [True] * len(bottoms)
             wanted.update(b for b, yes in zip(bottoms, asked, strict=False) if yes and b in sources)
     return wanted
-
-
-def needs_backward(layers: Sequence[BuiltLayer], force_backward: bool) -> list[bool]:
-    """For each layer whether a backward pass runs through it, as Caffe's log states it.
-
-    A layer needs it if something below it (or in it) learns and a loss lies above it.
-    """
-    below: set[Version] = set()
-    learning: list[bool] = []
-    for built in layers:
-        learns = force_backward or any(use.lr_mult != 0 for use in built.uses)
-        learns = learns or any(bottom in below for bottom in built.bottoms)
-        learns = learns and built.source is None
-        if learns:
-            below.update(built.tops)
-        learning.append(learns)
-    above: set[Version] = set()
-    result: list[bool] = [False] * len(layers)
-    for i in reversed(range(len(layers))):
-        built = layers[i]
-        leads = any(built.loss_weights) or any(top in above for top in built.tops)
-        if leads or force_backward:
-            open_bottoms = zip(built.bottoms, built.blocked, strict=False)
-            above.update(bottom for bottom, blocked in open_bottoms if not blocked)
-        result[i] = learning[i] and (leads or force_backward)
-    return result

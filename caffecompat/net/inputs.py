@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from caffecompat.errors import BlobError, suggestion
+from caffecompat.errors import BlobError, NetError, suggestion
 from caffecompat.graph import Version
 from caffecompat.net.build import BuiltLayer
 from caffecompat.net.transfer import Transfer
@@ -43,9 +43,16 @@ class Inputs:
 
         Raises:
             BlobError: there is no input of that name.
+            NetError: a value is no array of numbers.
         """
-        # Tensors are fed as they are, so that their owner's gradients pass through.
-        by_version = {self.version(name): self.tensor(value) for name, value in given.items()}
+        # Tensors are fed as they are, so that their owner's gradients pass through; arrays are
+        # copied, since their owner may fill them anew before the backward pass.
+        by_version = {
+            self.version(name): self.tensor(
+                value if isinstance(value, torch.Tensor) else _copy(value, name)
+            )
+            for name, value in given.items()
+        }
         for built in self._sources:
             if not all(top in by_version for top in built.tops):
                 self.read(built, index)
@@ -82,16 +89,31 @@ class Inputs:
         return version
 
     def tensor(self, value: Array) -> torch.Tensor:
-        """``value`` on the net's device; arrays and integers in the net's floating point type."""
+        """``value`` on the net's device, in the net's floating point type."""
+        tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
         like = next(iter(self.values.values()), None)
         if like is None:
-            return torch.as_tensor(value)
-        tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        if isinstance(value, np.ndarray) or not tensor.is_floating_point():
-            tensor = tensor.to(like.dtype)
+            return tensor
+        tensor = tensor.to(like.dtype)
         form = self.memory_format if tensor.dim() == 4 else torch.preserve_format
         return self._transfer.move(tensor, like.device, form)
 
     def apply(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Moves or casts all values, as torch does with a module's buffers."""
         self.values = {top: change(value) for top, value in self.values.items()}
+
+
+def _copy(value: object, name: str) -> np.ndarray:
+    """A float32 (or float64) copy of a user's array or nested list, whatever its strides.
+
+    Raises:
+        NetError: it is no array of real numbers.
+    """
+    try:
+        array = np.asarray(value)
+        wide = array.dtype == np.float64
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"it holds {array.dtype}")
+        return np.array(array, dtype=np.float64 if wide else np.float32, order="C")
+    except (TypeError, ValueError) as error:
+        raise NetError(f"input {name!r} is no array of numbers: {error}") from error

@@ -16,7 +16,7 @@ from caffecompat.graph import Version, build_graph, net_state
 from caffecompat.layers import Shape
 from caffecompat.layers.base import format_shape
 from caffecompat.layers.noise import Noise
-from caffecompat.net import loading
+from caffecompat.net import copies, loading
 from caffecompat.net.blobs import Blob, Named
 from caffecompat.net.build import BuildOptions, BuiltLayer, build_layers
 from caffecompat.net.definition import read_definition
@@ -24,7 +24,7 @@ from caffecompat.net.device import usable_device
 from caffecompat.net.diagnosis import explain_failure
 from caffecompat.net.gradients import inputs_with_gradient
 from caffecompat.net.inputs import Array, Inputs
-from caffecompat.net.parameters import Learnable, learnables, materialise
+from caffecompat.net.parameters import Learnable, check_fillers, learnables, materialise
 from caffecompat.net.program import Program
 from caffecompat.net.ranks import share_of
 from caffecompat.proto import schema
@@ -108,6 +108,16 @@ class Net(nn.Module):
         self.graph = build_graph(definition.message, state, definition.place, strict)
         self.seed = seed
         self.observe = False
+        self._options = {
+            "seed": seed,
+            "shapes_only": shapes_only,
+            "strict": strict,
+            "allow_python": allow_python,
+            "lenient": lenient,
+            "skip_corrupt": skip_corrupt,
+            "rank": rank,
+            "ranks": ranks,
+        }
         self.layers: list[BuiltLayer] = build_layers(
             self.graph,
             BuildOptions(seed, shapes_only, allow_python, skip_corrupt, lenient, rank, ranks),
@@ -115,7 +125,9 @@ class Net(nn.Module):
         self.share = share_of(self.layers, rank, ranks)
         self.notes = definition.notes + self.graph.notes
         target = torch.device("meta") if shapes_only else usable_device(device)
-        if not shapes_only:
+        if shapes_only:
+            check_fillers(self.layers)
+        else:
             borrowed = lender._modules_by_layer() if lender is not None else None
             materialise(self.layers, seed, self.graph.force_backward, target, borrowed)
         self._register(target)
@@ -132,6 +144,7 @@ class Net(nn.Module):
         self._values: dict[Version, torch.Tensor] = {}
         self._loss: torch.Tensor | None = None
         self._next_pass = 0
+        self._went_backward = False
         self._gradient_inputs = inputs_with_gradient(self.layers, self.graph.force_backward)
         self._inputs = Inputs(self.layers, device)
         self._shapes = {
@@ -156,8 +169,8 @@ class Net(nn.Module):
 
         Shapes and values stay as they are; only their order in memory changes.
         """
-        self.to(memory_format=torch.channels_last)
-        self._inputs.memory_format = torch.channels_last
+        self._inputs.memory_format = form = torch.channels_last
+        self.to(memory_format=form)  # type: ignore[call-overload]
         return self
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -250,7 +263,11 @@ class Net(nn.Module):
         Data, dropout and other noise are pure functions of (seed, index). Call ``backward()`` on
         the result's loss to train.
         """
-        return self._execute(index, self._inputs.feeds(index, {}), observed=self.observe)
+        return self._execute(index, self.feeds(index), observed=self.observe)
+
+    def feeds(self, index: int) -> list[torch.Tensor]:
+        """What :attr:`program` is fed in pass ``index``: the tops of all sources, in its order."""
+        return self._inputs.feeds(index, {})
 
     def forward(self, **inputs: Array) -> dict[str, Any]:
         """One pass; blobs given by name take the place of what their layers would bring.
@@ -293,20 +310,30 @@ class Net(nn.Module):
             gradients.append(None)
         for name, diff in diffs.items():
             value = self.blobs[name].data
+            gradient = self._inputs.tensor(diff)
+            if gradient.shape != value.shape:
+                raise NetError(
+                    f"the gradient of blob {name!r} is {format_shape(gradient.shape)}, the blob is "
+                    f"{format_shape(value.shape)}"
+                )
             if value.requires_grad:
                 roots.append(value)
-                gradients.append(self._inputs.tensor(diff).view(value.shape))
+                gradients.append(gradient)
         if not roots and not self.graph.force_backward:
             raise NetError(
                 "nothing to run backward from: call forward() first, in a net with a loss (or pass "
                 "gradients of its outputs) and with something to learn (or force_backward: true)"
             )
+        if self._went_backward:
+            raise NetError("backward() has run for this pass already; call forward() first")
         if roots:
             torch.autograd.backward(roots, gradients)
+        self._went_backward = True
 
     def _execute(self, index: int, feeds: list[torch.Tensor], observed: bool) -> Result:
         self.position.fill_(index)
         self._values = {}
+        self._went_backward = False
         program = self.program(observed)
         feeds = [
             value.detach().requires_grad_()
@@ -356,6 +383,10 @@ class Net(nn.Module):
                 "set net.observe = True before it, or call net.forward()"
             )
         return torch.zeros(self._shapes[version], device=self.device)
+
+    def stored_input(self, version: Version) -> torch.Tensor | None:
+        """The value that an input keeps from pass to pass, without gradients; None for others."""
+        return self._inputs.values.get(version)
 
     def resize_input(self, name: str, shape: Sequence[int]) -> None:
         """Gives an input blob a new shape, filled with zeros."""
@@ -428,6 +459,12 @@ class Net(nn.Module):
         for built in self.layers:
             if built.source is not None:
                 built.source.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copies.reduce(self, self._options)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        copies.take_values(self, state)
 
     def extra_repr(self) -> str:
         inputs = ", ".join(

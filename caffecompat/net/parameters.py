@@ -13,7 +13,7 @@ import torch
 from caffecompat.errors import CaffeError, LayerError
 from caffecompat.graph import ParameterUse
 from caffecompat.layers.base import ParameterSpec, format_shape
-from caffecompat.layers.fillers import fill
+from caffecompat.layers.fillers import fill, fillers
 from caffecompat.layers.noise import derive_seed
 from caffecompat.net.build import BuiltLayer
 from caffecompat.net.module import LayerModule
@@ -62,10 +62,32 @@ def materialise(
         if borrowed is not None and _matches(borrowed, module):
             module.place(spec, borrowed.blobs()[j], trains)
         elif use.owner == (built.node.index, j):
-            value = initial_value(built, j, spec, seed)
-            module.place(spec, value.to(device), trains)
+            module.place(spec, _allocated(built, j, spec, seed, device), trains)
         else:
             module.place(spec, _owned_value(layers, built, j, spec, use), trains)
+
+
+def _allocated(
+    built: BuiltLayer, j: int, spec: ParameterSpec, seed: int, device: torch.device
+) -> torch.Tensor:
+    try:
+        return initial_value(built, j, spec, seed).to(device)
+    except (RuntimeError, MemoryError) as error:
+        raise LayerError(
+            f"{built.place}: {spec.name} is {format_shape(spec.shape)}, "
+            f"{prod(spec.shape) * 4 / 2**30:.3g} GiB, and could not be made on {device}: "
+            f"{(str(error) or 'out of memory').splitlines()[0]}"
+        ) from error
+
+
+def check_fillers(layers: Sequence[BuiltLayer]) -> None:
+    """Refuses fillers that do not exist, in nets whose parameters are never filled.
+
+    Raises:
+        UnknownName: there is no such filler.
+    """
+    for built, _, spec, _ in _parameters(layers):
+        fillers.find(spec.filler.type, f"{built.place}: {spec.name}")
 
 
 def learnables(layers: Sequence[BuiltLayer]) -> list[Learnable]:

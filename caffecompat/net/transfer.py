@@ -22,7 +22,9 @@ class Transfer:
         """``tensor`` on ``device`` in the memory format ``form``; gradients pass through."""
         if device.type != "cuda" or tensor.device.type != "cpu" or tensor.requires_grad:
             return tensor.to(device, non_blocking=True, memory_format=form)
-        stream = self._streams.setdefault(device, torch.cuda.Stream(device))
+        if device not in self._streams:
+            self._streams[device] = torch.cuda.Stream(device)
+        stream = self._streams[device]
         user = torch.cuda.current_stream(device)
         # The allocator gives a page-locked block out again only when copies from it are done.
         locked = tensor if tensor.is_pinned() else tensor.pin_memory()

@@ -91,6 +91,10 @@ def gather(named: NamedArrays, naming: Naming | None, path: str) -> Weights:
     others: dict[str, LayerWeights] = {}
     for array_name, array in remaining.items():
         module = array_name.rpartition(".")[0]
+        if not module:
+            raise FormatError(
+                f"{path}: array {array_name!r} names no layer; names are layer.array (conv1.weight)"
+            )
         name = naming.layer(module) if naming else module
         other = others.setdefault(name, LayerWeights(name))
         other.blobs.append(array)

@@ -42,7 +42,7 @@ def test_input_with_a_shape_each() -> None:
     [
         ("", "0 shapes for 3 tops"),
         ("input_param { shape { dim: 1 } shape { dim: 2 } }", "2 shapes for 3 tops"),
-        ("input_param { shape { dim: -1 } }", "negative"),
+        ("input_param { shape { dim: -1 } }", "extent below 1"),
     ],
 )
 def test_input_refused(text: str, words: str) -> None:

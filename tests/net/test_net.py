@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from caffecompat.errors import (
     UnknownName,
     WeightsError,
 )
+from caffecompat.proto import schema
 from tests.net.nets import CLASSIFIER, net, saved
 
 
@@ -102,6 +105,45 @@ class TestInterface:
         outputs = small.forward(data=torch.from_numpy(batch()["data"]).double())
         assert outputs["prob"].dtype == torch.float64
         assert small.forward(**batch())["prob"].dtype == np.float64
+
+    def test_copies_and_pickles(self) -> None:
+        original = net(CLASSIFIER, seed=3).double()
+        original.forward(**batch())
+        twins = [copy.deepcopy(original), pickle.loads(pickle.dumps(original))]
+        expected = original.forward(**batch())["prob"]
+        for twin in twins:
+            np.testing.assert_array_equal(twin.forward(**batch())["prob"], expected)
+            assert twin.params["fc"][0] is not original.params["fc"][0]
+
+    def test_arrays_are_copied_whatever_their_strides(self) -> None:
+        small = net(CLASSIFIER, phase="train")
+        given = batch()
+        small.forward(**given)
+        small.backward()
+        expected = small.params["conv1"][0].grad
+        assert expected is not None
+        expected = expected.clone()
+        small.zero_grad()
+        flipped = given["data"][..., ::-1].copy()[..., ::-1]
+        small.forward(data=flipped, label=given["label"].astype(">f4"))
+        flipped[...] = 7  # the owner fills the array anew
+        small.backward()
+        torch.testing.assert_close(small.params["conv1"][0].grad, expected)
+
+    def test_other_types_are_cast(self) -> None:
+        small = net(CLASSIFIER)
+        expected = small.forward(**batch())["prob"]
+        wide = torch.from_numpy(batch()["data"]).double()
+        torch.testing.assert_close(small.forward(data=wide)["prob"], torch.from_numpy(expected))
+        listed = small.forward(data=batch()["data"].tolist())["prob"]
+        np.testing.assert_allclose(listed.detach(), expected, rtol=1e-6)
+
+    def test_input_blobs_can_be_written_to_in_any_net(self) -> None:
+        small = net("force_backward: true\n" + CLASSIFIER, phase="train")
+        small.forward(**batch())
+        small.blobs["data"].data[...] = 0.5
+        small.forward()
+        assert float(small.blobs["data"].data.mean()) == 0.5
 
     def test_same_seed_same_parameters(self) -> None:
         one, two, other = (net(CLASSIFIER, seed=s).params["fc"][0] for s in (3, 3, 4))
@@ -316,6 +358,47 @@ class TestBadInput:
             _ = small.blobs["pol1"]
         with pytest.raises(BlobError, match="no layer with parameters 'relu1'"):
             _ = small.params["relu1"]
+
+    @pytest.mark.parametrize("value", [None, "text", [[1, 2], [3]], np.ones(3, np.complex64)])
+    def test_inputs_that_are_no_numbers(self, value: object) -> None:
+        with pytest.raises(NetError, match="input 'data' is no array of numbers"):
+            net(CLASSIFIER).forward(data=value)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("source", [None, 3, schema.new("SolverParameter")])
+    def test_sources_that_are_no_nets(self, source: object) -> None:
+        with pytest.raises(NetError, match="built from the path of a prototxt or from a NetParam"):
+            Net(source)
+
+    def test_sizes_that_no_memory_holds(self) -> None:
+        for dims in ("dim: 0 dim: 3", "dim: 1000000000000 dim: 1000000000"):
+            shape = f"input_param {{ shape {{ {dims} }} }}"
+            with pytest.raises(LayerError, match=r"layer 'x' \(Input\): the"):
+                net(f'layer {{ name: "x" type: "Input" top: "x" {shape} }}')
+        text = CLASSIFIER.replace("num_output: 6", "num_output: 4000000000")
+        with pytest.raises(LayerError, match=r"layer 'fc' .*weight is 4000000000x48, 715 GiB"):
+            net(text)
+
+    def test_gradients_must_have_their_blobs_shape(self) -> None:
+        small = net("force_backward: true\n" + CLASSIFIER)
+        small.forward(**batch())
+        with pytest.raises(NetError, match=r"gradient of blob 'prob' is 6x3, the blob is 3x6"):
+            small.backward(prob=np.ones((6, 3), np.float32))
+
+    def test_backward_twice(self) -> None:
+        small = net(CLASSIFIER, phase="train")
+        small.forward(**batch())
+        small.backward()
+        with pytest.raises(NetError, match="has run for this pass already"):
+            small.backward()
+
+    def test_settings_without_effect_are_noted(self) -> None:
+        text = CLASSIFIER.replace('top: "conv1" }', 'top: "conv1" pooling_param { } }')
+        assert any("pooling_param has no effect" in note for note in net(text).notes)
+
+    def test_unknown_filler_in_a_net_that_is_only_looked_at(self) -> None:
+        text = CLASSIFIER.replace('type: "xavier"', 'type: "xaver"')
+        with pytest.raises(UnknownName, match=r"filler 'xaver'.*did you mean 'xavier'"):
+            net(text, shapes_only=True)
 
     def test_backward_before_forward(self) -> None:
         with pytest.raises(NetError, match=r"call forward\(\) first"):

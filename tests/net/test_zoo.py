@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from math import prod, sqrt
 from pathlib import Path
@@ -18,8 +19,14 @@ from caffecompat.layers import catalogue
 
 ZOO = Path(__file__).resolve().parents[3] / "shared" / "zoo"
 
-# Nets above this many multiply-adds (10^9) run only with `pytest -m slow`.
+# Nets above this many multiply-adds (10^9) run only where CAFFECOMPAT_ZOO=all is set.
 QUICK_GMAC = 1.0
+
+# Nets whose recorded outputs carry more rounding of BVLC's own than the general bound allows.
+LOOSER = {
+    # Computed in float64 the outputs are 1e-5 (of the largest) from ours and 6e-4 from BVLC's.
+    "SE-BN-Inception": 1e-3,
+}
 
 
 def recorded(suffix: str) -> list[Path]:
@@ -100,14 +107,14 @@ def input_value(name: str, facts: dict[str, Any]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("record", recorded(".golden.json"), ids=lambda p: p.name[:-12])
-def test_outputs(record: Path, request: pytest.FixtureRequest) -> None:
+def test_outputs(record: Path) -> None:
     expected = json.loads(record.read_text())
     if not expected["oracle"].startswith("BVLC Caffe 1.0 (CPU)"):
         pytest.skip("fork layers come with their own issue")
     if "equivalent rewrite" in expected["oracle"]:
         pytest.skip("needs the forks' fields")
-    if expected["gmac"] > QUICK_GMAC and "slow" not in request.config.getoption("-m"):
-        pytest.skip(f"{expected['gmac']:.1f} GMAC; runs with -m slow")
+    if expected["gmac"] > QUICK_GMAC and os.environ.get("CAFFECOMPAT_ZOO") != "all":
+        pytest.skip(f"{expected['gmac']:.1f} GMAC; runs with CAFFECOMPAT_ZOO=all")
     message = readable(prototxt_of(record, ".golden.json"))
     net = Net(message)
     fill_weights(net, expected.get("weight_scale", 1.0))
@@ -116,14 +123,15 @@ def test_outputs(record: Path, request: pytest.FixtureRequest) -> None:
         net.forward(**inputs)
     arrays = np.load(record.with_suffix(".npz"))
     for name, facts in {**expected["outputs"], **expected.get("extra", {})}.items():
-        check(name, net.blobs[name].data.numpy(), facts, arrays)
+        bound = LOOSER.get(record.name.removesuffix(".golden.json"), 1e-4)
+        check(name, net.blobs[name].data.numpy(), facts, arrays, bound)
 
 
-def check(name: str, found: np.ndarray, facts: dict[str, Any], arrays: Any) -> None:
+def check(name: str, found: np.ndarray, facts: dict[str, Any], arrays: Any, bound: float) -> None:
     assert list(found.shape) == facts["shape"], name
     flat = found.ravel()
     if not facts["full"]:
         flat = flat[(np.arange(4096) * (flat.size - 1)) // 4095]
     wanted = arrays[facts["npz"]] if "npz" in facts else arrays[facts["key"]]
     scale = max(1.0, float(np.abs(wanted).max()))
-    np.testing.assert_allclose(flat, wanted, rtol=0, atol=1e-4 * scale, err_msg=name)
+    np.testing.assert_allclose(flat, wanted, rtol=0, atol=bound * scale, err_msg=name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,24 +45,32 @@ def _page(layer: type[Layer]) -> str:
         lines.append("loss: the first top has loss weight 1 unless loss_weight says otherwise")
     lines.append(f"may work in place: {'yes' if layer.in_place else 'no'}")
     for field in layer.settings():
-        lines += ["", *_fields(field)]
+        lines += ["", *_fields(field, layer.knows)]
     return "\n".join(lines)
 
 
-def _fields(field: str) -> list[str]:
-    """The fields of one message of LayerParameter, with types and defaults from the schema."""
-    from caffecompat.proto.schema import new
+def _fields(field: str, known: Sequence[str]) -> list[str]:
+    """The fields of one message of LayerParameter, with types and defaults from the schema.
+
+    Fields of forks are shown only where the layer type knows them.
+    """
+    from caffecompat.proto.schema import FORK_NUMBERS, new
 
     message = getattr(new("LayerParameter"), field)
     rows = [f"{field} {{"]
     for descriptor in message.DESCRIPTOR.fields:
+        if descriptor.number in FORK_NUMBERS and f"{field}.{descriptor.name}" not in known:
+            continue
         rows.append(f"  {descriptor.name}: {_type(descriptor)}{_default(message, descriptor)}")
     return [*rows, "}"]
 
 
 def _type(descriptor: Any) -> str:
+    from caffecompat.proto.schema import FORK_NUMBERS
+
     if descriptor.enum_type is not None:
-        name = " | ".join(value.name for value in descriptor.enum_type.values)
+        values = descriptor.enum_type.values
+        name = " | ".join(v.name for v in values if v.number not in FORK_NUMBERS)
     elif descriptor.message_type is not None:
         name = descriptor.message_type.name
     else:

@@ -29,23 +29,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--rtol",
-        type=float,
+        type=_tolerance,
         default=1e-4,
         help="allowed difference of a blob, as a part of its largest magnitude (at least 1); "
         "gradients may differ by twice as much (default: %(default)g)",
     )
     parser.add_argument(
-        "--atol", type=float, default=0.0, help="absolute difference allowed besides (default: 0)"
+        "--atol",
+        type=_tolerance,
+        default=0.0,
+        help="absolute difference allowed besides (default: 0)",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument(
-        "--precision", default="fp32", help="fp32, fp64, tf32, bf16 or fp16 (default: fp32)"
+        "--precision",
+        choices=("fp32", "fp64", "tf32", "bf16", "fp16"),
+        default="fp32",
+        help="arithmetic of the passes (default: fp32)",
     )
 
 
+def _tolerance(text: str) -> float:
+    value = float(text)
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must not be negative")
+    return value
+
+
 def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.net.device import usable_device
     from caffecompat.net.recorded import find_cases
 
+    usable_device(arguments.device)
     agree = differ = 0
     for path in arguments.recorded:
         with _inside(path):

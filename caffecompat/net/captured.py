@@ -1,0 +1,110 @@
+"""A forward and backward pass as one CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+
+from caffecompat.errors import CaffeError, NetError
+from caffecompat.net.net import Net, Result
+
+# torch's own advice: so many passes until its libraries have chosen and allocated everything.
+_WARM_UP = 3
+
+
+class CapturedPass:
+    """Records a pass of ``net`` once and plays it back, with one launch instead of hundreds.
+
+    Batches are copied to where the recorded one was; dropout and other noise go on, since they
+    depend on the pass's number, which is a tensor. Gradients add up in ``.grad`` as they do
+    otherwise, and must stay where they are.
+
+    Args:
+        net: on a CUDA device; all its batches have one shape.
+        arithmetic: makes the context that the forward pass runs in.
+        scale: 0-axis tensor that the loss is multiplied with before the backward pass.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        arithmetic: Callable[[], AbstractContextManager[None]],
+        scale: torch.Tensor | None = None,
+    ) -> None:
+        self._net = net
+        self._arithmetic = arithmetic
+        self._scale = scale
+        self._program = net.program()
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._feeds: list[torch.Tensor] = []
+
+    def run(self, index: int) -> Result:
+        """Pass number ``index``, forward and backward.
+
+        Returns:
+            Outputs and loss without gradients; the next pass overwrites them.
+
+        Raises:
+            NetError: the net does what cannot be captured, or a batch has another shape.
+        """
+        feeds = self._net.feeds(index)
+        if self._graph is None:
+            self._capture(feeds)
+        assert self._graph is not None
+        for top, static, value in zip(self._program.feeds, self._feeds, feeds, strict=True):
+            if static.shape != value.shape:
+                raise NetError(
+                    f"CUDA graph: {top.blob!r} is {tuple(value.shape)} in this batch and was "
+                    f"{tuple(static.shape)} in the first one; train without the graph"
+                )
+            static.copy_(value)
+        self._net.position.fill_(index)
+        self._graph.replay()
+        return self._result
+
+    def _capture(self, feeds: list[torch.Tensor]) -> None:
+        self._feeds = [value.detach().clone() for value in feeds]
+        learned = [p for p in self._net.parameters() if p.requires_grad]
+        for parameter in learned:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        changed = [*self._net.buffers(), *(p.grad for p in learned if p.grad is not None)]
+        before = [tensor.clone() for tensor in changed]
+        graph = torch.cuda.CUDAGraph()
+        try:
+            self._warm_up()
+            # Data threads may use CUDA meanwhile.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self._result = self._pass()
+        except CaffeError:
+            raise
+        except RuntimeError as error:
+            line = str(error).splitlines()[0]
+            raise NetError(
+                f"CUDA graph: this net cannot be captured, train without the graph: {line}"
+            ) from error
+        with torch.no_grad():
+            for tensor, value in zip(changed, before, strict=True):
+                tensor.copy_(value)
+        self._graph = graph
+
+    def _warm_up(self) -> None:
+        user = torch.cuda.current_stream(self._net.device)
+        stream = torch.cuda.Stream(self._net.device)
+        stream.wait_stream(user)
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP):
+                self._pass()
+        user.wait_stream(stream)
+
+    def _pass(self) -> Result:
+        with self._arithmetic():
+            values, loss = self._program(self._feeds)
+        if loss is None:
+            raise NetError("CUDA graph: the net has no loss")
+        if loss.requires_grad:
+            (loss if self._scale is None else loss * self._scale).backward()
+        outputs = {version.blob: values[version].detach() for version in self._program.versions}
+        return Result(outputs, loss.detach())

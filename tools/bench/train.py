@@ -1,0 +1,306 @@
+#!/usr/bin/env python3
+"""A training step of one of the paper's nets beside a hand-tuned plain PyTorch loop.
+
+Both run in one process, in turns, over the same images in memory, so that the ratio means
+something on any machine (above 1: ours is faster). Plain is what a careful user would write: a
+torchvision-like VGG, channels last, autocast, fused SGD.
+
+    step      forward, backward and update
+    pass      forward and backward alone
+    LMDB      our step fed from an LMDB of JPEGs, beside our step from memory (on CUDA, or --lmdb)
+
+On CUDA the card's own rate of matrix products is measured too, and the share of it that a step
+reaches (three times the multiplications of a forward pass count).
+
+Examples:
+    python tools/bench/train.py --batch 2 --rounds 3
+    python tools/bench/train.py --device cuda --precision bf16 --batch 128
+    python tools/bench/train.py --device cuda --precision bf16 --batch 128 --cuda-graph --compile
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from caffecompat.data.database import create_database
+from caffecompat.proto import schema
+from caffecompat.proto.files import read_net
+from caffecompat.solver import Solver
+
+Message = Any
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = 224
+CLASSES = 1000
+# Output channels of the convolutions of the paper's Table 1; 0 is a pooling.
+COLUMNS = {
+    "A": [64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0],
+    "B": [64, 64, 0, 128, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0],
+    "D": [64, 64, 0, 128, 128, 0, *[256] * 3, 0, *[512] * 3, 0, *[512] * 3, 0],
+    "E": [64, 64, 0, 128, 128, 0, *[256] * 4, 0, *[512] * 4, 0, *[512] * 4, 0],
+}
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def main() -> int:
+    arguments = parse()
+    device = torch.device(arguments.device)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    if arguments.precision == "tf32":
+        # For both: the solver would set it for its own passes only.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    images = torch.randn(arguments.batch, 3, SIZE, SIZE) * 60
+    labels = torch.randint(CLASSES, (arguments.batch,))
+    print(f"# {machine(device)}")
+    print(f"# net {arguments.net}, batch {arguments.batch}, {arguments.precision}, {SIZE}x{SIZE}")
+    solver = memory_solver(arguments, images, labels)
+    plain = Plain(arguments, device, images, labels)
+    print(f"{'':<6} {'ours ms':>10} {'plain ms':>10} {'ratio':>7} {'images/s':>9}")
+    step = compare("step", lambda: solver.step(1), plain.step, arguments, device)
+    passes = solver._passes
+    compare("pass", lambda: passes._run(0, 0), plain.forward_backward, arguments, device)
+    if device.type == "cuda":
+        report_rate(solver, step, arguments, device)
+    del plain
+    if device.type == "cuda" or arguments.lmdb:
+        compare_lmdb(solver, arguments, device)
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--net", choices=sorted(COLUMNS), default="D", help="column of Table 1")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16", "fp16"), default="fp32")
+    parser.add_argument("--rounds", type=int, default=5, help="measured turns (default: 5)")
+    parser.add_argument("--steps", type=int, default=1, help="steps per turn (default: 1)")
+    parser.add_argument("--threads", type=int, default=0, help="of torch on the CPU")
+    parser.add_argument("--compile", action="store_true", help="compile both")
+    parser.add_argument("--cuda-graph", action="store_true", help="ours as a CUDA graph")
+    parser.add_argument(
+        "--blobs-first", action="store_true", help="ours in Caffe's order, not channels last"
+    )
+    parser.add_argument("--lmdb", action="store_true", help="measure reading on the CPU, too")
+    parser.add_argument("--records", type=int, default=1024, help="in the LMDB (default: 1024)")
+    return parser.parse_args()
+
+
+def machine(device: torch.device) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+    return f"torch {torch.__version__}, {device} ({name}), {torch.get_num_threads()} threads"
+
+
+def cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def definition(letter: str, sources: Callable[[Message], None]) -> Message:
+    """The train net of a column of Table 1; ``sources`` adds what brings data and labels."""
+    whole, _ = read_net(ROOT / "prototxt" / f"{letter}_train_val.prototxt")
+    net = schema.new("NetParameter")
+    net.name = whole.name
+    sources(net)
+    net.layer.extend(layer for layer in whole.layer if layer.type not in ("Data", "Accuracy"))
+    return net
+
+
+def make_solver(net: Message, arguments: argparse.Namespace) -> Solver:
+    message = schema.new("SolverParameter")
+    message.net_param.CopyFrom(net)
+    message.base_lr, message.lr_policy, message.max_iter = 1e-4, "fixed", 1000000
+    message.momentum, message.weight_decay = 0.9, 5e-4
+    message.random_seed, message.snapshot_after_train = 1, False
+    return Solver(
+        message,
+        device=arguments.device,
+        precision=arguments.precision,
+        channels_last=not arguments.blobs_first,
+        compiled=arguments.compile,
+        cuda_graph=arguments.cuda_graph,
+    )
+
+
+def memory_solver(
+    arguments: argparse.Namespace, images: torch.Tensor, labels: torch.Tensor
+) -> Solver:
+    def sources(net: Message) -> None:
+        for name, values in (("data", images), ("label", labels)):
+            layer = net.layer.add(name=name, type="Input", top=[name])
+            layer.input_param.shape.add(dim=list(values.shape))
+
+    solver = make_solver(definition(arguments.net, sources), arguments)
+    for name, values in (("data", images), ("label", labels.float())):
+        solver.net.blobs[name].data.copy_(values)
+    return solver
+
+
+class Plain:
+    """The loop that a careful user of PyTorch would write."""
+
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        device: torch.device,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+    ) -> None:
+        form = torch.channels_last
+        self.model: Any = vgg(COLUMNS[arguments.net]).to(device, memory_format=form)  # type: ignore
+        self.images = images.to(device, memory_format=form)
+        self.labels = labels.to(device)
+        self.half = HALVES.get(arguments.precision)
+        self.device = device
+        self.optimiser = torch.optim.SGD(
+            self.model.parameters(),
+            1e-4,
+            momentum=0.9,
+            weight_decay=5e-4,
+            fused=True,
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=arguments.precision == "fp16")
+        if arguments.compile:
+            self.model = torch.compile(self.model)
+
+    def forward_backward(self) -> None:
+        with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
+            loss = F.cross_entropy(self.model(self.images), self.labels)
+        self.scaler.scale(loss).backward()
+
+    def step(self) -> None:
+        self.optimiser.zero_grad(set_to_none=True)
+        self.forward_backward()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+
+
+def vgg(column: list[int]) -> nn.Module:
+    layers: list[nn.Module] = []
+    channels = 3
+    for outputs in column:
+        if outputs == 0:
+            layers.append(nn.MaxPool2d(2, 2))
+            continue
+        layers += [nn.Conv2d(channels, outputs, 3, padding=1), nn.ReLU(inplace=True)]
+        channels = outputs
+    layers += [nn.Flatten(), nn.Linear(512 * 7 * 7, 4096), nn.ReLU(inplace=True), nn.Dropout()]
+    layers += [nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout()]
+    return nn.Sequential(*layers, nn.Linear(4096, CLASSES))
+
+
+def compare(
+    label: str,
+    ours: Callable[[], object],
+    plain: Callable[[], object],
+    arguments: argparse.Namespace,
+    device: torch.device,
+) -> float:
+    """Prints the medians of both, taken in turns; returns our seconds."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for turn in range(arguments.rounds + 1):
+        for which, work in enumerate((ours, plain)):
+            spent = timed(work, arguments.steps, device)
+            # The first turn chooses algorithms and allocates.
+            if turn:
+                times[which].append(spent)
+    first, second = (statistics.median(found) for found in times)
+    speed = arguments.batch / first
+    print(
+        f"{label:<6} {first * 1e3:10.1f} {second * 1e3:10.1f} {second / first:7.3f} {speed:9.1f}",
+        flush=True,
+    )
+    return first
+
+
+def timed(work: Callable[[], object], steps: int, device: torch.device) -> float:
+    wait(device)
+    start = time.perf_counter()
+    for _ in range(steps):
+        work()
+    wait(device)
+    return (time.perf_counter() - start) / steps
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def report_rate(
+    solver: Solver, step: float, arguments: argparse.Namespace, device: torch.device
+) -> None:
+    """How much of the card's measured rate of matrix products a step reaches."""
+    dtype = HALVES.get(arguments.precision, torch.float32)
+    size = 8192
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    timed(lambda: a @ b, 5, device)
+    rate = 2 * size**3 / min(timed(lambda: a @ b, 20, device) for _ in range(3))
+    products = sum(
+        built.layer.multiply_adds([solver.net.shape_of(v) for v in built.bottoms], built.shapes)
+        for built in solver.net.layers
+        if built.layer is not None
+    )
+    reached = 3 * 2 * products / step
+    print(
+        f"# matrix rate {rate / 1e12:.0f} TFLOP/s, step {reached / 1e12:.0f} TFLOP/s: "
+        f"{reached / rate:.1%} of it"
+    )
+
+
+def compare_lmdb(solver: Solver, arguments: argparse.Namespace, device: torch.device) -> None:
+    """Our step from an LMDB of JPEGs beside our step from memory; the ratio should be near 1."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lmdb"
+        write_jpegs(path, arguments.records)
+
+        def sources(net: Message) -> None:
+            layer = net.layer.add(name="data", type="Data", top=["data", "label"])
+            layer.data_param.source = str(path)
+            layer.data_param.batch_size = arguments.batch
+            layer.data_param.backend = schema.enum_names("DataParameter.DB")["LMDB"]
+            layer.transform_param.crop_size, layer.transform_param.mirror = SIZE, True
+            layer.transform_param.mean_value.extend([104, 117, 123])
+
+        reading = make_solver(definition(arguments.net, sources), arguments)
+        compare("LMDB", lambda: reading.step(1), lambda: solver.step(1), arguments, device)
+        reading.close()
+
+
+def write_jpegs(path: Path, count: int) -> None:
+    """Smooth random images with 256 pixels on their shorter side, as prepared for training."""
+    random = np.random.default_rng(1)
+    with create_database(path) as writer:
+        for i in range(count):
+            small = random.integers(0, 256, (16, 21, 3), dtype=np.uint8)
+            image = cv2.resize(small, (341, 256), interpolation=cv2.INTER_CUBIC)
+            datum = schema.new("Datum")
+            datum.encoded, datum.label = True, i % CLASSES
+            datum.data = cv2.imencode(".jpg", image)[1].tobytes()
+            writer.write([(b"%08d" % i, datum.SerializeToString())])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
