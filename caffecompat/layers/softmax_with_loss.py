@@ -55,5 +55,6 @@ class SoftmaxWithLoss(Loss):
         except IndexError as problem:
             view.refuse_labels(self, problem)
             raise
-        # The clamp is taken off the sum as a constant, so that it has no part in the gradient.
-        return each.sum() - (each.detach() - _MOST).clamp_(min=0).sum()
+        # What lies above the clamp (softshrink gives just that) is taken off as a constant, so that
+        # it has no part in the gradient.
+        return (each - F.softshrink(each.detach(), _MOST)).sum()
