@@ -41,6 +41,16 @@ def add_trust_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_precision_argument(parser: argparse.ArgumentParser) -> None:
+    """``--precision``: what products are computed in."""
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "tf32", "bf16", "fp16"),
+        default="fp32",
+        help="what convolutions and products are computed in; weights stay fp32 (default: fp32)",
+    )
+
+
 def layers(arguments: argparse.Namespace) -> list[str] | None:
     """The names and patterns of ``--layers``; None without the flag."""
     names = [name.strip() for name in str(arguments.layers).split(",")]

@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from caffecompat.solver.listener import Listener
     from caffecompat.solver.log import GlogFormatter, log_to_stderr
+    from caffecompat.solver.ranks import join_ranks
     from caffecompat.solver.signals import Action, SignalActions
     from caffecompat.solver.solver import Solver
 
-__all__ = ["Action", "GlogFormatter", "Listener", "SignalActions", "Solver", "log_to_stderr"]
+__all__ = [
+    "Action",
+    "GlogFormatter",
+    "Listener",
+    "SignalActions",
+    "Solver",
+    "join_ranks",
+    "log_to_stderr",
+]
 
 # Loaded when asked for: reading a log does not need torch.
 _HOMES = {
@@ -20,6 +29,7 @@ _HOMES = {
     "Listener": "listener",
     "SignalActions": "signals",
     "Solver": "solver",
+    "join_ranks": "ranks",
     "log_to_stderr": "log",
 }
 

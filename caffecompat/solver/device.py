@@ -6,6 +6,7 @@ import torch
 
 from caffecompat.errors import SolverError
 from caffecompat.proto import schema
+from caffecompat.proto.files import read_solver
 from caffecompat.proto.schema import Message
 
 _INSTALL = "install torch with CUDA, or run on the CPU"
@@ -89,6 +90,53 @@ def flagged_device(flag: str) -> str | None:
     if len(ids) > 1:
         raise SolverError(f"--gpu {flag}: only one GPU can be used at a time; give a single id")
     return f"cuda:{ids[0]}" if ids else None
+
+
+def rank_device(flag: str, solver: str, local: int) -> str | None:
+    """The device of rank number ``local`` on its machine; None leaves it to :func:`solver_device`.
+
+    Args:
+        flag: ``--gpu``: the GPUs of the ranks in order, or empty for what ``solver_mode`` says.
+        solver: path of the solver prototxt.
+
+    Raises:
+        SolverError: there is no GPU for this rank.
+    """
+    ids = flagged_devices(flag)
+    if not ids:
+        message, _ = read_solver(solver)
+        modes = schema.enum_names("SolverParameter.SolverMode")
+        if not message.HasField("solver_mode") or message.solver_mode != modes["GPU"]:
+            return None
+        ids = flagged_devices("all")
+    if local >= len(ids):
+        raise SolverError(
+            f"rank {local} of this machine has no GPU, there are {len(ids)} for them; start fewer "
+            "ranks per machine, or name more GPUs with --gpu"
+        )
+    return f"cuda:{ids[local]}"
+
+
+def describe_batch(
+    batch: int | None, passes: int, ranks: int, per_device: bool = False
+) -> list[str]:
+    """The effective batch, and which devices see how much of it.
+
+    Args:
+        batch: images per pass of all devices together, None where unknown.
+        passes: ``iter_size``.
+        ranks: devices.
+        per_device: the definition's batch size is that of each device, as in Caffe.
+    """
+    if batch is None:
+        return []
+    if ranks == 1:
+        how = f"batch size {batch} x iter_size {passes}, on 1 device"
+    elif per_device:
+        how = f"batch size {batch // ranks} on each of {ranks} devices x iter_size {passes}"
+    else:
+        how = f"batch size {batch} x iter_size {passes}, each batch split over {ranks} devices"
+    return [f"Effective batch size: {batch * passes} ({how})"]
 
 
 def describe_choice(device: torch.device) -> list[str]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from caffecompat.net import Result
 from caffecompat.proto.schema import Message
 from caffecompat.solver.log import PROGRESS, number, output_lines
 from caffecompat.solver.loss_window import LossWindow
@@ -63,7 +62,7 @@ class Display:
                 self.catch_up()
 
     def show(
-        self, iteration: int, result: Result, weights: dict[str, float]
+        self, iteration: int, values: dict[str, torch.Tensor], weights: dict[str, float]
     ) -> dict[str, list[float]]:
         """The lines of a displayed iteration, all but the rate; returns the outputs' elements."""
         self.catch_up()
@@ -75,7 +74,7 @@ class Display:
             f"{self._interval} iters), loss = {number(self.loss)}"
         )
         self._shown_at, self._shown_time = iteration, now
-        outputs = {name: value.flatten().tolist() for name, value in result.outputs.items()}
+        outputs = {name: value.flatten().tolist() for name, value in values.items()}
         for line in output_lines("Train", outputs, weights):
             self._say(line)
         return outputs

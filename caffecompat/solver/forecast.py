@@ -6,25 +6,19 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import torch
 
 from caffecompat.net import Net
-from caffecompat.proto import schema
+from caffecompat.net.ranks import stated_batch
 from caffecompat.proto.schema import Message
 from caffecompat.solver.log import number
 from caffecompat.solver.memory import Footprint
-from caffecompat.solver.nets import PlannedNet
+from caffecompat.solver.nets import PlannedNet, scaled_plan
 
 # Libraries take some memory for themselves, and the rest is not in one piece.
 _USABLE = 0.95
-_BATCH_FIELDS = (
-    "data_param",
-    "hdf5_data_param",
-    "image_data_param",
-    "memory_data_param",
-    "window_data_param",
-)
 
 
 @dataclass(frozen=True)
@@ -134,6 +128,7 @@ def make_forecast(
     prefix: str,
     device: torch.device,
     free: int | None,
+    ranks: int = 1,
 ) -> Forecast:
     """Looks ahead at a training.
 
@@ -143,6 +138,7 @@ def make_forecast(
         message: SolverParameter.
         prefix: the snapshot prefix.
         free: bytes free on ``device``, see :func:`caffecompat.solver.memory.available`.
+        ranks: processes that share each batch; ``need`` is that of one of them.
     """
     batch = batch_size(net)
     passes = int(message.iter_size)
@@ -160,13 +156,14 @@ def make_forecast(
     )
     if whole.fits or batch is None or free is None or not can_split(net):
         return whole
-    return replace(whole, split=_find_split(need, batch, passes, free, _caveat(net)))
+    split = _find_split(need, batch, passes, free, batch // ranks)
+    return replace(whole, split=split and replace(split, caveat=_caveat(net)))
 
 
-def _find_split(need: Footprint, batch: int, passes: int, free: int, caveat: str) -> Split | None:
-    for parts in range(2, batch + 1):
+def _find_split(need: Footprint, batch: int, passes: int, free: int, most: int) -> Split | None:
+    for parts in range(2, most + 1):
         if batch % parts == 0 and need.divided(parts).total <= _USABLE * free:
-            return Split(parts, batch // parts, passes * parts, caveat)
+            return Split(parts, batch // parts, passes * parts)
     return None
 
 
@@ -181,7 +178,9 @@ def _caveat(net: Net) -> str:
 
 
 def batch_size(net: Net) -> int | None:
-    """The first extent of the first data layer's first top; None for a net without data."""
+    """Images per pass of all ranks together; None for a net without data."""
+    if net.share is not None:
+        return net.share.total
     for built in net.layers:
         if built.source is not None and built.shapes and built.shapes[0]:
             return int(built.shapes[0][0])
@@ -199,26 +198,13 @@ def records(net: Net) -> int | None:
 
 def can_split(net: Net) -> bool:
     """Whether all data layers have a batch size to divide, the same one."""
-    sizes = [_stated_batch(b.node.message) for b in net.layers if b.source is not None]
+    sizes = [stated_batch(b.node.message) for b in net.layers if b.source is not None]
     return bool(sizes) and None not in sizes and len(set(sizes)) == 1
-
-
-def _stated_batch(layer: Message) -> int | None:
-    for name in _BATCH_FIELDS:
-        if layer.HasField(name):
-            return int(getattr(layer, name).batch_size)
-    return None
 
 
 def split_plan(plan: PlannedNet, net: Net, split: Split) -> PlannedNet:
     """The train net with smaller batches; ``net`` is the whole one, built for its shapes."""
-    definition = schema.new("NetParameter")
-    definition.CopyFrom(net.definition)
-    for layer in definition.layer:
-        for name in _BATCH_FIELDS:
-            if layer.HasField(name):
-                getattr(layer, name).batch_size //= split.parts
-    return replace(plan, source=definition)
+    return scaled_plan(plan, net.definition, Fraction(1, split.parts))
 
 
 def split_settings(message: Message, split: Split) -> None:

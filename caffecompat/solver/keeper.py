@@ -21,9 +21,13 @@ class Keeper:
         files: where they go.
         place: the solver's file, for messages.
         log: where lines go.
+        writes: false on ranks that leave it to another; everything here then does nothing.
     """
 
-    def __init__(self, files: SnapshotFiles, place: str, log: logging.Logger) -> None:
+    def __init__(
+        self, files: SnapshotFiles, place: str, log: logging.Logger, writes: bool = True
+    ) -> None:
+        self._writes = writes
         self._files = files
         self._place = place
         self._log = log
@@ -31,11 +35,12 @@ class Keeper:
 
     def check_writable(self) -> None:
         """Raises SolverError where snapshots cannot be written."""
-        self._files.check_writable(self._place)
+        if self._writes:
+            self._files.check_writable(self._place)
 
     def clean_up(self) -> None:
         """Removes what killed runs have left half-written."""
-        removed = remove_drafts(self._files.prefix)
+        removed = remove_drafts(self._files.prefix) if self._writes else []
         if removed:
             text = "removed what a killed run has left half-written: "
             self._log.info(text + ", ".join(removed))
@@ -61,12 +66,15 @@ class Keeper:
             FileProblem: a file cannot be written.
             NotFinite: the weights are not finite numbers; nothing is written.
         """
+        model, path = self._files.model(state.iteration), self._files.state(state.iteration)
+        if not self._writes:
+            self._last = (state.iteration, path)
+            return model, path
         if not all_finite([entry.tensor for entry in net.learnable]):
             raise NotFinite(
                 f"{self._place}: iteration {state.iteration}: the weights are not finite numbers, "
                 f"so no snapshot is written; {self.last_good()}"
             )
-        model, path = self._files.model(state.iteration), self._files.state(state.iteration)
         kind = "HDF5" if self._files.hdf5 else "binary proto"
         if diffs:
             update.show_updates()

@@ -58,6 +58,13 @@ def log_to_stderr() -> Any:
     return log_to(logging.StreamHandler(sys.stderr))
 
 
+def silent_log() -> logging.Logger:
+    """A log that nobody reads, for ranks whose lines the first rank writes already."""
+    log = logging.Logger("silent")
+    log.disabled = True
+    return log
+
+
 def number(value: float) -> str:
     """``value`` as a C++ stream prints it: six significant digits."""
     return f"{value:g}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 from caffecompat.errors import SolverError
-from caffecompat.graph import merge_state
+from caffecompat.graph import build_graph, merge_state
+from caffecompat.net.ranks import BATCH_FIELDS, stated_batch
 from caffecompat.proto import schema
 from caffecompat.proto.files import read_net
 from caffecompat.proto.schema import Message
@@ -111,6 +113,43 @@ def _check_counts(message: Message, place: str, explicit: int, common: bool) -> 
         raise SolverError(
             f"{place}: test_iter is {list(message.test_iter)}, it must not be negative"
         )
+
+
+def planned_batch(plan: PlannedNet) -> int | None:
+    """Images per pass by the definition; None for a net without a source that says it."""
+    for node in build_graph(_definition(plan), plan.state):
+        if node.bottoms:
+            continue
+        batch = stated_batch(node.message)
+        if batch is not None:
+            return batch
+        shapes = [*node.message.dummy_data_param.shape, *node.message.input_param.shape]
+        if shapes and shapes[0].dim:
+            return int(shapes[0].dim[0])
+    return None
+
+
+def scaled_plan(plan: PlannedNet, definition: Message, factor: Fraction) -> PlannedNet:
+    """The net of ``plan`` with all batch sizes of its ``definition`` multiplied."""
+    scaled = schema.new("NetParameter")
+    scaled.CopyFrom(definition)
+    for layer in scaled.layer:
+        for name in BATCH_FIELDS:
+            if layer.HasField(name):
+                parameter = getattr(layer, name)
+                parameter.batch_size = int(parameter.batch_size * factor)
+        for shape in layer.dummy_data_param.shape if layer.type == "DummyData" else ():
+            shape.dim[0] = int(shape.dim[0] * factor)
+    return replace(plan, source=scaled)
+
+
+def plan_per_device(plan: PlannedNet, devices: int) -> PlannedNet:
+    """Caffe's convention for several GPUs: each of ``devices`` works on the stated batch."""
+    return scaled_plan(plan, _definition(plan), Fraction(devices))
+
+
+def _definition(plan: PlannedNet) -> Message:
+    return read_net(Path(plan.source))[0] if isinstance(plan.source, str) else plan.source
 
 
 def _plan(source: str | Message, field: str, phase: str, wanted: Message) -> PlannedNet:

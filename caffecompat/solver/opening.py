@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from caffecompat.net import Net
 from caffecompat.proto.files import read_net
+from caffecompat.solver.mode import Mode
 from caffecompat.solver.nets import PlannedNet
+from caffecompat.solver.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class NetOptions:
             those that do not fit; see :meth:`caffecompat.net.Net.load_weights`.
         allow_python: run the code of Python layers.
         skip_corrupt: pass over records that cannot be read.
+        mode: how they compute.
+        ranks: the processes that share each batch of the train net. Test nets take whole batches.
     """
 
     device: torch.device
@@ -33,12 +37,15 @@ class NetOptions:
     on_mismatch: str = "error"
     allow_python: bool = False
     skip_corrupt: bool = False
+    mode: Mode = field(default_factory=Mode)
+    ranks: Ranks = field(default_factory=Ranks)
 
 
 def open_net(
     plan: PlannedNet, options: NetOptions, seed: int, lender: Net | None, log: logging.Logger
 ) -> Net:
     """The net of a plan, with its weights loaded; ``lender`` is the train net for a test net."""
+    ranks = options.ranks if lender is None else Ranks()
     net = Net(
         plan.source,
         device=options.device,
@@ -47,8 +54,11 @@ def open_net(
         lender=lender,
         allow_python=options.allow_python,
         skip_corrupt=options.skip_corrupt,
+        rank=ranks.rank,
+        ranks=ranks.count,
     )
     try:
+        options.mode.prepare(net, train=lender is None)
         _prepare(net, options, lender, log)
     except BaseException:
         net.close()

@@ -10,6 +10,7 @@ from caffecompat.solver.forecast import Forecast, make_forecast, size, split_pla
 from caffecompat.solver.memory import Footprint, available, footprint
 from caffecompat.solver.nets import PlannedNet
 from caffecompat.solver.opening import NetOptions, probe
+from caffecompat.solver.ranks import Ranks
 from caffecompat.solver.settings import Settings
 
 
@@ -21,33 +22,44 @@ class Outlook:
         plan: the train net.
         options: how its nets are built.
         prefix: the snapshot prefix.
+        ranks: processes that share each batch; the one with the least memory decides.
 
     Attributes:
         plan: the train net to build.
     """
 
     def __init__(
-        self, settings: Settings, plan: PlannedNet, options: NetOptions, prefix: str
+        self,
+        settings: Settings,
+        plan: PlannedNet,
+        options: NetOptions,
+        prefix: str,
+        ranks: Ranks,
     ) -> None:
         self.plan = plan
         self._message = settings.message
         self._rule = settings.rule
         self._prefix = prefix
         self._device = options.device
-        self._free = available(options.device)
+        self._ranks = ranks.count
+        known = [free for free in ranks.gather(available(options.device)) if free is not None]
+        self._free = min(known, default=None)
         try:
             self._net = probe(plan, options)
         except CaffeError:
             # Building the net itself will say it, with the place in the file.
             self._net = None
-        self._need = self._footprint(self._net) if self._net is not None else None
+        self._need: Footprint | None = None
+        if self._net is not None:
+            self._need = self._footprint(self._net).divided(ranks.count)
 
     def _footprint(self, net: Net) -> Footprint:
         return footprint(net, self._rule.blocks, scratch=self._rule.type != "SGD")
 
     def _forecast(self, net: Net) -> Forecast:
         need = self._need or self._footprint(net)
-        return make_forecast(net, need, self._message, self._prefix, self._device, self._free)
+        device, prefix = self._device, self._prefix
+        return make_forecast(net, need, self._message, prefix, device, self._free, self._ranks)
 
     def split(self) -> list[str]:
         """Divides the batch where memory would not suffice.

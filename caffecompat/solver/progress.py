@@ -21,8 +21,15 @@ def bar_is_possible() -> bool:
     return sys.stderr.isatty() and find_spec("tqdm") is not None
 
 
-def training_log() -> AbstractContextManager[Any]:
-    """Context for the log of a training: above the bar where there is one, else plain lines."""
+def training_log(first: bool = True) -> AbstractContextManager[Any]:
+    """Context for the log of a training: above the bar where there is one, else plain lines.
+
+    Of ranks that are not the ``first`` only warnings are shown, such as those of data layers.
+    """
+    if not first:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setLevel(logging.WARNING)
+        return log_to(handler)
     return log_to(_AboveBar()) if bar_is_possible() else log_to_stderr()
 
 
@@ -74,7 +81,9 @@ class _Bar(Listener):
         if self._images is None:
             text += f", {speed:.4g} it/s"
         else:
-            text += f", {self._images * speed:.4g} img/s"
+            images = self._images * speed
+            # Without an exponent, which would push the rest off a narrow terminal.
+            text += f", {images:.0f} img/s" if images >= 100 else f", {images:.3g} img/s"
         waited = solver.net.seconds_reading - self._reading
         return f"{text}, data wait {min(waited / spent, 1):.0%}"
 

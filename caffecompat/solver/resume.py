@@ -9,10 +9,35 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from caffecompat.errors import CaffeError, SolverError
+from caffecompat.solver.ranks import Ranks
 from caffecompat.solver.snapshot import STAGED, SnapshotFiles, find_learned_net
 from caffecompat.weights import load_weights, read_state
 
 AUTO = "auto"
+
+
+def check_start(weights: str | os.PathLike[str] | None, snapshot: str | None) -> None:
+    """Raises SolverError where a training is given two states to start from."""
+    if weights and snapshot and snapshot != AUTO:
+        raise SolverError(
+            "weights and snapshot are both given; give a snapshot to resume a training or "
+            "weights to start one from, not both"
+        )
+
+
+def find_start(
+    snapshot: str | None, files: SnapshotFiles, blocks: int, ranks: Ranks
+) -> tuple[str | None, list[str]]:
+    """The state to go on from, and what the log should say about the choice.
+
+    Args:
+        snapshot: a state's path, ``"auto"``, or None to start from the beginning.
+        files, blocks: see :func:`newest_intact`.
+        ranks: of the training; rank 0 chooses for all.
+    """
+    if snapshot != AUTO:
+        return snapshot, []
+    return ranks.of_first(newest_intact(files, blocks) if ranks.first else (None, []))
 
 
 def newest_intact(files: SnapshotFiles, blocks: int) -> tuple[str | None, list[str]]:

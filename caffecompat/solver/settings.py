@@ -10,6 +10,7 @@ from typing import TypeVar
 from caffecompat.errors import CaffeError, SolverError, UnknownName
 from caffecompat.proto import schema
 from caffecompat.proto.files import read_solver
+from caffecompat.proto.foreign import foreign_fields
 from caffecompat.proto.schema import Message
 from caffecompat.solver.policies import Policy, policies
 from caffecompat.solver.rules import UpdateRule, rules
@@ -63,6 +64,11 @@ def read_settings(source: str | os.PathLike[str] | Message) -> Settings:
         notes += origin.notes
     else:
         message = schema.new("SolverParameter")
+        if type(source) is not type(message):
+            raise SolverError(
+                "a solver is made from the path of a prototxt or from a SolverParameter message, "
+                f"found {type(source).__name__}"
+            )
         message.CopyFrom(source)
     place = place_of(path)
     problems: list[CaffeError] = [SolverError(f"{place}: {text}") for text in _misfits(message)]
@@ -97,6 +103,10 @@ def _misfits(message: Message) -> Iterator[str]:
         value = getattr(message, name)
         if value < least:
             yield f"{name} is {value}, it must be at least {least}"
+    for name in foreign_fields(message):
+        # Fields inside a net are the business of its layers.
+        if "net_param." not in name:
+            yield f"{name} comes from another Caffe version and is not known here; remove it"
 
 
 def _remarks(message: Message) -> Iterator[str]:

@@ -12,34 +12,36 @@ from caffecompat.errors import FileProblem, SolverError
 from caffecompat.net import Net
 from caffecompat.proto.format_text import format_text
 from caffecompat.proto.schema import Message
-from caffecompat.solver.debug_info import DebugPass
-from caffecompat.solver.device import describe_choice, solver_device
+from caffecompat.solver.device import describe_batch, describe_choice, solver_device
 from caffecompat.solver.display import Display
 from caffecompat.solver.forecast import batch_size
 from caffecompat.solver.keeper import Keeper
 from caffecompat.solver.labels import check_labels
 from caffecompat.solver.listener import Listener
-from caffecompat.solver.log import LOGGER, number, output_lines
-from caffecompat.solver.nets import PlannedNet, plan_test_nets, plan_train_net
+from caffecompat.solver.log import LOGGER, silent_log
+from caffecompat.solver.mode import Mode
+from caffecompat.solver.nets import (
+    PlannedNet,
+    plan_per_device,
+    plan_test_nets,
+    plan_train_net,
+    planned_batch,
+)
 from caffecompat.solver.opening import NetOptions, open_net, weight_files
 from caffecompat.solver.outlook import Outlook
 from caffecompat.solver.passes import NotFinite, Passes
-from caffecompat.solver.resume import AUTO, newest_intact
+from caffecompat.solver.ranks import Ranks
+from caffecompat.solver.resume import AUTO, check_start, find_start
 from caffecompat.solver.seeds import choose_seed
 from caffecompat.solver.settings import read_settings
+from caffecompat.solver.shares import caveats
 from caffecompat.solver.signals import Action
 from caffecompat.solver.snapshot import (
     find_learned_net,
     load_state,
     snapshot_files,
 )
-from caffecompat.solver.testing import (
-    Scores,
-    is_test_due,
-    missing_layers,
-    run_test,
-    scheduled_tests,
-)
+from caffecompat.solver.testing import Scores, Tester, is_test_due
 from caffecompat.solver.update import Update
 from caffecompat.solver.watch import Watch, find_watch
 from caffecompat.weights import SolverState
@@ -68,6 +70,12 @@ class Solver:
             :meth:`caffecompat.net.Net.load_weights`.
         allow_python: run the code that Python layers name; without it they are refused.
         skip_corrupt: let the next good record stand in for one that cannot be read.
+        precision, channels_last, compiled, cuda_graph: how nets compute; see
+            :class:`caffecompat.solver.mode.Mode`.
+        ranks: the processes that train together, from
+            :func:`caffecompat.solver.ranks.join_ranks`; each of them makes its Solver and calls the
+            same methods. The batch is split over them, and the training is that of one process.
+        batch_per_device: each of them works on the whole ``batch_size`` instead, as in Caffe.
 
     Data, dropout and initial weights are pure functions of the seed and the iteration: two runs
     with one seed are equal, and a resumed run equals the uninterrupted one bit for bit on the
@@ -87,6 +95,7 @@ class Solver:
         rate: the learning rate of the last update.
         seed: what everything random is drawn from.
         stopped: whether the last :meth:`step` or :meth:`solve` ended because it was asked to.
+        preempted: whether it was because the machine is taken away.
         requested: asked between iterations whether to stop or to write a snapshot.
         listeners: told of iterations, displays and tests.
 
@@ -113,44 +122,62 @@ class Solver:
         on_mismatch: str = "error",
         allow_python: bool = False,
         skip_corrupt: bool = False,
+        precision: str = "fp32",
+        channels_last: bool | None = None,
+        compiled: bool = False,
+        cuda_graph: bool = False,
+        ranks: Ranks | None = None,
+        batch_per_device: bool = False,
     ) -> None:
         path = os.fspath(snapshot) if snapshot else None
-        _check_start(weights, path, on_nan)
-        self._log = log or LOGGER
+        check_start(weights, path)
+        if on_nan not in ON_NAN:
+            raise SolverError(f"on_nan is {on_nan!r}; it must be one of: {', '.join(ON_NAN)}")
+        self._ranks = ranks or Ranks()
+        self._log = (log or LOGGER) if self._ranks.first else silent_log()
         self._settings = read_settings(source)
         self._message = self._settings.message
         self._place = self._settings.place
         self._stop_on_nan = on_nan == STOP
         chosen = solver_device(self._message, device)
         self._files = snapshot_files(self._message, self._settings.path)
-        self._keeper = Keeper(self._files, self._place, self._log)
+        mode = Mode(precision, channels_last, compiled, cuda_graph)
+        mode.check(chosen, self._ranks.count, bool(self._message.debug_info))
+        self._keeper = Keeper(self._files, self._place, self._log, self._ranks.first)
         if self._message.snapshot > 0:
             self._keeper.check_writable()
         self._train_plan = plan_train_net(self._message, self._place, level, stages or ())
+        if batch_per_device and self._ranks.several:
+            self._train_plan = plan_per_device(self._train_plan, self._ranks.count)
         self._test_plans = plan_test_nets(self._message, self._place)
-        path, skipped = self._find_start(path)
+        blocks = self._settings.rule.blocks
+        path, skipped = find_start(path, self._files, blocks, self._ranks)
         state = load_state(path) if path else None
         files = [] if state else [os.fspath(weights)] if weights else list(self._message.weights)
-        only = None if layers is None else tuple(layers)
         self._options = NetOptions(
-            chosen, weight_files(files), only, on_mismatch, allow_python, skip_corrupt
+            device=chosen,
+            weights=weight_files(files),
+            layers=None if layers is None else tuple(layers),
+            on_mismatch=on_mismatch,
+            allow_python=allow_python,
+            skip_corrupt=skip_corrupt,
+            mode=mode,
+            ranks=self._ranks,
         )
-        outlook = None
-        if forecast or auto_iter_size:
-            outlook = Outlook(self._settings, self._train_plan, self._options, self._files.prefix)
+        outlook = self._look_ahead() if forecast or auto_iter_size else None
         if outlook is not None and auto_iter_size:
             skipped += outlook.split()
             self._train_plan = outlook.plan
-        self._report_start(skipped)
+        self._report_start(skipped, batch_per_device, fresh=snapshot == AUTO and path is None)
         self.requested: Callable[[], Action] = _nothing
         self.listeners: list[Listener] = []
         self.iter = 0
         self.rate = 0.0
         self.stopped = False
-        self._preempted = False
+        self.preempted = False
         self._display = Display(self._message, self._log)
         stored = state.random_seed if state is not None else None
-        self._open_nets(choose_seed(self._message, self._place, stored, self._log))
+        self._open_nets(self._choose_seed(stored))
         self._log.info("Solver scaffolding done.")
         if outlook is not None:
             outlook.report(self.net, self._log)
@@ -160,23 +187,28 @@ class Solver:
 
     # Building
 
-    def _find_start(self, snapshot: str | None) -> tuple[str | None, list[str]]:
-        """The state to go on from, and what the log should say about the choice."""
-        if snapshot != AUTO:
-            return snapshot, []
-        found, skipped = newest_intact(self._files, self._settings.rule.blocks)
-        if found is None:
-            prefix = self._files.prefix
-            self._log.info(f"no snapshot of {prefix!r} yet; starting from the beginning")
-        return found, skipped
+    def _choose_seed(self, stored: int | None) -> int:
+        seed = choose_seed(self._message, self._place, stored, self._log)
+        return self._ranks.of_first(seed)
 
-    def _report_start(self, notes: list[str]) -> None:
-        for line in describe_choice(self._options.device):
+    def _look_ahead(self) -> Outlook:
+        plan, options, ranks = self._train_plan, self._options, self._ranks
+        return Outlook(self._settings, plan, options, self._files.prefix, ranks)
+
+    def _report_start(self, notes: list[str], per_device: bool, fresh: bool) -> None:
+        count, passes = self._ranks.count, int(self._message.iter_size)
+        for line in [
+            *describe_batch(planned_batch(self._train_plan), passes, count, per_device),
+            *describe_choice(self._options.device),
+        ]:
             self._log.info(line)
         for note in self._settings.notes:
             self._log.warning(f"{self._place}: {note}")
         for note in [*self._train_plan.notes, *notes]:
             self._log.warning(note)
+        if fresh:
+            prefix = self._files.prefix
+            self._log.info(f"no snapshot of {prefix!r} yet; starting from the beginning")
         self._log.info(f"Initializing solver from parameters: \n{format_text(self._message)}")
 
     def _open_nets(self, seed: int) -> None:
@@ -191,12 +223,17 @@ class Solver:
         rule = self._settings.rule
         self._update = Update(self.net.learnable, rule, self._message, self._place)
         passes = int(self._message.iter_size)
-        self._passes = Passes(self.net, passes, self._place, self._stop_on_nan, self._log)
+        mode, ranks, log = self._options.mode, self._ranks, self._log
+        stop = self._stop_on_nan
+        self._passes = Passes(self.net, passes, self._place, stop, log, mode, ranks)
+        self._tester = Tester(self._message, self.net, mode, log)
+        self._ranks.copy_from_first([entry.tensor for entry in self.net.learnable])
 
     def _open_all(self) -> None:
         self._log.info(f"Creating training net from {self._train_plan.origin}")
         self.net = self._open_net(self._train_plan, None)
-        self._report_batch()
+        for sentence in caveats(self.net) if self._ranks.several else ():
+            self._log.warning(sentence)
         self.test_nets: list[Net] = []
         for i, plan in enumerate(self._test_plans):
             self._log.info(f"Creating test net (#{i}) specified by {plan.origin}")
@@ -211,13 +248,6 @@ class Solver:
         net = open_net(plan, self._options, self.seed, lender, self._log)
         self._opened.append(net)
         return net
-
-    def _report_batch(self) -> None:
-        batch = batch_size(self.net)
-        passes = self._message.iter_size
-        if batch is not None:
-            text = f"Effective batch size: {batch * passes}"
-            self._log.info(f"{text} (batch size {batch} x iter_size {passes}, on 1 device)")
 
     def close(self) -> None:
         """Stops the nets' data threads and closes their files."""
@@ -287,11 +317,11 @@ class Solver:
                 those before the update.
         """
         self._display.begin(self.iter)
-        self.stopped = self._preempted = False
+        self.stopped = self.preempted = False
         stop = self.iter + iterations
         while self.iter < stop and not self._test_if_due():
             self._iterate()
-            action = self.requested()
+            action = self._ranks.agree(self.requested())
             if action is Action.SNAPSHOT or _is_due(self._message.snapshot, self.iter):
                 self._try_snapshot()
             if self._is_stop(action):
@@ -300,18 +330,19 @@ class Solver:
 
     def _is_stop(self, action: Action) -> bool:
         self.stopped = self.stopped or action in (Action.STOP, Action.PREEMPT)
-        self._preempted = self._preempted or action is Action.PREEMPT
+        self.preempted = self.preempted or action is Action.PREEMPT
         return self.stopped
 
     def _iterate(self) -> None:
         """One update with its log lines."""
-        self._update.clear()
+        self._update.clear(self._passes.keeps_gradients)
         display = self._display.is_due(self.iter)
         self._passes.debug = display and bool(self._message.debug_info)
         result, loss = self._passes.run(self.iter)
         self._display.add(self.iter, loss)
         if display:
-            outputs = self._display.show(self.iter, result, self.net.loss_weights)
+            values = self._passes.outputs(result)
+            outputs = self._display.show(self.iter, values, self.net.loss_weights)
             for listener in self.listeners:
                 listener.displayed(self, outputs)
         self._update_parameters(display, loss)
@@ -329,7 +360,8 @@ class Solver:
         self._announce_step(step)
         if display:
             self._display.show_rate(self.iter, self.rate)
-        self._display.add_norm(self._update.apply(rate, self.iter))
+        if self._passes.usable(self.iter):
+            self._display.add_norm(self._update.apply(rate, self.iter))
 
     def _announce_step(self, before: int) -> None:
         policy = self._settings.policy
@@ -341,19 +373,23 @@ class Solver:
     def test_all(self) -> list[Scores]:
         """Runs every test net; its data follows on that of the earlier scheduled tests.
 
+        Rank 0 does it, and tells the others.
+
         Returns:
             The means of each test net, fewer if a stop was requested meanwhile.
         """
         self._display.catch_up()
-        scores = []
-        for index, net in enumerate(self.test_nets):
-            result = self._test(index, net)
+        scores: list[Scores] = []
+        for index, net in enumerate(self.test_nets if self._ranks.first else ()):
+            result = self._tester.test(index, net, self.iter, self._interrupted)
             if result is None:
                 self._log.info("Test interrupted.")
                 break
             scores.append(result)
             for listener in self.listeners:
                 listener.tested(self, index, result)
+        told = self._ranks.of_first((scores, self.stopped, self.preempted))
+        scores, self.stopped, self.preempted = told
         return scores
 
     def _test_if_due(self) -> bool:
@@ -366,22 +402,6 @@ class Solver:
                 self._settings.policy.observe(self.iter, value)
                 self._announce_step(step)
         return self.stopped
-
-    def _test(self, index: int, net: Net) -> Scores | None:
-        self._log.info(f"Iteration {self.iter}, Testing net (#{index})")
-        for name in missing_layers(self.net, net):
-            self._log.info(f"Ignoring source layer {name}")
-        passes = self._message.test_iter[index]
-        first = scheduled_tests(self._message, self.iter) * passes
-        look = DebugPass(net, self._log).forward if self._message.debug_info else None
-        scores = run_test(net, first, passes, self._interrupted, look)
-        if scores is None:
-            return None
-        if self._message.test_compute_loss:
-            self._log.info(f"Test loss: {number(scores.loss)}")
-        for line in output_lines("Test", scores.outputs, net.loss_weights):
-            self._log.info(line)
-        return scores
 
     def _interrupted(self) -> bool:
         """Answers a request in the middle of a test; whether it was to stop."""
@@ -396,7 +416,7 @@ class Solver:
         """Writes the weights and the solver state that names them.
 
         Both are written whole beside their places and then moved there, so that a failure or a
-        crash at any moment leaves the last good pair.
+        crash at any moment leaves the last good pair. Of several ranks the first one writes.
 
         Returns:
             Paths of the two files.
@@ -424,7 +444,7 @@ class Solver:
 
     def _wants_last_snapshot(self) -> bool:
         saved = self._keeper.has(self.iter)
-        if self._preempted:
+        if self.preempted:
             return not saved
         due = _is_due(self._message.snapshot, self.iter)
         return bool(self._message.snapshot_after_train) and not (due and saved)
@@ -443,7 +463,7 @@ class Solver:
         state = load_state(path)
         self._log.info(f"Restoring previous solver status from {path}")
         stored = self.seed if state.random_seed is None else state.random_seed
-        seed = choose_seed(self._message, self._place, stored, self._log)
+        seed = self._choose_seed(stored)
         if seed != self.seed:
             weights = self.net.to_weights()
             self.close()
@@ -461,6 +481,9 @@ class Solver:
         if not path.endswith(".h5"):
             self._log.info("SGDSolver: restoring history")
         self._update.restore(state)
+        self._ranks.copy_from_first([entry.tensor for entry in self.net.learnable])
+        if self._options.mode.precision == "fp16":
+            self._log.info("fp16: the loss scale starts anew, solver states do not hold it")
         self.iter = state.iteration
         self._settings.policy.load(state)
         self._keeper.resumed_from(state.iteration, path)
@@ -473,13 +496,3 @@ def _nothing() -> Action:
 
 def _is_due(interval: int, iteration: int) -> bool:
     return interval > 0 and iteration % interval == 0
-
-
-def _check_start(weights: str | os.PathLike[str] | None, snapshot: str | None, on_nan: str) -> None:
-    if weights and snapshot and snapshot != AUTO:
-        raise SolverError(
-            "weights and snapshot are both given; give a snapshot to resume a training or "
-            "weights to start one from, not both"
-        )
-    if on_nan not in ON_NAN:
-        raise SolverError(f"on_nan is {on_nan!r}; it must be one of: {', '.join(ON_NAN)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -9,6 +10,9 @@ import torch
 
 from caffecompat.net import Net, Result
 from caffecompat.proto.schema import Message
+from caffecompat.solver.debug_info import DebugPass
+from caffecompat.solver.log import number, output_lines
+from caffecompat.solver.mode import Mode
 
 
 def scheduled_tests(message: Message, iteration: int) -> int:
@@ -71,6 +75,43 @@ class ScoreSums:
         loss = float("nan") if self.loss is None else float(self.loss / self.passes)
         outputs = {name: (total / self.passes).tolist() for name, total in self.outputs.items()}
         return Scores(loss, outputs)
+
+
+class Tester:
+    """Runs the test nets of a training and logs Caffe's lines.
+
+    Args:
+        message: SolverParameter.
+        train: the train net.
+        mode: how the nets compute.
+        log: where the lines go.
+    """
+
+    def __init__(self, message: Message, train: Net, mode: Mode, log: logging.Logger) -> None:
+        self._message = message
+        self._train = train
+        self._mode = mode
+        self._log = log
+
+    def test(
+        self, index: int, net: Net, iteration: int, interrupted: Callable[[], bool]
+    ) -> Scores | None:
+        """Scores test net number ``index`` as it is due at ``iteration``; see :func:`run_test`."""
+        self._log.info(f"Iteration {iteration}, Testing net (#{index})")
+        for name in missing_layers(self._train, net):
+            self._log.info(f"Ignoring source layer {name}")
+        passes = self._message.test_iter[index]
+        first = scheduled_tests(self._message, iteration) * passes
+        look = DebugPass(net, self._log).forward if self._message.debug_info else None
+        with self._mode.whole_pass(), self._mode.forward(net.device):
+            scores = run_test(net, first, passes, interrupted, look)
+        if scores is None:
+            return None
+        if self._message.test_compute_loss:
+            self._log.info(f"Test loss: {number(scores.loss)}")
+        for line in output_lines("Test", scores.outputs, net.loss_weights):
+            self._log.info(line)
+        return scores
 
 
 @torch.no_grad()

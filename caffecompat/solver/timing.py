@@ -10,9 +10,10 @@ import torch
 from caffecompat.errors import SolverError
 from caffecompat.net import Net, Stepper
 from caffecompat.solver.log import LOGGER, number
+from caffecompat.solver.mode import Mode
 
 
-def measure(net: Net, passes: int) -> None:
+def measure(net: Net, passes: int, mode: Mode | None = None) -> None:
     """Runs ``passes`` forward and backward passes layer by layer and logs Caffe's lines.
 
     Times are in milliseconds; on a GPU each layer is waited for, so that its own time is seen.
@@ -22,12 +23,20 @@ def measure(net: Net, passes: int) -> None:
     """
     if passes < 1:
         raise SolverError(f"--iterations is {passes}, it must be positive")
+    mode = mode or Mode()
+    mode.prepare(net, train=False)
+    with mode.whole_pass():
+        _measure(net, passes, mode)
+
+
+def _measure(net: Net, passes: int, mode: Mode) -> None:
     stepper = Stepper(net)
     layers = range(len(net.layers))
     LOGGER.info("Performing Forward")
     stepper.begin(0)
-    for i in layers:
-        stepper.forward_layer(i)
+    with mode.forward(net.device):
+        for i in layers:
+            stepper.forward_layer(i)
     LOGGER.info(f"Initial loss: {number(stepper.loss)}")
     LOGGER.info("Performing Backward")
     for i in reversed(layers):
@@ -37,21 +46,22 @@ def measure(net: Net, passes: int) -> None:
     forward, backward = [0.0 for _ in layers], [0.0 for _ in layers]
     started = time.perf_counter()
     for index in range(1, passes + 1):
-        spent = _measure_pass(stepper, index, forward, backward)
+        spent = _measure_pass(stepper, index, forward, backward, mode)
         LOGGER.info(f"Iteration: {index} forward-backward time: {number(spent)} ms.")
     total = 1000 * (time.perf_counter() - started)
     _report(net, passes, forward, backward, total)
 
 
 def _measure_pass(
-    stepper: Stepper, index: int, forward: list[float], backward: list[float]
+    stepper: Stepper, index: int, forward: list[float], backward: list[float], mode: Mode
 ) -> float:
     """Adds the times of one pass to those of the layers; returns the time of all, in ms."""
     device = stepper.net.device
     started = time.perf_counter()
     stepper.begin(index)
-    for i in range(len(forward)):
-        forward[i] += _milliseconds(stepper.forward_layer, i, device)
+    with mode.forward(device):
+        for i in range(len(forward)):
+            forward[i] += _milliseconds(stepper.forward_layer, i, device)
     for i in reversed(range(len(backward))):
         backward[i] += _milliseconds(stepper.backward_layer, i, device)
     stepper.net.zero_grad(set_to_none=False)

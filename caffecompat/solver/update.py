@@ -94,8 +94,16 @@ class Update:
         ]
 
     @torch.no_grad()
-    def clear(self) -> None:
-        """Sets all gradients to zero, before the first pass of an iteration."""
+    def clear(self, in_place: bool = False) -> None:
+        """Forgets all gradients, before the first pass of an iteration.
+
+        Args:
+            in_place: they become zeros where they are. Otherwise the next pass brings tensors of
+                its own, which costs less than adding to zeros.
+        """
+        if not in_place:
+            for entry in self._learnable:
+                entry.tensor.grad = None
         present = [e.tensor.grad for e in self._learnable if e.tensor.grad is not None]
         present += self._stand_ins.values()
         if present:
@@ -120,15 +128,21 @@ class Update:
             torch._foreach_mul_(gradients, float(np.float32(1) / np.float32(self._passes)))
         factor = np.float32(self._rule.rate_factor(iteration))
         for group in self._groups:
-            group.rate.fill_(float(rate * group.lr_mult * factor))
-            self._apply_group(group, [gradients[i] for i in group.members])
+            own = [gradients[i] for i in group.members]
+            self._apply_group(group, own, float(rate * group.lr_mult * factor))
         return norm
 
-    def _apply_group(self, group: _Group, gradients: list[Tensor]) -> None:
-        if group.decay != 0:
-            self._regularize(gradients, group.values, group.decay)
-        updates = self._rule.updates(gradients, group.history, group.rate)
-        torch._foreach_sub_(group.values, updates)
+    def _apply_group(self, group: _Group, gradients: list[Tensor], rate: float) -> None:
+        updates: list[Tensor] | None = None
+        if group.decay == 0 or self._regularize is _l2:
+            given = (group.values, gradients, group.history)
+            updates = self._rule.update_at_once(*given, rate, group.decay)
+        if updates is None:
+            if group.decay != 0:
+                self._regularize(gradients, group.values, group.decay)
+            group.rate.fill_(rate)
+            updates = self._rule.updates(gradients, group.history, group.rate)
+            torch._foreach_sub_(group.values, updates)
         if self._keep:
             self._last.update(zip(group.members, updates, strict=True))
 

@@ -113,6 +113,36 @@ def test_snapshot_diffs_are_the_updates() -> None:
             torch.testing.assert_close(value.detach(), old - value.grad, msg=name)
 
 
+@pytest.mark.parametrize("rate", [0.25, 3e-7, 0.0])
+@pytest.mark.parametrize("last", [(), (1,)])
+def test_at_once_is_one_by_one(
+    rate: float, last: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fused operation gives what the formula gives, for channels innermost, too."""
+    shape = (4, 3, 2, 5)
+    results = []
+    for fused in (True, False):
+        if not fused:
+            monkeypatch.setattr(rules.find("SGD", "s"), "update_at_once", lambda *_: None)
+        message, _ = parse_text(
+            'lr_policy: "fixed" momentum: 0.9 weight_decay: 0.1', "SolverParameter"
+        )
+        generator = torch.Generator().manual_seed(3)
+        draws = [torch.randn(shape, generator=generator) for _ in range(4)]
+        form = torch.channels_last if last else torch.contiguous_format
+        value = nn.Parameter(draws[0].contiguous(memory_format=form))
+        update = Update(
+            [Learnable("l", 0, value, 2.0, 1.0)], read_settings(message).rule, message, "s"
+        )
+        for i, gradient in enumerate(draws[1:]):
+            # The last one lies otherwise than its value.
+            value.grad = gradient.clone(memory_format=form if i < 2 else torch.contiguous_format)
+            update.apply(np.float32(rate), i)
+        results.append([value.detach(), update.history[0]])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
 def test_update_is_multi_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of operations depends on the multipliers there are, not on the parameters."""
     from torch.utils._python_dispatch import TorchDispatchMode

@@ -96,8 +96,8 @@ def test_a_seed_in_the_definition_counts(tmp_path: Path, lines: Lines) -> None:
 
 def test_the_first_lines_say_what_runs(tmp_path: Path, lines: Lines) -> None:
     solver = Solver(write_training(tmp_path / "run", ""))
-    assert lines.events[0] == "Use CPU."
-    assert lines.containing("Effective batch size: 6 (batch size 3 x iter_size 2")
+    batch = "Effective batch size: 6 (batch size 3 x iter_size 2, on 1 device)"
+    assert lines.events[:2] == [batch, "Use CPU."]
     drawn = lines.containing("Random seed: ")
     expected = f"Random seed: {solver.seed} (drawn; random_seed: {solver.seed} repeats this run)"
     assert drawn == [expected]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from caffecompat.cli.arguments import (
+    add_precision_argument,
     add_state_arguments,
     add_trust_arguments,
     add_weight_arguments,
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--iterations", type=int, default=50, help="number of batches (default: 50)"
     )
     parser.add_argument("--gpu", default="", help="GPU id; default: the CPU")
+    add_precision_argument(parser)
     add_weight_arguments(parser)
     add_trust_arguments(parser)
     add_state_arguments(parser)
@@ -33,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.net import Net
     from caffecompat.solver.device import checked_device, flagged_device
     from caffecompat.solver.log import LOGGER, log_to_stderr
+    from caffecompat.solver.mode import Mode
     from caffecompat.solver.scoring import report_device, score
 
     with log_to_stderr():
@@ -57,7 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.layers or arguments.on_mismatch != "error":
                 for sentence in report.sentences():
                     LOGGER.info(sentence)
-            score(net, arguments.iterations)
+            mode = Mode(arguments.precision)
+            mode.prepare(net, train=False)
+            with mode.whole_pass(), mode.forward(net.device):
+                score(net, arguments.iterations)
         finally:
             net.close()
     return 0

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from caffecompat.cli.arguments import add_state_arguments, add_trust_arguments, stages
+from caffecompat.cli.arguments import (
+    add_precision_argument,
+    add_state_arguments,
+    add_trust_arguments,
+    stages,
+)
 
 HELP = "measure how long each layer of a net takes, forward and backward"
 EXAMPLE = """\
@@ -19,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--iterations", type=int, default=50, help="number of passes (default: 50)")
     parser.add_argument("--gpu", default="", help="GPU id; default: the CPU")
+    add_precision_argument(parser)
     add_trust_arguments(parser)
     add_state_arguments(parser)
 
@@ -27,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.net import Net
     from caffecompat.solver.device import checked_device, flagged_device
     from caffecompat.solver.log import LOGGER, log_to_stderr
+    from caffecompat.solver.mode import Mode
     from caffecompat.solver.scoring import report_device
     from caffecompat.solver.timing import measure
 
@@ -46,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         for note in net.notes:
             LOGGER.info(note)
         try:
-            measure(net, arguments.iterations)
+            measure(net, arguments.iterations, Mode(arguments.precision))
         finally:
             net.close()
     return 0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import (
+    add_precision_argument,
     add_state_arguments,
     add_trust_arguments,
     add_weight_arguments,
@@ -12,11 +15,17 @@ from caffecompat.cli.arguments import (
     stages,
 )
 
+if TYPE_CHECKING:
+    from caffecompat.solver import Solver
+    from caffecompat.solver.ranks import Ranks
+
 HELP = "train a net as a solver prototxt says, or go on from a snapshot"
 EXAMPLE = """\
   caffecompat train --solver solver.prototxt --gpu 0
   caffecompat train --solver solver.prototxt --weights vgg16.caffemodel
   caffecompat train --solver solver.prototxt --snapshot snap_iter_5000.solverstate
+  caffecompat train --solver solver.prototxt --gpu all --precision bf16
+  torchrun --nproc-per-node 8 --nnodes 2 ... -m caffecompat train --solver solver.prototxt --gpu all
   until caffecompat train --solver solver.prototxt --snapshot auto; do sleep 1; done
 
 exit codes: 0 trained to the end, or stopped by Ctrl-C; 1 bad input or a failed run; 2 bad usage;
@@ -33,8 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpu",
         default="",
-        help="GPU id, or all; default: what solver_mode says where it is written, else the CPU",
+        help="GPU ids, separated by commas, or all; several work together on each batch. Default: "
+        "what solver_mode says where it is written, else the CPU",
     )
+    _add_speed_arguments(parser)
     _add_signal_arguments(parser)
     parser.add_argument(
         "--on-nan",
@@ -69,6 +80,30 @@ def _add_start_arguments(parser: argparse.ArgumentParser) -> None:
     add_weight_arguments(parser)
 
 
+def _add_speed_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--batch-per-gpu",
+        action="store_true",
+        help="each GPU works on the whole batch_size, as in Caffe; default: the GPUs share it",
+    )
+    add_precision_argument(parser)
+    parser.add_argument(
+        "--channels-last",
+        action="store_true",
+        help="keep the channels of blobs innermost in memory (default: on a GPU in 16 bits)",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="let torch.compile have the net; needs a C++ compiler, the first iteration takes long",
+    )
+    parser.add_argument(
+        "--cuda-graph",
+        action="store_true",
+        help="record the forward and backward pass once and play it back; one GPU, one batch shape",
+    )
+
+
 def _add_signal_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sigint-effect", choices=EFFECTS, default="stop", help="what Ctrl-C does (default: stop)"
@@ -83,42 +118,79 @@ def _add_signal_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.solver import Action, SignalActions, Solver
-    from caffecompat.solver.device import flagged_device
+    from caffecompat.solver.device import checked_device, flagged_devices, rank_device
+    from caffecompat.solver.launch import launch
+    from caffecompat.solver.ranks import is_rank, join_ranks, local_rank
+
+    if not is_rank():
+        ids = flagged_devices(arguments.gpu)
+        if len(ids) > 1:
+            return launch(_be_rank, arguments, len(ids), PREEMPTED)
+        return _train(arguments, f"cuda:{ids[0]}" if ids else None, None)
+    device = rank_device(arguments.gpu, arguments.solver, local_rank()) or "cpu"
+    with join_ranks(checked_device(device)) as ranks:
+        return _train(arguments, device, ranks)
+
+
+def _be_rank(arguments: argparse.Namespace) -> int:
+    """One of the processes that ``--gpu 0,1`` starts."""
+    from caffecompat.cli.main import load_verb, run_verb
+
+    return run_verb(load_verb("train"), arguments)
+
+
+def _train(arguments: argparse.Namespace, device: str | None, ranks: Ranks | None) -> int:
+    from caffecompat.solver import Action, SignalActions
     from caffecompat.solver.log import LOGGER
     from caffecompat.solver.progress import training_bar, training_log
     from caffecompat.solver.tensorboard import tensorboard
 
-    with training_log():
-        solver = Solver(
-            arguments.solver,
-            weights=arguments.weights or None,
-            snapshot=arguments.snapshot or None,
-            device=flagged_device(arguments.gpu),
-            level=arguments.level,
-            stages=stages(arguments),
-            on_nan=arguments.on_nan,
-            forecast=True,
-            auto_iter_size=arguments.auto_iter_size,
-            layers=layers(arguments),
-            on_mismatch=arguments.on_mismatch,
-            allow_python=arguments.allow_python,
-            skip_corrupt=arguments.skip_corrupt,
-        )
+    first = ranks is None or ranks.first
+    with training_log(first):
+        solver = _solver(arguments, device, ranks)
         signals = SignalActions(Action(arguments.sigint_effect), Action(arguments.sighup_effect))
         try:
             with (
                 signals,
-                tensorboard(solver, arguments.tensorboard),
-                training_bar(solver, solver.max_iter),
+                tensorboard(solver, arguments.tensorboard if first else ""),
+                training_bar(solver, solver.max_iter) if first else nullcontext(),
             ):
                 solver.requested = signals.requested
-                LOGGER.info("Starting Optimization")
+                if first:
+                    LOGGER.info("Starting Optimization")
                 solver.solve()
-            if solver.stopped and signals.preempted:
-                LOGGER.info("Preempted by SIGTERM; --snapshot auto goes on from here.")
+            if solver.stopped and solver.preempted:
+                if first:
+                    LOGGER.info("Preempted by SIGTERM; --snapshot auto goes on from here.")
                 return PREEMPTED
-            LOGGER.info("Optimization Done.")
+            if first:
+                LOGGER.info("Optimization Done.")
         finally:
             solver.close()
     return 0
+
+
+def _solver(arguments: argparse.Namespace, device: str | None, ranks: Ranks | None) -> Solver:
+    from caffecompat.solver import Solver
+
+    return Solver(
+        arguments.solver,
+        weights=arguments.weights or None,
+        snapshot=arguments.snapshot or None,
+        device=device,
+        level=arguments.level,
+        stages=stages(arguments),
+        on_nan=arguments.on_nan,
+        forecast=True,
+        auto_iter_size=arguments.auto_iter_size,
+        layers=layers(arguments),
+        on_mismatch=arguments.on_mismatch,
+        allow_python=arguments.allow_python,
+        skip_corrupt=arguments.skip_corrupt,
+        precision=arguments.precision,
+        channels_last=arguments.channels_last or None,
+        compiled=arguments.compile,
+        cuda_graph=arguments.cuda_graph,
+        ranks=ranks,
+        batch_per_device=arguments.batch_per_gpu,
+    )

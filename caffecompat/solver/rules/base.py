@@ -69,6 +69,24 @@ class UpdateRule:
         """
         raise NotImplementedError
 
+    def update_at_once(
+        self,
+        values: Tensors,
+        gradients: Tensors,
+        history: Sequence[Tensors],
+        rate: float,
+        decay: float,
+    ) -> Tensors | None:
+        """All of an update with L2 regularisation in one operation, where torch has one.
+
+        The same as adding ``decay`` times the values to the gradients, :meth:`updates`, and
+        subtracting what it gives from the values, within rounding.
+
+        Returns:
+            What was subtracted, as :meth:`updates`; None where nothing was done.
+        """
+        return None
+
     def check(self, condition: bool, sentence: str) -> None:
         """Raises :class:`SolverError` with the rule's place unless ``condition`` holds."""
         if not condition:

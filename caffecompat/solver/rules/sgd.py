@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -24,3 +25,40 @@ class SGD(UpdateRule):
         torch._foreach_mul_(velocity, self.momentum)
         torch._foreach_add_(velocity, gradients)
         return velocity
+
+    def update_at_once(
+        self,
+        values: Tensors,
+        gradients: Tensors,
+        history: Sequence[Tensors],
+        rate: float,
+        decay: float,
+    ) -> Tensors | None:
+        (velocity,) = history
+        # The operation refuses to keep a history that has no part in the update.
+        if self.momentum == 0 or not all(map(_lie_alike, values, gradients, velocity)):
+            return None
+        # torch's rate stands outside its history. With 1 for it, the gradients multiplied with
+        # ours (by the divisor of loss scaling) and the decay too, its formula is Caffe's.
+        divisor = torch.full((1,), 1 / rate if rate else math.inf, device=values[0].device)
+        torch._fused_sgd_(
+            values,
+            gradients,
+            velocity,
+            weight_decay=rate * decay,
+            momentum=self.momentum,
+            lr=1.0,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+            is_first_step=False,
+            grad_scale=divisor,
+        )
+        return velocity
+
+
+def _lie_alike(*tensors: Tensor) -> bool:
+    """The fused operation walks through memory, whatever the strides."""
+    first = tensors[0]
+    dense = first.is_contiguous() or first.is_contiguous(memory_format=torch.channels_last)
+    return dense and all(t.stride() == first.stride() and t.dtype == torch.float32 for t in tensors)

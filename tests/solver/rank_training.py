@@ -1,0 +1,131 @@
+"""Trains with several processes on this machine, as often as it is told.
+
+    python rank_training.py RUNS.json
+
+Each run is {"ranks", "solver", "steps", "snapshot", "out", "what", "options", "bucket"}; rank 0
+writes what it has seen to "out" (.npz). "what" is "train", "command" for the command line with
+"options", or how one rank ends: "die", "fail", "signal". "bucket" is a size for gradients. The
+ranks are forks of this process, which has loaded everything but never computed, so that they start
+at once. What the ranks print and their exit codes go to "out" with the suffix .txt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from caffecompat.cli.main import main as command_line
+from caffecompat.errors import CaffeError
+from caffecompat.net import Net
+from caffecompat.solver import Action, Listener, SignalActions, Solver, gradients
+from caffecompat.solver.ranks import Ranks, join_ranks
+
+
+class Displayed(Listener):
+    """Keeps what is displayed."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[float]] = []
+
+    def displayed(self, solver: Solver, outputs: dict[str, list[float]]) -> None:
+        self.rows.append([solver.loss, *(value for name in outputs for value in outputs[name])])
+
+
+def train(run: dict[str, Any], ranks: Ranks) -> None:
+    gradients.BUCKET_BYTES = run.get("bucket", gradients.BUCKET_BYTES)
+    solver = Solver(run["solver"], snapshot=run["snapshot"], ranks=ranks, **run["options"])
+    feeds = [ranks.gather([feed.numpy() for feed in solver.net.feeds(i)]) for i in (0, 3)]
+    shown = Displayed()
+    solver.listeners.append(shown)
+    if run["what"] == "die" and ranks.rank == ranks.count - 1:
+        solver.requested = die
+    if run["what"] == "fail" and ranks.rank == ranks.count - 1:
+        solver.requested = fail
+    if run["what"] == "signal":
+        send_signal(solver, ranks)
+        return
+    solver.step(run["steps"])
+    if ranks.first:
+        values = {f"{e.layer}/{e.index}": e.tensor.detach().numpy() for e in solver.net.learnable}
+        for i, parts in enumerate(feeds):
+            for j, tops in enumerate(zip(*parts, strict=True)):
+                values[f"feed/{i}/{j}"] = np.concatenate(tops)
+        values["shown"] = np.array(shown.rows)
+        np.savez(run["out"], **values)  # type: ignore[arg-type]
+    solver.close()
+
+
+def die() -> Action:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return Action.NONE
+
+
+def fail() -> Action:
+    raise CaffeError("this rank does not like it any more")
+
+
+def send_signal(solver: Solver, ranks: Ranks) -> None:
+    """One rank alone gets SIGTERM; all must stop at the same iteration, with one snapshot."""
+    with SignalActions(Action.STOP, Action.SNAPSHOT) as signals:
+        solver.requested = signals.requested
+        if ranks.rank == ranks.count - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        solver.solve()
+    sys.stderr.write(f"stopped at {solver.iter}, preempted {solver.preempted}\n")
+
+
+def be_rank(run: dict[str, Any], rank: int, port: int) -> int:
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(run["ranks"]))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    output = os.open(f"{run['out']}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 2)
+    if run["what"] == "command":
+        return command_line(run["options"])
+    try:
+        with join_ranks(torch.device("cpu")) as ranks:
+            train(run, ranks)
+    except CaffeError as error:
+        sys.stderr.write(f"caffecompat: error: {error}\n")
+        return 1
+    return 0
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def main() -> None:
+    runs = json.loads(Path(sys.argv[1]).read_text())
+    # Shape inference loads much of torch when it first runs.
+    Net(Path(runs[0]["solver"]).with_name("net.prototxt"), phase="train", shapes_only=True)
+    for run in runs:
+        port = free_port()
+        children = []
+        for rank in range(run["ranks"]):
+            child = os.fork()
+            if child == 0:
+                code = 99
+                try:
+                    code = be_rank(run, rank, port)
+                finally:
+                    sys.stderr.flush()
+                    os._exit(code)
+            children.append(child)
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        with open(f"{run['out']}.txt", "a") as file:
+            file.write(f"exit codes {codes}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""Precisions, the order of channels in memory, compilation, CUDA graphs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from caffecompat.cli.main import main
+from caffecompat.errors import CaffeError, SolverError
+from caffecompat.net.precision import products_in_tf32
+from caffecompat.solver import Solver
+from caffecompat.solver.log import LOGGER
+from caffecompat.solver.loss_scale import LossScale
+from caffecompat.weights import load_weights
+
+from .caffe_log import Lines
+from .small import write_training
+
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def trained(path: Path, steps: int = 6, **options: Any) -> tuple[list[float], Solver]:
+    """The losses of the first iterations; fp16 starts at a scale that these gradients stand."""
+    solver = Solver(path, **options)
+    if solver._passes._scale is not None:
+        solver._passes._scale.value.fill_(256)
+    losses = []
+    for _ in range(steps):
+        solver.step(1)
+        losses.append(solver.loss)
+    return losses, solver
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_sixteen_bits(precision: str, tmp_path: Path) -> None:
+    path = write_training(tmp_path / "run")
+    whole, _ = trained(path)
+    half, solver = trained(path, precision=precision)
+    np.testing.assert_allclose(half, whole, rtol=0.03)
+    assert half != whole
+    for entry in solver.net.learnable:
+        assert entry.tensor.dtype == torch.float32
+        assert entry.tensor.grad is None or entry.tensor.grad.dtype == torch.float32
+    assert all(array.dtype == torch.float32 for array in solver._update.history)
+    assert solver.net.run(0).loss.dtype == torch.float32
+
+
+def test_a_loss_sees_whole_numbers(tmp_path: Path) -> None:
+    """Scores come in 16 bits, the loss and its labels are computed in 32."""
+    path = write_training(tmp_path / "run")
+    solver = Solver(path, precision="bf16")
+    seen: list[torch.dtype] = []
+    layers = {built.name: built.module for built in solver.net.layers}
+    score, loss = layers["score"], layers["loss"]
+    assert score is not None
+    assert loss is not None
+    score.register_forward_hook(lambda module, bottoms, top: seen.append(top.dtype))
+    loss.register_forward_pre_hook(lambda module, bottoms: seen.append(bottoms[0].dtype))
+    solver.step(1)
+    assert seen == [torch.bfloat16, torch.float32] * 2
+
+
+def test_a_resumed_run_in_bf16(tmp_path: Path) -> None:
+    path = write_training(tmp_path / "run")
+    _, whole = trained(path, 8, precision="bf16")
+    state = tmp_path / "run" / "snap_iter_5.solverstate"
+    _, resumed = trained(path, 3, precision="bf16", snapshot=state)
+    for ours, theirs in zip(resumed.net.learnable, whole.net.learnable, strict=True):
+        assert torch.equal(ours.tensor, theirs.tensor)
+
+
+def test_the_loss_scale(lines: Lines) -> None:
+    scale = LossScale(torch.device("cpu"), "solver", LOGGER)
+    gradient = torch.tensor([65536.0, -131072.0])
+    assert scale.take_off([gradient], 0)
+    assert gradient.tolist() == [1, -2]
+    for i in range(1, 2000):
+        assert scale.take_off([torch.ones(2)], i)
+    assert float(scale.value) == 2**17
+    place = scale.value.data_ptr()
+    assert not scale.take_off([torch.ones(1), torch.tensor([1, float("inf")])], 7)
+    assert float(scale.value) == 2**16
+    assert scale.value.data_ptr() == place
+    assert lines.events == [
+        "Iteration 7: gradients overflow in fp16, no update is made; the loss scale is 65536 now"
+    ]
+    scale.value.fill_(2.0**-14)
+    with pytest.raises(SolverError, match="whatever the loss scale"):
+        scale.take_off([torch.tensor([float("nan")])], 8)
+
+
+def test_an_overflow_changes_nothing(tmp_path: Path, lines: Lines) -> None:
+    solver = Solver(write_training(tmp_path / "run"), precision="fp16")
+    solver.step(2)
+    before = [entry.tensor.clone() for entry in solver.net.learnable if entry.lr_mult]
+    history = [array.clone() for array in solver._update.history]
+    assert solver._passes._scale is not None
+    solver._passes._scale.value.fill_(2.0**120)
+    solver.step(1)
+    assert lines.containing("gradients overflow in fp16")
+    after = [entry.tensor for entry in solver.net.learnable if entry.lr_mult]
+    assert all(map(torch.equal, before, after))
+    assert all(map(torch.equal, history, solver._update.history))
+    assert solver.iter == 3
+    _, state = solver.snapshot()
+    Solver(tmp_path / "run" / "small.solver.prototxt", snapshot=state, precision="fp16").close()
+    assert lines.containing("the loss scale starts anew")
+
+
+def test_tf32_only_while_asked_for(tmp_path: Path) -> None:
+    flags = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [flag.allow_tf32 for flag in flags]
+    solver = Solver(write_training(tmp_path / "run"), precision="tf32")
+    seen: list[bool] = []
+    solver.net.layers[0].source.read = _spy(solver.net.layers[0].source, seen)  # type: ignore
+    solver.step(1)
+    assert seen
+    assert all(seen)
+    assert [flag.allow_tf32 for flag in flags] == before
+    with products_in_tf32(False):
+        assert [flag.allow_tf32 for flag in flags] == before
+
+
+def _spy(source: Any, seen: list[bool]) -> Any:
+    read = source.read
+
+    def spying(index: int) -> Any:
+        seen.append(torch.backends.cuda.matmul.allow_tf32)
+        return read(index)
+
+    return spying
+
+
+def test_channels_last(tmp_path: Path) -> None:
+    """Another order in memory, the same shapes, numbers and files."""
+    path = write_training(tmp_path / "run")
+    losses, plain = trained(path)
+    other, solver = trained(path, channels_last=True)
+    np.testing.assert_allclose(other, losses, rtol=1e-5)
+    form = torch.channels_last
+    weight = solver.net.params["conv"][0]
+    assert weight.is_contiguous(memory_format=form)
+    assert not weight.is_contiguous()
+    assert solver.test_nets[0].params["conv"][0] is weight
+    assert solver.net.feeds(0)[0].is_contiguous(memory_format=form)
+    model, state = solver.snapshot()
+    stored = load_weights(model)["conv"].blobs[0]
+    np.testing.assert_array_equal(stored, weight.detach().numpy())
+    np.testing.assert_allclose(stored, plain.net.params["conv"][0].detach().numpy(), rtol=1e-4)
+    again = Solver(path, snapshot=state)
+    for ours, theirs in zip(again._update.history, solver._update.history, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")
+def test_compiled(tmp_path: Path) -> None:
+    path = write_training(tmp_path / "run")
+    losses, _ = trained(path)
+    compiled, solver = trained(path, compiled=True)
+    np.testing.assert_allclose(compiled, losses, rtol=1e-4)
+    assert solver.iter == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"precision": "fp8"}, "precision is 'fp8'; it must be one of fp32, tf32, bf16, fp16"),
+        ({"precision": "fp64"}, "must be one of"),
+        ({"cuda_graph": True}, "CUDA graphs need a GPU"),
+    ],
+)
+def test_what_cannot_be_had(options: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(CaffeError, match=words):
+        Solver(write_training(tmp_path / "run"), **options)
+
+
+def test_debug_info_in_fp16(tmp_path: Path) -> None:
+    with pytest.raises(SolverError, match="debug_info shows gradients that fp16 has scaled"):
+        Solver(write_training(tmp_path / "run", "debug_info: true"), precision="fp16")
+
+
+def test_the_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_training(tmp_path / "run")
+    assert main(["train", "--solver", str(path), "--precision", "bf16", "--channels-last"]) == 0
+    net, weights = tmp_path / "run" / "net.prototxt", tmp_path / "run" / "snap_iter_12.caffemodel"
+    capsys.readouterr()
+    losses = []
+    for precision in ("fp32", "bf16"):
+        command = ["test", "--model", str(net), "--weights", str(weights), "--iterations", "3"]
+        assert main([*command, f"--precision={precision}"]) == 0
+        (line,) = [x for x in capsys.readouterr().err.splitlines() if "] Loss: " in x]
+        losses.append(float(line.split("Loss: ")[1]))
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
+    command = ["time", "--model", str(net), "--iterations", "2", "--precision", "bf16"]
+    assert main(command) == 0
+    assert "Average Forward-Backward" in capsys.readouterr().err
+    assert main(["train", "--solver", str(path), "--cuda-graph"]) == 1
+    assert "CUDA graphs need a GPU" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+@GPU
+@pytest.mark.parametrize("options", [{}, {"precision": "bf16"}, {"precision": "fp16"}])
+def test_a_cuda_graph(options: dict[str, Any], tmp_path: Path) -> None:
+    """Played back passes are those of the program: batches, noise, statistics and updates."""
+    path = write_training(tmp_path / "run")
+    losses, plain = trained(path, 9, device="cuda", **options)
+    played, solver = trained(path, 9, device="cuda", cuda_graph=True, **options)
+    np.testing.assert_allclose(played, losses, rtol=1e-4)
+    for ours, theirs in zip(solver.net.learnable, plain.net.learnable, strict=True):
+        torch.testing.assert_close(ours.tensor, theirs.tensor, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.gpu
+@GPU
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
+def test_precisions_on_a_gpu(precision: str, tmp_path: Path) -> None:
+    path = write_training(tmp_path / "run")
+    whole, _ = trained(path, device="cuda")
+    other, solver = trained(path, device="cuda", precision=precision)
+    np.testing.assert_allclose(other, whole, rtol=0.03)
+    form = torch.channels_last if precision != "tf32" else torch.contiguous_format
+    assert solver.net.params["conv"][0].is_contiguous(memory_format=form)

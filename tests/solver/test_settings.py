@@ -1,0 +1,42 @@
+"""Solver definitions that cannot be what their author means."""
+
+from __future__ import annotations
+
+import pytest
+
+from caffecompat.errors import SolverError
+from caffecompat.proto import schema
+from caffecompat.proto.text import parse_text
+from caffecompat.solver.settings import read_settings
+
+GOOD = 'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 5 '
+
+
+def settings(text: str) -> object:
+    return read_settings(parse_text(GOOD + text, "SolverParameter")[0])
+
+
+def test_good() -> None:
+    assert settings("") is not None
+
+
+@pytest.mark.parametrize("field", ["rampup_interval: 100", "min_lr: 0.1", 'eval_type: "detection"'])
+def test_fields_of_other_versions_are_refused(field: str) -> None:
+    name = field.partition(":")[0]
+    with pytest.raises(SolverError, match=f"solver: {name} comes from another Caffe version"):
+        settings(field)
+
+
+def test_several_at_once() -> None:
+    with pytest.raises(SolverError, match=r"(?s)iter_size is 0.*rampup_interval comes from"):
+        settings("iter_size: 0 rampup_interval: 3")
+
+
+def test_fields_inside_a_net_are_its_layers_business() -> None:
+    settings('net_param { layer { name: "p" type: "Pooling" pooling_param { ceil_mode: true } } }')
+
+
+@pytest.mark.parametrize("source", [None, 3, schema.new("NetParameter")])
+def test_what_is_no_solver(source: object) -> None:
+    with pytest.raises(SolverError, match="made from the path of a prototxt or from a SolverParam"):
+        read_settings(source)
