@@ -415,9 +415,7 @@ def other_scales(net: Net) -> list[Training]:
     )
     jittered = Training(
         f"{net.column}_multiscale",
-        replace(
-            net, data=replace(ilsvrc("S512", "S384"), augment=(*SCALE_JITTER, *COLOUR_SHIFT))
-        ),
+        replace(net, data=replace(ilsvrc("S512", "S384"), augment=(*SCALE_JITTER, *COLOUR_SHIFT))),
         replace(
             FROM_SINGLE_SCALE, weights=f"vgg_{fixed.name}_iter_{fixed.schedule.max_iter}.caffemodel"
         ),

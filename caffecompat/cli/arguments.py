@@ -41,6 +41,15 @@ def add_trust_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_lenient_argument(parser: argparse.ArgumentParser) -> None:
+    """``--lenient``: fields that nothing here knows are notes, not errors."""
+    parser.add_argument(
+        "--lenient",
+        action="store_true",
+        help="pass over fields that nothing here knows, with a note each",
+    )
+
+
 def add_precision_argument(parser: argparse.ArgumentParser) -> None:
     """``--precision``: what products are computed in."""
     parser.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.arguments import add_state_arguments, stages
+from caffecompat.cli.arguments import add_lenient_argument, add_state_arguments, stages
 
 if TYPE_CHECKING:
     from caffecompat.net import Net
@@ -15,11 +15,7 @@ def add_net_arguments(parser: argparse.ArgumentParser) -> None:
     """The net's prototxt, its phase, level and stages, ``--lenient``."""
     parser.add_argument("net", help="net definition (prototxt)")
     parser.add_argument("--phase", default="TEST", help="TRAIN or TEST (default: %(default)s)")
-    parser.add_argument(
-        "--lenient",
-        action="store_true",
-        help="pass over fields that nothing here knows, with a note each",
-    )
+    add_lenient_argument(parser)
     parser.add_argument(
         "--allow-python",
         action="store_true",

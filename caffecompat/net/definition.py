@@ -35,7 +35,8 @@ def read_definition(source: Any, lenient: bool = False) -> Definition:
     """
     if isinstance(source, (str, os.PathLike)):
         message, lines = files.read_net(source, lenient)
-        return Definition(message, lines.place, [*lines.warnings, *lines.notes])
+        notes = [*lines.warnings, *lines.notes, *_without_effect(message)]
+        return Definition(message, lines.place, notes)
     message = schema.new("NetParameter")
     if type(source) is not type(message):
         raise NetError(
@@ -44,4 +45,12 @@ def read_definition(source: Any, lenient: bool = False) -> Definition:
         )
     message.CopyFrom(source)
     notes = files.upgrade_net(message)
-    return Definition(message, None, [*notes, *foreign_settings(message)])
+    return Definition(
+        message, None, [*notes, *foreign_settings(message), *_without_effect(message)]
+    )
+
+
+def _without_effect(message: Any) -> list[str]:
+    if not message.debug_info:
+        return []
+    return ["debug_info of a net has no effect here; set it in the solver"]

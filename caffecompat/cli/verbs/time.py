@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from caffecompat.cli.arguments import (
+    add_lenient_argument,
     add_precision_argument,
     add_state_arguments,
     add_trust_arguments,
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", default="", help="GPU id; default: the CPU")
     add_precision_argument(parser)
     add_trust_arguments(parser)
+    add_lenient_argument(parser)
     add_state_arguments(parser)
 
 
@@ -49,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             stages=stages(arguments),
             allow_python=arguments.allow_python,
             skip_corrupt=arguments.skip_corrupt,
+            lenient=arguments.lenient,
         )
         for note in net.notes:
             LOGGER.info(note)
