@@ -311,4 +311,7 @@ def _usable_cores() -> int:
     # Containers and job schedulers often allow fewer cores than the machine has.
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else (os.cpu_count() or 1)
-    return min(cores, _MOST_WORKERS)
+    # torchrun says how many ranks share this machine's cores.
+    ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    share = cores // int(ranks) if ranks.isdigit() and int(ranks) else cores
+    return max(1, min(share, _MOST_WORKERS))
