@@ -18,7 +18,7 @@ def normalise(arguments: Sequence[str], parser: argparse.ArgumentParser) -> list
     """
     flags, switches = _options(parser)
     result: list[str] = []
-    switched: dict[str, bool] = {}
+    switched: dict[str, int | None] = {}
     words = iter(arguments)
     for word in words:
         if word == "--":
@@ -31,12 +31,15 @@ def normalise(arguments: Sequence[str], parser: argparse.ArgumentParser) -> list
         elif name in flags:
             result.extend(_flag(name, word, value, words))
         elif name in switches and (not value or value.lower() in _TRUE | _FALSE):
-            switched[name] = value.lower() not in _FALSE
+            switched[name] = len(result) if value.lower() not in _FALSE else None
         elif name.startswith("no") and name[2:] in switches and not value:
-            switched[name[2:]] = False
+            switched[name[2:]] = None
         else:
             result.append(word)
-    return [f"--{name}" for name, on in switched.items() if on] + result
+    for name, place in sorted(switched.items(), key=lambda item: -(item[1] or 0)):
+        if place is not None:
+            result.insert(place, f"--{name}")
+    return result
 
 
 def _flag(name: str, word: str, value: str, words: Iterator[str]) -> list[str]:
@@ -50,10 +53,21 @@ def _flag(name: str, word: str, value: str, words: Iterator[str]) -> list[str]:
 
 
 def _options(parser: argparse.ArgumentParser) -> tuple[set[str], set[str]]:
-    """Names of the parser's long flags that take a value, and of those that do not."""
+    """Names of the parser's long flags that take a value, and of those that do not.
+
+    Those of sub-commands count too; ``--help`` does not, its place says whose help is meant.
+    """
     flags: set[str] = set()
     switches: set[str] = set()
     for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for part in action.choices.values():
+                more_flags, more_switches = _options(part)
+                flags |= more_flags
+                switches |= more_switches
+            continue
+        if action.dest == "help":
+            continue
         names = {option[2:] for option in action.option_strings if option.startswith("--")}
         (switches if action.nargs == 0 else flags).update(names)
     return flags, switches

@@ -115,7 +115,7 @@ class Transform:
         self._mean_values = np.array(message.mean_value, np.float32)
         resized = message.img_rand_resize_lower or message.img_rand_resize_upper
         self._rescale = Rescale(message, phase) if resized else None
-        shift = RandomShift(message) if message.colour_shift_std else None
+        shift = RandomShift(message) if _shifts_colours(message) else None
         self._shift = shift if phase == "TRAIN" else None
         _check_means(message)
         if message.HasField("mean_file"):
@@ -308,3 +308,18 @@ def _offset(freedom: int, chance: int | None) -> int:
 
 def _by(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
+
+
+def _shifts_colours(message: Message) -> bool:
+    """Whether colours are shifted; directions without a ``colour_shift_std`` are a mistake.
+
+    Raises:
+        DataError: there are directions, but no deviation (0 switches the shift off).
+    """
+    directions = message.colour_eigenvalue or message.colour_eigenvector
+    if directions and not message.HasField("colour_shift_std"):
+        raise DataError(
+            "transform_param: colour_eigenvalue and colour_eigenvector shift colours only with "
+            "colour_shift_std; give it, 0.1 in the paper"
+        )
+    return bool(message.colour_shift_std)

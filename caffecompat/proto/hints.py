@@ -69,5 +69,9 @@ def _parameter_hint(name: str, known: Iterable[str]) -> str:
 
 
 def _foreign(what: str) -> str:
-    way_out = " Remove it, or skip it by --lenient (lenient=True)" if what == "field" else ""
+    way_out = (
+        " Remove it; summary, graph, test and time pass over it with --lenient"
+        if what == "field"
+        else ""
+    )
     return f"; a {what} of another Caffe version?{way_out}"

@@ -181,6 +181,7 @@ def write_tables(log: ParsedLog, folder: str | os.PathLike[str], delimiter: str 
         if rows:
             path = Path(folder) / f"{Path(log.path).name}.{kind}"
             with atomic_write(path) as file:
-                file.write(table(rows, delimiter).encode())
+                # Lines end as in the files of Caffe's tool, whatever the machine.
+                file.write(table(rows, delimiter).replace("\n", "\r\n").encode())
             written.append(str(path))
     return written

@@ -103,6 +103,8 @@ def _misfits(message: Message) -> Iterator[str]:
         value = getattr(message, name)
         if value < least:
             yield f"{name} is {value}, it must be at least {least}"
+    if message.lr_policy == "plateau" and message.plateau_metric and 0 in message.test_iter:
+        yield "test_iter is 0, but plateau_metric watches what the tests give; give test passes"
     for name in foreign_fields(message):
         # Fields inside a net are the business of its layers.
         if "net_param." not in name:
@@ -113,5 +115,7 @@ def _remarks(message: Message) -> Iterator[str]:
     """What is accepted but does less than its author may expect."""
     if not message.HasField("base_lr"):
         yield "base_lr is not given: the learning rate is 0 and nothing will be learned"
+    if message.lr_policy in ("step", "multistep", "exp", "plateau") and not message.gamma:
+        yield f"gamma is not given: lr_policy {message.lr_policy!r} sets the rate to 0 by it"
     if not message.HasField("max_iter"):
         yield "max_iter is not given: solving ends before the first iteration"

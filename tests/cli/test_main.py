@@ -101,6 +101,20 @@ class TestSpelling:
     def test_switch_off(self, word: str) -> None:
         assert spelled("--gray", word) == []
 
+    def test_sub_commands(self) -> None:
+        parser = argparse.ArgumentParser()
+        actions = parser.add_subparsers()
+        split = actions.add_parser("split")
+        split.add_argument("--new-fraction")
+        split.add_argument("--loud", action="store_true")
+        words = ["split", "-new_fraction", "0.5", "-loud", "db"]
+        assert normalise(words, parser) == ["split", "--new-fraction=0.5", "--loud", "db"]
+        assert normalise(["split", "--help"], parser) == ["split", "--help"]
+
+    def test_help_of_a_dataset_action(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["dataset", "split", "--help"]) == 0
+        assert "caffecompat dataset split" in capsys.readouterr().out
+
     def test_the_rest_is_left_alone(self) -> None:
         assert spelled("a/", "-x", "--gray=maybe") == ["a/", "-x", "--gray=maybe"]
         assert spelled("--", "-gpu") == ["--", "-gpu"]

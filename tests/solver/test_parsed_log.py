@@ -67,7 +67,7 @@ def test_tables_equal_those_of_caffes_parser(golden: Path, tmp_path: Path) -> No
     for expected in sorted((golden / "cli" / "parsed").iterdir()):
         name, kind = expected.name.rsplit(".", 1)
         assert main(["parse_log", str(golden / "cli" / "logs" / name), str(tmp_path)]) == 0
-        assert (tmp_path / expected.name).read_text() == expected.read_text(), expected.name
+        assert (tmp_path / expected.name).read_bytes() == expected.read_bytes(), expected.name
         count += kind == "train"
     assert count == 8
 

@@ -32,6 +32,22 @@ def test_several_at_once() -> None:
         settings("iter_size: 0 rampup_interval: 3")
 
 
+def test_plateau_that_watches_tests_without_passes() -> None:
+    text = 'lr_policy: "plateau" gamma: 0.1 plateau_winsize: 4 plateau_metric: "acc" '
+    with pytest.raises(SolverError, match="test_iter is 0, but plateau_metric watches"):
+        read_settings(
+            parse_text(
+                'net: "net.prototxt" base_lr: 1 ' + text + "test_iter: 0", "SolverParameter"
+            )[0]
+        )
+
+
+def test_step_without_gamma_is_remarked() -> None:
+    text = 'net: "n" base_lr: 1 max_iter: 3 lr_policy: "step" stepsize: 2'
+    read = read_settings(parse_text(text, "SolverParameter")[0])
+    assert any("gamma is not given" in note for note in read.notes)
+
+
 def test_fields_inside_a_net_are_its_layers_business() -> None:
     settings('net_param { layer { name: "p" type: "Pooling" pooling_param { ceil_mode: true } } }')
 
