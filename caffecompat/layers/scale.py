@@ -76,12 +76,10 @@ class Scale(Broadcasting):
         weight: Tensor | None = None,
         bias: Tensor | None = None,
     ) -> Tensor:
-        import torch
-
         operand = weight if factor is None else factor
         assert operand is not None
         scale = self.aligned(operand, x)
-        return x * scale if bias is None else torch.addcmul(self.aligned(bias, x), x, scale)
+        return x * scale if bias is None else x * scale + self.aligned(bias, x)
 
 
 @register("Bias")
