@@ -211,10 +211,10 @@ class Layer:
         Raises:
             LayerError: the shape has no such axis.
         """
-        self.check(
-            -len(shape) <= axis < len(shape),
-            f"{field} is {axis}, but the bottom has {len(shape)} axes {format_shape(shape)}",
-        )
+        if not -len(shape) <= axis < len(shape):
+            self.refuse(
+                f"{field} is {axis}, but the bottom has {len(shape)} axes {format_shape(shape)}"
+            )
         return axis % len(shape)
 
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import TYPE_CHECKING
 
 from caffecompat.layers.base import Layer, Message, Shape, register
@@ -31,6 +30,6 @@ class Flatten(Layer):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        shape = x.shape
-        middle = prod(shape[self.start : self.end])
-        return x.reshape(*shape[: self.start], middle, *shape[self.end :])
+        if self.end == self.start:
+            return x.unsqueeze(self.start)
+        return x.flatten(self.start, self.end - 1)

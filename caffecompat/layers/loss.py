@@ -26,20 +26,20 @@ class Loss(Layer):
 
     def check_batch(self, first: Tensor, second: Tensor) -> None:
         """Refuses bottoms that differ in their first axis."""
-        self.check(
-            first.dim() > 0 and second.dim() > 0 and first.shape[0] == second.shape[0],
-            f"its bottoms are {format_shape(first.shape)} and {format_shape(second.shape)}; they "
-            "must agree in the first axis",
-        )
+        if first.shape[:1] != second.shape[:1] or not first.dim():
+            self.refuse(
+                f"its bottoms are {format_shape(first.shape)} and {format_shape(second.shape)}; "
+                "they must agree in the first axis"
+            )
 
     def check_items(self, first: Tensor, second: Tensor) -> None:
         """Refuses bottoms that differ in their first axis or in the number of elements."""
         self.check_batch(first, second)
-        self.check(
-            first.numel() == second.numel(),
-            f"its bottoms are {format_shape(first.shape)} and {format_shape(second.shape)}; they "
-            "must have equally many elements",
-        )
+        if first.numel() != second.numel():
+            self.refuse(
+                f"its bottoms are {format_shape(first.shape)} and {format_shape(second.shape)}; "
+                "they must have equally many elements"
+            )
 
 
 class ClassScores:
@@ -56,12 +56,12 @@ class ClassScores:
         self.outer = prod(shape[:axis])
         self.classes = shape[axis]
         self.inner = prod(shape[axis + 1 :])
-        layer.check(
-            labels.numel() == self.outer * self.inner,
-            f"scores of {format_shape(shape)} with classes along axis {axis} need "
-            f"{self.outer * self.inner} labels, but the labels are {format_shape(labels.shape)}; "
-            "one integer label per position, not one-hot",
-        )
+        if labels.numel() != self.outer * self.inner:
+            layer.refuse(
+                f"scores of {format_shape(shape)} with classes along axis {axis} need "
+                f"{self.outer * self.inner} labels, but the labels are "
+                f"{format_shape(labels.shape)}; one integer label per position, not one-hot"
+            )
         flat = self.inner == 1
         inner = () if flat else (self.inner,)
         self.scores = scores.reshape(self.outer, self.classes, *inner)
