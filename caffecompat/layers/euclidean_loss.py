@@ -22,6 +22,7 @@ class EuclideanLoss(Loss):
     differentiable = (True,)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        import torch.nn.functional as F
+
         self.check_items(a, b)
-        difference = a.reshape(-1) - b.reshape(-1)
-        return difference.dot(difference) / (2 * a.shape[0])
+        return F.mse_loss(a, b.reshape(a.shape), reduction="sum") / (2 * a.shape[0])

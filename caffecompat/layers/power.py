@@ -29,6 +29,9 @@ class Power(Layer):
 
         if self.power * self.scale == 0:
             return torch.full_like(x, self.shift, requires_grad=False).pow(self.power)
-        y = x if self.scale == 1 else x * self.scale
-        y = y if self.shift == 0 else y + self.shift
+        if self.scale == 1:
+            y = x if self.shift == 0 else x + self.shift
+        else:
+            # The product is this layer's own, so the shift may be added in place.
+            y = x * self.scale if self.shift == 0 else (x * self.scale).add_(self.shift)
         return y if self.power == 1 else y.pow(self.power)

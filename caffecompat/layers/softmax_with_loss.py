@@ -41,12 +41,15 @@ class SoftmaxWithLoss(Loss):
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         self.check_batch(scores, labels)
         view = ClassScores(self, scores, labels, self.along)
-        loss = self._sum(view) / self.normalization.divisor(view.outer, view.inner, view.labels)
+        each = self._each(view)
+        divisor = self.normalization.divisor(view.outer, view.inner, view.labels)
+        whole = isinstance(divisor, int) and divisor == each.numel()
+        loss = each.mean() if whole else each.sum() / divisor
         if self.probabilities:
             return loss, scores.detach().softmax(self.along)
         return loss
 
-    def _sum(self, view: ClassScores) -> Tensor:
+    def _each(self, view: ClassScores) -> Tensor:
         import torch.nn.functional as F
 
         ignore = _NO_LABEL if self.normalization.ignore is None else self.normalization.ignore
@@ -57,4 +60,4 @@ class SoftmaxWithLoss(Loss):
             raise
         # What lies above the clamp (softshrink gives just that) is taken off as a constant, so that
         # it has no part in the gradient.
-        return (each - F.softshrink(each.detach(), _MOST)).sum()
+        return each - F.softshrink(each.detach(), _MOST)
