@@ -45,6 +45,8 @@ class LayerModule(nn.Module):
         return [getattr(self, spec.name) for spec in self.layer.specs]
 
     def forward(self, *bottoms: torch.Tensor) -> Any:
+        if not self.layer.specs:
+            return self.layer.forward(*bottoms)
         return self.layer.forward(*bottoms, **self._arguments())
 
     def infer(self, *bottoms: torch.Tensor) -> Any:
