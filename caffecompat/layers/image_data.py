@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.errors import DataError
-from caffecompat.layers.base import Message, Shape, Source, between, register
-from caffecompat.layers.reading import errors_at
+from caffecompat.layers.base import Message, Shape, register
+from caffecompat.layers.reading import BatchSource
 
 if TYPE_CHECKING:
     from caffecompat.data.reader import BatchReader
-    from caffecompat.layers.base import Array
 
 
 @register("ImageData")
-class ImageData(Source):
+class ImageData(BatchSource):
     """Batches of the images of a list, transformed by ``transform_param``.
 
     Tops: images (batch, C, H, W), and labels (batch,) where a second top is asked for. A line of
@@ -30,34 +27,23 @@ class ImageData(Source):
     ``new_width``, say how large an image is.
     """
 
-    reads = ("transform_param",)
-    tops = between(1, 2)
+    def path(self, message: Message) -> str:
+        return str(message.image_data_param.source)
 
-    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+    def open(self, message: Message) -> BatchReader:
         from caffecompat.data.image_list import open_image_reader
 
-        self.reader: BatchReader | None = None
-        self.count = len(message.top)
-        if self.context.shapes_only and not os.path.exists(message.image_data_param.source):
-            image = self._promised_shape(message)
-        else:
-            with errors_at(self.context.place):
-                self.reader = open_image_reader(
-                    message,
-                    self.context.phase,
-                    self.context.seed,
-                    skip_corrupt=self.context.skip_corrupt,
-                    rank=self.context.rank,
-                    ranks=self.context.ranks,
-                )
-                image = self.reader.shape()
-        self.shapes = [image, image[:1]][: self.count]
-        if self.context.shapes_only:
-            self.close()
+        context = self.context
+        return open_image_reader(
+            message,
+            context.phase,
+            context.seed,
+            skip_corrupt=context.skip_corrupt,
+            rank=context.rank,
+            ranks=context.ranks,
+        )
 
-    def _promised_shape(self, message: Message) -> Shape:
-        from caffecompat.data.sharding import shard
-
+    def promised_shape(self, message: Message) -> Shape:
         p, crop = message.image_data_param, message.transform_param.crop_size
         height, width = (crop, crop) if crop else (p.new_height, p.new_width)
         rescaled = message.transform_param.img_rand_resize_upper and not crop
@@ -66,17 +52,4 @@ class ImageData(Source):
                 f"{self.context.place}: the list {p.source!r} does not exist, so the size of its "
                 "images is unknown; create it, or give crop_size, or new_height and new_width"
             )
-        rows = shard(p.batch_size, self.context.rank, self.context.ranks, self.context.place)
-        return (len(rows), 3 if p.is_color else 1, height, width)
-
-    def read(self, index: int) -> Sequence[Array]:
-        self.check(self.reader is not None, "the net was built for its shapes, it cannot read data")
-        assert self.reader is not None
-        with errors_at(self.context.place):
-            batch = self.reader.batch(index)
-        return [batch.data, batch.labels][: self.count]
-
-    def close(self) -> None:
-        if self.reader is not None:
-            self.reader.close()
-        self.reader = None
+        return (self.rows(p.batch_size), 3 if p.is_color else 1, height, width)

@@ -1,11 +1,18 @@
-"""Telling whose data it was: errors of the data room get the layer's place in front."""
+"""What sources share that read batches ahead: the reader's life, errors that say whose it was."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from caffecompat.errors import DataError, FileProblem, FormatError
+from caffecompat.layers.base import Message, Shape, Source, between
+
+if TYPE_CHECKING:
+    from caffecompat.data.reader import BatchReader
+    from caffecompat.layers.base import Array
 
 
 @contextmanager
@@ -15,3 +22,62 @@ def errors_at(place: str) -> Iterator[None]:
         yield
     except (FileProblem, FormatError, DataError) as error:
         raise type(error)(f"{place}: {error}") from error
+
+
+class BatchSource(Source):
+    """A source over a :class:`caffecompat.data.reader.BatchReader`: images, and perhaps labels.
+
+    Tops: (rows, C, H, W) and (rows,). A subclass says which file its definition names, how the
+    reader is opened, and what shape the definition alone promises.
+    """
+
+    reads = ("transform_param",)
+    tops = between(1, 2)
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        self.reader: BatchReader | None = None
+        self.count = len(message.top)
+        if self.context.shapes_only and not os.path.exists(self.path(message)):
+            image = self.promised_shape(message)
+        else:
+            with errors_at(self.context.place):
+                self.reader = self.open(message)
+                image = self.reader.shape()
+        self.shapes = [image, image[:1]][: self.count]
+        if self.context.shapes_only:
+            self.close()
+
+    def path(self, message: Message) -> str:
+        """The database or list that the definition names."""
+        raise NotImplementedError
+
+    def open(self, message: Message) -> BatchReader:
+        """The reader of this rank's rows."""
+        raise NotImplementedError
+
+    def promised_shape(self, message: Message) -> Shape:
+        """The shape of a batch by the definition alone, where the file is missing.
+
+        Raises:
+            DataError: the definition does not say it.
+        """
+        raise NotImplementedError
+
+    def rows(self, batch_size: int) -> int:
+        """How many samples of a global batch this rank reads."""
+        from caffecompat.data.sharding import shard
+
+        context = self.context
+        return len(shard(batch_size, context.rank, context.ranks, context.place))
+
+    def read(self, index: int) -> Sequence[Array]:
+        self.check(self.reader is not None, "the net was built for its shapes, it cannot read data")
+        assert self.reader is not None
+        with errors_at(self.context.place):
+            batch = self.reader.batch(index)
+        return [batch.data, batch.labels][: self.count]
+
+    def close(self) -> None:
+        if self.reader is not None:
+            self.reader.close()
+        self.reader = None

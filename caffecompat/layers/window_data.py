@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Message, Shape, Source, exactly, register
-from caffecompat.layers.reading import errors_at
+from caffecompat.layers.base import Message, Shape, exactly, register
+from caffecompat.layers.reading import BatchSource
 
 if TYPE_CHECKING:
     from caffecompat.data.reader import BatchReader
-    from caffecompat.layers.base import Array
 
 
 @register("WindowData")
-class WindowData(Source):
+class WindowData(BatchSource):
     """Windows that a window file lists, background ones first, then foreground ones.
 
     Tops: images (batch, 3, crop_size, crop_size) and labels (batch,). ``scale`` is taken from
@@ -24,35 +21,18 @@ class WindowData(Source):
     the sample. Source: Caffe's WindowData layer.
     """
 
-    reads = ("transform_param",)
     tops = exactly(2)
 
-    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        from caffecompat.data.sharding import shard
+    def path(self, message: Message) -> str:
+        return str(message.window_data_param.source)
+
+    def open(self, message: Message) -> BatchReader:
         from caffecompat.data.windows import open_window_reader
 
-        self.reader: BatchReader | None = None
-        p, crop = message.window_data_param, message.transform_param.crop_size
-        if not (self.context.shapes_only and not os.path.exists(p.source)):
-            with errors_at(self.context.place):
-                self.reader = open_window_reader(
-                    message, self.context.seed, rank=self.context.rank, ranks=self.context.ranks
-                )
-        self.check(crop > 0, "transform_param: crop_size is 0; WindowData needs one")
         context = self.context
-        rows = len(shard(p.batch_size, context.rank, context.ranks, context.place))
-        self.shapes = [(rows, 3, crop, crop), (rows,)]
-        if self.context.shapes_only:
-            self.close()
+        return open_window_reader(message, context.seed, rank=context.rank, ranks=context.ranks)
 
-    def read(self, index: int) -> Sequence[Array]:
-        self.check(self.reader is not None, "the net was built for its shapes, it cannot read data")
-        assert self.reader is not None
-        with errors_at(self.context.place):
-            batch = self.reader.batch(index)
-        return [batch.data, batch.labels]
-
-    def close(self) -> None:
-        if self.reader is not None:
-            self.reader.close()
-        self.reader = None
+    def promised_shape(self, message: Message) -> Shape:
+        crop = message.transform_param.crop_size
+        self.check(crop > 0, "transform_param: crop_size is 0; WindowData needs one")
+        return (self.rows(message.window_data_param.batch_size), 3, crop, crop)

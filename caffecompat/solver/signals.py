@@ -7,8 +7,6 @@ from enum import Enum
 from types import FrameType, TracebackType
 from typing import Any
 
-from caffecompat.errors import SolverError
-
 
 class Action(Enum):
     """What the loop is asked to do between two iterations."""
@@ -20,30 +18,13 @@ class Action(Enum):
     PREEMPT = "preempt"
 
 
-# What the flags of Caffe's tool can name.
-EFFECTS = (Action.STOP, Action.SNAPSHOT, Action.NONE)
-
-
-def parse_effect(flag: str, value: str) -> Action:
-    """The action that ``--sigint_effect`` or ``--sighup_effect`` names.
-
-    Raises:
-        SolverError: there is no such effect.
-    """
-    for action in EFFECTS:
-        if action.value == value:
-            return action
-    known = ", ".join(action.value for action in EFFECTS)
-    raise SolverError(f"--{flag} is {value!r}; it must be one of: {known}")
-
-
 class SignalActions:
     """Turns signals into actions that a loop picks up between iterations (a context manager).
 
     Inside the context SIGINT, SIGHUP and SIGTERM are caught; :meth:`requested` answers with the
     action of one that came since the last question, for SIGTERM always :attr:`Action.PREEMPT`. A
-    second SIGINT before the first was picked up
-    interrupts at once, so that a hanging iteration can be left. Only the main thread may enter.
+    second SIGINT before the first was picked up interrupts at once, so that a hanging iteration
+    can be left. Only the main thread may enter.
     """
 
     def __init__(self, on_interrupt: Action, on_hangup: Action) -> None:

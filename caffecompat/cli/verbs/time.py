@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from caffecompat.cli.arguments import (
-    add_lenient_argument,
-    add_precision_argument,
-    add_state_arguments,
-    add_trust_arguments,
-    stages,
-)
+from caffecompat.cli.running import add_running_arguments, open_net
 
 HELP = "measure how long each layer of a net takes, forward and backward"
 EXAMPLE = """\
@@ -24,38 +18,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--phase", choices=("TRAIN", "TEST"), default="TRAIN", help="network phase (default: TRAIN)"
     )
     parser.add_argument("--iterations", type=int, default=50, help="number of passes (default: 50)")
-    parser.add_argument("--gpu", default="", help="GPU id; default: the CPU")
-    add_precision_argument(parser)
-    add_trust_arguments(parser)
-    add_lenient_argument(parser)
-    add_state_arguments(parser)
+    add_running_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.net import Net
-    from caffecompat.solver.device import checked_device, flagged_device
-    from caffecompat.solver.log import LOGGER, log_to_stderr
+    from caffecompat.solver.log import log_to_stderr
     from caffecompat.solver.mode import Mode
-    from caffecompat.solver.scoring import report_device
     from caffecompat.solver.timing import measure
 
     with log_to_stderr():
-        device = checked_device(flagged_device(arguments.gpu) or "cpu")
-        report_device(device)
-        net = Net(
-            arguments.model,
-            arguments.weights or None,
-            arguments.phase,
-            device,
-            level=arguments.level,
-            stages=stages(arguments),
-            allow_python=arguments.allow_python,
-            skip_corrupt=arguments.skip_corrupt,
-            lenient=arguments.lenient,
-        )
-        for note in net.notes:
-            LOGGER.info(note)
+        net = open_net(arguments, arguments.phase)
         try:
+            if arguments.weights:
+                net.load_weights(arguments.weights)
             measure(net, arguments.iterations, Mode(arguments.precision))
         finally:
             net.close()

@@ -1,0 +1,50 @@
+"""What verbs share that run one net: test and time."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from caffecompat.cli.arguments import (
+    add_lenient_argument,
+    add_precision_argument,
+    add_state_arguments,
+    add_trust_arguments,
+    stages,
+)
+
+if TYPE_CHECKING:
+    from caffecompat.net import Net
+
+
+def add_running_arguments(parser: argparse.ArgumentParser) -> None:
+    """The device, the precision, what is trusted, and the net's state."""
+    parser.add_argument("--gpu", default="", help="GPU id; default: the CPU")
+    add_precision_argument(parser)
+    add_trust_arguments(parser)
+    add_lenient_argument(parser)
+    add_state_arguments(parser)
+
+
+def open_net(arguments: argparse.Namespace, phase: str) -> Net:
+    """The net of ``--model`` on the device of ``--gpu``; its notes and the device are logged."""
+    from caffecompat.net import Net
+    from caffecompat.solver.device import checked_device, flagged_device
+    from caffecompat.solver.log import LOGGER
+    from caffecompat.solver.scoring import report_device
+
+    device = checked_device(flagged_device(arguments.gpu) or "cpu")
+    report_device(device)
+    net = Net(
+        arguments.model,
+        phase=phase,
+        device=device,
+        level=arguments.level,
+        stages=stages(arguments),
+        allow_python=arguments.allow_python,
+        skip_corrupt=arguments.skip_corrupt,
+        lenient=arguments.lenient,
+    )
+    for note in net.notes:
+        LOGGER.info(note)
+    return net
