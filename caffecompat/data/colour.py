@@ -91,22 +91,6 @@ def colour_pca(mean: Doubles, covariance: Doubles, pixels: int) -> ColourPCA:
     return ColourPCA(mean, vectors, np.sqrt(np.maximum(values[order], 0)), pixels)
 
 
-def colour_shift(image: NDArray[Any], alphas: NDArray[Any], pca: ColourPCA) -> NDArray[np.float32]:
-    """An image with one colour added to all its pixels.
-
-    Args:
-        image: 3 x height x width, B, G, R, in the pixel range that ``pca`` was taken from; left as
-            it is.
-        alphas: one number per component, shape (3,); N(0, 0.1) in the paper.
-        pca: the colours of the training set.
-
-    Returns:
-        float32 of the same shape; nothing is clipped.
-    """
-    shift = pca.components @ (np.asarray(alphas, np.float64) * pca.deviations)
-    return image + shift.astype(np.float32)[:, None, None]
-
-
 class RandomShift:
     """The colour shift that a ``transform_param`` describes, drawn anew for each use of an image.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffecompat.data.colour import ColourSums, colour_pca, colour_shift, describe
+from caffecompat.data.colour import ColourPCA, ColourSums, RandomShift, colour_pca, describe
 from caffecompat.data.images import (
     encode_image,
     image_kind,
@@ -17,6 +17,7 @@ from caffecompat.data.images import (
 )
 from caffecompat.data.sampling import draw
 from caffecompat.errors import DataError
+from caffecompat.proto.schema import new
 
 MEAN = np.array([103.9, 116.8, 123.7])
 # Three orthogonal directions and how far the colours reach along them.
@@ -62,27 +63,29 @@ def test_one_pass_gives_what_numpy_gives_of_all_at_once() -> None:
     assert (np.diff(pca.deviations) < 0).all()
 
 
+def shift_along(pca: ColourPCA) -> RandomShift:
+    """The shift that a definition with these statistics describes."""
+    message = new("TransformationParameter")
+    message.colour_shift_std = 0.1
+    message.colour_eigenvalue.extend(pca.deviations)
+    message.colour_eigenvector.extend(pca.components.T.ravel())
+    return RandomShift(message)
+
+
 def test_the_shift_has_the_covariance_of_the_colours() -> None:
     pca = colour_pca(MEAN, AXES @ np.diag(REACH**2) @ AXES.T, 1)
-    rng = np.random.default_rng(1)
-    black = np.zeros((3, 2, 3), np.float32)
-    alphas = rng.normal(0, 0.1, (20_000, 3))
-    shifted = np.array([colour_shift(black, alpha, pca)[:, 1, 2] for alpha in alphas])
+    shifts = shift_along(pca).draw(1, np.arange(20_000))
     expected = 0.01 * AXES @ np.diag(REACH**2) @ AXES.T
-    np.testing.assert_allclose(np.cov(shifted.T), expected, rtol=0.05, atol=0.02)
-    np.testing.assert_allclose(shifted.mean(axis=0), 0, atol=0.2)
+    np.testing.assert_allclose(np.cov(shifts.T), expected, rtol=0.05, atol=0.02)
+    np.testing.assert_allclose(shifts.mean(axis=0), 0, atol=0.2)
 
 
-def test_the_shift_is_one_colour_for_all_pixels_and_leaves_the_image_alone() -> None:
+def test_directions_belong_to_their_channels() -> None:
     pca = colour_pca(MEAN, np.diag([4.0, 9, 1]), 1)
-    image = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
-    kept = image.copy()
-    shifted = colour_shift(image, np.array([1.0, -1, 0]), pca)
-    assert shifted.dtype == np.float32
-    assert np.array_equal(image, kept)
+    shifts = shift_along(pca).draw(2, np.arange(20_000))
+    assert shifts.dtype == np.float32
     # The largest deviation (3) lies along G, the next (2) along B.
-    added = np.broadcast_to(np.array([-2, 3, 0])[:, None, None], image.shape)
-    np.testing.assert_allclose(shifted - image, added)
+    np.testing.assert_allclose(shifts.std(axis=0), [0.2, 0.3, 0.1], rtol=0.03)
 
 
 def test_the_signs_of_components_do_not_depend_on_the_solver() -> None:
