@@ -42,24 +42,18 @@ class Accuracy(Layer):
         )
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        view = ClassScores(self, scores.detach(), labels, self.along)
-        counted = None if self.ignore is None else view.labels != self.ignore
-        classes = view.labels if counted is None else view.labels * counted
-        try:
-            true = view.scores.gather(1, classes.unsqueeze(1))
-        except RuntimeError as problem:
-            view.refuse_labels(self, problem)
-            raise
-        others = (view.scores >= true).sum(1) - 1
+        view = ClassScores(self, scores.detach(), labels, self.along, self.ignore)
+        with view.labels_checked(self):
+            true = view.scores.gather(1, view.labels)
+        others = (view.scores >= true).sum(1, keepdim=True) - 1
         correct = (others < self.top_k).to(scores.dtype)
-        if counted is None:
-            counted = correct.new_ones(()).expand_as(correct)
-        counted = counted.to(scores.dtype)
+        counted = correct.new_ones(()) if view.kept is None else view.kept.to(scores.dtype)
+        counted = counted.expand_as(correct)
         correct = correct * counted
         share = correct.sum() / counted.sum().clamp(min=1)
         if not self.per_class:
             return share
         zeros = scores.new_zeros(view.classes)
-        hits = zeros.scatter_add(0, classes.flatten(), correct.flatten())
-        present = zeros.scatter_add(0, classes.flatten(), counted.flatten())
+        hits = zeros.scatter_add(0, view.labels.flatten(), correct.flatten())
+        present = zeros.scatter_add(0, view.labels.flatten(), counted.flatten())
         return share, hits / present.clamp(min=1)

@@ -57,23 +57,17 @@ class InfogainLoss(Loss):
         self, scores: Tensor, labels: Tensor, matrix: Tensor | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
         self.check_batch(scores, labels)
-        view = ClassScores(self, scores, labels, self.along)
+        view = ClassScores(self, scores, labels, self.along, self.normalization.ignore)
         cost = self._cost(view, matrix)
-        wanted = view.labels.reshape(-1)
-        ignore = self.normalization.ignore
-        keep = None if ignore is None else wanted != ignore
-        try:
-            rows = cost.index_select(0, wanted if keep is None else wanted * keep)
-        except IndexError as problem:
-            view.refuse_labels(self, problem)
-            raise
-        if keep is not None:
-            rows = rows * keep.unsqueeze(1)
+        with view.labels_checked(self):
+            rows = cost.index_select(0, view.labels.flatten())
+        if view.kept is not None:
+            rows = rows * view.kept.reshape(-1, 1)
         each = -rows * view.scores.movedim(1, -1).reshape(-1, view.classes).log_softmax(1)
         # The clamp acts on log p alone, so that costs of either sign keep theirs.
         clamped = each.minimum(-rows * _LEAST).where(rows > 0, each.maximum(-rows * _LEAST))
         total = with_gradient_of(clamped, each).sum()
-        loss = total / self.normalization.divisor(view.outer, view.inner, view.labels)
+        loss = total / self.normalization.divisor(view.outer, view.inner, view.kept)
         if self.probabilities:
             return loss, scores.detach().softmax(self.along)
         return loss

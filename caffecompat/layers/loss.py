@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
@@ -47,11 +49,24 @@ class ClassScores:
 
     Attributes:
         scores: (outer, classes, inner), or (outer, classes) where inner is 1.
-        labels: (outer, inner) or (outer,), int64; label tops are truncated toward zero.
+        labels: (outer, 1, inner) or (outer, 1), int64; label blobs are truncated toward zero.
+            0 at positions that are ignored.
+        kept: bool like labels, False at positions that are ignored; None where no label is.
         outer, classes, inner: extents before, of and after the class axis.
+
+    Args:
+        layer: whose bottoms these are.
+        scores, labels: its bottoms.
+        axis: of the classes, not negative.
+        ignore: the label of positions that do not count.
+
+    Raises:
+        LayerError: the number of labels is not that of the positions.
     """
 
-    def __init__(self, layer: Layer, scores: Tensor, labels: Tensor, axis: int) -> None:
+    def __init__(
+        self, layer: Layer, scores: Tensor, labels: Tensor, axis: int, ignore: int | None = None
+    ) -> None:
         shape = scores.shape
         self.outer = prod(shape[:axis])
         self.classes = shape[axis]
@@ -62,18 +77,34 @@ class ClassScores:
                 f"{self.outer * self.inner} labels, but the labels are "
                 f"{format_shape(labels.shape)}; one integer label per position, not one-hot"
             )
-        flat = self.inner == 1
-        inner = () if flat else (self.inner,)
-        self.scores = scores.reshape(self.outer, self.classes, *inner)
-        self.labels = labels.detach().reshape(self.outer, *inner).long()
+        inner = () if self.inner == 1 else (self.inner,)
+        self.scores = _shaped(scores, (self.outer, self.classes, *inner))
+        self.labels = _shaped(labels.detach().long(), (self.outer, 1, *inner))
+        self.kept = None if ignore is None else self.labels != ignore
+        if self.kept is not None:
+            self.labels = self.labels * self.kept
 
-    def refuse_labels(self, layer: Layer, problem: Exception) -> None:
-        """Says that a label names no class, if that is what ``problem`` is about."""
-        if any(words in str(problem) for words in ("out of bounds", "out of range")):
-            layer.refuse(
-                f"a label lies outside 0 to {self.classes - 1}, the classes of its scores; "
-                "num_output below the number of classes, or a missing ignore_label?"
-            )
+    @contextmanager
+    def labels_checked(self, layer: Layer) -> Iterator[None]:
+        """Names the cause where a look-up inside fails because a label names no class.
+
+        Raises:
+            LayerError: that; on the CPU only, a GPU's failed assertion ends its process' use of it.
+        """
+        try:
+            yield
+        except (IndexError, RuntimeError) as problem:
+            if any(words in str(problem) for words in ("out of bounds", "out of range")):
+                layer.refuse(
+                    f"a label lies outside 0 to {self.classes - 1}, the classes of its scores; "
+                    "num_output below the number of classes, or a missing ignore_label?"
+                )
+            raise
+
+
+def _shaped(blob: Tensor, shape: tuple[int, ...]) -> Tensor:
+    # A view of the same shape would be one more operator, and one more in the backward pass.
+    return blob if blob.shape == shape else blob.reshape(shape)
 
 
 class Normalization:
@@ -98,12 +129,12 @@ class Normalization:
         else:
             self.mode = default
 
-    def divisor(self, outer: int, inner: int, labels: Tensor) -> Tensor | int:
-        """The divisor for ``outer`` x ``inner`` positions with these integer labels."""
+    def divisor(self, outer: int, inner: int, kept: Tensor | None) -> Tensor | int:
+        """The divisor for ``outer`` x ``inner`` positions of which these are kept (None: all)."""
         if self.mode == "NONE":
             return 1
         if self.mode == "BATCH_SIZE":
             return max(outer, 1)
-        if self.mode == "FULL" or self.ignore is None:
+        if self.mode == "FULL" or kept is None:
             return max(outer * inner, 1)
-        return (labels != self.ignore).sum().clamp(min=1)
+        return kept.sum().clamp(min=1)

@@ -29,10 +29,7 @@ class MultinomialLogisticLoss(Loss):
             f"{count} items need {count} labels, but the labels are {format_shape(labels.shape)}",
         )
         view = ClassScores(self, probabilities.reshape(count, -1), labels, 1)
-        try:
-            p = view.scores.gather(1, view.labels.unsqueeze(1))
-        except RuntimeError as problem:
-            view.refuse_labels(self, problem)
-            raise
+        with view.labels_checked(self):
+            p = view.scores.gather(1, view.labels)
         least = p.detach().clamp(min=1e-20)
         return with_gradient_of(-least.log(), -p / least).sum() / count

@@ -35,8 +35,7 @@ class SigmoidCrossEntropyLoss(Loss):
         x, targets = x.reshape(outer, -1), targets.detach().reshape(outer, -1)
         if self.normalization.ignore is None:
             total = F.binary_cross_entropy_with_logits(x, targets, reduction="sum")
-            return total / self.normalization.divisor(outer, x.shape[1], targets)
-        labels = targets.trunc()
+            return total / self.normalization.divisor(outer, x.shape[1], None)
+        kept = targets.trunc() != self.normalization.ignore
         each = F.binary_cross_entropy_with_logits(x, targets, reduction="none")
-        total = each.masked_fill(labels == self.normalization.ignore, 0).sum()
-        return total / self.normalization.divisor(outer, x.shape[1], labels)
+        return each.where(kept, 0).sum() / self.normalization.divisor(outer, x.shape[1], kept)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import log
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from caffecompat.layers.base import Message, Shape, between, register
 from caffecompat.layers.loss import ClassScores, Loss, Normalization
@@ -12,10 +11,8 @@ from caffecompat.layers.loss import ClassScores, Loss, Normalization
 if TYPE_CHECKING:
     from torch import Tensor
 
-# cross_entropy always ignores one label; no float label truncates to this one by accident.
-_NO_LABEL = -(2**31)
-# The least normal float is 2^-126.
-_MOST = 126 * log(2)
+# The least normal float.
+_LEAST = 2.0**-126
 
 
 @register("SoftmaxWithLoss")
@@ -37,27 +34,49 @@ class SoftmaxWithLoss(Loss):
         self.along = self.axis(message.softmax_param.axis, bottoms[0], "softmax_param.axis")
         self.normalization = Normalization(message.loss_param)
         self.probabilities = len(message.top) > 1
+        self._mean_of_logs = _mean_of_logs()
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         self.check_batch(scores, labels)
-        view = ClassScores(self, scores, labels, self.along)
-        each = self._each(view)
-        divisor = self.normalization.divisor(view.outer, view.inner, view.labels)
-        whole = isinstance(divisor, int) and divisor == each.numel()
-        loss = each.mean() if whole else each.sum() / divisor
+        view = ClassScores(self, scores, labels, self.along, self.normalization.ignore)
+        divisor = self.normalization.divisor(view.outer, view.inner, view.kept)
+        with view.labels_checked(self):
+            loss: Tensor = self._mean_of_logs(view.scores, view.labels, view.kept, divisor)
         if self.probabilities:
             return loss, scores.detach().softmax(self.along)
         return loss
 
-    def _each(self, view: ClassScores) -> Tensor:
-        import torch.nn.functional as F
 
-        ignore = _NO_LABEL if self.normalization.ignore is None else self.normalization.ignore
-        try:
-            each = F.cross_entropy(view.scores, view.labels, ignore_index=ignore, reduction="none")
-        except IndexError as problem:
-            view.refuse_labels(self, problem)
-            raise
-        # What lies above the clamp (softshrink gives just that) is taken off as a constant, so that
-        # it has no part in the gradient.
-        return each - F.softshrink(each.detach(), _MOST)
+def _mean_of_logs() -> Callable[..., Tensor]:
+    """The loss as a function of scores, labels, kept (see ClassScores) and divisor.
+
+    Its gradient is written by hand because Caffe's knows nothing of the clamp. It also takes one
+    pass over p, where the derivative of log_softmax takes three.
+    """
+    import torch
+
+    class MeanOfLogs(torch.autograd.Function):
+        @staticmethod
+        def forward(
+            ctx: Any, scores: Tensor, labels: Tensor, kept: Tensor | None, divisor: Tensor | int
+        ) -> Tensor:
+            p = scores.softmax(1)
+            logs = p.gather(1, labels).clamp_(min=_LEAST).log_()
+            if kept is not None:
+                logs.mul_(kept)
+            ctx.save_for_backward(p, labels, kept)
+            ctx.divisor = divisor
+            return -logs.sum() / divisor
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx: Any, diff: Tensor) -> tuple[Tensor, None, None, None]:
+            p, labels, kept = ctx.saved_tensors
+            weight = diff / ctx.divisor
+            if kept is not None:
+                weight = weight * kept
+            gradient = p * weight
+            gradient.scatter_add_(1, labels, -weight.expand(labels.shape))
+            return gradient, None, None, None
+
+    return MeanOfLogs.apply
