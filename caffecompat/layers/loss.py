@@ -48,9 +48,9 @@ class ClassScores:
     """Scores of classes along one axis, and a label for each of the other positions.
 
     Attributes:
-        scores: (outer, classes, inner), or (outer, classes) where inner is 1.
-        labels: (outer, 1, inner) or (outer, 1), int64; label blobs are truncated toward zero.
-            0 at positions that are ignored.
+        scores: (outer, classes, ...): the axes before that of the classes in one.
+        labels: (outer, 1, ...), int64; label blobs are truncated toward zero. 0 at positions that
+            are ignored.
         kept: bool like labels, False at positions that are ignored; None where no label is.
         outer, classes, inner: extents before, of and after the class axis.
 
@@ -77,9 +77,8 @@ class ClassScores:
                 f"{self.outer * self.inner} labels, but the labels are "
                 f"{format_shape(labels.shape)}; one integer label per position, not one-hot"
             )
-        inner = () if self.inner == 1 else (self.inner,)
-        self.scores = _shaped(scores, (self.outer, self.classes, *inner))
-        self.labels = _shaped(labels.detach().long(), (self.outer, 1, *inner))
+        self.scores = scores.flatten(0, axis - 1) if axis else scores.unsqueeze(0)
+        self.labels = labels.detach().long().reshape(self.outer, 1, *shape[axis + 1 :])
         self.kept = None if ignore is None else self.labels != ignore
         if self.kept is not None:
             self.labels = self.labels * self.kept
@@ -100,11 +99,6 @@ class ClassScores:
                     "num_output below the number of classes, or a missing ignore_label?"
                 )
             raise
-
-
-def _shaped(blob: Tensor, shape: tuple[int, ...]) -> Tensor:
-    # A view of the same shape would be one more operator, and one more in the backward pass.
-    return blob if blob.shape == shape else blob.reshape(shape)
 
 
 class Normalization:

@@ -61,22 +61,21 @@ def _mean_of_logs() -> Callable[..., Tensor]:
             ctx: Any, scores: Tensor, labels: Tensor, kept: Tensor | None, divisor: Tensor | int
         ) -> Tensor:
             p = scores.softmax(1)
-            logs = p.gather(1, labels).clamp_(min=_LEAST).log_()
+            at_labels = p.gather(1, labels)
             if kept is not None:
-                logs.mul_(kept)
-            ctx.save_for_backward(p, labels, kept)
+                at_labels = at_labels.where(kept, 1)
+            ctx.save_for_backward(p, at_labels, labels, kept)
             ctx.divisor = divisor
-            return -logs.sum() / divisor
+            return -at_labels.clamp(min=_LEAST).log_().sum() / divisor
 
         @staticmethod
         @torch.autograd.function.once_differentiable
         def backward(ctx: Any, diff: Tensor) -> tuple[Tensor, None, None, None]:
-            p, labels, kept = ctx.saved_tensors
+            p, at_labels, labels, kept = ctx.saved_tensors
             weight = diff / ctx.divisor
             if kept is not None:
                 weight = weight * kept
-            gradient = p * weight
-            gradient.scatter_add_(1, labels, -weight.expand(labels.shape))
-            return gradient, None, None, None
+            at_labels = (at_labels - 1) * weight
+            return (p * weight).scatter_(1, labels, at_labels), None, None, None
 
     return MeanOfLogs.apply
