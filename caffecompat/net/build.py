@@ -115,10 +115,7 @@ def _refuse_foreign_fields(
     )
     # A value that nothing here knows ("field: VALUE") cannot be ignored: no other stands for it.
     if not lenient or any(": " in name for name in lost):
-        raise LayerError(
-            f"{sentence}; remove it, or go on without it: lenient=True, --lenient of summary, "
-            "graph, test and time"
-        )
+        raise LayerError(f"{sentence}; remove it, or go on without it: lenient=True, --lenient")
     notes.append(f"{sentence}; ignored")
 
 

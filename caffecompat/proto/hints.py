@@ -70,7 +70,7 @@ def _parameter_hint(name: str, known: Iterable[str]) -> str:
 
 def _foreign(what: str) -> str:
     way_out = (
-        " Remove it; summary, graph, test and time pass over it with --lenient"
+        " Remove it; summary, graph, train, test and time pass over it with --lenient"
         if what == "field"
         else ""
     )

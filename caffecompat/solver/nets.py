@@ -13,6 +13,7 @@ from caffecompat.net.ranks import BATCH_FIELDS, stated_batch
 from caffecompat.proto import schema
 from caffecompat.proto.files import read_net
 from caffecompat.proto.schema import Message
+from caffecompat.solver.settings import Settings
 
 _TRAIN_FIELDS = ("net", "net_param", "train_net", "train_net_param")
 
@@ -26,16 +27,18 @@ class PlannedNet:
         origin: the field (and file) it comes from, in the words of Caffe's log.
         state: NetState message: phase, level and stages with everything laid over each other.
         notes: what its author may not expect, one sentence each.
+        lenient: whether fields that nothing here knows are passed over.
     """
 
     source: str | Message
     origin: str
     state: Message
     notes: tuple[str, ...] = ()
+    lenient: bool = False
 
 
 def plan_train_net(
-    message: Message, place: str, level: int | None = None, stages: Sequence[str] = ()
+    settings: Settings, level: int | None = None, stages: Sequence[str] = ()
 ) -> PlannedNet:
     """The train net: phase TRAIN, the net's own ``state`` on top, then ``train_state``.
 
@@ -48,6 +51,7 @@ def plan_train_net(
         SolverError: no train net is named, or more than one.
         FileProblem, FormatError: the net file cannot be read.
     """
+    message, place = settings.message, settings.place
     given = [name for name in _TRAIN_FIELDS if message.HasField(name)]
     if not given:
         raise SolverError(
@@ -64,11 +68,11 @@ def plan_train_net(
             notes = (f"{place}: --level {level} takes the place of train_state's {wanted.level}",)
         wanted.level = level
     wanted.stage.extend(stages)
-    plan = _plan(getattr(message, given[0]), given[0], "TRAIN", wanted)
+    plan = _plan(getattr(message, given[0]), given[0], "TRAIN", wanted, settings.lenient)
     return replace(plan, notes=notes)
 
 
-def plan_test_nets(message: Message, place: str) -> list[PlannedNet]:
+def plan_test_nets(settings: Settings) -> list[PlannedNet]:
     """The test nets in Caffe's order: test_net_param, test_net, then net or net_param.
 
     The last is repeated until every ``test_iter`` has a net.
@@ -77,6 +81,7 @@ def plan_test_nets(message: Message, place: str) -> list[PlannedNet]:
         SolverError: test_iter, test_state or test_interval do not fit the test nets.
         FileProblem, FormatError: a net file cannot be read.
     """
+    message, place = settings.message, settings.place
     sources = [("test_net_param", source) for source in message.test_net_param]
     sources += [("test_net", source) for source in message.test_net]
     common = [name for name in ("net_param", "net") if message.HasField(name)]
@@ -97,7 +102,7 @@ def plan_test_nets(message: Message, place: str) -> list[PlannedNet]:
         )
     states = list(message.test_state) or [schema.new("NetState")] * count
     return [
-        _plan(source, field, "TEST", state)
+        _plan(source, field, "TEST", state, settings.lenient)
         for (field, source), state in zip(sources, states, strict=True)
     ]
 
@@ -117,7 +122,7 @@ def _check_counts(message: Message, place: str, explicit: int, common: bool) -> 
 
 def planned_batch(plan: PlannedNet) -> int | None:
     """Images per pass by the definition; None for a net without a source that says it."""
-    for node in build_graph(_definition(plan), plan.state):
+    for node in build_graph(definition_of(plan), plan.state):
         if node.bottoms:
             continue
         batch = stated_batch(node.message)
@@ -145,17 +150,23 @@ def scaled_plan(plan: PlannedNet, definition: Message, factor: Fraction) -> Plan
 
 def plan_per_device(plan: PlannedNet, devices: int) -> PlannedNet:
     """Caffe's convention for several GPUs: each of ``devices`` works on the stated batch."""
-    return scaled_plan(plan, _definition(plan), Fraction(devices))
+    return scaled_plan(plan, definition_of(plan), Fraction(devices))
 
 
-def _definition(plan: PlannedNet) -> Message:
-    return read_net(Path(plan.source))[0] if isinstance(plan.source, str) else plan.source
+def definition_of(plan: PlannedNet) -> Message:
+    """The NetParameter of a plan."""
+    if isinstance(plan.source, str):
+        return read_net(Path(plan.source), plan.lenient)[0]
+    return plan.source
 
 
-def _plan(source: str | Message, field: str, phase: str, wanted: Message) -> PlannedNet:
+def _plan(
+    source: str | Message, field: str, phase: str, wanted: Message, lenient: bool
+) -> PlannedNet:
     base = schema.new("NetState")
     base.phase = schema.enum_names("Phase")[phase]
     if isinstance(source, str):
-        own, _ = read_net(Path(source))
-        return PlannedNet(source, f"{field} file: {source}", merge_state(base, own.state, wanted))
-    return PlannedNet(source, field, merge_state(base, source.state, wanted))
+        own, _ = read_net(Path(source), lenient)
+        state = merge_state(base, own.state, wanted)
+        return PlannedNet(source, f"{field} file: {source}", state, lenient=lenient)
+    return PlannedNet(source, field, merge_state(base, source.state, wanted), lenient=lenient)

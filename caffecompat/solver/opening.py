@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
 from caffecompat.net import Net
-from caffecompat.proto.files import read_net
 from caffecompat.solver.mode import Mode
-from caffecompat.solver.nets import PlannedNet
+from caffecompat.solver.nets import PlannedNet, definition_of
 from caffecompat.solver.ranks import Ranks
 
 
@@ -54,6 +52,7 @@ def open_net(
         lender=lender,
         allow_python=options.allow_python,
         skip_corrupt=options.skip_corrupt,
+        lenient=plan.lenient,
         rank=ranks.rank,
         ranks=ranks.count,
     )
@@ -93,11 +92,15 @@ def probe(plan: PlannedNet, options: NetOptions) -> Net | None:
 
     None where that would run a Python layer's code more often than its author expects.
     """
-    source = plan.source
-    message = read_net(Path(source))[0] if isinstance(source, str) else source
-    if any(layer.type == "Python" for layer in message.layer):
+    if any(layer.type == "Python" for layer in definition_of(plan).layer):
         return None
-    return Net(source, state=plan.state, shapes_only=True, skip_corrupt=options.skip_corrupt)
+    return Net(
+        plan.source,
+        state=plan.state,
+        shapes_only=True,
+        skip_corrupt=options.skip_corrupt,
+        lenient=plan.lenient,
+    )
 
 
 def weight_files(given: Sequence[str]) -> tuple[str, ...]:

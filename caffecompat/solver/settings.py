@@ -29,6 +29,7 @@ class Settings:
         policy: gives the learning rates.
         rule: computes the updates.
         notes: what its author may want to know, one sentence each.
+        lenient: whether fields that nothing here knows are passed over, in its nets too.
     """
 
     message: Message
@@ -36,6 +37,7 @@ class Settings:
     policy: Policy
     rule: UpdateRule
     notes: list[str] = field(default_factory=list)
+    lenient: bool = False
 
     @property
     def place(self) -> str:
@@ -46,11 +48,12 @@ def place_of(path: str | None) -> str:
     return path if path is not None else "solver"
 
 
-def read_settings(source: str | os.PathLike[str] | Message) -> Settings:
+def read_settings(source: str | os.PathLike[str] | Message, lenient: bool = False) -> Settings:
     """Reads and checks a solver definition.
 
     Args:
         source: path of a solver prototxt, or a SolverParameter message (which is copied).
+        lenient: pass over fields that nothing here knows, with a note each.
 
     Raises:
         FileProblem, TextError: the file is missing or does not parse.
@@ -60,8 +63,8 @@ def read_settings(source: str | os.PathLike[str] | Message) -> Settings:
     notes: list[str] = []
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
-        message, origin = read_solver(path)
-        notes += origin.notes
+        message, origin = read_solver(path, lenient)
+        notes += [*origin.warnings, *origin.notes]
     else:
         message = schema.new("SolverParameter")
         if type(source) is not type(message):
@@ -71,7 +74,11 @@ def read_settings(source: str | os.PathLike[str] | Message) -> Settings:
             )
         message.CopyFrom(source)
     place = place_of(path)
-    problems: list[CaffeError] = [SolverError(f"{place}: {text}") for text in _misfits(message)]
+    foreign = list(_foreign(message))
+    if lenient:
+        notes += [f"{sentence}; ignored" for sentence in foreign]
+    misfits = [*_misfits(message), *([] if lenient else [f"{s}; remove it" for s in foreign])]
+    problems: list[CaffeError] = [SolverError(f"{place}: {text}") for text in misfits]
     policy = _attempt(lambda: policies.find(message.lr_policy, place)(message, place), problems)
     rule = _attempt(lambda: rules.find(message.type, place)(message, place), problems)
     if message.regularization_type not in REGULARIZATIONS:
@@ -81,7 +88,7 @@ def read_settings(source: str | os.PathLike[str] | Message) -> Settings:
         raise problems[0]
     if problems or policy is None or rule is None:
         raise SolverError("\n".join(str(problem) for problem in problems))
-    return Settings(message, path, policy, rule, notes + list(_remarks(message)))
+    return Settings(message, path, policy, rule, notes + list(_remarks(message)), lenient)
 
 
 def _attempt(make: Callable[[], Made], problems: list[CaffeError]) -> Made | None:
@@ -105,10 +112,13 @@ def _misfits(message: Message) -> Iterator[str]:
             yield f"{name} is {value}, it must be at least {least}"
     if message.lr_policy == "plateau" and message.plateau_metric and 0 in message.test_iter:
         yield "test_iter is 0, but plateau_metric watches what the tests give; give test passes"
+
+
+def _foreign(message: Message) -> Iterator[str]:
     for name in foreign_fields(message):
         # Fields inside a net are the business of its layers.
         if "net_param." not in name:
-            yield f"{name} comes from another Caffe version and is not known here; remove it"
+            yield f"{name} comes from another Caffe version and is not known here"
 
 
 def _remarks(message: Message) -> Iterator[str]:

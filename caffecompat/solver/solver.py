@@ -36,11 +36,7 @@ from caffecompat.solver.seeds import choose_seed
 from caffecompat.solver.settings import read_settings
 from caffecompat.solver.shares import caveats
 from caffecompat.solver.signals import Action
-from caffecompat.solver.snapshot import (
-    find_learned_net,
-    load_state,
-    snapshot_files,
-)
+from caffecompat.solver.snapshot import find_learned_net, load_state, snapshot_files
 from caffecompat.solver.testing import Scores, Tester, is_test_due
 from caffecompat.solver.update import Update
 from caffecompat.solver.watch import Watch, find_watch
@@ -70,6 +66,7 @@ class Solver:
             :meth:`caffecompat.net.Net.load_weights`.
         allow_python: run the code that Python layers name; without it they are refused.
         skip_corrupt: let the next good record stand in for one that cannot be read.
+        lenient: pass over fields that nothing here knows, with a note, instead of refusing them.
         precision, channels_last, compiled, cuda_graph: how nets compute; see
             :class:`caffecompat.solver.mode.Mode`.
         ranks: the processes that train together, from
@@ -122,6 +119,7 @@ class Solver:
         on_mismatch: str = "error",
         allow_python: bool = False,
         skip_corrupt: bool = False,
+        lenient: bool = False,
         precision: str = "fp32",
         channels_last: bool | None = None,
         compiled: bool = False,
@@ -135,7 +133,7 @@ class Solver:
             raise SolverError(f"on_nan is {on_nan!r}; it must be one of: {', '.join(ON_NAN)}")
         self._ranks = ranks or Ranks()
         self._log = (log or LOGGER) if self._ranks.first else silent_log()
-        self._settings = read_settings(source)
+        self._settings = read_settings(source, lenient)
         self._message = self._settings.message
         self._place = self._settings.place
         self._stop_on_nan = on_nan == STOP
@@ -146,10 +144,10 @@ class Solver:
         self._keeper = Keeper(self._files, self._place, self._log, self._ranks.first)
         if self._message.snapshot > 0:
             self._keeper.check_writable()
-        self._train_plan = plan_train_net(self._message, self._place, level, stages or ())
+        self._train_plan = plan_train_net(self._settings, level, stages or ())
         if batch_per_device and self._ranks.several:
             self._train_plan = plan_per_device(self._train_plan, self._ranks.count)
-        self._test_plans = plan_test_nets(self._message, self._place)
+        self._test_plans = plan_test_nets(self._settings)
         blocks = self._settings.rule.blocks
         path, skipped = find_start(path, self._files, blocks, self._ranks)
         state = load_state(path) if path else None

@@ -25,7 +25,7 @@ MISTAKES = [
     (
         "layer { name: 'c' weighting_param { } }",
         "1:19: layer 'c': unknown field 'weighting_param'; a field of another Caffe version? "
-        "Remove it; summary, graph, test and time pass over it with --lenient",
+        "Remove it; summary, graph, train, test and time pass over it with --lenient",
     ),
     (
         "layer { poling_param { pool: AVE } }",

@@ -27,6 +27,12 @@ def test_fields_of_other_versions_are_refused(field: str) -> None:
         settings(field)
 
 
+def test_fields_of_other_versions_are_noted_leniently() -> None:
+    message = parse_text(GOOD + "rampup_interval: 100", "SolverParameter")[0]
+    read = read_settings(message, lenient=True)
+    assert any("rampup_interval" in note and "ignored" in note for note in read.notes)
+
+
 def test_several_at_once() -> None:
     with pytest.raises(SolverError, match=r"(?s)iter_size is 0.*rampup_interval comes from"):
         settings("iter_size: 0 rampup_interval: 3")

@@ -142,6 +142,18 @@ def test_a_missing_database_is_one_sentence(
 
 
 @needs_no_gpu
+def test_fields_of_unknown_versions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    solver = write_training(tmp_path / "run", more="random_seed: 7 warp_speed: 9")
+    net = tmp_path / "run" / "net.prototxt"
+    net.write_text(net.read_text().replace("dropout_ratio: 0.4", "dropout_ratio: 0.4 fork_only: 1"))
+    assert main(["train", "--solver", str(solver)]) == 1
+    assert "unknown field 'warp_speed'" in capsys.readouterr().err
+    assert main(["train", "--solver", str(solver), "--lenient"]) == 0
+    said = capsys.readouterr().err
+    assert "skipped: unknown field 'warp_speed'" in said
+    assert "skipped: unknown field 'fork_only'" in said
+
+
 @pytest.mark.parametrize("gpu", ["0", "all", "0,1"])
 def test_no_gpu_is_one_sentence(
     gpu: str,

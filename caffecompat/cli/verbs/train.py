@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import (
+    add_lenient_argument,
     add_precision_argument,
     add_state_arguments,
     add_trust_arguments,
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tensorboard", default="", metavar="DIR", help="write curves for TensorBoard to DIR"
     )
     add_trust_arguments(parser)
+    add_lenient_argument(parser)
     add_state_arguments(parser)
 
 
@@ -187,6 +189,7 @@ def _solver(arguments: argparse.Namespace, device: str | None, ranks: Ranks | No
         on_mismatch=arguments.on_mismatch,
         allow_python=arguments.allow_python,
         skip_corrupt=arguments.skip_corrupt,
+        lenient=arguments.lenient,
         precision=arguments.precision,
         channels_last=arguments.channels_last or None,
         compiled=arguments.compile,
