@@ -16,9 +16,13 @@ _PAPER = 255
 
 
 def contact_sheet(
-    images: Sequence[NDArray[Any]], captions: Sequence[str], columns: int = 8, cell: int = 128
+    images: Sequence[NDArray[Any]],
+    captions: Sequence[str],
+    columns: int = 8,
+    cell: int = 128,
+    encoding: str = "png",
 ) -> bytes:
-    """A PNG of all images, left to right and row by row, each above its caption.
+    """An encoded picture of all images, left to right and row by row, each above its caption.
 
     Args:
         images: channels x height x width each, B, G, R, in any sizes. uint8 is shown as it is. Of
@@ -26,6 +30,7 @@ def contact_sheet(
         captions: one per image.
         columns: images per row.
         cell: longest side of an image on the sheet, in pixels.
+        encoding: ``png`` or ``jpg``.
     """
     shown = _displayable(images)
     columns = min(columns, len(shown))
@@ -38,7 +43,7 @@ def contact_sheet(
         small = _fit(image, cell)
         sheet[top : top + small.shape[0], left : left + small.shape[1]] = small
         draw_text(sheet, caption, left, top + cell + _TEXT_HEIGHT - 4)
-    return encode_image(sheet, "png")
+    return encode_image(sheet, encoding)
 
 
 def value_range(images: Sequence[NDArray[Any]]) -> tuple[float, float]:

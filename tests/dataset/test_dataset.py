@@ -266,6 +266,7 @@ def test_an_existing_target_is_left_alone(mixed: Path, run: Run, words: tuple[An
         (("sample", "mixed", "out", "--count", "6"), "6 records were asked for, it has 5"),
         (("show", "out.png"), "give a database, or a net"),
         (("show", "mixed", "out.png", "--count", "0"), "--count is 0"),
+        (("show", "mixed", "out.svg"), "out.svg: the name must end in .png or .jpg"),
         (("show", "mixed", "out.png", "--first", "5"), "there are no images to show"),
         (("show", "--net", "nosuch", "out.png"), "nosuch"),
         (("show", "--net", "empty", "out.png", "--layer", "x"), "no data layer 'x' in phase TRAIN"),
@@ -340,6 +341,11 @@ def test_show_what_a_net_sees(numbered: Path, tmp_path: Path, run: Run) -> None:
     code, _, err = run(*arguments, "--layer", "train")
     assert code == 1
     assert "no data layer 'train' in phase TEST; it has: test" in err
+
+
+def test_the_name_decides_the_kind(mixed: Path, run: Run, tmp_path: Path) -> None:
+    assert run("show", mixed, tmp_path / "sheet.JPG")[0] == 0
+    assert (tmp_path / "sheet.JPG").read_bytes().startswith(b"\xff\xd8\xff")
 
 
 def test_a_sheet_of_floats_is_spread_from_black_to_white() -> None:

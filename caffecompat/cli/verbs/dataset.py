@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.arguments import add_state_arguments, stages
@@ -90,7 +91,7 @@ def _add_rewriting(parser: Parser) -> None:
 
 def _add_show(parser: Parser) -> None:
     parser.add_argument("database", metavar="DB", nargs="?", help="the database, shown as stored")
-    parser.add_argument("output", metavar="OUT.png", help="the picture to write")
+    parser.add_argument("output", metavar="OUT.png", help="the picture to write, .png or .jpg")
     parser.add_argument("--backend", help="lmdb or leveldb (default: what the files say)")
     parser.add_argument(
         "--net", metavar="PROTOTXT", help="show what its data layer gives, after the transforms"
@@ -216,12 +217,15 @@ def _show(arguments: argparse.Namespace) -> int:
     for name in ("count", "columns", "cell"):
         if getattr(arguments, name) < 1:
             raise DataError(f"--{name} is {getattr(arguments, name)}, expected 1 or more")
+    encoding = Path(arguments.output).suffix[1:].lower()
+    if encoding not in ("png", "jpg", "jpeg"):
+        raise DataError(f"{arguments.output}: the name must end in .png or .jpg")
     if bool(arguments.net) == bool(arguments.database):
         raise DataError("give a database, or a net whose data layer to show: --net PROTOTXT")
     images, captions = _from_net(arguments) if arguments.net else _from_database(arguments)
     if not images:
         raise DataError("there are no images to show")
-    sheet = contact_sheet(images, captions, arguments.columns, arguments.cell)
+    sheet = contact_sheet(images, captions, arguments.columns, arguments.cell, encoding)
     with atomic_write(arguments.output) as file:
         file.write(sheet)
     shapes = sorted({"x".join(map(str, image.shape)) for image in images})
