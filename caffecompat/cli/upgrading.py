@@ -1,0 +1,42 @@
+"""What ``upgrade-net`` and ``upgrade-solver`` have in common."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def add_upgrade_arguments(parser: argparse.ArgumentParser, source: str) -> None:
+    """The file to read (``source`` says what it holds), the file to write, ``--binary``."""
+    parser.add_argument("source", help=f"{source} of any generation")
+    parser.add_argument("target", help="file to write, text or binary as the source")
+    parser.add_argument(
+        "--binary",
+        action="store_true",
+        help="the source is binary; by default its content tells",
+    )
+
+
+def is_binary(arguments: argparse.Namespace) -> bool:
+    """Whether to read the source as a binary message."""
+    from caffecompat.proto.files import is_text
+
+    return arguments.binary or not is_text(arguments.source)
+
+
+def report(arguments: argparse.Namespace, notes: Sequence[str]) -> int:
+    """Prints what was done, one line each, problems on stderr; 1 if something was lost, else 0."""
+    from caffecompat.proto.upgrades import Problem
+
+    problems = [note for note in notes if isinstance(note, Problem)]
+    for note in notes:
+        print(note, file=sys.stderr if isinstance(note, Problem) else sys.stdout)
+    if not notes:
+        print(f"{arguments.source} is in today's form already")
+    print(f"wrote {arguments.target}")
+    if problems:
+        count = len(problems)
+        what = "setting" if count == 1 else "settings"
+        print(f"{count} {what} could not be kept, see above", file=sys.stderr)
+    return 1 if problems else 0
