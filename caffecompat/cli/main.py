@@ -55,6 +55,11 @@ def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
         return _fail(f"{where}{error.strerror or error}")
     except MemoryError:
         return _fail("out of memory; try a smaller batch_size")
+    except RuntimeError as error:
+        # By name, since torch need not be there.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        return _fail("out of GPU memory; try a smaller batch_size, or train --auto-iter-size")
     except KeyboardInterrupt:
         return _fail("interrupted")
 

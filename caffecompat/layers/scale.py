@@ -40,14 +40,15 @@ class Broadcasting(Layer):
         return shape
 
     def aligned(self, operand: Tensor, x: Tensor) -> Tensor:
-        """``operand`` as a view that broadcasts against ``x`` from :attr:`first` on."""
+        """``operand`` in the type of ``x``, in a shape that broadcasts from :attr:`first` on."""
         end = self.first + operand.dim()
         self.check(
             x.shape[self.first : end] == operand.shape,
             f"the operand {format_shape(operand.shape)} does not match the bottom "
             f"{format_shape(x.shape)} from axis {self.first} on",
         )
-        return operand.reshape(operand.shape + (1,) * (x.dim() - end))
+        # Parameters stay in fp32 where blobs have 16 bits, which their products should have too.
+        return operand.to(x.dtype).reshape(operand.shape + (1,) * (x.dim() - end))
 
 
 @register("Scale")

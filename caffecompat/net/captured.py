@@ -18,13 +18,14 @@ class CapturedPass:
     """Records a pass of ``net`` once and plays it back, with one launch instead of hundreds.
 
     Batches are copied to where the recorded one was; dropout and other noise go on, since they
-    depend on the pass's number, which is a tensor. Gradients add up in ``.grad`` as they do
-    otherwise, and must stay where they are.
+    depend on the pass's number, which is a tensor. Gradients must stay where they are.
 
     Args:
         net: on a CUDA device; all its batches have one shape.
         arithmetic: makes the context that the forward pass runs in.
         scale: 0-axis tensor that the loss is multiplied with before the backward pass.
+        adds_up: gradients are added to those in ``.grad``; otherwise they take their place, so
+            that nobody need clear them.
     """
 
     def __init__(
@@ -32,10 +33,12 @@ class CapturedPass:
         net: Net,
         arithmetic: Callable[[], AbstractContextManager[None]],
         scale: torch.Tensor | None = None,
+        adds_up: bool = True,
     ) -> None:
         self._net = net
         self._arithmetic = arithmetic
         self._scale = scale
+        self._adds_up = adds_up
         self._program = net.program()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._feeds: list[torch.Tensor] = []
@@ -65,19 +68,33 @@ class CapturedPass:
         return self._result
 
     def _capture(self, feeds: list[torch.Tensor]) -> None:
+        for built in self._net.layers:
+            if getattr(built.layer, "exposed", True) is False:
+                raise NetError(
+                    f"CUDA graph: {built.place}: it hands its state on from pass to pass; train "
+                    "without the graph"
+                )
         self._feeds = [value.detach().clone() for value in feeds]
         learned = [p for p in self._net.parameters() if p.requires_grad]
-        for parameter in learned:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        changed = [*self._net.buffers(), *(p.grad for p in learned if p.grad is not None)]
+        changed = list(self._net.buffers())
+        if self._adds_up:
+            for parameter in learned:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            changed += [p.grad for p in learned if p.grad is not None]
         before = [tensor.clone() for tensor in changed]
         graph = torch.cuda.CUDAGraph()
+        stream = torch.cuda.Stream(self._net.device)
         try:
-            self._warm_up()
-            # Data threads may use CUDA meanwhile.
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                self._result = self._pass()
+            # torch would capture on the current device, which may be another one.
+            with torch.cuda.device(self._net.device):
+                self._warm_up(stream)
+                for parameter in () if self._adds_up else learned:
+                    # The captured pass makes a tensor of its own for it.
+                    parameter.grad = None
+                # Data threads may use CUDA meanwhile.
+                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                    self._result = self._pass()
         except CaffeError:
             raise
         except RuntimeError as error:
@@ -90,9 +107,8 @@ class CapturedPass:
                 tensor.copy_(value)
         self._graph = graph
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, stream: torch.cuda.Stream) -> None:
         user = torch.cuda.current_stream(self._net.device)
-        stream = torch.cuda.Stream(self._net.device)
         stream.wait_stream(user)
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP):

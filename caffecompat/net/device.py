@@ -27,16 +27,18 @@ def usable_device(device: str | torch.device) -> torch.device:
             raise NetError(
                 f"there is no GPU {chosen.index}; this machine has {torch.cuda.device_count()}"
             )
-        _use_full_precision()
+        _use_exact_operators()
     return chosen
 
 
-def _use_full_precision() -> None:
-    """Keeps torch from computing fp32 convolutions and products in TF32.
+def _use_exact_operators() -> None:
+    """Keeps torch from computing in TF32, and from gradients that differ from run to run.
 
     torch allows TF32 in cuDNN convolutions by default, which costs about three decimal digits;
-    the numbers would then not be Caffe's. The switch is torch's own and global, because backward
-    passes run in threads that no local setting reaches.
+    the numbers would then not be Caffe's. Some of cuDNN's algorithms add gradients up in the order
+    in which threads end; a resumed training would not be the uninterrupted one. The switches are
+    torch's own and global, because backward passes run in threads that no local setting reaches.
     """
+    torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from caffecompat.errors import BlobError, NetError, suggestion
+from caffecompat.errors import BlobError, CaffeError, NetError, suggestion
 from caffecompat.graph import Version
 from caffecompat.net.build import BuiltLayer
 from caffecompat.net.transfer import Transfer
@@ -32,6 +32,7 @@ class Inputs:
         self.seconds_reading = 0.0
         self.memory_format = torch.preserve_format
         self._transfer = Transfer()
+        self._ahead: tuple[int, dict[str, list[torch.Tensor] | None]] | None = None
         self.values = {
             top: torch.zeros(shape, device=device)
             for built in self._sources
@@ -59,17 +60,35 @@ class Inputs:
         self.values.update({top: value.detach() for top, value in by_version.items()})
         return [by_version.get(top, value) for top, value in self.values.items()]
 
+    def read_ahead(self, index: int) -> None:
+        """Reads pass ``index``, the one to be asked for next, and sends it to the device."""
+        try:
+            self._ahead = (index, {built.key: self._fetch(built, index) for built in self._sources})
+        except CaffeError:
+            # Who asks for that pass will hear of it.
+            self._ahead = None
+
     def read(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
         """The tops of one source for pass ``index``; Input layers keep what they were given."""
+        if self._ahead is not None and self._ahead[0] == index:
+            # A second time the values of this pass are there already.
+            fresh = self._ahead[1].pop(built.key, None)
+        else:
+            self._ahead = None
+            fresh = self._fetch(built, index)
+        if fresh is not None:
+            self.values.update(zip(built.tops, fresh, strict=True))
+        return tuple(self.values[top] for top in built.tops)
+
+    def _fetch(self, built: BuiltLayer, index: int) -> list[torch.Tensor] | None:
         started = time.perf_counter()
         arrays = built.source.read(index) if built.source is not None else None
         self.seconds_reading += time.perf_counter() - started
-        if arrays is not None:
-            if built.rows is not None:
-                arrays = [array[rows] for array, rows in zip(arrays, built.rows, strict=True)]
-            fresh = zip(built.tops, arrays, strict=True)
-            self.values.update({top: self.tensor(array) for top, array in fresh})
-        return tuple(self.values[top] for top in built.tops)
+        if arrays is None:
+            return None
+        if built.rows is not None:
+            arrays = [array[rows] for array, rows in zip(arrays, built.rows, strict=True)]
+        return [self.tensor(array) for array in arrays]
 
     def resize(self, name: str, shape: Sequence[int]) -> None:
         """Gives an input a new shape, filled with zeros."""
@@ -100,6 +119,7 @@ class Inputs:
 
     def apply(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Moves or casts all values, as torch does with a module's buffers."""
+        self._ahead = None
         self.values = {top: change(value) for top, value in self.values.items()}
 
 

@@ -170,8 +170,8 @@ class Net(nn.Module):
         Shapes and values stay as they are; only their order in memory changes.
         """
         self._inputs.memory_format = form = torch.channels_last
-        self.to(memory_format=form)  # type: ignore[call-overload]
-        return self
+        # Module.to would ask blobs with five axes for it, too.
+        return self._apply(lambda t: t.contiguous(memory_format=form) if t.dim() == 4 else t)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Lets ``torch.compile`` have the program that :meth:`run` uses; arguments are its own.
@@ -359,6 +359,10 @@ class Net(nn.Module):
     def read_source(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
         """The tops of one source for pass ``index``, for those who run a net layer by layer."""
         return self._inputs.read(built, index)
+
+    def read_ahead(self, index: int) -> None:
+        """Sends the batch of pass ``index`` to the device while that still works on another."""
+        self._inputs.read_ahead(index)
 
     @property
     def seconds_reading(self) -> float:

@@ -14,7 +14,7 @@ from caffecompat.net.build import BuiltLayer
 PRECISIONS = ("fp32", "fp64", "tf32", "bf16", "fp16")
 # Parameters stay in fp32 in these.
 TRAINING_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
-_HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def check_precision(precision: str, known: Sequence[str] = PRECISIONS) -> None:
@@ -35,8 +35,8 @@ def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
         NetError: there is no such precision.
     """
     check_precision(precision)
-    if precision in _HALVES:
-        with torch.autocast(device.type, _HALVES[precision]):
+    if precision in HALVES:
+        with torch.autocast(device.type, HALVES[precision]):
             yield
         return
     with products_in_tf32(precision == "tf32"):
@@ -67,5 +67,5 @@ def keep_losses_whole(layers: Sequence[BuiltLayer]) -> None:
 
 def _widen(module: torch.nn.Module, bottoms: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(
-        bottom.float() if bottom.dtype in _HALVES.values() else bottom for bottom in bottoms
+        bottom.float() if bottom.dtype in HALVES.values() else bottom for bottom in bottoms
     )

@@ -10,6 +10,7 @@ import torch
 from caffecompat.errors import SolverError
 from caffecompat.net import Net
 from caffecompat.net.precision import (
+    HALVES,
     TRAINING_PRECISIONS,
     arithmetic,
     check_precision,
@@ -35,6 +36,11 @@ class Mode:
     channels_last: bool | None = None
     compiled: bool = False
     cuda_graph: bool = False
+
+    @property
+    def half(self) -> torch.dtype | None:
+        """The type of 16 bits that products are computed in, None in other precisions."""
+        return HALVES.get(self.precision)
 
     def check(self, device: torch.device, ranks: int, debug_info: bool = False) -> None:
         """Refuses what cannot be had.
@@ -62,7 +68,7 @@ class Mode:
 
     def prepare(self, net: Net, train: bool) -> None:
         """Gives a net, before its first pass, what the mode asks for."""
-        if self.precision in ("bf16", "fp16"):
+        if self.half is not None:
             keep_losses_whole(net.layers)
         if self._wants_channels_last(net):
             net.channels_last()
@@ -72,9 +78,8 @@ class Mode:
     def _wants_channels_last(self, net: Net) -> bool:
         if self.channels_last is not None:
             return self.channels_last
-        halves = self.precision in ("bf16", "fp16")
         convolutions = any(built.type in ("Convolution", "Deconvolution") for built in net.layers)
-        return halves and convolutions and net.device.type == "cuda"
+        return self.half is not None and convolutions and net.device.type == "cuda"
 
     def forward(self, device: torch.device) -> AbstractContextManager[None]:
         """The context of a forward pass."""

@@ -41,6 +41,7 @@ class Outlook:
         self._rule = settings.rule
         self._prefix = prefix
         self._device = options.device
+        self._half = options.mode.half
         self._ranks = ranks.count
         known = [free for free in ranks.gather(available(options.device)) if free is not None]
         self._free = min(known, default=None)
@@ -54,7 +55,8 @@ class Outlook:
             self._need = self._footprint(self._net).divided(ranks.count)
 
     def _footprint(self, net: Net) -> Footprint:
-        return footprint(net, self._rule.blocks, scratch=self._rule.type != "SGD")
+        scratch = self._rule.type != "SGD"
+        return footprint(net, self._rule.blocks, scratch, self._half)
 
     def _forecast(self, net: Net) -> Forecast:
         need = self._need or self._footprint(net)

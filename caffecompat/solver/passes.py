@@ -69,8 +69,15 @@ class Passes:
         self._captured: CapturedPass | None = None
         if mode.cuda_graph:
             scale = None if self._scale is None else self._scale.value
-            self._captured = CapturedPass(net, lambda: mode.forward(net.device), scale)
+            self._captured = CapturedPass(
+                net, lambda: mode.forward(net.device), scale, adds_up=count > 1
+            )
         self.keeps_gradients = ranks.several or mode.cuda_graph
+
+    @property
+    def replaces_gradients(self) -> bool:
+        """Whether the next passes overwrite gradients, which need not be cleared before."""
+        return self._captured is not None and self._count == 1 and not self.debug
 
     def run(self, iteration: int) -> tuple[Result, torch.Tensor]:
         """All passes of ``iteration`` (from 0).
@@ -127,6 +134,9 @@ class Passes:
                 value = watch(result.loss) if self._stop else None
                 self._backward(result.loss)
         self._result = result
+        if self._net.device.type == "cuda":
+            # Before anything here waits for the device.
+            self._net.read_ahead(index + 1)
         if value is not None and not math.isfinite(loss := value()):
             raise self._broken(loss, index, iteration)
         # A captured pass writes the next loss to the same place.

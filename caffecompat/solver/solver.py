@@ -333,9 +333,9 @@ class Solver:
 
     def _iterate(self) -> None:
         """One update with its log lines."""
-        self._update.clear(self._passes.keeps_gradients)
         display = self._display.is_due(self.iter)
         self._passes.debug = display and bool(self._message.debug_info)
+        self._update.clear(self._passes.keeps_gradients, self._passes.replaces_gradients)
         result, loss = self._passes.run(self.iter)
         self._display.add(self.iter, loss)
         if display:

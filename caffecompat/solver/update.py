@@ -94,17 +94,19 @@ class Update:
         ]
 
     @torch.no_grad()
-    def clear(self, in_place: bool = False) -> None:
+    def clear(self, in_place: bool = False, replaced: bool = False) -> None:
         """Forgets all gradients, before the first pass of an iteration.
 
         Args:
             in_place: they become zeros where they are. Otherwise the next pass brings tensors of
                 its own, which costs less than adding to zeros.
+            replaced: nor that, since the next pass overwrites them.
         """
         if not in_place:
             for entry in self._learnable:
                 entry.tensor.grad = None
         present = [e.tensor.grad for e in self._learnable if e.tensor.grad is not None]
+        present = [] if replaced else present
         present += self._stand_ins.values()
         if present:
             torch._foreach_zero_(present)

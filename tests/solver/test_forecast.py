@@ -17,6 +17,7 @@ from caffecompat.proto import schema
 from caffecompat.solver import Solver
 from caffecompat.solver.forecast import size
 from caffecompat.solver.memory import available, footprint
+from caffecompat.solver.mode import Mode
 
 from .caffe_log import Lines
 from .peak_memory import PeakMemory
@@ -116,36 +117,51 @@ layer { name: "a" type: "Scale" bottom: "c1" top: "c1" scale_param { bias_term: 
 LOCAL = 'layer { name: "l" type: "LRN" bottom: "c1" top: "c1" lrn_param { local_size: 5 } }'
 
 
-@pytest.mark.parametrize("more", ["", NORMALISED, LOCAL], ids=["plain", "normalised", "local"])
-def test_memory_is_as_foreseen(more: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("more", "precision"),
+    [("", "fp32"), (NORMALISED, "fp32"), (LOCAL, "fp32"), ("", "bf16"), (NORMALISED, "bf16")],
+    ids=["plain", "normalised", "local", "plain bf16", "normalised bf16"],
+)
+def test_memory_is_as_foreseen(more: str, precision: str, tmp_path: Path) -> None:
     """Within 15 %, measured storage by storage while a pass runs."""
     path = tmp_path / "n.prototxt"
     path.write_text(MIDDLING.format(more=more))
-    net = Net(path, phase="train")
-    net.run(0).loss.backward()
+    net, mode = Net(path, phase="train"), Mode(precision)
+    mode.prepare(net, train=True)
+
+    def run(index: int) -> None:
+        with mode.forward(net.device):
+            result = net.run(index)
+        result.loss.backward()
+
+    run(0)
     known = [tensor for entry in net.learnable for tensor in (entry.tensor, entry.tensor.grad)]
     with PeakMemory(tensor for tensor in known if tensor is not None) as memory:
-        net.run(1).loss.backward()
-    need = footprint(Net(path, phase="train", shapes_only=True), blocks=1, scratch=False)
+        run(1)
+    shapes = Net(path, phase="train", shapes_only=True)
+    mode.prepare(shapes, train=True)
+    need = footprint(shapes, blocks=1, scratch=False, half=mode.half)
     assert need.activations == pytest.approx(memory.peak, rel=0.15)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_memory_on_a_gpu_is_as_foreseen(tmp_path: Path) -> None:
-    path = write_plain(tmp_path / "run")
-    text = (tmp_path / "run" / "net.prototxt").read_text()
-    wide = text.replace("num_output: 4", "num_output: 64").replace(
-        "batch_size: 6", "batch_size: 4096"
-    )
-    (tmp_path / "run" / "net.prototxt").write_text(wide)
-    solver = Solver(path, device="cuda")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_memory_on_a_gpu_is_as_foreseen(precision: str, tmp_path: Path) -> None:
+    # Large, since the workspaces of torch's libraries are no part of the forecast.
+    text = MIDDLING.format(more="").replace("dim: [6, 3", "dim: [2048, 3")
+    net, solver_path = tmp_path / "net.prototxt", tmp_path / "solver.prototxt"
+    net.write_text(text.replace("dim: 6 }", "dim: 2048 }"))
+    solver_path.write_text(f'net: "{net}" base_lr: 0.01 lr_policy: "fixed" momentum: 0.9')
+    before = torch.cuda.memory_allocated()
+    solver = Solver(solver_path, device="cuda", precision=precision)
     solver.step(1)
     torch.cuda.reset_peak_memory_stats()
     solver.step(2)
-    net = Net(tmp_path / "run" / "net.prototxt", phase="train", shapes_only=True)
-    foreseen = footprint(net, blocks=1, scratch=False).total
-    assert foreseen == pytest.approx(torch.cuda.max_memory_allocated(), rel=0.15)
+    found = torch.cuda.max_memory_allocated() - before
+    shapes = Net(net, phase="train", shapes_only=True)
+    need = footprint(shapes, blocks=1, scratch=False, half=Mode(precision).half)
+    assert need.total == pytest.approx(found, rel=0.15)
 
 
 def test_there_is_some_memory_here() -> None:

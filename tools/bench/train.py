@@ -40,6 +40,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from caffecompat.data.database import create_database
+from caffecompat.net.precision import products_in_tf32
 from caffecompat.proto import schema
 from caffecompat.proto.files import read_net
 from caffecompat.solver import Solver
@@ -63,9 +64,6 @@ def main() -> int:
     device = torch.device(arguments.device)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    if arguments.precision == "tf32":
-        # For both: the solver would set it for its own passes only.
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     images = torch.randn(arguments.batch, 3, SIZE, SIZE) * 60
     labels = torch.randint(CLASSES, (arguments.batch,))
     print(f"# {machine(device)}")
@@ -73,9 +71,10 @@ def main() -> int:
     solver = memory_solver(arguments, images, labels)
     plain = Plain(arguments, device, images, labels)
     print(f"{'':<6} {'ours ms':>10} {'plain ms':>10} {'ratio':>7} {'images/s':>9}")
-    step = compare("step", lambda: solver.step(1), plain.step, arguments, device)
+    step = compare("step", solver.step, repeated(plain.step, arguments), arguments, device)
     passes = solver._passes
-    compare("pass", lambda: passes._run(0, 0), plain.forward_backward, arguments, device)
+    ours = repeated(lambda: passes._run(0, 0), arguments)
+    compare("pass", ours, repeated(plain.forward_backward, arguments), arguments, device)
     if device.type == "cuda":
         report_rate(solver, step, arguments, device)
     del plain
@@ -93,7 +92,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("fp32", "tf32", "bf16", "fp16"), default="fp32")
     parser.add_argument("--rounds", type=int, default=5, help="measured turns (default: 5)")
-    parser.add_argument("--steps", type=int, default=1, help="steps per turn (default: 1)")
+    parser.add_argument(
+        "--steps", type=int, default=1, help="steps per turn (default: 1; on CUDA take 20 or more)"
+    )
     parser.add_argument("--threads", type=int, default=0, help="of torch on the CPU")
     parser.add_argument("--compile", action="store_true", help="compile both")
     parser.add_argument("--cuda-graph", action="store_true", help="ours as a CUDA graph")
@@ -211,10 +212,21 @@ def vgg(column: list[int]) -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(4096, CLASSES))
 
 
+def repeated(work: Callable[[], object], arguments: argparse.Namespace) -> Callable[[int], None]:
+    """So many calls of ``work``, in the precision that a solver sets for its own passes only."""
+
+    def run(steps: int) -> None:
+        with products_in_tf32(arguments.precision == "tf32"):
+            for _ in range(steps):
+                work()
+
+    return run
+
+
 def compare(
     label: str,
-    ours: Callable[[], object],
-    plain: Callable[[], object],
+    ours: Callable[[int], object],
+    plain: Callable[[int], object],
     arguments: argparse.Namespace,
     device: torch.device,
 ) -> float:
@@ -235,11 +247,11 @@ def compare(
     return first
 
 
-def timed(work: Callable[[], object], steps: int, device: torch.device) -> float:
+def timed(work: Callable[[int], object], steps: int, device: torch.device) -> float:
+    """Seconds per step; ``work`` makes them all at once, as a training does."""
     wait(device)
     start = time.perf_counter()
-    for _ in range(steps):
-        work()
+    work(steps)
     wait(device)
     return (time.perf_counter() - start) / steps
 
@@ -256,8 +268,9 @@ def report_rate(
     dtype = HALVES.get(arguments.precision, torch.float32)
     size = 8192
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    timed(lambda: a @ b, 5, device)
-    rate = 2 * size**3 / min(timed(lambda: a @ b, 20, device) for _ in range(3))
+    product = repeated(lambda: a @ b, arguments)
+    timed(product, 5, device)
+    rate = 2 * size**3 / min(timed(product, 20, device) for _ in range(3))
     products = sum(
         built.layer.multiply_adds([solver.net.shape_of(v) for v in built.bottoms], built.shapes)
         for built in solver.net.layers
@@ -285,7 +298,7 @@ def compare_lmdb(solver: Solver, arguments: argparse.Namespace, device: torch.de
             layer.transform_param.mean_value.extend([104, 117, 123])
 
         reading = make_solver(definition(arguments.net, sources), arguments)
-        compare("LMDB", lambda: reading.step(1), lambda: solver.step(1), arguments, device)
+        compare("LMDB", reading.step, solver.step, arguments, device)
         reading.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -38,21 +37,19 @@ class SGD(UpdateRule):
         # The operation refuses to keep a history that has no part in the update.
         if self.momentum == 0 or not all(map(_lie_alike, values, gradients, velocity)):
             return None
-        # torch's rate stands outside its history. With 1 for it, the gradients multiplied with
-        # ours (by the divisor of loss scaling) and the decay too, its formula is Caffe's.
-        divisor = torch.full((1,), 1 / rate if rate else math.inf, device=values[0].device)
+        # torch's rate stands outside its history. With 1 for it, and ours as what dampening leaves
+        # of gradient and decay on their way into the history, its formula is Caffe's.
         torch._fused_sgd_(
             values,
             gradients,
             velocity,
-            weight_decay=rate * decay,
+            weight_decay=decay,
             momentum=self.momentum,
             lr=1.0,
-            dampening=0.0,
+            dampening=1.0 - rate,
             nesterov=False,
             maximize=False,
             is_first_step=False,
-            grad_scale=divisor,
         )
         return velocity
 
