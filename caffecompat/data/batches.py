@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from caffecompat.data.crops import Crops
 from caffecompat.data.samples import Record, Samples, Stored
 from caffecompat.data.sharding import shard
 from caffecompat.data.transform import Choice, Transform
@@ -23,15 +25,22 @@ _MOST_BLOCKS = 16
 
 @dataclass(frozen=True)
 class Batch:
-    """Transformed records: ``data`` N x channels x height x width, ``labels`` N; float32.
+    """Transformed records, N of them; with ranks the rows of one rank.
 
-    With ranks these are the rows of one rank, N of them. ``skipped`` has the row and a sentence
-    for each corrupt record that was passed over for it.
+    Attributes:
+        blob: N x channels x height x width, float32 or what makes it.
+        labels: N, float32.
+        skipped: the row and a sentence for each corrupt record that was passed over for it.
     """
 
-    data: Floats
+    blob: Floats | Crops
     labels: Floats
     skipped: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def data(self) -> Floats:
+        """The blob in float32."""
+        return self.blob.floats() if isinstance(self.blob, Crops) else self.blob
 
 
 @dataclass(frozen=True)
@@ -39,19 +48,17 @@ class Draft:
     """A batch whose records are read and whose rows are still to be filled.
 
     ``first`` is the decoded first record, which had to be looked at for the batch's shape.
-    ``skips`` collects (row, sentence) of corrupt records, from all threads.
+    ``skips`` collects (row, sentence) of corrupt records, from all threads, and ``others`` rows
+    with records that do not consist of bytes where ``data`` does.
     """
 
-    data: Floats
+    data: NDArray[Any]
     labels: Floats
     first: Record
     records: list[Stored]
     choices: list[Choice]
     skips: list[tuple[int, str]] = field(default_factory=list)
-
-    def finished(self) -> Batch:
-        """The batch, once all rows are filled."""
-        return Batch(self.data, self.labels, tuple(sorted(self.skips)))
+    others: list[tuple[int, Record]] = field(default_factory=list)
 
 
 class Memory:
@@ -62,21 +69,22 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self._blocks: list[Floats] = []
+        self._blocks: list[NDArray[Any]] = []
 
-    def floats(self, shape: tuple[int, ...]) -> Floats:
+    def array(self, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[Any]:
         """An array with any content; it is the caller's until the last view of it is gone."""
-        size = math.prod(shape)
+        size, dtype = math.prod(shape), np.dtype(dtype)
         for place in range(len(self._blocks)):
-            if self._blocks[place].size == size and _references(self._blocks, place) == _ALONE:
+            fits = self._blocks[place].size == size and self._blocks[place].dtype == dtype
+            if fits and _references(self._blocks, place) == _ALONE:
                 return self._blocks[place].reshape(shape)
-        block = np.empty(size, np.float32)
-        alike = [other for other in self._blocks if other.size == size]
+        block = np.empty(size, dtype)
+        alike = [other for other in self._blocks if (other.size, other.dtype) == (size, dtype)]
         self._blocks = [*alike[1 - _MOST_BLOCKS :], block]
         return block.reshape(shape)
 
 
-def _references(blocks: list[Floats], place: int) -> int:
+def _references(blocks: list[NDArray[Any]], place: int) -> int:
     return sys.getrefcount(blocks[place])
 
 
@@ -96,6 +104,9 @@ class BatchMaker:
 
     With ``skip_corrupt`` the next good record stands in for one that cannot be read or decoded.
     Which one that is depends on the data alone.
+
+    Attributes:
+        bytes_wanted: leave the arithmetic of the next batches to who takes them, where it can wait.
 
     Raises:
         DataError: the batch size is not positive, or there is no such rank.
@@ -120,6 +131,7 @@ class BatchMaker:
         self.rows = len(self._slice)
         self.seed = seed
         self.skip_corrupt = skip_corrupt
+        self.bytes_wanted = False
         self._memory = Memory()
 
     def shape(self, index: int) -> tuple[int, int, int, int]:
@@ -145,7 +157,9 @@ class BatchMaker:
         records = [self._fetch(int(s), row, skips) for row, s in enumerate(ordinals)]
         choices = self.transform.choose(self.seed, ordinals)
         first = self._decode(records[0], 0, choices[0], skips)
-        data = self._memory.floats(self._shape(records[0], first, choices[0]))
+        waits = self.bytes_wanted and self.transform.can_wait and first.pixels.dtype == np.uint8
+        shape = self._shape(records[0], first, choices[0])
+        data = self._memory.array(shape, np.uint8 if waits else np.float32)
         labels = np.empty(self.rows, np.float32)
         return Draft(data, labels, first, records, choices, skips)
 
@@ -158,11 +172,32 @@ class BatchMaker:
         stored = draft.records[row]
         choice = draft.choices[row]
         record = draft.first if row == 0 else self._decode(stored, row, choice, draft.skips)
-        try:
-            self.transform.apply(record.pixels, choice, draft.data[row], record.size)
-        except DataError as error:
-            raise self._located(error, stored) from error
         draft.labels[row] = record.label
+        if draft.data.dtype == np.uint8 and record.pixels.dtype != np.uint8:
+            draft.others.append((row, record))
+            return
+        self._apply(draft, row, record, draft.data)
+
+    def finished(self, draft: Draft) -> Batch:
+        """The batch, once all rows are filled.
+
+        Raises:
+            DataError: a record has another shape than the first one.
+        """
+        blob: Floats | Crops = draft.data
+        if draft.data.dtype == np.uint8:
+            blob = self.transform.crops(draft.data, draft.choices)
+        if isinstance(blob, Crops) and draft.others:
+            blob = blob.floats()
+            for row, record in sorted(draft.others, key=lambda other: other[0]):
+                self._apply(draft, row, record, blob)
+        return Batch(blob, draft.labels, tuple(sorted(draft.skips)))
+
+    def _apply(self, draft: Draft, row: int, record: Record, data: NDArray[Any]) -> None:
+        try:
+            self.transform.apply(record.pixels, draft.choices[row], data[row], record.size)
+        except DataError as error:
+            raise self._located(error, draft.records[row]) from error
 
     def _ordinals(self, index: int) -> NDArray[np.int64]:
         return index * self.batch_size + np.arange(self._slice.start, self._slice.stop)

@@ -84,6 +84,13 @@ class BatchReader:
         self._next = 0
         self._closed = False
 
+    def leave_arithmetic(self, wanted: bool) -> None:
+        """Whether the next batches may hold :class:`caffecompat.data.crops.Crops` as their blob.
+
+        Batches that are in the making stay as they are.
+        """
+        self._maker.bytes_wanted = wanted
+
     @property
     def records(self) -> int:
         """How many records the source has."""
@@ -206,14 +213,14 @@ class _Pending:
         # reader may become garbage at any point of any of its own threads.
         self.outcomes: SimpleQueue[tuple[int, Exception | None]] = SimpleQueue()
 
-    def wait(self) -> Batch:
-        """The batch, once all its tasks are done; raises the error of the earliest row."""
+    def wait(self) -> Draft:
+        """The draft, once all its tasks are done; raises the error of the earliest row."""
         outcomes = [self.outcomes.get() for _ in range(self.tasks)]
         failures = [(row, error) for row, error in outcomes if error is not None]
         if failures:
             raise min(failures, key=lambda failure: failure[0])[1]
         assert self.draft is not None
-        return self.draft.finished()
+        return self.draft
 
 
 class _Ahead:
@@ -251,7 +258,7 @@ class _Ahead:
         """The next batch, waiting for it if need be."""
         pending = self._ready.get()
         self._room.put(None)
-        return pending.wait()
+        return self._maker.finished(pending.wait())
 
     def stop(self) -> None:
         """End all threads; a worker finishes its record, the reader its batch."""

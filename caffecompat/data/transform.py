@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.colour import RandomShift
+from caffecompat.data.crops import Crops
 from caffecompat.data.datum import decode_datum
 from caffecompat.data.images import scale_channels, split_channels
 from caffecompat.data.rescale import Rescale
@@ -191,15 +192,17 @@ class Transform:
         self,
         pixels: NDArray[Any],
         choice: Choice,
-        out: Floats,
+        out: NDArray[Any],
         size: tuple[int, int] | None = None,
     ) -> None:
         """Transform one array into ``out``; only the pixels of the window are touched.
 
+        Into an ``out`` of bytes go the pixels of the window as they are; see :meth:`crops`.
+
         Args:
-            pixels: channels x height x width, uint8 or float32.
+            pixels: channels x height x width, uint8 or float32; uint8 if ``out`` is.
             choice: what :meth:`choose` gave for this sample.
-            out: float32 of the shape that :meth:`output_shape` names.
+            out: float32 or uint8, of the shape that :meth:`output_shape` names.
             size: height and width of the record if its image was decoded smaller.
 
         Raises:
@@ -224,9 +227,32 @@ class Transform:
             top = _offset(height - self._crop, choice.row)
             left = _offset(width - self._crop, choice.column)
         window = np.s_[:, top : top + shape[1], left : left + shape[2]]
+        if out.dtype == np.uint8:
+            for channel, plane in enumerate(self._planes(pixels[window], choice.mirror)):
+                np.copyto(out[channel], plane)
+            return
         self._subtract_mean(pixels[window], window, choice, out)
         if self._scale != 1:
             np.multiply(out, self._scale, out=out)
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether the arithmetic is the same at each place of a record, and can follow the crop."""
+        return self._mean_image is None
+
+    def crops(self, pixels: NDArray[np.uint8], choices: Sequence[Choice]) -> Crops:
+        """Rows that :meth:`apply` has filled with bytes, with the arithmetic that they wait for.
+
+        Args:
+            pixels: N x channels x height x width.
+            choices: of the N samples.
+        """
+        mean = self._crop_mean
+        if mean is None and self._mean_values.size:
+            mean = self._mean_values.reshape(-1, 1, 1)
+        shifts = [choice.shift for choice in choices if choice.shift is not None]
+        added = np.stack(shifts)[:, :, None, None] if shifts else None
+        return Crops(pixels, mean, added, float(self._scale))
 
     def _subtract_mean(
         self, pixels: NDArray[Any], window: tuple[slice, ...], choice: Choice, out: Floats

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from caffecompat.data.crops import Crops
     from caffecompat.layers.noise import Noise
 
     Array: TypeAlias = np.ndarray | torch.Tensor
@@ -257,6 +258,10 @@ class Source(Layer):
         None keeps what the net's user put into the input blobs.
         """
         raise NotImplementedError
+
+    def read_for_gpu(self, index: int) -> Sequence[Array | Crops] | None:
+        """The same for a net on a GPU, which may do the last of the work itself."""
+        return self.read(index)
 
     def close(self) -> None:
         """Stops threads and closes files."""

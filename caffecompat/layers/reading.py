@@ -11,6 +11,8 @@ from caffecompat.errors import DataError, FileProblem, FormatError
 from caffecompat.layers.base import Message, Shape, Source, between
 
 if TYPE_CHECKING:
+    from caffecompat.data.batches import Batch
+    from caffecompat.data.crops import Crops
     from caffecompat.data.reader import BatchReader
     from caffecompat.layers.base import Array
 
@@ -71,11 +73,19 @@ class BatchSource(Source):
         return len(shard(batch_size, context.rank, context.ranks, context.place))
 
     def read(self, index: int) -> Sequence[Array]:
+        batch = self._batch(index, False)
+        return [batch.data, batch.labels][: self.count]
+
+    def read_for_gpu(self, index: int) -> Sequence[Array | Crops]:
+        batch = self._batch(index, True)
+        return [batch.blob, batch.labels][: self.count]
+
+    def _batch(self, index: int, as_crops: bool) -> Batch:
         self.check(self.reader is not None, "the net was built for its shapes, it cannot read data")
         assert self.reader is not None
+        self.reader.leave_arithmetic(as_crops)
         with errors_at(self.context.place):
-            batch = self.reader.batch(index)
-        return [batch.data, batch.labels][: self.count]
+            return self.reader.batch(index)
 
     def close(self) -> None:
         if self.reader is not None:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
+from caffecompat.data.crops import Crops
 from caffecompat.errors import BlobError, CaffeError, NetError, suggestion
 from caffecompat.graph import Version
 from caffecompat.net.build import BuiltLayer
@@ -70,25 +71,45 @@ class Inputs:
 
     def read(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
         """The tops of one source for pass ``index``; Input layers keep what they were given."""
-        if self._ahead is not None and self._ahead[0] == index:
-            # A second time the values of this pass are there already.
-            fresh = self._ahead[1].pop(built.key, None)
-        else:
+        if self._ahead is not None and self._ahead[0] != index:
             self._ahead = None
+        if self._ahead is not None and built.key in self._ahead[1]:
+            fresh = self._ahead[1].pop(built.key)
+        else:
             fresh = self._fetch(built, index)
         if fresh is not None:
             self.values.update(zip(built.tops, fresh, strict=True))
         return tuple(self.values[top] for top in built.tops)
 
     def _fetch(self, built: BuiltLayer, index: int) -> list[torch.Tensor] | None:
+        assert built.source is not None
+        read = built.source.read_for_gpu if self._on_gpu else built.source.read
         started = time.perf_counter()
-        arrays = built.source.read(index) if built.source is not None else None
+        arrays = read(index)
         self.seconds_reading += time.perf_counter() - started
         if arrays is None:
             return None
+        blobs = [self._blob(a) if isinstance(a, Crops) else self.tensor(a) for a in arrays]
         if built.rows is not None:
-            arrays = [array[rows] for array, rows in zip(arrays, built.rows, strict=True)]
-        return [self.tensor(array) for array in arrays]
+            blobs = [blob[rows] for blob, rows in zip(blobs, built.rows, strict=True)]
+        return blobs
+
+    def _blob(self, crops: Crops) -> torch.Tensor:
+        """The blob of crops that have travelled as bytes."""
+        like = next(iter(self.values.values()))
+
+        def sent(array: np.ndarray) -> torch.Tensor:
+            form = self.memory_format if array.ndim == 4 else torch.preserve_format
+            return self._transfer.move(torch.from_numpy(array), like.device, form)
+
+        blob = sent(crops.pixels).float()
+        if crops.mean is not None:
+            blob -= sent(crops.mean)
+        if crops.shifts is not None:
+            blob += sent(crops.shifts)
+        if crops.scale != 1:
+            blob *= crops.scale
+        return blob.to(like.dtype)
 
     def resize(self, name: str, shape: Sequence[int]) -> None:
         """Gives an input a new shape, filled with zeros."""
@@ -116,6 +137,10 @@ class Inputs:
         tensor = tensor.to(like.dtype)
         form = self.memory_format if tensor.dim() == 4 else torch.preserve_format
         return self._transfer.move(tensor, like.device, form)
+
+    @property
+    def _on_gpu(self) -> bool:
+        return any(value.device.type == "cuda" for value in self.values.values())
 
     def apply(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Moves or casts all values, as torch does with a module's buffers."""

@@ -100,19 +100,19 @@ def test_missing_images_are_skipped_too(tmp_path: Path) -> None:
 
 def test_memory_is_used_again_only_when_nobody_holds_it() -> None:
     memory = Memory()
-    first = memory.floats((2, 3))
+    first = memory.array((2, 3))
     place = first.ctypes.data
     view = first[1:]
     del first
-    second = memory.floats((3, 2))
+    second = memory.array((3, 2))
     assert second.ctypes.data != place
     del view
-    assert memory.floats((6,)).ctypes.data == place
+    assert memory.array((6,)).ctypes.data == place
 
 
 def test_memory_held_by_torch_is_left_alone() -> None:
     import torch
 
     memory = Memory()
-    tensor = torch.from_numpy(memory.floats((2, 3)))
-    assert memory.floats((2, 3)).ctypes.data != tensor.data_ptr()
+    tensor = torch.from_numpy(memory.array((2, 3)))
+    assert memory.array((2, 3)).ctypes.data != tensor.data_ptr()
