@@ -9,6 +9,7 @@ import torch
 
 from caffecompat.errors import SolverError
 from caffecompat.solver.log import number
+from caffecompat.weights import SolverState
 
 _FIRST = 2.0**16
 _LEAST = 2.0**-14
@@ -36,6 +37,17 @@ class LossScale:
         self._place = place
         self._log = log
         self._good = 0
+
+    def save(self, state: SolverState) -> None:
+        """Puts the scale into a solver state."""
+        state.loss_scale = float(self.value)
+        state.good_iterations = self._good
+
+    def load(self, state: SolverState) -> None:
+        """Goes on from a solver state; one of a training in another precision has no scale."""
+        if state.loss_scale is not None:
+            self.value.fill_(state.loss_scale)
+            self._good = state.good_iterations
 
     @torch.no_grad()
     def take_off(self, gradients: Sequence[torch.Tensor], iteration: int) -> bool:

@@ -19,6 +19,7 @@ from caffecompat.solver.loss_scale import LossScale
 from caffecompat.solver.mode import Mode
 from caffecompat.solver.ranks import Ranks
 from caffecompat.solver.shares import Shares
+from caffecompat.weights import SolverState
 
 
 class NotFinite(SolverError):
@@ -109,6 +110,16 @@ class Passes:
             return True
         gradients = [tensor.grad for tensor in self._learned if tensor.grad is not None]
         return self._scale.take_off(gradients, iteration)
+
+    def save(self, state: SolverState) -> None:
+        """Puts into a solver state what passes hand on to later ones."""
+        if self._scale is not None:
+            self._scale.save(state)
+
+    def load(self, state: SolverState) -> None:
+        """Goes on from a solver state."""
+        if self._scale is not None:
+            self._scale.load(state)
 
     def outputs(self, result: Result) -> dict[str, torch.Tensor]:
         """The outputs of a pass for the batch of all ranks; all of them must ask."""

@@ -426,6 +426,7 @@ class Solver:
         self._display.catch_up()
         state = SolverState(self.iter, "", [], random_seed=self.seed)
         self._settings.policy.save(state)
+        self._passes.save(state)
         diffs = bool(self._message.snapshot_diff)
         return self._keeper.write(self.net, self._update, state, diffs)
 
@@ -480,8 +481,7 @@ class Solver:
             self._log.info("SGDSolver: restoring history")
         self._update.restore(state)
         self._ranks.copy_from_first([entry.tensor for entry in self.net.learnable])
-        if self._options.mode.precision == "fp16":
-            self._log.info("fp16: the loss scale starts anew, solver states do not hold it")
+        self._passes.load(state)
         self.iter = state.iteration
         self._settings.policy.load(state)
         self._keeper.resumed_from(state.iteration, path)

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,11 +39,12 @@ from caffecompat.weights.wire import Message, Part
 # ours. BVLC Caffe skips both.
 ITERATION, LEARNED_NET, HISTORY, CURRENT_STEP = 1, 2, 3, 4
 MINIMUM_LOSS, LAST_EVENT = 5, 6
-RANDOM_SEED, RECENT_LOSSES = 5000, 5001
+RANDOM_SEED, RECENT_LOSSES, LOSS_SCALE, GOOD_ITERATIONS = 5000, 5001, 5002, 5003
 # No training has so many; a few bytes each, repeated, would fill the memory.
 MOST_ARRAYS = 50_000
 SEED_NAME = "random_seed"
 MINIMUM_NAME, EVENT_NAME, RECENT_NAME = "minimum_loss", "iter_last_event", "recent_losses"
+SCALE_NAME, GOOD_NAME = "loss_scale", "good_iterations"
 
 
 @dataclass(eq=False)
@@ -61,6 +63,8 @@ class SolverState:
             policy has seen; None for other policies.
         iter_last_event: the iteration of it, or of the last drop of the rate.
         recent_losses: the losses that the plateau policy averages, oldest first.
+        loss_scale: what a training in fp16 multiplies its loss with; None in other precisions.
+        good_iterations: without an overflow since it last changed.
         legacy: per array, whether its shape came from the old four sizes.
     """
 
@@ -72,6 +76,8 @@ class SolverState:
     minimum_loss: float | None = None
     iter_last_event: int = 0
     recent_losses: list[float] = field(default_factory=list)
+    loss_scale: float | None = None
+    good_iterations: int = 0
     legacy: list[bool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -128,6 +134,8 @@ def _read_binary(path: Path) -> SolverState:
             state.legacy.append(blob.legacy)
         elif item.wire == wire.FIXED32 and item.number == MINIMUM_LOSS:
             state.minimum_loss = float(message.numbers(item, "<f4")[-1])
+        elif item.wire == wire.FIXED32 and item.number == LOSS_SCALE:
+            state.loss_scale = float(message.numbers(item, "<f4")[-1])
         elif item.wire == wire.LENGTH and item.number == RECENT_LOSSES:
             state.recent_losses += message.numbers(item, "<f4").tolist()
     if state.iteration < 0:
@@ -144,6 +152,8 @@ def _read_number(item: wire.Field, state: SolverState) -> None:
         state.iter_last_event = wire.signed(item.value, 32)
     elif item.number == RANDOM_SEED:
         state.random_seed = wire.signed(item.value, 64)
+    elif item.number == GOOD_ITERATIONS:
+        state.good_iterations = wire.signed(item.value, 32)
 
 
 def _refuse_others(data: memoryview, path: Path) -> None:
@@ -175,13 +185,19 @@ def _state_parts(state: SolverState) -> Iterator[Part]:
         yield from wire.delimited(HISTORY, blob_parts(array, legacy=legacy))
     yield from wire.number_field(CURRENT_STEP, state.current_step)
     if state.minimum_loss is not None:
-        tag = wire.varint(MINIMUM_LOSS << 3 | wire.FIXED32)
-        yield tag + struct.pack("<f", state.minimum_loss)
+        yield _float_field(MINIMUM_LOSS, state.minimum_loss)
         yield from wire.number_field(LAST_EVENT, state.iter_last_event)
     if state.random_seed is not None:
         yield from wire.number_field(RANDOM_SEED, state.random_seed)
     if state.recent_losses:
         yield from wire.packed_floats(RECENT_LOSSES, np.array(state.recent_losses, np.float32))
+    if state.loss_scale is not None:
+        yield _float_field(LOSS_SCALE, state.loss_scale)
+        yield from wire.number_field(GOOD_ITERATIONS, state.good_iterations)
+
+
+def _float_field(number: int, value: float) -> bytes:
+    return wire.varint(number << 3 | wire.FIXED32) + struct.pack("<f", value)
 
 
 def _read_hdf5(path: Path) -> SolverState:
@@ -198,20 +214,30 @@ def _read_hdf5(path: Path) -> SolverState:
         if history is None or "iter" not in file:
             raise FormatError(f"{path}: this HDF5 file has no iter and history: no solver state")
         learned_net = member(file, "learned_net", path)
-        step, seed, event, best, recent = (
-            member(file, name, path)
-            for name in ("current_step", SEED_NAME, EVENT_NAME, MINIMUM_NAME, RECENT_NAME)
+        step, seed, event, good = (
+            None if (found := member(file, name, path)) is None else read_integer(found, path)
+            for name in ("current_step", SEED_NAME, EVENT_NAME, GOOD_NAME)
+        )
+        best, scale, recent = (
+            [] if (found := member(file, name, path)) is None else _floats(found, path)
+            for name in (MINIMUM_NAME, SCALE_NAME, RECENT_NAME)
         )
         return SolverState(
             iteration=read_integer(member(file, "iter", path), path),
             learned_net="" if learned_net is None else read_text(learned_net, path),
             history=numbered(history, path),
-            current_step=0 if step is None else read_integer(step, path),
-            random_seed=None if seed is None else read_integer(seed, path),
-            minimum_loss=None if best is None else float(read_dataset(best, path).reshape(-1)[0]),
-            iter_last_event=0 if event is None else read_integer(event, path),
-            recent_losses=[] if recent is None else read_dataset(recent, path).tolist(),
+            current_step=step or 0,
+            random_seed=seed,
+            minimum_loss=best[0] if best else None,
+            iter_last_event=event or 0,
+            recent_losses=recent,
+            loss_scale=scale[0] if scale else None,
+            good_iterations=good or 0,
         )
+
+
+def _floats(dataset: Any, path: Path) -> list[float]:
+    return [float(value) for value in read_dataset(dataset, path).reshape(-1)]
 
 
 def _write_hdf5(state: SolverState, path: Path) -> None:
@@ -227,6 +253,9 @@ def _write_hdf5(state: SolverState, path: Path) -> None:
             file.create_dataset(EVENT_NAME, data=np.array([state.iter_last_event], np.int32))
         if state.recent_losses:
             file.create_dataset(RECENT_NAME, data=np.array(state.recent_losses, np.float32))
+        if state.loss_scale is not None:
+            file.create_dataset(SCALE_NAME, data=np.array([state.loss_scale], np.float32))
+            file.create_dataset(GOOD_NAME, data=np.array([state.good_iterations], np.int32))
         history = file.create_group("history")
         for index, array in enumerate(state.history):
             history.create_dataset(str(index), data=as_float32(array))

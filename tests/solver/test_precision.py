@@ -16,7 +16,7 @@ from caffecompat.net.precision import products_in_tf32
 from caffecompat.solver import Solver
 from caffecompat.solver.log import LOGGER
 from caffecompat.solver.loss_scale import LossScale
-from caffecompat.weights import load_weights
+from caffecompat.weights import load_weights, read_state
 
 from .caffe_log import Lines
 from .small import write_training
@@ -107,9 +107,25 @@ def test_an_overflow_changes_nothing(tmp_path: Path, lines: Lines) -> None:
     assert all(map(torch.equal, before, after))
     assert all(map(torch.equal, history, solver._update.history))
     assert solver.iter == 3
+
+
+@pytest.mark.parametrize("more", ["", "snapshot_format: HDF5"])
+def test_a_resumed_training_keeps_the_loss_scale(tmp_path: Path, more: str) -> None:
+    path = write_training(tmp_path / "run", "random_seed: 7 " + more)
+    solver = Solver(path, precision="fp16")
+    assert solver._passes._scale is not None
+    solver._passes._scale.value.fill_(2.0**120)
+    solver.step(4)
     _, state = solver.snapshot()
-    Solver(tmp_path / "run" / "small.solver.prototxt", snapshot=state, precision="fp16").close()
-    assert lines.containing("the loss scale starts anew")
+    resumed = Solver(path, snapshot=state, precision="fp16")
+    resumed.step(3)
+    solver.step(3)
+    scales = [s._passes._scale for s in (solver, resumed)]
+    assert [float(s.value) for s in scales if s] == [2.0**113] * 2
+    assert len({s._good for s in scales if s}) == 1
+    for ours, theirs in zip(resumed.net.learnable, solver.net.learnable, strict=True):
+        assert torch.equal(ours.tensor, theirs.tensor)
+    assert read_state(state).loss_scale == 2.0**116
 
 
 def test_tf32_only_while_asked_for(tmp_path: Path) -> None:
