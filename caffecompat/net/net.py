@@ -173,12 +173,12 @@ class Net(nn.Module):
         # Module.to would ask blobs with five axes for it, too.
         return self._apply(lambda t: t.contiguous(memory_format=form) if t.dim() == 4 else t)
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
+    def compile(self, **options: Any) -> None:
         """Lets ``torch.compile`` have the program that :meth:`run` uses; arguments are its own.
 
         The first pass then takes long. Nets that keep every blob (:meth:`forward`) run as before.
         """
-        self.program().compile(*args, **kwargs)
+        self.program().compile(**options)
 
     # What the net is
 

@@ -17,6 +17,10 @@ from torch import fx
 from caffecompat.graph import Version
 from caffecompat.net.build import BuiltLayer
 
+# A pass of inductor (torch 2.13) that saves memory may put the reader of a gradient before the
+# scatter that fills it, behind max pooling: layers before that then learn nothing, in silence.
+_KEPT_IN_ORDER = {"reorder_for_peak_memory": False}
+
 
 class Program:
     """An executable graph: source tops in, ``versions`` and the loss out.
@@ -39,9 +43,17 @@ class Program:
         self.module = fx.GraphModule(modules, graph)
         self._run: Callable[..., Any] = self.module
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
+    def compile(self, backend: Any = "inductor", mode: str | None = None, **options: Any) -> None:
         """Runs through ``torch.compile`` from now on; arguments are its own."""
-        self._run = torch.compile(self.module, *args, **kwargs)
+        if backend != "inductor":
+            self._run = torch.compile(self.module, backend=backend, mode=mode, **options)
+            return
+        from torch._inductor import list_mode_options
+
+        # torch takes a mode or options, and a mode is nothing else.
+        chosen = list_mode_options(mode) if mode else {}
+        chosen = {**_KEPT_IN_ORDER, **chosen, **options.pop("options", {})}
+        self._run = torch.compile(self.module, backend=backend, options=chosen, **options)
 
     def __call__(
         self, feeds: Sequence[torch.Tensor]
