@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import h5py
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.proto.atomic_write import atomic_write
+from caffecompat.weights.hdf5 import create_hdf5
 
 _AXES = 4
 
@@ -19,7 +20,7 @@ def write_output(path: str, data: NDArray[np.float32], labels: NDArray[np.float3
     Raises:
         FileProblem: the file cannot be written.
     """
-    with atomic_write(path) as file, h5py.File(file, "w") as content:
+    with create_hdf5(Path(path)) as content:
         for name, values in (("data", data), ("label", labels)):
             shape = values.shape + (1,) * (_AXES - values.ndim)
             content[name] = np.ascontiguousarray(values, np.float32).reshape(shape)

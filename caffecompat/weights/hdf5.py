@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from caffecompat.errors import FileProblem, FormatError, MissingExtra
+from caffecompat.errors import FormatError, MissingExtra
 from caffecompat.proto.atomic_write import atomic_write
 from caffecompat.weights.damage import MOST_DEFLATED, reading
 from caffecompat.weights.mapped import check_file
@@ -39,19 +40,19 @@ def open_hdf5(path: Path) -> Iterator[Group]:
 
 @contextmanager
 def create_hdf5(path: Path) -> Iterator[Group]:
-    """The root group of a new HDF5 file, written beside ``path`` and renamed.
+    """The root group of a new HDF5 file, made in memory, written beside ``path`` and renamed.
+
+    HDF5's library crashes when a disk is full, so it sees none.
 
     Raises:
         FileProblem, MissingExtra.
     """
     h5py = _h5py()
+    memory = BytesIO()
+    with h5py.File(memory, "w") as group:
+        yield group
     with atomic_write(path) as file:
-        try:
-            # HDF5 reads back what it writes, so it opens the draft itself.
-            with h5py.File(file.name, "w") as group:
-                yield group
-        except RuntimeError as error:
-            raise FileProblem(f"{path}: cannot be written: {error}") from error
+        file.write(memory.getbuffer())
 
 
 def member(group: Group, name: str, path: Path) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
+from caffecompat.data.hdf5_output import write_output
 from caffecompat.errors import FileProblem
 from caffecompat.layers.naming import torch_naming
 from caffecompat.weights import (
@@ -28,6 +29,8 @@ from caffecompat.weights import (
 ROOM = 200_000
 ARRAY = np.arange(250_000, dtype=np.float32).reshape(500, 500)
 WEIGHTS = Weights([LayerWeights("fc", "InnerProduct", [ARRAY])], "net")
+# Each array fits, so that a library that writes late learns of the disk when it closes the file.
+MANY = Weights([LayerWeights(f"fc{i}", "InnerProduct", [ARRAY[i : i + 2]]) for i in range(100)])
 STATE = SolverState(7, "net_iter_7.caffemodel", [ARRAY])
 
 Writer = Callable[[Path], None]
@@ -35,6 +38,8 @@ WRITERS: dict[str, Writer] = {
     "x.caffemodel": lambda path: save_weights(WEIGHTS, path),
     "v1.caffemodel": lambda path: save_weights(WEIGHTS, path, format="caffemodel-v1"),
     "x.caffemodel.h5": lambda path: save_weights(WEIGHTS, path),
+    "many.caffemodel.h5": lambda path: save_weights(MANY, path),
+    "out.h5": lambda path: write_output(str(path), ARRAY, ARRAY[0]),
     "x.npz": lambda path: save_weights(WEIGHTS, path),
     "x.pt": lambda path: save_weights(WEIGHTS, path, naming=torch_naming()),
     "x.solverstate": lambda path: write_state(STATE, path),
