@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 
+# Of the logging library of Caffe's tool; old scripts have them, and nothing here depends on them.
+_LOGGING_SWITCHES = {"logtostderr", "alsologtostderr", "colorlogtostderr", "log-prefix"}
+_LOGGING_FLAGS = {"minloglevel", "stderrthreshold", "log-dir", "logbuflevel"}
 _TRUE = {"true", "t", "1", "yes", "y"}
 _FALSE = {"false", "f", "0", "no", "n"}
 
@@ -13,8 +16,9 @@ def normalise(arguments: Sequence[str], parser: argparse.ArgumentParser) -> list
     """Arguments as ``parser`` expects them.
 
     Known flags get two dashes and dashes for underscores; a switch may be given as ``--gray``,
-    ``--gray=true``, ``--gray=false`` or ``--nogray``, of which the last one counts. Everything
-    else is left alone, so that the parser reports it.
+    ``--gray=true``, ``--gray=false`` or ``--nogray``, of which the last one counts. Flags of
+    Caffe's logging library are dropped. Everything else is left alone, so that the parser
+    reports it.
     """
     flags, switches = _options(parser)
     result: list[str] = []
@@ -34,6 +38,11 @@ def normalise(arguments: Sequence[str], parser: argparse.ArgumentParser) -> list
             switched[name] = len(result) if value.lower() not in _FALSE else None
         elif name.startswith("no") and name[2:] in switches and not value:
             switched[name[2:]] = None
+        elif name.removeprefix("no") in _LOGGING_SWITCHES:
+            continue
+        elif name in _LOGGING_FLAGS:
+            if "=" not in word:
+                next(words, None)
         else:
             result.append(word)
     for name, place in sorted(switched.items(), key=lambda item: -(item[1] or 0)):

@@ -55,13 +55,16 @@ def products_in_tf32(wanted: bool) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
-def keep_losses_whole(layers: Sequence[BuiltLayer]) -> None:
-    """Lets loss layers see fp32 values whatever the layers before them compute in.
+def keep_results_whole(layers: Sequence[BuiltLayer]) -> None:
+    """Lets layers see fp32 values that give losses, or what has no gradient (accuracies, indices).
 
-    Sums over many positions and differences of near numbers lose too much in 16 bits.
+    Sums over many positions and differences of near numbers lose too much in 16 bits, which cannot
+    hold the number 257 either.
     """
     for built in layers:
-        if built.module is not None and built.layer is not None and built.layer.is_loss:
+        if built.module is None or built.layer is None:
+            continue
+        if built.layer.is_loss or not any(built.layer.differentiable):
             built.module.register_forward_pre_hook(_widen)
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from caffecompat.net import Net, Stepper
@@ -40,6 +41,11 @@ def all_finite(tensors: Sequence[torch.Tensor]) -> bool:
         return True
     largest = torch.stack(torch._foreach_norm(present, math.inf))
     return bool(torch.isfinite(largest).all())
+
+
+def are_finite(array: np.ndarray) -> bool:
+    """Whether every element is a finite number."""
+    return not array.size or bool(np.isfinite([array.min(), array.max()]).all())
 
 
 def explain(net: Net, index: int) -> str:

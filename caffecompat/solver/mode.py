@@ -14,7 +14,7 @@ from caffecompat.net.precision import (
     TRAINING_PRECISIONS,
     arithmetic,
     check_precision,
-    keep_losses_whole,
+    keep_results_whole,
     products_in_tf32,
 )
 
@@ -69,7 +69,7 @@ class Mode:
     def prepare(self, net: Net, train: bool) -> None:
         """Gives a net, before its first pass, what the mode asks for."""
         if self.half is not None:
-            keep_losses_whole(net.layers)
+            keep_results_whole(net.layers)
         if self._wants_channels_last(net):
             net.channels_last()
         if self.compiled and train:

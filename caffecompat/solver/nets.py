@@ -59,7 +59,7 @@ def plan_train_net(
             f"{_TRAIN_FIELDS[-1]}"
         )
     if len(given) > 1:
-        raise SolverError(f"{place}: {' and '.join(given)} all name a train net; keep one")
+        raise SolverError(f"{place}: {' and '.join(given)} each name a train net; keep one")
     wanted = schema.new("NetState")
     wanted.CopyFrom(message.train_state)
     notes: tuple[str, ...] = ()

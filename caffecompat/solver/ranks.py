@@ -151,12 +151,22 @@ class _Joined(Ranks):
 
 def is_rank() -> bool:
     """Whether this process was started as one of several (torchrun, or our own launcher)."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return _number("WORLD_SIZE", 1) > 1
 
 
 def local_rank() -> int:
     """The number of this process among those on its machine."""
-    return int(os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0")))
+    return _number("LOCAL_RANK", _number("RANK", 0))
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    if text and not text.isdecimal():
+        raise SolverError(
+            f"the environment variable {name} is {text!r}, a number was expected; torchrun sets it "
+            "for each of its processes"
+        )
+    return int(text) if text else default
 
 
 @contextmanager

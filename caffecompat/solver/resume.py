@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from caffecompat.errors import CaffeError, SolverError
+from caffecompat.solver.finite import are_finite
 from caffecompat.solver.ranks import Ranks
 from caffecompat.solver.snapshot import STAGED, SnapshotFiles, find_learned_net
 from caffecompat.weights import load_weights, read_state
@@ -35,34 +36,37 @@ def find_start(
         files, blocks: see :func:`newest_intact`.
         ranks: of the training; rank 0 chooses for all.
     """
+    if snapshot is None:
+        return None, _earlier(files.prefix) if ranks.first else []
     if snapshot != AUTO:
         return snapshot, []
     return ranks.of_first(newest_intact(files, blocks) if ranks.first else (None, []))
 
 
 def newest_intact(files: SnapshotFiles, blocks: int) -> tuple[str | None, list[str]]:
-    """The newest state under the snapshot prefix whose two files are whole.
+    """The state with the most iterations under the snapshot prefix whose two files are whole.
 
     Args:
         files: of the solver; states of both formats count.
         blocks: history arrays per parameter.
 
     Returns:
-        The state's path, None where there is no state at all; and a sentence for each newer one
-        that was skipped.
+        The state's path, None where there is no state at all; and a sentence for each later one
+        that was skipped, and where another run seems to have written under the prefix since.
 
     Raises:
         SolverError: there are states, but none is intact. Starting afresh beside them could
             overwrite what may still be saved, so that is left to the user.
     """
     skipped: list[str] = []
-    for path in _states(files.prefix):
+    states = _states(files.prefix)
+    for i, path in enumerate(states):
         try:
             _check_pair(path, blocks)
         except (CaffeError, OSError) as error:
             skipped.append(f"skipped {path}: {error}")
         else:
-            return path, skipped
+            return path, skipped + _rivals(path, states[i + 1 :])
     if skipped:
         raise SolverError(
             "\n".join(skipped)
@@ -72,8 +76,31 @@ def newest_intact(files: SnapshotFiles, blocks: int) -> tuple[str | None, list[s
     return None, []
 
 
+def _rivals(path: str, others: list[str]) -> list[str]:
+    """What to say if a state of fewer iterations than that of ``path`` was written after it."""
+    written = os.stat(path).st_mtime_ns
+    later = [other for other in others if os.stat(other).st_mtime_ns > written]
+    if not later:
+        return []
+    return [
+        f"{later[0]} was written after {path}, though it has fewer iterations; if it is of another "
+        "run, name it as the snapshot, or give each run a snapshot_prefix of its own"
+    ]
+
+
+def _earlier(prefix: str) -> list[str]:
+    """What to say of snapshots that a training from the beginning finds under its prefix."""
+    states = _states(prefix)
+    if not states:
+        return []
+    return [
+        f"there are snapshots of an earlier run, the last of them {states[0]}; this run starts "
+        "from the beginning and replaces them one by one (snapshot auto would go on from the last)"
+    ]
+
+
 def _states(prefix: str) -> list[str]:
-    """The states under a prefix, newest first; of one iteration the one written last first."""
+    """The states under a prefix, most iterations first; of equals the one written last first."""
     folder, base = os.path.split(prefix)
     pattern = re.compile(re.escape(base) + r"_iter_(\d+)\.solverstate(\.h5)?")
     found = []
@@ -97,6 +124,9 @@ def _check_pair(path: str, blocks: int) -> None:
     if learned is None:
         raise SolverError("it names no weights")
     weights = load_weights(learned)
+    for name, arrays in [(path, state.history), *((learned, w.blobs) for w in weights.layers)]:
+        if not all(map(are_finite, arrays)):
+            raise SolverError(f"{name} has values that are no finite numbers; it is damaged")
     blobs = sum(len(layer.blobs) for layer in weights.layers)
     # At least: shared blobs are stored with every layer that uses them.
     if blobs * blocks < len(state.history):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -110,6 +111,8 @@ def _misfits(message: Message) -> Iterator[str]:
         value = getattr(message, name)
         if value < least:
             yield f"{name} is {value}, it must be at least {least}"
+    if not math.isfinite(message.base_lr):
+        yield f"base_lr is {message.base_lr}, it must be a finite number"
     if message.lr_policy == "plateau" and message.plateau_metric and 0 in message.test_iter:
         yield "test_iter is 0, but plateau_metric watches what the tests give; give test passes"
 

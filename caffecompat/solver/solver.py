@@ -474,7 +474,9 @@ class Solver:
         learned = find_learned_net(state, path)
         self._update.check(state, path)
         if learned is not None:
-            self.net.load_weights(learned)
+            report = self.net.load_weights(learned)
+            for sentence in report.sentences()[1:] if report.missing else ():
+                self._log.warning(f"{learned}: {sentence}")
         else:
             self._log.warning(f"{path}: names no weights; the net keeps the ones it has")
         if not path.endswith(".h5"):

@@ -13,6 +13,7 @@ from caffecompat.errors import SolverError, UnknownName
 from caffecompat.layers.base import format_shape
 from caffecompat.net import Learnable
 from caffecompat.proto.schema import Message
+from caffecompat.solver.finite import are_finite
 from caffecompat.solver.rules import UpdateRule
 from caffecompat.weights import SolverState, fit
 
@@ -196,6 +197,11 @@ class Update:
                 "Is it the state of another net, or of another solver type?"
             )
         for i, (array, fitted) in enumerate(zip(state.history, self._fitted(state), strict=True)):
+            if not are_finite(array):
+                raise SolverError(
+                    f"{place}: history array {i} has values that are no finite numbers; the file "
+                    "is damaged, or of a training that had gone wrong"
+                )
             if fitted is None:
                 entry = self._learnable[i % len(self._values)]
                 raise SolverError(

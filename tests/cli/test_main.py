@@ -101,6 +101,19 @@ class TestSpelling:
     def test_switch_off(self, word: str) -> None:
         assert spelled("--gray", word) == []
 
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("--logtostderr", "db"),
+            ("-logtostderr=1", "db"),
+            ("--minloglevel=2", "db"),
+            ("-minloglevel", "2", "db"),
+            ("--log_dir=/tmp", "--nolog_prefix", "db"),
+        ],
+    )
+    def test_flags_of_the_logging_library_are_dropped(self, words: tuple[str, ...]) -> None:
+        assert spelled(*words) == ["db"]
+
     def test_sub_commands(self) -> None:
         parser = argparse.ArgumentParser()
         actions = parser.add_subparsers()

@@ -17,6 +17,7 @@ from caffecompat.net.precision import products_in_tf32
 from caffecompat.solver import Solver
 from caffecompat.solver.log import LOGGER
 from caffecompat.solver.loss_scale import LossScale
+from caffecompat.solver.mode import Mode
 from caffecompat.weights import load_weights, read_state
 
 from .caffe_log import Lines
@@ -172,6 +173,29 @@ def test_channels_last(tmp_path: Path) -> None:
     again = Solver(path, snapshot=state)
     for ours, theirs in zip(again._update.history, solver._update.history, strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_shares_of_a_batch_are_not_rounded_to_16_bits(precision: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text("""
+layer { name: "in" type: "Input" top: "x" top: "label" input_param {
+  shape { dim: 5 dim: 300 } shape { dim: 5 } } }
+layer { name: "fc" type: "InnerProduct" bottom: "x" top: "fc" inner_product_param {
+  num_output: 300 weight_filler { type: "xavier" } } }
+layer { name: "best" type: "ArgMax" bottom: "fc" top: "best" }
+layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy" }""")
+    net, mode = Net(path, phase="test"), Mode(precision)
+    mode.prepare(net, train=False)
+    with torch.no_grad():
+        net.params["fc"][0].copy_(torch.eye(300))
+    best = torch.tensor([299, 257, 3, 259, 1])
+    net.blobs["x"].data.copy_(torch.eye(300)[best])
+    net.blobs["label"].data.copy_(torch.tensor([299, 257, 3, 0, 0]))
+    with mode.forward(net.device):
+        found = net.run(0).outputs
+    assert found["accuracy"].item() == pytest.approx(0.6, rel=1e-6)
+    assert found["best"].flatten().tolist() == best.tolist()
 
 
 @pytest.mark.slow

@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from caffecompat.cli.main import main
+from caffecompat.errors import SolverError
+from caffecompat.solver.ranks import is_rank, local_rank
 from caffecompat.weights import load_weights
 
 from .small import write_training
@@ -266,3 +268,12 @@ def test_two_gpus_are_one(tmp_path: Path) -> None:
     for ours, theirs in zip(*(w.layers for w in weights), strict=True):
         for a, b in zip(ours.blobs, theirs.blobs, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "LOCAL_RANK"])
+def test_an_environment_that_torchrun_did_not_make(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(SolverError, match=f"environment variable {name} is 'x', a number was"):
+        is_rank() if name == "WORLD_SIZE" else local_rank()

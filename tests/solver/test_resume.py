@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
@@ -15,7 +16,7 @@ from caffecompat.errors import FileProblem, SolverError
 from caffecompat.proto import read_solver
 from caffecompat.solver import Action, Solver
 from caffecompat.solver.resume import remove_drafts
-from caffecompat.weights import load_weights, save_weights
+from caffecompat.weights import load_weights, read_state, save_weights, write_state
 
 from .caffe_log import Lines
 from .small import write_training
@@ -104,6 +105,53 @@ def test_auto_with_nothing_but_broken_ones(tmp_path: Path) -> None:
     ) as caught:
         Solver(path, snapshot="auto")
     assert len(str(caught.value).splitlines()) == 4
+
+
+def test_a_fresh_start_names_snapshots_that_it_will_replace(tmp_path: Path, lines: Lines) -> None:
+    path = trained(tmp_path / "run")
+    assert not lines.containing("snapshots of an earlier run")
+    Solver(path)
+    (said,) = lines.containing("snapshots of an earlier run")
+    assert "snap_iter_12.solverstate" in said
+
+
+def test_auto_wonders_at_a_later_state_of_fewer_iterations(tmp_path: Path, lines: Lines) -> None:
+    path = trained(tmp_path / "run")
+    Solver(path, snapshot="auto")
+    assert not lines.containing("was written after")
+    fresh = Solver(path)
+    fresh.step(5)
+    assert Solver(path, snapshot="auto").iter == 12
+    (said,) = lines.containing("was written after")
+    assert "snap_iter_5.solverstate was written after" in said
+
+
+@pytest.mark.parametrize("name", ["snap_iter_12.solverstate", "snap_iter_12.caffemodel"])
+def test_values_that_are_no_numbers(name: str, tmp_path: Path, lines: Lines) -> None:
+    path = trained(tmp_path / "run")
+    damaged = tmp_path / "run" / name
+    if name.endswith("caffemodel"):
+        weights = load_weights(damaged)
+        weights["score"].blobs[0][0, 0] = np.nan
+        save_weights(weights, damaged)
+    else:
+        state = read_state(damaged)
+        state.history[1] = np.full_like(state.history[1], np.inf)
+        write_state(state, damaged)
+        with pytest.raises(SolverError, match=r"history array 1 has values that are no finite"):
+            Solver(path, snapshot=damaged)
+    assert Solver(path, snapshot="auto").iter == 10
+    assert lines.containing(f"{name} has values that are no finite numbers")
+
+
+def test_a_layer_that_the_snapshot_does_not_have(tmp_path: Path, lines: Lines) -> None:
+    path = trained(tmp_path / "run")
+    net = tmp_path / "run" / "net.prototxt"
+    net.write_text(net.read_text().replace('"score"', '"scores"'))
+    Solver(path, snapshot=tmp_path / "run" / "snap_iter_10.solverstate")
+    (said,) = lines.containing("is not in the file and keeps its values")
+    assert "layer 'scores'" in said
+    assert "the file has 'score'" in said
 
 
 def test_auto_looks_at_this_prefix_only(tmp_path: Path) -> None:

@@ -245,9 +245,10 @@ def test_weights_to_start_from(tmp_path: Path, lines: Lines) -> None:
     ("more", "sentence"),
     [
         ("iter_size: 0 average_loss: 0 display: -1", "iter_size is 0.*"),
-        ('net_param { name: "x" }', "net and net_param all name a train net; keep one"),
+        ('net_param { name: "x" }', "net and net_param each name a train net; keep one"),
         ("test_iter: 1 test_state {}", r"1 test_state entries for 2 test net\(s\)"),
         ("test_iter: -1", r"test_iter is \[2, -1\], it must not be negative"),
+        ("base_lr: nan", "base_lr is nan, it must be a finite number"),
         ("test_interval: 0", "test_interval is 0; with a test net it must be"),
         ("snapshot_prefix: '/none/such/x'", "cannot write snapshots to '/none/such/x': No such"),
         ("solver_mode: GPU", "solver_mode: GPU: this torch cannot use a GPU here"),

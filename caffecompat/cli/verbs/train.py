@@ -148,12 +148,12 @@ def _train(arguments: argparse.Namespace, device: str | None, ranks: Ranks | Non
     from caffecompat.solver.tensorboard import tensorboard
 
     first = ranks is None or ranks.first
-    with training_log(first):
+    signals = SignalActions(Action(arguments.sigint_effect), Action(arguments.sighup_effect))
+    # Signals count from here on: building the nets may take long.
+    with training_log(first), signals:
         solver = _solver(arguments, device, ranks)
-        signals = SignalActions(Action(arguments.sigint_effect), Action(arguments.sighup_effect))
         try:
             with (
-                signals,
                 tensorboard(solver, arguments.tensorboard if first else ""),
                 training_bar(solver, solver.max_iter) if first else nullcontext(),
             ):
