@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import log
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.layers.base import Message, Shape, between, register
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 
 # The least normal float.
 _LEAST = 2.0**-126
-_LOG2_E = 1 / log(2)
 
 
 @register("SoftmaxWithLoss")
@@ -49,14 +47,6 @@ class SoftmaxWithLoss(Loss):
         return loss
 
 
-def _softmax(scores: Tensor) -> Tensor:
-    """The softmax along axis 1."""
-    if scores.dim() == 2 or scores.device.type != "cpu":
-        return scores.softmax(1)
-    # On a CPU torch's softmax along an inner axis takes two to three times its log_softmax.
-    return scores.log_softmax(1).mul_(_LOG2_E).exp2_()
-
-
 def _mean_of_logs() -> Callable[..., Tensor]:
     """The loss as a function of scores, labels, kept (see ClassScores) and divisor.
 
@@ -70,7 +60,7 @@ def _mean_of_logs() -> Callable[..., Tensor]:
         def forward(
             ctx: Any, scores: Tensor, labels: Tensor, kept: Tensor | None, divisor: Tensor | int
         ) -> Tensor:
-            p = _softmax(scores)
+            p = scores.softmax(1)
             at_labels = p.gather(1, labels)
             if kept is not None:
                 at_labels = at_labels.where(kept, 1)
