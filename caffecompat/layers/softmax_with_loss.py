@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import log
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.layers.base import Message, Shape, between, register
@@ -11,8 +12,9 @@ from caffecompat.layers.loss import ClassScores, Loss, Normalization
 if TYPE_CHECKING:
     from torch import Tensor
 
-# The least normal float.
+# The least normal float, and the loss that it gives.
 _LEAST = 2.0**-126
+_MOST = 126 * log(2)
 
 
 @register("SoftmaxWithLoss")
@@ -34,48 +36,51 @@ class SoftmaxWithLoss(Loss):
         self.along = self.axis(message.softmax_param.axis, bottoms[0], "softmax_param.axis")
         self.normalization = Normalization(message.loss_param)
         self.probabilities = len(message.top) > 1
-        self._mean_of_logs = _mean_of_logs()
+        self._sum_of_logs = _sum_of_logs()
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         self.check_batch(scores, labels)
-        view = ClassScores(self, scores, labels, self.along, self.normalization.ignore)
-        divisor = self.normalization.divisor(view.outer, view.inner, view.kept)
+        view = ClassScores(self, scores, labels, self.along)
         with view.labels_checked(self):
-            loss: Tensor = self._mean_of_logs(view.scores, view.labels, view.kept, divisor)
+            loss = self._loss(view)
         if self.probabilities:
             return loss, scores.detach().softmax(self.along)
         return loss
 
+    def _loss(self, view: ClassScores) -> Tensor:
+        import torch.nn.functional as F
 
-def _mean_of_logs() -> Callable[..., Tensor]:
-    """The loss as a function of scores, labels, kept (see ClassScores) and divisor.
+        ignore, outer, inner = self.normalization.ignore, view.outer, view.inner
+        if ignore is None:
+            total: Tensor = self._sum_of_logs(view.scores, view.labels)
+            return total / self.normalization.divisor(outer, inner, None)
+        labels = view.labels.squeeze(1)
+        each = F.cross_entropy(view.scores, labels, ignore_index=ignore, reduction="none")
+        # Out of autograd's sight, since Caffe's gradient knows nothing of the clamp.
+        each.detach().clamp_(max=_MOST)
+        return each.sum() / self.normalization.divisor(outer, inner, labels != ignore)
 
-    Its gradient is written by hand because Caffe's knows nothing of the clamp. It also takes one
+
+def _sum_of_logs() -> Callable[[Tensor, Tensor], Tensor]:
+    """-sum(log p(label)) as a function of scores and labels (see ClassScores), all of which count.
+
+    Its gradient is written by hand because Caffe's knows nothing of the clamp, and it takes one
     pass over p, where the derivative of log_softmax takes three.
     """
     import torch
 
-    class MeanOfLogs(torch.autograd.Function):
+    class SumOfLogs(torch.autograd.Function):
         @staticmethod
-        def forward(
-            ctx: Any, scores: Tensor, labels: Tensor, kept: Tensor | None, divisor: Tensor | int
-        ) -> Tensor:
+        def forward(ctx: Any, scores: Tensor, labels: Tensor) -> Tensor:
             p = scores.softmax(1)
             at_labels = p.gather(1, labels)
-            if kept is not None:
-                at_labels = at_labels.where(kept, 1)
-            ctx.save_for_backward(p, at_labels, labels, kept)
-            ctx.divisor = divisor
-            return -at_labels.clamp(min=_LEAST).log_().sum() / divisor
+            ctx.save_for_backward(p, at_labels, labels)
+            return -at_labels.clamp(min=_LEAST).log_().sum()
 
         @staticmethod
         @torch.autograd.function.once_differentiable
-        def backward(ctx: Any, diff: Tensor) -> tuple[Tensor, None, None, None]:
-            p, at_labels, labels, kept = ctx.saved_tensors
-            weight = diff / ctx.divisor
-            if kept is not None:
-                weight = weight * kept
-            at_labels = (at_labels - 1) * weight
-            return (p * weight).scatter_(1, labels, at_labels), None, None, None
+        def backward(ctx: Any, diff: Tensor) -> tuple[Tensor, None]:
+            p, at_labels, labels = ctx.saved_tensors
+            return (p * diff).scatter_(1, labels, (at_labels - 1) * diff), None
 
-    return MeanOfLogs.apply
+    return SumOfLogs.apply

@@ -50,9 +50,10 @@ def test_everything_ignored_gives_zero() -> None:
         assert top.item() == 0
 
 
-def test_loss_is_clamped_and_its_gradient_is_not() -> None:
+@pytest.mark.parametrize("text", ["", "loss_param { ignore_label: 7 }"])
+def test_loss_is_clamped_and_its_gradient_is_not(text: str) -> None:
     scores = torch.tensor([[0.0, 200.0]], requires_grad=True)
-    (loss,) = run("SoftmaxWithLoss", "", scores, torch.tensor([0.0]))
+    (loss,) = run("SoftmaxWithLoss", text, scores, torch.tensor([0.0]))
     loss.backward()
     assert loss.item() == pytest.approx(87.3365, abs=1e-3)
     assert scores.grad is not None
