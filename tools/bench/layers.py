@@ -8,7 +8,6 @@ Usage: python tools/bench/layers.py [--device cuda] [--only Pooling,LRN] [--roun
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import statistics
 import sys
@@ -26,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from caffecompat import Net
 from caffecompat.layers import catalogue
 from caffecompat.proto.text import parse_text
+from tools.bench.kept_memory import keep_memory
 
 Plain = Callable[..., Tensor]
 
@@ -162,15 +162,9 @@ CASES = [
 ]
 
 
-# glibc gives freed memory back to the kernel or keeps it, as the order of sizes will have it; fresh
-# pages can cost more than the layer. With these settings it keeps all.
-KEEPING = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
-
-
 def main() -> int:
     arguments = parse()
-    if not KEEPING.keys() <= os.environ.keys():
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEPING})
+    keep_memory()
     wanted = set(arguments.only.split(",")) if arguments.only else None
     device = torch.device(arguments.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()

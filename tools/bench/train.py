@@ -44,6 +44,7 @@ from caffecompat.net.precision import products_in_tf32
 from caffecompat.proto import schema
 from caffecompat.proto.files import read_net
 from caffecompat.solver import Solver
+from tools.bench.kept_memory import keep_memory
 
 Message = Any
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +62,7 @@ HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 def main() -> int:
     arguments = parse()
+    keep_memory()
     device = torch.device(arguments.device)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
