@@ -158,6 +158,8 @@ class Layer:
         self.context = context
         self.specs: list[ParameterSpec] = []
         self.notes: list[str] = []
+        # Whether forward hands values on to the next pass by itself, which nothing replayed does.
+        self.keeps_state = False
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         """Reads the LayerParameter ``message``; ``bottoms`` are the bottoms' shapes."""

@@ -88,7 +88,7 @@ class ClassScores:
         """Names the cause where a look-up inside fails because a label names no class.
 
         Raises:
-            LayerError: that; on the CPU only, a GPU's failed assertion ends its process' use of it.
+            LayerError: that, on a CPU. On a GPU torch reports a failed assertion later.
         """
         try:
             yield

@@ -46,6 +46,7 @@ class Recurrent(Layer):
         p = message.recurrent_param
         self.check(p.num_output > 0, "num_output is missing or 0, it must be positive")
         self.exposed = p.expose_hidden
+        self.keeps_state = not self.exposed
         self.size = p.num_output
         further = self.states if self.exposed else 0
         self.check(

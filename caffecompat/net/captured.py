@@ -69,7 +69,7 @@ class CapturedPass:
 
     def _capture(self, feeds: list[torch.Tensor]) -> None:
         for built in self._net.layers:
-            if getattr(built.layer, "exposed", True) is False:
+            if built.layer is not None and built.layer.keeps_state:
                 raise NetError(
                     f"CUDA graph: {built.place}: it hands its state on from pass to pass; train "
                     "without the graph"

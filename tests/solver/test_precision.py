@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 import torch
 
 from caffecompat.cli.main import main
-from caffecompat.errors import CaffeError, SolverError
+from caffecompat.errors import CaffeError, NetError, SolverError
 from caffecompat.net import Net
+from caffecompat.net.captured import CapturedPass
 from caffecompat.net.precision import products_in_tf32
 from caffecompat.solver import Solver
 from caffecompat.solver.log import LOGGER
@@ -262,6 +264,18 @@ def test_compiled_gradients(batch: int, width: int, mode: str | None, tmp_path: 
 def test_what_cannot_be_had(options: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(CaffeError, match=words):
         Solver(write_training(tmp_path / "run"), **options)
+
+
+def test_a_state_that_a_graph_would_not_hand_on(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text("""
+layer { name: "in" type: "Input" top: "x" top: "cont" input_param {
+  shape { dim: 3 dim: 2 dim: 4 } shape { dim: 3 dim: 2 } } }
+layer { name: "lstm" type: "LSTM" bottom: "x" bottom: "cont" top: "y" recurrent_param {
+  num_output: 5 weight_filler { type: "xavier" } } }""")
+    captured = CapturedPass(Net(path, phase="train"), nullcontext)
+    with pytest.raises(NetError, match=r"layer 'lstm' \(LSTM\): it hands its state on from pass"):
+        captured.run(0)
 
 
 def test_debug_info_in_fp16(tmp_path: Path) -> None:
