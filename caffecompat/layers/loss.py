@@ -81,7 +81,7 @@ class ClassScores:
         self.labels = labels.detach().long().reshape(self.outer, 1, *shape[axis + 1 :])
         self.kept = None if ignore is None else self.labels != ignore
         if self.kept is not None:
-            self.labels = self.labels * self.kept
+            self.labels = self.labels.where(self.kept, 0)
 
     @contextmanager
     def labels_checked(self, layer: Layer) -> Iterator[None]:
