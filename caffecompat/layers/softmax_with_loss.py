@@ -72,16 +72,15 @@ def _sum_of_losses() -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
         def forward(ctx: Any, scores: Tensor, labels: Tensor, kept: Tensor | None) -> Tensor:
             p = _softmax(scores)
             at_labels = p.gather(1, labels)
-            counted = None if kept is None else kept.to(p)
-            ctx.save_for_backward(p, at_labels, labels, counted)
+            ctx.save_for_backward(p, at_labels, labels, kept)
             logs = at_labels.clamp(min=_LEAST).log_()
-            return -(logs if counted is None else logs.mul_(counted)).sum()
+            return -(logs if kept is None else logs.where(kept, 0)).sum()
 
         @staticmethod
         @torch.autograd.function.once_differentiable
         def backward(ctx: Any, diff: Tensor) -> tuple[Tensor, None, None]:
-            p, at_labels, labels, counted = ctx.saved_tensors
-            weight = diff if counted is None else counted * diff
+            p, at_labels, labels, kept = ctx.saved_tensors
+            weight = diff if kept is None else diff.where(kept, 0)
             return (p * weight).scatter_(1, labels, at_labels.sub(1).mul_(weight)), None, None
 
     return SumOfLosses.apply
