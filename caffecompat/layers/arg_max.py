@@ -45,17 +45,21 @@ class ArgMax(Layer):
             values, index = self._greatest(x, self.along)
             return values if self.values else index
         values, index = self._greatest(x.flatten(1), 1)
-        rows = [index, values] if self.values else [index]
-        shape = (x.shape[0], len(rows), self.top_k) + (1,) * (x.dim() - 3)
-        return torch.stack(rows, 1).view(shape)
+        found = torch.stack((index, values), 1) if self.values else index
+        return found.view(x.shape[0], 1 + self.values, self.top_k, *(1,) * (x.dim() - 3))
 
     def _greatest(self, x: Tensor, along: int) -> tuple[Tensor, Tensor]:
-        # torch finds the first of equal values; seen from the end that is the larger index.
-        turned = x.detach().flip(along)
+        import torch
+
+        x, extent = x.detach(), x.shape[along]
         if self.top_k == 1:
-            values, index = turned.max(along, keepdim=True)
-        else:
-            values, index = turned.sort(dim=along, descending=True, stable=True)
-            values = values.narrow(along, 0, self.top_k)
-            index = index.narrow(along, 0, self.top_k)
-        return values, (x.shape[along] - 1 - index).to(x.dtype)
+            values = x.amax(along, keepdim=True)
+            places = torch.arange(extent, dtype=x.dtype, device=x.device)
+            places = places.view(-1, *(1,) * (x.dim() - along - 1))
+            # Comparisons into floats; into bools they take a CPU four times as long.
+            index = torch.eq(x, values, out=torch.empty_like(x)).mul_(places)
+            return values, index.amax(along, keepdim=True)
+        # A stable sort puts the first of equal values first; seen from the end the larger index.
+        values, index = x.flip(along).sort(dim=along, descending=True, stable=True)
+        values = values.narrow(along, 0, self.top_k)
+        return values, (extent - 1 - index.narrow(along, 0, self.top_k)).to(x.dtype)

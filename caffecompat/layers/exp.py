@@ -54,5 +54,6 @@ class Log(Layer):
         self.shift = p.shift
 
     def forward(self, x: Tensor) -> Tensor:
-        y = (x * self.scale + self.shift).log()
+        inner = x if self.scale == 1 else x * self.scale
+        y = (inner if self.shift == 0 else inner + self.shift).log()
         return y if self.outer == 1 else y * self.outer

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import log
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from caffecompat.layers.base import Message, Shape, between, format_shape, register
-from caffecompat.layers.gradient import with_gradient_of
 from caffecompat.layers.loss import ClassScores, Loss, Normalization
 from caffecompat.layers.reading import errors_at
 
@@ -45,6 +44,7 @@ class InfogainLoss(Loss):
         self.normalization = Normalization(message.loss_param)
         self.probabilities = len(message.top) > 1
         self._copies: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+        self._sum_of_costs = _sum_of_costs()
         if len(bottoms) == 2:
             self.check(
                 p.HasField("source"),
@@ -61,12 +61,10 @@ class InfogainLoss(Loss):
         cost = self._cost(view, matrix)
         with view.labels_checked(self):
             rows = cost.index_select(0, view.labels.flatten())
+        rows = rows.view(*view.labels.squeeze(1).shape, view.classes).movedim(-1, 1)
         if view.kept is not None:
-            rows = rows * view.kept.reshape(-1, 1)
-        each = -rows * view.scores.movedim(1, -1).reshape(-1, view.classes).log_softmax(1)
-        # The clamp acts on log p alone, so that costs of either sign keep theirs.
-        clamped = each.minimum(-rows * _LEAST).where(rows > 0, each.maximum(-rows * _LEAST))
-        total = with_gradient_of(clamped, each).sum()
+            rows = rows * view.kept
+        total = self._sum_of_costs(view.scores.log_softmax(1), rows)
         loss = total / self.normalization.divisor(view.outer, view.inner, view.kept)
         if self.probabilities:
             return loss, scores.detach().softmax(self.along)
@@ -85,6 +83,28 @@ class InfogainLoss(Loss):
             "classes",
         )
         return matrix.detach().reshape(view.classes, view.classes)
+
+
+def _sum_of_costs() -> Callable[[Tensor, Tensor], Tensor]:
+    """-sum(rows log p) as a function of log p and rows of H, both (outer, classes, ...).
+
+    Its gradient is written by hand because Caffe's knows nothing of the clamp.
+    """
+    import torch
+
+    class SumOfCosts(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, log_p: Tensor, rows: Tensor) -> Tensor:
+            ctx.save_for_backward(rows)
+            return -log_p.clamp(min=_LEAST).mul_(rows).sum()
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx: Any, diff: Tensor) -> tuple[Tensor, None]:
+            (rows,) = ctx.saved_tensors
+            return rows * -diff, None
+
+    return SumOfCosts.apply
 
 
 def _read_matrix(path: str) -> Tensor:

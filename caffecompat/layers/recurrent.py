@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     State = tuple[Tensor, ...]
+
+# From how many steps a run is faster in one operator than step by step.
+_WORTHWHILE = 4
 
 
 class Recurrent(Layer):
@@ -69,38 +73,108 @@ class Recurrent(Layer):
         """Declares the parameters for so many values of x, and of x_static, per step."""
         raise NotImplementedError
 
-    def step(
-        self, x: Tensor, cont: Tensor, state: State, parameters: dict[str, Tensor]
-    ) -> tuple[Tensor, State]:
-        """Output and state (N, num_output) after a step.
+    def step(self, x: Tensor, state: State, parameters: dict[str, Tensor]) -> State:
+        """The state (N, num_output) after a step, the hidden values first.
 
-        ``x`` (N, ...) is the step's input, multiplied by its weights already, and ``cont`` (N, 1).
+        ``x`` (N, ...) is the step's input, multiplied by its weights already; ``cont`` is in
+        ``state`` already.
         """
         raise NotImplementedError
+
+    def in_torch_order(self, parameter: Tensor) -> Tensor:
+        """``weight_x``, ``weight_h`` or ``bias`` with gates in the order of torch's operator."""
+        return parameter
+
+    def run(self, x: Tensor, state: list[Tensor], weights: list[Tensor]) -> State:
+        """Many steps in torch's own operator: hidden values (T, N, num_output), then the state.
+
+        ``x`` (T, N, D), ``state`` (1, N, num_output) each; no x_static. ``weights``: of x, of the
+        hidden values, and two biases.
+        """
+        raise NotImplementedError
+
+    def output(self, hidden: Tensor, parameters: dict[str, Tensor]) -> Tensor:
+        """The top (T, N, num_output) from the hidden values."""
+        return hidden
 
     def forward(
         self, x: Tensor, cont: Tensor, *others: Tensor, **parameters: Tensor
     ) -> Tensor | tuple[Tensor, ...]:
-        import torch
-        import torch.nn.functional as F
-
         self._check_shapes(x, cont, others)
         cont = cont.detach().unsqueeze(-1)
-        inputs = F.linear(x.flatten(2), parameters["weight_x"], parameters["bias"])
-        if self.static:
-            inputs = inputs + F.linear(others[0].flatten(1), parameters["weight_x_static"])
-        state = self._first_state(x, others)
-        outputs = []
-        for at_step, goes_on in zip(inputs, cont, strict=True):
-            output, state = self.step(at_step, goes_on, state, parameters)
-            outputs.append(output)
+        state = self._first_state(x, others, parameters["weight_h"])
+        starts = self._starts(x, cont)
+        if len(x) < _WORTHWHILE * len(starts):
+            static = others[0] if self.static else None
+            hidden, state = self._by_steps(x, cont, static, state, parameters)
+        else:
+            hidden, state = self._by_runs(x, cont, starts, state, parameters)
+        y = self.output(hidden, parameters)
         last = tuple(part.detach() for part in state)
-        y = torch.stack(outputs)
         if self.exposed:
             return (y, *(part.unsqueeze(0) for part in last))
         if not x.is_meta:
             self.state = last
         return y
+
+    def _starts(self, x: Tensor, cont: Tensor) -> list[int]:
+        """The first step, and those before which some stream's state is dropped.
+
+        All steps where one would have to wait for the device to look at ``cont``, and where torch's
+        operator will not do: it takes no x_static, and under autocast holds the state in 16 bits.
+        """
+        import torch
+
+        if (
+            x.device.type != "cpu"
+            or self.static
+            or torch.is_autocast_enabled("cpu")
+            or torch.compiler.is_compiling()
+        ):
+            return list(range(len(x)))
+        dropped = (cont.float().numpy()[1:] != 1).any(axis=(1, 2))
+        return [0, *(int(step) + 1 for step in dropped.nonzero()[0])]
+
+    def _by_steps(
+        self,
+        x: Tensor,
+        cont: Tensor,
+        static: Tensor | None,
+        state: State,
+        parameters: dict[str, Tensor],
+    ) -> tuple[Tensor, State]:
+        import torch
+        import torch.nn.functional as F
+
+        inputs = F.linear(x.flatten(2), parameters["weight_x"], parameters["bias"])
+        if static is not None:
+            inputs = inputs + F.linear(static.flatten(1), parameters["weight_x_static"])
+        hidden = []
+        for at_step, goes_on in zip(inputs, cont, strict=True):
+            state = self.step(at_step, tuple(part * goes_on for part in state), parameters)
+            hidden.append(state[0])
+        return torch.stack(hidden), state
+
+    def _by_runs(
+        self,
+        x: Tensor,
+        cont: Tensor,
+        starts: Sequence[int],
+        state: State,
+        parameters: dict[str, Tensor],
+    ) -> tuple[Tensor, State]:
+        import torch
+
+        names = ("weight_x", "weight_h", "bias")
+        weights = [self.in_torch_order(parameters[name]) for name in names]
+        weights.append(torch.zeros_like(weights[-1]))
+        hidden = []
+        for first, end in pairwise([*starts, len(x)]):
+            begun = [(part * cont[first]).unsqueeze(0) for part in state]
+            part_of_hidden, *after = self.run(x[first:end].flatten(2), begun, weights)
+            hidden.append(part_of_hidden)
+            state = tuple(part.squeeze(0) for part in after)
+        return torch.cat(hidden) if len(hidden) > 1 else hidden[0], state
 
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         steps, streams = bottoms[0][:2]
@@ -110,18 +184,13 @@ class Recurrent(Layer):
             if len(spec.shape) == 2
         )
 
-    def _first_state(self, x: Tensor, others: Sequence[Tensor]) -> State:
+    def _first_state(self, x: Tensor, others: Sequence[Tensor], weight: Tensor) -> State:
         if self.exposed:
             return tuple(part.detach().squeeze(0) for part in others[self.static :])
-        kept = self.state
-        like = x.new_empty(x.shape[1], self.size)
-        if kept is None or (kept[0].shape, kept[0].device, kept[0].dtype) != (
-            like.shape,
-            like.device,
-            like.dtype,
-        ):
-            return tuple(like.new_zeros(like.shape) for _ in range(self.states))
-        return kept
+        kept, shape = self.state, (x.shape[1], self.size)
+        if kept is None or (kept[0].shape, kept[0].device) != (shape, x.device):
+            return tuple(weight.new_zeros(shape) for _ in range(self.states))
+        return tuple(part.to(weight.dtype) for part in kept)
 
     def _check_shapes(self, x: Tensor, cont: Tensor, others: Sequence[Tensor]) -> None:
         streams = x.shape[1]
@@ -163,13 +232,21 @@ class RNN(Recurrent):
         self.parameter("weight_o", (size, size), p.weight_filler)
         self.parameter("bias_o", (size,), p.bias_filler)
 
-    def step(
-        self, x: Tensor, cont: Tensor, state: State, parameters: dict[str, Tensor]
-    ) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, parameters: dict[str, Tensor]) -> State:
         import torch.nn.functional as F
 
-        h = (x + F.linear(state[0] * cont, parameters["weight_h"])).tanh()
-        return F.linear(h, parameters["weight_o"], parameters["bias_o"]).tanh(), (h,)
+        return ((x + F.linear(state[0], parameters["weight_h"])).tanh(),)
+
+    def run(self, x: Tensor, state: list[Tensor], weights: list[Tensor]) -> State:
+        import torch
+
+        gradient = torch.is_grad_enabled()
+        return torch.rnn_tanh(x, state[0], weights, True, 1, 0.0, gradient, False, False)
+
+    def output(self, hidden: Tensor, parameters: dict[str, Tensor]) -> Tensor:
+        import torch.nn.functional as F
+
+        return F.linear(hidden, parameters["weight_o"], parameters["bias_o"]).tanh()
 
 
 @register("LSTM")
@@ -196,15 +273,24 @@ class LSTM(Recurrent):
             self.parameter("weight_x_static", (4 * self.size, static), p.weight_filler)
         self.parameter("weight_h", (4 * self.size, self.size), p.weight_filler)
 
-    def step(
-        self, x: Tensor, cont: Tensor, state: State, parameters: dict[str, Tensor]
-    ) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, parameters: dict[str, Tensor]) -> State:
         import torch.nn.functional as F
 
         h, c = state
-        gates = x + F.linear(h * cont, parameters["weight_h"])
-        c, h = lstm_unit(c, gates, cont)
-        return h, (h, c)
+        c, h = lstm_unit(c, x + F.linear(h, parameters["weight_h"]))
+        return h, c
+
+    def in_torch_order(self, parameter: Tensor) -> Tensor:
+        import torch
+
+        i, f, o, g = parameter.chunk(4)
+        return torch.cat((i, f, g, o))
+
+    def run(self, x: Tensor, state: list[Tensor], weights: list[Tensor]) -> State:
+        import torch
+
+        gradient = torch.is_grad_enabled()
+        return torch.lstm(x, state, weights, True, 1, 0.0, gradient, False, False)
 
 
 @register("LSTMUnit")
@@ -229,11 +315,11 @@ class LSTMUnit(Layer):
             f"its bottoms are {', '.join(format_shape(x.shape) for x in (c, gates, cont))}; they "
             "must be 1xNxD, 1xNx4D and 1xN",
         )
-        return lstm_unit(c, gates, cont.detach().unsqueeze(-1))
+        return lstm_unit(c * cont.detach().unsqueeze(-1), gates)
 
 
-def lstm_unit(c: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, Tensor]:
-    """c and h (..., D) after a step, from c and gates (..., 4D) and cont (..., 1)."""
+def lstm_unit(c: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+    """c and h (..., D) after a step, from cont times c and gates (..., 4D)."""
     i, f, o, g = gates.chunk(4, -1)
-    c = cont * f.sigmoid() * c + i.sigmoid() * g.tanh()
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
     return c, o.sigmoid() * c.tanh()

@@ -138,6 +138,42 @@ def test_recurrent_state_goes_on_and_is_dropped() -> None:
     assert torch.allclose(first, third)
 
 
+@pytest.mark.parametrize("type_name", ["LSTM", "RNN"])
+def test_a_run_in_one_operator_is_what_its_steps_are(
+    type_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cont = torch.ones(15, 2, dtype=torch.float64)
+    cont[0], cont[4, 1], cont[9, 0] = 0, 0, 0.25
+
+    def values_and_gradients() -> list[Tensor]:
+        layer = made(type_name, "recurrent_param { num_output: 3 }", (15, 2, 5), (15, 2))
+        leaves = [distinct(spec.shape, seed) for seed, spec in enumerate(layer.specs)]
+        leaves.append(distinct((15, 2, 5), seed=9))
+        for leaf in leaves:
+            leaf.requires_grad_()
+        tops = [call(layer, [leaves[-1], cont], leaves[:-1])[0] for _ in range(2)]
+        given = [distinct(y.shape, seed) for seed, y in enumerate(tops)]
+        return [*tops, *torch.autograd.grad(tops, leaves, given)]
+
+    with monkeypatch.context() as without_steps:
+        without_steps.delattr(f"caffecompat.layers.recurrent.{type_name}.step")
+        by_runs = values_and_gradients()
+    monkeypatch.delattr(f"caffecompat.layers.recurrent.{type_name}.run")
+    monkeypatch.setattr("caffecompat.layers.recurrent._WORTHWHILE", 16)
+    for expected, found in zip(values_and_gradients(), by_runs, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_recurrent_state_goes_on_where_the_bottom_has_16_bits() -> None:
+    layer = made("LSTM", "recurrent_param { num_output: 3 }", (4, 2, 5), (4, 2))
+    parameters = [distinct(spec.shape, seed).float() for seed, spec in enumerate(layer.specs)]
+    bottoms = [distinct((4, 2, 5)).bfloat16(), torch.ones(4, 2)]
+    with torch.autocast("cpu", torch.bfloat16):
+        first, second = (call(layer, bottoms, parameters)[0] for _ in range(2))
+    assert first.dtype == torch.float32
+    assert not torch.allclose(first, second)
+
+
 def test_recurrent_layers_take_another_number_of_streams() -> None:
     layer = made("RNN", "recurrent_param { num_output: 3 }", (4, 2, 5), (4, 2))
     parameters = [distinct(spec.shape, seed) for seed, spec in enumerate(layer.specs)]
