@@ -36,11 +36,13 @@ class Reshape(Layer):
         self.plan = self._plan(bottoms[0])
 
     def forward(self, x: Tensor) -> Tensor:
+        import torch
+
         shape = x.shape
         plan = self.plan if len(shape) == self.axes else self._plan(shape)
         extents = [shape[axis] if extent == 0 else extent for axis, extent in plan]
         try:
-            return x.reshape(extents)
+            return torch.reshape(x, extents)
         except RuntimeError as problem:
             self.refuse(
                 f"{format_shape(shape)} has {prod(shape)} elements, which do not make "

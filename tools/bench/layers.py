@@ -109,8 +109,8 @@ CASES = [
         lambda x, w, b: F.conv2d(x, w, b, padding=1),
     ),
     Case(
-        'type: "Convolution" convolution_param { num_output: 64 kernel_size: 3 pad: 2 dilation: 2 '
-        "group: 4 }",
+        'type: "Convolution" convolution_param { dilation: 2 group: 4 num_output: 64 '
+        "kernel_size: 3 pad: 2 }",
         [IMAGE],
         lambda x, w, b: F.conv2d(x, w, b, padding=2, dilation=2, groups=4),
     ),
