@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 
 from caffecompat.errors import LayerError
-from caffecompat.proto.schema import new
+from caffecompat.proto.schema import FORK_NUMBERS, new
 from caffecompat.registry import Registry
 
 if TYPE_CHECKING:
@@ -230,10 +230,19 @@ class Layer:
 
     @classmethod
     def settings(cls) -> list[str]:
-        """The fields of LayerParameter that the type reads, e.g. ``["pooling_param"]``."""
+        """The fields of LayerParameter that the type reads, e.g. ``["pooling_param"]``.
+
+        The one of its own name need not be listed in :attr:`reads`, but a fork's in :attr:`knows`.
+        """
         own = f"{cls.type.lower()}param"
+        known = {name.partition(".")[0] for name in cls.knows}
         fields = new("LayerParameter").DESCRIPTOR.fields
-        named = [field.name for field in fields if field.name.replace("_", "") == own]
+        named = [
+            field.name
+            for field in fields
+            if field.name.replace("_", "") == own
+            and (field.number not in FORK_NUMBERS or field.name in known)
+        ]
         return [*named, *cls.reads]
 
     @classmethod

@@ -65,6 +65,16 @@ def test_page_of_pooling(capsys: pytest.CaptureFixture[str]) -> None:
         assert line in out.splitlines()
 
 
+def test_page_of_a_type_described_elsewhere_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layers", "LSTM"]) == 0
+    out = capsys.readouterr().out
+    assert "See Recurrent. Source" in out.replace("\n", " ")
+    assert "\nRecurrent: What RNN and LSTM share" in out
+    assert "`" not in out
+    assert "recurrent_param {" in out
+    assert "lstm_param {" not in out, "a fork's message, which the type does not read"
+
+
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["layers"]) == 0
     lines = capsys.readouterr().out.splitlines()

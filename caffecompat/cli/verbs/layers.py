@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +35,31 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _first_sentence(layer: type[Layer]) -> str:
-    description = inspect.getdoc(layer) or ""
-    return " ".join(description.split("\n\n")[0].split())
+    return " ".join(_plain(inspect.getdoc(layer)).split("\n\n")[0].split())
+
+
+def _plain(docstring: str | None) -> str:
+    """Without the marks of reStructuredText, which a terminal does not show as what they mean."""
+    text = re.sub(r"(?m)^::\n\n", "", docstring or "")
+    return re.sub(r":\w+:`([^`]+)`", r"\1", text).replace("``", "")
+
+
+def _descriptions(layer: type[Layer]) -> list[str]:
+    """The type's, and those of the classes that it refers to."""
+    own = inspect.getdoc(layer) or ""
+    beside = vars(sys.modules.get(layer.__module__, object))
+    texts = [_plain(own)]
+    for name in dict.fromkeys(re.findall(r":class:`(\w+)`", own)):
+        if name in beside:
+            described = _plain(inspect.getdoc(beside[name])).partition("\n\nArgs:")[0]
+            texts.append(f"{name}: {described}")
+    return texts
 
 
 def _page(layer: type[Layer]) -> str:
-    lines = [layer.type, "=" * len(layer.type), "", inspect.getdoc(layer) or "", ""]
+    lines = [layer.type, "=" * len(layer.type), ""]
+    for text in _descriptions(layer):
+        lines += [text, ""]
     lines.append(f"bottoms: {layer.bottoms}; tops: {layer.tops}")
     lines.append(f"parameter blobs: {', '.join(layer.parameters) or 'none'}")
     if layer.is_loss:
