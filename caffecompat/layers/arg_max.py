@@ -19,7 +19,8 @@ class ArgMax(Layer):
     With ``axis`` they are sought along it, and the top has extent top_k there; with
     ``out_max_val`` it holds the values instead. Without ``axis`` all of an item counts as one
     row: top (N, 1, top_k), or (N, 2, top_k) with indices and then values, and as many further
-    axes of extent 1 as the bottom has beyond three. No gradient. Source: Caffe's ArgMax layer.
+    axes of extent 1 as the bottom has beyond three. No gradient. Where values are NaN, whose order
+    Caffe leaves open, top_k 1 gives NaN and index 0. Source: Caffe's ArgMax layer.
     """
 
     in_place = False
@@ -54,11 +55,12 @@ class ArgMax(Layer):
         x, extent = x.detach(), x.shape[along]
         if self.top_k == 1:
             values = x.amax(along, keepdim=True)
-            places = torch.arange(extent, dtype=x.dtype, device=x.device)
+            exact = torch.promote_types(x.dtype, torch.float32)
+            places = torch.arange(extent, dtype=exact, device=x.device)
             places = places.view(-1, *(1,) * (x.dim() - along - 1))
             # Comparisons into floats; into bools they take a CPU four times as long.
-            index = torch.eq(x, values, out=torch.empty_like(x)).mul_(places)
-            return values, index.amax(along, keepdim=True)
+            index = torch.eq(x, values, out=torch.empty_like(x, dtype=exact)).mul_(places)
+            return values, index.amax(along, keepdim=True).to(x.dtype)
         # A stable sort puts the first of equal values first; seen from the end the larger index.
         values, index = x.flip(along).sort(dim=along, descending=True, stable=True)
         values = values.narrow(along, 0, self.top_k)

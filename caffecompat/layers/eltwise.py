@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from caffecompat.layers.base import Layer, Message, Shape, at_least, format_shape, register
 
@@ -35,7 +35,6 @@ class Eltwise(Layer):
             not (p.coeff and self.operation == "PROD"), "coeff is for operation SUM, not for PROD"
         )
         self.coefficients = tuple(p.coeff) or (1.0,) * len(bottoms)
-        self._larger = _larger()
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         first, second, *others = bottoms
@@ -52,9 +51,9 @@ class Eltwise(Layer):
             for x in others:
                 y = y * x
             return y
-        y = self._larger(first, second)
+        y = _larger(first, second)
         for x in others:
-            y = self._larger(x, y)
+            y = _larger(x, y)
         return y
 
     def _sum(self, bottoms: Sequence[Tensor]) -> Tensor:
@@ -64,25 +63,8 @@ class Eltwise(Layer):
         return y
 
 
-def _larger() -> Callable[[Tensor, Tensor], Tensor]:
-    """The larger of two, b where they are equal.
-
-    Its gradient is written by hand because torch's maximum halves it at ties.
-    """
+def _larger(a: Tensor, b: Tensor) -> Tensor:
+    """``a`` where it is strictly larger, else ``b``; torch's maximum halves ties' gradients."""
     import torch
 
-    class Larger(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-            ctx.save_for_backward(a > b)
-            return torch.maximum(a, b)
-
-        @staticmethod
-        @torch.autograd.function.once_differentiable
-        def backward(ctx: Any, diff: Tensor) -> tuple[Tensor, Tensor]:
-            (is_a,) = ctx.saved_tensors
-            # A product and a difference, since a choice costs a CPU many times as much.
-            of_a = diff * is_a
-            return of_a, diff - of_a
-
-    return Larger.apply
+    return torch.where(a > b, a, b)

@@ -56,6 +56,8 @@ class InfogainLoss(Loss):
     def forward(
         self, scores: Tensor, labels: Tensor, matrix: Tensor | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
+        import torch
+
         self.check_batch(scores, labels)
         view = ClassScores(self, scores, labels, self.along, self.normalization.ignore)
         cost = self._cost(view, matrix)
@@ -64,7 +66,8 @@ class InfogainLoss(Loss):
         rows = rows.view(*view.labels.squeeze(1).shape, view.classes).movedim(-1, 1)
         if view.kept is not None:
             rows = rows * view.kept
-        total = self._sum_of_costs(view.scores.log_softmax(1), rows)
+        exact = torch.promote_types(scores.dtype, torch.float32)
+        total = self._sum_of_costs(view.scores.log_softmax(1, dtype=exact), rows)
         loss = total / self.normalization.divisor(view.outer, view.inner, view.kept)
         if self.probabilities:
             return loss, scores.detach().softmax(self.along)

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     State = tuple[Tensor, ...]
 
-# From how many steps a run is faster in one operator than step by step.
-_WORTHWHILE = 4
-
 
 class Recurrent(Layer):
     """What RNN and LSTM share: sequences, their beginnings, and the state between passes.
@@ -45,6 +42,9 @@ class Recurrent(Layer):
     gives_inputs_gradients = True
 
     states: ClassVar[int]
+
+    # From which mean length torch's operator is faster over runs than step by step.
+    worthwhile: ClassVar[int]
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.recurrent_param
@@ -104,7 +104,7 @@ class Recurrent(Layer):
         cont = cont.detach().unsqueeze(-1)
         state = self._first_state(x, others, parameters["weight_h"])
         starts = self._starts(x, cont)
-        if len(x) < _WORTHWHILE * len(starts):
+        if len(x) < self.worthwhile * len(starts):
             static = others[0] if self.static else None
             hidden, state = self._by_steps(x, cont, static, state, parameters)
         else:
@@ -221,6 +221,7 @@ class RNN(Recurrent):
 
     parameters = ("weight_x", "bias", "weight_x_static", "weight_h", "weight_o", "bias_o")
     states = 1
+    worthwhile = 10
 
     def declare(self, p: Message, inputs: int, static: int | None) -> None:
         size = self.size
@@ -265,6 +266,7 @@ class LSTM(Recurrent):
 
     parameters = ("weight_x", "bias", "weight_x_static", "weight_h")
     states = 2
+    worthwhile = 4
 
     def declare(self, p: Message, inputs: int, static: int | None) -> None:
         self.parameter("weight_x", (4 * self.size, inputs), p.weight_filler)

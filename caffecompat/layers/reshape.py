@@ -32,40 +32,48 @@ class Reshape(Layer):
             all(extent >= -1 for extent in self.new) and self.new.count(-1) <= 1,
             f"shape {' '.join(map(str, self.new))} may hold extents, 0, and -1 once",
         )
-        self.axes = len(bottoms[0])
-        self.plan = self._plan(bottoms[0])
+        self._made_for = tuple(bottoms[0])
+        self._extents = self._shape(self._made_for)
 
     def forward(self, x: Tensor) -> Tensor:
         import torch
 
-        shape = x.shape
-        plan = self.plan if len(shape) == self.axes else self._plan(shape)
-        extents = [shape[axis] if extent == 0 else extent for axis, extent in plan]
-        try:
-            return torch.reshape(x, extents)
-        except RuntimeError as problem:
-            self.refuse(
-                f"{format_shape(shape)} has {prod(shape)} elements, which do not make "
-                f"{format_shape(extents)}"
-            )
-            raise AssertionError from problem
+        # A view takes less time than its extents, so those for the usual shape are ready.
+        made_for = x.shape == self._made_for
+        return torch.reshape(x, self._extents if made_for else self._shape(tuple(x.shape)))
 
-    def _plan(self, shape: Sequence[int]) -> list[tuple[int, int]]:
-        """For each axis of the top its extent, or 0 and the axis of the bottom that gives it."""
-        axes = len(shape)
-        start = self.start if self.start >= 0 else axes + self.start + 1
-        end = axes if self.count == -1 else start + self.count
+    def _shape(self, shape: Shape) -> Shape:
+        start, end = self._replaced(shape)
+        new = list(self.new)
+        for i, extent in enumerate(new):
+            if extent == 0:
+                self.check(
+                    start + i < len(shape),
+                    f"extent {i} of shape is 0, but the bottom {format_shape(shape)} has no axis "
+                    f"{start + i} to copy",
+                )
+                new[i] = shape[start + i]
+        result = [*shape[:start], *new, *shape[end:]]
+        known = prod([extent for extent in result if extent != -1])
+        fits = prod(shape) % max(known, 1) == 0 if -1 in result else prod(shape) == known
         self.check(
-            0 <= start <= end <= axes,
+            fits,
+            f"{format_shape(shape)} has {prod(shape)} elements, which do not make "
+            f"{format_shape(result)}",
+        )
+        if known == 0:
+            # An empty batch: what is left is that of an item.
+            left = prod([e for e in shape if e]) // prod([e for e in result if e > 0])
+        else:
+            left = prod(shape) // known
+        return tuple(left if extent == -1 else extent for extent in result)
+
+    def _replaced(self, shape: Shape) -> tuple[int, int]:
+        start = self.start if self.start >= 0 else len(shape) + self.start + 1
+        end = len(shape) if self.count == -1 else start + self.count
+        self.check(
+            0 <= start <= end <= len(shape),
             f"axis {self.start} and num_axes {self.count} do not fit the bottom "
             f"{format_shape(shape)}",
         )
-        for i, extent in enumerate(self.new):
-            self.check(
-                extent != 0 or start + i < axes,
-                f"extent {i} of shape is 0, but the bottom {format_shape(shape)} has no axis "
-                f"{start + i} to copy",
-            )
-        kept_before = [(axis, 0) for axis in range(start)]
-        kept_after = [(axis, 0) for axis in range(end, axes)]
-        return [*kept_before, *enumerate(self.new, start), *kept_after]
+        return start, end

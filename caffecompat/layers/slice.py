@@ -49,11 +49,11 @@ class Slice(Layer):
     def _sizes(self, shape: Sequence[int]) -> list[int]:
         extent = shape[self.along]
         if not self.points:
-            if extent % self.count:
-                self.refuse(
-                    f"axis {self.along} of the bottom {format_shape(shape)} does not divide into "
-                    f"{self.count} equal parts; give slice_point"
-                )
+            self.check(
+                extent % self.count == 0,
+                f"axis {self.along} of the bottom {format_shape(shape)} does not divide into "
+                f"{self.count} equal parts; give slice_point",
+            )
             return [extent // self.count] * self.count
         cuts = (0, *self.points, extent)
         self.check(

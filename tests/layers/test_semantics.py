@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from caffecompat.errors import LayerError
 from tests.layers.messages import distinct, made, run
 from tests.layers.recorded import call
 
@@ -138,30 +139,60 @@ def test_recurrent_state_goes_on_and_is_dropped() -> None:
     assert torch.allclose(first, third)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("frozen", [(), (0, 1), (-1,)], ids=["all", "weights frozen", "x frozen"])
 @pytest.mark.parametrize("type_name", ["LSTM", "RNN"])
 def test_a_run_in_one_operator_is_what_its_steps_are(
-    type_name: str, monkeypatch: pytest.MonkeyPatch
+    type_name: str, frozen: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cont = torch.ones(15, 2, dtype=torch.float64)
+    cont = torch.ones(22, 2, dtype=dtype)
     cont[0], cont[4, 1], cont[9, 0] = 0, 0, 0.25
 
     def values_and_gradients() -> list[Tensor]:
-        layer = made(type_name, "recurrent_param { num_output: 3 }", (15, 2, 5), (15, 2))
-        leaves = [distinct(spec.shape, seed) for seed, spec in enumerate(layer.specs)]
-        leaves.append(distinct((15, 2, 5), seed=9))
+        layer = made(type_name, "recurrent_param { num_output: 3 }", (22, 2, 5), (22, 2))
+        leaves = [distinct(spec.shape, seed).to(dtype) for seed, spec in enumerate(layer.specs)]
+        leaves.append(distinct((22, 2, 5), seed=9).to(dtype))
         for leaf in leaves:
             leaf.requires_grad_()
+        for i in frozen:
+            leaves[i].requires_grad_(False)
         tops = [call(layer, [leaves[-1], cont], leaves[:-1])[0] for _ in range(2)]
-        given = [distinct(y.shape, seed) for seed, y in enumerate(tops)]
-        return [*tops, *torch.autograd.grad(tops, leaves, given)]
+        given = [distinct(y.shape, seed).to(dtype) for seed, y in enumerate(tops)]
+        wanted = [leaf for leaf in leaves if leaf.requires_grad]
+        return [*tops, *torch.autograd.grad(tops, wanted, given)]
 
-    with monkeypatch.context() as without_steps:
-        without_steps.delattr(f"caffecompat.layers.recurrent.{type_name}.step")
+    layer = f"caffecompat.layers.recurrent.{type_name}"
+    with monkeypatch.context() as in_runs:
+        in_runs.setattr(f"{layer}.worthwhile", 4)
+        in_runs.delattr(f"{layer}.step")
         by_runs = values_and_gradients()
-    monkeypatch.delattr(f"caffecompat.layers.recurrent.{type_name}.run")
-    monkeypatch.setattr("caffecompat.layers.recurrent._WORTHWHILE", 16)
+    monkeypatch.setattr(f"{layer}.worthwhile", 100)
+    monkeypatch.delattr(f"{layer}.run")
     for expected, found in zip(values_and_gradients(), by_runs, strict=True):
-        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-6)
+
+
+def test_reshape_of_an_empty_batch() -> None:
+    layer = made("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }", (2, 3, 4))
+    assert call(layer, [distinct((0, 3, 4))], [])[0].shape == (0, 12)
+    with pytest.raises(LayerError, match="2x3x4 has 24 elements, which do not make -1x7"):
+        made("Reshape", "reshape_param { shape { dim: -1 dim: 7 } }", (2, 3, 4))
+
+
+@pytest.mark.parametrize("type_name", ["SoftmaxWithLoss", "InfogainLoss"])
+def test_losses_of_16_bits_are_computed_in_32(type_name: str) -> None:
+    scores, labels = distinct((6, 40)).bfloat16(), torch.arange(6.0)
+    bottoms = [scores, labels, torch.eye(40)][: 3 if type_name == "InfogainLoss" else 2]
+    with torch.autocast("cpu", torch.bfloat16):
+        (loss,) = run(type_name, "", *bottoms)
+    expected = torch.nn.functional.cross_entropy(scores.float(), labels.long())
+    torch.testing.assert_close(loss, expected)
+
+
+def test_accuracy_counts_many_classes_in_16_bits() -> None:
+    scores = torch.zeros(1, 300, dtype=torch.bfloat16)
+    (share,) = run("Accuracy", "accuracy_param { top_k: 299 }", scores, torch.zeros(1))
+    assert share.item() == 0, "299 others are as good"
 
 
 def test_recurrent_state_goes_on_where_the_bottom_has_16_bits() -> None:

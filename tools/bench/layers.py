@@ -280,7 +280,9 @@ def main() -> int:
             continue
         ours, plain = measure(case, device, arguments.rounds)
         ratios.append(ours / plain)
-        label = case.layer.removeprefix("type: ").replace('"', "")[:58]
+        text = case.layer.removeprefix("type: ").replace('"', "")
+        shape = "x".join(map(str, case.shapes[0]))
+        label = f"{text[: 57 - len(shape)]} {shape}"
         print(f"{label:<58} {ours * 1e3:9.3f} {plain * 1e3:9.3f} {ratios[-1]:6.2f}")
     print(f"# median ratio {statistics.median(ratios):.2f}, largest {max(ratios):.2f}")
     return 0
