@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from caffecompat.layers.base import Layer, Message, Shape, at_least, format_shape, register
 
@@ -35,6 +35,7 @@ class Eltwise(Layer):
             not (p.coeff and self.operation == "PROD"), "coeff is for operation SUM, not for PROD"
         )
         self.coefficients = tuple(p.coeff) or (1.0,) * len(bottoms)
+        self._larger = _larger()
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         first, second, *others = bottoms
@@ -51,9 +52,9 @@ class Eltwise(Layer):
             for x in others:
                 y = y * x
             return y
-        y = _larger(first, second)
+        y = self._larger(first, second)
         for x in others:
-            y = _larger(x, y)
+            y = self._larger(x, y)
         return y
 
     def _sum(self, bottoms: Sequence[Tensor]) -> Tensor:
@@ -63,8 +64,36 @@ class Eltwise(Layer):
         return y
 
 
-def _larger(a: Tensor, b: Tensor) -> Tensor:
-    """``a`` where it is strictly larger, else ``b``; torch's maximum halves ties' gradients."""
+def _larger() -> Callable[[Tensor, Tensor], Tensor]:
+    """A function of a and b: a where it is strictly larger, else b, also where either is NaN.
+
+    torch's maximum halves the gradient of ties. On CPUs torch's choice between two tensors takes
+    six times as long as the same by bits, for which the gradient is written by hand.
+    """
     import torch
 
-    return torch.where(a > b, a, b)
+    def bits(x: Tensor) -> Tensor:
+        return x.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])
+
+    class Larger(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+            in_bits = bits(a)
+            is_a = torch.gt(a, b, out=torch.empty_like(in_bits)).neg_()
+            ctx.save_for_backward(is_a)
+            return (in_bits ^ bits(b)).bitwise_and_(is_a).bitwise_xor_(bits(b)).view(a.dtype)
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx: Any, diff: Tensor) -> tuple[Tensor, Tensor]:
+            (is_a,) = ctx.saved_tensors
+            of_a = bits(diff) & is_a
+            return of_a.view(diff.dtype), (bits(diff) ^ of_a).view(diff.dtype)
+
+    def larger(a: Tensor, b: Tensor) -> Tensor:
+        if a.device.type == "cpu":
+            result: Tensor = Larger.apply(a, b)
+            return result
+        return torch.where(a > b, a, b)
+
+    return larger

@@ -172,6 +172,19 @@ def test_a_run_in_one_operator_is_what_its_steps_are(
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_maximum_chooses_also_where_values_are_not_finite(dtype: torch.dtype) -> None:
+    inf, nan = float("inf"), float("nan")
+    a = torch.tensor([2, 0, 1, nan, 1, inf, -0.0], dtype=dtype, requires_grad=True)
+    b = torch.tensor([1, 3, 1, 1, nan, 1, 0.0], dtype=dtype, requires_grad=True)
+    (y,) = run("Eltwise", "eltwise_param { operation: MAX }", a, b)
+    assert str(y.tolist()) == "[2.0, 3.0, 1.0, 1.0, nan, inf, 0.0]"
+    diff = torch.tensor([inf, nan, 1, 2, 3, 4, -inf], dtype=dtype)
+    of_a, of_b = torch.autograd.grad(y, (a, b), diff)
+    assert str(of_a.tolist()) == "[inf, 0.0, 0.0, 0.0, 0.0, 4.0, 0.0]"
+    assert str(of_b.tolist()) == "[0.0, nan, 1.0, 2.0, 3.0, 0.0, -inf]"
+
+
 def test_reshape_of_an_empty_batch() -> None:
     layer = made("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }", (2, 3, 4))
     assert call(layer, [distinct((0, 3, 4))], [])[0].shape == (0, 12)
