@@ -48,8 +48,7 @@ class Accuracy(Layer):
         with view.labels_checked(self):
             true = view.scores.gather(1, view.labels)
         # Comparisons into floats; into bools they take a CPU four times as long.
-        exact = torch.promote_types(scores.dtype, torch.float32)
-        reached = torch.ge(view.scores, true, out=torch.empty_like(view.scores, dtype=exact))
+        reached = torch.ge(view.scores, true, out=torch.empty_like(view.scores, dtype=view.exact))
         others = reached.sum(1, keepdim=True) - 1
         correct = (others < self.top_k).to(scores.dtype)
         counted = correct.new_ones(()) if view.kept is None else view.kept.to(scores.dtype)

@@ -91,7 +91,8 @@ def _larger() -> Callable[[Tensor, Tensor], Tensor]:
             return of_a.view(diff.dtype), (bits(diff) ^ of_a).view(diff.dtype)
 
     def larger(a: Tensor, b: Tensor) -> Tensor:
-        if a.device.type == "cpu":
+        # Under autocast the two may differ in type, and then in bits.
+        if a.device.type == "cpu" and a.dtype == b.dtype:
             result: Tensor = Larger.apply(a, b)
             return result
         return torch.where(a > b, a, b)

@@ -56,8 +56,6 @@ class InfogainLoss(Loss):
     def forward(
         self, scores: Tensor, labels: Tensor, matrix: Tensor | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
-        import torch
-
         self.check_batch(scores, labels)
         view = ClassScores(self, scores, labels, self.along, self.normalization.ignore)
         cost = self._cost(view, matrix)
@@ -66,8 +64,7 @@ class InfogainLoss(Loss):
         rows = rows.view(*view.labels.squeeze(1).shape, view.classes).movedim(-1, 1)
         if view.kept is not None:
             rows = rows * view.kept
-        exact = torch.promote_types(scores.dtype, torch.float32)
-        total = self._sum_of_costs(view.scores.log_softmax(1, dtype=exact), rows)
+        total = self._sum_of_costs(view.scores.log_softmax(1, dtype=view.exact), rows)
         loss = total / self.normalization.divisor(view.outer, view.inner, view.kept)
         if self.probabilities:
             return loss, scores.detach().softmax(self.along)
@@ -76,7 +73,7 @@ class InfogainLoss(Loss):
     def _cost(self, view: ClassScores, matrix: Tensor | None) -> Tensor:
         """H as (classes, classes) on the device of the scores."""
         if matrix is None:
-            key = (view.scores.device, view.scores.dtype)
+            key = (view.scores.device, view.exact)
             if key not in self._copies:
                 self._copies[key] = self.matrix.to(*key)
             matrix = self._copies[key]

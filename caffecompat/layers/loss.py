@@ -53,6 +53,7 @@ class ClassScores:
             are ignored.
         kept: bool like labels, False at positions that are ignored; None where no label is.
         outer, classes, inner: extents before, of and after the class axis.
+        exact: the type of the scores, or of 32 bits if it has fewer; to compute in.
 
     Args:
         layer: whose bottoms these are.
@@ -67,7 +68,10 @@ class ClassScores:
     def __init__(
         self, layer: Layer, scores: Tensor, labels: Tensor, axis: int, ignore: int | None = None
     ) -> None:
+        import torch
+
         shape = scores.shape
+        self.exact = torch.promote_types(scores.dtype, torch.float32)
         self.outer = prod(shape[:axis])
         self.classes = shape[axis]
         self.inner = prod(shape[axis + 1 :])

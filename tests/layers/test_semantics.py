@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from math import log
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 from caffecompat.errors import LayerError
+from caffecompat.proto.schema import new
 from tests.layers.messages import distinct, made, run
 from tests.layers.recorded import call
 
@@ -185,6 +189,12 @@ def test_maximum_chooses_also_where_values_are_not_finite(dtype: torch.dtype) ->
     assert str(of_b.tolist()) == "[0.0, nan, 1.0, 2.0, 3.0, 0.0, -inf]"
 
 
+def test_maximum_of_bottoms_of_two_types() -> None:
+    a, b = torch.tensor([1.5, 2.5]).bfloat16(), torch.tensor([2.5, 1.5])
+    (y,) = run("Eltwise", "eltwise_param { operation: MAX }", a, b)
+    assert y.tolist() == [2.5, 2.5]
+
+
 def test_reshape_of_an_empty_batch() -> None:
     layer = made("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }", (2, 3, 4))
     assert call(layer, [distinct((0, 3, 4))], [])[0].shape == (0, 12)
@@ -200,6 +210,15 @@ def test_losses_of_16_bits_are_computed_in_32(type_name: str) -> None:
         (loss,) = run(type_name, "", *bottoms)
     expected = torch.nn.functional.cross_entropy(scores.float(), labels.long())
     torch.testing.assert_close(loss, expected)
+
+
+def test_infogain_matrix_of_a_file_keeps_its_bits(tmp_path: Path) -> None:
+    matrix = new("BlobProto")
+    matrix.data.extend([0.1, 0.0, 0.0, 0.1])
+    (tmp_path / "h.binaryproto").write_bytes(matrix.SerializeToString())
+    text = f'infogain_loss_param {{ source: "{tmp_path}/h.binaryproto" }}'
+    (loss,) = run("InfogainLoss", text, torch.zeros(1, 2).bfloat16(), torch.zeros(1))
+    assert loss.item() == pytest.approx(0.1 * log(2), rel=1e-6)
 
 
 def test_accuracy_counts_many_classes_in_16_bits() -> None:
