@@ -17,6 +17,7 @@ PACKAGE = ROOT / "caffecompat"
 ROOMS = [
     "errors",
     "registry",
+    "input_files",
     "proto",
     "weights",
     "graph",
