@@ -50,6 +50,17 @@ def add_lenient_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_max_bytes_argument(parser: argparse.ArgumentParser) -> None:
+    """``--max-bytes``: the size limit of input files, and of what they claim to hold."""
+    parser.add_argument(
+        "--max-bytes",
+        type=int,
+        metavar="N",
+        help="read files of up to N bytes, and let them claim as much memory (default: each kind "
+        "of file has its limit, which the message about a file above it states)",
+    )
+
+
 def add_precision_argument(parser: argparse.ArgumentParser) -> None:
     """``--precision``: what products are computed in."""
     parser.add_argument(
