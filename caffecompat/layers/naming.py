@@ -1,12 +1,16 @@
 """Layer names as torch module names, reversibly.
 
 torch splits module paths at dots and looks names up as attributes, so a layer called ``conv.1`` or
-``train`` needs another spelling in a state dict: percent-encoding, as in addresses.
+``train`` needs another spelling in a state dict: percent-encoding of UTF-8, as in addresses. Torch
+also writes module names into the code that it generates from a traced net, so everything that
+means something in a Python string or format is encoded too: quotes, backslashes, braces, control
+characters and whatever is not ASCII.
 """
 
 from __future__ import annotations
 
 import re
+import string
 
 from caffecompat.layers.base import catalogue
 from caffecompat.layers.inner_product import InnerProduct
@@ -30,9 +34,13 @@ _RESERVED_WORDS = """
 RESERVED = frozenset(_RESERVED_WORDS.split())
 
 
+# Every other character is percent-encoded.
+_PLAIN = frozenset(string.ascii_letters + string.digits + "_-/+ ()[]:@=,#&~!*<>^|;?")
+
+
 def module_name(layer: str) -> str:
     """The module name for a layer name; different layers never get the same one."""
-    escaped = "".join(_encode(c) if c in "%." else c for c in layer)
+    escaped = "".join(c if c in _PLAIN else _encode(c) for c in layer)
     if not escaped:
         return "%"
     if layer in RESERVED or layer.startswith("_"):
@@ -44,11 +52,16 @@ def layer_name(module: str) -> str:
     """The layer name that :func:`module_name` turned into ``module``."""
     if module == "%":
         return ""
-    return re.sub("%([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), module)
+    encoded = module.encode("utf-8", "surrogatepass")
+    decoded = re.sub(b"%([0-9A-F]{2})", lambda match: bytes([int(match[1], 16)]), encoded)
+    try:
+        return decoded.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:  # not a spelling of module_name's
+        return module
 
 
 def _encode(character: str) -> str:
-    return f"%{ord(character):02X}"
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
 
 
 def torch_naming() -> Naming:

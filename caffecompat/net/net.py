@@ -269,7 +269,7 @@ class Net(nn.Module):
         """What :attr:`program` is fed in pass ``index``: the tops of all sources, in its order."""
         return self._inputs.feeds(index, {})
 
-    def forward(self, **inputs: Array) -> dict[str, Any]:
+    def forward(self, /, **inputs: Array) -> dict[str, Any]:
         """One pass; blobs given by name take the place of what their layers would bring.
 
         Args:
@@ -292,7 +292,7 @@ class Net(nn.Module):
             return {name: _numpy(value) for name, value in outputs.items()}
         return dict(outputs)
 
-    def backward(self, **diffs: Array) -> None:
+    def backward(self, /, **diffs: Array) -> None:
         """Gradients of the last :meth:`forward`, from its losses and from ``diffs``.
 
         Args:

@@ -3,11 +3,16 @@
 Two programs stand over the same modules: the *lean* one returns net outputs and the loss, the
 *observed* one every blob and the loss. ``node.meta`` tells where a node comes from: ``layer``,
 ``blobs`` and ``place`` (file and line of the prototxt).
+
+fx turns a graph into Python code and does not escape what it writes there, so no name of a
+prototxt reaches it: module targets and placeholders are identifiers made here, by
+:class:`_Identifiers`. The published names stand in ``node.meta`` only.
 """
 
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +25,8 @@ from caffecompat.net.build import BuiltLayer
 # A pass of inductor (torch 2.13) that saves memory may put the reader of a gradient before the
 # scatter that fills it, behind max pooling: layers before that then learn nothing, in silence.
 _KEPT_IN_ORDER = {"reorder_for_peak_memory": False}
+
+_LONGEST_IDENTIFIER = 60
 
 
 class Program:
@@ -34,12 +41,13 @@ class Program:
     def __init__(self, layers: Sequence[BuiltLayer], versions: Sequence[Version] | None) -> None:
         self.feeds = [top for b in layers if b.source is not None for top in b.tops]
         graph = fx.Graph()
-        values = _emit(graph, layers)
+        targets = _module_targets(layers)
+        values = _emit(graph, layers, targets)
         self.versions = list(values) if versions is None else list(versions)
         loss = _emit_loss(graph, layers, values)
         graph.output((tuple(values[v] for v in self.versions), loss))
         graph.lint()
-        modules = {b.key: b.module for b in layers if b.module is not None}
+        modules = {targets[b.key]: b.module for b in layers if b.module is not None}
         self.module = fx.GraphModule(modules, graph)
         self._run: Callable[..., Any] = self.module
 
@@ -62,27 +70,38 @@ class Program:
         return dict(zip(self.versions, values, strict=True)), loss
 
 
-def _emit(graph: fx.Graph, layers: Sequence[BuiltLayer]) -> dict[Version, fx.Node]:
+def _module_targets(layers: Sequence[BuiltLayer]) -> dict[str, str]:
+    """What the graph calls each layer's module, by the layer's key."""
+    identifiers = _Identifiers("layer")
+    return {b.key: identifiers.make(b.name) for b in layers if b.module is not None}
+
+
+def _emit(
+    graph: fx.Graph, layers: Sequence[BuiltLayer], targets: dict[str, str]
+) -> dict[Version, fx.Node]:
     values: dict[Version, fx.Node] = {}
+    inputs = _Identifiers("input")
     for built in layers:
         if built.source is not None:
             for top in built.tops:
-                values[top] = _described(graph.placeholder(_identifier(str(top))), built, [top])
+                values[top] = _described(graph.placeholder(inputs.make(str(top))), built, [top])
     for built in layers:
         if built.node.automatic:
             for top in built.tops:
                 values[top] = values[built.bottoms[0]]
         elif built.module is not None:
-            _emit_layer(graph, built, values)
+            _emit_layer(graph, built, targets[built.key], values)
     return values
 
 
-def _emit_layer(graph: fx.Graph, built: BuiltLayer, values: dict[Version, fx.Node]) -> None:
+def _emit_layer(
+    graph: fx.Graph, built: BuiltLayer, target: str, values: dict[Version, fx.Node]
+) -> None:
     arguments = [values[bottom] for bottom in built.bottoms]
     for i, blocked in enumerate(built.blocked):
         if blocked:
             arguments[i] = _described(graph.call_method("detach", (arguments[i],)), built, [])
-    node = _described(graph.call_module(built.key, tuple(arguments)), built, built.tops)
+    node = _described(graph.call_module(target, tuple(arguments)), built, built.tops)
     if len(built.tops) == 1:
         values[built.tops[0]] = node
         return
@@ -117,6 +136,21 @@ def _described(node: fx.Node, built: BuiltLayer, blobs: Sequence[Version]) -> fx
     return node
 
 
-def _identifier(name: str) -> str:
-    text = "".join(c if c.isalnum() else "_" for c in name)
-    return text if text[:1].isalpha() else f"blob_{text}"
+class _Identifiers:
+    """Distinct Python identifiers for names that may hold anything.
+
+    Each is ``kind``, an underscore, and the ASCII letters and digits of the name, joined by single
+    underscores; so it is never a keyword or a name of torch's.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._counts: dict[str, int] = {}
+
+    def make(self, name: str) -> str:
+        plain = re.sub(r"[^0-9A-Za-z]+", "_", name)[:_LONGEST_IDENTIFIER]
+        identifier = f"{self._kind}_{plain}"
+        used = self._counts.get(identifier, 0)
+        self._counts[identifier] = used + 1
+        # No name has two underscores in a row by now, so numbered ones stay distinct.
+        return f"{identifier}__{used}" if used else identifier

@@ -167,7 +167,7 @@ class TestGraph:
     def test_listing_tells_origins(self, net: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["graph", net]) == 0
         out = capsys.readouterr().out
-        assert "relu(conv)" in out
+        assert "layer_relu(layer_conv)" in out
         assert f"conv'  {net}:7: layer 'relu' (ReLU)" in out
         assert "# outputs: fc" in out
 
@@ -175,7 +175,7 @@ class TestGraph:
         self, net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert main(["graph", net, "--code"]) == 0
-        assert "self.relu(conv)" in capsys.readouterr().out
+        assert "self.layer_relu(layer_conv)" in capsys.readouterr().out
         dot = tmp_path / "net.dot"
         assert main(["graph", net, "--dot", str(dot)]) == 0
         text = dot.read_text()

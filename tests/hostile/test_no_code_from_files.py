@@ -1,0 +1,77 @@
+"""No text of a file reaches Python's interpreter or a shell: the places that could are known."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "caffecompat"
+
+# Calls that run what they are given, or that may (unpickling, importing).
+RUNS_CODE = {
+    "__import__",
+    "compile",
+    "eval",
+    "exec",
+    "import_module",
+    "importlib.import_module",
+    "os.popen",
+    "os.system",
+    "pickle.load",
+    "pickle.loads",
+    "runpy.run_path",
+}
+# Path -> why its call is safe.
+ALLOWED = {
+    "__init__.py": "names of the package's own modules",
+    "cli/main.py": "names of the package's own verbs",
+    "data/backends/leveldb.py": "names of two libraries, written there",
+    "layers/python.py": "only with allow_python, which says that the net's code is to run",
+    "registry.py": "names of the package's own modules",
+    "solver/__init__.py": "names of the package's own modules",
+}
+# Only here may a graph be built whose text torch.fx runs; tests/hostile/test_names.py watches it.
+MAY_USE_FX = {"net/program.py"}
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def keyword(call: ast.Call, name: str) -> object:
+    values = [k.value for k in call.keywords if k.arg == name]
+    return values[0].value if values and isinstance(values[0], ast.Constant) else None
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_no_module_runs_text(path: Path) -> None:
+    place = path.relative_to(PACKAGE).as_posix()
+    for name, call in calls(path):
+        assert name not in RUNS_CODE or place in ALLOWED, f"{place}:{call.lineno}: {name}"
+        assert keyword(call, "shell") is not True, f"{place}:{call.lineno}: shell=True"
+        if name == "torch.load":
+            assert keyword(call, "weights_only") is True, f"{place}:{call.lineno}"
+        if name == "np.load":
+            assert keyword(call, "allow_pickle") is False, f"{place}:{call.lineno}"
+    if place not in MAY_USE_FX:
+        assert not any("fx" in name.split(".") for name in imported(path)), place
+
+
+def test_every_allowed_place_still_needs_it() -> None:
+    for place in ALLOWED:
+        assert any(name in RUNS_CODE for name, _ in calls(PACKAGE / place)), place
