@@ -14,20 +14,32 @@ from caffecompat.data.database import (
     DatabaseWriter,
     continue_database,
     in_commits,
-    refuse_existing,
 )
-from caffecompat.data.image_list import Entry, planes, read_list, read_tree
+from caffecompat.data.expected_size import tell_expected_size
+from caffecompat.data.image_list import (
+    Entry,
+    planes,
+    read_class_names,
+    read_list,
+    read_names,
+    read_tree,
+    read_words,
+)
+from caffecompat.data.image_list_faults import refuse_absent
 from caffecompat.data.images import (
     Pixels,
     decode_image,
     encode_image,
+    image_shape,
     isotropic_size,
     rescale_image,
     resize_image,
 )
 from caffecompat.data.progress import BAR_TELLS, Progress
 from caffecompat.data.sampling import permutation
+from caffecompat.data.unfinished import refuse_existing
 from caffecompat.errors import DataError
+from caffecompat.input_files import MAX_TEXT_BYTES
 from caffecompat.proto import schema
 from caffecompat.proto.atomic_write import atomic_write
 from caffecompat.proto.schema import Message
@@ -35,8 +47,9 @@ from caffecompat.proto.schema import Message
 log = logging.getLogger(__name__)
 
 _RECORDS_PER_COMMIT = 1000
+_ENTRIES_PER_STEP = 10
 # Settings that do not change what is written.
-_MATTERS_NOT = ("workers", "on_error", "resume")
+_MATTERS_NOT = ("workers", "on_error", "resume", "overwrite", "max_bytes")
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,11 @@ class Settings:
         workers: threads that read, resize and encode; None takes one per core, at most 16.
         on_error: ``skip`` leaves out images that cannot be read, ``fail`` stops at the first.
         resume: go on with what an interrupted conversion left.
+        overwrite: delete what an interrupted conversion left, and begin anew.
+        no_labels: the lines of the list are names alone; every label is 0.
+        number_labels: labels are words, numbered in byte order.
+        labels: a file of words, one per line: labels are these words, the first one is 0.
+        max_bytes: the largest list to read.
     """
 
     gray: bool = False
@@ -74,6 +92,11 @@ class Settings:
     workers: int | None = None
     on_error: str = "skip"
     resume: bool = False
+    overwrite: bool = False
+    no_labels: bool = False
+    number_labels: bool = False
+    labels: str = ""
+    max_bytes: int = MAX_TEXT_BYTES
 
 
 @dataclass
@@ -117,23 +140,18 @@ def convert_imageset(
         FileProblem: the list cannot be read, or the database exists or cannot be written.
         DataError: settings that contradict each other, an encoding or a backend that cannot be
             written, a list or settings other than those of the conversion to be resumed,
-            ``check_size`` failed, or an image cannot be read and ``on_error`` is ``fail``.
+            ``check_size`` failed, or an image cannot be read and ``on_error`` is ``fail``; or no
+            image can be read, or most lines of the list end in no number.
     """
     settings = settings or Settings()
-    _check(settings)
+    _check(settings, list_path)
     refuse_existing(database)
-    classes: list[str] | None = None
-    if list_path is None:
-        entries, classes = read_tree(root or ".")
-        root = os.path.join(root, "") if root else root
-        log.info("%d classes in %s", len(classes), root or ".")
-    elif os.path.isdir(list_path):
-        raise DataError(
-            f"{list_path}: this is a folder, expected a list; to take the sub-folders of a folder "
-            "as classes give it alone: convert-imageset FOLDER/ DB"
-        )
-    else:
-        entries = read_list(list_path)
+    root, entries, classes = _entries(root, list_path, settings)
+    if not entries:
+        raise DataError(f"{list_path or root}: there are no images in it; nothing was made")
+    if not settings.resume:
+        # Of a conversion that is gone on with, the first images may have been removed since.
+        refuse_absent(list_path or root, root, [entry.name for entry in entries])
     if settings.shuffle:
         log.info("Shuffling data")
         order = permutation(settings.seed, len(entries), "convert_imageset order")
@@ -141,11 +159,18 @@ def convert_imageset(
     log.info("A total of %d images.", len(entries))
     if settings.encode_type and not settings.encoded:
         log.info("encode_type specified, assuming encoded=true.")
+    _tell_expected_size(database, root, entries, settings)
     result = Conversion(len(entries))
     purpose = _purpose(root, entries, settings)
-    with continue_database(database, settings.backend, purpose, settings.resume) as writer:
+    choices = (settings.resume, settings.overwrite)
+    with continue_database(database, settings.backend, purpose, *choices) as writer:
         log.info("Opened %s %s", settings.backend.lower(), database)
         _write(writer, _records(root, entries, settings, writer, result, progress), result)
+        if not result.records:
+            raise DataError(
+                f"{list_path or root}: none of its {len(entries):,} images can be read (the first "
+                f"is {result.unreadable[0]}); the files are no images that OpenCV can decode"
+            )
     if classes is not None:
         with atomic_write(f"{database}.labels.txt") as file:
             file.write("".join(f"{name}\n" for name in classes).encode(errors="surrogateescape"))
@@ -157,7 +182,56 @@ def convert_imageset(
     return result
 
 
-def _check(settings: Settings) -> None:
+def _entries(
+    root: str, list_path: str | None, settings: Settings
+) -> tuple[str, list[Entry], list[str] | None]:
+    """The root, the entries, and the names of classes to be written beside the database."""
+    if list_path is None:
+        log.info("Looking for images in %s", root or ".")
+        entries, classes = read_tree(root or ".")
+        log.info("%d classes in %s", len(classes), root or ".")
+        return (os.path.join(root, "") if root else root), entries, classes
+    if os.path.isdir(list_path):
+        raise DataError(
+            f"{list_path}: this is a folder, expected a list; to take the sub-folders of a folder "
+            "as classes give it alone: convert-imageset FOLDER/ DB"
+        )
+    if settings.no_labels:
+        return root, read_names(list_path, settings.max_bytes), None
+    if settings.number_labels:
+        return root, *read_words(list_path, None, settings.max_bytes)
+    if settings.labels:
+        names = read_class_names(settings.labels)
+        return root, *read_words(list_path, names, settings.max_bytes)
+    return root, read_list(list_path, True, settings.max_bytes), None
+
+
+def _tell_expected_size(database: str, root: str, entries: list[Entry], settings: Settings) -> None:
+    def stored_size(entry: Entry) -> int | None:
+        datum = _record(root, entry, settings)
+        return None if datum is None else datum.ByteSize()
+
+    def file_size(entry: Entry) -> int | None:
+        try:
+            return os.path.getsize(os.fsencode(root) + entry.name)
+        except (OSError, ValueError):
+            return None
+
+    raw = not (settings.encoded or settings.encode_type)
+    tell_expected_size(database, entries, stored_size, file_size if raw else None)
+
+
+def _check(settings: Settings, list_path: str | None) -> None:
+    kinds = [settings.no_labels, settings.number_labels, bool(settings.labels)]
+    if sum(kinds) > 1:
+        raise DataError("no_labels, number_labels and labels exclude each other; give one")
+    if any(kinds) and list_path is None:
+        raise DataError(
+            "no_labels, number_labels and labels say what the labels of a list are, but the "
+            "sub-folders of a folder are taken as classes; leave them out, or give a list"
+        )
+    if settings.resume and settings.overwrite:
+        raise DataError("resume goes on with unfinished work, overwrite deletes it; give one")
     if settings.min_side and (settings.resize_width or settings.resize_height):
         raise DataError(
             "min_side keeps proportions, resize_width and resize_height do not; give one kind"
@@ -231,7 +305,7 @@ def _records(
             elif missing[number]:
                 _note_unreadable(root + _readable(name), settings, result)
             done = number + 1
-            if progress and (done % _RECORDS_PER_COMMIT == 0 or done == len(entries)):
+            if progress and (done % _ENTRIES_PER_STEP == 0 or done == len(entries)):
                 progress(done, len(entries))
 
 
@@ -257,7 +331,7 @@ def _record(root: str, entry: Entry | None, settings: Settings) -> Message | Non
     pixels = decode_image(data, "gray" if settings.gray else "color")
     if pixels is None:
         return None
-    pixels, resized = _resize(pixels, settings)
+    pixels, resized = _resize(pixels, data, settings)
     if settings.encoded or settings.encode_type:
         return _encoded_datum(data, pixels, resized, entry, settings)
     datum = schema.new("Datum")
@@ -269,13 +343,15 @@ def _record(root: str, entry: Entry | None, settings: Settings) -> Message | Non
     return datum
 
 
-def _resize(pixels: Pixels, settings: Settings) -> tuple[Pixels, bool]:
+def _resize(pixels: Pixels, data: bytes, settings: Settings) -> tuple[Pixels, bool]:
     """The image in its new size, and whether its file's bytes no longer show it."""
     if settings.min_side:
         height, width = pixels.shape[:2]
         size = isotropic_size(height, width, settings.min_side)
         if size == (height, width):
-            return pixels, False
+            shape = image_shape(data)
+            # Amid rescaled images a file of other channels (gray, alpha) would not fit.
+            return pixels, shape is None or shape[0] != (1 if settings.gray else 3)
         return rescale_image(pixels, *size), True
     if settings.resize_width > 0 and settings.resize_height > 0:
         return resize_image(pixels, settings.resize_width, settings.resize_height), True

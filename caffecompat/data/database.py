@@ -11,12 +11,19 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from caffecompat.data.unfinished import (
+    make_folder,
+    new_folder,
+    place_for,
+    put_in_place,
+    refuse_existing,
+)
 from caffecompat.errors import CaffeError, DataError, FileProblem
 from caffecompat.proto.atomic_write import atomic_write
 from caffecompat.registry import Registry
@@ -155,71 +162,96 @@ def create_database(
     """Fill a new database that appears at ``path`` only when the ``with`` block ends well.
 
     Everything is written to a folder beside it and renamed at the end, so a crash leaves no
-    half database under the name that others look for.
+    half database under the name that others look for. Missing folders above it are made.
 
     Raises:
-        FileProblem: something is at ``path`` already, or its folder cannot be written.
+        FileProblem: something is at ``path`` already, another process is writing it, or its
+            folder cannot be written.
         DataError, UnknownName: as :func:`open_database`.
     """
-    target = os.path.normpath(os.fspath(path))
-    kind = _find(backend, target)
-    unfinished = f"{target}.unfinished-{os.getpid()}"
-    refuse_existing(target)
-    _make_folder(unfinished, target)
-    try:
-        with _filling(kind, unfinished) as writer:
-            yield writer
-        _put_in_place(unfinished, target)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    kind = _find(backend, os.fspath(path))
+    with new_folder(path) as unfinished, _filling(kind, unfinished) as writer:
+        yield writer
 
 
 @contextmanager
 def continue_database(
-    path: str | os.PathLike[str], backend: str, purpose: str, resume: bool
+    path: str | os.PathLike[str],
+    backend: str,
+    purpose: str,
+    resume: bool,
+    overwrite: bool = False,
 ) -> Iterator[DatabaseWriter]:
     """Like :func:`create_database`, but what was written is kept if the ``with`` block fails.
 
-    The records wait in the folder ``path`` + ``.unfinished``, which is a database of its own. With
-    ``resume`` an unfinished one is gone on with, otherwise it is begun anew.
+    The records wait in the folder ``path`` + ``.unfinished``, which is a database of its own.
 
     Args:
         path: the database to make.
         backend: kind of database.
         purpose: describes what is being written; only the same purpose is gone on with.
-        resume: whether to look for an unfinished one.
+        resume: go on with an unfinished one where there is one.
+        overwrite: delete an unfinished one and begin anew.
 
     Raises:
-        FileProblem: as :func:`create_database`, or another process is writing there.
+        FileProblem: as :func:`create_database`; or there is an unfinished one with records, and
+            neither ``resume`` nor ``overwrite`` says what to do with it.
         DataError: the unfinished one was begun with another purpose.
     """
     target = os.path.normpath(os.fspath(path))
     kind = _find(backend, target)
     refuse_existing(target)
     unfinished = f"{target}.unfinished"
-    with _lock(f"{target}.lock", target):
+    with place_for(target):
         begun = os.path.join(unfinished, _PURPOSE)
-        if not (resume and os.path.exists(begun)):
-            shutil.rmtree(unfinished, ignore_errors=True)
-            _make_folder(unfinished, target)
+        if resume and os.path.exists(begun):
+            _check_purpose(begun, purpose, unfinished)
+        else:
+            _clear(unfinished, overwrite)
+            make_folder(unfinished, target)
             with atomic_write(begun) as file:
                 file.write(purpose.encode())
-        elif Path(begun).read_bytes() != purpose.encode():
-            raise DataError(
-                f"{unfinished}: was begun with another list or other settings; give the same ones, "
-                "or leave out --resume to start from the beginning"
-            )
         try:
             with _filling(kind, unfinished) as writer:
                 yield writer
         except BaseException:
-            if _is_empty(kind, unfinished):
-                shutil.rmtree(unfinished, ignore_errors=True)
-            else:
+            if _records_in(unfinished):
                 log.warning("%s: what was done is kept; --resume goes on with it", unfinished)
+            else:
+                shutil.rmtree(unfinished, ignore_errors=True)
             raise
-        os.remove(begun)
-        _put_in_place(unfinished, target)
+        put_in_place(unfinished, target)
+        # Last, so that a run that is killed here has left a whole database.
+        os.remove(os.path.join(target, _PURPOSE))
+
+
+def _check_purpose(begun: str, purpose: str, unfinished: str) -> None:
+    if Path(begun).read_bytes() != purpose.encode():
+        raise DataError(
+            f"{unfinished}: was begun with another list or other settings; give the same ones, "
+            "or delete it and begin anew with: --overwrite"
+        )
+
+
+def _clear(unfinished: str, overwrite: bool) -> None:
+    """Removes what an interrupted run has left, if it is worth nothing or may be deleted.
+
+    Raises:
+        FileProblem: it may not.
+    """
+    if not os.path.lexists(unfinished):
+        return
+    if not _is_begun(unfinished):
+        raise FileProblem(
+            f"{unfinished}: is in the way, and is no unfinished database; move it elsewhere"
+        )
+    records = _records_in(unfinished)
+    if records and not overwrite:
+        raise FileProblem(
+            f"{unfinished}: holds {records:,} records of an interrupted run; go on with it: "
+            "--resume, or delete it and begin anew: --overwrite"
+        )
+    shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @contextmanager
@@ -231,37 +263,24 @@ def _filling(kind: Backend, folder: str) -> Iterator[DatabaseWriter]:
         writer.close()
 
 
-def _is_empty(kind: Backend, folder: str) -> bool:
+def _is_begun(folder: str) -> bool:
+    """Whether a folder is what a run of :func:`continue_database` has left at some moment."""
+    if not os.path.isdir(folder):
+        return False
+    visible = [name for name in os.listdir(folder) if not name.startswith(".")]
+    return not visible or _PURPOSE in visible or guess_backend(folder) is not None
+
+
+def _records_in(folder: str) -> int:
+    """How many records a database that a run has begun holds; 0 if it cannot be opened."""
+    kind = guess_backend(folder)
+    if kind is None:
+        return 0
     try:
-        with kind.open(folder) as database:
-            return len(database) == 0
+        with backends.find(kind).open(folder) as database:
+            return len(database)
     except CaffeError:
-        return True
-
-
-@contextmanager
-def _lock(path: str, target: str) -> Iterator[None]:
-    """Keeps a second process from writing the same database; a dead one's lock is free."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: two writers at once are the user's business there.
-        yield
-        return
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise _not_made(target, error) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise FileProblem(f"{target}: another process is writing it; wait for its end") from error
-    try:
-        yield
-    finally:
-        with suppress(FileNotFoundError):
-            os.remove(path)
-        os.close(handle)
+        return 0
 
 
 def in_commits(
@@ -280,32 +299,6 @@ def in_commits(
         yield pending
 
 
-def refuse_existing(path: str) -> None:
-    """Raises FileProblem if there is anything at ``path``."""
-    if os.path.lexists(path):
-        raise FileProblem(
-            f"{path}: already exists, and results are only written to a new place; "
-            "give another name or remove it first"
-        )
-
-
-def _make_folder(folder: str, target: str) -> None:
-    try:
-        os.mkdir(folder)
-    except OSError as error:
-        raise _not_made(target, error) from error
-
-
-def _not_made(target: str, error: OSError) -> FileProblem:
-    return FileProblem(f"{target}: cannot make a folder there: {error.strerror}")
-
-
-def _put_in_place(unfinished: str, target: str) -> None:
-    refuse_existing(target)
-    os.rename(unfinished, target)
-    _sync_folder(os.path.dirname(target) or ".")
-
-
 def _find(backend: str, path: str) -> Backend:
     name = backend.upper()
     return backends.find(name if name in backends else backend, place=path)
@@ -313,11 +306,3 @@ def _find(backend: str, path: str) -> Backend:
 
 def _mark(kind: str) -> str:
     return backends.find(kind).mark
-
-
-def _sync_folder(folder: str) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-import shutil
 from pathlib import PurePosixPath
 
 import numpy as np
 
-from caffecompat.data.database import Database, refuse_existing
+from caffecompat.data.database import Database
 from caffecompat.data.datum import decode_datum, parse_datum
 from caffecompat.data.images import encode_image, image_kind
 from caffecompat.data.progress import Progress
+from caffecompat.data.unfinished import new_folder
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.proto.schema import Message
 
 _NUMBER = re.compile(r"^[0-9]{8,}_")
-_RECORDS_PER_STEP = 100
+_RECORDS_PER_STEP = 10
 _SAME = {"jpeg": "jpg", "tiff": "tif"}
 LIST = "list.txt"
 
@@ -36,25 +37,23 @@ def export(source: Database, folder: str, progress: Progress | None = None) -> i
         DataError: a record cannot be used, or no image file can hold it.
     """
     target = os.path.normpath(folder)
-    refuse_existing(target)
-    unfinished = f"{target}.unfinished-{os.getpid()}"
     try:
-        os.mkdir(unfinished)
-        with open(os.path.join(unfinished, LIST), "wb") as listing:
+        with (
+            new_folder(target) as unfinished,
+            open(os.path.join(unfinished, LIST), "wb") as listing,
+        ):
             for position in range(len(source)):
                 name, label = _export_record(source, position, unfinished)
                 listing.write(os.fsencode(name) + b" %d\n" % label)
                 done = position + 1
                 if progress and (done % _RECORDS_PER_STEP == 0 or done == len(source)):
                     progress(done, len(source))
-        refuse_existing(target)
-        os.rename(unfinished, target)
     except OSError as error:
         if isinstance(error, FileProblem):
             raise
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise FileProblem(f"{target}: cannot be written: the disk is full") from error
         raise FileProblem(f"{target}: cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return len(source)
 
 

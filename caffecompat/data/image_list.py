@@ -15,12 +15,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caffecompat.data.image_list_faults import why_no_label
 from caffecompat.data.images import Colour, Pixels, decode_image, possible_reduction, resize_image
 from caffecompat.data.reader import BatchReader
 from caffecompat.data.samples import Record, Samples, Stored, reduced_record
 from caffecompat.data.sampling import draw, permutation, pick
 from caffecompat.data.transform import Transform
-from caffecompat.errors import DataError, FileProblem
+from caffecompat.errors import DataError, FileProblem, suggestion
+from caffecompat.input_files import MAX_TEXT_BYTES, read_input
 from caffecompat.proto.schema import Message
 
 log = logging.getLogger(__name__)
@@ -39,25 +41,33 @@ class Entry:
     label: int
 
 
-def read_list(path: str) -> list[Entry]:
+def read_list(path: str, labelled: bool = True, max_bytes: int = MAX_TEXT_BYTES) -> list[Entry]:
     """The entries of an image list.
 
     A line is split at its last space, so file names may contain spaces. A label is the number
     that its text begins with, or 0 (a log line tells of such labels). An empty line is an entry.
+    A carriage return at the end of a line does not matter.
+
+    Args:
+        path: the list.
+        labelled: refuse a list most of whose labels have no number, which would all count as 0.
+        max_bytes: the largest file to read.
 
     Raises:
-        FileProblem: the list cannot be read.
+        FileProblem, FormatError: the list cannot be read, or is larger than that.
+        DataError: more than half of the labels have no number.
     """
-    try:
-        with open(path, "rb") as file:
-            lines = file.read().split(b"\n")
-    except OSError as error:
-        raise FileProblem(f"{path}: the list cannot be read: {error.strerror}") from error
-    if not lines[-1]:
-        lines.pop()
+    lines = _read_lines(path, max_bytes)
     # Without a space the whole line is the name and the text of the label, as in Caffe.
     texts = [line[line.rfind(b" ") + 1 :] for line in lines]
-    odd = [number for number, text in enumerate(texts) if not _PLAIN_NUMBER.fullmatch(text)]
+    odd = [n for n, text in enumerate(texts) if not _PLAIN_NUMBER.fullmatch(text)]
+    if labelled:
+        without = [n for n in odd if not _LEADING_NUMBER.match(texts[n])]
+        if 2 * len(without) > len(lines):
+            raise DataError(
+                f"{path}: {len(without):,} of {len(lines):,} lines end in no number: "
+                f"{why_no_label(path, lines[without[0]], without[0] + 1)}"
+            )
     if odd:
         log.warning(
             "%s: %d labels are not whole numbers (the first is %r in line %d); "
@@ -68,6 +78,66 @@ def read_list(path: str) -> list[Entry]:
         Entry(line.rpartition(b" ")[0] if b" " in line else line, _leading_number(text))
         for line, text in zip(lines, texts, strict=True)
     ]
+
+
+def read_names(path: str, max_bytes: int = MAX_TEXT_BYTES) -> list[Entry]:
+    """The entries of a list without labels: each line is a file name, each label 0.
+
+    Raises:
+        FileProblem: the list cannot be read.
+    """
+    return [Entry(line, 0) for line in _read_lines(path, max_bytes)]
+
+
+def read_words(
+    path: str, classes: list[str] | None = None, max_bytes: int = MAX_TEXT_BYTES
+) -> tuple[list[Entry], list[str]]:
+    """The entries of a list whose labels are names of classes, without spaces in them.
+
+    Args:
+        path: the list.
+        classes: the names in order of their labels; None numbers those of the list in byte order.
+
+    Returns:
+        the entries, and the names in order of their labels.
+
+    Raises:
+        FileProblem: the list cannot be read.
+        DataError: a line has no label, or one that is none of ``classes``.
+    """
+    lines = _read_lines(path, max_bytes)
+    if not all(b" " in line for line in lines):
+        number = next(n for n, line in enumerate(lines) if b" " not in line)
+        raise DataError(f"{path}: {why_no_label(path, lines[number], number + 1)}")
+    words = [os.fsdecode(line.rpartition(b" ")[2]) for line in lines]
+    names = sorted(set(words), key=os.fsencode) if classes is None else classes
+    labels = {name: label for label, name in enumerate(names)}
+    unknown = next((n for n, word in enumerate(words) if word not in labels), None)
+    if unknown is not None:
+        word = words[unknown]
+        near = suggestion(word, labels) if len(labels) < 10000 else ""
+        raise DataError(f"{path}: line {unknown + 1}: there is no class {word!r}{near}")
+    entries = [
+        Entry(line.rpartition(b" ")[0], labels[word])
+        for line, word in zip(lines, words, strict=True)
+    ]
+    return entries, names
+
+
+def read_class_names(path: str) -> list[str]:
+    """Names of classes, one per line, in order of their labels from 0 on.
+
+    Raises:
+        FileProblem, FormatError: the file cannot be read.
+    """
+    return [os.fsdecode(line.rstrip()) for line in read_input(path).rstrip(b"\n").split(b"\n")]
+
+
+def _read_lines(path: str, max_bytes: int) -> list[bytes]:
+    lines = [line.removesuffix(b"\r") for line in read_input(path, max_bytes).split(b"\n")]
+    if not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def read_tree(folder: str) -> tuple[list[Entry], list[str]]:
@@ -235,7 +305,7 @@ def open_image_reader(
         )
     skip = int(pick(draw(seed, _ONE, "rand_skip"), p.rand_skip)[0]) if p.rand_skip else 0
     samples = ImageSamples(
-        *(p.source, read_list(p.source), p.root_folder, p.is_color),
+        *(p.source, read_list(p.source, len(layer.top) > 1), p.root_folder, p.is_color),
         size=(p.new_height, p.new_width) if p.new_height else None,
         shuffle=p.shuffle,
         seed=seed,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from caffecompat.data.ahead import map_ahead
 from caffecompat.data.database import Database
 from caffecompat.data.datum import decode_datum, parse_datum
+from caffecompat.data.expected_size import format_bytes
 from caffecompat.data.images import image_kind, image_shape, is_cut_off
 from caffecompat.data.progress import Progress
 from caffecompat.errors import DataError
@@ -87,12 +88,11 @@ def describe(summary: Summary, most: int = 10) -> str:
     """The summary as a few lines of text; of long lists the ``most`` largest entries."""
     least, largest, total = summary.sizes
     lines = [f"records   {summary.records:,}"]
-    lines.append(f"on disk   {_bytes(summary.disk)}")
+    lines.append(f"on disk   {format_bytes(summary.disk)}")
     if summary.records:
-        mean = total / summary.records
-        lines.append(
-            f"values    {_bytes(total)}, {_bytes(mean)} each ({_bytes(least)} to {_bytes(largest)})"
-        )
+        mean = format_bytes(total / summary.records)
+        span = f"{format_bytes(least)} to {format_bytes(largest)}"
+        lines.append(f"values    {format_bytes(total)}, {mean} each ({span})")
     kinds = [f"{count:,} {kind}" for kind, count in summary.kinds.most_common()]
     lines.append(f"stored    {', '.join(kinds) or 'nothing'}")
     if summary.unknown:
@@ -179,11 +179,3 @@ def _step(progress: Progress | None, done: int, total: int) -> None:
 
 def _disk(path: str) -> int:
     return sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
-
-
-def _bytes(count: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -17,10 +17,10 @@ from caffecompat.data.database import (
     DatabaseWriter,
     create_database,
     in_commits,
-    refuse_existing,
 )
 from caffecompat.data.progress import Progress
 from caffecompat.data.sampling import permutation
+from caffecompat.data.unfinished import refuse_existing
 from caffecompat.errors import DataError
 
 _NUMBERED = re.compile(rb"[0-9]{8,}_")

@@ -62,6 +62,8 @@ def test_the_smallest_side(tmp_path: Path, side: int, shape: tuple[int, int, int
         ({"workers": 0}, "workers is 0"),
         ({"on_error": "weep"}, "expected 'skip' or 'fail'"),
         ({"resume": True, "check_size": True}, "leave out one"),
+        ({"resume": True, "overwrite": True}, "give one"),
+        ({"no_labels": True, "number_labels": True}, "exclude each other"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
@@ -165,14 +167,15 @@ def test_resuming_with_other_settings_is_refused(
 ) -> None:
     source = write_images(tmp_path, 40)
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 30)
+        interrupt_after(patch, 31)
         with pytest.raises(Break):
             convert(source, tmp_path / "db")
     with pytest.raises(DataError, match="begun with another list or other settings") as caught:
         convert(source, tmp_path / "db", resume=True, gray=True)
     assert_one_sentence(str(caught.value))
-    # Without --resume it is begun anew.
-    assert convert(source, tmp_path / "db", gray=True).kept == 0
+    with pytest.raises(FileProblem, match="records of an interrupted run"):
+        convert(source, tmp_path / "db", gray=True)
+    assert convert(source, tmp_path / "db", gray=True, overwrite=True).kept == 0
 
 
 def test_resuming_without_anything_begun_starts(tmp_path: Path) -> None:

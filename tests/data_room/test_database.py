@@ -163,14 +163,6 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with (
-        pytest.raises(FileProblem, match=r"nosuch/db: .*No such file or directory"),
-        create_database(tmp_path / "nosuch" / "db"),
-    ):
-        pass
-
-
 def test_the_map_grows(tmp_path: Path) -> None:
     writer = LmdbWriter(str(tmp_path), map_size=1 << 16)
     values = [bytes([number]) * 30000 for number in range(40)]

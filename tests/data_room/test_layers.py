@@ -78,7 +78,12 @@ def test_shapes_without_the_files(kind: str, text: str, shape: tuple[int, ...]) 
 @pytest.mark.parametrize(
     ("kind", "text", "error", "words"),
     [
-        ("ImageData", "image_data_param { source: 'no' }", FileProblem, "no: the list cannot be"),
+        (
+            "ImageData",
+            "image_data_param { source: 'no' }",
+            FileProblem,
+            "no: there is no such file",
+        ),
         ("WindowData", "transform_param { crop_size: 3 }", DataError, "batch_size is 0"),
         ("MemoryData", "memory_data_param { batch_size: 2 }", LayerError, "channels 0"),
     ],

@@ -39,6 +39,7 @@ def test_convert_with_caffes_spellings(
     captured = capsys.readouterr()
     assert logged(captured.err) == [
         "A total of 6 images.",
+        "Expected size: about 504 bytes (6 records of 36 bytes, measured on 6)",
         f"Opened lmdb {db}",
         "Processed 6 files.",
     ]
@@ -97,7 +98,7 @@ def test_mean_without_a_file_only_tells(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["convert-imageset", "images/", "nosuch.txt", "x"], "nosuch.txt: the list cannot be read"),
+        (["convert-imageset", "images/", "nosuch.txt", "x"], "nosuch.txt: there is no such file"),
         (["convert-imageset", "--backend=nosuch", "images/", "sq.txt", "x"], "LEVELDB, LMDB"),
         (["compute-image-mean", "nosuch"], "convert-imageset ROOT/ LIST.txt nosuch"),
         (["compute-image-mean", "db/mixed_lmdb"], "record 1 (key '00000001_mix1.png')"),

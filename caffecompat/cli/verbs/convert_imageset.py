@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from caffecompat.cli.arguments import add_max_bytes_argument
+
 HELP = "write images and their labels to a database (LMDB or LevelDB)"
 
 EXAMPLE = """\
@@ -59,7 +61,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="store images encoded as this (png, jpg); default: as each file is",
     )
     parser.add_argument("--backend", default="lmdb", help="lmdb or leveldb (default: lmdb)")
+    _add_labels(parser)
     _add_work(parser)
+    add_max_bytes_argument(parser)
+
+
+def _add_labels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-labels", action="store_true", help="the lines of LIST are names alone; labels are 0"
+    )
+    parser.add_argument(
+        "--number-labels",
+        action="store_true",
+        help="labels are words: number them in alphabetical order, write them to DB.labels.txt",
+    )
+    parser.add_argument(
+        "--labels",
+        default="",
+        metavar="FILE",
+        help="labels are words of this file, one per line, the first for label 0",
+    )
 
 
 def _add_work(parser: argparse.ArgumentParser) -> None:
@@ -75,12 +96,18 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="go on with what an interrupted run has left"
     )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="delete what an interrupted run has left (DB.unfinished) and begin anew",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Convert; unreadable images are logged and left out, which is no failure."""
+    """Convert; some unreadable images are logged and left out, which is no failure."""
     from caffecompat.data.convert_imageset import Settings, convert_imageset
     from caffecompat.data.progress import console, progress_of
+    from caffecompat.input_files import MAX_TEXT_BYTES
     from caffecompat.solver.log import log_to
 
     settings = Settings(
@@ -97,7 +124,12 @@ def run(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         on_error=arguments.on_error,
         resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        no_labels=arguments.no_labels,
+        number_labels=arguments.number_labels,
+        labels=arguments.labels,
+        max_bytes=arguments.max_bytes or MAX_TEXT_BYTES,
     )
-    with log_to(console()), progress_of("images", lines=False) as progress:
+    with log_to(console()), progress_of("images") as progress:
         convert_imageset(arguments.root, arguments.list, arguments.database, settings, progress)
     return 0
