@@ -42,11 +42,12 @@ def add_trust_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_lenient_argument(parser: argparse.ArgumentParser) -> None:
-    """``--lenient``: fields that nothing here knows are notes, not errors."""
+    """``--lenient``: unknown fields, and weights that match no layer, are notes, not errors."""
     parser.add_argument(
         "--lenient",
         action="store_true",
-        help="pass over fields that nothing here knows, with a note each",
+        help="pass over fields that nothing here knows, with a note each, and accept weights that "
+        "match no layer of the net",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -53,10 +54,25 @@ class LoadReport:
     left_out: list[str] = field(default_factory=list)
     on_mismatch: str = ERROR
 
+    @property
+    def total(self) -> int:
+        """How many layers of the net have parameters."""
+        return sum(map(len, (self.loaded, self.missing, self.mismatched, self.left_out)))
+
+    @property
+    def nothing_loaded(self) -> bool:
+        """Whether a net with parameters got none of them from the file."""
+        return self.total > 0 and not self.loaded
+
+    def write_to(self, log: logging.Logger) -> None:
+        """Logs the report; as warnings where layers have kept values that are not the file's."""
+        level = logging.WARNING if self.missing or self.mismatched else logging.INFO
+        for sentence in self.sentences():
+            log.log(level, sentence)
+
     def sentences(self) -> list[str]:
         """The report for a reader: one line per thing worth knowing, the count first."""
-        total = len(self.loaded) + len(self.missing) + len(self.mismatched) + len(self.left_out)
-        lines = [f"loaded {len(self.loaded)} of {total} layers with parameters"]
+        lines = [f"loaded {len(self.loaded)} of {self.total} layers with parameters"]
         for name in self.missing:
             near = difflib.get_close_matches(name, self.ignored, n=1)
             hint = f"; the file has {near[0]!r}, which the net has not" if near else ""
@@ -88,6 +104,7 @@ def load(
     only: Sequence[str] | None = None,
     on_mismatch: str = ERROR,
     private: bool = False,
+    lenient: bool = False,
 ) -> LoadReport:
     """Copies ``weights`` into the layers of the same names.
 
@@ -107,10 +124,12 @@ def load(
             parameters are filled anew, with the values that a new net of this seed has.
         private: nobody else looks into ``weights``, so that memory of mapped arrays may be given
             back while they are copied.
+        lenient: accept a file that has nothing for any layer of the net.
 
     Raises:
         WeightsError: ``on_mismatch`` is "error" and layers do not fit, one sentence for each; or
-            ``only`` names what is not there.
+            ``only`` names what is not there; or nothing at all was loaded into a net that has
+            parameters, and ``lenient`` is false.
     """
     if on_mismatch not in MISMATCHES:
         raise WeightsError(f"on_mismatch is {on_mismatch!r}{suggestion(on_mismatch, MISMATCHES)}")
@@ -148,7 +167,30 @@ def load(
             _copy(pair, private)
     report = LoadReport(list(copies), [], ignored, empty, problems, [], on_mismatch)
     _add_untouched(report, layers, chosen)
+    if report.nothing_loaded and not lenient:
+        raise WeightsError(_nothing_loaded(origin, report, weights))
     return report
+
+
+def _nothing_loaded(origin: str, report: LoadReport, weights: Weights) -> str:
+    """What to say about a file from which no layer got its values."""
+    text = f"{origin}: none of the net's {report.total} layers with parameters was loaded"
+    if report.mismatched:
+        return f"{text}, since {next(iter(report.mismatched.values()))} (--lenient accepts it)"
+    stored = [layer.name for layer in weights.layers if layer.blobs]
+    if not stored:
+        return f"{text}, since the file holds a definition without values (--lenient accepts it)"
+    return (
+        f"{text}: the names do not agree, the net has {_some(report.missing)}, the file has "
+        f"{_some(stored)}; give the weights of this net, or rename the layers; --lenient "
+        "(lenient=True) goes on with the values that the net has"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names."""
+    shown = ", ".join(map(repr, names[:3]))
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
 def _chosen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ class Net(nn.Module):
 
     Args:
         source: path of a prototxt, or a NetParameter message.
-        weights: path of a weight file, or :class:`Weights`, copied in by layer name.
+        weights: path of a weight file, or :class:`Weights`, copied in by layer name; what was
+            loaded is logged and among the notes, and weights that fit no layer are refused.
         phase: ``"train"`` or ``"test"``. It decides at build time which layers there are and how
             they act; ``.train()`` and ``.eval()`` of torch change nothing.
         device: torch device.
@@ -61,7 +63,8 @@ class Net(nn.Module):
         lender: a net whose parameters are used, not copied, where layer names agree.
         strict: refuse nets that Caffe refuses even where a sensible reading exists.
         allow_python: run the code that the net's Python layers name; without it they are refused.
-        lenient: pass over fields that nothing here knows, with a note, instead of refusing them.
+        lenient: pass over fields that nothing here knows, with a note, instead of refusing them;
+            accept weights that fit no layer.
         skip_corrupt: let the next good record stand in for one that cannot be read.
         rank, ranks: this net is number ``rank`` of ``ranks`` in as many processes; each works on
             its slice of every batch, with the crops and noise that these samples have in one net.
@@ -132,7 +135,9 @@ class Net(nn.Module):
             materialise(self.layers, seed, self.graph.force_backward, target, borrowed)
         self._register(target)
         if weights is not None:
-            self.load_weights(weights)
+            report = self.load_weights(weights)
+            report.write_to(logging.getLogger("caffecompat"))
+            self.notes = [*self.notes, *report.sentences()]
 
     def _register(self, device: torch.device) -> None:
         for built in self.layers:
@@ -416,6 +421,7 @@ class Net(nn.Module):
         *,
         layers: Sequence[str] | None = None,
         on_mismatch: str = "error",
+        lenient: bool | None = None,
     ) -> loading.LoadReport:
         """Copies weights in by layer name.
 
@@ -428,11 +434,14 @@ class Net(nn.Module):
             on_mismatch: what to do with a layer of other blobs or shapes. ``"error"`` copies
                 nothing at all, ``"skip"`` lets the layer keep the values it has, ``"reinit"``
                 fills it anew as in a new net of this seed.
+            lenient: accept weights that have nothing for any layer of the net, instead of
+                refusing them; by default as the net was built.
 
         Raises:
             FileProblem, FormatError: the file is missing or no weight file.
             WeightsError: a layer does not fit and ``on_mismatch`` is "error", or ``layers`` names
-                one that is not in net and file; then nothing was copied.
+                one that is not in net and file, or no layer at all was loaded; then nothing was
+                copied.
         """
         if isinstance(weights, Weights):
             origin, private = weights.path or "weights", False
@@ -440,7 +449,13 @@ class Net(nn.Module):
             origin, private = os.fspath(weights), True
             weights = load_weights(weights)
         return loading.load(
-            self.layers, weights, origin, only=layers, on_mismatch=on_mismatch, private=private
+            self.layers,
+            weights,
+            origin,
+            only=layers,
+            on_mismatch=on_mismatch,
+            private=private,
+            lenient=bool(self._options["lenient"]) if lenient is None else lenient,
         )
 
     def to_weights(self, diffs: bool = False) -> Weights:

@@ -58,14 +58,16 @@ def open_net(
     )
     try:
         options.mode.prepare(net, train=lender is None)
-        _prepare(net, options, lender, log)
+        _prepare(net, plan, options, lender, log)
     except BaseException:
         net.close()
         raise
     return net
 
 
-def _prepare(net: Net, options: NetOptions, lender: Net | None, log: logging.Logger) -> None:
+def _prepare(
+    net: Net, plan: PlannedNet, options: NetOptions, lender: Net | None, log: logging.Logger
+) -> None:
     if lender is not None:
         # Refuses layers of one name and different shapes, which lending alone passes over.
         net.share_weights(lender)
@@ -80,11 +82,16 @@ def _prepare(net: Net, options: NetOptions, lender: Net | None, log: logging.Log
         return
     for path in options.weights:
         log.info(f"Finetuning from {path}")
-        report = net.load_weights(path, layers=options.layers, on_mismatch=options.on_mismatch)
+        report = net.load_weights(
+            path,
+            layers=options.layers,
+            on_mismatch=options.on_mismatch,
+            # A test net may have none of the layers; the train net has been held to them.
+            lenient=plan.lenient or lender is not None,
+        )
         for layer in report.ignored:
             log.info(f"Ignoring source layer {layer}")
-        for sentence in report.sentences() if selective else ():
-            log.info(sentence)
+        report.write_to(log)
 
 
 def probe(plan: PlannedNet, options: NetOptions) -> Net | None:

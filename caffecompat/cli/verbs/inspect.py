@@ -165,7 +165,7 @@ def _array_table(arrays: list[BlobEntry]) -> str:
 
 def _print_fit(net: Net, arguments: argparse.Namespace) -> None:
     """Whether the weights fit the net, and what to do where they do not."""
-    report = net.load_weights(arguments.file, on_mismatch="skip")
+    report = net.load_weights(arguments.file, on_mismatch="skip", lenient=True)
     print(f"\nin {arguments.model}:")
     for line in report.sentences():
         line = line.replace("was left as it was", "does not fit")

@@ -33,9 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
             report = net.load_weights(
                 arguments.weights, layers=layers(arguments), on_mismatch=arguments.on_mismatch
             )
-            if arguments.layers or arguments.on_mismatch != "error":
-                for sentence in report.sentences():
-                    LOGGER.info(sentence)
+            report.write_to(LOGGER)
             mode = Mode(arguments.precision)
             mode.prepare(net, train=False)
             with mode.whole_pass(), mode.forward(net.device):

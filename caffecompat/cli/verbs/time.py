@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.solver.log import log_to_stderr
+    from caffecompat.solver.log import LOGGER, log_to_stderr
     from caffecompat.solver.mode import Mode
     from caffecompat.solver.timing import measure
 
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         net = open_net(arguments, arguments.phase)
         try:
             if arguments.weights:
-                net.load_weights(arguments.weights)
+                net.load_weights(arguments.weights).write_to(LOGGER)
             measure(net, arguments.iterations, Mode(arguments.precision))
         finally:
             net.close()
