@@ -18,6 +18,7 @@ ROOMS = [
     "errors",
     "registry",
     "input_files",
+    "terminal",
     "proto",
     "weights",
     "graph",

@@ -1,0 +1,66 @@
+"""What a terminal can show: how wide it is, and whether it has colours."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+# SGR codes of the terminals' standard.
+_BOLD, _RED, _YELLOW = "1", "31", "33"
+_WIDTH_UNKNOWN = 80
+
+
+def columns() -> int:
+    """The width of the terminal in characters: ``COLUMNS`` if it is set, else what it says itself.
+
+    80 where there is no terminal, or one that does not know its size.
+    """
+    stated = os.environ.get("COLUMNS", "")
+    if stated.isdecimal() and int(stated):
+        return int(stated)
+    for stream in (sys.__stdout__, sys.__stderr__, sys.__stdin__):
+        try:
+            width = os.get_terminal_size(stream.fileno()).columns if stream else 0
+        except (OSError, ValueError):
+            continue
+        if width:
+            return width
+    return _WIDTH_UNKNOWN
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether somebody reads ``stream`` on a terminal, rather than a file or another program."""
+    try:
+        return stream.isatty()
+    except ValueError:  # it is closed
+        return False
+
+
+def colour_wanted(stream: TextIO) -> bool:
+    """Whether text for ``stream`` may be coloured.
+
+    Only a terminal gets colours, none that calls itself ``dumb``, and nobody who sets ``NO_COLOR``
+    to anything but nothing.
+    """
+    refused = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    return not refused and is_terminal(stream)
+
+
+def as_error(text: str, stream: TextIO) -> str:
+    """``text`` in red where ``stream`` shows colours."""
+    return _painted(text, _RED, stream)
+
+
+def as_warning(text: str, stream: TextIO) -> str:
+    """``text`` in yellow where ``stream`` shows colours."""
+    return _painted(text, _YELLOW, stream)
+
+
+def as_name(text: str, stream: TextIO) -> str:
+    """``text`` in bold type where ``stream`` shows colours."""
+    return _painted(text, _BOLD, stream)
+
+
+def _painted(text: str, code: str, stream: TextIO) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if text and colour_wanted(stream) else text
