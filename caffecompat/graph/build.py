@@ -32,7 +32,7 @@ def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool =
     outputs = _connect(nodes, problems, net.input)
     if problems:
         raise NetError("\n".join(problems))
-    layers = insert_splits(nodes)
+    layers = insert_splits(nodes, notes)
     _check_in_place(layers, notes, problems if strict else None)
     if problems:
         raise NetError("\n".join(problems))
@@ -65,8 +65,11 @@ def _included_layers(
             )
             continue
         phase = PHASES[message.phase if message.HasField("phase") else state.phase]
+        weights = tuple(message.loss_weight)
         nodes.append(
-            LayerNode(len(nodes), message.name, message.type, message, phase, where, (), ())
+            LayerNode(
+                len(nodes), message.name, message.type, message, phase, where, (), (), weights
+            )
         )
     return nodes
 

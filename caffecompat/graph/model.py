@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 
@@ -27,6 +28,8 @@ class LayerNode:
         message: the LayerParameter, never changed after the graph is built.
         phase: ``"TRAIN"`` or ``"TEST"``; the layer's own where its definition has one.
         place: where it is defined, e.g. ``"net.prototxt:41: layer 'conv1' (Convolution)"``.
+        loss_weights: explicit ones, one per top or none; a split takes over those of tops that
+            other layers read.
         automatic: a Split that the definition does not contain.
     """
 
@@ -38,6 +41,7 @@ class LayerNode:
     place: str
     bottoms: tuple[Version, ...]
     tops: tuple[Version, ...]
+    loss_weights: tuple[float, ...] = ()
     automatic: bool = False
 
 
@@ -61,6 +65,11 @@ class Graph:
     @property
     def phase(self) -> str:
         return "TEST" if self.state.phase else "TRAIN"
+
+    @cached_property
+    def read(self) -> frozenset[Version]:
+        """The versions that a layer reads."""
+        return frozenset(bottom for node in self.layers for bottom in node.bottoms)
 
     def __iter__(self) -> Iterator[LayerNode]:
         return iter(self.layers)

@@ -12,18 +12,23 @@ from caffecompat.graph.model import LayerNode, Version
 from caffecompat.proto import schema
 
 
-def insert_splits(nodes: list[LayerNode]) -> list[LayerNode]:
+def insert_splits(nodes: list[LayerNode], notes: list[str]) -> list[LayerNode]:
     """The nodes with a Split after every top that has more than one reader.
 
-    An explicit non-zero loss weight counts as a reader; it moves to the split's first top.
-    Source of the naming and counting: Caffe's InsertSplits.
+    An explicit non-zero loss weight counts as a reader; it moves to the split's first top, and the
+    layer loses all its ``loss_weight`` values, as in Caffe: a loss type falls back to its own
+    weight of 1. Source of the naming and counting: Caffe's InsertSplits.
+
+    Args:
+        nodes: with their bottoms and tops.
+        notes: a sentence is added for each layer whose weights moved.
     """
     maker = {top: (node, i) for node in nodes for i, top in enumerate(node.tops)}
     readers = Counter(bottom for node in nodes for bottom in node.bottoms)
     weights = {
         top: weight
         for node in nodes
-        for top, weight in zip(node.tops, node.message.loss_weight, strict=False)
+        for top, weight in zip(node.tops, node.loss_weights, strict=False)
         if weight
     }
     readers.update(weights.keys())
@@ -42,12 +47,13 @@ def insert_splits(nodes: list[LayerNode]) -> list[LayerNode]:
                 used[bottom] += 1
             else:
                 bottoms.append(bottom)
-        result.append(replace(node, index=len(result), bottoms=tuple(bottoms)))
+        moved = [top for top in node.tops if top in split and top in weights]
+        if moved:
+            _note_lost_weights(node, moved, notes)
+        kept = () if moved else node.loss_weights
+        result.append(replace(node, index=len(result), bottoms=tuple(bottoms), loss_weights=kept))
         for position, top in enumerate(node.tops):
             if top in split:
-                if top in weights:
-                    owner = next(n for n in reversed(result) if not n.automatic)
-                    result[owner.index] = _without_loss_weight(owner, position)
                 result.append(
                     _split_node(node, position, len(result), readers[top], weights.get(top, 0.0))
                 )
@@ -83,13 +89,17 @@ def _split_node(
         place=f"{source.place}, split of top {top.blob!r}",
         bottoms=(top,),
         tops=tuple(Version(name) for name in names),
+        loss_weights=tuple(message.loss_weight),
         automatic=True,
     )
 
 
-def _without_loss_weight(node: LayerNode, position: int) -> LayerNode:
-    """The loss weight of a split top is counted at the split, not twice."""
-    message = schema.new("LayerParameter")
-    message.CopyFrom(node.message)
-    message.loss_weight[position] = 0.0
-    return replace(node, message=message)
+def _note_lost_weights(node: LayerNode, moved: list[Version], notes: list[str]) -> None:
+    given = zip(node.tops, node.loss_weights, strict=False)
+    lost = [f"{weight:g} of {str(top)!r}" for top, weight in given if weight and top not in moved]
+    if lost:
+        notes.append(
+            f"{node.place}: its loss_weight {', '.join(lost)} has no effect, as in Caffe: another "
+            f"layer reads {str(moved[0])!r}, and with the loss_weight of such a top those of the "
+            "layer's other tops are dropped"
+        )

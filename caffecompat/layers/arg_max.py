@@ -19,8 +19,9 @@ class ArgMax(Layer):
     With ``axis`` they are sought along it, and the top has extent top_k there; with
     ``out_max_val`` it holds the values instead. Without ``axis`` all of an item counts as one
     row: top (N, 1, top_k), or (N, 2, top_k) with indices and then values, and as many further
-    axes of extent 1 as the bottom has beyond three. No gradient. Where values are NaN, whose order
-    Caffe leaves open, top_k 1 gives NaN and index 0. Source: Caffe's ArgMax layer.
+    axes of extent 1 as the bottom has beyond three. Items of a bottom (N) are single values. No
+    gradient. Where values are NaN, whose order Caffe leaves open, top_k 1 gives NaN and index 0.
+    Source: Caffe's ArgMax layer.
     """
 
     in_place = False
@@ -28,10 +29,11 @@ class ArgMax(Layer):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.argmax_param
-        self.along = self.axis(p.axis, bottoms[0]) if p.HasField("axis") else None
+        shape = bottoms[0]
+        self.check(len(shape) > 0, "the bottom has no axes; it needs items along axis 0")
+        self.along = self.axis(p.axis, shape) if p.HasField("axis") else None
         self.top_k = p.top_k
         self.values = p.out_max_val
-        shape = bottoms[0]
         choice = prod(shape[1:]) if self.along is None else shape[self.along]
         self.check(
             1 <= self.top_k <= choice,
@@ -45,7 +47,7 @@ class ArgMax(Layer):
         if self.along is not None:
             values, index = self._greatest(x, self.along)
             return values if self.values else index
-        values, index = self._greatest(x.flatten(1), 1)
+        values, index = self._greatest(x.reshape(x.shape[0], prod(x.shape[1:])), 1)
         found = torch.stack((index, values), 1) if self.values else index
         return found.view(x.shape[0], 1 + self.values, self.top_k, *(1,) * (x.dim() - 3))
 

@@ -65,14 +65,30 @@ class BatchNorm(Layer):
             return torch.batch_norm(
                 x, None, None, mean * scale, variance * scale, False, 0.0, self.eps, cudnn
             )
+        if x.numel() == x.shape[1]:
+            # One value per channel is its own mean; torch's m / (m - 1) would divide by zero.
+            self._add_batch(x.detach().flatten(), None, mean, variance, scale_factor)
+            return (x - x) / self.eps**0.5
         # With momentum 1 torch leaves the batch's mean and unbiased variance in these two.
         batch_mean, batch_variance = torch.zeros_like(mean), torch.zeros_like(variance)
         y = torch.batch_norm(x, None, None, batch_mean, batch_variance, True, 1.0, self.eps, cudnn)
+        self._add_batch(batch_mean, batch_variance, mean, variance, scale_factor)
+        return y
+
+    def _add_batch(
+        self,
+        batch_mean: Tensor,
+        batch_variance: Tensor | None,
+        mean: Tensor,
+        variance: Tensor,
+        scale_factor: Tensor,
+    ) -> None:
+        """Adds the batch to the statistics; ``batch_variance`` None is 0."""
+        import torch
+
         with torch.no_grad():
             scale_factor.mul_(self.fraction).add_(1)
             mean.mul_(self.fraction).add_(batch_mean)
             variance.mul_(self.fraction)
-            # One value per channel has variance 0, which torch's m / (m - 1) makes NaN.
-            if x.numel() > x.shape[1]:
+            if batch_variance is not None:
                 variance.add_(batch_variance)
-        return y

@@ -26,9 +26,11 @@ class BuiltLayer:
     """A layer of a net, set up: its shapes are known, its parameters stand on ``meta``.
 
     ``layer`` is None for automatic splits, ``module`` also for sources.
-    ``blocked[i]`` says that no gradient flows into bottom i (``propagate_down: false``); ``key`` is
-    the name of its module in torch; ``rows`` are those of each top that are kept of what a source
-    brings, None for all.
+    ``loss_weights`` are those of its tops; ``read[i]`` says that another layer reads top i, whose
+    gradient is then that of its readers alone: its weight counts in the loss that is shown, but
+    does not train. ``blocked[i]`` says that no gradient flows into bottom i (``propagate_down:
+    false``); ``key`` is the name of its module in torch; ``rows`` are those of each top that are
+    kept of what a source brings, None for all.
     """
 
     node: LayerNode
@@ -38,6 +40,7 @@ class BuiltLayer:
     tops: tuple[Version, ...]
     shapes: list[Shape]
     loss_weights: tuple[float, ...]
+    read: tuple[bool, ...]
     blocked: tuple[bool, ...]
     uses: list[ParameterUse] = field(default_factory=list)
     rows: list[slice] | None = None
@@ -170,10 +173,11 @@ def _build_layer(
 ) -> BuiltLayer:
     bottoms = [shapes[bottom] for bottom in node.bottoms]
     if layer_class is None:
-        weights = tuple(node.message.loss_weight) or (0.0,) * len(node.tops)
+        weights = node.loss_weights or (0.0,) * len(node.tops)
         split_shapes = bottoms * len(node.tops)
         key = module_name(node.name)
-        return BuiltLayer(node, key, None, None, node.tops, split_shapes, weights, (False,))
+        read = tuple(top in graph.read for top in node.tops)
+        return BuiltLayer(node, key, None, None, node.tops, split_shapes, weights, read, (False,))
     _refuse_foreign_fields(node, layer_class, options.lenient, graph.notes)
     tops = _check_wiring(node, layer_class, sum(v.blob == AUTOMATIC for v in shapes))
     layer = layer_class(
@@ -200,6 +204,9 @@ def _build_layer(
     else:
         module = LayerModule(layer)
         top_shapes = infer_shapes(module, node, bottoms, len(tops))
+    weights = _loss_weights(node, layer_class, len(tops))
+    read = tuple(top in graph.read for top in tops)
+    graph.notes += _note_read_losses(node, tops, weights, read)
     return BuiltLayer(
         node,
         module_name(node.name),
@@ -207,7 +214,8 @@ def _build_layer(
         module,
         tops,
         top_shapes,
-        _loss_weights(node, layer_class, len(tops)),
+        weights,
+        read,
         _blocked(node, graph.force_backward),
         rows=rows,
     )
@@ -285,15 +293,46 @@ def _first_line(error: Exception) -> str:
 
 
 def _loss_weights(node: LayerNode, layer_class: type[Layer], tops: int) -> tuple[float, ...]:
-    given = node.message.loss_weight
+    given = node.loss_weights
     if given and len(given) != tops:
         raise LayerError(
             f"{node.place}: has {len(given)} loss_weight values for {tops} top(s); "
             "give none, or one for each top"
         )
     if given:
-        return tuple(given)
+        return given
+    if tops > 1 and node.message.loss_weight:
+        # A split has taken them all. Caffe refuses a loss type of two tops then.
+        return (0.0,) * tops
     return (1.0 if layer_class.is_loss else 0.0, *(0.0,) * (tops - 1))[:tops]
+
+
+def _note_read_losses(
+    node: LayerNode,
+    tops: Sequence[Version],
+    weights: Sequence[float],
+    read: Sequence[bool],
+) -> list[str]:
+    """Notes on loss types whose top another layer reads: their own weight gives no gradient."""
+    notes = []
+    for position, (top, weight) in enumerate(zip(tops, weights, strict=True)):
+        if not (weight and read[position]):
+            continue
+        name = repr(str(top))
+        if position < len(node.message.loss_weight):
+            given = node.message.loss_weight[position]
+            notes.append(
+                f"{node.place}: another layer reads {name}: as in Caffe, the loss that is shown "
+                f"counts it {given:g} + {weight:g} times (its loss_weight, and {weight:g} as for "
+                f"every loss layer); the gradient is that of {given:g} and of the readers"
+            )
+        else:
+            notes.append(
+                f"{node.place}: another layer reads {name} and there is no loss_weight: as in "
+                f"Caffe the loss that is shown counts {name}, but the gradient comes from its "
+                f"readers alone; write loss_weight: {weight:g} to train by both"
+            )
+    return notes
 
 
 def _blocked(node: LayerNode, force_backward: bool) -> tuple[bool, ...]:

@@ -234,13 +234,13 @@ class Net(nn.Module):
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """Non-zero loss weights by blob name."""
-        return {
+        """Non-zero loss weights by blob name; of a blob changed in place that of the last layer."""
+        weights = {
             top.blob: weight
             for built in self.layers
             for top, weight in zip(built.tops, built.loss_weights, strict=True)
-            if weight
         }
+        return {blob: weight for blob, weight in weights.items() if weight}
 
     @property
     def definition(self) -> Any:

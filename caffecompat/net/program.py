@@ -113,13 +113,21 @@ def _emit_layer(
 def _emit_loss(
     graph: fx.Graph, layers: Sequence[BuiltLayer], values: dict[Version, fx.Node]
 ) -> fx.Node | None:
-    """The sum over all blobs with a loss weight of weight times the sum of the elements."""
+    """The sum over all blobs with a loss weight of weight times the sum of the elements.
+
+    A top that other layers read gets its gradient from them alone: Caffe's backward pass writes
+    it over the weight, which stood in the same memory.
+    """
     total: fx.Node | None = None
     for built in layers:
-        for top, shape, weight in zip(built.tops, built.shapes, built.loss_weights, strict=True):
+        for top, shape, weight, read in zip(
+            built.tops, built.shapes, built.loss_weights, built.read, strict=True
+        ):
             if weight == 0:
                 continue
             term = values[top]
+            if read:
+                term = graph.call_method("detach", (term,))
             if shape:
                 term = graph.call_method("sum", (term,))
             if weight != 1:

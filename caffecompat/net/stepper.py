@@ -112,8 +112,10 @@ class Stepper:
 
     def _top_gradient(self, built: BuiltLayer, top: Version) -> torch.Tensor | None:
         gradient = self.gradients.get(top)
-        weight = built.loss_weights[built.tops.index(top)]
-        if weight:
+        position = built.tops.index(top)
+        weight = built.loss_weights[position]
+        # The readers' gradient takes the place of the weight, as in Caffe.
+        if weight and not built.read[position]:
             own = torch.full_like(self.values[top], weight)
             gradient = own if gradient is None else gradient + own
         return gradient

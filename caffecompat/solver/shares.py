@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from caffecompat.graph import Version
 from caffecompat.layers.loss import Normalization
 from caffecompat.net import Net, Result
 from caffecompat.net.build import BuiltLayer
@@ -36,8 +37,13 @@ class Shares:
             factor = self._factor(built)
             if factor is not None and built.module is not None:
                 built.module.register_forward_hook(_scaling(factor))
-            if factor is not None or _is_sum(built):
-                self._scaled.update(top.blob for top in built.tops[:1])
+            if factor is not None or _is_sum(built) or self._reads_part(built):
+                self._scaled.update(top.blob for top in _parts(built))
+
+    def _reads_part(self, built: BuiltLayer) -> bool:
+        """Whether a layer works on single numbers of which some are this rank's parts."""
+        single = all(shape == () for shape in built.shapes)
+        return single and any(bottom.blob in self._scaled for bottom in built.bottoms)
 
     def _factor(self, built: BuiltLayer) -> _Factor | None:
         """What a layer's first top is multiplied with; None for nothing."""
@@ -87,6 +93,12 @@ def _scaling(factor: _Factor) -> Any:
     return scale
 
 
+def _parts(built: BuiltLayer) -> Sequence[Version]:
+    """The tops that are parts: all of a split's or a reader's, the first of a loss."""
+    several = built.node.automatic or (built.layer is not None and not built.layer.is_loss)
+    return built.tops if several else built.tops[:1]
+
+
 def _is_mean(built: BuiltLayer) -> bool:
     """A Reduction of everything to its mean; other reductions keep the batch or are sums."""
     mean = getattr(built.layer, "operation", "") == "MEAN"
@@ -114,6 +126,12 @@ def caveats(net: Net) -> list[str]:
             found.append(
                 f"layer {built.name!r} ({built.type}) works across the first axis, which is cut "
                 "into one slice per rank; its results are not those of one device"
+            )
+        elif built.layer.is_loss and any(built.read):
+            found.append(
+                f"layer {built.name!r} ({built.type}): another layer reads its loss, of which each "
+                "rank has a part; the sum of the ranks is right only where the reader multiplies "
+                "it by a number and adds nothing"
             )
         elif _is_own(built):
             found.append(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.layers.messages import distinct, made
+from tests.net.nets import net
 
 
 def statistics(channels: int) -> dict[str, Tensor]:
@@ -58,6 +59,31 @@ def test_one_value_per_channel_has_no_variance(shape: tuple[int, ...]) -> None:
     assert torch.allclose(y, torch.zeros_like(y), atol=1e-12)
     assert not kept["variance"].any()
     assert torch.equal(kept["mean"], distinct(shape).flatten())
+
+
+def test_one_value_per_channel_in_a_net() -> None:
+    """Shapes are inferred, trained and compiled where m / (m - 1) would divide by zero."""
+    small = net(
+        """
+layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 5 dim: 4 } } }
+layer { name: "conv" type: "Convolution" bottom: "x" top: "conv" convolution_param {
+        num_output: 2 kernel_size: 1 weight_filler { type: "constant" value: 1 } } }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool"
+        pooling_param { pool: AVE global_pooling: true } }
+layer { name: "bn" type: "BatchNorm" bottom: "pool" top: "bn" }
+layer { name: "loss" type: "Reduction" bottom: "bn" top: "loss" loss_weight: 1 }
+""",
+        phase="train",
+    )
+    small.blobs["x"].data[...] = 0.5
+    small.compile(backend="aot_eager")
+    result = small.run(0)
+    result.loss.backward()
+    assert float(result.loss.detach()) == 0
+    assert [p.tolist() for p in small.params["bn"]] == [[1.5, 1.5], [0, 0], [1]]
+    gradient = small.params["conv"][0].grad
+    assert gradient is not None
+    assert not gradient.any()
 
 
 def test_batch_statistics_in_test_phase_move_too() -> None:

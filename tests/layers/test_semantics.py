@@ -290,3 +290,14 @@ def test_inputs_of_another_size(
     resized = call(made(type_name, text, first, tops=tops), [x], [])
     fresh = run(type_name, text, x, tops=tops)
     assert all(torch.equal(a, b) for a, b in zip(resized, fresh, strict=True))
+
+
+def test_arg_max_of_one_axis_looks_at_single_values() -> None:
+    x = torch.tensor([4.0, -1.0, 2.0])
+    assert run("ArgMax", "", x)[0].tolist() == [[[0]], [[0]], [[0]]]
+    text = "argmax_param { out_max_val: true }"
+    assert run("ArgMax", text, x)[0].tolist() == [[[0], [4]], [[0], [-1]], [[0], [2]]]
+    text = "argmax_param { axis: 0 top_k: 2 }"
+    assert run("ArgMax", text, x)[0].tolist() == [0, 2]
+    with pytest.raises(LayerError, match="the bottom has no axes"):
+        made("ArgMax", "", ())

@@ -20,8 +20,8 @@ from caffecompat.weights import load_weights
 
 from .small import write_training
 
-# Every way that a loss can be divided, shared parameters, a parameter that does not learn, dropout
-# and random crops.
+# Every way that a loss can be divided, losses that are read, shared parameters, a parameter that
+# does not learn, dropout and random crops.
 NET = """
 name: "ranked"
 layer {{ name: "data" type: "Data" top: "data" top: "label" include {{ phase: TRAIN }}
@@ -62,6 +62,10 @@ layer {{ name: "mean" type: "Reduction" bottom: "other" top: "mean"
   reduction_param {{ operation: MEAN }} loss_weight: 0.3 }}
 layer {{ name: "each" type: "Reduction" bottom: "other" top: "each"
   reduction_param {{ axis: 1 operation: SUMSQ }} loss_weight: 0.01 }}
+layer {{ name: "quarter" type: "Power" bottom: "valid" top: "quarter"
+  power_param {{ scale: 0.25 }} loss_weight: 1 }}
+layer {{ name: "double" type: "Power" bottom: "near" top: "double"
+  power_param {{ scale: 2 }} loss_weight: 0.1 }}
 layer {{ name: "accuracy" type: "Accuracy" bottom: "score" bottom: "label" top: "accuracy" }}
 """
 
