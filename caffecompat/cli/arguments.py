@@ -51,6 +51,17 @@ def add_lenient_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cpu_argument(parser: argparse.ArgumentParser) -> None:
+    """``--cpu``: the same as ``--gpu none``."""
+    parser.add_argument(
+        "--cpu",
+        dest="gpu",
+        action="store_const",
+        const="none",
+        help="compute on the CPU, whatever solver_mode says (as --gpu none, --gpu -1)",
+    )
+
+
 def add_max_bytes_argument(parser: argparse.ArgumentParser) -> None:
     """``--max-bytes``: the size limit of input files, and of what they claim to hold."""
     parser.add_argument(

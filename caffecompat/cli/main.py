@@ -56,10 +56,14 @@ def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
     except MemoryError:
         return _fail("out of memory; try a smaller batch_size")
     except RuntimeError as error:
-        # By name, since torch need not be there.
-        if type(error).__name__ != "OutOfMemoryError":
+        # By name and words, since torch need not be there.
+        if type(error).__name__ == "OutOfMemoryError":
+            where = "GPU memory"
+        elif "can't allocate memory" in str(error):
+            where = "memory"
+        else:
             raise
-        return _fail("out of GPU memory; try a smaller batch_size, or train --auto-iter-size")
+        return _fail(f"out of {where}; try a smaller batch_size, or train --auto-iter-size")
     except KeyboardInterrupt:
         return _fail("interrupted")
 

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import (
+    add_cpu_argument,
     add_lenient_argument,
     add_precision_argument,
     add_state_arguments,
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 def add_running_arguments(parser: argparse.ArgumentParser) -> None:
     """The device, the precision, what is trusted, and the net's state."""
-    parser.add_argument("--gpu", default="", help="GPU id; default: the CPU")
+    parser.add_argument("--gpu", default="", help="GPU id, or none; default: the CPU")
+    add_cpu_argument(parser)
     add_precision_argument(parser)
     add_trust_arguments(parser)
     add_lenient_argument(parser)

@@ -42,7 +42,10 @@ class BatchSource(Source):
         if self.context.shapes_only and not os.path.exists(self.path(message)):
             image = self.promised_shape(message)
         else:
+            from caffecompat.data.mean_advice import refuse_missing_mean
+
             with errors_at(self.context.place):
+                refuse_missing_mean(message, self.context.phase)
                 self.reader = self.open(message)
                 image = self.reader.shape()
         self.shapes = [image, image[:1]][: self.count]

@@ -9,6 +9,7 @@ import torch
 from caffecompat.errors import LayerError, NetError
 from caffecompat.graph import Version
 from caffecompat.layers import Shape
+from caffecompat.net.allocation import explain_allocation, is_out_of_memory
 from caffecompat.net.build import BuiltLayer, infer_shapes
 from caffecompat.net.module import LayerModule
 
@@ -24,6 +25,9 @@ def explain_failure(
     The shapes of the feeds are followed through the net on ``meta`` tensors: if a layer cannot
     work on them, it is named.
     """
+    if is_out_of_memory(error):
+        device = feeds[0].device if feeds else torch.device("cpu")
+        return explain_allocation(layers, device, error)
     shapes: dict[Version, Shape] = {
         name: tuple(value.shape) for name, value in zip(names, feeds, strict=True)
     }

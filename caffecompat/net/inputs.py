@@ -12,6 +12,7 @@ import torch
 from caffecompat.data.crops import Crops
 from caffecompat.errors import BlobError, CaffeError, NetError, suggestion
 from caffecompat.graph import Version
+from caffecompat.net.allocation import zeros
 from caffecompat.net.build import BuiltLayer
 from caffecompat.net.transfer import Transfer
 
@@ -35,7 +36,7 @@ class Inputs:
         self._transfer = Transfer()
         self._ahead: tuple[int, dict[str, list[torch.Tensor] | None]] | None = None
         self.values = {
-            top: torch.zeros(shape, device=device)
+            top: zeros(built, shape, device, layers)
             for built in self._sources
             for top, shape in zip(built.tops, built.shapes, strict=True)
         }

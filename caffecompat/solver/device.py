@@ -9,7 +9,9 @@ from caffecompat.proto import schema
 from caffecompat.proto.files import read_solver
 from caffecompat.proto.schema import Message
 
-_INSTALL = "install torch with CUDA, or run on the CPU"
+# Words of --gpu that mean the CPU; Caffe's users write -1.
+_NO_GPU = ("none", "cpu", "-1")
+_WAYS_OUT = "add --cpu to run on the CPU (in Python device='cpu'), or install torch with CUDA"
 
 
 def solver_device(message: Message, wanted: str | torch.device | None) -> torch.device:
@@ -48,7 +50,7 @@ def checked_device(wanted: str | torch.device, who: str = "") -> torch.device:
     if device.type != "cuda":
         return device
     if not torch.cuda.is_available():
-        raise SolverError(f"{who}: this torch cannot use a GPU here; {_INSTALL}")
+        raise SolverError(f"{who}: {torch_version()} cannot use a GPU here; {_WAYS_OUT}")
     if str(device) == "cuda":
         return torch.device("cuda", torch.cuda.current_device())
     if device.index >= torch.cuda.device_count():
@@ -58,26 +60,43 @@ def checked_device(wanted: str | torch.device, who: str = "") -> torch.device:
     return device
 
 
+def torch_version() -> str:
+    """torch and its build, e.g. ``torch 2.13.0+cpu``."""
+    return f"torch {torch.__version__}"
+
+
+def wants_cpu(flag: str) -> bool:
+    """Whether ``--gpu`` asks for the CPU, whatever ``solver_mode`` says."""
+    return flag.strip().lower() in _NO_GPU
+
+
 def flagged_devices(flag: str) -> list[int]:
-    """GPU ids from Caffe's ``--gpu`` flag: ``"0"``, ``"0,1"`` or ``"all"``; empty means none.
+    """GPU ids from Caffe's ``--gpu`` flag: ``"0"``, ``"0,1"`` or ``"all"``.
+
+    None for an empty flag and for one that asks for the CPU (:func:`wants_cpu`).
 
     Raises:
         SolverError: the flag is not a list of numbers, or a GPU of it is not there.
     """
-    if not flag:
+    if not flag or wants_cpu(flag):
         return []
     if flag == "all":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        count = device_count()
         if count == 0:
-            raise SolverError(f"--gpu all: this torch cannot use a GPU here; {_INSTALL}")
+            raise SolverError(f"--gpu all: {torch_version()} cannot use a GPU here; {_WAYS_OUT}")
         return list(range(count))
     parts = [part.strip() for part in flag.split(",")]
     if not all(part.isdigit() for part in parts):
-        raise SolverError(f"--gpu {flag}: give GPU ids such as 0 or 0,1, or all")
+        raise SolverError(f"--gpu {flag}: give GPU ids such as 0 or 0,1, all, or none for the CPU")
     ids = [int(part) for part in parts]
     for number in ids:
         checked_device(f"cuda:{number}", f"--gpu {flag}")
     return ids
+
+
+def device_count() -> int:
+    """How many GPUs torch can use here."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def flagged_device(flag: str) -> str | None:
@@ -86,6 +105,8 @@ def flagged_device(flag: str) -> str | None:
     Raises:
         SolverError: the flag names several GPUs, or one that is not there.
     """
+    if wants_cpu(flag):
+        return "cpu"
     ids = flagged_devices(flag)
     if len(ids) > 1:
         raise SolverError(f"--gpu {flag}: only one GPU can be used at a time; give a single id")
@@ -102,6 +123,8 @@ def rank_device(flag: str, solver: str, local: int) -> str | None:
     Raises:
         SolverError: there is no GPU for this rank.
     """
+    if wants_cpu(flag):
+        return "cpu"
     ids = flagged_devices(flag)
     if not ids:
         message, _ = read_solver(solver)
@@ -145,6 +168,11 @@ def describe_choice(device: torch.device) -> list[str]:
         return ["Use CPU."]
     name = torch.cuda.get_device_name(device)
     return [f"Using GPUs {device.index}", f"GPU {device.index}: {name}"]
+
+
+def describe_no_device() -> str:
+    """What there is to say where torch can use no GPU."""
+    return f"no CUDA device; {torch_version()}"
 
 
 def describe_device(number: int) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import isqrt
 
 import torch
 
 from caffecompat.net import Net
+from caffecompat.net.allocation import size
 from caffecompat.net.ranks import stated_batch
 from caffecompat.proto.schema import Message
 from caffecompat.solver.log import number
@@ -104,6 +105,12 @@ class Forecast:
         found = []
         if not self.fits and self.free is not None:
             found.append(self._memory_warning(self.free))
+        if self.batch is not None and self.records and self.records < self.batch * self.passes:
+            found.append(
+                f"the training data has {self.records} records, fewer than the "
+                f"{self.batch * self.passes} images of one iteration, which sees some of them more "
+                "than once"
+            )
         if self.disk is not None and self.snapshots * self.pair_size > self.disk:
             found.append(
                 f"the snapshots need {size(self.snapshots * self.pair_size)}, but only "
@@ -137,7 +144,7 @@ def make_forecast(
         need: memory that it takes.
         message: SolverParameter.
         prefix: the snapshot prefix.
-        free: bytes free on ``device``, see :func:`caffecompat.solver.memory.available`.
+        free: bytes free on ``device``, see :func:`caffecompat.net.allocation.available`.
         ranks: processes that share each batch; ``need`` is that of one of them.
     """
     batch = batch_size(net)
@@ -161,10 +168,16 @@ def make_forecast(
 
 
 def _find_split(need: Footprint, batch: int, passes: int, free: int, most: int) -> Split | None:
-    for parts in range(2, most + 1):
-        if batch % parts == 0 and need.divided(parts).total <= _USABLE * free:
+    for parts in _divisors(batch):
+        if 1 < parts <= most and need.divided(parts).total <= _USABLE * free:
             return Split(parts, batch // parts, passes * parts)
     return None
+
+
+def _divisors(number: int) -> list[int]:
+    """All divisors of ``number``, the smallest first."""
+    small = [i for i in range(1, isqrt(number) + 1) if number % i == 0]
+    return sorted({*small, *(number // i for i in small)})
 
 
 def _caveat(net: Net) -> str:
@@ -227,13 +240,3 @@ def _free_disk(prefix: str) -> int | None:
         return shutil.disk_usage(os.path.dirname(prefix) or ".").free
     except OSError:
         return None
-
-
-def size(count: int) -> str:
-    """Bytes for people: ``1.53 GiB``."""
-    value = float(count)
-    units: Sequence[str] = ("B", "KiB", "MiB", "GiB", "TiB")
-    power = 0
-    while value >= 1000 and power < len(units) - 1:
-        value, power = value / 1024, power + 1
-    return f"{value:.3g} {units[power]}"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -206,37 +204,3 @@ def _learning(net: Net) -> Iterator[None]:
 
 def _size(shape: tuple[int, ...]) -> int:
     return _BYTES * prod(shape)
-
-
-def available(device: torch.device) -> int | None:
-    """Bytes that a training may still take on ``device``; None where nobody can tell."""
-    if device.type == "cuda":
-        free: int = torch.cuda.mem_get_info(device)[0]
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return free + int(unused)
-    limits = [_free_ram(), _free_in_container()]
-    known = [limit for limit in limits if limit is not None]
-    return min(known, default=None)
-
-
-def _free_ram() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None
-
-
-def _free_in_container() -> int | None:
-    """What a cgroup still allows; its limit is often far below the machine's memory."""
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = Path("/sys/fs/cgroup/memory.current").read_text().strip()
-        return None if limit == "max" else int(limit) - int(used)
-    except (OSError, ValueError):
-        return None

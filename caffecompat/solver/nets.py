@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from caffecompat.errors import SolverError
+from caffecompat.errors import FileProblem, SolverError
 from caffecompat.graph import build_graph, merge_state
+from caffecompat.graph.build import Place
 from caffecompat.net.ranks import BATCH_FIELDS, stated_batch
 from caffecompat.proto import schema
 from caffecompat.proto.files import read_net
@@ -68,7 +70,7 @@ def plan_train_net(
             notes = (f"{place}: --level {level} takes the place of train_state's {wanted.level}",)
         wanted.level = level
     wanted.stage.extend(stages)
-    plan = _plan(getattr(message, given[0]), given[0], "TRAIN", wanted, settings.lenient)
+    plan = _plan(getattr(message, given[0]), given[0], "TRAIN", wanted, settings)
     return replace(plan, notes=notes)
 
 
@@ -102,7 +104,7 @@ def plan_test_nets(settings: Settings) -> list[PlannedNet]:
         )
     states = list(message.test_state) or [schema.new("NetState")] * count
     return [
-        _plan(source, field, "TEST", state, settings.lenient)
+        _plan(source, field, "TEST", state, settings)
         for (field, source), state in zip(sources, states, strict=True)
     ]
 
@@ -122,7 +124,7 @@ def _check_counts(message: Message, place: str, explicit: int, common: bool) -> 
 
 def planned_batch(plan: PlannedNet) -> int | None:
     """Images per pass by the definition; None for a net without a source that says it."""
-    for node in build_graph(definition_of(plan), plan.state):
+    for node in build_graph(*_placed_definition(plan)):
         if node.bottoms:
             continue
         batch = stated_batch(node.message)
@@ -160,13 +162,40 @@ def definition_of(plan: PlannedNet) -> Message:
     return plan.source
 
 
+def _placed_definition(plan: PlannedNet) -> tuple[Message, Message, Place | None]:
+    """The NetParameter of a plan, its state, and what tells the places of its layers."""
+    if not isinstance(plan.source, str):
+        return plan.source, plan.state, None
+    message, lines = read_net(Path(plan.source), plan.lenient)
+    return message, plan.state, lines.place
+
+
 def _plan(
-    source: str | Message, field: str, phase: str, wanted: Message, lenient: bool
+    source: str | Message, field: str, phase: str, wanted: Message, settings: Settings
 ) -> PlannedNet:
+    lenient = settings.lenient
     base = schema.new("NetState")
     base.phase = schema.enum_names("Phase")[phase]
     if isinstance(source, str):
-        own, _ = read_net(Path(source), lenient)
+        own = _read_named_net(source, field, settings)
         state = merge_state(base, own.state, wanted)
         return PlannedNet(source, f"{field} file: {source}", state, lenient=lenient)
     return PlannedNet(source, field, merge_state(base, source.state, wanted), lenient=lenient)
+
+
+def _read_named_net(source: str, field: str, settings: Settings) -> Message:
+    """The net file that a field of the solver names.
+
+    Raises:
+        FileProblem: it cannot be read; the sentence says who names it, and seen from where.
+    """
+    try:
+        return read_net(Path(source), settings.lenient)[0]
+    except FileProblem as error:
+        if os.path.lexists(source):
+            raise
+        raise FileProblem(
+            f"{settings.place}: {field}: {error}; relative paths are taken from the current "
+            f"folder, {os.getcwd()}: run from the folder that {field} was written for, or change "
+            f"{field}"
+        ) from error

@@ -6,8 +6,9 @@ import logging
 
 from caffecompat.errors import CaffeError, SolverError
 from caffecompat.net import Net
-from caffecompat.solver.forecast import Forecast, make_forecast, size, split_plan, split_settings
-from caffecompat.solver.memory import Footprint, available, footprint
+from caffecompat.net.allocation import available, size
+from caffecompat.solver.forecast import Forecast, make_forecast, split_plan, split_settings
+from caffecompat.solver.memory import Footprint, footprint
 from caffecompat.solver.nets import PlannedNet
 from caffecompat.solver.opening import NetOptions, probe
 from caffecompat.solver.ranks import Ranks

@@ -24,10 +24,10 @@ def score(net: Net, batches: int) -> Scores:
     """Runs ``batches`` passes of a net that brings its own data and logs Caffe's lines.
 
     Raises:
-        SolverError: ``batches`` is negative.
+        SolverError: ``batches`` is not positive.
     """
-    if batches < 0:
-        raise SolverError(f"--iterations is {batches}, it must not be negative")
+    if batches < 1:
+        raise SolverError(f"--iterations is {batches}, it must be at least 1 to give a mean")
     LOGGER.info(f"Running for {batches} iterations.")
     sums = ScoreSums()
     for batch in range(batches):

@@ -128,6 +128,11 @@ def _remarks(message: Message) -> Iterator[str]:
     """What is accepted but does less than its author may expect."""
     if not message.HasField("base_lr"):
         yield "base_lr is not given: the learning rate is 0 and nothing will be learned"
+    if message.base_lr < 0:
+        yield (
+            f"base_lr is {message.base_lr:g}: with a negative learning rate the loss rises; "
+            "is the sign right?"
+        )
     if message.lr_policy in ("step", "multistep", "exp", "plateau") and not message.gamma:
         yield f"gamma is not given: lr_policy {message.lr_policy!r} sets the rate to 0 by it"
     if not message.HasField("max_iter"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shlex
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +53,19 @@ class SnapshotFiles:
             reason = error.strerror or str(error)
             raise SolverError(
                 f"{place}: cannot write snapshots to {self.prefix!r}: {reason} ({folder}); "
-                "make the folder, or change snapshot_prefix"
+                f"{_way_out(folder, error.errno)}, or change snapshot_prefix"
             ) from error
+
+
+def _way_out(folder: str, number: int | None) -> str:
+    """What makes it possible to write to ``folder`` after a failure with error ``number``."""
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space there"
+    if os.path.isdir(folder):
+        return "give yourself the right to write there"
+    if os.path.lexists(folder):
+        return f"{folder} is a file, move it away"
+    return f"make the folder (mkdir -p {shlex.quote(folder)})"
 
 
 def snapshot_files(message: Message, path: str | None) -> SnapshotFiles:

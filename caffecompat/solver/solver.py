@@ -290,7 +290,8 @@ class Solver:
         self._log.info(f"Solving {self.net.name}")
         self._log.info(f"Learning Rate Policy: {message.lr_policy}")
         if self.iter < self.max_iter:
-            check_labels(self.net, self.iter * message.iter_size)
+            for remark in check_labels(self.net, self.iter * message.iter_size):
+                self._log.warning(remark)
         self.step(self.max_iter - self.iter)
         if self._wants_last_snapshot():
             self.snapshot()

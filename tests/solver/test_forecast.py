@@ -13,10 +13,10 @@ import torch
 from caffecompat.cli.main import main
 from caffecompat.errors import DataError, SolverError
 from caffecompat.net import Net
+from caffecompat.net.allocation import available, size
 from caffecompat.proto import schema
 from caffecompat.solver import Solver
-from caffecompat.solver.forecast import size
-from caffecompat.solver.memory import available, footprint
+from caffecompat.solver.memory import footprint
 from caffecompat.solver.mode import Mode
 
 from .caffe_log import Lines
@@ -247,7 +247,7 @@ def relabel(path: Path, label: int, at: int) -> None:
         (
             3,
             "label 3 of 'label' is none of its 3 classes, expected 0 to 2; "
-            "make num_output at least 4",
+            "make num_output one more than the largest label of the data, which is at least 3",
         ),
         (-1, "label -1 of 'label' is negative, expected 0 to 2; is ignore_label: -1 missing"),
     ],

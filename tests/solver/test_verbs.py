@@ -40,15 +40,6 @@ def test_scores_of_caffe(
     assert_same_events(found[found.index(expected[1]) :], expected[1:])
 
 
-def test_scores_of_no_batches(
-    data_folder: Path, enter: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    enter(data_folder / "solver" / "log")
-    command = "test -model net.prototxt -weights init.caffemodel -iterations 0"
-    assert main(command.split()) == 0
-    assert events(capsys)[-1] == "Loss: nan"
-
-
 def test_scores_equal_the_solvers(tmp_path: Path) -> None:
     solver = Solver(write_training(tmp_path / "run"))
     expected = solver.test_all()[0]
@@ -112,6 +103,10 @@ def test_bad_usage(command: str, capsys: pytest.CaptureFixture[str]) -> None:
         ("test --model none --weights init.caffemodel", "none: there is no such file"),
         ("test --model net.prototxt --weights none", "none: "),
         ("time --model none", "none: there is no such file"),
+        (
+            "test --model net.prototxt --weights init.caffemodel --iterations 0",
+            "--iterations is 0, it must be at least 1",
+        ),
         ("time --model net.prototxt --iterations 0", "--iterations is 0, it must be positive"),
     ],
 )
@@ -163,16 +158,34 @@ def test_no_gpu_is_one_sentence(
 ) -> None:
     enter(data_folder / "solver" / "log")
     for command in ("train --solver step.solver.prototxt", "device-query"):
+        if gpu == "all" and command == "device-query":
+            continue
         assert main([*command.split(), f"-gpu={gpu}"]) == 1
         lines = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
         assert len(lines) == 1
         assert f"--gpu {gpu}" in lines[0]
-        assert "this torch cannot use a GPU here" in lines[0]
+        assert f"torch {torch.__version__} cannot use a GPU here; add --cpu" in lines[0]
 
 
-def test_device_query_without_ids(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["device_query"]) == 0
-    assert events(capsys) == ["Querying GPUs "]
+@needs_no_gpu
+@pytest.mark.parametrize("flags", [[], ["-gpu", "all"]])
+def test_device_query_without_gpus(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["device_query", *flags]) == 0
+    assert events(capsys) == ["Querying GPUs all", f"no CUDA device; torch {torch.__version__}"]
+
+
+@pytest.mark.parametrize("flag", ["--cpu", "--gpu=none", "-gpu -1", "--gpu cpu"])
+def test_a_gpu_solver_on_the_cpu(
+    flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_training(tmp_path, "random_seed: 7 solver_mode: GPU")
+    path.write_text(path.read_text().replace("max_iter: 12", "max_iter: 1"))
+    assert main(["train", "--solver", str(path), *flag.split()]) == 0
+    assert "Use CPU." in events(capsys)
+    for command in ("test", "time"):
+        more = ["--weights", f"{tmp_path}/snap_iter_1.caffemodel"] if command == "test" else []
+        net = f"--model={tmp_path}/net.prototxt"
+        assert main([command, net, *more, "--iterations=1", *flag.split()]) == 0
 
 
 def test_devices() -> None:

@@ -10,15 +10,25 @@ EXAMPLE = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--gpu", default="", help="GPU ids separated by commas, or all")
+    parser.add_argument(
+        "--gpu", default="all", help="GPU ids separated by commas, or all (default: all)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.solver.device import describe_device, flagged_devices
+    from caffecompat.solver.device import (
+        describe_device,
+        describe_no_device,
+        device_count,
+        flagged_devices,
+    )
     from caffecompat.solver.log import LOGGER, log_to_stderr
 
     with log_to_stderr():
         LOGGER.info(f"Querying GPUs {arguments.gpu}")
+        if arguments.gpu == "all" and device_count() == 0:
+            LOGGER.info(describe_no_device())
+            return 0
         for number in flagged_devices(arguments.gpu):
             for line in describe_device(number):
                 LOGGER.info(line)

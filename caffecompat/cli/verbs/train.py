@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import (
+    add_cpu_argument,
     add_lenient_argument,
     add_precision_argument,
     add_state_arguments,
@@ -43,9 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpu",
         default="",
-        help="GPU ids, separated by commas, or all; several work together on each batch. Default: "
-        "what solver_mode says where it is written, else the CPU",
+        help="GPU ids, separated by commas, or all; several work together on each batch; none is "
+        "the CPU. Default: what solver_mode says where it is written, else the CPU",
     )
+    add_cpu_argument(parser)
     _add_speed_arguments(parser)
     _add_signal_arguments(parser)
     parser.add_argument(
@@ -120,7 +122,12 @@ def _add_signal_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.solver.device import checked_device, flagged_devices, rank_device
+    from caffecompat.solver.device import (
+        checked_device,
+        flagged_device,
+        flagged_devices,
+        rank_device,
+    )
     from caffecompat.solver.launch import launch
     from caffecompat.solver.ranks import is_rank, join_ranks, local_rank
 
@@ -128,7 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
         ids = flagged_devices(arguments.gpu)
         if len(ids) > 1:
             return launch(_be_rank, arguments, len(ids), PREEMPTED)
-        return _train(arguments, f"cuda:{ids[0]}" if ids else None, None)
+        return _train(arguments, flagged_device(arguments.gpu), None)
     device = rank_device(arguments.gpu, arguments.solver, local_rank()) or "cpu"
     with join_ranks(checked_device(device)) as ranks:
         return _train(arguments, device, ranks)
