@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 from caffecompat.errors import LayerError
 from caffecompat.proto.schema import FORK_NUMBERS, new
 from caffecompat.registry import Registry
+from caffecompat.weights.blob import MOST_AXES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,6 +136,8 @@ class Layer:
         without_effect: fields that Caffe reads and never uses, e.g. ``"data_param.mirror"``; a net
             that sets one gets a note.
         noise: the layer's random numbers, put here by the net before the first pass.
+        checks_blobs: values embedded in the prototxt (``blobs``) must have the parameter's shape;
+            Caffe's other types take them in their order.
         differentiable: per bottom, whether a gradient can reach it; the last entry holds for all
             further bottoms.
     """
@@ -151,6 +154,7 @@ class Layer:
     reads: ClassVar[tuple[str, ...]] = ()
     knows: ClassVar[tuple[str, ...]] = ()
     without_effect: ClassVar[tuple[str, ...]] = ()
+    checks_blobs: ClassVar[bool] = False
 
     noise: Noise
 
@@ -196,9 +200,17 @@ class Layer:
             self.refuse(sentence)
 
     def check_size(self, shape: Sequence[int], what: str) -> None:
-        """Refuses shapes that no memory holds, before anything is allocated."""
+        """Refuses shapes that no memory holds, before anything is allocated, or no blob."""
+        self.check_axes(shape, what)
         self.check(
             prod(shape) <= MOST_VALUES, f"{what} is {format_shape(shape)}: {prod(shape):.3g} values"
+        )
+
+    def check_axes(self, shape: Sequence[int], what: str) -> None:
+        """Refuses shapes with more axes than Caffe's blobs can have (kMaxBlobAxes)."""
+        self.check(
+            len(shape) <= MOST_AXES,
+            f"{what} has {len(shape)} axes, at most {MOST_AXES} are allowed",
         )
 
     def note(self, sentence: str) -> None:

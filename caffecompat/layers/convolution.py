@@ -23,6 +23,7 @@ class Filtering(Layer):
     tops = at_least(1)
     parameters = ("weight", "bias")
     in_place = False
+    checks_blobs = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.convolution_param

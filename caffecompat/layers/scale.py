@@ -21,6 +21,7 @@ class Broadcasting(Layer):
     """
 
     bottoms = between(1, 2)
+    checks_blobs = True
 
     def operand_shape(self, p: Message, bottoms: Sequence[Shape]) -> Shape:
         """Shape of the second operand; sets :attr:`first`, its first axis in the bottom."""

@@ -14,6 +14,7 @@ from caffecompat.layers import Context, Layer, Shape, Source, catalogue
 from caffecompat.layers.base import format_shape
 from caffecompat.layers.naming import module_name
 from caffecompat.layers.noise import Noise
+from caffecompat.net.embedded import check_embedded
 from caffecompat.net.module import LayerModule
 from caffecompat.net.ranks import cut, rows_of
 from caffecompat.proto.foreign import foreign_fields
@@ -196,6 +197,7 @@ def _build_layer(
         opened.append(layer)
     layer.noise = Noise(options.seed, node.name, torch.zeros((), dtype=torch.int64))
     _set_up(layer, node, bottoms)
+    graph.notes += check_embedded(node, layer)
     graph.notes += _note_unused_fields(node, layer)
     module, rows = None, None
     if isinstance(layer, Source):
@@ -204,6 +206,8 @@ def _build_layer(
     else:
         module = LayerModule(layer)
         top_shapes = infer_shapes(module, node, bottoms, len(tops))
+    for top, shape in zip(tops, top_shapes, strict=True):
+        layer.check_axes(shape, f"top {str(top)!r}")
     weights = _loss_weights(node, layer_class, len(tops))
     read = tuple(top in graph.read for top in tops)
     graph.notes += _note_read_losses(node, tops, weights, read)

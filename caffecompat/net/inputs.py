@@ -15,6 +15,7 @@ from caffecompat.graph import Version
 from caffecompat.net.allocation import zeros
 from caffecompat.net.build import BuiltLayer
 from caffecompat.net.transfer import Transfer
+from caffecompat.weights.blob import MOST_AXES
 
 Array: TypeAlias = np.ndarray | torch.Tensor
 
@@ -56,6 +57,8 @@ class Inputs:
             )
             for name, value in given.items()
         }
+        for top, value in by_version.items():
+            _check_axes(top.blob, value.shape)
         for built in self._sources:
             if not all(top in by_version for top in built.tops):
                 self.read(built, index)
@@ -115,6 +118,7 @@ class Inputs:
     def resize(self, name: str, shape: Sequence[int]) -> None:
         """Gives an input a new shape, filled with zeros."""
         version = self.version(name)
+        _check_axes(name, shape)
         self.values[version] = self.values[version].new_zeros(tuple(shape))
 
     def version(self, name: str) -> Version:
@@ -147,6 +151,13 @@ class Inputs:
         """Moves or casts all values, as torch does with a module's buffers."""
         self._ahead = None
         self.values = {top: change(value) for top, value in self.values.items()}
+
+
+def _check_axes(name: str, shape: Sequence[int]) -> None:
+    if len(shape) > MOST_AXES:
+        raise BlobError(
+            f"input {name!r}: a shape of {len(shape)} axes, at most {MOST_AXES} are allowed"
+        )
 
 
 def _copy(value: object, name: str) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from caffecompat.layers.base import ParameterSpec, format_shape
 from caffecompat.layers.fillers import fill, fillers
 from caffecompat.layers.noise import derive_seed
 from caffecompat.net.build import BuiltLayer
+from caffecompat.net.embedded import embedded_value
 from caffecompat.net.module import LayerModule
 from caffecompat.weights import load_weights
 from caffecompat.weights.fit import fit
@@ -124,9 +124,8 @@ def initial_value(built: BuiltLayer, j: int, spec: ParameterSpec, seed: int) -> 
     Raises:
         LayerError: a filler or an embedded blob does not fit.
     """
-    blobs = built.node.message.blobs
-    if blobs:
-        return _embedded(built, j, spec, blobs)
+    if built.node.message.blobs:
+        return torch.from_numpy(embedded_value(built.node, j, spec.shape))
     if spec.values is not None:
         return torch.from_numpy(np.array(spec.values, np.float32))
     if spec.filler.model_path:
@@ -154,23 +153,6 @@ def _from_model(built: BuiltLayer, j: int, spec: ParameterSpec) -> torch.Tensor:
             f"{what}"
         )
     return torch.from_numpy(np.array(values, np.float32))
-
-
-def _embedded(built: BuiltLayer, j: int, spec: ParameterSpec, blobs: Any) -> torch.Tensor:
-    """Values written into the prototxt itself replace the filler."""
-    count = len(built.module.layer.specs) if built.module else 0
-    if len(blobs) != count:
-        raise LayerError(
-            f"{built.place}: the definition embeds {len(blobs)} blobs, the layer has {count}"
-        )
-    blob = blobs[j]
-    values = np.array(blob.double_data or blob.data, dtype=np.float32)
-    if values.size != prod(spec.shape):
-        raise LayerError(
-            f"{built.place}: embedded blob {j} has {values.size} values, the layer's {spec.name} "
-            f"is {format_shape(spec.shape)} ({prod(spec.shape)} values)"
-        )
-    return torch.from_numpy(values.reshape(spec.shape))
 
 
 def _owned_value(
