@@ -10,6 +10,7 @@ from caffecompat.proto import dialects
 from caffecompat.proto.files import PathLike, parse_binary, read_binary, read_bytes
 from caffecompat.proto.schema import Message
 from caffecompat.proto.source import Source
+from caffecompat.proto.unreadable_fields import without_unreadable_fields
 from caffecompat.proto.upgrades import (
     OldNetError,
     OldSolverError,
@@ -37,14 +38,13 @@ def read_binary_net(path: PathLike, dialect: str | None = None) -> tuple[Message
     """
     name = os.fspath(path)
     data = read_bytes(path)
-    # Tells a file of another kind in one sentence.
-    parse_binary(data, "NetParameter", name)
     dialect = dialect or dialects.dialect_of(data)
+    data, unreadable = _readable(data, name, dialect)
     try:
         net, left_out = dialects.from_dialect(data, "NetParameter", dialect)
     except FormatError as error:
         raise FormatError(f"{name}: {error}, by the numbers of the dialect {dialect!r}") from error
-    notes = _told(dialect)
+    notes = _told(dialect) + unreadable
     if left_out and dialect == dialects.UNKNOWN:
         notes.append(f"left out {left_out} fields that are not names, types, wiring or blobs")
     elif left_out:
@@ -66,16 +66,18 @@ def upgrade_binary_net(path: PathLike) -> tuple[Message, str, list[str], list[st
     """
     name = os.fspath(path)
     data = read_bytes(path)
-    net = parse_binary(data, "NetParameter", name)
     dialect = dialects.dialect_of(data)
-    told = _told(dialect)
+    data, unreadable = _readable(data, name, dialect)
+    told = _told(dialect) + unreadable
+    if dialect in (dialects.BVLC, dialects.UNKNOWN):
+        net = parse_binary(data, "NetParameter", name)
+    else:
+        net = dialects.from_dialect(data, "NetParameter", dialect)[0]
     if dialect == dialects.UNKNOWN:
         if net.layers:
             told.append("fields of old layers that BVLC's schema does not have are left out")
         else:
             told.append("parameters of forks' layer types are kept as they are")
-    elif dialect != dialects.BVLC:
-        net = dialects.from_dialect(data, "NetParameter", dialect)[0]
     notes = _upgraded(net, name)
     # What the group of 2013 had is translated to fields of today.
     lasting = dialect in ("ssd", "nvcaffe")
@@ -95,6 +97,33 @@ def upgrade_binary_solver(path: PathLike) -> tuple[Message, list[str]]:
         return solver, upgrade_solver(solver)
     except OldSolverError as error:
         raise located(error, Source(os.fspath(path))) from error
+
+
+def _readable(data: bytes, path: str, dialect: str) -> tuple[bytes, list[str]]:
+    """The data without fields that BVLC's schema cannot parse, and a line for each of them.
+
+    Where another dialect explains the data all of it stays.
+
+    Raises:
+        FormatError: the data is of another kind, or damaged in what all Caffes agree on.
+    """
+    if dialect not in (dialects.BVLC, dialects.UNKNOWN):
+        return data, []
+    try:
+        parse_binary(data, "NetParameter", path)
+    except FormatError as error:
+        try:
+            kept, lost = without_unreadable_fields(data)
+        except FormatError:
+            raise error from None
+        if not lost:
+            raise
+        parse_binary(kept, "NetParameter", path)
+        return kept, [
+            f"left out {what}: its content is not what BVLC's schema says of its number"
+            for what in lost
+        ]
+    return data, []
 
 
 def _told(dialect: str) -> list[str]:

@@ -16,6 +16,7 @@ from caffecompat.proto.foreign import foreign_fields
 from caffecompat.proto.layer_types import V1_TYPES
 from caffecompat.proto.layout import Field, layout
 from caffecompat.proto.schema import UNITED, Message, message_class
+from caffecompat.proto.unreadable_fields import COMMON
 
 BVLC = "bvlc"
 UNKNOWN = "unknown"
@@ -51,12 +52,6 @@ _LATER_TYPES = (
 _BVLC_TYPES = frozenset(V1_TYPES.values()) | frozenset(_LATER_TYPES)
 # Types whose parameter message is not called after them.
 _PARAMETERS = {"Normalize": "norm_param", "AnnotatedData": "annotated_data_param"}
-# What a net of an unknown dialect is trusted with: the fields on which all Caffes agree.
-_COMMON = {
-    "LayerParameter": ("name", "type", "bottom", "top", "phase", "loss_weight", "param", "blobs"),
-    "V1LayerParameter": ("name", "type", "bottom", "top", "blobs", "blobs_lr", "weight_decay"),
-    "NetParameter": ("name", "input", "input_dim", "input_shape", "layer", "layers"),
-}
 
 
 def dialect_of(data: bytes) -> str:
@@ -190,7 +185,7 @@ def _own_unknown_numbers(message: Message) -> Iterator[int]:
 
 def _keep_common(message: Message) -> int:
     """Clear all but the common fields of a net and its layers; how many went."""
-    kept = _COMMON.get(message.DESCRIPTOR.name)
+    kept = COMMON.get(message.DESCRIPTOR.name)
     if kept is None:
         return 0
     going = [entry.name for entry, _ in message.ListFields() if entry.name not in kept]

@@ -63,6 +63,19 @@ def test_a_lossy_upgrade_is_written_told_and_returns_1(
     assert said.err.splitlines()[-1] == "2 settings could not be kept, see above"
 
 
+def test_fields_that_no_old_layer_used_are_no_loss(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Caffe's tool does not look at new_num and new_channels, on any type."""
+    source, target = tmp_path / "old.prototxt", tmp_path / "new.prototxt"
+    source.write_text("layers { layer { name: 'r' type: 'relu' new_num: 2 new_channels: 3 } }")
+    assert main(["upgrade_net", str(source), str(target)]) == 0
+    assert target.read_text() == 'layer {\n  name: "r"\n  type: "ReLU"\n}\n'
+    said = capsys.readouterr()
+    assert "layer 'r' (relu): dropped new_num, which no layer of the first" in said.out
+    assert not said.err
+
+
 @pytest.mark.parametrize("flag", ["", "--binary"])
 def test_a_binary_net_of_a_fork_keeps_its_dialect(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from caffecompat.cli.main import main
 from caffecompat.errors import FileProblem, FormatError, NetError, UnknownName
 from caffecompat.proto import binary_nets, dialects, files, schema
 from caffecompat.proto.foreign import foreign_fields, foreign_settings
 from caffecompat.proto.text import parse_text
+from caffecompat.weights import load_weights
 
 
 def net(text: str) -> Any:
@@ -209,3 +211,53 @@ def test_reading_starts_fast() -> None:
         for _ in range(3)
     ]
     assert min(times) < 0.15
+
+
+def garbage_net(field: int, layers: str = "layer") -> bytes:
+    """A net of one layer with a blob, and text where BVLC's schema has a message of settings."""
+    net = schema.new("NetParameter")
+    net.name = "forked"
+    layer = getattr(net, layers).add()
+    layer.name = "ip"
+    if layers == "layer":
+        layer.type = "InnerProduct"
+    layer.blobs.add(data=[1.5, 2.5]).shape.dim.append(2)
+    text = b"\xff\xff\xff"
+    tag = field << 3 | 2
+    layer_bytes = layer.SerializeToString() + bytes([tag & 127 | 128, tag >> 7, len(text)]) + text
+    net.ClearField(layers)
+    number = schema.message_class("NetParameter").DESCRIPTOR.fields_by_name[layers].number
+    tag = number << 3 | 2
+    head = bytes([tag & 127 | 128, tag >> 7]) if tag > 127 else bytes([tag])
+    return net.SerializeToString() + head + bytes([len(layer_bytes)]) + layer_bytes
+
+
+@pytest.mark.parametrize(
+    ("field", "name"), [(146, "recurrent_param"), (117, "inner_product_param")]
+)
+def test_garbage_of_a_fork_at_a_number_of_bvlc(tmp_path: Path, field: int, name: str) -> None:
+    path = tmp_path / "forked.caffemodel"
+    path.write_bytes(garbage_net(field))
+    net, dialect, told, _ = binary_nets.upgrade_binary_net(path)
+    assert dialect == dialects.BVLC
+    assert [list(layer.blobs[0].data) for layer in net.layer] == [[1.5, 2.5]]
+    sentence = f"left out {name} of layer 'ip': its content is not what BVLC's schema says"
+    assert any(line.startswith(sentence) for line in told)
+    net, source = binary_nets.read_binary_net(path)
+    assert [layer.name for layer in net.layer] == ["ip"]
+    assert any(line.startswith(sentence) for line in source.notes)
+    target = tmp_path / "new.caffemodel"
+    assert main(["upgrade-net", str(path), str(target)]) == 0
+    assert [list(blob) for blob in load_weights(target)["ip"].blobs] == [[1.5, 2.5]]
+    assert main(["inspect", str(path)]) == 0
+
+
+def test_garbage_in_old_layers_and_in_what_all_agree_on(tmp_path: Path) -> None:
+    path = tmp_path / "forked.caffemodel"
+    path.write_bytes(garbage_net(17, "layers"))
+    net, _, told, _ = binary_nets.upgrade_binary_net(path)
+    assert [list(layer.blobs[0].data) for layer in net.layer] == [[1.5, 2.5]]
+    assert any(line.startswith("left out inner_product_param of layer 'ip'") for line in told)
+    path.write_bytes(garbage_net(7))
+    with pytest.raises(FormatError, match=r"forked\.caffemodel: .* damaged, cut off"):
+        binary_nets.upgrade_binary_net(path)

@@ -67,6 +67,8 @@ _TRANSFORMS = {
     "mirror": "mirror",
     "crop_meanfile": "crop_mean_file",
 }
+# Fields that no type of that generation used.
+_UNUSED = ("new_num", "new_channels")
 _SAME = ("name", "blobs", "blobs_lr", "weight_decay")
 
 
@@ -166,13 +168,13 @@ def _upgraded(connection: Message, index: int, notes: list[str]) -> Message:
             )
         result.type = enum_names("V1LayerParameter.LayerType")[V0_TYPES[old.type]]
     for entry, value in old.ListFields():
-        if not _move(result, old.type, entry, value) and entry.name != "type":
-            notes.append(
-                Problem(
-                    f"layer {old.name!r} ({old.type}): dropped {entry.name}, "
-                    "which this type never had"
-                )
-            )
+        if entry.name == "type" or _move(result, old.type, entry, value):
+            continue
+        dropped = f"layer {old.name!r} ({old.type}): dropped {entry.name}, which "
+        if entry.name in _UNUSED:
+            notes.append(f"{dropped}no layer of the first generation used")
+        else:
+            notes.append(Problem(f"{dropped}this type never had"))
     return result
 
 
