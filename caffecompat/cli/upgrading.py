@@ -6,9 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from caffecompat.cli.arguments import add_max_bytes_argument
+
 
 def add_upgrade_arguments(parser: argparse.ArgumentParser, source: str) -> None:
-    """The file to read (``source`` says what it holds), the file to write, ``--binary``."""
+    """Source (of what kind, says ``source``) and target, ``--binary``, ``--max-bytes``."""
     parser.add_argument("source", help=f"{source} of any generation")
     parser.add_argument("target", help="file to write, text or binary as the source")
     parser.add_argument(
@@ -16,6 +18,7 @@ def add_upgrade_arguments(parser: argparse.ArgumentParser, source: str) -> None:
         action="store_true",
         help="the source is binary; by default its content tells",
     )
+    add_max_bytes_argument(parser)
 
 
 def is_binary(arguments: argparse.Namespace) -> bool:

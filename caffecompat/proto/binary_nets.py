@@ -53,7 +53,9 @@ def read_binary_net(path: PathLike, dialect: str | None = None) -> tuple[Message
     return net, dataclasses.replace(Source(name), notes=tuple(notes))
 
 
-def upgrade_binary_net(path: PathLike) -> tuple[Message, str, list[str], list[str]]:
+def upgrade_binary_net(
+    path: PathLike, max_bytes: int | None = None
+) -> tuple[Message, str, list[str], list[str]]:
     """Read a binary net and upgrade it, for writing it again.
 
     A net of an unknown dialect keeps its unknown fields by number, where its layers are today's.
@@ -65,7 +67,7 @@ def upgrade_binary_net(path: PathLike) -> tuple[Message, str, list[str], list[st
         As :func:`read_binary_net`.
     """
     name = os.fspath(path)
-    data = read_bytes(path)
+    data = read_bytes(path, max_bytes)
     dialect = dialects.dialect_of(data)
     data, unreadable = _readable(data, name, dialect)
     told = _told(dialect) + unreadable
@@ -84,7 +86,9 @@ def upgrade_binary_net(path: PathLike) -> tuple[Message, str, list[str], list[st
     return net, dialect if lasting else dialects.BVLC, told, notes
 
 
-def upgrade_binary_solver(path: PathLike) -> tuple[Message, list[str]]:
+def upgrade_binary_solver(
+    path: PathLike, max_bytes: int | None = None
+) -> tuple[Message, list[str]]:
     """Read a binary solver definition and upgrade it; also what was upgraded.
 
     Raises:
@@ -92,7 +96,7 @@ def upgrade_binary_solver(path: PathLike) -> tuple[Message, list[str]]:
         FormatError: its content is no binary solver.
         SolverError: an old definition that no upgrade can make sense of.
     """
-    solver = read_binary(path, "SolverParameter")
+    solver = read_binary(path, "SolverParameter", max_bytes=max_bytes)
     try:
         return solver, upgrade_solver(solver)
     except OldSolverError as error:

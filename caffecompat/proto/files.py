@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
-from typing import TypeAlias
 
 from caffecompat.errors import FileProblem, FormatError
+from caffecompat.input_files import MEBIBYTE, PathLike, check_size, open_input
 from caffecompat.proto import dialects
 from caffecompat.proto.atomic_write import atomic_write
 from caffecompat.proto.foreign import foreign_settings
@@ -24,13 +24,18 @@ from caffecompat.proto.upgrades import (
 )
 from caffecompat.proto.wrong_files import looks_like_text, wrong_bytes, wrong_text
 
-PathLike: TypeAlias = str | os.PathLike[str]
+# The largest prototxt that is read without being asked to: 270,000 layers of VGG.
+MAX_PROTOTXT_BYTES = 64 * MEBIBYTE
+# The largest binary message; protobuf knows no larger ones.
+MAX_BINARY_BYTES = 2048 * MEBIBYTE
 
 # Enough to tell what a file is, before a big one of the wrong kind is read as a whole.
 _HEAD = 4096
 
 
-def read_net(path: PathLike, lenient: bool = False) -> tuple[Message, Source]:
+def read_net(
+    path: PathLike, lenient: bool = False, max_bytes: int | None = None
+) -> tuple[Message, Source]:
     """Read a net definition (NetParameter) from prototxt, upgraded to today's form.
 
     ``Source.notes`` tells what was upgraded, and which fields of forks stand amid BVLC's.
@@ -38,18 +43,22 @@ def read_net(path: PathLike, lenient: bool = False) -> tuple[Message, Source]:
     Args:
         path: the prototxt.
         lenient: skip unknown fields (listed in ``Source.warnings``) instead of refusing them.
+        max_bytes: the largest file to read, and the memory that its messages may take; None for
+            64 MiB, and for messages of 6 bytes for each of the text's and 64 MiB.
 
     Raises:
         FileProblem: the file cannot be read.
         TextError: the text has mistakes; FormatError: it is another kind of file.
         NetError: an old definition that no upgrade can make sense of.
     """
-    net, source = read_upgraded(path, "NetParameter", lenient)
+    net, source = read_upgraded(path, "NetParameter", lenient, max_bytes)
     notes = (*source.notes, *foreign_settings(net))
     return net, dataclasses.replace(source, notes=notes)
 
 
-def read_solver(path: PathLike, lenient: bool = False) -> tuple[Message, Source]:
+def read_solver(
+    path: PathLike, lenient: bool = False, max_bytes: int | None = None
+) -> tuple[Message, Source]:
     """Read a solver (SolverParameter) from prototxt, upgraded to today's form.
 
     As BVLC Caffe does, nets inside the solver stay as they are.
@@ -57,39 +66,49 @@ def read_solver(path: PathLike, lenient: bool = False) -> tuple[Message, Source]
     Args:
         path: the prototxt.
         lenient: skip unknown fields (listed in ``Source.warnings``) instead of refusing them.
+        max_bytes: the largest file to read, and the memory that its messages may take; None for
+            64 MiB, and for messages of 6 bytes for each of the text's and 64 MiB.
 
     Raises:
         FileProblem: the file cannot be read.
         TextError: the text has mistakes; FormatError: it is another kind of file.
         SolverError: both the old and the new field for the solver's type are given.
     """
-    return read_upgraded(path, "SolverParameter", lenient)
+    return read_upgraded(path, "SolverParameter", lenient, max_bytes)
 
 
-def read_text(path: PathLike, message: str, lenient: bool = False) -> tuple[Message, Source]:
+def read_text(
+    path: PathLike, message: str, lenient: bool = False, max_bytes: int | None = None
+) -> tuple[Message, Source]:
     """Read prototxt text into a message as it stands, without upgrades.
 
     Args:
         path: the file.
         message: name of the message, e.g. ``"NetParameter"``.
         lenient: skip unknown fields (listed in ``Source.warnings``) instead of refusing them.
+        max_bytes: the largest file to read, and the memory that its messages may take; None for
+            64 MiB, and for messages of 6 bytes for each of the text's and 64 MiB.
 
     Raises:
         FileProblem: the file cannot be read.
         TextError: the text has mistakes; FormatError: it is another kind of file.
     """
-    data = read_bytes(path, lambda head: _refuse_binary(path, message, head))
+    limit = MAX_PROTOTXT_BYTES if max_bytes is None else max_bytes
     # Comments of old files come in many encodings, so only strings must be UTF-8.
-    text = data.decode("utf-8", "surrogateescape")
-    return parse_text(text, message, os.fspath(path), lenient)
+    text = read_bytes(path, limit, lambda head: _refuse_binary(path, message, head)).decode(
+        "utf-8", "surrogateescape"
+    )
+    return parse_text(text, message, os.fspath(path), lenient, max_bytes)
 
 
-def read_upgraded(path: PathLike, message: str, lenient: bool = False) -> tuple[Message, Source]:
+def read_upgraded(
+    path: PathLike, message: str, lenient: bool = False, max_bytes: int | None = None
+) -> tuple[Message, Source]:
     """Read a NetParameter or SolverParameter from prototxt, upgraded; the work of the two above.
 
     ``Source.notes`` tells what was upgraded and nothing else: it is empty for today's files.
     """
-    result, source = read_text(path, message, lenient)
+    result, source = read_text(path, message, lenient, max_bytes)
     try:
         notes = (upgrade_net if message == "NetParameter" else upgrade_solver)(result)
     except (OldNetError, OldSolverError) as error:
@@ -97,7 +116,9 @@ def read_upgraded(path: PathLike, message: str, lenient: bool = False) -> tuple[
     return result, dataclasses.replace(source, notes=tuple(notes))
 
 
-def read_binary(path: PathLike, message: str, dialect: str | None = None) -> Message:
+def read_binary(
+    path: PathLike, message: str, dialect: str | None = None, max_bytes: int | None = None
+) -> Message:
     """Read a binary message; not for big weight files, which the weights room maps instead.
 
     Args:
@@ -105,13 +126,14 @@ def read_binary(path: PathLike, message: str, dialect: str | None = None) -> Mes
         message: name of the message, e.g. ``"BlobProto"``.
         dialect: whose numbers to read by, see :mod:`caffecompat.proto.dialects`; None for BVLC's,
             with fields of unknown numbers kept for rewriting.
+        max_bytes: the largest file to read; None for 2 GiB.
 
     Raises:
         FileProblem: the file cannot be read.
         FormatError: its content is not that message.
         UnknownName: there is no such dialect.
     """
-    return parse_binary(read_bytes(path), message, os.fspath(path), dialect)
+    return parse_binary(read_bytes(path, max_bytes), message, os.fspath(path), dialect)
 
 
 def parse_binary(data: bytes, message: str, path: str, dialect: str | None = None) -> Message:
@@ -168,33 +190,39 @@ def is_text(path: PathLike) -> bool:
     Raises:
         FileProblem: the file cannot be read.
     """
-    return looks_like_text(_read(path, lambda head: None, whole=False))
+    with open_input(path) as file:
+        return looks_like_text(file.read(_HEAD))
 
 
-def read_bytes(path: PathLike, check: Callable[[bytes], None] = lambda head: None) -> bytes:
-    """The content of a file; ``check`` may refuse it by its first bytes.
+def read_bytes(
+    path: PathLike,
+    max_bytes: int | None = None,
+    check: Callable[[bytes], None] = lambda head: None,
+) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: the file.
+        max_bytes: the largest size to read; None for 2 GiB.
+        check: may refuse the file by its first bytes.
 
     Raises:
         FileProblem: the file cannot be read.
+        FormatError: it is larger than ``max_bytes``.
     """
-    return _read(path, check)
-
-
-def _read(path: PathLike, check: Callable[[bytes], None], whole: bool = True) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            head = file.read(_HEAD)
-            check(head)
-            return head + file.read() if whole else head
-    except FileNotFoundError:
-        raise FileProblem(f"{os.fspath(path)}: there is no such file") from None
-    except IsADirectoryError:
-        raise FileProblem(f"{os.fspath(path)}: is a folder, expected a file") from None
-    except FormatError:
-        raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise FileProblem(f"{os.fspath(path)}: cannot be read: {reason}") from error
+    limit = MAX_BINARY_BYTES if max_bytes is None else max_bytes
+    name = os.fspath(path)
+    with open_input(path) as file:
+        # What a file is tells more than that it is too large.
+        check(file.read(_HEAD))
+        check_size(os.fstat(file.fileno()).st_size, limit, name)
+        file.seek(0)
+        try:
+            data = file.read(limit + 1)
+        except OSError as error:
+            raise FileProblem(f"{name}: cannot be read: {error.strerror or error}") from error
+        check_size(len(data), limit, name)
+        return data
 
 
 def _refuse_binary(path: PathLike, message: str, head: bytes) -> None:

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+# Measured with protobuf 7 (upb): 1575 bytes for 188 fields, 475 for 55, 29 for 1.
+_SIZE_ALONE = 32
+_SIZE_OF_FIELD = 8
+
 
 @dataclass(frozen=True)
 class Field:
@@ -27,15 +31,25 @@ class Field:
     numbers: dict[str, int] = field(default_factory=dict)
     descriptor: Any = None
 
+    @property
+    def inside(self) -> Layout:
+        """The layout of the message that the field holds."""
+        return layout(self.descriptor)
+
 
 @dataclass(frozen=True)
 class Layout:
-    """The fields of one message by name, and which of them are required."""
+    """The fields of one message by name, and which of them are required.
+
+    ``size`` is about the memory that protobuf takes for the message, in bytes, without what
+    strings, repeated fields and inner messages add: it keeps a place for each field, set or not.
+    """
 
     name: str
     fields: dict[str, Field]
     required: tuple[str, ...]
     is_layer: bool
+    size: int
 
 
 @cache
@@ -46,6 +60,7 @@ def layout(descriptor: Any) -> Layout:
         {entry.name: _field(entry) for entry in descriptor.fields},
         tuple(entry.name for entry in descriptor.fields if _is_labelled(entry, "required")),
         descriptor.name in ("LayerParameter", "V1LayerParameter"),
+        _SIZE_ALONE + _SIZE_OF_FIELD * len(descriptor.fields),
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+# Line ends are counted once for each block of so many characters.
+_BLOCK = 1 << 16
 
 
 class Positions:
@@ -12,19 +14,35 @@ class Positions:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._line_starts: list[int] | None = None
+        self._line_ends_before: list[int] = []
 
     def locate(self, offset: int) -> tuple[int, int]:
         """Line and column of the character at ``offset``."""
-        if self._line_starts is None:
-            starts = [0]
-            newline = self._text.find("\n")
-            while newline >= 0:
-                starts.append(newline + 1)
-                newline = self._text.find("\n", newline + 1)
-            self._line_starts = starts
-        line = bisect_right(self._line_starts, offset)
-        return line, offset - self._line_starts[line - 1] + 1
+        return self.line(offset), offset - self._text.rfind("\n", 0, offset)
+
+    def line(self, offset: int) -> int:
+        """Line of the character at ``offset``."""
+        if not self._line_ends_before:
+            self._line_ends_before = _line_ends(self._text)
+        block = offset // _BLOCK
+        return self._line_ends_before[block] + self._text.count("\n", block * _BLOCK, offset) + 1
+
+    def lines(self, offsets: Sequence[int]) -> list[int]:
+        """The lines of ascending offsets, in one walk over the text."""
+        result: list[int] = []
+        line, before = 1, 0
+        for offset in offsets:
+            line += self._text.count("\n", before, offset)
+            before = offset
+            result.append(line)
+        return result
+
+
+def _line_ends(text: str) -> list[int]:
+    counts = [0]
+    for start in range(0, len(text), _BLOCK):
+        counts.append(counts[-1] + text.count("\n", start, start + _BLOCK))
+    return counts
 
 
 @dataclass(frozen=True)
@@ -40,10 +58,10 @@ class Source:
     """
 
     path: str
-    lines: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    lines: Mapping[str, Sequence[int]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    fields: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    fields: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def place(self, name: str, occurrence: int = 0) -> str:
         """``"net.prototxt:41"`` for a layer's entry; the path alone where the line is unknown."""

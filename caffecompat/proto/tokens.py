@@ -1,57 +1,154 @@
-"""Splits prototxt text into tokens: names, numbers, strings and signs."""
+"""Splits prototxt text into tokens: names, numbers, strings and signs, one at a time.
+
+No pattern here repeats a group without a bound: for each turn of such a group Python's regular
+expressions keep a hundred bytes until the match ends, so that one token of 10 MB would take 1 GB.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-NAME, NUMBER, STRING, SIGN, UNCLOSED, STRAY, END = range(1, 8)
+NAME, NUMBER, STRING, SIGN, UNCLOSED, CURLY, STRAY, END = range(1, 9)
 
+# Typographic quotes, and what Windows' encoding of them becomes where UTF-8 is expected.
+CURLY_QUOTES = "\u201c\u201d\u201e\u2018\u2019\u201a\udc91\udc92\udc93\udc94"
+
+_SPACE = re.compile(r"(?:[ \t\r\n\v\f]+|#[^\n]*){0,200}")
 # A number is first taken as everything that hangs together ("0x1F", "1e-5f", "12ab"), so that a
 # malformed one is a single token and a single mistake.
 _TOKEN = re.compile(
-    r"""
-    (?: [ \t\r\n\v\f]+ | \#[^\n]* )*
-    (?: ([A-Za-z_][A-Za-z0-9_]*)
-      | (\.?[0-9] (?: [eE][+-][0-9] | [A-Za-z0-9_.] )*)
-      | ( "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' )
-      | ([{}<>\[\]:;,\-])
-      | ( "(?:[^"\\\n]|\\.)* | '(?:[^'\\\n]|\\.)* )
-      | (.)
-      | (\Z)
-    )
+    rf"""
+      ([A-Za-z_][A-Za-z0-9_]*)
+    | (\.?[0-9][A-Za-z0-9_.]*(?:(?<=[eE])[+-][0-9][A-Za-z0-9_.]*){{0,100}})
+    | ("[^"\\\n]*"|'[^'\\\n]*')
+    | ([{{}}<>\[\]:;,\-])
+    | (["'])
+    | ([{CURLY_QUOTES}][^\n"'{CURLY_QUOTES}]*[{CURLY_QUOTES}]?)
+    | (.)
     """,
-    re.VERBOSE,
+    re.VERBOSE | re.DOTALL,
 )
+_IN_STRING = {
+    quote: re.compile(rf"[^{quote}\\\n]*(?:\\.[^{quote}\\\n]*){{0,200}}") for quote in "\"'"
+}
+# Blocks without inner ones are passed over whole.
+_NO_BRACE = re.compile(
+    r"""(?:[^{}<>\[\]"'#]+|\{[^{}<>\[\]"'#]*\}|#[^\n]*|"[^"\\\n]*"|'[^'\\\n]*'){1,200}"""
+)
+# What hangs together with a word: the rest of a path whose quote is missing, say, and that quote.
+_REST_OF_WORD = re.compile(r"""([^\s"'{}<>\[\],;:#]*)["']?""")
 _BYTE_ORDER_MARK = "\ufeff"
 
 
-@dataclass(frozen=True)
 class Tokens:
-    """The tokens of a text as three lists of equal length; the last token is ``END``.
+    """A place in a text, and the token that stands there.
 
     Attributes:
-        kinds: one of ``NAME``, ``NUMBER``, ``STRING``, ``SIGN`` (braces, colon, separators,
-            minus), ``UNCLOSED`` (a string without its closing quote), ``STRAY`` (a character that
-            has no place in prototxt), ``END``.
-        texts: the characters of each token, strings with their quotes.
-        starts: offset of each token in the text.
+        text: the whole text.
+        kind: of the token: ``NAME``, ``NUMBER``, ``STRING``, ``SIGN`` (braces, colon, separators,
+            minus), ``UNCLOSED`` (a string without its closing quote), ``CURLY`` (a string in
+            typographic quotes), ``STRAY`` (a character that has no place in prototxt), ``END``.
+        word: its characters, a string with its quotes.
+        start, end: its offsets in the text.
     """
 
-    kinds: list[int]
-    texts: list[str]
-    starts: list[int]
+    def __init__(self, text: str, begin: int = 0) -> None:
+        self.text = text
+        if begin == 0 and text.startswith(_BYTE_ORDER_MARK):
+            begin = 1
+        self.go_to(begin)
+
+    def go_to(self, offset: int) -> None:
+        """Reads the first token at or after ``offset``."""
+        start = skip_space(self.text, offset)
+        match = _TOKEN.match(self.text, start)
+        self.start = start
+        if match is None:
+            self.kind, self.word, self.end = END, "", start
+            return
+        self.kind = match.lastindex or END
+        self.word, self.end = match[0], match.end()
+        if self.kind == UNCLOSED:
+            self._read_string()
+
+    def advance(self) -> None:
+        """Goes to the next token."""
+        self.go_to(self.end)
+
+    def accept(self, sign: str) -> bool:
+        """Passes over ``sign`` if it stands here."""
+        if self.word != sign:
+            return False
+        self.go_to(self.end)
+        return True
+
+    def __iter__(self) -> Iterator[Tokens]:
+        """This object again and again, one token further each time, until the end."""
+        while self.kind != END:
+            yield self
+            self.advance()
+
+    def _read_string(self) -> None:
+        """A string with escapes, or one that never ends: up to the end of the line."""
+        quote = self.text[self.start]
+        *_, end = pieces(self.text, self.start + 1, quote)
+        if self.text[end : end + 1] == quote:
+            self.kind, end = STRING, end + 1
+        self.word, self.end = self.text[self.start : end], end
 
 
-def tokenize(text: str) -> Tokens:
-    """Split ``text``; never fails, what cannot be a token becomes ``UNCLOSED`` or ``STRAY``."""
-    kinds: list[int] = []
-    texts: list[str] = []
-    starts: list[int] = []
-    begin = 1 if text.startswith(_BYTE_ORDER_MARK) else 0
-    for match in _TOKEN.finditer(text, begin):
-        kind = match.lastindex or END
-        kinds.append(kind)
-        texts.append(match[kind])
-        starts.append(match.start(kind))
-    return Tokens(kinds, texts, starts)
+def skip_space(text: str, offset: int) -> int:
+    """The offset of the first character after blanks and comments."""
+    while True:
+        match = _SPACE.match(text, offset)
+        if match is None or match.end() == offset:
+            return offset
+        offset = match.end()
+
+
+def pieces(text: str, start: int, quote: str) -> Iterator[int]:
+    """Ends of the pieces that a string's inside falls into, none of which cuts an escape."""
+    pattern = _IN_STRING[quote]
+    while True:
+        match = pattern.match(text, start)
+        if match is None or match.end() == start:
+            yield start
+            return
+        start = match.end()
+        yield start
+
+
+def next_brace(text: str, offset: int) -> int:
+    """An offset not behind the next brace or bracket outside of strings, comments and blocks.
+
+    Blocks without other braces inside are passed over whole.
+    """
+    while match := _NO_BRACE.match(text, offset):
+        offset = match.end()
+    return offset
+
+
+def end_of_string(token: Tokens) -> int:
+    """Where reading goes on after a string, or after what began as one.
+
+    A closing brace that an unclosed string has swallowed still counts, unless it swallowed the
+    opening one too; else each missing quote would be a missing brace as well.
+    """
+    if token.kind == UNCLOSED:
+        depth = 0
+        for place, character in enumerate(token.word):
+            depth += (character == "{") - (character == "}")
+            if depth < 0:
+                return token.start + place
+    return token.end
+
+
+def loose_word(token: Tokens) -> tuple[str, int]:
+    """A name or number with all that hangs together with it, and the offset after it.
+
+    A quote at its end is passed over: the one at its beginning was forgotten.
+    """
+    match = _REST_OF_WORD.match(token.text, token.end)
+    assert match is not None
+    return token.word + match[1], match.end()

@@ -7,24 +7,36 @@ that float32 cannot hold becomes infinite.
 
 from __future__ import annotations
 
+import io
 import re
 
 from caffecompat.proto.hints import not_a_string_hint, unknown_name_hint
 from caffecompat.proto.layout import Field
 from caffecompat.proto.schema import FORK_NUMBERS
-from caffecompat.proto.tokens import END, NAME, NUMBER, STRING, UNCLOSED
+from caffecompat.proto.tokens import (
+    CURLY_QUOTES,
+    END,
+    NAME,
+    NUMBER,
+    STRING,
+    UNCLOSED,
+    Tokens,
+    pieces,
+)
 
 _WHOLE = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
 _DECIMAL = re.compile(r"(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?")
 # More digits than any field holds; Python refuses to convert very long numbers.
 _MOST_DIGITS = 64
-_BOOLEANS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
+BOOLEANS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
 _SPECIAL = {"inf": float("inf"), "infinity": float("inf"), "nan": float("nan")}
 _ESCAPE = re.compile(
     rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})"
     rb"|([abfnrtv\\?'\"])|(.?))",
     re.DOTALL,
 )
+_JOINED = re.compile(r"""(?:[ \t\r\n\v\f]*(?:"[^"\\\n]*"|'[^'\\\n]*')){1,1000}""")
+_INSIDE = re.compile(r"""["]([^"\\\n]*)["]|[']([^'\\\n]*)[']""")
 _SIMPLE_ESCAPES = dict(zip(b"abfnrtv\\?'\"", b"\a\b\f\n\r\t\v\\?'\"", strict=True))
 
 
@@ -90,8 +102,8 @@ def _number(text: str) -> int:
 
 def _read_bool(target: Field, kind: int, text: str, negative: bool) -> bool:
     if not negative:
-        if kind == NAME and text in _BOOLEANS:
-            return _BOOLEANS[text]
+        if kind == NAME and text in BOOLEANS:
+            return BOOLEANS[text]
         if kind == NUMBER and _WHOLE.fullmatch(text) and _number(text) in (0, 1):
             return _number(text) == 1
     sign = "-" if negative else ""
@@ -120,25 +132,48 @@ def _read_enum(target: Field, kind: int, text: str, negative: bool) -> int:
     )
 
 
-def read_string(target: Field, texts: list[str]) -> str | bytes:
-    """The value of adjacent string tokens (with their quotes), which are joined.
+def read_string(target: Field, text: str, start: int) -> tuple[str | bytes, int]:
+    """The value of adjacent strings, which are joined, and the offset after them.
+
+    Args:
+        target: a field for text or bytes.
+        text: the prototxt.
+        start: where the first string begins.
 
     Raises:
-        WrongValueError: an unknown escape sequence, or bytes that are not UTF-8 in a string field.
+        WrongValueError: an unknown escape sequence, a missing closing quote, or bytes that are not
+            UTF-8 in a string field.
     """
-    if target.kind == "string":
-        value = "".join(text[1:-1] for text in texts)
-        if "\\" not in value and value.isascii():
-            return value
-    raw = b"".join(_unescape(target, text[1:-1]) for text in texts)
+    raw = io.BytesIO()
+    token = Tokens(text, start)
+    while token.kind == STRING:
+        # Many short strings without escapes, all at once.
+        run = _JOINED.match(text, token.start)
+        if run is not None:
+            raw.write(_encoded("".join([a or b for a, b in _INSIDE.findall(run[0])])))
+            end = run.end()
+        else:
+            _write_unescaped(raw, target, text, token.start)
+            end = token.end
+        token.go_to(end)
+    if token.kind == UNCLOSED:
+        raise no_string(target, token.kind, token.word)
     if target.kind == "bytes":
-        return raw
+        return raw.getvalue(), end
     try:
-        return raw.decode("utf-8")
+        return raw.getbuffer().tobytes().decode("utf-8"), end
     except UnicodeDecodeError:
         raise WrongValueError(
-            f"{target.name} is not valid UTF-8: {raw[:40]!r}; save the file as UTF-8"
+            f"{target.name} is not valid UTF-8: {raw.getvalue()[:40]!r}; save the file as UTF-8"
         ) from None
+
+
+def _write_unescaped(raw: io.BytesIO, target: Field, text: str, start: int) -> None:
+    """Piece by piece: a long string with many escapes takes much memory as a whole."""
+    begin = start + 1
+    for end in pieces(text, begin, text[start]):
+        raw.write(_unescape(target, text[begin:end]))
+        begin = end
 
 
 def _unescape(target: Field, text: str) -> bytes:
@@ -167,6 +202,14 @@ def _encoded(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogatepass")
+
+
+def curly_quotes(target: Field, text: str) -> WrongValueError:
+    """The mistake of a value in typographic quotes."""
+    inside = _shortened(text.strip(CURLY_QUOTES))
+    return WrongValueError(
+        f'{target.name} has curly quotes; write straight ones: {target.name}: "{inside}"'
+    )
 
 
 def no_string(target: Field, kind: int, text: str) -> WrongValueError:

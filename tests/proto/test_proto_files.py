@@ -109,7 +109,7 @@ def test_a_failing_upgrade_names_the_file(tmp_path: Path) -> None:
     "reader", [files.read_net, files.read_solver, lambda path: files.read_binary(path, "Datum")]
 )
 def test_unreadable_files_are_named(tmp_path: Path, reader: Callable[[Path], Any]) -> None:
-    with pytest.raises(FileProblem, match=r"nosuch: there is no such file$"):
+    with pytest.raises(FileProblem, match=r"nosuch: there is no such file \(from /"):
         reader(tmp_path / "nosuch")
     with pytest.raises(FileProblem, match=r": is a folder, expected a file$"):
         reader(tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from caffecompat.errors import TextError
+from caffecompat.errors import FormatError, TextError
 from caffecompat.proto.text import parse_text
 
 
@@ -177,11 +177,157 @@ fork: 7
     assert places == ["2:23", "2:51", "2:62", "2:79", "3:3", "4:12", "6:22", "6:40", "7:1"]
 
 
-def test_a_missing_brace_is_seen_where_it_is_missing() -> None:
-    found = problems('layer { name: "a"\n  type: "ReLU"\nlayer { name: "b" }\n')
-    assert len(found) == 2
-    assert "layer, opened on line 1, is never closed" in found[0]
-    assert found[1].startswith("n.prototxt:3:1: layer 'a': unknown field 'layer'; it belongs to ")
+NET = """\
+name: "n"
+layer {
+  name: "data"
+  type: "Input"
+  top: "data"
+  input_param { shape: { dim: 1 dim: 3 } }
+}
+layer {
+  name: "conv"
+  type: "Convolution"
+  bottom: "data"
+  top: "conv"
+  param {
+    lr_mult: 1
+  }
+  param {
+    lr_mult: 2
+  }
+  convolution_param {
+    num_output: 4
+    kernel_size: 3
+    weight_filler {
+      type: "xavier"
+    }
+    bias_filler {
+      type: "constant"
+    }
+  }
+}
+layer {
+  name: "relu"
+  type: "ReLU"
+  bottom: "conv"
+  top: "conv"
+}
+"""
+
+
+def test_one_damaged_brace_or_quote_is_one_mistake_where_it_is() -> None:
+    """Every brace and quote of a net taken away, every brace doubled: one sentence each.
+
+    What is missing shows at the next line at the latest, but for the last brace of the file.
+    """
+    for place, character in enumerate(NET):
+        if character not in '{}"':
+            continue
+        line = NET.count("\n", 0, place) + 1
+        damaged = [NET[:place] + NET[place + 1 :]]
+        if character != '"':
+            damaged.append(NET[:place] + character + NET[place:])
+        for text in damaged:
+            (found,) = problems(text)
+            if text.rstrip() != NET[: place + 1].rstrip().removesuffix("}").rstrip():
+                assert abs(int(found.split(":")[1]) - line) <= 1, (found, line)
+
+
+def test_the_last_brace_is_missed_by_its_opening_line() -> None:
+    (found,) = problems(NET.rstrip().removesuffix("}"))
+    assert found == "n.prototxt:30:1: layer 'relu': layer, opened on line 30, is never closed"
+
+
+BRACES = [
+    (
+        NET.replace("    lr_mult: 1\n  }", "    lr_mult: 1"),
+        "15:3: layer 'conv': the '}' that closes param, opened on line 13, is missing before this "
+        "param",
+    ),
+    (
+        NET.replace('      type: "constant"\n    }', '      type: "constant"'),
+        "27:3: layer 'conv': the '}' that closes bias_filler, opened on line 25, is missing before "
+        "this '}'",
+    ),
+    (
+        NET.replace('  top: "data"\n', '  top: "data" }\n'),
+        "5:15: this '}' closes layer, opened on line 2, but input_param, which follows, belongs "
+        "inside it; remove it, or give it its '{'",
+    ),
+    (
+        NET.replace("convolution_param {", "convolution_param"),
+        "20:5: layer 'conv': convolution_param is a message: expected '{', found num_output",
+    ),
+    (
+        'layer {\nname: "a"\nlayer {\nname: "b"\n}\n',
+        "3:1: layer 'a': the '}' that closes layer, opened on line 1, is missing before this layer",
+    ),
+    ("layer { name: 'a' } }", "1:21: found '}', expected a field name; check the braces above"),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), BRACES)
+def test_a_wrong_brace_is_named(text: str, sentence: str) -> None:
+    assert problems(text) == (f"n.prototxt:{sentence}",)
+
+
+def test_what_is_wrong_before_a_missing_brace_is_told_too() -> None:
+    text = NET.replace("lr_mult: 1\n  }", "lr_mult: 1").replace('top: "data"', 'topp: "data"')
+    found = problems(text)
+    assert [sentence.split(":")[1] for sentence in found] == ["5", "15"]
+
+
+def test_a_missing_brace_is_named_before_a_hundred_layers() -> None:
+    layers = "".join(f"layer {{\n  name: 'l{i}'\n}}\n" for i in range(200))
+    (found,) = problems(layers.replace("name: 'l3'\n}", "name: 'l3'"))
+    assert found.startswith("n.prototxt:12:1: layer 'l3': the '}' that closes layer")
+
+
+QUOTES = [
+    (
+        "layer { name: \u201cconv\u201d type: 'ReLU' }",
+        '1:15: name has curly quotes; write straight ones: name: "conv"',
+    ),
+    (
+        "layer { name: \udc93conv\udc94 }",
+        '1:15: name has curly quotes; write straight ones: name: "conv"',
+    ),
+    (
+        'layer { hdf5_data_param { source: a/b.txt" batch_size: 3 } }',
+        '1:35: source takes a string in quotes, found a/b.txt; write source: "a/b.txt"',
+    ),
+    (
+        'layer { name: "conv }',
+        '1:15: name takes a string in quotes, found a string without its closing quote: "conv }',
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), QUOTES)
+def test_a_wrong_quote_is_one_mistake(text: str, sentence: str) -> None:
+    assert problems(text) == (f"n.prototxt:{sentence}",)
+
+
+def test_a_hundred_mistakes_are_enough() -> None:
+    found = problems("layer { nosuch: 1 }\n" * 5000)
+    assert len(found) == 101
+    assert found[99].startswith("n.prototxt:100:9: ")
+    assert found[100] == "n.prototxt: only the first 100 mistakes are shown"
+
+
+def test_a_lenient_reader_lists_a_hundred_fields_and_counts_the_rest() -> None:
+    text = "layer { nosuch: 1 other { a: [1, { }] } }\n" * 5000
+    warnings = parse_text(text, "NetParameter", "n.prototxt", lenient=True)[1].warnings
+    assert len(warnings) == 101
+    assert warnings[100] == "n.prototxt: skipped: 9,900 more unknown fields"
+
+
+def test_messages_take_no_more_memory_than_allowed() -> None:
+    text = "layer{}" * 100_000
+    with pytest.raises(FormatError, match=r"^n.prototxt: its messages would take .* --max-bytes"):
+        parse_text(text, "NetParameter", "n.prototxt")
+    assert len(parse_text(text, "NetParameter", max_bytes=10**9)[0].layer) == 100_000
 
 
 def test_lenient_reading_forgives_unknown_fields_only() -> None:

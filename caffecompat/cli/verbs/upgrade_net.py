@@ -20,11 +20,13 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.proto.binary_nets import upgrade_binary_net
 
     if is_binary(arguments):
-        net, dialect, told, notes = upgrade_binary_net(arguments.source)
+        net, dialect, told, notes = upgrade_binary_net(arguments.source, arguments.max_bytes)
         files.write_binary(net, arguments.target, dialect)
         for line in told:
             print(line)
         return report(arguments, notes)
-    net, source = files.read_upgraded(arguments.source, "NetParameter")
+    net, source = files.read_upgraded(
+        arguments.source, "NetParameter", max_bytes=arguments.max_bytes
+    )
     files.write_text(net, arguments.target)
     return report(arguments, source.notes)

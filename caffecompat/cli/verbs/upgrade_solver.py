@@ -19,9 +19,11 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.proto.binary_nets import upgrade_binary_solver
 
     if is_binary(arguments):
-        solver, notes = upgrade_binary_solver(arguments.source)
+        solver, notes = upgrade_binary_solver(arguments.source, arguments.max_bytes)
         files.write_binary(solver, arguments.target)
         return report(arguments, notes)
-    solver, source = files.read_upgraded(arguments.source, "SolverParameter")
+    solver, source = files.read_upgraded(
+        arguments.source, "SolverParameter", max_bytes=arguments.max_bytes
+    )
     files.write_text(solver, arguments.target)
     return report(arguments, source.notes)
