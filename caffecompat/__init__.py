@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from caffecompat.data.writing import write_database
     from caffecompat.errors import CaffeError
     from caffecompat.layers import register
     from caffecompat.net import Net
@@ -31,6 +32,7 @@ _HOMES = {
     "read_solver": "caffecompat.proto",
     "register": "caffecompat.layers",
     "save_weights": "caffecompat.weights",
+    "write_database": "caffecompat.data.writing",
 }
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "read_solver",
     "register",
     "save_weights",
+    "write_database",
 ]
 
 

@@ -97,8 +97,9 @@ def verb_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
 
 
 def _verb(word: str) -> str:
-    """A verb as its file spells it; ``upgrade_net_proto_text`` is how Caffe's tool was called."""
-    return word.replace("_", "-").removesuffix("-proto-text").removesuffix("-proto-binary")
+    """A verb as its file spells it, of ``upgrade_net_proto_text.bin`` or ``parse_log.py``, too."""
+    word = word.removesuffix(".bin").removesuffix(".py").replace("_", "-")
+    return word.removesuffix("-proto-text").removesuffix("-proto-binary")
 
 
 def _without_verb(arguments: list[str], names: list[str]) -> int:

@@ -13,6 +13,7 @@ from caffecompat.data.images import Pixels, draw_text, encode_image, isotropic_s
 _MARGIN = 4
 _TEXT_HEIGHT = 16
 _PAPER = 255
+_LETTER_WIDTH = 8
 
 
 def contact_sheet(
@@ -27,7 +28,7 @@ def contact_sheet(
     Args:
         images: channels x height x width each, B, G, R, in any sizes. uint8 is shown as it is. Of
             other types the smallest value in all images becomes black, the largest white.
-        captions: one per image.
+        captions: one per image; cut to its width, and ``?`` stands for letters that are no ASCII.
         columns: images per row.
         cell: longest side of an image on the sheet, in pixels.
         encoding: ``png`` or ``jpg``.
@@ -42,8 +43,14 @@ def contact_sheet(
         left = _MARGIN + number % columns * step_x
         small = _fit(image, cell)
         sheet[top : top + small.shape[0], left : left + small.shape[1]] = small
-        draw_text(sheet, caption, left, top + cell + _TEXT_HEIGHT - 4)
+        draw_text(sheet, _short(caption, cell), left, top + cell + _TEXT_HEIGHT - 4)
     return encode_image(sheet, encoding)
+
+
+def _short(caption: str, width: int) -> str:
+    plain = caption.encode("ascii", "replace").decode()
+    letters = max(1, width // _LETTER_WIDTH)
+    return plain if len(plain) <= letters else f"{plain[: letters - 2]}.."
 
 
 def value_range(images: Sequence[NDArray[Any]]) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from caffecompat.data.progress import Progress
 from caffecompat.data.unfinished import (
     make_folder,
     new_folder,
@@ -113,6 +114,7 @@ class Backend:
     mark: str
 
 
+_RECORDS_PER_STEP = 100
 _PURPOSE = "begun-with.txt"
 _ARTICLES = {"LMDB": "an"}
 
@@ -135,8 +137,8 @@ def open_database(path: str | os.PathLike[str], backend: str = "LMDB") -> Databa
     kind = _find(backend, name)
     if not os.path.exists(name):
         raise FileProblem(
-            f"{name}: there is no database; to make one, run: "
-            f"caffecompat convert-imageset ROOT/ LIST.txt {name}"
+            f"{name}: there is no database (from {os.getcwd()}); caffecompat convert-imageset "
+            "makes one of images"
         )
     actual = guess_backend(name)
     if actual not in (None, backend.upper()):
@@ -297,6 +299,22 @@ def in_commits(
             pending, held = [], 0
     if pending:
         yield pending
+
+
+def write_records(
+    writer: DatabaseWriter,
+    records: Iterable[tuple[bytes, bytes]],
+    total: int,
+    progress: Progress | None,
+    done: int = 0,
+) -> int:
+    """Writes records in commits, telling ``progress``; returns how many are done of ``total``."""
+    for commit in in_commits(records, _RECORDS_PER_STEP):
+        writer.write(commit)
+        done += len(commit)
+        if progress:
+            progress(done, total)
+    return done
 
 
 def _find(backend: str, path: str) -> Backend:

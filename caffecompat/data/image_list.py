@@ -21,8 +21,10 @@ from caffecompat.data.reader import BatchReader
 from caffecompat.data.samples import Record, Samples, Stored, reduced_record
 from caffecompat.data.sampling import draw, permutation, pick
 from caffecompat.data.transform import Transform
+from caffecompat.data.unfinished import place_for, refuse_existing
 from caffecompat.errors import DataError, FileProblem, suggestion
 from caffecompat.input_files import MAX_TEXT_BYTES, read_input
+from caffecompat.proto.atomic_write import atomic_write
 from caffecompat.proto.schema import Message
 
 log = logging.getLogger(__name__)
@@ -131,6 +133,41 @@ def read_class_names(path: str) -> list[str]:
         FileProblem, FormatError: the file cannot be read.
     """
     return [os.fsdecode(line.rstrip()) for line in read_input(path).rstrip(b"\n").split(b"\n")]
+
+
+def write_list(folder: str, path: str, root: str | None = None) -> tuple[int, int]:
+    """Writes the list of the images in a folder tree, and their classes to ``path`` + ``.labels``.
+
+    Args:
+        folder: each of its sub-folders is a class, as :func:`read_tree` takes them.
+        path: the list to write; folders above it are made.
+        root: what will be put before each name of the list as it is; None: ``folder`` and a slash.
+
+    Returns:
+        how many images and how many classes there are.
+
+    Raises:
+        FileProblem: ``path`` exists or cannot be written, or the folder cannot be read.
+        DataError: there are no sub-folders or no images, or ``folder`` does not begin with
+            ``root``.
+    """
+    before = os.path.join(folder, "")
+    root = before if root is None else root
+    if not before.startswith(root):
+        raise DataError(f"{folder}: the folder does not begin with the root {root!r}; mend --root")
+    log.info("Looking for images in %s", folder)
+    entries, classes = read_tree(folder)
+    if not entries:
+        raise DataError(f"{folder}: there are no images in its sub-folders")
+    prefix = os.fsencode(before[len(root) :])
+    lines = [b"%s%s %d\n" % (prefix, entry.name, entry.label) for entry in entries]
+    names = "".join(f"{name}\n" for name in classes).encode(errors="surrogateescape")
+    with place_for(path):
+        refuse_existing(path)
+        for target, text in ((f"{path}.labels", names), (path, b"".join(lines))):
+            with atomic_write(target) as file:
+                file.write(text)
+    return len(entries), len(classes)
 
 
 def _read_lines(path: str, max_bytes: int) -> list[bytes]:

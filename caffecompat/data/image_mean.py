@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from caffecompat.data.colour import ColourPCA, ColourSums
 from caffecompat.data.database import Database, open_database
 from caffecompat.data.datum import decode_datum, parse_datum
-from caffecompat.errors import DataError
+from caffecompat.errors import DataError, FileProblem
 from caffecompat.weights.mean import write_mean
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ Progress = Callable[[int, int], None]
 Floats = NDArray[np.float32]
 
 _RECORDS_PER_LINE = 10000
-_RECORDS_PER_STEP = 100
+_RECORDS_PER_STEP = 10
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def compute_image_mean(
 
     Args:
         database: path of the database.
-        output: where to write the mean as a binaryproto; nowhere if None.
+        output: where to write the mean as a binaryproto, whose folder is made if it is missing;
+            nowhere if None.
         backend: kind of database.
         progress: called with (records done, records in all) now and then, and at the end.
         colours: take the statistics of all colours in the same pass, too.
@@ -62,6 +64,7 @@ def compute_image_mean(
         FileProblem, FormatError: the database cannot be opened, or the mean cannot be written.
         DataError: a record cannot be used or has another size than the first, or there is none.
     """
+    _make_folder_of(output)
     with open_database(database, backend) as records:
         log.info("Opened %s %s", backend.lower(), database)
         sums = ColourSums() if colours else None
@@ -78,6 +81,16 @@ def compute_image_mean(
     for number, mean in enumerate(channels):
         log.info("mean_value channel [%d]: %.6g", number, mean)
     return ImageMean(image, channels, count, sums.finish() if sums else None)
+
+
+def _make_folder_of(output: str | None) -> None:
+    """Before the work, so that hours of it do not end at a missing folder."""
+    folder = os.path.dirname(output or "")
+    try:
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise FileProblem(f"{output}: cannot make a folder there: {error.strerror}") from error
 
 
 def compute_colours(

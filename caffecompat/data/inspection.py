@@ -17,7 +17,7 @@ from caffecompat.data.progress import Progress
 from caffecompat.errors import DataError
 from caffecompat.proto.schema import Message
 
-_RECORDS_PER_STEP = 100
+_RECORDS_PER_STEP = 10
 _BAR = 40
 
 Shape = tuple[int, int, int]

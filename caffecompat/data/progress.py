@@ -17,6 +17,8 @@ Progress = Callable[[int, int], None]
 # Lines of the log that a bar says better carry this attribute.
 BAR_TELLS: dict[str, Any] = {"progress": True}
 
+# The first line comes soon, so that nobody waits before a silent screen.
+_SECONDS_TO_FIRST_LINE = 2.0
 _SECONDS_PER_LINE = 10.0
 
 
@@ -36,7 +38,8 @@ def progress_of(unit: str, lines: bool = True) -> Iterator[Progress]:
 
     Args:
         unit: what is counted ("records").
-        lines: whether to log a line every ten seconds where no bar is possible.
+        lines: whether to log lines where no bar is possible: after two seconds, then every ten
+            seconds, or every two on a terminal.
     """
     if not bar_is_possible():
         yield _Lines(unit) if lines else _nothing
@@ -55,12 +58,13 @@ def progress_of(unit: str, lines: bool = True) -> Iterator[Progress]:
 class _Lines:
     def __init__(self, unit: str) -> None:
         self._unit = unit
-        self._last = time.monotonic()
+        self._due = time.monotonic() + min(_SECONDS_TO_FIRST_LINE, _SECONDS_PER_LINE)
+        self._step = _SECONDS_TO_FIRST_LINE if sys.stderr.isatty() else _SECONDS_PER_LINE
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if now - self._last >= _SECONDS_PER_LINE:
-            self._last = now
+        if now >= self._due:
+            self._due = now + self._step
             log.info("%d of %d %s", done, total, self._unit)
 
 

@@ -14,9 +14,8 @@ import numpy as np
 
 from caffecompat.data.database import (
     Database,
-    DatabaseWriter,
     create_database,
-    in_commits,
+    write_records,
 )
 from caffecompat.data.progress import Progress
 from caffecompat.data.sampling import permutation
@@ -24,7 +23,6 @@ from caffecompat.data.unfinished import refuse_existing
 from caffecompat.errors import DataError
 
 _NUMBERED = re.compile(rb"[0-9]{8,}_")
-_RECORDS_PER_STEP = 100
 
 Records = Iterable[tuple[bytes, bytes]]
 
@@ -40,7 +38,7 @@ def merge(
     total = sum(map(len, sources))
     records = (source.read(position) for source in sources for position in range(len(source)))
     with create_database(target, backend) as writer:
-        _write(writer, _renumbered(records, total), total, progress)
+        write_records(writer, _renumbered(records, total), total, progress)
     return total
 
 
@@ -57,7 +55,7 @@ def shuffle(
     order = permutation(seed, len(source), "dataset shuffle")
     records = (source.read(int(position)) for position in order)
     with create_database(target, backend) as writer:
-        _write(writer, _renumbered(records, len(source)), len(source), progress)
+        write_records(writer, _renumbered(records, len(source)), len(source), progress)
     return len(source)
 
 
@@ -88,7 +86,7 @@ def split(
         done = 0
         for writer, part in zip(writers, parts, strict=True):
             records = (source.read(int(position)) for position in part)
-            done = _write(writer, records, len(source), progress, done)
+            done = write_records(writer, records, len(source), progress, done)
     return len(parts[0]), len(parts[1])
 
 
@@ -112,7 +110,7 @@ def sample(
         )
     chosen = np.sort(permutation(seed, len(source), "dataset sample")[:count])
     with create_database(target, backend) as writer:
-        _write(writer, (source.read(int(position)) for position in chosen), count, progress)
+        write_records(writer, (source.read(int(position)) for position in chosen), count, progress)
     return count
 
 
@@ -121,19 +119,3 @@ def _renumbered(records: Records, total: int) -> Iterator[tuple[bytes, bytes]]:
     for number, (key, value) in enumerate(records):
         numbered = _NUMBERED.match(key)
         yield b"%0*d_%s" % (digits, number, key[numbered.end() :] if numbered else key), value
-
-
-def _write(
-    writer: DatabaseWriter,
-    records: Records,
-    total: int,
-    progress: Progress | None,
-    done: int = 0,
-) -> int:
-    """Write records in commits; returns how many are done of ``total`` now."""
-    for commit in in_commits(records, _RECORDS_PER_STEP):
-        writer.write(commit)
-        done += len(commit)
-        if progress:
-            progress(done, total)
-    return done

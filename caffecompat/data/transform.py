@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from caffecompat.data.advice import suggested_side
 from caffecompat.data.colour import RandomShift
 from caffecompat.data.crops import Crops
 from caffecompat.data.datum import decode_datum
@@ -149,7 +150,9 @@ class Transform:
         if self._crop and (height < self._crop or width < self._crop):
             raise DataError(
                 f"it is {height}x{width} (height x width), smaller than crop_size {self._crop}; "
-                "use larger images or a smaller crop_size"
+                "make the database again with larger images (convert-imageset --min-side "
+                f"{suggested_side(self._crop)}), give an ImageData layer new_height and new_width, "
+                "or use a smaller crop_size"
             )
         if self._mean_image is not None and self._mean_image.shape != record:
             raise DataError(

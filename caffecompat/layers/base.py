@@ -87,6 +87,7 @@ class Context:
         skip_corrupt: records that cannot be read are passed over instead of ending the run.
         rank, ranks: the net is number ``rank`` of ``ranks`` that share each batch: a source of
             records gives its slice of it.
+        definition: the whole NetParameter, for messages of data layers; None where nobody knows.
     """
 
     phase: str
@@ -97,6 +98,7 @@ class Context:
     skip_corrupt: bool = False
     rank: int = 0
     ranks: int = 1
+    definition: Message | None = None
 
 
 def register(name: str) -> Callable[[type[Layer]], type[Layer]]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caffecompat.errors import DataError
 from caffecompat.layers.base import Message, Shape, register
-from caffecompat.layers.reading import BatchSource
+from caffecompat.layers.reading import BatchSource, errors_at
 
 if TYPE_CHECKING:
     from caffecompat.data.reader import BatchReader
@@ -55,10 +54,12 @@ class Data(BatchSource):
         channels = 3 if p.force_color else 1 if p.force_gray else len(p.mean_value)
         one_for_all = channels == 1 and not p.force_gray
         if not p.crop_size or not channels or one_for_all:
-            raise DataError(
-                f"{self.context.place}: the database {message.data_param.source!r} does not exist, "
-                "so the shape of its images is unknown; create it, or give crop_size and one "
-                "mean_value per channel (or force_color)"
-            )
+            from caffecompat.data.advice import refuse_missing
+
+            with errors_at(
+                f"{self.context.place}: without its database the shape of its images is unknown "
+                "unless crop_size and one mean_value per channel (or force_color) say it"
+            ):
+                refuse_missing(message, self.context.phase, self.context.definition)
         rows = self.rows(message.data_param.batch_size)
         return (rows, channels, p.crop_size, p.crop_size)

@@ -22,9 +22,12 @@ class HDF5Data(Source):
     """
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        from caffecompat.data.advice import refuse_missing
         from caffecompat.data.hdf5_rows import open_hdf5_reader
 
         with errors_at(self.context.place):
+            if not message.HasField("transform_param"):  # which the reader refuses
+                refuse_missing(message, self.context.phase, self.context.definition)
             self.reader = open_hdf5_reader(
                 message, self.context.seed, self.context.rank, self.context.ranks
             )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caffecompat.errors import DataError
 from caffecompat.layers.base import Message, Shape, register
-from caffecompat.layers.reading import BatchSource
+from caffecompat.layers.reading import BatchSource, errors_at
 
 if TYPE_CHECKING:
     from caffecompat.data.reader import BatchReader
@@ -48,8 +47,11 @@ class ImageData(BatchSource):
         height, width = (crop, crop) if crop else (p.new_height, p.new_width)
         rescaled = message.transform_param.img_rand_resize_upper and not crop
         if not height or not width or rescaled:
-            raise DataError(
-                f"{self.context.place}: the list {p.source!r} does not exist, so the size of its "
-                "images is unknown; create it, or give crop_size, or new_height and new_width"
-            )
+            from caffecompat.data.advice import refuse_missing
+
+            with errors_at(
+                f"{self.context.place}: without its list the size of its images is unknown unless "
+                "crop_size, or new_height and new_width, say it"
+            ):
+                refuse_missing(message, self.context.phase, self.context.definition)
         return (self.rows(p.batch_size), 3 if p.is_color else 1, height, width)

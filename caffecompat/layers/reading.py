@@ -42,10 +42,10 @@ class BatchSource(Source):
         if self.context.shapes_only and not os.path.exists(self.path(message)):
             image = self.promised_shape(message)
         else:
-            from caffecompat.data.mean_advice import refuse_missing_mean
+            from caffecompat.data.advice import refuse_missing
 
             with errors_at(self.context.place):
-                refuse_missing_mean(message, self.context.phase)
+                refuse_missing(message, self.context.phase, self.context.definition)
                 self.reader = self.open(message)
                 image = self.reader.shape()
         self.shapes = [image, image[:1]][: self.count]

@@ -69,7 +69,10 @@ class BuiltLayer:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What a net's user chose: see the arguments of :class:`caffecompat.net.Net`."""
+    """What a net's user chose: see the arguments of :class:`caffecompat.net.Net`.
+
+    ``definition`` is the whole NetParameter, layers of other states included.
+    """
 
     seed: int = 0
     shapes_only: bool = False
@@ -78,6 +81,7 @@ class BuildOptions:
     lenient: bool = False
     rank: int = 0
     ranks: int = 1
+    definition: Any = None
 
 
 def build_layers(graph: Graph, options: BuildOptions) -> list[BuiltLayer]:
@@ -191,6 +195,7 @@ def _build_layer(
             options.skip_corrupt,
             options.rank,
             options.ranks,
+            options.definition if issubclass(layer_class, Source) else None,
         )
     )
     if isinstance(layer, Source):

@@ -123,7 +123,10 @@ class Net(nn.Module):
         }
         self.layers: list[BuiltLayer] = build_layers(
             self.graph,
-            BuildOptions(seed, shapes_only, allow_python, skip_corrupt, lenient, rank, ranks),
+            BuildOptions(
+                *(seed, shapes_only, allow_python, skip_corrupt, lenient, rank, ranks),
+                definition=definition.message,
+            ),
         )
         self.share = share_of(self.layers, rank, ranks)
         self.notes = definition.notes + self.graph.notes

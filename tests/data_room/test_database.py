@@ -100,7 +100,7 @@ def test_reading_writes_nothing(path: str) -> None:
 def test_a_missing_database_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(FileProblem) as caught:
         open_database(tmp_path / "nosuch")
-    assert f"caffecompat convert-imageset ROOT/ LIST.txt {tmp_path}/nosuch" in str(caught.value)
+    assert "caffecompat convert-imageset makes one" in str(caught.value)
     assert_one_sentence(str(caught.value))
 
 

@@ -101,8 +101,11 @@ def test_a_missing_database_is_named(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     path = write_records(tmp_path / "db", [datum(np.zeros((1, 2, 3)))])
-    with pytest.raises(FileProblem, match="nosuch"):
-        compute_image_mean(path, str(tmp_path / "nosuch" / "m"))
+    (tmp_path / "file").touch()
+    with pytest.raises(FileProblem, match="file/m: cannot make a folder there"):
+        compute_image_mean(path, str(tmp_path / "file" / "m"))
+    compute_image_mean(path, str(tmp_path / "new" / "m"))
+    assert (tmp_path / "new" / "m").exists()
 
 
 def test_colours_come_with_the_mean_or_alone(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_shapes_without_the_files(kind: str, text: str, shape: tuple[int, ...]) 
             "ImageData",
             "image_data_param { source: 'no' }",
             FileProblem,
-            "no: there is no such file",
+            "no: there is no list of images",
         ),
         ("WindowData", "transform_param { crop_size: 3 }", DataError, "batch_size is 0"),
         ("MemoryData", "memory_data_param { batch_size: 2 }", LayerError, "channels 0"),
@@ -97,7 +97,7 @@ def test_bad_definitions_name_the_layer(
 
 
 def test_an_unknown_size_says_what_to_give() -> None:
-    with pytest.raises(DataError, match="create it, or give crop_size"):
+    with pytest.raises(FileProblem, match=r"unless crop_size, .* no list of images; to make it"):
         net(source("ImageData", "image_data_param { source: 'no' }"), shapes_only=True)
 
 

@@ -100,7 +100,7 @@ def test_mean_without_a_file_only_tells(capsys: pytest.CaptureFixture[str]) -> N
     [
         (["convert-imageset", "images/", "nosuch.txt", "x"], "nosuch.txt: there is no such file"),
         (["convert-imageset", "--backend=nosuch", "images/", "sq.txt", "x"], "LEVELDB, LMDB"),
-        (["compute-image-mean", "nosuch"], "convert-imageset ROOT/ LIST.txt nosuch"),
+        (["compute-image-mean", "nosuch"], "nosuch: there is no database (from "),
         (["compute-image-mean", "db/mixed_lmdb"], "record 1 (key '00000001_mix1.png')"),
     ],
 )

@@ -266,6 +266,8 @@ def test_an_existing_target_is_left_alone(mixed: Path, run: Run, words: tuple[An
         (("sample", "mixed", "out", "--count", "6"), "6 records were asked for, it has 5"),
         (("show", "out.png"), "give a database, or a net"),
         (("show", "mixed", "out.png", "--count", "0"), "--count is 0"),
+        (("show",), "give a database, or a net"),
+        (("show", "mixed", "a.png", "b.png"), "give a database, or a net"),
         (("show", "mixed", "out.svg"), "out.svg: the name must end in .png or .jpg"),
         (("show", "mixed", "out.png", "--first", "5"), "there are no images to show"),
         (("show", "--net", "nosuch", "out.png"), "nosuch"),
@@ -341,6 +343,65 @@ def test_show_what_a_net_sees(numbered: Path, tmp_path: Path, run: Run) -> None:
     code, _, err = run(*arguments, "--layer", "train")
     assert code == 1
     assert "no data layer 'train' in phase TEST; it has: test" in err
+
+
+def test_a_picture_that_nobody_names_is_called_like_the_database(
+    mixed: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    code, out, _ = run("show", f"{mixed}/", "--count", 2)
+    assert (code, out) == (0, "mixed.png: 2 images of 3x7x9\n")
+    before = Path("mixed.png").read_bytes()
+    code, _, err = run("show", mixed)
+    assert code == 1
+    assert "mixed.png: already exists" in err
+    assert Path("mixed.png").read_bytes() == before
+    # What the message says.
+    assert run("show", mixed, "mixed.png", "--count", 1)[0] == 0
+    assert Path("mixed.png").read_bytes() != before
+    Path("net.prototxt").write_text(
+        "layer { name: 'd' type: 'Data' top: 'data' top: 'label' "
+        f"data_param {{ source: '{mixed}' batch_size: 2 backend: LMDB }} }}"
+    )
+    code, out, _ = run("show", "--net", "net.prototxt", "--count", 2)
+    assert out.startswith("net.png: 2 images of 3x7x9")
+
+
+def test_labels_have_names(
+    mixed: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from caffecompat.data import contact_sheet as module
+
+    written: list[str] = []
+    monkeypatch.setattr(module, "draw_text", lambda sheet, text, left, bottom: written.append(text))
+    (tmp_path / "names").write_text("zero\none\ntwo\nthree\nBr\u00fccke mit langem Namen\n")
+    sheet = tmp_path / "sheet.png"
+    assert run("show", mixed, sheet, "--count", 3, "--labels", tmp_path / "names")[0] == 0
+    assert written == ["4 Br?cke mit l..", "7", "4 Br?cke mit l.."]
+    code, _, err = run("show", mixed, sheet, "--labels", tmp_path / "nosuch")
+    assert code == 1
+    assert "nosuch: there is no such file" in err
+
+
+def test_a_list_of_a_folder_tree(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("images/dog/1.png", "images/cat/2.png", "images/cat/deep/3 4.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(name, picture(1))
+    code, out, _ = run("list", "images", "made/list.txt")
+    assert code == 0
+    assert out == "made/list.txt: 3 images of 2 classes, named in made/list.txt.labels\n"
+    assert Path("made/list.txt").read_text() == "cat/2.png 0\ncat/deep/3 4.png 0\ndog/1.png 1\n"
+    assert Path("made/list.txt.labels").read_text() == "cat\ndog\n"
+    assert convert_imageset("images/", "made/list.txt", "db").records == 3
+    assert run("list", "images/", "other.txt", "--root", "")[0] == 0
+    assert Path("other.txt").read_text().startswith("images/cat/2.png 0\n")
+    code, _, err = run("list", "images", "other.txt")
+    assert code == 1
+    assert "other.txt: already exists" in err
+    code, _, err = run("list", "images", "x.txt", "--root", "elsewhere/")
+    assert "images: the folder does not begin with the root 'elsewhere/'" in err
 
 
 def test_the_name_decides_the_kind(mixed: Path, run: Run, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_shapes_without_the_database(
 )
 def test_unknown_shapes_without_the_database(tmp_path: Path, transform: str) -> None:
     text = data_text(tmp_path / "none", f"transform_param {{ {transform} }}")
-    with pytest.raises(DataError, match=r"layer 'one' \(Data\).*shape of its images is unknown"):
+    with pytest.raises(FileProblem, match=r"layer 'one' \(Data\).*shape of its images is unknown"):
         source(text, "Data", shapes_only=True)
 
 

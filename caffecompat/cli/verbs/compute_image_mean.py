@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     database, output = arguments.database, arguments.output
     backend = arguments.backend or guess_backend(database) or "lmdb"
-    with log_to(console()), progress_of("records", lines=False) as progress:
+    with log_to(console()), progress_of("records") as progress:
         if arguments.channels and not output:
             colours: ColourPCA | None = compute_colours(database, backend, progress)
         else:

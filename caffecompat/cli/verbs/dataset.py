@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.arguments import add_state_arguments, stages
-from caffecompat.errors import DataError, FileProblem
+from caffecompat.cli.contact_sheets import add_show_arguments, show
+from caffecompat.cli.importing import (
+    add_cifar_arguments,
+    add_mnist_arguments,
+    add_siamese_arguments,
+    import_cifar10,
+    import_cifar100,
+    import_mnist,
+    import_siamese,
+)
+from caffecompat.cli.jobs import working
 
 if TYPE_CHECKING:
     from caffecompat.data.database import Database
-    from caffecompat.data.progress import Progress
-    from caffecompat.layers import Source
 
-HELP = "look at, check, merge, shuffle, split, sample or export databases"
+HELP = "look at, check, merge, shuffle, split, sample, export or import databases"
 
 EXAMPLE = """\
   caffecompat dataset info train_lmdb
+  caffecompat dataset show train_lmdb --labels train_lmdb.labels.txt
   caffecompat dataset show --net train_val.prototxt --phase TRAIN sheet.png
   caffecompat dataset verify train_lmdb
   caffecompat dataset split train_lmdb part_lmdb held_out_lmdb --fraction 0.95
@@ -41,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one = action("info", _info, "record count, sizes, shapes, label histogram")
     _add_database(one)
     one.add_argument("--most", type=int, default=10, metavar="N", help="longest list (default: 10)")
-    one = action("show", _show, "write a PNG of the first images with their labels")
-    _add_show(one)
+    one = action("show", show, "write a PNG of the first images with their labels")
+    add_show_arguments(one)
     one = action("verify", _verify, "read and decode every record, list the bad ones; exit code 1")
     _add_database(one)
     one.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core)")
@@ -65,6 +71,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one = action("export", _export, "image files and list.txt, for convert-imageset")
     _add_database(one)
     one.add_argument("folder", metavar="FOLDER", help="folder to make")
+    one = action("list", _list, "a list of the images in a folder tree, each sub-folder a class")
+    one.add_argument("folder", metavar="FOLDER", help="the folder; its sub-folders are the classes")
+    one.add_argument("list", metavar="LIST", help="text file to write, for ImageData layers too")
+    one.add_argument("--root", help="put before each name when the list is read (default: FOLDER/)")
+    one = actions.add_parser("import", help="published data sets, from their own files")
+    _add_imports(one.add_subparsers(dest="kind", metavar="KIND", required=True))
+
+
+def _add_imports(kinds: Any) -> None:
+    def kind(name: str, run_action: Callable[[argparse.Namespace], int], what: str) -> Parser:
+        added: Parser = kinds.add_parser(name, help=what, description=what, allow_abbrev=False)
+        added.set_defaults(run_action=run_action)
+        return added
+
+    add_mnist_arguments(kind("mnist", import_mnist, "two idx files, as convert-mnist-data"))
+    what = "random pairs, as convert-mnist-siamese-data"
+    add_siamese_arguments(kind("mnist-siamese", import_siamese, what))
+    what = "training and test images, as convert-cifar-data"
+    add_cifar_arguments(kind("cifar10", import_cifar10, what))
+    what = "training and test images, fine or coarse labels"
+    add_cifar_arguments(kind("cifar100", import_cifar100, what), coarse=True)
 
 
 def _add_database(parser: Parser) -> None:
@@ -89,36 +116,10 @@ def _add_rewriting(parser: Parser) -> None:
     _add_seed(parser)
 
 
-def _add_show(parser: Parser) -> None:
-    parser.add_argument("database", metavar="DB", nargs="?", help="the database, shown as stored")
-    parser.add_argument("output", metavar="OUT.png", help="the picture to write, .png or .jpg")
-    parser.add_argument("--backend", help="lmdb or leveldb (default: what the files say)")
-    parser.add_argument(
-        "--net", metavar="PROTOTXT", help="show what its data layer gives, after the transforms"
-    )
-    parser.add_argument("--phase", default="TRAIN", help="TRAIN or TEST (default: TRAIN)")
-    add_state_arguments(parser)
-    parser.add_argument("--layer", metavar="NAME", help="data layer (default: the first)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of crops and flips")
-    parser.add_argument("--count", type=int, default=64, metavar="N", help="images (default: 64)")
-    parser.add_argument("--first", type=int, default=0, metavar="N", help="skip that many before")
-    parser.add_argument("--columns", type=int, default=8, metavar="N", help="(default: 8)")
-    parser.add_argument("--cell", type=int, default=128, metavar="PIXELS", help="(default: 128)")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Run one action."""
     code: int = arguments.run_action(arguments)
     return code
-
-
-@contextmanager
-def _working(unit: str = "records") -> Iterator[Progress]:
-    from caffecompat.data.progress import console, progress_of
-    from caffecompat.solver.log import log_to
-
-    with log_to(console()), progress_of(unit) as progress:
-        yield progress
 
 
 def _open(path: str, backend: str | None = None) -> Database:
@@ -136,7 +137,7 @@ def _kind(arguments: argparse.Namespace, source: str) -> str:
 def _info(arguments: argparse.Namespace) -> int:
     from caffecompat.data.inspection import describe, summarise
 
-    with _open(arguments.database, arguments.backend) as database, _working() as progress:
+    with _open(arguments.database, arguments.backend) as database, working() as progress:
         summary = summarise(database, progress)
     print(describe(summary, max(arguments.most, 1)), end="")
     return 0
@@ -147,7 +148,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     found = 0
     with _open(arguments.database, arguments.backend) as database:
-        with _working() as progress:
+        with working() as progress:
             for fault in find_faults(database, arguments.workers, progress):
                 print(fault, flush=True)
                 found += 1
@@ -163,7 +164,7 @@ def _merge(arguments: argparse.Namespace) -> int:
     kind = _kind(arguments, arguments.databases[0])
     with ExitStack() as stack:
         sources = [stack.enter_context(_open(path)) for path in arguments.databases]
-        progress = stack.enter_context(_working())
+        progress = stack.enter_context(working())
         count = merge(sources, arguments.output, kind, progress)
     print(f"{arguments.output}: {count} records")
     return 0
@@ -173,7 +174,7 @@ def _shuffle(arguments: argparse.Namespace) -> int:
     from caffecompat.data.rewriting import shuffle
 
     kind = _kind(arguments, arguments.database)
-    with _open(arguments.database) as source, _working() as progress:
+    with _open(arguments.database) as source, working() as progress:
         count = shuffle(source, arguments.output, kind, arguments.seed, progress)
     print(f"{arguments.output}: {count} records")
     return 0
@@ -184,7 +185,7 @@ def _split(arguments: argparse.Namespace) -> int:
 
     kind = _kind(arguments, arguments.database)
     targets = (arguments.first, arguments.second)
-    with _open(arguments.database, arguments.backend) as source, _working() as progress:
+    with _open(arguments.database, arguments.backend) as source, working() as progress:
         counts = split(source, targets, kind, arguments.fraction, arguments.seed, progress)
     for target, count in zip(targets, counts, strict=True):
         print(f"{target}: {count} records")
@@ -195,110 +196,27 @@ def _sample(arguments: argparse.Namespace) -> int:
     from caffecompat.data.rewriting import sample
 
     kind = _kind(arguments, arguments.database)
-    with _open(arguments.database) as source, _working() as progress:
+    with _open(arguments.database) as source, working() as progress:
         sample(source, arguments.output, kind, arguments.count, arguments.seed, progress)
     print(f"{arguments.output}: {arguments.count} records")
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from caffecompat.data.image_list import write_list
+
+    with working():
+        count, classes = write_list(arguments.folder, arguments.list, arguments.root)
+    print(
+        f"{arguments.list}: {count} images of {classes} classes, named in {arguments.list}.labels"
+    )
     return 0
 
 
 def _export(arguments: argparse.Namespace) -> int:
     from caffecompat.data.exporting import LIST, export
 
-    with _open(arguments.database, arguments.backend) as source, _working() as progress:
+    with _open(arguments.database, arguments.backend) as source, working() as progress:
         count = export(source, arguments.folder, progress)
     print(f"{arguments.folder}: {count} images and {LIST}")
     return 0
-
-
-def _show(arguments: argparse.Namespace) -> int:
-    from caffecompat.data.contact_sheet import contact_sheet, value_range
-    from caffecompat.proto.atomic_write import atomic_write
-
-    for name in ("count", "columns", "cell"):
-        if getattr(arguments, name) < 1:
-            raise DataError(f"--{name} is {getattr(arguments, name)}, expected 1 or more")
-    encoding = Path(arguments.output).suffix[1:].lower()
-    if encoding not in ("png", "jpg", "jpeg"):
-        raise DataError(f"{arguments.output}: the name must end in .png or .jpg")
-    if bool(arguments.net) == bool(arguments.database):
-        raise DataError("give a database, or a net whose data layer to show: --net PROTOTXT")
-    images, captions = _from_net(arguments) if arguments.net else _from_database(arguments)
-    if not images:
-        raise DataError("there are no images to show")
-    sheet = contact_sheet(images, captions, arguments.columns, arguments.cell, encoding)
-    with atomic_write(arguments.output) as file:
-        file.write(sheet)
-    shapes = sorted({"x".join(map(str, image.shape)) for image in images})
-    print(f"{arguments.output}: {len(images)} images of {', '.join(shapes[:4])}")
-    if any(image.dtype.kind == "f" for image in images):
-        low, high = value_range(images)
-        print(f"black is {low:g}, white is {high:g}")
-    return 0
-
-
-def _from_database(arguments: argparse.Namespace) -> tuple[list[Any], list[str]]:
-    from caffecompat.data.datum import decode_datum, parse_datum
-
-    images, captions = [], []
-    with _open(arguments.database, arguments.backend) as database:
-        last = min(len(database), arguments.first + arguments.count)
-        for position in range(arguments.first, last):
-            key, value = database.read(position)
-            try:
-                datum = parse_datum(value)
-                images.append(decode_datum(datum, force_color=True))
-            except DataError as error:
-                place = f"record {position} (key {key.decode(errors='backslashreplace')!r})"
-                raise DataError(f"{database.path}: {place}: {error}") from error
-            captions.append(str(datum.label))
-    return images, captions
-
-
-def _from_net(arguments: argparse.Namespace) -> tuple[list[Any], list[str]]:
-    """Images and labels that a data layer gives; the rest of the net is not built."""
-    import numpy as np
-
-    source = _data_layer(arguments)
-    images: list[Any] = []
-    captions: list[str] = []
-    try:
-        size = max(source.shapes[0][0], 1)
-        index = arguments.first // size
-        while len(images) < arguments.count + arguments.first % size:
-            tops = [np.asarray(top) for top in source.read(index) or ()]
-            if not tops or tops[0].ndim != 4:
-                raise DataError(f"{source.context.place}: its first top is no batch of images")
-            images.extend(tops[0])
-            labels = tops[1].reshape(len(tops[1]), -1) if len(tops) > 1 else [()] * len(tops[0])
-            captions.extend(" ".join(f"{value:g}" for value in label[:4]) for label in labels)
-            index += 1
-    finally:
-        source.close()
-    chosen = slice(arguments.first % size, arguments.first % size + arguments.count)
-    return images[chosen], captions[chosen]
-
-
-def _data_layer(arguments: argparse.Namespace) -> Source:
-    """The data layer to show, set up."""
-    from caffecompat.graph import build_graph, net_state
-    from caffecompat.layers import Context, Source, catalogue
-    from caffecompat.proto.files import read_net
-
-    message, lines = read_net(arguments.net)
-    phase = arguments.phase.upper()
-    state = net_state(message, phase, arguments.level, stages(arguments))
-    names = []
-    for node in build_graph(message, state, lines.place, False):
-        if node.automatic or node.type == "Input" or node.bottoms:
-            continue
-        kind = catalogue.find(node.type, node.place)
-        if not issubclass(kind, Source):
-            continue
-        names.append(node.name)
-        if arguments.layer in (None, node.name):
-            layer = kind(Context(node.phase, arguments.seed, node.place))
-            layer.setup(node.message, [])
-            return layer
-    known = f"; it has: {', '.join(names)}" if names else ""
-    wanted = f"data layer {arguments.layer!r}" if arguments.layer else "data layer"
-    raise FileProblem(f"{arguments.net}: no {wanted} in phase {phase}{known}")

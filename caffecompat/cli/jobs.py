@@ -1,0 +1,20 @@
+"""What verbs share that work through many records: their log and their progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from caffecompat.data.progress import Progress
+
+
+@contextmanager
+def working(unit: str = "records") -> Iterator[Progress]:
+    """Log lines on standard error, and a function to call with (done, in all)."""
+    from caffecompat.data.progress import console, progress_of
+    from caffecompat.solver.log import log_to
+
+    with log_to(console()), progress_of(unit) as progress:
+        yield progress

@@ -1,0 +1,233 @@
+"""The commands that make what a net's data layers ask for, for messages about missing inputs.
+
+A message names everything that is missing in the whole definition at once, the inputs of other
+phases included, with commands that can be pasted.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+from dataclasses import dataclass
+
+from caffecompat.errors import CaffeError, FileProblem
+from caffecompat.proto import schema
+from caffecompat.proto.schema import Message
+from caffecompat.weights.mean import read_mean
+
+_IMAGES = "IMAGES/"
+_LISTS = {"TRAIN": "TRAIN.txt", "TEST": "VAL.txt", "": "LIST.txt"}
+# A training scale in the name of a database: ilsvrc12_train_S384_lmdb.
+_NAMED_SIDE = re.compile(r"(?:^|[_/-])S([0-9]{2,4})(?:[_./-]|$)")
+_MNIST = {"TRAIN": "train", "TEST": "t10k", "": "train"}
+
+
+@dataclass(frozen=True)
+class Missing:
+    """An input that is not there.
+
+    ``what`` names its kind, ``command`` makes it, ``hint`` explains words in the command.
+    """
+
+    path: str
+    what: str
+    command: str
+    hint: str = ""
+
+
+def refuse_missing(layer: Message, phase: str, definition: Message | None = None) -> None:
+    """Raises if a data layer's source or its mean file is not there.
+
+    Args:
+        layer: a LayerParameter of type Data, ImageData or HDF5Data.
+        phase: ``"TRAIN"`` or ``"TEST"``, the layer's.
+        definition: the NetParameter that it is in; what its other data layers miss is named too.
+
+    Raises:
+        FileProblem: names the input, and the commands that make it and all others.
+    """
+    own = _missing_of(layer, phase, definition)
+    if not own:
+        return
+    # Each input once, as its layer in TRAIN wants it. Sources before mean files, made from them.
+    wanted = {missing.path: missing for missing in own}
+    for other in definition.layer if definition is not None else ():
+        for missing in _missing_of(other, _phase(other), definition):
+            if _phase(other) == "TRAIN" or missing.path not in wanted:
+                wanted[missing.path] = missing
+    ordered = sorted(wanted.values(), key=lambda missing: missing.what == "mean file")
+    commands = list(dict.fromkeys(missing.command for missing in ordered))
+    hints = list(dict.fromkeys(missing.hint for missing in ordered if missing.hint))
+    rest = [missing.path for missing in ordered if missing.path != own[0].path]
+    also = f" and {', '.join(rest)}" if rest else ""
+    explained = f" ({'; '.join(hints)})" if hints else ""
+    where = "" if os.path.isabs(own[0].path) else f" (from {os.getcwd()})"
+    raise FileProblem(
+        f"{own[0].path}: there is no {own[0].what}{where}; to make it{also}{explained}, run: "
+        f"{' && '.join(commands)}"
+    )
+
+
+def suggested_side(crop: int) -> int:
+    """The smallest side of training images for a crop: 256 for 224 and 227, as is the custom."""
+    return 256 if 224 <= crop <= 256 else -(-crop * 8 // 7)
+
+
+def _missing_of(layer: Message, phase: str, definition: Message | None) -> list[Missing]:
+    find = _KINDS.get(layer.type)
+    if find is None:
+        return []
+    found = [find(layer, phase), _mean(layer, definition)]
+    return [missing for missing in found if missing is not None]
+
+
+def _phase(layer: Message) -> str:
+    """The phase that a layer's rules let it into; empty where they say nothing."""
+    phases = {rule.phase for rule in layer.include if rule.HasField("phase")}
+    return ("TRAIN", "TEST")[phases.pop()] if len(phases) == 1 else ""
+
+
+def _database(layer: Message, phase: str) -> Missing | None:
+    source = layer.data_param.source
+    if not source or os.path.exists(source):
+        return None
+    names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
+    is_leveldb = names[layer.data_param.backend] == "LEVELDB"
+    hints = []
+    if is_leveldb and importlib.util.find_spec("plyvel") is None:
+        hints.append("write 'backend: LMDB' into data_param first")
+        is_leveldb = False
+    known = _published(source, phase, is_leveldb)
+    if known is not None:
+        return Missing(source, "database", known, "; ".join(hints))
+    listing = _LISTS[phase]
+    hints.append(f"{_IMAGES}: the folder of the images; {listing}: a name and a label per line")
+    flags = _size_flags(layer)
+    if layer.transform_param.force_gray:
+        flags.append("--gray")
+    if phase != "TEST":
+        flags.append("--shuffle")
+    if is_leveldb:
+        flags.append("--backend leveldb")
+    words = ["caffecompat convert-imageset", *flags, _IMAGES, listing, shlex.quote(source)]
+    return Missing(source, "database", " ".join(words), "; ".join(hints))
+
+
+def _size_flags(layer: Message) -> list[str]:
+    """Flags of convert-imageset that make images of a size that the layer can use."""
+    transform = layer.transform_param
+    crop = int(transform.crop_size)
+    if transform.HasField("mean_file"):
+        size = _size_of_mean(transform.mean_file)
+        if size is None and crop:
+            size = (suggested_side(crop), suggested_side(crop))
+        if size is not None:
+            # Every record needs the size of the mean image.
+            return [f"--encoded --resize-height {size[0]} --resize-width {size[1]}"]
+    named = _NAMED_SIDE.search(layer.data_param.source)
+    side = int(named[1]) if named else int(transform.img_rand_resize_upper)
+    if side < crop or not side:
+        side = suggested_side(crop)
+    # Without a crop all images of a batch need one size, which nobody here knows.
+    return [f"--encoded --min-side {side}"] if side else ["--check-size"]
+
+
+def _size_of_mean(path: str) -> tuple[int, int] | None:
+    try:
+        mean = read_mean(path)
+    except CaffeError:
+        return None
+    return mean.shape[1], mean.shape[2]
+
+
+def _published(source: str, phase: str, is_leveldb: bool) -> str | None:
+    """The command for databases of Caffe's examples, by their names."""
+    folder, name = os.path.split(os.path.normpath(source))
+    kind = "leveldb" if is_leveldb else "lmdb"
+    backend = f" --backend {kind}"
+    files = f"{_MNIST[phase]}-images-idx3-ubyte {_MNIST[phase]}-labels-idx1-ubyte"
+    if "mnist" in name and "siamese" in name:
+        return f"caffecompat convert-mnist-siamese-data{backend} {files} {shlex.quote(source)}"
+    if "mnist" in name:
+        return f"caffecompat convert-mnist-data{backend} {files} {shlex.quote(source)}"
+    if name in (f"cifar10_train_{kind}", f"cifar10_test_{kind}"):
+        target = shlex.quote(folder or ".")
+        return f"caffecompat convert-cifar-data cifar-10-batches-bin {target} {kind}"
+    return None
+
+
+def _window_file(layer: Message, phase: str) -> None:
+    """No tool makes one; opening it tells what is wrong."""
+
+
+def _mean(layer: Message, definition: Message | None) -> Missing | None:
+    transform = layer.transform_param
+    path = transform.mean_file
+    if not transform.HasField("mean_file") or os.path.exists(path):
+        return None
+    if layer.type == "ImageData":
+        return Missing(path, "mean file", _mean_of_list(layer, path))
+    if layer.type == "WindowData":
+        command = f"caffecompat compute-image-mean DB {shlex.quote(path)}"
+        return Missing(path, "mean file", command, "DB: what the net's first weights come from")
+    sources = [
+        (_phase(other) == "TEST", other.data_param.source)
+        for other in (definition.layer if definition is not None else [layer])
+        if other.type == "Data" and other.transform_param.mean_file == path
+    ]
+    is_test, source = min(sources, default=(_phase(layer) == "TEST", layer.data_param.source))
+    if is_test:
+        command = f"caffecompat compute-image-mean DB {shlex.quote(path)}"
+        return Missing(path, "mean file", command, "DB: the database that the net is trained on")
+    command = f"caffecompat compute-image-mean {shlex.quote(source)} {shlex.quote(path)}"
+    return Missing(path, "mean file", command)
+
+
+def _mean_of_list(layer: Message, path: str) -> str:
+    """Commands for a mean of the images of a list: a database of them, then its mean."""
+    p = layer.image_data_param
+    flags = [f"--resize-height {p.new_height} --resize-width {p.new_width}"] if p.new_height else []
+    if not p.is_color:
+        flags.append("--gray")
+    database = f"{os.path.splitext(p.source)[0]}_lmdb"
+    words = ["caffecompat convert-imageset", *flags, shlex.quote(p.root_folder)]
+    made = " ".join([*words, shlex.quote(p.source), shlex.quote(database)])
+    return f"{made} && caffecompat compute-image-mean {shlex.quote(database)} {shlex.quote(path)}"
+
+
+def _list(layer: Message, phase: str) -> Missing | None:
+    p = layer.image_data_param
+    if os.path.exists(p.source):
+        return None
+    source = shlex.quote(p.source)
+    if p.root_folder:
+        root = shlex.quote(p.root_folder)
+        command = f"caffecompat dataset list {root} {source}"
+        if not p.root_folder.endswith("/"):
+            command += f" --root {root}"
+        return Missing(p.source, "list of images", command, "each sub-folder is a class")
+    command = f"caffecompat dataset list {_IMAGES} {source} --root ''"
+    hint = f"{_IMAGES}: a folder whose sub-folders are the classes"
+    return Missing(p.source, "list of images", command, hint)
+
+
+def _hdf5_list(layer: Message, phase: str) -> Missing | None:
+    source = layer.hdf5_data_param.source
+    if os.path.exists(source):
+        return None
+    folder = os.path.dirname(source)
+    command = f"ls FOLDER/*.h5 > {shlex.quote(source)}"
+    if folder and not os.path.isdir(folder):
+        command = f"mkdir -p {shlex.quote(folder)} && {command}"
+    hint = "FOLDER: where the HDF5 files are, with a data set for each top"
+    return Missing(source, "list of HDF5 files", command, hint)
+
+
+_KINDS = {
+    "Data": _database,
+    "ImageData": _list,
+    "HDF5Data": _hdf5_list,
+    "WindowData": _window_file,
+}
