@@ -16,6 +16,8 @@ from caffecompat.errors import CaffeError, suggestion
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 
+_NOT_THERE_YET = {"classify", "detect", "draw-net", "extract-features"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb.
@@ -24,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 bad input or failed job, 2 bad usage.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in ("caffe", "caffe.bin"):
+        # What is left of ./build/tools/caffe when the folder becomes "caffecompat ".
+        arguments.pop(0)
     # Caffe's tool takes flags before the verb too; the verb is the first word that names one.
     names = verb_names()
     at = next((i for i, word in enumerate(arguments) if _verb(word) in names), None)
@@ -112,7 +117,11 @@ def _without_verb(arguments: list[str], names: list[str]) -> int:
         print(f"caffecompat {__version__}")
         return DONE
     words = [word for word in arguments if not word.startswith("-")]
-    if words:
+    if words and _verb(words[0]) in _NOT_THERE_YET:
+        print(
+            f"caffecompat: {words[0]!r} is a tool of Caffe that is not there yet", file=sys.stderr
+        )
+    elif words:
         print(
             f"caffecompat: unknown verb {words[0]!r}{suggestion(_verb(words[0]), names)}",
             file=sys.stderr,

@@ -197,7 +197,7 @@ def read_tree(folder: str) -> tuple[list[Entry], list[str]]:
         entries = [
             Entry(os.path.join(name, image), label)
             for label, name in enumerate(classes)
-            for image in _images_below(os.path.join(root, name))
+            for image in images_below(os.path.join(root, name))
         ]
     except OSError as error:
         raise FileProblem(f"{folder}: the folder cannot be read: {error.strerror}") from error
@@ -209,7 +209,7 @@ def read_tree(folder: str) -> tuple[list[Entry], list[str]]:
     return entries, [os.fsdecode(name) for name in classes]
 
 
-def _images_below(folder: bytes) -> Iterator[bytes]:
+def images_below(folder: bytes) -> Iterator[bytes]:
     suffixes = tuple(suffix.encode() for suffix in IMAGE_SUFFIXES)
     for place, folders, files in os.walk(folder):
         folders.sort()

@@ -15,7 +15,7 @@ from pathlib import Path
 from caffecompat.errors import FileProblem, FormatError
 
 # Severity, date (newer loggers put the year in front), time, thread, file and line.
-_PREFIX = re.compile(
+PREFIX = re.compile(
     r"[IWEF](?P<year>\d{4})?(?P<month>\d\d)(?P<day>\d\d) "
     r"(?P<clock>\d\d:\d\d:\d\d(?:\.\d{1,6})?) +\d+ \S+\] "
 )
@@ -80,15 +80,15 @@ def read_log(path: str | os.PathLike[str]) -> ParsedLog:
 
 def _read(lines: Iterable[str], name: str) -> ParsedLog:
     log = ParsedLog(name, [], [])
-    clock: _Clock | None = None
+    clock: Clock | None = None
     iteration = -1
     rate = math.nan
     stamped = False
     for line in lines:
-        prefix = _PREFIX.match(line)
+        prefix = PREFIX.match(line)
         stamped = stamped or prefix is not None
         if clock is None and prefix and "Solving" in line:
-            clock = _Clock(prefix)
+            clock = Clock(prefix)
         if clock is None or prefix is None:
             continue
         if match := _ITERATION.search(line):
@@ -125,7 +125,7 @@ def _mend_first(rows: list[Row]) -> None:
         rows[0].rate = rows[1].rate
 
 
-class _Clock:
+class Clock:
     """Seconds since the start. Log lines have no year, so it turns over where the month falls."""
 
     def __init__(self, start: re.Match[str]) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
@@ -22,6 +26,7 @@ from caffecompat.data.database import (
 )
 from caffecompat.data.unfinished import new_folder
 from caffecompat.errors import DataError, FileProblem
+from tests.data_room.databases import datum, write_records
 from tests.data_room.recorded import assert_one_sentence
 
 RECORDS = [(b"1", b"one"), (b"2", b"two")]
@@ -232,3 +237,33 @@ def test_a_killed_dataset_job_is_cleared_away_by_the_same_command(
     assert main(["dataset", "merge", str(tmp_path / "source"), str(tmp_path / "db")]) == 0
     assert "a run that was killed had left it" in capsys.readouterr().err
     assert [name for name in os.listdir(tmp_path) if "unfinished" in name] == []
+
+
+@contextmanager
+def small_disk(room: int) -> Iterator[None]:
+    """No file may grow beyond ``room`` bytes: writes fail in the middle, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_an_export_onto_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 200, 200), np.uint8)
+    source = write_records(tmp_path / "source", [datum(pixels)])
+    with small_disk(50_000):
+        assert main(["dataset", "export", source, str(tmp_path / "images")]) == 1
+    assert f"{tmp_path / 'images'}: cannot be written: the disk is full" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_a_folder_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: str, mode: int = 0o777) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "mkdir", full)
+    with pytest.raises(FileProblem, match="db: cannot be made: the disk is full"):
+        begin(tmp_path / "db", RECORDS)
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,33 @@
+"""Verb ``extract-seconds``: when a training's log names its iterations."""
+
+from __future__ import annotations
+
+import argparse
+
+from caffecompat.cli.arguments import add_max_bytes_argument
+
+HELP = "write the seconds since the start for each iteration that a training's log names"
+
+EXAMPLE = """\
+  caffecompat extract-seconds train.log seconds.txt
+  (caffecompat parse-log makes tables with these seconds and the outputs)"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of Caffe's script."""
+    parser.add_argument("log", metavar="LOG", help="log of 'caffe train' or 'caffecompat train'")
+    parser.add_argument("output", metavar="OUT", help="text file to write, one number per line")
+    add_max_bytes_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read the log, write the numbers."""
+    from caffecompat.input_files import MAX_TEXT_BYTES
+    from caffecompat.proto.atomic_write import atomic_write
+    from caffecompat.solver.elapsed import read_seconds
+
+    seconds = read_seconds(arguments.log, arguments.max_bytes or MAX_TEXT_BYTES)
+    with atomic_write(arguments.output) as file:
+        file.write("".join(f"{value:f}\n" for value in seconds).encode())
+    print(f"{arguments.output}: {len(seconds):,} lines")
+    return 0

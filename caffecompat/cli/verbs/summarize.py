@@ -1,0 +1,124 @@
+"""Verb ``summarize``: the wiring of a net, one line per layer, as Caffe's script lists it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from caffecompat.cli.arguments import add_lenient_argument
+
+HELP = "list the layers of a net with bottoms and tops, without building it"
+
+EXAMPLE = """\
+  caffecompat summarize train_val.prototxt
+  (caffecompat summary prints shapes, parameters and multiply-adds)"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of Caffe's script."""
+    parser.add_argument("filename", metavar="PROTOTXT", help="the net")
+    parser.add_argument(
+        "-w", "--max-width", type=int, default=30, metavar="N", help="of a column (default: 30)"
+    )
+    add_lenient_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table of all layers, those of every phase and stage."""
+    from caffecompat.proto.files import read_net
+
+    net, source = read_net(arguments.filename, arguments.lenient)
+    for note in [*source.warnings, *source.notes]:
+        print(f"# {note}")
+    unread: set[str] = set()
+    for layer in net.layer:
+        unread = (unread | set(layer.top)) - set(layer.bottom)
+    known: set[str] = set()
+    rows = []
+    for layer in net.layer:
+        bottoms = [name if name in known else f"{name}?" for name in layer.bottom]
+        known |= set(layer.top)
+        rows.append(
+            [
+                layer.name,
+                _type(layer),
+                _rates(layer),
+                ", ".join(bottoms),
+                "->",
+                ", ".join(_tops(layer, unread)),
+                _geometry(layer),
+            ]
+        )
+    print(_table(rows, max(arguments.max_width, 1)))
+    if any("?" in row[3] for row in rows):
+        print("?: no layer before has such a top")
+    if unread:
+        print("*: no layer reads it")
+    return 0
+
+
+def _type(layer: Any) -> str:
+    if layer.type == "Python":
+        return f"{layer.python_param.module}.{layer.python_param.layer}"
+    return str(layer.type)
+
+
+def _rates(layer: Any) -> str:
+    """Names, rate (``x2``) and decay (``Dx0``) factors of the parameters that have any."""
+    texts = []
+    for param in layer.param:
+        parts = [param.name] if param.name else []
+        parts += [f"x{param.lr_mult:g}"] if param.lr_mult != 1 else []
+        parts += [f"Dx{param.decay_mult:g}"] if param.decay_mult != 1 else []
+        texts.append(" ".join(parts))
+    return f"({', '.join(texts)})" if any(texts) else ""
+
+
+def _tops(layer: Any, unread: set[str]) -> list[str]:
+    tops = [f"{name}*" if name in unread else name for name in layer.top]
+    weights = list(layer.loss_weight)
+    return [f"{weights[n]:g} * {top}" if n < len(weights) else top for n, top in enumerate(tops)]
+
+
+def _geometry(layer: Any) -> str:
+    """``kernel/stride+pad``, and ``outputs/groups`` of convolutions; strides of 1 are left out."""
+    if layer.type in ("Convolution", "Deconvolution"):
+        p = layer.convolution_param
+        kernel = _extent(p.kernel_size, p.kernel_h, p.kernel_w)
+        stride = _extent(p.stride, p.stride_h, p.stride_w)
+        pad = _extent(p.pad, p.pad_h, p.pad_w)
+        group = f"/{p.group}" if p.group != 1 else ""
+        return f"{_joined(kernel, stride, pad)} {p.num_output}{group}"
+    if layer.type != "Pooling":
+        return ""
+    p = layer.pooling_param
+    if p.global_pooling:
+        return "global"
+    kernel = _extent([p.kernel_size], p.kernel_h, p.kernel_w)
+    stride = _extent([p.stride], p.stride_h, p.stride_w)
+    return _joined(kernel, stride, _extent([p.pad], p.pad_h, p.pad_w))
+
+
+def _extent(values: Any, height: int, width: int) -> str:
+    if height or width:
+        return f"{height}x{width}"
+    sizes = [str(value) for value in values]
+    return sizes[0] if len(set(sizes)) == 1 else "x".join(sizes)
+
+
+def _joined(kernel: str, stride: str, pad: str) -> str:
+    stride = f"/{stride}" if stride not in ("", "1") else ""
+    return f"{kernel}{stride}{f'+{pad}' if pad not in ('', '0') else ''}"
+
+
+def _table(rows: list[list[str]], most: int) -> str:
+    """Columns no wider than ``most``; a longer cell pushes the rest of its line to the right."""
+    widths = [min(most, max(map(len, column))) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        line, end = "", 0
+        for cell, width in zip(row, widths, strict=True):
+            end += width + 1
+            line = f"{line}{cell} ".ljust(end)
+        lines.append(line.rstrip())
+    return "\n".join(lines)
