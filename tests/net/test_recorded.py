@@ -37,7 +37,7 @@ EXACT = {
     "Tile",
 }
 
-# Recorded behaviour that we do not follow, each with its reason.
+# Recorded behaviour that we do not follow, each with its reason; docs/deviations.md has them all.
 _OVERWRITTEN = (
     "Caffe takes the gradient of this in-place layer from data that its forward pass has already "
     "overwritten; here it is that of the value it computed"
@@ -73,17 +73,17 @@ def cases() -> Iterator[Path]:
 def test_recorded_case(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Paths inside a recorded prototxt are relative to the folder of all cases.
     monkeypatch.chdir(path.parents[1])
-    reason = NOT_FOLLOWED.get(f"{path.parent.name}/{path.stem}")
-    if reason:
-        pytest.skip(reason)
     missing = sorted({layer.type for layer in read_net(path).layer} - set(catalogue))
     if missing:
         pytest.skip(f"layer types that come later: {', '.join(missing)}")
     differences = replay(path)
     assert differences
     forward = MOVED if path.parent.name in EXACT else FORWARD
-    for d in differences:
-        assert d.relative <= (GRADIENT if d.gradient else forward), d
+    far = [d for d in differences if d.relative > (GRADIENT if d.gradient else forward)]
+    if f"{path.parent.name}/{path.stem}" in NOT_FOLLOWED:
+        assert far, "it agrees by now; take it from the table and from docs/deviations.md"
+    else:
+        assert not far
 
 
 def test_every_excluded_case_exists() -> None:
