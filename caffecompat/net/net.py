@@ -238,11 +238,8 @@ class Net(nn.Module):
     @property
     def loss_weights(self) -> dict[str, float]:
         """Non-zero loss weights by blob name; of a blob changed in place that of the last layer."""
-        weights = {
-            top.blob: weight
-            for built in self.layers
-            for top, weight in zip(built.tops, built.loss_weights, strict=True)
-        }
+        layers = (zip(b.tops, b.loss_weights, strict=True) for b in self.layers)
+        weights = {top.blob: weight for layer in layers for top, weight in layer}
         return {blob: weight for blob, weight in weights.items() if weight}
 
     @property
