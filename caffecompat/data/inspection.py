@@ -138,7 +138,8 @@ def find_faults(
 ) -> Iterator[str]:
     """Read and decode every record and yield a sentence for each that cannot be used.
 
-    A JPEG or PNG without its end counts: OpenCV fills up what is missing without a word.
+    A JPEG or PNG without its end counts: OpenCV fills up what is missing without a word. The
+    records of a damaged page of the database share one sentence, which names page and records.
     """
 
     def items() -> Iterator[tuple[int, bytes, bytes | DataError]]:
@@ -148,10 +149,12 @@ def find_faults(
             except DataError as error:
                 yield position, b"", error
 
+    latest: str | None = None
     with closing(map_ahead(_fault, items(), workers)) as faults:
         for position, fault in enumerate(faults):
-            if fault is not None:
+            if fault not in (None, latest):
                 yield fault
+            latest = fault or latest
             _step(progress, position + 1, len(database))
 
 
@@ -178,4 +181,6 @@ def _step(progress: Progress | None, done: int, total: int) -> None:
 
 
 def _disk(path: str) -> int:
+    if os.path.isfile(path):
+        return os.path.getsize(path)
     return sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
