@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 
 from caffecompat.errors import FileProblem
 from caffecompat.net import Net
 from caffecompat.solver.finite import all_finite
 from caffecompat.solver.passes import NotFinite
+from caffecompat.solver.prefix_lock import PrefixLock
 from caffecompat.solver.resume import remove_drafts
 from caffecompat.solver.snapshot import SnapshotFiles, write_pair
 from caffecompat.solver.update import Update
@@ -32,11 +34,30 @@ class Keeper:
         self._place = place
         self._log = log
         self._last: tuple[int, str] | None = None
+        self._lock = PrefixLock(files.prefix, place)
 
     def check_writable(self) -> None:
         """Raises SolverError where snapshots cannot be written."""
         if self._writes:
             self._files.check_writable(self._place)
+
+    def check_unlocked(self) -> None:
+        """Raises SolverError where another training writes snapshots with this prefix."""
+        if self._writes:
+            self._lock.check()
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Context in which no other training writes snapshots with this prefix.
+
+        Raises:
+            SolverError: one does so now.
+        """
+        return self._lock.held() if self._writes else nullcontext()
+
+    @property
+    def last(self) -> str | None:
+        """The state of the last good snapshot of this run, or the one that it goes on from."""
+        return None if self._last is None else self._last[1]
 
     def clean_up(self) -> None:
         """Removes what killed runs have left half-written."""

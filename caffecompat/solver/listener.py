@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from caffecompat.solver.activity import Moment
     from caffecompat.solver.solver import Solver
     from caffecompat.solver.testing import Scores
 
@@ -20,6 +21,14 @@ class Listener:
 
         Args:
             outputs: the elements of the train net's outputs by blob name.
+        """
+
+    def busy(self, moment: Moment, now: float) -> None:
+        """Several times a second, from another thread, while a pass goes on.
+
+        Args:
+            moment: what is being done.
+            now: the time by the monotonic clock, in seconds.
         """
 
     def tested(self, solver: Solver, net: int, scores: Scores) -> None:

@@ -94,6 +94,20 @@ def _prepare(
         report.write_to(log)
 
 
+def load_learned(net: Net, learned: str | None, state: str, log: logging.Logger) -> None:
+    """Gives ``net`` the weights ``learned`` of a solver state; logs what it did not get.
+
+    Raises:
+        FileProblem, FormatError, WeightsError: they are missing, damaged or of another net.
+    """
+    if learned is None:
+        log.warning(f"{state}: names no weights; the net keeps the ones it has")
+        return
+    report = net.load_weights(learned)
+    for sentence in report.sentences()[1:] if report.missing else ():
+        log.warning(f"{learned}: {sentence}")
+
+
 def probe(plan: PlannedNet, options: NetOptions) -> Net | None:
     """The planned net with shapes alone, for looking ahead; its data sources are closed.
 

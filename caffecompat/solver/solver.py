@@ -4,40 +4,41 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 
 import torch
 
 from caffecompat.errors import FileProblem, SolverError
-from caffecompat.net import Net
-from caffecompat.proto.format_text import format_text
 from caffecompat.proto.schema import Message
-from caffecompat.solver.device import describe_batch, describe_choice, solver_device
+from caffecompat.solver.activity import Activity
+from caffecompat.solver.device import solver_device
 from caffecompat.solver.display import Display
 from caffecompat.solver.forecast import batch_size
 from caffecompat.solver.keeper import Keeper
 from caffecompat.solver.labels import check_labels
+from caffecompat.solver.layer_watch import LayerWatch, StopRequested
 from caffecompat.solver.listener import Listener
 from caffecompat.solver.log import LOGGER, silent_log
 from caffecompat.solver.mode import Mode
 from caffecompat.solver.nets import (
-    PlannedNet,
     plan_per_device,
     plan_test_nets,
     plan_train_net,
-    planned_batch,
 )
-from caffecompat.solver.opening import NetOptions, open_net, weight_files
+from caffecompat.solver.opening import NetOptions, load_learned, weight_files
 from caffecompat.solver.outlook import Outlook
+from caffecompat.solver.pace import pace_reported
 from caffecompat.solver.passes import NotFinite, Passes
 from caffecompat.solver.ranks import Ranks
 from caffecompat.solver.resume import AUTO, check_start, find_start
 from caffecompat.solver.seeds import choose_seed
 from caffecompat.solver.settings import read_settings
-from caffecompat.solver.shares import caveats
 from caffecompat.solver.signals import Action
 from caffecompat.solver.snapshot import find_learned_net, load_state, snapshot_files
+from caffecompat.solver.start import nothing_to_do, report_start
 from caffecompat.solver.testing import Scores, Tester, is_test_due
+from caffecompat.solver.training_nets import TrainingNets
 from caffecompat.solver.update import Update
 from caffecompat.solver.watch import Watch, find_watch
 from caffecompat.weights import SolverState
@@ -94,6 +95,10 @@ class Solver:
         stopped: whether the last :meth:`step` or :meth:`solve` ended because it was asked to.
         preempted: whether it was because the machine is taken away.
         requested: asked between iterations whether to stop or to write a snapshot.
+        stop_requested: asked between the layers of a slow pass whether it is left; that iteration
+            has then no effect. ``requested`` must answer with a stop afterwards.
+        activity: what the solver is doing at this moment.
+        tests_made, seconds_testing: how many calls of :meth:`test_all` there were, how long all.
         listeners: told of iterations, displays and tests.
 
     Raises:
@@ -144,6 +149,8 @@ class Solver:
         self._keeper = Keeper(self._files, self._place, self._log, self._ranks.first)
         if self._message.snapshot > 0:
             self._keeper.check_writable()
+        if self._message.snapshot > 0 or self._message.snapshot_after_train:
+            self._keeper.check_unlocked()
         self._train_plan = plan_train_net(self._settings, level, stages or ())
         if batch_per_device and self._ranks.several:
             self._train_plan = plan_per_device(self._train_plan, self._ranks.count)
@@ -162,12 +169,26 @@ class Solver:
             mode=mode,
             ranks=self._ranks,
         )
-        outlook = self._look_ahead() if forecast or auto_iter_size else None
+        outlook: Outlook | None = None
+        if forecast or auto_iter_size:
+            look = (self._train_plan, self._options, self._files.prefix, self._ranks)
+            outlook = Outlook(self._settings, *look)
         if outlook is not None and auto_iter_size:
             skipped += outlook.split()
             self._train_plan = outlook.plan
-        self._report_start(skipped, batch_per_device, fresh=snapshot == AUTO and path is None)
+        report_start(
+            self._settings, self._train_plan, self._options, batch_per_device, skipped, self._log
+        )
+        if snapshot == AUTO and path is None:
+            prefix = self._files.prefix
+            self._log.info(f"no snapshot of {prefix!r} yet; starting from the beginning")
         self.requested: Callable[[], Action] = _nothing
+        self.stop_requested: Callable[[], bool] = _never
+        self.activity = Activity()
+        # Passes of several ranks wait for each other, and those made into one piece have no inside.
+        possible = not (self._ranks.several or compiled or cuda_graph)
+        self._layer_watch = LayerWatch(self.activity, possible, lambda: self.stop_requested())
+        self.tests_made, self.seconds_testing = 0, 0.0
         self.listeners: list[Listener] = []
         self.iter = 0
         self.rate = 0.0
@@ -189,68 +210,27 @@ class Solver:
         seed = choose_seed(self._message, self._place, stored, self._log)
         return self._ranks.of_first(seed)
 
-    def _look_ahead(self) -> Outlook:
-        plan, options, ranks = self._train_plan, self._options, self._ranks
-        return Outlook(self._settings, plan, options, self._files.prefix, ranks)
-
-    def _report_start(self, notes: list[str], per_device: bool, fresh: bool) -> None:
-        count, passes = self._ranks.count, int(self._message.iter_size)
-        for line in [
-            *describe_batch(planned_batch(self._train_plan), passes, count, per_device),
-            *describe_choice(self._options.device),
-        ]:
-            self._log.info(line)
-        for note in self._settings.notes:
-            self._log.warning(f"{self._place}: {note}")
-        for note in [*self._train_plan.notes, *notes]:
-            self._log.warning(note)
-        if fresh:
-            prefix = self._files.prefix
-            self._log.info(f"no snapshot of {prefix!r} yet; starting from the beginning")
-        self._log.info(f"Initializing solver from parameters: \n{format_text(self._message)}")
-
     def _open_nets(self, seed: int) -> None:
         """Builds the train net and the test nets, and an update that starts without history."""
         self.seed = seed
-        self._opened: list[Net] = []
-        try:
-            self._open_all()
-        except BaseException:
-            self.close()
-            raise
-        rule = self._settings.rule
-        self._update = Update(self.net.learnable, rule, self._message, self._place)
-        passes = int(self._message.iter_size)
-        mode, ranks, log = self._options.mode, self._ranks, self._log
-        stop = self._stop_on_nan
-        self._passes = Passes(self.net, passes, self._place, stop, log, mode, ranks)
-        self._tester = Tester(self._message, self.net, mode, log)
-        self._ranks.copy_from_first([entry.tensor for entry in self.net.learnable])
-
-    def _open_all(self) -> None:
-        self._log.info(f"Creating training net from {self._train_plan.origin}")
-        self.net = self._open_net(self._train_plan, None)
-        for sentence in caveats(self.net) if self._ranks.several else ():
-            self._log.warning(sentence)
-        self.test_nets: list[Net] = []
-        for i, plan in enumerate(self._test_plans):
-            self._log.info(f"Creating test net (#{i}) specified by {plan.origin}")
-            self.test_nets.append(self._open_net(plan, self.net))
+        plans, log = (self._train_plan, self._test_plans), self._log
+        self._nets = TrainingNets(*plans, self._options, seed, log)
+        self.net, self.test_nets = self._nets.train, self._nets.tests
         self._watch: Watch | None = None
         if self._settings.policy.metric is not None:
             metric = self._settings.policy.metric
             self._watch = find_watch(metric, self.test_nets, self._place)
-            self._log.info(self._watch.describe())
-
-    def _open_net(self, plan: PlannedNet, lender: Net | None) -> Net:
-        net = open_net(plan, self._options, self.seed, lender, self._log)
-        self._opened.append(net)
-        return net
+            log.info(self._watch.describe())
+        rule, mode, ranks = self._settings.rule, self._options.mode, self._ranks
+        self._update = Update(self.net.learnable, rule, self._message, self._place)
+        passes, stop = int(self._message.iter_size), self._stop_on_nan
+        self._passes = Passes(self.net, passes, self._place, stop, log, mode, ranks)
+        self._tester = Tester(self._message, self.net, mode, log, self._layer_watch)
+        self._ranks.copy_from_first([entry.tensor for entry in self.net.learnable])
 
     def close(self) -> None:
         """Stops the nets' data threads and closes their files."""
-        for net in self._opened:
-            net.close()
+        self._nets.close()
 
     # Training
 
@@ -283,15 +263,22 @@ class Solver:
             DataError: a record cannot be used, or a label is none of the classes.
             FileProblem: the last snapshot cannot be written.
         """
-        message = self._message
-        if message.snapshot_after_train:
+        if self._message.snapshot_after_train:
             self._keeper.check_writable()
+        with self._keeper.locked(), pace_reported(self, self._message, self._log):
+            self._solve()
+
+    def _solve(self) -> None:
+        message = self._message
         self._keeper.clean_up()
         self._log.info(f"Solving {self.net.name}")
         self._log.info(f"Learning Rate Policy: {message.lr_policy}")
         if self.iter < self.max_iter:
-            for remark in check_labels(self.net, self.iter * message.iter_size):
-                self._log.warning(remark)
+            remarks = check_labels(self.net, self.iter * message.iter_size)
+        else:
+            remarks = nothing_to_do(self.iter, self.max_iter)
+        for remark in remarks:
+            self._log.warning(remark)
         self.step(self.max_iter - self.iter)
         if self._wants_last_snapshot():
             self.snapshot()
@@ -319,9 +306,10 @@ class Solver:
         self.stopped = self.preempted = False
         stop = self.iter + iterations
         while self.iter < stop and not self._test_if_due():
-            self._iterate()
+            done = self._iterate()
             action = self._ranks.agree(self.requested())
-            if action is Action.SNAPSHOT or _is_due(self._message.snapshot, self.iter):
+            due = done and _is_due(self._message.snapshot, self.iter)
+            if action is Action.SNAPSHOT or due:
                 self._try_snapshot()
             if self._is_stop(action):
                 break
@@ -332,12 +320,17 @@ class Solver:
         self.preempted = self.preempted or action is Action.PREEMPT
         return self.stopped
 
-    def _iterate(self) -> None:
-        """One update with its log lines."""
+    def _iterate(self) -> bool:
+        """One update with its log lines; false where a stop has left it, without any effect."""
         display = self._display.is_due(self.iter)
         self._passes.debug = display and bool(self._message.debug_info)
         self._update.clear(self._passes.keeps_gradients, self._passes.replaces_gradients)
-        result, loss = self._passes.run(self.iter)
+        try:
+            result, loss = self._layer_watch.run(
+                self.net, "iteration", self.iter, lambda: self._passes.run(self.iter)
+            )
+        except StopRequested:
+            return False
         self._display.add(self.iter, loss)
         if display:
             values = self._passes.outputs(result)
@@ -348,6 +341,7 @@ class Solver:
         self.iter += 1
         for listener in self.listeners:
             listener.iterated(self)
+        return True
 
     def _update_parameters(self, display: bool, loss: torch.Tensor) -> None:
         policy = self._settings.policy
@@ -378,6 +372,7 @@ class Solver:
             The means of each test net, fewer if a stop was requested meanwhile.
         """
         self._display.catch_up()
+        started = time.monotonic()
         scores: list[Scores] = []
         for index, net in enumerate(self.test_nets if self._ranks.first else ()):
             result = self._tester.test(index, net, self.iter, self._interrupted)
@@ -389,6 +384,8 @@ class Solver:
                 listener.tested(self, index, result)
         told = self._ranks.of_first((scores, self.stopped, self.preempted))
         scores, self.stopped, self.preempted = told
+        self.tests_made += 1
+        self.seconds_testing += time.monotonic() - started
         return scores
 
     def _test_if_due(self) -> bool:
@@ -474,12 +471,7 @@ class Solver:
     def _take_state(self, state: SolverState, path: str) -> None:
         learned = find_learned_net(state, path)
         self._update.check(state, path)
-        if learned is not None:
-            report = self.net.load_weights(learned)
-            for sentence in report.sentences()[1:] if report.missing else ():
-                self._log.warning(f"{learned}: {sentence}")
-        else:
-            self._log.warning(f"{path}: names no weights; the net keeps the ones it has")
+        load_learned(self.net, learned, path, self._log)
         if not path.endswith(".h5"):
             self._log.info("SGDSolver: restoring history")
         self._update.restore(state)
@@ -493,6 +485,10 @@ class Solver:
 
 def _nothing() -> Action:
     return Action.NONE
+
+
+def _never() -> bool:
+    return False
 
 
 def _is_due(interval: int, iteration: int) -> bool:

@@ -11,6 +11,7 @@ import torch
 from caffecompat.net import Net, Result
 from caffecompat.proto.schema import Message
 from caffecompat.solver.debug_info import DebugPass
+from caffecompat.solver.layer_watch import LayerWatch, StopRequested
 from caffecompat.solver.log import number, output_lines
 from caffecompat.solver.mode import Mode
 
@@ -85,9 +86,13 @@ class Tester:
         train: the train net.
         mode: how the nets compute.
         log: where the lines go.
+        watch: runs the passes.
     """
 
-    def __init__(self, message: Message, train: Net, mode: Mode, log: logging.Logger) -> None:
+    def __init__(
+        self, message: Message, train: Net, mode: Mode, log: logging.Logger, watch: LayerWatch
+    ) -> None:
+        self._watch = watch
         self._message = message
         self._train = train
         self._mode = mode
@@ -102,9 +107,14 @@ class Tester:
             self._log.info(f"Ignoring source layer {name}")
         passes = self._message.test_iter[index]
         first = scheduled_tests(self._message, iteration) * passes
-        look = DebugPass(net, self._log).forward if self._message.debug_info else None
+        look = DebugPass(net, self._log).forward if self._message.debug_info else net.run
+        what = f"the test of net #{index}, batch"
+
+        def watched(number: int) -> Result:
+            return self._watch.run(net, what, number - first, lambda: look(number))
+
         with self._mode.whole_pass(), self._mode.forward(net.device):
-            scores = run_test(net, first, passes, interrupted, look)
+            scores = run_test(net, first, passes, interrupted, watched)
         if scores is None:
             return None
         if self._message.test_compute_loss:
@@ -134,9 +144,12 @@ def run_test(
     """
     sums = ScoreSums()
     run = run or net.run
-    for index in range(first_pass, first_pass + passes):
+    while sums.passes < passes:
         if interrupted():
             return None
-        result = run(index)
+        try:
+            result = run(first_pass + sums.passes)
+        except StopRequested:
+            continue  # and the request is answered above
         sums.add(result.outputs, result.loss)
     return sums.means()
