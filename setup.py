@@ -67,5 +67,5 @@ setup(
         opencv(),
     ],
     extras_require={**FOR_USERS, **FOR_DEVELOPERS, "all": ALL},
-    entry_points={"console_scripts": ["caffecompat = caffecompat.cli.main:main"]},
+    entry_points={"console_scripts": ["caffecompat = caffecompat.cli.main:console"]},
 )

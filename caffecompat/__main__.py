@@ -2,6 +2,6 @@
 
 import sys
 
-from caffecompat.cli.main import main
+from caffecompat.cli.main import console
 
-sys.exit(main())
+sys.exit(console())

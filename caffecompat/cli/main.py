@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import pkgutil
+import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -41,6 +44,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_verb(module, parser.parse_args(normalise(arguments, parser)))
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else BAD_USAGE
+
+
+def console() -> int:
+    """What the installed command runs: :func:`main`, and no traceback for Ctrl-C at its end."""
+    try:
+        return main()
+    except KeyboardInterrupt:
+        return _fail("interrupted")
+    finally:
+        # Python's own shutdown would answer a second Ctrl-C with a traceback.
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
@@ -117,10 +132,14 @@ def _without_verb(arguments: list[str], names: list[str]) -> int:
         print(f"caffecompat {__version__}")
         return DONE
     words = [word for word in arguments if not word.startswith("-")]
+    forgotten = _forgotten_verb(arguments)
     if words and _verb(words[0]) in _NOT_THERE_YET:
         print(
             f"caffecompat: {words[0]!r} is a tool of Caffe that is not there yet", file=sys.stderr
         )
+    elif forgotten:
+        line = shlex.join(["caffecompat", forgotten, *arguments])
+        print(f"caffecompat: did you forget the verb? {line}", file=sys.stderr)
     elif words:
         print(
             f"caffecompat: unknown verb {words[0]!r}{suggestion(_verb(words[0]), names)}",
@@ -129,6 +148,14 @@ def _without_verb(arguments: list[str], names: list[str]) -> int:
     else:
         print(_overview(names), file=sys.stderr)
     return BAD_USAGE
+
+
+def _forgotten_verb(arguments: list[str]) -> str | None:
+    """The verb that flags without one are for; None where that cannot be told."""
+    flags = {word.lstrip("-").partition("=")[0] for word in arguments if word.startswith("-")}
+    if "solver" in flags:
+        return "train"
+    return "test" if {"model", "weights"} <= flags else None
 
 
 def _overview(names: list[str]) -> str:

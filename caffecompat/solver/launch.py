@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
@@ -51,8 +52,9 @@ def launch(work: Callable[[T], int], argument: T, count: int, preempted: int) ->
     ]
     previous = _forward_signals(processes)
     try:
-        for process in processes:
-            process.start()
+        with _held_back():
+            for process in processes:
+                process.start()
         return _verdict(_codes(processes), preempted)
     finally:
         for number, handler in previous.items():
@@ -81,6 +83,23 @@ def _follow_parent() -> None:
     if parent is not None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Processes started in this context get signals only once they let them through.
+
+    They load their libraries first, which takes seconds; a signal would end them in the meantime.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    numbers = [getattr(signal, name) for name in _FORWARDED]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _forward_signals(processes: Sequence[Any]) -> dict[int, Any]:

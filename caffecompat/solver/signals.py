@@ -24,7 +24,7 @@ class SignalActions:
     Inside the context SIGINT, SIGHUP and SIGTERM are caught; :meth:`requested` answers with the
     action of one that came since the last question, for SIGTERM always :attr:`Action.PREEMPT`. A
     second SIGINT before the first was picked up interrupts at once, so that a hanging iteration
-    can be left. Only the main thread may enter.
+    can be left. Entering lets through signals that were blocked. Only the main thread may enter.
     """
 
     def __init__(self, on_interrupt: Action, on_hangup: Action) -> None:
@@ -39,6 +39,9 @@ class SignalActions:
     def __enter__(self) -> SignalActions:
         for number in self._effects:
             self._previous[number] = signal.signal(number, self._catch)
+        if hasattr(signal, "pthread_sigmask"):
+            # Whoever has started this process may have held them back until now.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._effects)
         return self
 
     def __exit__(
@@ -53,6 +56,11 @@ class SignalActions:
     def requested(self) -> Action:
         """The action asked for since the last call; each signal is answered once."""
         return self._effects[self._pending.pop(0)] if self._pending else Action.NONE
+
+    def stop_requested(self) -> bool:
+        """Whether a signal that ends the run waits for its answer."""
+        stops = (Action.STOP, Action.PREEMPT)
+        return any(self._effects[number] in stops for number in self._pending)
 
     @property
     def preempted(self) -> bool:

@@ -250,6 +250,11 @@ class Solver:
         batch = batch_size(self.net)
         return None if batch is None else batch * int(self._message.iter_size)
 
+    @property
+    def last_snapshot(self) -> str | None:
+        """The newest solver state to go on from: of this run, or the one that it resumed from."""
+        return self._keeper.last
+
     def displays(self, iteration: int) -> bool:
         """Whether the log shows ``iteration``."""
         return self._display.is_due(iteration)

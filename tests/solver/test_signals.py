@@ -18,6 +18,12 @@ from .small import write_training
 ROOT = Path(__file__).parents[2]
 
 
+def iterations(folder: Path) -> int:
+    """Those of the last snapshot."""
+    states = (folder / "run").glob("*.solverstate")
+    return max(int(state.stem.split("_")[-1]) for state in states)
+
+
 def test_each_signal_is_answered_once() -> None:
     before = signal.getsignal(signal.SIGHUP)
     with SignalActions(Action.STOP, Action.SNAPSHOT) as signals:
@@ -73,7 +79,8 @@ def test_signals_to_a_training(tmp_path: Path) -> None:
     process.stderr.close()
     assert len(list((tmp_path / "run").glob("*.solverstate"))) == 2
     assert log[-2].endswith("Optimization stopped early.\n")
-    assert log[-1].endswith("Optimization Done.\n")
+    assert "To go on: " in log[-1]
+    assert log[-1].rstrip().endswith(f"_iter_{iterations(tmp_path)}.solverstate")
 
 
 def test_a_termination_asks_to_preempt() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from caffecompat.cli.arguments import (
     layers,
     stages,
 )
+from caffecompat.cli.starting import SignalsAtStart
 
 if TYPE_CHECKING:
     from caffecompat.solver import Solver
@@ -30,8 +32,9 @@ EXAMPLE = """\
   torchrun --nproc-per-node 8 --nnodes 2 ... -m caffecompat train --solver solver.prototxt --gpu all
   until caffecompat train --solver solver.prototxt --snapshot auto; do sleep 1; done
 
-exit codes: 0 trained to the end, or stopped by Ctrl-C; 1 bad input or a failed run; 2 bad usage;
-75 stopped by SIGTERM with a snapshot written: run again with --snapshot auto to go on"""
+exit codes: 0 trained to the end, or stopped by Ctrl-C; 1 bad input or a failed run, or Ctrl-C
+before the training had begun; 2 bad usage; 75 stopped by SIGTERM, with a snapshot written if the
+training had begun: run again with --snapshot auto to go on"""
 
 EFFECTS = ("stop", "snapshot", "none")
 # sysexits.h: a temporary failure, try again later. Schedulers take 0 for a job that is done.
@@ -122,6 +125,15 @@ def _add_signal_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    effects = {"SIGINT": arguments.sigint_effect, "SIGHUP": arguments.sighup_effect}
+    # The libraries take seconds to load, and a signal would end the process in the meantime.
+    with SignalsAtStart(effects, interrupted=1, preempted=PREEMPTED) as at_start:
+        code = _run(arguments)
+        at_start.finish()
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
     from caffecompat.solver.device import (
         checked_device,
         flagged_device,
@@ -165,18 +177,34 @@ def _train(arguments: argparse.Namespace, device: str | None, ranks: Ranks | Non
                 training_bar(solver, solver.max_iter) if first else nullcontext(),
             ):
                 solver.requested = signals.requested
+                solver.stop_requested = signals.stop_requested
                 if first:
                     LOGGER.info("Starting Optimization")
                 solver.solve()
-            if solver.stopped and solver.preempted:
-                if first:
-                    LOGGER.info("Preempted by SIGTERM; --snapshot auto goes on from here.")
-                return PREEMPTED
             if first:
-                LOGGER.info("Optimization Done.")
+                LOGGER.info(_last_words(solver, arguments))
+            if solver.stopped and solver.preempted:
+                return PREEMPTED
         finally:
             solver.close()
     return 0
+
+
+def _last_words(solver: Solver, arguments: argparse.Namespace) -> str:
+    """What the log says at the end; how to go on where the training was stopped."""
+    from caffecompat.cli.main import load_verb, verb_parser
+    from caffecompat.cli.resuming import resume_command
+
+    if not solver.stopped:
+        return "Optimization Done."
+    text = "Preempted by SIGTERM" if solver.preempted else "Stopped"
+    text += f" at iteration {solver.iter}"
+    if solver.last_snapshot is None:
+        return f"{text}; no snapshot was written, since snapshot_after_train is false"
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return f"{text}. To go on: the same torchrun command with --snapshot {solver.last_snapshot}"
+    parser = verb_parser("train", load_verb("train"))
+    return f"{text}. To go on: {resume_command(parser, arguments, solver.last_snapshot)}"
 
 
 def _solver(arguments: argparse.Namespace, device: str | None, ranks: Ranks | None) -> Solver:
