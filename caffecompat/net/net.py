@@ -121,13 +121,9 @@ class Net(nn.Module):
             "rank": rank,
             "ranks": ranks,
         }
-        self.layers: list[BuiltLayer] = build_layers(
-            self.graph,
-            BuildOptions(
-                *(seed, shapes_only, allow_python, skip_corrupt, lenient, rank, ranks),
-                definition=definition.message,
-            ),
-        )
+        chosen = (seed, shapes_only, allow_python, skip_corrupt, lenient, rank, ranks)
+        options = BuildOptions(*chosen, definition.message)
+        self.layers: list[BuiltLayer] = build_layers(self.graph, options)
         self.share = share_of(self.layers, rank, ranks)
         self.notes = definition.notes + self.graph.notes
         target = torch.device("meta") if shapes_only else usable_device(device)
