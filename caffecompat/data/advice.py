@@ -28,13 +28,13 @@ _MNIST = {"TRAIN": "train", "TEST": "t10k", "": "train"}
 class Missing:
     """An input that is not there.
 
-    ``what`` names its kind, ``command`` makes it, ``hint`` explains words in the command.
+    ``what`` names its kind, ``command`` makes it, ``hints`` explain words in the command.
     """
 
     path: str
     what: str
     command: str
-    hint: str = ""
+    hints: tuple[str, ...] = ()
 
 
 def refuse_missing(layer: Message, phase: str, definition: Message | None = None) -> None:
@@ -59,7 +59,7 @@ def refuse_missing(layer: Message, phase: str, definition: Message | None = None
                 wanted[missing.path] = missing
     ordered = sorted(wanted.values(), key=lambda missing: missing.what == "mean file")
     commands = list(dict.fromkeys(missing.command for missing in ordered))
-    hints = list(dict.fromkeys(missing.hint for missing in ordered if missing.hint))
+    hints = list(dict.fromkeys(hint for missing in ordered for hint in missing.hints))
     rest = [missing.path for missing in ordered if missing.path != own[0].path]
     also = f" and {', '.join(rest)}" if rest else ""
     explained = f" ({'; '.join(hints)})" if hints else ""
@@ -101,9 +101,10 @@ def _database(layer: Message, phase: str) -> Missing | None:
         is_leveldb = False
     known = _published(source, phase, is_leveldb)
     if known is not None:
-        return Missing(source, "database", known, "; ".join(hints))
+        return Missing(source, "database", known, tuple(hints))
     listing = _LISTS[phase]
-    hints.append(f"{_IMAGES}: the folder of the images; {listing}: a name and a label per line")
+    hints.append(f"{_IMAGES}: the folder of the images")
+    hints.append(f"{listing}: a name and a label per line")
     flags = _size_flags(layer)
     if layer.transform_param.force_gray:
         flags.append("--gray")
@@ -112,7 +113,7 @@ def _database(layer: Message, phase: str) -> Missing | None:
     if is_leveldb:
         flags.append("--backend leveldb")
     words = ["caffecompat convert-imageset", *flags, _IMAGES, listing, shlex.quote(source)]
-    return Missing(source, "database", " ".join(words), "; ".join(hints))
+    return Missing(source, "database", " ".join(words), tuple(hints))
 
 
 def _size_flags(layer: Message) -> list[str]:
@@ -171,7 +172,7 @@ def _mean(layer: Message, definition: Message | None) -> Missing | None:
         return Missing(path, "mean file", _mean_of_list(layer, path))
     if layer.type == "WindowData":
         command = f"caffecompat compute-image-mean DB {shlex.quote(path)}"
-        return Missing(path, "mean file", command, "DB: what the net's first weights come from")
+        return Missing(path, "mean file", command, ("DB: what the net's first weights come from",))
     sources = [
         (_phase(other) == "TEST", other.data_param.source)
         for other in (definition.layer if definition is not None else [layer])
@@ -180,7 +181,8 @@ def _mean(layer: Message, definition: Message | None) -> Missing | None:
     is_test, source = min(sources, default=(_phase(layer) == "TEST", layer.data_param.source))
     if is_test:
         command = f"caffecompat compute-image-mean DB {shlex.quote(path)}"
-        return Missing(path, "mean file", command, "DB: the database that the net is trained on")
+        hint = "DB: the database that the net is trained on"
+        return Missing(path, "mean file", command, (hint,))
     command = f"caffecompat compute-image-mean {shlex.quote(source)} {shlex.quote(path)}"
     return Missing(path, "mean file", command)
 
@@ -207,10 +209,10 @@ def _list(layer: Message, phase: str) -> Missing | None:
         command = f"caffecompat dataset list {root} {source}"
         if not p.root_folder.endswith("/"):
             command += f" --root {root}"
-        return Missing(p.source, "list of images", command, "each sub-folder is a class")
+        return Missing(p.source, "list of images", command, ("each sub-folder is a class",))
     command = f"caffecompat dataset list {_IMAGES} {source} --root ''"
     hint = f"{_IMAGES}: a folder whose sub-folders are the classes"
-    return Missing(p.source, "list of images", command, hint)
+    return Missing(p.source, "list of images", command, (hint,))
 
 
 def _hdf5_list(layer: Message, phase: str) -> Missing | None:
@@ -222,7 +224,7 @@ def _hdf5_list(layer: Message, phase: str) -> Missing | None:
     if folder and not os.path.isdir(folder):
         command = f"mkdir -p {shlex.quote(folder)} && {command}"
     hint = "FOLDER: where the HDF5 files are, with a data set for each top"
-    return Missing(source, "list of HDF5 files", command, hint)
+    return Missing(source, "list of HDF5 files", command, (hint,))
 
 
 _KINDS = {

@@ -35,7 +35,7 @@ from caffecompat.data.images import (
     rescale_image,
     resize_image,
 )
-from caffecompat.data.progress import BAR_TELLS, Progress
+from caffecompat.data.progress import BAR_TELLS, Lines, Progress
 from caffecompat.data.sampling import permutation
 from caffecompat.data.unfinished import refuse_existing
 from caffecompat.errors import DataError
@@ -287,8 +287,7 @@ def _records(
 ) -> Generator[tuple[bytes, bytes], None, None]:
     """Keys and values of the readable entries that are not written yet, in order."""
     expected: int | None = None
-    keys = (b"%08d_%s" % (number, entry.name) for number, entry in enumerate(entries))
-    missing = [not (settings.resume and key in writer) for key in keys]
+    missing = _missing(entries, writer) if settings.resume else [True] * len(entries)
     result.kept = missing.count(False)
     wanted = (e if absent else None for e, absent in zip(entries, missing, strict=True))
     work = map_ahead(lambda entry: _record(root, entry, settings), wanted, settings.workers)
@@ -307,6 +306,16 @@ def _records(
             done = number + 1
             if progress and (done % _ENTRIES_PER_STEP == 0 or done == len(entries)):
                 progress(done, len(entries))
+
+
+def _missing(entries: list[Entry], writer: DatabaseWriter) -> list[bool]:
+    """For each entry, whether its record is still to be written."""
+    looked_up = Lines("images looked up among the records that are there")
+    missing = []
+    for number, entry in enumerate(entries):
+        missing.append(b"%08d_%s" % (number, entry.name) not in writer)
+        looked_up(number + 1, len(entries))
+    return missing
 
 
 def _note_unreadable(name: str, settings: Settings, result: Conversion) -> None:

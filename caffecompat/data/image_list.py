@@ -17,6 +17,7 @@ import numpy as np
 
 from caffecompat.data.image_list_faults import why_no_label
 from caffecompat.data.images import Colour, Pixels, decode_image, possible_reduction, resize_image
+from caffecompat.data.progress import Lines
 from caffecompat.data.reader import BatchReader
 from caffecompat.data.samples import Record, Samples, Stored, reduced_record
 from caffecompat.data.sampling import draw, permutation, pick
@@ -194,11 +195,12 @@ def read_tree(folder: str) -> tuple[list[Entry], list[str]]:
         classes = sorted(
             item.name for item in os.scandir(root) if item.is_dir() and item.name[:1] != b"."
         )
-        entries = [
-            Entry(os.path.join(name, image), label)
-            for label, name in enumerate(classes)
-            for image in images_below(os.path.join(root, name))
-        ]
+        looked_into = Lines("folders looked into")
+        entries: list[Entry] = []
+        for label, name in enumerate(classes):
+            found = images_below(os.path.join(root, name))
+            entries += [Entry(os.path.join(name, image), label) for image in found]
+            looked_into(label + 1, len(classes))
     except OSError as error:
         raise FileProblem(f"{folder}: the folder cannot be read: {error.strerror}") from error
     if not classes:

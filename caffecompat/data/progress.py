@@ -33,16 +33,14 @@ def console() -> logging.Handler:
 
 
 @contextmanager
-def progress_of(unit: str, lines: bool = True) -> Iterator[Progress]:
+def progress_of(unit: str) -> Iterator[Progress]:
     """A function to call with (done, in all).
 
     Args:
         unit: what is counted ("records").
-        lines: whether to log lines where no bar is possible: after two seconds, then every ten
-            seconds, or every two on a terminal.
     """
     if not bar_is_possible():
-        yield _Lines(unit) if lines else _nothing
+        yield Lines(unit)
         return
     from tqdm import tqdm
 
@@ -55,7 +53,13 @@ def progress_of(unit: str, lines: bool = True) -> Iterator[Progress]:
         yield show
 
 
-class _Lines:
+class Lines:
+    """A line of the log after two seconds, then every ten, or every two on a terminal.
+
+    Args:
+        unit: what is counted ("records").
+    """
+
     def __init__(self, unit: str) -> None:
         self._unit = unit
         self._due = time.monotonic() + min(_SECONDS_TO_FIRST_LINE, _SECONDS_PER_LINE)
@@ -66,10 +70,6 @@ class _Lines:
         if now >= self._due:
             self._due = now + self._step
             log.info("%d of %d %s", done, total, self._unit)
-
-
-def _nothing(done: int, total: int) -> None:
-    pass
 
 
 class _AboveBar(logging.Handler):

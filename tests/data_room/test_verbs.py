@@ -164,3 +164,22 @@ def test_a_bar_on_a_terminal_and_lines_elsewhere(
     monkeypatch.setattr(progress, "bar_is_possible", lambda: False)
     assert main(["dataset", "info", "db/mixed_lmdb"]) == 0
     assert logged(capsys.readouterr().err) == ["6 of 6 records"]
+
+
+def test_a_line_comes_after_two_seconds_and_then_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from caffecompat.data import progress
+
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    for is_terminal, expected in ((False, [2, 12, 22]), (True, [2, 4, 6])):
+        monkeypatch.setattr(progress.sys.stderr, "isatty", lambda answer=is_terminal: answer)
+        caplog.clear()
+        now[0] = 100.0
+        lines = progress.Lines("records")
+        with caplog.at_level("INFO"):
+            for second in range(30):
+                now[0] = 100.0 + second
+                lines(second, 30)
+        assert caplog.messages[:3] == [f"{second} of 30 records" for second in expected]
