@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from caffecompat.data.writing import write_database
     from caffecompat.errors import CaffeError
+    from caffecompat.graph import TEST, TRAIN
     from caffecompat.layers import register
     from caffecompat.net import Net
     from caffecompat.proto import read_net, read_solver
@@ -26,6 +27,8 @@ _HOMES = {
     "LayerWeights": "caffecompat.weights",
     "Net": "caffecompat.net",
     "Solver": "caffecompat.solver",
+    "TEST": "caffecompat.graph",
+    "TRAIN": "caffecompat.graph",
     "Weights": "caffecompat.weights",
     "load_weights": "caffecompat.weights",
     "read_net": "caffecompat.proto",
@@ -36,6 +39,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "TEST",
+    "TRAIN",
     "CaffeError",
     "LayerWeights",
     "Net",
@@ -57,4 +62,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return [*__all__, "__version__"]

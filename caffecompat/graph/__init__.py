@@ -6,9 +6,18 @@ Nothing here knows what a layer type computes; that is the business of ``layers/
 from caffecompat.graph.build import build_graph
 from caffecompat.graph.model import Graph, LayerNode, Version
 from caffecompat.graph.sharing import ParameterUse, resolve_sharing
-from caffecompat.graph.state import describe_state, merge_state, net_state, rule_holds
+from caffecompat.graph.state import (
+    TEST,
+    TRAIN,
+    describe_state,
+    merge_state,
+    net_state,
+    rule_holds,
+)
 
 __all__ = [
+    "TEST",
+    "TRAIN",
     "Graph",
     "LayerNode",
     "ParameterUse",

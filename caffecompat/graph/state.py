@@ -9,9 +9,11 @@ from caffecompat.errors import NetError
 from caffecompat.proto import schema
 
 PHASES = ("TRAIN", "TEST")
+# As in Caffe's schema.
+TRAIN, TEST = 0, 1
 
 
-def net_state(net: Any, phase: str, level: int = 0, stages: Sequence[str] = ()) -> Any:
+def net_state(net: Any, phase: str | int, level: int = 0, stages: Sequence[str] = ()) -> Any:
     """The state in which a net definition is built when a user names phase, level and stages.
 
     As in Caffe's Net constructor, phase and level replace those of the file's own ``state`` and
@@ -19,16 +21,14 @@ def net_state(net: Any, phase: str, level: int = 0, stages: Sequence[str] = ()) 
 
     Args:
         net: NetParameter message.
-        phase: ``"train"`` or ``"test"`` in any case.
+        phase: ``"train"`` or ``"test"`` in any case, or :data:`TRAIN` or :data:`TEST`.
 
     Raises:
         NetError: there is no such phase.
     """
-    if str(phase).upper() not in PHASES:
-        raise NetError(f"phase is {phase!r}; it must be 'train' or 'test'")
     state = schema.new("NetState")
     state.CopyFrom(net.state)
-    state.phase = PHASES.index(phase.upper())
+    state.phase = _phase_number(phase)
     state.level = level
     state.stage.extend(stages)
     return state
@@ -76,3 +76,13 @@ def layer_is_included(layer: Any, state: Any, place: str) -> bool:
     if layer.include:
         return any(rule_holds(rule, state) for rule in layer.include)
     return not any(rule_holds(rule, state) for rule in layer.exclude)
+
+
+def _phase_number(phase: str | int) -> int:
+    if isinstance(phase, str) and phase.upper() in PHASES:
+        return PHASES.index(phase.upper())
+    if phase in (TRAIN, TEST) and not isinstance(phase, (bool, float)):
+        return int(phase)
+    raise NetError(
+        f"phase is {phase!r}; it must be 'train' or 'test', or caffecompat.TRAIN (0) or TEST (1)"
+    )

@@ -10,6 +10,17 @@ if TYPE_CHECKING:
     from caffecompat.net.net import Net
 
 
+def definition_of(net: Net) -> Any:
+    """NetParameter message of a net as built."""
+    message = schema.new("NetParameter")
+    message.name = net.graph.name
+    message.state.CopyFrom(net.graph.state)
+    if net.graph.force_backward:
+        message.force_backward = True
+    message.layer.extend(b.node.message for b in net.layers if not b.node.automatic)
+    return message
+
+
 def reduce(net: Net, options: dict[str, Any]) -> tuple[Any, ...]:
     """What ``copy`` and ``pickle`` ask a net for; ``options`` are its constructor's.
 

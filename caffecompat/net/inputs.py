@@ -13,6 +13,7 @@ from caffecompat.data.crops import Crops
 from caffecompat.errors import BlobError, CaffeError, NetError, suggestion
 from caffecompat.graph import Version
 from caffecompat.net.allocation import zeros
+from caffecompat.net.blob_data import plain_array
 from caffecompat.net.build import BuiltLayer
 from caffecompat.net.transfer import Transfer
 from caffecompat.weights.blob import MOST_AXES
@@ -49,21 +50,49 @@ class Inputs:
             BlobError: there is no input of that name.
             NetError: a value is no array of numbers.
         """
-        # Tensors are fed as they are, so that their owner's gradients pass through; arrays are
-        # copied, since their owner may fill them anew before the backward pass.
-        by_version = {
-            self.version(name): self.tensor(
-                value if isinstance(value, torch.Tensor) else _copy(value, name)
-            )
-            for name, value in given.items()
-        }
-        for top, value in by_version.items():
-            _check_axes(top.blob, value.shape)
+        by_version = self._by_version(given)
         for built in self._sources:
             if not all(top in by_version for top in built.tops):
                 self.read(built, index)
         self.values.update({top: value.detach() for top, value in by_version.items()})
         return [by_version.get(top, value) for top, value in self.values.items()]
+
+    def give(self, given: Mapping[str, Array]) -> dict[Version, torch.Tensor]:
+        """Keeps values by name, reads nothing; returns them without gradients."""
+        fresh = {top: value.detach() for top, value in self._by_version(given).items()}
+        self.values.update(fresh)
+        return fresh
+
+    def in_order(self, tensors: Sequence[Array], names: Sequence[str]) -> dict[str, Array]:
+        """Values by name, for a call that gives them by position.
+
+        Args:
+            tensors: the values.
+            names: of the net's Input layers; without any, the tops of its data layers count.
+
+        Raises:
+            NetError: there are more values than names.
+        """
+        names = names or [top.blob for top in self.values]
+        if len(tensors) > len(names):
+            raise NetError(
+                f"{len(tensors)} inputs were given, the net takes {len(names)}"
+                + (f": {', '.join(names)}" if names else "")
+            )
+        return dict(zip(names, tensors, strict=False))
+
+    def _by_version(self, given: Mapping[str, Array]) -> dict[Version, torch.Tensor]:
+        # Tensors are fed as they are, so that their owner's gradients pass through; arrays are
+        # copied, since their owner may fill them anew before the backward pass.
+        by_version = {
+            self.version(name): self.tensor(
+                value if isinstance(value, torch.Tensor) else plain_array(value, f"input {name!r}")
+            )
+            for name, value in given.items()
+        }
+        for top, value in by_version.items():
+            _check_axes(top.blob, value.shape)
+        return by_version
 
     def read_ahead(self, index: int) -> None:
         """Reads pass ``index``, the one to be asked for next, and sends it to the device."""
@@ -158,19 +187,3 @@ def _check_axes(name: str, shape: Sequence[int]) -> None:
         raise BlobError(
             f"input {name!r}: a shape of {len(shape)} axes, at most {MOST_AXES} are allowed"
         )
-
-
-def _copy(value: object, name: str) -> np.ndarray:
-    """A float32 (or float64) copy of a user's array or nested list, whatever its strides.
-
-    Raises:
-        NetError: it is no array of real numbers.
-    """
-    try:
-        array = np.asarray(value)
-        wide = array.dtype == np.float64
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"it holds {array.dtype}")
-        return np.array(array, dtype=np.float64 if wide else np.float32, order="C")
-    except (TypeError, ValueError) as error:
-        raise NetError(f"input {name!r} is no array of numbers: {error}") from error

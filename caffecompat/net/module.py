@@ -9,6 +9,7 @@ from torch import nn
 
 from caffecompat.layers import Layer
 from caffecompat.layers.base import ParameterSpec, Shape
+from caffecompat.net.description import describe_parameters
 
 
 class LayerModule(nn.Module):
@@ -58,3 +59,9 @@ class LayerModule(nn.Module):
         for name, shape in self._views.items():
             arguments[name] = arguments[name].view(shape)
         return arguments
+
+    def _get_name(self) -> str:
+        return self.layer.type
+
+    def extra_repr(self) -> str:
+        return describe_parameters(self.layer.specs)

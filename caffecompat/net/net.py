@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from caffecompat.errors import BlobError, CaffeError, NetError
+from caffecompat.errors import CaffeError, NetError
 from caffecompat.graph import Version, build_graph, net_state
 from caffecompat.layers import Shape
-from caffecompat.layers.base import format_shape
 from caffecompat.layers.noise import Noise
-from caffecompat.net import copies, loading
-from caffecompat.net.blobs import Blob, Named
+from caffecompat.net import copies, description, loading, partial
+from caffecompat.net.blob_data import BlobParameter, BlobStatistic, with_data
+from caffecompat.net.blobs import Blob, Named, Roots
 from caffecompat.net.build import BuildOptions, BuiltLayer, build_layers
 from caffecompat.net.definition import read_definition
 from caffecompat.net.device import usable_device
@@ -28,32 +26,20 @@ from caffecompat.net.inputs import Array, Inputs
 from caffecompat.net.parameters import Learnable, check_fillers, learnables, materialise
 from caffecompat.net.program import Program
 from caffecompat.net.ranks import share_of
-from caffecompat.proto import schema
-from caffecompat.weights import Weights, load_weights
+from caffecompat.net.values import BlobValues, Result
+from caffecompat.weights import Weights, load_weights, save_weights
 
 
-@dataclass(frozen=True)
-class Result:
-    """What one pass gives.
-
-    Attributes:
-        outputs: net outputs by blob name, sorted by name.
-        loss: 0-axis tensor, the sum over all blobs with a loss weight of weight times elements.
-    """
-
-    outputs: dict[str, torch.Tensor]
-    loss: torch.Tensor
-
-
-class Net(nn.Module):
-    """A Caffe net, ready to run.
+class Net(nn.Module, metaclass=description.OwnMembers):
+    """A Caffe net, ready to run; a torch module, so see ``help(torch.nn.Module)`` too.
 
     Args:
         source: path of a prototxt, or a NetParameter message.
         weights: path of a weight file, or :class:`Weights`, copied in by layer name; what was
             loaded is logged and among the notes, and weights that fit no layer are refused.
-        phase: ``"train"`` or ``"test"``. It decides at build time which layers there are and how
-            they act; ``.train()`` and ``.eval()`` of torch change nothing.
+        phase: ``"train"`` or ``"test"``, or ``caffecompat.TRAIN`` (0) or ``TEST`` (1). It decides
+            at build time which layers there are and how they act; ``.train()`` and ``.eval()`` of
+            torch change nothing.
         device: torch device.
         level, stages: further parts of the net state that include/exclude rules look at.
         seed: fillers, dropout and data sampling are pure functions of it.
@@ -88,7 +74,7 @@ class Net(nn.Module):
         self,
         source: str | os.PathLike[str] | Any,
         weights: str | os.PathLike[str] | Weights | None = None,
-        phase: str = "test",
+        phase: str | int = "test",
         device: str | torch.device = "cpu",
         *,
         level: int = 0,
@@ -145,18 +131,12 @@ class Net(nn.Module):
                 self._modules[built.key] = built.module
         self.register_buffer("position", torch.zeros((), dtype=torch.int64), persistent=False)
         self._programs: dict[bool, Program] = {}
-        self._values: dict[Version, torch.Tensor] = {}
         self._loss: torch.Tensor | None = None
         self._next_pass = 0
         self._went_backward = False
         self._gradient_inputs = inputs_with_gradient(self.layers, self.graph.force_backward)
         self._inputs = Inputs(self.layers, device)
-        self._shapes = {
-            top: shape
-            for built in self.layers
-            for top, shape in zip(built.tops, built.shapes, strict=True)
-        }
-        self._last = {top.blob: top for built in self.layers for top in built.tops}
+        self._values = BlobValues(self.layers, self._inputs, lambda: self.device)
         if device.type != "meta":
             self.to(device)
 
@@ -212,14 +192,21 @@ class Net(nn.Module):
     @property
     def blobs(self) -> Mapping[str, Blob]:
         """All blobs by name, in order of creation."""
-        return Named("blob", list(self._last), self._blob)
+        return Named("blob", list(self._values.last), self._blob)
 
     @property
-    def params(self) -> Mapping[str, list[torch.Tensor]]:
-        """The parameter tensors of each layer that has any, in Caffe's order."""
+    def params(self) -> Mapping[str, list[BlobParameter | BlobStatistic]]:
+        """The parameters of each layer that has any, in Caffe's order, with ``data`` and ``diff``.
+
+        ``net.params["fc8"][0].data[...] = array`` writes a weight.
+        """
         with_parameters = [b for b in self.layers if b.module and b.module.layer.specs]
         modules = {b.name: b.module for b in with_parameters if b.module}
-        return Named("layer with parameters", list(modules), lambda name: modules[name].blobs())
+        return Named(
+            "layer with parameters",
+            list(modules),
+            lambda name: [with_data(blob) for blob in modules[name].blobs()],
+        )
 
     @property
     def learnable(self) -> list[Learnable]:
@@ -241,13 +228,7 @@ class Net(nn.Module):
     @property
     def definition(self) -> Any:
         """NetParameter message of the net as built: layers left out by rules are gone."""
-        message = schema.new("NetParameter")
-        message.name = self.graph.name
-        message.state.CopyFrom(self.graph.state)
-        if self.graph.force_backward:
-            message.force_backward = True
-        message.layer.extend(b.node.message for b in self.layers if not b.node.automatic)
-        return message
+        return copies.definition_of(self)
 
     def program(self, observed: bool = False) -> Program:
         """The fx program of the net; the observed one returns every blob."""
@@ -270,56 +251,86 @@ class Net(nn.Module):
         """What :attr:`program` is fed in pass ``index``: the tops of all sources, in its order."""
         return self._inputs.feeds(index, {})
 
-    def forward(self, /, **inputs: Array) -> dict[str, Any]:
-        """One pass; blobs given by name take the place of what their layers would bring.
+    def forward(
+        self,
+        /,
+        *tensors: Array,
+        start: Any = None,
+        end: Any = None,
+        blobs: Any = (),
+        **inputs: Array,
+    ) -> Any:
+        """One pass; what is given takes the place of what the net's sources would bring.
 
         Args:
-            inputs: values of Input (or data layer) tops, numpy or torch, in any shape that the
-                layers can work on. Inputs that are not given keep their values.
+            tensors: values of the inputs in the order of :attr:`inputs`, as torch's modules take
+                them.
+            start, end: names of the first and the last layer to run, without gradients. Blobs of
+                layers before ``start`` keep the values that they have.
+            blobs: names of further blobs to return.
+            inputs: values of Input (or data layer) tops by name, numpy or torch, in any shape that
+                the layers can work on. Inputs that are not given keep their values.
 
         Returns:
-            Net outputs by blob name, as numpy arrays if a numpy array was given, else as tensors.
-            All blobs can be looked at in :attr:`blobs` afterwards.
+            Net outputs (with ``end`` the tops of that layer) by blob name. Where ``tensors`` are
+            given and the net has one output, that output itself. They are numpy arrays if a numpy
+            array was given, else tensors. All blobs are in :attr:`blobs` afterwards.
 
         Raises:
-            BlobError: no such input.
+            BlobError: no such input, layer or blob.
             LayerError: the shapes do not fit; the layer is named.
+            NetError: there are more ``tensors`` than inputs, or a value is no array of numbers.
         """
+        asked = partial.Part(start, end, blobs)
+        given = self._inputs.in_order(tensors, self.inputs) | asked.inputs() | inputs
+        part = asked.without_inputs()
+        extra = [self.blobs[name] for name in part.blobs]
         index = self._next_pass
-        feeds = self._inputs.feeds(index, inputs)
+        if part.is_whole:
+            feeds = self._inputs.feeds(index, given)
+            outputs = self._execute(index, feeds, observed=True).outputs
+        else:
+            outputs = self._run_between(part.start, part.end, index, given)
         self._next_pass += 1
-        outputs = self._execute(index, feeds, observed=True).outputs
-        if any(isinstance(value, np.ndarray) for value in inputs.values()):
-            return {name: _numpy(value) for name, value in outputs.items()}
-        return dict(outputs)
+        return partial.answer(outputs, extra, list(given.values()), bool(tensors))
 
-    def backward(self, /, **diffs: Array) -> None:
-        """Gradients of the last :meth:`forward`, from its losses and from ``diffs``.
+    def _run_between(
+        self, start: Any, end: Any, index: int, inputs: Mapping[str, Array]
+    ) -> dict[str, torch.Tensor]:
+        first = 0 if start is None else partial.layer_index(self, start)
+        last = len(self.layers) - 1 if end is None else partial.layer_index(self, end)
+        given = self._inputs.give(inputs)
+        made = partial.run_between(self, first, last, index, given)
+        self._values.replace(made)
+        self._loss = None
+        wanted = self._output_versions() if end is None else self.layers[last].tops
+        return {version.blob: self.value_of(version) for version in wanted}
+
+    def backward(self, /, *, start: Any = None, **diffs: Array) -> None:
+        """Gradients of the last whole :meth:`forward`.
+
+        They come from its losses, from ``diffs`` and from what was written into the ``diff`` of
+        its outputs (``net.blobs["prob"].diff[...] = array``), which stays there as in Caffe.
 
         Args:
-            diffs: gradients of net outputs by blob name, shaped as the blobs.
+            start: name of the layer to begin at; then the gradients are those of its tops alone.
+            diffs: gradients of blobs by name, shaped as the blobs.
 
         Parameter gradients add up in ``.grad``, blob gradients are in ``blobs[name].diff``.
 
         Raises:
+            BlobError: no such layer or blob.
             NetError: there was no forward pass, or nothing needs a gradient.
         """
-        roots: list[torch.Tensor] = []
-        gradients: list[torch.Tensor | None] = []
-        if self._loss is not None and self._loss.requires_grad:
-            roots.append(self._loss)
-            gradients.append(None)
-        for name, diff in diffs.items():
-            value = self.blobs[name].data
-            gradient = self._inputs.tensor(diff)
-            if gradient.shape != value.shape:
-                raise NetError(
-                    f"the gradient of blob {name!r} is {format_shape(gradient.shape)}, the blob is "
-                    f"{format_shape(value.shape)}"
-                )
-            if value.requires_grad:
-                roots.append(value)
-                gradients.append(gradient)
+        roots = Roots()
+        if start is None and self._loss is not None:
+            roots.add(self._loss, None)
+        tops = self.outputs if start is None else partial.tops_of(self, start)
+        written = {name: self._values.written_diff(name) for name in tops}
+        for name, diff in {**written, **diffs}.items():
+            if diff is None:
+                continue
+            roots.add_blob(name, self.blobs[name].tensor, self._inputs.tensor(diff))
         if not roots and not self.graph.force_backward:
             raise NetError(
                 "nothing to run backward from: call forward() first, in a net with a loss (or pass "
@@ -327,13 +338,12 @@ class Net(nn.Module):
             )
         if self._went_backward:
             raise NetError("backward() has run for this pass already; call forward() first")
-        if roots:
-            torch.autograd.backward(roots, gradients)
+        roots.run()
         self._went_backward = True
 
     def _execute(self, index: int, feeds: list[torch.Tensor], observed: bool) -> Result:
         self.position.fill_(index)
-        self._values = {}
+        self._values.forget()
         self._went_backward = False
         program = self.program(observed)
         feeds = [
@@ -348,9 +358,10 @@ class Net(nn.Module):
             raise
         except RuntimeError as error:
             raise explain_failure(self.layers, program.feeds, feeds, error) from error
-        self._values = {**dict(zip(program.feeds, feeds, strict=True)), **values}
+        kept = {**dict(zip(program.feeds, feeds, strict=True)), **values}
+        self._values.keep(kept)
         if observed:
-            for value in self._values.values():
+            for value in kept.values():
                 if value.requires_grad and not value.is_leaf:
                     value.retain_grad()
         self._loss = loss
@@ -378,36 +389,17 @@ class Net(nn.Module):
         Raises:
             BlobError: the last pass did not keep it.
         """
-        if version in self._values:
-            return self._values[version]
-        if version in self._inputs.values:
-            return self._inputs.values[version]
-        if self._values:
-            raise BlobError(
-                f"blob {version.blob!r} was not kept by the last training pass; "
-                "set net.observe = True before it, or call net.forward()"
-            )
-        return torch.zeros(self._shapes[version], device=self.device)
-
-    def stored_input(self, version: Version) -> torch.Tensor | None:
-        """The value that an input keeps from pass to pass, without gradients; None for others."""
-        return self._inputs.values.get(version)
-
-    def resize_input(self, name: str, shape: Sequence[int]) -> None:
-        """Gives an input blob a new shape, filled with zeros."""
-        self._inputs.resize(name, shape)
-        self._values = {}
+        return self._values.of(version)
 
     def shape_of(self, version: Version) -> Shape:
-        """The shape that a blob has with the definition's input sizes."""
-        return self._shapes[version]
+        """The shape of a blob version with the definition's input sizes."""
+        return self._values.shape_of(version)
 
     def _blob(self, name: str) -> Blob:
-        last = self._last[name]
-        return Blob(self, name, Version(name, 0), last)
+        return Blob(self._values, name, Version(name, 0), self._values.last[name])
 
     def _output_versions(self) -> list[Version]:
-        return [self._last[name] for name in self.graph.outputs]
+        return [self._values.last[name] for name in self.graph.outputs]
 
     # Weights
 
@@ -454,6 +446,14 @@ class Net(nn.Module):
             lenient=bool(self._options["lenient"]) if lenient is None else lenient,
         )
 
+    def copy_from(self, path: str | os.PathLike[str]) -> loading.LoadReport:
+        """:meth:`load_weights` of a file, by pycaffe's name."""
+        return self.load_weights(path)
+
+    def save(self, path: str | os.PathLike[str], *, diffs: bool = False) -> None:
+        """Writes the weights (with ``diffs`` their gradients too); the suffix says the format."""
+        save_weights(self.to_weights(diffs), path)
+
     def to_weights(self, diffs: bool = False) -> Weights:
         """The net's parameters (with ``diffs`` their gradients too) as arrays on the CPU."""
         return loading.collect(self.layers, self.name, diffs)
@@ -481,14 +481,8 @@ class Net(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         copies.take_values(self, state)
 
-    def extra_repr(self) -> str:
-        inputs = ", ".join(
-            f"{t.blob} {format_shape(v.shape)}" for t, v in self._inputs.values.items()
-        )
-        return f"name={self.name!r}, phase={self.phase}, inputs=({inputs})"
+    def __repr__(self) -> str:
+        return description.describe(self)
 
-
-def _numpy(tensor: torch.Tensor) -> np.ndarray:
-    # numpy has no bfloat16.
-    wide = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-    return wide.detach().cpu().numpy()
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(nn.Module)})
