@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from caffecompat import terminal
 from caffecompat.cli import verbs
 from caffecompat.cli.spelling import normalise
 from caffecompat.errors import CaffeError, suggestion
@@ -89,8 +90,9 @@ def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
 
 
 def _fail(sentence: str) -> int:
+    who = terminal.as_error("caffecompat: error:", sys.stderr)
     for line in sentence.splitlines():
-        print(f"caffecompat: error: {line}", file=sys.stderr)
+        print(f"{who} {line}", file=sys.stderr)
     return FAILED
 
 

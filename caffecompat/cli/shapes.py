@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from caffecompat import terminal
 from caffecompat.cli.arguments import add_lenient_argument, add_state_arguments, stages
 
 if TYPE_CHECKING:
@@ -22,6 +25,12 @@ def add_net_arguments(parser: argparse.ArgumentParser) -> None:
         help="run the code that the net's Python layers name, to learn their shapes",
     )
     add_state_arguments(parser)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """What the user should know about a net, as comments."""
+    for note in notes:
+        print(terminal.as_warning(f"# {note}", sys.stdout))
 
 
 def net_for_shapes(arguments: argparse.Namespace) -> Net:

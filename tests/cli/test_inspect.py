@@ -52,7 +52,7 @@ def test_a_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, str(model))
     assert f"{model.stat().st_size:,} bytes" in out
     assert "format: caffemodel, generation V1" in out
-    assert "layers: 3, 2 of them with parameters; parameters: 429" in out
+    assert "layers: 3, 2 with parameters; parameters: 429" in out
     assert "conv   Convolution   4x3x3x5 4         float32           184" in out
     assert "4 blobs have the old sizes" in out
     assert "NaN" not in out

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.table import format_table
+from caffecompat.cli.table import Column, print_table
+from caffecompat.cli.units import counted
 
 if TYPE_CHECKING:
     from caffecompat.weights import Weights
@@ -18,6 +19,14 @@ EXAMPLE = """  caffecompat diff old.caffemodel new.caffemodel
   caffecompat diff deploy.prototxt train_val.prototxt"""
 
 EQUAL, DIFFERENT = 0, 1
+COLUMNS = (
+    Column("layer", shortens=True, is_name=True),
+    Column("blob", right=True),
+    Column("shape", rank=1),
+    Column("max abs", right=True),
+    Column("relative", right=True),
+    Column("NaN in one", right=True, rank=2),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +75,8 @@ def _diff_nets(paths: tuple[Path, Path]) -> int:
     for line in lines:
         print(line)
     layers = len(messages[0].layer)
-    print(f"{len(lines)} differences" if lines else f"equal: {layers} layers, field by field")
+    same = f"equal: {counted(layers, 'layer')}, field by field"
+    print(counted(len(lines), "difference") if lines else same)
     return DIFFERENT if lines else EQUAL
 
 
@@ -97,19 +107,20 @@ def _print_titles(*both: Weights) -> None:
 def _print_distances(comparison: WeightsComparison, tolerance: float) -> None:
     apart = [d for d in comparison.distances if not d.within(tolerance)]
     if apart:
-        rows = [("layer", "blob", "shape", "max abs", "relative", "NaN in one")]
+        rows = []
         for d in apart:
             shape = "x".join(map(str, d.shape)) or "()"
             nans = str(d.nans) if d.nans else ""
             cells = (d.layer, str(d.index), shape, f"{d.largest:.6g}", f"{d.relative:.6g}", nans)
             rows.append(cells)
-        print(format_table(rows, right=(1, 3, 4, 5)))
+        print_table(COLUMNS, rows)
     count = len(comparison.distances)
     within = f" within {tolerance:g}" if tolerance else ""
     if comparison.differs(tolerance):
         print(
-            f"{len(comparison.structure)} differences of structure; {len(apart)} of {count} blobs "
-            f"differ in their values, {count - len(apart)} are equal{within}"
+            f"{counted(len(comparison.structure), 'difference')} of structure; {len(apart)} of "
+            f"{counted(count, 'blob')} differ in their values, {count - len(apart)} are equal"
+            f"{within}"
         )
     else:
-        print(f"equal: {count} blobs{within}")
+        print(f"equal: {counted(count, 'blob')}{within}")

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.arguments import add_state_arguments, stages
-from caffecompat.cli.table import format_table
+from caffecompat.cli.shapes import print_notes
+from caffecompat.cli.table import Column, print_table
+from caffecompat.cli.units import counted
 
 if TYPE_CHECKING:
     from caffecompat.net import Net
@@ -24,8 +26,17 @@ _SOLVER = re.compile(
     r"^\s*(base_lr|lr_policy|max_iter|solver_mode|snapshot_prefix|(train_|test_)?net)\s*:",
     re.MULTILINE,
 )
-LAYER_COLUMNS = ("layer", "type", "parameter shapes", "stored as", "parameters")
-NET_COLUMNS = ("top shapes", "multiply-adds", "receptive field")
+_NAME = Column("layer", shortens=True, is_name=True)
+_TYPE = Column("type", shortens=True)
+_SHAPES = Column("parameter shapes", shortens=True, rank=2)
+_PARAMETERS = Column("parameters", right=True)
+LAYER_COLUMNS = (_NAME, _TYPE, _SHAPES, Column("stored as", rank=4), _PARAMETERS)
+NET_COLUMNS = (
+    Column("top shapes", shortens=True),
+    Column("multiply-adds", right=True, rank=3),
+    Column("receptive field", rank=1),
+)
+_NUMBERS = tuple(Column(title, right=True) for title in ("min", "mean", "max", "NaN"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name, value in passport.facts:
         print(f"{name}: {value}")
     if passport.arrays:
-        print(_array_table(passport.arrays))
+        _print_arrays(passport.arrays)
     return 0
 
 
@@ -114,12 +125,12 @@ def _print_layers(passport: Passport, arguments: argparse.Namespace) -> None:
         print(f"net: {passport.net_name}")
     with_blobs = sum(1 for layer in passport.layers if layer.blobs)
     print(
-        f"layers: {len(passport.layers)}, {with_blobs} of them with parameters; "
+        f"layers: {len(passport.layers)}, {with_blobs} with parameters; "
         f"parameters: {passport.parameters:,}"
     )
     print()
     more = _net_cells(net) if net is not None else {}
-    rows = [LAYER_COLUMNS + (NET_COLUMNS if more else ())]
+    rows = []
     for layer in passport.layers:
         row = (
             layer.name,
@@ -129,22 +140,24 @@ def _print_layers(passport: Passport, arguments: argparse.Namespace) -> None:
             f"{layer.parameters:,}" if layer.parameters else "",
         )
         rows.append(row + (more.get(layer.name, ("", "", "")) if more else ()))
-    print(format_table(rows, right=(4, 6)))
+    print_table(LAYER_COLUMNS + (NET_COLUMNS if more else ()), rows)
     old = sum(1 for layer in passport.layers for blob in layer.blobs if blob.legacy)
     if old:
-        print(f"# {old} blobs have the old sizes num, channels, height, width; shown as today's")
+        have = f"{counted(old, 'blob')} {'has' if old == 1 else 'have'}"
+        print(f"# {have} the old sizes num, channels, height, width; shown as today's")
     if arguments.values:
-        print(f"\n{_value_table(passport)}")
+        print()
+        _print_values(passport)
     if net is not None:
         _print_fit(net, arguments)
 
 
-def _value_table(passport: Passport) -> str:
-    rows = [("layer", "blob", "min", "mean", "max", "NaN")]
+def _print_values(passport: Passport) -> None:
+    rows = []
     for layer in passport.layers:
         for index, blob in enumerate(layer.blobs):
             rows.append((layer.name, str(index), *_numbers(blob)))
-    return format_table(rows, right=(1, 2, 3, 4, 5))
+    print_table((_NAME, Column("blob", right=True), *_NUMBERS), rows)
 
 
 def _numbers(blob: BlobEntry) -> tuple[str, str, str, str]:
@@ -155,12 +168,15 @@ def _numbers(blob: BlobEntry) -> tuple[str, str, str, str]:
     return (least, mean, most, str(values.nans) if values.nans else "")
 
 
-def _array_table(arrays: list[BlobEntry]) -> str:
-    rows: list[tuple[str, ...]] = [("array", "shape", "min", "mean", "max", "NaN")]
+def _print_arrays(arrays: list[BlobEntry]) -> None:
+    rows: list[tuple[str, ...]] = []
     for index, array in enumerate(arrays):
         rows.append((str(index), _shape(array.shape), *_numbers(array)))
-    columns = 2 if arrays[0].values is None else len(rows[0])
-    return "\n" + format_table([row[:columns] for row in rows], right=(2, 3, 4, 5))
+    columns: tuple[Column, ...] = (Column("array", right=True), Column("shape"))
+    if arrays[0].values is not None:
+        columns += _NUMBERS
+    print()
+    print_table(columns, [row[: len(columns)] for row in rows])
 
 
 def _print_fit(net: Net, arguments: argparse.Namespace) -> None:
@@ -181,7 +197,7 @@ def _inspect_definition(arguments: argparse.Namespace, head: str) -> None:
         from caffecompat.proto.format_text import format_text
 
         message, source = read_solver(arguments.file)
-        _print_notes(source.notes)
+        print_notes(source.notes)
         print(f"format: prototxt, a solver ({message.type})\n\n{format_text(message).rstrip()}")
         return
     net = _net(arguments.file, arguments)
@@ -200,13 +216,8 @@ def _net(path: str, arguments: argparse.Namespace) -> Net:
         stages=stages(arguments),
         shapes_only=True,
     )
-    _print_notes(net.notes)
+    print_notes(net.notes)
     return net
-
-
-def _print_notes(notes: Any) -> None:
-    for note in notes:
-        print(f"# {note}")
 
 
 def _print_net(net: Net) -> None:
@@ -221,12 +232,12 @@ def _print_net(net: Net) -> None:
         f"batch of {summary.batch}\n"
     )
     cells = _net_cells(net)
-    rows = [("layer", "type", "parameter shapes", "parameters", *NET_COLUMNS)]
+    rows = []
     for row in summary.rows:
         shapes = " ".join(_shape(shape) for shape in row.parameter_shapes)
         count = f"{row.parameters:,}" if row.parameters else ""
         rows.append((row.name, row.type, shapes, count, *cells[row.name]))
-    print(format_table(rows, right=(3, 5)))
+    print_table((_NAME, _TYPE, _SHAPES, _PARAMETERS, *NET_COLUMNS), rows)
     print("# receptive field: pixels that an element sees, and pixels between neighbours")
     for built, field in zip(net.layers, receptive_fields(net.layers), strict=True):
         if field.reason:

@@ -5,13 +5,24 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.shapes import add_net_arguments, net_for_shapes
+from caffecompat.cli.shapes import add_net_arguments, net_for_shapes, print_notes
+from caffecompat.cli.table import Column, print_table
+from caffecompat.cli.units import rounded
 
 if TYPE_CHECKING:
     from caffecompat.net.summary import Summary
 
 HELP = "print shapes, parameters and multiply-adds of a net, layer by layer"
-EXAMPLE = "  caffecompat summary prototxt/D_deploy.prototxt"
+EXAMPLE = """  caffecompat summary prototxt/D_deploy.prototxt
+  caffecompat summary train_val.prototxt --phase TRAIN --shape data=3x227x227"""
+COLUMNS = (
+    Column("layer", shortens=True, is_name=True),
+    Column("type", shortens=True),
+    Column("top shapes", shortens=True),
+    Column("parameter shapes", shortens=True, rank=2),
+    Column("parameters", right=True),
+    Column("multiply-adds", right=True, rank=1),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,40 +33,36 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.net.summary import summarise
 
     net = net_for_shapes(arguments)
-    for note in net.notes:
-        print(f"# {note}")
-    print(_table(summarise(net)))
+    print_notes(net.notes)
+    _print_summary(summarise(net))
     return 0
 
 
-def _table(summary: Summary) -> str:
+def _print_summary(summary: Summary) -> None:
     from caffecompat.layers.base import format_shape
 
-    header = ("layer", "type", "top shapes", "parameter shapes", "parameters", "multiply-adds")
-    lines = [header]
-    for row in summary.rows:
-        lines.append(
-            (
-                row.name,
-                row.type,
-                " ".join(f"{format_shape(shape)}" for _, shape in row.tops),
-                " ".join(format_shape(shape) for shape in row.parameter_shapes),
-                f"{row.parameters:,}" if row.parameters else "",
-                f"{row.multiply_adds:,}" if row.multiply_adds else "",
-            )
+    rows = [
+        (
+            row.name,
+            row.type,
+            " ".join(format_shape(shape) for _, shape in row.tops),
+            " ".join(format_shape(shape) for shape in row.parameter_shapes),
+            f"{row.parameters:,}" if row.parameters else "",
+            f"{row.multiply_adds:,}" if row.multiply_adds else "",
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    text = [
-        "  ".join(
-            cell.rjust(width) if column >= 4 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
+        for row in summary.rows
     ]
-    per_item = summary.multiply_adds // summary.batch
-    text.append(
-        f"total: {summary.parameters:,} parameters ({summary.parameters / 1e6:.0f} million), "
-        f"{summary.multiply_adds:,} multiply-adds for a batch of {summary.batch} "
-        f"({per_item / 1e9:.2f} billion for one)"
+    print_table(COLUMNS, rows)
+    each = summary.multiply_adds // summary.batch
+    batch = f" for a batch of {summary.batch}" if summary.batch > 1 else ""
+    print(f"total: {summary.parameters:,} parameters{_in_words(summary.parameters)}")
+    print(
+        f"       {summary.multiply_adds:,} multiply-adds{batch}"
+        + _in_words(each, " for one" if batch else "")
     )
-    return "\n".join(text)
+
+
+def _in_words(number: int, of: str = "") -> str:
+    """`` (61 million)``; nothing where the words say no more than the number itself."""
+    words = rounded(number)
+    return f" ({words}{of})" if of or words != f"{number:,}" else ""
