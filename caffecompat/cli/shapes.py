@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -24,7 +25,28 @@ def add_net_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run the code that the net's Python layers name, to learn their shapes",
     )
+    add_shape_argument(parser)
     add_state_arguments(parser)
+
+
+def add_shape_argument(parser: argparse.ArgumentParser) -> None:
+    """``--shape``: what a data layer whose files are missing would bring."""
+    parser.add_argument(
+        "--shape",
+        action="append",
+        default=[],
+        type=_stated,
+        metavar="TOP=SHAPE",
+        help="the shape of a top of a data or input layer, such as data=3x227x227, with the batch "
+        "size in front if it is another than the definition's; may be given several times",
+    )
+
+
+def _stated(text: str) -> tuple[str, tuple[int, ...]]:
+    name, _, extents = text.rpartition("=")
+    if not name or not re.fullmatch(r"[0-9]{1,9}([x,][0-9]{1,9})*", extents):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shape of a top; write data=3x227x227")
+    return name, tuple(int(extent) for extent in re.split("[x,]", extents))
 
 
 def print_notes(notes: Iterable[str]) -> None:
@@ -45,4 +67,5 @@ def net_for_shapes(arguments: argparse.Namespace) -> Net:
         lenient=arguments.lenient,
         allow_python=arguments.allow_python,
         shapes_only=True,
+        shapes=dict(arguments.shape),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
@@ -276,6 +276,17 @@ class Source(Layer):
     tops = at_least(1)
 
     shapes: list[Shape]
+
+    def state_shapes(self, message: Message, stated: Mapping[str, Shape]) -> None:
+        """Takes the place of :meth:`setup` in a net built for its shapes whose user states some.
+
+        Args:
+            stated: shapes by name of the top.
+        """
+        self.setup(message, ())
+        self.shapes = [
+            stated.get(top, shape) for top, shape in zip(message.top, self.shapes, strict=True)
+        ]
 
     def read(self, index: int) -> Sequence[Array] | None:
         """The tops of pass ``index`` (counted from 0), a pure function of seed and index.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffecompat.layers.base import Message, Shape, register
-from caffecompat.layers.reading import BatchSource, errors_at
+from caffecompat.layers.reading import BatchSource
 
 if TYPE_CHECKING:
     from caffecompat.data.reader import BatchReader
@@ -20,8 +20,9 @@ class Data(BatchSource):
     crops, flips, sizes and colours are a pure function of the seed and the running number of the
     sample. The first record of a batch decides its size. Source: Caffe's Data layer.
 
-    In a net built for its shapes the database may be missing if ``crop_size`` and the channels
-    (by ``force_color``, ``force_gray`` or several ``mean_value``) say how large an image is.
+    In a net built for its shapes the database and the mean file may be missing if ``crop_size``
+    says how large an image is; it has 3 channels unless ``force_gray`` or several ``mean_value``
+    say otherwise.
     """
 
     without_effect = (
@@ -51,15 +52,16 @@ class Data(BatchSource):
 
     def promised_shape(self, message: Message) -> Shape:
         p = message.transform_param
+        if not p.crop_size:
+            self.unknown_shape(message, "transform_param has no crop_size")
         channels = 3 if p.force_color else 1 if p.force_gray else len(p.mean_value)
-        one_for_all = channels == 1 and not p.force_gray
-        if not p.crop_size or not channels or one_for_all:
-            from caffecompat.data.advice import refuse_missing
+        if channels < 2 and not p.force_gray:
+            channels = 3
+            self.note(
+                f"its files are missing, so images of 3 channels are assumed; state others with "
+                f"--shape {message.top[0]}=1x{p.crop_size}x{p.crop_size}"
+            )
+        return (self.rows(self.batch_size(message)), channels, p.crop_size, p.crop_size)
 
-            with errors_at(
-                f"{self.context.place}: without its database the shape of its images is unknown "
-                "unless crop_size and one mean_value per channel (or force_color) say it"
-            ):
-                refuse_missing(message, self.context.phase, self.context.definition)
-        rows = self.rows(message.data_param.batch_size)
-        return (rows, channels, p.crop_size, p.crop_size)
+    def batch_size(self, message: Message) -> int:
+        return int(message.data_param.batch_size)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Message, Shape, Source, register
+from caffecompat.layers.base import Message, Shape, Source, format_shape, register
 from caffecompat.layers.reading import errors_at
 
 if TYPE_CHECKING:
@@ -25,13 +25,30 @@ class HDF5Data(Source):
         from caffecompat.data.advice import refuse_missing
         from caffecompat.data.hdf5_rows import open_hdf5_reader
 
-        with errors_at(self.context.place):
+        rows = message.hdf5_data_param.batch_size
+        hint = " ".join(f"--shape {top}={rows}x1" for top in message.top)
+        unknown = f": the shapes of its tops are unknown; state them ({hint}), or make the files"
+        with errors_at(self.context.place + (unknown if self.context.shapes_only else "")):
             if not message.HasField("transform_param"):  # which the reader refuses
                 refuse_missing(message, self.context.phase, self.context.definition)
+        with errors_at(self.context.place):
             self.reader = open_hdf5_reader(
                 message, self.context.seed, self.context.rank, self.context.ranks
             )
             self.shapes = self.reader.shapes()
+
+    def state_shapes(self, message: Message, stated: Mapping[str, Shape]) -> None:
+        """Whole shapes, of all tops: the files may be missing, and nothing else knows them."""
+        rows = message.hdf5_data_param.batch_size
+        unknown = [top for top in message.top if top not in stated]
+        self.check(not unknown, f"state the shape of {', '.join(map(repr, unknown))} too")
+        for top in message.top:
+            self.check(
+                stated[top][0] == rows,
+                f"the stated shape of {top!r} is {format_shape(stated[top])}; "
+                f"it begins with the batch_size, {rows}",
+            )
+        self.shapes = [stated[top] for top in message.top]
 
     def read(self, index: int) -> Sequence[Array]:
         with errors_at(self.context.place):

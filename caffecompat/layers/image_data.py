@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffecompat.layers.base import Message, Shape, register
-from caffecompat.layers.reading import BatchSource, errors_at
+from caffecompat.layers.reading import BatchSource
 
 if TYPE_CHECKING:
     from caffecompat.data.reader import BatchReader
@@ -47,11 +47,8 @@ class ImageData(BatchSource):
         height, width = (crop, crop) if crop else (p.new_height, p.new_width)
         rescaled = message.transform_param.img_rand_resize_upper and not crop
         if not height or not width or rescaled:
-            from caffecompat.data.advice import refuse_missing
+            self.unknown_shape(message, "there is no crop_size, nor new_height and new_width")
+        return (self.rows(self.batch_size(message)), 3 if p.is_color else 1, height, width)
 
-            with errors_at(
-                f"{self.context.place}: without its list the size of its images is unknown unless "
-                "crop_size, or new_height and new_width, say it"
-            ):
-                refuse_missing(message, self.context.phase, self.context.definition)
-        return (self.rows(p.batch_size), 3 if p.is_color else 1, height, width)
+    def batch_size(self, message: Message) -> int:
+        return int(message.image_data_param.batch_size)

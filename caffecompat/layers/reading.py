@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from caffecompat.errors import DataError, FileProblem, FormatError
-from caffecompat.layers.base import Message, Shape, Source, between
+from caffecompat.layers.base import Message, Shape, Source, between, format_shape
 
 if TYPE_CHECKING:
     from caffecompat.data.batches import Batch
@@ -39,18 +39,61 @@ class BatchSource(Source):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.reader: BatchReader | None = None
         self.count = len(message.top)
-        if self.context.shapes_only and not os.path.exists(self.path(message)):
+        if self.context.shapes_only and self._lacks_files(message):
             image = self.promised_shape(message)
         else:
-            from caffecompat.data.advice import refuse_missing
-
             with errors_at(self.context.place):
-                refuse_missing(message, self.context.phase, self.context.definition)
+                self.refuse_missing(message)
                 self.reader = self.open(message)
                 image = self.reader.shape()
         self.shapes = [image, image[:1]][: self.count]
         if self.context.shapes_only:
             self.close()
+
+    def state_shapes(self, message: Message, stated: Mapping[str, Shape]) -> None:
+        """Three extents are those of an image: channels, height, width."""
+        self.reader, self.count = None, len(message.top)
+        name = message.top[0]
+        if name not in stated:
+            self.setup(message, ())
+            image = self.shapes[0]
+        else:
+            image = stated[name]
+            if len(image) == 3:
+                image = (self.rows(self.batch_size(message)), *image)
+            self.check(
+                len(image) == 4,
+                f"the stated shape of {name!r} is {format_shape(image)}; state channels x height x "
+                "width, or the batch size before them",
+            )
+        labels = [stated.get(top, image[:1]) for top in message.top[1:]]
+        self.shapes = [image, *labels][: self.count]
+
+    def refuse_missing(self, message: Message) -> None:
+        """Raises FileProblem, with the commands that help, if a file is not there."""
+        from caffecompat.data.advice import refuse_missing
+
+        refuse_missing(message, self.context.phase, self.context.definition)
+
+    def unknown_shape(self, message: Message, unless: str) -> NoReturn:
+        """Raises for files that are missing and a definition that does not stand in for them."""
+        with errors_at(
+            f"{self.context.place}: the shape of its images is unknown: there are no files, and "
+            f"{unless}; state it with --shape {message.top[0]}=3x224x224, or make the files"
+        ):
+            self.refuse_missing(message)
+        raise AssertionError("only called where a file is missing")
+
+    def _lacks_files(self, message: Message) -> bool:
+        try:
+            self.refuse_missing(message)
+        except FileProblem:
+            return True
+        return not os.path.exists(self.path(message))
+
+    def batch_size(self, message: Message) -> int:
+        """How many samples the definition wants in a batch."""
+        raise NotImplementedError
 
     def path(self, message: Message) -> str:
         """The database or list that the definition names."""

@@ -35,4 +35,7 @@ class WindowData(BatchSource):
     def promised_shape(self, message: Message) -> Shape:
         crop = message.transform_param.crop_size
         self.check(crop > 0, "transform_param: crop_size is 0; WindowData needs one")
-        return (self.rows(message.window_data_param.batch_size), 3, crop, crop)
+        return (self.rows(self.batch_size(message)), 3, crop, crop)
+
+    def batch_size(self, message: Message) -> int:
+        return int(message.window_data_param.batch_size)

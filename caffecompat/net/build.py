@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from caffecompat.errors import CaffeError, LayerError, NetError, UnknownName
+from caffecompat.errors import CaffeError, LayerError, NetError, UnknownName, suggestion
 from caffecompat.graph import Graph, LayerNode, ParameterUse, Version, resolve_sharing
 from caffecompat.layers import Context, Layer, Shape, Source, catalogue
 from caffecompat.layers.base import format_shape
@@ -71,7 +71,8 @@ class BuiltLayer:
 class BuildOptions:
     """What a net's user chose: see the arguments of :class:`caffecompat.net.Net`.
 
-    ``definition`` is the whole NetParameter, layers of other states included.
+    ``definition`` is the whole NetParameter, layers of other states included; ``shapes`` are those
+    that the user states for tops of sources.
     """
 
     seed: int = 0
@@ -82,6 +83,7 @@ class BuildOptions:
     rank: int = 0
     ranks: int = 1
     definition: Any = None
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
 
 
 def build_layers(graph: Graph, options: BuildOptions) -> list[BuiltLayer]:
@@ -92,6 +94,7 @@ def build_layers(graph: Graph, options: BuildOptions) -> list[BuiltLayer]:
         LayerError: a layer refuses its definition or its bottoms.
     """
     classes = _layer_classes(graph)
+    _check_stated(graph, classes, options)
     shapes: dict[Version, Shape] = {}
     built: list[BuiltLayer] = []
     opened: list[Source] = []
@@ -109,6 +112,28 @@ def build_layers(graph: Graph, options: BuildOptions) -> list[BuiltLayer]:
             source.close()
         raise
     return built
+
+
+def _check_stated(
+    graph: Graph, classes: Sequence[type[Layer] | None], options: BuildOptions
+) -> None:
+    """Shapes can be stated for tops of sources, in nets that will not read them."""
+    sources = [
+        top
+        for node, layer_class in zip(graph, classes, strict=True)
+        if layer_class is not None and issubclass(layer_class, Source)
+        for top in node.message.top
+    ]
+    for name, shape in options.shapes.items():
+        if name not in sources:
+            raise NetError(
+                f"a shape is stated for {name!r}, which no data or input layer has as its top"
+                f"{suggestion(name, sources)}"
+            )
+        if not shape or min(shape) < 1:
+            raise NetError(f"the stated shape of {name!r} is {format_shape(shape)}; give sizes")
+    if options.shapes and not options.shapes_only:
+        raise NetError("shapes can be stated for a net that is built with shapes_only=True")
 
 
 def _refuse_foreign_fields(
@@ -201,7 +226,8 @@ def _build_layer(
     if isinstance(layer, Source):
         opened.append(layer)
     layer.noise = Noise(options.seed, node.name, torch.zeros((), dtype=torch.int64))
-    _set_up(layer, node, bottoms)
+    stated = {top: options.shapes[top] for top in node.message.top if top in options.shapes}
+    _set_up(layer, node, bottoms, stated)
     graph.notes += check_embedded(node, layer)
     graph.notes += _note_unused_fields(node, layer)
     module, rows = None, None
@@ -251,9 +277,14 @@ def _check_wiring(node: LayerNode, layer_class: type[Layer], automatic: int) -> 
     return tops
 
 
-def _set_up(layer: Layer, node: LayerNode, bottoms: list[Shape]) -> None:
+def _set_up(
+    layer: Layer, node: LayerNode, bottoms: list[Shape], stated: Mapping[str, Shape]
+) -> None:
     try:
-        layer.setup(node.message, bottoms)
+        if stated and isinstance(layer, Source):
+            layer.state_shapes(node.message, stated)
+        else:
+            layer.setup(node.message, bottoms)
     except CaffeError:
         raise
     except (RuntimeError, ValueError, IndexError, ZeroDivisionError) as error:

@@ -46,6 +46,8 @@ class Net(nn.Module, metaclass=description.OwnMembers):
         state: a complete NetState message in place of phase, level and stages.
         shapes_only: parameters stay on torch's ``meta`` device and data sources need not exist;
             for looking at shapes and counting.
+        shapes: with ``shapes_only``, shapes of data and input tops by name, in place of what their
+            files or definitions say; of images the batch size may be left out.
         lender: a net whose parameters are used, not copied, where layer names agree.
         strict: refuse nets that Caffe refuses even where a sensible reading exists.
         allow_python: run the code that the net's Python layers name; without it they are refused.
@@ -82,6 +84,7 @@ class Net(nn.Module, metaclass=description.OwnMembers):
         seed: int = 0,
         state: Any = None,
         shapes_only: bool = False,
+        shapes: Mapping[str, Sequence[int]] | None = None,
         lender: Net | None = None,
         strict: bool = False,
         allow_python: bool = False,
@@ -100,6 +103,7 @@ class Net(nn.Module, metaclass=description.OwnMembers):
         self._options = {
             "seed": seed,
             "shapes_only": shapes_only,
+            "shapes": shapes,
             "strict": strict,
             "allow_python": allow_python,
             "lenient": lenient,
@@ -108,7 +112,8 @@ class Net(nn.Module, metaclass=description.OwnMembers):
             "ranks": ranks,
         }
         chosen = (seed, shapes_only, allow_python, skip_corrupt, lenient, rank, ranks)
-        options = BuildOptions(*chosen, definition.message)
+        tops = {top: tuple(shape) for top, shape in (shapes or {}).items()}
+        options = BuildOptions(*chosen, definition.message, tops)
         self.layers: list[BuiltLayer] = build_layers(self.graph, options)
         self.share = share_of(self.layers, rank, ranks)
         self.notes = definition.notes + self.graph.notes

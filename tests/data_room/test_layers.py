@@ -97,7 +97,7 @@ def test_bad_definitions_name_the_layer(
 
 
 def test_an_unknown_size_says_what_to_give() -> None:
-    with pytest.raises(FileProblem, match=r"unless crop_size, .* no list of images .*to make it"):
+    with pytest.raises(FileProblem, match=r"no crop_size, .* --shape .* no list of images"):
         net(source("ImageData", "image_data_param { source: 'no' }"), shapes_only=True)
 
 

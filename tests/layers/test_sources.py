@@ -137,6 +137,8 @@ def test_missing_database_is_named_with_its_layer(tmp_path: Path) -> None:
         ("crop_size: 7 mean_value: [1, 2, 3]", (3, 3, 7, 7)),
         ("crop_size: 7 force_color: true", (3, 3, 7, 7)),
         ("crop_size: 7 force_gray: true mean_value: 1", (3, 1, 7, 7)),
+        ("crop_size: 7 mean_value: 1", (3, 3, 7, 7)),
+        ("crop_size: 7 mean_file: 'none.binaryproto'", (3, 3, 7, 7)),
     ],
 )
 def test_shapes_without_the_database(
@@ -146,9 +148,7 @@ def test_shapes_without_the_database(
     assert source(text, "Data", tops=2, shapes_only=True).shapes == [shape, (3,)]
 
 
-@pytest.mark.parametrize(
-    "transform", ["crop_size: 7", "mean_value: [1, 2]", "crop_size: 7 mean_value: 1"]
-)
+@pytest.mark.parametrize("transform", ["mirror: true", "mean_value: [1, 2]"])
 def test_unknown_shapes_without_the_database(tmp_path: Path, transform: str) -> None:
     text = data_text(tmp_path / "none", f"transform_param {{ {transform} }}")
     with pytest.raises(FileProblem, match=r"layer 'one' \(Data\).*shape of its images is unknown"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.arguments import add_state_arguments, stages
-from caffecompat.cli.shapes import print_notes
+from caffecompat.cli.shapes import add_shape_argument, print_notes
 from caffecompat.cli.table import Column, print_table
 from caffecompat.cli.units import counted
 
@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--phase", default="TEST", help="of a definition: TRAIN or TEST (default: %(default)s)"
     )
+    add_shape_argument(parser)
     add_state_arguments(parser)
 
 
@@ -215,6 +216,7 @@ def _net(path: str, arguments: argparse.Namespace) -> Net:
         level=arguments.level,
         stages=stages(arguments),
         shapes_only=True,
+        shapes=dict(arguments.shape),
     )
     print_notes(net.notes)
     return net
