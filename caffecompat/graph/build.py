@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from caffecompat.errors import NetError, suggestion
 from caffecompat.graph.model import Graph, LayerNode, Version
 from caffecompat.graph.splits import insert_splits
-from caffecompat.graph.state import PHASES, describe_state, layer_is_included
+from caffecompat.graph.state import PHASES, describe_rules, describe_state, layer_is_included
 
 Place = Callable[[str, int], str]
 
@@ -28,8 +29,10 @@ def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool =
     """
     notes: list[str] = []
     problems: list[str] = []
-    nodes = _included_layers(net, state, place, notes, problems)
-    outputs = _connect(nodes, problems, net.input)
+    nodes, left_out = _included_layers(net, state, place, problems)
+    kept = {node.name for node in nodes}
+    notes += [layer.note(state) for layer in left_out if layer.message.name not in kept]
+    outputs = _connect(nodes, problems, left_out, state)
     if problems:
         raise NetError("\n".join(problems))
     layers = insert_splits(nodes, notes)
@@ -46,11 +49,26 @@ def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool =
     )
 
 
+@dataclass(frozen=True)
+class _LeftOut:
+    """A layer that its rules keep out of the net in this state."""
+
+    message: Any
+    place: str
+
+    def note(self, state: Any) -> str:
+        return (
+            f"{self.place}: left out by its rules: it exists {describe_rules(self.message)}; this "
+            f"net has {describe_state(state)}"
+        )
+
+
 def _included_layers(
-    net: Any, state: Any, place: Place | None, notes: list[str], problems: list[str]
-) -> list[LayerNode]:
+    net: Any, state: Any, place: Place | None, problems: list[str]
+) -> tuple[list[LayerNode], list[_LeftOut]]:
     seen: Counter[str] = Counter()
     nodes: list[LayerNode] = []
+    left_out: list[_LeftOut] = []
     for message in net.layer:
         where = _place(place, message, seen[message.name])
         seen[message.name] += 1
@@ -60,9 +78,7 @@ def _included_layers(
             problems.append(str(error))
             continue
         if not included:
-            notes.append(
-                f"layer {message.name!r} is left out by its rules ({describe_state(state)})"
-            )
+            left_out.append(_LeftOut(message, where))
             continue
         phase = PHASES[message.phase if message.HasField("phase") else state.phase]
         weights = tuple(message.loss_weight)
@@ -71,7 +87,7 @@ def _included_layers(
                 len(nodes), message.name, message.type, message, phase, where, (), (), weights
             )
         )
-    return nodes
+    return nodes, left_out
 
 
 def _place(place: Place | None, message: Any, occurrence: int) -> str:
@@ -79,15 +95,24 @@ def _place(place: Place | None, message: Any, occurrence: int) -> str:
     return f"{place(message.name, occurrence)}: {who}" if place else who
 
 
-def _connect(nodes: list[LayerNode], problems: list[str], inputs: Any) -> dict[str, Version]:
+def _connect(
+    nodes: list[LayerNode], problems: list[str], left_out: list[_LeftOut], state: Any
+) -> dict[str, Version]:
     """Gives every node its bottoms and tops as versions; returns the last version of each blob."""
     current: dict[str, Version] = {}
     producer: dict[str, str] = {}
+    missing: set[str] = set()
     for node in nodes:
         bottoms = list(node.message.bottom)
         for name in bottoms:
-            if name not in current:
-                problems.append(_unknown_bottom(node, name, current, nodes))
+            if name not in current and name not in missing:
+                missing.add(name)
+                absent = next((entry for entry in left_out if name in entry.message.top), None)
+                problems.append(
+                    _unknown_bottom(node, name, current, nodes)
+                    if absent is None
+                    else _absent_bottom(node, name, absent, state)
+                )
         node.bottoms = tuple(current.get(name, Version(name)) for name in bottoms)
         tops: list[Version] = []
         for position, name in enumerate(node.message.top):
@@ -104,6 +129,13 @@ def _connect(nodes: list[LayerNode], problems: list[str], inputs: Any) -> dict[s
             tops.append(current[name])
         node.tops = tuple(tops)
     return current
+
+
+def _absent_bottom(node: LayerNode, name: str, maker: _LeftOut, state: Any) -> str:
+    return (
+        f"{node.place}: bottom {name!r} exists {describe_rules(maker.message)} "
+        f"(it is made by {maker.place}); this net has {describe_state(state)}"
+    )
 
 
 def _unknown_bottom(

@@ -45,9 +45,31 @@ def merge_state(*states: Any) -> Any:
 def describe_state(state: Any) -> str:
     """``phase TRAIN, level 2, stage 'deploy'``, for messages."""
     text = f"phase {PHASES[state.phase]}, level {state.level}"
-    if state.stage:
-        text += ", stage " + " ".join(repr(stage) for stage in state.stage)
+    # No stage on the command line is one without a name, as in Caffe's tool.
+    stages = [repr(stage) for stage in state.stage if stage]
+    if stages:
+        text += ", stage " + " ".join(stages)
     return text
+
+
+def describe_rules(layer: Any) -> str:
+    """``only in phase TEST``, ``not with stage 'deploy'``: when a layer's rules let it be there."""
+    rules = layer.include or layer.exclude
+    kind = "only" if layer.include else "not"
+    return f"{kind} {' or '.join(_describe_rule(rule) for rule in rules)}"
+
+
+def _describe_rule(rule: Any) -> str:
+    parts = []
+    if rule.HasField("phase"):
+        parts.append(f"in phase {PHASES[rule.phase]}")
+    if rule.HasField("min_level"):
+        parts.append(f"from level {rule.min_level} on")
+    if rule.HasField("max_level"):
+        parts.append(f"up to level {rule.max_level}")
+    parts += [f"with stage {stage!r}" for stage in rule.stage]
+    parts += [f"without stage {stage!r}" for stage in rule.not_stage]
+    return " and ".join(parts) or "in every state"
 
 
 def rule_holds(rule: Any, state: Any) -> bool:

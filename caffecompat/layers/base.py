@@ -205,7 +205,9 @@ class Layer:
         """Refuses shapes that no memory holds, before anything is allocated, or no blob."""
         self.check_axes(shape, what)
         self.check(
-            prod(shape) <= MOST_VALUES, f"{what} is {format_shape(shape)}: {prod(shape):.3g} values"
+            prod(shape) <= MOST_VALUES,
+            f"{what} is {format_shape(shape)}: {prod(shape):.3g} values, more than any memory "
+            "holds (Caffe's own limit is 2147483647)",
         )
 
     def check_axes(self, shape: Sequence[int], what: str) -> None:

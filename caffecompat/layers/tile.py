@@ -25,6 +25,10 @@ class Tile(Layer):
         self.along = self.axis(p.axis, bottoms[0])
         self.tiles = p.tiles
         self.check(self.tiles > 0, "tiles is missing or not positive")
+        # torch counts in 64 bits, and starts again from 0 beyond them.
+        extents = list(bottoms[0])
+        extents[self.along] *= self.tiles
+        self.check_size(extents, "its top")
 
     def forward(self, x: Tensor) -> Tensor:
         times = [1] * x.dim()

@@ -17,6 +17,7 @@ from caffecompat.layers.noise import Noise
 from caffecompat.net.embedded import check_embedded
 from caffecompat.net.module import LayerModule
 from caffecompat.net.ranks import cut, rows_of
+from caffecompat.proto import schema
 from caffecompat.proto.foreign import foreign_fields
 
 AUTOMATIC = "(automatic)"
@@ -95,20 +96,18 @@ def build_layers(graph: Graph, options: BuildOptions) -> list[BuiltLayer]:
     """
     classes = _layer_classes(graph)
     _check_stated(graph, classes, options)
-    shapes: dict[Version, Shape] = {}
     built: list[BuiltLayer] = []
-    opened: list[Source] = []
+    so_far = _SoFar()
     try:
         for node, layer_class in zip(graph, classes, strict=True):
-            layer = _build_layer(node, layer_class, shapes, graph, options, opened)
-            layer.key = _unique(layer.key, {b.key for b in built})
-            shapes.update(zip(layer.tops, layer.shapes, strict=True))
+            layer = _build_layer(node, layer_class, graph, options, so_far)
+            so_far.add(layer)
             built.append(layer)
         counts = [len(b.layer.specs) if b.layer else 0 for b in built]
         for layer, uses in zip(built, resolve_sharing(graph.layers, counts), strict=True):
             layer.uses = uses
     except BaseException:
-        for source in opened:
+        for source in so_far.opened:
             source.close()
         raise
     return built
@@ -136,6 +135,39 @@ def _check_stated(
         raise NetError("shapes can be stated for a net that is built with shapes_only=True")
 
 
+@dataclass
+class _SoFar:
+    """What the next layer must know of those before it.
+
+    Attributes:
+        shapes: of every blob made so far.
+        inferred: the tops' shapes of layers whose like may come again.
+        settings: by layer type, the fields of LayerParameter that it reads.
+        keys: names of torch modules that are taken.
+        automatic: how many tops were added by the net.
+        opened: sources, to be closed if a later layer is refused.
+    """
+
+    shapes: dict[Version, Shape] = field(default_factory=dict)
+    inferred: dict[tuple[Any, ...], list[Shape]] = field(default_factory=dict)
+    settings: dict[str, frozenset[str]] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)
+    automatic: int = 0
+    opened: list[Source] = field(default_factory=list)
+
+    def settings_of(self, layer: Layer) -> frozenset[str]:
+        """The fields that a layer's type reads, looked for once for each type."""
+        if layer.type not in self.settings:
+            self.settings[layer.type] = frozenset(layer.settings())
+        return self.settings[layer.type]
+
+    def add(self, built: BuiltLayer) -> None:
+        built.key = _unique(built.key, self.keys)
+        self.keys.add(built.key)
+        self.shapes.update(zip(built.tops, built.shapes, strict=True))
+        self.automatic += sum(top.blob == AUTOMATIC for top in built.tops)
+
+
 def _refuse_foreign_fields(
     node: LayerNode, layer_class: type[Layer], lenient: bool, notes: list[str]
 ) -> None:
@@ -152,9 +184,8 @@ def _refuse_foreign_fields(
     notes.append(f"{sentence}; ignored")
 
 
-def _note_unused_fields(node: LayerNode, layer: Layer) -> list[str]:
+def _note_unused_fields(node: LayerNode, layer: Layer, known: frozenset[str]) -> list[str]:
     """Notes on what the definition says and the layer, as in Caffe, does not listen to."""
-    known = set(layer.settings())
     fields = [field.name for field, _ in node.message.ListFields()]
     unused = [name for name in fields if name.endswith("_param") and name not in known]
     for path in layer.without_effect:
@@ -196,12 +227,11 @@ def _where(node: LayerNode) -> str:
 def _build_layer(
     node: LayerNode,
     layer_class: type[Layer] | None,
-    shapes: dict[Version, Shape],
     graph: Graph,
     options: BuildOptions,
-    opened: list[Source],
+    so_far: _SoFar,
 ) -> BuiltLayer:
-    bottoms = [shapes[bottom] for bottom in node.bottoms]
+    bottoms = [so_far.shapes[bottom] for bottom in node.bottoms]
     if layer_class is None:
         weights = node.loss_weights or (0.0,) * len(node.tops)
         split_shapes = bottoms * len(node.tops)
@@ -209,7 +239,7 @@ def _build_layer(
         read = tuple(top in graph.read for top in node.tops)
         return BuiltLayer(node, key, None, None, node.tops, split_shapes, weights, read, (False,))
     _refuse_foreign_fields(node, layer_class, options.lenient, graph.notes)
-    tops = _check_wiring(node, layer_class, sum(v.blob == AUTOMATIC for v in shapes))
+    tops = _check_wiring(node, layer_class, so_far.automatic)
     layer = layer_class(
         Context(
             node.phase,
@@ -224,21 +254,21 @@ def _build_layer(
         )
     )
     if isinstance(layer, Source):
-        opened.append(layer)
+        so_far.opened.append(layer)
     layer.noise = Noise(options.seed, node.name, torch.zeros((), dtype=torch.int64))
     stated = {top: options.shapes[top] for top in node.message.top if top in options.shapes}
     _set_up(layer, node, bottoms, stated)
     graph.notes += check_embedded(node, layer)
-    graph.notes += _note_unused_fields(node, layer)
+    graph.notes += _note_unused_fields(node, layer, so_far.settings_of(layer))
     module, rows = None, None
     if isinstance(layer, Source):
         rows = rows_of(layer, node.message, layer.context)
         top_shapes = cut(layer.shapes, rows)
     else:
         module = LayerModule(layer)
-        top_shapes = infer_shapes(module, node, bottoms, len(tops))
+        top_shapes = _inferred_once(module, node, bottoms, len(tops), so_far)
     for top, shape in zip(tops, top_shapes, strict=True):
-        layer.check_axes(shape, f"top {str(top)!r}")
+        layer.check_size(shape, f"top {str(top)!r}")
     weights = _loss_weights(node, layer_class, len(tops))
     read = tuple(top in graph.read for top in tops)
     graph.notes += _note_read_losses(node, tops, weights, read)
@@ -291,6 +321,29 @@ def _set_up(
         raise LayerError(f"{_with_shapes(node, bottoms)}: {_first_line(error)}") from error
 
 
+def _inferred_once(
+    module: LayerModule, node: LayerNode, bottoms: Sequence[Shape], tops: int, so_far: _SoFar
+) -> list[Shape]:
+    """The tops' shapes of a layer, which those of equal type, settings and bottoms share.
+
+    Running a layer on ``meta`` tensors takes up to a millisecond, and nets of many layers have few
+    kinds of them.
+    """
+    layer = module.layer
+    # What other people's layers do with a message is not known here.
+    if layer.specs or not type(layer).__module__.startswith("caffecompat.layers."):
+        return infer_shapes(module, node, bottoms, tops)
+    settings = schema.new("LayerParameter")
+    settings.CopyFrom(node.message)
+    for name in ("name", "bottom", "top"):
+        settings.ClearField(name)
+    text = settings.SerializeToString(deterministic=True)
+    key = (type(layer), node.phase, text, tops, tuple(bottoms))
+    if type(layer).infer is not Layer.infer or key not in so_far.inferred:
+        so_far.inferred[key] = infer_shapes(module, node, bottoms, tops)
+    return list(so_far.inferred[key])
+
+
 def infer_shapes(
     module: LayerModule, node: LayerNode, bottoms: Sequence[Shape], tops: int
 ) -> list[Shape]:
@@ -304,7 +357,7 @@ def infer_shapes(
             result = module.infer(*(torch.empty(shape, device="meta") for shape in bottoms))
     except CaffeError:
         raise
-    except (RuntimeError, ValueError, IndexError, ZeroDivisionError) as error:
+    except (RuntimeError, ValueError, IndexError, ZeroDivisionError, OverflowError) as error:
         raise LayerError(f"{_with_shapes(node, bottoms)}: {_first_line(error)}") from error
     values = _as_tuple(result)
     if len(values) < tops:

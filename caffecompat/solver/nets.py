@@ -195,7 +195,6 @@ def _read_named_net(source: str, field: str, settings: Settings) -> Message:
         if os.path.lexists(source):
             raise
         raise FileProblem(
-            f"{settings.place}: {field}: {error}; relative paths are taken from the current "
-            f"folder, {os.getcwd()}: run from the folder that {field} was written for, or change "
-            f"{field}"
+            f"{settings.place}: {field}: {error}; run from the folder that {field} was written "
+            f"for, or change {field}"
         ) from error

@@ -13,16 +13,24 @@ from datetime import datetime
 from pathlib import Path
 
 from caffecompat.errors import FileProblem, FormatError
+from caffecompat.input_files import (
+    MAX_TEXT_BYTES,
+    STANDARD_INPUT,
+    PathLike,
+    open_input,
+    read_input,
+)
 
 # Severity, date (newer loggers put the year in front), time, thread, file and line.
 PREFIX = re.compile(
-    r"[IWEF](?P<year>\d{4})?(?P<month>\d\d)(?P<day>\d\d) "
-    r"(?P<clock>\d\d:\d\d:\d\d(?:\.\d{1,6})?) +\d+ \S+\] "
+    r"[IWEF](?P<year>[0-9]{4})?(?P<month>[0-9]{2})(?P<day>[0-9]{2}) "
+    r"(?P<clock>[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?) +[0-9]+ \S+\] "
 )
-_ITERATION = re.compile(r"Iteration (\d+)")
-_NUMBER = r"[-+]?(?:nan|inf|[\d.]+(?:[eE][-+]?\d+)?)"
+_ITERATION = re.compile(r"Iteration ([0-9]{1,18})(?![0-9])")
+# Digits are those of ASCII: int and float would take others, but no log has them.
+_NUMBER = r"[-+]?(?:nan|inf|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)(?![0-9.])"
 _RATE = re.compile(rf"lr = ({_NUMBER})")
-_OUTPUT = re.compile(rf"(Train|Test) net output #\d+: (\S+) = ({_NUMBER})")
+_OUTPUT = re.compile(rf"(Train|Test) net output #[0-9]+: (\S+) = ({_NUMBER})")
 _LEAP_YEAR = 2000
 
 
@@ -59,23 +67,32 @@ class ParsedLog:
     rates: list[tuple[int, float]] = field(default_factory=list)
 
 
-def read_log(path: str | os.PathLike[str]) -> ParsedLog:
+def read_log(path: PathLike, max_bytes: int | None = None) -> ParsedLog:
     """Reads the log of a training.
 
     Nothing counts before the line with ``Solving``; an iteration holds until the next one is
-    named. Lines that are no log lines (traces, output of other programs) are passed over.
+    named. Lines that are no log lines (traces, output of other programs), and values that are no
+    numbers (two of them run together), are passed over.
+
+    Args:
+        path: the log, or ``-`` for standard input.
+        max_bytes: the largest log to read; None for 512 MiB.
 
     Raises:
         FileProblem: the file is missing or cannot be read.
-        FormatError: it is not the log of a training.
+        FormatError: it is larger than ``max_bytes``, or not the log of a training.
     """
     name = os.fspath(path)
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return _read(file, name)
-    except OSError as error:
-        reason = "there is no such log" if isinstance(error, FileNotFoundError) else error.strerror
-        raise FileProblem(f"{name}: {reason}") from error
+    limit = MAX_TEXT_BYTES if max_bytes is None else max_bytes
+    if name == STANDARD_INPUT:
+        text = io.BytesIO(read_input(path, limit))
+        return _read(io.TextIOWrapper(text, "utf-8", "replace"), "standard input")
+    with open_input(path, limit) as file:
+        lines = io.TextIOWrapper(file, "utf-8", "replace")
+        try:
+            return _read(lines, name)
+        except OSError as error:
+            raise FileProblem(f"{name}: cannot be read: {error.strerror or error}") from error
 
 
 def _read(lines: Iterable[str], name: str) -> ParsedLog:

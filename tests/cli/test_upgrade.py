@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +140,71 @@ def test_text_given_as_binary_and_wrong_usage(
     for verb in ("upgrade-net", "upgrade-solver"):
         assert main([verb, str(source)]) == 2
         assert "target" in capsys.readouterr().err
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A field of protobuf's wire format that holds bytes."""
+    key = number << 3 | 2
+    start = bytes([key]) if key < 128 else bytes([key & 127 | 128, key >> 7])
+    return start + bytes([len(content)]) + content
+
+
+NO_TEXT = b"\xff\xfd"
+OLD_LAYER = field(1, field(1, b"c") + field(2, b"conv"))
+NOT_UTF8 = {
+    "an input": field(3, NO_TEXT) + b"\x20\x01\x20\x02\x20\x03\x20\x04",
+    "a name of 2013": field(2, field(1, field(1, NO_TEXT) + field(2, b"relu"))),
+    "a type of 2013": field(2, field(1, field(1, b"r") + field(2, NO_TEXT))),
+    "a bottom of 2013": field(2, OLD_LAYER + field(2, NO_TEXT)),
+    "a name of 2014": field(2, field(4, NO_TEXT) + b"\x28\x12"),
+    "a top of 2014": field(2, field(4, b"r") + field(3, NO_TEXT) + b"\x28\x12"),
+    "a name of today": field(100, field(1, NO_TEXT) + field(2, b"ReLU")),
+    "a type of today": field(100, field(1, b"r") + field(2, NO_TEXT)),
+    "a top of today": field(100, field(1, b"r") + field(2, b"ReLU") + field(4, NO_TEXT)),
+    "the net's name": field(1, NO_TEXT) + field(100, field(1, b"r") + field(2, b"ReLU")),
+}
+
+
+@pytest.mark.parametrize("content", NOT_UTF8.values(), ids=NOT_UTF8.keys())
+@pytest.mark.parametrize("verb", ["upgrade-net", "upgrade-solver", "summary"])
+def test_strings_that_are_not_utf8_are_kept_or_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str, content: bytes
+) -> None:
+    source, target = tmp_path / "old.caffemodel", tmp_path / "new.caffemodel"
+    source.write_bytes(content)
+    files = [str(source), str(target)] if verb.startswith("upgrade") else [str(source)]
+    flags = ["--binary"] if verb.startswith("upgrade") else []
+    code = main([verb, *files, *flags])
+    said = capsys.readouterr()
+    if code == 0:
+        assert NO_TEXT in target.read_bytes()
+    else:
+        assert code == 1
+        assert said.err.startswith("caffecompat: error: ")
+        assert not target.exists() or "could not be kept" in said.err
+
+
+@pytest.mark.parametrize("verb", ["upgrade-net", "upgrade-solver", "parse-log", "graph"])
+def test_devices_and_pipes_are_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for source in ("/dev/zero", "/dev/urandom", str(pipe)):
+        second = [str(tmp_path / "out")] if verb != "graph" else []
+        assert main([verb, source, *second]) == 1
+        assert "expected a file" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_file_above_the_limit_is_read_with_max_bytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "n.prototxt", tmp_path / "new.prototxt"
+    source.write_text("name: 'n' # " + "x" * 100)
+    monkeypatch.setattr("caffecompat.proto.files.MAX_PROTOTXT_BYTES", 50)
+    assert main(["upgrade-net", str(source), str(target)]) == 1
+    assert "more than the limit of 50" in capsys.readouterr().err
+    assert not target.exists()
+    assert main(["upgrade-net", str(source), str(target), "--max-bytes", "200"]) == 0
+    assert target.read_text() == 'name: "n"\n'

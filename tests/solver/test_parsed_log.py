@@ -112,7 +112,7 @@ def test_what_is_no_log(
 
 def test_bad_places(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command, sentence in (
-        (f"parse-log {tmp_path}/none.log", "none.log: there is no such log"),
+        (f"parse-log {tmp_path}/none.log", "none.log: there is no such file"),
         (f"parse-log {log} {tmp_path}/none", "cannot be written: there is no folder"),
         (f"parse-log {log} --delimiter ab", "--delimiter is 'ab'; it must be one character"),
         (f"plot-log {log} -o {tmp_path}/curves.bmp", "must end in .png, .svg or .pdf"),

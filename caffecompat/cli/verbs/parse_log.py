@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from caffecompat.cli.arguments import add_max_bytes_argument
+
 HELP = "make CSV tables of the outputs in a training's log, as Caffe's parse_log.py does"
 EXAMPLE = """\
   caffecompat parse-log train.log tables/
@@ -12,12 +14,17 @@ EXAMPLE = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("log", metavar="LOG", help="log of 'caffe train' or 'caffecompat train'")
+    parser.add_argument(
+        "log",
+        metavar="LOG",
+        help="log of 'caffe train' or 'caffecompat train'; - for standard input",
+    )
     parser.add_argument(
         "folder", metavar="OUT_DIR", nargs="?", default=".", help="where the tables go (default: .)"
     )
     parser.add_argument("--delimiter", default=",", help="between columns (default: ,)")
     parser.add_argument("--verbose", action="store_true", help="print the tables, too")
+    add_max_bytes_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if len(arguments.delimiter) != 1:
         raise FileProblem(f"--delimiter is {arguments.delimiter!r}; it must be one character")
-    log = read_log(arguments.log)
+    log = read_log(arguments.log, arguments.max_bytes)
     written = write_tables(log, arguments.folder, arguments.delimiter)
     if not written:
         print(f"{arguments.log}: shows no outputs; train with 'display' or 'test_interval' set")

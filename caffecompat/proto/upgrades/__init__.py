@@ -22,6 +22,8 @@ from caffecompat.proto.schema import Message
 from caffecompat.proto.source import Source
 from caffecompat.registry import Registry
 
+_MOST_BYTES_SHOWN = 40
+
 
 @dataclass
 class Upgrade:
@@ -151,8 +153,17 @@ def put(target: Message, name: str, value: Any) -> None:
 def _run(kind: str, message: Message) -> list[str]:
     steps = sorted((UPGRADES.find(name) for name in UPGRADES), key=lambda step: step.order)
     notes: list[str] = []
-    for step in steps:
-        if step.message == kind and step.needed(message):
-            notes.append(step.note)
-            notes.extend(step.apply(message))
+    try:
+        for step in steps:
+            if step.message == kind and step.needed(message):
+                notes.append(step.note)
+                notes.extend(step.apply(message))
+    except UnicodeDecodeError as error:
+        # protobuf reads any bytes from a binary file, and hands out only what is text.
+        problem = OldNetError if kind == "NetParameter" else OldSolverError
+        found = error.object[:_MOST_BYTES_SHOWN]
+        raise problem(
+            f"a name or another string in it is not UTF-8, found {found!r}, so the old definition "
+            "cannot be upgraded; correct it in the prototxt that the file was made from"
+        ) from error
     return notes

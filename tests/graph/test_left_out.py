@@ -1,0 +1,74 @@
+"""What a user is told of layers that their rules leave out."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf import text_format
+
+from caffecompat.errors import NetError
+from caffecompat.graph import Graph, build_graph, net_state
+from caffecompat.proto import schema
+
+TWO_SOURCES = """
+layer { name: "data" type: "Input" top: "data" include { phase: TRAIN } }
+layer { name: "data" type: "Input" top: "data" include { phase: TEST } }
+layer { name: "score" type: "Sigmoid" bottom: "data" top: "score" }
+"""
+
+
+def graph(text: str, phase: str = "TRAIN", stages: tuple[str, ...] = ("",)) -> Graph:
+    net = text_format.Parse(text, schema.new("NetParameter"))
+    place = lambda name, occurrence: f"n.prototxt:{name}{occurrence}"  # noqa: E731
+    return build_graph(net, net_state(net, phase, stages=stages), place)
+
+
+def layer(rules: str) -> str:
+    return (
+        f'layer {{ name: "mnist" type: "Input" top: "data" {rules} }}\n'
+        'layer { name: "flat" type: "DummyData" top: "flatdata" }\n'
+        'layer { name: "score" type: "Sigmoid" bottom: "data" top: "score" }\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "when"),
+    [
+        ("include { phase: TEST }", "only in phase TEST"),
+        ("include { stage: 'deploy' }", "only with stage 'deploy'"),
+        ("exclude { phase: TRAIN }", "not in phase TRAIN"),
+        (
+            "include { phase: TEST stage: 'a' } include { min_level: 2 max_level: 3 }",
+            "only in phase TEST and with stage 'a' or from level 2 on and up to level 3",
+        ),
+        ("exclude { not_stage: 'b' }", "not without stage 'b'"),
+        ("exclude { }", "not in every state"),
+    ],
+)
+def test_a_blob_of_a_layer_left_out_is_named_as_such(rules: str, when: str) -> None:
+    with pytest.raises(NetError) as raised:
+        graph(layer(rules))
+    assert str(raised.value) == (
+        f"n.prototxt:score0: layer 'score' (Sigmoid): bottom 'data' exists {when} (it is made by "
+        "n.prototxt:mnist0: layer 'mnist' (Input)); this net has phase TRAIN, level 0"
+    )
+
+
+def test_nothing_is_said_of_a_layer_whose_namesake_is_kept() -> None:
+    assert graph(TWO_SOURCES).notes == []
+
+
+def test_a_layer_left_out_without_another_of_its_name_is_told_with_its_place() -> None:
+    text = TWO_SOURCES + 'layer { name: "acc" type: "Input" top: "a" include { phase: TEST } }'
+    assert graph(text, stages=("all",)).notes == [
+        "n.prototxt:acc0: layer 'acc' (Input): left out by its rules: it exists only in phase "
+        "TEST; this net has phase TRAIN, level 0, stage 'all'"
+    ]
+
+
+def test_a_blob_that_many_layers_miss_is_told_once() -> None:
+    text = layer("include { phase: TEST }") + (
+        'layer { name: "more" type: "Sigmoid" bottom: "data" top: "more" }'
+    )
+    with pytest.raises(NetError) as raised:
+        graph(text)
+    assert len(str(raised.value).splitlines()) == 1
