@@ -44,7 +44,8 @@ class InnerProduct(Layer):
         self.check(
             prod(x.shape[self.first :]) == self.inputs,
             f"the weight takes {self.inputs} inputs, but the bottom is {format_shape(x.shape)}; "
-            "a resized input does not fit this layer (see fully convolutional nets)",
+            "its input size is fixed; for inputs of other sizes write it as a Convolution, see "
+            "'Fully convolutional nets' in docs/layers.md",
         )
         if self.transpose:
             weight = weight.t()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from caffecompat.cli.main import main
 from caffecompat.errors import CaffeError, FormatError
@@ -163,3 +168,92 @@ def test_only_pictures_are_drawn(log: Path) -> None:
 
     with pytest.raises(FormatError, match=r"curves: the name must end in .png, .svg or .pdf"):
         plot([read_log(log)], "curves")
+
+
+def test_numbers_that_run_together_are_passed_over(log: Path) -> None:
+    """Two ranks or threads that write at once leave such lines; Caffe's parser fails there."""
+    log.write_text(
+        LOG.replace("accuracy = 0.25", "accuracy = 3.2032841.786657").replace(
+            "lr = 1e-05", "lr = 0.10.1"
+        )
+    )
+    parsed = read_log(log)
+    assert parsed.test[0].outputs == {"loss": 2.5}
+    assert parsed.rates == [(0, 0.1)]
+
+
+WORDS = st.sampled_from(
+    [
+        *["Iteration ", "lr = ", "Train net output #0: loss = ", "Test net output #1: a = ", " "],
+        *["I1231 23:59:59.600000  4242 solver.cpp:347] ", "I0230 99:99:99 1 x] ", "Solving n"],
+        *["1", "9" * 30, "-", ".", "1e5", "e", "nan", "inf", "\u0663", "\n", "\x00", "\r"],
+    ]
+)
+
+
+@settings(
+    max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(WORDS | st.text(max_size=5), max_size=40).map("".join), st.booleans())
+def test_no_line_is_a_traceback(tmp_path: Path, text: str, begun: bool) -> None:
+    path = tmp_path / "x.log"
+    start = "I1231 23:59:59.500000  4242 solver.cpp:289] Solving tiny\n" if begun else ""
+    path.write_text(start + text, encoding="utf-8", errors="replace", newline="")
+    with contextlib.suppress(CaffeError):
+        table(read_log(path).train)
+
+
+def test_a_log_may_come_from_standard_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(LOG.encode())))
+    assert main(["parse-log", "-", str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "standard input.test",
+        "standard input.train",
+    ]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(LOG.encode())))
+    assert main(["parse-log", "-", str(tmp_path), "--max-bytes", "100"]) == 1
+    assert "more than the limit of 100" in capsys.readouterr().err
+
+
+def figure_of(log: Path, chart: int | None = None) -> Any:
+    from matplotlib.figure import Figure
+
+    from caffecompat.solver import plot
+
+    logs = [read_log(log)]
+    return plot._draw(logs, Figure) if chart is None else plot._draw_chart(logs, Figure, chart)
+
+
+def test_a_picture_has_names_and_plain_rates(log: Path) -> None:
+    pytest.importorskip("matplotlib")
+    log.write_text(LOG.replace("lr = 1e-05", "lr = 0.1"))
+    figure = figure_of(log)
+    figure.canvas.draw()
+    assert figure.get_suptitle() == "Training of train.log"
+    assert [axis.get_ylabel() for axis in figure.axes] == ["loss", "accuracy", "learning rate"]
+    labels = [label.get_text() for label in figure.axes[-1].get_yticklabels()]
+    assert labels == ["0.1"]
+    # Two points are no curve.
+    assert [line.get_linestyle() for line in figure.axes[1].lines] == ["None"]
+
+
+def test_caffes_charts(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    names = [
+        (f.axes[0].get_xlabel(), f.axes[0].get_ylabel())
+        for f in (figure_of(log, n) for n in range(8))
+    ]
+    assert [over.split()[0] for over, _ in names] == ["iteration", "seconds"] * 4
+    assert [what for _, what in names[::2]] == [
+        "test accuracy",
+        "test loss",
+        "learning rate",
+        "train loss",
+    ]
+    picture = tmp_path / "loss.png"
+    assert main(["plot_log", "6", str(picture), str(log)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["plot-log", str(log)]) == 2
+    assert "-o FILE" in capsys.readouterr().err

@@ -31,8 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.errors import FileProblem
     from caffecompat.solver.parsed_log import read_log, write_tables
 
-    if len(arguments.delimiter) != 1:
-        raise FileProblem(f"--delimiter is {arguments.delimiter!r}; it must be one character")
+    if len(arguments.delimiter) != 1 or arguments.delimiter in '"\r\n\0':
+        raise FileProblem(
+            f"--delimiter is {arguments.delimiter!r}; it must be one character, no quote, no line "
+            "end"
+        )
     log = read_log(arguments.log, arguments.max_bytes)
     written = write_tables(log, arguments.folder, arguments.delimiter)
     if not written:
