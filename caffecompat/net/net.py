@@ -13,6 +13,7 @@ from torch import nn
 from caffecompat.errors import CaffeError, NetError
 from caffecompat.graph import Version, build_graph, net_state
 from caffecompat.layers import Shape
+from caffecompat.layers.naming import torch_naming
 from caffecompat.layers.noise import Noise
 from caffecompat.net import copies, description, loading, partial
 from caffecompat.net.blob_data import BlobParameter, BlobStatistic, with_data
@@ -168,8 +169,6 @@ class Net(nn.Module, metaclass=description.OwnMembers):
         The first pass then takes long. Nets that keep every blob (:meth:`forward`) run as before.
         """
         self.program().compile(**options)
-
-    # What the net is
 
     @property
     def name(self) -> str:
@@ -386,8 +385,6 @@ class Net(nn.Module, metaclass=description.OwnMembers):
         """Time spent so far waiting for data."""
         return self._inputs.seconds_reading
 
-    # Blobs and inputs
-
     def value_of(self, version: Version) -> torch.Tensor:
         """The value of the last pass, or the stored input, or zeros before any pass.
 
@@ -457,7 +454,7 @@ class Net(nn.Module, metaclass=description.OwnMembers):
 
     def save(self, path: str | os.PathLike[str], *, diffs: bool = False) -> None:
         """Writes the weights (with ``diffs`` their gradients too); the suffix says the format."""
-        save_weights(self.to_weights(diffs), path)
+        save_weights(self.to_weights(diffs), path, naming=torch_naming())
 
     def to_weights(self, diffs: bool = False) -> Weights:
         """The net's parameters (with ``diffs`` their gradients too) as arrays on the CPU."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+import caffecompat
 from caffecompat.cli.main import main
 from caffecompat.cli.verbs import convert
 from caffecompat.weights import LayerWeights, Weights, load_weights, save_weights
@@ -109,3 +112,67 @@ def test_a_damaged_result_is_noticed(
     monkeypatch.setattr(room, "save_weights", damaging)
     assert run(model, tmp_path / "x.caffemodel") == 1
     assert "differs from what was written" in capsys.readouterr().err
+
+
+class TestLoadingLines:
+    """The lines that are shown load the file, pasted as they are."""
+
+    NET = """
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: "one" type: "InnerProduct" bottom: "x" top: "y"
+                inner_product_param { num_output: 4 } }
+        layer { name: "two.b" type: "InnerProduct" bottom: "y" top: "z"
+                inner_product_param { num_output: 2 } }"""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> tuple[Path, Path]:
+        definition = tmp_path / "net.prototxt"
+        definition.write_text(self.NET)
+        source = tmp_path / "net's.caffemodel"
+        caffecompat.Net(definition, seed=3).save(source)
+        return definition, source
+
+    def test_in_plain_torch(
+        self, files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        definition, source = files
+        assert run(source, "--model", definition) == 0
+        out = capsys.readouterr().out
+        assert "4 arrays equal bit for bit" in out
+        assert "keys: one.weight, one.bias, two%2Eb.weight, ... (4)" in out
+        found: dict[str, Any] = {}
+        exec("\n".join(line[2:] for line in out.splitlines() if line.startswith("  ")), found)
+        plain = torch.nn.Linear(3, 4)
+        plain.load_state_dict(
+            {k.removeprefix("one."): v for k, v in found["state"].items() if "one." in k}
+        )
+        expected = caffecompat.Net(definition, seed=3).state_dict()
+        assert list(found["state"]) == list(expected)
+        assert torch.equal(plain.weight, expected["one.weight"])
+        call = out.partition("in caffecompat: ")[2]
+        net = eval(call, {"caffecompat": caffecompat})
+        assert torch.equal(net.state_dict()["two%2Eb.bias"], expected["two%2Eb.bias"])
+
+    def test_in_numpy(self, files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(files[1], "--format", "npz") == 0
+        out = capsys.readouterr().out
+        assert "keys: one/0, one/1, two.b/0, ... (4)" in out
+        found: dict[str, Any] = {}
+        exec("\n".join(line[2:] for line in out.splitlines() if line.startswith("  ")), found)
+        assert found["arrays"]["one/0"].shape == (4, 3)
+
+    def test_in_caffe(
+        self, files: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        definition, source = files
+        state = tmp_path / "other.pt"
+        torch.save({"one.weight": torch.zeros(4, 3), "one.bias": torch.zeros(4)}, state)
+        assert run(state) == 0
+        out = capsys.readouterr().out
+        assert f"in Caffe: caffe test -model deploy.prototxt -weights {tmp_path}/other" in out
+        assert "1 layer with parameters, 16 values" in out
+        assert "--model NET.prototxt adds them" in out
+        assert run(source, tmp_path / "new.caffemodel", "--model", definition) == 0
+        out = capsys.readouterr().out
+        assert f"-model {definition} -weights {tmp_path}/new.caffemodel" in out
+        assert "adds them" not in out

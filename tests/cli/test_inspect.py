@@ -199,3 +199,34 @@ class TestReceptiveField:
         assert fields["lrn"] == "8 /1"
         assert fields["all"] == "it pools whole maps"
         assert fields["fc"] == ""
+
+
+def test_databases_and_other_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lmdb = pytest.importorskip("lmdb")
+    folder = tmp_path / "my train_lmdb"
+    lmdb.open(str(folder)).close()
+    assert run(capsys, str(folder)).splitlines() == [
+        f"{folder}: a folder with an LMDB database",
+        f"what is in it: caffecompat dataset info '{folder}'",
+    ]
+    level = tmp_path / "train_leveldb"
+    level.mkdir()
+    (level / "CURRENT").write_text("MANIFEST-000002\n")
+    assert "a folder with a LEVELDB database" in run(capsys, str(level))
+    assert main(["inspect", str(tmp_path)]) == 1
+    assert "this is a folder, expected a file" in capsys.readouterr().err
+
+
+def test_an_hdf5_data_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "rows.h5"
+    with h5py.File(path, "w") as file:
+        file["data"] = np.zeros((5, 3, 2))
+        file["label"] = np.zeros(5)
+    assert run(capsys, str(path)).splitlines()[1:] == [
+        "format: HDF5, data for HDF5Data layers, whose tops are called as the data sets",
+        "",
+        "data set  shape",
+        "data      5x3x2",
+        "label     5",
+    ]

@@ -298,10 +298,11 @@ class TestCalling:
 
     def test_save_and_copy_from(self, tmp_path: object) -> None:
         one, two = net(CLASSIFIER, seed=1), net(CLASSIFIER, seed=2)
-        path = f"{tmp_path}/small.caffemodel"
-        one.save(path)
-        assert two.copy_from(path).loaded == ["conv1", "fc"]
-        assert torch.equal(one.params["fc"][0], two.params["fc"][0])
+        for name in ("small.caffemodel", "small.pt"):
+            one.save(f"{tmp_path}/{name}")
+            assert two.copy_from(f"{tmp_path}/{name}").loaded == ["conv1", "fc"]
+            assert torch.equal(one.params["fc"][0], two.params["fc"][0])
+        assert list(torch.load(f"{tmp_path}/small.pt")) == list(one.state_dict())
 
 
 class TestPhase:

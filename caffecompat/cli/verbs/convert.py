@@ -6,6 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from caffecompat.cli.loading_lines import loading_lines
+from caffecompat.cli.units import counted
+
 if TYPE_CHECKING:
     from caffecompat.weights import Naming, Weights
 
@@ -52,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.layers.naming import torch_naming
     from caffecompat.weights import load_weights, save_weights, to_bvlc_batch_norm
+    from caffecompat.weights.files import format_of
 
     naming = torch_naming()
     source = Path(arguments.source)
@@ -66,10 +70,27 @@ def run(arguments: argparse.Namespace) -> int:
     layers = sum(1 for layer in weights.values() if layer.blobs)
     values = sum(blob.size for layer in weights.values() for blob in layer.blobs)
     print(
-        f"wrote {target}: {layers} layers with parameters, {values:,} values; "
-        f"read back: {arrays} arrays equal bit for bit"
+        f"wrote {target}: {counted(layers, 'layer')} with parameters, {counted(values, 'value')}; "
+        f"read back: {counted(arrays, 'array')} equal bit for bit"
     )
+    written = arguments.format or format_of(target)
+    keys = _keys(weights, written, naming)
+    for line in loading_lines(target, written, keys, arguments.model or ""):
+        print(line)
+    if FORMATS[written] == ".caffemodel" and not any(layer.type for layer in weights.layers):
+        print(
+            "its layers have no types, which Caffe does not need and inspect would show; "
+            "--model NET.prototxt adds them"
+        )
     return 0
+
+
+def _keys(weights: Weights, format_name: str, naming: Naming) -> list[str]:
+    """The names of the arrays in a file of that format."""
+    layers = [layer for layer in weights.values() if layer.blobs]
+    if format_name == "torch":
+        return [name for layer in layers for name in naming.names(layer)]
+    return [f"{layer.name}/{index}" for layer in layers for index in range(len(layer.blobs))]
 
 
 def _target(source: Path, given: str | None, format_name: str | None) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ _SOLVER = re.compile(
     r"^\s*(base_lr|lr_policy|max_iter|solver_mode|snapshot_prefix|(train_|test_)?net)\s*:",
     re.MULTILINE,
 )
+_MOST_DATA_SETS = 1000
 _NAME = Column("layer", shortens=True, is_name=True)
 _TYPE = Column("type", shortens=True)
 _SHAPES = Column("parameter shapes", shortens=True, rank=2)
@@ -43,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         help="caffemodel, HDF5 weights, npz, state dict, solver state, mean binaryproto, or "
-        "prototxt; its kind is recognised by content",
+        "prototxt; its kind is recognised by content; of a database the command that tells more",
     )
     parser.add_argument(
         "--model", help="net definition; adds its top shapes, multiply-adds, receptive fields"
@@ -64,15 +67,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.data.database import guess_backend
     from caffecompat.weights.mapped import check_file, read_head
     from caffecompat.weights.passport import OTHER, WEIGHTS, kind_of, read_passport
     from caffecompat.weights.published import file_hash
 
     path = Path(arguments.file)
+    if path.is_dir() and (backend := guess_backend(path)):
+        article = "an" if backend == "LMDB" else "a"
+        print(f"{path}: a folder with {article} {backend} database")
+        print(f"what is in it: caffecompat dataset info {shlex.quote(str(path))}")
+        return 0
     print(f"{path}: {check_file(path):,} bytes")
     _print_recognition(path)
     if arguments.hash:
         print(f"sha256: {file_hash(path)}")
+    if data_sets := _data_sets(path):
+        print("format: HDF5, data for HDF5Data layers, whose tops are called as the data sets\n")
+        print_table((Column("data set", is_name=True), Column("shape")), data_sets)
+        return 0
     if kind_of(path) == OTHER and _is_definition(text := _text(read_head(path))):
         _inspect_definition(arguments, text)
         return 0
@@ -85,6 +98,20 @@ def run(arguments: argparse.Namespace) -> int:
     if passport.arrays:
         _print_arrays(passport.arrays)
     return 0
+
+
+def _data_sets(path: Path) -> list[tuple[str, str]]:
+    """Names and shapes of the data sets of an HDF5 file that has nothing else at its top."""
+    from caffecompat.weights.hdf5 import SIGNATURE, member, open_hdf5
+    from caffecompat.weights.mapped import read_head
+
+    if not read_head(path, len(SIGNATURE)).startswith(SIGNATURE):
+        return []
+    with open_hdf5(path) as file:
+        found = [(name, member(file, name, path)) for name in islice(file, _MOST_DATA_SETS)]
+        if not all(hasattr(entry, "shape") for _, entry in found):
+            return []
+        return [(name, _shape(entry.shape)) for name, entry in found]
 
 
 def _print_recognition(path: Path) -> None:

@@ -1,0 +1,45 @@
+"""The lines that load a weight file, for who has just written one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+# How many names of a state dict are shown.
+_SHOWN = 3
+
+
+def loading_lines(target: Path, format_name: str, keys: Sequence[str], model: str) -> list[str]:
+    """What there is in ``target``, and two lines of a program that load it.
+
+    Args:
+        target: the file.
+        format_name: the name of its format.
+        keys: names of its arrays in the state dict or archive, in order.
+        model: the net definition that it belongs to, or "".
+    """
+    path, definition = str(target), model or "deploy.prototxt"
+    if format_name == "torch":
+        return [
+            _listed("keys", keys),
+            "in PyTorch:",
+            "  import torch",
+            f"  state = torch.load({path!r}, weights_only=True)  # a dict for load_state_dict",
+            f"in caffecompat: caffecompat.Net({definition!r}, weights={path!r})",
+        ]
+    if format_name == "npz":
+        return [
+            _listed("keys", keys),
+            "in numpy:",
+            "  import numpy as np",
+            f"  arrays = np.load({path!r})  # arrays[{(keys or ['layer/0'])[0]!r}]",
+        ]
+    return [
+        f"in Caffe: caffe test -model {definition} -weights {path}",
+        f"in caffecompat: caffecompat.Net({definition!r}, weights={path!r})",
+    ]
+
+
+def _listed(title: str, names: Sequence[str]) -> str:
+    more = f", ... ({len(names)})" if len(names) > _SHOWN else ""
+    return f"{title}: {', '.join(names[:_SHOWN])}{more}"
