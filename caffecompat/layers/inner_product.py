@@ -45,7 +45,7 @@ class InnerProduct(Layer):
             prod(x.shape[self.first :]) == self.inputs,
             f"the weight takes {self.inputs} inputs, but the bottom is {format_shape(x.shape)}; "
             "its input size is fixed; for inputs of other sizes write it as a Convolution, see "
-            "'Fully convolutional nets' in docs/layers.md",
+            "'Fully convolutional nets' in docs/python.md",
         )
         if self.transpose:
             weight = weight.t()

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```\w+ (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -18,6 +23,39 @@ def save_files(page: Path, folder: Path) -> list[str]:
     for name, text in found:
         (folder / name).write_text(text)
     return [name for name, _ in found]
+
+
+IMAGES = ("cat.jpg", "dog.jpg")
+
+
+def test_the_page_about_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = save_files(ROOT / "docs" / "python.md", tmp_path)
+    for seed, name in enumerate(IMAGES):
+        pixels = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / name), pixels)
+    (tmp_path / "labels.txt").write_text("\n".join("abcde"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    shown = {}
+    for name in names:
+        if name.endswith(".py"):
+            runpy.run_path(name, run_name="__main__")
+            out, err = capfd.readouterr()
+            assert err == ""
+            shown[name] = out.splitlines()
+    monkeypatch.delitem(sys.modules, "features")
+    assert shown["first.py"][0] == "Net 'small', phase TEST, 7 layers, 25,797 parameter values"
+    assert shown["blobs.py"] == []
+    assert shown["module.py"] == ["torch.Size([2, 5]) tensor(True)"]
+    assert shown["features.py"] == ["(2, 16)"]
+    assert len(shown["classify.py"]) == 4  # the import of features.py prints a line too
+    assert shown["finetune.py"] == ["['conv1', 'fc6'] ['fc8_flowers']", "True"]
+    assert shown["gradient.py"] == ["True"]
+    assert shown["surgery.py"] == ["True (1, 5, 17, 9)"]
+    assert shown["plain.py"][-1] == "torch.Size([1, 5])"
 
 
 def test_a_layer_of_your_own(tmp_path: Path) -> None:

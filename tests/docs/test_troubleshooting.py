@@ -1,0 +1,39 @@
+"""Every message that docs/troubleshooting.md explains is one that the code can give."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "troubleshooting.md"
+HEADINGS = re.findall(r"^## `(.+)`$", PAGE.read_text(), re.MULTILINE)
+
+
+def texts_in_code() -> list[str]:
+    """The texts of all string literals, with a line break where a value stands."""
+    found = []
+    for path in (ROOT / "caffecompat").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = (p.value if isinstance(p, ast.Constant) else "\n" for p in node.values)
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+TEXTS = texts_in_code()
+
+
+def test_the_page_has_nothing_but_messages() -> None:
+    assert len(HEADINGS) > 8
+    assert len(HEADINGS) == PAGE.read_text().count("\n## ")
+
+
+@pytest.mark.parametrize("message", HEADINGS)
+def test_the_message_exists(message: str) -> None:
+    assert any(message in text for text in TEXTS)
