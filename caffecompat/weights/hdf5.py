@@ -146,7 +146,10 @@ def write_text(group: Group, name: str, text: str) -> None:
     kind.set_size(len(raw))
     kind.set_strpad(h5py.h5t.STR_NULLTERM)
     space = h5py.h5s.create(h5py.h5s.SCALAR)
-    dataset = h5py.h5d.create(group.id, name.encode(), kind, space)
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    # As for all other data sets, so that equal contents are equal files.
+    settings.set_obj_track_times(False)
+    dataset = h5py.h5d.create(group.id, name.encode(), kind, space, settings)
     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array(raw, f"S{len(raw)}"), kind)
 
 

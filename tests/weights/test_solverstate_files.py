@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +143,12 @@ def test_cut_states_are_only_ever_caffe_errors(tmp_path: Path) -> None:
         for length in range(0, len(data), 1 + len(data) // 320):
             (tmp_path / name).write_bytes(data[:length])
             _reads(tmp_path / name)
+
+
+def test_equal_hdf5_states_are_equal_files_whenever_they_are_written(tmp_path: Path) -> None:
+    state = SolverState(7, "net_iter_7.caffemodel", [np.ones(3, np.float32)], 1, 5)
+    write_state(state, tmp_path / "a.solverstate.h5")
+    time.sleep(1.1)  # HDF5 counts times in seconds
+    write_state(state, tmp_path / "b.solverstate.h5")
+    first, second = ((tmp_path / f"{name}.solverstate.h5").read_bytes() for name in "ab")
+    assert first == second
