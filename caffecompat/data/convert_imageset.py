@@ -14,6 +14,7 @@ from caffecompat.data.database import (
     DatabaseWriter,
     continue_database,
     in_commits,
+    refuse_finished,
 )
 from caffecompat.data.expected_size import tell_expected_size
 from caffecompat.data.image_list import (
@@ -37,7 +38,6 @@ from caffecompat.data.images import (
 )
 from caffecompat.data.progress import BAR_TELLS, Lines, Progress
 from caffecompat.data.sampling import permutation
-from caffecompat.data.unfinished import refuse_existing
 from caffecompat.errors import DataError
 from caffecompat.input_files import MAX_TEXT_BYTES
 from caffecompat.proto import schema
@@ -145,7 +145,7 @@ def convert_imageset(
     """
     settings = settings or Settings()
     _check(settings, list_path)
-    refuse_existing(database)
+    refuse_finished(database)
     root, entries, classes = _entries(root, list_path, settings)
     if not entries:
         raise DataError(f"{list_path or root}: there are no images in it; nothing was made")

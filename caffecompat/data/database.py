@@ -11,7 +11,7 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -202,7 +202,7 @@ def continue_database(
     """
     target = os.path.normpath(os.fspath(path))
     kind = _find(backend, target)
-    refuse_existing(target)
+    refuse_finished(target)
     unfinished = f"{target}.unfinished"
     with place_for(target):
         begun = os.path.join(unfinished, _PURPOSE)
@@ -225,6 +225,18 @@ def continue_database(
         put_in_place(unfinished, target)
         # Last, so that a run that is killed here has left a whole database.
         os.remove(os.path.join(target, _PURPOSE))
+
+
+def refuse_finished(path: str) -> None:
+    """As :func:`refuse_existing`; a run that was killed before its last step is brought to its end.
+
+    Raises:
+        FileProblem: something is at ``path``.
+    """
+    if os.path.exists(os.path.join(path, _PURPOSE)):
+        with suppress(CaffeError, OSError), place_for(path):
+            os.remove(os.path.join(path, _PURPOSE))
+    refuse_existing(path)
 
 
 def _check_purpose(begun: str, purpose: str, unfinished: str) -> None:

@@ -71,8 +71,14 @@ def place_for(target: str) -> Iterator[bool]:
 
 
 def refuse_existing(path: str) -> None:
-    """Raises FileProblem if there is anything at ``path``."""
+    """Raises FileProblem if there is anything at ``path``.
+
+    The lock of a run that was killed after its last step, for which nobody else would come, goes.
+    """
     if os.path.lexists(path):
+        if os.path.lexists(f"{path}.lock"):
+            with suppress(CaffeError), _lock(f"{path}.lock", path):
+                pass
         raise FileProblem(
             f"{path}: already exists, and results are only written to a new place; "
             "give another name or remove it first"

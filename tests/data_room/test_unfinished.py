@@ -126,6 +126,20 @@ def test_killed_between_the_new_name_and_the_end(
     assert guess_backend(tmp_path / "db") == "LMDB"
 
 
+def test_a_run_killed_after_its_last_record_is_brought_to_its_end(tmp_path: Path) -> None:
+    target = tmp_path / "db"
+    with continue_database(target, "LMDB", "purpose", False) as writer:
+        writer.write(RECORDS)
+    whole = sorted(os.listdir(target))
+    # What such a run leaves: the mark of its purpose, and a lock that nobody holds.
+    (target / "begun-with.txt").write_text("purpose")
+    (tmp_path / "db.lock").touch()
+    with pytest.raises(FileProblem, match="exists"), continue_database(target, "LMDB", "x", True):
+        pass
+    assert sorted(os.listdir(target)) == whole
+    assert os.listdir(tmp_path) == ["db"]
+
+
 def test_missing_folders_are_made_and_removed_after_a_failure(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b" / "db"
     with suppress(Break), create_database(target) as writer:
