@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import TextIO
@@ -27,6 +28,15 @@ def columns() -> int:
         if width:
             return width
     return _WIDTH_UNKNOWN
+
+
+def accept_any_text(stream: TextIO | None) -> None:
+    """Lets a stream write what its encoding cannot hold as backslash escapes, instead of failing.
+
+    Names in model files may be any bytes, and a terminal may know ASCII alone.
+    """
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
 
 
 def is_terminal(stream: TextIO) -> bool:

@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 bad input or failed job, 2 bad usage.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        terminal.accept_any_text(stream)
     if arguments and arguments[0] in ("caffe", "caffe.bin"):
         # What is left of ./build/tools/caffe when the folder becomes "caffecompat ".
         arguments.pop(0)

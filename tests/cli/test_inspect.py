@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -230,3 +231,18 @@ def test_an_hdf5_data_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         "data      5x3x2",
         "label     5",
     ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_names_that_are_no_text_are_shown_escaped(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "x.caffemodel"
+    # A net with one layer, whose name is the byte 255 and an umlaut.
+    path.write_bytes(b"\xa2\x06\x0a\x0a\x03\xff\xc3\xbc\x12\x03Raw")
+    result = subprocess.run(
+        [sys.executable, "-m", "caffecompat", "inspect", str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert result.returncode == 0, result.stderr
+    assert b"\\udcff" + (b"\xc3\xbc" if encoding == "utf-8" else b"\\xfc") in result.stdout

@@ -30,9 +30,9 @@ def net(text: str) -> Any:
 
 def test_the_advice_about_another_input_size_can_be_followed() -> None:
     old = net(FIXED)
-    with pytest.raises(LayerError, match="'Fully convolutional nets' in docs/layers.md"):
+    with pytest.raises(LayerError, match="'Fully convolutional nets' in docs/python.md"):
         old.forward(x=torch.zeros(1, 3, 6, 6))
-    page = Path(__file__).resolve().parents[2] / "docs" / "layers.md"
+    page = Path(__file__).resolve().parents[2] / "docs" / "python.md"
     assert "## Fully convolutional nets" in page.read_text()
     new = net(CONVOLUTIONAL)
     with torch.no_grad():
