@@ -13,7 +13,10 @@ from caffecompat.errors import LayerError
 from caffecompat.net import Net
 from caffecompat.proto import schema
 
-INPUT = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 } } }'
+INPUT = (
+    'layer { name: "x" type: "Input" top: "x" '
+    "input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 } } }"
+)
 FIXED = (
     INPUT + 'layer { name: "fc" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { '
     'num_output: 5 weight_filler { type: "gaussian" } bias_filler { type: "gaussian" } } }'
@@ -30,7 +33,7 @@ def net(text: str) -> Any:
 
 def test_the_advice_about_another_input_size_can_be_followed() -> None:
     old = net(FIXED)
-    with pytest.raises(LayerError, match="'Fully convolutional nets' in docs/python.md"):
+    with pytest.raises(LayerError, match=r"'Fully convolutional nets' in docs/python\.md"):
         old.forward(x=torch.zeros(1, 3, 6, 6))
     page = Path(__file__).resolve().parents[2] / "docs" / "python.md"
     assert "## Fully convolutional nets" in page.read_text()

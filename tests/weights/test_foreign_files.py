@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import os
 import pickle
 import tarfile
@@ -75,6 +76,7 @@ def one_array() -> bytes:
         (bytes(200), "byte 0: 0 is no field number"),
         (b"\n\x04net\0", "it has no layers"),
     ],
+    ids=itertools.count(),  # the data have the time in them
 )
 def test_what_it_is_and_not_what_it_is_not(data: bytes, sentence: str, tmp_path: Path) -> None:
     path = tmp_path / "weights.caffemodel"
