@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from caffecompat.data.images import encode_image, image_kind
 from caffecompat.data.progress import Progress
 from caffecompat.data.unfinished import new_folder
 from caffecompat.errors import DataError, FileProblem
+from caffecompat.proto.atomic_write import sync_folder
 from caffecompat.proto.schema import Message
 
 _NUMBER = re.compile(r"^[0-9]{8,}_")
@@ -38,16 +39,15 @@ def export(source: Database, folder: str, progress: Progress | None = None) -> i
     """
     target = os.path.normpath(folder)
     try:
-        with (
-            new_folder(target) as unfinished,
-            open(os.path.join(unfinished, LIST), "wb") as listing,
-        ):
-            for position in range(len(source)):
-                name, label = _export_record(source, position, unfinished)
-                listing.write(os.fsencode(name) + b" %d\n" % label)
-                done = position + 1
-                if progress and (done % _RECORDS_PER_STEP == 0 or done == len(source)):
-                    progress(done, len(source))
+        with new_folder(target) as unfinished:
+            with open(os.path.join(unfinished, LIST), "wb") as listing:
+                for position in range(len(source)):
+                    name, label = _export_record(source, position, unfinished)
+                    listing.write(os.fsencode(name) + b" %d\n" % label)
+                    done = position + 1
+                    if progress and (done % _RECORDS_PER_STEP == 0 or done == len(source)):
+                        progress(done, len(source))
+            _sync_tree(unfinished)
     except OSError as error:
         if isinstance(error, FileProblem):
             raise
@@ -55,6 +55,15 @@ def export(source: Database, folder: str, progress: Progress | None = None) -> i
             raise FileProblem(f"{target}: cannot be written: the disk is full") from error
         raise FileProblem(f"{target}: cannot be written: {error.strerror}") from error
     return len(source)
+
+
+def _sync_tree(folder: str) -> None:
+    """Makes all files of a folder reach the disk: an export that says it is done stays there."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(place, name), "rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(place))
 
 
 def _export_record(source: Database, position: int, folder: str) -> tuple[str, int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +83,47 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
         pass
 
 
+def make_special(path: Path, kind: str) -> None:
+    """A pipe, a socket or the null device, which only root can make."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    else:
+        try:
+            os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("only root makes device files")
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["itself", "through a link"])
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_what_is_no_file_is_never_replaced(kind: str, linked: bool, tmp_path: Path) -> None:
+    special, target = tmp_path / "special", tmp_path / "special"
+    make_special(special, kind)
+    if linked:
+        target = tmp_path / "link"
+        target.symlink_to(special)
+    before, entries = special.lstat(), names(tmp_path)
+    with pytest.raises(FileProblem, match=f"{target.name}: is a {kind}, expected a file"):  # noqa: SIM117
+        with atomic_write(target):
+            pytest.fail("the block must not run")
+    assert special.lstat() == before
+    assert names(tmp_path) == entries
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o755, 0o444])
+def test_a_replaced_file_keeps_its_permissions(mode: int, tmp_path: Path) -> None:
+    target = tmp_path / "old"
+    target.write_bytes(b"before")
+    target.chmod(mode)
+    with atomic_write(target) as file:
+        file.write(b"after")
+    assert target.read_bytes() == b"after"
+    assert target.stat().st_mode & 0o7777 == mode
+
+
 def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     target = tmp_path / "folder" / "target"
@@ -125,3 +168,52 @@ with atomic_write(sys.argv[1]) as file:
     )
     assert result.returncode == -signal.SIGKILL
     assert target.read_bytes() == b"before"
+    assert len(names(tmp_path)) == 2, "the draft of the killed writer"
+    other = tmp_path / "other"
+    with atomic_write(other):
+        assert len(names(tmp_path)) == 3, "a draft of another target is left alone"
+    with atomic_write(target) as file:
+        file.write(b"after")
+    assert names(tmp_path) == ["old", "other"]
+    assert target.read_bytes() == b"after"
+
+
+def test_a_living_writer_keeps_its_draft(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    program = """
+import sys
+from caffecompat.proto.atomic_write import atomic_write
+with atomic_write(sys.argv[1]) as file:
+    file.write(b"slow")
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", program, str(target)]
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as slow:
+        assert slow.stdin is not None
+        assert slow.stdout is not None
+        assert slow.stdout.readline() == b"begun\n"
+        with atomic_write(target) as file:
+            file.write(b"fast")
+        assert target.read_bytes() == b"fast"
+        assert len(names(tmp_path)) == 2
+        slow.stdin.close()
+        assert slow.wait() == 0
+    assert target.read_bytes() == b"slow"
+    assert names(tmp_path) == ["file"]
+
+
+def test_only_drafts_of_dead_writers_are_removed(tmp_path: Path) -> None:
+    """Names that are near, folders and links stay, whatever they point to."""
+    kept = [".file.12345678.tmp.old", ".file.1234567.tmp", "file.12345678.tmp", ".fil.12345678.tmp"]
+    for name in [*kept, ".file.00000001.tmp"]:
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / ".file.00000002.tmp").mkdir()
+    (tmp_path / ".file.00000003.tmp").symlink_to(tmp_path / kept[0])
+    os.mkfifo(tmp_path / ".file.00000004.tmp")
+    with atomic_write(tmp_path / "file") as file:
+        file.write(b"after")
+    special = [".file.00000002.tmp", ".file.00000003.tmp", ".file.00000004.tmp"]
+    assert names(tmp_path) == sorted([*kept, *special, "file"])
