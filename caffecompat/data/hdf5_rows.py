@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.sampling import permutation
 from caffecompat.data.sharding import shard
-from caffecompat.errors import DataError, FileProblem, FormatError
+from caffecompat.errors import DataError, FileProblem
+from caffecompat.input_files import read_input
 from caffecompat.proto.schema import Message
+from caffecompat.weights.hdf5 import HDF5File, open_hdf5
 
 Floats = NDArray[np.float32]
 
-_NUMERIC = "iufb"
+_NUMERIC = "fiub"
+_SHOWN = 10
 
 
 class HDF5Reader:
@@ -121,7 +124,7 @@ class HDF5Reader:
 
     def _inspect(self, path: str) -> int:
         """Check one file against the tops and return its number of rows."""
-        with _open(path, self._source) as file:
+        with self._open(path) as file:
             shapes = [self._shape(file, path, top) for top in self._tops]
         counts = {shape[0] for shape in shapes}
         if len(counts) > 1:
@@ -140,30 +143,40 @@ class HDF5Reader:
                 )
         return counts.pop()
 
-    def _shape(self, file: Any, path: str, top: str) -> tuple[int, ...]:
-        found = file.get(top)
-        if found is None or not hasattr(found, "dtype"):
+    def _shape(self, file: HDF5File, path: str, top: str) -> tuple[int, ...]:
+        found = file.describe(top)
+        if found is None:
+            names = sorted(file.members())
+            more = ", ..." if len(names) > _SHOWN else ""
             raise DataError(
                 f"{path}: no data set {top!r}, which a top asks for; it has "
-                f"{', '.join(sorted(file)) or 'none at all'}"
+                f"{', '.join(names[:_SHOWN]) or 'none at all'}{more}"
             )
-        if found.dtype.kind not in _NUMERIC or not found.shape:
+        if found.kind not in _NUMERIC or not found.shape:
             raise DataError(
-                f"{path}: data set {top!r} is {found.dtype} with {len(found.shape)} axes, "
+                f"{path}: data set {top!r} is {found.dtype} with {len(found.shape or ())} axes, "
                 "expected numbers with rows along the first axis"
             )
-        return tuple(found.shape)
+        return found.shape
 
     def _load(self, file: int) -> list[Floats]:
         path = self._files[file]
         if self._loaded[0] != path:
-            with _open(path, self._source) as content:
+            self._loaded = ("", [])  # not two files at a time
+            with self._open(path) as content:
                 rows = [
-                    np.asarray(content[top][()], np.float32).reshape(-1, *shape)
+                    np.asarray(content.read(top, _NUMERIC), np.float32).reshape(-1, *shape)
                     for top, shape in zip(self._tops, self._row_shapes, strict=True)
                 ]
             self._loaded = (path, rows)
         return self._loaded[1]
+
+    def _open(self, path: str) -> AbstractContextManager[HDF5File]:
+        if not os.path.exists(path):
+            raise FileProblem(
+                f"{path}: no such file; {self._source} names it (relative to the current directory)"
+            )
+        return open_hdf5(Path(path))
 
 
 def open_hdf5_reader(layer: Message, seed: int, rank: int = 0, ranks: int = 1) -> HDF5Reader:
@@ -189,23 +202,9 @@ def open_hdf5_reader(layer: Message, seed: int, rank: int = 0, ranks: int = 1) -
 
 def _listed_files(source: str) -> list[str]:
     try:
-        with open(source, "rb") as file:
-            names = file.read().split()
-    except OSError as error:
-        raise FileProblem(
-            f"{source}: the list of HDF5 files cannot be read: {error.strerror}"
-        ) from error
+        names = read_input(source).split()
+    except FileProblem as error:
+        raise FileProblem(f"{error}; it should be the list of HDF5 files") from error
     if not names:
         raise DataError(f"{source}: the list is empty; it needs at least one HDF5 file name")
     return [os.fsdecode(name) for name in names]
-
-
-def _open(path: str, source: str) -> Any:
-    if not os.path.isfile(path):
-        raise FileProblem(
-            f"{path}: no such file; {source} names it (relative to the current directory)"
-        )
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be opened as an HDF5 file: {error}") from error

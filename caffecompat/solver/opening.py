@@ -12,6 +12,7 @@ from caffecompat.net import Net
 from caffecompat.solver.mode import Mode
 from caffecompat.solver.nets import PlannedNet, definition_of
 from caffecompat.solver.ranks import Ranks
+from caffecompat.solver.snapshot import LearnedNet
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _prepare(
         report.write_to(log)
 
 
-def load_learned(net: Net, learned: str | None, state: str, log: logging.Logger) -> None:
+def load_learned(net: Net, learned: LearnedNet | None, state: str, log: logging.Logger) -> None:
     """Gives ``net`` the weights ``learned`` of a solver state; logs what it did not get.
 
     Raises:
@@ -103,9 +104,11 @@ def load_learned(net: Net, learned: str | None, state: str, log: logging.Logger)
     if learned is None:
         log.warning(f"{state}: names no weights; the net keeps the ones it has")
         return
-    report = net.load_weights(learned)
+    if learned.note:
+        log.warning(learned.note)
+    report = net.load_weights(learned.path)
     for sentence in report.sentences()[1:] if report.missing else ():
-        log.warning(f"{learned}: {sentence}")
+        log.warning(f"{learned.path}: {sentence}")
 
 
 def probe(plan: PlannedNet, options: NetOptions) -> Net | None:

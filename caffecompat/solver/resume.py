@@ -123,15 +123,16 @@ def _check_pair(path: str, blocks: int) -> None:
     learned = find_learned_net(state, path)
     if learned is None:
         raise SolverError("it names no weights")
-    weights = load_weights(learned)
-    for name, arrays in [(path, state.history), *((learned, w.blobs) for w in weights.layers)]:
+    weights = load_weights(learned.path)
+    blobs_by_file = ((learned.path, layer.blobs) for layer in weights.layers)
+    for name, arrays in [(path, state.history), *blobs_by_file]:
         if not all(map(are_finite, arrays)):
             raise SolverError(f"{name} has values that are no finite numbers; it is damaged")
     blobs = sum(len(layer.blobs) for layer in weights.layers)
     # At least: shared blobs are stored with every layer that uses them.
     if blobs * blocks < len(state.history):
         raise SolverError(
-            f"its weights {learned} have {blobs} blobs, too few for its {len(state.history)} "
+            f"its weights {learned.path} have {blobs} blobs, too few for its {len(state.history)} "
             "history arrays; the file is cut off"
         )
 

@@ -14,8 +14,10 @@ import numpy as np
 
 from caffecompat.errors import CaffeError, FileProblem, SolverError
 from caffecompat.proto import schema
+from caffecompat.proto.atomic_write import check_target, keep_permissions, sync_folder
 from caffecompat.proto.schema import Message
 from caffecompat.weights import SolverState, Weights, read_state, save_weights, write_state
+from caffecompat.weights.published import file_hash
 
 # Files of a pair have this before their names until both are whole.
 STAGED = ".new."
@@ -118,48 +120,44 @@ def write_pair(weights: Weights, state: SolverState, path: str) -> None:
     Both are written whole under other names before either takes its place, so that a full disk
     harms neither an older pair of these names nor any other. A state of another run that has this
     name goes before the weights come, so that a crash between the two moves never leaves it
-    beside our weights.
+    beside our weights. The state gets the hash of the weights' file, which ties the two.
 
     Raises:
-        FileProblem: a file cannot be written; nothing has changed then.
+        FileProblem: a file cannot be written, or would replace something that is no regular file;
+            nothing has changed then.
     """
     model = state.learned_net
-    drafts = {_staged(model): model, _staged(path): path}
+    targets = {name: check_target(name) for name in (model, path)}
+    drafts = {_staged(target): target for target in targets.values()}
     try:
-        save_weights(weights, _staged(model))
-        write_state(state, _staged(path))
-        if os.path.exists(path) and not _is_same(path, state):
-            os.unlink(path)
+        save_weights(weights, _staged(targets[model]))
+        state.learned_net_sha256 = file_hash(_staged(targets[model]))
+        write_state(state, _staged(targets[path]))
         for draft, target in drafts.items():
-            os.replace(draft, os.path.realpath(target))
-        sync_folder(Path(os.path.realpath(path)).parent)
+            with open(draft, "rb") as file:
+                keep_permissions(target, file.fileno())
+        if targets[path].exists() and not _is_same(path, state):
+            targets[path].unlink()
+        for draft, target in drafts.items():
+            os.replace(draft, target)
+        for folder in {target.parent for target in targets.values()}:
+            sync_folder(folder)
     except FileProblem as error:
         text = str(error)
-        for draft, target in drafts.items():
-            text = text.replace(draft, target)
+        for name, target in targets.items():
+            text = text.replace(str(_staged(target)), name)
         raise FileProblem(text) from error
     except OSError as error:
         raise FileProblem(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         for draft in drafts:
             with contextlib.suppress(OSError):
-                os.unlink(draft)
+                draft.unlink()
 
 
-def _staged(path: str) -> str:
-    """The name under which a file waits beside ``path``; the ending decides the format."""
-    target = os.path.realpath(path)
-    return os.path.join(os.path.dirname(target), STAGED + os.path.basename(target))
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renamed files survive a power failure, where the file system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _staged(target: Path) -> Path:
+    """The name under which a file waits beside its place; the ending decides the format."""
+    return target.with_name(STAGED + target.name)
 
 
 def _is_same(path: str, state: SolverState) -> bool:
@@ -176,23 +174,54 @@ def _is_same(path: str, state: SolverState) -> bool:
     )
 
 
-def find_learned_net(state: SolverState, path: str) -> str | None:
+@dataclass(frozen=True)
+class LearnedNet:
+    """The weights that a solver state is gone on with.
+
+    Attributes:
+        path: the file.
+        note: what the log should say about the choice; empty where there was none.
+    """
+
+    path: str
+    note: str = ""
+
+
+def find_learned_net(state: SolverState, path: str) -> LearnedNet | None:
     """The weights that belong to a state; None if it names none.
 
-    The name is stored as the run composed it. It is looked for from the current folder as in
-    Caffe, then beside the state, so that a moved pair of files stays together.
+    The file beside the state is preferred, so that a copied pair stays together though the
+    original is still there; else the name is looked for from the current folder, as in Caffe.
+    Where the state has the hash of its weights, only a file of that hash will do.
 
     Raises:
         FileProblem: it is in neither place.
+        SolverError: it is there, but is not what the state was written with.
     """
     if not state.learned_net:
         return None
-    if os.path.exists(state.learned_net):
-        return state.learned_net
-    beside = Path(path).parent / Path(state.learned_net).name
-    if beside.exists():
-        return str(beside)
-    raise FileProblem(
-        f"{path}: its weights {state.learned_net!r} are missing, both seen from the current folder "
-        "and beside the state; put the two files of the snapshot into one folder"
-    )
+    named, beside = Path(state.learned_net), Path(path).parent / Path(state.learned_net).name
+    found = [place for place in (beside, named) if place.exists()]
+    if len(found) == 2 and named.samefile(beside):
+        found = [named]
+    if not found:
+        raise FileProblem(
+            f"{path}: its weights {state.learned_net!r} are missing, both seen from the current "
+            "folder and beside the state; put the two files of the snapshot into one folder"
+        )
+    right = [place for place in found if _belongs(place, state)]
+    if not right:
+        raise SolverError(
+            f"{path}: {' and '.join(map(str, found))} are not the weights that this state was "
+            "written with (their SHA-256 differs): they are of another run, were changed or are "
+            "damaged; put the snapshot's own weights beside the state, or start afresh from these "
+            f"with --weights {found[0]}"
+        )
+    others = [place for place in found if place != right[0]]
+    note = f"{path}: its weights are taken from {right[0]}, not from {others[0]}" if others else ""
+    return LearnedNet(str(right[0]), note)
+
+
+def _belongs(weights: Path, state: SolverState) -> bool:
+    """Whether a file has the hash that a state has of its weights; True where it has none."""
+    return not state.learned_net_sha256 or file_hash(weights) == state.learned_net_sha256

@@ -83,7 +83,7 @@ def read_blob(message: Message, who: str) -> Blob:
     Raises:
         FormatError: damaged, or another number of values than the shape needs.
     """
-    values = {number: _Values() for number in DTYPES}
+    values: dict[int, _Values] = {}
     sizes: dict[int, int] = {}
     dims: list[int] = []
     raw: dict[int, wire.Field] = {}
@@ -95,7 +95,7 @@ def read_blob(message: Message, who: str) -> Blob:
         elif field.number in DTYPES:
             dtype = DTYPES[field.number]
             if field.wire in PACKED_OR_LOOSE[dtype]:
-                values[field.number].add(message.numbers(field, dtype))
+                values.setdefault(field.number, _Values()).add(message.numbers(field, dtype))
         elif field.number in (RAW_DATA_TYPE, RAW_DIFF_TYPE, RAW_DATA, RAW_DIFF):
             raw[field.number] = field
     shape = tuple(sizes.get(axis, 0) for axis in LEGACY) if sizes else tuple(dims)
@@ -104,8 +104,8 @@ def read_blob(message: Message, who: str) -> Blob:
         raise FormatError(f"{place}: its shape is {_show(shape)}, with a negative extent")
     raw_data = _raw(message, raw.get(RAW_DATA_TYPE), raw.get(RAW_DATA), who)
     raw_diff = _raw(message, raw.get(RAW_DIFF_TYPE), raw.get(RAW_DIFF), who)
-    data, stored = _first(values[DOUBLE_DATA], values[DATA], raw_data)
-    diff, _ = _first(values[DOUBLE_DIFF], values[DIFF], raw_diff)
+    data, stored = _first(values.get(DOUBLE_DATA), values.get(DATA), raw_data)
+    diff, _ = _first(values.get(DOUBLE_DIFF), values.get(DIFF), raw_diff)
     return Blob(
         _shaped(data, shape, f"{place} holds"),
         _shaped(diff, shape, f"{place} has a diff of") if diff.size else None,
@@ -142,6 +142,8 @@ def _dims(message: Message, who: str, room: int) -> Iterator[int]:
     for field in message.fields():
         if field.number != DIM or field.wire not in (wire.VARINT, wire.LENGTH):
             continue
+        if field.repeats > room:
+            raise message.error(field.start, f"{who} has more than {MOST_AXES} axes")
         for value in message.varints(field):
             if not room:
                 raise message.error(field.start, f"{who} has more than {MOST_AXES} axes")
@@ -149,13 +151,17 @@ def _dims(message: Message, who: str, room: int) -> Iterator[int]:
             yield wire.signed(value, 64)
 
 
-def _first(doubles: _Values, floats: _Values, raw: np.ndarray | None) -> tuple[np.ndarray, str]:
+def _first(
+    doubles: _Values | None, floats: _Values | None, raw: np.ndarray | None
+) -> tuple[np.ndarray, str]:
     """The values that count, as float32, and the name of the type they are stored in."""
-    if doubles.size:
+    if doubles is not None and doubles.size:
         return doubles.joined(), "float64"
-    if not floats.size and raw is not None:
+    if floats is not None and floats.size:
+        return floats.joined(), "float32"
+    if raw is not None:
         return np.ascontiguousarray(as_float32(raw)), raw.dtype.newbyteorder("=").name
-    return floats.joined(), "float32"
+    return np.empty(0, np.float32), "float32"
 
 
 def _raw(

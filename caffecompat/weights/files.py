@@ -13,30 +13,35 @@ from caffecompat.weights.naming import Naming, flatten, gather
 from caffecompat.weights.weights import Weights
 
 
-def load_weights(path: str | os.PathLike[str], naming: Naming | None = None) -> Weights:
+def load_weights(
+    path: str | os.PathLike[str], naming: Naming | None = None, max_bytes: int | None = None
+) -> Weights:
     """Reads a weight file of any known format, whatever its name.
 
     Args:
         path: the file.
         naming: how state dicts that were not written here spell layer names.
+        max_bytes: the largest file to accept, and the most that it may claim to hold. Without it
+            a caffemodel may be of any size, since it is mapped and not copied; of the other
+            formats a file may claim four times its size plus 64 MiB.
 
     Raises:
         FileProblem: missing, a folder, or unreadable.
-        FormatError: empty, damaged or of another kind, which the message names.
+        FormatError: empty, damaged or of another kind, which the message names; or above a limit.
         MissingExtra: the library that reads this format is not installed.
     """
     path = Path(path)
     head = read_head(path, HEAD)
     for name in formats:
         if formats.find(name)().sniff(head, path):
-            return _read(name, path, naming)
+            return _read(name, path, naming, max_bytes)
     kind = foreign_kind(head, path)
     if kind:
         hint = f"; {SNAPSHOT_HINT}" if kind == SOLVER_STATE else ""
         expected = f"expected weights ({', '.join(_suffixes())})"
         raise FormatError(f"{path}: this is {kind}; {expected}{hint}")
     # As in Caffe, what is nothing else is read as a protobuf: its error names the damaged byte.
-    return _read("caffemodel", path, naming)
+    return _read("caffemodel", path, naming, max_bytes)
 
 
 def save_weights(
@@ -74,8 +79,9 @@ def save_weights(
         writer.write(flatten(weights, naming), path)
 
 
-def _read(name: str, path: Path, naming: Naming | None) -> Weights:
+def _read(name: str, path: Path, naming: Naming | None, max_bytes: int | None) -> Weights:
     reader = formats.find(name)()
+    reader.max_bytes = max_bytes
     if isinstance(reader, LayerFormat):
         return reader.read(path)
     weights = gather(reader.read(path), naming, str(path))

@@ -19,10 +19,13 @@ class Format:
         suffixes: file name endings that choose this format for writing, with their dots; a format
             without any is chosen by its name.
         keeps_indices: it can hold layers that leave out some of their parameters.
+        max_bytes: the largest file to read, and the most that it may claim to hold; None for the
+            format's own limits.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     keeps_indices: ClassVar[bool] = False
+    max_bytes: int | None = None
 
     def sniff(self, head: bytes, path: Path) -> bool:
         """Whether the file is of this format, by its first ``HEAD`` bytes or by opening it."""
@@ -33,7 +36,8 @@ class LayerFormat(Format):
     """A format that knows layers and the positions of their blobs."""
 
     def read(self, path: Path) -> Weights:
-        """Raises FormatError where the content is damaged, FileProblem where it is unreadable."""
+        """Raises FormatError where the content is damaged or claims more than ``max_bytes``,
+        FileProblem where it is unreadable."""
         raise NotImplementedError
 
     def write(self, weights: Weights, path: Path) -> None:
@@ -45,7 +49,8 @@ class NamedFormat(Format):
     """A format that knows arrays by name only (state dicts); a Naming relates them to layers."""
 
     def read(self, path: Path) -> NamedArrays:
-        """Raises FormatError where the content is damaged, FileProblem where it is unreadable."""
+        """Raises FormatError where the content is damaged or claims more than ``max_bytes``,
+        FileProblem where it is unreadable."""
         raise NotImplementedError
 
     def write(self, named: NamedArrays, path: Path) -> None:

@@ -7,35 +7,121 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from caffecompat.errors import FormatError, MissingExtra
 from caffecompat.proto.atomic_write import atomic_write
-from caffecompat.weights.damage import MOST_DEFLATED, reading
+from caffecompat.weights.hdf5_process import DATA_SET, GROUP, NEEDED, SIGNATURE, opened
 from caffecompat.weights.mapped import check_file
 from caffecompat.weights.weights import as_float32
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
-KINDS = {"fiu": "numbers", "iu": "an integer", "SO": "a string"}
+KINDS = {"fiu": "numbers", "fiub": "numbers", "iu": "an integer", "S": "a string of fixed length"}
+
+__all__ = [
+    "SIGNATURE",
+    "DataSet",
+    "Group",
+    "HDF5File",
+    "create_hdf5",
+    "indices",
+    "numbered",
+    "open_hdf5",
+    "read_integer",
+    "read_text",
+    "write_text",
+]
 
 # h5py has no types to check against.
 Group: TypeAlias = Any
-Dataset: TypeAlias = Any
+
+
+class HDF5File:
+    """An HDF5 file that another process reads, see :func:`open_hdf5`.
+
+    Names are paths from the root with slashes between their parts. All methods raise FormatError
+    where the file is damaged, or has what a file of Caffe's world has no business with: links and
+    values that lead to other files, filters other than gzip and shuffle, more than it may claim.
+    """
+
+    def __init__(self, path: Path, ask: Any) -> None:
+        self.path = path
+        self._ask = ask
+
+    def __contains__(self, name: str) -> bool:
+        return self._kind(name) is not None
+
+    def is_group(self, name: str) -> bool:
+        return self._kind(name) == GROUP
+
+    def members(self, name: str = "") -> list[str]:
+        """The names in a group, in the order that HDF5 gives them.
+
+        Raises:
+            FormatError: it is no group.
+        """
+        names: list[str] = self._ask(members=name)["members"]
+        return names
+
+    def describe(self, name: str) -> DataSet | None:
+        """What a data set says about itself, without reading it; None if it is none."""
+        if self._kind(name) != DATA_SET:
+            return None
+        found = self._ask(describe=name)
+        shape = found["shape"]
+        return DataSet(None if shape is None else tuple(shape), found["name"], found["kind"])
+
+    def read(self, name: str, kinds: str = "fiu") -> np.ndarray:
+        """The values of a data set, of the type that they have in the file.
+
+        Raises:
+            FormatError: there is no such data set, or it holds something else than ``kinds``
+                (numpy's letters).
+        """
+        found = self.describe(name)
+        who = f"{self.path}: /{name.strip('/')}"
+        if found is None:
+            raise FormatError(f"{who} is missing or no data set")
+        if found.kind not in kinds:
+            raise FormatError(f"{who} holds {found.dtype}, expected {KINDS[kinds]}")
+        array: np.ndarray = self._ask(read=name)["array"]
+        return array
+
+    def _kind(self, name: str) -> str | None:
+        kind: str | None = self._ask(kind=name)["kind"]
+        return kind
+
+
+class DataSet(NamedTuple):
+    """What a data set says about itself.
+
+    Attributes:
+        shape: its extents; None where it holds nothing at all.
+        dtype: the name of the stored type; "strings" for those.
+        kind: numpy's letter for it.
+    """
+
+    shape: tuple[int, ...] | None
+    dtype: str
+    kind: str
 
 
 @contextmanager
-def open_hdf5(path: Path) -> Iterator[Group]:
-    """The root group of an HDF5 file, for reading.
+def open_hdf5(path: Path, max_bytes: int | None = None) -> Iterator[HDF5File]:
+    """An HDF5 file, for reading.
+
+    Args:
+        path: the file.
+        max_bytes: the largest file, and the most that may be read from it; None for any size, and
+            four times as much as it has plus 64 MiB.
 
     Raises:
         FileProblem, FormatError, MissingExtra.
     """
-    check_file(path)
-    h5py = _h5py()
-    with reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
-        yield file
+    check_file(path, max_bytes)
+    with opened(path, max_bytes) as ask:
+        yield HDF5File(path, ask)
 
 
 @contextmanager
@@ -55,87 +141,59 @@ def create_hdf5(path: Path) -> Iterator[Group]:
         file.write(memory.getbuffer())
 
 
-def member(group: Group, name: str, path: Path) -> Any:
-    """The group or data set called ``name`` in ``group``, None if there is none.
-
-    Links that lead out of the file are refused: a weight file has no business in other files.
-    """
-    h5py = _h5py()
-    link = group.get(name, getlink=True)
-    if link is None:
-        return None
-    if not isinstance(link, h5py.HardLink):
-        raise FormatError(f"{path}: {group.name}/{name} is a link to elsewhere, expected contents")
-    return group[name]
-
-
-def numbered(group: Group, path: Path) -> list[np.ndarray]:
+def numbered(file: HDF5File, group: str) -> list[np.ndarray]:
     """The data sets "0", "1", ... of a group in order of number.
 
     Raises:
         FormatError: other names, or a gap between the numbers.
     """
-    arrays = indexed(group, path)
-    if list(arrays) != list(range(len(arrays))):
+    numbers = indices(file, group)
+    if numbers != list(range(len(numbers))):
         raise FormatError(
-            f"{path}: {group.name} holds the data sets {', '.join(map(str, arrays))}; expected "
-            f"them numbered from 0 to {len(arrays) - 1}"
+            f"{file.path}: /{group} holds the data sets {', '.join(map(str, numbers))}; expected "
+            f"them numbered from 0 to {len(numbers) - 1}"
         )
-    return list(arrays.values())
+    return [as_float32(file.read(f"{group}/{number}")) for number in numbers]
 
 
-def indexed(group: Group, path: Path) -> dict[int, np.ndarray]:
-    """The data sets of a group whose names are numbers, by number in ascending order.
+def indices(file: HDF5File, group: str) -> list[int]:
+    """The names in a group, which are numbers, in ascending order.
 
     Raises:
         FormatError: it is no group, or has other names in it.
     """
-    if not isinstance(group, _h5py().Group):
-        raise FormatError(f"{path}: {getattr(group, 'name', 'a group')} is no group of data sets")
-    names = {name: int(name) for name in group if re.fullmatch("0|[1-9][0-9]{0,5}", name)}
-    others = [name for name in group if name not in names]
+    names = file.members(group)
+    others = [name for name in names if not re.fullmatch("0|[1-9][0-9]{0,5}", name)]
     if others:
         raise FormatError(
-            f"{path}: {group.name} holds {', '.join(map(repr, others[:5]))}; expected data sets "
+            f"{file.path}: /{group} holds {', '.join(map(repr, others[:5]))}; expected data sets "
             "numbered from 0"
         )
-    return {
-        index: read_dataset(member(group, name, path), path)
-        for name, index in sorted(names.items(), key=lambda item: item[1])
-    }
+    return sorted(map(int, names))
 
 
-def read_dataset(dataset: Dataset, path: Path) -> np.ndarray:
-    """A data set of numbers of any width, byte order, chunking and packing, as float32.
-
-    Raises:
-        FormatError: no numbers, contents in other files, or more values than the file can hold.
-    """
-    return as_float32(_values(dataset, "fiu", path))
-
-
-def read_integer(dataset: Dataset, path: Path) -> int:
+def read_integer(file: HDF5File, name: str) -> int:
     """The one integer of a data set with one element.
 
     Raises:
         FormatError: something else is in it.
     """
-    values = _values(dataset, "iu", path)
+    values = file.read(name, "iu")
     if values.size != 1:
-        raise FormatError(f"{path}: {dataset.name} has {values.size} values, expected one")
+        raise FormatError(f"{file.path}: /{name} has {values.size} values, expected one")
     return int(values.reshape(-1)[0])
 
 
-def read_text(dataset: Dataset, path: Path) -> str:
+def read_text(file: HDF5File, name: str) -> str:
     """The string in a scalar data set; bytes that are not UTF-8 survive as surrogates.
 
     Raises:
         FormatError: something else is in it.
     """
-    value: object = _values(dataset, "SO", path)[()]
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
-    raise FormatError(f"{path}: {dataset.name} holds no string")
+    values = file.read(name, "S")
+    if values.shape:
+        raise FormatError(f"{file.path}: /{name} has {values.size} strings, expected one")
+    return bytes(values[()]).decode("utf-8", "surrogateescape")
 
 
 def write_text(group: Group, name: str, text: str) -> None:
@@ -153,28 +211,9 @@ def write_text(group: Group, name: str, text: str) -> None:
     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array(raw, f"S{len(raw)}"), kind)
 
 
-def _values(dataset: Dataset, kinds: str, path: Path) -> np.ndarray:
-    """What a data set holds, after checks that it is in this file and can be as large as said."""
-    h5py = _h5py()
-    if not isinstance(dataset, h5py.Dataset):
-        raise FormatError(f"{path}: {getattr(dataset, 'name', 'a data set')} is missing")
-    who = f"{path}: {dataset.name}"
-    if dataset.dtype.kind not in kinds:
-        found = "strings" if h5py.check_string_dtype(dataset.dtype) else dataset.dtype
-        raise FormatError(f"{who} holds {found}, expected {KINDS[kinds]}")
-    if dataset.shape is None:
-        raise FormatError(f"{who} holds nothing, expected {KINDS[kinds]}")
-    if dataset.external or dataset.is_virtual:
-        raise FormatError(f"{who} keeps its values in another file, expected them in this one")
-    stored = dataset.id.get_storage_size()
-    if dataset.nbytes > MOST_DEFLATED * (stored + 1):
-        raise FormatError(f"{who} claims {dataset.nbytes} bytes, but the file has {stored} for it")
-    return np.asarray(dataset[()])
-
-
 def _h5py() -> Any:
     try:
         import h5py
     except ImportError as error:
-        raise MissingExtra("reading and writing HDF5 files", "hdf5") from error
+        raise MissingExtra(NEEDED, "hdf5") from error
     return h5py

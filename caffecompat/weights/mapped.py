@@ -5,30 +5,34 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import stat
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from caffecompat.errors import FileProblem, FormatError
+from caffecompat.input_files import open_input
 
 
-def map_file(path: str | os.PathLike[str]) -> memoryview:
+def map_file(path: str | os.PathLike[str], max_bytes: int | None = None) -> memoryview:
     """The bytes of the file at ``path``, loaded page by page when they are looked at.
 
     The pages are private: they can be written to, and the file does not change. The mapping lives
     as long as anything that looks into it.
 
+    Args:
+        path: the file.
+        max_bytes: the largest size to accept; None for any, since nothing is allocated for it.
+
     Raises:
-        FileProblem: the file is missing, a folder, or cannot be read.
-        FormatError: it is empty.
+        FileProblem: the file is missing, a folder, a pipe or a device, or cannot be read.
+        FormatError: it is empty, or larger than ``max_bytes``.
     """
-    size = check_file(path)
-    try:
-        with open(path, "rb") as file:
+    with open_input(path, max_bytes) as file:
+        size = _not_empty(file, path)
+        try:
             return memoryview(_map(file.fileno(), size))
-    except (OSError, ValueError) as error:
-        raise FileProblem(f"{path}: cannot be mapped into memory: {error}") from error
+        except (OSError, ValueError) as error:
+            raise FileProblem(f"{path}: cannot be mapped into memory: {error}") from error
 
 
 def read_head(path: str | os.PathLike[str], size: int = 4096) -> bytes:
@@ -37,34 +41,29 @@ def read_head(path: str | os.PathLike[str], size: int = 4096) -> bytes:
     Raises:
         FileProblem, FormatError: as :func:`map_file`.
     """
-    check_file(path)
-    try:
-        with open(path, "rb") as file:
+    with open_input(path) as file:
+        _not_empty(file, path)
+        try:
             return file.read(size)
-    except OSError as error:
-        raise FileProblem(f"{path}: cannot be read: {error.strerror}") from error
+        except OSError as error:
+            raise FileProblem(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def check_file(path: str | os.PathLike[str]) -> int:
-    """The size in bytes of a regular, non-empty file.
+def check_file(path: str | os.PathLike[str], max_bytes: int | None = None) -> int:
+    """The size in bytes of a regular, non-empty file that can be opened.
 
     Raises:
-        FileProblem: there is no such file, or it is a folder, a pipe or a device.
-        FormatError: it is empty.
+        FileProblem, FormatError: as :func:`map_file`.
     """
-    try:
-        status = Path(path).stat()
-    except FileNotFoundError as error:
-        raise FileProblem(f"{path}: there is no such file (from {os.getcwd()})") from error
-    except (OSError, ValueError) as error:
-        raise FileProblem(f"{path}: cannot be read: {error}") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise FileProblem(f"{path}: this is a folder, expected a file")
-    if not stat.S_ISREG(status.st_mode):
-        raise FileProblem(f"{path}: this is not a regular file")
-    if not status.st_size:
+    with open_input(path, max_bytes) as file:
+        return _not_empty(file, path)
+
+
+def _not_empty(file: BinaryIO, path: str | os.PathLike[str]) -> int:
+    size = os.fstat(file.fileno()).st_size
+    if not size:
         raise FormatError(f"{path}: the file is empty; was its download or its writer stopped?")
-    return status.st_size
+    return size
 
 
 def forget(array: np.ndarray) -> None:

@@ -18,18 +18,22 @@ from caffecompat.weights.wire import Message
 IMAGE_AXES = 3
 
 
-def read_mean(path: str | os.PathLike[str]) -> np.ndarray:
+def read_mean(path: str | os.PathLike[str], max_bytes: int | None = None) -> np.ndarray:
     """The mean image in a ``.binaryproto``: float32 (C, H, W), channels in the file's order.
 
     Takes the old sizes 1, C, H, W and a shape of four or three axes, single or double precision.
     (Caffe misreads three axes as (1, 3, C, H) and then fails.)
+
+    Args:
+        path: the file.
+        max_bytes: the largest size to accept; None for any, since the file is mapped.
 
     Raises:
         FileProblem: missing, a folder, or unreadable.
         FormatError: empty, damaged, of another kind, or not one image.
     """
     path = Path(path)
-    data = map_file(path)
+    data = map_file(path, max_bytes)
     head = bytes(data[:HEAD])
     kind = "a caffemodel" if looks_like_net(head) else foreign_kind(head, path)
     if kind not in (None, SINGLE_ARRAY):

@@ -114,7 +114,10 @@ def kind_of(path: str | os.PathLike[str]) -> str:
 
 
 def read_passport(
-    path: str | os.PathLike[str], values: bool = False, naming: Naming | None = None
+    path: str | os.PathLike[str],
+    values: bool = False,
+    naming: Naming | None = None,
+    max_bytes: int | None = None,
 ) -> Passport:
     """The passport of a weight file, a solver state or a mean file.
 
@@ -123,6 +126,7 @@ def read_passport(
         values: look at all numbers too, for least, mean, most and NaNs; a mapped file is let go
             piece by piece.
         naming: how state dicts spell layer names.
+        max_bytes: see :func:`caffecompat.weights.load_weights`.
 
     Raises:
         FileProblem: missing, a folder, or unreadable.
@@ -131,10 +135,10 @@ def read_passport(
     """
     kind = kind_of(path)
     if kind == STATE:
-        return _state_passport(read_state(path), values)
+        return _state_passport(read_state(path, max_bytes), values)
     if kind == MEAN:
-        return _mean_passport(read_mean(path), values)
-    return weights_passport(load_weights(path, naming), values)
+        return _mean_passport(read_mean(path, max_bytes), values)
+    return weights_passport(load_weights(path, naming, max_bytes), values)
 
 
 def weights_passport(weights: Weights, values: bool = False) -> Passport:

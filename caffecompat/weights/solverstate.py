@@ -5,12 +5,13 @@ The file's NAME decides its encoding here, as in Caffe: ``.h5`` is HDF5, all oth
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,16 +23,15 @@ from caffecompat.weights.foreign import SOLVER_STATE, foreign_kind, looks_like_n
 from caffecompat.weights.format import HEAD
 from caffecompat.weights.hdf5 import (
     SIGNATURE,
+    HDF5File,
     create_hdf5,
-    member,
     numbered,
     open_hdf5,
-    read_dataset,
     read_integer,
     read_text,
     write_text,
 )
-from caffecompat.weights.mapped import map_file, read_head
+from caffecompat.weights.mapped import forget, map_file, read_head
 from caffecompat.weights.weights import as_float32
 from caffecompat.weights.wire import Message, Part
 
@@ -40,11 +40,13 @@ from caffecompat.weights.wire import Message, Part
 ITERATION, LEARNED_NET, HISTORY, CURRENT_STEP = 1, 2, 3, 4
 MINIMUM_LOSS, LAST_EVENT = 5, 6
 RANDOM_SEED, RECENT_LOSSES, LOSS_SCALE, GOOD_ITERATIONS = 5000, 5001, 5002, 5003
+LEARNED_NET_SHA256, STATE_SHA256 = 5004, 5005
 # No training has so many; a few bytes each, repeated, would fill the memory.
 MOST_ARRAYS = 50_000
 SEED_NAME = "random_seed"
 MINIMUM_NAME, EVENT_NAME, RECENT_NAME = "minimum_loss", "iter_last_event", "recent_losses"
 SCALE_NAME, GOOD_NAME = "loss_scale", "good_iterations"
+MODEL_HASH_NAME, STATE_HASH_NAME = "learned_net_sha256", "state_sha256"
 
 
 @dataclass(eq=False)
@@ -65,6 +67,8 @@ class SolverState:
         recent_losses: the losses that the plateau policy averages, oldest first.
         loss_scale: what a training in fp16 multiplies its loss with; None in other precisions.
         good_iterations: without an overflow since it last changed.
+        learned_net_sha256: SHA-256 of the file of the weights, in hexadecimal; empty where the
+            state does not say. A state that has it is written with a hash of its own values too.
         legacy: per array, whether its shape came from the old four sizes.
     """
 
@@ -78,22 +82,37 @@ class SolverState:
     recent_losses: list[float] = field(default_factory=list)
     loss_scale: float | None = None
     good_iterations: int = 0
+    learned_net_sha256: str = ""
     legacy: list[bool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.legacy = self.legacy or [False] * len(self.history)
 
 
-def read_state(path: str | os.PathLike[str]) -> SolverState:
+def read_state(path: str | os.PathLike[str], max_bytes: int | None = None) -> SolverState:
     """Reads a ``.solverstate`` or ``.solverstate.h5``.
+
+    Args:
+        path: the file.
+        max_bytes: see :func:`caffecompat.weights.load_weights`.
 
     Raises:
         FileProblem: missing, a folder, or unreadable.
-        FormatError: empty, damaged, or something else than a solver state.
+        FormatError: empty, damaged, or something else than a solver state; its values are not
+            those that were written, where it has a hash of them.
         MissingExtra: h5py is not installed.
     """
     path = Path(path)
-    return _read_hdf5(path) if _is_hdf5(path) else _read_binary(path)
+    read = _read_hdf5 if _is_hdf5(path) else _read_binary
+    state, written = read(path, max_bytes)
+    hashes = written or state.learned_net_sha256
+    if hashes and (not _is_hash(state.learned_net_sha256) or written != _hash_of_values(state)):
+        raise FormatError(
+            f"{path}: this solver state is damaged: its values are not those that were written "
+            "(their SHA-256 differs); resume from another snapshot, or start from the weights of "
+            "this one with --weights"
+        )
+    return state
 
 
 def write_state(state: SolverState, path: str | os.PathLike[str]) -> None:
@@ -116,11 +135,26 @@ def _is_hdf5(path: Path) -> bool:
     return path.name.endswith(".h5")
 
 
-def _read_binary(path: Path) -> SolverState:
-    data = map_file(path)
+def _is_hash(text: str) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
+
+
+def _hash_of_values(state: SolverState) -> str:
+    """SHA-256 of everything in a state but the path of its weights, whatever its encoding."""
+    digest = hashlib.sha256()
+    for part in _value_parts(state, legacy=[False] * len(state.history)):
+        digest.update(part)
+    for array in state.history:
+        forget(array)
+    return digest.hexdigest()
+
+
+def _read_binary(path: Path, max_bytes: int | None) -> tuple[SolverState, str]:
+    """The state, and the hash of its values that stands in it."""
+    data = map_file(path, max_bytes)
     _refuse_others(data, path)
     message = Message.whole(data, str(path))
-    state = SolverState(-1, "", [])
+    state, written = SolverState(-1, "", []), ""
     for item in message.fields():
         if item.wire == wire.VARINT:
             _read_number(item, state)
@@ -138,9 +172,13 @@ def _read_binary(path: Path) -> SolverState:
             state.loss_scale = float(message.numbers(item, "<f4")[-1])
         elif item.wire == wire.LENGTH and item.number == RECENT_LOSSES:
             state.recent_losses += message.numbers(item, "<f4").tolist()
+        elif item.wire == wire.LENGTH and item.number == LEARNED_NET_SHA256:
+            state.learned_net_sha256 = bytes(data[item.start : item.end]).hex()
+        elif item.wire == wire.LENGTH and item.number == STATE_SHA256:
+            written = bytes(data[item.start : item.end]).hex()
     if state.iteration < 0:
         raise FormatError(f"{path}: it names no iteration, which every solver state does")
-    return state
+    return state, written
 
 
 def _read_number(item: wire.Field, state: SolverState) -> None:
@@ -181,8 +219,18 @@ def _state_parts(state: SolverState) -> Iterator[Part]:
     yield from wire.number_field(ITERATION, state.iteration)
     if state.learned_net:
         yield from wire.text_field(LEARNED_NET, state.learned_net)
-    for array, legacy in zip(state.history, state.legacy, strict=True):
-        yield from wire.delimited(HISTORY, blob_parts(array, legacy=legacy))
+    values = _value_parts(state, state.legacy)
+    next(values)  # the iteration, which comes before the path
+    yield from values
+    if state.learned_net_sha256:
+        yield from wire.delimited(STATE_SHA256, [bytes.fromhex(_hash_of_values(state))])
+
+
+def _value_parts(state: SolverState, legacy: list[bool]) -> Iterator[Part]:
+    """All fields but the path of the weights and the hash of the values, the iteration first."""
+    yield from wire.number_field(ITERATION, state.iteration)
+    for array, old in zip(state.history, legacy, strict=True):
+        yield from wire.delimited(HISTORY, blob_parts(array, legacy=old))
     yield from wire.number_field(CURRENT_STEP, state.current_step)
     if state.minimum_loss is not None:
         yield _float_field(MINIMUM_LOSS, state.minimum_loss)
@@ -194,38 +242,44 @@ def _state_parts(state: SolverState) -> Iterator[Part]:
     if state.loss_scale is not None:
         yield _float_field(LOSS_SCALE, state.loss_scale)
         yield from wire.number_field(GOOD_ITERATIONS, state.good_iterations)
+    if state.learned_net_sha256:
+        yield from wire.delimited(LEARNED_NET_SHA256, [bytes.fromhex(state.learned_net_sha256)])
 
 
 def _float_field(number: int, value: float) -> bytes:
     return wire.varint(number << 3 | wire.FIXED32) + struct.pack("<f", value)
 
 
-def _read_hdf5(path: Path) -> SolverState:
+def _read_hdf5(path: Path, max_bytes: int | None) -> tuple[SolverState, str]:
+    """The state, and the hash of its values that stands in it."""
     head = read_head(path, HEAD)
     if not head.startswith(SIGNATURE):
         kind = foreign_kind(head, path) or "no HDF5 file"
         raise FormatError(
             f"{path}: this is {kind}; by its name (.h5) an HDF5 solver state is expected"
         )
-    with open_hdf5(path) as file:
-        history = member(file, "history", path)
-        if history is None and "data" in file:
+    with open_hdf5(path, max_bytes) as file:
+        has_history = "history" in file
+        if not has_history and "data" in file:
             raise FormatError(_caffemodel(path))
-        if history is None or "iter" not in file:
+        if not has_history or "iter" not in file:
             raise FormatError(f"{path}: this HDF5 file has no iter and history: no solver state")
-        learned_net = member(file, "learned_net", path)
         step, seed, event, good = (
-            None if (found := member(file, name, path)) is None else read_integer(found, path)
+            read_integer(file, name) if name in file else None
             for name in ("current_step", SEED_NAME, EVENT_NAME, GOOD_NAME)
         )
         best, scale, recent = (
-            [] if (found := member(file, name, path)) is None else _floats(found, path)
+            _floats(file, name) if name in file else []
             for name in (MINIMUM_NAME, SCALE_NAME, RECENT_NAME)
         )
-        return SolverState(
-            iteration=read_integer(member(file, "iter", path), path),
-            learned_net="" if learned_net is None else read_text(learned_net, path),
-            history=numbered(history, path),
+        path_of_weights, model_hash, written = (
+            read_text(file, name) if name in file else ""
+            for name in ("learned_net", MODEL_HASH_NAME, STATE_HASH_NAME)
+        )
+        state = SolverState(
+            iteration=read_integer(file, "iter"),
+            learned_net=path_of_weights,
+            history=numbered(file, "history"),
             current_step=step or 0,
             random_seed=seed,
             minimum_loss=best[0] if best else None,
@@ -233,11 +287,13 @@ def _read_hdf5(path: Path) -> SolverState:
             recent_losses=recent,
             loss_scale=scale[0] if scale else None,
             good_iterations=good or 0,
+            learned_net_sha256=model_hash,
         )
+        return state, written
 
 
-def _floats(dataset: Any, path: Path) -> list[float]:
-    return [float(value) for value in read_dataset(dataset, path).reshape(-1)]
+def _floats(file: HDF5File, name: str) -> list[float]:
+    return [float(value) for value in as_float32(file.read(name)).reshape(-1)]
 
 
 def _write_hdf5(state: SolverState, path: Path) -> None:
@@ -256,6 +312,9 @@ def _write_hdf5(state: SolverState, path: Path) -> None:
         if state.loss_scale is not None:
             file.create_dataset(SCALE_NAME, data=np.array([state.loss_scale], np.float32))
             file.create_dataset(GOOD_NAME, data=np.array([state.good_iterations], np.int32))
+        if state.learned_net_sha256:
+            write_text(file, MODEL_HASH_NAME, state.learned_net_sha256)
+            write_text(file, STATE_HASH_NAME, _hash_of_values(state))
         history = file.create_group("history")
         for index, array in enumerate(state.history):
             history.create_dataset(str(index), data=as_float32(array))

@@ -9,7 +9,7 @@ used.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,19 +20,28 @@ VARINT, FIXED64, LENGTH, GROUP, END_GROUP, FIXED32 = range(6)
 WIDTH = {FIXED32: 4, FIXED64: 8}
 MOST_VARINT_BYTES = 10
 MOST_NUMBER = 2**29 - 1
+# protobuf reads no message of 2 GiB and none that is nested deeper.
+MOST_BYTES = 2**31
+MOST_DEPTH = 100
+# Fields of one file that are looked at one by one; a run of one key counts as one. No model comes
+# near that, and so many take a few seconds.
+MOST_FIELDS = 400_000
+# So many varints of one key, side by side, are a run; shorter ones come one by one.
+SHORTEST_RUN = 64
 
 Part: TypeAlias = bytes | memoryview
 
 
 class Field(NamedTuple):
-    """One field, or a run of fixed-width fields of the same number.
+    """One field, or a run of fields of the same number and wire type, side by side.
 
     Attributes:
         number: the field's number in the schema.
         wire: its wire type.
-        value: the number in a varint (unsigned, 64 bits), else 0.
+        value: the number in a varint (unsigned, 64 bits), the last one of a run; else 0.
         start, end: the payload's bytes, counted from the start of the file.
         step: distance in bytes between the values of a run of fixed-width fields, else 0.
+        repeats: how many varints; a run has SHORTEST_RUN or more.
     """
 
     number: int
@@ -41,6 +50,14 @@ class Field(NamedTuple):
     start: int
     end: int
     step: int = 0
+    repeats: int = 1
+
+
+class FieldCount:
+    """How many fields of a file have been looked at one by one."""
+
+    def __init__(self) -> None:
+        self.total = 0
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,7 @@ class Message:
         outermost: the message is the file itself. Caffe ends such a message at a zero byte or at
             a stray end mark; here that is accepted only as the last thing in the file, because a
             download that was filled up with zeros must not pass for a net with fewer layers.
+        counted: shared by all messages of a file.
     """
 
     data: memoryview
@@ -61,6 +79,7 @@ class Message:
     end: int
     path: str
     outermost: bool = False
+    counted: FieldCount = field(default_factory=FieldCount)
 
     @classmethod
     def whole(cls, data: memoryview, path: str) -> Message:
@@ -89,7 +108,7 @@ class Message:
 
     def child(self, field: Field) -> Message:
         """The message inside a length-delimited field."""
-        return Message(self.data, field.start, field.end, self.path)
+        return Message(self.data, field.start, field.end, self.path, counted=self.counted)
 
     def text(self, field: Field) -> str:
         """A string; bytes that are not UTF-8 survive as surrogates, since Caffe takes them."""
@@ -115,7 +134,7 @@ class Message:
         return np.ndarray((count,), dtype, self.data, field.start, (field.step,))
 
     def varints(self, field: Field) -> Iterator[int]:
-        """Unsigned numbers of a varint field, packed or not."""
+        """Unsigned numbers of a varint field, packed or not; of a run the last one."""
         if field.wire == VARINT:
             yield field.value
             return
@@ -131,13 +150,19 @@ class Message:
         )
 
     def _next(self, at: int) -> Field:
+        self.counted.total += 1
+        if self.counted.total > MOST_FIELDS:
+            raise FormatError(
+                f"{self.path}: byte {at}: it has more than {MOST_FIELDS:,} fields, which no model "
+                "has; the file is damaged or of another kind"
+            )
         key, start = self._varint(at)
         number, wire = key >> 3, key & 7
         if not 0 < number <= MOST_NUMBER:
             raise self.error(at, f"{number} is no field number")
         if wire == VARINT:
             value, end = self._varint(start)
-            return Field(number, wire, value, start, end)
+            return self._varint_run(at, Field(number, wire, value, start, end))
         if wire in WIDTH:
             width = WIDTH[wire]
             self._check_room(number, start, width)
@@ -152,10 +177,57 @@ class Message:
         raise self.error(at, f"field {number} has wire type {wire}, which does not exist")
 
     def _check_room(self, number: int, start: int, size: int) -> None:
-        if size > self.end - start:
-            raise self.error(
-                start, f"field {number} claims {size} bytes, but {self.end - start} are left"
+        if size <= self.end - start:
+            return
+        if self.outermost and start + size <= MOST_BYTES:
+            raise FormatError(
+                f"{self.path}: the file is cut off: it ends at byte {self.end:,} of at least "
+                f"{start + size:,}; get it anew, whole"
             )
+        raise self.error(
+            start, f"field {number} claims {size} bytes, but {self.end - start} are left"
+        )
+
+    def _varint_run(self, at: int, first: Field) -> Field:
+        """``first``, or the run of varints of one key that begins with it at byte ``at``."""
+        key = bytes(self.data[at : first.start])
+        end, step = first.end, first.end - at
+        # Most fields stand alone: one comparison tells.
+        if bytes(self.data[end : end + len(key)]) != key:
+            return first
+        count, value, room = 1, first.value, SHORTEST_RUN * step
+        while True:
+            records, length, last = self._varint_records(end, key, room)
+            if not records:
+                break
+            count, end = count + records, end + length
+            value, _ = self._varint(last)
+            room *= 2
+        if count < SHORTEST_RUN:
+            return first
+        return Field(first.number, first.wire, value, first.start, end, repeats=count)
+
+    def _varint_records(self, at: int, key: bytes, room: int) -> tuple[int, int, int]:
+        """Whole records of ``key`` and a varint from byte ``at`` on, within ``room`` bytes.
+
+        Returns:
+            their number, their length in bytes, and the place of the last value.
+        """
+        piece = np.frombuffer(self.data, np.uint8, min(room, self.end - at), at)
+        # The last byte of each varint; those of keys and values take turns in a run.
+        ends = np.flatnonzero(piece < 0x80)
+        values = ends[1::2]
+        starts = np.concatenate([[0], values[:-1] + 1])[: len(values)]
+        fits = ends[: 2 * len(values) : 2] == starts + (len(key) - 1)
+        fits &= values - (starts + len(key)) < MOST_VARINT_BYTES
+        for offset, byte in enumerate(key):
+            places = np.minimum(starts + offset, len(piece) - 1)
+            fits &= piece[places] == byte
+        records = len(fits) if fits.all() else int(fits.argmin())
+        if not records:
+            return 0, 0, 0
+        last = int(starts[records - 1]) + len(key)
+        return records, int(values[records - 1]) + 1, at + last
 
     def _run(self, at: int, start: int, step: int) -> int:
         """Bytes of further records with the key found at ``at``: unpacked values, side by side.
@@ -183,6 +255,8 @@ class Message:
             field = self._next(at)
             if field.wire == GROUP:
                 open_groups.append(field.number)
+                if len(open_groups) > MOST_DEPTH:
+                    raise self.error(at, f"groups are nested deeper than {MOST_DEPTH}")
             elif field.wire == END_GROUP and field.number != open_groups.pop():
                 raise self.error(at, f"group {field.number} ends inside another group")
             at = field.end
@@ -190,6 +264,8 @@ class Message:
 
     def _varint(self, at: int) -> tuple[int, int]:
         """The number at ``at``, cut to 64 bits, and the position behind it."""
+        if at < self.end and self.data[at] < 0x80:
+            return self.data[at], at + 1
         value = 0
         last = min(at + MOST_VARINT_BYTES, self.end)
         for index in range(at, last):
@@ -197,6 +273,11 @@ class Message:
             value |= (byte & 0x7F) << (7 * (index - at))
             if byte < 0x80:
                 return value & (2**64 - 1), index + 1
+        if last == self.end and self.outermost:
+            raise FormatError(
+                f"{self.path}: the file is cut off: it ends at byte {self.end:,} inside a number; "
+                "get it anew, whole"
+            )
         if last == self.end:
             raise self.error(at, "the bytes end inside a number")
         raise self.error(at, f"a number is longer than {MOST_VARINT_BYTES} bytes")

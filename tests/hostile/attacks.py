@@ -94,8 +94,13 @@ def binary_attacks() -> list[Attack]:
     model = "x.caffemodel"
     storm = b"".join(b"\x2d" + FLOATS[:4] + b"\x50\x01" for _ in range(3))
     return [
-        Attack("cut in a blob", model, GOOD[:-5], "bytes, but"),
-        Attack("one bit of a length", model, GOOD[:2] + b"\x7f" + GOOD[3:], "field 100 claims 127"),
+        Attack("cut in a blob", model, GOOD[:-5], "cut off: it ends at byte 50 of at least 55"),
+        Attack(
+            "one bit of a length",
+            model,
+            GOOD[:2] + b"\x7f" + GOOD[3:],
+            "at byte 55 of at least 130",
+        ),
         Attack(
             "length of terabytes", model, b"\xa2\x06" + b"\xff" * 5 + b"\x7f", "field 100 claims"
         ),
@@ -105,8 +110,12 @@ def binary_attacks() -> list[Attack]:
         Attack("negative extent", model, layer(shape((1 << 64) - 2, 3)), "negative extent"),
         Attack("thousand axes", model, layer(shape(*[1] * 1000)), "more than 32 axes"),
         Attack("half a float", model, layer(message(5, FLOATS[:3])), "3 bytes are no whole number"),
-        Attack("open groups", model, GOOD + b"\x3b" * 100_000, "group 7 is never closed"),
+        Attack("open groups", model, GOOD + b"\x3b" * 90, "group 7 is never closed"),
+        Attack("deep groups", model, GOOD + b"\x3b" * 100_000, "nested deeper than 100"),
         Attack("crossed groups", model, GOOD + b"\x3b\x43\x3c\x44", "ends inside another group"),
+        Attack(
+            "axes without end", model, layer(message(7, b"\x08\1" * 99_999)), "more than 32 axes"
+        ),
         Attack("wire type 7", model, GOOD + b"\x0f\x01", "wire type 7, which does not exist"),
         Attack("field number 0", model, GOOD + b"\x02\x00", "0 is no field number"),
         Attack("storm of layers", model, b"\xa2\x06\x00" * 60_000, "more than 50,000 layers"),

@@ -92,10 +92,10 @@ def test_what_it_is_and_not_what_it_is_not(data: bytes, sentence: str, tmp_path:
 def test_missing_files_folders_and_pipes(tmp_path: Path) -> None:
     with pytest.raises(FileProblem, match="there is no such file"):
         load_weights(tmp_path / "none.caffemodel")
-    with pytest.raises(FileProblem, match="this is a folder"):
+    with pytest.raises(FileProblem, match="is a folder, expected a file"):
         load_weights(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(FileProblem, match="not a regular file"):
+    with pytest.raises(FileProblem, match="is a pipe, expected a file"):
         load_weights(tmp_path / "pipe")
     with pytest.raises(FileProblem, match="cannot be read"):
         load_weights("a\0b")

@@ -30,10 +30,10 @@ def read(message: Message) -> list[wire.Field]:
 def test_each_wire_type() -> None:
     data = b"\x08\x96\x01" + b"\x11abcdefgh" + b"\x1a\x03xyz" + b"\x25wxyz"
     assert read(whole(data)) == [
-        (1, wire.VARINT, 150, 1, 3, 0),
-        (2, wire.FIXED64, 0, 4, 12, 9),
-        (3, wire.LENGTH, 0, 14, 17, 0),
-        (4, wire.FIXED32, 0, 18, 22, 5),
+        wire.Field(1, wire.VARINT, 150, 1, 3),
+        wire.Field(2, wire.FIXED64, 0, 4, 12, 9),
+        wire.Field(3, wire.LENGTH, 0, 14, 17),
+        wire.Field(4, wire.FIXED32, 0, 18, 22, 5),
     ]
 
 
@@ -67,11 +67,7 @@ def test_int32_takes_the_low_bits() -> None:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"\x08", "byte 1: the bytes end inside a number"),
-        (b"\x08\x80", "byte 1: the bytes end inside a number"),
-        (b"\x0a\x05abc", "byte 2: field 1 claims 5 bytes, but 3 are left"),
         (b"\x0a\xff\xff\xff\xff\x0fabc", "byte 6: field 1 claims 4294967295 bytes, but 3 are left"),
-        (b"\x0d\x00\x00\x00", "byte 1: field 1 claims 4 bytes, but 3 are left"),
         (b"\x0e\x00", "byte 0: field 1 has wire type 6"),
         (b"\x0f\x00", "byte 0: field 1 has wire type 7"),
         (b"\x00\x08\x01", "byte 0: 0 is no field number"),
@@ -86,6 +82,23 @@ def test_damaged_bytes_are_named_with_their_place(data: bytes, sentence: str) ->
         read(whole(data))
     assert str(caught.value).startswith("x.caffemodel: byte ")
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "cut", "damaged"),
+    [
+        (b"\x08", "at byte 1 inside a number", "byte 1: the bytes end inside a number"),
+        (b"\x08\x80", "at byte 2 inside a number", "byte 1: the bytes end inside a number"),
+        (b"\x0a\x05abc", "at byte 5 of at least 7", "byte 2: field 1 claims 5 bytes, but 3"),
+        (b"\x0d\x00\x00\x00", "at byte 4 of at least 5", "byte 1: field 1 claims 4 bytes"),
+    ],
+)
+def test_a_file_that_ends_early_is_called_cut_off(data: bytes, cut: str, damaged: str) -> None:
+    """The outermost message ends with the file; one inside is damaged where it is too short."""
+    with pytest.raises(FormatError, match=f"^x.caffemodel: the file is cut off: it ends {cut}"):
+        read(whole(data))
+    with pytest.raises(FormatError, match=f"^x.caffemodel: {damaged}"):
+        read(inner(data))
 
 
 def test_claims_are_checked_before_anything_is_allocated() -> None:
@@ -108,10 +121,13 @@ def test_one_end_mark_may_close_the_file_but_nothing_else(end: bytes) -> None:
         read(inner(b"\x08\x01" + end))
 
 
-def test_groups_are_passed_over_however_deep() -> None:
-    depth = 100_000
-    data = b"\x0b" * depth + b"\x0c" * depth + b"\x10\x07"
-    assert [(f.number, f.value) for f in read(whole(data))] == [(2, 7)]
+def test_groups_are_passed_over_as_deep_as_protobuf_reads_them() -> None:
+    def nested(depth: int) -> bytes:
+        return b"\x0b" * depth + b"\x0c" * depth + b"\x10\x07"
+
+    assert [(f.number, f.value) for f in read(whole(nested(100)))] == [(2, 7)]
+    with pytest.raises(FormatError, match="byte 100: groups are nested deeper than 100"):
+        read(whole(nested(101)))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from caffecompat.cli.arguments import add_max_bytes_argument
 from caffecompat.cli.loading_lines import loading_lines
 from caffecompat.cli.units import counted
 
@@ -16,6 +17,8 @@ HELP = "convert weights: caffemodel, HDF5, npz, torch state dict, in any directi
 EXAMPLE = """  caffecompat convert VGG_ILSVRC_16_layers.caffemodel            (writes ....pt)
   caffecompat convert vgg16.pt vgg16.caffemodel --model prototxt/D_deploy.prototxt
   caffecompat convert vgg16.caffemodel old.caffemodel --format caffemodel-v1"""
+
+NO_LIMIT = 2**63 - 1
 
 # What each format's files end in; the names are those of the formats' files.
 FORMATS = {
@@ -50,17 +53,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="split NVCaffe's BatchNorm of five blobs into BatchNorm and Scale (<name>_scale)",
     )
+    add_max_bytes_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.layers.naming import torch_naming
+    from caffecompat.proto.atomic_write import check_target
     from caffecompat.weights import load_weights, save_weights, to_bvlc_batch_norm
     from caffecompat.weights.files import format_of
 
     naming = torch_naming()
     source = Path(arguments.source)
     target = _target(source, arguments.target, arguments.format)
-    weights = load_weights(source, naming)
+    check_target(target)
+    weights = load_weights(source, naming, arguments.max_bytes)
     if arguments.bvlc_batch_norm:
         weights = to_bvlc_batch_norm(weights)
     if arguments.model:
@@ -141,7 +147,8 @@ def _verify(weights: Weights, target: Path, naming: Naming) -> int:
     from caffecompat.weights import load_weights
     from caffecompat.weights.compare import same_bits
 
-    written = load_weights(target, naming)
+    # What was just written from memory may claim what it holds.
+    written = load_weights(target, naming, max_bytes=NO_LIMIT)
     count = 0
     for layer in weights.values():
         if not layer.blobs:

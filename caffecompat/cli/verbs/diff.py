@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from caffecompat.cli.arguments import add_max_bytes_argument
 from caffecompat.cli.table import Column, print_table
 from caffecompat.cli.units import counted
 
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="values that are at most so far apart count as equal (default: %(default)s)",
     )
+    add_max_bytes_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -58,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if kinds[0] == OTHER:
         return _diff_nets(paths)
-    return _diff_weights(paths, arguments.tolerance)
+    return _diff_weights(paths, arguments.tolerance, arguments.max_bytes)
 
 
 def _diff_nets(paths: tuple[Path, Path]) -> int:
@@ -80,13 +82,13 @@ def _diff_nets(paths: tuple[Path, Path]) -> int:
     return DIFFERENT if lines else EQUAL
 
 
-def _diff_weights(paths: tuple[Path, Path], tolerance: float) -> int:
+def _diff_weights(paths: tuple[Path, Path], tolerance: float, max_bytes: int | None) -> int:
     from caffecompat.layers.naming import torch_naming
     from caffecompat.weights import load_weights
     from caffecompat.weights.compare import compare_weights
 
     naming = torch_naming()
-    one, other = (load_weights(path, naming) for path in paths)
+    one, other = (load_weights(path, naming, max_bytes) for path in paths)
     _print_titles(one, other)
     comparison = compare_weights(one, other)
     for line in comparison.structure:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.arguments import add_state_arguments, stages
+from caffecompat.cli.arguments import add_max_bytes_argument, add_state_arguments, stages
 from caffecompat.cli.shapes import add_shape_argument, print_notes
 from caffecompat.cli.table import Column, print_table
 from caffecompat.cli.units import counted
@@ -64,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_shape_argument(parser)
     add_state_arguments(parser)
+    add_max_bytes_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{path}: a folder with {article} {backend} database")
         print(f"what is in it: caffecompat dataset info {shlex.quote(str(path))}")
         return 0
-    print(f"{path}: {check_file(path):,} bytes")
+    print(f"{path}: {check_file(path, arguments.max_bytes):,} bytes")
     _print_recognition(path)
     if arguments.hash:
         print(f"sha256: {file_hash(path)}")
@@ -89,7 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
     if kind_of(path) == OTHER and _is_definition(text := _text(read_head(path))):
         _inspect_definition(arguments, text)
         return 0
-    passport = read_passport(path, values=arguments.values, naming=_naming(path))
+    naming, limit = _naming(path), arguments.max_bytes
+    passport = read_passport(path, values=arguments.values, naming=naming, max_bytes=limit)
     print(f"format: {passport.title}")
     if passport.kind == WEIGHTS:
         _print_layers(passport, arguments)
@@ -102,16 +103,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _data_sets(path: Path) -> list[tuple[str, str]]:
     """Names and shapes of the data sets of an HDF5 file that has nothing else at its top."""
-    from caffecompat.weights.hdf5 import SIGNATURE, member, open_hdf5
+    from caffecompat.weights.hdf5 import SIGNATURE, open_hdf5
     from caffecompat.weights.mapped import read_head
 
     if not read_head(path, len(SIGNATURE)).startswith(SIGNATURE):
         return []
     with open_hdf5(path) as file:
-        found = [(name, member(file, name, path)) for name in islice(file, _MOST_DATA_SETS)]
-        if not all(hasattr(entry, "shape") for _, entry in found):
-            return []
-        return [(name, _shape(entry.shape)) for name, entry in found]
+        found = []
+        for name in file.members()[:_MOST_DATA_SETS]:
+            entry = file.describe(name)
+            if entry is None:
+                return []
+            found.append((name, _shape(entry.shape or ())))
+        return found
 
 
 def _print_recognition(path: Path) -> None:

@@ -28,7 +28,7 @@ from caffecompat.weights.wire import Message, Part
 # Fields of NetParameter.
 NET_NAME, OLD_LAYERS, LAYER = 1, 2, 100
 # No net comes near these; a few bytes each, repeated, would fill the memory.
-MOST_LAYERS, MOST_BLOBS = 50_000, 1_000
+MOST_LAYERS, MOST_BLOBS, MOST_BLOBS_OF_ALL = 50_000, 1_000, 200_000
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,10 @@ class CaffeModel(LayerFormat):
         return looks_like_net(head)
 
     def read(self, path: Path) -> Weights:
-        net = Message.whole(map_file(path), str(path))
+        net = Message.whole(map_file(path, self.max_bytes), str(path))
         weights = Weights(path=str(path), format="caffemodel")
         generations: dict[int, str] = {}
+        blobs = 0
         for field in net.fields():
             if field.wire == wire.LENGTH and field.number == NET_NAME:
                 weights.net_name = net.text(field)
@@ -77,6 +78,9 @@ class CaffeModel(LayerFormat):
                 numbers = V2 if field.number == LAYER else V1
                 generation = _read_layer(net.child(field), numbers, weights)
                 generations.setdefault(field.number, generation)
+                blobs += len(weights.layers[-1].blobs)
+                if blobs > MOST_BLOBS_OF_ALL:
+                    raise net.error(field.start, f"it has more than {MOST_BLOBS_OF_ALL:,} blobs")
         if len(generations) > 1:
             raise FormatError(
                 f"{path}: it has both 'layer' and old 'layers' entries, which Caffe refuses too; "

@@ -38,7 +38,9 @@ class CaffeModelV1(LayerFormat):
         return False  # the format "caffemodel" reads all generations
 
     def read(self, path: Path) -> Weights:
-        return CaffeModel().read(path)
+        reader = CaffeModel()
+        reader.max_bytes = self.max_bytes
+        return reader.read(path)
 
     def write(self, weights: Weights, path: Path) -> None:
         _check(weights, path)

@@ -12,9 +12,9 @@ from caffecompat.weights.format import LayerFormat, formats
 from caffecompat.weights.hdf5 import (
     SIGNATURE,
     Group,
+    HDF5File,
     create_hdf5,
-    indexed,
-    member,
+    indices,
     numbered,
     open_hdf5,
 )
@@ -38,14 +38,13 @@ class Hdf5(LayerFormat):
         return head.startswith(SIGNATURE)
 
     def read(self, path: Path) -> Weights:
-        with open_hdf5(path) as file:
-            data = member(file, "data", path)
-            if data is None:
+        with open_hdf5(path, self.max_bytes) as file:
+            if "data" not in file:
                 raise FormatError(
                     f"{path}: this is an HDF5 file without a group 'data', {_kind(file)}"
                 )
-            diff = member(file, "diff", path)
-            layers = [_read_layer(data, diff, name, path) for name in data]
+            has_diffs = "diff" in file
+            layers = [_read_layer(file, name, has_diffs) for name in file.members("data")]
         return Weights(layers, path=str(path), format="hdf5")
 
     def write(self, weights: Weights, path: Path) -> None:
@@ -65,27 +64,31 @@ class Hdf5(LayerFormat):
                     _write_arrays(diff.create_group(layer.name), _todays_diffs(layer), layer)
 
 
-def _read_layer(data: Group, diff: Group | None, name: str, path: Path) -> LayerWeights:
-    group = member(data, name, path)
-    arrays = indexed(group, path)
-    blobs, indices = list(arrays.values()), list(arrays)
-    gradients = member(diff, name, path) if diff is not None else None
-    diffs = numbered(gradients, path) if gradients is not None else []
+def _read_layer(file: HDF5File, name: str, has_diffs: bool) -> LayerWeights:
+    numbers = indices(file, f"data/{name}")
+    blobs, stored = [], []
+    for number in numbers:
+        values = file.read(f"data/{name}/{number}")
+        stored.append(values.dtype.newbyteorder("=").name)
+        blobs.append(as_float32(values))
+    has_diffs = has_diffs and f"diff/{name}" in file
+    diffs = numbered(file, f"diff/{name}") if has_diffs else []
     # A shared parameter has its gradient under every layer, but its values under the owner only.
     fits = [d.shape for d in diffs] == [b.shape for b in blobs] and bool(blobs)
     return LayerWeights(
         name,
         blobs=blobs,
         diffs=diffs if fits else None,
-        stored=[group[str(index)].dtype.newbyteorder("=").name for index in indices],
-        indices=None if indices == list(range(len(indices))) else indices,
+        stored=stored,
+        indices=None if numbers == list(range(len(numbers))) else numbers,
     )
 
 
-def _kind(file: Group) -> str:
+def _kind(file: HDF5File) -> str:
     if "iter" in file and "history" in file:
         return f"it is {SOLVER_STATE}; {SNAPSHOT_HINT}"
-    return f"expected /data/<layer>/<index>; it has {', '.join(list(file)[:5]) or 'nothing'}"
+    found = ", ".join(file.members()[:5]) or "nothing"
+    return f"expected /data/<layer>/<index>; it has {found}"
 
 
 def _todays_diffs(layer: LayerWeights) -> list[np.ndarray]:

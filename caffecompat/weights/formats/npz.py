@@ -12,8 +12,9 @@ from typing import IO
 import numpy as np
 
 from caffecompat.errors import FormatError, WeightsError
+from caffecompat.input_files import open_input
 from caffecompat.proto.atomic_write import atomic_write
-from caffecompat.weights.damage import MOST_DEFLATED, reading, zip_names
+from caffecompat.weights.damage import reading, zip_archive, zip_names
 from caffecompat.weights.format import LayerFormat, formats
 from caffecompat.weights.naming import todays_blobs
 from caffecompat.weights.weights import LayerWeights, Weights, as_float32
@@ -40,7 +41,11 @@ class Npz(LayerFormat):
 
     def read(self, path: Path) -> Weights:
         layers: dict[str, dict[int, tuple[np.ndarray, str]]] = {}
-        with reading(path, "an .npz"), zipfile.ZipFile(path) as archive:
+        with (
+            open_input(path, self.max_bytes) as source,
+            reading(path, "an .npz"),
+            zip_archive(path, source, self.max_bytes) as archive,
+        ):
             for entry in archive.infolist():
                 name, index = _key(entry.filename, path)
                 layers.setdefault(name, {})[index] = _read_array(archive, entry, path)
@@ -88,10 +93,10 @@ def _read_array(
         if dtype.kind not in "fiu":
             raise FormatError(f"{who} holds {dtype}, expected numbers")
         size = prod(shape) * dtype.itemsize
-        if min(shape, default=0) < 0 or size > MOST_DEFLATED * (entry.compress_size + 1):
+        if min(shape, default=0) < 0 or size > entry.file_size:
             raise FormatError(
                 f"{who} claims {shape} values of {dtype}, but the file has only "
-                f"{entry.compress_size} bytes for them"
+                f"{entry.file_size} bytes for them"
             )
         values = np.empty(prod(shape), dtype)
         _fill(values, file, who)

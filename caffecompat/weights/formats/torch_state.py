@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caffecompat.errors import FormatError, MissingExtra
+from caffecompat.input_files import ClaimedBytes, open_input
 from caffecompat.proto.atomic_write import atomic_write
-from caffecompat.weights.damage import reading, zip_names
+from caffecompat.weights.damage import reading, zip_archive, zip_names
 from caffecompat.weights.format import NamedFormat, formats
+from caffecompat.weights.mapped import check_file
 from caffecompat.weights.naming import NamedArrays
 from caffecompat.weights.weights import as_float32
 
@@ -26,6 +28,8 @@ OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 SAVE_SO = "save one state dict with torch.save(model.state_dict(), ...)"
 # torch keeps notes for load_state_dict in this attribute of the dict and leaves others' alone.
 METADATA, OWN_NOTE = "_metadata", "caffecompat"
+# The least that a value takes where it is used, as float32.
+LEAST_WIDTH = 4
 
 
 @formats.register("torch")
@@ -44,7 +48,12 @@ class TorchState(NamedFormat):
         return any(name.split("/")[-1] == "data.pkl" for name in names or ())
 
     def read(self, path: Path) -> NamedArrays:
-        state = _load(path)
+        state = _load(path, self.max_bytes)
+        claimed = ClaimedBytes(path, check_file(path), self.max_bytes)
+        for tensor in state.values():
+            # Tensors may share one storage; each takes memory of its own where it is used.
+            width = max(tensor.dtype.itemsize, LEAST_WIDTH)
+            claimed.add(tensor.numel() * width, "its tensors")
         arrays = {str(name): _array(tensor) for name, tensor in state.items()}
         notes = getattr(state, METADATA, None)
         own = notes.get("", {}) if isinstance(notes, dict) else {}
@@ -64,9 +73,13 @@ class TorchState(NamedFormat):
                 raise error.__context__ or error from None
 
 
-def _load(path: Path) -> dict[Any, torch.Tensor]:
+def _load(path: Path, max_bytes: int | None) -> dict[Any, torch.Tensor]:
     torch = _torch()
-    mapped = zip_names(path) is not None
+    with open_input(path, max_bytes) as file:
+        mapped = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+        if mapped:
+            with zip_archive(path, file, max_bytes):
+                pass  # its directory is all right
     with reading(path, "a torch file"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # old files warn about storages that nobody can change now
         try:
