@@ -107,10 +107,18 @@ class ClaimedBytes:
         path: the file's name in messages.
         file_bytes: its size on disk.
         max_bytes: the most that it may claim; None for four times its size plus 64 MiB.
+        remedy: the last words of the message: what a user can do about it.
     """
 
-    def __init__(self, path: PathLike, file_bytes: int, max_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        path: PathLike,
+        file_bytes: int,
+        max_bytes: int | None = None,
+        remedy: str = REMEDY,
+    ) -> None:
         self._path = os.fspath(path)
+        self._remedy = remedy
         self._file_bytes = file_bytes
         default = CLAIM_FACTOR * file_bytes + CLAIM_ALLOWANCE
         self.limit = default if max_bytes is None else max_bytes
@@ -126,7 +134,7 @@ class ClaimedBytes:
         if self.total > self.limit:
             raise FormatError(
                 f"{self._path}: {what} would take {self.total:,} bytes or more, but the file has "
-                f"{self._file_bytes:,} and the limit is {self.limit:,}; {REMEDY}"
+                f"{self._file_bytes:,} and the limit is {self.limit:,}; {self._remedy}"
             )
 
 

@@ -33,6 +33,7 @@ from caffecompat.data.images import (
     encode_image,
     image_shape,
     isotropic_size,
+    read_image_file,
     rescale_image,
     resize_image,
 )
@@ -333,11 +334,10 @@ def _record(root: str, entry: Entry | None, settings: Settings) -> Message | Non
     if entry is None:
         return None
     try:
-        with open(os.fsencode(root) + entry.name, "rb") as file:
-            data = file.read()
-    except (OSError, ValueError):
+        data = read_image_file(os.fsencode(root) + entry.name)
+        pixels = decode_image(data, "gray" if settings.gray else "color")
+    except DataError:
         return None
-    pixels = decode_image(data, "gray" if settings.gray else "color")
     if pixels is None:
         return None
     pixels, resized = _resize(pixels, data, settings)

@@ -16,7 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffecompat.data.image_list_faults import why_no_label
-from caffecompat.data.images import Colour, Pixels, decode_image, possible_reduction, resize_image
+from caffecompat.data.images import (
+    Colour,
+    Pixels,
+    decode_image,
+    possible_reduction,
+    read_image_file,
+    resize_image,
+)
 from caffecompat.data.progress import Lines
 from caffecompat.data.reader import BatchReader
 from caffecompat.data.samples import Record, Samples, Stored, reduced_record
@@ -24,7 +31,7 @@ from caffecompat.data.sampling import draw, permutation, pick
 from caffecompat.data.transform import Transform
 from caffecompat.data.unfinished import place_for, refuse_existing
 from caffecompat.errors import DataError, FileProblem, suggestion
-from caffecompat.input_files import MAX_TEXT_BYTES, read_input
+from caffecompat.input_files import MAX_TEXT_BYTES, ClaimedBytes, read_input
 from caffecompat.proto.atomic_write import atomic_write
 from caffecompat.proto.schema import Message
 
@@ -36,7 +43,13 @@ _PLAIN_NUMBER = re.compile(rb"[+-]?[0-9]+")
 _ONE = np.zeros(1, np.int64)
 
 
-@dataclass(frozen=True)
+# Memory that an entry takes at least; lines of 12 bytes or more are never too many.
+_BYTES_PER_ENTRY = 50
+# No number of 64 bits has more digits; Python refuses to read thousands of them.
+_MOST_DIGITS = 20
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One line of a list: the file name as listed, and the label."""
 
@@ -75,7 +88,7 @@ def read_list(path: str, labelled: bool = True, max_bytes: int = MAX_TEXT_BYTES)
         log.warning(
             "%s: %d labels are not whole numbers (the first is %r in line %d); "
             "the digits they begin with count, or else 0",
-            *(path, len(odd), texts[odd[0]].decode(errors="replace"), odd[0] + 1),
+            *(path, len(odd), texts[odd[0]][:40].decode(errors="replace"), odd[0] + 1),
         )
     return [
         Entry(line.rpartition(b" ")[0] if b" " in line else line, _leading_number(text))
@@ -172,7 +185,10 @@ def write_list(folder: str, path: str, root: str | None = None) -> tuple[int, in
 
 
 def _read_lines(path: str, max_bytes: int) -> list[bytes]:
-    lines = [line.removesuffix(b"\r") for line in read_input(path, max_bytes).split(b"\n")]
+    data = read_input(path, max_bytes)
+    claimed = ClaimedBytes(path, len(data), remedy="expected a file name in each line")
+    claimed.add(data.count(b"\n") * _BYTES_PER_ENTRY, "the entries of its lines")
+    lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
     if not lines[-1]:
         lines.pop()
     return lines
@@ -283,12 +299,7 @@ class ImageSamples(Samples):
         return Stored(ordinal, position, self._entries[position].name)
 
     def decode(self, stored: Stored, side: int | None = None) -> Record:
-        try:
-            with open(self._root + stored.key, "rb") as file:
-                data = file.read()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise DataError(f"it cannot be read: {reason}") from error
+        data = read_image_file(self._root + stored.key)
         possible = possible_reduction(data, side) if side and self._size is None else None
         colour: Colour = "color" if self._color else "gray"
         pixels = decode_image(data, colour, possible[0] if possible else 1) if data else None
@@ -362,6 +373,11 @@ def open_image_reader(
 def _leading_number(text: bytes) -> int:
     """What C's atoi makes of a text: leading digits, 0 without any, cut to 32 bit."""
     found = _LEADING_NUMBER.match(text)
-    number = int(found[1]) if found else 0
+    digits = found[1] if found else b"0"
+    if len(digits) > _MOST_DIGITS:
+        # Of a number this long the digits behind the first 20 cannot matter.
+        sign = b"-" if digits.startswith(b"-") else b"+"
+        digits = sign + b"0" + digits.lstrip(b"+-").lstrip(b"0")[: _MOST_DIGITS + 1]
+    number = int(digits)
     number = max(-(1 << 63), min(number, (1 << 63) - 1))
     return (number + (1 << 31)) % (1 << 32) - (1 << 31)

@@ -9,6 +9,9 @@ from caffecompat.errors import DataError
 
 BACKSLASH = b"\\"
 
+# Of a name in a message, this many bytes are shown.
+_LONGEST_NAME = 80
+
 
 def why_no_label(path: str, line: bytes, number: int) -> str:
     """A clause about a line that ends in no number; ``number`` counts lines from 1."""
@@ -97,4 +100,4 @@ def _edited(path: str, program: str, script: str) -> str:
 
 
 def _shown(name: bytes) -> str:
-    return repr(name.decode(errors="backslashreplace"))
+    return repr(name[:_LONGEST_NAME].decode(errors="backslashreplace"))

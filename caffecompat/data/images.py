@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import struct
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -10,7 +11,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.errors import CaffeError, DataError
+from caffecompat.data.image_headers import image_size, jpeg_frame, jpeg_scans
+from caffecompat.errors import CaffeError, DataError, FileProblem
+from caffecompat.input_files import open_input
+
+# The largest image: 134 million pixels, which take 400 MB in colour. A small file may claim no
+# more than that many pixels, and this many per byte; photographs have 2 to 20 per byte.
+MAX_PIXELS = 1 << 27
+_PIXELS_OF_A_SMALL_FILE = 1 << 24
+_PIXELS_PER_BYTE = 1024
+# Each scan of a progressive JPEG is a pass over all its pixels.
+_MOST_PASSES = 1 << 31
+MAX_IMAGE_BYTES = 1 << 29
 
 _STARTS: dict[str, Any] = {
     "jpg": b"\xff\xd8\xff",
@@ -28,6 +40,30 @@ Pixels = NDArray[np.uint8]
 Colour = Literal["unchanged", "color", "gray"]
 
 
+def read_image_file(path: bytes) -> bytes:
+    """The bytes of an image file, at most 512 MiB.
+
+    Raises:
+        DataError: it is missing, no regular file, too large or not readable; the message does not
+            name it.
+    """
+    name = os.fsdecode(path)
+    try:
+        with open_input(name) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_IMAGE_BYTES:
+                raise DataError(
+                    f"it has {size:,} bytes, more than the {MAX_IMAGE_BYTES:,} of the largest "
+                    "image that is read"
+                )
+            return file.read(MAX_IMAGE_BYTES)
+    except FileProblem as error:
+        reason = str(error).removeprefix(f"{name}: ").removeprefix("cannot be read: ")
+        raise DataError(f"it cannot be read: {reason}") from error
+    except OSError as error:
+        raise DataError(f"it cannot be read: {error.strerror or error}") from error
+
+
 def decode_image(data: bytes, colour: Colour, reduction: int = 1) -> NDArray[Any] | None:
     """The pixels of an encoded image, or None if the bytes are none that can be decoded.
 
@@ -39,7 +75,13 @@ def decode_image(data: bytes, colour: Colour, reduction: int = 1) -> NDArray[Any
 
     Returns:
         height x width (one channel) or height x width x channels in B, G, R (, alpha) order.
+
+    Raises:
+        DataError: by its header it has more than 2^27 pixels, or than 2^24 and 1024 for each of
+            its bytes; nothing has been allocated for it then.
     """
+    if not _is_bounded(data):
+        return None
     cv2 = _opencv()
     if reduction > 1:
         gray = colour == "gray" or (colour == "unchanged" and (_jpeg_shape(data) or (3,))[0] == 1)
@@ -200,18 +242,32 @@ def _decode(data: bytes, flags: int) -> NDArray[Any] | None:
     return decoded
 
 
+def _is_bounded(data: bytes) -> bool:
+    """Whether it is an image at all; refuses one that is too large."""
+    size = image_size(data)
+    if size is None:
+        return False
+    height, width = size
+    most = min(MAX_PIXELS, _PIXELS_OF_A_SMALL_FILE + _PIXELS_PER_BYTE * len(data))
+    if height * width > most:
+        raise DataError(
+            f"by its header it is {height}x{width} (height x width), more than the {most:,} pixels "
+            f"that {len(data):,} bytes may have; scale it down or encode it anew"
+        )
+    # A scan has 10 bytes or more: in most files there is no need to count them.
+    if height * width * (len(data) // 10) > _MOST_PASSES and data.startswith(_STARTS["jpg"]):
+        scans = jpeg_scans(data)
+        if height * width * scans > _MOST_PASSES:
+            raise DataError(
+                f"it is a JPEG of {height}x{width} pixels in {scans:,} scans, more than are "
+                "decoded in a reasonable time; encode it anew"
+            )
+    return True
+
+
 def _jpeg_shape(data: bytes) -> tuple[int, int, int] | None:
-    at = 2
-    if not data.startswith(_STARTS["jpg"]):
-        return None
-    while at + 10 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        # Frame headers; the marks left out among them hold tables.
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width, channels = struct.unpack_from(">HHB", data, at + 5)
-            return (1 if channels == 1 else 3), height, width
-        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
-    return None
+    frame = jpeg_frame(data)
+    return None if frame is None else (1 if frame[0] == 1 else 3, *frame[1:])
 
 
 def _png_shape(data: bytes) -> tuple[int, int, int] | None:

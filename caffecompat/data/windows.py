@@ -7,26 +7,34 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import threading
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.data.images import Pixels, decode_image, resize_image
+from caffecompat.data.images import Pixels, decode_image, read_image_file, resize_image
 from caffecompat.data.reader import BatchReader
 from caffecompat.data.samples import Record, Samples, Stored
 from caffecompat.data.sampling import draw, pick
 from caffecompat.data.transform import Transform, refuse_extensions
-from caffecompat.errors import DataError, FileProblem
+from caffecompat.errors import DataError, FormatError
+from caffecompat.input_files import ClaimedBytes, read_input
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
 from caffecompat.weights.mean import read_mean
 
 Floats = NDArray[np.float32]
 
+_WORD = re.compile(rb"\S+")
+# Of a word in messages, and of a number, this many bytes count.
+_LONGEST_NUMBER = 40
+# Memory that a window takes at least.
+_BYTES_PER_WINDOW = 60
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """A box of an image, corners included, its class and its overlap with an object."""
 
@@ -62,31 +70,32 @@ def read_windows(path: str) -> list[Window]:
     the number of windows, and for each window: label, overlap, x1, y1, x2, y2.
 
     Raises:
-        FileProblem: the file cannot be read.
+        FileProblem, FormatError: the file cannot be read, or has more than 512 MiB.
         DataError: it does not follow this form; names the image.
     """
-    try:
-        with open(path, "rb") as file:
-            words = iter(file.read().split())
-    except OSError as error:
-        raise FileProblem(f"{path}: the window file cannot be read: {error.strerror}") from error
+    data = read_input(path)
+    claimed = ClaimedBytes(path, len(data), remedy="expected six numbers per window")
+    words = (found[0] for found in _WORD.finditer(data))
     windows: list[Window] = []
     index = b"0"
     try:
         for mark in words:
             index = next(words)
             if mark != b"#":
-                raise ValueError(f"{mark.decode(errors='replace')!r} stands where '#' should")
+                raise ValueError(f"{_shown(mark)!r} stands where '#' should")
             image = next(words)
-            _, _, _, count = (int(next(words)) for _ in range(4))
+            _, _, _, count = (_whole_number(next(words)) for _ in range(4))
             for _ in range(count):
-                label, overlap = int(next(words)), float(next(words))
-                x1, y1, x2, y2 = (int(next(words)) for _ in range(4))
+                label, overlap = _whole_number(next(words)), float(next(words)[:_LONGEST_NUMBER])
+                x1, y1, x2, y2 = (_whole_number(next(words)) for _ in range(4))
                 windows.append(Window(image, label, overlap, (x1, y1, x2, y2)))
+                claimed.add(_BYTES_PER_WINDOW, "its windows")
+    except FormatError:
+        raise
     except (ValueError, StopIteration, RuntimeError) as error:
         what = str(error) if isinstance(error, ValueError) else "it ends too early"
         raise DataError(
-            f"{path}: image # {index.decode(errors='replace')}: {what}; expected the file name, "
+            f"{path}: image # {_shown(index)}: {what}; expected the file name, "
             "channels, height, width, the number of windows, and six numbers per window"
         ) from error
     return windows
@@ -225,12 +234,7 @@ class WindowSamples(Samples):
     def _read(self, name: bytes) -> bytes:
         if self._cache is not None and name in self._cache:
             return self._cache[name]
-        try:
-            with open(self._root + name, "rb") as file:
-                data = file.read()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise DataError(f"it cannot be read: {reason}") from error
+        data = read_image_file(self._root + name)
         if self._cache is not None:
             with self._caching:
                 self._cache[name] = data
@@ -260,6 +264,8 @@ def place_window(
         DataError: the box does not lie in the image.
     """
     x1, y1, x2, y2 = box
+    if x2 < x1 or y2 < y1:
+        _check_inside(box, box, image)
     if not (context or square):
         _check_inside(box, box, image)
         return Placement(x1, y1, x2, y2, crop, crop)
@@ -326,6 +332,18 @@ def open_window_reader(
 def _round(value: float) -> int:
     """Halves away from zero, as in C."""
     return math.floor(abs(value) + 0.5) * (1 if value >= 0 else -1)
+
+
+def _whole_number(word: bytes) -> int:
+    """A number as Caffe keeps it, in 32 bits."""
+    number = int(word[:_LONGEST_NUMBER])
+    if not -(1 << 31) <= number < 1 << 31:
+        raise ValueError(f"{number} does not fit 32 bits")
+    return number
+
+
+def _shown(word: bytes) -> str:
+    return word[:_LONGEST_NUMBER].decode(errors="replace")
 
 
 def _readable(name: bytes) -> str:

@@ -149,7 +149,7 @@ def test_a_bad_window_file_is_one_sentence(tmp_path: Path, text: str, words: str
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileProblem, match="nosuch: the window file cannot be read"):
+    with pytest.raises(FileProblem, match="nosuch: there is no such file"):
         read_windows(str(tmp_path / "nosuch"))
     (tmp_path / "w.txt").write_text(FILE.format(image="nosuch.png"))
     words = r"window \d \(image 'nosuch.png'\): it cannot be read"

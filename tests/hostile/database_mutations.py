@@ -7,7 +7,9 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import lmdb
+import numpy as np
 
 PAGE = 4096
 # Numbers that counts, offsets and page numbers like to be broken by.
@@ -44,6 +46,47 @@ def damaged_pages(data: bytes, chance: random.Random) -> bytes:
     for _ in range(chance.choice((1, 1, 1, 1, 2, 4))):
         if out:
             chance.choice(_MOVES)(out, chance)
+    return bytes(out)
+
+
+def images() -> dict[str, bytes]:
+    """Small images of every kind that OpenCV writes here, a photograph-like one in each."""
+    noise = np.random.default_rng(1).integers(0, 256, (24, 31, 3), np.uint8)
+    picture = cv2.resize(noise, (62, 48), interpolation=cv2.INTER_CUBIC)
+    kinds = ("jpg", "png", "bmp", "webp", "tif", "ppm", "pgm", "pam", "pfm", "sr", "hdr", "jp2")
+    found: dict[str, bytes] = {}
+    for kind in (*kinds, "gif", "avif"):
+        pixels: np.ndarray = picture[:, :, 0] if kind == "pgm" else picture
+        pixels = pixels.astype(np.float32) if kind in ("pfm", "hdr") else pixels
+        try:
+            done, encoded = cv2.imencode(f".{kind}", pixels)
+        except cv2.error:  # not every build writes all kinds
+            continue
+        if done:
+            found[kind] = encoded.tobytes()
+    progressive = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
+    found["progressive jpg"] = cv2.imencode(".jpg", picture, progressive)[1].tobytes()
+    return found
+
+
+def damaged_bytes(data: bytes, chance: random.Random, head: int) -> bytes:
+    """One to four mutations, half of them in the first ``head`` bytes."""
+    out = bytearray(data)
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        end = min(head, len(out)) if chance.random() < 0.5 else len(out)
+        at = chance.randrange(end) if end else 0
+        number = chance.choice(NUMBERS + LONG_NUMBERS)
+        size = chance.choice((1, 2, 2, 4, 4, 8))
+        piece = (number & ((1 << 8 * size) - 1)).to_bytes(size, chance.choice(("big", "little")))
+        move = chance.randrange(5)
+        if move == 0 and out:
+            out[at] ^= 1 << chance.randrange(8)
+        elif move == 1:
+            del out[at:]
+        elif move == 2:
+            out[at:at] = out[at : at + chance.randint(1, 200)] * chance.choice((1, 1, 20))
+        else:
+            out[at : at + size] = piece
     return bytes(out)
 
 

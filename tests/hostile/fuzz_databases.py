@@ -12,6 +12,7 @@ the last line; the file ``--status`` always holds the seed that is being tried.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import resource
@@ -21,10 +22,19 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
+
+import numpy as np
 
 from caffecompat.data.database import open_database
+from caffecompat.data.datum import decode_datum, parse_datum
+from caffecompat.data.image_list import read_list
+from caffecompat.data.images import Colour, decode_image, image_shape, read_image_file
+from caffecompat.data.windows import place_window, read_windows
 from caffecompat.errors import CaffeError
-from tests.hostile.database_mutations import damaged_pages, lmdb_files
+from caffecompat.proto import schema
+from tests.data_room.databases import datum, encoded_datum
+from tests.hostile.database_mutations import damaged_bytes, damaged_pages, images, lmdb_files
 
 MEMORY = 1 << 30
 SECONDS_PER_INPUT = 10
@@ -84,7 +94,83 @@ def check_sentence(error: CaffeError) -> None:
     assert len(text) < 600
 
 
-TRIALS: dict[str, Callable[[Path], Trial]] = {"lmdb": lmdb_trial}
+def image_trial(folder: Path) -> Trial:
+    files = [*images().values()]
+    path = folder / "image"
+
+    def run(seed: int) -> int:
+        chance = random.Random(f"image:{seed}")
+        path.write_bytes(damaged_bytes(chance.choice(files), chance, 64))
+        refused = 0
+        for colour, reduction in (("unchanged", 1), ("color", chance.choice((1, 2, 8)))):
+            try:
+                data = read_image_file(os.fsencode(path))
+                pixels = decode_image(data, cast("Colour", colour), reduction)
+                refused += pixels is None
+            except CaffeError as error:
+                check_sentence(error)
+                refused += 1
+        if not refused:
+            image_shape(path.read_bytes())
+        return refused
+
+    return run
+
+
+def datum_trial(folder: Path) -> Trial:
+    encoded = [encoded_datum(data) for data in images().values()]
+    files = [datum(np.zeros((3, 5, 4), np.uint8), 3), *encoded]
+    floats = schema.new("Datum")
+    floats.channels, floats.height, floats.width = 2, 3, 4
+    floats.float_data.extend(range(24))
+    files.append(floats.SerializeToString())
+
+    def run(seed: int) -> int:
+        chance = random.Random(f"datum:{seed}")
+        try:
+            message = parse_datum(damaged_bytes(chance.choice(files), chance, 40))
+            decode_datum(message, force_color=chance.random() < 0.5)
+        except CaffeError as error:
+            check_sentence(error)
+            return 1
+        return 0
+
+    return run
+
+
+LINES = (b"a.png 1", b"b c.jpg 22", b"", b"x", b"/dev/zero 3", b"../y\t4", b"z.png -" + b"9" * 30)
+WINDOWS = b"# 0\na.png\n3 20 31\n2\n3 0.9 2 4 13 15\n1 0.1 10 8 29 19\n"
+
+
+def list_trial(folder: Path) -> Trial:
+    path = folder / "list.txt"
+
+    def run(seed: int) -> int:
+        chance = random.Random(f"list:{seed}")
+        windows = chance.random() < 0.5
+        lines = b"\n".join(chance.choices(LINES, k=chance.randint(0, 9)))
+        path.write_bytes(damaged_bytes(WINDOWS * 3 if windows else lines, chance, 1 << 20))
+        try:
+            if not windows:
+                read_list(str(path))
+                return 0
+            for window in read_windows(str(path)):
+                box = window.box
+                place_window(box, (20, 31), 9, chance.choice((0, 2)), chance.random() < 0.5, False)
+        except CaffeError as error:
+            check_sentence(error)
+            return 1
+        return 0
+
+    return run
+
+
+TRIALS: dict[str, Callable[[Path], Trial]] = {
+    "lmdb": lmdb_trial,
+    "image": image_trial,
+    "datum": datum_trial,
+    "list": list_trial,
+}
 
 
 def main() -> int:
@@ -94,6 +180,8 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--status", help="file that holds the seed being tried")
     arguments = parser.parse_args()
+    # A list of odd labels is told of in the log, which is not what is tried here.
+    logging.disable()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     status = os.open(arguments.status or os.devnull, os.O_WRONLY | os.O_CREAT)
