@@ -9,14 +9,19 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from caffecompat import terminal
-from caffecompat.cli.arguments import add_lenient_argument, add_state_arguments, stages
+from caffecompat.cli.arguments import (
+    add_lenient_argument,
+    add_max_bytes_argument,
+    add_state_arguments,
+    stages,
+)
 
 if TYPE_CHECKING:
     from caffecompat.net import Net
 
 
 def add_net_arguments(parser: argparse.ArgumentParser) -> None:
-    """The net's prototxt, its phase, level and stages, ``--lenient``."""
+    """The net's prototxt, its phase, level and stages, ``--lenient``, ``--max-bytes``."""
     parser.add_argument("net", help="net definition (prototxt)")
     parser.add_argument("--phase", default="TEST", help="TRAIN or TEST (default: %(default)s)")
     add_lenient_argument(parser)
@@ -27,6 +32,7 @@ def add_net_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_shape_argument(parser)
     add_state_arguments(parser)
+    add_max_bytes_argument(parser)
 
 
 def add_shape_argument(parser: argparse.ArgumentParser) -> None:
@@ -58,9 +64,10 @@ def print_notes(notes: Iterable[str]) -> None:
 def net_for_shapes(arguments: argparse.Namespace) -> Net:
     """The net without parameter values; its data need not exist."""
     from caffecompat.net import Net
+    from caffecompat.net.definition import read_definition
 
     return Net(
-        arguments.net,
+        read_definition(arguments.net, arguments.lenient, arguments.max_bytes),
         phase=arguments.phase,
         level=arguments.level,
         stages=stages(arguments),

@@ -26,15 +26,22 @@ class Definition:
     notes: list[str] = field(default_factory=list)
 
 
-def read_definition(source: Any, lenient: bool = False) -> Definition:
+def read_definition(source: Any, lenient: bool = False, max_bytes: int | None = None) -> Definition:
     """The definition in a prototxt, or in a NetParameter message, which stays as it is.
+
+    Args:
+        source: path or message, or a definition that this function has read before.
+        lenient: pass over fields that nothing here knows.
+        max_bytes: the largest prototxt to read, see :func:`caffecompat.proto.files.read_net`.
 
     Raises:
         FileProblem, TextError: the file is missing or does not parse.
         NetError: an old definition that no upgrade can make sense of.
     """
+    if isinstance(source, Definition):
+        return source
     if isinstance(source, (str, os.PathLike)):
-        message, lines = files.read_net(source, lenient)
+        message, lines = files.read_net(source, lenient, max_bytes)
         notes = [*lines.warnings, *lines.notes, *_without_effect(message)]
         return Definition(message, lines.place, notes)
     message = schema.new("NetParameter")

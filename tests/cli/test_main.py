@@ -150,7 +150,7 @@ class TestSummary:
     def test_missing_file(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["summary", "nosuch.prototxt"]) == 1
         assert capsys.readouterr().err == (
-            "caffecompat: error: nosuch.prototxt: there is no such file\n"
+            f"caffecompat: error: nosuch.prototxt: there is no such file (from {Path.cwd()})\n"
         )
 
     def test_several_mistakes_are_several_lines(

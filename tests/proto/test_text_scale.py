@@ -1,7 +1,7 @@
 """Large and hostile prototxts: memory by the byte of text, and the same result at every speed.
 
-The time that a text takes is measured by hand and stated in docs/reliability.md: a test that looks
-at a clock fails on a busy machine.
+The time that a text takes is measured by hand: a test that looks at a clock fails on a busy
+machine.
 """
 
 from __future__ import annotations
