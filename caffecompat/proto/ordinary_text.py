@@ -187,10 +187,12 @@ def read_ordinary(reading: Reading, base: int) -> None:
             if len(reading.open) > 2:
                 end = _copy_block(reading, match.end(_OPENED)) or end
             entry = reading.open[-1]
-        elif target is last and len(reading.open) > 1:
-            end = read_run(text, at, target, entry.message)
-            if end == at:
-                break
+        elif (
+            target is last
+            and len(reading.open) > 1
+            and (run := read_run(text, at, target, entry.message)) > at
+        ):
+            end = run
         elif kind == _OPENED or not _put(entry, target, kind, value, at):
             break
         else:
