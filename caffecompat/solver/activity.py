@@ -109,7 +109,7 @@ def heartbeat(
 
     Args:
         look_on: called several times a second while something is being done, with the time; a
-            progress bar shows it.
+            progress bar shows it, so that it need not show the lines.
     """
     over = threading.Event()
     thread = threading.Thread(
@@ -135,4 +135,4 @@ def _beat(
         if moment is not None and look_on is not None:
             look_on(moment, now)
         if moment is not None and pacemaker.is_due(moment, now):
-            log.info(moment.text(now), extra=PROGRESS)
+            log.info(moment.text(now), extra=PROGRESS if look_on else None)

@@ -3,7 +3,7 @@
 The ranks stand in a ring. A thread of each waits for the last word of the next one: good-bye, or
 why it failed. A rank that dies without a word closes its connection, which ends the waiting too.
 Whoever hears bad news passes it on and ends its process, even where its main thread waits on a
-device for a collective operation that will never be complete. Nothing polls, nothing times out.
+device for a collective operation that will never be complete.
 """
 
 from __future__ import annotations
@@ -53,6 +53,16 @@ class Alarm:
         self._say(_FAILED, f"rank {self._rank} of {self._count} failed: {text}")
         # Its word goes round; what was sent may be lost if this process ends sooner.
         self._thread.join(timeout=5)
+
+    def give_up(self, text: str) -> None:
+        """Ends this rank and, by telling them, the others."""
+        if not self._leaving:
+            self._end(text)
+
+    @property
+    def next_has_left(self) -> bool:
+        """Whether the next rank has said its last word."""
+        return not self._thread.is_alive()
 
     def wait_for_verdict(self) -> None:
         """Gives the thread time to learn why a connection broke; it ends the process then."""

@@ -11,7 +11,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
+
+from caffecompat.terminal import as_error, as_warning
 
 LOGGER = logging.getLogger("caffecompat")
 
@@ -53,9 +55,34 @@ def log_to(handler: logging.Handler) -> Iterator[None]:
         handler.close()
 
 
+class ErrorStream(logging.StreamHandler[TextIO]):
+    """Standard error, with warnings and errors in colour where it shows colours.
+
+    Lines that cannot be written, because a disk is full or nobody reads, are dropped: a log must
+    never end a training.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return painted(super().format(record), record.levelno, self.stream)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+def painted(text: str, level: int, stream: TextIO) -> str:
+    """``text`` in the colour of a warning or an error where ``stream`` shows colours."""
+    if level >= logging.ERROR:
+        return as_error(text, stream)
+    return as_warning(text, stream) if level >= logging.WARNING else text
+
+
 def log_to_stderr() -> Any:
     """Context in which the log goes to standard error."""
-    return log_to(logging.StreamHandler(sys.stderr))
+    return log_to(ErrorStream())
 
 
 def silent_log() -> logging.Logger:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any
 
+from caffecompat.solver.activity import Moment
 from caffecompat.solver.listener import Listener
-from caffecompat.solver.log import log_to, log_to_stderr
+from caffecompat.solver.log import ErrorStream, log_to, log_to_stderr, painted
 from caffecompat.solver.solver import Solver
+from caffecompat.terminal import columns
+
+# Cells of the bar itself that texts leave free, and seconds until a pass is called a long one.
+_LEAST_BAR = 10
+_LONG = 2.0
 
 
 def bar_is_possible() -> bool:
@@ -27,7 +33,7 @@ def training_log(first: bool = True) -> AbstractContextManager[Any]:
     Of ranks that are not the ``first`` only warnings are shown, such as those of data layers.
     """
     if not first:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = ErrorStream()
         handler.setLevel(logging.WARNING)
         return log_to(handler)
     return log_to(_AboveBar()) if bar_is_possible() else log_to_stderr()
@@ -44,10 +50,9 @@ def training_bar(solver: Solver, iterations: int) -> Iterator[None]:
         return
     from tqdm import tqdm
 
-    # Terminals of containers may say that they have no size; tqdm would draw nothing.
-    columns, rows = shutil.get_terminal_size()
-    size = {"ncols": columns, "nrows": rows}
     form = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+    # Terminals of containers may say that they have no size; tqdm would draw nothing.
+    size = {"ncols": columns(), "nrows": 24}
     with tqdm(total=iterations, initial=solver.iter, bar_format=form, **size) as bar:
         listener = _Bar(bar, solver, iterations)
         solver.listeners.append(listener)
@@ -64,28 +69,52 @@ class _Bar(Listener):
         self._bar = bar
         self._iterations = iterations
         self._images = solver.images_per_iteration
+        self._lock = threading.Lock()
         self._mark(solver)
 
     def iterated(self, solver: Solver) -> None:
         # Reading the loss waits for the device, so only when the bar is drawn anyway.
         if self._bar.update(1) or solver.iter == self._iterations:
-            self._bar.set_postfix_str(self._text(solver), refresh=False)
+            self._show(fitting(self._parts(solver), self._room()), refresh=False)
             self._mark(solver)
 
-    def _text(self, solver: Solver) -> str:
-        text = f"loss {solver.loss:.4g}, lr {solver.rate:.3g}"
+    def busy(self, moment: Moment, now: float) -> None:
+        if now - moment.since < _LONG:
+            return
+        where = moment.layer.replace("layer ", "")
+        parts = [f"{moment.what}: {now - moment.since:.0f} s", *([where] if where else [])]
+        self._show(fitting(parts, self._room()), refresh=True)
+
+    def _show(self, text: str, refresh: bool) -> None:
+        with self._lock:
+            self._bar.ncols = columns()
+            self._bar.set_postfix_str(text, refresh=refresh)
+
+    def _room(self) -> int:
+        """How many characters a text may have beside the bar."""
+        values = self._bar.format_dict
+        spent = self._bar.format_interval(values["elapsed"])
+        total = self._iterations
+        # The time that is left may take a few characters more than the one that has passed.
+        fixed = f"100%|| {total}/{total} [{spent}<{spent}00, ]"
+        return columns() - len(fixed) - _LEAST_BAR
+
+    def _parts(self, solver: Solver) -> list[str]:
+        """What the bar shows beside itself, the most important first."""
         spent = time.perf_counter() - self._time
+        rate = f"lr {solver.rate:.3g}"
         if spent <= 0:
-            return text
+            return [f"loss {solver.loss:.4g}", rate]
         speed = (solver.iter - self._iter) / spent
         if self._images is None:
-            text += f", {speed:.4g} it/s"
+            text = f"{speed:.4g} it/s"
         else:
             images = self._images * speed
             # Without an exponent, which would push the rest off a narrow terminal.
-            text += f", {images:.0f} img/s" if images >= 100 else f", {images:.3g} img/s"
+            text = f"{images:.0f} img/s" if images >= 100 else f"{images:.3g} img/s"
         waited = solver.net.seconds_reading - self._reading
-        return f"{text}, data wait {min(waited / spent, 1):.0%}"
+        wait = f"data wait {min(waited / spent, 1):.0%}"
+        return [f"loss {solver.loss:.4g}", text, rate, wait]
 
     def _mark(self, solver: Solver) -> None:
         """What is shown next counts from here."""
@@ -94,11 +123,30 @@ class _Bar(Listener):
         self._reading = solver.net.seconds_reading
 
 
+def fitting(parts: Sequence[str], room: int) -> str:
+    """As many of ``parts``, in their order, as fit into ``room`` characters."""
+    text = ""
+    for part in parts:
+        longer = f"{text}, {part}" if text else part
+        if len(longer) > room:
+            break
+        text = longer
+    return text or parts[0][: max(room, 0)]
+
+
 class _AboveBar(logging.Handler):
-    """Writes lines above the bar and leaves out those that the bar shows itself."""
+    """Writes lines above the bar, without the head that the log file has.
+
+    Those that the bar shows itself are left out.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        if not getattr(record, "progress", False):
-            tqdm.write(self.format(record), file=sys.stderr)
+        if getattr(record, "progress", False):
+            return
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            text = f"{record.levelname.lower()}: {text}"
+        with suppress(OSError):
+            tqdm.write(painted(text, record.levelno, sys.stderr), file=sys.stderr)

@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 from caffecompat.errors import SolverError
 from caffecompat.solver.alarm import Alarm
+from caffecompat.solver.meeting import Meeting, Presence
 from caffecompat.solver.signals import Action
 
 T = TypeVar("T")
@@ -22,6 +23,8 @@ T = TypeVar("T")
 _WEIGHT = (Action.NONE, Action.SNAPSHOT, Action.STOP, Action.PREEMPT)
 # Ranks may wait for a long test or a slow disk of another one; a dead one is noticed otherwise.
 _PATIENCE = timedelta(days=30)
+# Seconds that a rank may be missing.
+RANK_TIMEOUT = 600.0
 
 
 class Ranks:
@@ -124,9 +127,12 @@ class Ranks:
 class _Joined(Ranks):
     """A rank of several, while its process group lasts."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: dist.Store, limit: float) -> None:
         super().__init__(dist.get_rank(), dist.get_world_size())
-        self._alarm = Alarm(self.rank, self.count, _PATIENCE)
+        self._alarm = alarm = Alarm(self.rank, self.count, _PATIENCE)
+        self._presence = Presence(
+            self.rank, self.count, store, limit, alarm.give_up, lambda: alarm.next_has_left
+        )
 
     def _left_alone(self, error: RuntimeError) -> SolverError:
         self._alarm.wait_for_verdict()
@@ -143,6 +149,7 @@ class _Joined(Ranks):
     ) -> None:
         if error is None:
             self._alarm.leave()
+            self._presence.leave()
             dist.destroy_process_group()
         else:
             # The group is not taken down: that could wait for what will never come.
@@ -170,7 +177,7 @@ def _number(name: str, default: int) -> int:
 
 
 @contextmanager
-def join_ranks(device: str | torch.device) -> Iterator[Ranks]:
+def join_ranks(device: str | torch.device, limit: float = RANK_TIMEOUT) -> Iterator[Ranks]:
     """This process among those that torchrun, or ``--gpu 0,1``, has started with it.
 
     When a rank fails or dies while the context lasts, every rank says so and ends, whatever it
@@ -178,6 +185,8 @@ def join_ranks(device: str | torch.device) -> Iterator[Ranks]:
 
     Args:
         device: what the rank works on. Gradients travel by NCCL between GPUs, else by gloo.
+        limit: seconds that a rank may be missing, at the start or by being suspended later; until
+            then a line every ten seconds says which one is awaited.
 
     Raises:
         SolverError: the other ranks cannot be reached.
@@ -189,11 +198,19 @@ def join_ranks(device: str | torch.device) -> Iterator[Ranks]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"
+    rank, count = _number("RANK", 0), _number("WORLD_SIZE", 1)
+    store = Meeting(rank, count, limit).gather()
     try:
-        dist.init_process_group(backend, timeout=_PATIENCE)
+        dist.init_process_group(
+            backend,
+            store=dist.PrefixStore("group", store),
+            rank=rank,
+            world_size=count,
+            timeout=_PATIENCE,
+        )
     except (RuntimeError, ValueError) as error:
         raise SolverError(f"the ranks cannot reach each other: {_first_line(error)}") from error
-    with _Joined() as ranks:
+    with _Joined(store, limit) as ranks:
         yield ranks
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from caffecompat.errors import SolverError
 from caffecompat.net import Net
+from caffecompat.solver.activity import Activity, heartbeat
+from caffecompat.solver.layer_watch import LayerWatch
 from caffecompat.solver.log import LOGGER, loss_bracket, number
 from caffecompat.solver.testing import Scores, ScoreSums
 
@@ -30,12 +34,15 @@ def score(net: Net, batches: int) -> Scores:
         raise SolverError(f"--iterations is {batches}, it must be at least 1 to give a mean")
     LOGGER.info(f"Running for {batches} iterations.")
     sums = ScoreSums()
-    for batch in range(batches):
-        result = net.run(batch)
-        sums.add(result.outputs, result.loss)
-        for name, value in result.outputs.items():
-            for element in value.flatten().tolist():
-                LOGGER.info(f"Batch {batch}, {name} = {number(element)}")
+    # Nothing stops a batch here: Ctrl-C ends the command.
+    watch = LayerWatch(Activity(), possible=True, stop_requested=lambda: False)
+    with heartbeat(watch.activity, LOGGER):
+        for batch in range(batches):
+            result = watch.run(net, "batch", batch, partial(net.run, batch))
+            sums.add(result.outputs, result.loss)
+            for name, value in result.outputs.items():
+                for element in value.flatten().tolist():
+                    LOGGER.info(f"Batch {batch}, {name} = {number(element)}")
     scores = sums.means()
     LOGGER.info(f"Loss: {number(scores.loss)}")
     for name, means in scores.outputs.items():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from caffecompat.errors import FileProblem, MissingExtra
 from caffecompat.solver.listener import Listener
+from caffecompat.solver.log import LOGGER
 from caffecompat.solver.solver import Solver
 from caffecompat.solver.testing import Scores
 
@@ -16,7 +18,8 @@ class TensorBoard(Listener):
     """Writes scalars.
 
     At each displayed iteration ``train/mean_loss``, ``train/<output>`` and ``lr``; after each test
-    ``test/<output>``, with several test nets ``test0/<output>`` and so on.
+    ``test/<output>``, with several test nets ``test0/<output>`` and so on. Curves that cannot be
+    written are a warning, once; the training goes on.
 
     Args:
         folder: where the event file goes; made if it is missing.
@@ -31,6 +34,8 @@ class TensorBoard(Listener):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingExtra("--tensorboard", "tensorboard") from error
+        self._folder = folder
+        self._broken = False
         try:
             self._writer: Any = SummaryWriter(folder)
         except OSError as error:
@@ -50,7 +55,10 @@ class TensorBoard(Listener):
         self._write(kind, scores.outputs, solver.iter)
 
     def close(self) -> None:
-        self._writer.close()
+        try:
+            self._writer.close()
+        except OSError as error:
+            self._give_up(error)
 
     def _write(self, kind: str, outputs: dict[str, list[float]], iteration: int) -> None:
         for name, values in outputs.items():
@@ -59,7 +67,20 @@ class TensorBoard(Listener):
                 self._add(tag, value, iteration)
 
     def _add(self, tag: str, value: float, iteration: int) -> None:
-        self._writer.add_scalar(tag, value, iteration)
+        if self._broken:
+            return
+        try:
+            self._writer.add_scalar(tag, value, iteration)
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        if not self._broken:
+            self._broken = True
+            LOGGER.warning(
+                f"{self._folder}: the curves for TensorBoard cannot be written: "
+                f"{error.strerror or error}; the training goes on without them"
+            )
 
 
 @contextmanager
@@ -70,8 +91,26 @@ def tensorboard(solver: Solver, folder: str) -> Iterator[None]:
         return
     board = TensorBoard(folder)
     solver.listeners.append(board)
+    with _writers_fail_quietly():
+        try:
+            yield
+        finally:
+            solver.listeners.remove(board)
+            board.close()
+
+
+@contextmanager
+def _writers_fail_quietly() -> Iterator[None]:
+    """Keeps TensorBoard's thread from printing a traceback: who writes next gets its error."""
+    before = threading.excepthook
+
+    def answer(failure: threading.ExceptHookArgs) -> None:
+        writes = type(failure.thread).__module__.startswith("tensorboard.")
+        if not (writes and isinstance(failure.exc_value, OSError)):
+            before(failure)
+
+    threading.excepthook = answer
     try:
         yield
     finally:
-        solver.listeners.remove(board)
-        board.close()
+        threading.excepthook = before

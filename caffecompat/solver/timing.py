@@ -9,6 +9,7 @@ import torch
 
 from caffecompat.errors import SolverError
 from caffecompat.net import Net, Stepper
+from caffecompat.solver.activity import Activity, heartbeat
 from caffecompat.solver.log import LOGGER, number
 from caffecompat.solver.mode import Mode
 
@@ -25,29 +26,36 @@ def measure(net: Net, passes: int, mode: Mode | None = None) -> None:
         raise SolverError(f"--iterations is {passes}, it must be positive")
     mode = mode or Mode()
     mode.prepare(net, train=False)
-    with mode.whole_pass():
-        _measure(net, passes, mode)
+    activity = Activity()
+    with mode.whole_pass(), heartbeat(activity, LOGGER):
+        _measure(net, passes, mode, activity)
 
 
-def _measure(net: Net, passes: int, mode: Mode) -> None:
+def _measure(net: Net, passes: int, mode: Mode, activity: Activity) -> None:
     stepper = Stepper(net)
     layers = range(len(net.layers))
     LOGGER.info("Performing Forward")
     stepper.begin(0)
+    activity.begin("the first forward pass")
     with mode.forward(net.device):
         for i in layers:
+            activity.layer = f"layer {net.layers[i].name!r}"
             stepper.forward_layer(i)
     LOGGER.info(f"Initial loss: {number(stepper.loss)}")
     LOGGER.info("Performing Backward")
+    activity.begin("the first backward pass")
     for i in reversed(layers):
+        activity.layer = f"layer {net.layers[i].name!r}"
         stepper.backward_layer(i)
     LOGGER.info("*** Benchmark begins ***")
     LOGGER.info(f"Testing for {passes} iterations.")
     forward, backward = [0.0 for _ in layers], [0.0 for _ in layers]
     started = time.perf_counter()
     for index in range(1, passes + 1):
+        activity.begin("iteration", index)
         spent = _measure_pass(stepper, index, forward, backward, mode)
         LOGGER.info(f"Iteration: {index} forward-backward time: {number(spent)} ms.")
+    activity.end()
     total = 1000 * (time.perf_counter() - started)
     _report(net, passes, forward, backward, total)
 

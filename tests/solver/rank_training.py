@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import torch
 from caffecompat.cli.main import main as command_line
 from caffecompat.errors import CaffeError
 from caffecompat.net import Net
-from caffecompat.solver import Action, Listener, SignalActions, Solver, gradients
+from caffecompat.solver import Action, Listener, SignalActions, Solver, gradients, meeting
 from caffecompat.solver.ranks import Ranks, join_ranks
 
 
@@ -49,6 +50,8 @@ def train(run: dict[str, Any], ranks: Ranks) -> None:
         solver.requested = die
     if run["what"] == "fail" and ranks.rank == ranks.count - 1:
         solver.requested = fail
+    if run["what"] == "suspend" and ranks.rank == ranks.count - 1:
+        solver.requested = suspend
     if run["what"] == "signal":
         send_signal(solver, ranks)
         return
@@ -65,6 +68,17 @@ def train(run: dict[str, Any], ranks: Ranks) -> None:
 
 def die() -> Action:
     os.kill(os.getpid(), signal.SIGKILL)
+    return Action.NONE
+
+
+def suspend() -> Action:
+    """Stops this process, which a child of it lets go on after the others have given up."""
+    pid = os.getpid()
+    if os.fork() == 0:
+        time.sleep(12)
+        os.kill(pid, signal.SIGCONT)
+        os._exit(0)
+    os.kill(pid, signal.SIGSTOP)
     return Action.NONE
 
 
@@ -91,7 +105,8 @@ def be_rank(run: dict[str, Any], rank: int, port: int) -> int:
     if run["what"] == "command":
         return command_line(run["options"])
     try:
-        with join_ranks(torch.device("cpu")) as ranks:
+        meeting.EVERY = run.get("every", meeting.EVERY)
+        with join_ranks(torch.device("cpu"), run.get("limit", 600.0)) as ranks:
             train(run, ranks)
     except CaffeError as error:
         sys.stderr.write(f"caffecompat: error: {error}\n")

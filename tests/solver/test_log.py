@@ -111,7 +111,7 @@ def test_every_recorded_training(
         trains = run["args"][:1] == ["train"] and len(run["args"]) > 2
         if run["program"] != "caffe" or not trains or run["rc"] != 0:
             continue
-        for start in folder.glob("snap_*"):
+        for start in folder.glob("snap_*_iter_*"):
             # Runs go on from Caffe's files, not from those that an earlier run here has left.
             start.write_bytes((golden / "cli" / start.name).read_bytes())
         lines = run_verb(run["args"], capsys)
@@ -159,10 +159,11 @@ def test_a_bar_takes_the_place_of_repeated_lines(
     pytest.importorskip("tqdm")
     enter(data_folder / "solver" / "log")
     monkeypatch.setattr("caffecompat.solver.progress.bar_is_possible", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
     assert main(["train", "-solver", "step.solver.prototxt"]) == 0
     text = capsys.readouterr().err
     assert "20/20" in text
-    assert re.search(r"loss [\d.e+-]+, lr [\d.]+, [\d.e+]+ img/s, data wait \d+%", text)
+    assert re.search(r"loss [\d.e+-]+, [\d.e+]+ img/s, lr [\d.]+, data wait \d+%", text)
     assert "Test net output" in text
     assert "Train net output" not in text
     assert "lr = " not in text

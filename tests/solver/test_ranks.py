@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -199,6 +200,66 @@ def test_a_rank_that_ends_takes_the_others_with_it(what: str, words: str, tmp_pa
     assert "Traceback" not in text
 
 
+def test_a_rank_that_is_suspended(tmp_path: Path) -> None:
+    """The others say who is silent, and end when that has lasted too long; so does it, woken up."""
+    solver = write(tmp_path / "run", "snap")
+    run = a_run(tmp_path / "out", 3, solver, 9, what="suspend", every=1.0, limit=4.0)
+    (text,) = carry_out(tmp_path, run)
+    assert "exit codes [1, 1, 1]" in text
+    assert "caffecompat: rank 1: rank 2 of 3 has not been heard from for 1 s" in text
+    assert "rank 2 of 3 has not been heard from for 4 s" in text
+    assert "--rank-timeout 4" in text
+    assert "Traceback" not in text
+
+
+ALONE = """
+import sys
+from caffecompat.errors import CaffeError
+from caffecompat.solver import meeting
+from caffecompat.solver.ranks import join_ranks
+meeting.EVERY = 0.5
+try:
+    with join_ranks("cpu", 2.0):
+        pass
+except CaffeError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize(
+    ("rank", "host", "words"),
+    [
+        (0, "127.0.0.1", "waiting for rank 1 of 2"),
+        (1, "127.0.0.1", "no answer yet from 127.0.0.1:"),
+        (1, "no-such-host.invalid", "the host 'no-such-host.invalid' of rank 0 is not known here"),
+    ],
+)
+def test_a_rank_that_is_missing(rank: int, host: str, words: str) -> None:
+    """Rank 1 never comes; a port that accepts and says nothing; a host that nobody knows."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        if rank == 0:
+            silent.close()
+        else:
+            silent.listen()
+        place = {"MASTER_ADDR": host, "MASTER_PORT": str(port)}
+        result = subprocess.run(
+            [sys.executable, "-c", ALONE],
+            env={**os.environ, **place, "RANK": str(rank), "WORLD_SIZE": "2"},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+    assert result.returncode == 1
+    lines = result.stderr.splitlines()
+    said = [line for line in lines if line.startswith(f"caffecompat: rank {rank}: {words}")]
+    assert said
+    assert said[0].endswith(" s of 2)")
+    assert f"rank {rank} of 2 gives up after 2 s (--rank-timeout): {words}" in lines[-1]
+
+
 def test_one_rank_is_told_to_stop(tmp_path: Path) -> None:
     solver = write(tmp_path / "run", "snap")
     (text,) = carry_out(tmp_path, a_run(tmp_path / "out", 2, solver, what="signal"))
@@ -218,7 +279,8 @@ def test_the_command_line(tmp_path: Path) -> None:
     ]
     good, again, bad_text = carry_out(tmp_path, *runs)
     lines = good.splitlines()
-    assert lines[0].endswith(
+    assert "Log file: " in lines[0]
+    assert lines[1].endswith(
         "Effective batch size: 14 (batch size 7 x iter_size 2, each batch split over 2 devices)"
     )
     # The other rank is silent.

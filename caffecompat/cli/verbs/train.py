@@ -69,6 +69,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tensorboard", default="", metavar="DIR", help="write curves for TensorBoard to DIR"
     )
+    parser.add_argument(
+        "--log-dir",
+        default="",
+        metavar="DIR",
+        help="write the log file to DIR (default: beside the snapshots, as "
+        "SNAPSHOT_PREFIX_DATE-TIME.log)",
+    )
+    parser.add_argument("--no-log", action="store_true", help="write no log file")
     add_trust_arguments(parser)
     add_lenient_argument(parser)
     add_state_arguments(parser)
@@ -92,6 +100,13 @@ def _add_speed_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-per-gpu",
         action="store_true",
         help="each GPU works on the whole batch_size, as in Caffe; default: the GPUs share it",
+    )
+    parser.add_argument(
+        "--rank-timeout",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="how long a process of several may be missing or suspended (default: 600)",
     )
     add_precision_argument(parser)
     parser.add_argument(
@@ -149,7 +164,7 @@ def _run(arguments: argparse.Namespace) -> int:
             return launch(_be_rank, arguments, len(ids), PREEMPTED)
         return _train(arguments, flagged_device(arguments.gpu), None)
     device = rank_device(arguments.gpu, arguments.solver, local_rank()) or "cpu"
-    with join_ranks(checked_device(device)) as ranks:
+    with join_ranks(checked_device(device), arguments.rank_timeout) as ranks:
         return _train(arguments, device, ranks)
 
 
@@ -162,15 +177,25 @@ def _be_rank(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace, device: str | None, ranks: Ranks | None) -> int:
     from caffecompat.solver import Action, SignalActions
+    from caffecompat.solver.activity import Activity, heartbeat
     from caffecompat.solver.log import LOGGER
+    from caffecompat.solver.log_file import kept_log
     from caffecompat.solver.progress import training_bar, training_log
     from caffecompat.solver.tensorboard import tensorboard
 
     first = ranks is None or ranks.first
     signals = SignalActions(Action(arguments.sigint_effect), Action(arguments.sighup_effect))
     # Signals count from here on: building the nets may take long.
-    with training_log(first), signals:
-        solver = _solver(arguments, device, ranks)
+    with (
+        training_log(first),
+        kept_log(_log_path(arguments) if first and not arguments.no_log else None) as log_file,
+        signals,
+    ):
+        activity = Activity()
+        with heartbeat(activity, LOGGER), activity.during("building the nets"):
+            solver = _solver(arguments, device, ranks)
+        if log_file is not None:
+            log_file.open()
         try:
             with (
                 tensorboard(solver, arguments.tensorboard if first else ""),
@@ -188,6 +213,15 @@ def _train(arguments: argparse.Namespace, device: str | None, ranks: Ranks | Non
         finally:
             solver.close()
     return 0
+
+
+def _log_path(arguments: argparse.Namespace) -> str:
+    from caffecompat.proto.files import read_solver
+    from caffecompat.solver.log_file import log_path
+    from caffecompat.solver.snapshot import snapshot_files
+
+    message, _ = read_solver(arguments.solver, arguments.lenient)
+    return log_path(snapshot_files(message, arguments.solver).prefix, arguments.log_dir or None)
 
 
 def _last_words(solver: Solver, arguments: argparse.Namespace) -> str:
