@@ -18,6 +18,35 @@ pip() {
     "$python" -m pip -qq --disable-pip-version-check "$@"
 }
 
+# Never silent for long: pip's own bars on a terminal, else a line per package, and one every ten
+# seconds while a large one is fetched or unpacked.
+visible_pip() {
+    local options=(--disable-pip-version-check)
+    if [ -t 1 ]; then
+        "$python" -m pip "${options[@]}" "$@"
+        return
+    fi
+    local started=$SECONDS code=0 watcher
+    (while sleep "${CAFFECOMPAT_HEARTBEAT:-10}" >/dev/null 2>&1; do
+        echo "  ... $((SECONDS - started)) s"
+    done) &
+    watcher=$!
+    "$python" -m pip "${options[@]}" --progress-bar off "$@" | package_lines || code=$?
+    kill "$watcher" 2>/dev/null || true
+    wait "$watcher" 2>/dev/null || true
+    return "$code"
+}
+
+# Of what pip says, what it is busy with.
+package_lines() {
+    local line
+    while IFS= read -r line; do
+        case $line in
+            Collecting* | *Downloading* | Installing* | Building*) echo "  ${line#"${line%%[! ]*}"}" ;;
+        esac
+    done
+}
+
 make_environment() {
     local base=${PYTHON:-python3}
     "$base" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
@@ -35,7 +64,7 @@ make_environment() {
 }
 
 install() {
-    pip install --constraint constraints.txt --editable ".[$extras]"
+    visible_pip install --constraint constraints.txt --editable ".[$extras]"
 }
 
 "$python" -m pip --version >/dev/null 2>&1 || make_environment

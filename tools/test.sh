@@ -11,7 +11,15 @@ cd "$(dirname "$0")/.."
 tools/install.sh test,all
 bin=${CAFFECOMPAT_VENV:-.venv}/bin
 
-echo "ruff check" && "$bin/ruff" check .
-echo "ruff format" && "$bin/ruff" format --check .
-echo "mypy" && "$bin/mypy"
-echo "pytest" && "$bin/python" -m pytest "$@"
+stage() {
+    printf '\n== %s\n' "$*"
+}
+
+stage "1 of 4: ruff check"
+"$bin/ruff" check .
+stage "2 of 4: ruff format"
+"$bin/ruff" format --check .
+stage "3 of 4: mypy (takes about a minute the first time)"
+"$bin/mypy"
+stage "4 of 4: pytest (takes minutes; each dot is a test)"
+"$bin/python" -m pytest "$@"
