@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from caffecompat.solver.listener import Listener
     from caffecompat.solver.log import GlogFormatter, log_to_stderr
+    from caffecompat.solver.options import SolverOptions
     from caffecompat.solver.ranks import join_ranks
     from caffecompat.solver.signals import Action, SignalActions
     from caffecompat.solver.solver import Solver
@@ -18,6 +19,7 @@ __all__ = [
     "Listener",
     "SignalActions",
     "Solver",
+    "SolverOptions",
     "join_ranks",
     "log_to_stderr",
 ]
@@ -29,6 +31,7 @@ _HOMES = {
     "Listener": "listener",
     "SignalActions": "signals",
     "Solver": "solver",
+    "SolverOptions": "options",
     "join_ranks": "ranks",
     "log_to_stderr": "log",
 }

@@ -5,45 +5,37 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import torch
 
-from caffecompat.errors import FileProblem, SolverError
+from caffecompat.errors import FileProblem
 from caffecompat.proto.schema import Message
 from caffecompat.solver.activity import Activity
-from caffecompat.solver.device import solver_device
 from caffecompat.solver.display import Display
 from caffecompat.solver.forecast import batch_size
-from caffecompat.solver.keeper import Keeper
 from caffecompat.solver.labels import check_labels
 from caffecompat.solver.layer_watch import LayerWatch, StopRequested
 from caffecompat.solver.listener import Listener
 from caffecompat.solver.log import LOGGER, silent_log
-from caffecompat.solver.mode import Mode
-from caffecompat.solver.nets import (
-    plan_per_device,
-    plan_test_nets,
-    plan_train_net,
-)
-from caffecompat.solver.opening import NetOptions, load_learned, weight_files
-from caffecompat.solver.outlook import Outlook
+from caffecompat.solver.opening import load_learned
+from caffecompat.solver.options import STOP, SolverOptions
 from caffecompat.solver.pace import pace_reported
 from caffecompat.solver.passes import NotFinite, Passes
+from caffecompat.solver.policies import Policy
+from caffecompat.solver.preparation import Start, prepare
 from caffecompat.solver.ranks import Ranks
-from caffecompat.solver.resume import AUTO, check_start, find_start
 from caffecompat.solver.seeds import choose_seed
-from caffecompat.solver.settings import read_settings
 from caffecompat.solver.signals import Action
-from caffecompat.solver.snapshot import find_learned_net, load_state, snapshot_files
-from caffecompat.solver.start import nothing_to_do, report_start
+from caffecompat.solver.snapshot import find_learned_net, load_state
+from caffecompat.solver.start import nothing_to_do
 from caffecompat.solver.testing import Scores, Tester, is_test_due
 from caffecompat.solver.training_nets import TrainingNets
 from caffecompat.solver.update import Update
 from caffecompat.solver.watch import Watch, find_watch
 from caffecompat.weights import SolverState
-
-STOP, IGNORE = ON_NAN = ("stop", "ignore")
 
 
 class Solver:
@@ -56,24 +48,12 @@ class Solver:
         snapshot: a solver state to go on from, or ``"auto"`` for the newest intact one under the
             snapshot prefix; where there is none yet, the training starts from the beginning.
         device: torch device; by default what ``solver_mode`` says where it is written, else CPU.
-        level, stages: put into ``train_state``, as Caffe's command line does it.
         log: where the log lines go; by default the logger ``caffecompat``.
-        on_nan: what a loss that is no finite number does: ``"stop"`` raises, ``"ignore"`` goes on
-            as Caffe does. Weights that are not finite are never written in either case.
-        forecast: say before the first iteration what the training needs.
-        auto_iter_size: where memory would not suffice, divide ``batch_size`` and multiply
-            ``iter_size``; the samples and the updates are the same.
-        layers, on_mismatch: of the weights to start from; see
-            :meth:`caffecompat.net.Net.load_weights`.
-        allow_python: run the code that Python layers name; without it they are refused.
-        skip_corrupt: let the next good record stand in for one that cannot be read.
-        lenient: pass over fields that nothing here knows, with a note, instead of refusing them.
-        precision, channels_last, compiled, cuda_graph: how nets compute; see
-            :class:`caffecompat.solver.mode.Mode`.
+        options: what else can be chosen; its fields can be given as keywords, too: see
+            :class:`caffecompat.solver.options.SolverOptions`.
         ranks: the processes that train together, from
             :func:`caffecompat.solver.ranks.join_ranks`; each of them makes its Solver and calls the
             same methods. The batch is split over them, and the training is that of one process.
-        batch_per_device: each of them works on the whole ``batch_size`` instead, as in Caffe.
 
     Data, dropout and initial weights are pure functions of the seed and the iteration: two runs
     with one seed are equal, and a resumed run equals the uninterrupted one bit for bit on the
@@ -114,97 +94,46 @@ class Solver:
         snapshot: str | os.PathLike[str] | None = None,
         device: str | torch.device | None = None,
         *,
-        level: int | None = None,
-        stages: Sequence[str] | None = None,
+        options: SolverOptions | None = None,
         log: logging.Logger | None = None,
-        on_nan: str = STOP,
-        forecast: bool = False,
-        auto_iter_size: bool = False,
-        layers: Sequence[str] | None = None,
-        on_mismatch: str = "error",
-        allow_python: bool = False,
-        skip_corrupt: bool = False,
-        lenient: bool = False,
-        precision: str = "fp32",
-        channels_last: bool | None = None,
-        compiled: bool = False,
-        cuda_graph: bool = False,
         ranks: Ranks | None = None,
-        batch_per_device: bool = False,
+        **keywords: Any,
     ) -> None:
-        path = os.fspath(snapshot) if snapshot else None
-        check_start(weights, path)
-        if on_nan not in ON_NAN:
-            raise SolverError(f"on_nan is {on_nan!r}; it must be one of: {', '.join(ON_NAN)}")
+        options = replace(options or SolverOptions(), **keywords)
         self._ranks = ranks or Ranks()
         self._log = (log or LOGGER) if self._ranks.first else silent_log()
-        self._settings = read_settings(source, lenient)
-        self._message = self._settings.message
-        self._place = self._settings.place
-        self._stop_on_nan = on_nan == STOP
-        chosen = solver_device(self._message, device)
-        self._files = snapshot_files(self._message, self._settings.path)
-        mode = Mode(precision, channels_last, compiled, cuda_graph)
-        mode.check(chosen, self._ranks.count, bool(self._message.debug_info))
-        self._keeper = Keeper(self._files, self._place, self._log, self._ranks.first)
-        if self._message.snapshot > 0:
-            self._keeper.check_writable()
-        if self._message.snapshot > 0 or self._message.snapshot_after_train:
-            self._keeper.check_unlocked()
-        self._train_plan = plan_train_net(self._settings, level, stages or ())
-        if batch_per_device and self._ranks.several:
-            self._train_plan = plan_per_device(self._train_plan, self._ranks.count)
-        self._test_plans = plan_test_nets(self._settings)
-        blocks = self._settings.rule.blocks
-        path, skipped = find_start(path, self._files, blocks, self._ranks)
-        state = load_state(path) if path else None
-        files = [] if state else [os.fspath(weights)] if weights else list(self._message.weights)
-        self._options = NetOptions(
-            device=chosen,
-            weights=weight_files(files),
-            layers=None if layers is None else tuple(layers),
-            on_mismatch=on_mismatch,
-            allow_python=allow_python,
-            skip_corrupt=skip_corrupt,
-            mode=mode,
-            ranks=self._ranks,
-        )
-        outlook: Outlook | None = None
-        if forecast or auto_iter_size:
-            look = (self._train_plan, self._options, self._files.prefix, self._ranks)
-            outlook = Outlook(self._settings, *look)
-        if outlook is not None and auto_iter_size:
-            skipped += outlook.split()
-            self._train_plan = outlook.plan
-        report_start(
-            self._settings, self._train_plan, self._options, batch_per_device, skipped, self._log
-        )
-        if snapshot == AUTO and path is None:
-            prefix = self._files.prefix
-            self._log.info(f"no snapshot of {prefix!r} yet; starting from the beginning")
+        start = Start(weights, snapshot, device)
+        prepared = prepare(source, start, options, self._ranks, self._log)
+        self._prepared = prepared
+        self._message = prepared.settings.message
+        self._place = prepared.settings.place
+        self._keeper = prepared.keeper
+        self._stop_on_nan = options.on_nan == STOP
         self.requested: Callable[[], Action] = _nothing
         self.stop_requested: Callable[[], bool] = _never
         self.activity = Activity()
         # Passes of several ranks wait for each other, and those made into one piece have no inside.
-        possible = not (self._ranks.several or compiled or cuda_graph)
+        possible = not (self._ranks.several or options.in_one_piece)
         self._layer_watch = LayerWatch(self.activity, possible, lambda: self.stop_requested())
         self.tests_made, self.seconds_testing = 0, 0.0
         self.listeners: list[Listener] = []
-        self.iter = 0
-        self.rate = 0.0
-        self.stopped = False
-        self.preempted = False
+        self.iter, self.rate = 0, 0.0
+        self.stopped = self.preempted = False
         self._display = Display(self._message, self._log)
-        stored = state.random_seed if state is not None else None
+        stored = None if prepared.state is None else prepared.state.random_seed
         self._open_nets(self._choose_seed(stored))
         self._log.info("Solver scaffolding done.")
-        if outlook is not None:
-            outlook.report(self.net, self._log)
-        if path and state is not None:
-            self._log.info(f"Resuming from {path}")
-            self._take_state(state, path)
+        if prepared.outlook is not None:
+            prepared.outlook.report(self.net, self._log)
+        if prepared.state is not None and prepared.state_path is not None:
+            self._log.info(f"Resuming from {prepared.state_path}")
+            self._take_state(prepared.state, prepared.state_path)
 
     # Building
+
+    @property
+    def _policy(self) -> Policy:
+        return self._prepared.settings.policy
 
     def _choose_seed(self, stored: int | None) -> int:
         seed = choose_seed(self._message, self._place, stored, self._log)
@@ -213,15 +142,16 @@ class Solver:
     def _open_nets(self, seed: int) -> None:
         """Builds the train net and the test nets, and an update that starts without history."""
         self.seed = seed
-        plans, log = (self._train_plan, self._test_plans), self._log
-        self._nets = TrainingNets(*plans, self._options, seed, log)
+        prepared, log = self._prepared, self._log
+        options = prepared.options
+        self._nets = TrainingNets(prepared.train, prepared.tests, options, seed, log)
         self.net, self.test_nets = self._nets.train, self._nets.tests
         self._watch: Watch | None = None
-        if self._settings.policy.metric is not None:
-            metric = self._settings.policy.metric
+        metric = self._policy.metric
+        if metric is not None:
             self._watch = find_watch(metric, self.test_nets, self._place)
             log.info(self._watch.describe())
-        rule, mode, ranks = self._settings.rule, self._options.mode, self._ranks
+        rule, mode, ranks = prepared.settings.rule, options.mode, self._ranks
         self._update = Update(self.net.learnable, rule, self._message, self._place)
         passes, stop = int(self._message.iter_size), self._stop_on_nan
         self._passes = Passes(self.net, passes, self._place, stop, log, mode, ranks)
@@ -349,7 +279,7 @@ class Solver:
         return True
 
     def _update_parameters(self, display: bool, loss: torch.Tensor) -> None:
-        policy = self._settings.policy
+        policy = self._policy
         step = policy.step
         if policy.watches_loss:
             policy.observe(self.iter, float(loss))
@@ -362,7 +292,7 @@ class Solver:
             self._display.add_norm(self._update.apply(rate, self.iter))
 
     def _announce_step(self, before: int) -> None:
-        policy = self._settings.policy
+        policy = self._policy
         if policy.status and policy.step != before:
             self._log.info(f"{policy.status}: Iteration {self.iter}, step = {policy.step}")
 
@@ -398,9 +328,9 @@ class Solver:
         if is_test_due(self._message, self.iter):
             scores = self.test_all()
             if self._watch is not None and len(scores) > self._watch.net:
-                step = self._settings.policy.step
+                step = self._policy.step
                 value = self._watch.value(scores[self._watch.net])
-                self._settings.policy.observe(self.iter, value)
+                self._policy.observe(self.iter, value)
                 self._announce_step(step)
         return self.stopped
 
@@ -428,7 +358,7 @@ class Solver:
         """
         self._display.catch_up()
         state = SolverState(self.iter, "", [], random_seed=self.seed)
-        self._settings.policy.save(state)
+        self._policy.save(state)
         self._passes.save(state)
         diffs = bool(self._message.snapshot_diff)
         return self._keeper.write(self.net, self._update, state, diffs)
@@ -483,7 +413,7 @@ class Solver:
         self._ranks.copy_from_first([entry.tensor for entry in self.net.learnable])
         self._passes.load(state)
         self.iter = state.iteration
-        self._settings.policy.load(state)
+        self._policy.load(state)
         self._keeper.resumed_from(state.iteration, path)
         self._display.begin(self.iter)
 

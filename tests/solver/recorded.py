@@ -116,4 +116,4 @@ class Trajectory:
         assert len(history) == self.case["n_history"]
         for i, array in enumerate(history):
             near(array, self.values[f"history_end/{i}"], f"history {i} at the end")
-        assert solver._settings.policy.step == self.case["current_step_end"]
+        assert solver._policy.step == self.case["current_step_end"]

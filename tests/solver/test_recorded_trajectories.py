@@ -128,7 +128,7 @@ def test_recorded_states(golden: Path, tmp_path: Path, monkeypatch: pytest.Monke
             solver = solver_of(state["solver"], tmp_path)
             solver.restore(state["state"])
             assert solver.iter == state["iter"]
-            assert solver._settings.policy.step == state["current_step"]
+            assert solver._policy.step == state["current_step"]
             compare_parameters(solver, np.load(state["params"]))
             history = np.load(state["history"])
             for i, array in enumerate(solver._update.history):

@@ -216,7 +216,7 @@ def test_a_full_disk_in_the_middle(
         assert {f.name for f in (tmp_path / "run").glob(".*")} == set()
         (line,) = lines.containing("this snapshot cannot be written, the training goes on")
         assert "No space left on device" in line
-        assert f"the last one, {solver._files.state(5)}, is kept" in line
+        assert f"the last one, {solver._prepared.files.state(5)}, is kept" in line
         assert ".new." not in line
         with pytest.raises(FileProblem, match="cannot be written: No space left on device"):
             solver.solve()
