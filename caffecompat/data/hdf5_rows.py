@@ -157,6 +157,7 @@ class HDF5Reader:
                 f"{path}: data set {top!r} is {found.dtype} with {len(found.shape or ())} axes, "
                 "expected numbers with rows along the first axis"
             )
+        file.check(top)
         return found.shape
 
     def _load(self, file: int) -> list[Floats]:

@@ -50,7 +50,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 def zip_names(path: Path) -> list[str] | None:
     """The names in a zip archive, or None where its directory is damaged, missing or absurd."""
     try:
-        with open_input(path) as file, zip_archive(path, file) as archive:
+        with open_input(path) as file, _directory(path, file) as archive:
             return archive.namelist()
     except FormatError:
         return None
@@ -73,17 +73,21 @@ def zip_archive(
             all together claim more than the limit; it has too many entries.
     """
     size = os.fstat(file.fileno()).st_size
-    with reading(path, "a zip archive"):
-        directory = _directory_bytes(file, size)
-        if directory > MOST_DIRECTORY_BYTES:
-            raise FormatError(
-                f"{path}: the directory of this zip archive has {directory:,} bytes, more than "
-                f"the limit of {MOST_DIRECTORY_BYTES:,}"
-            )
-        archive = zipfile.ZipFile(file)
-    with archive:
+    with _directory(path, file) as archive:
         _check_entries(path, archive.infolist(), ClaimedBytes(path, size, max_bytes))
         yield archive
+
+
+def _directory(path: Path, file: BinaryIO) -> zipfile.ZipFile:
+    """An archive of which only the directory has been read, after a look at its length."""
+    with reading(path, "a zip archive"):
+        length = _directory_bytes(file, os.fstat(file.fileno()).st_size)
+        if length > MOST_DIRECTORY_BYTES:
+            raise FormatError(
+                f"{path}: the directory of this zip archive has {length:,} bytes, more than "
+                f"the limit of {MOST_DIRECTORY_BYTES:,}"
+            )
+        return zipfile.ZipFile(file)
 
 
 def _directory_bytes(file: BinaryIO, size: int) -> int:
@@ -95,7 +99,7 @@ def _directory_bytes(file: BinaryIO, size: int) -> int:
     at = end.rfind(END_MARK)
     if at < 0 or len(end) < at + END_RECORD.size:
         return 0
-    length = int(END_RECORD.unpack_from(end, at)[1])
+    length = int(END_RECORD.unpack_from(end, at)[0])
     # Of archives beyond 4 GB the number stands elsewhere; their directory is behind the members.
     return length if length != ZIP64 else min(size, LONGEST_TAIL)
 

@@ -72,6 +72,10 @@ class HDF5File:
         shape = found["shape"]
         return DataSet(None if shape is None else tuple(shape), found["name"], found["kind"])
 
+    def check(self, name: str) -> None:
+        """Looks at a data set of numbers as :meth:`read` does, and counts it, without reading."""
+        self._ask(check=name)
+
     def read(self, name: str, kinds: str = "fiu") -> np.ndarray:
         """The values of a data set, of the type that they have in the file.
 

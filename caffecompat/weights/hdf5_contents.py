@@ -108,6 +108,12 @@ class Contents:
         with reading(self.path, KIND):
             return self._describe(self._data_set(name))
 
+    def check(self, name: str) -> None:
+        """Refuses a data set that :meth:`read` would refuse."""
+        with reading(self.path, KIND):
+            data_set = self._data_set(name)
+            self._check(data_set, self._describe(data_set), name)
+
     def read(self, name: str) -> tuple[DataSet, Iterator[np.ndarray]]:
         """A data set of numbers or of strings of fixed length, after all checks.
 

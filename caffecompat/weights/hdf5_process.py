@@ -318,6 +318,9 @@ def _answer_about(contents: Any, request: dict[str, Any], answers: BinaryIO) -> 
         _answer(answers, {"kind": contents.kind(request["kind"])})
     elif "members" in request:
         _answer(answers, {"members": contents.members(request["members"])})
+    elif "check" in request:
+        contents.check(request["check"])
+        _answer(answers, {})
     elif "describe" in request:
         shape, dtype, variable = contents.describe(request["describe"])
         name = "strings" if variable or dtype.kind == "S" else str(dtype)

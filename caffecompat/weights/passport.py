@@ -12,8 +12,8 @@ import numpy as np
 
 from caffecompat.weights.files import load_weights
 from caffecompat.weights.fit import todays_shape
-from caffecompat.weights.foreign import SINGLE_ARRAY, SOLVER_STATE, foreign_kind, looks_like_net
-from caffecompat.weights.format import HEAD
+from caffecompat.weights.foreign import SINGLE_ARRAY, SOLVER_STATE, foreign_kind
+from caffecompat.weights.format import HEAD, formats
 from caffecompat.weights.hdf5 import SIGNATURE, open_hdf5
 from caffecompat.weights.mapped import forget, read_head
 from caffecompat.weights.mean import read_mean
@@ -105,7 +105,7 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     if head.startswith(SIGNATURE):
         with open_hdf5(path) as file:
             return STATE if "iter" in file and "history" in file else WEIGHTS
-    if looks_like_net(head):
+    if any(formats.find(name)().sniff(head, path) for name in formats):
         return WEIGHTS
     kind = foreign_kind(head, path)
     if kind == SOLVER_STATE:

@@ -106,7 +106,8 @@ def read_state(path: str | os.PathLike[str], max_bytes: int | None = None) -> So
     read = _read_hdf5 if _is_hdf5(path) else _read_binary
     state, written = read(path, max_bytes)
     hashes = written or state.learned_net_sha256
-    if hashes and (not _is_hash(state.learned_net_sha256) or written != _hash_of_values(state)):
+    whole = bool(state.learned_net) and _is_hash(state.learned_net_sha256)
+    if hashes and (not whole or written != _hash_of_values(state)):
         raise FormatError(
             f"{path}: this solver state is damaged: its values are not those that were written "
             "(their SHA-256 differs); resume from another snapshot, or start from the weights of "

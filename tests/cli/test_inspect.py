@@ -215,7 +215,7 @@ def test_databases_and_other_folders(tmp_path: Path, capsys: pytest.CaptureFixtu
     (level / "CURRENT").write_text("MANIFEST-000002\n")
     assert "a folder with a LEVELDB database" in run(capsys, str(level))
     assert main(["inspect", str(tmp_path)]) == 1
-    assert "this is a folder, expected a file" in capsys.readouterr().err
+    assert "is a folder, expected a file" in capsys.readouterr().err
 
 
 def test_an_hdf5_data_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -148,6 +148,57 @@ def test_a_batch_size_below_one_is_refused(source: str) -> None:
         HDF5Reader(source, ["id"], 0)
 
 
+@pytest.mark.parametrize("kind", ["external link", "soft link", "external values", "virtual"])
+def test_rows_of_other_files_are_refused(kind: str, tmp_path: Path) -> None:
+    """Else HDF5Output would write out whatever file of the machine a data file names."""
+    write_file(tmp_path / "secret.h5", x=np.arange(4.0))
+    for name in ("a.h5", "b.h5"):
+        with h5py.File(tmp_path / name, "w") as file:
+            if kind == "external link":
+                file["x"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "x")
+            elif kind == "soft link":
+                file["x"] = h5py.SoftLink("/y")
+                file["y"] = np.arange(4.0)
+            elif kind == "external values":
+                file.create_dataset("x", (4,), "f8", external=[(tmp_path / "secret.h5", 0, 32)])
+            else:
+                layout = h5py.VirtualLayout((4,), "f8")
+                layout[:] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "x", (4,))
+                file.create_virtual_dataset("x", layout)
+    reason = "is a link to elsewhere" if "link" in kind else "in another file"
+    with pytest.raises(FormatError, match=rf"a\.h5: /x .*{reason}"):
+        HDF5Reader(write_list(tmp_path, "a.h5", "b.h5"), ["x"], 1).batch(0)
+
+
+@pytest.mark.parametrize("kind", ["terabytes", "named type", "fletcher32", "cut"])
+def test_damaged_and_absurd_files_are_one_sentence(kind: str, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        if kind == "terabytes":
+            file.create_dataset("x", (4, 1 << 38), "f4", chunks=(1, 1024))
+        elif kind == "named type":
+            file["x"] = np.dtype("f4")
+        elif kind == "fletcher32":
+            file.create_dataset("x", data=np.ones((6, 1), "i1"), chunks=(2, 1), fletcher32=True)
+        else:
+            file.create_dataset("x", data=np.random.default_rng(1).random((200, 50)))
+    if kind == "cut":
+        data = (tmp_path / "a.h5").read_bytes()
+        (tmp_path / "a.h5").write_bytes(data[:-100] if kind == "cut" else data)
+    with pytest.raises((FormatError, DataError)) as caught:
+        HDF5Reader(write_list(tmp_path, "a.h5"), ["x"], 1).batch(0)
+    assert_one_sentence(str(caught.value))
+
+
+def test_other_members_of_a_file_may_be_anything(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = np.arange(3.0)
+        file["names"] = ["a", "b"]
+        file["link"] = h5py.SoftLink("/x")
+        file["kind"] = np.dtype("f4")
+    (values,) = HDF5Reader(write_list(tmp_path, "a.h5"), ["x"], 3).batch(0)
+    assert values.tolist() == [0, 1, 2]
+
+
 def refuse(folder: Path, kind: type[CaffeError], sentence: str) -> None:
     with pytest.raises(kind, match=sentence) as caught:
         HDF5Reader(write_list(folder, "a.h5", "b.h5"), ["x"], 1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
 import struct
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +64,51 @@ def npz(header: str, body: bytes = b"", name: str = "fc/0.npy") -> bytes:
     return out.getvalue()
 
 
+def packed_zeros() -> bytes:
+    """Twelve arrays of 8 MB in 100 KB."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for index in range(12):
+            with archive.open(f"fc/{index}.npy", "w") as file:
+                np.lib.format.write_array(file, np.zeros(1 << 21, "f4"))
+    return out.getvalue()
+
+
+def shared_member(count: int) -> bytes:
+    """A directory with many entries for one member."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("fc/0.npy", "w") as file:
+            np.lib.format.write_array(file, np.zeros(5000, "f4"))
+        for index in range(1, count):
+            entry = copy.copy(archive.infolist()[0])
+            entry.filename = f"fc/{index}.npy"
+            archive.filelist.append(entry)
+    return out.getvalue()
+
+
+def same_names() -> bytes:
+    out = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(out, "w") as archive:
+        warnings.simplefilter("ignore")
+        for _ in range(2):
+            archive.writestr("fc/0.npy", b"x")
+    return out.getvalue()
+
+
+def long_directory() -> bytes:
+    """Nine megabytes of directory, behind one empty member."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("fc/0.npy", b"")
+        for index in range(150):
+            entry = copy.copy(archive.infolist()[0])
+            entry.filename = f"fc/{index + 1}.npy"
+            entry.extra = struct.pack("<HH", 0x7777, 61_000) + bytes(61_000)
+            archive.filelist.append(entry)
+    return out.getvalue()
+
+
 def header(descr: str, extents: str) -> str:
     return f"{{'descr': '{descr}', 'fortran_order': False, 'shape': ({extents})}}"
 
@@ -86,6 +133,37 @@ def hdf5(folder: Path, build: str) -> bytes:
             group.create_dataset("0", (2,), h5py.vlen_dtype(np.float32))
         elif build == "null":
             group["0"] = h5py.Empty("f4")
+        elif build == "fletcher32":
+            # The library reads in front of the chunk, which is shorter than the checksum.
+            group.create_dataset("0", data=np.ones(6, "i1"), chunks=(2,), fletcher32=True)
+        elif build == "lzf":
+            group.create_dataset("0", data=np.ones(6, "f4"), chunks=(6,), compression="lzf")
+        elif build == "virtual":
+            layout = h5py.VirtualLayout((3,), "f4")
+            layout[:] = h5py.VirtualSource("/etc/passwd", "values", (3,))
+            group.create_virtual_dataset("0", layout)
+        elif build == "named type":
+            group["0"] = np.dtype("f4")
+        elif build == "references":
+            group.create_dataset("0", data=[group.ref], dtype=h5py.ref_dtype)
+        elif build == "pairs":
+            group.create_dataset("0", (2,), [("a", "f4"), ("b", "f4")])
+        elif build == "odd floats":
+            kind = h5py.h5t.IEEE_F32LE.copy()
+            kind.set_fields(31, 20, 11, 0, 20)
+            space = h5py.h5s.create_simple((3,))
+            h5py.h5d.create(group.id, b"0", kind, space)
+        elif build == "huge chunks":
+            group.create_dataset("0", (3,), "f4", chunks=(1 << 28,), maxshape=(None,))
+        elif build == "one data set many times":
+            values = group.create_dataset("0", data=np.ones(1 << 18, "f4"))
+            for index in range(100):
+                file[f"data/fc{index}/0"] = values
+        elif build == "packed zeros":
+            for index in range(10):
+                file.create_dataset(
+                    f"data/fc{index}/0", (1 << 21,), "f4", chunks=(1 << 21,), compression=9
+                )[:] = 0
     return path.read_bytes()
 
 
@@ -186,6 +264,10 @@ def archive_attacks(folder: Path) -> list[Attack]:
             "code in npz header", "x.npz", npz("__import__('os').abort()"), "damaged or cut off"
         ),
         Attack("npz bomb", "x.npz", npz(header("<f4", "99999999,"), bytes(1 << 20)), "claims"),
+        Attack("npz of packed zeros", "x.npz", packed_zeros(), "what is packed in it would take"),
+        Attack("npz of one member", "x.npz", shared_member(1000), "shares bytes of the file"),
+        Attack("npz of a long directory", "x.npz", long_directory(), "damaged zip archive"),
+        Attack("npz of one name", "x.npz", same_names(), "several entries of this archive"),
         Attack("npz cut", "x.npz", good[:-30], "damaged zip archive"),
         Attack("npz out of its folder", "x.npz", npz("{", name="../../x.npy"), "layer/index"),
         *(
@@ -199,6 +281,16 @@ def archive_attacks(folder: Path) -> list[Attack]:
                 ("strings", "holds strings, expected numbers"),
                 ("objects", "holds object, expected numbers"),
                 ("null", "/data/fc/0"),
+                ("fletcher32", "packed with the filter number 3; only gzip and shuffle"),
+                ("lzf", "packed with the filter number 32000"),
+                ("virtual", "keeps its values in another file"),
+                ("named type", "/data/fc/0 is missing or no data set"),
+                ("references", "holds object, expected numbers"),
+                ("pairs", "expected numbers"),
+                ("odd floats", "/data/fc/0"),
+                ("huge chunks", "stored in chunks of 1,073,741,824 bytes, more than the limit"),
+                ("one data set many times", "would take"),
+                ("packed zeros", "would take"),
             )
         ),
         Attack("HDF5 cut", "x.caffemodel.h5", hdf5(folder, "strings")[:700], "damaged or cut off"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,8 @@ import pytest
 from caffecompat.errors import CaffeError, FileProblem, FormatError, SolverError
 from caffecompat.proto import read_solver, schema
 from caffecompat.solver import Solver
-from caffecompat.solver.snapshot import snapshot_files
-from caffecompat.weights import load_weights, read_state
+from caffecompat.solver.snapshot import find_learned_net, snapshot_files, write_pair
+from caffecompat.weights import LayerWeights, SolverState, Weights, load_weights, read_state
 
 from .killed_training import newest_state
 from .small import write_training
@@ -128,6 +129,82 @@ def test_moved_pairs_stay_together(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (path.parent / model).unlink()
     with pytest.raises(FileProblem, match=r"its weights 'snap_iter_2.caffemodel' are missing"):
         Solver(path, snapshot=path.parent / state)
+
+
+def two_runs(tmp_path: Path, format_: str) -> list[tuple[Path, Path]]:
+    """The pairs of files of two runs with other seeds, under the same names in two folders."""
+    pairs = []
+    for seed in (4, 5):
+        text = PLAIN.replace("random_seed: 4", f"random_seed: {seed} snapshot_format: {format_}")
+        path = write_training(tmp_path / str(seed), "", text)
+        message = read_solver(path)
+        message.snapshot_prefix = str(path.parent / "snap")
+        solver = Solver(message)
+        solver.step(2)
+        model, state = map(Path, solver.snapshot())
+        pairs.append((model, state))
+    return pairs
+
+
+@pytest.mark.parametrize("format_", ["BINARYPROTO", "HDF5"])
+def test_weights_of_another_run_are_refused(format_: str, tmp_path: Path) -> None:
+    (model, state), (other, _) = two_runs(tmp_path, format_)
+    solver = tmp_path / "4" / "small.solver.prototxt"
+    model.write_bytes(other.read_bytes())
+    with pytest.raises(SolverError, match=r"not the weights that this state was written with"):
+        Solver(solver, snapshot=state)
+    # The advice of the message: start afresh from these weights.
+    Solver(solver, weights=model)
+
+
+def test_a_flipped_byte_of_the_weights_is_seen(tmp_path: Path) -> None:
+    ((model, state), _) = two_runs(tmp_path, "BINARYPROTO")
+    data = bytearray(model.read_bytes())
+    data[-20] ^= 1
+    model.write_bytes(data)
+    with pytest.raises(SolverError, match="their SHA-256 differs"):
+        Solver(tmp_path / "4" / "small.solver.prototxt", snapshot=state)
+
+
+def test_the_weights_beside_a_state_are_preferred(tmp_path: Path) -> None:
+    ((model, state), (other, _)) = two_runs(tmp_path, "BINARYPROTO")
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for path in (model, state):
+        (copies / path.name).write_bytes(path.read_bytes())
+    read = read_state(state)
+    found = find_learned_net(read, str(copies / state.name))
+    assert found is not None
+    assert found.path == str(copies / model.name)
+    assert f"taken from {found.path}, not from {model}" in found.note
+    # Where only the other one is what the state was written with, that one counts.
+    (copies / model.name).write_bytes(other.read_bytes())
+    found = find_learned_net(read, str(copies / state.name))
+    assert found is not None
+    assert found.path == str(model)
+    # A state of Caffe does not say; the one beside it counts.
+    read.learned_net_sha256 = ""
+    found = find_learned_net(read, str(copies / state.name))
+    assert found is not None
+    assert found.path == str(copies / model.name)
+    found = find_learned_net(read, str(state))
+    assert found is not None
+    assert not found.note
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["weights", "state"])
+def test_a_snapshot_never_replaces_a_device(which: int, tmp_path: Path) -> None:
+    ((model, state), _) = two_runs(tmp_path, "BINARYPROTO")
+    pipe, name = tmp_path / "pipe", (model, state)[which]
+    os.mkfifo(pipe)
+    name.unlink()
+    name.symlink_to(pipe)
+    other = (model, state)[1 - which].read_bytes()
+    weights = Weights([LayerWeights("fc", "InnerProduct", [np.ones(2, np.float32)])])
+    with pytest.raises(FileProblem, match=r"snap_iter_2\.\w+: is a pipe, expected a file"):
+        write_pair(weights, SolverState(2, str(model), []), str(state))
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+    assert (model, state)[1 - which].read_bytes() == other
 
 
 def test_states_that_cannot_be_used(tmp_path: Path) -> None:

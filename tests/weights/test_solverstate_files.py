@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from caffecompat.errors import CaffeError, FileProblem, FormatError
+from caffecompat.proto import schema
 from caffecompat.weights import (
     LayerWeights,
     SolverState,
@@ -152,3 +155,65 @@ def test_equal_hdf5_states_are_equal_files_whenever_they_are_written(tmp_path: P
     write_state(state, tmp_path / "b.solverstate.h5")
     first, second = ((tmp_path / f"{name}.solverstate.h5").read_bytes() for name in "ab")
     assert first == second
+
+
+TIED = SolverState(
+    7,
+    "net_iter_7.caffemodel",
+    [np.arange(3, dtype=np.float32), np.ones((2, 2), np.float32)],
+    current_step=1,
+    random_seed=5,
+    minimum_loss=0.5,
+    iter_last_event=2,
+    recent_losses=[1.0, 2.0],
+    loss_scale=8.0,
+    good_iterations=3,
+    learned_net_sha256="0f" * 32,
+)
+
+
+@pytest.mark.parametrize("name", ["x.solverstate", "x.solverstate.h5"])
+def test_a_tied_state_comes_back(name: str, tmp_path: Path) -> None:
+    write_state(TIED, tmp_path / name)
+    back = read_state(tmp_path / name)
+    assert back.learned_net_sha256 == "0f" * 32
+    assert [a.tobytes() for a in back.history] == [a.tobytes() for a in TIED.history]
+    write_state(back, tmp_path / f"again_{name}")
+    assert (tmp_path / f"again_{name}").read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_the_hashes_stand_in_fields_of_ours(tmp_path: Path) -> None:
+    """Behind all fields of BVLC's schema, which other readers pass over."""
+    write_state(TIED, tmp_path / "x.solverstate")
+    data = (tmp_path / "x.solverstate").read_bytes()
+    message = schema.new("SolverState")
+    message.ParseFromString(data)
+    assert message.learned_net_sha256 == bytes.fromhex("0f" * 32)
+    tail = b"\xe2\xb8\x02\x20" + b"\x0f" * 32 + b"\xea\xb8\x02\x20" + message.state_sha256
+    assert data.endswith(tail)
+    message.ClearField("learned_net")
+    message.ClearField("state_sha256")
+    values = message.SerializeToString(deterministic=True)
+    assert hashlib.sha256(values).digest() == bytes.fromhex(tail[-32:].hex())
+
+
+def test_every_flipped_byte_of_a_tied_state_is_seen(tmp_path: Path) -> None:
+    """All but those of the path of the weights, which may be changed."""
+    path = tmp_path / "x.solverstate"
+    write_state(TIED, path)
+    data = path.read_bytes()
+    name = data.index(b"net_iter_7")
+    for at in {*range(len(data))} - {*range(name, name + len(TIED.learned_net))}:
+        for flip in (0x01, 0x80):
+            path.write_bytes(data[:at] + bytes([data[at] ^ flip]) + data[at + 1 :])
+            with pytest.raises(FormatError, match=r"x\.solverstate"):
+                read_state(path)
+
+
+def test_a_flipped_value_of_a_tied_hdf5_state_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "x.solverstate.h5"
+    write_state(TIED, path)
+    with h5py.File(path, "r+") as file:
+        file["history/0"][1] += 1
+    with pytest.raises(FormatError, match=r"its values are not those that were written"):
+        read_state(path)
