@@ -25,6 +25,8 @@ MEBIBYTE = 1 << 20
 # The largest text file (prototxt, solver, list, log) that is read without being asked to.
 MAX_TEXT_BYTES = 512 * MEBIBYTE
 
+_PIECE = 4 * MEBIBYTE
+
 # What a file may claim to hold: this many times its own size, and this much for small files.
 CLAIM_FACTOR = 4
 CLAIM_ALLOWANCE = 64 * MEBIBYTE
@@ -139,12 +141,19 @@ class ClaimedBytes:
 
 
 def _read_up_to(file: BinaryIO, max_bytes: int | None, name: str) -> bytes:
+    # Piece by piece, as to ask for the limit at once would allocate as much.
+    pieces: list[bytes] = []
+    size = 0
     try:
-        data = file.read() if max_bytes is None else file.read(max_bytes + 1)
+        while piece := file.read(
+            _PIECE if max_bytes is None else min(_PIECE, max_bytes + 1 - size)
+        ):
+            pieces.append(piece)
+            size += len(piece)
+            check_size(size, max_bytes, name)
     except OSError as error:
         raise FileProblem(f"{name}: {_reason(error)}") from error
-    check_size(len(data), max_bytes, name)
-    return data
+    return b"".join(pieces)
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -56,7 +56,7 @@ def read_image_file(path: bytes) -> bytes:
                     f"it has {size:,} bytes, more than the {MAX_IMAGE_BYTES:,} of the largest "
                     "image that is read"
                 )
-            return file.read(MAX_IMAGE_BYTES)
+            return file.read(size)
     except FileProblem as error:
         reason = str(error).removeprefix(f"{name}: ").removeprefix("cannot be read: ")
         raise DataError(f"it cannot be read: {reason}") from error

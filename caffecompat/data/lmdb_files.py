@@ -9,12 +9,12 @@ little-endian.
 
 from __future__ import annotations
 
-import os
 import struct
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from caffecompat.input_files import PathLike, open_input
+from caffecompat.data.random_access import RandomAccessFile
+from caffecompat.input_files import PathLike
 
 # Of a page: number, unused, flags, end of the node offsets, start of the nodes.
 _HEADER = struct.Struct("<QHHHH")
@@ -106,33 +106,22 @@ class LmdbFile:
     """
 
     def __init__(self, path: PathLike) -> None:
-        with open_input(path) as file:
-            # A bare descriptor, since a forgotten file object warns when it is garbage.
-            self._descriptor = os.dup(file.fileno())
-        try:
-            self.size = os.fstat(self._descriptor).st_size
-            self.meta = self._read_meta()
-            self._check_trees()
-        except OSError as error:
-            raise ValueError(_reason(error)) from error
+        self._file = RandomAccessFile(path)
+        self.size = self._file.size
+        self.meta = self._read_meta()
+        self._check_trees()
         # The largest number that the file has room for.
         self._pages = self.meta.last_page + 1
 
     def close(self) -> None:
         """Let go of the file; may be called twice."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):
-            self.close()
+        self._file.close()
 
     def was_written(self) -> bool:
         """Whether another process has changed the database since it was opened."""
         try:
             return self._read_meta() != self.meta
-        except (ValueError, OSError):
+        except ValueError:
             return True
 
     def count(self, number: int) -> int:
@@ -210,7 +199,7 @@ class LmdbFile:
         if not page:
             return leaf.data[start : start + size]
         self.check_overflow(page, size)
-        return self.read(start, size)
+        return self._file.read(start, size)
 
     def check_overflow(self, page: int, size: int) -> None:
         """Hold the header of the overflow page of a value against the value's size.
@@ -218,7 +207,7 @@ class LmdbFile:
         Raises:
             ValueError: it is another page, or one of another length.
         """
-        header = self.read(page * self.meta.page_size, _OVERFLOW_HEADER.size)
+        header = self._file.read(page * self.meta.page_size, _OVERFLOW_HEADER.size)
         number, _, flags, count = _OVERFLOW_HEADER.unpack(header)
         _check_page(page, number, flags, _OVERFLOW)
         if count < self.pages_of(size):
@@ -230,27 +219,10 @@ class LmdbFile:
         """How many overflow pages a value of ``size`` bytes takes."""
         return -(-(_HEADER.size + size) // self.meta.page_size)
 
-    def read(self, start: int, size: int) -> bytes:
-        """``size`` bytes of the file from ``start`` on.
-
-        Raises:
-            ValueError: the file ends before, or the disk fails.
-        """
-        try:
-            data = _read_at(self._descriptor, start, size)
-        except OSError as error:
-            raise ValueError(_reason(error)) from error
-        if len(data) < size:
-            raise ValueError(
-                f"the file ends at byte {start + len(data):,}, expected {start + size:,} or more: "
-                "it has been cut off"
-            )
-        return data
-
     def _page(self, number: int, kind: int) -> tuple[bytes, tuple[int, ...]]:
         """A page and the offsets of its nodes in it."""
         size = self.meta.page_size
-        data = self.read(number * size, size)
+        data = self._file.read(number * size, size)
         found, _, flags, lower, upper = _HEADER.unpack_from(data)
         _check_page(number, found, flags, kind)
         if not _HEADER.size < lower <= upper <= size or lower % 2:
@@ -278,7 +250,7 @@ class LmdbFile:
 
     def _meta_at(self, start: int, page_size: int | None) -> Meta:
         size = _HEADER.size + _META.size + 2 * _TREE.size + _META_END.size
-        data = _read_at(self._descriptor, start, size)
+        data = self._file.read_up_to(start, size)
         if len(data) < size:
             raise ValueError(f"it has {self.size} bytes, too few for an LMDB")
         _check_magic(data)
@@ -356,18 +328,3 @@ def _rising(keys: list[bytes], low: bytes | None, high: bytes | None, strictly: 
     if low is not None and (keys[0] < low or (strictly and keys[0] == low)):
         return False
     return high is None or keys[-1] < high
-
-
-def _read_at(descriptor: int, start: int, size: int) -> bytes:
-    data = os.pread(descriptor, size, start)
-    # One call gives at most 2 GiB, and less if a signal arrives.
-    while len(data) < size:
-        more = os.pread(descriptor, size - len(data), start + len(data))
-        if not more:
-            break
-        data += more
-    return data
-
-
-def _reason(error: OSError) -> str:
-    return f"the file cannot be read: {error.strerror or error}"

@@ -16,6 +16,7 @@ import logging
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -26,7 +27,7 @@ from typing import cast
 
 import numpy as np
 
-from caffecompat.data.database import open_database
+from caffecompat.data.database import guess_backend, open_database
 from caffecompat.data.datum import decode_datum, parse_datum
 from caffecompat.data.image_list import read_list
 from caffecompat.data.images import Colour, decode_image, image_shape, read_image_file
@@ -36,6 +37,7 @@ from caffecompat.proto import schema
 from tests.data_room.databases import datum, encoded_datum
 from tests.hostile.database_mutations import damaged_bytes, damaged_pages, images, lmdb_files
 
+RECORDED = Path(__file__).resolve().parents[1] / "data" / "data_room" / "db"
 MEMORY = 1 << 30
 SECONDS_PER_INPUT = 10
 
@@ -53,16 +55,16 @@ def lmdb_trial(folder: Path) -> Trial:
         data = damaged_pages(chance.choice(files), chance)
         (path / "data.mdb").write_bytes(data)
         cut = chance.randrange(len(data) + 1) if chance.random() < 0.1 else None
-        return read_database(path, chance, cut)
+        return read_database(path, chance, cut, path / "data.mdb")
 
     return run
 
 
-def read_database(path: Path, chance: random.Random, cut: int | None = None) -> int:
-    """Everything in a database, in order and by jumps; the file is cut off in between."""
+def read_database(path: Path, chance: random.Random, cut: int | None, file: Path) -> int:
+    """Everything in a database, in order and by jumps; ``file`` is cut off in between."""
     refused = 0
     try:
-        database = open_database(path)
+        database = open_database(path, guess_backend(path) or "LMDB")
     except CaffeError as error:
         check_sentence(error)
         return 1
@@ -71,7 +73,7 @@ def read_database(path: Path, chance: random.Random, cut: int | None = None) -> 
         jumps = [chance.randrange(count) for _ in range(min(count, 20))]
         for step, index in enumerate([*range(min(count, 2000)), *jumps]):
             if step == count // 2 and cut is not None:
-                os.truncate(path / "data.mdb", cut)
+                os.truncate(file, cut)
             try:
                 database.read(index)
             except CaffeError as error:
@@ -92,6 +94,28 @@ def check_sentence(error: CaffeError) -> None:
     assert text.strip()
     assert "\n" not in text
     assert len(text) < 600
+
+
+def leveldb_trial(folder: Path) -> Trial:
+    sources = sorted(RECORDED.glob("*_leveldb*"))
+    assert sources
+
+    def run(seed: int) -> int:
+        chance = random.Random(f"leveldb:{seed}")
+        path = folder / "leveldb"
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(chance.choice(sources), path, copy_function=shutil.copyfile)
+        files = sorted(file for file in path.iterdir() if file.stat().st_size)
+        victim = chance.choice(files)
+        data = damaged_bytes(victim.read_bytes(), chance, 64)
+        # Half of the time the damage is near the end, where tables have their index.
+        if chance.random() < 0.5:
+            data = damaged_bytes(victim.read_bytes()[::-1], chance, 300)[::-1]
+        victim.write_bytes(data)
+        cut = chance.randrange(len(data) + 1) if chance.random() < 0.1 else None
+        return read_database(path, chance, cut, victim)
+
+    return run
 
 
 def image_trial(folder: Path) -> Trial:
@@ -167,6 +191,7 @@ def list_trial(folder: Path) -> Trial:
 
 TRIALS: dict[str, Callable[[Path], Trial]] = {
     "lmdb": lmdb_trial,
+    "leveldb": leveldb_trial,
     "image": image_trial,
     "datum": datum_trial,
     "list": list_trial,

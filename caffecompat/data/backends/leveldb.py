@@ -13,8 +13,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from caffecompat.data.database import Backend, Database, DatabaseWriter, backends
-from caffecompat.data.leveldb_files import Part, open_parts
+from caffecompat.data.leveldb_files import DAMAGED, Part, open_parts
+from caffecompat.data.random_access import OpenFiles
 from caffecompat.errors import DataError, FileProblem, MissingExtra
+from caffecompat.input_files import ClaimedBytes
+
+# Memory that each record takes besides its key.
+_BYTES_PER_RECORD = 40
 
 
 class LevelDbDatabase(Database):
@@ -30,22 +35,17 @@ class LevelDbDatabase(Database):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
+        self._files = OpenFiles()
         try:
-            self._parts: list[Part] = open_parts(path)
+            self._parts: list[Part] = open_parts(path, self._files)
         except OSError as error:
+            if isinstance(error, FileProblem):
+                raise
             raise FileProblem(f"{error.filename}: cannot be read: {error.strerror}") from error
         self._keys = bytearray()
         self._key_ends = array("Q", [0])
         self._places = array("q")
-        latest: bytes | None = None
-        for key, _, deleted, *place in heapq.merge(
-            *map(_numbered, range(len(self._parts)), self._parts)
-        ):
-            if key != latest and not deleted:
-                self._keys += key
-                self._key_ends.append(len(self._keys))
-                self._places.extend(place)
-            latest = key
+        self._read_keys()
 
     def __len__(self) -> int:
         return len(self._key_ends) - 1
@@ -61,14 +61,35 @@ class LevelDbDatabase(Database):
             raise IndexError(f"{self.path}: record {index} of {len(self)}")
         self._check_open()
         part, block, start, length = self._places[4 * index : 4 * index + 4]
-        value = self._parts[part].value(block, start, length)
+        try:
+            value = self._parts[part].value(block, start, length)
+        except FileProblem:
+            raise
+        except (ValueError, IndexError) as error:
+            raise DataError(
+                f"{self.path}: record {index} cannot be read: {error}; {DAMAGED}"
+            ) from error
         if len(value) != length:
             raise DataError(f"{self.path}: record {index} is cut off; copy the database again")
         return self._key(index), value
 
     def close(self) -> None:
-        """Let go of the files once nobody reads from them any more."""
+        """Let go of the files."""
         self._parts = []
+        self._files.close()
+
+    def _read_keys(self) -> None:
+        claimed = ClaimedBytes(self.path, sum(part.size for part in self._parts), remedy=DAMAGED)
+        latest: bytes | None = None
+        for key, _, deleted, *place in heapq.merge(
+            *map(_numbered, range(len(self._parts)), self._parts)
+        ):
+            claimed.add(_BYTES_PER_RECORD + len(key), "its keys")
+            if key != latest and not deleted:
+                self._keys += key
+                self._key_ends.append(len(self._keys))
+                self._places.extend(place)
+            latest = key
 
     def _key(self, index: int) -> bytes:
         return bytes(self._keys[self._key_ends[index] : self._key_ends[index + 1]])
