@@ -134,6 +134,10 @@ def test_values_that_are_no_numbers(name: str, tmp_path: Path, lines: Lines) -> 
         weights = load_weights(damaged)
         weights["score"].blobs[0][0, 0] = np.nan
         save_weights(weights, damaged)
+        # As a Caffe writes its states: without the hash, which would tell the file apart.
+        state = read_state(damaged.with_suffix(".solverstate"))
+        state.learned_net_sha256 = ""
+        write_state(state, damaged.with_suffix(".solverstate"))
     else:
         state = read_state(damaged)
         state.history[1] = np.full_like(state.history[1], np.inf)
