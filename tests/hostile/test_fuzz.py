@@ -1,11 +1,13 @@
-"""Thousands of damaged files of every kind: only ever a sentence, no crash, no hang, no flood.
+"""Thousands of damaged files for every reader: only ever a sentence, no crash, no hang, no flood.
 
-``CAFFECOMPAT_FUZZ`` in the environment is the number of files per kind (default 1500), and
-``CAFFECOMPAT_FUZZ_SEED`` the first seed.
+``CAFFECOMPAT_FUZZ`` in the environment is the number of inputs (default 4000 over all readers), and
+``CAFFECOMPAT_FUZZ_SEED`` the number of the first one of each reader. ``tools/fuzz.py`` shows the
+progress of long runs.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,46 +15,121 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.fuzz import READERS
-from tests.hostile.mutations import damaged, valid_files
+from tests.hostile.readers import READERS, first_path, make_input
+from tests.hostile.seeds import Seeds, make_seeds
 
 ROOT = Path(__file__).resolve().parents[2]
-COUNT = int(os.environ.get("CAFFECOMPAT_FUZZ", "1500"))
+COUNT = int(os.environ.get("CAFFECOMPAT_FUZZ", "4000"))
 SEED = int(os.environ.get("CAFFECOMPAT_FUZZ_SEED", "0"))
-SECONDS = 60 + COUNT // 10
+SECONDS = 300 + COUNT // 10
 
 
-@pytest.mark.parametrize("kind", READERS)
-def test_damaged_files_are_only_ever_refused(kind: str, tmp_path: Path) -> None:
-    status = tmp_path / "seed"
-    command = [sys.executable, "-m", "tests.hostile.fuzz", kind]
-    command += ["--seed", str(SEED), "--count", str(COUNT), "--status", str(status)]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    try:
-        result = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS
-        )
-        code, output = result.returncode, result.stdout + result.stderr
-    except subprocess.TimeoutExpired as error:
-        code, output = -1, f"not done after {error.timeout} seconds"
-    if code:
-        seed = status.read_text().strip() if status.exists() else "?"
-        pytest.fail(
-            f"exit status {code} (negative: killed by that signal) at seed {seed}\n{output}\n"
-            f"again: {sys.executable} -m tests.hostile.fuzz {kind} --seed {seed} --count 1"
-        )
-    assert f"{COUNT} files of kind {kind}" in output
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> Seeds:
+    return make_seeds(tmp_path_factory.mktemp("seeds"))
 
 
-def test_the_harness_sees_what_it_looks_for(tmp_path: Path) -> None:
-    """The same seed is the same file, seeds differ, and a share of the files still loads."""
-    files = valid_files(tmp_path)
-    assert set(files) == set(READERS)
-    for kind in READERS:
-        assert damaged(kind, files, 3) == damaged(kind, files, 3)
-        assert len({damaged(kind, files, seed) for seed in range(20)}) > 15
-    _, (read_all, *_) = READERS["caffemodel"]
-    path = tmp_path / "plain.caffemodel"
-    for data in files["caffemodel"]:
+def fuzz(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "tools" / "fuzz.py"), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="the harness looks into /proc"
+)
+
+
+@needs_proc
+def test_damaged_files_are_only_ever_refused(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    words = ["--inputs", str(COUNT), "--first", str(SEED), "--jobs", "1", "--json", str(figures)]
+    result = fuzz(*words)
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = json.loads(figures.read_text())["readers"]
+    assert set(found) == set(READERS)
+    for name, tally in found.items():
+        assert tally["inputs"] == tally["accepted"] + tally["refused"] > 0, name
+        # Damage that is always refused at the door, or never, tries nothing.
+        assert tally["accepted"] > 0, name
+        assert tally["refused"] > 0, name
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_an_input_is_a_function_of_its_number(name: str, seeds: Seeds) -> None:
+    assert make_input(name, seeds, 3) == make_input(name, seeds, 3)
+    different = {json.dumps(repr(make_input(name, seeds, number))) for number in range(20)}
+    assert len(different) > 15
+
+
+@pytest.mark.parametrize("kind", ["caffemodel", "binary-net", "solverstate", "mean", "hdf5", "npz"])
+def test_files_are_whole_before_they_are_damaged(
+    kind: str, seeds: Seeds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = first_path(make_input(kind, seeds, 0))
+    for data in seeds.single[kind]:
         path.write_bytes(data)
-        read_all(path)
+        for ask in READERS[kind].asks:
+            ask(path)
+
+
+# Readers of the same input that fail in each way that the harness looks for, and in none.
+FAILING = """
+import json, os, signal, sys, time
+from dataclasses import replace
+from tests.hostile import fuzz
+from tests.hostile.readers import READERS
+
+fuzz.SECONDS, fuzz.WAITING = 4, 20
+kept = []
+
+def flood(path):
+    kept.append(bytearray(3 << 29))
+
+def endless(path):
+    while True:
+        pass
+
+ways = {
+    "sound": lambda path: None,
+    "bare": lambda path: json.loads("{"),
+    "silent": lambda path: (_ for _ in ()).throw(fuzz.CaffeError(" ")),
+    "crash": lambda path: os.kill(os.getpid(), signal.SIGSEGV),
+    "abort": lambda path: os.abort(),
+    "endless": endless,
+    "waiting": lambda path: time.sleep(600),
+    "flood": flood,
+}
+for name, way in ways.items():
+    READERS[name] = replace(READERS["mean"], asks=(way,), command=())
+report = fuzz.run([fuzz.Task(name, 5, 7) for name in ways])
+print(json.dumps({n: [t.inputs, t.accepted, t.refused] for n, t in report.tallies.items()}))
+print(json.dumps([[f.reader, f.number, f.kind, f.detail] for f in report.findings]))
+"""
+
+
+@needs_proc
+def test_the_harness_sees_each_way_to_fail() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", FAILING], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert result.returncode == 0, result.stderr
+    tallies, findings = (json.loads(line) for line in result.stdout.splitlines())
+    found = {(reader, number): (kind, detail) for reader, number, kind, detail in findings}
+    kinds = {
+        "bare": "bare exception",
+        "silent": "bare exception",
+        "crash": "crash",
+        "abort": "crash",
+        "endless": "hang",
+        "waiting": "hang",
+        "flood": "memory",
+    }
+    # A worker that dies is replaced, so that each input of each reader is judged.
+    assert found.keys() == {(name, number) for name in kinds for number in (5, 6)}
+    for (name, _), (kind, detail) in found.items():
+        assert kind == kinds[name]
+        assert detail
+    assert found["crash", 5][1] == "killed by SIGSEGV"
+    assert tallies["sound"] == [2, 2, 0]
+    assert all(tally[0] == 2 for tally in tallies.values())
