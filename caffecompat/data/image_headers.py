@@ -11,6 +11,8 @@ import re
 import struct
 from collections.abc import Callable
 
+from caffecompat.input_files import CLAIM_ALLOWANCE
+
 Size = tuple[int, int]
 
 # Markers of a JPEG that a length follows: all but TEM, restarts, start and end of the image.
@@ -68,10 +70,25 @@ def _jpeg(data: bytes) -> Size | None:
 
 
 def _png(data: bytes) -> Size | None:
-    if data[12:16] != b"IHDR":
+    if data[12:16] != b"IHDR" or not _chunks_are_possible(data):
         return None
     width, height = struct.unpack_from(">II", data, 16)
     return height, width
+
+
+def _chunks_are_possible(data: bytes) -> bool:
+    """Whether no chunk of a PNG claims far more bytes than there are.
+
+    Decoders take memory for a whole chunk before they read it. A little more than there is passes,
+    as the file may be cut off.
+    """
+    at = 8
+    while at + 8 <= len(data):
+        (size,) = struct.unpack_from(">I", data, at)
+        if size > len(data) + CLAIM_ALLOWANCE:
+            return False
+        at += 12 + size
+    return True
 
 
 def _bmp(data: bytes) -> Size:

@@ -34,6 +34,18 @@ def test_the_header_says_what_the_decoder_gives(kind: str) -> None:
     assert image_size(images()[kind][:9]) in (None, (48, 62))
 
 
+@pytest.mark.parametrize("size", [1 << 27, (1 << 31) - 1, (1 << 32) - 1])
+def test_a_chunk_of_a_png_cannot_claim_more_than_the_file_has(size: int) -> None:
+    data = bytearray(images()["png"])
+    at = data.index(b"IDAT") - 4
+    struct.pack_into(">I", data, at, size)
+    # The decoder would take that much memory, then find that the bytes are missing.
+    assert image_size(bytes(data)) is None
+    assert decode_image(bytes(data), "color") is None
+    struct.pack_into(">I", data, at, len(data))
+    assert image_size(bytes(data)) == (48, 62)
+
+
 @contextmanager
 def little_memory(most: int) -> Iterator[None]:
     tracemalloc.start()
