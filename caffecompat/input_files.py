@@ -122,6 +122,7 @@ class ClaimedBytes:
         self._path = os.fspath(path)
         self._remedy = remedy
         self._file_bytes = file_bytes
+        self.remedy = remedy
         default = CLAIM_FACTOR * file_bytes + CLAIM_ALLOWANCE
         self.limit = default if max_bytes is None else max_bytes
         self.total = 0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from caffecompat.data.sampling import permutation
 from caffecompat.data.sharding import shard
 from caffecompat.errors import DataError, FileProblem
-from caffecompat.input_files import read_input
+from caffecompat.input_files import CLAIM_ALLOWANCE, CLAIM_FACTOR, MEBIBYTE, read_input
 from caffecompat.proto.schema import Message
 from caffecompat.weights.hdf5 import HDF5File, open_hdf5
 
@@ -21,6 +21,13 @@ Floats = NDArray[np.float32]
 
 _NUMERIC = "fiub"
 _SHOWN = 10
+# What the rows of a file may take in memory, where four times its size is less: masks and labels
+# pack tightly.
+_LEAST_LIMIT = 512 * MEBIBYTE
+_REMEDY = (
+    "if you trust the file, write it without compression (h5repack -f NONE old.h5 new.h5) or "
+    "divide its rows among several files"
+)
 
 
 class HDF5Reader:
@@ -177,7 +184,8 @@ class HDF5Reader:
             raise FileProblem(
                 f"{path}: no such file; {self._source} names it (relative to the current directory)"
             )
-        return open_hdf5(Path(path))
+        claimed = CLAIM_FACTOR * os.path.getsize(path) + CLAIM_ALLOWANCE
+        return open_hdf5(Path(path), max(claimed, _LEAST_LIMIT), _REMEDY)
 
 
 def open_hdf5_reader(layer: Message, seed: int, rank: int = 0, ranks: int = 1) -> HDF5Reader:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from caffecompat.errors import FormatError, MissingExtra
+from caffecompat.input_files import REMEDY
 from caffecompat.proto.atomic_write import atomic_write
 from caffecompat.weights.hdf5_process import DATA_SET, GROUP, NEEDED, SIGNATURE, opened
 from caffecompat.weights.mapped import check_file
@@ -112,19 +113,20 @@ class DataSet(NamedTuple):
 
 
 @contextmanager
-def open_hdf5(path: Path, max_bytes: int | None = None) -> Iterator[HDF5File]:
+def open_hdf5(path: Path, max_bytes: int | None = None, remedy: str = REMEDY) -> Iterator[HDF5File]:
     """An HDF5 file, for reading.
 
     Args:
         path: the file.
         max_bytes: the largest file, and the most that may be read from it; None for any size, and
             four times as much as it has plus 64 MiB.
+        remedy: what a message about the limit advises.
 
     Raises:
         FileProblem, FormatError, MissingExtra.
     """
     check_file(path, max_bytes)
-    with opened(path, max_bytes) as ask:
+    with opened(path, max_bytes, remedy) as ask:
         yield HDF5File(path, ask)
 
 

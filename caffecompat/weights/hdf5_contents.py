@@ -63,15 +63,18 @@ class Contents:
         path: the file.
         name: how messages call it.
         max_bytes: the most that may be read from it; None for four times its size plus 64 MiB.
+        remedy: what a message about that limit advises.
 
     Raises:
         FileProblem, FormatError: from here and all methods, one sentence each.
     """
 
-    def __init__(self, path: str, name: str, max_bytes: int | None = None) -> None:
+    def __init__(
+        self, path: str, name: str, max_bytes: int | None = None, remedy: str = REMEDY
+    ) -> None:
         self.path = Path(name)
         self.size = check_file(path, max_bytes)
-        self._claimed = ClaimedBytes(name, self.size, max_bytes)
+        self._claimed = ClaimedBytes(name, self.size, max_bytes, remedy)
         self.limit = self._claimed.limit
         with reading(self.path, KIND if _is_signed(path) else "no HDF5 file, or one"):
             self._file = h5py.File(path, "r")
@@ -203,7 +206,7 @@ class Contents:
         if size > self.limit:
             raise FormatError(
                 f"{who} is stored in chunks of {size:,} bytes, more than the limit of "
-                f"{self.limit:,}; {REMEDY}"
+                f"{self.limit:,}; {self._claimed.remedy}"
             )
 
     def _values(self, data_set: Any, described: DataSet) -> Iterator[np.ndarray]:

@@ -27,6 +27,7 @@ import numpy as np
 
 from caffecompat import errors
 from caffecompat.errors import CaffeError, FileProblem, FormatError, MissingExtra
+from caffecompat.input_files import REMEDY
 
 # Bytes that a pipe holds where the system lets it be set; the usual 64 KiB are slow for arrays.
 PIPE_BYTES = 1 << 20
@@ -191,12 +192,14 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def opened(path: str | os.PathLike[str], max_bytes: int | None) -> Iterator[Any]:
+def opened(
+    path: str | os.PathLike[str], max_bytes: int | None, remedy: str = REMEDY
+) -> Iterator[Any]:
     """A function that sends requests about one file, which is open in the other process.
 
     Args:
         path: the file.
-        max_bytes: see :class:`caffecompat.weights.hdf5_contents.Contents`.
+        max_bytes, remedy: see :class:`caffecompat.weights.hdf5_contents.Contents`.
 
     Raises:
         FileProblem: it cannot be read, or the other process cannot be started.
@@ -206,7 +209,8 @@ def opened(path: str | os.PathLike[str], max_bytes: int | None) -> Iterator[Any]
     name = os.fspath(path)
     if importlib.util.find_spec("h5py") is None:
         raise MissingExtra(NEEDED, "hdf5")
-    process = _opening(name, {"open": os.path.abspath(name), "name": name, "limit": max_bytes})
+    asked = [os.path.abspath(name), name, max_bytes, remedy]
+    process = _opening(name, {"open": asked})
     intact = False
 
     def ask(**request: Any) -> dict[str, Any]:
@@ -298,7 +302,7 @@ def serve() -> None:
         try:
             _limit_time(SECONDS)
             if "open" in request:
-                contents = Contents(request["open"], request["name"], request["limit"])
+                contents = Contents(*request["open"])
                 _limit_memory(contents.limit)
                 _answer(answers, {})
             elif "close" in request:

@@ -189,6 +189,18 @@ def test_damaged_and_absurd_files_are_one_sentence(kind: str, tmp_path: Path) ->
     assert_one_sentence(str(caught.value))
 
 
+def test_rows_that_are_packed_tightly_have_a_limit(tmp_path: Path) -> None:
+    """And the advice works: the same rows without compression are read."""
+    for name, packed in (("a.h5", 9), ("b.h5", None)):
+        with h5py.File(tmp_path / name, "w") as file:
+            file.create_dataset("x", (9, 1 << 24), "u1", chunks=(1, 1 << 24), compression=packed)[
+                :
+            ] = 0
+    with pytest.raises(FormatError, match=r"a\.h5: /x would take .* h5repack -f NONE"):
+        HDF5Reader(write_list(tmp_path, "a.h5"), ["x"], 1)
+    assert HDF5Reader(write_list(tmp_path, "b.h5"), ["x"], 1).shapes() == [(1, 1 << 24)]
+
+
 def test_other_members_of_a_file_may_be_anything(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"] = np.arange(3.0)
