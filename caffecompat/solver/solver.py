@@ -361,7 +361,8 @@ class Solver:
         self._policy.save(state)
         self._passes.save(state)
         diffs = bool(self._message.snapshot_diff)
-        return self._keeper.write(self.net, self._update, state, diffs)
+        with self.activity.during("writing the snapshot"):
+            return self._keeper.write(self.net, self._update, state, diffs)
 
     def _try_snapshot(self) -> None:
         """A snapshot in the middle of a training, which a failure to write need not end."""
