@@ -194,9 +194,8 @@ class Contents:
         size, stored = self.nbytes(described), int(data_set.get_storage_size())
         if size > MOST_DEFLATED * (stored + 1):
             raise FormatError(f"{who} claims {size} bytes, but the file has {stored} for it")
-        self._claimed.add(
-            size // described.dtype.itemsize * max(described.dtype.itemsize, LEAST_WIDTH), who
-        )
+        width = max(described.dtype.itemsize, LEAST_WIDTH)
+        self._claimed.add(prod(described.shape or ()) * width, who.removeprefix(f"{self.path}: "))
 
     def _check_chunk(self, chunk: tuple[int, ...], described: DataSet, who: str) -> None:
         size = prod(chunk) * described.dtype.itemsize
