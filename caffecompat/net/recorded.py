@@ -25,8 +25,10 @@ import numpy as np
 import torch
 
 from caffecompat.errors import FileProblem, FormatError
+from caffecompat.input_files import open_input
 from caffecompat.net.net import Net
 from caffecompat.net.precision import arithmetic
+from caffecompat.weights.damage import reading, zip_archive
 
 Case = Mapping[str, np.ndarray]
 
@@ -67,15 +69,18 @@ def find_cases(path: str | os.PathLike[str]) -> list[Path]:
     return cases
 
 
-def replay(path: Path, device: str = "cpu", precision: str = "fp32") -> list[Difference]:
+def replay(
+    path: Path, device: str = "cpu", precision: str = "fp32", max_bytes: int | None = None
+) -> list[Difference]:
     """Runs the case of a prototxt and compares every recorded array.
 
-    Paths inside the prototxt are taken from the current directory.
+    Paths inside the prototxt are taken from the current directory; ``max_bytes`` is of
+    :func:`read_case`.
 
     Raises:
         CaffeError: the net cannot be built or run, or the record is damaged.
     """
-    case = read_case(path.with_suffix(".npz"))
+    case = read_case(path.with_suffix(".npz"), max_bytes)
     phase = str(case["phase"]) if "phase" in case else "TEST"
     net = Net(os.fspath(path), phase=phase, device=device)
     if precision == "fp64":
@@ -92,17 +97,25 @@ def replay(path: Path, device: str = "cpu", precision: str = "fp32") -> list[Dif
     return built + forward + list(_backward_differences(net, case))
 
 
-def read_case(path: Path) -> dict[str, np.ndarray]:
+def read_case(path: Path, max_bytes: int | None = None) -> dict[str, np.ndarray]:
     """The arrays of a record.
 
+    Args:
+        path: the ``.npz``.
+        max_bytes: the largest file, and the most that its arrays may take; None for any size, and
+            four times as much as it has plus 64 MiB.
+
     Raises:
-        FormatError: it is no ``.npz`` of plain arrays.
+        FileProblem: it cannot be read.
+        FormatError: it is no ``.npz`` of plain arrays, or is above the limit.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise FormatError(f"{path}: is not a readable .npz of arrays: {error}") from error
+    with (
+        open_input(path, max_bytes) as file,
+        reading(path, "an .npz"),
+        zip_archive(path, file, max_bytes),
+        np.load(file, allow_pickle=False) as archive,
+    ):
+        return {key: archive[key] for key in archive.files}
 
 
 def _parameter(net: Net, key: str) -> torch.Tensor:

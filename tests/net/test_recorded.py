@@ -12,7 +12,7 @@ import pytest
 from caffecompat import read_net
 from caffecompat.errors import CaffeError, FileProblem, FormatError, NetError
 from caffecompat.layers import catalogue
-from caffecompat.net.recorded import find_cases, replay
+from caffecompat.net.recorded import find_cases, read_case, replay
 
 HERE = Path(__file__).resolve()
 LAYERS = HERE.parents[3] / "shared" / "golden" / "layers"
@@ -127,12 +127,21 @@ def test_damaged_records(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"'param/fc/0' of \(5,\)"):
         replay(record(tmp_path, param__fc__0=np.zeros(5)))
     path.with_suffix(".npz").write_bytes(b"PK not really")
-    with pytest.raises(FormatError, match=r"case\.npz: is not a readable"):
+    with pytest.raises(FormatError, match=r"case\.npz: this is an? .* damaged or cut off"):
         replay(path)
     with pytest.raises(FileProblem, match="no recorded case here"):
         find_cases(tmp_path / "nowhere")
     with pytest.raises(NetError, match="precision is 'fp8'"):
         replay(record(tmp_path), precision="fp8")
+
+
+def test_a_record_of_packed_zeros_has_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "case.npz"
+    zeros: dict[str, Any] = {"blob/x": np.zeros(9 << 20), "blob/y": np.zeros(9 << 20)}
+    np.savez_compressed(path, **zeros)
+    with pytest.raises(FormatError, match=r"case\.npz: what is packed in it would take .* --max-by"):
+        read_case(path)
+    assert read_case(path, max_bytes=1 << 30)["blob/x"].size == 9 << 20
 
 
 def test_other_precisions(tmp_path: Path) -> None:

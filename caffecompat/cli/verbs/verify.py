@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from caffecompat.cli.arguments import add_max_bytes_argument
+
 if TYPE_CHECKING:
     from caffecompat.net.recorded import Difference
 
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="fp32",
         help="arithmetic of the passes (default: fp32)",
     )
+    add_max_bytes_argument(parser)
 
 
 def _tolerance(text: str) -> float:
@@ -91,7 +94,7 @@ def _verify(case: Path, arguments: argparse.Namespace) -> bool:
     from caffecompat.net.recorded import replay
 
     try:
-        differences = replay(case, arguments.device, arguments.precision)
+        differences = replay(case, arguments.device, arguments.precision, arguments.max_bytes)
     except CaffeError as error:
         print(f"DIFFERS {case}: {str(error).splitlines()[0]}")
         return False
