@@ -73,7 +73,6 @@ def test_times_every_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         "train --solver a --on-nan=explode",
         "train --solver a --on-mismatch=maybe",
         "parse-log",
-        "plot-log a.log",
         "train --solver a --sigint_effect=quit",
         "train --solver a --nosuch=1",
         "train --solver a --level=high",
@@ -86,6 +85,12 @@ def test_times_every_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_bad_usage(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command.split()) == 2
     assert "usage: caffecompat" in capsys.readouterr().err
+
+
+def test_a_picture_without_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """Caffe's own spelling of plot-log needs no -o, so that the parser cannot ask for it."""
+    assert main(["plot-log", "a.log"]) == 2
+    assert "-o FILE, the picture to write, is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
