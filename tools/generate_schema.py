@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
-"""Make the descriptor set that the package carries from proto/caffe.proto and proto/forks.tsv.
+"""Make the descriptor set and the type stubs that the package carries, from proto/.
 
-The set holds the united schema, by which text is read, and one schema for each dialect of binary
-files. Needs grpcio-tools, which brings the protobuf compiler::
+The sources are proto/caffe.proto and proto/forks.tsv. The set holds the united schema, by which
+text is read, and one schema for each dialect of binary files; the stubs tell type checkers the
+messages of the united schema. Needs grpcio-tools, which brings the protobuf compiler::
 
     pip install grpcio-tools
-    python tools/generate_schema.py            # writes caffecompat/proto/caffe.binpb
-    python tools/generate_schema.py --check    # exit code 1 when that file is stale
+    python tools/generate_schema.py            # writes caffecompat/proto/caffe.binpb, caffe_pb2.pyi
+    python tools/generate_schema.py --check    # exit code 1 when one of them is stale
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import keyword
 import sys
 import tempfile
 from collections import defaultdict
@@ -25,6 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCE = REPOSITORY / "proto" / "caffe.proto"
 FORKS = REPOSITORY / "proto" / "forks.tsv"
 TARGET = REPOSITORY / "caffecompat" / "proto" / "caffe.binpb"
+STUBS = TARGET.with_name("caffe_pb2.pyi")
 DIALECTS = ("ssd", "nvcaffe", "vgg2013")
 UNITED = "united"
 ENUM = "enum "
@@ -218,6 +221,33 @@ def build(source: Path = SOURCE, forks: Path = FORKS) -> bytes:
     return bytes(FileDescriptorSet(file=schemas).SerializeToString(deterministic=True))
 
 
+def stubs(descriptors: bytes) -> bytes:
+    """The type stubs of the united schema, from the descriptor set that holds it.
+
+    Raises:
+        SystemExit: the compiler is missing or fails.
+    """
+    try:
+        from grpc_tools import protoc
+    except ImportError:
+        raise SystemExit("this needs the protobuf compiler: pip install grpcio-tools") from None
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+    # One schema alone: the dialects' messages have the same names.
+    schemas = FileDescriptorSet.FromString(descriptors)
+    del schemas.file[1:]
+    with tempfile.TemporaryDirectory() as folder:
+        united = Path(folder) / "united.binpb"
+        united.write_bytes(schemas.SerializeToString())
+        options = [f"--descriptor_set_in={united}", f"--pyi_out={folder}"]
+        if protoc.main(["protoc", *options, "caffe.proto"]) != 0:
+            raise SystemExit(f"{STUBS.name}: the compiler failed, see above")
+        lines = (Path(folder) / STUBS.name).read_text().splitlines(keepends=True)
+    # The compiler declares an enum value called None too, which Python's grammar does not have.
+    kept = [line for line in lines if not keyword.iskeyword(line.strip().partition(":")[0])]
+    return "".join(kept).encode()
+
+
 def _check(file: Any) -> None:
     from google.protobuf.descriptor_pool import DescriptorPool
 
@@ -230,20 +260,23 @@ def _check(file: Any) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the descriptor set, or compare it with ``--check``; returns the exit code."""
+    """Write the descriptor set and the stubs, or compare them; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 when stale")
     options = parser.parse_args(arguments)
-    fresh = build()
-    if options.check:
-        if TARGET.is_file() and TARGET.read_bytes() == fresh:
-            print(f"{TARGET.relative_to(REPOSITORY)} is up to date")
-            return 0
-        print(f"{TARGET.relative_to(REPOSITORY)} is stale: run tools/generate_schema.py")
-        return 1
-    TARGET.write_bytes(fresh)
-    print(f"wrote {TARGET.relative_to(REPOSITORY)} ({len(fresh)} bytes)")
-    return 0
+    descriptors = build()
+    stale = False
+    for target, fresh in ((TARGET, descriptors), (STUBS, stubs(descriptors))):
+        name = target.relative_to(REPOSITORY)
+        if not options.check:
+            target.write_bytes(fresh)
+            print(f"wrote {name} ({len(fresh)} bytes)")
+        elif target.is_file() and target.read_bytes() == fresh:
+            print(f"{name} is up to date")
+        else:
+            print(f"{name} is stale: run tools/generate_schema.py")
+            stale = True
+    return int(stale)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.image_headers import image_size, jpeg_frame, jpeg_scans
-from caffecompat.errors import CaffeError, DataError, FileProblem
+from caffecompat.errors import CaffeError, DataError, FileProblem, MissingExtra
 from caffecompat.input_files import open_input
 
 # The largest image: 134 million pixels, which take 400 MB in colour. A small file may claim no
@@ -282,6 +282,8 @@ def _png_shape(data: bytes) -> tuple[int, int, int] | None:
 def _opencv() -> Any:
     try:
         import cv2
+    except ModuleNotFoundError as error:
+        raise MissingExtra("reading and writing images", "opencv-headless") from error
     except ImportError as error:
         raise CaffeError(
             f"OpenCV, which decodes images, cannot be loaded ({error}); on a machine without "

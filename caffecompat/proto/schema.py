@@ -74,7 +74,12 @@ def enum_names(name: str) -> dict[str, int]:
 
 def message_names(schema: str = UNITED) -> tuple[str, ...]:
     """All messages of a schema, in order of name."""
-    return tuple(sorted(_pool(schema).FindFileByName(f"{schema}.proto").message_types_by_name))
+    return tuple(sorted(file_descriptor(schema).message_types_by_name))
+
+
+def file_descriptor(schema: str = UNITED) -> Any:
+    """The descriptor of a schema's file, with all messages and enums."""
+    return _pool(schema).FindFileByName(f"{schema}.proto")
 
 
 @cache

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import caffecompat
 from caffecompat.cli.main import load_verb, main, verb_names, verb_parser
 from caffecompat.cli.spelling import normalise
 
@@ -48,7 +49,7 @@ class TestVerbs:
 
     def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--version"]) == 0
-        assert capsys.readouterr().out == "caffecompat 0.1.0\n"
+        assert capsys.readouterr().out == f"caffecompat {caffecompat.__version__}\n"
 
     def test_bad_usage(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main([]) == 2

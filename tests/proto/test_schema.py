@@ -182,7 +182,18 @@ def test_what_two_forks_define_can_be_read(golden: Path) -> None:
     assert count > 600
 
 
-def test_the_descriptor_set_is_fresh() -> None:
+def test_messages_and_enums_by_name() -> None:
+    from caffecompat.proto import caffe_pb2
+
+    net = caffe_pb2.NetParameter(name="net")
+    assert type(net) is schema.message_class("NetParameter")
+    assert (caffe_pb2.TRAIN, caffe_pb2.Phase.Name(caffe_pb2.TEST)) == (0, "TEST")
+    assert {"NetParameter", "Phase", "TEST", "DESCRIPTOR"} <= set(dir(caffe_pb2))
+    with pytest.raises(AttributeError, match="no attribute 'NetParametr'"):
+        _ = caffe_pb2.NetParametr  # type: ignore[attr-defined]
+
+
+def test_the_descriptor_set_and_the_stubs_are_fresh() -> None:
     pytest.importorskip("grpc_tools", reason="the protobuf compiler (grpcio-tools) is missing")
     command = [sys.executable, str(REPOSITORY / "tools" / "generate_schema.py"), "--check"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,0 +1,53 @@
+"""README, docs and scripts name what is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from caffecompat.cli.main import verb_names
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+SCRIPTS = [*sorted((REPOSITORY / "tools").glob("*.sh")), REPOSITORY / ".ci" / "run"]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text("utf-8")):
+        assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_use_verbs_that_exist(path: Path) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", path.read_text("utf-8"), re.DOTALL)
+    used = set(re.findall(r"^caffecompat ([a-z-]+)", "\n".join(blocks), re.MULTILINE))
+    assert used <= set(verb_names())
+
+
+def test_verbs_of_the_readme_exist() -> None:
+    text = (REPOSITORY / "README.md").read_text("utf-8")
+    table = text[text.index("| verb | does |") :].split("\n\n")[0]
+    listed = [
+        name
+        for cell in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+        for name in re.findall(r"`([a-z-]+)`", cell)
+    ]
+    assert len(listed) >= 9
+    assert set(listed) <= set(verb_names())
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_prototxts_that_documents_name_exist(path: Path) -> None:
+    for name in re.findall(r"prototxt/([\w-]+\.prototxt)", path.read_text("utf-8")):
+        assert (REPOSITORY / "prototxt" / name).exists(), name
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_can_be_run(path: Path) -> None:
+    assert os.access(path, os.X_OK)
+    subprocess.run(["bash", "-n", str(path)], check=True)
