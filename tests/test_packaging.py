@@ -11,9 +11,11 @@ import venv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import caffecompat
+from caffecompat.data.images import encode_image
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -115,7 +117,7 @@ def test_a_wheel_works_where_it_is_installed(environment: Path, tmp_path: Path) 
 
 def test_without_opencv_the_message_names_the_extra(environment: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.png 0\n")
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "a.png").write_bytes(encode_image(np.zeros((3, 5, 3), np.uint8), "png"))
     (environment / "cv2.py").write_text(NO_OPENCV)
     try:
         target = tmp_path / "lmdb"

@@ -14,16 +14,12 @@ venv=${CAFFECOMPAT_VENV:-.venv}
 python=$venv/bin/python
 stamp=$venv/caffecompat-$extras.stamp
 
-pip() {
-    "$python" -m pip -qq --disable-pip-version-check "$@"
-}
-
 # Never silent for long: pip's own bars on a terminal, else a line per package, and one every ten
 # seconds while a large one is fetched or unpacked.
-visible_pip() {
+pip_install() {
     local options=(--disable-pip-version-check)
     if [ -t 1 ]; then
-        "$python" -m pip "${options[@]}" "$@"
+        "$python" -m pip install "${options[@]}" "$@"
         return
     fi
     local started=$SECONDS code=0 watcher
@@ -31,7 +27,7 @@ visible_pip() {
         echo "  ... $((SECONDS - started)) s"
     done) &
     watcher=$!
-    "$python" -m pip "${options[@]}" --progress-bar off "$@" | package_lines || code=$?
+    "$python" -m pip install "${options[@]}" --progress-bar off "$@" | package_lines || code=$?
     kill "$watcher" 2>/dev/null || true
     wait "$watcher" 2>/dev/null || true
     return "$code"
@@ -64,29 +60,18 @@ make_environment() {
 }
 
 install() {
-    visible_pip install --constraint constraints.txt --editable ".[$extras]"
+    pip_install --constraint constraints.txt --editable ".[$extras]"
 }
 
 "$python" -m pip --version >/dev/null 2>&1 || make_environment
 # The stamp holds the checkout, since an environment can serve only one at a time.
-if [ "$stamp" -nt setup.py ] && [ "$stamp" -nt pyproject.toml ] &&
+if [ "$stamp" -nt pyproject.toml ] &&
     [ "$stamp" -nt constraints.txt ] && [ "$(cat "$stamp")" = "$PWD" ]; then
     exit 0
 fi
 
 echo "Installing caffecompat[$extras] in $venv (PyTorch is large: this can take minutes)"
-if pip show opencv-python-headless >/dev/null 2>&1; then
-    export CAFFECOMPAT_OPENCV=headless
-fi
 install
-if ! "$python" -c 'import cv2' >/dev/null 2>&1; then
-    echo "OpenCV's full build does not start here, as on machines without libGL:" \
-        "taking the headless build"
-    pip uninstall --yes opencv-python
-    export CAFFECOMPAT_OPENCV=headless
-    install
-    "$python" -c 'import cv2'
-fi
 for old in "$venv"/caffecompat-*.stamp; do
     # What another checkout installed is its own no longer.
     if [ -f "$old" ] && [ "$(cat "$old")" != "$PWD" ]; then rm "$old"; fi

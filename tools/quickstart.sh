@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tools/install.sh quickstart,progress
+tools/install.sh quickstart,progress,opencv-headless
 PATH=$(cd "${CAFFECOMPAT_VENV:-.venv}/bin" && pwd):$PATH
 work=quickstart-run # the files in prototxt/ name it
 

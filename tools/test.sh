@@ -4,7 +4,9 @@
 #   tools/test.sh                 # all of it
 #   tools/test.sh -m parity -x    # arguments go to pytest
 #
-# The environment variables of tools/install.sh hold.
+# CAFFECOMPAT_TEST_PROCESSES   how many processes share the tests (default: one per core, up to 8)
+#
+# The environment variables of tools/install.sh hold as well.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,4 +24,5 @@ stage "2 of 4: ruff format"
 stage "3 of 4: mypy (takes about a minute the first time)"
 "$bin/mypy"
 stage "4 of 4: pytest (takes minutes; each dot is a test)"
-"$bin/python" -m pytest "$@"
+processes=${CAFFECOMPAT_TEST_PROCESSES:-$(nproc 2>/dev/null || echo 2)}
+"$bin/python" -m pytest -n "$((processes < 8 ? processes : 8))" --dist worksteal "$@"

@@ -28,7 +28,6 @@ def load_weights(
     Raises:
         FileProblem: missing, a folder, or unreadable.
         FormatError: empty, damaged or of another kind, which the message names; or above a limit.
-        MissingExtra: the library that reads this format is not installed.
     """
     path = Path(path)
     head = read_head(path, HEAD)
@@ -63,7 +62,6 @@ def save_weights(
         WeightsError: a layer's arrays do not match each other, or the format cannot hold them or
             needs a ``naming``.
         FileProblem: the file cannot be written.
-        MissingExtra: the library that writes this format is not installed.
     """
     path = Path(path)
     for layer in weights.layers:

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from caffecompat.errors import FormatError, MissingExtra
+from caffecompat.errors import FormatError
 from caffecompat.input_files import REMEDY
 from caffecompat.proto.atomic_write import atomic_write
-from caffecompat.weights.hdf5_process import DATA_SET, GROUP, NEEDED, SIGNATURE, opened
+from caffecompat.weights.hdf5_process import DATA_SET, GROUP, SIGNATURE, opened
 from caffecompat.weights.mapped import check_file
 from caffecompat.weights.weights import as_float32
 
@@ -123,7 +123,7 @@ def open_hdf5(path: Path, max_bytes: int | None = None, remedy: str = REMEDY) ->
         remedy: what a message about the limit advises.
 
     Raises:
-        FileProblem, FormatError, MissingExtra.
+        FileProblem, FormatError.
     """
     check_file(path, max_bytes)
     with opened(path, max_bytes, remedy) as ask:
@@ -137,9 +137,10 @@ def create_hdf5(path: Path) -> Iterator[Group]:
     HDF5's library crashes when a disk is full, so it sees none.
 
     Raises:
-        FileProblem, MissingExtra.
+        FileProblem.
     """
-    h5py = _h5py()
+    import h5py
+
     memory = BytesIO()
     with h5py.File(memory, "w") as group:
         yield group
@@ -204,7 +205,8 @@ def read_text(file: HDF5File, name: str) -> str:
 
 def write_text(group: Group, name: str, text: str) -> None:
     """A string of fixed length that ends in a zero byte, the only kind that Caffe reads."""
-    h5py = _h5py()
+    import h5py
+
     raw = text.encode("utf-8", "surrogateescape") + b"\0"
     kind = h5py.h5t.C_S1.copy()
     kind.set_size(len(raw))
@@ -215,11 +217,3 @@ def write_text(group: Group, name: str, text: str) -> None:
     settings.set_obj_track_times(False)
     dataset = h5py.h5d.create(group.id, name.encode(), kind, space, settings)
     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array(raw, f"S{len(raw)}"), kind)
-
-
-def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingExtra(NEEDED, "hdf5") from error
-    return h5py

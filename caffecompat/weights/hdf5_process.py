@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import importlib.util
 import json
 import os
 import signal
@@ -26,7 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from caffecompat import errors
-from caffecompat.errors import CaffeError, FileProblem, FormatError, MissingExtra
+from caffecompat.errors import CaffeError, FileProblem, FormatError
 from caffecompat.input_files import REMEDY
 
 # Bytes that a pipe holds where the system lets it be set; the usual 64 KiB are slow for arrays.
@@ -37,7 +36,6 @@ SECONDS, BYTES_PER_SECOND = 8.0, 20 << 20
 ROOM = 512 << 20
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 GROUP, DATA_SET = "group", "data set"
-NEEDED = "reading and writing HDF5 files"
 # The interpreter is isolated; what it may import is what this process can.
 PROGRAM = """
 import sys
@@ -204,11 +202,8 @@ def opened(
     Raises:
         FileProblem: it cannot be read, or the other process cannot be started.
         FormatError: it is damaged, to the point where the library crashes over it.
-        MissingExtra: h5py is not installed.
     """
     name = os.fspath(path)
-    if importlib.util.find_spec("h5py") is None:
-        raise MissingExtra(NEEDED, "hdf5")
     asked = [os.path.abspath(name), name, max_bytes, remedy]
     process = _opening(name, {"open": asked})
     intact = False

@@ -131,7 +131,6 @@ def read_passport(
     Raises:
         FileProblem: missing, a folder, or unreadable.
         FormatError: damaged, or none of these kinds, which the message names.
-        MissingExtra: the library that reads this format is not installed.
     """
     kind = kind_of(path)
     if kind == STATE:

@@ -100,7 +100,6 @@ def read_state(path: str | os.PathLike[str], max_bytes: int | None = None) -> So
         FileProblem: missing, a folder, or unreadable.
         FormatError: empty, damaged, or something else than a solver state; its values are not
             those that were written, where it has a hash of them.
-        MissingExtra: h5py is not installed.
     """
     path = Path(path)
     read = _read_hdf5 if _is_hdf5(path) else _read_binary
@@ -121,7 +120,6 @@ def write_state(state: SolverState, path: str | os.PathLike[str]) -> None:
 
     Raises:
         FileProblem: the file cannot be written.
-        MissingExtra: h5py is not installed.
     """
     path = Path(path)
     if _is_hdf5(path):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caffecompat.errors import FormatError, MissingExtra
+from caffecompat.errors import FormatError
 from caffecompat.input_files import ClaimedBytes, open_input
 from caffecompat.proto.atomic_write import atomic_write
 from caffecompat.weights.damage import reading, zip_archive, zip_names
@@ -62,7 +62,8 @@ class TorchState(NamedFormat):
         return NamedArrays(arrays, table if isinstance(table, str) else None, stored)
 
     def write(self, named: NamedArrays, path: Path) -> None:
-        torch = _torch()
+        import torch
+
         state = OrderedDict((name, _tensor(array)) for name, array in named.arrays.items())
         setattr(state, METADATA, OrderedDict({"": {"version": 1, OWN_NOTE: named.table}}))
         with atomic_write(path) as file:
@@ -74,7 +75,8 @@ class TorchState(NamedFormat):
 
 
 def _load(path: Path, max_bytes: int | None) -> dict[Any, torch.Tensor]:
-    torch = _torch()
+    import torch
+
     with open_input(path, max_bytes) as file:
         mapped = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
         if mapped:
@@ -99,7 +101,8 @@ def _load(path: Path, max_bytes: int | None) -> dict[Any, torch.Tensor]:
 
 
 def _wrong_entry(value: object) -> str | None:
-    torch = _torch()
+    import torch
+
     if not isinstance(value, torch.Tensor):
         return f"is a {type(value).__name__}, expected a tensor"
     if value.layout != torch.strided or value.is_quantized or value.is_complex():
@@ -118,12 +121,6 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
     array = np.require(array, np.float32, ["C", "W"])
-    return _torch().from_numpy(array)
+    import torch
 
-
-def _torch() -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingExtra("reading and writing torch files", "torch") from error
-    return torch
+    return torch.from_numpy(array)
