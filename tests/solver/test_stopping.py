@@ -181,6 +181,11 @@ def test_a_forgotten_verb(words: str, line: str, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == f"caffecompat: did you forget the verb? {line}\n"
 
 
+def test_a_misspelt_verb_is_not_a_forgotten_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trainn", "--solver", "x"]) == 2
+    assert "unknown verb 'trainn'; did you mean 'train'?" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("apart", [0.0, 0.1, 0.3])
 def test_two_interrupts_leave_no_traceback(apart: float, tmp_path: Path) -> None:
