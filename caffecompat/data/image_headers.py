@@ -34,7 +34,8 @@ def image_size(data: bytes) -> Size | None:
         if data.startswith(starts):
             try:
                 return read(data)
-            except (struct.error, IndexError, ValueError):
+            # Offsets of 64 bits may be larger than any index.
+            except (struct.error, IndexError, ValueError, OverflowError):
                 return None
     return None
 

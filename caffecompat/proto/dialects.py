@@ -100,7 +100,8 @@ def to_dialect(message: Message, dialect: str) -> bytes:
     """Serialise a message by the numbers of a dialect.
 
     Raises:
-        FormatError: a field has no number there; the message names it.
+        FormatError: a field has no number there, or one that the schema requires is missing; the
+            message names it.
         UnknownName: there is no such dialect.
     """
     _check(dialect)
@@ -115,6 +116,12 @@ def to_dialect(message: Message, dialect: str) -> bytes:
         raise FormatError(
             f"in binary form the dialect {dialect!r} has no number for {shown}; "
             f"write text, or another dialect of {', '.join(DIALECTS)}"
+        )
+    if not target.IsInitialized():
+        lacking = ", ".join(target.FindInitializationErrors())
+        raise FormatError(
+            f"it would lack {lacking}, without which no Caffe reads it; the source is damaged: add "
+            "the field to a prototxt of the net, or copy the source again"
         )
     return bytes(target.SerializeToString())
 

@@ -46,6 +46,11 @@ def test_a_chunk_of_a_png_cannot_claim_more_than_the_file_has(size: int) -> None
     assert image_size(bytes(data)) == (48, 62)
 
 
+def test_a_tiff_of_64_bits_may_point_anywhere() -> None:
+    for place in (1 << 63, (1 << 64) - 1):
+        assert image_size(b"II+\0\x08\0\0\0" + struct.pack("<Q", place) + bytes(64)) is None
+
+
 @contextmanager
 def little_memory(most: int) -> Iterator[None]:
     tracemalloc.start()

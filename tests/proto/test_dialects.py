@@ -261,3 +261,17 @@ def test_garbage_in_old_layers_and_in_what_all_agree_on(tmp_path: Path) -> None:
     path.write_bytes(garbage_net(7))
     with pytest.raises(FormatError, match=r"forked\.caffemodel: .* damaged, cut off"):
         binary_nets.upgrade_binary_net(path)
+
+
+def test_a_net_without_what_the_schema_requires_is_not_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = net("layer { name: 'c' type: 'Clip' clip_param { min: 0 max: 1 } }")
+    damaged.layer[0].clip_param.ClearField("max")
+    source, target = tmp_path / "x.caffemodel", tmp_path / "new.caffemodel"
+    source.write_bytes(damaged.SerializePartialToString())
+    assert main(["upgrade-net", "--binary", str(source), str(target)]) == 1
+    told = capsys.readouterr().err
+    assert f"{target}: it would lack layer[0].clip_param.max" in told
+    assert told.count("\n") == 1
+    assert not target.exists()
