@@ -132,13 +132,18 @@ class LmdbFile:
         """
         return len(self._page(number, LEAF)[1])
 
-    def children(self, branch: Child) -> list[Child]:
+    def children(self, branch: Child, integers: bool = False) -> list[Child]:
         """The pages below a branch page.
+
+        Args:
+            branch: the page.
+            integers: the keys are little-endian numbers and ordered as such; here they are turned
+                round, so that they are in byte order, too.
 
         Raises:
             ValueError: the page is damaged.
         """
-        data, offsets = self._page(branch.number, BRANCH)
+        data, offsets, room = self._page(branch.number, BRANCH)
         if len(offsets) < 2:
             raise ValueError(
                 f"page {branch.number} has {len(offsets)} branches, expected 2 or more"
@@ -151,22 +156,27 @@ class LmdbFile:
             keys.append(data[at + 8 : at + 8 + key_size])
             if at + 8 + key_size > len(data):
                 raise ValueError(f"a key of page {branch.number} runs over its end")
+            room -= 8 + key_size + key_size % 2
+        if room < 0:
+            raise ValueError(f"the branches of page {branch.number} overlap")
         if max(numbers) >= self._pages or min(numbers) < _FIRST_PAGE:
             raise ValueError(f"page {branch.number} names a page that the file does not have")
+        if integers:
+            keys = [key[::-1] for key in keys]
         # The key of the first branch has no meaning: the page's own bound is in its place.
         bounds = [branch.low, *keys[1:], branch.high]
         if not _rising(keys[1:], branch.low, branch.high, strictly=True):
             raise ValueError(f"the keys of page {branch.number} are not in order")
         return [Child(n, bounds[i], bounds[i + 1]) for i, n in enumerate(numbers)]
 
-    def leaf(self, child: Child) -> Leaf:
-        """The records of a leaf page; values are not read.
+    def leaf(self, child: Child, integers: bool = False) -> Leaf:
+        """The records of a leaf page; values are not read; ``integers`` as in :meth:`children`.
 
         Raises:
             ValueError: the page is damaged.
         """
         number, page_size = child.number, self.meta.page_size
-        data, offsets = self._page(number, LEAF)
+        data, offsets, room = self._page(number, LEAF)
         keys: list[bytes] = []
         values: list[Value] = []
         for at in offsets:
@@ -175,8 +185,10 @@ class LmdbFile:
             keys.append(data[at + 8 : content])
             if flags == 0 and content + size <= page_size:
                 values.append((content, size, 0))
+                room -= (8 + key_size + size + 1) & -2
             elif flags == _BIG_VALUE and content + 8 <= page_size:
                 (page,) = _NUMBER.unpack_from(data, content)
+                room -= 16 + key_size + key_size % 2
                 values.append((page * page_size + _HEADER.size, size, page))
                 if not _FIRST_PAGE <= page <= self._pages - self.pages_of(size):
                     raise ValueError(
@@ -185,6 +197,10 @@ class LmdbFile:
                     )
             else:
                 raise ValueError(self._odd_node(number, flags))
+        if room < 0:
+            raise ValueError(f"the records of page {number} overlap")
+        if integers:
+            keys = [key[::-1] for key in keys]
         if not keys[0] or not _rising(keys, child.low, child.high, strictly=False):
             raise ValueError(f"the keys of page {number} are not in order")
         return Leaf(data, keys, values)
@@ -201,8 +217,8 @@ class LmdbFile:
         self.check_overflow(page, size)
         return self._file.read(start, size)
 
-    def check_overflow(self, page: int, size: int) -> None:
-        """Hold the header of the overflow page of a value against the value's size.
+    def check_overflow(self, page: int, size: int) -> int:
+        """How many pages a value of ``size`` bytes has by the header of its first one.
 
         Raises:
             ValueError: it is another page, or one of another length.
@@ -210,17 +226,18 @@ class LmdbFile:
         header = self._file.read(page * self.meta.page_size, _OVERFLOW_HEADER.size)
         number, _, flags, count = _OVERFLOW_HEADER.unpack(header)
         _check_page(page, number, flags, _OVERFLOW)
-        if count < self.pages_of(size):
+        if not self.pages_of(size) <= count <= self._pages - page:
             raise ValueError(
                 f"page {page} says that its value has {count} pages, expected {self.pages_of(size)}"
             )
+        return int(count)
 
     def pages_of(self, size: int) -> int:
         """How many overflow pages a value of ``size`` bytes takes."""
         return -(-(_HEADER.size + size) // self.meta.page_size)
 
-    def _page(self, number: int, kind: int) -> tuple[bytes, tuple[int, ...]]:
-        """A page and the offsets of its nodes in it."""
+    def _page(self, number: int, kind: int) -> tuple[bytes, tuple[int, ...], int]:
+        """A page, the offsets of its nodes in it, and how many bytes the nodes have."""
         size = self.meta.page_size
         data = self._file.read(number * size, size)
         found, _, flags, lower, upper = _HEADER.unpack_from(data)
@@ -233,7 +250,7 @@ class LmdbFile:
         offsets = struct.unpack_from(f"<{(lower - _HEADER.size) // 2}H", data, _HEADER.size)
         if min(offsets) < upper or max(offsets) > size - _NODE.size:
             raise ValueError(f"page {number} has a node outside the page")
-        return data, offsets
+        return data, offsets, size - upper
 
     def _odd_node(self, number: int, flags: int) -> str:
         if flags & _DUPLICATES:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import stat
 import struct
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +15,15 @@ import lmdb
 import numpy as np
 import pytest
 
+from caffecompat.data.backends.lmdb import LmdbWriter
 from caffecompat.data.database import Database, create_database, open_database
 from caffecompat.data.inspection import find_faults
+from caffecompat.data.lmdb_check import check_file
 from caffecompat.data.lmdb_files import Child, LmdbFile
 from caffecompat.errors import CaffeError, DataError, FileProblem, FormatError
 from tests.data_room.databases import datum
 from tests.data_room.recorded import assert_one_sentence
+from tests.hostile.test_full_disk import small_disk
 
 PAGE = 4096
 Edit = Callable[[bytearray], object]
@@ -273,3 +278,59 @@ def test_a_change_by_another_process_is_named(tmp_path: Path) -> None:
                 sentences.append(str(error))
     assert sentences
     assert all("another process has changed the database" in text for text in sentences)
+
+
+def test_a_database_after_many_changes_passes_the_check(tmp_path: Path) -> None:
+    chance = random.Random(3)
+    with lmdb.open(str(tmp_path), map_size=1 << 26, lock=False) as environment:
+        for _ in range(60):
+            with environment.begin(write=True) as transaction:
+                for _ in range(40):
+                    key = b"%05d" % chance.randrange(900)
+                    if chance.random() < 0.4:
+                        transaction.delete(key)
+                    else:
+                        transaction.put(key, bytes(chance.choice((1, 90, 3000, 30000))))
+    check_file(tmp_path / "data.mdb")
+    with open_database(tmp_path) as database:
+        assert len(everything(database)) == len(database) > 100
+
+
+def test_a_damaged_database_is_not_gone_on_with(tmp_path: Path) -> None:
+    made(tmp_path / "db", 900)
+    leaf = branches_and_leaves(tmp_path / "db")[1][3]
+    edit(tmp_path / "db", lambda data: data.__setitem__(leaf * PAGE + 10, 4))
+    before = (tmp_path / "db" / "data.mdb").read_bytes()
+    with pytest.raises(FormatError, match=f"damaged .* page {leaf} is not a leaf page") as caught:
+        LmdbWriter(str(tmp_path / "db"))
+    assert_one_sentence(str(caught.value))
+    assert (tmp_path / "db" / "data.mdb").read_bytes() == before
+
+
+def test_a_full_disk_is_called_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that may not grow gives LMDB the error that a full disk gives it."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=4096))
+    writer = LmdbWriter(str(tmp_path))
+    writer.write([(b"a", bytes(1000))])
+    with small_disk(200_000), pytest.raises(FileProblem, match="the disk is full") as caught:
+        writer.write([(b"b", bytes(500_000))])
+    assert "(4,096 bytes are free, and 500,001 were to be written)" in str(caught.value)
+    assert_one_sentence(str(caught.value))
+    monkeypatch.undo()
+    with small_disk(200_000), pytest.raises(FileProblem, match="Input/output error"):
+        writer.write([(b"b", bytes(500_000))])
+    writer.write([(b"b", bytes(500_000))])
+    writer.close()
+    with open_database(tmp_path) as database:
+        assert [len(value) for _, value in everything(database)] == [1000, 500_000]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o002, 0o664)])
+def test_the_umask_decides_who_may_read(tmp_path: Path, mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        with create_database(tmp_path / "db") as writer:
+            writer.write([(b"a", b"1")])
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "db" / "data.mdb").stat().st_mode) == mode

@@ -12,6 +12,7 @@ the last line; the file ``--status`` always holds the seed that is being tried.
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import random
@@ -27,10 +28,13 @@ from typing import cast
 
 import numpy as np
 
+from caffecompat.data.backends.leveldb import LevelDbWriter
+from caffecompat.data.backends.lmdb import LmdbWriter
 from caffecompat.data.database import guess_backend, open_database
 from caffecompat.data.datum import decode_datum, parse_datum
 from caffecompat.data.image_list import read_list
 from caffecompat.data.images import Colour, decode_image, image_shape, read_image_file
+from caffecompat.data.lmdb_check import check_file
 from caffecompat.data.windows import place_window, read_windows
 from caffecompat.errors import CaffeError
 from caffecompat.proto import schema
@@ -56,6 +60,32 @@ def lmdb_trial(folder: Path) -> Trial:
         (path / "data.mdb").write_bytes(data)
         cut = chance.randrange(len(data) + 1) if chance.random() < 0.1 else None
         return read_database(path, chance, cut, path / "data.mdb")
+
+    return run
+
+
+def lmdb_writer_trial(folder: Path) -> Trial:
+    """What is gone on with by LMDB's library after it has been checked."""
+    files = lmdb_files(folder)
+    path = folder / "unfinished"
+    path.mkdir()
+
+    def run(seed: int) -> int:
+        chance = random.Random(f"lmdb writer:{seed}")
+        (path / "data.mdb").write_bytes(damaged_pages(chance.choice(files), chance))
+        try:
+            writer = LmdbWriter(str(path), map_size=1 << 24)
+            for _ in range(3):
+                keys = [b"%08d" % chance.randrange(500) for _ in range(20)]
+                assert all(isinstance(key in writer, bool) for key in keys)
+                sizes = chance.choices((1, 90, 3000, 9000), k=20)
+                writer.write((key, bytes(size)) for key, size in zip(keys, sizes, strict=True))
+            writer.close()
+        except CaffeError as error:
+            check_sentence(error)
+            return 1
+        check_file(path / "data.mdb")
+        return 0
 
     return run
 
@@ -94,6 +124,37 @@ def check_sentence(error: CaffeError) -> None:
     assert text.strip()
     assert "\n" not in text
     assert len(text) < 600
+
+
+def leveldb_writer_trial(folder: Path) -> Trial:
+    """What is gone on with by LevelDB's library, which has checksums."""
+    importlib.import_module("plyvel")
+    source = folder / "source"
+    source.mkdir()
+    chance = random.Random(1)
+    for _ in range(3):  # each opening makes a table of the log
+        writer = LevelDbWriter(str(source))
+        writer.write((b"%05d" % chance.randrange(300), chance.randbytes(400)) for _ in range(90))
+        writer.close()
+
+    def run(seed: int) -> int:
+        chance = random.Random(f"leveldb writer:{seed}")
+        path = folder / "unfinished"
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(source, path)
+        victim = chance.choice(sorted(file for file in path.iterdir() if file.stat().st_size))
+        victim.write_bytes(damaged_bytes(victim.read_bytes(), chance, 64))
+        try:
+            writer = LevelDbWriter(str(path))
+            assert all(isinstance(b"%05d" % key in writer, bool) for key in range(0, 300, 9))
+            writer.write((b"%05d" % key, bytes(900)) for key in range(0, 300, 7))
+            writer.close()
+        except CaffeError as error:
+            check_sentence(error)
+            return 1
+        return 0
+
+    return run
 
 
 def leveldb_trial(folder: Path) -> Trial:
@@ -191,7 +252,9 @@ def list_trial(folder: Path) -> Trial:
 
 TRIALS: dict[str, Callable[[Path], Trial]] = {
     "lmdb": lmdb_trial,
+    "lmdb-writer": lmdb_writer_trial,
     "leveldb": leveldb_trial,
+    "leveldb-writer": leveldb_writer_trial,
     "image": image_trial,
     "datum": datum_trial,
     "list": list_trial,

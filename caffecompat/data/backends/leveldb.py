@@ -10,6 +10,7 @@ import heapq
 import importlib
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from caffecompat.data.database import Backend, Database, DatabaseWriter, backends
@@ -20,6 +21,7 @@ from caffecompat.input_files import ClaimedBytes
 
 # Memory that each record takes besides its key.
 _BYTES_PER_RECORD = 40
+_LONGEST_REASON = 200
 
 
 class LevelDbDatabase(Database):
@@ -119,26 +121,38 @@ class LevelDbWriter(DatabaseWriter):
             raise MissingExtra(f"{folder}: writing a LevelDB", "leveldb") from error
         self._folder = folder
         self._failures = (plyvel.Error, OSError)
-        try:
-            self._database = plyvel.DB(folder, create_if_missing=True)
-        except self._failures as error:
-            raise FileProblem(f"{folder}: the database cannot be written: {error}") from error
+        # Checksums are held against what a crash may have left of an unfinished database.
+        with self._writing():
+            self._database = plyvel.DB(folder, create_if_missing=True, paranoid_checks=True)
 
     def __contains__(self, key: bytes) -> bool:
-        return self._database.get(key) is not None
+        with self._writing():
+            return self._database.get(key, verify_checksums=True) is not None
 
     def write(self, records: Iterable[tuple[bytes, bytes]]) -> None:
         """Commit records together."""
-        try:
-            with self._database.write_batch(transaction=True, sync=True) as batch:
-                for key, value in records:
-                    batch.put(key, value)
-        except self._failures as error:
-            raise FileProblem(f"{self._folder}: the database cannot be written: {error}") from error
+        with (
+            self._writing(),
+            self._database.write_batch(transaction=True, sync=True) as batch,
+        ):
+            for key, value in records:
+                batch.put(key, value)
 
     def close(self) -> None:
         """Let go of the files."""
         self._database.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except self._failures as error:
+            # The library gives its messages as bytes.
+            reason = error.args[0] if error.args else error
+            text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(error)
+            # A damaged file's content may stand in them.
+            text = " ".join(text.split())[:_LONGEST_REASON]
+            raise FileProblem(f"{self._folder}: the database cannot be written: {text}") from error
 
 
 backends.register("LEVELDB")(Backend(open=LevelDbDatabase, create=LevelDbWriter, mark="CURRENT"))

@@ -5,7 +5,10 @@ Reading is our own, writing goes through LMDB's library.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import shutil
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,12 +16,16 @@ from contextlib import contextmanager
 import lmdb
 
 from caffecompat.data.database import Backend, Database, DatabaseWriter, backends
+from caffecompat.data.lmdb_check import check_file
 from caffecompat.data.lmdb_files import LmdbFile
 from caffecompat.data.lmdb_records import RecordFinder
 from caffecompat.errors import DataError, FileProblem, FormatError
 
 _FIRST_MAP_SIZE = 1 << 30
 _KEYS_PER_LOCK = 1024
+# Copied pages of the tree, and what a file system keeps for itself.
+_DISK_RESERVE = 16 << 20
+_FULL_DISK = re.compile("|".join(os.strerror(n) for n in (errno.EIO, errno.ENOSPC, errno.EDQUOT)))
 
 
 class LmdbDatabase(Database):
@@ -118,15 +125,23 @@ class LmdbDatabase(Database):
 
 
 class LmdbWriter(DatabaseWriter):
-    """An LMDB in an existing folder, empty or begun before; its map grows as needed."""
+    """An LMDB in an existing folder, empty or begun before; its map grows as needed.
+
+    Raises:
+        FileProblem: the folder cannot be written.
+        FormatError: what was begun before is damaged; LMDB's library would crash.
+    """
 
     def __init__(self, folder: str, map_size: int = _FIRST_MAP_SIZE) -> None:
         self._folder = folder
         data = os.path.join(folder, "data.mdb")
         size = os.path.getsize(data) if os.path.exists(data) else 0
         self._map_size = max(map_size, -(-size // map_size) * map_size)
+        if size:
+            _check_begun(folder, data)
         with _writing(folder):
-            self._environment = lmdb.open(folder, map_size=self._map_size, lock=False)
+            # The umask takes away from this mode, as from that of every other file.
+            self._environment = lmdb.open(folder, map_size=self._map_size, lock=False, mode=0o666)
 
     def __contains__(self, key: bytes) -> bool:
         with _writing(self._folder), self._environment.begin(buffers=True) as transaction:
@@ -135,7 +150,8 @@ class LmdbWriter(DatabaseWriter):
     def write(self, records: Iterable[tuple[bytes, bytes]]) -> None:
         """Commit records together, in a larger map if they do not fit."""
         pending = list(records)
-        with _writing(self._folder):
+        size = sum(len(key) + len(value) for key, value in pending)
+        with _writing(self._folder, size):
             while not self._fits(pending):
                 self._map_size *= 2
                 self._environment.set_mapsize(self._map_size)
@@ -163,11 +179,29 @@ class LmdbWriter(DatabaseWriter):
             self._environment.close()
 
 
+def _check_begun(folder: str, data: str) -> None:
+    try:
+        check_file(data)
+    except ValueError as error:
+        raise FormatError(
+            f"{folder}: the unfinished database is damaged and cannot be gone on with: {error}; "
+            "remove this folder and begin anew"
+        ) from error
+
+
 @contextmanager
-def _writing(folder: str) -> Iterator[None]:
+def _writing(folder: str, size: int = 0) -> Iterator[None]:
+    """Errors of LMDB as ours; ``size`` is how many bytes were to be written."""
     try:
         yield
     except lmdb.Error as error:
+        free = shutil.disk_usage(folder).free
+        # LMDB gives a full disk, which writes half of what it is told to, the name of a faulty one.
+        if free < size + _DISK_RESERVE and _FULL_DISK.search(str(error)):
+            raise FileProblem(
+                f"{folder}: the database cannot be written: the disk is full ({free:,} bytes are "
+                f"free, and {size:,} were to be written); make room there"
+            ) from error
         raise FileProblem(f"{folder}: the database cannot be written: {error}") from error
 
 
