@@ -87,11 +87,15 @@ Value: TypeAlias = tuple[int, int, int]
 
 
 class Leaf(NamedTuple):
-    """The records of a leaf page, which ``data`` is, in order of their keys."""
+    """The records of a leaf page, which ``data`` is, in order of their keys.
+
+    ``overflow_pages`` is how many pages its values take besides.
+    """
 
     data: bytes
     keys: list[bytes]
     values: list[Value]
+    overflow_pages: int
 
 
 class LmdbFile:
@@ -179,6 +183,7 @@ class LmdbFile:
         data, offsets, room = self._page(number, LEAF)
         keys: list[bytes] = []
         values: list[Value] = []
+        overflow_pages = 0
         for at in offsets:
             low, high, flags, key_size = _NODE.unpack_from(data, at)
             size, content = low | high << 16, at + 8 + key_size
@@ -190,7 +195,9 @@ class LmdbFile:
                 (page,) = _NUMBER.unpack_from(data, content)
                 room -= 16 + key_size + key_size % 2
                 values.append((page * page_size + _HEADER.size, size, page))
-                if not _FIRST_PAGE <= page <= self._pages - self.pages_of(size):
+                pages = self.pages_of(size)
+                overflow_pages += pages
+                if not _FIRST_PAGE <= page <= self._pages - pages:
                     raise ValueError(
                         f"page {number} speaks of a value of {size:,} bytes at page {page}, but "
                         f"the database has {self._pages:,} pages"
@@ -203,7 +210,7 @@ class LmdbFile:
             keys = [key[::-1] for key in keys]
         if not keys[0] or not _rising(keys, child.low, child.high, strictly=False):
             raise ValueError(f"the keys of page {number} are not in order")
-        return Leaf(data, keys, values)
+        return Leaf(data, keys, values, overflow_pages)
 
     def value(self, leaf: Leaf, place: int) -> bytes:
         """The bytes of a leaf's value number ``place``.

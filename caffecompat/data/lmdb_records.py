@@ -14,7 +14,7 @@ from caffecompat.data.lmdb_files import Child, Leaf, LmdbFile
 
 # Up to so many records ahead, or from the start, leaves are read one after the other.
 _NEAR = 1024
-_NOTHING = Leaf(b"", [], [])
+_NOTHING = Leaf(b"", [], [], 0)
 # Branch pages that are kept for jumps, some 20 kB each.
 _MOST_BRANCHES = 256
 
@@ -80,19 +80,20 @@ class RecordFinder:
     def _step(self) -> None:
         """Go on to the next leaf."""
         self._child += 1
-        if self._child == len(self._children_of(self._parent)):
-            self._parent, self._child = self._parent + 1, 0
-        if self._parent == len(self._parents):
-            raise ValueError("there are fewer records than the meta page says")
-        self._slot += 1
-        self._load(self._parent, self._child, self._slot, self._end)
         children = self._children_of(self._parent)
+        if self._child == len(children):
+            self._parent, self._child = self._parent + 1, 0
+            if self._parent == len(self._parents):
+                raise ValueError("there are fewer records than the meta page says")
+            children = self._children_of(self._parent)
+        self._slot += 1
+        self._load(children[self._child], self._slot, self._end)
         last = self._parent == len(self._parents) - 1 and self._child == len(children) - 1
         if self._end > self._tree.entries or (last and self._end < self._tree.entries):
             raise ValueError("there are not as many records as the meta page says")
 
-    def _load(self, parent: int, child: int, slot: int, first: int) -> None:
-        leaf = self._file.leaf(self._children_of(parent)[child])
+    def _load(self, child: Child, slot: int, first: int) -> None:
+        leaf = self._file.leaf(child)
         self._sum_up(slot, leaf)
         self._leaf, self._first, self._end = leaf, first, first + len(leaf.keys)
 
@@ -100,9 +101,7 @@ class RecordFinder:
         """Refuses more overflow pages than the file has: several records would share them."""
         if slot < len(self._summed) and not self._summed[slot]:
             self._summed[slot] = 1
-            self._overflow_pages += sum(
-                self._file.pages_of(size) for _, size, page in leaf.values if page
-            )
+            self._overflow_pages += leaf.overflow_pages
         if self._overflow_pages > self._file.meta.last_page:
             raise ValueError(
                 f"its values would take {self._overflow_pages:,} pages or more, but the file has "
@@ -113,7 +112,7 @@ class RecordFinder:
         assert self._index is not None
         parent, child, slot, first, count = self._index.locate(number)
         try:
-            self._load(parent, child, slot, first)
+            self._load(self._children_of(parent)[child], slot, first)
             if self._end - first != count:
                 self._rewind()
                 raise ValueError("its number of records has changed")
