@@ -6,6 +6,7 @@ Reading is our own, writing goes through LMDB's library.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import shutil
@@ -16,13 +17,18 @@ from contextlib import contextmanager
 import lmdb
 
 from caffecompat.data.database import Backend, Database, DatabaseWriter, backends
+from caffecompat.data.expected_size import format_bytes
 from caffecompat.data.lmdb_check import check_file
 from caffecompat.data.lmdb_files import LmdbFile
 from caffecompat.data.lmdb_records import RecordFinder
 from caffecompat.errors import DataError, FileProblem, FormatError
 
 _FIRST_MAP_SIZE = 1 << 30
+log = logging.getLogger(__name__)
+
 _KEYS_PER_LOCK = 1024
+# Larger files take seconds to be checked, which is said.
+_QUICKLY_CHECKED = 1 << 30
 # Copied pages of the tree, and what a file system keeps for itself.
 _DISK_RESERVE = 16 << 20
 _FULL_DISK = re.compile("|".join(os.strerror(n) for n in (errno.EIO, errno.ENOSPC, errno.EDQUOT)))
@@ -180,6 +186,9 @@ class LmdbWriter(DatabaseWriter):
 
 
 def _check_begun(folder: str, data: str) -> None:
+    size = os.path.getsize(data)
+    if size > _QUICKLY_CHECKED:
+        log.info("%s: checking the %s written before", folder, format_bytes(size))
     try:
         check_file(data)
     except ValueError as error:
