@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import unicodedata
 from typing import TextIO
 
 # SGR codes of the terminals' standard.
@@ -37,6 +38,26 @@ def accept_any_text(stream: TextIO | None) -> None:
     """
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
+
+
+def printable(text: str, keep: str = "") -> str:
+    """``text`` with its control characters as escapes, so that none can command a terminal.
+
+    Names in files may hold any. Characters that reorder or break lines are escaped too.
+
+    Args:
+        keep: control characters that stay, e.g. newlines.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        c.encode("unicode_escape").decode() if _commands(c) and c not in keep else c for c in text
+    )
+
+
+def _commands(character: str) -> bool:
+    # Control and format characters, line and paragraph separators.
+    return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp")
 
 
 def is_terminal(stream: TextIO) -> bool:

@@ -79,3 +79,9 @@ class TestColour:
         closed.close()
         for stream in (io.StringIO(), closed):
             assert not terminal.colour_wanted(stream)
+
+
+def test_control_characters_are_escaped() -> None:
+    assert terminal.printable("conv1_1/3x3 été 层 💥") == "conv1_1/3x3 été 层 💥"
+    assert terminal.printable("a\x1b[31m\n\u202e\u2028") == r"a\x1b[31m\n\u202e\u2028"
+    assert terminal.printable("two\nlines\t\r", keep="\n\t") == "two\nlines\t\\r"

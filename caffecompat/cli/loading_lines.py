@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from caffecompat.terminal import printable
+
 # How many names of a state dict are shown.
 _SHOWN = 3
 
@@ -42,4 +44,4 @@ def loading_lines(target: Path, format_name: str, keys: Sequence[str], model: st
 
 def _listed(title: str, names: Sequence[str]) -> str:
     more = f", ... ({len(names)})" if len(names) > _SHOWN else ""
-    return f"{title}: {', '.join(names[:_SHOWN])}{more}"
+    return printable(f"{title}: {', '.join(names[:_SHOWN])}{more}")

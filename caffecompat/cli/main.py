@@ -93,8 +93,8 @@ def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
 
 def _fail(sentence: str) -> int:
     who = terminal.as_error("caffecompat: error:", sys.stderr)
-    for line in sentence.splitlines():
-        print(f"{who} {line}", file=sys.stderr)
+    for line in sentence.rstrip("\n").split("\n"):
+        print(f"{who} {terminal.printable(line)}", file=sys.stderr)
     return FAILED
 
 

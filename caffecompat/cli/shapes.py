@@ -58,7 +58,7 @@ def _stated(text: str) -> tuple[str, tuple[int, ...]]:
 def print_notes(notes: Iterable[str]) -> None:
     """What the user should know about a net, as comments."""
     for note in notes:
-        print(terminal.as_warning(f"# {note}", sys.stdout))
+        print(terminal.as_warning(f"# {terminal.printable(note)}", sys.stdout))
 
 
 def net_for_shapes(arguments: argparse.Namespace) -> Net:

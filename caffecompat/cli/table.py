@@ -37,9 +37,11 @@ class Column:
 def print_table(columns: Sequence[Column], rows: Rows) -> None:
     """Writes a table to standard output; on a terminal it fits into its width.
 
-    Where columns had to be left out a last line names them.
+    Control characters in cells are shown as escapes. Where columns had to be left out a last line
+    names them.
     """
     stream = sys.stdout
+    rows = [[terminal.printable(cell) for cell in row] for row in rows]
     width = terminal.columns() if terminal.is_terminal(stream) else None
     kept, widths = _fit(columns, rows, width)
     titles = [column.title for column in columns]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat.graph import Version
 from caffecompat.layers.base import ParameterSpec, format_shape
+from caffecompat.terminal import printable
 
 if TYPE_CHECKING:
     from caffecompat.net.build import BuiltLayer
@@ -29,7 +30,12 @@ def describe(net: Net) -> str:
     """The net's layers in order: name, type, blobs with shapes, parameters."""
     copied = {top: b.bottoms[0] for b in net.layers if b.node.automatic for top in b.tops}
     rows = [
-        (built.name, built.type, _blobs(net, built, copied), describe_parameters(_specs(built)))
+        (
+            printable(built.name),
+            built.type,
+            printable(_blobs(net, built, copied)),
+            describe_parameters(_specs(built)),
+        )
         for built in net.layers
         if not built.node.automatic
     ]

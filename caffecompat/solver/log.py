@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from caffecompat.terminal import as_error, as_warning
+from caffecompat.terminal import as_error, as_warning, printable
 
 LOGGER = logging.getLogger("caffecompat")
 
@@ -34,7 +34,8 @@ class GlogFormatter(logging.Formatter):
         clock = time.strftime("%m%d %H:%M:%S", time.localtime(record.created))
         micro = int(record.created % 1 * 1e6)
         where = f"{record.filename}:{record.lineno}"
-        text = f"{letter}{clock}.{micro:06d} {record.process:>5} {where}] {record.getMessage()}"
+        message = printable(record.getMessage(), keep="\n\t")
+        text = f"{letter}{clock}.{micro:06d} {record.process:>5} {where}] {message}"
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return text

@@ -12,7 +12,7 @@ import pytest
 from caffecompat.cli.main import verb_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
 SCRIPTS = [*sorted((REPOSITORY / "tools").glob("*.sh")), REPOSITORY / ".ci" / "run"]
 
 

@@ -113,7 +113,7 @@ def identifiers(module: fx.GraphModule) -> list[str]:
 
 
 @given(index=st.integers(0, 4), name=ANY_TEXT)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @example(index=1, name=CODE)
 @example(index=0, name=CODE)
 @example(index=1, name="class")
@@ -143,7 +143,7 @@ def called_functions(program: Program) -> set[str]:
 
 
 @given(index=st.integers(0, 4), name=ANY_TEXT)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @example(index=1, name=CODE)
 def test_copies_pickles_and_state_dicts_keep_the_names(index: int, name: str) -> None:
     net = Net(definition(*named(index, name)), phase="train")
@@ -158,7 +158,7 @@ def test_copies_pickles_and_state_dicts_keep_the_names(index: int, name: str) ->
 
 
 @given(index=st.integers(1, 2), name=ANY_TEXT)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_every_weight_format_keeps_the_names(index: int, name: str) -> None:
     net = Net(definition(*named(index, name)))
     weights = net.to_weights()
@@ -199,7 +199,33 @@ def test_the_verbs_print_the_names(
     flag = [*flag, str(tmp_path / "net.dot")] if flag == ["--dot"] else flag
     assert main(["graph", str(path), *flag]) == 0
     assert main(["summary", str(path)]) == 0
-    assert capsys.readouterr().err == ""
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_name_commands_the_terminal(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = Net(definition(*named(1, name)))
+    models = [tmp_path / "one.caffemodel", tmp_path / "other.caffemodel"]
+    for model in models:
+        save_weights(net.to_weights(), model)
+    path = tmp_path / "net.prototxt"
+    write_text(definition(*named(2, name)), path)
+    assert main(["inspect", str(models[0])]) == 0
+    assert main(["inspect", str(path)]) == 0
+    assert main(["diff", *map(str, models)]) == 0
+    assert main(["diff", str(models[0]), str(path)]) == 1
+    assert main(["convert", str(models[0]), str(tmp_path / "net.pt")]) == 0
+    own = str(tmp_path / "own.caffemodel")
+    save_weights(Net(definition(*named(2, name))).to_weights(), own)
+    assert main(["test", "--model", str(path), "--weights", own, "--iterations", "1"]) == 0
+    main(["graph", str(path), "--phase", name])
+    printed = capsys.readouterr()
+    for line in (printed.out + printed.err + repr(net)).split("\n"):
+        assert line.isprintable(), line
 
 
 def test_blobs_that_differ_in_what_code_cannot_hold_stay_apart() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from caffecompat.cli.arguments import add_max_bytes_argument
 from caffecompat.cli.loading_lines import loading_lines
 from caffecompat.cli.units import counted
+from caffecompat.terminal import printable
 
 if TYPE_CHECKING:
     from caffecompat.weights import Naming, Weights
@@ -133,7 +134,7 @@ def _through_net(model: str, weights: Weights, origin: str) -> Weights:
         )
     for name in report.ignored:
         if weights[name].blobs:
-            print(f"Ignoring source layer {name}")
+            print(printable(f"Ignoring source layer {name}"))
     return net.to_weights()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from caffecompat.cli.arguments import add_max_bytes_argument
 from caffecompat.cli.table import Column, print_table
 from caffecompat.cli.units import counted
+from caffecompat.terminal import printable
 
 if TYPE_CHECKING:
     from caffecompat.weights import Weights
@@ -72,10 +73,10 @@ def _diff_nets(paths: tuple[Path, Path]) -> int:
         message, source = read_net(path)
         messages.append(message)
         for note in source.notes:
-            print(f"# {path}: {note}")
+            print(printable(f"# {path}: {note}"))
     lines = compare_nets(*messages)
     for line in lines:
-        print(line)
+        print(printable(line))
     layers = len(messages[0].layer)
     same = f"equal: {counted(layers, 'layer')}, field by field"
     print(counted(len(lines), "difference") if lines else same)
@@ -92,7 +93,7 @@ def _diff_weights(paths: tuple[Path, Path], tolerance: float, max_bytes: int | N
     _print_titles(one, other)
     comparison = compare_weights(one, other)
     for line in comparison.structure:
-        print(line)
+        print(printable(line))
     _print_distances(comparison, tolerance)
     return DIFFERENT if comparison.differs(tolerance) else EQUAL
 

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.shapes import add_net_arguments, net_for_shapes
+from caffecompat.terminal import printable
 
 if TYPE_CHECKING:
     from caffecompat.net import Net
@@ -47,14 +48,17 @@ def _listing(net: Net) -> str:
         arguments = ", ".join(_argument(argument) for argument in node.args)
         call = node.op if node.op == "placeholder" else f"{_target(node)}({arguments})"
         blobs = " ".join(node.meta.get("blobs", ()))
-        lines.append((node.name, call, blobs, node.meta.get("place", "")))
+        cells = (node.name, call, blobs, node.meta.get("place", ""))
+        lines.append([printable(cell) for cell in cells])
     widths = [max((len(line[i]) for line in lines), default=0) for i in range(3)]
     body = [
         "  ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[3]])
         for line in lines
     ]
-    head = f"# {net.name or 'net'} in phase {net.phase}; columns: node, call, blobs, origin"
-    return "\n".join([head, *body, f"# outputs: {', '.join(net.outputs) or 'none'}"])
+    head = (
+        f"# {printable(net.name) or 'net'} in phase {net.phase}; columns: node, call, blobs, origin"
+    )
+    return "\n".join([head, *body, f"# outputs: {printable(', '.join(net.outputs)) or 'none'}"])
 
 
 def _argument(argument: Any) -> str:

@@ -12,6 +12,7 @@ from caffecompat.cli.arguments import add_max_bytes_argument, add_state_argument
 from caffecompat.cli.shapes import add_shape_argument, print_notes
 from caffecompat.cli.table import Column, print_table
 from caffecompat.cli.units import counted
+from caffecompat.terminal import printable
 
 if TYPE_CHECKING:
     from caffecompat.net import Net
@@ -95,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     if passport.kind == WEIGHTS:
         _print_layers(passport, arguments)
     for name, value in passport.facts:
-        print(f"{name}: {value}")
+        print(printable(f"{name}: {value}"))
     if passport.arrays:
         _print_arrays(passport.arrays)
     return 0
@@ -154,7 +155,7 @@ def _is_definition(text: str) -> bool:
 def _print_layers(passport: Passport, arguments: argparse.Namespace) -> None:
     net = _net(arguments.model, arguments) if arguments.model else None
     if passport.net_name:
-        print(f"net: {passport.net_name}")
+        print(printable(f"net: {passport.net_name}"))
     with_blobs = sum(1 for layer in passport.layers if layer.blobs)
     print(
         f"layers: {len(passport.layers)}, {with_blobs} with parameters; "
@@ -234,7 +235,7 @@ def _inspect_definition(arguments: argparse.Namespace, head: str) -> None:
         return
     net = _net(arguments.file, arguments)
     print(f"format: prototxt, a net definition, shown in phase {net.phase}")
-    print(f"net: {net.name or '(no name)'}")
+    print(printable(f"net: {net.name or '(no name)'}"))
     _print_net(net)
 
 
@@ -259,7 +260,8 @@ def _print_net(net: Net) -> None:
 
     summary = summarise(net)
     inputs = ", ".join(net.inputs) or "none but its data layers"
-    print(f"inputs: {inputs}; outputs: {', '.join(net.outputs) or 'none'}")
+    outputs = ", ".join(net.outputs) or "none"
+    print(printable(f"inputs: {inputs}; outputs: {outputs}"))
     print(
         f"parameters: {summary.parameters:,}; multiply-adds: {summary.multiply_adds:,} for a "
         f"batch of {summary.batch}\n"
