@@ -305,7 +305,7 @@ class LmdbFile:
 
     def _check_tree(self, tree: Tree) -> None:
         last, size = self.meta.last_page, self.size
-        empty = tree.root == _NO_PAGE and tree.depth == tree.entries == 0
+        empty = tree.root == _NO_PAGE and tree.depth == tree.entries == tree.leaf_pages == 0
         sensible = (
             _FIRST_PAGE <= tree.root <= last
             and 1 <= tree.depth <= _MOST_LEVELS

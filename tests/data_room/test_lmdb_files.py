@@ -243,6 +243,29 @@ def test_records_that_share_pages_are_refused(tmp_path: Path) -> None:
         everything(database)
 
 
+@pytest.mark.parametrize("leaves", [1 << 40, (1 << 63) + 1])
+def test_a_tree_without_records_has_no_pages(tmp_path: Path, leaves: int) -> None:
+    with lmdb.open(str(tmp_path), lock=False) as environment:
+        for key in (b"a", b"b"):  # once for each meta page
+            with environment.begin(write=True) as transaction:
+                transaction.put(key, b"value")
+        for key in (b"a", b"b"):
+            with environment.begin(write=True) as transaction:
+                transaction.delete(key)
+    with open_database(tmp_path) as database:
+        assert len(database) == 0
+
+    def claim(data: bytearray) -> None:
+        for meta in (0, PAGE):
+            assert data[meta + 96 : meta + 104] == bytes(8)  # the tree has no branch pages
+            struct.pack_into("<Q", data, meta + 104, leaves)
+
+    edit(tmp_path, claim)
+    with pytest.raises(FormatError, match="which cannot be in") as caught:
+        open_database(tmp_path)
+    assert_one_sentence(str(caught.value))
+
+
 def test_a_tree_that_branches_into_itself_is_refused_at_once(tmp_path: Path) -> None:
     made(tmp_path / "db", 300, key_size=500)
     branches, _ = branches_and_leaves(tmp_path / "db")

@@ -117,7 +117,8 @@ def _jpeg_segment(data: bytearray, chance: random.Random) -> None:
         return
     frames = [place for place in places if 0xC0 <= data[place[0] + 1] <= 0xC2]
     at, size = chance.choice(frames or places) if chance.random() < 0.6 else chance.choice(places)
-    if frames and (at, size) in frames and chance.random() < 0.6:
+    is_frame = (at, size) in frames and at + 9 <= len(data)
+    if is_frame and chance.random() < 0.6:
         struct.pack_into(">H", data, at + 5 + 2 * chance.randrange(2), chance.choice(WIDE[:9]))
     else:
         data[min(at + 1 + chance.randrange(size + 1), len(data) - 1)] = chance.randrange(256)
