@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -124,15 +123,13 @@ def test_what_is_none_of_these(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "there is no such file" in capsys.readouterr().err
 
 
-def test_a_caffemodel_is_inspected_without_torch_and_at_once(model: Path) -> None:
+def test_a_caffemodel_is_inspected_without_torch(model: Path) -> None:
     code = (
         "import sys; from caffecompat.cli.main import main; "
         f"assert main(['inspect', {str(model)!r}]) == 0; "
         "heavy = {'torch', 'h5py', 'cv2', 'google'} & set(sys.modules); assert not heavy, heavy"
     )
-    start = time.monotonic()
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
-    assert time.monotonic() - start < 5
 
 
 class TestReceptiveField:

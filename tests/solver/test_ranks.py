@@ -313,7 +313,7 @@ def test_our_own_launcher(how: str, code: int, words: str, tmp_path: Path) -> No
     result = subprocess.run(
         [sys.executable, str(script), solver, how],
         env=environment,
-        timeout=60,
+        timeout=200,
         capture_output=True,
         text=True,
     )

@@ -111,7 +111,8 @@ def test_a_preempted_training_goes_on(tmp_path: Path) -> None:
     assert process.wait(timeout=200) == 75
     process.stderr.close()
     (state,) = (tmp_path / "run").glob("*.solverstate")
-    assert 0 < int(state.stem.split("_")[-1]) < 1500
+    # 0 where the signal met the first iteration, which is left in its middle.
+    assert int(state.stem.split("_")[-1]) < 1500
     again = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200
     )
