@@ -31,7 +31,10 @@ class Exp(Layer):
         p = message.exp_param
         base = log_of_base(self, p.base)
         self.inner = base * p.scale
-        self.outer = exp(base * p.shift)
+        try:
+            self.outer = exp(base * p.shift)
+        except OverflowError:  # as in Caffe, where pow gives it
+            self.outer = inf
 
     def forward(self, x: Tensor) -> Tensor:
         y = (x if self.inner == 1 else x * self.inner).exp()

@@ -317,7 +317,7 @@ def _set_up(
             layer.setup(node.message, bottoms)
     except CaffeError:
         raise
-    except (RuntimeError, ValueError, IndexError, ZeroDivisionError) as error:
+    except (RuntimeError, ValueError, IndexError, ArithmeticError) as error:
         raise LayerError(f"{_with_shapes(node, bottoms)}: {_first_line(error)}") from error
 
 
@@ -357,7 +357,7 @@ def infer_shapes(
             result = module.infer(*(torch.empty(shape, device="meta") for shape in bottoms))
     except CaffeError:
         raise
-    except (RuntimeError, ValueError, IndexError, ZeroDivisionError, OverflowError) as error:
+    except (RuntimeError, ValueError, IndexError, ArithmeticError) as error:
         raise LayerError(f"{_with_shapes(node, bottoms)}: {_first_line(error)}") from error
     values = _as_tuple(result)
     if len(values) < tops:

@@ -52,6 +52,11 @@ def test_clip_with_min_above_max_gives_min() -> None:
     assert y.tolist() == [2, 2, 2]
 
 
+def test_exp_with_a_shift_that_no_number_holds() -> None:
+    (y,) = run("Exp", "exp_param { base: 10 shift: 1e23 }", torch.tensor([[-1.0, 2.0]]))
+    assert y.tolist() == [[float("inf"), float("inf")]]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
