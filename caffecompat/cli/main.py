@@ -156,6 +156,8 @@ def _without_verb(arguments: list[str], names: list[str]) -> int:
 
 def _forgotten_verb(arguments: list[str]) -> str | None:
     """The verb that flags without one are for; None where that cannot be told."""
+    if not arguments or not arguments[0].startswith("-"):
+        return None
     flags = {word.lstrip("-").partition("=")[0] for word in arguments if word.startswith("-")}
     if "solver" in flags:
         return "train"
