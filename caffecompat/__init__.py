@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from caffecompat.data.writing import write_database
+    from caffecompat.data.tools.write_database import write_database
     from caffecompat.errors import CaffeError
     from caffecompat.graph import TEST, TRAIN
     from caffecompat.layers import register
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "CaffeError": "caffecompat.errors",
     "LayerWeights": "caffecompat.weights",
     "Net": "caffecompat.net",
@@ -35,7 +35,7 @@ _HOMES = {
     "read_solver": "caffecompat.proto",
     "register": "caffecompat.layers",
     "save_weights": "caffecompat.weights",
-    "write_database": "caffecompat.data.writing",
+    "write_database": "caffecompat.data.tools.write_database",
 }
 
 __all__ = [
@@ -56,9 +56,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'caffecompat' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

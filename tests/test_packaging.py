@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import caffecompat
-from caffecompat.data.images import encode_image
+from caffecompat.data.codec.images import encode_image
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -12,7 +12,7 @@ from typing import TextIO
 
 import pytest
 
-from caffecompat import terminal
+from caffecompat.reporting import terminal
 
 fcntl = pytest.importorskip("fcntl")
 termios = pytest.importorskip("termios")

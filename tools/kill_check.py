@@ -44,8 +44,8 @@ import numpy as np
 import torch
 
 from caffecompat.cli.main import main as caffecompat_main
-from caffecompat.data.database import create_database, open_database
-from caffecompat.data.images import encode_image
+from caffecompat.data.backends.database import create_database, open_database
+from caffecompat.data.codec.images import encode_image
 from caffecompat.proto import schema
 from caffecompat.weights import LayerWeights, Weights, save_weights
 from tests.hostile.forking import load_package

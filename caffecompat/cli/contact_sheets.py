@@ -44,8 +44,8 @@ def add_show_arguments(parser: argparse.ArgumentParser) -> None:
 
 def show(arguments: argparse.Namespace) -> int:
     """Write the picture and say what is on it."""
-    from caffecompat.data.contact_sheet import contact_sheet, value_range
-    from caffecompat.proto.atomic_write import atomic_write
+    from caffecompat.data.tools.contact_sheet import contact_sheet, value_range
+    from caffecompat.output_files import atomic_write
 
     for name in ("count", "columns", "cell"):
         if getattr(arguments, name) < 1:
@@ -95,7 +95,7 @@ def _paths(arguments: argparse.Namespace) -> tuple[str, str]:
 
 def _named(captions: list[str], path: str) -> list[str]:
     """The captions with the names of their labels."""
-    from caffecompat.data.image_list import read_class_names
+    from caffecompat.data.sources.image_list import read_class_names
 
     names = read_class_names(path)
 
@@ -107,8 +107,8 @@ def _named(captions: list[str], path: str) -> list[str]:
 
 
 def _from_database(path: str, arguments: argparse.Namespace) -> tuple[list[Any], list[str]]:
-    from caffecompat.data.database import guess_backend, open_database
-    from caffecompat.data.datum import decode_datum, parse_datum
+    from caffecompat.data.backends.database import guess_backend, open_database
+    from caffecompat.data.codec.datum import decode_datum, parse_datum
 
     images, captions = [], []
     kind = arguments.backend or guess_backend(path) or "LMDB"

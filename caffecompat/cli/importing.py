@@ -44,7 +44,7 @@ def add_cifar_arguments(parser: argparse.ArgumentParser, coarse: bool = False) -
 def import_mnist(arguments: argparse.Namespace) -> int:
     """Images with their labels."""
     from caffecompat.cli.jobs import working
-    from caffecompat.data.mnist import convert_mnist
+    from caffecompat.data.tools.mnist import convert_mnist
 
     given = (arguments.images, arguments.labels, arguments.database, arguments.backend)
     with working() as progress:
@@ -55,7 +55,7 @@ def import_mnist(arguments: argparse.Namespace) -> int:
 def import_siamese(arguments: argparse.Namespace) -> int:
     """Pairs of images."""
     from caffecompat.cli.jobs import working
-    from caffecompat.data.mnist import convert_mnist_siamese
+    from caffecompat.data.tools.mnist import convert_mnist_siamese
 
     given = (arguments.images, arguments.labels, arguments.database, arguments.backend)
     with working() as progress:
@@ -66,7 +66,7 @@ def import_siamese(arguments: argparse.Namespace) -> int:
 def import_cifar10(arguments: argparse.Namespace) -> int:
     """Two databases of CIFAR-10."""
     from caffecompat.cli.jobs import working
-    from caffecompat.data.cifar import CIFAR10, convert_cifar
+    from caffecompat.data.tools.cifar import CIFAR10, convert_cifar
 
     with working() as progress:
         convert_cifar(
@@ -78,7 +78,7 @@ def import_cifar10(arguments: argparse.Namespace) -> int:
 def import_cifar100(arguments: argparse.Namespace) -> int:
     """Two databases of CIFAR-100."""
     from caffecompat.cli.jobs import working
-    from caffecompat.data.cifar import CIFAR100, convert_cifar
+    from caffecompat.data.tools.cifar import CIFAR100, convert_cifar
 
     with working() as progress:
         convert_cifar(

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from caffecompat.data.progress import Progress
+    from caffecompat.reporting.progress import Progress
 
 
 @contextmanager
 def working(unit: str = "records") -> Iterator[Progress]:
     """Log lines on standard error, and a function to call with (done, in all)."""
-    from caffecompat.data.progress import console, progress_of
-    from caffecompat.solver.log import log_to
+    from caffecompat.reporting.glog import log_to
+    from caffecompat.reporting.progress import console, progress_of
 
     with log_to(console()), progress_of(unit) as progress:
         yield progress

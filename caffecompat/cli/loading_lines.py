@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from caffecompat.terminal import printable
+from caffecompat.reporting.terminal import printable
 
 # How many names of a state dict are shown.
 _SHOWN = 3

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from caffecompat import terminal
 from caffecompat.cli import verbs
 from caffecompat.cli.spelling import normalise
 from caffecompat.errors import CaffeError, suggestion
+from caffecompat.reporting import terminal
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 

@@ -30,10 +30,10 @@ def add_running_arguments(parser: argparse.ArgumentParser) -> None:
 
 def open_net(arguments: argparse.Namespace, phase: str) -> Net:
     """The net of ``--model`` on the device of ``--gpu``; its notes and the device are logged."""
+    from caffecompat.evaluate.score import report_device
     from caffecompat.net import Net
-    from caffecompat.solver.device import checked_device, flagged_device
-    from caffecompat.solver.log import LOGGER
-    from caffecompat.solver.scoring import report_device
+    from caffecompat.reporting.glog import LOGGER
+    from caffecompat.solver.setup.device_choice import checked_device, flagged_device
 
     device = checked_device(flagged_device(arguments.gpu) or "cpu")
     report_device(device)

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from caffecompat import terminal
 from caffecompat.cli.arguments import (
     add_lenient_argument,
     add_max_bytes_argument,
     add_state_arguments,
     stages,
 )
+from caffecompat.reporting import terminal
 
 if TYPE_CHECKING:
     from caffecompat.net import Net

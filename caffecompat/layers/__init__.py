@@ -6,10 +6,10 @@ A type is a class registered under Caffe's name for it::
     class ELU(Layer):
         ...
 
-See :class:`caffecompat.layers.base.Layer` for what such a class says.
+See :class:`caffecompat.layers._base.Layer` for what such a class says.
 """
 
-from caffecompat.layers.base import (
+from caffecompat.layers._base import (
     Context,
     Layer,
     Shape,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Layer, Message, Shape, format_shape, register
+from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Message, Shape, exactly, format_shape, register
-from caffecompat.layers.gradient import with_gradient_of
-from caffecompat.layers.loss import Loss
+from caffecompat.layers._base import Message, Shape, exactly, format_shape, register
+from caffecompat.layers._loss import Loss
+from caffecompat.layers._surrogate_gradient import with_gradient_of
 
 if TYPE_CHECKING:
     from torch import Tensor

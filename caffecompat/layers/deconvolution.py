@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Shape, format_shape, register
+from caffecompat.layers._base import Shape, format_shape, register
 from caffecompat.layers.convolution import Filtering, correlate
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from caffecompat.layers.base import Message, Shape, Source, register
+from caffecompat.layers._base import Message, Shape, Source, register
+from caffecompat.layers._counter_rng import derive_seed
 from caffecompat.layers.fillers import fill
-from caffecompat.layers.noise import derive_seed
 from caffecompat.proto.schema import new
 
 if TYPE_CHECKING:

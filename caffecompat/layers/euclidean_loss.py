@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import register
-from caffecompat.layers.loss import Loss
+from caffecompat.layers._base import register
+from caffecompat.layers._loss import Loss
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import exp, inf, log
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Layer, Message, Shape, register
+from caffecompat.layers._base import Layer, Message, Shape, register
 
 if TYPE_CHECKING:
     from torch import Tensor

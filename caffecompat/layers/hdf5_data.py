@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Message, Shape, Source, format_shape, register
-from caffecompat.layers.reading import errors_at
+from caffecompat.layers._base import Message, Shape, Source, format_shape, register
+from caffecompat.layers._batch_source import errors_at
 
 if TYPE_CHECKING:
-    from caffecompat.layers.base import Array
+    from caffecompat.layers._base import Array
 
 
 @register("HDF5Data")
@@ -23,7 +23,7 @@ class HDF5Data(Source):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         from caffecompat.data.advice import refuse_missing
-        from caffecompat.data.hdf5_rows import open_hdf5_reader
+        from caffecompat.data.sources.hdf5_rows import open_hdf5_reader
 
         rows = message.hdf5_data_param.batch_size
         hint = " ".join(f"--shape {top}={rows}x1" for top in message.top)

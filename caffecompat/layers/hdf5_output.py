@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Layer, Message, Shape, exactly, format_shape, register
-from caffecompat.layers.reading import errors_at
+from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
+from caffecompat.layers._batch_source import errors_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,7 @@ class HDF5Output(Layer):
         return None
 
     def forward(self, data: Tensor, labels: Tensor) -> None:
-        from caffecompat.data.hdf5_output import write_output
+        from caffecompat.data.hdf5_writer import write_output
 
         self.check(
             not self.written,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Layer, Message, Shape, format_shape, register
-from caffecompat.layers.convolution_geometry import read_geometry
+from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
+from caffecompat.layers._convolution_geometry import read_geometry
 
 if TYPE_CHECKING:
     from torch import Tensor

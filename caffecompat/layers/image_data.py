@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Message, Shape, register
-from caffecompat.layers.reading import BatchSource
+from caffecompat.layers._base import Message, Shape, register
+from caffecompat.layers._batch_source import BatchSource
 
 if TYPE_CHECKING:
-    from caffecompat.data.reader import BatchReader
+    from caffecompat.data.loader.prefetch import BatchReader
 
 
 @register("ImageData")
@@ -30,7 +30,7 @@ class ImageData(BatchSource):
         return str(message.image_data_param.source)
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.image_list import open_image_reader
+        from caffecompat.data.sources.image_list import open_image_reader
 
         context = self.context
         return open_image_reader(

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from math import log
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.layers.base import Message, Shape, between, format_shape, register
-from caffecompat.layers.loss import ClassScores, Loss, Normalization
-from caffecompat.layers.reading import errors_at
+from caffecompat.layers._base import Message, Shape, between, format_shape, register
+from caffecompat.layers._batch_source import errors_at
+from caffecompat.layers._loss import ClassScores, Loss, Normalization
 
 if TYPE_CHECKING:
     import torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from caffecompat.layers.base import Message, Shape, Source, format_shape, register
+from caffecompat.layers._base import Message, Shape, Source, format_shape, register
 
 
 @register("Input")

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Message, Shape, Source, exactly, format_shape, register
-from caffecompat.layers.reading import errors_at
+from caffecompat.layers._base import Message, Shape, Source, exactly, format_shape, register
+from caffecompat.layers._batch_source import errors_at
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from caffecompat.layers.base import Array
+    from caffecompat.layers._base import Array
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ class MemoryData(Source):
     tops = exactly(2)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        from caffecompat.data.sharding import shard
-        from caffecompat.data.transform import refuse_extensions
+        from caffecompat.data.shard import shard
+        from caffecompat.data.transforms.transform import refuse_extensions
 
         p = message.memory_data_param
         self.shape = (p.batch_size, p.channels, p.height, p.width)

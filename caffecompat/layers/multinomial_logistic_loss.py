@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import format_shape, register
-from caffecompat.layers.gradient import with_gradient_of
-from caffecompat.layers.loss import ClassScores, Loss
+from caffecompat.layers._base import format_shape, register
+from caffecompat.layers._loss import ClassScores, Loss
+from caffecompat.layers._surrogate_gradient import with_gradient_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Layer, Message, Shape, format_shape, register
-from caffecompat.layers.gradient import with_gradient_of
+from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
+from caffecompat.layers._surrogate_gradient import with_gradient_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Layer, Message, Shape, format_shape, register
+from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
 from caffecompat.proto.schema import new
 
 if TYPE_CHECKING:

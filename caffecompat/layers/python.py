@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.errors import LayerError
-from caffecompat.layers.base import Layer, Message, Shape, at_least, register
+from caffecompat.layers._base import Layer, Message, Shape, at_least, register
 from caffecompat.proto.schema import new
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Python(Layer):
         return tuple(torch.empty(tuple(top.shape), device="meta") for top in self.top)
 
     def forward(self, *bottoms: Tensor, **parameters: Tensor) -> Tensor | tuple[Tensor, ...]:
-        from caffecompat.layers.python_autograd import run
+        from caffecompat.layers._python_autograd import run
 
         tops = run(self, bottoms, tuple(parameters.values()))
         return tops[0] if len(tops) == 1 else tops

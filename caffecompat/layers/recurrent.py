@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
-from caffecompat.layers.base import (
+from caffecompat.layers._base import (
     Layer,
     Message,
     Shape,

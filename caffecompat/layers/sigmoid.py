@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Layer, register
+from caffecompat.layers._base import Layer, register
 
 if TYPE_CHECKING:
     from torch import Tensor

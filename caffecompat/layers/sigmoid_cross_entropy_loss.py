@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Message, Shape, register
-from caffecompat.layers.loss import Loss, Normalization
+from caffecompat.layers._base import Message, Shape, register
+from caffecompat.layers._loss import Loss, Normalization
 
 if TYPE_CHECKING:
     from torch import Tensor

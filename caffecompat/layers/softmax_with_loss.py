@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from math import log
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.layers.base import Message, Shape, between, register
-from caffecompat.layers.loss import ClassScores, Loss, Normalization
+from caffecompat.layers._base import Message, Shape, between, register
+from caffecompat.layers._loss import ClassScores, Loss, Normalization
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Layer, Message, Shape, at_least, exactly, register
+from caffecompat.layers._base import Layer, Message, Shape, at_least, exactly, register
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import Message, Shape, exactly, register
-from caffecompat.layers.reading import BatchSource
+from caffecompat.layers._base import Message, Shape, exactly, register
+from caffecompat.layers._batch_source import BatchSource
 
 if TYPE_CHECKING:
-    from caffecompat.data.reader import BatchReader
+    from caffecompat.data.loader.prefetch import BatchReader
 
 
 @register("WindowData")
@@ -27,7 +27,7 @@ class WindowData(BatchSource):
         return str(message.window_data_param.source)
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.windows import open_window_reader
+        from caffecompat.data.sources.windows import open_window_reader
 
         context = self.context
         return open_window_reader(message, context.seed, rank=context.rank, ranks=context.ranks)

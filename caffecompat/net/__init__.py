@@ -1,9 +1,9 @@
 """A graph made executable: modules, shapes, fillers, blobs and gradients, passes."""
 
-from caffecompat.net.blobs import Blob
-from caffecompat.net.loading import LoadReport
+from caffecompat.net.blobs.blob import Blob
+from caffecompat.net.execution.stepper import Stepper
 from caffecompat.net.net import Net, Result
-from caffecompat.net.parameters import Learnable
-from caffecompat.net.stepper import Stepper
+from caffecompat.net.parameters.initial_values import Learnable
+from caffecompat.net.parameters.loading import LoadReport
 
 __all__ = ["Blob", "Learnable", "LoadReport", "Net", "Result", "Stepper"]

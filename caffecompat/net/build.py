@@ -11,14 +11,14 @@ import torch
 from caffecompat.errors import CaffeError, LayerError, NetError, UnknownName, suggestion
 from caffecompat.graph import Graph, LayerNode, ParameterUse, Version, resolve_sharing
 from caffecompat.layers import Context, Layer, Shape, Source, catalogue
-from caffecompat.layers.base import format_shape
-from caffecompat.layers.naming import module_name
-from caffecompat.layers.noise import Noise
-from caffecompat.net.embedded import check_embedded
+from caffecompat.layers._base import format_shape
+from caffecompat.layers._counter_rng import Noise
+from caffecompat.net.batch_shard import cut, rows_of
 from caffecompat.net.module import LayerModule
-from caffecompat.net.ranks import cut, rows_of
+from caffecompat.net.parameters.embedded import check_embedded
+from caffecompat.net.parameters.state_dict_names import module_name
 from caffecompat.proto import schema
-from caffecompat.proto.foreign import foreign_fields
+from caffecompat.proto.fork_fields import foreign_fields
 
 AUTOMATIC = "(automatic)"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from caffecompat.errors import NetError
 from caffecompat.proto import files, schema
-from caffecompat.proto.foreign import foreign_settings
+from caffecompat.proto.fork_fields import foreign_settings
 
 
 @dataclass(frozen=True)

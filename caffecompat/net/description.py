@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.graph import Version
-from caffecompat.layers.base import ParameterSpec, format_shape
-from caffecompat.terminal import printable
+from caffecompat.layers._base import ParameterSpec, format_shape
+from caffecompat.reporting.terminal import printable
 
 if TYPE_CHECKING:
     from caffecompat.net.build import BuiltLayer

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from caffecompat.layers import Layer
-from caffecompat.layers.base import ParameterSpec, Shape
+from caffecompat.layers._base import ParameterSpec, Shape
 from caffecompat.net.description import describe_parameters
 
 

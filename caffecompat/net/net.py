@@ -13,21 +13,28 @@ from torch import nn
 from caffecompat.errors import CaffeError, NetError
 from caffecompat.graph import Version, build_graph, net_state
 from caffecompat.layers import Shape
-from caffecompat.layers.naming import torch_naming
-from caffecompat.layers.noise import Noise
-from caffecompat.net import copies, description, loading, partial
-from caffecompat.net.blob_data import BlobParameter, BlobStatistic, with_data
-from caffecompat.net.blobs import Blob, Named, Roots
+from caffecompat.layers._counter_rng import Noise
+from caffecompat.net import description, pickling
+from caffecompat.net.batch_shard import share_of
+from caffecompat.net.blobs.array_view import BlobParameter, BlobStatistic, with_data
+from caffecompat.net.blobs.blob import Blob, Named, Roots
+from caffecompat.net.blobs.inputs import Array, Inputs
+from caffecompat.net.blobs.values import BlobValues, Result
 from caffecompat.net.build import BuildOptions, BuiltLayer, build_layers
 from caffecompat.net.definition import read_definition
-from caffecompat.net.device import usable_device
-from caffecompat.net.diagnosis import explain_failure
-from caffecompat.net.gradients import inputs_with_gradient
-from caffecompat.net.inputs import Array, Inputs
-from caffecompat.net.parameters import Learnable, check_fillers, learnables, materialise
+from caffecompat.net.error_context import explain_failure
+from caffecompat.net.execution import partial
+from caffecompat.net.execution.device import usable_device
+from caffecompat.net.input_gradients import inputs_with_gradient
+from caffecompat.net.parameters import loading
+from caffecompat.net.parameters.initial_values import (
+    Learnable,
+    check_fillers,
+    learnables,
+    materialise,
+)
+from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.net.program import Program
-from caffecompat.net.ranks import share_of
-from caffecompat.net.values import BlobValues, Result
 from caffecompat.weights import Weights, load_weights, save_weights
 
 
@@ -232,7 +239,7 @@ class Net(nn.Module, metaclass=description.OwnMembers):
     @property
     def definition(self) -> Any:
         """NetParameter message of the net as built: layers left out by rules are gone."""
-        return copies.definition_of(self)
+        return pickling.definition_of(self)
 
     def program(self, observed: bool = False) -> Program:
         """The fx program of the net; the observed one returns every blob."""
@@ -478,10 +485,10 @@ class Net(nn.Module, metaclass=description.OwnMembers):
                 built.source.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return copies.reduce(self, self._options)
+        return pickling.reduce(self, self._options)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        copies.take_values(self, state)
+        pickling.take_values(self, state)
 
     def __repr__(self) -> str:
         return description.describe(self)

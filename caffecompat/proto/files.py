@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 from caffecompat.errors import FileProblem, FormatError
 from caffecompat.input_files import MEBIBYTE, PathLike, check_size, open_input
-from caffecompat.proto import dialects
-from caffecompat.proto.atomic_write import atomic_write
-from caffecompat.proto.foreign import foreign_settings
-from caffecompat.proto.format_text import format_text
+from caffecompat.output_files import atomic_write
+from caffecompat.proto.binary import dialects
+from caffecompat.proto.fork_fields import foreign_settings
 from caffecompat.proto.schema import Message, message_class
-from caffecompat.proto.source import Source
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
+from caffecompat.proto.text.positions import Source
+from caffecompat.proto.text.printer import format_text
 from caffecompat.proto.upgrades import (
     OldNetError,
     OldSolverError,
@@ -124,7 +124,8 @@ def read_binary(
     Args:
         path: the file.
         message: name of the message, e.g. ``"BlobProto"``.
-        dialect: whose numbers to read by, see :mod:`caffecompat.proto.dialects`; None for BVLC's,
+        dialect: whose numbers to read by, see :mod:`caffecompat.proto.binary.dialects`; None for
+        BVLC's,
             with fields of unknown numbers kept for rewriting.
         max_bytes: the largest file to read; None for 2 GiB.
 

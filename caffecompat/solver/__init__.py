@@ -6,17 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from caffecompat.solver.listener import Listener
-    from caffecompat.solver.log import GlogFormatter, log_to_stderr
-    from caffecompat.solver.options import SolverOptions
-    from caffecompat.solver.ranks import join_ranks
+    from caffecompat.reporting.glog import GlogFormatter, log_to_stderr
+    from caffecompat.solver.callbacks import Callback
+    from caffecompat.solver.distributed.process_group import join_ranks
+    from caffecompat.solver.setup.options import SolverOptions
     from caffecompat.solver.signals import Action, SignalActions
     from caffecompat.solver.solver import Solver
 
 __all__ = [
     "Action",
+    "Callback",
     "GlogFormatter",
-    "Listener",
     "SignalActions",
     "Solver",
     "SolverOptions",
@@ -25,19 +25,19 @@ __all__ = [
 ]
 
 # Loaded when asked for: reading a log does not need torch.
-_HOMES = {
-    "Action": "signals",
-    "GlogFormatter": "log",
-    "Listener": "listener",
-    "SignalActions": "signals",
-    "Solver": "solver",
-    "SolverOptions": "options",
-    "join_ranks": "ranks",
-    "log_to_stderr": "log",
+_MODULES = {
+    "Action": "caffecompat.solver.signals",
+    "Callback": "caffecompat.solver.callbacks",
+    "GlogFormatter": "caffecompat.reporting.glog",
+    "SignalActions": "caffecompat.solver.signals",
+    "Solver": "caffecompat.solver.solver",
+    "SolverOptions": "caffecompat.solver.setup.options",
+    "join_ranks": "caffecompat.solver.distributed.process_group",
+    "log_to_stderr": "caffecompat.reporting.glog",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(_MODULES[name]), name)

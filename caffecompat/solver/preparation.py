@@ -9,17 +9,22 @@ from dataclasses import dataclass
 import torch
 
 from caffecompat.proto.schema import Message
-from caffecompat.solver.device import solver_device
-from caffecompat.solver.keeper import Keeper
-from caffecompat.solver.nets import PlannedNet, plan_per_device, plan_test_nets, plan_train_net
-from caffecompat.solver.opening import NetOptions, weight_files
-from caffecompat.solver.options import SolverOptions
-from caffecompat.solver.outlook import Outlook
-from caffecompat.solver.ranks import Ranks
-from caffecompat.solver.resume import AUTO, check_start, find_start
-from caffecompat.solver.settings import Settings, read_settings
-from caffecompat.solver.snapshot import SnapshotFiles, load_state, snapshot_files
-from caffecompat.solver.start import report_start
+from caffecompat.solver.distributed.process_group import ProcessGroup
+from caffecompat.solver.estimate.auto_iter_size import AutoIterSize
+from caffecompat.solver.setup.build_nets import NetOptions, weight_files
+from caffecompat.solver.setup.device_choice import solver_device
+from caffecompat.solver.setup.net_plans import (
+    PlannedNet,
+    plan_per_device,
+    plan_test_nets,
+    plan_train_net,
+)
+from caffecompat.solver.setup.options import SolverOptions
+from caffecompat.solver.setup.settings import Settings, read_settings
+from caffecompat.solver.setup.start_lines import report_start
+from caffecompat.solver.snapshots.files import SnapshotFiles, load_state, snapshot_files
+from caffecompat.solver.snapshots.resume import AUTO, check_start, find_start
+from caffecompat.solver.snapshots.writer import SnapshotWriter
 from caffecompat.weights import SolverState
 
 
@@ -46,20 +51,20 @@ class Preparation:
 
     settings: Settings
     files: SnapshotFiles
-    keeper: Keeper
+    keeper: SnapshotWriter
     train: PlannedNet
     tests: list[PlannedNet]
     options: NetOptions
     state: SolverState | None
     state_path: str | None
-    outlook: Outlook | None
+    outlook: AutoIterSize | None
 
 
 def prepare(
     source: str | os.PathLike[str] | Message,
     start: Start,
     options: SolverOptions,
-    ranks: Ranks,
+    ranks: ProcessGroup,
     log: logging.Logger,
 ) -> Preparation:
     """Reads the definition, plans the nets and finds where to start; logs what it found.
@@ -84,7 +89,7 @@ def prepare(
     net_options = _net_options(settings, start, options, device, ranks, resumed=state is not None)
     outlook = None
     if options.forecast or options.auto_iter_size:
-        outlook = Outlook(settings, train, net_options, files.prefix, ranks)
+        outlook = AutoIterSize(settings, train, net_options, files.prefix, ranks)
     if outlook is not None and options.auto_iter_size:
         notes += outlook.split()
         train = outlook.plan
@@ -96,8 +101,10 @@ def prepare(
     )
 
 
-def _keeper(settings: Settings, files: SnapshotFiles, ranks: Ranks, log: logging.Logger) -> Keeper:
-    keeper = Keeper(files, settings.place, log, ranks.first)
+def _keeper(
+    settings: Settings, files: SnapshotFiles, ranks: ProcessGroup, log: logging.Logger
+) -> SnapshotWriter:
+    keeper = SnapshotWriter(files, settings.place, log, ranks.first)
     regular, last = settings.message.snapshot > 0, settings.message.snapshot_after_train
     if regular:
         keeper.check_writable()
@@ -111,7 +118,7 @@ def _net_options(
     start: Start,
     options: SolverOptions,
     device: torch.device,
-    ranks: Ranks,
+    ranks: ProcessGroup,
     resumed: bool,
 ) -> NetOptions:
     files = [os.fspath(start.weights)] if start.weights else list(settings.message.weights)

@@ -12,29 +12,29 @@ from typing import Any
 import torch
 
 from caffecompat.errors import FileProblem
+from caffecompat.net.execution.layer_watch import LayerWatch, StopRequested
 from caffecompat.proto.schema import Message
-from caffecompat.solver.activity import Activity
-from caffecompat.solver.display import Display
-from caffecompat.solver.forecast import batch_size
-from caffecompat.solver.labels import check_labels
-from caffecompat.solver.layer_watch import LayerWatch, StopRequested
-from caffecompat.solver.listener import Listener
-from caffecompat.solver.log import LOGGER, silent_log
-from caffecompat.solver.opening import load_learned
-from caffecompat.solver.options import STOP, SolverOptions
-from caffecompat.solver.pace import pace_reported
-from caffecompat.solver.passes import NotFinite, Passes
-from caffecompat.solver.policies import Policy
+from caffecompat.reporting.activity import Activity
+from caffecompat.reporting.glog import LOGGER, silent_log
+from caffecompat.solver.callbacks import Callback
+from caffecompat.solver.diagnostics.label_check import check_labels
+from caffecompat.solver.distributed.process_group import ProcessGroup
+from caffecompat.solver.estimate.report import batch_size
+from caffecompat.solver.optim.optimizer import Optimizer
+from caffecompat.solver.optim.plateau_metric import PlateauMetric, find_watch
+from caffecompat.solver.optim.policies import Policy
 from caffecompat.solver.preparation import Start, prepare
-from caffecompat.solver.ranks import Ranks
-from caffecompat.solver.seeds import choose_seed
+from caffecompat.solver.reporters.remaining_time import pace_reported
+from caffecompat.solver.setup.build_nets import load_learned
+from caffecompat.solver.setup.options import STOP, SolverOptions
+from caffecompat.solver.setup.seed import choose_seed
+from caffecompat.solver.setup.start_lines import nothing_to_do
+from caffecompat.solver.setup.training_nets import TrainingNets
 from caffecompat.solver.signals import Action
-from caffecompat.solver.snapshot import find_learned_net, load_state
-from caffecompat.solver.start import nothing_to_do
-from caffecompat.solver.testing import Scores, Tester, is_test_due
-from caffecompat.solver.training_nets import TrainingNets
-from caffecompat.solver.update import Update
-from caffecompat.solver.watch import Watch, find_watch
+from caffecompat.solver.snapshots.files import find_learned_net, load_state
+from caffecompat.solver.test_nets import Scores, Tester, is_test_due
+from caffecompat.solver.train_log import TrainLog
+from caffecompat.solver.train_step import NotFinite, TrainStep
 from caffecompat.weights import SolverState
 
 
@@ -50,10 +50,11 @@ class Solver:
         device: torch device; by default what ``solver_mode`` says where it is written, else CPU.
         log: where the log lines go; by default the logger ``caffecompat``.
         options: what else can be chosen; its fields can be given as keywords, too: see
-            :class:`caffecompat.solver.options.SolverOptions`.
+            :class:`caffecompat.solver.setup.options.SolverOptions`.
         ranks: the processes that train together, from
-            :func:`caffecompat.solver.ranks.join_ranks`; each of them makes its Solver and calls the
-            same methods. The batch is split over them, and the training is that of one process.
+            :func:`caffecompat.solver.distributed.process_group.join_ranks`; each of them makes its
+            Solver and calls the same methods. The batch is split over them, and the training is
+            that of one process.
 
     Data, dropout and initial weights are pure functions of the seed and the iteration: two runs
     with one seed are equal, and a resumed run equals the uninterrupted one bit for bit on the
@@ -79,7 +80,7 @@ class Solver:
             has then no effect. ``requested`` must answer with a stop afterwards.
         activity: what the solver is doing at this moment.
         tests_made, seconds_testing: how many calls of :meth:`test_all` there were, how long all.
-        listeners: told of iterations, displays and tests.
+        callbacks: told of iterations, displays and tests.
 
     Raises:
         FileProblem, TextError: a file is missing or does not parse.
@@ -96,11 +97,11 @@ class Solver:
         *,
         options: SolverOptions | None = None,
         log: logging.Logger | None = None,
-        ranks: Ranks | None = None,
+        ranks: ProcessGroup | None = None,
         **keywords: Any,
     ) -> None:
         options = replace(options or SolverOptions(), **keywords)
-        self._ranks = ranks or Ranks()
+        self._ranks = ranks or ProcessGroup()
         self._log = (log or LOGGER) if self._ranks.first else silent_log()
         start = Start(weights, snapshot, device)
         prepared = prepare(source, start, options, self._ranks, self._log)
@@ -116,10 +117,10 @@ class Solver:
         possible = not (self._ranks.several or options.in_one_piece)
         self._layer_watch = LayerWatch(self.activity, possible, lambda: self.stop_requested())
         self.tests_made, self.seconds_testing = 0, 0.0
-        self.listeners: list[Listener] = []
+        self.callbacks: list[Callback] = []
         self.iter, self.rate = 0, 0.0
         self.stopped = self.preempted = False
-        self._display = Display(self._message, self._log)
+        self._display = TrainLog(self._message, self._log)
         stored = None if prepared.state is None else prepared.state.random_seed
         self._open_nets(self._choose_seed(stored))
         self._log.info("Solver scaffolding done.")
@@ -146,15 +147,15 @@ class Solver:
         options = prepared.options
         self._nets = TrainingNets(prepared.train, prepared.tests, options, seed, log)
         self.net, self.test_nets = self._nets.train, self._nets.tests
-        self._watch: Watch | None = None
+        self._watch: PlateauMetric | None = None
         metric = self._policy.metric
         if metric is not None:
             self._watch = find_watch(metric, self.test_nets, self._place)
             log.info(self._watch.describe())
         rule, mode, ranks = prepared.settings.rule, options.mode, self._ranks
-        self._update = Update(self.net.learnable, rule, self._message, self._place)
+        self._update = Optimizer(self.net.learnable, rule, self._message, self._place)
         passes, stop = int(self._message.iter_size), self._stop_on_nan
-        self._passes = Passes(self.net, passes, self._place, stop, log, mode, ranks)
+        self._passes = TrainStep(self.net, passes, self._place, stop, log, mode, ranks)
         self._tester = Tester(self._message, self.net, mode, log, self._layer_watch)
         self._ranks.copy_from_first([entry.tensor for entry in self.net.learnable])
 
@@ -270,12 +271,12 @@ class Solver:
         if display:
             values = self._passes.outputs(result)
             outputs = self._display.show(self.iter, values, self.net.loss_weights)
-            for listener in self.listeners:
-                listener.displayed(self, outputs)
+            for callback in self.callbacks:
+                callback.displayed(self, outputs)
         self._update_parameters(display, loss)
         self.iter += 1
-        for listener in self.listeners:
-            listener.iterated(self)
+        for callback in self.callbacks:
+            callback.iterated(self)
         return True
 
     def _update_parameters(self, display: bool, loss: torch.Tensor) -> None:
@@ -315,8 +316,8 @@ class Solver:
                 self._log.info("Test interrupted.")
                 break
             scores.append(result)
-            for listener in self.listeners:
-                listener.tested(self, index, result)
+            for callback in self.callbacks:
+                callback.tested(self, index, result)
         told = self._ranks.of_first((scores, self.stopped, self.preempted))
         scores, self.stopped, self.preempted = told
         self.tests_made += 1

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from caffecompat.weights.array_names import Naming
+from caffecompat.weights.blob_shapes import fit
 from caffecompat.weights.files import load_weights, save_weights
-from caffecompat.weights.fit import fit
 from caffecompat.weights.mean import read_mean, write_mean
-from caffecompat.weights.naming import Naming
 from caffecompat.weights.nvcaffe import to_bvlc_batch_norm
 from caffecompat.weights.solverstate import SolverState, read_state, write_state
 from caffecompat.weights.weights import LayerWeights, Weights

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from caffecompat.weights.fit import fit
+from caffecompat.weights.blob_shapes import fit
 from caffecompat.weights.mapped import forget
 from caffecompat.weights.weights import LayerWeights, Weights
 

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from caffecompat.errors import FormatError, UnknownName, WeightsError
-from caffecompat.weights.foreign import SNAPSHOT_HINT, SOLVER_STATE, foreign_kind
+from caffecompat.weights.array_names import Naming, flatten, gather
+from caffecompat.weights.file_type import SNAPSHOT_HINT, SOLVER_STATE, foreign_kind
 from caffecompat.weights.format import HEAD, LayerFormat, formats
 from caffecompat.weights.mapped import read_head
-from caffecompat.weights.naming import Naming, flatten, gather
 from caffecompat.weights.weights import Weights
 
 

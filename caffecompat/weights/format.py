@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from caffecompat.registry import Registry
-from caffecompat.weights.naming import NamedArrays
+from caffecompat.weights.array_names import NamedArrays
 from caffecompat.weights.weights import Weights
 
 HEAD = 4096

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import DataError, FormatError
-from caffecompat.proto.atomic_write import atomic_write
+from caffecompat.output_files import atomic_write
 from caffecompat.weights.blob import blob_parts, read_blob
-from caffecompat.weights.foreign import SINGLE_ARRAY, foreign_kind, looks_like_net
+from caffecompat.weights.file_type import SINGLE_ARRAY, foreign_kind, looks_like_net
 from caffecompat.weights.format import HEAD
 from caffecompat.weights.mapped import map_file
 from caffecompat.weights.wire import Message

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import FormatError
-from caffecompat.proto.atomic_write import atomic_write
+from caffecompat.output_files import atomic_write
 from caffecompat.weights import wire
 from caffecompat.weights.blob import blob_parts, read_blob
-from caffecompat.weights.foreign import SOLVER_STATE, foreign_kind, looks_like_net
+from caffecompat.weights.file_type import SOLVER_STATE, foreign_kind, looks_like_net
 from caffecompat.weights.format import HEAD
-from caffecompat.weights.hdf5 import (
+from caffecompat.weights.hdf5_input.values import (
     SIGNATURE,
     HDF5File,
     create_hdf5,

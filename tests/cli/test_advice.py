@@ -21,8 +21,8 @@ import pytest
 
 from caffecompat.cli.main import main
 from caffecompat.data.advice import suggested_side
-from caffecompat.data.database import open_database
-from caffecompat.data.datum import decode_datum, parse_datum
+from caffecompat.data.backends.database import open_database
+from caffecompat.data.codec.datum import decode_datum, parse_datum
 
 ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[..., str]

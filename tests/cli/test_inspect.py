@@ -12,9 +12,9 @@ import pytest
 
 from caffecompat import Net
 from caffecompat.cli.main import main
-from caffecompat.net.receptive_field import receptive_fields
-from caffecompat.proto.text import parse_text
-from caffecompat.weights import LayerWeights, Weights, published, save_weights
+from caffecompat.net.analysis.receptive_field import receptive_fields
+from caffecompat.proto.text.parser import parse_text
+from caffecompat.weights import LayerWeights, Weights, known_files, save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data" / "weights"
@@ -62,7 +62,7 @@ def test_values_and_hash(model: Path, capsys: pytest.CaptureFixture[str]) -> Non
     out = run(capsys, "--values", "--hash", str(model))
     (row,) = [line.split() for line in out.splitlines() if line.split()[:2] == ["conv", "0"]]
     assert row == ["conv", "0", "1", "90", "179", "1"]
-    assert published.file_hash(model) in out
+    assert known_files.file_hash(model) in out
 
 
 def test_with_a_net(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,11 +101,11 @@ def test_a_solver_a_state_and_a_mean(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_published_files_come_with_their_preprocessing(
     model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = published.PUBLISHED[0]
-    fake = published.Published(
+    known = known_files.PUBLISHED[0]
+    fake = known_files.Published(
         known.name, known.what, "sha256", "0" * 64, model.stat().st_size, known.preparation
     )
-    monkeypatch.setattr(published, "PUBLISHED", (fake,))
+    monkeypatch.setattr(known_files, "PUBLISHED", (fake,))
     out = run(capsys, str(model))
     assert "altered or damaged" in out
     assert "B 103.939, G 116.779, R 123.68" in out

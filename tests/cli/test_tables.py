@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from caffecompat.cli.main import main
-from caffecompat.cli.table import Column, print_table, shorten
-from caffecompat.cli.units import counted, rounded
+from caffecompat.reporting.table import Column, print_table, shorten
+from caffecompat.reporting.units import counted, rounded
 
 pty = pytest.importorskip("pty")
 termios = pytest.importorskip("termios")
@@ -108,9 +108,9 @@ class TestFitting:
     ROWS = (("a" * 12 + "b" * 12, "1", "xx", "yyyyy"), ("c", "23", "x", "y"))
 
     def table(self, width: int, monkeypatch: pytest.MonkeyPatch, capsys: object) -> list[str]:
-        monkeypatch.setattr("caffecompat.terminal.is_terminal", lambda _: True)
-        monkeypatch.setattr("caffecompat.terminal.colour_wanted", lambda _: False)
-        monkeypatch.setattr("caffecompat.terminal.columns", lambda: width)
+        monkeypatch.setattr("caffecompat.reporting.terminal.is_terminal", lambda _: True)
+        monkeypatch.setattr("caffecompat.reporting.terminal.colour_wanted", lambda _: False)
+        monkeypatch.setattr("caffecompat.reporting.terminal.columns", lambda: width)
         print_table(self.COLUMNS, self.ROWS)
         assert isinstance(capsys, pytest.CaptureFixture)
         return str(capsys.readouterr().out).splitlines()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from caffecompat.cli.main import main
-from caffecompat.proto import dialects
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.binary import dialects
+from caffecompat.proto.text.parser import parse_text
 
 SUFFIX = {"net": "prototxt", "solver": "prototxt", "binary": "bin"}
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.data.batches import Batch
-from caffecompat.data.database import create_database, open_database
-from caffecompat.data.reader import BatchReader
-from caffecompat.data.transform import Transform
+from caffecompat.data.backends.database import create_database, open_database
+from caffecompat.data.loader.batch import Batch
+from caffecompat.data.loader.prefetch import BatchReader
+from caffecompat.data.transforms.transform import Transform
 from caffecompat.proto import schema
 
 NAMES = ("workers", "prefetch", "skip_corrupt", "rank", "ranks")

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffecompat.data.hdf5_rows import open_hdf5_reader
-from caffecompat.data.image_list import open_image_reader
-from caffecompat.data.reader import BatchReader, open_reader
-from caffecompat.data.windows import open_window_reader
+from caffecompat.data.loader.prefetch import BatchReader, open_reader
+from caffecompat.data.sources.hdf5_rows import open_hdf5_reader
+from caffecompat.data.sources.image_list import open_image_reader
+from caffecompat.data.sources.windows import open_window_reader
 from caffecompat.errors import CaffeError
 from caffecompat.layers import Context
 from caffecompat.layers.memory_data import MemoryData
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
 
 COPIES = Path(__file__).resolve().parents[1] / "data" / "data_room"
 CASES = json.loads((COPIES / "layers" / "index.json").read_text())
@@ -25,7 +25,7 @@ CASES = json.loads((COPIES / "layers" / "index.json").read_text())
 # JPEG decoders and conversion to gray may differ from the recording's by that many gray levels.
 JPEG_TOLERANCE = 2
 
-Passes = list[list[np.ndarray]]
+TrainStep = list[list[np.ndarray]]
 
 
 def replay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,7 @@ def replay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
 
-def read_passes(case: dict[str, Any]) -> Passes:
+def read_passes(case: dict[str, Any]) -> TrainStep:
     """The tops of each pass of the case in the current folder."""
     net, _ = parse_text(Path("net.prototxt").read_text(), "NetParameter", "net.prototxt")
     (layer,) = net.layer
@@ -96,5 +96,5 @@ def assert_one_sentence(message: str) -> None:
     assert len(message) < 400
 
 
-def _passes(tops: Callable[[int], Sequence[np.ndarray]], count: int) -> Passes:
+def _passes(tops: Callable[[int], Sequence[np.ndarray]], count: int) -> TrainStep:
     return [list(tops(index)) for index in range(count)]

@@ -10,16 +10,16 @@ import cv2
 import numpy as np
 import pytest
 
-from caffecompat.data.batches import Batch
-from caffecompat.data.image_list import open_image_reader
-from caffecompat.data.transform import Choice, Transform
-from caffecompat.data.windows import open_window_reader
+from caffecompat.data.loader.batch import Batch
+from caffecompat.data.sources.image_list import open_image_reader
+from caffecompat.data.sources.windows import open_window_reader
+from caffecompat.data.transforms.transform import Choice, Transform
 from caffecompat.errors import DataError, LayerError
 from caffecompat.layers import Context
 from caffecompat.layers.hdf5_data import HDF5Data
 from caffecompat.layers.memory_data import MemoryData
 from caffecompat.proto import schema
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
 from caffecompat.weights.mean import write_mean
 from tests.data_room.databases import batches, datum, encoded_datum, reader, write_records
 from tests.data_room.recorded import assert_one_sentence

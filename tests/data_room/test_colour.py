@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffecompat.data.colour import ColourPCA, ColourSums, RandomShift, colour_pca, describe
-from caffecompat.data.images import (
+from caffecompat.data.codec.images import (
     encode_image,
     image_kind,
     image_shape,
@@ -15,7 +14,14 @@ from caffecompat.data.images import (
     rescale_image,
     split_channels,
 )
-from caffecompat.data.sampling import draw
+from caffecompat.data.counter_rng import draw
+from caffecompat.data.transforms.color_pca import (
+    ColourPCA,
+    ColourSums,
+    RandomShift,
+    colour_pca,
+    describe,
+)
 from caffecompat.errors import DataError
 from caffecompat.proto.schema import new
 
@@ -109,7 +115,7 @@ def test_what_has_no_colours_is_refused() -> None:
 
 
 def test_the_text_can_be_pasted_into_a_prototxt() -> None:
-    from caffecompat.proto.text import parse_text
+    from caffecompat.proto.text.parser import parse_text
 
     text = describe(colour_pca(MEAN, np.diag([4.0, 9, 1]), 77))
     message, _ = parse_text(text, "TransformationParameter")

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
-from caffecompat.data import convert_imageset as module
-from caffecompat.data.convert_imageset import Settings, convert_imageset
-from caffecompat.data.database import continue_database, open_database
-from caffecompat.data.datum import decode_datum, parse_datum
+from caffecompat.data.backends.database import continue_database, open_database
+from caffecompat.data.codec.datum import decode_datum, parse_datum
+from caffecompat.data.tools import convert_imageset as module
+from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
 from caffecompat.errors import DataError, FileProblem
 from tests.data_room.recorded import assert_one_sentence
 

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-from caffecompat.data import convert_imageset as module
-from caffecompat.data.convert_imageset import Settings, convert_imageset
-from caffecompat.data.database import open_database
-from caffecompat.data.datum import decode_datum, parse_datum
-from caffecompat.data.image_list import read_list
+from caffecompat.data.backends.database import open_database
+from caffecompat.data.codec.datum import decode_datum, parse_datum
+from caffecompat.data.sources.image_list import read_list
+from caffecompat.data.tools import convert_imageset as module
+from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
 from caffecompat.errors import DataError, FileProblem, UnknownName
 from tests.data_room.recorded import COPIES, JPEG_TOLERANCE, assert_one_sentence
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from caffecompat.data.batches import Batch
-from caffecompat.data.crops import Crops
+from caffecompat.data.loader.batch import Batch
+from caffecompat.data.transforms.deferred_crops import Crops
 from caffecompat.errors import DataError
 from caffecompat.net import Net
-from caffecompat.net.inputs import Inputs
+from caffecompat.net.blobs.inputs import Inputs
 from caffecompat.weights.mean import write_mean
 from tests.data_room.databases import datum, encoded_datum, reader, write_records
 from tests.data_room.test_augmentation import COLOUR, PAPER, float_datum, noise, png

@@ -13,8 +13,8 @@ import lmdb
 import numpy as np
 import pytest
 
+from caffecompat.data.backends.database import create_database, open_database
 from caffecompat.data.backends.lmdb import LmdbWriter
-from caffecompat.data.database import create_database, open_database
 from caffecompat.errors import CaffeError, DataError, FileProblem, FormatError, UnknownName
 from tests.data_room.databases import write_records
 from tests.data_room.recorded import assert_one_sentence
@@ -188,7 +188,7 @@ def test_the_errors_are_all_of_one_family() -> None:
 
 KILLED = """
 import sys, time
-from caffecompat.data.database import create_database
+from caffecompat.data.backends.database import create_database
 with create_database(sys.argv[1]) as writer:
     writer.write([(b"k", b"v" * 10000)])
     print("written", flush=True)

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from caffecompat.data.database import open_database
-from caffecompat.data.datum import decode_datum, parse_datum
+from caffecompat.data.backends.database import open_database
+from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.errors import DataError
 from caffecompat.proto import schema
 from tests.data_room.recorded import COPIES, JPEG_TOLERANCE

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from caffecompat.data.hdf5_rows import HDF5Reader
+from caffecompat.data.sources.hdf5_rows import HDF5Reader
 from caffecompat.errors import CaffeError, DataError, FileProblem, FormatError
 from tests.data_room.recorded import assert_one_sentence
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from caffecompat import input_files
-from caffecompat.data.datum import decode_datum, parse_datum
-from caffecompat.data.image_headers import image_size
-from caffecompat.data.image_list import open_image_reader, read_list
-from caffecompat.data.images import decode_image, image_shape
-from caffecompat.data.windows import place_window, read_windows
+from caffecompat.data.codec.datum import decode_datum, parse_datum
+from caffecompat.data.codec.image_headers import image_size
+from caffecompat.data.codec.images import decode_image, image_shape
+from caffecompat.data.sources.image_list import open_image_reader, read_list
+from caffecompat.data.sources.windows import place_window, read_windows
 from caffecompat.errors import CaffeError, DataError, FileProblem, FormatError
 from tests.data_room.databases import encoded_datum
 from tests.data_room.recorded import assert_one_sentence

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from caffecompat.data.image_list import (
+from caffecompat.data.sources.image_list import (
     Entry,
     ImageSamples,
     open_image_reader,

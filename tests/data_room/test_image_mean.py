@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffecompat.data.database import create_database
-from caffecompat.data.image_mean import compute_colours, compute_image_mean
+from caffecompat.data.backends.database import create_database
+from caffecompat.data.tools.compute_image_mean import compute_colours, compute_image_mean
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.weights.mean import read_mean
 from tests.data_room.databases import datum, write_records

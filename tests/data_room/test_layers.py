@@ -14,7 +14,7 @@ import torch
 from caffecompat.errors import CaffeError, DataError, FileProblem, LayerError
 from caffecompat.layers.memory_data import MemoryData
 from caffecompat.net import Net
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
 from tests.data_room.recorded import COPIES, JPEG_TOLERANCE, assert_one_sentence
 
 LOSS = (

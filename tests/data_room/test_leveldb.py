@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffecompat.data.database import create_database, guess_backend, open_database
-from caffecompat.data.datum import decode_datum, parse_datum
+from caffecompat.data.backends.database import create_database, guess_backend, open_database
+from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.errors import CaffeError, DataError, FileProblem, FormatError, MissingExtra
 from tests.data_room.recorded import COPIES, JPEG_TOLERANCE, assert_one_sentence
 

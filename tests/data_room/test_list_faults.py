@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
-from caffecompat.data.convert_imageset import Settings, convert_imageset
-from caffecompat.data.database import open_database
-from caffecompat.data.datum import decode_datum, parse_datum
-from caffecompat.data.image_list import read_list
+from caffecompat.data.backends.database import open_database
+from caffecompat.data.codec.datum import decode_datum, parse_datum
+from caffecompat.data.sources.image_list import read_list
+from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
 from caffecompat.errors import CaffeError, DataError
 from tests.data_room.recorded import assert_one_sentence
 
@@ -179,7 +179,7 @@ def test_an_empty_list_makes_nothing() -> None:
 
 def test_image_data_with_labels_refuses_words_and_without_takes_names() -> None:
     from caffecompat.net import Net
-    from caffecompat.proto.text import parse_text
+    from caffecompat.proto.text.parser import parse_text
 
     text = (
         "layer { name: 'd' type: 'ImageData' top: 'data' TOP image_data_param { source: 'list.txt' "
@@ -201,7 +201,7 @@ def test_read_list_says_how_many_labels_are_wrong() -> None:
 def test_the_size_is_said_before_writing(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from caffecompat.data import expected_size
+    from caffecompat.data.tools import expected_size
 
     noise = np.random.default_rng(0).integers(0, 40, (300, 400, 3)).astype(np.uint8)
     for name in NAMES:

@@ -15,11 +15,11 @@ import lmdb
 import numpy as np
 import pytest
 
+from caffecompat.data.backends.database import Database, create_database, open_database
 from caffecompat.data.backends.lmdb import LmdbWriter
-from caffecompat.data.database import Database, create_database, open_database
-from caffecompat.data.inspection import find_faults
-from caffecompat.data.lmdb_check import check_file
-from caffecompat.data.lmdb_files import Child, LmdbFile
+from caffecompat.data.backends.lmdb_check import check_file
+from caffecompat.data.backends.lmdb_pages import Child, LmdbFile
+from caffecompat.data.tools.stats import find_faults
 from caffecompat.errors import CaffeError, DataError, FileProblem, FormatError
 from tests.data_room.databases import datum
 from tests.data_room.recorded import assert_one_sentence

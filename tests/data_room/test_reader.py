@@ -16,9 +16,9 @@ import lmdb
 import numpy as np
 import pytest
 
-from caffecompat.data.batches import Batch, Draft
-from caffecompat.data.database import create_database
-from caffecompat.data.reader import open_reader
+from caffecompat.data.backends.database import create_database
+from caffecompat.data.loader.batch import Batch, Draft
+from caffecompat.data.loader.prefetch import open_reader
 from caffecompat.errors import DataError
 from caffecompat.proto import schema
 from tests.data_room.databases import (

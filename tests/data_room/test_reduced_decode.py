@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from caffecompat.data.batches import Batch
-from caffecompat.data.database import open_database
-from caffecompat.data.image_list import open_image_reader
-from caffecompat.data.images import decode_image, possible_reduction
-from caffecompat.data.reader import BatchReader, open_reader
-from caffecompat.data.transform import Transform
+from caffecompat.data.backends.database import open_database
+from caffecompat.data.codec.images import decode_image, possible_reduction
+from caffecompat.data.loader.batch import Batch
+from caffecompat.data.loader.prefetch import BatchReader, open_reader
+from caffecompat.data.sources.image_list import open_image_reader
+from caffecompat.data.transforms.transform import Transform
 from caffecompat.proto import schema
 from tests.data_room.databases import encoded_datum, write_records
 from tests.layers.messages import message

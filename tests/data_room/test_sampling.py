@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffecompat.data import sampling
-from caffecompat.data.sampling import draw, normal, permutation, pick
+from caffecompat.data import counter_rng
+from caffecompat.data.counter_rng import draw, normal, permutation, pick
 
 
 def test_draws_are_the_same_on_every_machine() -> None:
@@ -97,6 +97,6 @@ def test_normal_draws_are_pure_and_pinned() -> None:
 
 def test_the_ends_of_the_range_of_draws_are_finite(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = np.array([0, (1 << 64) - 1], np.uint64)
-    monkeypatch.setattr(sampling, "draw", lambda seed, ordinals, purpose: ends)
+    monkeypatch.setattr(counter_rng, "draw", lambda seed, ordinals, purpose: ends)
     low, high = normal(0, np.arange(2), "x")
     assert -8.3 < low == -high < -8

@@ -9,12 +9,12 @@ import h5py
 import numpy as np
 import pytest
 
-from caffecompat.data.batches import Batch
-from caffecompat.data.hdf5_rows import HDF5Reader
-from caffecompat.data.image_list import open_image_reader
-from caffecompat.data.reader import open_reader
-from caffecompat.data.sharding import shard
-from caffecompat.data.windows import open_window_reader
+from caffecompat.data.loader.batch import Batch
+from caffecompat.data.loader.prefetch import open_reader
+from caffecompat.data.shard import shard
+from caffecompat.data.sources.hdf5_rows import HDF5Reader
+from caffecompat.data.sources.image_list import open_image_reader
+from caffecompat.data.sources.windows import open_window_reader
 from caffecompat.errors import DataError
 from caffecompat.layers import Context, Source, catalogue
 from caffecompat.layers.memory_data import MemoryData

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caffecompat.data.batches import Memory
-from caffecompat.data.database import open_database
-from caffecompat.data.image_list import open_image_reader
-from caffecompat.data.reader import BatchReader
-from caffecompat.data.transform import Transform
+from caffecompat.data.backends.database import open_database
+from caffecompat.data.loader.batch import Memory
+from caffecompat.data.loader.prefetch import BatchReader
+from caffecompat.data.sources.image_list import open_image_reader
+from caffecompat.data.transforms.transform import Transform
 from caffecompat.errors import DataError
 from caffecompat.proto import schema
 from tests.data_room.databases import datum, encoded_datum, write_records

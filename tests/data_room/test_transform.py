@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffecompat.data.batches import Batch
-from caffecompat.data.transform import Choice, Transform
+from caffecompat.data.loader.batch import Batch
+from caffecompat.data.transforms.transform import Choice, Transform
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.proto import schema
 from caffecompat.weights.mean import write_mean

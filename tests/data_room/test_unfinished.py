@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
-from caffecompat.data import unfinished as module
-from caffecompat.data.database import (
+from caffecompat.data import unfinished_output as module
+from caffecompat.data.backends.database import (
     continue_database,
     create_database,
     guess_backend,
     open_database,
 )
-from caffecompat.data.unfinished import new_folder
+from caffecompat.data.unfinished_output import new_folder
 from caffecompat.errors import DataError, FileProblem
 from tests.data_room.databases import datum, write_records
 from tests.data_room.recorded import assert_one_sentence
@@ -159,7 +159,7 @@ def test_missing_folders_are_made_and_removed_after_a_failure(tmp_path: Path) ->
 
 PROGRAM = """
 import sys, time
-from caffecompat.data.database import create_database
+from caffecompat.data.backends.database import create_database
 with create_database(sys.argv[1]) as writer:
     writer.write([(b"k", b"v")])
     print("ready", flush=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from caffecompat.cli.main import main
-from caffecompat.data.database import open_database
-from caffecompat.data.datum import decode_datum, parse_datum
+from caffecompat.data.backends.database import open_database
+from caffecompat.data.codec.datum import decode_datum, parse_datum
 from tests.data_room.recorded import COPIES
 
 PREFIX = re.compile(r"[IWE]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ \w+\.py:\d+\] ")
@@ -151,7 +151,7 @@ def test_the_kind_of_a_database_is_found(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_bar_on_a_terminal_and_lines_elsewhere(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from caffecompat.data import progress
+    from caffecompat.reporting import progress
 
     pytest.importorskip("tqdm", reason="tqdm (extra progress) is not installed")
     monkeypatch.setattr(progress, "bar_is_possible", lambda: True)
@@ -169,7 +169,7 @@ def test_a_bar_on_a_terminal_and_lines_elsewhere(
 def test_a_line_comes_after_two_seconds_and_then_now_and_then(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from caffecompat.data import progress
+    from caffecompat.reporting import progress
 
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from caffecompat.data.windows import open_window_reader, place_window, read_windows
+from caffecompat.data.sources.windows import open_window_reader, place_window, read_windows
 from caffecompat.errors import CaffeError, DataError, FileProblem
 from caffecompat.proto.schema import Message
 from caffecompat.weights.mean import write_mean

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
-from caffecompat.data.contact_sheet import contact_sheet, value_range
-from caffecompat.data.convert_imageset import convert_imageset
-from caffecompat.data.database import create_database, open_database
-from caffecompat.data.datum import decode_datum, parse_datum
-from caffecompat.data.images import encode_image
+from caffecompat.data.backends.database import create_database, open_database
+from caffecompat.data.codec.datum import decode_datum, parse_datum
+from caffecompat.data.codec.images import encode_image
+from caffecompat.data.tools.contact_sheet import contact_sheet, value_range
+from caffecompat.data.tools.convert_imageset import convert_imageset
 from caffecompat.proto import schema
 from tests.data_room.databases import datum, encoded_datum
 
@@ -371,7 +371,7 @@ def test_a_picture_that_nobody_names_is_called_like_the_database(
 def test_labels_have_names(
     mixed: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from caffecompat.data import contact_sheet as module
+    from caffecompat.data.tools import contact_sheet as module
 
     written: list[str] = []
     monkeypatch.setattr(module, "draw_text", lambda sheet, text, left, bottom: written.append(text))

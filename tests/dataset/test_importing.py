@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
-from caffecompat.data.database import open_database
-from caffecompat.data.datum import decode_datum, parse_datum
-from caffecompat.data.mnist import convert_mnist, convert_mnist_siamese
+from caffecompat.data.backends.database import open_database
+from caffecompat.data.codec.datum import decode_datum, parse_datum
+from caffecompat.data.tools.mnist import convert_mnist, convert_mnist_siamese
 from caffecompat.errors import CaffeError
 from tests.data_room.recorded import assert_one_sentence
 

@@ -13,8 +13,8 @@ import pytest
 
 from caffecompat.cli.main import load_verb, main, verb_names, verb_parser
 from caffecompat.cli.spelling import normalise
-from caffecompat.data.database import open_database
-from caffecompat.data.datum import parse_datum
+from caffecompat.data.backends.database import open_database
+from caffecompat.data.codec.datum import parse_datum
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = re.compile(r"^\$? ?(caffecompat [a-z].*)$", re.MULTILINE)

@@ -28,14 +28,14 @@ from typing import cast
 
 import numpy as np
 
+from caffecompat.data.backends.database import guess_backend, open_database
 from caffecompat.data.backends.leveldb import LevelDbWriter
 from caffecompat.data.backends.lmdb import LmdbWriter
-from caffecompat.data.database import guess_backend, open_database
-from caffecompat.data.datum import decode_datum, parse_datum
-from caffecompat.data.image_list import read_list
-from caffecompat.data.images import Colour, decode_image, image_shape, read_image_file
-from caffecompat.data.lmdb_check import check_file
-from caffecompat.data.windows import place_window, read_windows
+from caffecompat.data.backends.lmdb_check import check_file
+from caffecompat.data.codec.datum import decode_datum, parse_datum
+from caffecompat.data.codec.images import Colour, decode_image, image_shape, read_image_file
+from caffecompat.data.sources.image_list import read_list
+from caffecompat.data.sources.windows import place_window, read_windows
 from caffecompat.errors import CaffeError
 from caffecompat.proto import schema
 from tests.data_room.databases import datum, encoded_datum

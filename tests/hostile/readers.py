@@ -13,26 +13,27 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.data.database import Database, open_database
-from caffecompat.data.datum import decode_datum, parse_datum
-from caffecompat.data.hdf5_rows import HDF5Reader
-from caffecompat.data.image_list import ImageSamples, read_list
-from caffecompat.data.images import decode_image, image_shape, is_cut_off, possible_reduction
-from caffecompat.data.samples import Samples
-from caffecompat.data.windows import WindowSamples
+from caffecompat.data.backends.database import Database, open_database
+from caffecompat.data.codec.datum import decode_datum, parse_datum
+from caffecompat.data.codec.images import decode_image, image_shape, is_cut_off, possible_reduction
+from caffecompat.data.sources.base import Samples
+from caffecompat.data.sources.hdf5_rows import HDF5Reader
+from caffecompat.data.sources.image_list import ImageSamples, read_list
+from caffecompat.data.sources.windows import WindowSamples
 from caffecompat.errors import CaffeError, DataError
-from caffecompat.layers.naming import torch_naming
+from caffecompat.logs.parse import read_log, table
 from caffecompat.net import Net
-from caffecompat.net.summary import summarise
-from caffecompat.proto import dialects, schema
-from caffecompat.proto.binary_nets import read_binary_net, upgrade_binary_net
+from caffecompat.net.analysis.summary import summarise
+from caffecompat.net.parameters.state_dict_names import torch_naming
+from caffecompat.proto import schema
+from caffecompat.proto.binary import dialects
+from caffecompat.proto.binary.nets import read_binary_net, upgrade_binary_net
 from caffecompat.proto.files import read_net
-from caffecompat.proto.format_text import format_text
-from caffecompat.solver.parsed_log import read_log, table
-from caffecompat.solver.settings import read_settings
-from caffecompat.solver.snapshot import snapshot_files
+from caffecompat.proto.text.printer import format_text
+from caffecompat.solver.setup.settings import read_settings
+from caffecompat.solver.snapshots.files import snapshot_files
 from caffecompat.weights import load_weights, read_mean, read_state
-from caffecompat.weights.passport import read_passport
+from caffecompat.weights.description import read_passport
 from tests.hostile.mutations import (
     BINARY_MOVES,
     IN_PLACE_MOVES,

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.data.database import create_database
-from caffecompat.data.images import encode_image
-from caffecompat.layers.naming import torch_naming
+from caffecompat.data.backends.database import create_database
+from caffecompat.data.codec.images import encode_image
+from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.proto import schema
 from caffecompat.proto.files import read_text
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
 from caffecompat.weights import (
     LayerWeights,
     SolverState,

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
-from caffecompat.data.hdf5_output import write_output
+from caffecompat.data.hdf5_writer import write_output
 from caffecompat.errors import FileProblem
-from caffecompat.layers.naming import torch_naming
+from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.weights import (
     LayerWeights,
     SolverState,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from caffecompat.data.database import create_database
+from caffecompat.data.backends.database import create_database
 from tools import kill_check
 
 ROOT = Path(__file__).resolve().parents[2]

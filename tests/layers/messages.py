@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.layers import Layer
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
 from tests.layers.recorded import build, call
 
 

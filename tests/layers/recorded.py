@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from caffecompat.layers import Context, Layer, Source, catalogue
+from caffecompat.layers._counter_rng import Noise
 from caffecompat.layers.fillers import fill
-from caffecompat.layers.noise import Noise
 from caffecompat.proto.files import read_net
 
 # Results that are only moved about or counted must be exact.

@@ -15,7 +15,7 @@ from torch import Tensor
 from caffecompat.errors import CaffeError, LayerError, UnknownName
 from caffecompat.layers.fillers import fill, fillers
 from caffecompat.layers.fillers.base import Request
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
 
 
 def filled(text: str, *shape: int, seed: int = 3) -> Tensor:

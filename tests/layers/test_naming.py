@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from torch import fx
 
 from caffecompat import LayerWeights
-from caffecompat.layers.naming import RESERVED, layer_name, module_name, torch_naming
+from caffecompat.net.parameters.state_dict_names import (
+    RESERVED,
+    layer_name,
+    module_name,
+    torch_naming,
+)
 
 
 @given(st.text())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from caffecompat import Net
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
 
 CLASSIFIER = """
 name: "small"

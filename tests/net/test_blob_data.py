@@ -16,7 +16,7 @@ import torch
 import caffecompat
 from caffecompat import Net
 from caffecompat.errors import BlobError, LayerError, NetError
-from caffecompat.net.blob_data import BlobData, BlobParameter
+from caffecompat.net.blobs.array_view import BlobData, BlobParameter
 from tests.net.nets import CLASSIFIER, net
 
 STATISTICS = """

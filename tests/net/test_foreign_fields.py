@@ -7,7 +7,7 @@ import pytest
 from caffecompat.errors import LayerError
 from caffecompat.layers import catalogue
 from caffecompat.proto import schema
-from caffecompat.proto.foreign import foreign_fields
+from caffecompat.proto.fork_fields import foreign_fields
 from tests.net.nets import message, net
 
 NET = """

@@ -8,8 +8,8 @@ import torch
 
 from caffecompat import read_net
 from caffecompat.layers import catalogue
-from caffecompat.layers.noise import Noise
-from caffecompat.net.recorded import find_cases, replay
+from caffecompat.layers._counter_rng import Noise
+from caffecompat.net.analysis.replay import find_cases, replay
 from tests.net.nets import CLASSIFIER, net
 from tests.net.test_recorded import COPIES, FORWARD, GRADIENT, LAYERS, NOT_FOLLOWED
 

@@ -12,7 +12,7 @@ import pytest
 from caffecompat import read_net
 from caffecompat.errors import CaffeError, FileProblem, FormatError, NetError
 from caffecompat.layers import catalogue
-from caffecompat.net.recorded import find_cases, read_case, replay
+from caffecompat.net.analysis.replay import find_cases, read_case, replay
 
 HERE = Path(__file__).resolve()
 LAYERS = HERE.parents[3] / "shared" / "golden" / "layers"

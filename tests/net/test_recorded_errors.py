@@ -13,7 +13,7 @@ import pytest
 from caffecompat import Net, read_net
 from caffecompat.errors import CaffeError
 from caffecompat.layers import catalogue
-from caffecompat.net.recorded import read_case
+from caffecompat.net.analysis.replay import read_case
 from tests.net.test_recorded import LAYERS
 
 ERRORS = LAYERS / "errors"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from caffecompat.errors import CaffeError, FileProblem
-from caffecompat.proto.atomic_write import atomic_write
+from caffecompat.output_files import atomic_write
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -157,7 +157,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     target.write_bytes(b"before")
     program = """
 import os, signal, sys
-from caffecompat.proto.atomic_write import atomic_write
+from caffecompat.output_files import atomic_write
 with atomic_write(sys.argv[1]) as file:
     file.write(b"half" * 100000)
     file.flush()
@@ -182,7 +182,7 @@ def test_a_living_writer_keeps_its_draft(tmp_path: Path) -> None:
     target = tmp_path / "file"
     program = """
 import sys
-from caffecompat.proto.atomic_write import atomic_write
+from caffecompat.output_files import atomic_write
 with atomic_write(sys.argv[1]) as file:
     file.write(b"slow")
     print("begun", flush=True)

@@ -11,9 +11,10 @@ import pytest
 
 from caffecompat.cli.main import main
 from caffecompat.errors import FileProblem, FormatError, NetError, UnknownName
-from caffecompat.proto import binary_nets, dialects, files, schema
-from caffecompat.proto.foreign import foreign_fields, foreign_settings
-from caffecompat.proto.text import parse_text
+from caffecompat.proto import files, schema
+from caffecompat.proto.binary import dialects, nets
+from caffecompat.proto.fork_fields import foreign_fields, foreign_settings
+from caffecompat.proto.text.parser import parse_text
 from caffecompat.weights import load_weights
 
 
@@ -49,7 +50,7 @@ def test_a_fork_is_written_by_its_numbers_and_recognised(
     path = tmp_path / "net.bin"
     files.write_binary(net(text), path, dialect)
     assert dialects.dialect_of(path.read_bytes()) == dialect
-    found, source = binary_nets.read_binary_net(path)
+    found, source = nets.read_binary_net(path)
     assert found == net(text)
     assert source.notes == (f"read by the numbers of the dialect {dialect!r}",)
     assert files.read_binary(path, "NetParameter", dialect) == net(text)
@@ -111,13 +112,13 @@ def test_of_an_unknown_dialect_only_the_common_fields_are_trusted(
     path = tmp_path / "fork.caffemodel"
     path.write_bytes(data)
     assert dialects.dialect_of(data) == "unknown"
-    found, source = binary_nets.read_binary_net(path)
+    found, source = nets.read_binary_net(path)
     kept = [entry.name for entry, _ in found.layer[0].ListFields()]
     assert kept == ["name", "type", "blobs"]
     assert source.notes[0] == "this net follows none of the known dialects"
     assert source.notes[1].startswith("left out 1 fields")
     # Rewritten, nothing is lost: the numbers stay.
-    again, dialect, told, notes = binary_nets.upgrade_binary_net(path)
+    again, dialect, told, notes = nets.upgrade_binary_net(path)
     assert (again.SerializeToString(), dialect, notes) == (data, "bvlc", [])
     assert told[1] == "parameters of forks' layer types are kept as they are"
 
@@ -130,10 +131,10 @@ def test_the_vgg_group_s_binary_nets(tmp_path: Path) -> None:
     path = tmp_path / "vgg.bin"
     path.write_bytes(VGG_LRN)
     assert dialects.dialect_of(path.read_bytes()) == "vgg2013"
-    found, source = binary_nets.read_binary_net(path)
+    found, source = nets.read_binary_net(path)
     assert found == net("layer { name: 'l' type: 'LRN' lrn_param { k: 2 } }")
     assert source.notes[0] == "read by the numbers of the dialect 'vgg2013'"
-    upgraded, dialect, _, notes = binary_nets.upgrade_binary_net(path)
+    upgraded, dialect, _, notes = nets.upgrade_binary_net(path)
     assert (upgraded, dialect) == (found, "bvlc")
     assert len(notes) == 2
 
@@ -141,19 +142,19 @@ def test_the_vgg_group_s_binary_nets(tmp_path: Path) -> None:
 def test_other_files_are_told(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with pytest.raises(FileProblem, match="there is no such file"):
-        binary_nets.read_binary_net(path)
+        nets.read_binary_net(path)
     path.write_text("layer { name: 'a' }")
     with pytest.raises(FormatError, match=r"this is text \(perhaps a prototxt\), expected a bin"):
-        binary_nets.read_binary_net(path)
+        nets.read_binary_net(path)
     path.write_bytes(net(SSD).SerializeToString()[:-2])
     with pytest.raises(FormatError, match="damaged, cut off"):
-        binary_nets.read_binary_net(path)
+        nets.read_binary_net(path)
     path.write_bytes(net("layer { name: 'a' } layers { name: 'b' }").SerializeToString())
     with pytest.raises(NetError, match=r"file: the net has both layer \(e.g. 'a'\) and layers"):
-        binary_nets.read_binary_net(path)
+        nets.read_binary_net(path)
     path.write_bytes(net("name: 'n'").SerializeToString())
     with pytest.raises(UnknownName, match="unknown dialect 'caffe2'"):
-        binary_nets.read_binary_net(path, "caffe2")
+        nets.read_binary_net(path, "caffe2")
 
 
 def test_everything_of_a_dialect_has_a_place_in_the_united_schema() -> None:
@@ -200,7 +201,7 @@ def test_reading_starts_fast() -> None:
     """Processor time of a fresh interpreter, since other work may slow the clock; best of three."""
     program = (
         "import time; start = time.process_time()\n"
-        "from caffecompat.proto.text import parse_text\n"
+        "from caffecompat.proto.text.parser import parse_text\n"
         "parse_text(\"layer { name: 'a' permute_param { order: 1 } }\", 'NetParameter')\n"
         "print(time.process_time() - start)"
     )
@@ -238,12 +239,12 @@ def garbage_net(field: int, layers: str = "layer") -> bytes:
 def test_garbage_of_a_fork_at_a_number_of_bvlc(tmp_path: Path, field: int, name: str) -> None:
     path = tmp_path / "forked.caffemodel"
     path.write_bytes(garbage_net(field))
-    net, dialect, told, _ = binary_nets.upgrade_binary_net(path)
+    net, dialect, told, _ = nets.upgrade_binary_net(path)
     assert dialect == dialects.BVLC
     assert [list(layer.blobs[0].data) for layer in net.layer] == [[1.5, 2.5]]
     sentence = f"left out {name} of layer 'ip': its content is not what BVLC's schema says"
     assert any(line.startswith(sentence) for line in told)
-    net, source = binary_nets.read_binary_net(path)
+    net, source = nets.read_binary_net(path)
     assert [layer.name for layer in net.layer] == ["ip"]
     assert any(line.startswith(sentence) for line in source.notes)
     target = tmp_path / "new.caffemodel"
@@ -255,12 +256,12 @@ def test_garbage_of_a_fork_at_a_number_of_bvlc(tmp_path: Path, field: int, name:
 def test_garbage_in_old_layers_and_in_what_all_agree_on(tmp_path: Path) -> None:
     path = tmp_path / "forked.caffemodel"
     path.write_bytes(garbage_net(17, "layers"))
-    net, _, told, _ = binary_nets.upgrade_binary_net(path)
+    net, _, told, _ = nets.upgrade_binary_net(path)
     assert [list(layer.blobs[0].data) for layer in net.layer] == [[1.5, 2.5]]
     assert any(line.startswith("left out inner_product_param of layer 'ip'") for line in told)
     path.write_bytes(garbage_net(7))
     with pytest.raises(FormatError, match=r"forked\.caffemodel: .* damaged, cut off"):
-        binary_nets.upgrade_binary_net(path)
+        nets.upgrade_binary_net(path)
 
 
 def test_a_net_without_what_the_schema_requires_is_not_written(

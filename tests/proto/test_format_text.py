@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from caffecompat.errors import TextError
 from caffecompat.proto import schema
-from caffecompat.proto.layout import Field, layout
-from caffecompat.proto.text import format_text, parse_text
+from caffecompat.proto.descriptors import Field, layout
+from caffecompat.proto.text.parser import format_text, parse_text
 
 
 @pytest.mark.parametrize(

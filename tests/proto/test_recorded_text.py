@@ -12,7 +12,7 @@ from google.protobuf import text_format
 
 from caffecompat.errors import CaffeError, TextError
 from caffecompat.proto import files, schema
-from caffecompat.proto.text import format_text, parse_text
+from caffecompat.proto.text.parser import format_text, parse_text
 from caffecompat.proto.upgrades import upgrade_net
 
 # protobuf's Python reader does not ask for required fields, Caffe does.

@@ -11,7 +11,7 @@ from google.protobuf import text_format
 
 from caffecompat.errors import UnknownName
 from caffecompat.proto import schema
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
 
 
 def read(text: str, message: str = "NetParameter") -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from caffecompat.errors import FormatError, TextError
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
 
 
 def problems(text: str, message: str = "NetParameter", lenient: bool = False) -> tuple[str, ...]:

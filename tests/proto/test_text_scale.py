@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caffecompat.proto import schema
-from caffecompat.proto.text import parse_text
-from caffecompat.proto.tokens import Tokens
+from caffecompat.proto.text.parser import parse_text
+from caffecompat.proto.text.tokens import Tokens
 
 MEGABYTES = 4
 # Of memory for each byte of text, and once: pages that the interpreter takes as it pleases.
@@ -57,7 +57,7 @@ SHAPES = {
 PROGRAM = f"""
 import sys
 from caffecompat.errors import CaffeError
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
 def memory(which):
     lines = open("/proc/self/status").read().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(which)) * 1024

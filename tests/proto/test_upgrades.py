@@ -11,7 +11,7 @@ import pytest
 import caffecompat.proto.upgrades
 from caffecompat.errors import CaffeError, NetError, SolverError
 from caffecompat.proto import layer_types, schema
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
 from caffecompat.proto.upgrades import (
     UPGRADES,
     Problem,

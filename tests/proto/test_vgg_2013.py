@@ -9,7 +9,7 @@ import pytest
 
 from caffecompat.errors import NetError, SolverError
 from caffecompat.proto import files
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
 from caffecompat.proto.upgrades import Problem, upgrade_net, upgrade_solver
 
 NET = """

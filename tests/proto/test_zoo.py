@@ -9,8 +9,8 @@ import pytest
 
 from caffecompat.errors import CaffeError
 from caffecompat.proto import files
-from caffecompat.proto.foreign import foreign_fields
-from caffecompat.proto.text import format_text, parse_text
+from caffecompat.proto.fork_fields import foreign_fields
+from caffecompat.proto.text.parser import format_text, parse_text
 
 # Files that no Caffe of ours reads, and the sentence that they get.
 BROKEN = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import caffecompat
-from caffecompat.data.convert_imageset import Settings, convert_imageset
+from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROTOTXT = REPOSITORY / "prototxt"

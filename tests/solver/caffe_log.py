@@ -6,7 +6,7 @@ import logging
 import re
 from dataclasses import dataclass
 
-from caffecompat.solver.log import GlogFormatter
+from caffecompat.reporting.glog import GlogFormatter
 
 PREFIX = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [\w.]+:\d+\] ")
 ITERATION = re.compile(r"Iteration (\d+)")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from caffecompat.solver.log import LOGGER
+from caffecompat.reporting.glog import LOGGER
 
 from .caffe_log import Lines
 

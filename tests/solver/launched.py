@@ -20,7 +20,7 @@ import torch
 
 from caffecompat.cli.main import load_verb, run_verb, verb_parser
 from caffecompat.errors import CaffeError
-from caffecompat.solver.launch import launch
+from caffecompat.solver.distributed.launch import launch
 
 
 def work(arguments: Namespace) -> int:

@@ -26,11 +26,12 @@ import torch
 from caffecompat.cli.main import main as command_line
 from caffecompat.errors import CaffeError
 from caffecompat.net import Net
-from caffecompat.solver import Action, Listener, SignalActions, Solver, gradients, meeting
-from caffecompat.solver.ranks import Ranks, join_ranks
+from caffecompat.solver import Action, Callback, SignalActions, Solver
+from caffecompat.solver.distributed import gradient_buckets, rendezvous
+from caffecompat.solver.distributed.process_group import ProcessGroup, join_ranks
 
 
-class Displayed(Listener):
+class Displayed(Callback):
     """Keeps what is displayed."""
 
     def __init__(self) -> None:
@@ -40,12 +41,12 @@ class Displayed(Listener):
         self.rows.append([solver.loss, *(value for name in outputs for value in outputs[name])])
 
 
-def train(run: dict[str, Any], ranks: Ranks) -> None:
-    gradients.BUCKET_BYTES = run.get("bucket", gradients.BUCKET_BYTES)
+def train(run: dict[str, Any], ranks: ProcessGroup) -> None:
+    gradient_buckets.BUCKET_BYTES = run.get("bucket", gradient_buckets.BUCKET_BYTES)
     solver = Solver(run["solver"], snapshot=run["snapshot"], ranks=ranks, **run["options"])
     feeds = [ranks.gather([feed.numpy() for feed in solver.net.feeds(i)]) for i in (0, 3)]
     shown = Displayed()
-    solver.listeners.append(shown)
+    solver.callbacks.append(shown)
     if run["what"] == "die" and ranks.rank == ranks.count - 1:
         solver.requested = die
     if run["what"] == "fail" and ranks.rank == ranks.count - 1:
@@ -86,7 +87,7 @@ def fail() -> Action:
     raise CaffeError("this rank does not like it any more")
 
 
-def send_signal(solver: Solver, ranks: Ranks) -> None:
+def send_signal(solver: Solver, ranks: ProcessGroup) -> None:
     """One rank alone gets SIGTERM; all must stop at the same iteration, with one snapshot."""
     with SignalActions(Action.STOP, Action.SNAPSHOT) as signals:
         solver.requested = signals.requested
@@ -105,7 +106,7 @@ def be_rank(run: dict[str, Any], rank: int, port: int) -> int:
     if run["what"] == "command":
         return command_line(run["options"])
     try:
-        meeting.EVERY = run.get("every", meeting.EVERY)
+        rendezvous.EVERY = run.get("every", rendezvous.EVERY)
         with join_ranks(torch.device("cpu"), run.get("limit", 600.0)) as ranks:
             train(run, ranks)
     except CaffeError as error:

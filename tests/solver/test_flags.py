@@ -13,8 +13,8 @@ import pytest
 
 from caffecompat.cli.main import main
 from caffecompat.errors import CaffeError
-from caffecompat.solver import Listener, Solver
-from caffecompat.solver.testing import Scores
+from caffecompat.solver import Callback, Solver
+from caffecompat.solver.test_nets import Scores
 from caffecompat.weights import load_weights
 
 from .small import write_training
@@ -145,7 +145,7 @@ def test_tensorboard(tmp_path: Path) -> None:
 
 
 def test_tensorboard_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from caffecompat.solver.tensorboard import TensorBoard
+    from caffecompat.solver.reporters.tensorboard import TensorBoard
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(CaffeError, match=r"pip install 'caffecompat\[tensorboard\]'"):
@@ -161,8 +161,8 @@ def test_tensorboard_where_nothing_can_be_written(
     assert re.search(r"error: .*/x: cannot be written: ", capsys.readouterr().err)
 
 
-def test_listeners(tmp_path: Path) -> None:
-    class Diary(Listener):
+def test_callbacks(tmp_path: Path) -> None:
+    class Diary(Callback):
         def __init__(self) -> None:
             self.lines: list[str] = []
 
@@ -179,7 +179,7 @@ def test_listeners(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("display: 1", "display: 2"))
     solver = Solver(path)
     diary = Diary()
-    solver.listeners.append(diary)
+    solver.callbacks.append(diary)
     solver.step(2)
     assert diary.lines == [
         "0 tests 0: ['accuracy', 'loss']",

@@ -13,11 +13,11 @@ import torch
 from caffecompat.cli.main import main
 from caffecompat.errors import DataError, SolverError
 from caffecompat.net import Net
-from caffecompat.net.allocation import available, size
+from caffecompat.net.execution.allocation import available, size
 from caffecompat.proto import schema
 from caffecompat.solver import Solver
-from caffecompat.solver.memory import footprint
-from caffecompat.solver.mode import Mode
+from caffecompat.solver.estimate.memory import footprint
+from caffecompat.solver.setup.compute import ComputeOptions
 
 from .caffe_log import Lines
 from .peak_memory import PeakMemory
@@ -53,7 +53,7 @@ def test_what_is_coming(tmp_path: Path, lines: Lines) -> None:
 def test_a_full_disk_is_foreseen(
     tmp_path: Path, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("caffecompat.solver.forecast._free_disk", lambda prefix: 100)
+    monkeypatch.setattr("caffecompat.solver.estimate.report._free_disk", lambda prefix: 100)
     Solver(write_training(tmp_path / "run"), forecast=True)
     assert lines.containing("but only 100 B are free on the disk; make room, or raise 'snapshot'")
 
@@ -126,7 +126,7 @@ def test_memory_is_as_foreseen(more: str, precision: str, tmp_path: Path) -> Non
     """Within 15 %, measured storage by storage while a pass runs."""
     path = tmp_path / "n.prototxt"
     path.write_text(MIDDLING.format(more=more))
-    net, mode = Net(path, phase="train"), Mode(precision)
+    net, mode = Net(path, phase="train"), ComputeOptions(precision)
     mode.prepare(net, train=True)
 
     def run(index: int) -> None:
@@ -160,7 +160,7 @@ def test_memory_on_a_gpu_is_as_foreseen(precision: str, tmp_path: Path) -> None:
     solver.step(2)
     found = torch.cuda.max_memory_allocated() - before
     shapes = Net(net, phase="train", shapes_only=True)
-    need = footprint(shapes, blocks=1, scratch=False, half=Mode(precision).half)
+    need = footprint(shapes, blocks=1, scratch=False, half=ComputeOptions(precision).half)
     assert need.total == pytest.approx(found, rel=0.15)
 
 
@@ -176,7 +176,9 @@ def little_memory(monkeypatch: pytest.MonkeyPatch, share: float) -> Callable[[Pa
         net = Net(path.with_name("net.prototxt"), phase="train", shapes_only=True)
         need = footprint(net, blocks=1, scratch=False)
         free = int((need.fixed + share * need.activations) / 0.95) + 1
-        monkeypatch.setattr("caffecompat.solver.outlook.available", lambda device: free)
+        monkeypatch.setattr(
+            "caffecompat.solver.estimate.auto_iter_size.available", lambda device: free
+        )
 
     return shrink
 

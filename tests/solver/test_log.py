@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
+from caffecompat.reporting.glog import LOGGER, GlogFormatter, log_to_stderr, number, output_lines
 from caffecompat.solver import Solver
-from caffecompat.solver.log import LOGGER, GlogFormatter, log_to_stderr, number, output_lines
 
 from .caffe_log import PREFIX, Lines, assert_same_events, parse
 from .small import write_training
@@ -158,7 +158,7 @@ def test_a_bar_takes_the_place_of_repeated_lines(
 ) -> None:
     pytest.importorskip("tqdm")
     enter(data_folder / "solver" / "log")
-    monkeypatch.setattr("caffecompat.solver.progress.bar_is_possible", lambda: True)
+    monkeypatch.setattr("caffecompat.solver.reporters.progress_bar.bar_is_possible", lambda: True)
     monkeypatch.setenv("COLUMNS", "120")
     assert main(["train", "-solver", "step.solver.prototxt"]) == 0
     text = capsys.readouterr().err

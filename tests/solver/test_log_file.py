@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from caffecompat.cli.main import main
+from caffecompat.reporting.glog import LOGGER, ErrorStream
+from caffecompat.reporting.log_file import LogFile, kept_log, log_path
 from caffecompat.solver import Solver
-from caffecompat.solver.log import LOGGER, ErrorStream
-from caffecompat.solver.log_file import LogFile, kept_log, log_path
-from caffecompat.solver.progress import fitting
-from caffecompat.solver.tensorboard import tensorboard
+from caffecompat.solver.reporters.progress_bar import fitting
+from caffecompat.solver.reporters.tensorboard import tensorboard
 
 from .caffe_log import PREFIX, Lines, parse
 from .small import write_training
@@ -52,7 +52,7 @@ def test_a_training_keeps_a_log(
     """With a bar in place of its lines, too; the verbs that read logs read it."""
     pytest.importorskip("tqdm")
     path = write_training(tmp_path)
-    monkeypatch.setattr("caffecompat.solver.progress.bar_is_possible", lambda: True)
+    monkeypatch.setattr("caffecompat.solver.reporters.progress_bar.bar_is_possible", lambda: True)
     assert main(["train", f"--solver={path}"]) == 0
     said = capsys.readouterr().err
     (log,) = logs(tmp_path)
@@ -158,7 +158,7 @@ def test_curves_on_a_full_disk(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with tensorboard(solver, str(tmp_path / "curves")):
-        board: Any = solver.listeners[-1]
+        board: Any = solver.callbacks[-1]
         writer = board._writer.file_writer.event_writer._async_writer._writer
         writer.write = writer.flush = refuse
         solver.solve()
@@ -181,7 +181,7 @@ def test_a_bar_at_80_columns(
     """It has cells, and no line of the terminal is wider."""
     pytest.importorskip("tqdm")
     path = write_training(tmp_path)
-    monkeypatch.setattr("caffecompat.solver.progress.bar_is_possible", lambda: True)
+    monkeypatch.setattr("caffecompat.solver.reporters.progress_bar.bar_is_possible", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["train", f"--solver={path}", "--no-log"]) == 0
     said = capsys.readouterr().err

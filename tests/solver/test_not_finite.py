@@ -45,7 +45,7 @@ def test_a_parameter_that_an_update_broke_is_named(tmp_path: Path) -> None:
 
 
 def test_looking_for_it_changes_no_statistics(tmp_path: Path) -> None:
-    from caffecompat.solver.finite import explain
+    from caffecompat.solver.diagnostics.nonfinite import explain
 
     solver = Solver(write_training(tmp_path / "run"))
     before = [buffer.clone() for buffer in solver.net.params["norm"]]

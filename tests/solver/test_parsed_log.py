@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from caffecompat.cli.main import main
 from caffecompat.errors import CaffeError, FormatError
-from caffecompat.solver.parsed_log import read_log, table
+from caffecompat.logs.parse import read_log, table
 
 LOG = """\
 I1231 23:59:58.500000  4242 caffe.cpp:197] Use CPU.
@@ -156,7 +156,7 @@ def test_curves(name: str, start: bytes, log: Path, tmp_path: Path) -> None:
 def test_curves_without_matplotlib(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from caffecompat.solver.plot import plot
+    from caffecompat.logs.plot import plot
 
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(CaffeError, match=r"pip install 'caffecompat\[plot\]'"):
@@ -164,7 +164,7 @@ def test_curves_without_matplotlib(
 
 
 def test_only_pictures_are_drawn(log: Path) -> None:
-    from caffecompat.solver.plot import plot
+    from caffecompat.logs.plot import plot
 
     with pytest.raises(FormatError, match=r"curves: the name must end in .png, .svg or .pdf"):
         plot([read_log(log)], "curves")
@@ -220,7 +220,7 @@ def test_a_log_may_come_from_standard_input(
 def figure_of(log: Path, chart: int | None = None) -> Any:
     from matplotlib.figure import Figure
 
-    from caffecompat.solver import plot
+    from caffecompat.logs import plot
 
     logs = [read_log(log)]
     return plot._draw(logs, Figure) if chart is None else plot._draw_chart(logs, Figure, chart)

@@ -9,9 +9,9 @@ import pytest
 
 from caffecompat.errors import SolverError
 from caffecompat.proto import schema
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver import Solver
-from caffecompat.solver.policies.plateau import Plateau
+from caffecompat.solver.optim.policies.plateau import Plateau
 from caffecompat.weights import SolverState, read_state, write_state
 
 from .caffe_log import Lines, parse

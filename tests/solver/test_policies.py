@@ -9,9 +9,9 @@ import pytest
 
 from caffecompat.errors import SolverError, UnknownName
 from caffecompat.proto import schema
-from caffecompat.proto.text import parse_text
-from caffecompat.solver.policies import Policy, policies, register
-from caffecompat.solver.settings import read_settings
+from caffecompat.proto.text.parser import parse_text
+from caffecompat.solver.optim.policies import Policy, policies, register
+from caffecompat.solver.setup.settings import read_settings
 
 
 def make(text: str) -> Policy:

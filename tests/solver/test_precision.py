@@ -14,12 +14,12 @@ import torch
 from caffecompat.cli.main import main
 from caffecompat.errors import CaffeError, NetError, SolverError
 from caffecompat.net import Net
-from caffecompat.net.captured import CapturedPass
-from caffecompat.net.precision import products_in_tf32
+from caffecompat.net.execution.cuda_graph import CapturedPass
+from caffecompat.net.execution.precision import products_in_tf32
+from caffecompat.reporting.glog import LOGGER
 from caffecompat.solver import Solver
-from caffecompat.solver.log import LOGGER
-from caffecompat.solver.loss_scale import LossScale
-from caffecompat.solver.mode import Mode
+from caffecompat.solver.optim.grad_scaler import GradScaler
+from caffecompat.solver.setup.compute import ComputeOptions
 from caffecompat.weights import load_weights, read_state
 
 from .caffe_log import Lines
@@ -79,7 +79,7 @@ def test_a_resumed_run_in_bf16(tmp_path: Path) -> None:
 
 
 def test_the_loss_scale(lines: Lines) -> None:
-    scale = LossScale(torch.device("cpu"), "solver", LOGGER)
+    scale = GradScaler(torch.device("cpu"), "solver", LOGGER)
     gradient = torch.tensor([65536.0, -131072.0])
     assert scale.take_off([gradient], 0)
     assert gradient.tolist() == [1, -2]
@@ -187,7 +187,7 @@ layer { name: "fc" type: "InnerProduct" bottom: "x" top: "fc" inner_product_para
   num_output: 300 weight_filler { type: "xavier" } } }
 layer { name: "best" type: "ArgMax" bottom: "fc" top: "best" }
 layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy" }""")
-    net, mode = Net(path, phase="test"), Mode(precision)
+    net, mode = Net(path, phase="test"), ComputeOptions(precision)
     mode.prepare(net, train=False)
     with torch.no_grad():
         net.params["fc"][0].copy_(torch.eye(300))

@@ -14,7 +14,7 @@ import pytest
 from caffecompat.cli.main import main
 from caffecompat.errors import SolverError
 from caffecompat.solver import Solver
-from caffecompat.solver.prefix_lock import PrefixLock
+from caffecompat.solver.snapshots.prefix_lock import PrefixLock
 
 from .small import write_training
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 HOLD = """
 import sys
-from caffecompat.solver.prefix_lock import PrefixLock
+from caffecompat.solver.snapshots.prefix_lock import PrefixLock
 with PrefixLock(sys.argv[1], "other").held():
     print("held", flush=True)
     sys.stdin.readline()

@@ -16,7 +16,7 @@ import torch
 
 from caffecompat.cli.main import main
 from caffecompat.errors import SolverError
-from caffecompat.solver.ranks import is_rank, local_rank
+from caffecompat.solver.distributed.process_group import is_rank, local_rank
 from caffecompat.weights import load_weights
 
 from .small import write_training
@@ -216,7 +216,7 @@ ALONE = """
 import sys
 from caffecompat.errors import CaffeError
 from caffecompat.solver import meeting
-from caffecompat.solver.ranks import join_ranks
+from caffecompat.solver.distributed.process_group import join_ranks
 meeting.EVERY = 0.5
 try:
     with join_ranks("cpu", 2.0):

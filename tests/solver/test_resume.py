@@ -15,7 +15,7 @@ from caffecompat.cli.main import main
 from caffecompat.errors import FileProblem, SolverError
 from caffecompat.proto import read_solver
 from caffecompat.solver import Action, Solver
-from caffecompat.solver.resume import remove_drafts
+from caffecompat.solver.snapshots.resume import remove_drafts
 from caffecompat.weights import load_weights, read_state, save_weights, write_state
 
 from .caffe_log import Lines
@@ -214,7 +214,7 @@ def test_a_full_disk_in_the_middle(
     good = {file: file.read_bytes() for file in (tmp_path / "run").glob("*snap_*")}
     assert len(good) == 2
     with monkeypatch.context() as patch:
-        patch.setattr("caffecompat.proto.atomic_write.os.fsync", full_disk)
+        patch.setattr("caffecompat.output_files.os.fsync", full_disk)
         solver.step(4)
         assert {file: file.read_bytes() for file in (tmp_path / "run").glob("*snap_*")} == good
         assert {f.name for f in (tmp_path / "run").glob(".*")} == set()

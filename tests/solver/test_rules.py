@@ -11,16 +11,18 @@ from torch import Tensor, nn
 
 from caffecompat.errors import SolverError, UnknownName
 from caffecompat.net import Learnable
-from caffecompat.proto.text import parse_text
-from caffecompat.solver.rules import UpdateRule, register, rules
-from caffecompat.solver.settings import read_settings
-from caffecompat.solver.update import Update
+from caffecompat.proto.text.parser import parse_text
+from caffecompat.solver.optim.optimizer import Optimizer
+from caffecompat.solver.optim.rules import UpdateRule, register, rules
+from caffecompat.solver.setup.settings import read_settings
 from caffecompat.weights import SolverState
 
 SHAPES = [(3, 5), (5,), (2, 1, 4), ()]
 
 
-def make(text: str, lr_mults: Sequence[float] = (1, 2, 1, 0)) -> tuple[Update, list[nn.Parameter]]:
+def make(
+    text: str, lr_mults: Sequence[float] = (1, 2, 1, 0)
+) -> tuple[Optimizer, list[nn.Parameter]]:
     """An update over parameters of all different shapes; the last two share no multiplier."""
     message, _ = parse_text('lr_policy: "fixed" base_lr: 0.5 ' + text, "SolverParameter")
     generator = torch.Generator().manual_seed(3)
@@ -32,7 +34,7 @@ def make(text: str, lr_mults: Sequence[float] = (1, 2, 1, 0)) -> tuple[Update, l
         )
     ]
     settings = read_settings(message)
-    return Update(entries, settings.rule, settings.message, "s.prototxt"), values
+    return Optimizer(entries, settings.rule, settings.message, "s.prototxt"), values
 
 
 def set_gradients(values: list[nn.Parameter]) -> list[Tensor]:
@@ -131,7 +133,7 @@ def test_at_once_is_one_by_one(
         draws = [torch.randn(shape, generator=generator) for _ in range(4)]
         form = torch.channels_last if last else torch.contiguous_format
         value = nn.Parameter(draws[0].contiguous(memory_format=form))
-        update = Update(
+        update = Optimizer(
             [Learnable("l", 0, value, 2.0, 1.0)], read_settings(message).rule, message, "s"
         )
         for i, gradient in enumerate(draws[1:]):
@@ -162,7 +164,7 @@ def test_update_is_multi_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
         values = [nn.Parameter(torch.ones(i + 1)) for i in range(repeats)]
         entries = [Learnable("l", i, value, 1.0, 1.0) for i, value in enumerate(values)]
         set_gradients(values)
-        update = Update(entries, read_settings(message).rule, message, "s")
+        update = Optimizer(entries, read_settings(message).rule, message, "s")
         with Counter() as counter:
             update.apply(np.float32(1), 0)
         return counter.count

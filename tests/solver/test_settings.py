@@ -6,8 +6,8 @@ import pytest
 
 from caffecompat.errors import SolverError
 from caffecompat.proto import schema
-from caffecompat.proto.text import parse_text
-from caffecompat.solver.settings import read_settings
+from caffecompat.proto.text.parser import parse_text
+from caffecompat.solver.setup.settings import read_settings
 
 GOOD = 'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 5 '
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
+from caffecompat.reporting.activity import Activity, Moment, Pacemaker, heartbeat
+from caffecompat.reporting.glog import LOGGER
 from caffecompat.solver import Action, Solver
-from caffecompat.solver.activity import Activity, Moment, Pacemaker, heartbeat
-from caffecompat.solver.log import LOGGER
-from caffecompat.solver.pace import Pace, duration
+from caffecompat.solver.reporters.remaining_time import Pace, duration
 
 from .caffe_log import Lines
 from .small import write_training
@@ -48,7 +48,7 @@ def stop_at(solver: Solver, wanted: Callable[[str], bool], action: Action) -> li
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every pass counts as a slow one."""
-    monkeypatch.setattr("caffecompat.solver.layer_watch._SLOW", 0.0)
+    monkeypatch.setattr("caffecompat.net.execution.layer_watch._SLOW", 0.0)
 
 
 @pytest.mark.usefixtures("slow")
@@ -133,8 +133,8 @@ def test_when_a_line_is_due() -> None:
 
 
 def test_a_heartbeat(monkeypatch: pytest.MonkeyPatch, lines: Lines) -> None:
-    monkeypatch.setattr("caffecompat.solver.activity._FIRST", 0.0)
-    monkeypatch.setattr("caffecompat.solver.activity._TICK", 0.01)
+    monkeypatch.setattr("caffecompat.reporting.activity._FIRST", 0.0)
+    monkeypatch.setattr("caffecompat.reporting.activity._TICK", 0.01)
     activity, seen = Activity(), list[Moment]()
     with heartbeat(activity, LOGGER, lambda moment, now: seen.append(moment)):
         activity.begin("iteration", 3)
@@ -159,7 +159,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr("caffecompat.solver.pace.time", made)
+    monkeypatch.setattr("caffecompat.solver.reporters.remaining_time.time", made)
     return made
 
 

@@ -14,7 +14,7 @@ import pytest
 from caffecompat.errors import CaffeError, FileProblem, FormatError, SolverError
 from caffecompat.proto import read_solver, schema
 from caffecompat.solver import Solver
-from caffecompat.solver.snapshot import find_learned_net, snapshot_files, write_pair
+from caffecompat.solver.snapshots.files import find_learned_net, snapshot_files, write_pair
 from caffecompat.weights import LayerWeights, SolverState, Weights, load_weights, read_state
 
 from .killed_training import newest_state
@@ -100,7 +100,7 @@ def test_a_crash_between_the_files_leaves_no_mixed_pair(
     def crash(*_: object) -> None:
         raise InterruptedError
 
-    monkeypatch.setattr("caffecompat.solver.snapshot.write_state", crash)
+    monkeypatch.setattr("caffecompat.solver.snapshots.files.write_state", crash)
     before = {path: path.read_bytes() for path in Path(own).parent.glob("*_iter_1.*")}
     assert len(before) == 2
     for writer in (solver, another):

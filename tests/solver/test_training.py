@@ -15,9 +15,9 @@ from caffecompat.errors import FileProblem, SolverError, UnknownName, WeightsErr
 from caffecompat.net import Result
 from caffecompat.proto import read_solver, schema
 from caffecompat.proto.files import write_text
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver import Action, Solver
-from caffecompat.solver.testing import is_test_due, scheduled_tests
+from caffecompat.solver.test_nets import is_test_due, scheduled_tests
 
 from .caffe_log import Lines, parse
 from .recorded import Tally

@@ -11,10 +11,10 @@ import torch
 
 from caffecompat.cli.main import main
 from caffecompat.errors import SolverError
+from caffecompat.evaluate.score import score
 from caffecompat.net import Net
 from caffecompat.solver import Solver
-from caffecompat.solver.device import checked_device, flagged_device, flagged_devices
-from caffecompat.solver.scoring import score
+from caffecompat.solver.setup.device_choice import checked_device, flagged_device, flagged_devices
 
 from .caffe_log import PREFIX, assert_same_events
 from .small import write_training

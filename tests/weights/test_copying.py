@@ -12,7 +12,7 @@ import torch
 from caffecompat import Net
 from caffecompat.errors import WeightsError
 from caffecompat.net import LoadReport
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
 from caffecompat.weights import LayerWeights, Weights, load_weights, save_weights
 
 NET = """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from caffecompat.weights import fit
-from caffecompat.weights.fit import todays_shape
+from caffecompat.weights.blob_shapes import todays_shape
 
 
 @pytest.mark.parametrize(

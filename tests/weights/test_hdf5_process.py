@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from caffecompat.errors import FormatError
-from caffecompat.weights import hdf5_process
-from caffecompat.weights.hdf5 import open_hdf5
-from caffecompat.weights.hdf5_contents import SLAB, slabs
-from caffecompat.weights.hdf5_process import Died, HDF5Process
+from caffecompat.weights.hdf5_input import process
+from caffecompat.weights.hdf5_input.process import Died, HDF5Process
+from caffecompat.weights.hdf5_input.structure import SLAB, slabs
+from caffecompat.weights.hdf5_input.values import open_hdf5
 
 ROOT = Path(__file__).resolve().parents[2]
 # Says that it is ready, and dies over the first file.
@@ -57,8 +57,8 @@ def test_a_death_is_told(program: str, end: str) -> None:
 
 
 def test_a_crash_is_a_sentence_about_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hdf5_process, "_idle", hdf5_process._Idle())
-    monkeypatch.setattr(hdf5_process, "PROGRAM", DYING.replace("{", "{{").replace("}", "}}"))
+    monkeypatch.setattr(process, "_idle", process._Idle())
+    monkeypatch.setattr(process, "PROGRAM", DYING.replace("{", "{{").replace("}", "}}"))
     with pytest.raises(FormatError, match=r"a\.h5: this is an HDF5 file that is damaged.*SIGSEGV"):  # noqa: SIM117
         with open_hdf5(path):
             pass
@@ -71,16 +71,16 @@ def test_one_process_serves_many_files(path: Path, tmp_path: Path) -> None:
     damaged.write_bytes(path.read_bytes()[:600])
     with pytest.raises(FormatError, match="damaged or cut off"), open_hdf5(damaged):
         pass
-    kept = hdf5_process._idle._process
+    kept = process._idle._process
     with open_hdf5(path) as file:
         np.testing.assert_array_equal(file.read("x"), first)
-    assert hdf5_process._idle._process is kept is not None
+    assert process._idle._process is kept is not None
 
 
 def test_a_process_that_died_between_two_files_is_replaced(path: Path) -> None:
     with open_hdf5(path):
         pass
-    kept = hdf5_process._idle._process
+    kept = process._idle._process
     assert kept is not None
     os.kill(kept._process.pid, signal.SIGKILL)
     with open_hdf5(path) as file:
@@ -107,11 +107,11 @@ def test_a_fork_asks_a_process_of_its_own(path: Path) -> None:
     if not child:
         code = 1
         try:
-            assert hdf5_process._idle._process is None
+            assert process._idle._process is None
             with open_hdf5(path) as file:
                 code = 0 if file.read("x").size == 6 else 2
         finally:
-            hdf5_process._idle.stop()
+            process._idle.stop()
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
     with open_hdf5(path) as file:
@@ -123,7 +123,7 @@ def test_signals_of_the_terminal_do_not_reach_it(path: Path) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
-from caffecompat.weights.hdf5 import open_hdf5
+from caffecompat.weights.hdf5_input.values import open_hdf5
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 with open_hdf5(Path({str(path)!r})) as file:
     os.killpg(os.getpid(), signal.SIGINT)

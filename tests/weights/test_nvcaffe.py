@@ -106,7 +106,7 @@ def test_five_blobs_become_two_layers(tmp_path: Path) -> None:
 
 def test_the_split_net_computes_what_the_formula_says() -> None:
     from caffecompat import Net
-    from caffecompat.proto.text import parse_text
+    from caffecompat.proto.text.parser import parse_text
 
     text = """
     layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 1 dim: 5 } } }

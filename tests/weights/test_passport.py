@@ -12,14 +12,14 @@ from caffecompat.errors import CaffeError
 from caffecompat.weights import (
     LayerWeights,
     Weights,
+    known_files,
     load_weights,
-    published,
     save_weights,
     write_mean,
 )
 from caffecompat.weights.compare import compare_weights, same_bits
-from caffecompat.weights.passport import kind_of, look_at, read_passport
-from caffecompat.weights.published import Published, file_hash, recognise
+from caffecompat.weights.description import kind_of, look_at, read_passport
+from caffecompat.weights.known_files import Published, file_hash, recognise
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "weights"
 
@@ -96,12 +96,12 @@ def test_numbers_with_nans_and_infinities() -> None:
 
 def test_table_of_published_files_is_well_formed() -> None:
     lengths = {"sha256": 64, "sha384": 96, "md5": 32}
-    for known in published.PUBLISHED:
+    for known in known_files.PUBLISHED:
         assert len(known.digest) == lengths[known.algorithm]
         assert known.digest == known.digest.lower()
         assert hashlib.new(known.algorithm).name == known.algorithm
         assert known.preparation
-    sizes = [known.size for known in published.PUBLISHED if known.size]
+    sizes = [known.size for known in known_files.PUBLISHED if known.size]
     assert len(set(sizes)) == len(sizes) == 4
 
 
@@ -114,7 +114,7 @@ def test_published_altered_and_unknown_files(
         Published("net.caffemodel", "a net", "sha384", digest, len(content), ("BGR",)),
         Published("old.mat", "a copy", "md5", hashlib.md5(content).hexdigest()),
     )
-    monkeypatch.setattr(published, "PUBLISHED", table)
+    monkeypatch.setattr(known_files, "PUBLISHED", table)
     path = tmp_path / "whatever.name"
     path.write_bytes(content)
     found = recognise(path)

@@ -36,10 +36,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from caffecompat.data.database import create_database, open_database
-from caffecompat.data.datum import parse_datum
-from caffecompat.data.reader import BatchReader
-from caffecompat.data.transform import Transform
+from caffecompat.data.backends.database import create_database, open_database
+from caffecompat.data.codec.datum import parse_datum
+from caffecompat.data.loader.prefetch import BatchReader
+from caffecompat.data.transforms.transform import Transform
 from caffecompat.proto import schema
 
 HEIGHT, WIDTH, CROP = 256, 341, 224

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from caffecompat import Net
 from caffecompat.layers import catalogue
-from caffecompat.proto.text import parse_text
+from caffecompat.proto.text.parser import parse_text
 from tools.bench.kept_memory import keep_memory
 
 Plain = Callable[..., Tensor | tuple[Tensor, ...]]

@@ -39,8 +39,8 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from caffecompat.data.database import create_database
-from caffecompat.net.precision import products_in_tf32
+from caffecompat.data.backends.database import create_database
+from caffecompat.net.execution.precision import products_in_tf32
 from caffecompat.proto import schema
 from caffecompat.proto.files import read_net
 from caffecompat.solver import Solver

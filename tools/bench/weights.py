@@ -63,7 +63,10 @@ COPIED = (
     "from caffecompat import Net; shapes = Net({net!r}, shapes_only=True)",
     "net = Net({net!r}, weights={model!r})",
 )
-INSPECTED = ("from caffecompat.weights.passport import read_passport", "read_passport({model!r})")
+INSPECTED = (
+    "from caffecompat.weights.description import read_passport",
+    "read_passport({model!r})",
+)
 VALUES = (INSPECTED[0], "read_passport({model!r}, values=True)")
 
 

@@ -30,11 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compute, log the mean of each channel, write the mean image if asked."""
-    from caffecompat.data.colour import ColourPCA, describe
-    from caffecompat.data.database import guess_backend
-    from caffecompat.data.image_mean import compute_colours, compute_image_mean
-    from caffecompat.data.progress import console, progress_of
-    from caffecompat.solver.log import log_to
+    from caffecompat.data.backends.database import guess_backend
+    from caffecompat.data.tools.compute_image_mean import compute_colours, compute_image_mean
+    from caffecompat.data.transforms.color_pca import ColourPCA, describe
+    from caffecompat.reporting.glog import log_to
+    from caffecompat.reporting.progress import console, progress_of
 
     database, output = arguments.database, arguments.output
     backend = arguments.backend or guess_backend(database) or "lmdb"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import add_max_bytes_argument
 from caffecompat.cli.loading_lines import loading_lines
-from caffecompat.cli.units import counted
-from caffecompat.terminal import printable
+from caffecompat.reporting.terminal import printable
+from caffecompat.reporting.units import counted
 
 if TYPE_CHECKING:
     from caffecompat.weights import Naming, Weights
@@ -58,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.layers.naming import torch_naming
-    from caffecompat.proto.atomic_write import check_target
+    from caffecompat.net.parameters.state_dict_names import torch_naming
+    from caffecompat.output_files import check_target
     from caffecompat.weights import load_weights, save_weights, to_bvlc_batch_norm
     from caffecompat.weights.files import format_of
 

@@ -105,10 +105,10 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert; some unreadable images are logged and left out, which is no failure."""
-    from caffecompat.data.convert_imageset import Settings, convert_imageset
-    from caffecompat.data.progress import console, progress_of
+    from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
     from caffecompat.input_files import MAX_TEXT_BYTES
-    from caffecompat.solver.log import log_to
+    from caffecompat.reporting.glog import log_to
+    from caffecompat.reporting.progress import console, progress_of
 
     settings = Settings(
         gray=arguments.gray,

@@ -19,7 +19,7 @@ from caffecompat.cli.importing import (
 from caffecompat.cli.jobs import working
 
 if TYPE_CHECKING:
-    from caffecompat.data.database import Database
+    from caffecompat.data.backends.database import Database
 
 HELP = "look at, check, merge, shuffle, split, sample, export or import databases"
 
@@ -123,19 +123,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _open(path: str, backend: str | None = None) -> Database:
-    from caffecompat.data.database import guess_backend, open_database
+    from caffecompat.data.backends.database import guess_backend, open_database
 
     return open_database(path, backend or guess_backend(path) or "LMDB")
 
 
 def _kind(arguments: argparse.Namespace, source: str) -> str:
-    from caffecompat.data.database import guess_backend
+    from caffecompat.data.backends.database import guess_backend
 
     return arguments.backend or guess_backend(source) or "LMDB"
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from caffecompat.data.inspection import describe, summarise
+    from caffecompat.data.tools.stats import describe, summarise
 
     with _open(arguments.database, arguments.backend) as database, working() as progress:
         summary = summarise(database, progress)
@@ -144,7 +144,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from caffecompat.data.inspection import find_faults
+    from caffecompat.data.tools.stats import find_faults
 
     found = 0
     with _open(arguments.database, arguments.backend) as database:
@@ -159,7 +159,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _merge(arguments: argparse.Namespace) -> int:
     from contextlib import ExitStack
 
-    from caffecompat.data.rewriting import merge
+    from caffecompat.data.tools.rewrite import merge
 
     kind = _kind(arguments, arguments.databases[0])
     with ExitStack() as stack:
@@ -171,7 +171,7 @@ def _merge(arguments: argparse.Namespace) -> int:
 
 
 def _shuffle(arguments: argparse.Namespace) -> int:
-    from caffecompat.data.rewriting import shuffle
+    from caffecompat.data.tools.rewrite import shuffle
 
     kind = _kind(arguments, arguments.database)
     with _open(arguments.database) as source, working() as progress:
@@ -181,7 +181,7 @@ def _shuffle(arguments: argparse.Namespace) -> int:
 
 
 def _split(arguments: argparse.Namespace) -> int:
-    from caffecompat.data.rewriting import split
+    from caffecompat.data.tools.rewrite import split
 
     kind = _kind(arguments, arguments.database)
     targets = (arguments.first, arguments.second)
@@ -193,7 +193,7 @@ def _split(arguments: argparse.Namespace) -> int:
 
 
 def _sample(arguments: argparse.Namespace) -> int:
-    from caffecompat.data.rewriting import sample
+    from caffecompat.data.tools.rewrite import sample
 
     kind = _kind(arguments, arguments.database)
     with _open(arguments.database) as source, working() as progress:
@@ -203,7 +203,7 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from caffecompat.data.image_list import write_list
+    from caffecompat.data.sources.image_list import write_list
 
     with working():
         count, classes = write_list(arguments.folder, arguments.list, arguments.root)
@@ -214,7 +214,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from caffecompat.data.exporting import LIST, export
+    from caffecompat.data.tools.export import LIST, export
 
     with _open(arguments.database, arguments.backend) as source, working() as progress:
         count = export(source, arguments.folder, progress)

@@ -16,13 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.solver.device import (
+    from caffecompat.reporting.glog import LOGGER, log_to_stderr
+    from caffecompat.solver.setup.device_choice import (
         describe_device,
         describe_no_device,
         device_count,
         flagged_devices,
     )
-    from caffecompat.solver.log import LOGGER, log_to_stderr
 
     with log_to_stderr():
         LOGGER.info(f"Querying GPUs {arguments.gpu}")

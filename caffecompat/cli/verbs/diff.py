@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import add_max_bytes_argument
-from caffecompat.cli.table import Column, print_table
-from caffecompat.cli.units import counted
-from caffecompat.terminal import printable
+from caffecompat.reporting.table import Column, print_table
+from caffecompat.reporting.terminal import printable
+from caffecompat.reporting.units import counted
 
 if TYPE_CHECKING:
     from caffecompat.weights import Weights
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.errors import FormatError
-    from caffecompat.weights.passport import OTHER, WEIGHTS, kind_of
+    from caffecompat.weights.description import OTHER, WEIGHTS, kind_of
 
     paths = Path(arguments.first), Path(arguments.second)
     kinds = [kind_of(path) for path in paths]
@@ -84,7 +84,7 @@ def _diff_nets(paths: tuple[Path, Path]) -> int:
 
 
 def _diff_weights(paths: tuple[Path, Path], tolerance: float, max_bytes: int | None) -> int:
-    from caffecompat.layers.naming import torch_naming
+    from caffecompat.net.parameters.state_dict_names import torch_naming
     from caffecompat.weights import load_weights
     from caffecompat.weights.compare import compare_weights
 
@@ -99,7 +99,7 @@ def _diff_weights(paths: tuple[Path, Path], tolerance: float, max_bytes: int | N
 
 
 def _print_titles(*both: Weights) -> None:
-    from caffecompat.weights.passport import TITLES
+    from caffecompat.weights.description import TITLES
 
     for which, weights in zip(("first", "second"), both, strict=True):
         title = TITLES.get(weights.format, weights.format)

@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read the log, write the numbers."""
     from caffecompat.input_files import MAX_TEXT_BYTES
-    from caffecompat.proto.atomic_write import atomic_write
-    from caffecompat.solver.elapsed import read_seconds
+    from caffecompat.logs.extract_seconds import read_seconds
+    from caffecompat.output_files import atomic_write
 
     seconds = read_seconds(arguments.log, arguments.max_bytes or MAX_TEXT_BYTES)
     with atomic_write(arguments.output) as file:

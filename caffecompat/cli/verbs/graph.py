@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.shapes import add_net_arguments, net_for_shapes
-from caffecompat.terminal import printable
+from caffecompat.reporting.terminal import printable
 
 if TYPE_CHECKING:
     from caffecompat.net import Net
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     net = net_for_shapes(arguments)
     if arguments.dot:
-        from caffecompat.proto.atomic_write import atomic_write
+        from caffecompat.output_files import atomic_write
 
         with atomic_write(arguments.dot) as file:
             file.write(dot(net).encode())
@@ -71,7 +71,7 @@ def _target(node: Any) -> str:
 
 def dot(net: Net) -> str:
     """The net as graphviz text: layers as boxes, blobs on the arrows with their shapes."""
-    from caffecompat.layers.base import format_shape
+    from caffecompat.layers._base import format_shape
 
     producers: dict[Any, int] = {}
     lines = ["digraph net {", "  rankdir=TB;", '  node [shape=box, fontname="Helvetica"];']

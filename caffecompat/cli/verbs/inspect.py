@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.arguments import add_max_bytes_argument, add_state_arguments, stages
 from caffecompat.cli.shapes import add_shape_argument, print_notes
-from caffecompat.cli.table import Column, print_table
-from caffecompat.cli.units import counted
-from caffecompat.terminal import printable
+from caffecompat.reporting.table import Column, print_table
+from caffecompat.reporting.terminal import printable
+from caffecompat.reporting.units import counted
 
 if TYPE_CHECKING:
     from caffecompat.net import Net
-    from caffecompat.weights.passport import BlobEntry, Passport
+    from caffecompat.weights.description import BlobEntry, Passport
 
 HELP = "say what a file is: format, layers, shapes, numbers, whether it is a published one"
 EXAMPLE = """  caffecompat inspect VGG_ILSVRC_16_layers.caffemodel
@@ -68,10 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.data.database import guess_backend
+    from caffecompat.data.backends.database import guess_backend
+    from caffecompat.weights.description import OTHER, WEIGHTS, kind_of, read_passport
+    from caffecompat.weights.known_files import file_hash
     from caffecompat.weights.mapped import check_file, read_head
-    from caffecompat.weights.passport import OTHER, WEIGHTS, kind_of, read_passport
-    from caffecompat.weights.published import file_hash
 
     path = Path(arguments.file)
     if path.is_dir() and (backend := guess_backend(path)):
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _data_sets(path: Path) -> list[tuple[str, str]]:
     """Names and shapes of the data sets of an HDF5 file that has nothing else at its top."""
-    from caffecompat.weights.hdf5 import SIGNATURE, open_hdf5
+    from caffecompat.weights.hdf5_input.values import SIGNATURE, open_hdf5
     from caffecompat.weights.mapped import read_head
 
     if not read_head(path, len(SIGNATURE)).startswith(SIGNATURE):
@@ -120,7 +120,7 @@ def _data_sets(path: Path) -> list[tuple[str, str]]:
 
 
 def _print_recognition(path: Path) -> None:
-    from caffecompat.weights.published import recognise
+    from caffecompat.weights.known_files import recognise
 
     recognition = recognise(path)
     if recognition is None:
@@ -134,7 +134,7 @@ def _naming(path: Path) -> Any:
     """How state dicts spell layer names; asked for only where they are read."""
     if path.suffix not in (".pt", ".pth"):
         return None
-    from caffecompat.layers.naming import torch_naming
+    from caffecompat.net.parameters.state_dict_names import torch_naming
 
     return torch_naming()
 
@@ -227,7 +227,7 @@ def _print_fit(net: Net, arguments: argparse.Namespace) -> None:
 def _inspect_definition(arguments: argparse.Namespace, head: str) -> None:
     if _SOLVER.search(head) and not _NET.search(head):
         from caffecompat.proto.files import read_solver
-        from caffecompat.proto.format_text import format_text
+        from caffecompat.proto.text.printer import format_text
 
         message, source = read_solver(arguments.file)
         print_notes(source.notes)
@@ -255,8 +255,8 @@ def _net(path: str, arguments: argparse.Namespace) -> Net:
 
 
 def _print_net(net: Net) -> None:
-    from caffecompat.net.receptive_field import receptive_fields
-    from caffecompat.net.summary import summarise
+    from caffecompat.net.analysis.receptive_field import receptive_fields
+    from caffecompat.net.analysis.summary import summarise
 
     summary = summarise(net)
     inputs = ", ".join(net.inputs) or "none but its data layers"
@@ -281,8 +281,8 @@ def _print_net(net: Net) -> None:
 
 def _net_cells(net: Net) -> dict[str, tuple[str, str, str]]:
     """Per layer name: top shapes, multiply-adds, receptive field."""
-    from caffecompat.net.receptive_field import receptive_fields
-    from caffecompat.net.summary import summarise
+    from caffecompat.net.analysis.receptive_field import receptive_fields
+    from caffecompat.net.analysis.summary import summarise
 
     by_name = dict(
         zip((built.name for built in net.layers), receptive_fields(net.layers), strict=True)

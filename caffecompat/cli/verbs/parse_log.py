@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.errors import FileProblem
-    from caffecompat.solver.parsed_log import read_log, write_tables
+    from caffecompat.logs.parse import read_log, write_tables
 
     if len(arguments.delimiter) != 1 or arguments.delimiter in '"\r\n\0':
         raise FileProblem(

@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.solver.parsed_log import read_log
-    from caffecompat.solver.plot import plot
+    from caffecompat.logs.parse import read_log
+    from caffecompat.logs.plot import plot
 
     chart, output, logs = arguments.chart, arguments.output, arguments.logs
     if output is None and chart is None and len(logs) > 2 and logs[0] in map(str, _CHARTS):

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Resize and crop; unreadable images are logged and left out."""
     from caffecompat.cli.jobs import working
-    from caffecompat.data.resize_and_crop import resize_and_crop_images
+    from caffecompat.data.tools.resize_and_crop import resize_and_crop_images
     from caffecompat.errors import DataError
 
     if arguments.image_lib.lower() != "opencv":

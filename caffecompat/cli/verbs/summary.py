@@ -6,11 +6,11 @@ import argparse
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.shapes import add_net_arguments, net_for_shapes, print_notes
-from caffecompat.cli.table import Column, print_table
-from caffecompat.cli.units import rounded
+from caffecompat.reporting.table import Column, print_table
+from caffecompat.reporting.units import rounded
 
 if TYPE_CHECKING:
-    from caffecompat.net.summary import Summary
+    from caffecompat.net.analysis.summary import Summary
 
 HELP = "print shapes, parameters and multiply-adds of a net, layer by layer"
 EXAMPLE = """  caffecompat summary prototxt/D_deploy.prototxt
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.net.summary import summarise
+    from caffecompat.net.analysis.summary import summarise
 
     net = net_for_shapes(arguments)
     print_notes(net.notes)
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print_summary(summary: Summary) -> None:
-    from caffecompat.layers.base import format_shape
+    from caffecompat.layers._base import format_shape
 
     rows = [
         (

@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.solver.log import LOGGER, log_to_stderr
-    from caffecompat.solver.mode import Mode
-    from caffecompat.solver.scoring import score
+    from caffecompat.evaluate.score import score
+    from caffecompat.reporting.glog import LOGGER, log_to_stderr
+    from caffecompat.solver.setup.compute import ComputeOptions
 
     with log_to_stderr():
         net = open_net(arguments, "test")
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.weights, layers=layers(arguments), on_mismatch=arguments.on_mismatch
             )
             report.write_to(LOGGER)
-            mode = Mode(arguments.precision)
+            mode = ComputeOptions(arguments.precision)
             mode.prepare(net, train=False)
             with mode.whole_pass(), mode.forward(net.device):
                 score(net, arguments.iterations)

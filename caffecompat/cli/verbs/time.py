@@ -22,16 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.solver.log import LOGGER, log_to_stderr
-    from caffecompat.solver.mode import Mode
-    from caffecompat.solver.timing import measure
+    from caffecompat.evaluate.benchmark import measure
+    from caffecompat.reporting.glog import LOGGER, log_to_stderr
+    from caffecompat.solver.setup.compute import ComputeOptions
 
     with log_to_stderr():
         net = open_net(arguments, arguments.phase)
         try:
             if arguments.weights:
                 net.load_weights(arguments.weights).write_to(LOGGER)
-            measure(net, arguments.iterations, Mode(arguments.precision))
+            measure(net, arguments.iterations, ComputeOptions(arguments.precision))
         finally:
             net.close()
     return 0

@@ -21,7 +21,7 @@ from caffecompat.cli.starting import SignalsAtStart
 
 if TYPE_CHECKING:
     from caffecompat.solver import Solver
-    from caffecompat.solver.ranks import Ranks
+    from caffecompat.solver.distributed.process_group import ProcessGroup
 
 HELP = "train a net as a solver prototxt says, or go on from a snapshot"
 EXAMPLE = """\
@@ -149,14 +149,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from caffecompat.solver.device import (
+    from caffecompat.solver.distributed.launch import launch
+    from caffecompat.solver.distributed.process_group import is_rank, join_ranks, local_rank
+    from caffecompat.solver.setup.device_choice import (
         checked_device,
         flagged_device,
         flagged_devices,
         rank_device,
     )
-    from caffecompat.solver.launch import launch
-    from caffecompat.solver.ranks import is_rank, join_ranks, local_rank
 
     if not is_rank():
         ids = flagged_devices(arguments.gpu)
@@ -175,13 +175,13 @@ def _be_rank(arguments: argparse.Namespace) -> int:
     return run_verb(load_verb("train"), arguments)
 
 
-def _train(arguments: argparse.Namespace, device: str | None, ranks: Ranks | None) -> int:
+def _train(arguments: argparse.Namespace, device: str | None, ranks: ProcessGroup | None) -> int:
+    from caffecompat.reporting.activity import Activity, heartbeat
+    from caffecompat.reporting.glog import LOGGER
+    from caffecompat.reporting.log_file import kept_log
     from caffecompat.solver import Action, SignalActions
-    from caffecompat.solver.activity import Activity, heartbeat
-    from caffecompat.solver.log import LOGGER
-    from caffecompat.solver.log_file import kept_log
-    from caffecompat.solver.progress import training_bar, training_log
-    from caffecompat.solver.tensorboard import tensorboard
+    from caffecompat.solver.reporters.progress_bar import training_bar, training_log
+    from caffecompat.solver.reporters.tensorboard import tensorboard
 
     first = ranks is None or ranks.first
     signals = SignalActions(Action(arguments.sigint_effect), Action(arguments.sighup_effect))
@@ -217,8 +217,8 @@ def _train(arguments: argparse.Namespace, device: str | None, ranks: Ranks | Non
 
 def _log_path(arguments: argparse.Namespace) -> str:
     from caffecompat.proto.files import read_solver
-    from caffecompat.solver.log_file import log_path
-    from caffecompat.solver.snapshot import snapshot_files
+    from caffecompat.reporting.log_file import log_path
+    from caffecompat.solver.snapshots.files import snapshot_files
 
     message, _ = read_solver(arguments.solver, arguments.lenient)
     return log_path(snapshot_files(message, arguments.solver).prefix, arguments.log_dir or None)
@@ -241,7 +241,9 @@ def _last_words(solver: Solver, arguments: argparse.Namespace) -> str:
     return f"{text}. To go on: {resume_command(parser, arguments, solver.last_snapshot)}"
 
 
-def _solver(arguments: argparse.Namespace, device: str | None, ranks: Ranks | None) -> Solver:
+def _solver(
+    arguments: argparse.Namespace, device: str | None, ranks: ProcessGroup | None
+) -> Solver:
     from caffecompat.solver import Solver
 
     return Solver(

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.proto import files
-    from caffecompat.proto.binary_nets import upgrade_binary_net
+    from caffecompat.proto.binary.nets import upgrade_binary_net
 
     if is_binary(arguments):
         net, dialect, told, notes = upgrade_binary_net(arguments.source, arguments.max_bytes)

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.proto import files
-    from caffecompat.proto.binary_nets import upgrade_binary_solver
+    from caffecompat.proto.binary.nets import upgrade_binary_solver
 
     if is_binary(arguments):
         solver, notes = upgrade_binary_solver(arguments.source, arguments.max_bytes)

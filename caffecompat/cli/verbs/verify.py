@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from caffecompat.cli.arguments import add_max_bytes_argument
 
 if TYPE_CHECKING:
-    from caffecompat.net.recorded import Difference
+    from caffecompat.net.analysis.replay import Difference
 
 HELP = "replay recorded passes of Caffe and compare every blob and gradient"
 EXAMPLE = """  caffecompat verify --recorded my_net.prototxt          (my_net.npz lies beside it)
@@ -60,8 +60,8 @@ def _tolerance(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.net.device import usable_device
-    from caffecompat.net.recorded import find_cases
+    from caffecompat.net.analysis.replay import find_cases
+    from caffecompat.net.execution.device import usable_device
 
     usable_device(arguments.device)
     agree = differ = 0
@@ -91,7 +91,7 @@ def _inside(path: str) -> Iterator[None]:
 def _verify(case: Path, arguments: argparse.Namespace) -> bool:
     """Prints the case's line; whether it agrees."""
     from caffecompat.errors import CaffeError
-    from caffecompat.net.recorded import replay
+    from caffecompat.net.analysis.replay import replay
 
     try:
         differences = replay(case, arguments.device, arguments.precision, arguments.max_bytes)

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from caffecompat.data.database import Backend, Database, DatabaseWriter, backends
-from caffecompat.data.leveldb_files import DAMAGED, Part, open_parts
-from caffecompat.data.random_access import OpenFiles
+from caffecompat.data.backends.database import Backend, Database, DatabaseWriter, backends
+from caffecompat.data.backends.leveldb_format import DAMAGED, Part, open_parts
+from caffecompat.data.backends.random_access import OpenFiles
 from caffecompat.errors import DataError, FileProblem, MissingExtra
 from caffecompat.input_files import ClaimedBytes
 

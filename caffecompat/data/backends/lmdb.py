@@ -16,11 +16,11 @@ from contextlib import contextmanager
 
 import lmdb
 
-from caffecompat.data.database import Backend, Database, DatabaseWriter, backends
-from caffecompat.data.expected_size import format_bytes
-from caffecompat.data.lmdb_check import check_file
-from caffecompat.data.lmdb_files import LmdbFile
-from caffecompat.data.lmdb_records import RecordFinder
+from caffecompat.data.backends.database import Backend, Database, DatabaseWriter, backends
+from caffecompat.data.backends.lmdb_check import check_file
+from caffecompat.data.backends.lmdb_pages import LmdbFile
+from caffecompat.data.backends.lmdb_records import RecordFinder
+from caffecompat.data.tools.expected_size import format_bytes
 from caffecompat.errors import DataError, FileProblem, FormatError
 
 _FIRST_MAP_SIZE = 1 << 30
@@ -38,9 +38,9 @@ class LmdbDatabase(Database):
     """An LMDB folder (or its data file alone), read without LMDB's library and without a lock.
 
     The library would map the file and end the process where it is damaged; see
-    :mod:`caffecompat.data.lmdb_files`. What a page says is checked when it is reached, so that
-    opening takes no longer for a large database. A far jump is dear once: it looks at the header
-    of every leaf page (about 12,000 per million records).
+    :mod:`caffecompat.data.backends.lmdb_pages`. What a page says is checked when it is reached, so
+    that opening takes no longer for a large database. A far jump is dear once: it looks at the
+    header of every leaf page (about 12,000 per million records).
 
     Several databases on one file, forked processes and read-only disks are no problem. A writer at
     work in another process is: it may use pages again that this reader still looks at.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.base import format_shape
+from caffecompat.layers._base import format_shape
 from caffecompat.layers.fillers.base import Request, register
 
 if TYPE_CHECKING:

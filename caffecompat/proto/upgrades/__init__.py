@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from caffecompat.errors import NetError, SolverError
-from caffecompat.proto.layout import layout
+from caffecompat.proto.descriptors import layout
 from caffecompat.proto.schema import Message
-from caffecompat.proto.source import Source
+from caffecompat.proto.text.positions import Source
 from caffecompat.registry import Registry
 
 _MOST_BYTES_SHOWN = 40

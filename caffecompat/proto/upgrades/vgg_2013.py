@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from caffecompat.errors import CaffeError
-from caffecompat.proto.layout import layout
+from caffecompat.proto.descriptors import layout
 from caffecompat.proto.schema import Message, enum_names
 from caffecompat.proto.upgrades import OldNetError, OldSolverError, Problem, upgrade, upgrade_net
 

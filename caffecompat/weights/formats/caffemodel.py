@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import FormatError, WeightsError
-from caffecompat.proto.atomic_write import atomic_write
+from caffecompat.output_files import atomic_write
 from caffecompat.proto.layer_types import from_v0, from_v1
 from caffecompat.weights import wire
 from caffecompat.weights.blob import blob_parts, read_blob
-from caffecompat.weights.foreign import looks_like_net
+from caffecompat.weights.file_type import looks_like_net
 from caffecompat.weights.format import LayerFormat, formats
 from caffecompat.weights.mapped import map_file
 from caffecompat.weights.nvcaffe import NVCAFFE, is_nvcaffe

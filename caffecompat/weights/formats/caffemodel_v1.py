@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import WeightsError
-from caffecompat.proto.atomic_write import atomic_write
+from caffecompat.output_files import atomic_write
 from caffecompat.proto.layer_types import from_v1
 from caffecompat.weights import wire
 from caffecompat.weights.blob import LEGACY, blob_parts
-from caffecompat.weights.fit import padded
+from caffecompat.weights.blob_shapes import padded
 from caffecompat.weights.format import LayerFormat, formats
 from caffecompat.weights.formats.caffemodel import NET_NAME, OLD_LAYERS, V1, CaffeModel
 from caffecompat.weights.weights import LayerWeights, Weights

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import FormatError, WeightsError
-from caffecompat.weights.foreign import SNAPSHOT_HINT, SOLVER_STATE
+from caffecompat.weights.array_names import todays_blobs
+from caffecompat.weights.file_type import SNAPSHOT_HINT, SOLVER_STATE
 from caffecompat.weights.format import LayerFormat, formats
-from caffecompat.weights.hdf5 import (
+from caffecompat.weights.hdf5_input.values import (
     SIGNATURE,
     Group,
     HDF5File,
@@ -18,7 +19,6 @@ from caffecompat.weights.hdf5 import (
     numbered,
     open_hdf5,
 )
-from caffecompat.weights.naming import todays_blobs
 from caffecompat.weights.weights import LayerWeights, Weights, as_float32
 
 

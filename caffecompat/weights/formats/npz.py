@@ -13,11 +13,11 @@ import numpy as np
 
 from caffecompat.errors import FormatError, WeightsError
 from caffecompat.input_files import open_input
-from caffecompat.proto.atomic_write import atomic_write
-from caffecompat.weights.damage import reading, zip_archive, zip_names
+from caffecompat.output_files import atomic_write
+from caffecompat.weights.array_names import todays_blobs
 from caffecompat.weights.format import LayerFormat, formats
-from caffecompat.weights.naming import todays_blobs
 from caffecompat.weights.weights import LayerWeights, Weights, as_float32
+from caffecompat.weights.zip_checks import reading, zip_archive, zip_names
 
 # The order in the archive is the order of the layers; layer names may have slashes.
 KEY = re.compile(r"(.*)/(\d{1,6})\.npy", re.DOTALL)

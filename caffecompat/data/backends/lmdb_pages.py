@@ -1,0 +1,354 @@
+"""The pages of an LMDB file, each checked before it is believed.
+
+LMDB's own library maps the file into memory and trusts every number in it: a damaged file, or one
+that is cut off while it is open, ends the process by a signal. Here pages are read by ordinary
+file reads, and each number is held against the file before it is used. No lock is taken and
+nothing is written. Source of the layout: mdb.c of LMDB 0.9 (data version 1), 64 bit,
+little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from caffecompat.data.backends.random_access import RandomAccessFile
+from caffecompat.input_files import PathLike
+
+# Of a page: number, unused, flags, end of the node offsets, start of the nodes.
+_HEADER = struct.Struct("<QHHHH")
+# Of an overflow page: number, unused, flags, how many pages it has.
+_OVERFLOW_HEADER = struct.Struct("<QHHI")
+# Magic, version, and the address and size of the writer's map.
+_META = struct.Struct("<IIQQ")
+# Page size or unused, flags, depth, branch, leaf and overflow pages, entries, root.
+_TREE = struct.Struct("<IHHQQQQQ")
+# The last page in use and the transaction, behind the trees of free pages and of records.
+_META_END = struct.Struct("<QQ")
+# Low and high half of a size or page number, flags (or its third part), length of the key.
+_NODE = struct.Struct("<HHHH")
+_NUMBER = struct.Struct("<Q")
+
+_MAGIC = 0xBEEFC0DE
+_VERSION = 1
+BRANCH, LEAF, _OVERFLOW, _META_PAGE = 1, 2, 4, 8
+# Flags that a writer uses while a page is in its memory; they mean nothing in a file.
+_KIND_MASK = 0x6F
+_NAMES = {BRANCH: "a branch page", LEAF: "a leaf page", _OVERFLOW: "an overflow page"}
+_BIG_VALUE, _SUB_DATABASE, _DUPLICATES = 1, 2, 4
+_DUPSORT = 4
+_OTHER_ORDER = 2 | 8
+_INTEGER_KEYS = 8
+_NO_PAGE = (1 << 64) - 1
+_FIRST_PAGE = 2
+_MOST_LEVELS = 32
+_PAGE_SIZES = tuple(1 << power for power in range(8, 16))
+# Of an entry: its offset, its header and one byte of key.
+_LEAST_ENTRY = 11
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What a meta page says of a B+tree: its pages, its levels, its root."""
+
+    flags: int
+    depth: int
+    branch_pages: int
+    leaf_pages: int
+    overflow_pages: int
+    entries: int
+    root: int
+
+
+@dataclass(frozen=True)
+class Meta:
+    """The state of a database after its latest transaction."""
+
+    page_size: int
+    last_page: int
+    transaction: int
+    free: Tree
+    main: Tree
+
+
+class Child(NamedTuple):
+    """A page and the bounds of its keys: at least ``low``, less than ``high`` (None: no bound)."""
+
+    number: int
+    low: bytes | None
+    high: bytes | None
+
+
+# Where a record's value lies: from which byte on, how many bytes, and its first overflow page. The
+# byte is one of the file; if the page is 0, the value is in the leaf and the byte one of the leaf.
+# A plain tuple, as there is one per record.
+Value: TypeAlias = tuple[int, int, int]
+
+
+class Leaf(NamedTuple):
+    """The records of a leaf page, which ``data`` is, in order of their keys.
+
+    ``overflow_pages`` is how many pages its values take besides.
+    """
+
+    data: bytes
+    keys: list[bytes]
+    values: list[Value]
+    overflow_pages: int
+
+
+class LmdbFile:
+    """The data file of an LMDB, open for reading.
+
+    Args:
+        path: ``data.mdb``.
+
+    Raises:
+        FileProblem: it cannot be opened, or is no regular file.
+        ValueError: it is no LMDB, of another kind, or cut off; says why.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self._file = RandomAccessFile(path)
+        self.size = self._file.size
+        self.meta = self._read_meta()
+        self._check_trees()
+        # The largest number that the file has room for.
+        self._pages = self.meta.last_page + 1
+
+    def close(self) -> None:
+        """Let go of the file; may be called twice."""
+        self._file.close()
+
+    def was_written(self) -> bool:
+        """Whether another process has changed the database since it was opened."""
+        try:
+            return self._read_meta() != self.meta
+        except ValueError:
+            return True
+
+    def count(self, number: int) -> int:
+        """How many records a leaf page has, by its header alone.
+
+        Raises:
+            ValueError: it is no leaf page.
+        """
+        return len(self._page(number, LEAF)[1])
+
+    def children(self, branch: Child, integers: bool = False) -> list[Child]:
+        """The pages below a branch page.
+
+        Args:
+            branch: the page.
+            integers: the keys are little-endian numbers and ordered as such; here they are turned
+                round, so that they are in byte order, too.
+
+        Raises:
+            ValueError: the page is damaged.
+        """
+        data, offsets, room = self._page(branch.number, BRANCH)
+        if len(offsets) < 2:
+            raise ValueError(
+                f"page {branch.number} has {len(offsets)} branches, expected 2 or more"
+            )
+        numbers: list[int] = []
+        keys: list[bytes] = []
+        for at in offsets:
+            low, middle, high, key_size = _NODE.unpack_from(data, at)
+            numbers.append(low | middle << 16 | high << 32)
+            keys.append(data[at + 8 : at + 8 + key_size])
+            if at + 8 + key_size > len(data):
+                raise ValueError(f"a key of page {branch.number} runs over its end")
+            room -= 8 + key_size + key_size % 2
+        if room < 0:
+            raise ValueError(f"the branches of page {branch.number} overlap")
+        if max(numbers) >= self._pages or min(numbers) < _FIRST_PAGE:
+            raise ValueError(f"page {branch.number} names a page that the file does not have")
+        if integers:
+            keys = [key[::-1] for key in keys]
+        # The key of the first branch has no meaning: the page's own bound is in its place.
+        bounds = [branch.low, *keys[1:], branch.high]
+        if not _rising(keys[1:], branch.low, branch.high, strictly=True):
+            raise ValueError(f"the keys of page {branch.number} are not in order")
+        return [Child(n, bounds[i], bounds[i + 1]) for i, n in enumerate(numbers)]
+
+    def leaf(self, child: Child, integers: bool = False) -> Leaf:
+        """The records of a leaf page; values are not read; ``integers`` as in :meth:`children`.
+
+        Raises:
+            ValueError: the page is damaged.
+        """
+        number, page_size = child.number, self.meta.page_size
+        data, offsets, room = self._page(number, LEAF)
+        keys: list[bytes] = []
+        values: list[Value] = []
+        overflow_pages = 0
+        for at in offsets:
+            low, high, flags, key_size = _NODE.unpack_from(data, at)
+            size, content = low | high << 16, at + 8 + key_size
+            keys.append(data[at + 8 : content])
+            if flags == 0 and content + size <= page_size:
+                values.append((content, size, 0))
+                room -= (8 + key_size + size + 1) & -2
+            elif flags == _BIG_VALUE and content + 8 <= page_size:
+                (page,) = _NUMBER.unpack_from(data, content)
+                room -= 16 + key_size + key_size % 2
+                values.append((page * page_size + _HEADER.size, size, page))
+                pages = self.pages_of(size)
+                overflow_pages += pages
+                if not _FIRST_PAGE <= page <= self._pages - pages:
+                    raise ValueError(
+                        f"page {number} speaks of a value of {size:,} bytes at page {page}, but "
+                        f"the database has {self._pages:,} pages"
+                    )
+            else:
+                raise ValueError(self._odd_node(number, flags))
+        if room < 0:
+            raise ValueError(f"the records of page {number} overlap")
+        if integers:
+            keys = [key[::-1] for key in keys]
+        if not keys[0] or not _rising(keys, child.low, child.high, strictly=False):
+            raise ValueError(f"the keys of page {number} are not in order")
+        return Leaf(data, keys, values, overflow_pages)
+
+    def value(self, leaf: Leaf, place: int) -> bytes:
+        """The bytes of a leaf's value number ``place``.
+
+        Raises:
+            ValueError: its overflow page is damaged, or the file has been cut off.
+        """
+        start, size, page = leaf.values[place]
+        if not page:
+            return leaf.data[start : start + size]
+        self.check_overflow(page, size)
+        return self._file.read(start, size)
+
+    def check_overflow(self, page: int, size: int) -> int:
+        """How many pages a value of ``size`` bytes has by the header of its first one.
+
+        Raises:
+            ValueError: it is another page, or one of another length.
+        """
+        header = self._file.read(page * self.meta.page_size, _OVERFLOW_HEADER.size)
+        number, _, flags, count = _OVERFLOW_HEADER.unpack(header)
+        _check_page(page, number, flags, _OVERFLOW)
+        if not self.pages_of(size) <= count <= self._pages - page:
+            raise ValueError(
+                f"page {page} says that its value has {count} pages, expected {self.pages_of(size)}"
+            )
+        return int(count)
+
+    def pages_of(self, size: int) -> int:
+        """How many overflow pages a value of ``size`` bytes takes."""
+        return -(-(_HEADER.size + size) // self.meta.page_size)
+
+    def _page(self, number: int, kind: int) -> tuple[bytes, tuple[int, ...], int]:
+        """A page, the offsets of its nodes in it, and how many bytes the nodes have."""
+        size = self.meta.page_size
+        data = self._file.read(number * size, size)
+        found, _, flags, lower, upper = _HEADER.unpack_from(data)
+        _check_page(number, found, flags, kind)
+        if not _HEADER.size < lower <= upper <= size or lower % 2:
+            raise ValueError(
+                f"page {number} has its offsets up to {lower} and its nodes from {upper} on, "
+                f"which cannot be in a page of {size} bytes"
+            )
+        offsets = struct.unpack_from(f"<{(lower - _HEADER.size) // 2}H", data, _HEADER.size)
+        if min(offsets) < upper or max(offsets) > size - _NODE.size:
+            raise ValueError(f"page {number} has a node outside the page")
+        return data, offsets, size - upper
+
+    def _odd_node(self, number: int, flags: int) -> str:
+        if flags & _DUPLICATES:
+            return f"page {number} has several values under one key, which Caffe does not write"
+        if flags & _SUB_DATABASE:
+            return f"page {number} has a named database in the place of a record"
+        return f"a record of page {number} runs over its end"
+
+    def _read_meta(self) -> Meta:
+        """The newer of the two meta pages; the other one must be whole, too."""
+        first = self._meta_at(0, None)
+        second = self._meta_at(first.page_size, first.page_size)
+        return max(first, second, key=lambda meta: meta.transaction)
+
+    def _meta_at(self, start: int, page_size: int | None) -> Meta:
+        size = _HEADER.size + _META.size + 2 * _TREE.size + _META_END.size
+        data = self._file.read_up_to(start, size)
+        if len(data) < size:
+            raise ValueError(f"it has {self.size} bytes, too few for an LMDB")
+        _check_magic(data)
+        free_words = _TREE.unpack_from(data, _HEADER.size + _META.size)
+        main_words = _TREE.unpack_from(data, _HEADER.size + _META.size + _TREE.size)
+        last_page, transaction = _META_END.unpack_from(data, size - _META_END.size)
+        meta = Meta(
+            free_words[0], last_page, transaction, Tree(*free_words[1:]), Tree(*main_words[1:])
+        )
+        if meta.page_size not in _PAGE_SIZES or page_size not in (None, meta.page_size):
+            raise ValueError(f"its meta page speaks of pages of {meta.page_size} bytes")
+        return meta
+
+    def _check_trees(self) -> None:
+        meta = self.meta
+        expected = (meta.last_page + 1) * meta.page_size
+        if self.size < expected:
+            raise ValueError(
+                f"data.mdb has {self.size} bytes, but its header speaks of {expected}; "
+                "the file is cut off"
+            )
+        if meta.main.flags & _DUPSORT:
+            raise ValueError("it keeps several values under one key (DUPSORT)")
+        if meta.main.flags & _OTHER_ORDER:
+            raise ValueError("its keys are ordered as numbers or backwards, expected as bytes")
+        for tree in (meta.main, meta.free):
+            self._check_tree(tree)
+
+    def _check_tree(self, tree: Tree) -> None:
+        last, size = self.meta.last_page, self.size
+        empty = tree.root == _NO_PAGE and tree.depth == tree.entries == tree.leaf_pages == 0
+        sensible = (
+            _FIRST_PAGE <= tree.root <= last
+            and 1 <= tree.depth <= _MOST_LEVELS
+            and tree.branch_pages + tree.leaf_pages + tree.overflow_pages <= last
+            and tree.depth - 1 <= tree.branch_pages
+            and 1 <= tree.leaf_pages <= tree.entries <= size // _LEAST_ENTRY
+        )
+        if not (empty or sensible):
+            raise ValueError(
+                f"its meta page speaks of {tree.entries:,} records on {tree.leaf_pages:,} leaf "
+                f"pages in {tree.depth} levels below page {tree.root}, which cannot be in "
+                f"{size:,} bytes"
+            )
+
+
+def _check_magic(data: bytes) -> None:
+    _, _, flags, _, _ = _HEADER.unpack_from(data)
+    magic, version, _, _ = _META.unpack_from(data, _HEADER.size)
+    if magic == _MAGIC and flags & _KIND_MASK == _META_PAGE:
+        if version != _VERSION:
+            raise ValueError(f"its format has version {version}, expected {_VERSION}")
+        return
+    if struct.unpack_from("<I", data, 12)[0] == _MAGIC:
+        raise ValueError(
+            "it was written on a 32-bit machine, expected 64 bit; move it there with mdb_dump and "
+            "here with mdb_load"
+        )
+    if _MAGIC.to_bytes(4, "big") in (data[12:16], data[16:20]):
+        raise ValueError("it was written on a big-endian machine, expected little-endian")
+    raise ValueError("it has no meta page where an LMDB has one")
+
+
+def _check_page(number: int, found: int, flags: int, kind: int) -> None:
+    if found != number:
+        raise ValueError(f"page {number} has the number {found} in its header")
+    if flags & _KIND_MASK != kind:
+        raise ValueError(f"page {number} is not {_NAMES[kind]}, as expected (flags {flags:#x})")
+
+
+def _rising(keys: list[bytes], low: bytes | None, high: bytes | None, strictly: bool) -> bool:
+    """Whether keys are in order and between bounds (the lower one excluded if ``strictly``)."""
+    if any(map(bytes.__ge__, keys, keys[1:])):
+        return False
+    if low is not None and (keys[0] < low or (strictly and keys[0] == low)):
+        return False
+    return high is None or keys[-1] < high

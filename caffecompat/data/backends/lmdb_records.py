@@ -1,0 +1,217 @@
+"""The records of an LMDB by their numbers: which leaf page holds record 123,456.
+
+The tree does not count what is below a page. Reading on goes from leaf to leaf. The first far jump
+looks once at the header of every leaf (some 10 us each, about 85 records with keys of Caffe's
+length) and remembers how many records each has.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+
+from caffecompat.data.backends.lmdb_pages import Child, Leaf, LmdbFile
+
+# Up to so many records ahead, or from the start, leaves are read one after the other.
+_NEAR = 1024
+_NOTHING = Leaf(b"", [], [], 0)
+# Branch pages that are kept for jumps, some 20 kB each.
+_MOST_BRANCHES = 256
+
+
+class RecordFinder:
+    """Finds records by number, and remembers the leaf where it stands. For one thread at a time.
+
+    A leaf that cannot be read does not hide the ones behind it: its records are lost, all others
+    keep their numbers, as long as one leaf page alone is damaged.
+
+    Raises:
+        ValueError: the upper levels of the tree are damaged.
+    """
+
+    def __init__(self, file: LmdbFile) -> None:
+        self._file = file
+        self._tree = file.meta.main
+        self._parents = _lowest_branches(file)
+        self._children: dict[int, list[Child]] = {}
+        self._index: _Index | None = None
+        self._fault: str | None = None
+        self._summed = bytearray(self._tree.leaf_pages)
+        self._overflow_pages = 0
+        self._rewind()
+
+    def find(self, number: int) -> tuple[Leaf, int]:
+        """The leaf of a record, and its place there; 0 <= ``number`` < entries.
+
+        Raises:
+            ValueError: it is lost; names the damaged page and its records.
+        """
+        if not self._first <= number < self._end:
+            self._go_to(number)
+        return self._leaf, number - self._first
+
+    def _rewind(self) -> None:
+        self._leaf, self._first, self._end = _NOTHING, 0, 0
+        self._slot, self._parent, self._child = -1, 0, -1
+
+    def _go_to(self, number: int) -> None:
+        if self._fault is None and self._index is None:
+            try:
+                if self._walk_to(number):
+                    return
+            except ValueError:
+                pass  # The index finds out which records the damage costs.
+            self._index = self._make_index()
+        self._rewind()
+        if self._fault is not None:
+            raise ValueError(self._fault)
+        self._jump_to(number)
+
+    def _walk_to(self, number: int) -> bool:
+        """Go on leaf by leaf; False if that would take long."""
+        if not 0 <= number - self._end < _NEAR:
+            if number >= _NEAR:
+                return False
+            self._rewind()
+        while number >= self._end:
+            self._step()
+        return True
+
+    def _step(self) -> None:
+        """Go on to the next leaf."""
+        self._child += 1
+        children = self._children_of(self._parent)
+        if self._child == len(children):
+            self._parent, self._child = self._parent + 1, 0
+            if self._parent == len(self._parents):
+                raise ValueError("there are fewer records than the meta page says")
+            children = self._children_of(self._parent)
+        self._slot += 1
+        self._load(children[self._child], self._slot, self._end)
+        last = self._parent == len(self._parents) - 1 and self._child == len(children) - 1
+        if self._end > self._tree.entries or (last and self._end < self._tree.entries):
+            raise ValueError("there are not as many records as the meta page says")
+
+    def _load(self, child: Child, slot: int, first: int) -> None:
+        leaf = self._file.leaf(child)
+        self._sum_up(slot, leaf)
+        self._leaf, self._first, self._end = leaf, first, first + len(leaf.keys)
+
+    def _sum_up(self, slot: int, leaf: Leaf) -> None:
+        """Refuses more overflow pages than the file has: several records would share them."""
+        if slot < len(self._summed) and not self._summed[slot]:
+            self._summed[slot] = 1
+            self._overflow_pages += leaf.overflow_pages
+        if self._overflow_pages > self._file.meta.last_page:
+            raise ValueError(
+                f"its values would take {self._overflow_pages:,} pages or more, but the file has "
+                f"{self._file.meta.last_page + 1:,}, so records share pages"
+            )
+
+    def _jump_to(self, number: int) -> None:
+        assert self._index is not None
+        parent, child, slot, first, count = self._index.locate(number)
+        try:
+            self._load(self._children_of(parent)[child], slot, first)
+            if self._end - first != count:
+                self._rewind()
+                raise ValueError("its number of records has changed")
+        except ValueError as error:
+            self._rewind()
+            lost = f"records {first} to {first + count - 1}" if count > 1 else f"record {first}"
+            raise ValueError(f"{lost} cannot be read: {error}") from error
+
+    def _children_of(self, parent: int) -> list[Child]:
+        known = self._children.get(parent)
+        if known is None:
+            branch = self._parents[parent]
+            known = self._file.children(branch) if self._tree.depth > 1 else [branch]
+            if len(self._children) == _MOST_BRANCHES:
+                self._children.clear()
+            self._children[parent] = known
+        return known
+
+    def _make_index(self) -> _Index:
+        index = _Index()
+        for parent in range(len(self._parents)):
+            index.begin_parent()
+            try:
+                children = self._children_of(parent)
+            except ValueError:
+                index.add(None)
+                continue
+            for child in children:
+                try:
+                    index.add(self._file.count(child.number))
+                except ValueError:
+                    index.add(None)
+            if index.records > self._tree.entries:
+                break
+        missing = self._tree.entries - index.records
+        if missing < 0 or (missing and not index.take_as_lost(missing)):
+            self._fault = (
+                f"its leaf pages hold {index.records:,} records{' or more' * (missing < 0)}, but "
+                f"its meta page speaks of {self._tree.entries:,}"
+            )
+        return index
+
+
+class _Index:
+    """How many records each leaf has, 4 bytes per leaf, and the sums up to each parent."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self._counts = array("I")
+        self._first_slots = array("Q")
+        self._first_records = array("Q")
+        self._lost: int | None = None
+
+    def begin_parent(self) -> None:
+        self._first_slots.append(len(self._counts))
+        self._first_records.append(self.records)
+
+    def add(self, count: int | None) -> None:
+        """One more leaf; None if it cannot be read."""
+        if count is None and self._lost is None:
+            self._lost = len(self._counts)
+        self._counts.append(count or 0)
+        self.records += count or 0
+
+    def take_as_lost(self, count: int) -> bool:
+        """Count records for the first leaf that cannot be read; False if all can."""
+        if self._lost is None:
+            return False
+        self._counts[self._lost] = count
+        for parent, slot in enumerate(self._first_slots):
+            if slot > self._lost:
+                self._first_records[parent] += count
+        return True
+
+    def locate(self, number: int) -> tuple[int, int, int, int, int]:
+        """Parent, child, slot, first record and count of the leaf that holds a record."""
+        parent = bisect_right(self._first_records, number) - 1
+        first, slot = self._first_records[parent], self._first_slots[parent]
+        begin = slot
+        while number >= first + self._counts[slot]:
+            first += self._counts[slot]
+            slot += 1
+        return parent, slot - begin, slot, first, self._counts[slot]
+
+
+def _lowest_branches(file: LmdbFile) -> list[Child]:
+    """The branch pages whose children are leaves; the root alone if it is a leaf."""
+    tree = file.meta.main
+    level = [Child(tree.root, None, None)] if tree.depth else []
+    seen = 1
+    for _ in range(tree.depth - 2):
+        below: list[Child] = []
+        for branch in level:
+            below += file.children(branch)
+            if seen + len(below) > tree.branch_pages:
+                raise ValueError(
+                    f"its meta page speaks of {tree.branch_pages:,} branch pages, but there are "
+                    "more"
+                )
+        seen += len(below)
+        level = below
+    return level

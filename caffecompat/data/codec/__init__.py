@@ -1,0 +1,1 @@
+"""Records and images as bytes: Datum and image files."""

@@ -1,0 +1,80 @@
+"""Datum, the message that databases hold: one image or array and its label."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from caffecompat.data.codec.images import Colour, decode_image
+from caffecompat.errors import DataError
+from caffecompat.proto import schema
+from caffecompat.proto.schema import Message
+
+
+def parse_datum(value: bytes) -> Message:
+    """The message in a record's bytes.
+
+    Raises:
+        DataError: the bytes are no Datum.
+    """
+    try:
+        return schema.message_class("Datum").FromString(value)
+    except DecodeError as error:
+        raise DataError(
+            f"its {len(value)} bytes are no Datum; the database is damaged or holds something else"
+        ) from error
+
+
+def decode_datum(
+    datum: Message, force_color: bool = False, force_gray: bool = False, reduction: int = 1
+) -> NDArray[Any]:
+    """The array in a Datum: channels x height x width, images in B, G, R order.
+
+    An encoded image is decoded as it is stored (gray: 1 channel, with alpha: 4) unless a
+    colour is forced. Forcing has no effect on records that are not encoded. If a record has both
+    bytes and ``float_data``, the bytes count. ``reduction`` is for encoded JPEGs, see
+    :func:`caffecompat.data.codec.images.decode_image`. Source: data_transformer.cpp.
+
+    Returns:
+        uint8, or float32 for ``float_data``; a read-only view of the message's bytes or a view
+        of the decoded image, so copy before writing.
+
+    Raises:
+        DataError: not an image, not 8 bit, or not as many values as its sizes say.
+    """
+    if datum.encoded:
+        return _decode_encoded(datum.data, force_color, force_gray, reduction)
+    sizes = (datum.channels, datum.height, datum.width)
+    values = (
+        np.frombuffer(datum.data, np.uint8)
+        if datum.data
+        else np.array(datum.float_data, np.float32)
+    )
+    if min(sizes) < 1 or values.size != sizes[0] * sizes[1] * sizes[2]:
+        raise DataError(
+            f"it holds {values.size} values, but its sizes are "
+            f"{sizes[0]}x{sizes[1]}x{sizes[2]} (channels x height x width)"
+        )
+    return values.reshape(sizes)
+
+
+def _decode_encoded(
+    data: bytes, force_color: bool, force_gray: bool, reduction: int
+) -> NDArray[Any]:
+    if force_color and force_gray:
+        raise DataError(
+            "force_color and force_gray are both set, but an image becomes either; remove one"
+        )
+    colour: Colour = "color" if force_color else "gray" if force_gray else "unchanged"
+    image = decode_image(data, colour, reduction)
+    if image is None:
+        raise DataError(f"its {len(data)} encoded bytes are no image that OpenCV can decode")
+    if image.dtype != np.uint8:
+        raise DataError(
+            f"its image has {8 * image.dtype.itemsize} bit per value, expected 8; set "
+            "force_color or force_gray, or convert the images to 8 bit"
+        )
+    return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)

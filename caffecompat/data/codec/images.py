@@ -1,0 +1,292 @@
+"""Encoded images to arrays and back: the one place that knows OpenCV."""
+
+from __future__ import annotations
+
+import functools
+import os
+import struct
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffecompat.data.codec.image_headers import image_size, jpeg_frame, jpeg_scans
+from caffecompat.errors import CaffeError, DataError, FileProblem, MissingExtra
+from caffecompat.input_files import open_input
+
+# The largest image: 134 million pixels, which take 400 MB in colour. A small file may claim no
+# more than that many pixels, and this many per byte; photographs have 2 to 20 per byte.
+MAX_PIXELS = 1 << 27
+_PIXELS_OF_A_SMALL_FILE = 1 << 24
+_PIXELS_PER_BYTE = 1024
+# Each scan of a progressive JPEG is a pass over all its pixels.
+_MOST_PASSES = 1 << 31
+MAX_IMAGE_BYTES = 1 << 29
+
+_STARTS: dict[str, Any] = {
+    "jpg": b"\xff\xd8\xff",
+    "png": b"\x89PNG\r\n\x1a\n",
+    "bmp": b"BM",
+    "tif": (b"II*\0", b"MM\0*"),
+    "webp": b"RIFF",
+}
+
+_AFTER_END = 1024
+# Of a JPEG's blocks of 8 x 8 pixels.
+_REDUCTIONS = (8, 4, 2)
+
+Pixels = NDArray[np.uint8]
+Colour = Literal["unchanged", "color", "gray"]
+
+
+def read_image_file(path: bytes) -> bytes:
+    """The bytes of an image file, at most 512 MiB.
+
+    Raises:
+        DataError: it is missing, no regular file, too large or not readable; the message does not
+            name it.
+    """
+    name = os.fsdecode(path)
+    try:
+        with open_input(name) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_IMAGE_BYTES:
+                raise DataError(
+                    f"it has {size:,} bytes, more than the {MAX_IMAGE_BYTES:,} of the largest "
+                    "image that is read"
+                )
+            return file.read(size)
+    except FileProblem as error:
+        reason = str(error).removeprefix(f"{name}: ").removeprefix("cannot be read: ")
+        raise DataError(f"it cannot be read: {reason}") from error
+    except OSError as error:
+        raise DataError(f"it cannot be read: {error.strerror or error}") from error
+
+
+def decode_image(data: bytes, colour: Colour, reduction: int = 1) -> NDArray[Any] | None:
+    """The pixels of an encoded image, or None if the bytes are none that can be decoded.
+
+    Args:
+        data: the bytes of a JPEG, PNG, ... file.
+        colour: ``color`` always gives 3 channels, ``gray`` always one, both of 8 bit;
+            ``unchanged`` keeps what is stored: 1, 3 or 4 channels, 8 or 16 bit.
+        reduction: 2, 4 or 8 decode a JPEG at that fraction of its sides, rounded up; 1: whole.
+
+    Returns:
+        height x width (one channel) or height x width x channels in B, G, R (, alpha) order.
+
+    Raises:
+        DataError: by its header it has more than 2^27 pixels, or than 2^24 and 1024 for each of
+            its bytes; nothing has been allocated for it then.
+    """
+    if not _is_bounded(data):
+        return None
+    cv2 = _opencv()
+    if reduction > 1:
+        gray = colour == "gray" or (colour == "unchanged" and (_jpeg_shape(data) or (3,))[0] == 1)
+        kind = getattr(cv2, f"IMREAD_REDUCED_{'GRAYSCALE' if gray else 'COLOR'}_{reduction}")
+        return _decode(data, kind | (cv2.IMREAD_IGNORE_ORIENTATION * (colour == "unchanged")))
+    flags = {
+        "unchanged": cv2.IMREAD_UNCHANGED,
+        "color": cv2.IMREAD_COLOR,
+        "gray": cv2.IMREAD_GRAYSCALE,
+    }
+    return _decode(data, flags[colour])
+
+
+def possible_reduction(data: bytes, side: int) -> tuple[int, tuple[int, int]] | None:
+    """How far a JPEG can be reduced in decoding so that no side is shorter than ``side``.
+
+    Returns:
+        the reduction for :func:`decode_image` (2, 4 or 8), and height and width of the whole
+        image as they are stored; None if it must be decoded whole, or is no JPEG.
+    """
+    shape = _jpeg_shape(data)
+    if shape is None:
+        return None
+    possible = [factor for factor in _REDUCTIONS if min(shape[1:]) >= factor * side]
+    return (possible[0], shape[1:]) if possible else None
+
+
+def encode_image(pixels: Pixels, encoding: str) -> bytes:
+    """Pixels as the bytes of an image file.
+
+    Args:
+        pixels: height x width [x 3], B, G, R.
+        encoding: a file extension without its dot: ``png``, ``jpg``, ...
+
+    Raises:
+        DataError: there is no encoder of that name.
+    """
+    cv2 = _opencv()
+    try:
+        done, encoded = cv2.imencode(f".{encoding}", pixels)
+    except cv2.error:
+        done = False
+    if not done:
+        raise DataError(f"images cannot be encoded as {encoding!r}; use png or jpg")
+    return bytes(encoded)
+
+
+def split_channels(pixels: Pixels, planes: list[Pixels], mirror: bool) -> Sequence[Pixels]:
+    """Interleaved channels one by one, flipped left to right if asked.
+
+    Several times faster than a transposed copy by numpy.
+
+    Args:
+        pixels: height x width x channels (at most 4); rows may have gaps between them.
+        planes: one height x width array per channel, whose memory the result uses.
+        mirror: whether to flip.
+    """
+    cv2 = _opencv()
+    channels: Sequence[Pixels] = cv2.split(cv2.flip(pixels, 1) if mirror else pixels, planes)
+    return channels
+
+
+def resize_image(pixels: Pixels, width: int, height: int) -> Pixels:
+    """Bilinear resize to height x width, without smoothing, as Caffe does it."""
+    return _opencv().resize(pixels, (width, height))
+
+
+def scale_channels(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """Resize for training: bilinear, or area averaging from half the smallest side downwards.
+
+    Bilinear is several times faster than averaging, and down to one half it looks at every pixel.
+
+    Args:
+        pixels: channels x height x width, uint8 or float32, in any order in memory.
+        height, width: of the result.
+
+    Returns:
+        channels x ``height`` x ``width`` of the same type, a view where channels are interleaved.
+    """
+    if pixels.shape[1:] == (height, width):
+        return pixels
+    cv2 = _opencv()
+    halved = 2 * min(height, width) <= min(pixels.shape[1:])
+    method = cv2.INTER_AREA if halved else cv2.INTER_LINEAR
+
+    def resized(image: NDArray[Any]) -> NDArray[Any]:
+        scaled: NDArray[Any] = cv2.resize(image, (width, height), interpolation=method)
+        return scaled
+
+    if not 1 < len(pixels) <= 4:
+        return np.stack([resized(plane) for plane in pixels])
+    interleaved = pixels.strides[0] == pixels.itemsize
+    together = pixels.transpose(1, 2, 0) if interleaved else cv2.merge(list(pixels))
+    return resized(together).transpose(2, 0, 1)
+
+
+def isotropic_size(height: int, width: int, side: int) -> tuple[int, int]:
+    """Height and width, in pixels, of an image rescaled so that its smallest side is ``side``.
+
+    The other side is rounded to the nearest pixel.
+    """
+    shortest = min(height, width)
+    # In whole numbers, so that the size does not depend on how a machine rounds a quotient.
+    return (
+        side if height == shortest else (2 * height * side + shortest) // (2 * shortest),
+        side if width == shortest else (2 * width * side + shortest) // (2 * shortest),
+    )
+
+
+def rescale_image(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Smooth resize: area averaging where an image shrinks, bicubic where it grows."""
+    cv2 = _opencv()
+    # Area averaging shrinks without aliasing, but is no interpolation when an image grows.
+    method = cv2.INTER_AREA if height < pixels.shape[0] else cv2.INTER_CUBIC
+    return cv2.resize(pixels, (width, height), interpolation=method)
+
+
+def image_kind(data: bytes) -> str | None:
+    """The kind of an encoded image by its first bytes (``jpg``, ``png``, ...), None if unknown."""
+    found = (kind for kind, starts in _STARTS.items() if data.startswith(starts))
+    return next(found, None)
+
+
+def image_shape(data: bytes) -> tuple[int, int, int] | None:
+    """Channels, height, width of an encoded image, from its header where that is a JPEG's or PNG's.
+
+    Returns None for bytes that cannot be decoded.
+    """
+    shape = _jpeg_shape(data) or _png_shape(data)
+    if shape is None:
+        pixels = decode_image(data, "unchanged")
+        if pixels is None:
+            return None
+        shape = (pixels.shape[2] if pixels.ndim == 3 else 1, *pixels.shape[:2])
+    return shape
+
+
+def is_cut_off(data: bytes) -> bool:
+    """Whether a JPEG or PNG lacks its end; decoders often do not say so."""
+    ends = {"jpg": b"\xff\xd9", "png": b"IEND"}.get(image_kind(data) or "")
+    # Some programs leave a few bytes behind the end.
+    return ends is not None and ends not in data[-_AFTER_END:]
+
+
+def draw_text(pixels: Pixels, text: str, left: int, bottom: int) -> None:
+    """Write a line of small black text (ASCII) into an image, from ``left`` on above ``bottom``."""
+    cv2 = _opencv()
+    place = (left, bottom)
+    cv2.putText(pixels, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+def _decode(data: bytes, flags: int) -> NDArray[Any] | None:
+    cv2 = _opencv()
+    try:
+        decoded: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
+    return decoded
+
+
+def _is_bounded(data: bytes) -> bool:
+    """Whether it is an image at all; refuses one that is too large."""
+    size = image_size(data)
+    if size is None:
+        return False
+    height, width = size
+    most = min(MAX_PIXELS, _PIXELS_OF_A_SMALL_FILE + _PIXELS_PER_BYTE * len(data))
+    if height * width > most:
+        raise DataError(
+            f"by its header it is {height}x{width} (height x width), more than the {most:,} pixels "
+            f"that {len(data):,} bytes may have; scale it down or encode it anew"
+        )
+    # A scan has 10 bytes or more: in most files there is no need to count them.
+    if height * width * (len(data) // 10) > _MOST_PASSES and data.startswith(_STARTS["jpg"]):
+        scans = jpeg_scans(data)
+        if height * width * scans > _MOST_PASSES:
+            raise DataError(
+                f"it is a JPEG of {height}x{width} pixels in {scans:,} scans, more than are "
+                "decoded in a reasonable time; encode it anew"
+            )
+    return True
+
+
+def _jpeg_shape(data: bytes) -> tuple[int, int, int] | None:
+    frame = jpeg_frame(data)
+    return None if frame is None else (1 if frame[0] == 1 else 3, *frame[1:])
+
+
+def _png_shape(data: bytes) -> tuple[int, int, int] | None:
+    # Gray with alpha and palettes with transparent colours are left to the decoder.
+    if not data.startswith(_STARTS["png"]) or len(data) < 26 or data[25] not in (0, 2, 6):
+        return None
+    width, height = struct.unpack_from(">II", data, 16)
+    return {0: 1, 2: 3, 6: 4}[data[25]], height, width
+
+
+@functools.cache
+def _opencv() -> Any:
+    try:
+        import cv2
+    except ModuleNotFoundError as error:
+        raise MissingExtra("reading and writing images", "opencv-headless") from error
+    except ImportError as error:
+        raise CaffeError(
+            f"OpenCV, which decodes images, cannot be loaded ({error}); on a machine without "
+            "libGL run: pip install --force-reinstall opencv-python-headless"
+        ) from error
+    return cv2

@@ -1,0 +1,1 @@
+"""Batches, decoded ahead in background threads."""

@@ -1,0 +1,1 @@
+"""Where samples come from: databases, image lists, windows, HDF5 files."""

@@ -1,0 +1,219 @@
+"""Rows of HDF5 files, as the HDF5Data layer reads them.  Source: hdf5_data_layer.cpp."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffecompat.data.counter_rng import permutation
+from caffecompat.data.shard import shard
+from caffecompat.errors import DataError, FileProblem
+from caffecompat.input_files import CLAIM_ALLOWANCE, CLAIM_FACTOR, MEBIBYTE, read_input
+from caffecompat.proto.schema import Message
+from caffecompat.weights.hdf5_input.values import HDF5File, open_hdf5
+
+Floats = NDArray[np.float32]
+
+_NUMERIC = "fiub"
+_SHOWN = 10
+# What the rows of a file may take in memory, where four times its size is less: masks and labels
+# pack tightly.
+_LEAST_LIMIT = 512 * MEBIBYTE
+_REMEDY = (
+    "if you trust the file, write it without compression (h5repack -f NONE old.h5 new.h5) or "
+    "divide its rows among several files"
+)
+
+
+class HDF5Reader:
+    """Batches of rows from the HDF5 files that a list names, by index.
+
+    The rows of all files follow one another; after the last comes the first again, in the middle
+    of a batch if need be. All numeric types become float32. One file at a time is held in memory.
+
+    With ``shuffle`` the files come in another order in each epoch (one pass over all rows), and
+    the rows in another order inside each file; both depend on (seed, epoch) alone.
+
+    Args:
+        source: text file with the names of the files, split at any white space.
+        tops: names of the data sets, one per top; all need the same number of rows in a file.
+        batch_size: rows per batch, of all ranks together.
+        shuffle: whether to shuffle.
+        seed: of the shuffling.
+        rank, ranks: as in :class:`caffecompat.data.loader.prefetch.BatchReader`.
+
+    Raises:
+        FileProblem: the list or one of its files cannot be opened.
+        FormatError: one of the files is no HDF5 file.
+        DataError: the list is empty, a data set is missing or not numeric, row counts differ,
+            rows of a later file have another number of values than those of the first, or there is
+            no such rank.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        tops: Sequence[str],
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        if batch_size < 1:
+            raise DataError(f"{source}: batch_size is {batch_size}, expected 1 or more")
+        self._source = source
+        self._tops = list(tops)
+        self._batch_size = batch_size
+        self._slice = shard(batch_size, rank, ranks, source)
+        self._shuffle = shuffle
+        self._seed = seed
+        self._files = _listed_files(source)
+        self._row_shapes: list[tuple[int, ...]] = []
+        self._counts = np.array([self._inspect(path) for path in self._files])
+        if self._counts.sum() == 0:
+            raise DataError(f"{source}: its files have no rows")
+        self._orders: dict[str, NDArray[np.int64]] = {}
+        self._loaded: tuple[str, list[Floats]] = ("", [])
+
+    @property
+    def records(self) -> int:
+        """How many rows all files have together."""
+        return int(self._counts.sum())
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shape of each top, batch (of this rank) first."""
+        return [(len(self._slice), *shape) for shape in self._row_shapes]
+
+    def batch(self, index: int) -> list[Floats]:
+        """This rank's slice of batch ``index`` (0, 1, ...): one float32 array per top.
+
+        The arrays belong to the caller.
+
+        Raises:
+            FileProblem, FormatError: a file has gone or changed since the reader was made.
+        """
+        batch = [np.empty(shape, np.float32) for shape in self.shapes()]
+        first = index * self._batch_size + self._slice.start
+        row, count = 0, len(self._slice)
+        while row < count:
+            file, rows = self._run(first + row, count - row)
+            for top, values in zip(batch, self._load(file), strict=True):
+                top[row : row + len(rows)] = values[rows]
+            row += len(rows)
+        return batch
+
+    def _run(self, ordinal: int, most: int) -> tuple[int, NDArray[np.int64]]:
+        """The file that row ``ordinal`` of the run is in, and up to ``most`` rows from there on."""
+        epoch, offset = divmod(ordinal, int(self._counts.sum()))
+        files = self._order(len(self._files), f"files of epoch {epoch}")
+        ends = np.cumsum(self._counts[files])
+        place = int(np.searchsorted(ends, offset, side="right"))
+        file = int(files[place])
+        count = int(self._counts[file])
+        first = offset - int(ends[place]) + count
+        rows = self._order(count, f"rows of file {file} in epoch {epoch}")
+        return file, rows[first : first + most]
+
+    def _order(self, count: int, purpose: str) -> NDArray[np.int64]:
+        if not self._shuffle:
+            return np.arange(count)
+        if purpose not in self._orders:
+            # The batch before and the next one mostly ask for the same orders.
+            self._orders = dict(list(self._orders.items())[-3:])
+            self._orders[purpose] = permutation(self._seed, count, f"hdf5 {purpose}")
+        return self._orders[purpose]
+
+    def _inspect(self, path: str) -> int:
+        """Check one file against the tops and return its number of rows."""
+        with self._open(path) as file:
+            shapes = [self._shape(file, path, top) for top in self._tops]
+        counts = {shape[0] for shape in shapes}
+        if len(counts) > 1:
+            found = ", ".join(
+                f"{top} has {shape[0]}" for top, shape in zip(self._tops, shapes, strict=True)
+            )
+            raise DataError(f"{path}: data sets have different numbers of rows: {found}")
+        row_shapes = [shape[1:] for shape in shapes]
+        self._row_shapes = self._row_shapes or row_shapes
+        for top, expected, shape in zip(self._tops, self._row_shapes, row_shapes, strict=True):
+            # As in Caffe a row of another shape is taken if its values are as many.
+            if np.prod(expected, dtype=int) != np.prod(shape, dtype=int):
+                raise DataError(
+                    f"{path}: a row of {top!r} has the shape {shape}, but {expected} in "
+                    f"{self._files[0]}; give all files of {self._source} rows of one size"
+                )
+        return counts.pop()
+
+    def _shape(self, file: HDF5File, path: str, top: str) -> tuple[int, ...]:
+        found = file.describe(top)
+        if found is None:
+            names = sorted(file.members())
+            more = ", ..." if len(names) > _SHOWN else ""
+            raise DataError(
+                f"{path}: no data set {top!r}, which a top asks for; it has "
+                f"{', '.join(names[:_SHOWN]) or 'none at all'}{more}"
+            )
+        if found.kind not in _NUMERIC or not found.shape:
+            raise DataError(
+                f"{path}: data set {top!r} is {found.dtype} with {len(found.shape or ())} axes, "
+                "expected numbers with rows along the first axis"
+            )
+        file.check(top)
+        return found.shape
+
+    def _load(self, file: int) -> list[Floats]:
+        path = self._files[file]
+        if self._loaded[0] != path:
+            self._loaded = ("", [])  # not two files at a time
+            with self._open(path) as content:
+                rows = [
+                    np.asarray(content.read(top, _NUMERIC), np.float32).reshape(-1, *shape)
+                    for top, shape in zip(self._tops, self._row_shapes, strict=True)
+                ]
+            self._loaded = (path, rows)
+        return self._loaded[1]
+
+    def _open(self, path: str) -> AbstractContextManager[HDF5File]:
+        if not os.path.exists(path):
+            raise FileProblem(
+                f"{path}: no such file; {self._source} names it (relative to the current directory)"
+            )
+        claimed = CLAIM_FACTOR * os.path.getsize(path) + CLAIM_ALLOWANCE
+        return open_hdf5(Path(path), max(claimed, _LEAST_LIMIT), _REMEDY)
+
+
+def open_hdf5_reader(layer: Message, seed: int, rank: int = 0, ranks: int = 1) -> HDF5Reader:
+    """The reader that an HDF5Data layer's ``hdf5_data_param`` and tops describe.
+
+    Args:
+        layer: a LayerParameter.
+        seed: of the shuffling.
+        rank, ranks: as in :class:`caffecompat.data.loader.prefetch.BatchReader`.
+
+    Raises:
+        DataError: the layer has a transform_param, which HDF5Data does not apply.
+        CaffeError: as :class:`HDF5Reader`.
+    """
+    if layer.HasField("transform_param"):
+        raise DataError(
+            "HDF5Data does not transform data; remove transform_param and store the values as "
+            "the net needs them"
+        )
+    p = layer.hdf5_data_param
+    return HDF5Reader(p.source, layer.top, p.batch_size, p.shuffle, seed, rank, ranks)
+
+
+def _listed_files(source: str) -> list[str]:
+    try:
+        names = read_input(source).split()
+    except FileProblem as error:
+        raise FileProblem(f"{error}; it should be the list of HDF5 files") from error
+    if not names:
+        raise DataError(f"{source}: the list is empty; it needs at least one HDF5 file name")
+    return [os.fsdecode(name) for name in names]

@@ -1,0 +1,383 @@
+"""Lists of images and folder trees of them, and samples made of them.
+
+A line of a list is a file name, one space, a label. Source of the semantics: image_data_layer.cpp,
+convert_imageset.cpp, io.cpp.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffecompat.data.codec.images import (
+    Colour,
+    Pixels,
+    decode_image,
+    possible_reduction,
+    read_image_file,
+    resize_image,
+)
+from caffecompat.data.counter_rng import draw, permutation, pick
+from caffecompat.data.loader.prefetch import BatchReader
+from caffecompat.data.sources.base import Record, Samples, Stored, reduced_record
+from caffecompat.data.sources.image_list_faults import why_no_label
+from caffecompat.data.transforms.transform import Transform
+from caffecompat.data.unfinished_output import place_for, refuse_existing
+from caffecompat.errors import DataError, FileProblem, suggestion
+from caffecompat.input_files import MAX_TEXT_BYTES, ClaimedBytes, read_input
+from caffecompat.output_files import atomic_write
+from caffecompat.proto.schema import Message
+from caffecompat.reporting.progress import Lines
+
+log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_LEADING_NUMBER = re.compile(rb"[ \t\n\v\f\r]*([+-]?[0-9]+)")
+_PLAIN_NUMBER = re.compile(rb"[+-]?[0-9]+")
+_ONE = np.zeros(1, np.int64)
+
+
+# Memory that an entry takes at least; lines of 12 bytes or more are never too many.
+_BYTES_PER_ENTRY = 50
+# No number of 64 bits has more digits; Python refuses to read thousands of them.
+_MOST_DIGITS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a list: the file name as listed, and the label."""
+
+    name: bytes
+    label: int
+
+
+def read_list(path: str, labelled: bool = True, max_bytes: int = MAX_TEXT_BYTES) -> list[Entry]:
+    """The entries of an image list.
+
+    A line is split at its last space, so file names may contain spaces. A label is the number
+    that its text begins with, or 0 (a log line tells of such labels). An empty line is an entry.
+    A carriage return at the end of a line does not matter.
+
+    Args:
+        path: the list.
+        labelled: refuse a list most of whose labels have no number, which would all count as 0.
+        max_bytes: the largest file to read.
+
+    Raises:
+        FileProblem, FormatError: the list cannot be read, or is larger than that.
+        DataError: more than half of the labels have no number.
+    """
+    lines = _read_lines(path, max_bytes)
+    # Without a space the whole line is the name and the text of the label, as in Caffe.
+    texts = [line[line.rfind(b" ") + 1 :] for line in lines]
+    odd = [n for n, text in enumerate(texts) if not _PLAIN_NUMBER.fullmatch(text)]
+    if labelled:
+        without = [n for n in odd if not _LEADING_NUMBER.match(texts[n])]
+        if 2 * len(without) > len(lines):
+            raise DataError(
+                f"{path}: {len(without):,} of {len(lines):,} lines end in no number: "
+                f"{why_no_label(path, lines[without[0]], without[0] + 1)}"
+            )
+    if odd:
+        log.warning(
+            "%s: %d labels are not whole numbers (the first is %r in line %d); "
+            "the digits they begin with count, or else 0",
+            *(path, len(odd), texts[odd[0]][:40].decode(errors="replace"), odd[0] + 1),
+        )
+    return [
+        Entry(line.rpartition(b" ")[0] if b" " in line else line, _leading_number(text))
+        for line, text in zip(lines, texts, strict=True)
+    ]
+
+
+def read_names(path: str, max_bytes: int = MAX_TEXT_BYTES) -> list[Entry]:
+    """The entries of a list without labels: each line is a file name, each label 0.
+
+    Raises:
+        FileProblem: the list cannot be read.
+    """
+    return [Entry(line, 0) for line in _read_lines(path, max_bytes)]
+
+
+def read_words(
+    path: str, classes: list[str] | None = None, max_bytes: int = MAX_TEXT_BYTES
+) -> tuple[list[Entry], list[str]]:
+    """The entries of a list whose labels are names of classes, without spaces in them.
+
+    Args:
+        path: the list.
+        classes: the names in order of their labels; None numbers those of the list in byte order.
+
+    Returns:
+        the entries, and the names in order of their labels.
+
+    Raises:
+        FileProblem: the list cannot be read.
+        DataError: a line has no label, or one that is none of ``classes``.
+    """
+    lines = _read_lines(path, max_bytes)
+    if not all(b" " in line for line in lines):
+        number = next(n for n, line in enumerate(lines) if b" " not in line)
+        raise DataError(f"{path}: {why_no_label(path, lines[number], number + 1)}")
+    words = [os.fsdecode(line.rpartition(b" ")[2]) for line in lines]
+    names = sorted(set(words), key=os.fsencode) if classes is None else classes
+    labels = {name: label for label, name in enumerate(names)}
+    unknown = next((n for n, word in enumerate(words) if word not in labels), None)
+    if unknown is not None:
+        word = words[unknown]
+        near = suggestion(word, labels) if len(labels) < 10000 else ""
+        raise DataError(f"{path}: line {unknown + 1}: there is no class {word!r}{near}")
+    entries = [
+        Entry(line.rpartition(b" ")[0], labels[word])
+        for line, word in zip(lines, words, strict=True)
+    ]
+    return entries, names
+
+
+def read_class_names(path: str) -> list[str]:
+    """Names of classes, one per line, in order of their labels from 0 on.
+
+    Raises:
+        FileProblem, FormatError: the file cannot be read.
+    """
+    return [os.fsdecode(line.rstrip()) for line in read_input(path).rstrip(b"\n").split(b"\n")]
+
+
+def write_list(folder: str, path: str, root: str | None = None) -> tuple[int, int]:
+    """Writes the list of the images in a folder tree, and their classes to ``path`` + ``.labels``.
+
+    Args:
+        folder: each of its sub-folders is a class, as :func:`read_tree` takes them.
+        path: the list to write; folders above it are made.
+        root: what will be put before each name of the list as it is; None: ``folder`` and a slash.
+
+    Returns:
+        how many images and how many classes there are.
+
+    Raises:
+        FileProblem: ``path`` exists or cannot be written, or the folder cannot be read.
+        DataError: there are no sub-folders or no images, or ``folder`` does not begin with
+            ``root``.
+    """
+    before = os.path.join(folder, "")
+    root = before if root is None else root
+    if not before.startswith(root):
+        raise DataError(f"{folder}: the folder does not begin with the root {root!r}; mend --root")
+    log.info("Looking for images in %s", folder)
+    entries, classes = read_tree(folder)
+    if not entries:
+        raise DataError(f"{folder}: there are no images in its sub-folders")
+    prefix = os.fsencode(before[len(root) :])
+    lines = [b"%s%s %d\n" % (prefix, entry.name, entry.label) for entry in entries]
+    names = "".join(f"{name}\n" for name in classes).encode(errors="surrogateescape")
+    with place_for(path):
+        refuse_existing(path)
+        for target, text in ((f"{path}.labels", names), (path, b"".join(lines))):
+            with atomic_write(target) as file:
+                file.write(text)
+    return len(entries), len(classes)
+
+
+def _read_lines(path: str, max_bytes: int) -> list[bytes]:
+    data = read_input(path, max_bytes)
+    claimed = ClaimedBytes(path, len(data), remedy="expected a file name in each line")
+    claimed.add(data.count(b"\n") * _BYTES_PER_ENTRY, "the entries of its lines")
+    lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    if not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def read_tree(folder: str) -> tuple[list[Entry], list[str]]:
+    """The images in the sub-folders of a folder, each sub-folder a class, as ImageNet comes.
+
+    Returns:
+        entries with names relative to ``folder``, sorted by class and name, and the names of the
+        classes in byte order; the label is a class's place in it. Files that have no suffix of an
+        image, files beside the sub-folders and hidden ones do not count.
+
+    Raises:
+        FileProblem: the folder cannot be read.
+        DataError: it has no sub-folders.
+    """
+    try:
+        root = os.fsencode(folder)
+        classes = sorted(
+            item.name for item in os.scandir(root) if item.is_dir() and item.name[:1] != b"."
+        )
+        looked_into = Lines("folders looked into")
+        entries: list[Entry] = []
+        for label, name in enumerate(classes):
+            found = images_below(os.path.join(root, name))
+            entries += [Entry(os.path.join(name, image), label) for image in found]
+            looked_into(label + 1, len(classes))
+    except OSError as error:
+        raise FileProblem(f"{folder}: the folder cannot be read: {error.strerror}") from error
+    if not classes:
+        raise DataError(
+            f"{folder}: it has no sub-folders, so there are no classes; give a list of images, or "
+            "put the images of each class into a folder of its own"
+        )
+    return entries, [os.fsdecode(name) for name in classes]
+
+
+def images_below(folder: bytes) -> Iterator[bytes]:
+    suffixes = tuple(suffix.encode() for suffix in IMAGE_SUFFIXES)
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            if name.lower().endswith(suffixes) and not name.startswith(b"."):
+                yield os.path.relpath(os.path.join(place, name), folder)
+
+
+class ImageSamples(Samples):
+    """The images of a list, always 8 bit: B, G, R, or one channel without ``color``.
+
+    With ``shuffle`` each pass over the list has an order of its own, which depends on
+    (seed, pass) alone. The first ``skip`` images are left out of the first pass.
+
+    Args:
+        path: the list, for messages.
+        entries: what it holds.
+        root: put before each name as it is.
+        color: whether to decode to three channels.
+        size: height and width to resize to, None to leave the images as they are.
+        shuffle: whether to shuffle.
+        seed: of the shuffling.
+        skip: how many images to leave out at the start.
+
+    Raises:
+        DataError: the list is empty, or shorter than ``skip``.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        entries: list[Entry],
+        root: str = "",
+        color: bool = True,
+        size: tuple[int, int] | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        skip: int = 0,
+    ) -> None:
+        super().__init__(path)
+        if not entries:
+            raise DataError(f"{path}: the list is empty; it needs at least one image")
+        if skip >= len(entries):
+            raise DataError(
+                f"{path}: rand_skip leaves out {skip} images, but the list has {len(entries)}; "
+                "make rand_skip smaller"
+            )
+        self._entries = entries
+        self._root = os.fsencode(root)
+        self._color = color
+        self._size = size
+        self._skip = skip
+        count = len(entries)
+
+        # Two passes: a batch may run over the end of one, and stand-ins look a little further.
+        @functools.lru_cache(maxsize=2)
+        def order(epoch: int) -> list[int]:
+            return permutation(seed, count, f"image list, pass {epoch}").tolist()
+
+        self._order = order if shuffle else None
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def fetch(self, ordinal: int) -> Stored:
+        """Sample ``ordinal`` without its bytes: the file is read where it is decoded."""
+        epoch, place = divmod(ordinal + self._skip, len(self._entries))
+        position = self._order(epoch)[place] if self._order else place
+        return Stored(ordinal, position, self._entries[position].name)
+
+    def decode(self, stored: Stored, side: int | None = None) -> Record:
+        data = read_image_file(self._root + stored.key)
+        possible = possible_reduction(data, side) if side and self._size is None else None
+        colour: Colour = "color" if self._color else "gray"
+        pixels = decode_image(data, colour, possible[0] if possible else 1) if data else None
+        if pixels is None:
+            raise DataError("it is no image that OpenCV can decode")
+        if self._size is not None:
+            pixels = resize_image(pixels, width=self._size[1], height=self._size[0])
+        label = self._entries[stored.position].label
+        if possible is not None:
+            return reduced_record(planes(pixels), label, possible[1])
+        return Record(planes(pixels), label)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def locate(self, stored: Stored) -> str:
+        name = (self._root + stored.key).decode(errors="backslashreplace")
+        return f"{self.path}: line {stored.position + 1} (image {name!r})"
+
+
+def planes(pixels: Pixels) -> Pixels:
+    """An image as channels x height x width, a view."""
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def open_image_reader(
+    layer: Message,
+    phase: str,
+    seed: int,
+    workers: int | None = None,
+    skip_corrupt: bool = False,
+    rank: int = 0,
+    ranks: int = 1,
+    reduced_decode: bool = False,
+) -> BatchReader:
+    """The reader that an ImageData layer's ``image_data_param`` and ``transform_param`` describe.
+
+    Args:
+        layer: a LayerParameter.
+        phase: ``"TRAIN"`` or ``"TEST"``.
+        seed: of everything that chance decides.
+        workers, skip_corrupt, rank, ranks: as in :class:`BatchReader`.
+        reduced_decode: as in :class:`Transform`.
+
+    Raises:
+        FileProblem, FormatError, DataError: the list or the mean file cannot be used.
+    """
+    p = layer.image_data_param
+    if (p.new_height == 0) != (p.new_width == 0):
+        raise DataError(
+            f"image_data_param: new_height is {p.new_height} and new_width is {p.new_width}; "
+            "set both, or neither"
+        )
+    skip = int(pick(draw(seed, _ONE, "rand_skip"), p.rand_skip)[0]) if p.rand_skip else 0
+    samples = ImageSamples(
+        *(p.source, read_list(p.source, len(layer.top) > 1), p.root_folder, p.is_color),
+        size=(p.new_height, p.new_width) if p.new_height else None,
+        shuffle=p.shuffle,
+        seed=seed,
+        skip=skip,
+    )
+    transform = Transform(layer.transform_param, phase, reduced_decode)
+    return BatchReader(
+        *(samples, transform, p.batch_size, seed, workers, layer.data_param.prefetch),
+        skip_corrupt=skip_corrupt,
+        rank=rank,
+        ranks=ranks,
+    )
+
+
+def _leading_number(text: bytes) -> int:
+    """What C's atoi makes of a text: leading digits, 0 without any, cut to 32 bit."""
+    found = _LEADING_NUMBER.match(text)
+    digits = found[1] if found else b"0"
+    if len(digits) > _MOST_DIGITS:
+        # Of a number this long the digits behind the first 20 cannot matter.
+        sign = b"-" if digits.startswith(b"-") else b"+"
+        digits = sign + b"0" + digits.lstrip(b"+-").lstrip(b"0")[: _MOST_DIGITS + 1]
+    number = int(digits)
+    number = max(-(1 << 63), min(number, (1 << 63) - 1))
+    return (number + (1 << 31)) % (1 << 32) - (1 << 31)

@@ -1,0 +1,350 @@
+"""Windows of images, as the WindowData layer cuts them out for fine-tuning R-CNN.
+
+Source of the semantics: window_data_layer.cpp.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffecompat.data.codec.images import Pixels, decode_image, read_image_file, resize_image
+from caffecompat.data.counter_rng import draw, pick
+from caffecompat.data.loader.prefetch import BatchReader
+from caffecompat.data.sources.base import Record, Samples, Stored
+from caffecompat.data.transforms.transform import Transform, refuse_extensions
+from caffecompat.errors import DataError, FormatError
+from caffecompat.input_files import ClaimedBytes, read_input
+from caffecompat.proto import schema
+from caffecompat.proto.schema import Message
+from caffecompat.weights.mean import read_mean
+
+Floats = NDArray[np.float32]
+
+_WORD = re.compile(rb"\S+")
+# Of a word in messages, and of a number, this many bytes count.
+_LONGEST_NUMBER = 40
+# Memory that a window takes at least.
+_BYTES_PER_WINDOW = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A box of an image, corners included, its class and its overlap with an object."""
+
+    image: bytes
+    label: int
+    overlap: float
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a window goes: this part of the image, at this size, at this place of the crop.
+
+    All in pixels; ``right`` and ``bottom`` are the last ones inside. ``pad_left`` and ``pad_top``
+    are the distance of the resized part from the edges of the crop, ``width`` and ``height`` its
+    size there.
+    """
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    width: int
+    height: int
+    pad_left: int = 0
+    pad_top: int = 0
+
+
+def read_windows(path: str) -> list[Window]:
+    """All windows of a window file.
+
+    For each image it has ``# index``, the file name (without blanks), channels, height, width,
+    the number of windows, and for each window: label, overlap, x1, y1, x2, y2.
+
+    Raises:
+        FileProblem, FormatError: the file cannot be read, or has more than 512 MiB.
+        DataError: it does not follow this form; names the image.
+    """
+    data = read_input(path)
+    claimed = ClaimedBytes(path, len(data), remedy="expected six numbers per window")
+    words = (found[0] for found in _WORD.finditer(data))
+    windows: list[Window] = []
+    index = b"0"
+    try:
+        for mark in words:
+            index = next(words)
+            if mark != b"#":
+                raise ValueError(f"{_shown(mark)!r} stands where '#' should")
+            image = next(words)
+            _, _, _, count = (_whole_number(next(words)) for _ in range(4))
+            for _ in range(count):
+                label, overlap = _whole_number(next(words)), float(next(words)[:_LONGEST_NUMBER])
+                x1, y1, x2, y2 = (_whole_number(next(words)) for _ in range(4))
+                windows.append(Window(image, label, overlap, (x1, y1, x2, y2)))
+                claimed.add(_BYTES_PER_WINDOW, "its windows")
+    except FormatError:
+        raise
+    except (ValueError, StopIteration, RuntimeError) as error:
+        what = str(error) if isinstance(error, ValueError) else "it ends too early"
+        raise DataError(
+            f"{path}: image # {_shown(index)}: {what}; expected the file name, "
+            "channels, height, width, the number of windows, and six numbers per window"
+        ) from error
+    return windows
+
+
+class WindowSamples(Samples):
+    """Background windows first, then foreground ones, in each batch; drawn by chance.
+
+    A window is foreground from ``fg_threshold`` of overlap on, background below ``bg_threshold``
+    (its label is then 0), and else not used. Pixels come ready: resized, flipped, mean subtracted
+    and scaled; what lies outside the image stays 0. Chance depends on (seed, ordinal) alone.
+
+    Raises:
+        FileProblem, FormatError, DataError: as :func:`open_window_reader`.
+    """
+
+    def __init__(self, layer: Message, seed: int) -> None:
+        p, transform = layer.window_data_param, layer.transform_param
+        super().__init__(p.source)
+        self._crop = int(transform.crop_size)
+        self._settings(p, transform)
+        self._seed = seed
+        self._batch = int(p.batch_size)
+        self._background = self._batch - int(np.float32(self._batch) * np.float32(p.fg_fraction))
+        self._root = os.fsencode(p.root_folder)
+        self._context = int(p.context_pad)
+        self._square = p.crop_mode == "square"
+        self._scale = np.float32(p.scale)
+        self._mirror = bool(transform.mirror)
+        self._means = np.array(transform.mean_value, np.float32)
+        self._mean = read_mean(transform.mean_file) if transform.HasField("mean_file") else None
+        self._cache: dict[bytes, bytes] | None = {} if p.cache_images else None
+        self._caching = threading.Lock()
+        self._sort(read_windows(p.source), p)
+
+    def _settings(self, p: Message, transform: Message) -> None:
+        refuse_extensions(transform, "WindowData")
+        if self._crop <= 0:
+            raise DataError("transform_param: crop_size is 0; WindowData needs one")
+        if p.crop_mode not in ("warp", "square"):
+            raise DataError(
+                f"window_data_param: crop_mode is {p.crop_mode!r}, expected 'warp' or 'square'"
+            )
+        if 2 * p.context_pad >= self._crop:
+            raise DataError(
+                f"window_data_param: context_pad {p.context_pad} on both sides leaves nothing of "
+                f"crop_size {self._crop}; make it smaller"
+            )
+        if transform.mean_value and transform.HasField("mean_file"):
+            raise DataError("transform_param: mean_file and mean_value are both given; remove one")
+        if len(transform.mean_value) not in (0, 1, 3):
+            raise DataError(
+                f"transform_param: {len(transform.mean_value)} mean_value for images of 3 "
+                "channels; give one, or one per channel (in B, G, R order)"
+            )
+
+    def _sort(self, windows: list[Window], p: Message) -> None:
+        fg, bg = np.float32(p.fg_threshold), np.float32(p.bg_threshold)
+        overlaps = [np.float32(window.overlap) for window in windows]
+        foreground = [w for w, overlap in zip(windows, overlaps, strict=True) if overlap >= fg]
+        background = [w for w, overlap in zip(windows, overlaps, strict=True) if overlap < bg]
+        background = [Window(w.image, 0, 0.0, w.box) for w in background if w.overlap < fg]
+        for window in foreground:
+            if window.label <= 0:
+                raise DataError(
+                    f"{self.path}: a window of {_readable(window.image)!r} overlaps an object by "
+                    f"{window.overlap:g}, but its label is {window.label}, expected 1 or more"
+                )
+        if not foreground or not background:
+            raise DataError(
+                f"{self.path}: it has {len(foreground)} foreground windows (overlap of "
+                f"{fg:g} or more) and {len(background)} background windows (below {bg:g}); "
+                "both kinds are needed"
+            )
+        self._windows = background + foreground
+        self._counts = (len(background), len(foreground))
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def fetch(self, ordinal: int) -> Stored:
+        """Which window sample ``ordinal`` is; foreground ones are counted after background."""
+        background, foreground = self._counts
+        chance = draw(self._seed, np.array([ordinal]), "window")
+        if ordinal % self._batch < self._background:
+            position = int(pick(chance, background)[0])
+        else:
+            position = background + int(pick(chance, foreground)[0])
+        return Stored(ordinal, position, self._windows[position].image)
+
+    def decode(self, stored: Stored, side: int | None = None) -> Record:
+        window = self._windows[stored.position]
+        mirror = self._mirror and bool(
+            pick(draw(self._seed, np.array([stored.ordinal]), "mirror"), 2)[0]
+        )
+        image = decode_image(self._read(stored.key), "color")
+        if image is None:
+            raise DataError("it is no image that OpenCV can decode")
+        place = place_window(
+            *(window.box, image.shape[:2], self._crop, self._context, self._square, mirror)
+        )
+        out = np.zeros((3, self._crop, self._crop), np.float32)
+        self._paste(image, place, mirror, out)
+        return Record(out, window.label)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def locate(self, stored: Stored) -> str:
+        name = _readable(self._root + stored.key)
+        return f"{self.path}: window {stored.position} (image {name!r})"
+
+    def _paste(self, image: Pixels, place: Placement, mirror: bool, out: Floats) -> None:
+        part = image[place.top : place.bottom + 1, place.left : place.right + 1]
+        resized = resize_image(part, place.width, place.height).transpose(2, 0, 1)
+        target = np.s_[
+            :,
+            place.pad_top : place.pad_top + place.height,
+            place.pad_left : place.pad_left + place.width,
+        ]
+        values: Floats = resized[:, :, :: -1 if mirror else 1].astype(np.float32)
+        if self._mean is not None:
+            # As in Caffe both offsets come from the mean's width.
+            middle = (self._mean.shape[2] - self._crop) // 2
+            square = self._mean[:, middle : middle + self._crop, middle : middle + self._crop]
+            if square.shape != out.shape:
+                raise DataError(
+                    f"the mean is {'x'.join(map(str, self._mean.shape))} (channels x height x "
+                    f"width), too small for crop_size {self._crop}"
+                )
+            values -= square[target]
+        elif len(self._means):
+            values -= self._means[:, None, None]
+        out[target] = values * self._scale
+
+    def _read(self, name: bytes) -> bytes:
+        if self._cache is not None and name in self._cache:
+            return self._cache[name]
+        data = read_image_file(self._root + name)
+        if self._cache is not None:
+            with self._caching:
+                self._cache[name] = data
+        return data
+
+
+def place_window(
+    box: tuple[int, int, int, int],
+    image: tuple[int, int],
+    crop: int,
+    context: int,
+    square: bool,
+    mirror: bool,
+) -> Placement:
+    """How a box becomes a square of ``crop`` pixels.
+
+    Without context or ``square`` the box is stretched to it. Else the box is first widened: to a
+    square if asked, and so that ``context`` pixels of the crop surround it on each side; the crop
+    keeps free what would then lie outside the image.
+
+    Args:
+        box: x1, y1, x2, y2, corners included.
+        image: height and width.
+        mirror: the resized part will be flipped, so the padding is, too.
+
+    Raises:
+        DataError: the box does not lie in the image.
+    """
+    x1, y1, x2, y2 = box
+    if x2 < x1 or y2 < y1:
+        _check_inside(box, box, image)
+    if not (context or square):
+        _check_inside(box, box, image)
+        return Placement(x1, y1, x2, y2, crop, crop)
+    grow = np.float32(crop) / np.float32(crop - 2 * context)
+    half_width, half_height = np.float32((x2 - x1 + 1) / 2), np.float32((y2 - y1 + 1) / 2)
+    middle_x, middle_y = x1 + half_width, y1 + half_height
+    if square:
+        half_width = half_height = max(half_width, half_height)
+    left, right = _round(middle_x - half_width * grow), _round(middle_x + half_width * grow)
+    top, bottom = _round(middle_y - half_height * grow), _round(middle_y + half_height * grow)
+    outside = (max(0, -left), max(0, right - image[1] + 1))
+    above, below = max(0, -top), max(0, bottom - image[0] + 1)
+    scale_x = np.float32(crop) / np.float32(right - left + 1)
+    scale_y = np.float32(crop) / np.float32(bottom - top + 1)
+    inside = (left + outside[0], top + above, right - outside[1], bottom - below)
+    _check_inside(box, inside, image)
+    pad_left, pad_right = (_round(np.float32(extent) * scale_x) for extent in outside)
+    pad_top = _round(np.float32(above) * scale_y)
+    width = _round(np.float32(inside[2] - inside[0] + 1) * scale_x)
+    height = _round(np.float32(inside[3] - inside[1] + 1) * scale_y)
+    # Rounding may have made the parts one pixel larger than their sum may be.
+    pad_left = pad_right if mirror else pad_left
+    width = max(min(width, crop - pad_left), 1)
+    height = max(min(height, crop - pad_top), 1)
+    return Placement(*inside, width, height, pad_left, pad_top)
+
+
+def _check_inside(
+    box: tuple[int, int, int, int], part: tuple[int, int, int, int], image: tuple[int, int]
+) -> None:
+    x1, y1, x2, y2 = part
+    if not (0 <= x1 <= x2 < image[1] and 0 <= y1 <= y2 < image[0]):
+        raise DataError(
+            f"its window {box} (x1, y1, x2, y2) does not lie in the image, which is "
+            f"{image[0]}x{image[1]} (height x width)"
+        )
+
+
+def open_window_reader(
+    layer: Message, seed: int, workers: int | None = None, rank: int = 0, ranks: int = 1
+) -> BatchReader:
+    """The reader that a WindowData layer describes; ``rank``, ``ranks`` as in BatchReader.
+
+    ``scale`` comes from ``window_data_param``, as in Caffe, and ``crop_size``, ``mirror`` and the
+    mean from ``transform_param``.
+
+    Raises:
+        FileProblem, FormatError: the window file or the mean file cannot be read.
+        DataError: a setting or a window that Caffe refuses, too; an extension field.
+    """
+    p = layer.window_data_param
+    if p.batch_size < 1:
+        raise DataError(f"{p.source}: batch_size is {p.batch_size}, expected 1 or more")
+    # Samples come ready, so nothing is left for a transform to do.
+    nothing = Transform(schema.new("TransformationParameter"), "TEST")
+    samples = WindowSamples(layer, seed)
+    return BatchReader(
+        *(samples, nothing, p.batch_size, seed, workers, layer.data_param.prefetch),
+        rank=rank,
+        ranks=ranks,
+    )
+
+
+def _round(value: float) -> int:
+    """Halves away from zero, as in C."""
+    return math.floor(abs(value) + 0.5) * (1 if value >= 0 else -1)
+
+
+def _whole_number(word: bytes) -> int:
+    """A number as Caffe keeps it, in 32 bits."""
+    number = int(word[:_LONGEST_NUMBER])
+    if not -(1 << 31) <= number < 1 << 31:
+        raise ValueError(f"{number} does not fit 32 bits")
+    return number
+
+
+def _shown(word: bytes) -> str:
+    return word[:_LONGEST_NUMBER].decode(errors="replace")
+
+
+def _readable(name: bytes) -> str:
+    return name.decode(errors="backslashreplace")

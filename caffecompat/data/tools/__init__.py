@@ -1,0 +1,1 @@
+"""The work of convert-imageset, compute-image-mean and dataset."""

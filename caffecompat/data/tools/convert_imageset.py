@@ -1,0 +1,408 @@
+"""Images and a list of them to a database.  Source: convert_imageset.cpp, io.cpp."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+
+from caffecompat.data.backends.database import (
+    DatabaseWriter,
+    continue_database,
+    in_commits,
+    refuse_finished,
+)
+from caffecompat.data.codec.images import (
+    Pixels,
+    decode_image,
+    encode_image,
+    image_shape,
+    isotropic_size,
+    read_image_file,
+    rescale_image,
+    resize_image,
+)
+from caffecompat.data.counter_rng import permutation
+from caffecompat.data.loader.threaded_map import map_ahead
+from caffecompat.data.sources.image_list import (
+    Entry,
+    planes,
+    read_class_names,
+    read_list,
+    read_names,
+    read_tree,
+    read_words,
+)
+from caffecompat.data.sources.image_list_faults import refuse_absent
+from caffecompat.data.tools.expected_size import tell_expected_size
+from caffecompat.errors import DataError
+from caffecompat.input_files import MAX_TEXT_BYTES
+from caffecompat.output_files import atomic_write
+from caffecompat.proto import schema
+from caffecompat.proto.schema import Message
+from caffecompat.reporting.progress import BAR_TELLS, Lines, Progress
+
+log = logging.getLogger(__name__)
+
+_RECORDS_PER_COMMIT = 1000
+_ENTRIES_PER_STEP = 10
+# Settings that do not change what is written.
+_MATTERS_NOT = ("workers", "on_error", "resume", "overwrite", "max_bytes")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to convert; the names and defaults are those of Caffe's flags where it has one.
+
+    Attributes:
+        gray: read images as grayscale.
+        shuffle: write them in an order that ``seed`` decides.
+        seed: of the shuffling.
+        resize_width, resize_height: new size in pixels, used only if both are positive.
+        min_side: rescale each image, its proportions kept, so that its smallest side has that many
+            pixels; 0 leaves it.
+        check_size: refuse a record whose bytes are not as many as the first one's.
+        encoded: store encoded images: the file's own bytes if it has that encoding and no
+            resize is asked (or needed for ``min_side``), even with ``gray``.
+        encode_type: the encoding (``png``, ``jpg``, ...); implies ``encoded``. Without it each
+            file keeps the encoding that its extension names.
+        backend: kind of database.
+        workers: threads that read, resize and encode; None takes one per core, at most 16.
+        on_error: ``skip`` leaves out images that cannot be read, ``fail`` stops at the first.
+        resume: go on with what an interrupted conversion left.
+        overwrite: delete what an interrupted conversion left, and begin anew.
+        no_labels: the lines of the list are names alone; every label is 0.
+        number_labels: labels are words, numbered in byte order.
+        labels: a file of words, one per line: labels are these words, the first one is 0.
+        max_bytes: the largest list to read.
+    """
+
+    gray: bool = False
+    shuffle: bool = False
+    seed: int = 0
+    resize_width: int = 0
+    resize_height: int = 0
+    min_side: int = 0
+    check_size: bool = False
+    encoded: bool = False
+    encode_type: str = ""
+    backend: str = "LMDB"
+    workers: int | None = None
+    on_error: str = "skip"
+    resume: bool = False
+    overwrite: bool = False
+    no_labels: bool = False
+    number_labels: bool = False
+    labels: str = ""
+    max_bytes: int = MAX_TEXT_BYTES
+
+
+@dataclass
+class Conversion:
+    """What came of a conversion: counts, and the names of images that could not be read.
+
+    ``records`` are in the database now, ``kept`` of them from before an interruption.
+    """
+
+    images: int
+    records: int = 0
+    kept: int = 0
+    unreadable: list[str] = field(default_factory=list)
+
+
+def convert_imageset(
+    root: str,
+    list_path: str | None,
+    database: str,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Write the images of a list to a new database.
+
+    Keys are the entry's number (8 digits, from 0, after shuffling), ``_`` and the name as
+    listed. Images that cannot be read are logged and left out; their numbers stay unused.
+
+    Until the end the records are in ``database`` + ``.unfinished``. A crash leaves there a database
+    of what was done, which the same call with ``resume`` completes.
+
+    Args:
+        root: put before each name as it is; usually ends with a slash.
+        list_path: the list, see :func:`~caffecompat.data.sources.image_list.read_list`; None takes
+            the folder tree under ``root``, each sub-folder a class, and writes the names of the
+            classes in order of their labels to ``database`` + ``.labels.txt``.
+        database: the new database, which appears only when everything is written.
+        settings: see :class:`Settings`; its defaults if None.
+        progress: called with (entries done, entries in all) now and then, and at the end.
+
+    Raises:
+        FileProblem: the list cannot be read, or the database exists or cannot be written.
+        DataError: settings that contradict each other, an encoding or a backend that cannot be
+            written, a list or settings other than those of the conversion to be resumed,
+            ``check_size`` failed, or an image cannot be read and ``on_error`` is ``fail``; or no
+            image can be read, or most lines of the list end in no number.
+    """
+    settings = settings or Settings()
+    _check(settings, list_path)
+    refuse_finished(database)
+    root, entries, classes = _entries(root, list_path, settings)
+    if not entries:
+        raise DataError(f"{list_path or root}: there are no images in it; nothing was made")
+    if not settings.resume:
+        # Of a conversion that is gone on with, the first images may have been removed since.
+        refuse_absent(list_path or root, root, [entry.name for entry in entries])
+    if settings.shuffle:
+        log.info("Shuffling data")
+        order = permutation(settings.seed, len(entries), "convert_imageset order")
+        entries = [entries[number] for number in order.tolist()]
+    log.info("A total of %d images.", len(entries))
+    if settings.encode_type and not settings.encoded:
+        log.info("encode_type specified, assuming encoded=true.")
+    _tell_expected_size(database, root, entries, settings)
+    result = Conversion(len(entries))
+    purpose = _purpose(root, entries, settings)
+    choices = (settings.resume, settings.overwrite)
+    with continue_database(database, settings.backend, purpose, *choices) as writer:
+        log.info("Opened %s %s", settings.backend.lower(), database)
+        _write(writer, _records(root, entries, settings, writer, result, progress), result)
+        if not result.records:
+            raise DataError(
+                f"{list_path or root}: none of its {len(entries):,} images can be read (the first "
+                f"is {result.unreadable[0]}); the files are no images that OpenCV can decode"
+            )
+    if classes is not None:
+        with atomic_write(f"{database}.labels.txt") as file:
+            file.write("".join(f"{name}\n" for name in classes).encode(errors="surrogateescape"))
+    if result.unreadable:
+        log.warning(
+            "%d of %d images could not be read and were left out",
+            *(len(result.unreadable), result.images),
+        )
+    return result
+
+
+def _entries(
+    root: str, list_path: str | None, settings: Settings
+) -> tuple[str, list[Entry], list[str] | None]:
+    """The root, the entries, and the names of classes to be written beside the database."""
+    if list_path is None:
+        log.info("Looking for images in %s", root or ".")
+        entries, classes = read_tree(root or ".")
+        log.info("%d classes in %s", len(classes), root or ".")
+        return (os.path.join(root, "") if root else root), entries, classes
+    if os.path.isdir(list_path):
+        raise DataError(
+            f"{list_path}: this is a folder, expected a list; to take the sub-folders of a folder "
+            "as classes give it alone: convert-imageset FOLDER/ DB"
+        )
+    if settings.no_labels:
+        return root, read_names(list_path, settings.max_bytes), None
+    if settings.number_labels:
+        return root, *read_words(list_path, None, settings.max_bytes)
+    if settings.labels:
+        names = read_class_names(settings.labels)
+        return root, *read_words(list_path, names, settings.max_bytes)
+    return root, read_list(list_path, True, settings.max_bytes), None
+
+
+def _tell_expected_size(database: str, root: str, entries: list[Entry], settings: Settings) -> None:
+    def stored_size(entry: Entry) -> int | None:
+        datum = _record(root, entry, settings)
+        return None if datum is None else datum.ByteSize()
+
+    def file_size(entry: Entry) -> int | None:
+        try:
+            return os.path.getsize(os.fsencode(root) + entry.name)
+        except (OSError, ValueError):
+            return None
+
+    raw = not (settings.encoded or settings.encode_type)
+    tell_expected_size(database, entries, stored_size, file_size if raw else None)
+
+
+def _check(settings: Settings, list_path: str | None) -> None:
+    kinds = [settings.no_labels, settings.number_labels, bool(settings.labels)]
+    if sum(kinds) > 1:
+        raise DataError("no_labels, number_labels and labels exclude each other; give one")
+    if any(kinds) and list_path is None:
+        raise DataError(
+            "no_labels, number_labels and labels say what the labels of a list are, but the "
+            "sub-folders of a folder are taken as classes; leave them out, or give a list"
+        )
+    if settings.resume and settings.overwrite:
+        raise DataError("resume goes on with unfinished work, overwrite deletes it; give one")
+    if settings.min_side and (settings.resize_width or settings.resize_height):
+        raise DataError(
+            "min_side keeps proportions, resize_width and resize_height do not; give one kind"
+        )
+    if settings.min_side < 0:
+        raise DataError(f"min_side is {settings.min_side}, expected 1 or more pixels")
+    if settings.resume and settings.check_size:
+        raise DataError(
+            "check_size compares with the first record, which resume may skip; leave out one"
+        )
+    if settings.workers is not None and settings.workers < 1:
+        raise DataError(f"workers is {settings.workers}, expected 1 or more")
+    if settings.on_error not in ("skip", "fail"):
+        raise DataError(f"on_error is {settings.on_error!r}, expected 'skip' or 'fail'")
+
+
+def _purpose(root: str, entries: list[Entry], settings: Settings) -> str:
+    """A text that differs wherever the database would."""
+    matters = {k: v for k, v in asdict(settings).items() if k not in _MATTERS_NOT}
+    matters["backend"] = settings.backend.upper()
+    listed = hashlib.sha256()
+    for entry in entries:
+        listed.update(b"%s %d\n" % (entry.name, entry.label))
+    return f"{root!r} {sorted(matters.items())} {listed.hexdigest()}"
+
+
+def _write(
+    writer: DatabaseWriter,
+    records: Generator[tuple[bytes, bytes], None, None],
+    result: Conversion,
+) -> None:
+    """Write all records, with a line for every so many of them."""
+    with closing(records):
+        for commit in in_commits(records, _RECORDS_PER_COMMIT):
+            writer.write(commit)
+            before, result.records = result.records, result.records + len(commit)
+            if result.records // _RECORDS_PER_COMMIT > before // _RECORDS_PER_COMMIT:
+                log.info("Processed %d files.", result.records, extra=BAR_TELLS)
+    result.records += result.kept
+    if result.kept:
+        log.info("%d records were there already.", result.kept)
+    if (result.records - result.kept) % _RECORDS_PER_COMMIT:
+        log.info("Processed %d files.", result.records, extra=BAR_TELLS)
+
+
+def _records(
+    root: str,
+    entries: list[Entry],
+    settings: Settings,
+    writer: DatabaseWriter,
+    result: Conversion,
+    progress: Progress | None,
+) -> Generator[tuple[bytes, bytes], None, None]:
+    """Keys and values of the readable entries that are not written yet, in order."""
+    expected: int | None = None
+    missing = _missing(entries, writer) if settings.resume else [True] * len(entries)
+    result.kept = missing.count(False)
+    wanted = (e if absent else None for e, absent in zip(entries, missing, strict=True))
+    work = map_ahead(lambda entry: _record(root, entry, settings), wanted, settings.workers)
+    with closing(work) as made:
+        for number, datum in enumerate(made):
+            name = entries[number].name
+            if datum is not None:
+                key = b"%08d_%s" % (number, name)
+                if settings.check_size and expected is None:
+                    expected = datum.channels * datum.height * datum.width
+                elif settings.check_size and len(datum.data) != expected:
+                    raise _unequal(key, datum, expected)
+                yield key, datum.SerializeToString()
+            elif missing[number]:
+                _note_unreadable(root + _readable(name), settings, result)
+            done = number + 1
+            if progress and (done % _ENTRIES_PER_STEP == 0 or done == len(entries)):
+                progress(done, len(entries))
+
+
+def _missing(entries: list[Entry], writer: DatabaseWriter) -> list[bool]:
+    """For each entry, whether its record is still to be written."""
+    looked_up = Lines("images looked up among the records that are there")
+    missing = []
+    for number, entry in enumerate(entries):
+        missing.append(b"%08d_%s" % (number, entry.name) not in writer)
+        looked_up(number + 1, len(entries))
+    return missing
+
+
+def _note_unreadable(name: str, settings: Settings, result: Conversion) -> None:
+    if settings.on_error == "fail":
+        raise DataError(
+            f"{name}: the image is missing or cannot be decoded; mend it, or leave such images out "
+            "with: --on-error skip"
+        )
+    log.error("Could not open or find file %s", name)
+    result.unreadable.append(name)
+
+
+def _record(root: str, entry: Entry | None, settings: Settings) -> Message | None:
+    """The Datum of one image; None if it cannot be read, or there is nothing to do."""
+    if entry is None:
+        return None
+    try:
+        data = read_image_file(os.fsencode(root) + entry.name)
+        pixels = decode_image(data, "gray" if settings.gray else "color")
+    except DataError:
+        return None
+    if pixels is None:
+        return None
+    pixels, resized = _resize(pixels, data, settings)
+    if settings.encoded or settings.encode_type:
+        return _encoded_datum(data, pixels, resized, entry, settings)
+    datum = schema.new("Datum")
+    channels = planes(pixels)
+    datum.channels, datum.height, datum.width = channels.shape
+    datum.data = channels.tobytes()
+    datum.label = entry.label
+    datum.encoded = False
+    return datum
+
+
+def _resize(pixels: Pixels, data: bytes, settings: Settings) -> tuple[Pixels, bool]:
+    """The image in its new size, and whether its file's bytes no longer show it."""
+    if settings.min_side:
+        height, width = pixels.shape[:2]
+        size = isotropic_size(height, width, settings.min_side)
+        if size == (height, width):
+            shape = image_shape(data)
+            # Amid rescaled images a file of other channels (gray, alpha) would not fit.
+            return pixels, shape is None or shape[0] != (1 if settings.gray else 3)
+        return rescale_image(pixels, *size), True
+    if settings.resize_width > 0 and settings.resize_height > 0:
+        return resize_image(pixels, settings.resize_width, settings.resize_height), True
+    # Asking for one of the two sizes resizes nothing, but is enough for Caffe to encode anew.
+    return pixels, settings.resize_width > 0 or settings.resize_height > 0
+
+
+def _encoded_datum(
+    data: bytes, pixels: Pixels, resized: bool, entry: Entry, settings: Settings
+) -> Message:
+    name = _readable(entry.name)
+    extension = name.rpartition(".")[2].lower()
+    encoding = settings.encode_type or extension
+    datum = schema.new("Datum")
+    if not resized and _same_encoding(extension, encoding.lower()):
+        datum.data = data
+    else:
+        try:
+            datum.data = encode_image(pixels, encoding)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
+    datum.label = entry.label
+    datum.encoded = True
+    return datum
+
+
+def _same_encoding(extension: str, encoding: str) -> bool:
+    jpeg = ("jpg", "jpeg")
+    return extension == encoding or (extension in jpeg and encoding in jpeg)
+
+
+def _unequal(key: bytes, datum: Message, expected: int | None) -> DataError:
+    place = f"record {_readable(key)!r}: check_size: {len(datum.data)} bytes of data"
+    if datum.encoded:
+        return DataError(
+            f"{place}, but encoded images have no common size; leave out check_size or encoded"
+        )
+    return DataError(
+        f"{place}, the first record has {expected}; give resize_width and resize_height, "
+        "or leave out check_size"
+    )
+
+
+def _readable(name: bytes) -> str:
+    return name.decode(errors="backslashreplace")

@@ -1,0 +1,186 @@
+"""What is in a database, and what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from caffecompat.data.backends.database import Database
+from caffecompat.data.codec.datum import decode_datum, parse_datum
+from caffecompat.data.codec.images import image_kind, image_shape, is_cut_off
+from caffecompat.data.loader.threaded_map import map_ahead
+from caffecompat.data.tools.expected_size import format_bytes
+from caffecompat.errors import DataError
+from caffecompat.proto.schema import Message
+from caffecompat.reporting.progress import Progress
+
+_RECORDS_PER_STEP = 10
+_BAR = 40
+
+Shape = tuple[int, int, int]
+
+
+@dataclass
+class Summary:
+    """What a database holds.
+
+    Attributes:
+        records: how many there are.
+        disk: bytes of its files.
+        sizes: smallest and largest value, and all together, in bytes.
+        kinds: records by how they are stored: ``raw``, ``float``, ``jpg``, ``png``, ...
+        shapes: records by channels, height and width.
+        labels: records by label.
+        unlabelled: records that have no label, which counts as 0.
+        unknown: records that are no Datum or no image, in none of the counts above.
+    """
+
+    records: int = 0
+    disk: int = 0
+    sizes: tuple[int, int, int] = (0, 0, 0)
+    kinds: Counter[str] = field(default_factory=Counter)
+    shapes: Counter[Shape] = field(default_factory=Counter)
+    labels: Counter[int] = field(default_factory=Counter)
+    unlabelled: int = 0
+    unknown: int = 0
+
+
+def summarise(database: Database, progress: Progress | None = None) -> Summary:
+    """Look at every record; of JPEGs and PNGs only at the header.
+
+    Raises:
+        DataError: a record cannot be read from the database.
+    """
+    summary = Summary(len(database), _disk(database.path))
+    least, most, total = 0, 0, 0
+    for position in range(len(database)):
+        value = database.read(position)[1]
+        least = min(least, len(value)) if position else len(value)
+        most, total = max(most, len(value)), total + len(value)
+        try:
+            _count(parse_datum(value), summary)
+        except DataError:
+            summary.unknown += 1
+        _step(progress, position + 1, len(database))
+    summary.sizes = (least, most, total)
+    return summary
+
+
+def _count(datum: Message, summary: Summary) -> None:
+    if datum.encoded:
+        shape = image_shape(datum.data)
+        if shape is None:
+            raise DataError("no image")
+        kind = image_kind(datum.data) or "other image"
+    else:
+        shape = (datum.channels, datum.height, datum.width)
+        kind = "raw" if datum.data else "float"
+    summary.kinds[kind] += 1
+    summary.shapes[shape] += 1
+    summary.labels[datum.label] += 1
+    summary.unlabelled += not datum.HasField("label")
+
+
+def describe(summary: Summary, most: int = 10) -> str:
+    """The summary as a few lines of text; of long lists the ``most`` largest entries."""
+    least, largest, total = summary.sizes
+    lines = [f"records   {summary.records:,}"]
+    lines.append(f"on disk   {format_bytes(summary.disk)}")
+    if summary.records:
+        mean = format_bytes(total / summary.records)
+        span = f"{format_bytes(least)} to {format_bytes(largest)}"
+        lines.append(f"values    {format_bytes(total)}, {mean} each ({span})")
+    kinds = [f"{count:,} {kind}" for kind, count in summary.kinds.most_common()]
+    lines.append(f"stored    {', '.join(kinds) or 'nothing'}")
+    if summary.unknown:
+        lines.append(f"unusable  {summary.unknown:,}; which: caffecompat dataset verify")
+    lines += _listed("shapes (channels x height x width)", _by_shape(summary), most)
+    labels = summary.labels
+    if labels:
+        span = f"{min(labels)} to {max(labels)}"
+        lines += _listed(f"labels: {len(labels):,} different, {span}", _by_label(summary), most)
+        gaps = max(labels) - min(labels) + 1 - len(labels)
+        if gaps:
+            lines.append(f"  {gaps:,} numbers between {min(labels)} and {max(labels)} are not used")
+    if summary.unlabelled:
+        lines.append(f"  {summary.unlabelled:,} records have no label, which counts as 0")
+    return "\n".join(lines) + "\n"
+
+
+def _by_shape(summary: Summary) -> list[tuple[str, int]]:
+    return [("x".join(map(str, shape)), n) for shape, n in summary.shapes.most_common()]
+
+
+def _by_label(summary: Summary) -> list[tuple[str, int]]:
+    ordered = sorted(summary.labels.items(), key=lambda item: (-item[1], item[0]))
+    return [(str(label), count) for label, count in ordered]
+
+
+def _listed(title: str, counts: list[tuple[str, int]], most: int) -> list[str]:
+    lines = [title]
+    if not counts:
+        return []
+    largest = max(count for _, count in counts)
+    width = max(len(name) for name, _ in counts[:most])
+    for name, count in counts[:most]:
+        lines.append(f"  {name:>{width}}  {count:>9,}  {'#' * -(-_BAR * count // largest)}")
+    if len(counts) > most:
+        rest = [count for _, count in counts[most:]]
+        lines.append(f"  {len(rest):,} more, of {min(rest):,} to {max(rest):,} records each")
+    return lines
+
+
+def find_faults(
+    database: Database, workers: int | None = None, progress: Progress | None = None
+) -> Iterator[str]:
+    """Read and decode every record and yield a sentence for each that cannot be used.
+
+    A JPEG or PNG without its end counts: OpenCV fills up what is missing without a word. The
+    records of a damaged page of the database share one sentence, which names page and records.
+    """
+
+    def items() -> Iterator[tuple[int, bytes, bytes | DataError]]:
+        for position in range(len(database)):
+            try:
+                yield position, *database.read(position)
+            except DataError as error:
+                yield position, b"", error
+
+    latest: str | None = None
+    with closing(map_ahead(_fault, items(), workers)) as faults:
+        for position, fault in enumerate(faults):
+            if fault not in (None, latest):
+                yield fault
+            latest = fault or latest
+            _step(progress, position + 1, len(database))
+
+
+def _fault(item: tuple[int, bytes, bytes | DataError]) -> str | None:
+    position, key, value = item
+    if isinstance(value, DataError):
+        return str(value)
+    try:
+        datum = parse_datum(value)
+        # Forced to colour, as 16-bit images are usable that way.
+        decode_datum(datum, force_color=True)
+        if datum.encoded and is_cut_off(datum.data):
+            raise DataError(
+                f"its {len(datum.data)} encoded bytes have no end: the image is cut off"
+            )
+    except DataError as error:
+        return f"record {position} (key {key.decode(errors='backslashreplace')!r}): {error}"
+    return None
+
+
+def _step(progress: Progress | None, done: int, total: int) -> None:
+    if progress and (done % _RECORDS_PER_STEP == 0 or done == total):
+        progress(done, total)
+
+
+def _disk(path: str) -> int:
+    if os.path.isfile(path):
+        return os.path.getsize(path)
+    return sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())

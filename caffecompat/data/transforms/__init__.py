@@ -1,0 +1,1 @@
+"""What happens to a decoded image on its way to a batch."""

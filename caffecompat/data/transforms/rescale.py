@@ -1,0 +1,72 @@
+"""Isotropic rescaling of training images: the training scale S of the VGG paper (Sect. 3.1)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffecompat.data.codec.images import isotropic_size
+from caffecompat.data.counter_rng import draw, pick
+from caffecompat.errors import DataError
+from caffecompat.proto.schema import Message
+
+# What OpenCV can count in its fastest type; such an image has one side of 32768 pixels or more.
+_LONGEST_SIDE = 32767
+
+
+class Rescale:
+    """Scales an image, proportions kept, so that its smallest side becomes S pixels.
+
+    In TRAIN S is drawn for each sample, uniformly from ``img_rand_resize_lower`` to
+    ``img_rand_resize_upper``, both ends included. In TEST it is the middle of the two, rounded
+    down, as the paper tests at Q = 0.5 (S_min + S_max). The other side is rounded to the nearest
+    pixel.
+
+    Args:
+        message: a TransformationParameter with one of these fields.
+        phase: ``"TRAIN"`` or ``"TEST"``.
+
+    Raises:
+        DataError: one end of the range is missing, they are in the wrong order, or the crop may
+            be larger than S.
+    """
+
+    def __init__(self, message: Message, phase: str) -> None:
+        self._lower = int(message.img_rand_resize_lower)
+        self._upper = int(message.img_rand_resize_upper)
+        found = (
+            f"transform_param: img_rand_resize_lower is {self._lower} and img_rand_resize_upper is "
+            f"{self._upper}"
+        )
+        if not 0 < self._lower <= self._upper:
+            raise DataError(
+                f"{found}; give both, the upper one at least as large (equal ones: a fixed size)"
+            )
+        if phase != "TRAIN":
+            self._lower = self._upper = (self._lower + self._upper) // 2
+        if self._lower < message.crop_size:
+            raise DataError(
+                f"{found}, so the smallest side of an image may be {self._lower} pixels in "
+                f"{phase}, less than crop_size {message.crop_size}; raise them or make crop_size "
+                "smaller"
+            )
+
+    def choose(self, seed: int, ordinals: NDArray[np.int64]) -> list[int]:
+        """S of the samples ``ordinals``; pure."""
+        spread = pick(draw(seed, ordinals, "smallest side"), self._upper - self._lower + 1)
+        return [self._lower + side for side in spread.tolist()]
+
+    def size(self, height: int, width: int, side: int) -> tuple[int, int]:
+        """Height and width of a rescaled image.
+
+        Raises:
+            DataError: it would be too long.
+        """
+        scaled = isotropic_size(height, width, side)
+        if max(scaled) > _LONGEST_SIDE:
+            raise DataError(
+                f"it is {height}x{width} (height x width) and would become "
+                f"{scaled[0]}x{scaled[1]} with its smallest side of {side}; no side may be longer "
+                f"than {_LONGEST_SIDE}, so leave such images out"
+            )
+        return scaled

@@ -1,0 +1,1 @@
+"""Scoring a net on its test data, and timing its layers."""

@@ -1,0 +1,52 @@
+"""Scoring a net outside a training: every output of every batch, then the means."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from caffecompat.errors import SolverError
+from caffecompat.net import Net
+from caffecompat.net.execution.layer_watch import LayerWatch
+from caffecompat.reporting.activity import Activity, heartbeat
+from caffecompat.reporting.glog import LOGGER, loss_bracket, number
+from caffecompat.solver.test_nets import Scores, ScoreSums
+
+
+def report_device(device: torch.device) -> None:
+    """Logs what a net is going to run on."""
+    if device.type == "cuda":
+        LOGGER.info(f"Use GPU with device ID {device.index}")
+        LOGGER.info(f"GPU device name: {torch.cuda.get_device_name(device)}")
+    else:
+        LOGGER.info("Use CPU.")
+
+
+@torch.no_grad()
+def score(net: Net, batches: int) -> Scores:
+    """Runs ``batches`` passes of a net that brings its own data and logs Caffe's lines.
+
+    Raises:
+        SolverError: ``batches`` is not positive.
+    """
+    if batches < 1:
+        raise SolverError(f"--iterations is {batches}, it must be at least 1 to give a mean")
+    LOGGER.info(f"Running for {batches} iterations.")
+    sums = ScoreSums()
+    # Nothing stops a batch here: Ctrl-C ends the command.
+    watch = LayerWatch(Activity(), possible=True, stop_requested=lambda: False)
+    with heartbeat(watch.activity, LOGGER):
+        for batch in range(batches):
+            result = watch.run(net, "batch", batch, partial(net.run, batch))
+            sums.add(result.outputs, result.loss)
+            for name, value in result.outputs.items():
+                for element in value.flatten().tolist():
+                    LOGGER.info(f"Batch {batch}, {name} = {number(element)}")
+    scores = sums.means()
+    LOGGER.info(f"Loss: {number(scores.loss)}")
+    for name, means in scores.outputs.items():
+        weight = net.loss_weights.get(name, 0.0)
+        for mean in means:
+            LOGGER.info(f"{name} = {number(mean)}{loss_bracket(weight, mean)}")
+    return scores

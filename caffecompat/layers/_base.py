@@ -1,0 +1,310 @@
+"""The contract between a layer type and the nets that use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
+
+from caffecompat.errors import LayerError
+from caffecompat.proto.schema import FORK_NUMBERS, new
+from caffecompat.registry import Registry
+from caffecompat.weights.blob import MOST_AXES
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from caffecompat.data.transforms.deferred_crops import Crops
+    from caffecompat.layers._counter_rng import Noise
+
+    Array: TypeAlias = np.ndarray | torch.Tensor
+
+# No blob of Caffe's may be larger than 2^31 values; this is what no memory holds.
+MOST_VALUES = 2**42
+
+Shape: TypeAlias = tuple[int, ...]
+Message: TypeAlias = Any
+
+catalogue: Registry[type[Layer]] = Registry("layer type", "caffecompat.layers")
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many bottoms or tops a layer takes; ``most`` None means any number."""
+
+    least: int
+    most: int | None
+
+    def admits(self, number: int) -> bool:
+        return self.least <= number and (self.most is None or number <= self.most)
+
+    def __str__(self) -> str:
+        if self.most is None:
+            return f"at least {self.least}"
+        return str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
+
+
+def exactly(number: int) -> Count:
+    return Count(number, number)
+
+
+def at_least(number: int) -> Count:
+    return Count(number, None)
+
+
+def between(least: int, most: int) -> Count:
+    return Count(least, most)
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One parameter blob of a layer: its name in torch, its shape, how it is filled.
+
+    ``filler`` is a FillerParameter message; ``values``, where given, are used instead. ``learned``
+    False marks statistics that the forward pass updates itself (BatchNorm): they never get a
+    gradient.
+    """
+
+    name: str
+    shape: Shape
+    filler: Message
+    learned: bool = True
+    values: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a layer may know about the net it is in.
+
+    Attributes:
+        phase: ``"TRAIN"`` or ``"TEST"``, the layer's own phase where its definition has one.
+        seed: the run's seed; everything random is a pure function of it.
+        place: where the layer is defined, for messages ("net.prototxt:41: layer 'conv1' (ELU)").
+        shapes_only: the net is built for its shapes; sources need not exist on disk.
+        allow_python: the net's user trusts the code of its Python layers.
+        skip_corrupt: records that cannot be read are passed over instead of ending the run.
+        rank, ranks: the net is number ``rank`` of ``ranks`` that share each batch: a source of
+            records gives its slice of it.
+        definition: the whole NetParameter, for messages of data layers; None where nobody knows.
+    """
+
+    phase: str
+    seed: int
+    place: str
+    shapes_only: bool = False
+    allow_python: bool = False
+    skip_corrupt: bool = False
+    rank: int = 0
+    ranks: int = 1
+    definition: Message | None = None
+
+
+def register(name: str) -> Callable[[type[Layer]], type[Layer]]:
+    """Class decorator that enters a :class:`Layer` under Caffe's type name."""
+
+    def enter(layer: type[Layer]) -> type[Layer]:
+        layer.type = name
+        return catalogue.register(name)(layer)
+
+    return enter
+
+
+class Layer:
+    """A layer type: its bottoms and tops, its parameters, its forward pass.
+
+    A subclass fills in three things and never touches files, devices, names of blobs or sharing:
+
+    - the class attributes below,
+    - :meth:`setup`, which runs once: read the definition, refuse what Caffe refuses, declare
+      parameters. Only parameter shapes may be derived from the bottoms' shapes here;
+    - :meth:`forward`, differentiable torch code that reads all other shapes from its arguments,
+      so that inputs can be resized at any time. It also runs once on ``meta`` tensors when the
+      net is built; that is how top shapes are known, so no shape formula is written twice.
+
+    Attributes:
+        type: Caffe's name, set by :func:`register`.
+        bottoms, tops: how many of each the layer takes.
+        parameters: names of the parameter blobs in Caffe's order; torch keys are ``layer.name``.
+        is_loss: the first top has loss weight 1 unless the definition gives another.
+        automatic_top: a missing top is added without a name (loss layers may have no ``top``).
+        in_place: a top may have the name of the bottom at its position.
+        gives_inputs_gradients: net inputs below it get gradients whenever it runs backward, asked
+            for or not (Caffe's recurrent layers).
+        reads: fields of LayerParameter with its settings, beside the one named after the type.
+        knows: fields of forks that the type understands, e.g. ``"pooling_param.ceil_mode"``; a net
+            that sets any other is refused, because its meaning would be lost.
+        without_effect: fields that Caffe reads and never uses, e.g. ``"data_param.mirror"``; a net
+            that sets one gets a note.
+        noise: the layer's random numbers, put here by the net before the first pass.
+        checks_blobs: values embedded in the prototxt (``blobs``) must have the parameter's shape;
+            Caffe's other types take them in their order.
+        differentiable: per bottom, whether a gradient can reach it; the last entry holds for all
+            further bottoms.
+    """
+
+    type: ClassVar[str] = ""
+    bottoms: ClassVar[Count] = exactly(1)
+    tops: ClassVar[Count] = exactly(1)
+    parameters: ClassVar[tuple[str, ...]] = ()
+    is_loss: ClassVar[bool] = False
+    automatic_top: ClassVar[bool] = False
+    in_place: ClassVar[bool] = True
+    differentiable: ClassVar[tuple[bool, ...]] = (True,)
+    gives_inputs_gradients: ClassVar[bool] = False
+    reads: ClassVar[tuple[str, ...]] = ()
+    knows: ClassVar[tuple[str, ...]] = ()
+    without_effect: ClassVar[tuple[str, ...]] = ()
+    checks_blobs: ClassVar[bool] = False
+
+    noise: Noise
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.specs: list[ParameterSpec] = []
+        self.notes: list[str] = []
+        # Whether forward hands values on to the next pass by itself, which nothing replayed does.
+        self.keeps_state = False
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        """Reads the LayerParameter ``message``; ``bottoms`` are the bottoms' shapes."""
+
+    def forward(self, *bottoms: Any, **parameters: Any) -> Any:
+        """Tops from bottoms: a tensor, or a tuple of tensors when there are several tops.
+
+        Parameters come by the names given to :meth:`parameter`.
+        """
+        raise NotImplementedError
+
+    def infer(self, *bottoms: Any, **parameters: Any) -> Any:
+        """Tops as ``meta`` tensors, run once when the net is built.
+
+        Overridden only by types whose top shapes depend on values (Filter).
+        """
+        return self.forward(*bottoms, **parameters)
+
+    def parameter(
+        self,
+        name: str,
+        shape: Sequence[int],
+        filler: Message,
+        learned: bool = True,
+        values: np.ndarray | None = None,
+    ) -> None:
+        """Declares the next parameter blob (call in Caffe's blob order)."""
+        self.check_size(shape, name)
+        self.specs.append(ParameterSpec(name, tuple(shape), filler, learned, values))
+
+    def check(self, condition: bool, sentence: str) -> None:
+        """Raises :class:`LayerError` with the layer's place unless ``condition`` holds."""
+        if not condition:
+            self.refuse(sentence)
+
+    def check_size(self, shape: Sequence[int], what: str) -> None:
+        """Refuses shapes that no memory holds, before anything is allocated, or no blob."""
+        self.check_axes(shape, what)
+        self.check(
+            prod(shape) <= MOST_VALUES,
+            f"{what} is {format_shape(shape)}: {prod(shape):.3g} values, more than any memory "
+            "holds (Caffe's own limit is 2147483647)",
+        )
+
+    def check_axes(self, shape: Sequence[int], what: str) -> None:
+        """Refuses shapes with more axes than Caffe's blobs can have (kMaxBlobAxes)."""
+        self.check(
+            len(shape) <= MOST_AXES,
+            f"{what} has {len(shape)} axes, at most {MOST_AXES} are allowed",
+        )
+
+    def note(self, sentence: str) -> None:
+        """Something that the net's user should know, though it is no mistake."""
+        self.notes.append(f"{self.context.place}: {sentence}")
+
+    def refuse(self, sentence: str) -> NoReturn:
+        raise LayerError(f"{self.context.place}: {sentence}")
+
+    def axis(self, axis: int, shape: Sequence[int], field: str = "axis") -> int:
+        """``axis`` counted from the front; negative values count from the end.
+
+        Raises:
+            LayerError: the shape has no such axis.
+        """
+        if not -len(shape) <= axis < len(shape):
+            self.refuse(
+                f"{field} is {axis}, but the bottom has {len(shape)} axes {format_shape(shape)}"
+            )
+        return axis % len(shape)
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """Multiplications with a weight in one forward pass; 0 for types without products."""
+        return 0
+
+    @property
+    def training(self) -> bool:
+        return self.context.phase == "TRAIN"
+
+    @classmethod
+    def settings(cls) -> list[str]:
+        """The fields of LayerParameter that the type reads, e.g. ``["pooling_param"]``.
+
+        The one of its own name need not be listed in :attr:`reads`, but a fork's in :attr:`knows`.
+        """
+        own = f"{cls.type.lower()}param"
+        known = {name.partition(".")[0] for name in cls.knows}
+        fields = new("LayerParameter").DESCRIPTOR.fields
+        named = [
+            field.name
+            for field in fields
+            if field.name.replace("_", "") == own
+            and (field.number not in FORK_NUMBERS or field.name in known)
+        ]
+        return [*named, *cls.reads]
+
+    @classmethod
+    def parameter_names(cls, count: int) -> list[str]:
+        """Names for ``count`` parameter blobs; surplus ones are called by their index."""
+        return [cls.parameters[i] if i < len(cls.parameters) else f"blob{i}" for i in range(count)]
+
+
+class Source(Layer):
+    """A layer without bottoms that brings data into the net.
+
+    Sources stand outside the executable graph: before each pass the net asks them for their
+    tops. :meth:`setup` must set :attr:`shapes`.
+    """
+
+    bottoms = exactly(0)
+    tops = at_least(1)
+
+    shapes: list[Shape]
+
+    def state_shapes(self, message: Message, stated: Mapping[str, Shape]) -> None:
+        """Takes the place of :meth:`setup` in a net built for its shapes whose user states some.
+
+        Args:
+            stated: shapes by name of the top.
+        """
+        self.setup(message, ())
+        self.shapes = [
+            stated.get(top, shape) for top, shape in zip(message.top, self.shapes, strict=True)
+        ]
+
+    def read(self, index: int) -> Sequence[Array] | None:
+        """The tops of pass ``index`` (counted from 0), a pure function of seed and index.
+
+        None keeps what the net's user put into the input blobs.
+        """
+        raise NotImplementedError
+
+    def read_for_gpu(self, index: int) -> Sequence[Array | Crops] | None:
+        """The same for a net on a GPU, which may do the last of the work itself."""
+        return self.read(index)
+
+    def close(self) -> None:
+        """Stops threads and closes files."""
+
+
+def format_shape(shape: Sequence[int]) -> str:
+    """``(2, 3, 5)`` as ``2x3x5``, a scalar as ``()``."""
+    return "x".join(str(extent) for extent in shape) or "()"

@@ -1,0 +1,138 @@
+"""What loss layers share: the frame, class labels, and what a sum is divided by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from typing import TYPE_CHECKING, ClassVar
+
+from caffecompat.layers._base import Layer, Message, exactly, format_shape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Loss(Layer):
+    """A layer with predictions, labels and one number on top (0 axes), not weighted.
+
+    The net multiplies by ``loss_weight``. Predictions and labels agree in the first axis; the
+    gradient goes to the predictions alone unless a type says otherwise.
+    """
+
+    bottoms = exactly(2)
+    is_loss = True
+    automatic_top = True
+    in_place = False
+    differentiable: ClassVar[tuple[bool, ...]] = (True, False)
+
+    def check_batch(self, first: Tensor, second: Tensor) -> None:
+        """Refuses bottoms that differ in their first axis."""
+        if first.shape[:1] != second.shape[:1] or not first.dim():
+            self.refuse(
+                f"its bottoms are {format_shape(first.shape)} and {format_shape(second.shape)}; "
+                "they must agree in the first axis"
+            )
+
+    def check_items(self, first: Tensor, second: Tensor) -> None:
+        """Refuses bottoms that differ in their first axis or in the number of elements."""
+        self.check_batch(first, second)
+        if first.numel() != second.numel():
+            self.refuse(
+                f"its bottoms are {format_shape(first.shape)} and {format_shape(second.shape)}; "
+                "they must have equally many elements"
+            )
+
+
+class ClassScores:
+    """Scores of classes along one axis, and a label for each of the other positions.
+
+    Attributes:
+        scores: (outer, classes, ...): the axes before that of the classes in one.
+        labels: (outer, 1, ...), int64; label blobs are truncated toward zero. 0 at positions that
+            are ignored.
+        kept: bool like labels, False at positions that are ignored; None where no label is.
+        outer, classes, inner: extents before, of and after the class axis.
+        exact: the type of the scores, or of 32 bits if it has fewer; to compute in.
+
+    Args:
+        layer: whose bottoms these are.
+        scores, labels: its bottoms.
+        axis: of the classes, not negative.
+        ignore: the label of positions that do not count.
+
+    Raises:
+        LayerError: the number of labels is not that of the positions.
+    """
+
+    def __init__(
+        self, layer: Layer, scores: Tensor, labels: Tensor, axis: int, ignore: int | None = None
+    ) -> None:
+        import torch
+
+        shape = scores.shape
+        self.exact = torch.promote_types(scores.dtype, torch.float32)
+        self.outer = prod(shape[:axis])
+        self.classes = shape[axis]
+        self.inner = prod(shape[axis + 1 :])
+        if labels.numel() != self.outer * self.inner:
+            layer.refuse(
+                f"scores of {format_shape(shape)} with classes along axis {axis} need "
+                f"{self.outer * self.inner} labels, but the labels are "
+                f"{format_shape(labels.shape)}; one integer label per position, not one-hot"
+            )
+        self.scores = scores.flatten(0, axis - 1) if axis else scores.unsqueeze(0)
+        self.labels = labels.detach().long().reshape(self.outer, 1, *shape[axis + 1 :])
+        self.kept = None if ignore is None else self.labels != ignore
+        if self.kept is not None:
+            self.labels = self.labels.where(self.kept, 0)
+
+    @contextmanager
+    def labels_checked(self, layer: Layer) -> Iterator[None]:
+        """Names the cause where a look-up inside fails because a label names no class.
+
+        Raises:
+            LayerError: that, on a CPU. On a GPU torch reports a failed assertion later.
+        """
+        try:
+            yield
+        except (IndexError, RuntimeError) as problem:
+            if any(words in str(problem) for words in ("out of bounds", "out of range")):
+                layer.refuse(
+                    f"a label lies outside 0 to {self.classes - 1}, the classes of its scores; "
+                    "num_output below the number of classes, or a missing ignore_label?"
+                )
+            raise
+
+
+class Normalization:
+    """What a loss is divided by, from a LossParameter.
+
+    FULL: all positions. VALID: those whose label is not ignored. BATCH_SIZE: the extents before
+    the class axis. NONE: 1. Never less than 1, so that a batch without labels has loss 0. The old
+    ``normalize`` means VALID where true and BATCH_SIZE where false, and loses to
+    ``normalization``. Source: LossParameter in caffe.proto, and the layers that read it.
+
+    Args:
+        message: the LossParameter.
+        default: mode where neither field is given.
+    """
+
+    def __init__(self, message: Message, default: str = "VALID") -> None:
+        self.ignore = message.ignore_label if message.HasField("ignore_label") else None
+        if message.HasField("normalization"):
+            self.mode = message.NormalizationMode.Name(message.normalization)
+        elif message.HasField("normalize"):
+            self.mode = "VALID" if message.normalize else "BATCH_SIZE"
+        else:
+            self.mode = default
+
+    def divisor(self, outer: int, inner: int, kept: Tensor | None) -> Tensor | int:
+        """The divisor for ``outer`` x ``inner`` positions of which these are kept (None: all)."""
+        if self.mode == "NONE":
+            return 1
+        if self.mode == "BATCH_SIZE":
+            return max(outer, 1)
+        if self.mode == "FULL" or kept is None:
+            return max(outer * inner, 1)
+        return kept.sum().clamp(min=1)

@@ -1,0 +1,1 @@
+"""Training logs of Caffe and of this package: parsing and plotting."""

@@ -1,0 +1,27 @@
+"""The seconds at which a training's log names its iterations, as Caffe's extract_seconds gives."""
+
+from __future__ import annotations
+
+import os
+
+from caffecompat.errors import FormatError
+from caffecompat.input_files import MAX_TEXT_BYTES, read_input
+from caffecompat.logs.parse import PREFIX, Clock
+
+
+def read_seconds(path: str | os.PathLike[str], max_bytes: int = MAX_TEXT_BYTES) -> list[float]:
+    """For each log line with ``Iteration``, the seconds since the line with ``Solving``.
+
+    Raises:
+        FileProblem, FormatError: the log cannot be read, or has no line with ``Solving``.
+    """
+    lines = read_input(path, max_bytes).decode(errors="replace").splitlines()
+    stamped = [(match, line) for line in lines if (match := PREFIX.match(line))]
+    start = next((match for match, line in stamped if "Solving" in line), None)
+    if start is None:
+        raise FormatError(
+            f"{os.fspath(path)}: this is not the log of a training: it has no line 'Solving ...'; "
+            "give what 'caffe train' or 'caffecompat train' has written to standard error"
+        )
+    clock = Clock(start)
+    return [clock.seconds(match) for match, line in stamped if "Iteration" in line]

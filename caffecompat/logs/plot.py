@@ -1,0 +1,181 @@
+"""Curves of trainings: losses, scores and rates over the iterations."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from caffecompat.errors import FormatError, MissingExtra
+from caffecompat.logs.parse import ParsedLog, Row
+from caffecompat.output_files import atomic_write
+
+FORMATS = ("png", "svg", "pdf")
+# The charts of Caffe's plot_training_log by number: phase, what is drawn, over what.
+CHARTS = (
+    ("test", "score", "iteration"),
+    ("test", "score", "seconds"),
+    ("test", "loss", "iteration"),
+    ("test", "loss", "seconds"),
+    ("train", "rate", "iteration"),
+    ("train", "rate", "seconds"),
+    ("train", "loss", "iteration"),
+    ("train", "loss", "seconds"),
+)
+# A line through fewer points looks like a trend that nobody has measured.
+_FEWEST_FOR_LINE = 5
+# So many different rates each get their tick.
+_MOST_TICKS = 6
+
+
+def plot(logs: Sequence[ParsedLog], path: str | os.PathLike[str], chart: int | None = None) -> None:
+    """Draws logs over each other: one panel for losses, one for other outputs, one for the rate.
+
+    Args:
+        logs: at least one.
+        path: the picture; its ending, ``.png``, ``.svg`` or ``.pdf``, decides the kind.
+        chart: one of Caffe's charts by its number, see ``CHARTS``; None for all panels.
+
+    Raises:
+        FormatError: another ending, or the logs do not show what is to be drawn.
+        MissingExtra: matplotlib is not installed.
+        FileProblem: the picture cannot be written.
+    """
+    kind = Path(path).suffix.lstrip(".").lower()
+    if kind not in FORMATS:
+        raise FormatError(f"{path}: the name must end in .png, .svg or .pdf")
+    for log in logs:
+        if not log.train and not log.test:
+            raise FormatError(
+                f"{log.path}: shows no outputs; train with 'display' or 'test_interval' set"
+            )
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtra("plot-log", "plot") from error
+    figure = _draw(logs, Figure) if chart is None else _draw_chart(logs, Figure, chart)
+    with atomic_write(path) as file:
+        figure.savefig(file, format=kind, dpi=120)
+
+
+def _draw(logs: Sequence[ParsedLog], make: Callable[..., Any]) -> Any:
+    panels = [(kind, _outputs(logs, kind)) for kind in ("loss", "score")]
+    panels = [(kind, names) for kind, names in panels if names]
+    count = len(panels) + 1
+    figure = make(figsize=(8, 2.8 * count + 0.4), layout="constrained")
+    axes = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (kind, names) in zip(axes, panels, strict=False):
+        for log in logs:
+            for name in names:
+                for phase, rows in (("train", log.train), ("test", log.test)):
+                    _curve(axis, _points(rows, name, "iteration"), logs, log, f"{phase} {name}")
+        axis.set_ylabel(_axis_name(kind, names))
+    for log in logs:
+        points = [(float(iteration), rate) for iteration, rate in log.rates]
+        _rates(axes[-1], points, _owner(log, logs) + "learning rate")
+    _name_rates(axes[-1])
+    axes[-1].set_xlabel("iteration")
+    _finish(figure, axes, _title(logs))
+    return figure
+
+
+def _draw_chart(logs: Sequence[ParsedLog], make: Callable[..., Any], chart: int) -> Any:
+    phase, kind, over = CHARTS[chart]
+    figure = make(figsize=(8, 5), layout="constrained")
+    axis = figure.subplots()
+    names = [] if kind == "rate" else _outputs(logs, kind)
+    for log in logs:
+        rows = log.train if phase == "train" else log.test
+        for name in names:
+            _curve(axis, _points(rows, name, over), logs, log, f"{phase} {name}")
+        if kind == "rate":
+            points = [(_place(row, over), row.rate) for row in rows]
+            _rates(axis, points, _owner(log, logs) + "learning rate")
+    if not axis.lines:
+        raise FormatError(
+            f"{logs[0].path}: shows nothing for chart {chart}, the {phase} "
+            f"{'learning rate' if kind == 'rate' else kind} over the {over}"
+        )
+    if kind == "rate":
+        _name_rates(axis)
+    else:
+        axis.set_ylabel(f"{phase} {_axis_name(kind, names)}")
+    axis.set_xlabel("seconds since the start" if over == "seconds" else "iteration")
+    _finish(figure, [axis], _title(logs))
+    return figure
+
+
+def _finish(figure: Any, axes: Sequence[Any], title: str) -> None:
+    figure.suptitle(title)
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize="small")
+
+
+def _title(logs: Sequence[ParsedLog]) -> str:
+    names = [Path(log.path).name for log in logs]
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"Training of {shown}"
+
+
+def _axis_name(kind: str, names: Sequence[str]) -> str:
+    """What a panel shows: its outputs by name where they are few."""
+    return kind if kind == "loss" or len(names) > 2 else ", ".join(names)
+
+
+def _outputs(logs: Sequence[ParsedLog], kind: str) -> list[str]:
+    rows = [row for log in logs for row in [*log.train, *log.test]]
+    names = dict.fromkeys(name for row in rows for name in row.outputs)
+    return [name for name in names if ("loss" in name.lower()) == (kind == "loss")]
+
+
+def _owner(log: ParsedLog, logs: Sequence[ParsedLog]) -> str:
+    return f"{Path(log.path).name}: " if len(logs) > 1 else ""
+
+
+def _place(row: Row, over: str) -> float:
+    return row.seconds if over == "seconds" else float(row.iteration)
+
+
+def _points(rows: list[Row], name: str, over: str) -> list[tuple[float, float]]:
+    return [(_place(row, over), row.outputs[name]) for row in rows if name in row.outputs]
+
+
+def _curve(
+    axis: Any,
+    points: list[tuple[float, float]],
+    logs: Sequence[ParsedLog],
+    log: ParsedLog,
+    what: str,
+) -> None:
+    if not points:
+        return
+    line = "-" if what.startswith("train") else "--o"
+    style = "o" if len(points) < _FEWEST_FOR_LINE else line
+    label = _owner(log, logs) + what
+    size = 5 if style == "o" else 3
+    axis.plot(*zip(*points, strict=True), style, label=label, markersize=size, linewidth=1)
+
+
+def _rates(axis: Any, points: list[tuple[float, float]], label: str) -> None:
+    shown = sorted((place, rate) for place, rate in points if rate > 0 and math.isfinite(rate))
+    if shown:
+        axis.step(*zip(*shown, strict=True), where="post", label=label, linewidth=1)
+
+
+def _name_rates(axis: Any) -> None:
+    """A logarithmic axis whose ticks are the rates themselves, written as in a solver."""
+    axis.set_ylabel("learning rate")
+    rates = sorted({float(rate) for line in axis.lines for rate in line.get_ydata()})
+    if not rates:
+        return
+    axis.set_yscale("log")
+    axis.set_ylim(rates[0] / 2, rates[-1] * 2)
+    if len(rates) <= _MOST_TICKS:
+        axis.set_yticks(rates)
+        axis.minorticks_off()
+    axis.yaxis.set_major_formatter(lambda rate, position: f"{rate:g}")
+    axis.yaxis.set_minor_formatter(lambda rate, position: "")

@@ -1,0 +1,1 @@
+"""Looking at a net: summary, receptive fields, replay of recorded passes."""

@@ -1,0 +1,67 @@
+"""A net as one of several that share each batch: whose rows are whose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from caffecompat.data.shard import shard
+from caffecompat.layers import Context, Layer, Shape, Source
+from caffecompat.layers._counter_rng import Share
+from caffecompat.proto.schema import Message
+
+BATCH_FIELDS = (
+    "data_param",
+    "hdf5_data_param",
+    "image_data_param",
+    "memory_data_param",
+    "window_data_param",
+)
+
+
+def stated_batch(layer: Message) -> int | None:
+    """``batch_size`` of a LayerParameter that has one."""
+    for name in BATCH_FIELDS:
+        if layer.HasField(name):
+            return int(getattr(layer, name).batch_size)
+    return None
+
+
+def rows_of(layer: Layer, message: Message, context: Context) -> list[slice] | None:
+    """Which rows of each top of a source belong to this rank; None where the source knows itself.
+
+    Sources with a ``batch_size`` read their own slice. What others bring (DummyData) is cut along
+    its first axis; what a net's user feeds (Input) is the user's business.
+
+    Raises:
+        DataError: a top has fewer rows than there are ranks.
+    """
+    whole = context.ranks == 1 or stated_batch(message) is not None
+    if whole or not isinstance(layer, Source) or layer.type == "Input":
+        return None
+    rows = []
+    for shape in layer.shapes:
+        part = shard(shape[0] if shape else 0, context.rank, context.ranks, context.place)
+        rows.append(slice(part.start, part.stop))
+    return rows
+
+
+def cut(shapes: Sequence[Shape], rows: Sequence[slice] | None) -> list[Shape]:
+    """The shapes of tops of which only ``rows`` are kept."""
+    if rows is None:
+        return list(shapes)
+    pairs = zip(rows, shapes, strict=True)
+    return [(part.stop - part.start, *shape[1:]) for part, shape in pairs]
+
+
+def share_of(layers: Sequence[Any], rank: int, ranks: int) -> Share | None:
+    """The samples of each pass that are this rank's, by the first source; None for one rank."""
+    if ranks == 1:
+        return None
+    for built in layers:
+        if built.source is None or built.type == "Input" or not built.shapes:
+            continue
+        total = stated_batch(built.node.message) or built.source.shapes[0][0]
+        part = shard(total, rank, ranks, built.place)
+        return Share(part.start, len(part), total)
+    return Share(rank, 1, ranks)

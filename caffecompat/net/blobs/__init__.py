@@ -1,0 +1,1 @@
+"""Blobs of a net: values, gradients, inputs, and their views for numpy."""

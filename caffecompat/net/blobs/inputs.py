@@ -1,0 +1,189 @@
+"""What goes into a net: the tops of its sources, read from data or given by hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from caffecompat.data.transforms.deferred_crops import Crops
+from caffecompat.errors import BlobError, CaffeError, NetError, suggestion
+from caffecompat.graph import Version
+from caffecompat.net.blobs.array_view import plain_array
+from caffecompat.net.blobs.host_to_device import Transfer
+from caffecompat.net.build import BuiltLayer
+from caffecompat.net.execution.allocation import zeros
+from caffecompat.weights.blob import MOST_AXES
+
+Array: TypeAlias = np.ndarray | torch.Tensor
+
+
+class Inputs:
+    """The values of a net's source tops, on its device.
+
+    Attributes:
+        values: the current value of each source top; zeros at first. Input layers keep theirs from
+            pass to pass.
+        seconds_reading: time spent so far waiting for data.
+        memory_format: how values with four axes lie in memory.
+    """
+
+    def __init__(self, layers: Sequence[BuiltLayer], device: torch.device) -> None:
+        self._sources = [built for built in layers if built.source is not None]
+        self.seconds_reading = 0.0
+        self.memory_format = torch.preserve_format
+        self._transfer = Transfer()
+        self._ahead: tuple[int, dict[str, list[torch.Tensor] | None]] | None = None
+        self.values = {
+            top: zeros(built, shape, device, layers)
+            for built in self._sources
+            for top, shape in zip(built.tops, built.shapes, strict=True)
+        }
+
+    def feeds(self, index: int, given: Mapping[str, Array]) -> list[torch.Tensor]:
+        """The values for pass ``index``; what is ``given`` by name is not read.
+
+        Raises:
+            BlobError: there is no input of that name.
+            NetError: a value is no array of numbers.
+        """
+        by_version = self._by_version(given)
+        for built in self._sources:
+            if not all(top in by_version for top in built.tops):
+                self.read(built, index)
+        self.values.update({top: value.detach() for top, value in by_version.items()})
+        return [by_version.get(top, value) for top, value in self.values.items()]
+
+    def give(self, given: Mapping[str, Array]) -> dict[Version, torch.Tensor]:
+        """Keeps values by name, reads nothing; returns them without gradients."""
+        fresh = {top: value.detach() for top, value in self._by_version(given).items()}
+        self.values.update(fresh)
+        return fresh
+
+    def in_order(self, tensors: Sequence[Array], names: Sequence[str]) -> dict[str, Array]:
+        """Values by name, for a call that gives them by position.
+
+        Args:
+            tensors: the values.
+            names: of the net's Input layers; without any, the tops of its data layers count.
+
+        Raises:
+            NetError: there are more values than names.
+        """
+        names = names or [top.blob for top in self.values]
+        if len(tensors) > len(names):
+            raise NetError(
+                f"{len(tensors)} inputs were given, the net takes {len(names)}"
+                + (f": {', '.join(names)}" if names else "")
+            )
+        return dict(zip(names, tensors, strict=False))
+
+    def _by_version(self, given: Mapping[str, Array]) -> dict[Version, torch.Tensor]:
+        # Tensors are fed as they are, so that their owner's gradients pass through; arrays are
+        # copied, since their owner may fill them anew before the backward pass.
+        by_version = {
+            self.version(name): self.tensor(
+                value if isinstance(value, torch.Tensor) else plain_array(value, f"input {name!r}")
+            )
+            for name, value in given.items()
+        }
+        for top, value in by_version.items():
+            _check_axes(top.blob, value.shape)
+        return by_version
+
+    def read_ahead(self, index: int) -> None:
+        """Reads pass ``index``, the one to be asked for next, and sends it to the device."""
+        try:
+            self._ahead = (index, {built.key: self._fetch(built, index) for built in self._sources})
+        except CaffeError:
+            # Who asks for that pass will hear of it.
+            self._ahead = None
+
+    def read(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
+        """The tops of one source for pass ``index``; Input layers keep what they were given."""
+        if self._ahead is not None and self._ahead[0] != index:
+            self._ahead = None
+        if self._ahead is not None and built.key in self._ahead[1]:
+            fresh = self._ahead[1].pop(built.key)
+        else:
+            fresh = self._fetch(built, index)
+        if fresh is not None:
+            self.values.update(zip(built.tops, fresh, strict=True))
+        return tuple(self.values[top] for top in built.tops)
+
+    def _fetch(self, built: BuiltLayer, index: int) -> list[torch.Tensor] | None:
+        assert built.source is not None
+        read = built.source.read_for_gpu if self._on_gpu else built.source.read
+        started = time.perf_counter()
+        arrays = read(index)
+        self.seconds_reading += time.perf_counter() - started
+        if arrays is None:
+            return None
+        blobs = [self._blob(a) if isinstance(a, Crops) else self.tensor(a) for a in arrays]
+        if built.rows is not None:
+            blobs = [blob[rows] for blob, rows in zip(blobs, built.rows, strict=True)]
+        return blobs
+
+    def _blob(self, crops: Crops) -> torch.Tensor:
+        """The blob of crops that have travelled as bytes."""
+        like = next(iter(self.values.values()))
+
+        def sent(array: np.ndarray) -> torch.Tensor:
+            form = self.memory_format if array.ndim == 4 else torch.preserve_format
+            return self._transfer.move(torch.from_numpy(array), like.device, form)
+
+        blob = sent(crops.pixels).float()
+        if crops.mean is not None:
+            blob -= sent(crops.mean)
+        if crops.shifts is not None:
+            blob += sent(crops.shifts)
+        if crops.scale != 1:
+            blob *= crops.scale
+        return blob.to(like.dtype)
+
+    def resize(self, name: str, shape: Sequence[int]) -> None:
+        """Gives an input a new shape, filled with zeros."""
+        version = self.version(name)
+        _check_axes(name, shape)
+        self.values[version] = self.values[version].new_zeros(tuple(shape))
+
+    def version(self, name: str) -> Version:
+        """The source top called ``name``.
+
+        Raises:
+            BlobError: there is none.
+        """
+        version = Version(name)
+        if version not in self.values:
+            known = [top.blob for top in self.values]
+            raise BlobError(f"no input blob {name!r} in this net{suggestion(name, known)}")
+        return version
+
+    def tensor(self, value: Array) -> torch.Tensor:
+        """``value`` on the net's device, in the net's floating point type."""
+        tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        like = next(iter(self.values.values()), None)
+        if like is None:
+            return tensor
+        tensor = tensor.to(like.dtype)
+        form = self.memory_format if tensor.dim() == 4 else torch.preserve_format
+        return self._transfer.move(tensor, like.device, form)
+
+    @property
+    def _on_gpu(self) -> bool:
+        return any(value.device.type == "cuda" for value in self.values.values())
+
+    def apply(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Moves or casts all values, as torch does with a module's buffers."""
+        self._ahead = None
+        self.values = {top: change(value) for top, value in self.values.items()}
+
+
+def _check_axes(name: str, shape: Sequence[int]) -> None:
+    if len(shape) > MOST_AXES:
+        raise BlobError(
+            f"input {name!r}: a shape of {len(shape)} axes, at most {MOST_AXES} are allowed"
+        )

@@ -1,0 +1,118 @@
+"""What the last pass of a net has left in its blobs, and what users have written there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from caffecompat.errors import BlobError
+from caffecompat.graph import Version
+from caffecompat.layers import Shape
+from caffecompat.net.blobs.inputs import Inputs
+from caffecompat.net.build import BuiltLayer
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one pass gives.
+
+    Attributes:
+        outputs: net outputs by blob name, sorted by name.
+        loss: 0-axis tensor, the sum over all blobs with a loss weight of weight times elements.
+    """
+
+    outputs: dict[str, torch.Tensor]
+    loss: torch.Tensor
+
+
+class BlobValues:
+    """The values of a net's blobs between its passes.
+
+    Args:
+        layers: of the net.
+        inputs: keeps the values of the net's sources.
+        device: tells where the net is.
+
+    Attributes:
+        last: of each blob name the last version, which is the one that its name shows.
+    """
+
+    def __init__(
+        self, layers: Sequence[BuiltLayer], inputs: Inputs, device: Callable[[], torch.device]
+    ) -> None:
+        self._inputs = inputs
+        self._device = device
+        self._values: dict[Version, torch.Tensor] = {}
+        self._unset: dict[Version, torch.Tensor] = {}
+        self._written_diffs: dict[str, torch.Tensor] = {}
+        self.last = {top.blob: top for built in layers for top in built.tops}
+        self._shapes: dict[Version, Shape] = {}
+        self._originals: dict[Version, Version] = {}
+        for built in layers:
+            self._shapes.update(zip(built.tops, built.shapes, strict=True))
+            if built.node.automatic:
+                self._originals.update(dict.fromkeys(built.tops, built.bottoms[0]))
+
+    def forget(self) -> None:
+        """Before a pass: nothing of the one before is needed."""
+        self._values, self._unset = {}, {}
+
+    def keep(self, values: Mapping[Version, torch.Tensor]) -> None:
+        """After a pass: what it has computed."""
+        self._values = dict(values)
+
+    def replace(self, made: Mapping[Version, torch.Tensor]) -> None:
+        """After a pass over some layers: the other blobs stay, without gradients."""
+        old = {version: value.detach() for version, value in self._values.items()}
+        self._values = {**self._unset, **old, **made}
+
+    def of(self, version: Version) -> torch.Tensor:
+        """The value of the last pass, or the stored input, or zeros before any pass.
+
+        Raises:
+            BlobError: the last pass did not keep it.
+        """
+        version = self.original(version)
+        if version in self._values:
+            return self._values[version]
+        if version in self._inputs.values:
+            return self._inputs.values[version]
+        if self._values:
+            raise BlobError(
+                f"blob {version.blob!r} was not kept by the last training pass; "
+                "set net.observe = True before it, or call net.forward()"
+            )
+        if version not in self._unset:
+            # Kept, since a user may write there before a pass that begins behind it.
+            self._unset[version] = torch.zeros(self._shapes[version], device=self._device())
+        return self._unset[version]
+
+    def stored_input(self, version: Version) -> torch.Tensor | None:
+        """The value that an input keeps from pass to pass, without gradients; None for others."""
+        return self._inputs.values.get(version)
+
+    def original(self, version: Version) -> Version:
+        """The value that ``version`` is another name of, where a split made it; else itself."""
+        return self._originals.get(version, version)
+
+    def shape_of(self, version: Version) -> Shape:
+        """The shape of a blob version with the definition's input sizes."""
+        return self._shapes[version]
+
+    def resize_input(self, name: str, shape: Sequence[int]) -> None:
+        """Gives an input blob a new shape, filled with zeros."""
+        self._inputs.resize(name, shape)
+        self.forget()
+
+    def written_diff(self, name: str) -> torch.Tensor | None:
+        """What a user wrote into the gradient of a blob, if the blob still has that shape."""
+        written = self._written_diffs.get(name)
+        if written is None or written.shape != self.of(self.last[name]).shape:
+            return None
+        return written
+
+    def write_diff(self, name: str, diff: torch.Tensor) -> None:
+        """Makes ``diff`` what the next backward pass finds in the blob."""
+        self._written_diffs[name] = diff

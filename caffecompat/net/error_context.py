@@ -1,0 +1,46 @@
+"""Finding the layer behind a failed pass, so that the hot path need not watch for failures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from caffecompat.errors import LayerError, NetError
+from caffecompat.graph import Version
+from caffecompat.layers import Shape
+from caffecompat.net.build import BuiltLayer, infer_shapes
+from caffecompat.net.execution.allocation import explain_allocation, is_out_of_memory
+from caffecompat.net.module import LayerModule
+
+
+def explain_failure(
+    layers: Sequence[BuiltLayer],
+    names: Sequence[Version],
+    feeds: Sequence[torch.Tensor],
+    error: RuntimeError,
+) -> NetError:
+    """The error to show for a pass that torch broke off.
+
+    The shapes of the feeds are followed through the net on ``meta`` tensors: if a layer cannot
+    work on them, it is named.
+    """
+    if is_out_of_memory(error):
+        device = feeds[0].device if feeds else torch.device("cpu")
+        return explain_allocation(layers, device, error)
+    shapes: dict[Version, Shape] = {
+        name: tuple(value.shape) for name, value in zip(names, feeds, strict=True)
+    }
+    for built in layers:
+        if built.source is not None:
+            continue
+        bottoms = [shapes[bottom] for bottom in built.bottoms]
+        if built.layer is None:
+            shapes.update(dict.fromkeys(built.tops, bottoms[0]))
+            continue
+        try:
+            found = infer_shapes(LayerModule(built.layer), built.node, bottoms, len(built.tops))
+        except LayerError as refusal:
+            return refusal
+        shapes.update(zip(built.tops, found, strict=True))
+    return NetError(f"the pass failed: {str(error).splitlines()[0]}")

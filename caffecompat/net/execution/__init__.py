@@ -1,0 +1,1 @@
+"""Running a net: steps, parts, precision, devices, CUDA graphs."""

@@ -1,0 +1,133 @@
+"""Memory: how much is free, and what to say where an allocation fails."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+
+import torch
+
+from caffecompat.errors import LayerError, NetError
+from caffecompat.layers import Shape
+from caffecompat.layers._base import format_shape
+from caffecompat.net.build import BuiltLayer
+
+_BYTES = 4
+# Libraries take some memory for themselves, and the rest is not in one piece.
+_USABLE = 0.9
+_CPU_ALLOCATOR = re.compile(r"can't allocate memory: you tried to allocate (\d+) bytes")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that memory could not be had, on the CPU or on a GPU."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and _CPU_ALLOCATOR.search(str(error)) is not None
+
+
+def zeros(
+    built: BuiltLayer, shape: Shape, device: torch.device, layers: Sequence[BuiltLayer]
+) -> torch.Tensor:
+    """Room for a top of ``built``, filled with zeros.
+
+    Raises:
+        LayerError: there is not enough memory; the sentence has the bytes and a batch size.
+    """
+    try:
+        return torch.zeros(shape, device=device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise _too_large(built, shape, device, layers) from error
+
+
+def explain_allocation(
+    layers: Sequence[BuiltLayer], device: torch.device, error: BaseException
+) -> NetError:
+    """The error to show for a pass that ended for want of memory."""
+    found = _CPU_ALLOCATOR.search(str(error))
+    wanted = int(found[1]) if found else None
+    for built in layers:
+        for shape in built.shapes:
+            if wanted == _BYTES * prod(shape):
+                return _too_large(built, shape, device, layers)
+    amount = f", {size(wanted)} were asked for" if wanted else ""
+    return NetError(
+        f"the pass failed: out of memory{amount}{_free(device)}{_fitting(layers, device)}"
+    )
+
+
+def _too_large(
+    built: BuiltLayer, shape: Shape, device: torch.device, layers: Sequence[BuiltLayer]
+) -> LayerError:
+    return LayerError(
+        f"{built.place}: out of memory: a blob of {format_shape(shape)} needs "
+        f"{size(_BYTES * prod(shape))}{_free(device)}{_fitting(layers, device)}"
+    )
+
+
+def _free(device: torch.device) -> str:
+    free = available(device)
+    return "" if free is None else f", {size(free)} are free"
+
+
+def _fitting(layers: Sequence[BuiltLayer], device: torch.device) -> str:
+    """The way out: a batch size with which all blobs have room."""
+    free = available(device)
+    batch = next((b.shapes[0][0] for b in layers if b.source and b.shapes and b.shapes[0]), 0)
+    blobs = sum(_BYTES * prod(shape) for built in layers for shape in built.shapes)
+    training = any(built.node.phase == "TRAIN" for built in layers)
+    if free is None or batch < 2 or not blobs:
+        return "; make the net's blobs smaller"
+    # A backward pass needs a gradient beside each value.
+    fitting = int(_USABLE * free * batch / (blobs * (2 if training else 1)))
+    if fitting < 1:
+        return "; not even one image would fit"
+    return f"; about batch_size {min(fitting, batch - 1)} would fit"
+
+
+def available(device: torch.device) -> int | None:
+    """Bytes that a training may still take on ``device``; None where nobody can tell."""
+    if device.type == "cuda":
+        free: int = torch.cuda.mem_get_info(device)[0]
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + int(unused)
+    limits = [_free_ram(), _free_in_container()]
+    known = [limit for limit in limits if limit is not None]
+    return min(known, default=None)
+
+
+def _free_ram() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _free_in_container() -> int | None:
+    """What a cgroup still allows; its limit is often far below the machine's memory."""
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = Path("/sys/fs/cgroup/memory.current").read_text().strip()
+        return None if limit == "max" else int(limit) - int(used)
+    except (OSError, ValueError):
+        return None
+
+
+def size(count: int) -> str:
+    """Bytes for people: ``1.53 GiB``."""
+    value = float(count)
+    units: Sequence[str] = ("B", "KiB", "MiB", "GiB", "TiB")
+    power = 0
+    while value >= 1000 and power < len(units) - 1:
+        value, power = value / 1024, power + 1
+    return f"{value:.3g} {units[power]}"

@@ -1,0 +1,129 @@
+"""Passes over a part of a net, from one layer to another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from caffecompat.errors import BlobError, CaffeError, LayerError, suggestion
+from caffecompat.graph import Version
+from caffecompat.layers._base import format_shape
+from caffecompat.net.blobs.array_view import to_numpy
+from caffecompat.net.blobs.inputs import Array
+from caffecompat.net.execution.stepper import Stepper
+
+if TYPE_CHECKING:
+    from caffecompat.net.blobs.blob import Blob
+    from caffecompat.net.build import BuiltLayer
+    from caffecompat.net.net import Net
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which layers a forward pass runs, and which blobs it is asked for beside its outputs.
+
+    An array in place of a name is the value of an input that is called ``start``, ``end`` or
+    ``blobs``.
+    """
+
+    start: Any = None
+    end: Any = None
+    blobs: Any = ()
+
+    def inputs(self) -> dict[str, Array]:
+        """The values of inputs with these names."""
+        return {name: value for name, value in vars(self).items() if _is_array(value)}
+
+    def without_inputs(self) -> Part:
+        return Part(**{name: v for name, v in vars(self).items() if not _is_array(v)})
+
+    @property
+    def is_whole(self) -> bool:
+        return self.start is None and self.end is None
+
+
+def _is_array(value: object) -> bool:
+    return isinstance(value, (np.ndarray, torch.Tensor))
+
+
+def answer(
+    outputs: Mapping[str, torch.Tensor],
+    extra: Sequence[Blob],
+    given: Sequence[Array],
+    by_position: bool,
+) -> Any:
+    """What a forward pass returns: arrays to who gave one; one output alone to who gave tensors."""
+    values = {**outputs, **{blob.name: blob.tensor for blob in extra}}
+    arrays = any(isinstance(value, np.ndarray) for value in given)
+    result: dict[str, Any] = {k: to_numpy(v) if arrays else v for k, v in values.items()}
+    return next(iter(result.values())) if by_position and len(result) == 1 else result
+
+
+def layer_index(net: Net, name: object) -> int:
+    """The place of the first layer called ``name`` in ``net.layers``.
+
+    Raises:
+        BlobError: there is none.
+    """
+    names = [built.name for built in net.layers]
+    if not isinstance(name, str):
+        raise BlobError(f"start and end are names of layers, found {type(name).__name__}")
+    if name not in names:
+        known = [built.name for built in net.layers if not built.node.automatic]
+        raise BlobError(f"no layer {name!r} in this net{suggestion(name, known)}")
+    return names.index(name)
+
+
+def tops_of(net: Net, name: object) -> list[str]:
+    """Names of the blobs that the first layer called ``name`` makes."""
+    return [top.blob for top in net.layers[layer_index(net, name)].tops]
+
+
+def run_between(
+    net: Net, first: int, last: int, index: int, given: Mapping[Version, torch.Tensor]
+) -> dict[Version, torch.Tensor]:
+    """Runs the layers ``first`` to ``last``, without gradients.
+
+    Args:
+        net: brings the blobs that earlier layers have made, as its last pass left them.
+        first, last: places in ``net.layers``.
+        index: number of the pass.
+        given: tops of sources that are not read.
+
+    Returns:
+        The blobs that these layers have made.
+
+    Raises:
+        LayerError: a layer cannot work on its bottoms.
+    """
+    stepper = Stepper(net)
+    stepper.begin(index)
+    stepper.values.update(given)
+    made: dict[Version, torch.Tensor] = dict(given)
+    for i in range(first, last + 1):
+        built = net.layers[i]
+        if built.source is not None and all(top in given for top in built.tops):
+            continue
+        for bottom in built.bottoms:
+            if bottom not in stepper.values:
+                stepper.values[bottom] = net.value_of(bottom).detach()
+        made.update(zip(built.tops, _run(stepper, i, built), strict=False))
+    return made
+
+
+def _run(stepper: Stepper, i: int, built: BuiltLayer) -> tuple[torch.Tensor, ...]:
+    try:
+        with torch.no_grad():
+            return stepper.forward_layer(i)
+    except CaffeError:
+        raise
+    except RuntimeError as error:
+        shapes = ", ".join(
+            f"{bottom} {format_shape(stepper.values[bottom].shape)}" for bottom in built.bottoms
+        )
+        reason = str(error).splitlines()[0]
+        raise LayerError(f"{built.place}: cannot work on bottom(s) {shapes}: {reason}") from error

@@ -1,0 +1,1 @@
+"""Parameters of a net: initial values, sharing, loading, names in state dicts."""

@@ -1,0 +1,176 @@
+"""Giving parameters their values: fillers, embedded blobs, sharing in a net and between nets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+
+from caffecompat.errors import CaffeError, LayerError
+from caffecompat.graph import ParameterUse
+from caffecompat.layers._base import ParameterSpec, format_shape
+from caffecompat.layers._counter_rng import derive_seed
+from caffecompat.layers.fillers import fill, fillers
+from caffecompat.net.build import BuiltLayer
+from caffecompat.net.module import LayerModule
+from caffecompat.net.parameters.embedded import embedded_value
+from caffecompat.weights import load_weights
+from caffecompat.weights.blob_shapes import fit
+
+
+@dataclass(frozen=True)
+class Learnable:
+    """A parameter blob as a solver sees it; a shared one appears once, under its owner.
+
+    ``tensor`` is an ``nn.Parameter``, or a buffer for statistics. Its ``lr_mult`` is 0 for what
+    must not be learned.
+    """
+
+    layer: str
+    index: int
+    tensor: torch.Tensor
+    lr_mult: float
+    decay_mult: float
+
+
+def materialise(
+    layers: Sequence[BuiltLayer],
+    seed: int,
+    force_backward: bool,
+    device: torch.device,
+    lender: dict[str, LayerModule] | None = None,
+) -> None:
+    """Puts real values where the built layers' parameters stand on ``meta``.
+
+    Args:
+        seed: each parameter is a pure function of (seed, layer name, blob index).
+        force_backward: parameters with ``lr_mult: 0`` get gradients too.
+        lender: modules by layer name whose parameters are used instead of new ones where
+            name and shapes agree (a test net's weights are those of its train net).
+
+    Raises:
+        LayerError: a filler or an embedded blob does not fit, or shared shapes differ.
+    """
+    for built, j, spec, use in _parameters(layers):
+        module = built.module
+        assert module is not None
+        trains = spec.learned and (use.lr_mult != 0 or force_backward)
+        borrowed = lender.get(built.name) if lender else None
+        if borrowed is not None and _matches(borrowed, module):
+            module.place(spec, borrowed.blobs()[j], trains)
+        elif use.owner == (built.node.index, j):
+            module.place(spec, _allocated(built, j, spec, seed, device), trains)
+        else:
+            module.place(spec, _owned_value(layers, built, j, spec, use), trains)
+
+
+def _allocated(
+    built: BuiltLayer, j: int, spec: ParameterSpec, seed: int, device: torch.device
+) -> torch.Tensor:
+    try:
+        return initial_value(built, j, spec, seed).to(device)
+    except (RuntimeError, MemoryError) as error:
+        raise LayerError(
+            f"{built.place}: {spec.name} is {format_shape(spec.shape)}, "
+            f"{prod(spec.shape) * 4 / 2**30:.3g} GiB, and could not be made on {device}: "
+            f"{(str(error) or 'out of memory').splitlines()[0]}"
+        ) from error
+
+
+def check_fillers(layers: Sequence[BuiltLayer]) -> None:
+    """Refuses fillers that do not exist, in nets whose parameters are never filled.
+
+    Raises:
+        UnknownName: there is no such filler.
+    """
+    for built, _, spec, _ in _parameters(layers):
+        fillers.find(spec.filler.type, f"{built.place}: {spec.name}")
+
+
+def learnables(layers: Sequence[BuiltLayer]) -> list[Learnable]:
+    """Every parameter blob once, in the order of Caffe's solver states."""
+    return [
+        Learnable(
+            built.name,
+            j,
+            built.module.blobs()[j],
+            use.lr_mult if spec.learned else 0.0,
+            use.decay_mult,
+        )
+        for built, j, spec, use in _parameters(layers)
+        if built.module is not None and use.owner == (built.node.index, j)
+    ]
+
+
+def _parameters(
+    layers: Sequence[BuiltLayer],
+) -> Iterator[tuple[BuiltLayer, int, ParameterSpec, ParameterUse]]:
+    for built in layers:
+        if built.module is not None:
+            for j, (spec, use) in enumerate(zip(built.module.layer.specs, built.uses, strict=True)):
+                yield built, j, spec, use
+
+
+def _matches(lender: LayerModule, borrower: LayerModule) -> bool:
+    return [s.shape for s in lender.layer.specs] == [s.shape for s in borrower.layer.specs]
+
+
+def initial_value(built: BuiltLayer, j: int, spec: ParameterSpec, seed: int) -> torch.Tensor:
+    """What blob ``j`` of a layer holds before any file is loaded, on the CPU.
+
+    Raises:
+        LayerError: a filler or an embedded blob does not fit.
+    """
+    if built.node.message.blobs:
+        return torch.from_numpy(embedded_value(built.node, j, spec.shape))
+    if spec.values is not None:
+        return torch.from_numpy(np.array(spec.values, np.float32))
+    if spec.filler.model_path:
+        return _from_model(built, j, spec)
+    generator = torch.Generator()
+    generator.manual_seed(derive_seed(seed, "parameter", built.name, j) & (2**63 - 1))
+    return fill(spec.filler, spec.shape, generator, f"{built.place}: {spec.name}")
+
+
+def _from_model(built: BuiltLayer, j: int, spec: ParameterSpec) -> torch.Tensor:
+    """Values of a named layer of another model: the 2013 VGG fork's way to start from net A."""
+    path = spec.filler.model_path
+    name = spec.filler.model_layer_name or built.name
+    place = f"{built.place}: {spec.name}"
+    try:
+        source = load_weights(path)[name]
+    except CaffeError as error:
+        raise LayerError(f"{place}: model_path: {error}") from error
+    found = source.blobs[j] if j < len(source.blobs) else None
+    values = None if found is None else fit(found, source.legacy[j], spec.shape)
+    if values is None:
+        what = "no such blob" if found is None else format_shape(found.shape)
+        raise LayerError(
+            f"{place}: is {format_shape(spec.shape)}, but blob {j} of layer {name!r} of {path} is "
+            f"{what}"
+        )
+    return torch.from_numpy(np.array(values, np.float32))
+
+
+def _owned_value(
+    layers: Sequence[BuiltLayer],
+    built: BuiltLayer,
+    j: int,
+    spec: ParameterSpec,
+    use: ParameterUse,
+) -> torch.Tensor:
+    owner = layers[use.owner[0]]
+    assert owner.module is not None
+    value = owner.module.blobs()[use.owner[1]]
+    same = value.numel() == prod(spec.shape) if use.permissive else value.shape == spec.shape
+    if not same:
+        name = built.node.message.param[j].name
+        raise LayerError(
+            f"{built.place}: shares parameter {name!r} with layer {owner.name!r}, where it is "
+            f"{format_shape(value.shape)}; here it is {format_shape(spec.shape)}"
+            + ("" if use.permissive else " (share_mode: PERMISSIVE needs only equal counts)")
+        )
+    return value

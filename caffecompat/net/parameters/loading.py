@@ -1,0 +1,395 @@
+"""Weights into a net and out of it, by layer name as in Caffe."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from math import prod
+
+import numpy as np
+import torch
+
+from caffecompat.errors import WeightsError, suggestion
+from caffecompat.graph.state import PHASES
+from caffecompat.layers._base import format_shape
+from caffecompat.net.build import BuiltLayer
+from caffecompat.net.module import LayerModule
+from caffecompat.net.parameters.initial_values import initial_value
+from caffecompat.weights import LayerWeights, Weights
+from caffecompat.weights.blob_shapes import fit
+from caffecompat.weights.mapped import forget
+from caffecompat.weights.nvcaffe import is_nvcaffe
+
+ERROR, SKIP, REINIT = MISMATCHES = ("error", "skip", "reinit")
+# Values copied at a time: what is held twice of a parameter is never more than this.
+PIECE = 1 << 20
+OR_SKIP = (
+    "To learn it afresh instead of loading it, rename the layer, or pass over it with "
+    "on_mismatch='skip' (--on-mismatch skip)"
+)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a weight file had for a net.
+
+    Attributes:
+        loaded: layers that got their values from the file.
+        missing: layers of the net with parameters that the file does not have; they keep theirs.
+        ignored: layers of the file that the net does not have.
+        without_parameters: layers of both that have nothing to load.
+        mismatched: one sentence per layer whose blobs did not fit and were passed over, by name.
+        left_out: layers with parameters that ``layers`` did not name; they keep theirs.
+        on_mismatch: what happened to the mismatched ones, "skip" or "reinit".
+    """
+
+    loaded: list[str]
+    missing: list[str]
+    ignored: list[str]
+    without_parameters: list[str]
+    mismatched: dict[str, str] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    on_mismatch: str = ERROR
+
+    @property
+    def total(self) -> int:
+        """How many layers of the net have parameters."""
+        return sum(map(len, (self.loaded, self.missing, self.mismatched, self.left_out)))
+
+    @property
+    def nothing_loaded(self) -> bool:
+        """Whether a net with parameters got none of them from the file."""
+        return self.total > 0 and not self.loaded
+
+    def write_to(self, log: logging.Logger) -> None:
+        """Logs the report; as warnings where layers have kept values that are not the file's."""
+        level = logging.WARNING if self.missing or self.mismatched else logging.INFO
+        for sentence in self.sentences():
+            log.log(level, sentence)
+
+    def sentences(self) -> list[str]:
+        """The report for a reader: one line per thing worth knowing, the count first."""
+        lines = [f"loaded {len(self.loaded)} of {self.total} layers with parameters"]
+        for name in self.missing:
+            near = difflib.get_close_matches(name, self.ignored, n=1)
+            hint = f"; the file has {near[0]!r}, which the net has not" if near else ""
+            lines.append(f"layer {name!r} is not in the file and keeps its values{hint}")
+        done = "filled afresh" if self.on_mismatch == REINIT else "left as it was"
+        lines += [f"layer {name!r} was {done}: {why}" for name, why in self.mismatched.items()]
+        if self.left_out:
+            lines.append(f"not asked for: {', '.join(self.left_out)}")
+        if self.ignored:
+            lines.append(f"in the file only: {', '.join(self.ignored)}")
+        return lines
+
+
+@dataclass
+class _Copy:
+    """One blob of the file and the parameter that it is for, ``shaped`` as the layer sees it."""
+
+    shaped: torch.Tensor
+    blob: np.ndarray
+    legacy: bool
+    name: str
+
+
+def load(
+    layers: Sequence[BuiltLayer],
+    weights: Weights,
+    origin: str,
+    *,
+    only: Sequence[str] | None = None,
+    on_mismatch: str = ERROR,
+    private: bool = False,
+    lenient: bool = False,
+) -> LoadReport:
+    """Copies ``weights`` into the layers of the same names.
+
+    As in Caffe a binary file's layers go to the net's first layer of that name, those of an HDF5
+    file to the last, and an HDF5 file may leave out what a layer shares with an earlier one.
+    Source: Net::CopyTrainedLayersFrom of BVLC Caffe.
+
+    Args:
+        layers: the net.
+        weights: the file.
+        origin: what to call it in messages.
+        only: names of layers, or patterns with ``*``; all others keep their values. Each must be
+            in the net and in the file.
+        on_mismatch: what to do with a layer whose number of blobs or shapes differ. ``"error"``:
+            nothing is copied at all. ``"skip"``: the whole layer keeps the values it has, be they
+            from its fillers or from a file that was loaded before. ``"reinit"``: all its
+            parameters are filled anew, with the values that a new net of this seed has.
+        private: nobody else looks into ``weights``, so that memory of mapped arrays may be given
+            back while they are copied.
+        lenient: accept a file that has nothing for any layer of the net.
+
+    Raises:
+        WeightsError: ``on_mismatch`` is "error" and layers do not fit, one sentence for each; or
+            ``only`` names what is not there; or nothing at all was loaded into a net that has
+            parameters, and ``lenient`` is false.
+    """
+    if on_mismatch not in MISMATCHES:
+        raise WeightsError(f"on_mismatch is {on_mismatch!r}{suggestion(on_mismatch, MISMATCHES)}")
+    targets: dict[str, BuiltLayer] = {}
+    for built in reversed(layers) if weights.format != "hdf5" else layers:
+        targets[built.name] = built
+    chosen = _chosen(only, targets, weights, origin)
+    copies: dict[str, list[_Copy]] = {}
+    ignored: list[str] = []
+    empty: list[str] = []
+    problems: dict[str, str] = {}
+    for source in weights.layers:
+        target = targets.get(source.name)
+        if target is None:
+            ignored.append(source.name)
+        elif source.name not in chosen:
+            continue
+        elif not _parameters(target):
+            if source.blobs:
+                problems[source.name] = _count_problem(origin, source, target)
+            else:
+                empty.append(source.name)
+        else:
+            problem = _match(origin, source, target, weights.format, copies)
+            if problem:
+                problems[source.name] = problem
+    if problems and on_mismatch == ERROR:
+        raise WeightsError("\n".join(problems.values()))
+    for name in problems:
+        copies.pop(name, None)
+        if on_mismatch == REINIT:
+            _reinitialise(targets[name])
+    for pairs in copies.values():
+        for pair in pairs:
+            _copy(pair, private)
+    report = LoadReport(list(copies), [], ignored, empty, problems, [], on_mismatch)
+    _add_untouched(report, layers, chosen)
+    if report.nothing_loaded and not lenient:
+        raise WeightsError(_nothing_loaded(origin, report, weights))
+    return report
+
+
+def _nothing_loaded(origin: str, report: LoadReport, weights: Weights) -> str:
+    """What to say about a file from which no layer got its values."""
+    text = f"{origin}: none of the net's {report.total} layers with parameters was loaded"
+    if report.mismatched:
+        return f"{text}, since {next(iter(report.mismatched.values()))} (--lenient accepts it)"
+    stored = [layer.name for layer in weights.layers if layer.blobs]
+    if not stored:
+        return f"{text}, since the file holds a definition without values (--lenient accepts it)"
+    return (
+        f"{text}: the names do not agree, the net has {_some(report.missing)}, the file has "
+        f"{_some(stored)}; give the weights of this net, or rename the layers; --lenient "
+        "(lenient=True) goes on with the values that the net has"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names."""
+    shown = ", ".join(map(repr, names[:3]))
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def _chosen(
+    only: Sequence[str] | None, targets: dict[str, BuiltLayer], weights: Weights, origin: str
+) -> set[str]:
+    """The names of the net's layers that may be loaded.
+
+    Raises:
+        WeightsError: a name or pattern that fits no layer with parameters here or there.
+    """
+    if only is None:
+        return set(targets)
+    with_parameters = [name for name, built in targets.items() if _parameters(built)]
+    chosen: set[str] = set()
+    for pattern in only:
+        ours = [name for name in with_parameters if fnmatchcase(name, pattern)]
+        if not ours:
+            raise WeightsError(
+                f"layers: the net has no layer {pattern!r} with parameters"
+                f"{suggestion(pattern, with_parameters)}"
+            )
+        if not any(name in weights for name in ours):
+            raise WeightsError(
+                f"layers: {origin} has no layer {pattern!r}{suggestion(pattern, weights)}"
+            )
+        chosen.update(ours)
+    return chosen
+
+
+def _parameters(built: BuiltLayer) -> list[torch.Tensor]:
+    return built.module.blobs() if built.module else []
+
+
+def _shared(built: BuiltLayer, index: int) -> bool:
+    return built.uses[index].owner != (built.node.index, index)
+
+
+def _match(
+    origin: str,
+    source: LayerWeights,
+    target: BuiltLayer,
+    format_name: str,
+    copies: dict[str, list[_Copy]],
+) -> str | None:
+    """Enters the copies for one layer of the file; a sentence if it does not fit the net's."""
+    blobs = _parameters(target)
+    indices = source.indices or list(range(len(source.blobs)))
+    left_out = set(range(len(blobs))) - set(indices)
+    lenient = format_name == "hdf5" and all(_shared(target, j) for j in left_out)
+    if max(indices, default=0) >= len(blobs) or (left_out and not lenient):
+        return _count_problem(origin, source, target)
+    assert target.module is not None
+    specs = target.module.layer.specs
+    pairs = []
+    for j, blob, legacy in zip(indices, source.blobs, source.legacy, strict=True):
+        # A permissive sharer has its own shape for the owner's values.
+        shaped = blobs[j].detach().view(specs[j].shape)
+        pairs.append(_Copy(shaped, blob, legacy, f"{specs[j].name} (blob {j})"))
+    wrong = [p for p in pairs if fit(p.blob, p.legacy, p.shaped.shape) is None]
+    if wrong:
+        return f"{origin}: {target.place}: {_shape_problem(wrong)}"
+    copies[source.name] = pairs
+    return None
+
+
+def _count_problem(origin: str, source: LayerWeights, target: BuiltLayer) -> str:
+    expected = len(_parameters(target))
+    way_out = OR_SKIP.replace("it afresh", "the layer afresh", 1)
+    if is_nvcaffe(source) or (target.type == "BatchNorm" and len(source.blobs) == 5):
+        way_out = (
+            "Five blobs are NVCaffe's layout with scale and bias inside; `caffecompat convert "
+            "--bvlc-batch-norm` splits them into BatchNorm and Scale"
+        )
+    return (
+        f"{origin}: {target.place}: the file has {len(source.blobs)} parameter blobs, the net's "
+        f"layer has {expected}. {way_out}"
+    )
+
+
+def _shape_problem(wrong: list[_Copy]) -> str:
+    shapes = "; ".join(
+        f"{pair.name} is {format_shape(pair.blob.shape)} in the file, the net needs "
+        f"{format_shape(pair.shaped.shape)}"
+        for pair in wrong
+    )
+    return f"{shapes}. {_same_count_hint(wrong)}{OR_SKIP}"
+
+
+def _same_count_hint(wrong: list[_Copy]) -> str:
+    """What to do about blobs that hold just as many values as the net needs."""
+    if any(pair.blob.size != pair.shaped.numel() for pair in wrong):
+        return ""
+    found, needed = _without_ones(wrong[0].blob.shape), tuple(wrong[0].shaped.shape)
+    if found[:1] == needed[:1] and {len(found), len(needed)} == {2, 4}:
+        return (
+            "The values are the same in the same order, for a fully connected layer on one side "
+            "and a convolution on the other; reshape the array and load it then. "
+        )
+    return "The number of values is the same; if their order is too, reshape the array. "
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of an old blob without the ones that it has in front."""
+    while len(shape) > 2 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
+
+
+def _reinitialise(built: BuiltLayer) -> None:
+    if built.layer is None:
+        return  # an automatic split, which has nothing to fill
+    seed = built.layer.context.seed
+    with torch.no_grad():
+        for j, (blob, spec) in enumerate(zip(_parameters(built), built.layer.specs, strict=True)):
+            if not _shared(built, j):
+                blob.copy_(initial_value(built, j, spec, seed))
+
+
+def _copy(pair: _Copy, private: bool) -> None:
+    if pair.shaped.is_meta:
+        return  # a net that is built for its shapes
+    values = fit(pair.blob, pair.legacy, pair.shaped.shape)
+    assert values is not None
+    if not (pair.shaped.is_contiguous() and values.flags.c_contiguous):
+        _copy_piece(pair.shaped, values)
+        return
+    target, flat = pair.shaped.view(-1), values.reshape(-1)
+    for start in range(0, prod(values.shape), PIECE):
+        piece = flat[start : start + PIECE]
+        _copy_piece(target[start : start + PIECE], piece)
+        if private:
+            forget(piece)
+
+
+def _copy_piece(target: torch.Tensor, values: np.ndarray) -> None:
+    with torch.no_grad():
+        # Views into a mapped file may lie at odd addresses, which torch must not see.
+        target.copy_(torch.from_numpy(np.require(values, np.float32, ["C", "A", "W"])))
+
+
+def _add_untouched(report: LoadReport, layers: Sequence[BuiltLayer], chosen: set[str]) -> None:
+    """Enters the layers that got nothing; a sharer whose owners were loaded has got its values."""
+    loaded = set(report.loaded)
+    for built in layers:
+        if built.name in loaded or built.name in report.mismatched or not _parameters(built):
+            continue
+        if built.name not in chosen:
+            report.left_out.append(built.name)
+        elif any(layers[use.owner[0]].name not in loaded for use in built.uses):
+            report.missing.append(built.name)
+
+
+def borrow(layers: Sequence[BuiltLayer], lender: dict[str, LayerModule]) -> list[str]:
+    """Lets layers use the parameters of ``lender``'s layers of the same names.
+
+    Returns:
+        Names of the lender's layers that have no counterpart here.
+
+    Raises:
+        WeightsError: layers of one name have parameters of different shapes.
+    """
+    names = {built.name for built in layers}
+    for built in layers:
+        module, source = built.module, lender.get(built.name)
+        if module is None or source is None:
+            continue
+        ours, theirs = ([s.shape for s in m.layer.specs] for m in (module, source))
+        if ours != theirs:
+            raise WeightsError(
+                f"{built.place}: its parameters are {ours}, those of the net that lends its "
+                f"weights are {theirs}"
+            )
+        for spec, blob in zip(module.layer.specs, source.blobs(), strict=True):
+            module.place(spec, blob, trains=False)
+    return [name for name in lender if name not in names]
+
+
+def collect(layers: Sequence[BuiltLayer], name: str, diffs: bool) -> Weights:
+    """The weights of all layers as arrays on the CPU, in the order of the net, splits included."""
+    return Weights([_entry(built, diffs) for built in layers], net_name=name)
+
+
+def _entry(built: BuiltLayer, diffs: bool) -> LayerWeights:
+    specs = built.module.layer.specs if built.module else []
+    tensors = _parameters(built)
+    # Zeros are made only where gradients are wanted: they are as large as the net.
+    gradients = [torch.zeros_like(t) if t.grad is None else t.grad for t in tensors if diffs]
+    return LayerWeights(
+        built.name,
+        built.type,
+        [_array(t.view(s.shape)) for t, s in zip(tensors, specs, strict=True)],
+        diffs=[_array(g.view(s.shape)) for g, s in zip(gradients, specs, strict=True)]
+        if diffs
+        else None,
+        bottoms=[bottom.blob for bottom in built.bottoms],
+        tops=[top.blob for top in built.tops],
+        phase=PHASES.index(built.node.phase),
+    )
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().to("cpu", torch.float32).contiguous().numpy()

@@ -1,0 +1,79 @@
+"""Layer names as torch module names, reversibly.
+
+torch splits module paths at dots and looks names up as attributes, so a layer called ``conv.1`` or
+``train`` needs another spelling in a state dict: percent-encoding of UTF-8, as in addresses. Torch
+also writes module names into the code that it generates from a traced net, so everything that
+means something in a Python string or format is encoded too: quotes, backslashes, braces, control
+characters and whatever is not ASCII.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+
+from caffecompat.layers._base import catalogue
+from caffecompat.layers.inner_product import InnerProduct
+from caffecompat.weights import LayerWeights, Naming
+
+# Public attributes of torch.nn.Module and torch.fx.GraphModule, kept here so that a caffemodel can
+# be renamed without importing torch; a test compares the list with torch.
+_RESERVED_WORDS = """
+    T_destination add_module add_submodule apply bfloat16 buffers call_super_init children
+    code compile cpu cuda delete_all_unused_submodules delete_submodule double dump_patches
+    eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule
+    graph half ipu load_state_dict meta modules mtia named_buffers named_children
+    named_modules named_parameters parameters print_readable recompile
+    register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
+    register_full_backward_hook register_full_backward_pre_hook
+    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module
+    register_parameter register_state_dict_post_hook register_state_dict_pre_hook
+    requires_grad_ set_extra_state set_submodule shape_env share_memory state_dict to
+    to_empty to_folder train training type xpu zero_grad
+"""
+RESERVED = frozenset(_RESERVED_WORDS.split())
+
+
+# Every other character is percent-encoded.
+_PLAIN = frozenset(string.ascii_letters + string.digits + "_-/+ ()[]:@=,#&~!*<>^|;?")
+
+
+def module_name(layer: str) -> str:
+    """The module name for a layer name; different layers never get the same one."""
+    escaped = "".join(c if c in _PLAIN else _encode(c) for c in layer)
+    if not escaped:
+        return "%"
+    if layer in RESERVED or layer.startswith("_"):
+        return _encode(escaped[0]) + escaped[1:]
+    return escaped
+
+
+def layer_name(module: str) -> str:
+    """The layer name that :func:`module_name` turned into ``module``."""
+    if module == "%":
+        return ""
+    encoded = module.encode("utf-8", "surrogatepass")
+    decoded = re.sub(b"%([0-9A-F]{2})", lambda match: bytes([int(match[1], 16)]), encoded)
+    try:
+        return decoded.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:  # not a spelling of module_name's
+        return module
+
+
+def _encode(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+
+
+def torch_naming() -> Naming:
+    """How a net's ``state_dict`` calls the blobs of a weight file: ``conv1_1.weight``.
+
+    The names come from the layer types, so a caffemodel, which carries types, can be renamed
+    without its prototxt. Blobs of an unknown type are called weight, bias, blob2 ...
+    """
+    return Naming(names=_state_names, layer=layer_name)
+
+
+def _state_names(layer: LayerWeights) -> list[str]:
+    known = catalogue.find(layer.type) if layer.type in catalogue else InnerProduct
+    module = module_name(layer.name)
+    return [f"{module}.{name}" for name in known.parameter_names(len(layer.blobs))]

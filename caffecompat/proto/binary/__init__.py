@@ -1,0 +1,1 @@
+"""Binary nets: fields by number, and which Caffe's schema they follow."""

@@ -1,0 +1,145 @@
+"""Reads binary nets (and solvers) of any dialect and generation, for use and for rewriting."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+from caffecompat.errors import FormatError
+from caffecompat.proto.binary import dialects
+from caffecompat.proto.binary.unreadable_fields import without_unreadable_fields
+from caffecompat.proto.files import PathLike, parse_binary, read_binary, read_bytes
+from caffecompat.proto.schema import Message
+from caffecompat.proto.text.positions import Source
+from caffecompat.proto.upgrades import (
+    OldNetError,
+    OldSolverError,
+    located,
+    upgrade_net,
+    upgrade_solver,
+)
+
+
+def read_binary_net(path: PathLike, dialect: str | None = None) -> tuple[Message, Source]:
+    """Read a binary net by the numbers of its dialect, upgraded to today's form.
+
+    What is particular to a layer type is kept only under a dialect that explains the file; of an
+    unknown one names, types, wiring and blobs remain. ``Source.notes`` tells which it was.
+
+    Args:
+        path: the file; parsed as a whole, so not for weights that should rather be mapped.
+        dialect: one of ``dialects.DIALECTS``; None to recognise it.
+
+    Raises:
+        FileProblem: the file cannot be read.
+        FormatError: its content is no binary net.
+        UnknownName: there is no such dialect.
+        NetError: an old definition that no upgrade can make sense of.
+    """
+    name = os.fspath(path)
+    data = read_bytes(path)
+    dialect = dialect or dialects.dialect_of(data)
+    data, unreadable = _readable(data, name, dialect)
+    try:
+        net, left_out = dialects.from_dialect(data, "NetParameter", dialect)
+    except FormatError as error:
+        raise FormatError(f"{name}: {error}, by the numbers of the dialect {dialect!r}") from error
+    notes = _told(dialect) + unreadable
+    if left_out and dialect == dialects.UNKNOWN:
+        notes.append(f"left out {left_out} fields that are not names, types, wiring or blobs")
+    elif left_out:
+        notes.append(f"left out {left_out} fields whose numbers the dialect {dialect!r} lacks")
+    notes += _upgraded(net, name)
+    return net, dataclasses.replace(Source(name), notes=tuple(notes))
+
+
+def upgrade_binary_net(
+    path: PathLike, max_bytes: int | None = None
+) -> tuple[Message, str, list[str], list[str]]:
+    """Read a binary net and upgrade it, for writing it again.
+
+    A net of an unknown dialect keeps its unknown fields by number, where its layers are today's.
+
+    Returns:
+        The net; the dialect to write it by; what is to be told; what was upgraded.
+
+    Raises:
+        As :func:`read_binary_net`.
+    """
+    name = os.fspath(path)
+    data = read_bytes(path, max_bytes)
+    dialect = dialects.dialect_of(data)
+    data, unreadable = _readable(data, name, dialect)
+    told = _told(dialect) + unreadable
+    if dialect in (dialects.BVLC, dialects.UNKNOWN):
+        net = parse_binary(data, "NetParameter", name)
+    else:
+        net = dialects.from_dialect(data, "NetParameter", dialect)[0]
+    if dialect == dialects.UNKNOWN:
+        if net.layers:
+            told.append("fields of old layers that BVLC's schema does not have are left out")
+        else:
+            told.append("parameters of forks' layer types are kept as they are")
+    notes = _upgraded(net, name)
+    # What the group of 2013 had is translated to fields of today.
+    lasting = dialect in ("ssd", "nvcaffe")
+    return net, dialect if lasting else dialects.BVLC, told, notes
+
+
+def upgrade_binary_solver(
+    path: PathLike, max_bytes: int | None = None
+) -> tuple[Message, list[str]]:
+    """Read a binary solver definition and upgrade it; also what was upgraded.
+
+    Raises:
+        FileProblem: the file cannot be read.
+        FormatError: its content is no binary solver.
+        SolverError: an old definition that no upgrade can make sense of.
+    """
+    solver = read_binary(path, "SolverParameter", max_bytes=max_bytes)
+    try:
+        return solver, upgrade_solver(solver)
+    except OldSolverError as error:
+        raise located(error, Source(os.fspath(path))) from error
+
+
+def _readable(data: bytes, path: str, dialect: str) -> tuple[bytes, list[str]]:
+    """The data without fields that BVLC's schema cannot parse, and a line for each of them.
+
+    Where another dialect explains the data all of it stays.
+
+    Raises:
+        FormatError: the data is of another kind, or damaged in what all Caffes agree on.
+    """
+    if dialect not in (dialects.BVLC, dialects.UNKNOWN):
+        return data, []
+    try:
+        parse_binary(data, "NetParameter", path)
+    except FormatError as error:
+        try:
+            kept, lost = without_unreadable_fields(data)
+        except FormatError:
+            raise error from None
+        if not lost:
+            raise
+        parse_binary(kept, "NetParameter", path)
+        return kept, [
+            f"left out {what}: its content is not what BVLC's schema says of its number"
+            for what in lost
+        ]
+    return data, []
+
+
+def _told(dialect: str) -> list[str]:
+    if dialect == dialects.BVLC:
+        return []
+    if dialect == dialects.UNKNOWN:
+        return ["this net follows none of the known dialects"]
+    return [f"read by the numbers of the dialect {dialect!r}"]
+
+
+def _upgraded(net: Message, path: str) -> list[str]:
+    try:
+        return upgrade_net(net)
+    except OldNetError as error:
+        raise located(error, Source(path)) from error

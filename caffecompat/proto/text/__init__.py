@@ -1,0 +1,1 @@
+"""Prototxt text: parsing with places and mistakes, and printing."""

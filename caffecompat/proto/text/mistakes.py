@@ -1,0 +1,88 @@
+"""The mistakes of one prototxt, collected to be told together."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import NoReturn
+
+from caffecompat.proto.schema import Message
+from caffecompat.proto.text.ordinary import layer_name
+from caffecompat.proto.text.positions import Positions
+
+MOST_MISTAKES = 100
+
+
+@dataclass
+class Mistake:
+    """One mistake: its offset, its sentence, and the layer that it is in.
+
+    ``misplaced`` says that the field belongs to a message around this one, so that a closing brace
+    may be missing.
+    """
+
+    start: int
+    sentence: str
+    layer: Message | None = None
+    misplaced: bool = False
+
+
+class UnreadableError(Exception):
+    """After a mistake in the structure nothing that follows can be told apart."""
+
+
+class Mistakes:
+    """What is wrong with a text; after the first hundred nothing more is looked for."""
+
+    def __init__(self) -> None:
+        self.found: list[Mistake] = []
+        self.cut_short = False
+
+    def report(self, mistake: Mistake) -> None:
+        """Adds a mistake.
+
+        Raises:
+            UnreadableError: there are a hundred.
+        """
+        self.found.append(mistake)
+        if len(self.found) >= MOST_MISTAKES:
+            self.cut_short = True
+            raise UnreadableError
+
+    def stop(self, mistake: Mistake) -> NoReturn:
+        """Adds a mistake after which nothing can be read.
+
+        Raises:
+            UnreadableError: always.
+        """
+        self.found.append(mistake)
+        raise UnreadableError
+
+    def replace_from(self, mistake: Mistake) -> None:
+        """Puts a mistake in the place of all that it has led to, which come after it."""
+        self.found = [entry for entry in self.found if entry.start < mistake.start]
+        self.found.append(mistake)
+        self.cut_short = False
+
+    @property
+    def mostly_misplaced(self) -> bool:
+        """Whether most mistakes look like the trace of one missing brace."""
+        return 2 * sum(mistake.misplaced for mistake in self.found) > len(self.found)
+
+    def sentences(self, path: str, positions: Positions) -> list[str]:
+        """All of them, and a last one where there may be more."""
+        result = told(self.found, path, positions)
+        if self.cut_short:
+            result.append(f"{path}: only the first {MOST_MISTAKES} mistakes are shown")
+        return result
+
+
+def told(mistakes: list[Mistake], path: str, positions: Positions) -> list[str]:
+    """Mistakes in order of place, each with file, line, column and layer."""
+    result = []
+    for mistake in sorted(mistakes, key=operator.attrgetter("start")):
+        line, column = positions.locate(mistake.start)
+        name = "" if mistake.layer is None else layer_name(mistake.layer)
+        who = f"layer {name!r}: " if name else ""
+        result.append(f"{path}:{line}:{column}: {who}{mistake.sentence}")
+    return result

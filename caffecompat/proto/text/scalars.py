@@ -1,0 +1,236 @@
+"""Reads single values of prototxt text: numbers, strings, booleans, enum names.
+
+The rules are those of the text format of protobuf 3.21, which BVLC Caffe uses: whole numbers may
+be decimal, octal (leading zero) or hexadecimal; floats may end in ``f``; a double-precision value
+that float32 cannot hold becomes infinite.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+
+from caffecompat.proto.descriptors import Field
+from caffecompat.proto.schema import FORK_NUMBERS
+from caffecompat.proto.text.hints import not_a_string_hint, unknown_name_hint
+from caffecompat.proto.text.tokens import (
+    CURLY_QUOTES,
+    END,
+    NAME,
+    NUMBER,
+    STRING,
+    UNCLOSED,
+    Tokens,
+    pieces,
+)
+
+_WHOLE = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
+_DECIMAL = re.compile(r"(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?")
+# More digits than any field holds; Python refuses to convert very long numbers.
+_MOST_DIGITS = 64
+BOOLEANS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
+_SPECIAL = {"inf": float("inf"), "infinity": float("inf"), "nan": float("nan")}
+_ESCAPE = re.compile(
+    rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})"
+    rb"|([abfnrtv\\?'\"])|(.?))",
+    re.DOTALL,
+)
+_JOINED = re.compile(r"""(?:[ \t\r\n\v\f]*(?:"[^"\\\n]*"|'[^'\\\n]*')){1,1000}""")
+_INSIDE = re.compile(r"""["]([^"\\\n]*)["]|[']([^'\\\n]*)[']""")
+_SIMPLE_ESCAPES = dict(zip(b"abfnrtv\\?'\"", b"\a\b\f\n\r\t\v\\?'\"", strict=True))
+
+
+class WrongValueError(ValueError):
+    """A value does not fit its field; the message is the part of the sentence after the place."""
+
+
+def read_value(target: Field, kind: int, text: str, negative: bool) -> int | float | bool:
+    """The value of one token (numbers, booleans, enums; strings have :func:`read_string`).
+
+    Args:
+        target: the field that takes the value.
+        kind: kind of the token, see :mod:`caffecompat.proto.text.tokens`.
+        text: characters of the token.
+        negative: a minus sign stood before it.
+
+    Raises:
+        WrongValueError: the token does not fit the field.
+    """
+    if target.kind in ("float", "double"):
+        return _read_float(target, kind, text, negative)
+    if target.kind == "whole":
+        return _read_whole(target, kind, text, negative)
+    if target.kind == "bool":
+        return _read_bool(target, kind, text, negative)
+    return _read_enum(target, kind, text, negative)
+
+
+def _read_float(target: Field, kind: int, text: str, negative: bool) -> float:
+    if kind == NUMBER and _DECIMAL.fullmatch(text):
+        value = float(text.rstrip("fF"))
+    elif kind == NAME and text.lower() in _SPECIAL:
+        value = _SPECIAL[text.lower()]
+    elif kind == NUMBER and _WHOLE.fullmatch(text):
+        raise WrongValueError(f"{target.name} takes a decimal number, found {text}")
+    else:
+        raise WrongValueError(f"{target.name} takes a number, found {shown(kind, text)}")
+    return -value if negative else value
+
+
+def _read_whole(target: Field, kind: int, text: str, negative: bool) -> int:
+    if kind != NUMBER or not _WHOLE.fullmatch(text):
+        sign = "-" if negative else ""
+        raise WrongValueError(
+            f"{target.name} takes a whole number, found {sign}{shown(kind, text)}"
+        )
+    value = -_number(text) if negative else _number(text)
+    # -0 is refused for unsigned fields like any other minus sign there.
+    if not target.low <= value <= target.high or (negative and target.low == 0):
+        sign = "-" if negative else ""
+        raise WrongValueError(
+            f"{target.name} is {sign}{_shortened(text)}, "
+            f"out of its range {target.low} to {target.high}"
+        )
+    return value
+
+
+def _number(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        return 2**64
+    return int(text, 8) if text.isdigit() and text[0] == "0" else int(text, 0)
+
+
+def _read_bool(target: Field, kind: int, text: str, negative: bool) -> bool:
+    if not negative:
+        if kind == NAME and text in BOOLEANS:
+            return BOOLEANS[text]
+        if kind == NUMBER and _WHOLE.fullmatch(text) and _number(text) in (0, 1):
+            return _number(text) == 1
+    sign = "-" if negative else ""
+    raise WrongValueError(f"{target.name} takes true or false, found {sign}{shown(kind, text)}")
+
+
+def _read_enum(target: Field, kind: int, text: str, negative: bool) -> int:
+    if kind == NAME and not negative:
+        if text in target.numbers:
+            return target.numbers[text]
+        raise WrongValueError(
+            f"{target.name} has no value {text!r}{unknown_name_hint(text, target.numbers)}"
+        )
+    if kind == NUMBER and _WHOLE.fullmatch(text):
+        value = _read_whole(target, kind, text, negative)
+        # A fork's value has a number of ours, which no file can mean.
+        numbers = {n: name for name, n in target.numbers.items() if n not in FORK_NUMBERS}
+        if value in numbers:
+            return value
+        known = ", ".join(f"{number} ({name})" for number, name in numbers.items())
+        raise WrongValueError(f"{target.name} has no value {value}; known: {known}")
+    sign = "-" if negative else ""
+    hint = unknown_name_hint(text.strip("\"'"), target.numbers)
+    raise WrongValueError(
+        f"{target.name} takes a name without quotes, found {sign}{shown(kind, text)}{hint}"
+    )
+
+
+def read_string(target: Field, text: str, start: int) -> tuple[str | bytes, int]:
+    """The value of adjacent strings, which are joined, and the offset after them.
+
+    Args:
+        target: a field for text or bytes.
+        text: the prototxt.
+        start: where the first string begins.
+
+    Raises:
+        WrongValueError: an unknown escape sequence, a missing closing quote, or bytes that are not
+            UTF-8 in a string field.
+    """
+    raw = io.BytesIO()
+    token = Tokens(text, start)
+    while token.kind == STRING:
+        # Many short strings without escapes, all at once.
+        run = _JOINED.match(text, token.start)
+        if run is not None:
+            raw.write(_encoded("".join([a or b for a, b in _INSIDE.findall(run[0])])))
+            end = run.end()
+        else:
+            _write_unescaped(raw, target, text, token.start)
+            end = token.end
+        token.go_to(end)
+    if token.kind == UNCLOSED:
+        raise no_string(target, token.kind, token.word)
+    if target.kind == "bytes":
+        return raw.getvalue(), end
+    try:
+        return raw.getbuffer().tobytes().decode("utf-8"), end
+    except UnicodeDecodeError:
+        raise WrongValueError(
+            f"{target.name} is not valid UTF-8: {raw.getvalue()[:40]!r}; save the file as UTF-8"
+        ) from None
+
+
+def _write_unescaped(raw: io.BytesIO, target: Field, text: str, start: int) -> None:
+    """Piece by piece: a long string with many escapes takes much memory as a whole."""
+    begin = start + 1
+    for end in pieces(text, begin, text[start]):
+        raw.write(_unescape(target, text[begin:end]))
+        begin = end
+
+
+def _unescape(target: Field, text: str) -> bytes:
+    def replace(match: re.Match[bytes]) -> bytes:
+        octal, two, four, eight, simple, wrong = match.groups()
+        if octal:
+            return bytes([int(octal, 8) & 0xFF])
+        if two:
+            return bytes([int(two, 16)])
+        if simple:
+            return bytes([_SIMPLE_ESCAPES[simple[0]]])
+        point = int(four or eight or b"110000", 16)
+        if wrong is None and point < 0x110000 and not 0xD800 <= point < 0xE000:
+            return chr(point).encode("utf-8")
+        sequence = match[0].decode("utf-8", "replace")
+        raise WrongValueError(
+            f"{target.name} has an unknown escape sequence {sequence}; write \\\\ for a backslash"
+        )
+
+    return _ESCAPE.sub(replace, _encoded(text))
+
+
+def _encoded(text: str) -> bytes:
+    """The bytes of the file again: what was no UTF-8 there became lone surrogates on reading."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
+def curly_quotes(target: Field, text: str) -> WrongValueError:
+    """The mistake of a value in typographic quotes."""
+    inside = _shortened(text.strip(CURLY_QUOTES))
+    return WrongValueError(
+        f'{target.name} has curly quotes; write straight ones: {target.name}: "{inside}"'
+    )
+
+
+def no_string(target: Field, kind: int, text: str) -> WrongValueError:
+    """The mistake of a token where a string must stand."""
+    hint = not_a_string_hint(target.name, text) if kind in (NAME, NUMBER) else ""
+    return WrongValueError(
+        f"{target.name} takes a string in quotes, found {shown(kind, text)}{hint}"
+    )
+
+
+def shown(kind: int, text: str) -> str:
+    """A token as a message shows it."""
+    if kind == END:
+        return "the end of the file"
+    if kind == UNCLOSED:
+        return f"a string without its closing quote: {_shortened(text)}"
+    if kind == STRING:
+        return f"the string {_shortened(text)}"
+    return _shortened(text) if text.isprintable() else repr(text)
+
+
+def _shortened(text: str) -> str:
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,1 @@
+"""What a running job says: log lines, progress, the terminal, units."""

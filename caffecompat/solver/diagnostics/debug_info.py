@@ -1,0 +1,102 @@
+"""``debug_info``: mean absolute values of every blob and gradient, in the words of Caffe's log."""
+
+from __future__ import annotations
+
+import logging
+from math import prod
+
+import torch
+
+from caffecompat.net import Net, Result, Stepper
+from caffecompat.net.build import BuiltLayer
+from caffecompat.reporting.glog import number
+
+
+class DebugPass:
+    """Runs passes layer by layer and logs what goes through.
+
+    Lines and their order are those of Caffe's ``Net::ForwardDebugInfo`` and ``BackwardDebugInfo``.
+    The numbers that a pass computes are those of the net's program.
+    """
+
+    def __init__(self, net: Net, log: logging.Logger) -> None:
+        self._net = net
+        self._log = log
+        self._stepper = Stepper(net)
+        self._needs_gradient = _blobs_with_gradient(net)
+        self._names = {
+            (built.name, j): param.name
+            for built in net.layers
+            for j, param in enumerate(built.node.message.param)
+        }
+
+    def forward(self, index: int) -> Result:
+        """Pass number ``index``; its loss has no gradient, :meth:`backward` brings those."""
+        self._stepper.begin(index)
+        for i, built in enumerate(self._net.layers):
+            tops = self._stepper.forward_layer(i)
+            where = f"    [Forward] Layer {built.name}"
+            for version, top in zip(built.tops, tops, strict=False):
+                self._log.info(f"{where}, top blob {version.blob} data: {_mean(top)}")
+            for j, blob in enumerate(_blobs(built)):
+                name = self._names.get((built.name, j)) or j
+                self._log.info(f"{where}, param blob {name} data: {_mean(blob)}")
+        loss = torch.tensor(self._stepper.loss, device=self._net.device)
+        return Result(self._stepper.outputs(), loss)
+
+    def backward(self) -> None:
+        """The backward pass of the last :meth:`forward`; gradients add up in ``.grad``."""
+        for i in reversed(range(len(self._net.layers))):
+            self._backward_layer(i, self._net.layers[i])
+        self._report_all()
+
+    def _backward_layer(self, i: int, built: BuiltLayer) -> None:
+        self._stepper.backward_layer(i)
+        where = f"    [Backward] Layer {built.name}"
+        for version in built.bottoms:
+            gradient = self._stepper.gradients.get(version)
+            if gradient is not None and version in self._needs_gradient:
+                self._log.info(f"{where}, bottom blob {version.blob} diff: {_mean(gradient)}")
+        for j, blob in enumerate(_blobs(built)):
+            if blob.grad is not None:
+                self._log.info(f"{where}, param blob {j} diff: {_mean(blob.grad)}")
+
+    def _report_all(self) -> None:
+        values = [entry.tensor.detach() for entry in self._net.learnable]
+        gradients = [entry.tensor.grad for entry in self._net.learnable]
+        present = [gradient for gradient in gradients if gradient is not None]
+        (data1, data2), (diff1, diff2) = _norms(values), _norms(present)
+        self._log.error(
+            f"    [Backward] All net params (data, diff): L1 norm = ({data1}, {diff1}); "
+            f"L2 norm = ({data2}, {diff2})"
+        )
+
+
+def _blobs(built: BuiltLayer) -> list[torch.Tensor]:
+    return built.module.blobs() if built.module is not None else []
+
+
+def _blobs_with_gradient(net: Net) -> set[object]:
+    """Versions of blobs that a gradient is computed for: something to learn lies before them."""
+    needed: set[object] = set()
+    for built in net.layers:
+        learns = any(blob.requires_grad for blob in _blobs(built))
+        open_bottoms = (
+            v for v, blocked in zip(built.bottoms, built.blocked, strict=False) if not blocked
+        )
+        if learns or any(version in needed for version in open_bottoms):
+            needed.update(built.tops)
+    return needed
+
+
+def _mean(tensor: torch.Tensor) -> str:
+    """The mean absolute value, 0 for a blob without elements."""
+    count = max(prod(tensor.shape), 1)
+    return number(float(tensor.detach().float().abs().sum()) / count)
+
+
+def _norms(tensors: list[torch.Tensor]) -> tuple[str, str]:
+    flat = [tensor.float().flatten() for tensor in tensors]
+    absolute = sum(float(t.abs().sum()) for t in flat)
+    square = sum(float(t.square().sum()) for t in flat)
+    return number(absolute), number(square**0.5)

@@ -1,0 +1,1 @@
+"""Several ranks: process group, gradient buckets, loss sharding, launching, failure detection."""

@@ -1,0 +1,242 @@
+"""What a training is going to need and to do, said before its first iteration."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import isqrt
+
+import torch
+
+from caffecompat.net import Net
+from caffecompat.net.batch_shard import stated_batch
+from caffecompat.net.execution.allocation import size
+from caffecompat.proto.schema import Message
+from caffecompat.reporting.glog import number
+from caffecompat.solver.estimate.memory import Footprint
+from caffecompat.solver.setup.net_plans import PlannedNet, scaled_plan
+
+# Libraries take some memory for themselves, and the rest is not in one piece.
+_USABLE = 0.95
+
+
+@dataclass(frozen=True)
+class Split:
+    """The same training in smaller pieces.
+
+    Attributes:
+        parts: ``batch_size`` is divided by it, ``iter_size`` multiplied.
+        batch, passes: what they become.
+        caveat: why the trajectory would not be quite the same; empty if it is.
+    """
+
+    parts: int
+    batch: int
+    passes: int
+    caveat: str = ""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a training is going to need and to do.
+
+    Attributes:
+        batch: images per pass, None for a net without data layers.
+        passes: passes per iteration.
+        records: images in the training data, None where unknown.
+        need: memory.
+        free: bytes there are on the device, None where unknown.
+        max_iter: iterations of the whole training.
+        snapshots: how many snapshots will be written, the last one included.
+        disk: free bytes where they go, None where unknown.
+        split: what fits if ``need`` does not; None if it does, or nothing would.
+        place: what the device is called.
+    """
+
+    batch: int | None
+    passes: int
+    records: int | None
+    need: Footprint
+    free: int | None
+    max_iter: int
+    snapshots: int
+    disk: int | None
+    split: Split | None
+    place: str
+
+    @property
+    def fits(self) -> bool:
+        return self.free is None or self.need.total <= _USABLE * self.free
+
+    @property
+    def pair_size(self) -> int:
+        """Bytes of one snapshot, both files."""
+        return self.need.parameters + self.need.history
+
+    def lines(self) -> list[str]:
+        """For the log; those of :meth:`warnings` are not among them."""
+        lines = []
+        if self.batch is not None:
+            lines.append(self._data_line(self.batch * self.passes))
+        need = self.need
+        parts = f"parameters {size(need.parameters)}, gradients {size(need.gradients)}"
+        parts += f", history {size(need.history)}, activations {size(need.activations)}"
+        text = f"Forecast: memory {size(need.total)} ({parts})"
+        lines.append(text + ("" if self.free is None else f" of {size(self.free)} free"))
+        if self.snapshots:
+            text = f"Forecast: {self.snapshots} snapshot(s) of {size(self.pair_size)}"
+            lines.append(f"{text}, {size(self.snapshots * self.pair_size)} in all")
+        return lines
+
+    def _data_line(self, images: int) -> str:
+        text = f"Forecast: {images} images per iteration"
+        if not self.records:
+            return text
+        epochs = self.max_iter * images / self.records
+        return (
+            f"{text}, {self.records} per epoch ({number(self.records / images)} iterations); "
+            f"max_iter {self.max_iter} is {number(epochs)} epochs"
+        )
+
+    def warnings(self) -> list[str]:
+        """What the user should change."""
+        found = []
+        if not self.fits and self.free is not None:
+            found.append(self._memory_warning(self.free))
+        if self.batch is not None and self.records and self.records < self.batch * self.passes:
+            found.append(
+                f"the training data has {self.records} records, fewer than the "
+                f"{self.batch * self.passes} images of one iteration, which sees some of them more "
+                "than once"
+            )
+        if self.disk is not None and self.snapshots * self.pair_size > self.disk:
+            found.append(
+                f"the snapshots need {size(self.snapshots * self.pair_size)}, but only "
+                f"{size(self.disk)} are free on the disk; make room, or raise 'snapshot'"
+            )
+        return found
+
+    def _memory_warning(self, free: int) -> str:
+        text = f"this training needs about {size(self.need.total)}, but {self.place} has "
+        text += f"{size(free)} free"
+        if self.split is None:
+            return f"{text}; not even one image per pass would fit"
+        text += f"; with batch_size {self.split.batch} and iter_size {self.split.passes} the "
+        text += "gradients are equal and it fits (--auto-iter-size does that)"
+        return text + (f"; {self.split.caveat}" if self.split.caveat else "")
+
+
+def make_forecast(
+    net: Net,
+    need: Footprint,
+    message: Message,
+    prefix: str,
+    device: torch.device,
+    free: int | None,
+    ranks: int = 1,
+) -> Forecast:
+    """Looks ahead at a training.
+
+    Args:
+        net: the train net; one that was built for its shapes only cannot count its records.
+        need: memory that it takes.
+        message: SolverParameter.
+        prefix: the snapshot prefix.
+        free: bytes free on ``device``, see :func:`caffecompat.net.execution.allocation.available`.
+        ranks: processes that share each batch; ``need`` is that of one of them.
+    """
+    batch = batch_size(net)
+    passes = int(message.iter_size)
+    whole = Forecast(
+        batch,
+        passes,
+        records(net),
+        need,
+        free,
+        int(message.max_iter),
+        _snapshots(message),
+        _free_disk(prefix),
+        None,
+        f"device {device}" if device.type == "cuda" else "this machine",
+    )
+    if whole.fits or batch is None or free is None or not can_split(net):
+        return whole
+    split = _find_split(need, batch, passes, free, batch // ranks)
+    return replace(whole, split=split and replace(split, caveat=_caveat(net)))
+
+
+def _find_split(need: Footprint, batch: int, passes: int, free: int, most: int) -> Split | None:
+    for parts in _divisors(batch):
+        if 1 < parts <= most and need.divided(parts).total <= _USABLE * free:
+            return Split(parts, batch // parts, passes * parts)
+    return None
+
+
+def _divisors(number: int) -> list[int]:
+    """All divisors of ``number``, the smallest first."""
+    small = [i for i in range(1, isqrt(number) + 1) if number % i == 0]
+    return sorted({*small, *(number // i for i in small)})
+
+
+def _caveat(net: Net) -> str:
+    """What sees a pass as a whole, so that smaller passes are not quite the same training."""
+    for built in net.layers:
+        if built.type == "BatchNorm" and not getattr(built.layer, "use_statistics", True):
+            return f"layer {built.name!r} (BatchNorm) will take its statistics from fewer images"
+        if built.node.message.loss_param.HasField("ignore_label"):
+            return f"layer {built.name!r} averages over labels that are not ignored, in each pass"
+    return ""
+
+
+def batch_size(net: Net) -> int | None:
+    """Images per pass of all ranks together; None for a net without data."""
+    if net.share is not None:
+        return net.share.total
+    for built in net.layers:
+        if built.source is not None and built.shapes and built.shapes[0]:
+            return int(built.shapes[0][0])
+    return None
+
+
+def records(net: Net) -> int | None:
+    """How many records the first data layer's source has; None where it does not say."""
+    for built in net.layers:
+        if built.source is not None:
+            count = getattr(getattr(built.source, "reader", None), "records", None)
+            return None if count is None else int(count)
+    return None
+
+
+def can_split(net: Net) -> bool:
+    """Whether all data layers have a batch size to divide, the same one."""
+    sizes = [stated_batch(b.node.message) for b in net.layers if b.source is not None]
+    return bool(sizes) and None not in sizes and len(set(sizes)) == 1
+
+
+def split_plan(plan: PlannedNet, net: Net, split: Split) -> PlannedNet:
+    """The train net with smaller batches; ``net`` is the whole one, built for its shapes."""
+    return scaled_plan(plan, net.definition, Fraction(1, split.parts))
+
+
+def split_settings(message: Message, split: Split) -> None:
+    """Changes a SolverParameter so that ``split.parts`` as many passes give the same updates."""
+    message.iter_size *= split.parts
+    if message.clip_gradients > 0:
+        # The norm is taken before the division by iter_size, of a sum of more passes.
+        message.clip_gradients *= split.parts
+
+
+def _snapshots(message: Message) -> int:
+    interval = int(message.snapshot)
+    regular = int(message.max_iter) // interval if interval > 0 else 0
+    last = message.snapshot_after_train and not (interval > 0 and message.max_iter % interval == 0)
+    return regular + bool(last)
+
+
+def _free_disk(prefix: str) -> int | None:
+    try:
+        return shutil.disk_usage(os.path.dirname(prefix) or ".").free
+    except OSError:
+        return None

@@ -1,0 +1,1 @@
+"""The optimizer: update rules, learning-rate policies, gradient scaling."""

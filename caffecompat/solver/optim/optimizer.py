@@ -1,0 +1,226 @@
+"""From gradients to new parameters: clipping, normalisation, regularisation, the update rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caffecompat.errors import SolverError, UnknownName
+from caffecompat.layers._base import format_shape
+from caffecompat.net import Learnable
+from caffecompat.proto.schema import Message
+from caffecompat.solver.diagnostics.nonfinite import are_finite
+from caffecompat.solver.optim.rules import UpdateRule
+from caffecompat.weights import SolverState, fit
+
+
+def _l2(gradients: list[Tensor], values: list[Tensor], decay: float) -> None:
+    torch._foreach_add_(gradients, values, alpha=decay)
+
+
+def _l1(gradients: list[Tensor], values: list[Tensor], decay: float) -> None:
+    torch._foreach_add_(gradients, torch._foreach_sign(values), alpha=decay)
+
+
+REGULARIZATIONS: dict[str, Callable[[list[Tensor], list[Tensor], float], None]] = {
+    "L1": _l1,
+    "L2": _l2,
+}
+
+
+@dataclass
+class _Group:
+    """Parameters with the same multipliers, updated by the same few operations.
+
+    ``members`` are their positions among all parameters; ``rate`` is a 0-axis tensor.
+    """
+
+    members: list[int]
+    values: list[Tensor]
+    history: list[list[Tensor]]
+    lr_mult: np.float32
+    decay: float
+    rate: Tensor
+
+
+class Optimizer:
+    """One update of a net's learnable parameters.
+
+    The order is Caffe's: clip the summed gradients, divide them by ``iter_size``, add the
+    regularisation, let the rule compute the updates, subtract them. All of it is a few
+    multi-tensor operations per group of equal ``lr_mult`` and ``decay_mult``, and nothing waits
+    for the device; the rate reaches it as a tensor.
+
+    Attributes:
+        history: the rule's arrays in the order of Caffe's solver states.
+    """
+
+    def __init__(
+        self, learnable: Sequence[Learnable], rule: UpdateRule, message: Message, place: str
+    ) -> None:
+        if message.regularization_type not in REGULARIZATIONS:
+            name = message.regularization_type
+            raise UnknownName("regularization_type", name, REGULARIZATIONS, place)
+        self._regularize = REGULARIZATIONS[message.regularization_type]
+        self._learnable = list(learnable)
+        self._values = [entry.tensor for entry in learnable]
+        self._rule = rule
+        self._clip = float(message.clip_gradients)
+        self._passes = int(message.iter_size)
+        self._keep = bool(message.snapshot_diff)
+        self._stand_ins: dict[int, Tensor] = {}
+        self._last: dict[int, Tensor] = {}
+        self.history = [torch.zeros_like(v) for _ in range(rule.blocks) for v in self._values]
+        self._groups = self._make_groups(np.float32(message.weight_decay))
+
+    def _make_groups(self, weight_decay: np.float32) -> list[_Group]:
+        members: dict[tuple[float, float], list[int]] = {}
+        for i, entry in enumerate(self._learnable):
+            members.setdefault((entry.lr_mult, entry.decay_mult), []).append(i)
+        count = len(self._values)
+        return [
+            _Group(
+                which,
+                [self._values[i] for i in which],
+                [[self.history[b * count + i] for i in which] for b in range(self._rule.blocks)],
+                np.float32(lr_mult),
+                float(weight_decay * np.float32(decay_mult)),
+                torch.zeros((), device=self._values[which[0]].device),
+            )
+            for (lr_mult, decay_mult), which in members.items()
+        ]
+
+    @torch.no_grad()
+    def clear(self, in_place: bool = False, replaced: bool = False) -> None:
+        """Forgets all gradients, before the first pass of an iteration.
+
+        Args:
+            in_place: they become zeros where they are. Otherwise the next pass brings tensors of
+                its own, which costs less than adding to zeros.
+            replaced: nor that, since the next pass overwrites them.
+        """
+        if not in_place:
+            for entry in self._learnable:
+                entry.tensor.grad = None
+        present = [e.tensor.grad for e in self._learnable if e.tensor.grad is not None]
+        present = [] if replaced else present
+        present += self._stand_ins.values()
+        if present:
+            torch._foreach_zero_(present)
+
+    @torch.no_grad()
+    def apply(self, rate: np.float32, iteration: int) -> Tensor | None:
+        """Updates the parameters from the gradients of ``iter_size`` passes.
+
+        Args:
+            rate: the learning rate of this iteration.
+            iteration: counted from 0.
+
+        Returns:
+            The norm of all gradients as a 0-axis tensor where ``clip_gradients`` is on.
+        """
+        gradients = [self._gradient(i) for i in range(len(self._values))]
+        if not gradients:
+            return None
+        norm = self._clip_gradients(gradients)
+        if self._passes > 1:
+            torch._foreach_mul_(gradients, float(np.float32(1) / np.float32(self._passes)))
+        factor = np.float32(self._rule.rate_factor(iteration))
+        for group in self._groups:
+            own = [gradients[i] for i in group.members]
+            self._apply_group(group, own, float(rate * group.lr_mult * factor))
+        return norm
+
+    def _apply_group(self, group: _Group, gradients: list[Tensor], rate: float) -> None:
+        updates: list[Tensor] | None = None
+        if group.decay == 0 or self._regularize is _l2:
+            given = (group.values, gradients, group.history)
+            updates = self._rule.update_at_once(*given, rate, group.decay)
+        if updates is None:
+            if group.decay != 0:
+                self._regularize(gradients, group.values, group.decay)
+            group.rate.fill_(rate)
+            updates = self._rule.updates(gradients, group.history, group.rate)
+            torch._foreach_sub_(group.values, updates)
+        if self._keep:
+            self._last.update(zip(group.members, updates, strict=True))
+
+    def _clip_gradients(self, gradients: list[Tensor]) -> Tensor | None:
+        if self._clip < 0:
+            return None
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        scale = torch.where(norm > self._clip, self._clip / norm, torch.ones_like(norm))
+        torch._foreach_mul_(gradients, scale)
+        return norm
+
+    def _gradient(self, i: int) -> Tensor:
+        """The gradient of a parameter; zeros of our own where no pass gave it one.
+
+        Regularisation acts on those too, and the second moments of some rules show it.
+        """
+        gradient = self._learnable[i].tensor.grad
+        if gradient is not None:
+            return gradient
+        if i not in self._stand_ins:
+            self._stand_ins[i] = torch.zeros_like(self._values[i])
+        return self._stand_ins[i]
+
+    @torch.no_grad()
+    def show_updates(self) -> None:
+        """Puts the last updates where the gradients are, for snapshots with ``snapshot_diff``.
+
+        Caffe computes updates in place of the gradients, so that is what its files hold.
+        """
+        for i, update in self._last.items():
+            gradient = self._learnable[i].tensor.grad
+            if gradient is not None:
+                gradient.copy_(update)
+
+    def check(self, state: SolverState, place: str) -> None:
+        """Makes sure that the history of a solver state fits, before anything is changed.
+
+        Args:
+            place: the state's file, for messages.
+
+        Raises:
+            SolverError: number or shapes of the arrays differ, which mostly means another net or
+                another solver type.
+        """
+        if len(state.history) != len(self.history):
+            raise SolverError(
+                f"{place}: has {len(state.history)} history arrays, this solver "
+                f"({self._rule.type}, {len(self._values)} parameters) needs {len(self.history)}. "
+                "Is it the state of another net, or of another solver type?"
+            )
+        for i, (array, fitted) in enumerate(zip(state.history, self._fitted(state), strict=True)):
+            if not are_finite(array):
+                raise SolverError(
+                    f"{place}: history array {i} has values that are no finite numbers; the file "
+                    "is damaged, or of a training that had gone wrong"
+                )
+            if fitted is None:
+                entry = self._learnable[i % len(self._values)]
+                raise SolverError(
+                    f"{place}: history array {i} is {format_shape(array.shape)}, parameter "
+                    f"{entry.index} of layer {entry.layer!r} is "
+                    f"{format_shape(self.history[i].shape)}. Is it the state of another net?"
+                )
+
+    @torch.no_grad()
+    def restore(self, state: SolverState) -> None:
+        """Takes the history of a solver state that :meth:`check` has accepted."""
+        for target, array in zip(self.history, self._fitted(state), strict=True):
+            if array is not None:
+                # A copy of torch's own: arrays of a mapped file may lie at odd addresses.
+                target.copy_(torch.from_numpy(np.array(array, dtype=np.float32)))
+
+    def _fitted(self, state: SolverState) -> list[np.ndarray | None]:
+        """The state's arrays in the shapes of :attr:`history`; None where one does not fit."""
+        return [
+            fit(array, legacy, tuple(target.shape))
+            for array, legacy, target in zip(state.history, state.legacy, self.history, strict=True)
+        ]

@@ -1,0 +1,1 @@
+"""Callbacks that show a training: the progress bar, TensorBoard."""

@@ -1,0 +1,152 @@
+"""A progress bar on a terminal in place of the lines that would scroll by."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from importlib.util import find_spec
+from typing import Any
+
+from caffecompat.reporting.activity import Moment
+from caffecompat.reporting.glog import ErrorStream, log_to, log_to_stderr, painted
+from caffecompat.reporting.terminal import columns
+from caffecompat.solver.callbacks import Callback
+from caffecompat.solver.solver import Solver
+
+# Cells of the bar itself that texts leave free, and seconds until a pass is called a long one.
+_LEAST_BAR = 10
+_LONG = 2.0
+
+
+def bar_is_possible() -> bool:
+    """Whether standard error is a terminal and tqdm is installed."""
+    return sys.stderr.isatty() and find_spec("tqdm") is not None
+
+
+def training_log(first: bool = True) -> AbstractContextManager[Any]:
+    """Context for the log of a training: above the bar where there is one, else plain lines.
+
+    Of ranks that are not the ``first`` only warnings are shown, such as those of data layers.
+    """
+    if not first:
+        handler = ErrorStream()
+        handler.setLevel(logging.WARNING)
+        return log_to(handler)
+    return log_to(_AboveBar()) if bar_is_possible() else log_to_stderr()
+
+
+@contextmanager
+def training_bar(solver: Solver, iterations: int) -> Iterator[None]:
+    """Shows the progress of ``solver`` to ``iterations`` while the context lasts.
+
+    Does nothing where no bar is possible.
+    """
+    if not bar_is_possible():
+        yield
+        return
+    from tqdm import tqdm
+
+    form = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+    # Terminals of containers may say that they have no size; tqdm would draw nothing.
+    size = {"ncols": columns(), "nrows": 24}
+    with tqdm(total=iterations, initial=solver.iter, bar_format=form, **size) as bar:
+        callback = _Bar(bar, solver, iterations)
+        solver.callbacks.append(callback)
+        try:
+            yield
+        finally:
+            solver.callbacks.remove(callback)
+
+
+class _Bar(Callback):
+    """Moves a bar on. tqdm itself shows the time that is left."""
+
+    def __init__(self, bar: Any, solver: Solver, iterations: int) -> None:
+        self._bar = bar
+        self._iterations = iterations
+        self._images = solver.images_per_iteration
+        self._lock = threading.Lock()
+        self._mark(solver)
+
+    def iterated(self, solver: Solver) -> None:
+        # Reading the loss waits for the device, so only when the bar is drawn anyway.
+        if self._bar.update(1) or solver.iter == self._iterations:
+            self._show(fitting(self._parts(solver), self._room()), refresh=False)
+            self._mark(solver)
+
+    def busy(self, moment: Moment, now: float) -> None:
+        if now - moment.since < _LONG:
+            return
+        where = moment.layer.replace("layer ", "")
+        parts = [f"{moment.what}: {now - moment.since:.0f} s", *([where] if where else [])]
+        self._show(fitting(parts, self._room()), refresh=True)
+
+    def _show(self, text: str, refresh: bool) -> None:
+        with self._lock:
+            self._bar.ncols = columns()
+            self._bar.set_postfix_str(text, refresh=refresh)
+
+    def _room(self) -> int:
+        """How many characters a text may have beside the bar."""
+        values = self._bar.format_dict
+        spent = self._bar.format_interval(values["elapsed"])
+        total = self._iterations
+        # The time that is left may take a few characters more than the one that has passed.
+        fixed = f"100%|| {total}/{total} [{spent}<{spent}00, ]"
+        return columns() - len(fixed) - _LEAST_BAR
+
+    def _parts(self, solver: Solver) -> list[str]:
+        """What the bar shows beside itself, the most important first."""
+        spent = time.perf_counter() - self._time
+        rate = f"lr {solver.rate:.3g}"
+        if spent <= 0:
+            return [f"loss {solver.loss:.4g}", rate]
+        speed = (solver.iter - self._iter) / spent
+        if self._images is None:
+            text = f"{speed:.4g} it/s"
+        else:
+            images = self._images * speed
+            # Without an exponent, which would push the rest off a narrow terminal.
+            text = f"{images:.0f} img/s" if images >= 100 else f"{images:.3g} img/s"
+        waited = solver.net.seconds_reading - self._reading
+        wait = f"data wait {min(waited / spent, 1):.0%}"
+        return [f"loss {solver.loss:.4g}", text, rate, wait]
+
+    def _mark(self, solver: Solver) -> None:
+        """What is shown next counts from here."""
+        self._time = time.perf_counter()
+        self._iter = solver.iter
+        self._reading = solver.net.seconds_reading
+
+
+def fitting(parts: Sequence[str], room: int) -> str:
+    """As many of ``parts``, in their order, as fit into ``room`` characters."""
+    text = ""
+    for part in parts:
+        longer = f"{text}, {part}" if text else part
+        if len(longer) > room:
+            break
+        text = longer
+    return text or parts[0][: max(room, 0)]
+
+
+class _AboveBar(logging.Handler):
+    """Writes lines above the bar, without the head that the log file has.
+
+    Those that the bar shows itself are left out.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        if getattr(record, "progress", False):
+            return
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            text = f"{record.levelname.lower()}: {text}"
+        with suppress(OSError):
+            tqdm.write(painted(text, record.levelno, sys.stderr), file=sys.stderr)

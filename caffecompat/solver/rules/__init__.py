@@ -1,5 +1,0 @@
-"""Update rules, one file each, found by the name that the solver's ``type`` gives."""
-
-from caffecompat.solver.rules.base import UpdateRule, register, rules
-
-__all__ = ["UpdateRule", "register", "rules"]

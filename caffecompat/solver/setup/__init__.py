@@ -1,0 +1,1 @@
+"""From a solver definition to nets, device, seed and options."""

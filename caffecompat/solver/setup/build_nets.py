@@ -1,0 +1,133 @@
+"""Building the nets of a solver: with its seed, on its device, from its weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from caffecompat.net import Net
+from caffecompat.solver.distributed.process_group import ProcessGroup
+from caffecompat.solver.setup.compute import ComputeOptions
+from caffecompat.solver.setup.net_plans import PlannedNet, definition_of
+from caffecompat.solver.snapshots.files import LearnedNet
+
+
+@dataclass(frozen=True)
+class NetOptions:
+    """What holds for all nets of a solver.
+
+    Attributes:
+        device: where they are.
+        weights: files that they start from.
+        layers, on_mismatch: which layers take their weights from there, and what happens to
+            those that do not fit; see :meth:`caffecompat.net.Net.load_weights`.
+        allow_python: run the code of Python layers.
+        skip_corrupt: pass over records that cannot be read.
+        mode: how they compute.
+        ranks: the processes that share each batch of the train net. Test nets take whole batches.
+    """
+
+    device: torch.device
+    weights: tuple[str, ...] = ()
+    layers: tuple[str, ...] | None = None
+    on_mismatch: str = "error"
+    allow_python: bool = False
+    skip_corrupt: bool = False
+    mode: ComputeOptions = field(default_factory=ComputeOptions)
+    ranks: ProcessGroup = field(default_factory=ProcessGroup)
+
+
+def open_net(
+    plan: PlannedNet, options: NetOptions, seed: int, lender: Net | None, log: logging.Logger
+) -> Net:
+    """The net of a plan, with its weights loaded; ``lender`` is the train net for a test net."""
+    ranks = options.ranks if lender is None else ProcessGroup()
+    net = Net(
+        plan.source,
+        device=options.device,
+        seed=seed,
+        state=plan.state,
+        lender=lender,
+        allow_python=options.allow_python,
+        skip_corrupt=options.skip_corrupt,
+        lenient=plan.lenient,
+        rank=ranks.rank,
+        ranks=ranks.count,
+    )
+    try:
+        options.mode.prepare(net, train=lender is None)
+        _prepare(net, plan, options, lender, log)
+    except BaseException:
+        net.close()
+        raise
+    return net
+
+
+def _prepare(
+    net: Net, plan: PlannedNet, options: NetOptions, lender: Net | None, log: logging.Logger
+) -> None:
+    if lender is not None:
+        # Refuses layers of one name and different shapes, which lending alone passes over.
+        net.share_weights(lender)
+    for note in net.notes:
+        log.info(note)
+    for name in net.outputs:
+        log.info(f"This network produces output {name}")
+    log.info("Network initialization done.")
+    selective = options.layers is not None or options.on_mismatch != "error"
+    if selective and lender is not None:
+        # Has the train net's weights already; it need not have all the layers that are named.
+        return
+    for path in options.weights:
+        log.info(f"Finetuning from {path}")
+        report = net.load_weights(
+            path,
+            layers=options.layers,
+            on_mismatch=options.on_mismatch,
+            # A test net may have none of the layers; the train net has been held to them.
+            lenient=plan.lenient or lender is not None,
+        )
+        for layer in report.ignored:
+            log.info(f"Ignoring source layer {layer}")
+        report.write_to(log)
+
+
+def load_learned(net: Net, learned: LearnedNet | None, state: str, log: logging.Logger) -> None:
+    """Gives ``net`` the weights ``learned`` of a solver state; logs what it did not get.
+
+    Raises:
+        FileProblem, FormatError, WeightsError: they are missing, damaged or of another net.
+    """
+    if learned is None:
+        log.warning(f"{state}: names no weights; the net keeps the ones it has")
+        return
+    if learned.note:
+        log.warning(learned.note)
+    report = net.load_weights(learned.path)
+    for sentence in report.sentences()[1:] if report.missing else ():
+        log.warning(f"{learned.path}: {sentence}")
+
+
+def probe(plan: PlannedNet, options: NetOptions) -> Net | None:
+    """The planned net with shapes alone, for looking ahead; its data sources are closed.
+
+    None where that would run a Python layer's code more often than its author expects.
+    """
+    if any(layer.type == "Python" for layer in definition_of(plan).layer):
+        return None
+    return Net(
+        plan.source,
+        state=plan.state,
+        shapes_only=True,
+        skip_corrupt=options.skip_corrupt,
+        lenient=plan.lenient,
+    )
+
+
+def weight_files(given: Sequence[str]) -> tuple[str, ...]:
+    """Names of weight files; every entry may be a list with commas and blanks."""
+    names = [name.strip() for entry in given for name in entry.split(",")]
+    return tuple(name for name in names if name)

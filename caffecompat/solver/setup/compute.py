@@ -1,0 +1,90 @@
+"""How a training computes: precision, order in memory, compilation, capture."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from caffecompat.errors import SolverError
+from caffecompat.net import Net
+from caffecompat.net.execution.precision import (
+    HALVES,
+    TRAINING_PRECISIONS,
+    arithmetic,
+    check_precision,
+    keep_results_whole,
+    products_in_tf32,
+)
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """How nets compute.
+
+    Attributes:
+        precision: ``"fp32"``, ``"tf32"``, ``"bf16"`` or ``"fp16"``; weights, gradients of weights
+            and updates are in fp32 in all of them.
+        channels_last: whether blobs have their channels innermost in memory; None lets the device
+            decide: on a GPU in 16 bits, where its matrix units want it.
+        compiled: let ``torch.compile`` have the train net.
+        cuda_graph: record a training pass once and play it back.
+    """
+
+    precision: str = "fp32"
+    channels_last: bool | None = None
+    compiled: bool = False
+    cuda_graph: bool = False
+
+    @property
+    def half(self) -> torch.dtype | None:
+        """The type of 16 bits that products are computed in, None in other precisions."""
+        return HALVES.get(self.precision)
+
+    def check(self, device: torch.device, ranks: int, debug_info: bool = False) -> None:
+        """Refuses what cannot be had.
+
+        Raises:
+            NetError: there is no such precision.
+            SolverError: there are no CUDA graphs here, or ``debug_info`` asks for gradients as
+                they would be without loss scaling.
+        """
+        check_precision(self.precision, TRAINING_PRECISIONS)
+        if self.precision == "fp16" and debug_info:
+            raise SolverError(
+                "debug_info shows gradients that fp16 has scaled; use another precision with it"
+            )
+        if self.cuda_graph and device.type != "cuda":
+            raise SolverError(
+                f"--cuda-graph: the training runs on device {device}, CUDA graphs need a GPU; "
+                "give --gpu, or leave the flag out"
+            )
+        if self.cuda_graph and ranks > 1:
+            raise SolverError(
+                "--cuda-graph: works on one GPU only, since gradients of several travel while the "
+                "backward pass runs; leave the flag out"
+            )
+
+    def prepare(self, net: Net, train: bool) -> None:
+        """Gives a net, before its first pass, what the mode asks for."""
+        if self.half is not None:
+            keep_results_whole(net.layers)
+        if self._wants_channels_last(net):
+            net.channels_last()
+        if self.compiled and train:
+            net.compile()
+
+    def _wants_channels_last(self, net: Net) -> bool:
+        if self.channels_last is not None:
+            return self.channels_last
+        convolutions = any(built.type in ("Convolution", "Deconvolution") for built in net.layers)
+        return self.half is not None and convolutions and net.device.type == "cuda"
+
+    def forward(self, device: torch.device) -> AbstractContextManager[None]:
+        """The context of a forward pass."""
+        return arithmetic(device, self.precision)
+
+    def whole_pass(self) -> AbstractContextManager[None]:
+        """The context of a forward and backward pass."""
+        return products_in_tf32(self.precision == "tf32")

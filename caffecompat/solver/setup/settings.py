@@ -1,0 +1,139 @@
+"""A solver definition, read and checked as a whole before anything is built."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from caffecompat.errors import CaffeError, SolverError, UnknownName
+from caffecompat.proto import schema
+from caffecompat.proto.files import read_solver
+from caffecompat.proto.fork_fields import foreign_fields
+from caffecompat.proto.schema import Message
+from caffecompat.solver.optim.optimizer import REGULARIZATIONS
+from caffecompat.solver.optim.policies import Policy, policies
+from caffecompat.solver.optim.rules import UpdateRule, rules
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a solver definition says.
+
+    Attributes:
+        message: the SolverParameter, upgraded.
+        path: the solver file; None for a definition that was given as a message.
+        policy: gives the learning rates.
+        rule: computes the updates.
+        notes: what its author may want to know, one sentence each.
+        lenient: whether fields that nothing here knows are passed over, in its nets too.
+    """
+
+    message: Message
+    path: str | None
+    policy: Policy
+    rule: UpdateRule
+    notes: list[str] = field(default_factory=list)
+    lenient: bool = False
+
+    @property
+    def place(self) -> str:
+        return place_of(self.path)
+
+
+def place_of(path: str | None) -> str:
+    return path if path is not None else "solver"
+
+
+def read_settings(source: str | os.PathLike[str] | Message, lenient: bool = False) -> Settings:
+    """Reads and checks a solver definition.
+
+    Args:
+        source: path of a solver prototxt, or a SolverParameter message (which is copied).
+        lenient: pass over fields that nothing here knows, with a note each.
+
+    Raises:
+        FileProblem, TextError: the file is missing or does not parse.
+        UnknownName, SolverError: a setting is impossible; all such settings are reported at once.
+    """
+    path: str | None = None
+    notes: list[str] = []
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        message, origin = read_solver(path, lenient)
+        notes += [*origin.warnings, *origin.notes]
+    else:
+        message = schema.new("SolverParameter")
+        if type(source) is not type(message):
+            raise SolverError(
+                "a solver is made from the path of a prototxt or from a SolverParameter message, "
+                f"found {type(source).__name__}"
+            )
+        message.CopyFrom(source)
+    place = place_of(path)
+    foreign = list(_foreign(message))
+    if lenient:
+        notes += [f"{sentence}; ignored" for sentence in foreign]
+    misfits = [*_misfits(message), *([] if lenient else [f"{s}; remove it" for s in foreign])]
+    problems: list[CaffeError] = [SolverError(f"{place}: {text}") for text in misfits]
+    policy = _attempt(lambda: policies.find(message.lr_policy, place)(message, place), problems)
+    rule = _attempt(lambda: rules.find(message.type, place)(message, place), problems)
+    if message.regularization_type not in REGULARIZATIONS:
+        name = message.regularization_type
+        problems.append(UnknownName("regularization_type", name, REGULARIZATIONS, place))
+    if len(problems) == 1:
+        raise problems[0]
+    if problems or policy is None or rule is None:
+        raise SolverError("\n".join(str(problem) for problem in problems))
+    return Settings(message, path, policy, rule, notes + list(_remarks(message)), lenient)
+
+
+def _attempt(make: Callable[[], Made], problems: list[CaffeError]) -> Made | None:
+    try:
+        return make()
+    except CaffeError as error:
+        problems.append(error)
+        return None
+
+
+def _misfits(message: Message) -> Iterator[str]:
+    for name, least in (
+        ("average_loss", 1),
+        ("iter_size", 1),
+        ("display", 0),
+        ("snapshot", 0),
+        ("max_iter", 0),
+    ):
+        value = getattr(message, name)
+        if value < least:
+            yield f"{name} is {value}, it must be at least {least}"
+    if not math.isfinite(message.base_lr):
+        yield f"base_lr is {message.base_lr}, it must be a finite number"
+    if message.lr_policy == "plateau" and message.plateau_metric and 0 in message.test_iter:
+        yield "test_iter is 0, but plateau_metric watches what the tests give; give test passes"
+
+
+def _foreign(message: Message) -> Iterator[str]:
+    for name in foreign_fields(message):
+        # Fields inside a net are the business of its layers.
+        if "net_param." not in name:
+            yield f"{name} comes from another Caffe version and is not known here"
+
+
+def _remarks(message: Message) -> Iterator[str]:
+    """What is accepted but does less than its author may expect."""
+    if not message.HasField("base_lr"):
+        yield "base_lr is not given: the learning rate is 0 and nothing will be learned"
+    if message.base_lr < 0:
+        yield (
+            f"base_lr is {message.base_lr:g}: with a negative learning rate the loss rises; "
+            "is the sign right?"
+        )
+    if message.lr_policy in ("step", "multistep", "exp", "plateau") and not message.gamma:
+        yield f"gamma is not given: lr_policy {message.lr_policy!r} sets the rate to 0 by it"
+    if not message.HasField("max_iter"):
+        yield "max_iter is not given: solving ends before the first iteration"

@@ -1,0 +1,1 @@
+"""Snapshots: file names, writing, finding and resuming."""

@@ -1,0 +1,160 @@
+"""Test nets: when they run, on which passes, and what comes out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from caffecompat.net import Net, Result
+from caffecompat.net.execution.layer_watch import LayerWatch, StopRequested
+from caffecompat.proto.schema import Message
+from caffecompat.reporting.glog import number, output_lines
+from caffecompat.solver.diagnostics.debug_info import DebugPass
+from caffecompat.solver.setup.compute import ComputeOptions
+
+
+def scheduled_tests(message: Message, iteration: int) -> int:
+    """How many tests a run makes before the one at ``iteration``.
+
+    Tests take place before the training of iterations 0 (unless ``test_initialization`` is
+    false), ``test_interval``, 2 ``test_interval`` and so on. Counting them from the iteration
+    alone gives a resumed run the same test data as the uninterrupted one.
+    """
+    if message.test_interval <= 0 or iteration <= 0:
+        return 0
+    count = -(-iteration // message.test_interval)
+    return int(count if message.test_initialization else count - 1)
+
+
+def is_test_due(message: Message, iteration: int) -> bool:
+    """Whether a test comes before the training of ``iteration``."""
+    if message.test_interval <= 0 or iteration % message.test_interval != 0:
+        return False
+    return bool(iteration > 0 or message.test_initialization)
+
+
+def missing_layers(train: Net, test: Net) -> list[str]:
+    """Names of layers of the train net that the test net does not have."""
+    names = {built.name for built in test.layers}
+    return [built.name for built in train.layers if built.name not in names]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Means over the passes of one test.
+
+    Attributes:
+        loss: mean loss.
+        outputs: mean of every element of every net output, by blob name.
+    """
+
+    loss: float
+    outputs: dict[str, list[float]]
+
+
+@dataclass
+class ScoreSums:
+    """Sums over passes, kept on the device until they are asked for."""
+
+    passes: int = 0
+    loss: torch.Tensor | None = None
+    outputs: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def add(self, outputs: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
+        self.passes += 1
+        self.loss = loss if self.loss is None else self.loss + loss
+        for name, value in outputs.items():
+            value = value.float().flatten()
+            known = self.outputs.get(name)
+            self.outputs[name] = value if known is None else known + value
+
+    def means(self) -> Scores:
+        """The means; the loss of no passes is not a number, as Caffe prints it."""
+        loss = float("nan") if self.loss is None else float(self.loss / self.passes)
+        outputs = {name: (total / self.passes).tolist() for name, total in self.outputs.items()}
+        return Scores(loss, outputs)
+
+
+class Tester:
+    """Runs the test nets of a training and logs Caffe's lines.
+
+    Args:
+        message: SolverParameter.
+        train: the train net.
+        mode: how the nets compute.
+        log: where the lines go.
+        watch: runs the passes.
+    """
+
+    def __init__(
+        self,
+        message: Message,
+        train: Net,
+        mode: ComputeOptions,
+        log: logging.Logger,
+        watch: LayerWatch,
+    ) -> None:
+        self._watch = watch
+        self._message = message
+        self._train = train
+        self._mode = mode
+        self._log = log
+
+    def test(
+        self, index: int, net: Net, iteration: int, interrupted: Callable[[], bool]
+    ) -> Scores | None:
+        """Scores test net number ``index`` as it is due at ``iteration``; see :func:`run_test`."""
+        self._log.info(f"Iteration {iteration}, Testing net (#{index})")
+        for name in missing_layers(self._train, net):
+            self._log.info(f"Ignoring source layer {name}")
+        passes = self._message.test_iter[index]
+        first = scheduled_tests(self._message, iteration) * passes
+        look = DebugPass(net, self._log).forward if self._message.debug_info else net.run
+        what = f"the test of net #{index}, batch"
+
+        def watched(number: int) -> Result:
+            return self._watch.run(net, what, number - first, lambda: look(number))
+
+        with self._mode.whole_pass(), self._mode.forward(net.device):
+            scores = run_test(net, first, passes, interrupted, watched)
+        if scores is None:
+            return None
+        if self._message.test_compute_loss:
+            self._log.info(f"Test loss: {number(scores.loss)}")
+        for line in output_lines("Test", scores.outputs, net.loss_weights):
+            self._log.info(line)
+        return scores
+
+
+@torch.no_grad()
+def run_test(
+    net: Net,
+    first_pass: int,
+    passes: int,
+    interrupted: Callable[[], bool],
+    run: Callable[[int], Result] | None = None,
+) -> Scores | None:
+    """Runs a test net and averages.
+
+    Args:
+        first_pass: index of the first pass, which decides the data.
+        interrupted: asked before each pass; true ends the test.
+        run: runs a pass by its index; by default the net does.
+
+    Returns:
+        The means, None if the test was interrupted.
+    """
+    sums = ScoreSums()
+    run = run or net.run
+    while sums.passes < passes:
+        if interrupted():
+            return None
+        try:
+            result = run(first_pass + sums.passes)
+        except StopRequested:
+            continue  # and the request is answered above
+        sums.add(result.outputs, result.loss)
+    return sums.means()

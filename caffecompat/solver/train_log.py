@@ -1,0 +1,111 @@
+"""What a training shows: the displayed loss, net outputs, clipped gradients, a diverged run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import torch
+
+from caffecompat.proto.schema import Message
+from caffecompat.reporting.glog import PROGRESS, number, output_lines
+from caffecompat.solver.loss_window import LossWindow
+
+# Numbers are read from the device this often in runs that display nothing.
+_MOST_WAITING = 128
+
+
+class TrainLog:
+    """Caffe's lines of a training.
+
+    Losses and gradient norms wait on the device until a line needs them, so that showing them
+    does not hold up the training between two displays.
+
+    Args:
+        message: SolverParameter.
+        log: where the lines go.
+    """
+
+    def __init__(self, message: Message, log: logging.Logger) -> None:
+        self._interval = int(message.display)
+        self._average = int(message.average_loss)
+        self._limit = float(message.clip_gradients)
+        self._log = log
+        self._norms: list[torch.Tensor] = []
+        self.begin(0)
+
+    def begin(self, iteration: int) -> None:
+        """Starts afresh at ``iteration``: the loss window is empty, the clock at zero."""
+        self._window = LossWindow(self._average)
+        self._shown_at = iteration
+        self._shown_time = time.perf_counter()
+        self._warned = False
+
+    def is_due(self, iteration: int) -> bool:
+        return self._interval > 0 and iteration % self._interval == 0
+
+    @property
+    def loss(self) -> float:
+        """The mean loss over the window, as it is displayed."""
+        return self._window.value
+
+    def add(self, iteration: int, loss: torch.Tensor) -> None:
+        """Enters the loss of ``iteration``, a 0-axis tensor."""
+        self._window.add(iteration, loss)
+
+    def add_norm(self, norm: torch.Tensor | None) -> None:
+        """Enters the norm of the gradients before clipping, None where there is no clipping."""
+        if norm is not None:
+            self._norms.append(norm)
+            if len(self._norms) >= _MOST_WAITING:
+                self.catch_up()
+
+    def show(
+        self, iteration: int, values: dict[str, torch.Tensor], weights: dict[str, float]
+    ) -> dict[str, list[float]]:
+        """The lines of a displayed iteration, all but the rate; returns the outputs' elements."""
+        self.catch_up()
+        now = time.perf_counter()
+        lapse = now - self._shown_time
+        per_second = (iteration - self._shown_at) / (lapse or 1.0)
+        self._say(
+            f"Iteration {iteration} ({number(per_second)} iter/s, {number(lapse)}s/"
+            f"{self._interval} iters), loss = {number(self.loss)}"
+        )
+        self._shown_at, self._shown_time = iteration, now
+        outputs = {name: value.flatten().tolist() for name, value in values.items()}
+        for line in output_lines("Train", outputs, weights):
+            self._say(line)
+        return outputs
+
+    def show_rate(self, iteration: int, rate: float) -> None:
+        self._say(f"Iteration {iteration}, lr = {number(rate)}")
+
+    def show_last(self, iteration: int, loss: torch.Tensor) -> None:
+        """The line after training, with the loss of one more pass."""
+        self.add(iteration, loss)
+        self._log.info(f"Iteration {iteration}, loss = {number(self.loss)}")
+
+    def catch_up(self) -> None:
+        """Says what has waited: clipped gradients in Caffe's words, a loss that is no number."""
+        norms = torch.stack(self._norms).tolist() if self._norms else []
+        self._norms.clear()
+        for norm in norms:
+            if norm > self._limit:
+                self._say(
+                    f"Gradient clipping: scaling down gradients (L2 norm {number(norm)} > "
+                    f"{number(self._limit)}) by scale factor {number(self._limit / norm)}"
+                )
+        self._window.settle()
+        if self._window.broken is not None and not self._warned:
+            self._warned = True
+            self._log.warning(
+                f"Iteration {self._window.broken}: the loss is not a finite number; the run has "
+                "diverged. Lower base_lr or set clip_gradients, and go on from an older snapshot"
+            )
+
+    def _say(self, text: str) -> None:
+        """A line that a progress bar stands for; the log shows the caller's place."""
+        marked: dict[str, Any] = PROGRESS
+        self._log.info(text, extra=marked, stacklevel=2)

@@ -1,0 +1,227 @@
+"""What a binary file of Caffe's world is: weights, a solver state, a mean; and what is in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import inf, nan
+from pathlib import Path
+
+import numpy as np
+
+from caffecompat.weights.array_names import Naming
+from caffecompat.weights.blob_shapes import todays_shape
+from caffecompat.weights.file_type import SINGLE_ARRAY, SOLVER_STATE, foreign_kind
+from caffecompat.weights.files import load_weights
+from caffecompat.weights.format import HEAD, formats
+from caffecompat.weights.hdf5_input.values import SIGNATURE, open_hdf5
+from caffecompat.weights.mapped import forget, read_head
+from caffecompat.weights.mean import read_mean
+from caffecompat.weights.solverstate import SolverState, read_state
+from caffecompat.weights.weights import LayerWeights, Weights
+
+WEIGHTS, STATE, MEAN, OTHER = "weights", "solver state", "mean", "other"
+TITLES = {
+    "caffemodel": "caffemodel",
+    "hdf5": "HDF5 weights",
+    "npz": "NumPy archive",
+    "torch": "torch state dict",
+}
+# Values looked at in one go; also what is held in memory of a mapped file.
+PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Values:
+    """The numbers of one array; ``least``, ``mean`` and ``most`` are over those that are numbers.
+
+    All three are NaN where there is none.
+    """
+
+    least: float
+    mean: float
+    most: float
+    nans: int
+
+
+@dataclass(frozen=True)
+class BlobEntry:
+    """One array: its shape today, the old sizes where the file has those, its type, its values."""
+
+    shape: tuple[int, ...]
+    legacy: tuple[int, ...] | None
+    stored: str
+    values: Values | None = None
+
+
+@dataclass(frozen=True)
+class LayerEntry:
+    """One layer of a weight file."""
+
+    name: str
+    type: str
+    blobs: list[BlobEntry]
+
+    @property
+    def parameters(self) -> int:
+        return sum(_count(blob.shape) for blob in self.blobs)
+
+
+@dataclass
+class Passport:
+    """What a file is.
+
+    Attributes:
+        kind: ``"weights"``, ``"solver state"`` or ``"mean"``.
+        title: in words ("caffemodel, generation V1").
+        net_name: the net's name in the file.
+        layers: of a weight file, in file order.
+        facts: what else there is to say, as (name, value).
+        arrays: the history of a solver state, or the mean image.
+    """
+
+    kind: str
+    title: str
+    net_name: str = ""
+    layers: list[LayerEntry] = field(default_factory=list)
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    arrays: list[BlobEntry] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> int:
+        """All values in blobs, those of layers of one name counted once."""
+        return sum(layer.parameters for layer in {e.name: e for e in self.layers}.values())
+
+
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """Which of the kinds above a file is, by its first bytes; "other" for what is none of them.
+
+    Raises:
+        FileProblem, FormatError: missing, unreadable or empty.
+    """
+    path = Path(path)
+    head = read_head(path, HEAD)
+    if head.startswith(SIGNATURE):
+        with open_hdf5(path) as file:
+            return STATE if "iter" in file and "history" in file else WEIGHTS
+    if any(formats.find(name)().sniff(head, path) for name in formats):
+        return WEIGHTS
+    kind = foreign_kind(head, path)
+    if kind == SOLVER_STATE:
+        return STATE
+    return MEAN if kind == SINGLE_ARRAY else OTHER
+
+
+def read_passport(
+    path: str | os.PathLike[str],
+    values: bool = False,
+    naming: Naming | None = None,
+    max_bytes: int | None = None,
+) -> Passport:
+    """The passport of a weight file, a solver state or a mean file.
+
+    Args:
+        path: the file.
+        values: look at all numbers too, for least, mean, most and NaNs; a mapped file is let go
+            piece by piece.
+        naming: how state dicts spell layer names.
+        max_bytes: see :func:`caffecompat.weights.load_weights`.
+
+    Raises:
+        FileProblem: missing, a folder, or unreadable.
+        FormatError: damaged, or none of these kinds, which the message names.
+    """
+    kind = kind_of(path)
+    if kind == STATE:
+        return _state_passport(read_state(path, max_bytes), values)
+    if kind == MEAN:
+        return _mean_passport(read_mean(path, max_bytes), values)
+    return weights_passport(load_weights(path, naming, max_bytes), values)
+
+
+def weights_passport(weights: Weights, values: bool = False) -> Passport:
+    """The passport of weights that nobody else is looking at."""
+    title = TITLES.get(weights.format, weights.format)
+    if weights.generation:
+        title += f", generation {weights.generation}"
+    if weights.dialect:
+        title += f", written by {weights.dialect}"
+    layers = [_layer_entry(layer, values) for layer in weights.layers]
+    passport = Passport(WEIGHTS, title, weights.net_name, layers)
+    if any(layer.diffs for layer in weights.layers):
+        passport.facts.append(("gradients", "stored beside the values (snapshot_diff)"))
+    return passport
+
+
+def look_at(array: np.ndarray) -> Values:
+    """Least, mean and most of an array, and how many NaNs it has; NaNs do not count otherwise."""
+    least, most, total, nans = inf, -inf, 0.0, 0
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, PIECE):
+        piece = flat[start : start + PIECE]
+        low, high = float(piece.min()), float(piece.max())
+        if low != low:
+            numbers = piece[~np.isnan(piece)]
+            nans += piece.size - numbers.size
+            low = float(numbers.min()) if numbers.size else inf
+            high = float(numbers.max()) if numbers.size else -inf
+            total += float(numbers.sum(dtype=np.float64))
+        else:
+            total += float(piece.sum(dtype=np.float64))
+        least, most = min(least, low), max(most, high)
+        forget(piece)
+    count = flat.size - nans
+    return Values(least, total / count, most, nans) if count else Values(nan, nan, nan, nans)
+
+
+def _layer_entry(layer: LayerWeights, values: bool) -> LayerEntry:
+    stored: Iterable[str] = layer.stored or ("float32",) * len(layer.blobs)
+    blobs = [
+        BlobEntry(
+            todays_shape(layer.type, index, blob.shape) if legacy else blob.shape,
+            blob.shape if legacy else None,
+            kind,
+            look_at(blob) if values else None,
+        )
+        for index, (blob, legacy, kind) in enumerate(
+            zip(layer.blobs, layer.legacy, stored, strict=True)
+        )
+    ]
+    return LayerEntry(layer.name, layer.type, blobs)
+
+
+def _state_passport(state: SolverState, values: bool) -> Passport:
+    facts = [
+        ("iteration", f"{state.iteration:,}"),
+        ("weights", state.learned_net or "none named"),
+        ("current_step", str(state.current_step)),
+    ]
+    if state.random_seed is not None:
+        facts.append(("random seed", str(state.random_seed)))
+    passport = Passport(STATE, "solver state", facts=facts)
+    passport.arrays = [_array_entry(array, values) for array in state.history]
+    count = sum(_count(array.shape) for array in state.history)
+    passport.facts.append(("history", f"{len(state.history)} arrays, {count:,} values"))
+    return passport
+
+
+def _mean_passport(mean: np.ndarray, values: bool) -> Passport:
+    channels, height, width = mean.shape
+    each = ", ".join(f"{look_at(channel).mean:.6g}" for channel in mean)
+    facts = [
+        ("image", f"{channels} channels, {height} high, {width} wide"),
+        ("channel means", f"{each} (in the file's order, for Caffe B, G, R)"),
+    ]
+    return Passport(MEAN, "mean image", facts=facts, arrays=[_array_entry(mean, values)])
+
+
+def _array_entry(array: np.ndarray, values: bool) -> BlobEntry:
+    return BlobEntry(array.shape, None, "float32", look_at(array) if values else None)
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for extent in shape:
+        count *= extent
+    return count

@@ -1,0 +1,99 @@
+"""Says what a file is that is no weight file, in half a sentence."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from caffecompat.errors import FormatError
+from caffecompat.proto.wrong_files import looks_like_text, wrong_text
+from caffecompat.weights import wire
+from caffecompat.weights.zip_checks import zip_names
+
+SOLVER_STATE = "a solver state"
+SNAPSHOT_HINT = "give it as the snapshot, or load the weights that it names"
+SINGLE_ARRAY = "a single array (a mean file?)"
+
+_MAGIC = (
+    (b"\x1f\x8b", "a gzip archive; unpack it first (gunzip)"),
+    (b"BZh", "a bzip2 archive; unpack it first"),
+    (b"\xfd7zXZ\x00", "an xz archive; unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive; unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it first"),
+    (b"\x93NUMPY", "a single NumPy array; weights need an .npz with keys layer/index"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"%PDF", "a PDF document"),
+    (b"\xff\xfe", "UTF-16 text; save it as UTF-8"),
+    (b"\xfe\xff", "UTF-16 text; save it as UTF-8"),
+    (b"MATLAB ", "a MATLAB file, which is not read here"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+)
+# How a NetParameter begins: with name, layers, input or layer.
+_NET_KEYS = tuple(wire.varint(number << 3 | wire.LENGTH) for number in (1, 2, 3, 100))
+# A BlobProto that begins with its values or its shape; no net begins so.
+_BLOB_KEYS = tuple(wire.varint(number << 3 | wire.LENGTH) for number in (5, 7))
+_LMDB_MARK = slice(16, 20)
+_PICKLE = re.compile(rb"\x80[\x02-\x05]")
+_TAR_MARK = slice(257, 262)
+_PROTOTXT = re.compile(r"^\s*(layers?|name|input|net|train_net|base_lr)\s*[:{]", re.MULTILINE)
+
+
+def foreign_kind(head: bytes, path: Path) -> str | None:
+    """What a file is, from its first bytes; None if it may be a caffemodel.
+
+    Args:
+        head: the first bytes, a few thousand or the whole file.
+        path: where it is, for archives whose contents tell.
+    """
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return _zip_kind(path)
+    if head[_TAR_MARK] == b"ustar":
+        return "a tar archive; unpack it first"
+    if head[_LMDB_MARK] == b"\xde\xc0\xef\xbe":
+        return "an LMDB database"
+    if _PICKLE.match(head):
+        return "a Python pickle, which is never opened because it may run code"
+    if looks_like_text(head):
+        return _text_kind(head.decode("utf-8", "replace"))
+    return _message_kind(head)
+
+
+def looks_like_net(head: bytes) -> bool:
+    """Whether the first bytes may be those of a caffemodel, and are of nothing else."""
+    return head.startswith(_NET_KEYS) and not looks_like_text(head)
+
+
+def _text_kind(text: str) -> str:
+    wrong = wrong_text(text)
+    if wrong:
+        return wrong.removeprefix("this is ")
+    if _PROTOTXT.search(text):
+        return "prototxt text, a definition; the weights are in a binary file beside it"
+    return "plain text"
+
+
+def _zip_kind(path: Path) -> str:
+    names = zip_names(path)
+    if names is None:
+        return "a damaged zip archive (an .npz or .pt that is cut off?)"
+    shown = ", ".join(names[:3]) or "nothing"
+    return f"a zip archive with {shown} in it"
+
+
+def _message_kind(head: bytes) -> str | None:
+    """Caffe's other binary files: a first field 1 that is a number, or a bare BlobProto."""
+    first: dict[int, int] = {}
+    try:
+        for field in wire.Message.whole(memoryview(head), "").fields():
+            first.setdefault(field.number, field.wire)
+    except FormatError:
+        pass  # the head may end anywhere
+    if first.get(1) == wire.VARINT and first.get(2) == wire.LENGTH:
+        return SOLVER_STATE
+    if first.get(1) == first.get(2) == wire.VARINT or head.startswith(_BLOB_KEYS):
+        return SINGLE_ARRAY
+    return None

@@ -1,0 +1,1 @@
+"""HDF5 files that are read without trusting them."""

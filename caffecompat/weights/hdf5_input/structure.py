@@ -1,0 +1,252 @@
+"""The contents of an HDF5 file, each looked at before the library reads it.
+
+The library follows whatever a file says: links and values in any other file of the machine,
+filters that read outside of their buffers, terabytes in a kilobyte. What the files of Caffe's
+world need is little, so everything else is refused by what the file says about itself. This runs
+in a process of its own (:mod:`caffecompat.weights.hdf5_input.process`), because the library can
+crash over damaged files before anything can be asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from caffecompat.errors import FormatError
+from caffecompat.input_files import REMEDY, ClaimedBytes
+from caffecompat.weights.hdf5_input.process import DATA_SET, GROUP, SIGNATURE
+from caffecompat.weights.mapped import check_file
+from caffecompat.weights.zip_checks import MOST_DEFLATED, reading
+
+KIND = "an HDF5 file"
+NAMED_TYPE = "named type"
+
+# No net has so many layers; listing takes memory for each.
+MOST_MEMBERS = 50_000
+MOST_AXES = 32
+# The library's own limit, below which a damaged size may still stand.
+MOST_CHUNK_BYTES = 2**32 - 1
+# What deflate and shuffle do is bounded by the chunk; fletcher32 reads in front of a short one.
+HARMLESS_FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE)
+LAYOUTS = (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED)
+# Values that are read in one go; more come in slabs of about this.
+SLAB = 16 << 20
+# The least that a value takes where it is used, as float32.
+LEAST_WIDTH = 4
+
+
+class DataSet(NamedTuple):
+    """What a data set says about itself.
+
+    Attributes:
+        shape: its extents; None where it holds nothing at all.
+        dtype: of the stored values.
+        variable: it holds strings of variable length.
+    """
+
+    shape: tuple[int, ...] | None
+    dtype: np.dtype
+    variable: bool
+
+
+class Contents:
+    """An open HDF5 file.
+
+    Names are paths from the root with slashes between their parts.
+
+    Args:
+        path: the file.
+        name: how messages call it.
+        max_bytes: the most that may be read from it; None for four times its size plus 64 MiB.
+        remedy: what a message about that limit advises.
+
+    Raises:
+        FileProblem, FormatError: from here and all methods, one sentence each.
+    """
+
+    def __init__(
+        self, path: str, name: str, max_bytes: int | None = None, remedy: str = REMEDY
+    ) -> None:
+        self.path = Path(name)
+        self.size = check_file(path, max_bytes)
+        self._claimed = ClaimedBytes(name, self.size, max_bytes, remedy)
+        self.limit = self._claimed.limit
+        with reading(self.path, KIND if _is_signed(path) else "no HDF5 file, or one"):
+            self._file = h5py.File(path, "r")
+
+    def close(self) -> None:
+        with reading(self.path, KIND):
+            self._file.close()
+
+    def kind(self, name: str) -> str | None:
+        """GROUP, DATA_SET, NAMED_TYPE; None where there is nothing of that name."""
+        with reading(self.path, KIND):
+            found = self._find(name)
+        if found is None:
+            return None
+        if isinstance(found, h5py.h5g.GroupID):
+            return GROUP
+        return DATA_SET if isinstance(found, h5py.h5d.DatasetID) else NAMED_TYPE
+
+    def members(self, name: str) -> list[str]:
+        """The names in a group, in the order that HDF5 gives them."""
+        with reading(self.path, KIND):
+            group = self._find(name)
+            if not isinstance(group, h5py.h5g.GroupID):
+                raise FormatError(f"{self.path}: /{name} is no group of data sets")
+            count = group.get_num_objs()
+            if count > MOST_MEMBERS:
+                raise FormatError(
+                    f"{self.path}: /{name} holds {count:,} members, more than {MOST_MEMBERS:,}"
+                )
+            return [member.decode("utf-8", "surrogateescape") for member in group]
+
+    def describe(self, name: str) -> DataSet:
+        """What a data set says about itself; nothing is read."""
+        with reading(self.path, KIND):
+            return self._describe(self._data_set(name))
+
+    def check(self, name: str) -> None:
+        """Refuses a data set that :meth:`read` would refuse."""
+        with reading(self.path, KIND):
+            data_set = self._data_set(name)
+            self._check(data_set, self._describe(data_set), name)
+
+    def read(self, name: str) -> tuple[DataSet, Iterator[np.ndarray]]:
+        """A data set of numbers or of strings of fixed length, after all checks.
+
+        Returns:
+            what it says about itself, and its values in C order, in one or several pieces.
+        """
+        with reading(self.path, KIND):
+            data_set = self._data_set(name)
+            described = self._describe(data_set)
+            self._check(data_set, described, name)
+        return described, self._values(data_set, described)
+
+    def nbytes(self, described: DataSet) -> int:
+        return prod(described.shape or ()) * described.dtype.itemsize
+
+    def _find(self, name: str) -> Any:
+        """The object of that name, reached by plain links only."""
+        found = h5py.h5o.open(self._file.id, b"/")
+        for part in name.strip("/").split("/") if name.strip("/") else ():
+            key = part.encode("utf-8", "surrogateescape")
+            inside = isinstance(found, h5py.h5g.GroupID) and part != "."
+            if not inside or b"\0" in key or not found.links.exists(key):
+                return None
+            if found.links.get_info(key).type != h5py.h5l.TYPE_HARD:
+                raise FormatError(
+                    f"{self.path}: /{name.strip('/')} is a link to elsewhere, expected contents"
+                )
+            found = h5py.h5o.open(found, key)
+        return found
+
+    def _data_set(self, name: str) -> Any:
+        found = self._find(name)
+        if not isinstance(found, h5py.h5d.DatasetID):
+            raise FormatError(f"{self.path}: /{name} is missing or no data set")
+        return found
+
+    def _describe(self, data_set: Any) -> DataSet:
+        kind = data_set.get_type()
+        variable = isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+        space = data_set.get_space()
+        empty = space.get_simple_extent_type() == h5py.h5s.NULL
+        shape = None if empty else tuple(map(int, space.get_simple_extent_dims()))
+        return DataSet(shape, np.dtype(kind.dtype), bool(variable))
+
+    def _check(self, data_set: Any, described: DataSet, name: str) -> None:
+        """Refuses what need not be in such a file, before anything is allocated for it."""
+        who = f"{self.path}: /{name.strip('/')}"
+        shape, dtype, variable = described
+        if variable or dtype.kind not in "fiubS" or dtype.shape or not dtype.itemsize:
+            raise FormatError(f"{who} holds {'strings' if variable else dtype}, expected numbers")
+        if shape is None:
+            raise FormatError(f"{who} holds nothing, expected numbers")
+        if len(shape) > MOST_AXES:
+            raise FormatError(f"{who} has {len(shape)} axes, expected at most {MOST_AXES}")
+        # No conversion is ever needed then, and none of the library's runs on a damaged type.
+        kind = data_set.get_type()
+        if dtype.kind != "S" and not kind.equal(h5py.h5t.py_create(dtype, logical=True)):
+            raise FormatError(f"{who} holds {dtype} in an unusual encoding, which is not read here")
+        self._check_storage(data_set, described, who)
+
+    def _check_storage(self, data_set: Any, described: DataSet, who: str) -> None:
+        settings = data_set.get_create_plist()
+        layout = settings.get_layout()
+        if settings.get_external_count() or layout not in LAYOUTS:
+            raise FormatError(f"{who} keeps its values in another file, expected them in this one")
+        for index in range(settings.get_nfilters()):
+            number = settings.get_filter(index)[0]
+            if number not in HARMLESS_FILTERS:
+                raise FormatError(
+                    f"{who} is packed with the filter number {number}; only gzip and shuffle are "
+                    "read here; write the file without it (h5repack -f NONE old.h5 new.h5)"
+                )
+        if layout == h5py.h5d.CHUNKED:
+            self._check_chunk(settings.get_chunk(), described, who)
+        size, stored = self.nbytes(described), int(data_set.get_storage_size())
+        if size > MOST_DEFLATED * (stored + 1):
+            raise FormatError(f"{who} claims {size} bytes, but the file has {stored} for it")
+        width = max(described.dtype.itemsize, LEAST_WIDTH)
+        self._claimed.add(prod(described.shape or ()) * width, who.removeprefix(f"{self.path}: "))
+
+    def _check_chunk(self, chunk: tuple[int, ...], described: DataSet, who: str) -> None:
+        size = prod(chunk) * described.dtype.itemsize
+        rank = len(described.shape or ())
+        if len(chunk) != rank or not 0 < size <= MOST_CHUNK_BYTES:
+            raise FormatError(f"{who} is stored in chunks of {chunk}, which cannot be")
+        if size > self.limit:
+            raise FormatError(
+                f"{who} is stored in chunks of {size:,} bytes, more than the limit of "
+                f"{self.limit:,}; {self._claimed.remedy}"
+            )
+
+    def _values(self, data_set: Any, described: DataSet) -> Iterator[np.ndarray]:
+        shape, dtype, _ = described
+        kind = data_set.get_type()
+        for first, count in slabs(shape or (), dtype.itemsize, _chunk_rows(data_set)):
+            piece = np.empty((count, *(shape or ())[1:]) if shape else (), dtype)
+            with reading(self.path, KIND):
+                space = data_set.get_space()
+                if shape:
+                    start = (first, *(0,) * (len(shape) - 1))
+                    space.select_hyperslab(start, piece.shape)
+                memory = h5py.h5s.create_simple(piece.shape)
+                data_set.read(memory, space, piece, kind)
+            yield piece
+
+
+def _is_signed(path: str) -> bool:
+    """Whether a file begins as HDF5 does; some have other bytes in front, as MATLAB's do."""
+    with open(path, "rb") as file:
+        return file.read(len(SIGNATURE)) == SIGNATURE
+
+
+def _chunk_rows(data_set: Any) -> int:
+    settings = data_set.get_create_plist()
+    chunked = settings.get_layout() == h5py.h5d.CHUNKED
+    return int(settings.get_chunk()[0]) if chunked else 1
+
+
+def slabs(shape: tuple[int, ...], width: int, chunk_rows: int = 1) -> Iterator[tuple[int, int]]:
+    """First row and number of rows of the pieces that an array is read in.
+
+    Each has about SLAB bytes, and whole chunks, so that none is unpacked twice.
+    """
+    if not shape:
+        yield 0, 1
+        return
+    if not prod(shape):
+        return
+    row = prod(shape[1:]) * width
+    rows = max(1, SLAB // row)
+    rows = -(-rows // chunk_rows) * chunk_rows
+    for first in range(0, shape[0], rows):
+        yield first, min(rows, shape[0] - first)

@@ -1,0 +1,219 @@
+"""HDF5 files as Caffe lays them out, opened without trusting them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from caffecompat.errors import FormatError
+from caffecompat.input_files import REMEDY
+from caffecompat.output_files import atomic_write
+from caffecompat.weights.hdf5_input.process import DATA_SET, GROUP, SIGNATURE, opened
+from caffecompat.weights.mapped import check_file
+from caffecompat.weights.weights import as_float32
+
+KINDS = {"fiu": "numbers", "fiub": "numbers", "iu": "an integer", "S": "a string of fixed length"}
+
+__all__ = [
+    "SIGNATURE",
+    "DataSet",
+    "Group",
+    "HDF5File",
+    "create_hdf5",
+    "indices",
+    "numbered",
+    "open_hdf5",
+    "read_integer",
+    "read_text",
+    "write_text",
+]
+
+# h5py has no types to check against.
+Group: TypeAlias = Any
+
+
+class HDF5File:
+    """An HDF5 file that another process reads, see :func:`open_hdf5`.
+
+    Names are paths from the root with slashes between their parts. All methods raise FormatError
+    where the file is damaged, or has what a file of Caffe's world has no business with: links and
+    values that lead to other files, filters other than gzip and shuffle, more than it may claim.
+    """
+
+    def __init__(self, path: Path, ask: Any) -> None:
+        self.path = path
+        self._ask = ask
+
+    def __contains__(self, name: str) -> bool:
+        return self._kind(name) is not None
+
+    def is_group(self, name: str) -> bool:
+        return self._kind(name) == GROUP
+
+    def members(self, name: str = "") -> list[str]:
+        """The names in a group, in the order that HDF5 gives them.
+
+        Raises:
+            FormatError: it is no group.
+        """
+        names: list[str] = self._ask(members=name)["members"]
+        return names
+
+    def describe(self, name: str) -> DataSet | None:
+        """What a data set says about itself, without reading it; None if it is none."""
+        if self._kind(name) != DATA_SET:
+            return None
+        found = self._ask(describe=name)
+        shape = found["shape"]
+        return DataSet(None if shape is None else tuple(shape), found["name"], found["kind"])
+
+    def check(self, name: str) -> None:
+        """Looks at a data set of numbers as :meth:`read` does, and counts it, without reading."""
+        self._ask(check=name)
+
+    def read(self, name: str, kinds: str = "fiu") -> np.ndarray:
+        """The values of a data set, of the type that they have in the file.
+
+        Raises:
+            FormatError: there is no such data set, or it holds something else than ``kinds``
+                (numpy's letters).
+        """
+        found = self.describe(name)
+        who = f"{self.path}: /{name.strip('/')}"
+        if found is None:
+            raise FormatError(f"{who} is missing or no data set")
+        if found.kind not in kinds:
+            raise FormatError(f"{who} holds {found.dtype}, expected {KINDS[kinds]}")
+        array: np.ndarray = self._ask(read=name)["array"]
+        return array
+
+    def _kind(self, name: str) -> str | None:
+        kind: str | None = self._ask(kind=name)["kind"]
+        return kind
+
+
+class DataSet(NamedTuple):
+    """What a data set says about itself.
+
+    Attributes:
+        shape: its extents; None where it holds nothing at all.
+        dtype: the name of the stored type; "strings" for those.
+        kind: numpy's letter for it.
+    """
+
+    shape: tuple[int, ...] | None
+    dtype: str
+    kind: str
+
+
+@contextmanager
+def open_hdf5(path: Path, max_bytes: int | None = None, remedy: str = REMEDY) -> Iterator[HDF5File]:
+    """An HDF5 file, for reading.
+
+    Args:
+        path: the file.
+        max_bytes: the largest file, and the most that may be read from it; None for any size, and
+            four times as much as it has plus 64 MiB.
+        remedy: what a message about the limit advises.
+
+    Raises:
+        FileProblem, FormatError.
+    """
+    check_file(path, max_bytes)
+    with opened(path, max_bytes, remedy) as ask:
+        yield HDF5File(path, ask)
+
+
+@contextmanager
+def create_hdf5(path: Path) -> Iterator[Group]:
+    """The root group of a new HDF5 file, made in memory, written beside ``path`` and renamed.
+
+    HDF5's library crashes when a disk is full, so it sees none.
+
+    Raises:
+        FileProblem.
+    """
+    import h5py
+
+    memory = BytesIO()
+    with h5py.File(memory, "w") as group:
+        yield group
+    with atomic_write(path) as file:
+        file.write(memory.getbuffer())
+
+
+def numbered(file: HDF5File, group: str) -> list[np.ndarray]:
+    """The data sets "0", "1", ... of a group in order of number.
+
+    Raises:
+        FormatError: other names, or a gap between the numbers.
+    """
+    numbers = indices(file, group)
+    if numbers != list(range(len(numbers))):
+        raise FormatError(
+            f"{file.path}: /{group} holds the data sets {', '.join(map(str, numbers))}; expected "
+            f"them numbered from 0 to {len(numbers) - 1}"
+        )
+    return [as_float32(file.read(f"{group}/{number}")) for number in numbers]
+
+
+def indices(file: HDF5File, group: str) -> list[int]:
+    """The names in a group, which are numbers, in ascending order.
+
+    Raises:
+        FormatError: it is no group, or has other names in it.
+    """
+    names = file.members(group)
+    others = [name for name in names if not re.fullmatch("0|[1-9][0-9]{0,5}", name)]
+    if others:
+        raise FormatError(
+            f"{file.path}: /{group} holds {', '.join(map(repr, others[:5]))}; expected data sets "
+            "numbered from 0"
+        )
+    return sorted(map(int, names))
+
+
+def read_integer(file: HDF5File, name: str) -> int:
+    """The one integer of a data set with one element.
+
+    Raises:
+        FormatError: something else is in it.
+    """
+    values = file.read(name, "iu")
+    if values.size != 1:
+        raise FormatError(f"{file.path}: /{name} has {values.size} values, expected one")
+    return int(values.reshape(-1)[0])
+
+
+def read_text(file: HDF5File, name: str) -> str:
+    """The string in a scalar data set; bytes that are not UTF-8 survive as surrogates.
+
+    Raises:
+        FormatError: something else is in it.
+    """
+    values = file.read(name, "S")
+    if values.shape:
+        raise FormatError(f"{file.path}: /{name} has {values.size} strings, expected one")
+    return bytes(values[()]).decode("utf-8", "surrogateescape")
+
+
+def write_text(group: Group, name: str, text: str) -> None:
+    """A string of fixed length that ends in a zero byte, the only kind that Caffe reads."""
+    import h5py
+
+    raw = text.encode("utf-8", "surrogateescape") + b"\0"
+    kind = h5py.h5t.C_S1.copy()
+    kind.set_size(len(raw))
+    kind.set_strpad(h5py.h5t.STR_NULLTERM)
+    space = h5py.h5s.create(h5py.h5s.SCALAR)
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    # As for all other data sets, so that equal contents are equal files.
+    settings.set_obj_track_times(False)
+    dataset = h5py.h5d.create(group.id, name.encode(), kind, space, settings)
+    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array(raw, f"S{len(raw)}"), kind)

@@ -1,0 +1,137 @@
+"""The architecture: import order, heavy imports, sizes, what is public."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "caffecompat"
+
+# Lowest first: a module imports only from its own package and from those before it.
+PACKAGES = [
+    "errors",
+    "registry",
+    "input_files",
+    "output_files",
+    "reporting",
+    "proto",
+    "weights",
+    "graph",
+    "data",
+    "layers",
+    "net",
+    "solver",
+    "evaluate",
+    "logs",
+    "cli",
+]
+TORCH_FREE = [*PACKAGES[: PACKAGES.index("net")], "logs", "cli"]
+HEAVY_FOR_CLI = {"torch", "numpy", "google", "cv2", "lmdb", "h5py", "tqdm"}
+
+LONGEST_FILE = 500
+LONGEST_FUNCTION = 80
+# Path or path::function -> (limit, why, when it was let in).
+EXCEPTIONS: dict[str, tuple[int, str, str]] = {}
+
+
+def modules() -> Iterator[Path]:
+    yield from sorted(PACKAGE.rglob("*.py"))
+
+
+def package_of(path: Path) -> str | None:
+    """The package below ``caffecompat`` that a module belongs to; None for ``__init__`` itself."""
+    parts = path.relative_to(PACKAGE).parts
+    name = parts[0].removesuffix(".py")
+    return None if name in ("__init__", "__main__") else name
+
+
+def imports(tree: ast.AST, module_level_only: bool) -> Iterator[str]:
+    """Dotted names that a module imports; blocks under TYPE_CHECKING do not count."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if module_level_only and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        yield from imports(node, module_level_only)
+
+
+def test_every_package_is_known() -> None:
+    found = {package for path in modules() if (package := package_of(path)) is not None}
+    assert found == set(PACKAGES)
+
+
+@pytest.mark.parametrize("path", list(modules()), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_packages_import_only_lower_packages(path: Path) -> None:
+    package = package_of(path)
+    if package is None:
+        return
+    allowed = set(PACKAGES[: PACKAGES.index(package) + 1])
+    for name in imports(ast.parse(path.read_text()), module_level_only=False):
+        parts = name.split(".")
+        if parts[0] == "caffecompat" and len(parts) > 1 and parts[1] in PACKAGES:
+            assert parts[1] in allowed, f"{package} imports {name}, which lies above it"
+
+
+@pytest.mark.parametrize("path", list(modules()), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_heavy_imports_wait(path: Path) -> None:
+    package = package_of(path)
+    names = {n.split(".")[0] for n in imports(ast.parse(path.read_text()), True)}
+    if package in TORCH_FREE or package is None:
+        assert "torch" not in names
+    if package in ("cli", None):
+        assert not names & HEAVY_FOR_CLI
+
+
+@pytest.mark.parametrize("path", list(modules()), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_sizes(path: Path) -> None:
+    key = str(path.relative_to(PACKAGE))
+    text = path.read_text()
+    assert text.count("\n") <= EXCEPTIONS.get(key, (LONGEST_FILE,))[0], f"{key} is too long"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            limit = EXCEPTIONS.get(f"{key}::{node.name}", (LONGEST_FUNCTION,))[0]
+            assert lines <= limit, f"{key}::{node.name} has {lines} lines"
+
+
+def loaded_after(code: str) -> set[str]:
+    """Top-level modules in a fresh interpreter after ``code``."""
+    script = f"import sys\n{code}\nprint(' '.join({{m.split('.')[0] for m in sys.modules}}))"
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(result.stdout.splitlines()[-1].split())
+
+
+def test_help_loads_nothing_heavy() -> None:
+    loaded = loaded_after("from caffecompat.cli.main import main; assert main(['--help']) == 0")
+    assert not loaded & HEAVY_FOR_CLI
+
+
+def test_parsing_does_not_load_torch(tmp_path: Path) -> None:
+    net = tmp_path / "net.prototxt"
+    net.write_text('layer { name: "a" type: "Input" top: "a" }')
+    loaded = loaded_after(f"import caffecompat; caffecompat.read_net({str(net)!r})")
+    assert "torch" not in loaded
+
+
+def test_public_names_are_what_they_say() -> None:
+    import caffecompat
+
+    assert len(set(caffecompat.__all__)) == len(caffecompat.__all__)
+    for name in caffecompat.__all__:
+        assert getattr(caffecompat, name) is not None
+    assert set(caffecompat.__all__) <= set(dir(caffecompat))
+    with pytest.raises(AttributeError, match="no attribute 'Nett'"):
+        _ = caffecompat.Nett
