@@ -34,16 +34,16 @@ catalogue: Registry[type[Layer]] = Registry("layer type", "caffecompat.layers")
 class Count:
     """How many bottoms or tops a layer takes; ``most`` None means any number."""
 
-    least: int
-    most: int | None
+    min: int
+    max: int | None
 
     def admits(self, number: int) -> bool:
-        return self.least <= number and (self.most is None or number <= self.most)
+        return self.min <= number and (self.max is None or number <= self.max)
 
     def __str__(self) -> str:
-        if self.most is None:
-            return f"at least {self.least}"
-        return str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
+        if self.max is None:
+            return f"at least {self.min}"
+        return str(self.min) if self.min == self.max else f"{self.min} to {self.max}"
 
 
 def exactly(number: int) -> Count:
@@ -54,8 +54,8 @@ def at_least(number: int) -> Count:
     return Count(number, None)
 
 
-def between(least: int, most: int) -> Count:
-    return Count(least, most)
+def between(lowest: int, highest: int) -> Count:
+    return Count(lowest, highest)
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,13 @@ class Layer:
         is_loss: the first top has loss weight 1 unless the definition gives another.
         automatic_top: a missing top is added without a name (loss layers may have no ``top``).
         in_place: a top may have the name of the bottom at its position.
-        gives_inputs_gradients: net inputs below it get gradients whenever it runs backward, asked
+        forces_input_gradients: net inputs below it get gradients whenever it runs backward, asked
             for or not (Caffe's recurrent layers).
-        reads: fields of LayerParameter with its settings, beside the one named after the type.
-        knows: fields of forks that the type understands, e.g. ``"pooling_param.ceil_mode"``; a net
-            that sets any other is refused, because its meaning would be lost.
-        without_effect: fields that Caffe reads and never uses, e.g. ``"data_param.mirror"``; a net
+        param_fields: fields of LayerParameter with its settings, beside the one named after the
+            type.
+        fork_fields: fields of forks that the type understands, e.g. ``"pooling_param.ceil_mode"``;
+            a net that sets any other is refused, because its meaning would be lost.
+        ignored_fields: fields that Caffe reads and never uses, e.g. ``"data_param.mirror"``; a net
             that sets one gets a note.
         noise: the layer's random numbers, put here by the net before the first pass.
         checks_blobs: values embedded in the prototxt (``blobs``) must have the parameter's shape;
@@ -152,10 +153,10 @@ class Layer:
     automatic_top: ClassVar[bool] = False
     in_place: ClassVar[bool] = True
     differentiable: ClassVar[tuple[bool, ...]] = (True,)
-    gives_inputs_gradients: ClassVar[bool] = False
-    reads: ClassVar[tuple[str, ...]] = ()
-    knows: ClassVar[tuple[str, ...]] = ()
-    without_effect: ClassVar[tuple[str, ...]] = ()
+    forces_input_gradients: ClassVar[bool] = False
+    param_fields: ClassVar[tuple[str, ...]] = ()
+    fork_fields: ClassVar[tuple[str, ...]] = ()
+    ignored_fields: ClassVar[tuple[str, ...]] = ()
     checks_blobs: ClassVar[bool] = False
 
     noise: Noise
@@ -248,10 +249,11 @@ class Layer:
     def settings(cls) -> list[str]:
         """The fields of LayerParameter that the type reads, e.g. ``["pooling_param"]``.
 
-        The one of its own name need not be listed in :attr:`reads`, but a fork's in :attr:`knows`.
+        The one of its own name need not be listed in :attr:`param_fields`, but a fork's must be
+        listed in :attr:`fork_fields`.
         """
         own = f"{cls.type.lower()}param"
-        known = {name.partition(".")[0] for name in cls.knows}
+        known = {name.partition(".")[0] for name in cls.fork_fields}
         fields = new("LayerParameter").DESCRIPTOR.fields
         named = [
             field.name
@@ -259,7 +261,7 @@ class Layer:
             if field.name.replace("_", "") == own
             and (field.number not in FORK_NUMBERS or field.name in known)
         ]
-        return [*named, *cls.reads]
+        return [*named, *cls.param_fields]
 
     @classmethod
     def parameter_names(cls, count: int) -> list[str]:

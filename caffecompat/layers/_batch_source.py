@@ -35,7 +35,7 @@ class BatchSource(Source):
     reader is opened, and what shape the definition alone promises.
     """
 
-    reads = ("transform_param",)
+    param_fields = ("transform_param",)
     tops = between(1, 2)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

@@ -22,10 +22,10 @@ class Clip(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.clip_param
         self.check(p.HasField("min") and p.HasField("max"), "clip_param needs both min and max")
-        self.least = p.min
-        self.most = p.max
+        self.min = p.min
+        self.max = p.max
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.least <= self.most:
-            return x.clamp(self.least, self.most)
-        return x.clamp(max=self.most).clamp(min=self.least)
+        if self.min <= self.max:
+            return x.clamp(self.min, self.max)
+        return x.clamp(max=self.max).clamp(min=self.min)

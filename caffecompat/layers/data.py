@@ -25,7 +25,7 @@ class Data(BatchSource):
     say otherwise.
     """
 
-    without_effect = (
+    ignored_fields = (
         "data_param.crop_size",
         "data_param.force_encoded_color",
         "data_param.mean_file",

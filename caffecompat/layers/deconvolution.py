@@ -22,7 +22,7 @@ class Deconvolution(Filtering):
     (C, num_output / group, kernel ...). Source: Caffe's Deconvolution layer.
     """
 
-    reads = ("convolution_param",)
+    param_fields = ("convolution_param",)
 
     def weight_shape(self, outputs: int) -> Shape:
         return (self.channels, outputs // self.group, *self.geometry.kernel)

@@ -21,7 +21,7 @@ class Im2col(Layer):
     order. Geometry as in Convolution. Source: Caffe's Im2col layer.
     """
 
-    reads = ("convolution_param",)
+    param_fields = ("convolution_param",)
     in_place = False
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

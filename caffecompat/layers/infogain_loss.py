@@ -29,7 +29,7 @@ class InfogainLoss(Loss):
     Source: Caffe's InfogainLoss layer.
     """
 
-    reads = ("loss_param",)
+    param_fields = ("loss_param",)
     bottoms = between(2, 3)
     tops = between(1, 2)
     differentiable = (True, False, False)

@@ -27,7 +27,7 @@ class MemoryData(Source):
     Source: Caffe's MemoryData layer.
     """
 
-    reads = ("transform_param",)
+    param_fields = ("transform_param",)
     tops = exactly(2)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

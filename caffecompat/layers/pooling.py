@@ -113,7 +113,7 @@ class Pooling(Layer):
 
     tops = between(1, 2)
     in_place = False
-    knows = ("pooling_param.ceil_mode",)
+    fork_fields = ("pooling_param.ceil_mode",)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.pooling_param

@@ -34,12 +34,12 @@ class Recurrent(Layer):
     as further tops. No gradient passes this boundary, in either direction.
     """
 
-    reads = ("recurrent_param",)
+    param_fields = ("recurrent_param",)
     bottoms = between(2, 5)
     tops = between(1, 3)
     in_place = False
     differentiable = (True, False, True, False)
-    gives_inputs_gradients = True
+    forces_input_gradients = True
 
     states: ClassVar[int]
 

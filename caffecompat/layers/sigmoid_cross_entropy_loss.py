@@ -22,7 +22,7 @@ class SigmoidCrossEntropyLoss(Loss):
     layer.
     """
 
-    reads = ("loss_param",)
+    param_fields = ("loss_param",)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.normalization = Normalization(message.loss_param, default="BATCH_SIZE")

@@ -28,7 +28,7 @@ class SoftmaxWithLoss(Loss):
     fails its own check of loss weights there. Source: Caffe's SoftmaxWithLoss layer.
     """
 
-    reads = ("softmax_param", "loss_param")
+    param_fields = ("softmax_param", "loss_param")
     tops = between(1, 2)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

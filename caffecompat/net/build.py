@@ -172,7 +172,7 @@ def _refuse_foreign_fields(
     node: LayerNode, layer_class: type[Layer], lenient: bool, notes: list[str]
 ) -> None:
     """Fields of forks that the layer type does not know would be passed over in silence."""
-    lost = [name for name in foreign_fields(node.message) if name not in layer_class.knows]
+    lost = [name for name in foreign_fields(node.message) if name not in layer_class.fork_fields]
     if not lost:
         return
     sentence = (
@@ -188,7 +188,7 @@ def _note_unused_fields(node: LayerNode, layer: Layer, known: frozenset[str]) ->
     """Notes on what the definition says and the layer, as in Caffe, does not listen to."""
     fields = [field.name for field, _ in node.message.ListFields()]
     unused = [name for name in fields if name.endswith("_param") and name not in known]
-    for path in layer.without_effect:
+    for path in layer.ignored_fields:
         message, _, field = path.partition(".")
         if getattr(node.message, message).HasField(field):
             unused.append(path)
@@ -289,7 +289,7 @@ def _build_layer(
 def _check_wiring(node: LayerNode, layer_class: type[Layer], automatic: int) -> tuple[Version, ...]:
     """The tops, with an automatic one where the type wants it; counts and in-place checked."""
     tops = node.tops
-    if layer_class.automatic_top and len(tops) < layer_class.tops.least:
+    if layer_class.automatic_top and len(tops) < layer_class.tops.min:
         tops = (*tops, Version(AUTOMATIC, automatic))
     for kind, allowed, found in (
         ("bottom", layer_class.bottoms, node.bottoms),

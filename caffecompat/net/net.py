@@ -56,7 +56,7 @@ class Net(nn.Module, metaclass=description.OwnMembers):
             for looking at shapes and counting.
         shapes: with ``shapes_only``, shapes of data and input tops by name, in place of what their
             files or definitions say; of images the batch size may be left out.
-        lender: a net whose parameters are used, not copied, where layer names agree.
+        share_with: a net whose parameters are used, not copied, where layer names agree.
         strict: refuse nets that Caffe refuses even where a sensible reading exists.
         allow_python: run the code that the net's Python layers name; without it they are refused.
         lenient: pass over fields that nothing here knows, with a note, instead of refusing them;
@@ -93,7 +93,7 @@ class Net(nn.Module, metaclass=description.OwnMembers):
         state: Any = None,
         shapes_only: bool = False,
         shapes: Mapping[str, Sequence[int]] | None = None,
-        lender: Net | None = None,
+        share_with: Net | None = None,
         strict: bool = False,
         allow_python: bool = False,
         lenient: bool = False,
@@ -129,8 +129,8 @@ class Net(nn.Module, metaclass=description.OwnMembers):
         if shapes_only:
             check_fillers(self.layers)
         else:
-            borrowed = lender._modules_by_layer() if lender is not None else None
-            materialise(self.layers, seed, self.graph.force_backward, target, borrowed)
+            shared = share_with._modules_by_layer() if share_with is not None else None
+            materialise(self.layers, seed, self.graph.force_backward, target, shared)
         self._register(target)
         if weights is not None:
             report = self.load_weights(weights)
@@ -467,13 +467,13 @@ class Net(nn.Module, metaclass=description.OwnMembers):
         """The net's parameters (with ``diffs`` their gradients too) as arrays on the CPU."""
         return loading.collect(self.layers, self.name, diffs)
 
-    def share_weights(self, lender: Net) -> list[str]:
-        """Uses the parameters of ``lender`` wherever layer names agree.
+    def share_weights(self, other: Net) -> list[str]:
+        """Uses the parameters of ``other`` wherever layer names agree.
 
         Returns:
-            Names of the lender's layers that this net does not have.
+            Names of the layers of ``other`` that this net does not have.
         """
-        return loading.borrow(self.layers, lender._modules_by_layer())
+        return loading.share(self.layers, other._modules_by_layer())
 
     def _modules_by_layer(self) -> dict[str, Any]:
         return {b.name: b.module for b in reversed(self.layers) if b.module is not None}

@@ -43,7 +43,7 @@ class Preparation:
 
     Attributes:
         settings: of the definition.
-        files: the names of its snapshots; ``keeper`` writes them.
+        files: the names of its snapshots; ``snapshot_writer`` writes them.
         train, tests: the nets to build, by ``options``.
         state, state_path: the solver state to go on from; None for none.
         outlook: looks ahead at what the training needs; None where nobody asked.
@@ -51,7 +51,7 @@ class Preparation:
 
     settings: Settings
     files: SnapshotFiles
-    keeper: SnapshotWriter
+    snapshot_writer: SnapshotWriter
     train: PlannedNet
     tests: list[PlannedNet]
     options: NetOptions
@@ -79,7 +79,7 @@ def prepare(
     device = solver_device(settings.message, start.device)
     options.mode.check(device, ranks.count, bool(settings.message.debug_info))
     files = snapshot_files(settings.message, settings.path)
-    keeper = _keeper(settings, files, ranks, log)
+    snapshot_writer = _snapshot_writer(settings, files, ranks, log)
     train = plan_train_net(settings, options.level, options.stages or ())
     if options.batch_per_device and ranks.several:
         train = plan_per_device(train, ranks.count)
@@ -97,20 +97,20 @@ def prepare(
     if start.snapshot == AUTO and path is None:
         log.info(f"no snapshot of {files.prefix!r} yet; starting from the beginning")
     return Preparation(
-        settings, files, keeper, train, tests, net_options, state, path or None, outlook
+        settings, files, snapshot_writer, train, tests, net_options, state, path or None, outlook
     )
 
 
-def _keeper(
+def _snapshot_writer(
     settings: Settings, files: SnapshotFiles, ranks: ProcessGroup, log: logging.Logger
 ) -> SnapshotWriter:
-    keeper = SnapshotWriter(files, settings.place, log, ranks.first)
+    snapshot_writer = SnapshotWriter(files, settings.place, log, ranks.first)
     regular, last = settings.message.snapshot > 0, settings.message.snapshot_after_train
     if regular:
-        keeper.check_writable()
+        snapshot_writer.check_writable()
     if regular or last:
-        keeper.check_unlocked()
-    return keeper
+        snapshot_writer.check_unlocked()
+    return snapshot_writer
 
 
 def _net_options(

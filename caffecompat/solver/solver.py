@@ -101,20 +101,20 @@ class Solver:
         **keywords: Any,
     ) -> None:
         options = replace(options or SolverOptions(), **keywords)
-        self._ranks = ranks or ProcessGroup()
-        self._log = (log or LOGGER) if self._ranks.first else silent_log()
+        self._process_group = ranks or ProcessGroup()
+        self._log = (log or LOGGER) if self._process_group.first else silent_log()
         start = Start(weights, snapshot, device)
-        prepared = prepare(source, start, options, self._ranks, self._log)
+        prepared = prepare(source, start, options, self._process_group, self._log)
         self._prepared = prepared
         self._message = prepared.settings.message
         self._place = prepared.settings.place
-        self._keeper = prepared.keeper
+        self._snapshot_writer = prepared.snapshot_writer
         self._stop_on_nan = options.on_nan == STOP
         self.requested: Callable[[], Action] = _nothing
         self.stop_requested: Callable[[], bool] = _never
         self.activity = Activity()
         # Passes of several ranks wait for each other, and those made into one piece have no inside.
-        possible = not (self._ranks.several or options.in_one_piece)
+        possible = not (self._process_group.several or options.in_one_piece)
         self._layer_watch = LayerWatch(self.activity, possible, lambda: self.stop_requested())
         self.tests_made, self.seconds_testing = 0, 0.0
         self.callbacks: list[Callback] = []
@@ -138,7 +138,7 @@ class Solver:
 
     def _choose_seed(self, stored: int | None) -> int:
         seed = choose_seed(self._message, self._place, stored, self._log)
-        return self._ranks.of_first(seed)
+        return self._process_group.of_first(seed)
 
     def _open_nets(self, seed: int) -> None:
         """Builds the train net and the test nets, and an update that starts without history."""
@@ -152,12 +152,12 @@ class Solver:
         if metric is not None:
             self._watch = find_watch(metric, self.test_nets, self._place)
             log.info(self._watch.describe())
-        rule, mode, ranks = prepared.settings.rule, options.mode, self._ranks
-        self._update = Optimizer(self.net.learnable, rule, self._message, self._place)
+        rule, mode, ranks = prepared.settings.rule, options.mode, self._process_group
+        self._optimizer = Optimizer(self.net.learnable, rule, self._message, self._place)
         passes, stop = int(self._message.iter_size), self._stop_on_nan
-        self._passes = TrainStep(self.net, passes, self._place, stop, log, mode, ranks)
+        self._train_step = TrainStep(self.net, passes, self._place, stop, log, mode, ranks)
         self._tester = Tester(self._message, self.net, mode, log, self._layer_watch)
-        self._ranks.copy_from_first([entry.tensor for entry in self.net.learnable])
+        self._process_group.copy_from_first([entry.tensor for entry in self.net.learnable])
 
     def close(self) -> None:
         """Stops the nets' data threads and closes their files."""
@@ -184,7 +184,7 @@ class Solver:
     @property
     def last_snapshot(self) -> str | None:
         """The newest solver state to go on from: of this run, or the one that it resumed from."""
-        return self._keeper.last
+        return self._snapshot_writer.last
 
     def displays(self, iteration: int) -> bool:
         """Whether the log shows ``iteration``."""
@@ -200,13 +200,13 @@ class Solver:
             FileProblem: the last snapshot cannot be written.
         """
         if self._message.snapshot_after_train:
-            self._keeper.check_writable()
-        with self._keeper.locked(), pace_reported(self, self._message, self._log):
+            self._snapshot_writer.check_writable()
+        with self._snapshot_writer.locked(), pace_reported(self, self._message, self._log):
             self._solve()
 
     def _solve(self) -> None:
         message = self._message
-        self._keeper.clean_up()
+        self._snapshot_writer.clean_up()
         self._log.info(f"Solving {self.net.name}")
         self._log.info(f"Learning Rate Policy: {message.lr_policy}")
         if self.iter < self.max_iter:
@@ -223,7 +223,7 @@ class Solver:
             return
         if self._display.is_due(self.iter):
             with torch.no_grad():
-                loss = self._passes.look(self.iter)
+                loss = self._train_step.look(self.iter)
             self._display.show_last(self.iter, loss)
         if _is_due(message.test_interval, self.iter):
             self.test_all()
@@ -243,7 +243,7 @@ class Solver:
         stop = self.iter + iterations
         while self.iter < stop and not self._test_if_due():
             done = self._iterate()
-            action = self._ranks.agree(self.requested())
+            action = self._process_group.agree(self.requested())
             due = done and _is_due(self._message.snapshot, self.iter)
             if action is Action.SNAPSHOT or due:
                 self._try_snapshot()
@@ -259,17 +259,17 @@ class Solver:
     def _iterate(self) -> bool:
         """One update with its log lines; false where a stop has left it, without any effect."""
         display = self._display.is_due(self.iter)
-        self._passes.debug = display and bool(self._message.debug_info)
-        self._update.clear(self._passes.keeps_gradients, self._passes.replaces_gradients)
+        self._train_step.debug = display and bool(self._message.debug_info)
+        self._optimizer.clear(self._train_step.keeps_gradients, self._train_step.replaces_gradients)
         try:
             result, loss = self._layer_watch.run(
-                self.net, "iteration", self.iter, lambda: self._passes.run(self.iter)
+                self.net, "iteration", self.iter, lambda: self._train_step.run(self.iter)
             )
         except StopRequested:
             return False
         self._display.add(self.iter, loss)
         if display:
-            values = self._passes.outputs(result)
+            values = self._train_step.outputs(result)
             outputs = self._display.show(self.iter, values, self.net.loss_weights)
             for callback in self.callbacks:
                 callback.displayed(self, outputs)
@@ -289,8 +289,8 @@ class Solver:
         self._announce_step(step)
         if display:
             self._display.show_rate(self.iter, self.rate)
-        if self._passes.usable(self.iter):
-            self._display.add_norm(self._update.apply(rate, self.iter))
+        if self._train_step.usable(self.iter):
+            self._display.add_norm(self._optimizer.apply(rate, self.iter))
 
     def _announce_step(self, before: int) -> None:
         policy = self._policy
@@ -310,7 +310,7 @@ class Solver:
         self._display.catch_up()
         started = time.monotonic()
         scores: list[Scores] = []
-        for index, net in enumerate(self.test_nets if self._ranks.first else ()):
+        for index, net in enumerate(self.test_nets if self._process_group.first else ()):
             result = self._tester.test(index, net, self.iter, self._interrupted)
             if result is None:
                 self._log.info("Test interrupted.")
@@ -318,7 +318,7 @@ class Solver:
             scores.append(result)
             for callback in self.callbacks:
                 callback.tested(self, index, result)
-        told = self._ranks.of_first((scores, self.stopped, self.preempted))
+        told = self._process_group.of_first((scores, self.stopped, self.preempted))
         scores, self.stopped, self.preempted = told
         self.tests_made += 1
         self.seconds_testing += time.monotonic() - started
@@ -360,24 +360,24 @@ class Solver:
         self._display.catch_up()
         state = SolverState(self.iter, "", [], random_seed=self.seed)
         self._policy.save(state)
-        self._passes.save(state)
+        self._train_step.save(state)
         diffs = bool(self._message.snapshot_diff)
         with self.activity.during("writing the snapshot"):
-            return self._keeper.write(self.net, self._update, state, diffs)
+            return self._snapshot_writer.write(self.net, self._optimizer, state, diffs)
 
     def _try_snapshot(self) -> None:
         """A snapshot in the middle of a training, which a failure to write need not end."""
         try:
             self.snapshot()
         except FileProblem as error:
-            self._keeper.report_failure(self.iter, error)
+            self._snapshot_writer.report_failure(self.iter, error)
         except NotFinite as error:
             if self._stop_on_nan:
                 raise
             self._log.warning(str(error))
 
     def _wants_last_snapshot(self) -> bool:
-        saved = self._keeper.has(self.iter)
+        saved = self._snapshot_writer.has(self.iter)
         if self.preempted:
             return not saved
         due = _is_due(self._message.snapshot, self.iter)
@@ -407,16 +407,16 @@ class Solver:
 
     def _take_state(self, state: SolverState, path: str) -> None:
         learned = find_learned_net(state, path)
-        self._update.check(state, path)
+        self._optimizer.check(state, path)
         load_learned(self.net, learned, path, self._log)
         if not path.endswith(".h5"):
             self._log.info("SGDSolver: restoring history")
-        self._update.restore(state)
-        self._ranks.copy_from_first([entry.tensor for entry in self.net.learnable])
-        self._passes.load(state)
+        self._optimizer.restore(state)
+        self._process_group.copy_from_first([entry.tensor for entry in self.net.learnable])
+        self._train_step.load(state)
         self.iter = state.iteration
         self._policy.load(state)
-        self._keeper.resumed_from(state.iteration, path)
+        self._snapshot_writer.resumed_from(state.iteration, path)
         self._display.begin(self.iter)
 
 

@@ -69,7 +69,7 @@ class LayerEntry:
 
 
 @dataclass
-class Passport:
+class Description:
     """What a file is.
 
     Attributes:
@@ -113,13 +113,13 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     return MEAN if kind == SINGLE_ARRAY else OTHER
 
 
-def read_passport(
+def describe_file(
     path: str | os.PathLike[str],
     values: bool = False,
     naming: Naming | None = None,
     max_bytes: int | None = None,
-) -> Passport:
-    """The passport of a weight file, a solver state or a mean file.
+) -> Description:
+    """What a weight file, a solver state or a mean file holds.
 
     Args:
         path: the file.
@@ -134,24 +134,24 @@ def read_passport(
     """
     kind = kind_of(path)
     if kind == STATE:
-        return _state_passport(read_state(path, max_bytes), values)
+        return _describe_state(read_state(path, max_bytes), values)
     if kind == MEAN:
-        return _mean_passport(read_mean(path, max_bytes), values)
-    return weights_passport(load_weights(path, naming, max_bytes), values)
+        return _describe_mean(read_mean(path, max_bytes), values)
+    return describe_weights(load_weights(path, naming, max_bytes), values)
 
 
-def weights_passport(weights: Weights, values: bool = False) -> Passport:
-    """The passport of weights that nobody else is looking at."""
+def describe_weights(weights: Weights, values: bool = False) -> Description:
+    """What ``weights`` hold; blobs are dropped after they were looked at."""
     title = TITLES.get(weights.format, weights.format)
     if weights.generation:
         title += f", generation {weights.generation}"
     if weights.dialect:
         title += f", written by {weights.dialect}"
     layers = [_layer_entry(layer, values) for layer in weights.layers]
-    passport = Passport(WEIGHTS, title, weights.net_name, layers)
+    description = Description(WEIGHTS, title, weights.net_name, layers)
     if any(layer.diffs for layer in weights.layers):
-        passport.facts.append(("gradients", "stored beside the values (snapshot_diff)"))
-    return passport
+        description.facts.append(("gradients", "stored beside the values (snapshot_diff)"))
+    return description
 
 
 def look_at(array: np.ndarray) -> Values:
@@ -191,7 +191,7 @@ def _layer_entry(layer: LayerWeights, values: bool) -> LayerEntry:
     return LayerEntry(layer.name, layer.type, blobs)
 
 
-def _state_passport(state: SolverState, values: bool) -> Passport:
+def _describe_state(state: SolverState, values: bool) -> Description:
     facts = [
         ("iteration", f"{state.iteration:,}"),
         ("weights", state.learned_net or "none named"),
@@ -199,21 +199,21 @@ def _state_passport(state: SolverState, values: bool) -> Passport:
     ]
     if state.random_seed is not None:
         facts.append(("random seed", str(state.random_seed)))
-    passport = Passport(STATE, "solver state", facts=facts)
-    passport.arrays = [_array_entry(array, values) for array in state.history]
+    description = Description(STATE, "solver state", facts=facts)
+    description.arrays = [_array_entry(array, values) for array in state.history]
     count = sum(_count(array.shape) for array in state.history)
-    passport.facts.append(("history", f"{len(state.history)} arrays, {count:,} values"))
-    return passport
+    description.facts.append(("history", f"{len(state.history)} arrays, {count:,} values"))
+    return description
 
 
-def _mean_passport(mean: np.ndarray, values: bool) -> Passport:
+def _describe_mean(mean: np.ndarray, values: bool) -> Description:
     channels, height, width = mean.shape
     each = ", ".join(f"{look_at(channel).mean:.6g}" for channel in mean)
     facts = [
         ("image", f"{channels} channels, {height} high, {width} wide"),
         ("channel means", f"{each} (in the file's order, for Caffe B, G, R)"),
     ]
-    return Passport(MEAN, "mean image", facts=facts, arrays=[_array_entry(mean, values)])
+    return Description(MEAN, "mean image", facts=facts, arrays=[_array_entry(mean, values)])
 
 
 def _array_entry(array: np.ndarray, values: bool) -> BlobEntry:

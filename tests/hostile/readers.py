@@ -33,7 +33,7 @@ from caffecompat.proto.text.printer import format_text
 from caffecompat.solver.setup.settings import read_settings
 from caffecompat.solver.snapshots.files import snapshot_files
 from caffecompat.weights import load_weights, read_mean, read_state
-from caffecompat.weights.description import read_passport
+from caffecompat.weights.description import describe_file
 from tests.hostile.mutations import (
     BINARY_MOVES,
     IN_PLACE_MOVES,
@@ -86,8 +86,8 @@ def all_values(path: Path) -> None:
             array.sum()
 
 
-def passport(path: Path) -> None:
-    read_passport(path, values=True, naming=torch_naming())
+def describe(path: Path) -> None:
+    describe_file(path, values=True, naming=torch_naming())
 
 
 def state_values(path: Path) -> None:
@@ -299,7 +299,7 @@ _INSPECT = ("inspect", "--values", "{}")
 
 READERS: dict[str, Reader] = {
     "caffemodel": Reader(
-        partial(_message, "x.caffemodel", "caffemodel"), (all_values, passport), 14, _INSPECT
+        partial(_message, "x.caffemodel", "caffemodel"), (all_values, describe), 14, _INSPECT
     ),
     "binary-net": Reader(
         partial(_message, "x.binaryproto", "binary-net"),
@@ -308,19 +308,19 @@ READERS: dict[str, Reader] = {
         ("upgrade-net", "--binary", "{}", "new"),
     ),
     "solverstate": Reader(
-        partial(_message, "x.solverstate", "solverstate"), (state_values, passport), 9, _INSPECT
+        partial(_message, "x.solverstate", "solverstate"), (state_values, describe), 9, _INSPECT
     ),
-    "mean": Reader(partial(_message, "x.binaryproto", "mean"), (read_mean, passport), 8, _INSPECT),
-    "hdf5": Reader(partial(_hdf5, "x.caffemodel.h5", "hdf5"), (all_values, passport), 6, _INSPECT),
+    "mean": Reader(partial(_message, "x.binaryproto", "mean"), (read_mean, describe), 8, _INSPECT),
+    "hdf5": Reader(partial(_hdf5, "x.caffemodel.h5", "hdf5"), (all_values, describe), 6, _INSPECT),
     "solverstate-hdf5": Reader(
         partial(_hdf5, "x.solverstate.h5", "solverstate-hdf5"),
-        (state_values, passport),
+        (state_values, describe),
         3,
         _INSPECT,
     ),
     "hdf5-data": Reader(_rows, (hdf5_rows,), 5),
-    "npz": Reader(partial(_archive, "x.npz", "npz"), (all_values, passport), 6, _INSPECT),
-    "pt": Reader(partial(_archive, "x.pt", "pt"), (all_values, passport), 3, _INSPECT),
+    "npz": Reader(partial(_archive, "x.npz", "npz"), (all_values, describe), 6, _INSPECT),
+    "pt": Reader(partial(_archive, "x.pt", "pt"), (all_values, describe), 3, _INSPECT),
     "prototxt": Reader(
         partial(_definition, "x.prototxt", "prototxt"),
         (net_text, net_shapes),

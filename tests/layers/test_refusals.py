@@ -178,7 +178,7 @@ def test_types_that_work_in_place() -> None:
     ends = {
         name
         for name in own
-        if 0 in (catalogue.find(name).bottoms.most, catalogue.find(name).tops.most)
+        if 0 in (catalogue.find(name).bottoms.max, catalogue.find(name).tops.max)
     }
     assert in_place - ends == {
         *("BNLL", "BatchNorm", "Bias", "Clip", "Dropout", "ELU", "Exp", "LRN", "Log", "MVN"),

@@ -38,7 +38,7 @@ def test_leniently_a_field_is_ignored_but_no_value() -> None:
 
 @pytest.mark.parametrize("name", list(catalogue))
 def test_known_fields_are_fields_of_forks(name: str) -> None:
-    for path in catalogue.find(name).knows:
+    for path in catalogue.find(name).fork_fields:
         layer = schema.new("LayerParameter")
         parent, _, field = path.rpartition(".")
         target = getattr(layer, parent) if parent else layer

@@ -247,7 +247,7 @@ class TestSharing:
 
     def test_lender(self) -> None:
         train = net(CLASSIFIER, phase="train", seed=1)
-        test = net(CLASSIFIER, phase="test", seed=2, lender=train)
+        test = net(CLASSIFIER, phase="test", seed=2, share_with=train)
         assert test.params["fc"][0] is train.params["fc"][0]
         late = net(CLASSIFIER, phase="test", seed=3)
         assert late.share_weights(train) == ["loss"]

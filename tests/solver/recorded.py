@@ -26,7 +26,7 @@ class Recorder:
     gradients: list[np.ndarray] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        run, apply = self.solver.net.run, self.solver._update.apply
+        run, apply = self.solver.net.run, self.solver._optimizer.apply
 
         def recording_run(index: int) -> Result:
             result = run(index)
@@ -41,7 +41,7 @@ class Recorder:
             return apply(rate, iteration)
 
         self.solver.net.run = recording_run  # type: ignore[method-assign]
-        self.solver._update.apply = recording_apply  # type: ignore[method-assign]
+        self.solver._optimizer.apply = recording_apply  # type: ignore[method-assign]
 
     def output(self, blob: str) -> np.ndarray:
         values = [outputs[blob] for outputs in self.outputs]
@@ -112,7 +112,7 @@ class Trajectory:
     def _compare_history(self, solver: Solver) -> None:
         if self.case["n_history"] is None:
             return
-        history = solver._update.history
+        history = solver._optimizer.history
         assert len(history) == self.case["n_history"]
         for i, array in enumerate(history):
             near(array, self.values[f"history_end/{i}"], f"history {i} at the end")

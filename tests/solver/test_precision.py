@@ -31,8 +31,8 @@ GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA dev
 def trained(path: Path, steps: int = 6, **options: Any) -> tuple[list[float], Solver]:
     """The losses of the first iterations; fp16 starts at a scale that these gradients stand."""
     solver = Solver(path, **options)
-    if solver._passes._scale is not None:
-        solver._passes._scale.value.fill_(256)
+    if solver._train_step._scale is not None:
+        solver._train_step._scale.value.fill_(256)
     losses = []
     for _ in range(steps):
         solver.step(1)
@@ -50,7 +50,7 @@ def test_sixteen_bits(precision: str, tmp_path: Path) -> None:
     for entry in solver.net.learnable:
         assert entry.tensor.dtype == torch.float32
         assert entry.tensor.grad is None or entry.tensor.grad.dtype == torch.float32
-    assert all(array.dtype == torch.float32 for array in solver._update.history)
+    assert all(array.dtype == torch.float32 for array in solver._optimizer.history)
     assert solver.net.run(0).loss.dtype == torch.float32
 
 
@@ -102,14 +102,14 @@ def test_an_overflow_changes_nothing(tmp_path: Path, lines: Lines) -> None:
     solver = Solver(write_training(tmp_path / "run"), precision="fp16")
     solver.step(2)
     before = [entry.tensor.clone() for entry in solver.net.learnable if entry.lr_mult]
-    history = [array.clone() for array in solver._update.history]
-    assert solver._passes._scale is not None
-    solver._passes._scale.value.fill_(2.0**120)
+    history = [array.clone() for array in solver._optimizer.history]
+    assert solver._train_step._scale is not None
+    solver._train_step._scale.value.fill_(2.0**120)
     solver.step(1)
     assert lines.containing("gradients overflow in fp16")
     after = [entry.tensor for entry in solver.net.learnable if entry.lr_mult]
     assert all(map(torch.equal, before, after))
-    assert all(map(torch.equal, history, solver._update.history))
+    assert all(map(torch.equal, history, solver._optimizer.history))
     assert solver.iter == 3
 
 
@@ -117,14 +117,14 @@ def test_an_overflow_changes_nothing(tmp_path: Path, lines: Lines) -> None:
 def test_a_resumed_training_keeps_the_loss_scale(tmp_path: Path, more: str) -> None:
     path = write_training(tmp_path / "run", "random_seed: 7 " + more)
     solver = Solver(path, precision="fp16")
-    assert solver._passes._scale is not None
-    solver._passes._scale.value.fill_(2.0**120)
+    assert solver._train_step._scale is not None
+    solver._train_step._scale.value.fill_(2.0**120)
     solver.step(4)
     _, state = solver.snapshot()
     resumed = Solver(path, snapshot=state, precision="fp16")
     resumed.step(3)
     solver.step(3)
-    scales = [s._passes._scale for s in (solver, resumed)]
+    scales = [s._train_step._scale for s in (solver, resumed)]
     assert [float(s.value) for s in scales if s] == [2.0**113] * 2
     assert len({s._good for s in scales if s}) == 1
     for ours, theirs in zip(resumed.net.learnable, solver.net.learnable, strict=True):
@@ -173,7 +173,7 @@ def test_channels_last(tmp_path: Path) -> None:
     np.testing.assert_array_equal(stored, weight.detach().numpy())
     np.testing.assert_allclose(stored, plain.net.params["conv"][0].detach().numpy(), rtol=1e-4)
     again = Solver(path, snapshot=state)
-    for ours, theirs in zip(again._update.history, solver._update.history, strict=True):
+    for ours, theirs in zip(again._optimizer.history, solver._optimizer.history, strict=True):
         assert torch.equal(ours, theirs)
 
 

@@ -131,7 +131,7 @@ def test_recorded_states(golden: Path, tmp_path: Path, monkeypatch: pytest.Monke
             assert solver._policy.step == state["current_step"]
             compare_parameters(solver, np.load(state["params"]))
             history = np.load(state["history"])
-            for i, array in enumerate(solver._update.history):
+            for i, array in enumerate(solver._optimizer.history):
                 np.testing.assert_array_equal(array, history[history.files[i]])
             solver.step(3)
             compare_parameters(solver, np.load(state["after_restore_and_3_steps"]))

@@ -61,8 +61,8 @@ def test_a_resumed_run_equals_the_uninterrupted(
     assert (resumed.iter, resumed.seed) == (5, whole.seed)
     resumed.solve()
     assert parameters(resumed) == parameters(whole)
-    assert [a.numpy().tobytes() for a in resumed._update.history] == [
-        a.numpy().tobytes() for a in whole._update.history
+    assert [a.numpy().tobytes() for a in resumed._optimizer.history] == [
+        a.numpy().tobytes() for a in whole._optimizer.history
     ]
     again = parse(lines.text)
     assert again["Train"] == [row for row in rows["Train"] if row.iteration >= 5]

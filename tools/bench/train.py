@@ -74,7 +74,7 @@ def main() -> int:
     plain = Plain(arguments, device, images, labels)
     print(f"{'':<6} {'ours ms':>10} {'plain ms':>10} {'ratio':>7} {'images/s':>9}")
     step = compare("step", solver.step, hand_tuned(plain.step, arguments), arguments, device)
-    passes = solver._passes
+    passes = solver._train_step
     ours = repeated(lambda: passes._run(0, 0), arguments)
     compare("pass", ours, hand_tuned(plain.forward_backward, arguments), arguments, device)
     if device.type == "cuda":

@@ -64,10 +64,10 @@ COPIED = (
     "net = Net({net!r}, weights={model!r})",
 )
 INSPECTED = (
-    "from caffecompat.weights.description import read_passport",
-    "read_passport({model!r})",
+    "from caffecompat.weights.description import describe_file",
+    "describe_file({model!r})",
 )
-VALUES = (INSPECTED[0], "read_passport({model!r}, values=True)")
+VALUES = (INSPECTED[0], "describe_file({model!r}, values=True)")
 
 
 @dataclass(frozen=True)

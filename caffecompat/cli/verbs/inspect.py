@@ -1,4 +1,4 @@
-"""``caffecompat inspect``: the passport of a model, a definition, a solver state or a mean."""
+"""``caffecompat inspect``: what a model, a definition, a solver state or a mean holds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from caffecompat.reporting.units import counted
 
 if TYPE_CHECKING:
     from caffecompat.net import Net
-    from caffecompat.weights.description import BlobEntry, Passport
+    from caffecompat.weights.description import BlobEntry, Description
 
 HELP = "say what a file is: format, layers, shapes, numbers, whether it is a published one"
 EXAMPLE = """  caffecompat inspect VGG_ILSVRC_16_layers.caffemodel
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.data.backends.database import guess_backend
-    from caffecompat.weights.description import OTHER, WEIGHTS, kind_of, read_passport
+    from caffecompat.weights.description import OTHER, WEIGHTS, describe_file, kind_of
     from caffecompat.weights.known_files import file_hash
     from caffecompat.weights.mapped import check_file, read_head
 
@@ -91,14 +91,14 @@ def run(arguments: argparse.Namespace) -> int:
         _inspect_definition(arguments, text)
         return 0
     naming, limit = _naming(path), arguments.max_bytes
-    passport = read_passport(path, values=arguments.values, naming=naming, max_bytes=limit)
-    print(f"format: {passport.title}")
-    if passport.kind == WEIGHTS:
-        _print_layers(passport, arguments)
-    for name, value in passport.facts:
+    description = describe_file(path, values=arguments.values, naming=naming, max_bytes=limit)
+    print(f"format: {description.title}")
+    if description.kind == WEIGHTS:
+        _print_layers(description, arguments)
+    for name, value in description.facts:
         print(printable(f"{name}: {value}"))
-    if passport.arrays:
-        _print_arrays(passport.arrays)
+    if description.arrays:
+        _print_arrays(description.arrays)
     return 0
 
 
@@ -152,19 +152,19 @@ def _is_definition(text: str) -> bool:
 # Weights
 
 
-def _print_layers(passport: Passport, arguments: argparse.Namespace) -> None:
+def _print_layers(description: Description, arguments: argparse.Namespace) -> None:
     net = _net(arguments.model, arguments) if arguments.model else None
-    if passport.net_name:
-        print(printable(f"net: {passport.net_name}"))
-    with_blobs = sum(1 for layer in passport.layers if layer.blobs)
+    if description.net_name:
+        print(printable(f"net: {description.net_name}"))
+    with_blobs = sum(1 for layer in description.layers if layer.blobs)
     print(
-        f"layers: {len(passport.layers)}, {with_blobs} with parameters; "
-        f"parameters: {passport.parameters:,}"
+        f"layers: {len(description.layers)}, {with_blobs} with parameters; "
+        f"parameters: {description.parameters:,}"
     )
     print()
     more = _net_cells(net) if net is not None else {}
     rows = []
-    for layer in passport.layers:
+    for layer in description.layers:
         row = (
             layer.name,
             layer.type,
@@ -174,20 +174,20 @@ def _print_layers(passport: Passport, arguments: argparse.Namespace) -> None:
         )
         rows.append(row + (more.get(layer.name, ("", "", "")) if more else ()))
     print_table(LAYER_COLUMNS + (NET_COLUMNS if more else ()), rows)
-    old = sum(1 for layer in passport.layers for blob in layer.blobs if blob.legacy)
+    old = sum(1 for layer in description.layers for blob in layer.blobs if blob.legacy)
     if old:
         have = f"{counted(old, 'blob')} {'has' if old == 1 else 'have'}"
         print(f"# {have} the old sizes num, channels, height, width; shown as today's")
     if arguments.values:
         print()
-        _print_values(passport)
+        _print_values(description)
     if net is not None:
         _print_fit(net, arguments)
 
 
-def _print_values(passport: Passport) -> None:
+def _print_values(description: Description) -> None:
     rows = []
-    for layer in passport.layers:
+    for layer in description.layers:
         for index, blob in enumerate(layer.blobs):
             rows.append((layer.name, str(index), *_numbers(blob)))
     print_table((_NAME, Column("blob", right=True), *_NUMBERS), rows)

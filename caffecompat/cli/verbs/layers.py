@@ -66,7 +66,7 @@ def _page(layer: type[Layer]) -> str:
         lines.append("loss: the first top has loss weight 1 unless loss_weight says otherwise")
     lines.append(f"may work in place: {'yes' if layer.in_place else 'no'}")
     for field in layer.settings():
-        lines += ["", *_fields(field, layer.knows)]
+        lines += ["", *_fields(field, layer.fork_fields)]
     return "\n".join(lines)
 
 

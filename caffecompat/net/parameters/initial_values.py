@@ -41,14 +41,14 @@ def materialise(
     seed: int,
     force_backward: bool,
     device: torch.device,
-    lender: dict[str, LayerModule] | None = None,
+    shared: dict[str, LayerModule] | None = None,
 ) -> None:
     """Puts real values where the built layers' parameters stand on ``meta``.
 
     Args:
         seed: each parameter is a pure function of (seed, layer name, blob index).
         force_backward: parameters with ``lr_mult: 0`` get gradients too.
-        lender: modules by layer name whose parameters are used instead of new ones where
+        shared: modules by layer name whose parameters are used instead of new ones where
             name and shapes agree (a test net's weights are those of its train net).
 
     Raises:
@@ -58,9 +58,9 @@ def materialise(
         module = built.module
         assert module is not None
         trains = spec.learned and (use.lr_mult != 0 or force_backward)
-        borrowed = lender.get(built.name) if lender else None
-        if borrowed is not None and _matches(borrowed, module):
-            module.place(spec, borrowed.blobs()[j], trains)
+        shared_module = shared.get(built.name) if shared else None
+        if shared_module is not None and _same_shapes(shared_module, module):
+            module.place(spec, shared_module.blobs()[j], trains)
         elif use.owner == (built.node.index, j):
             module.place(spec, _allocated(built, j, spec, seed, device), trains)
         else:
@@ -114,8 +114,8 @@ def _parameters(
                 yield built, j, spec, use
 
 
-def _matches(lender: LayerModule, borrower: LayerModule) -> bool:
-    return [s.shape for s in lender.layer.specs] == [s.shape for s in borrower.layer.specs]
+def _same_shapes(shared: LayerModule, module: LayerModule) -> bool:
+    return [s.shape for s in shared.layer.specs] == [s.shape for s in module.layer.specs]
 
 
 def initial_value(built: BuiltLayer, j: int, spec: ParameterSpec, seed: int) -> torch.Tensor:

@@ -343,29 +343,29 @@ def _add_untouched(report: LoadReport, layers: Sequence[BuiltLayer], chosen: set
             report.missing.append(built.name)
 
 
-def borrow(layers: Sequence[BuiltLayer], lender: dict[str, LayerModule]) -> list[str]:
-    """Lets layers use the parameters of ``lender``'s layers of the same names.
+def share(layers: Sequence[BuiltLayer], shared: dict[str, LayerModule]) -> list[str]:
+    """Lets layers use the parameters of ``shared``'s layers of the same names.
 
     Returns:
-        Names of the lender's layers that have no counterpart here.
+        Names of the shared layers that have no counterpart here.
 
     Raises:
         WeightsError: layers of one name have parameters of different shapes.
     """
     names = {built.name for built in layers}
     for built in layers:
-        module, source = built.module, lender.get(built.name)
+        module, source = built.module, shared.get(built.name)
         if module is None or source is None:
             continue
         ours, theirs = ([s.shape for s in m.layer.specs] for m in (module, source))
         if ours != theirs:
             raise WeightsError(
-                f"{built.place}: its parameters are {ours}, those of the net that lends its "
-                f"weights are {theirs}"
+                f"{built.place}: its parameters are {ours}, those of the net whose weights "
+                f"are shared are {theirs}"
             )
         for spec, blob in zip(module.layer.specs, source.blobs(), strict=True):
             module.place(spec, blob, trains=False)
-    return [name for name in lender if name not in names]
+    return [name for name in shared if name not in names]
 
 
 def collect(layers: Sequence[BuiltLayer], name: str, diffs: bool) -> Weights:

@@ -41,16 +41,16 @@ class NetOptions:
 
 
 def open_net(
-    plan: PlannedNet, options: NetOptions, seed: int, lender: Net | None, log: logging.Logger
+    plan: PlannedNet, options: NetOptions, seed: int, share_with: Net | None, log: logging.Logger
 ) -> Net:
-    """The net of a plan, with its weights loaded; ``lender`` is the train net for a test net."""
-    ranks = options.ranks if lender is None else ProcessGroup()
+    """The net of a plan with its weights; a test net shares those of ``share_with``."""
+    ranks = options.ranks if share_with is None else ProcessGroup()
     net = Net(
         plan.source,
         device=options.device,
         seed=seed,
         state=plan.state,
-        lender=lender,
+        share_with=share_with,
         allow_python=options.allow_python,
         skip_corrupt=options.skip_corrupt,
         lenient=plan.lenient,
@@ -58,8 +58,8 @@ def open_net(
         ranks=ranks.count,
     )
     try:
-        options.mode.prepare(net, train=lender is None)
-        _prepare(net, plan, options, lender, log)
+        options.mode.prepare(net, train=share_with is None)
+        _prepare(net, plan, options, share_with, log)
     except BaseException:
         net.close()
         raise
@@ -67,18 +67,18 @@ def open_net(
 
 
 def _prepare(
-    net: Net, plan: PlannedNet, options: NetOptions, lender: Net | None, log: logging.Logger
+    net: Net, plan: PlannedNet, options: NetOptions, share_with: Net | None, log: logging.Logger
 ) -> None:
-    if lender is not None:
+    if share_with is not None:
         # Refuses layers of one name and different shapes, which lending alone passes over.
-        net.share_weights(lender)
+        net.share_weights(share_with)
     for note in net.notes:
         log.info(note)
     for name in net.outputs:
         log.info(f"This network produces output {name}")
     log.info("Network initialization done.")
     selective = options.layers is not None or options.on_mismatch != "error"
-    if selective and lender is not None:
+    if selective and share_with is not None:
         # Has the train net's weights already; it need not have all the layers that are named.
         return
     for path in options.weights:
@@ -88,7 +88,7 @@ def _prepare(
             layers=options.layers,
             on_mismatch=options.on_mismatch,
             # A test net may have none of the layers; the train net has been held to them.
-            lenient=plan.lenient or lender is not None,
+            lenient=plan.lenient or share_with is not None,
         )
         for layer in report.ignored:
             log.info(f"Ignoring source layer {layer}")

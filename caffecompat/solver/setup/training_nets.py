@@ -47,8 +47,8 @@ class TrainingNets:
             self._log.info(f"Creating test net (#{i}) specified by {plan.origin}")
             self.tests.append(self._open(plan, self.train))
 
-    def _open(self, plan: PlannedNet, lender: Net | None) -> Net:
-        net = open_net(plan, self._options, self._seed, lender, self._log)
+    def _open(self, plan: PlannedNet, share_with: Net | None) -> Net:
+        net = open_net(plan, self._options, self._seed, share_with, self._log)
         self._opened.append(net)
         return net
 

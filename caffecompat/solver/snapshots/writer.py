@@ -74,9 +74,9 @@ class SnapshotWriter:
         self._last = (iteration, path)
 
     def write(
-        self, net: Net, update: Optimizer, state: SolverState, diffs: bool
+        self, net: Net, optimizer: Optimizer, state: SolverState, diffs: bool
     ) -> tuple[str, str]:
-        """Writes the weights of ``net`` and the history of ``update``.
+        """Writes the weights of ``net`` and the history of ``optimizer``.
 
         Args:
             state: everything else; what is missing is filled in.
@@ -100,9 +100,9 @@ class SnapshotWriter:
             )
         kind = "HDF5" if self._files.hdf5 else "binary proto"
         if diffs:
-            update.show_updates()
+            optimizer.show_updates()
         state.learned_net = model
-        state.history = [array.cpu().numpy() for array in update.history]
+        state.history = [array.cpu().numpy() for array in optimizer.history]
         state.legacy = [False] * len(state.history)
         self._log.info(f"Snapshotting to {kind} file {model}")
         self._log.info(f"Snapshotting solver state to {kind} file {path}")

@@ -18,7 +18,7 @@ from caffecompat.weights import (
     write_mean,
 )
 from caffecompat.weights.compare import compare_weights, same_bits
-from caffecompat.weights.description import kind_of, look_at, read_passport
+from caffecompat.weights.description import describe_file, kind_of, look_at
 from caffecompat.weights.known_files import Published, file_hash, recognise
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "weights"
@@ -41,21 +41,21 @@ DATA = Path(__file__).resolve().parents[1] / "data" / "weights"
 def test_kinds(file: str, kind: str, title: str | None) -> None:
     if title is None:
         with pytest.raises(CaffeError, match="expected keys of the form layer/index"):
-            read_passport(DATA / file)
+            describe_file(DATA / file)
         return
     assert kind_of(DATA / file) == kind
-    passport = read_passport(DATA / file, values=True)
-    assert (passport.kind, passport.title) == (kind, title)
+    description = describe_file(DATA / file, values=True)
+    assert (description.kind, description.title) == (kind, title)
 
 
 def test_layers_shapes_and_types() -> None:
-    old = read_passport(DATA / "convnet" / "v1.caffemodel")
-    new = read_passport(DATA / "convnet" / "v2.caffemodel")
+    old = describe_file(DATA / "convnet" / "v1.caffemodel")
+    new = describe_file(DATA / "convnet" / "v2.caffemodel")
     shapes = {layer.name: [b.shape for b in layer.blobs] for layer in new.layers if layer.blobs}
     assert {e.name: [b.shape for b in e.blobs] for e in old.layers if e.blobs} == shapes
     assert all(len(b.legacy or ()) == 4 for layer in old.layers for b in layer.blobs)
     assert old.parameters == new.parameters > 0
-    double = read_passport(DATA / "convnet" / "double.caffemodel")
+    double = describe_file(DATA / "convnet" / "double.caffemodel")
     assert {b.stored for layer in double.layers for b in layer.blobs} == {"float64"}
 
 
@@ -66,20 +66,20 @@ def test_types_of_numbers_in_other_formats(tmp_path: Path) -> None:
         np.savez(file, **{"fc/0": np.ones(3, ">f8"), "fc/1": np.ones(2, np.float16)})  # type: ignore[arg-type]
     torch.save({"fc.weight": torch.ones(3).bfloat16()}, tmp_path / "x.pt")
     found = {
-        name: [b.stored for layer in read_passport(tmp_path / name).layers for b in layer.blobs]
+        name: [b.stored for layer in describe_file(tmp_path / name).layers for b in layer.blobs]
         for name in ("x.npz", "x.pt")
     }
     assert found == {"x.npz": ["float64", "float16"], "x.pt": ["bfloat16"]}
 
 
 def test_state_and_mean_tell_their_numbers(tmp_path: Path) -> None:
-    state = read_passport(DATA / "solverstate" / "adam_bin_iter_5.solverstate")
+    state = describe_file(DATA / "solverstate" / "adam_bin_iter_5.solverstate")
     assert dict(state.facts)["iteration"] == "5"
     assert dict(state.facts)["weights"] == "adam_bin_iter_5.caffemodel"
     assert dict(state.facts)["history"] == "8 arrays, 52 values"
     image = np.stack([np.full((2, 5), value, np.float32) for value in (104, 117.5, 123)])
     write_mean(image, tmp_path / "mean.binaryproto")
-    mean = dict(read_passport(tmp_path / "mean.binaryproto").facts)
+    mean = dict(describe_file(tmp_path / "mean.binaryproto").facts)
     assert mean["image"] == "3 channels, 2 high, 5 wide"
     assert mean["channel means"].startswith("104, 117.5, 123 ")
 
