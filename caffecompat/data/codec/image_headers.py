@@ -23,6 +23,7 @@ _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MOST_SEGMENTS = 10_000
 _START_OF_SCAN = b"\xff\xda"
 _TEXT_HEADER = 1 << 16
+# One blank or one comment per turn: with more there would be exponentially many ways to match.
 _PORTABLE = re.compile(rb"P[1-6fF](?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)")
 _TIFF_WIDTHS, _TIFF_HEIGHTS = (256, 322), (257, 323)
 _TIFF_TYPES = {3: "H", 4: "I", 16: "Q"}
@@ -140,9 +141,7 @@ def _tiff(data: bytes) -> Size | None:
 
 def _portable(data: bytes) -> Size | None:
     """PBM, PGM, PPM and PFM: a width and a height behind the mark, and comments in between."""
-    found = re.match(
-        rb"P[1-6fF](?:\s+|#[^\n]*\n)+?(\d+)(?:\s+|#[^\n]*\n)+?(\d+)", data[:_TEXT_HEADER]
-    )
+    found = _PORTABLE.match(data[:_TEXT_HEADER])
     return None if found is None else (int(found[2]), int(found[1]))
 
 
