@@ -14,8 +14,9 @@ from caffecompat.cli.main import main
 from caffecompat.cli.verbs import convert
 from caffecompat.weights import LayerWeights, Weights, load_weights, save_weights
 from caffecompat.weights.format import formats
+from tests.places import COPIES
 
-DATA = Path(__file__).resolve().parents[1] / "data" / "weights"
+DATA = COPIES / "files"
 
 
 def run(*arguments: object) -> int:

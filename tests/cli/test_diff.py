@@ -9,6 +9,7 @@ import pytest
 
 from caffecompat.cli.main import main
 from caffecompat.weights import LayerWeights, Weights, save_weights
+from tests.places import COPIES
 
 NET = """
 name: "one"
@@ -97,6 +98,6 @@ def test_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert code == 1
     assert f"{net}: this is a definition, but {model} holds weights" in out
     assert "caffecompat inspect" in out
-    mean = Path(__file__).resolve().parents[1] / "data" / "weights" / "mean" / "legacy.binaryproto"
+    mean = COPIES / "files" / "mean" / "legacy.binaryproto"
     assert "this is a mean; give two weight files" in diff(capsys, mean, mean)[1]
     assert "there is no such file" in diff(capsys, model, tmp_path / "none")[1]

@@ -15,9 +15,10 @@ from caffecompat.cli.main import main
 from caffecompat.net.analysis.receptive_field import receptive_fields
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.weights import LayerWeights, Weights, known_files, save_weights
+from tests.places import COPIES
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT / "tests" / "data" / "weights"
+DATA = COPIES / "files"
 NET = """
 name: "small"
 layer { name: "data" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 12 dim: 9 } } }

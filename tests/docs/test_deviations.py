@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.layers.test_recorded import EXCEPTIONS
-from tests.net import test_recorded, test_recorded_data, test_recorded_errors
 from tests.net.nets import net
-from tests.weights.recorded_cases import REFUSED_ON_PURPOSE
+from tests.recorded import test_data_nets, test_layers, test_refusals
+from tests.recorded.test_single_layers import EXCEPTIONS
+from tests.recorded.weight_files import REFUSED_ON_PURPOSE
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "deviations.md"
@@ -37,9 +37,9 @@ def named_cases() -> list[str]:
 
 def test_the_page_and_the_tables_of_the_tests_are_equal() -> None:
     tables = [
-        *test_recorded.NOT_FOLLOWED,
-        *(f"data/{name}" for name in test_recorded_data.NOT_FOLLOWED),
-        *(f"errors/{name}" for name in test_recorded_errors.TAKEN),
+        *test_layers.NOT_FOLLOWED,
+        *(f"data/{name}" for name in test_data_nets.NOT_FOLLOWED),
+        *(f"errors/{name}" for name in test_refusals.TAKEN),
         *(f"files/{name}" for name in REFUSED_ON_PURPOSE),
     ]
     assert sorted(named_cases()) == sorted(tables)
@@ -47,7 +47,7 @@ def test_the_page_and_the_tables_of_the_tests_are_equal() -> None:
 
 def test_single_layers_and_nets_have_the_same_exceptions() -> None:
     """The layer classes alone cannot show what a net adds."""
-    whole = {name for name in test_recorded.NOT_FOLLOWED if not name.startswith("Net/")}
+    whole = {name for name in test_layers.NOT_FOLLOWED if not name.startswith("Net/")}
     assert set(EXCEPTIONS) == whole
 
 

@@ -38,10 +38,11 @@ from caffecompat.data.sources.image_list import read_list
 from caffecompat.data.sources.windows import place_window, read_windows
 from caffecompat.errors import CaffeError
 from caffecompat.proto import schema
-from tests.data_room.databases import datum, encoded_datum
+from tests.data.databases import datum, encoded_datum
 from tests.hostile.database_mutations import damaged_bytes, damaged_pages, images, lmdb_files
+from tests.places import COPIES
 
-RECORDED = Path(__file__).resolve().parents[1] / "data" / "data_room" / "db"
+RECORDED = COPIES / "data" / "db"
 MEMORY = 1 << 30
 SECONDS_PER_INPUT = 10
 

@@ -23,11 +23,11 @@ from caffecompat.weights import (
     write_mean,
     write_state,
 )
+from tests.places import COPIES, REPOSITORY
 
-TESTS = Path(__file__).resolve().parents[1]
-WEIGHTS = TESTS / "data" / "weights"
-RECORDS = TESTS / "data" / "data_room"
-PROTOTXT = TESTS.parent / "prototxt"
+WEIGHTS = COPIES / "files"
+RECORDS = COPIES / "data"
+PROTOTXT = REPOSITORY / "prototxt"
 
 # A file larger than this makes a poor start: the damage is lost in it.
 _LARGEST = 70_000
@@ -79,14 +79,16 @@ class Seeds:
 def make_seeds(folder: Path) -> Seeds:
     """All valid files; ``folder`` is an empty one to make them in."""
     made = _weight_files(folder)
-    layers = sorted((TESTS / "data" / "layers").glob("*/*.prototxt"))
+    layers = sorted((COPIES / "layers").glob("*/*.prototxt"))
     nets = [path.read_bytes() for path in [*layers, *sorted(PROTOTXT.glob("quickstart*"))]]
-    solvers = [*PROTOTXT.glob("solver_A*"), *(TESTS / "data" / "solver").rglob("*solver*.prototxt")]
+    solvers = [*PROTOTXT.glob("solver_A*")]
+    for kind in ("cli", "solver"):
+        solvers += (COPIES / kind).rglob("*solver*.prototxt")
     images = _images()
     made["prototxt"] = [*nets, OLD_NET, V0_NET]
     made["binary-net"] = [*made["caffemodel"], *_binary_nets(layers)]
     made["solver"] = [path.read_bytes() for path in sorted(solvers)]
-    made["log"] = [LOG, _start(TESTS / "data" / "solver" / "log" / "debug_info.log")]
+    made["log"] = [LOG, _start(COPIES / "cli" / "debug_info.log")]
     made["image"] = list(images.values())
     made["datum"] = _datums(images)
     made["image-list"] = [b"".join(b"%s %d\n" % (n.encode(), i) for i, n in enumerate(images))]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from caffecompat.layers import Layer
 from caffecompat.proto.text.parser import parse_text
-from tests.layers.recorded import build, call
+from tests.layers.single import build, call
 
 
 def message(type_name: str, text: str = "", tops: int = 1, name: str = "one") -> Any:

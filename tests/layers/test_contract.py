@@ -16,7 +16,7 @@ from caffecompat.layers import Layer, Source, catalogue
 from caffecompat.layers.fillers import fill
 from tests.layers.examples import examples
 from tests.layers.messages import message
-from tests.layers.recorded import build, call
+from tests.layers.single import build, call
 from tests.layers.strategies import ELSEWHERE, Example
 
 # Caffe's gradient is not the derivative; the recorded cases hold it instead.

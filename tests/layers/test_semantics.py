@@ -12,7 +12,7 @@ from torch import Tensor
 from caffecompat.errors import LayerError
 from caffecompat.proto.schema import new
 from tests.layers.messages import distinct, made, run
-from tests.layers.recorded import call
+from tests.layers.single import call
 
 
 def gradient(type_name: str, text: str, values: list[float]) -> list[float]:

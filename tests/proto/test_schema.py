@@ -20,11 +20,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 EXTENSIONS = range(5000, 6000)
 
 
-def table(folder: Path) -> tuple[dict[tuple[str, str], tuple[str, ...]], dict[str, dict[str, int]]]:
+def table() -> tuple[dict[tuple[str, str], tuple[str, ...]], dict[str, dict[str, int]]]:
     """The fields (message, name) -> number, label, type, type name, default, options; the enums."""
     fields: dict[tuple[str, str], tuple[str, ...]] = {}
     enums: dict[str, dict[str, int]] = {}
-    for line in (folder / "schema_bvlc.tsv").read_text().splitlines()[2:]:
+    for line in Path(__file__).with_name("schema_bvlc.tsv").read_text().splitlines()[2:]:
         kind, owner, name, number, *facts = line.split("\t")
         if kind == "field":
             fields[owner, name] = (number, *facts)
@@ -71,8 +71,8 @@ def descriptors() -> dict[str, Any]:
     return {name: schema.message_class(name).DESCRIPTOR for name in schema.message_names()}
 
 
-def test_every_field_is_as_recorded(data_folder: Path) -> None:
-    fields, _ = table(data_folder)
+def test_every_field_is_as_recorded() -> None:
+    fields, _ = table()
     assert len(fields) > 400
     for (owner, name), facts in fields.items():
         number, label, kind, referred, default, options = facts
@@ -112,8 +112,8 @@ def declared_in_source() -> set[tuple[str, str, str, str]]:
     return declared
 
 
-def test_the_source_adds_nothing_to_bvlc_but_marked_extensions(data_folder: Path) -> None:
-    fields, _ = table(data_folder)
+def test_the_source_adds_nothing_to_bvlc_but_marked_extensions() -> None:
+    fields, _ = table()
     added = {
         (owner, name): int(number)
         for owner, _, name, number in declared_in_source()
@@ -126,7 +126,7 @@ def test_the_source_adds_nothing_to_bvlc_but_marked_extensions(data_folder: Path
     assert [name for _, name in added if f"`{name}`" not in page] == []
 
 
-def test_the_united_schema_is_the_source_and_the_forks(data_folder: Path) -> None:
+def test_the_united_schema_is_the_source_and_the_forks() -> None:
     united = {
         (owner, label_of(e), e.name, str(e.number))
         for owner, descriptor in descriptors().items()
@@ -135,14 +135,14 @@ def test_the_united_schema_is_the_source_and_the_forks(data_folder: Path) -> Non
     rows = [row for row in fork_rows() if row["number"] and not row["message"].startswith("enum ")]
     forks = {(r["message"], r["label"], r["name"], r["number"]) for r in rows}
     assert united == declared_in_source() | forks
-    fields, _ = table(data_folder)
+    fields, _ = table()
     bvlc = {owner for owner, _ in fields}
     for owner, _, name, number in forks:
         assert (int(number) in schema.FORK_NUMBERS) or owner not in bvlc, (owner, name)
 
 
-def test_every_enum_is_as_recorded_and_forks_values_are_apart(data_folder: Path) -> None:
-    _, enums = table(data_folder)
+def test_every_enum_is_as_recorded_and_forks_values_are_apart() -> None:
+    _, enums = table()
     assert len(enums) > 20
     for name, values in enums.items():
         found = schema.enum_names(name)

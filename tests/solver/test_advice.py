@@ -17,9 +17,8 @@ from caffecompat.solver import Solver
 from caffecompat.solver.diagnostics.label_check import check_labels
 from caffecompat.solver.estimate.report import _divisors
 from caffecompat.solver.snapshots.files import SnapshotFiles
-
-from .caffe_log import Lines
-from .small import write_training
+from tests.solver.caffe_log import Lines
+from tests.solver.small import write_training
 
 
 def change(path: Path, *pairs: tuple[str, str]) -> None:

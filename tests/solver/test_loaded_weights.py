@@ -12,8 +12,7 @@ from caffecompat.cli.main import main
 from caffecompat.errors import WeightsError
 from caffecompat.net import Net
 from caffecompat.weights import LayerWeights, Weights, save_weights
-
-from .small import write_training
+from tests.solver.small import write_training
 
 
 def stranger(folder: Path) -> Path:

@@ -16,9 +16,9 @@ import pytest
 from caffecompat.cli.main import main
 from caffecompat.reporting.glog import LOGGER, GlogFormatter, log_to_stderr, number, output_lines
 from caffecompat.solver import Solver
-
-from .caffe_log import PREFIX, Lines, assert_same_events, parse
-from .small import write_training
+from tests.places import COPIES
+from tests.solver.caffe_log import PREFIX, Lines, assert_same_events, parse
+from tests.solver.small import write_training
 
 
 def record(level: int, text: str) -> logging.LogRecord:
@@ -90,11 +90,10 @@ def events_of(lines: list[str]) -> list[str]:
 @pytest.mark.parametrize("name", ["train_step", "train_clip", "train_multistep_adam"])
 def test_training_in_caffes_words(
     name: str,
-    data_folder: Path,
     enter: Callable[[Path], Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    enter(data_folder / "solver" / "log")
+    enter(COPIES / "cli")
     run = json.loads(Path("events.json").read_text())[name]
     lines = run_verb(run["arguments"], capsys)
     assert_same_events(events_of(lines), run["events"])
@@ -128,9 +127,9 @@ def test_every_recorded_training(
 
 
 def test_a_log_parser_understands(
-    data_folder: Path, enter: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+    enter: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    enter(data_folder / "solver" / "log")
+    enter(COPIES / "cli")
     lines = run_verb(["train", "-solver", "step.solver.prototxt"], capsys)
     start = next(i for i, line in enumerate(lines) if "Solving" in line)
     rows = parse(lines[start:])
@@ -151,13 +150,12 @@ def test_the_recorded_log_is_read_the_same_way(golden: Path) -> None:
 
 
 def test_a_bar_takes_the_place_of_repeated_lines(
-    data_folder: Path,
     enter: Callable[[Path], Path],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("tqdm")
-    enter(data_folder / "solver" / "log")
+    enter(COPIES / "cli")
     monkeypatch.setattr("caffecompat.solver.reporters.progress_bar.bar_is_possible", lambda: True)
     monkeypatch.setenv("COLUMNS", "120")
     assert main(["train", "-solver", "step.solver.prototxt"]) == 0
@@ -176,9 +174,9 @@ def debug_events(lines: list[str]) -> list[str]:
 
 
 def test_debug_info_in_caffes_words(
-    data_folder: Path, enter: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+    enter: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    enter(data_folder / "solver" / "log")
+    enter(COPIES / "cli")
     command = "train -solver debug.solver.prototxt -weights init.caffemodel"
     lines = run_verb(command.split(), capsys)
     expected = debug_events(Path("debug_info.log").read_text().splitlines())

@@ -17,9 +17,8 @@ from caffecompat.reporting.log_file import LogFile, kept_log, log_path
 from caffecompat.solver import Solver
 from caffecompat.solver.reporters.progress_bar import fitting
 from caffecompat.solver.reporters.tensorboard import tensorboard
-
-from .caffe_log import PREFIX, Lines, parse
-from .small import write_training
+from tests.solver.caffe_log import PREFIX, Lines, parse
+from tests.solver.small import write_training
 
 
 class FullDisk:

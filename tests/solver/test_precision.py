@@ -21,9 +21,8 @@ from caffecompat.solver import Solver
 from caffecompat.solver.optim.grad_scaler import GradScaler
 from caffecompat.solver.setup.compute import ComputeOptions
 from caffecompat.weights import load_weights, read_state
-
-from .caffe_log import Lines
-from .small import write_training
+from tests.solver.caffe_log import Lines
+from tests.solver.small import write_training
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

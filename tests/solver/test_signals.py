@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from caffecompat.solver import Action, SignalActions
-
-from .small import write_training
+from tests.solver.small import write_training
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,9 +16,8 @@ from caffecompat.reporting.activity import Activity, Moment, Pacemaker, heartbea
 from caffecompat.reporting.glog import LOGGER
 from caffecompat.solver import Action, Solver
 from caffecompat.solver.reporters.remaining_time import Pace, duration
-
-from .caffe_log import Lines
-from .small import write_training
+from tests.solver.caffe_log import Lines
+from tests.solver.small import write_training
 
 
 def values(solver: Solver) -> list[torch.Tensor]:

@@ -17,8 +17,7 @@ from caffecompat.cli.main import load_verb, main, verb_parser
 from caffecompat.cli.resuming import _program, resume_command
 from caffecompat.solver import Action, SignalActions
 from caffecompat.weights import load_weights
-
-from .small import write_training
+from tests.solver.small import write_training
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,10 +18,10 @@ from caffecompat.proto.files import write_text
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver import Action, Solver
 from caffecompat.solver.test_nets import is_test_due, scheduled_tests
-
-from .caffe_log import Lines, parse
-from .recorded import Tally
-from .small import write_training
+from tests.places import COPIES
+from tests.recorded.trajectories import Tally
+from tests.solver.caffe_log import Lines, parse
+from tests.solver.small import write_training
 
 
 def losses(solver: Solver, iterations: int) -> list[float]:
@@ -300,11 +300,9 @@ def test_what_has_no_effect_is_said(tmp_path: Path, lines: Lines) -> None:
         assert lines.containing(words)
 
 
-def test_a_net_of_another_shape_is_refused(
-    tmp_path: Path, data_folder: Path, enter: Callable[[Path], Path]
-) -> None:
+def test_a_net_of_another_shape_is_refused(tmp_path: Path, enter: Callable[[Path], Path]) -> None:
     path = write_training(tmp_path / "run")
-    enter(data_folder / "solver" / "resume_adam")
+    enter(COPIES / "solver" / "resume_adam")
     with pytest.raises(SolverError, match=r"snap_iter_6.solverstate: has 8 history arrays"):
         Solver(path, snapshot="snap_iter_6.solverstate")
     net = schema.new("NetParameter")

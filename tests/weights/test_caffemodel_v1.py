@@ -10,9 +10,10 @@ import pytest
 from caffecompat.errors import WeightsError
 from caffecompat.proto.schema import message_class
 from caffecompat.weights import LayerWeights, Weights, load_weights, save_weights
-from tests.weights.recorded_cases import copy_into, parameters, read_json
+from tests.places import COPIES
+from tests.recorded.weight_files import copy_into, parameters, read_json
 
-DATA = Path(__file__).resolve().parents[1] / "data" / "weights"
+DATA = COPIES / "files"
 V1 = "caffemodel-v1"
 
 

@@ -20,8 +20,9 @@ from caffecompat.weights import (
 from caffecompat.weights.compare import compare_weights, same_bits
 from caffecompat.weights.description import describe_file, kind_of, look_at
 from caffecompat.weights.known_files import Published, file_hash, recognise
+from tests.places import COPIES
 
-DATA = Path(__file__).resolve().parents[1] / "data" / "weights"
+DATA = COPIES / "files"
 
 
 @pytest.mark.parametrize(

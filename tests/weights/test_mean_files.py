@@ -9,8 +9,9 @@ import pytest
 
 from caffecompat.errors import DataError, FileProblem, FormatError
 from caffecompat.weights import LayerWeights, Weights, read_mean, save_weights, wire, write_mean
+from tests.places import COPIES
 
-DATA = Path(__file__).resolve().parents[1] / "data" / "weights" / "mean"
+DATA = COPIES / "files" / "mean"
 
 
 @pytest.mark.parametrize("encoding", ["legacy", "double", "shape4", "shape3"])

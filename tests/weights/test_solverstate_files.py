@@ -20,9 +20,10 @@ from caffecompat.weights import (
     save_weights,
     write_state,
 )
-from tests.weights.recorded_cases import read_json
+from tests.places import COPIES
+from tests.recorded.weight_files import read_json
 
-DATA = Path(__file__).resolve().parents[1] / "data" / "weights" / "solverstate"
+DATA = COPIES / "files" / "solverstate"
 STATES = [case["state"] for case in read_json(DATA / "case.json")["states"]]
 # Read here, refused by Caffe only when it meets a solver or looks for the weights.
 READABLE = {

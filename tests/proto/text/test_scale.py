@@ -1,0 +1,182 @@
+"""Large and hostile prototxts: memory by the byte of text, and the same result at every speed.
+
+The time that a text takes is measured by hand: a test that looks at a clock fails on a busy
+machine.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import text_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caffecompat.proto import schema
+from caffecompat.proto.text.parser import parse_text
+from caffecompat.proto.text.tokens import Tokens
+from tests.places import REPOSITORY
+
+MEGABYTES = 4
+# Of memory for each byte of text, and once: pages that the interpreter takes as it pleases.
+MOST_BYTES = 10
+ALLOWANCE = 12_000_000
+# Messages without content, 1.5 kB each, may take so much before they are refused.
+MESSAGES = 64 * 2**20
+
+SHAPES = {
+    "errors on each line": ("", "layer { nosuch: 1 }\n", ""),
+    "quotes": ("", '"', ""),
+    "joined strings": ("name: ", '"a"', ""),
+    "one string": ('name: "', "a", '"'),
+    "one string of escapes": ('name: "', "\\n", '"'),
+    "one name": ("", "a", ""),
+    "one number": ("input_dim: ", "1e+1", ""),
+    "nesting": ("", "a { ", ""),
+    "comments": ("", "# c\n", ""),
+    "line ends": ("", "\n", ""),
+    "values": ("layer { blobs { ", "data: 1.0 ", "} }"),
+    "a list of values": ("layer { blobs { data: [", "1.0, ", "1] } }"),
+    "names": ("layer { ", 'top: "a" ', "}"),
+    "a single field again and again": ("", "name: 'n'\n", ""),
+    "unknown fields": ("", "nosuch: 1\n", ""),
+    "unknown blocks": ("nosuch {", "{}", "}"),
+    "empty layers": ("", "layer {} ", ""),
+    "layers": (
+        "",
+        'layer { name: "c" type: "Convolution" bottom: "c" top: "c"\n  convolution_param {\n'
+        '    num_output: 3 kernel_size: 3 weight_filler { type: "xavier" }\n  }\n'
+        "  param { lr_mult: 1 decay_mult: 1 }\n  param { lr_mult: 2 decay_mult: 0 }\n}\n",
+        "",
+    ),
+}
+
+PROGRAM = f"""
+import sys
+from caffecompat.errors import CaffeError
+from caffecompat.proto.text.parser import parse_text
+def memory(which):
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(which)) * 1024
+begin, turn, end, lenient = eval(sys.argv[1])
+parse_text("layer {{}} nosuch: 1", "NetParameter", lenient=True)
+text = begin + turn * ({MEGABYTES} * 10**6 // len(turn)) + end
+before = memory("VmRSS")
+try:
+    parse_text(text, "NetParameter", "n", lenient)
+except CaffeError:
+    pass
+# What the interpreter had before may be above what it holds now.
+print(max(0, memory("VmHWM") - before), len(text))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to ask for memory")
+@pytest.mark.parametrize(
+    ("shape", "lenient"),
+    [*((shape, False) for shape in SHAPES), ("unknown blocks", True), ("unknown fields", True)],
+)
+def test_text_takes_ten_bytes_of_memory_for_each_byte(shape: str, lenient: bool) -> None:
+    command = [sys.executable, "-c", PROGRAM, repr((*SHAPES[shape], lenient))]
+    folder = REPOSITORY
+    printed = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=True)
+    taken, size = map(int, printed.stdout.split())
+    # The text itself is one of the ten, and stood in memory before.
+    allowance = ALLOWANCE + (MESSAGES if shape == "empty layers" else 0)
+    assert taken <= (MOST_BYTES - 1) * size + allowance
+
+
+VALUES = {
+    "name": ["'a'", '"b"', "'a' 'b'", r"'\n'", "'é'", "''"],
+    "top": ["'a'", '"b"', "['x', \"y\"]", "[]"],
+    "loss_weight": ["1", "-2.5e-3", "[1, 2.0, 3.]", ".5f", "inf", "0"],
+    "propagate_down": ["true", "0", "[false, t]"],
+    "phase": ["TEST", "1"],
+}
+PARAM = st.sampled_from(
+    ["{ lr_mult: 1 }", "{ lr_mult: 1\n decay_mult: 2.5 }", "< name: 'p' >", "{}", ": { # c\n}"]
+)
+CONVOLUTION = st.sampled_from(
+    [
+        "{ num_output: 3 pad: 1 pad: 2 pad: 3 }",
+        "{ num_output: 3; weight_filler { type: 'xavier' std: 0.01 }, bias_term: false }",
+        "{ kernel_size: [3, 3] weight_filler { } engine: CUDNN # }\n }",
+        "{ num_output: 4294967295 dilation: 0x10 dilation: 010 }",
+    ]
+)
+REPEATED = {"top", "loss_weight", "propagate_down"}
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> str:
+    fields: list[str] = []
+    for name in draw(st.lists(st.sampled_from(sorted(VALUES)), max_size=6)):
+        if name in REPEATED or not any(field.startswith(name) for field in fields):
+            count = draw(st.integers(1, 4)) if name in REPEATED else 1
+            fields += [f"{name}: {draw(st.sampled_from(VALUES[name]))}" for _ in range(count)]
+    fields += [f"param {draw(PARAM)}" for _ in range(draw(st.integers(0, 3)))]
+    if draw(st.booleans()):
+        fields.append(f"convolution_param {draw(CONVOLUTION)}")
+    between = draw(st.sampled_from([" ", "\n  ", " ; ", ", # comment\n", "\n\n# a\n# b\n"]))
+    return "layer " + draw(st.sampled_from(["{ ", ": {\n", "<"])) + between.join(fields)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(layers(), max_size=5))
+def test_fast_and_careful_reading_give_what_protobuf_gives(bodies: list[str]) -> None:
+    text = "\n".join(body + ("\n>" if body.startswith("layer <") else "\n}") for body in bodies)
+    expected = text_format.Parse(text, schema.new("NetParameter"))
+    assert parse_text(text, "NetParameter")[0] == expected
+
+
+def test_a_message_that_comes_again_is_read_again() -> None:
+    """The second of equal texts is a copy, also where the first has lists or comments inside."""
+    block = "convolution_param { num_output: 3 weight_filler { type: 'xavier' } pad: [1, 2] # }\n }"
+    net = parse_text(f"layer {{ {block} }}\n" * 3, "NetParameter")[0]
+    assert [list(layer.convolution_param.pad) for layer in net.layer] == [[1, 2]] * 3
+    net.layer[0].convolution_param.num_output = 4
+    assert net.layer[1].convolution_param.num_output == 3
+
+
+def test_a_mistake_in_a_message_that_comes_again_is_told_each_time() -> None:
+    from caffecompat.errors import TextError
+
+    text = "layer { param { lr_mult: 1 lr_mult: 2 } }\n" * 3
+    with pytest.raises(TextError) as raised:
+        parse_text(text, "NetParameter", "n")
+    assert [line.split(":")[1] for line in raised.value.problems] == ["1", "2", "3"]
+
+
+def test_many_values_of_a_field_are_read_at_once_and_alike() -> None:
+    numbers = [0, 1, 12, -3, 0.5, -2.5e-3, 1e30, 3.0] * 700
+    written = [repr(number) for number in numbers]
+    runs = "".join(f"data: {word}\n" for word in written)
+    listed = f"data: [{', '.join(written)}]"
+    for body in (runs, listed):
+        (blob,) = parse_text(f"layer {{ blobs {{ {body} }} }}", "NetParameter")[0].layer[0].blobs
+        assert list(blob.data) == [schema_float(number) for number in numbers]
+
+
+def schema_float(number: float) -> float:
+    blob: Any = schema.new("BlobProto")
+    blob.data.append(number)
+    return float(blob.data[0])
+
+
+def test_lines_are_right_far_into_a_text() -> None:
+    text = "# line\n" * 30_000 + "layer { name: 'a' }\n" + "\n" * 70_000 + "layer { name: 'b' }"
+    source = parse_text(text, "NetParameter", "n")[1]
+    assert source.place("a") == "n:30001"
+    assert source.place("b") == "n:100002"
+
+
+def test_a_long_token_is_one_token() -> None:
+    for text in ('"' + "\\n" * 10_000 + '"', "1" + "e+1" * 90, "a" * 100_000):
+        token = Tokens(text)
+        assert token.word == text
+        token.advance()
+        assert token.start == len(text)

@@ -1,0 +1,345 @@
+"""Several processes train as one does: samples, noise, losses, gradients, resuming, ending."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from caffecompat.cli.main import main
+from caffecompat.errors import SolverError
+from caffecompat.solver.distributed.process_group import is_rank, local_rank
+from caffecompat.weights import load_weights
+from tests.places import REPOSITORY
+from tests.solver.small import write_training
+
+# Every way that a loss can be divided, losses that are read, shared parameters, a parameter that
+# does not learn, dropout and random crops.
+NET = """
+name: "ranked"
+layer {{ name: "data" type: "Data" top: "data" top: "label" include {{ phase: TRAIN }}
+  data_param {{ source: "{folder}/train_lmdb" backend: LMDB batch_size: 7 }}
+  transform_param {{ crop_size: 5 mirror: true scale: 0.0078125 mean_value: 110 }} }}
+layer {{ name: "tested" type: "Data" top: "data" top: "label" include {{ phase: TEST }}
+  data_param {{ source: "{folder}/train_lmdb" backend: LMDB batch_size: 4 }}
+  transform_param {{ crop_size: 5 scale: 0.0078125 mean_value: 110 }} }}
+layer {{ name: "noise" type: "DummyData" top: "noise"
+  dummy_data_param {{ shape {{ dim: [{batch}, 3] }}
+    data_filler {{ type: "gaussian" std: 1 }} }} }}
+layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  param {{ lr_mult: 1 decay_mult: 1 }} param {{ lr_mult: 0 }}
+  convolution_param {{ num_output: 4 kernel_size: 3 weight_filler {{ type: "xavier" }} }} }}
+layer {{ name: "relu" type: "ReLU" bottom: "conv" top: "conv" }}
+layer {{ name: "drop" type: "Dropout" bottom: "conv" top: "conv"
+  dropout_param {{ dropout_ratio: 0.4 }} }}
+layer {{ name: "score" type: "InnerProduct" bottom: "conv" top: "score"
+  param {{ name: "shared" }} param {{ name: "bias" }}
+  inner_product_param {{ num_output: 3 weight_filler {{ type: "gaussian" std: 0.1 }} }} }}
+layer {{ name: "half" type: "Power" bottom: "conv" top: "half" power_param {{ scale: 0.5 }} }}
+layer {{ name: "other" type: "InnerProduct" bottom: "half" top: "other"
+  param {{ name: "shared" }} param {{ name: "bias" }}
+  inner_product_param {{ num_output: 3 }} }}
+layer {{ name: "valid" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top: "valid"
+  loss_param {{ ignore_label: 2 }} }}
+layer {{ name: "full" type: "SoftmaxWithLoss" bottom: "other" bottom: "label" top: "full"
+  loss_param {{ ignore_label: 0 normalization: FULL }} loss_weight: 0.5 }}
+layer {{ name: "rows" type: "SigmoidCrossEntropyLoss" bottom: "score" bottom: "noise" top: "rows"
+  loss_weight: 0.1 }}
+layer {{ name: "none" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top: "none"
+  loss_param {{ normalization: NONE }} loss_weight: 0.02 }}
+layer {{ name: "near" type: "EuclideanLoss" bottom: "other" bottom: "noise" top: "near"
+  loss_weight: 0.05 }}
+layer {{ name: "total" type: "Reduction" bottom: "score" top: "total"
+  reduction_param {{ operation: SUMSQ }} loss_weight: 0.01 }}
+layer {{ name: "mean" type: "Reduction" bottom: "other" top: "mean"
+  reduction_param {{ operation: MEAN }} loss_weight: 0.3 }}
+layer {{ name: "each" type: "Reduction" bottom: "other" top: "each"
+  reduction_param {{ axis: 1 operation: SUMSQ }} loss_weight: 0.01 }}
+layer {{ name: "quarter" type: "Power" bottom: "valid" top: "quarter"
+  power_param {{ scale: 0.25 }} loss_weight: 1 }}
+layer {{ name: "double" type: "Power" bottom: "near" top: "double"
+  power_param {{ scale: 2 }} loss_weight: 0.1 }}
+layer {{ name: "accuracy" type: "Accuracy" bottom: "score" bottom: "label" top: "accuracy" }}
+"""
+
+SOLVER = """
+net: "{folder}/net.prototxt"
+test_iter: 2 test_interval: 4
+base_lr: 0.05 lr_policy: "plateau" gamma: 0.5 plateau_winsize: 2
+momentum: 0.9 weight_decay: 0.01 iter_size: 2 clip_gradients: 4
+display: 1 average_loss: 3 max_iter: 12
+snapshot: 4 snapshot_prefix: "{folder}/{prefix}" random_seed: 7
+"""
+
+
+def write(folder: Path, prefix: str, more: str = "") -> str:
+    if not folder.exists():
+        write_training(folder)
+        net = NET.format(folder=folder, batch="{batch}").replace("{batch}", "7")
+        # The noise of the test net has the rows of its data.
+        train = net.replace('top: "noise"\n', 'top: "noise" include { phase: TRAIN }\n', 1)
+        start = train.index('layer { name: "noise"')
+        block = train[start : train.index('layer { name: "conv"')]
+        tested = block.replace("TRAIN", "TEST").replace("[7, 3]", "[4, 3]")
+        (folder / "net.prototxt").write_text(train.replace(block, block + tested))
+    path = folder / f"{prefix}.solver.prototxt"
+    path.write_text(SOLVER.format(folder=folder, prefix=prefix) + more)
+    return str(path)
+
+
+def a_run(out: Path, ranks: int, solver: str, steps: int = 6, **more: Any) -> dict[str, Any]:
+    run = {"ranks": ranks, "solver": solver, "steps": steps, "out": str(out)}
+    return {**run, "what": "train", "snapshot": None, "options": {}, **more}
+
+
+def carry_out(folder: Path, *runs: dict[str, Any]) -> list[str]:
+    """What the ranks of each run have written to standard error, and their exit codes."""
+    (folder / "runs.json").write_text(json.dumps(runs))
+    script = Path(__file__).with_name("rank_training.py")
+    root = REPOSITORY
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), str(folder / "runs.json")]
+    subprocess.run(command, env=environment, timeout=120, check=True)
+    return [Path(f"{run['out']}.txt").read_text() for run in runs]
+
+
+def seen(out: Path) -> dict[str, np.ndarray]:
+    with np.load(out) as archive:
+        return {key: archive[key] for key in archive.files}
+
+
+def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        if key.startswith("feed/"):
+            np.testing.assert_array_equal(found[key], value, key)
+        else:
+            scale = np.abs(value).max()
+            np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=1e-5 * scale, err_msg=key)
+
+
+def test_two_and_three_are_one(tmp_path: Path) -> None:
+    """Seven images over two and three ranks, too: their slices are of different sizes."""
+    solver = write(tmp_path / "run", "snap")
+    debugged = write(tmp_path / "run", "debugged", "debug_info: true")
+    outs = [tmp_path / f"{i}.npz" for i in range(4)]
+    carry_out(
+        tmp_path,
+        a_run(outs[0], 1, solver, 7),
+        # So small that no two gradients travel together.
+        a_run(outs[1], 2, solver, 7, bucket=8),
+        a_run(outs[2], 3, solver, 7),
+        a_run(outs[3], 2, debugged, 7, bucket=300),
+    )
+    one = seen(outs[0])
+    assert one["feed/0/0"].shape == (7, 3, 5, 5)
+    assert one["shown"].shape[0] == 7
+    assert np.ptp(one["shown"][:, 0]) > 0.1
+    for out in outs[1:]:
+        assert_same(seen(out), one)
+
+
+def test_resumed_on_other_numbers_of_ranks(tmp_path: Path) -> None:
+    """Two ranks, then one, then three go the way of one that nothing has interrupted."""
+    whole = write(tmp_path / "run", "whole")
+    parts = write(tmp_path / "run", "parts")
+    out = tmp_path / "whole.npz"
+    runs = [a_run(out, 1, whole, 12)]
+    for i, ranks in enumerate((2, 1, 3)):
+        snapshot = f"{tmp_path}/run/parts_iter_{4 * i}.solverstate" if i else None
+        runs.append(a_run(tmp_path / f"{ranks}.npz", ranks, parts, 4, snapshot=snapshot))
+    carry_out(tmp_path, *runs)
+    expected, last = seen(out), seen(tmp_path / "3.npz")
+    # The displayed loss is averaged anew after resuming, the last iteration's own is not.
+    shown, displayed = last.pop("shown"), expected.pop("shown")
+    assert_same(last, expected)
+    np.testing.assert_allclose(shown[-1, 1:], displayed[-1, 1:], rtol=1e-5, atol=1e-6)
+
+
+def test_the_batch_on_each_device(tmp_path: Path) -> None:
+    """Caffe's convention on two ranks is a batch of twice the size on one."""
+    solver = write(tmp_path / "run", "snap")
+    net = tmp_path / "run" / "net.prototxt"
+    outs = [tmp_path / "two.npz", tmp_path / "one.npz"]
+    half = net.read_text().replace("batch_size: 7", "batch_size: 4").replace("[7, 3]", "[4, 3]", 1)
+    net.write_text(half)
+    carry_out(tmp_path, a_run(outs[0], 2, solver, 3, options={"batch_per_device": True}))
+    twice = half.replace("batch_size: 4 }", "batch_size: 8 }", 1)
+    net.write_text(twice.replace("[4, 3]", "[8, 3]", 1))
+    carry_out(tmp_path, a_run(outs[1], 1, solver, 3))
+    assert seen(outs[1])["feed/0/0"].shape[0] == 8
+    assert_same(seen(outs[0]), seen(outs[1]))
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("die", "has died without a word"),
+        ("fail", "rank 2 of 3 failed: this rank does not like it any more"),
+        ("diverge", "the loss is "),
+    ],
+)
+def test_a_rank_that_ends_takes_the_others_with_it(what: str, words: str, tmp_path: Path) -> None:
+    solver = write(tmp_path / "run", "snap")
+    if what == "diverge":
+        Path(solver).write_text(Path(solver).read_text().replace("0.05", "1e30"))
+    (text,) = carry_out(tmp_path, a_run(tmp_path / "out", 3, solver, 9, what=what))
+    codes = [1, 1, -9] if what == "die" else [1, 1, 1]
+    assert f"exit codes {codes}" in text
+    assert words in text
+    for rank in (0, 1) if what != "diverge" else ():
+        assert f"caffecompat: error: rank {rank}: rank 2 of 3" in text
+    assert "Traceback" not in text
+
+
+def test_a_rank_that_is_suspended(tmp_path: Path) -> None:
+    """The others say who is silent, and end when that has lasted too long; so does it, woken up."""
+    solver = write(tmp_path / "run", "snap")
+    run = a_run(tmp_path / "out", 3, solver, 9, what="suspend", every=1.0, limit=4.0)
+    (text,) = carry_out(tmp_path, run)
+    assert "exit codes [1, 1, 1]" in text
+    assert "caffecompat: rank 1: rank 2 of 3 has not been heard from for 1 s" in text
+    assert "rank 2 of 3 has not been heard from for 4 s" in text
+    assert "--rank-timeout 4" in text
+    assert "Traceback" not in text
+
+
+ALONE = """
+import sys
+from caffecompat.errors import CaffeError
+from caffecompat.solver import meeting
+from caffecompat.solver.distributed.process_group import join_ranks
+meeting.EVERY = 0.5
+try:
+    with join_ranks("cpu", 2.0):
+        pass
+except CaffeError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize(
+    ("rank", "host", "words"),
+    [
+        (0, "127.0.0.1", "waiting for rank 1 of 2"),
+        (1, "127.0.0.1", "no answer yet from 127.0.0.1:"),
+        (1, "no-such-host.invalid", "the host 'no-such-host.invalid' of rank 0 is not known here"),
+    ],
+)
+def test_a_rank_that_is_missing(rank: int, host: str, words: str) -> None:
+    """Rank 1 never comes; a port that accepts and says nothing; a host that nobody knows."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        if rank == 0:
+            silent.close()
+        else:
+            silent.listen()
+        place = {"MASTER_ADDR": host, "MASTER_PORT": str(port)}
+        result = subprocess.run(
+            [sys.executable, "-c", ALONE],
+            env={**os.environ, **place, "RANK": str(rank), "WORLD_SIZE": "2"},
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+    assert result.returncode == 1
+    lines = result.stderr.splitlines()
+    said = [line for line in lines if line.startswith(f"caffecompat: rank {rank}: {words}")]
+    assert said
+    assert said[0].endswith(" s of 2)")
+    assert f"rank {rank} of 2 gives up after 2 s (--rank-timeout): {words}" in lines[-1]
+
+
+def test_one_rank_is_told_to_stop(tmp_path: Path) -> None:
+    solver = write(tmp_path / "run", "snap")
+    (text,) = carry_out(tmp_path, a_run(tmp_path / "out", 2, solver, what="signal"))
+    assert text.count("stopped at 1, preempted True") == 2
+    assert "exit codes [0, 0]" in text
+    assert (tmp_path / "run" / "snap_iter_1.solverstate").exists()
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    solver = write(tmp_path / "run", "snap")
+    command = ["train", "--solver", solver, "--snapshot", "auto"]
+    bad = ["train", "--solver", write(tmp_path / "run", "bad", "solver_mode: GPU")]
+    runs = [
+        a_run(tmp_path / "good", 2, solver, what="command", options=command),
+        a_run(tmp_path / "again", 3, solver, what="command", options=command),
+        a_run(tmp_path / "bad", 2, solver, what="command", options=bad),
+    ]
+    good, again, bad_text = carry_out(tmp_path, *runs)
+    lines = good.splitlines()
+    assert "Log file: " in lines[0]
+    assert lines[1].endswith(
+        "Effective batch size: 14 (batch size 7 x iter_size 2, each batch split over 2 devices)"
+    )
+    # The other rank is silent.
+    assert good.count("Solving ranked") == good.count("Iteration 4, Testing net") == 1
+    assert "exit codes [0, 0]" in good
+    assert "Resuming from" in again
+    assert "exit codes [0, 0, 0]" in again
+    assert "exit codes [1, 1]" in bad_text
+    assert "cannot use a GPU here" in bad_text
+    assert "Traceback" not in good + again + bad_text
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "words"),
+    [
+        ("end", 0, "Optimization Done."),
+        ("stop", 75, "Preempted by SIGTERM"),
+        ("kill", 1, "rank 1 of 2 was killed by signal 9"),
+    ],
+)
+def test_our_own_launcher(how: str, code: int, words: str, tmp_path: Path) -> None:
+    """What ``--gpu 0,1`` does, with processes on the CPU."""
+    solver = write(tmp_path / "run", "snap")
+    if how != "end":
+        path = Path(solver)
+        path.write_text(path.read_text().replace("max_iter: 12", "max_iter: 100000"))
+    script = Path(__file__).with_name("launched.py")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment["OMP_NUM_THREADS"] = "1"
+    result = subprocess.run(
+        [sys.executable, str(script), solver, how],
+        env=environment,
+        timeout=200,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == code, result.stderr
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_gpus_are_one(tmp_path: Path) -> None:
+    weights: list[Any] = []
+    for flag in ("0", "0,1"):
+        solver = write(tmp_path / "run", f"gpu{len(weights)}")
+        assert main(["train", "--solver", solver, "--gpu", flag]) == 0
+        model = tmp_path / "run" / f"gpu{len(weights)}_iter_12.caffemodel"
+        weights.append(load_weights(model))
+    for ours, theirs in zip(*(w.layers for w in weights), strict=True):
+        for a, b in zip(ours.blobs, theirs.blobs, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "LOCAL_RANK"])
+def test_an_environment_that_torchrun_did_not_make(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(SolverError, match=f"environment variable {name} is 'x', a number was"):
+        is_rank() if name == "WORLD_SIZE" else local_rank()
