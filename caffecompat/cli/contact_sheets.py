@@ -153,7 +153,7 @@ def _from_net(arguments: argparse.Namespace) -> tuple[list[Any], list[str]]:
 def _data_layer(arguments: argparse.Namespace) -> Source:
     """The data layer to show, set up."""
     from caffecompat.graph import build_graph, net_state
-    from caffecompat.layers import Context, Source, catalogue
+    from caffecompat.layers import BuildOptions, Context, Source, catalogue
     from caffecompat.proto.files import read_net
 
     message, lines = read_net(arguments.net)
@@ -168,7 +168,7 @@ def _data_layer(arguments: argparse.Namespace) -> Source:
             continue
         names.append(node.name)
         if arguments.layer in (None, node.name):
-            layer = kind(Context(node.phase, arguments.seed, node.place))
+            layer = kind(Context(node.phase, node.place, BuildOptions(seed=arguments.seed)))
             layer.setup(node.message, [])
             return layer
     known = f"; it has: {', '.join(names)}" if names else ""

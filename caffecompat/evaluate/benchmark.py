@@ -53,7 +53,8 @@ def _measure(net: Net, passes: int, mode: ComputeOptions, activity: Activity) ->
     started = time.perf_counter()
     for index in range(1, passes + 1):
         activity.begin("iteration", index)
-        spent = _measure_pass(stepper, index, forward, backward, mode)
+        spent = _measure_pass(stepper, index, forward, backward, mode, net.device)
+        net.zero_grad(set_to_none=False)
         LOGGER.info(f"Iteration: {index} forward-backward time: {number(spent)} ms.")
     activity.end()
     total = 1000 * (time.perf_counter() - started)
@@ -61,10 +62,14 @@ def _measure(net: Net, passes: int, mode: ComputeOptions, activity: Activity) ->
 
 
 def _measure_pass(
-    stepper: Stepper, index: int, forward: list[float], backward: list[float], mode: ComputeOptions
+    stepper: Stepper,
+    index: int,
+    forward: list[float],
+    backward: list[float],
+    mode: ComputeOptions,
+    device: torch.device,
 ) -> float:
     """Adds the times of one pass to those of the layers; returns the time of all, in ms."""
-    device = stepper.net.device
     started = time.perf_counter()
     stepper.begin(index)
     with mode.forward(device):
@@ -72,7 +77,6 @@ def _measure_pass(
             forward[i] += _milliseconds(stepper.forward_layer, i, device)
     for i in reversed(range(len(backward))):
         backward[i] += _milliseconds(stepper.backward_layer, i, device)
-    stepper.net.zero_grad(set_to_none=False)
     return 1000 * (time.perf_counter() - started)
 
 

@@ -11,7 +11,7 @@ from caffecompat.net import Net
 from caffecompat.net.execution.layer_watch import LayerWatch
 from caffecompat.reporting.activity import Activity, heartbeat
 from caffecompat.reporting.glog import LOGGER, loss_bracket, number
-from caffecompat.solver.test_nets import Scores, ScoreSums
+from caffecompat.solver.scores import Scores, ScoreSums
 
 
 def report_device(device: torch.device) -> None:

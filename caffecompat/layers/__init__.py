@@ -10,7 +10,6 @@ See :class:`caffecompat.layers._base.Layer` for what such a class says.
 """
 
 from caffecompat.layers._base import (
-    Context,
     Layer,
     Shape,
     Source,
@@ -20,8 +19,10 @@ from caffecompat.layers._base import (
     exactly,
     register,
 )
+from caffecompat.layers._context import BuildOptions, Context
 
 __all__ = [
+    "BuildOptions",
     "Context",
     "Layer",
     "Shape",

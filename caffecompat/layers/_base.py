@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 
 from caffecompat.errors import LayerError
+from caffecompat.layers._context import Context
 from caffecompat.proto.schema import FORK_NUMBERS, new
 from caffecompat.registry import Registry
 from caffecompat.weights.blob import MOST_AXES
@@ -72,33 +73,6 @@ class ParameterSpec:
     filler: Message
     learned: bool = True
     values: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a layer may know about the net it is in.
-
-    Attributes:
-        phase: ``"TRAIN"`` or ``"TEST"``, the layer's own phase where its definition has one.
-        seed: the run's seed; everything random is a pure function of it.
-        place: where the layer is defined, for messages ("net.prototxt:41: layer 'conv1' (ELU)").
-        shapes_only: the net is built for its shapes; sources need not exist on disk.
-        allow_python: the net's user trusts the code of its Python layers.
-        skip_corrupt: records that cannot be read are passed over instead of ending the run.
-        rank, ranks: the net is number ``rank`` of ``ranks`` that share each batch: a source of
-            records gives its slice of it.
-        definition: the whole NetParameter, for messages of data layers; None where nobody knows.
-    """
-
-    phase: str
-    seed: int
-    place: str
-    shapes_only: bool = False
-    allow_python: bool = False
-    skip_corrupt: bool = False
-    rank: int = 0
-    ranks: int = 1
-    definition: Message | None = None
 
 
 def register(name: str) -> Callable[[type[Layer]], type[Layer]]:

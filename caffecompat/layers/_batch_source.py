@@ -41,7 +41,7 @@ class BatchSource(Source):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.reader: BatchReader | None = None
         self.count = len(message.top)
-        if self.context.shapes_only and self._lacks_files(message):
+        if self.context.options.shapes_only and self._lacks_files(message):
             image = self.promised_shape(message)
         else:
             with errors_at(self.context.place):
@@ -49,7 +49,7 @@ class BatchSource(Source):
                 self.reader = self.open(message)
                 image = self.reader.shape()
         self.shapes = [image, image[:1]][: self.count]
-        if self.context.shapes_only:
+        if self.context.options.shapes_only:
             self.close()
 
     def state_shapes(self, message: Message, stated: Mapping[str, Shape]) -> None:
@@ -115,10 +115,7 @@ class BatchSource(Source):
 
     def rows(self, batch_size: int) -> int:
         """How many samples of a global batch this rank reads."""
-        from caffecompat.data.shard import shard
-
-        context = self.context
-        return len(shard(batch_size, context.rank, context.ranks, context.place))
+        return len(self.context.options.shard.rows(batch_size, self.context.place))
 
     def read(self, index: int) -> Sequence[Array]:
         batch = self._batch(index, False)

@@ -8,39 +8,14 @@ a CUDA graph or compiled.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
+    from caffecompat.data.shard import SampleRange
+
 _SIGN = 1 << 63
-
-
-@dataclass(frozen=True)
-class Share:
-    """The samples of each pass that one of several ranks works on.
-
-    Attributes:
-        first: the first of them.
-        count: how many they are.
-        total: samples of all ranks together.
-    """
-
-    first: int
-    count: int
-    total: int
-
-    def of(self, samples: int) -> tuple[int, int]:
-        """First and total for a blob with ``samples`` rows on this rank.
-
-        A blob with a whole number of rows per sample (regions of an image) keeps that number. Of
-        any other only so much is certain that ranks must not draw the same.
-        """
-        if samples % self.count == 0:
-            factor = samples // self.count
-            return self.first * factor, self.total * factor
-        return self.first * samples, self.total * samples
 
 
 class Noise:
@@ -51,14 +26,14 @@ class Noise:
         layer: the layer's name; layers draw independently of each other.
         position: 0-axis int64 tensor with the index of the running pass. The net advances it in
             place, and puts another tensor here when it moves to another device.
-        share: the samples of a pass that this net works on; None means all.
+        samples: those of a pass that this net works on; None means all.
     """
 
     def __init__(
-        self, seed: int, layer: str, position: torch.Tensor, share: Share | None = None
+        self, seed: int, layer: str, position: torch.Tensor, samples: SampleRange | None = None
     ) -> None:
         self.position = position
-        self._share = share
+        self._samples = samples
         self._key = derive_seed(seed, "noise", layer)
 
     def bits(self, like: torch.Tensor) -> torch.Tensor:
@@ -71,7 +46,7 @@ class Noise:
 
         samples = like.shape[0] if like.dim() else 1
         per_sample = like.numel() // max(samples, 1)
-        first, total = (0, samples) if self._share is None else self._share.of(samples)
+        first, total = (0, samples) if self._samples is None else self._samples.of(samples)
         ordinal = self.position.to(like.device) * total
         ordinal = ordinal + torch.arange(first, first + samples, device=like.device)
         key = _mix64(ordinal * _signed(0x9E3779B97F4A7C15) + self._key)

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from caffecompat.layers.python import Python
+
+class NumpyLayer(Protocol):
+    """A layer that computes with numpy arrays."""
+
+    def compute(
+        self, bottoms: Sequence[np.ndarray], parameters: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """Arrays of the bottoms in, arrays of the tops out."""
+        ...
+
+    def compute_gradients(
+        self,
+        bottoms: Sequence[np.ndarray],
+        parameters: Sequence[np.ndarray],
+        diffs: Sequence[np.ndarray],
+        wanted: Sequence[bool],
+    ) -> list[np.ndarray]:
+        """Gradients of bottoms and parameters from those of the tops."""
+        ...
 
 
 def run(
-    layer: Python, bottoms: tuple[Tensor, ...], parameters: tuple[Tensor, ...]
+    layer: NumpyLayer, bottoms: tuple[Tensor, ...], parameters: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
     """The layer's tops; its own backward pass gives the gradients."""
     import torch

@@ -38,17 +38,9 @@ class Data(BatchSource):
         return str(message.data_param.source)
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.loader.prefetch import open_reader
+        from caffecompat.data.loader.open import open_reader
 
-        context = self.context
-        return open_reader(
-            message,
-            context.phase,
-            context.seed,
-            skip_corrupt=context.skip_corrupt,
-            rank=context.rank,
-            ranks=context.ranks,
-        )
+        return open_reader(message, self.context.phase, self.context.options)
 
     def promised_shape(self, message: Message) -> Shape:
         p = message.transform_param

@@ -63,7 +63,9 @@ class DummyData(Source):
         filler = self.fillers[top]
         constant = filler.type == "constant"
         generator = torch.Generator()
-        generator.manual_seed(derive_seed(self.context.seed, "DummyData", self.name, top, index))
+        generator.manual_seed(
+            derive_seed(self.context.options.seed, "DummyData", self.name, top, index)
+        )
         values = fill(filler, self.shapes[top], generator, self.context.place)
         if constant:
             self.constants[top] = values

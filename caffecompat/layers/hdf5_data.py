@@ -23,18 +23,16 @@ class HDF5Data(Source):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         from caffecompat.data.advice import refuse_missing
-        from caffecompat.data.sources.hdf5_rows import open_hdf5_reader
+        from caffecompat.data.loader.open import open_hdf5_reader
 
         rows = message.hdf5_data_param.batch_size
         hint = " ".join(f"--shape {top}={rows}x1" for top in message.top)
         unknown = f": the shapes of its tops are unknown; state them ({hint}), or make the files"
-        with errors_at(self.context.place + (unknown if self.context.shapes_only else "")):
+        with errors_at(self.context.place + (unknown if self.context.options.shapes_only else "")):
             if not message.HasField("transform_param"):  # which the reader refuses
                 refuse_missing(message, self.context.phase, self.context.definition)
         with errors_at(self.context.place):
-            self.reader = open_hdf5_reader(
-                message, self.context.seed, self.context.rank, self.context.ranks
-            )
+            self.reader = open_hdf5_reader(message, self.context.options)
             self.shapes = self.reader.shapes()
 
     def state_shapes(self, message: Message, stated: Mapping[str, Shape]) -> None:

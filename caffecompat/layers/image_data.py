@@ -30,17 +30,9 @@ class ImageData(BatchSource):
         return str(message.image_data_param.source)
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.sources.image_list import open_image_reader
+        from caffecompat.data.loader.open import open_image_reader
 
-        context = self.context
-        return open_image_reader(
-            message,
-            context.phase,
-            context.seed,
-            skip_corrupt=context.skip_corrupt,
-            rank=context.rank,
-            ranks=context.ranks,
-        )
+        return open_image_reader(message, self.context.phase, self.context.options)
 
     def promised_shape(self, message: Message) -> Shape:
         p, crop = message.image_data_param, message.transform_param.crop_size

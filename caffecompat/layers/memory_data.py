@@ -31,7 +31,6 @@ class MemoryData(Source):
     tops = exactly(2)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        from caffecompat.data.shard import shard
         from caffecompat.data.transforms.transform import refuse_extensions
 
         p = message.memory_data_param
@@ -45,8 +44,7 @@ class MemoryData(Source):
             with errors_at(self.context.place):
                 refuse_extensions(message.transform_param, "MemoryData")
             log.warning("%s: transform_param does not act on arrays", self.context.place)
-        place, rank, ranks = self.context.place, self.context.rank, self.context.ranks
-        self.slice = shard(p.batch_size, rank, ranks, place)
+        self.slice = self.context.options.shard.rows(p.batch_size, self.context.place)
         self.shapes = [(len(self.slice), *self.shape[1:]), (len(self.slice),)]
         self.data: np.ndarray | None = None
         self.labels: np.ndarray | None = None

@@ -40,7 +40,7 @@ class Python(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.python_param
         self.check(
-            self.context.allow_python,
+            self.context.options.allow_python,
             f"runs code from module {p.module!r}; if you trust it, allow it with "
             "Net(..., allow_python=True) or --allow-python",
         )

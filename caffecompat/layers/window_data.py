@@ -27,10 +27,9 @@ class WindowData(BatchSource):
         return str(message.window_data_param.source)
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.sources.windows import open_window_reader
+        from caffecompat.data.loader.open import open_window_reader
 
-        context = self.context
-        return open_window_reader(message, context.seed, rank=context.rank, ranks=context.ranks)
+        return open_window_reader(message, self.context.options)
 
     def promised_shape(self, message: Message) -> Shape:
         crop = message.transform_param.crop_size

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from caffecompat.data.shard import shard
+from caffecompat.data.shard import SampleRange, Shard
 from caffecompat.layers import Context, Layer, Shape, Source
-from caffecompat.layers._counter_rng import Share
 from caffecompat.proto.schema import Message
 
 BATCH_FIELDS = (
@@ -36,12 +35,13 @@ def rows_of(layer: Layer, message: Message, context: Context) -> list[slice] | N
     Raises:
         DataError: a top has fewer rows than there are ranks.
     """
-    whole = context.ranks == 1 or stated_batch(message) is not None
+    shard = context.options.shard
+    whole = shard.is_whole or stated_batch(message) is not None
     if whole or not isinstance(layer, Source) or layer.type == "Input":
         return None
     rows = []
     for shape in layer.shapes:
-        part = shard(shape[0] if shape else 0, context.rank, context.ranks, context.place)
+        part = shard.rows(shape[0] if shape else 0, context.place)
         rows.append(slice(part.start, part.stop))
     return rows
 
@@ -54,14 +54,13 @@ def cut(shapes: Sequence[Shape], rows: Sequence[slice] | None) -> list[Shape]:
     return [(part.stop - part.start, *shape[1:]) for part, shape in pairs]
 
 
-def share_of(layers: Sequence[Any], rank: int, ranks: int) -> Share | None:
+def sample_range(layers: Sequence[Any], shard: Shard) -> SampleRange | None:
     """The samples of each pass that are this rank's, by the first source; None for one rank."""
-    if ranks == 1:
+    if shard.is_whole:
         return None
     for built in layers:
         if built.source is None or built.type == "Input" or not built.shapes:
             continue
         total = stated_batch(built.node.message) or built.source.shapes[0][0]
-        part = shard(total, rank, ranks, built.place)
-        return Share(part.start, len(part), total)
-    return Share(rank, 1, ranks)
+        return shard.samples(total, built.place)
+    return SampleRange(shard.rank, 1, shard.world_size)

@@ -10,7 +10,7 @@ import torch
 
 from caffecompat.errors import CaffeError, LayerError, NetError, UnknownName, suggestion
 from caffecompat.graph import Graph, LayerNode, ParameterUse, Version, resolve_sharing
-from caffecompat.layers import Context, Layer, Shape, Source, catalogue
+from caffecompat.layers import BuildOptions, Context, Layer, Shape, Source, catalogue
 from caffecompat.layers._base import format_shape
 from caffecompat.layers._counter_rng import Noise
 from caffecompat.net.batch_shard import cut, rows_of
@@ -19,6 +19,7 @@ from caffecompat.net.parameters.embedded import check_embedded
 from caffecompat.net.parameters.state_dict_names import module_name
 from caffecompat.proto import schema
 from caffecompat.proto.fork_fields import foreign_fields
+from caffecompat.proto.schema import Message
 
 AUTOMATIC = "(automatic)"
 
@@ -68,27 +69,11 @@ class BuiltLayer:
         return self.layer if isinstance(self.layer, Source) else None
 
 
-@dataclass(frozen=True)
-class BuildOptions:
-    """What a net's user chose: see the arguments of :class:`caffecompat.net.Net`.
-
-    ``definition`` is the whole NetParameter, layers of other states included; ``shapes`` are those
-    that the user states for tops of sources.
-    """
-
-    seed: int = 0
-    shapes_only: bool = False
-    allow_python: bool = False
-    skip_corrupt: bool = False
-    lenient: bool = False
-    rank: int = 0
-    ranks: int = 1
-    definition: Any = None
-    shapes: Mapping[str, Shape] = field(default_factory=dict)
-
-
-def build_layers(graph: Graph, options: BuildOptions) -> list[BuiltLayer]:
+def build_layers(graph: Graph, options: BuildOptions, definition: Message) -> list[BuiltLayer]:
     """Sets up every layer of ``graph`` in order; each sees the shapes that the earlier ones give.
+
+    Args:
+        definition: the whole NetParameter, layers of other states included.
 
     Raises:
         UnknownName, NetError: layer types that do not exist, all in one error.
@@ -97,7 +82,7 @@ def build_layers(graph: Graph, options: BuildOptions) -> list[BuiltLayer]:
     classes = _layer_classes(graph)
     _check_stated(graph, classes, options)
     built: list[BuiltLayer] = []
-    so_far = _SoFar()
+    so_far = _SoFar(definition)
     try:
         for node, layer_class in zip(graph, classes, strict=True):
             layer = _build_layer(node, layer_class, graph, options, so_far)
@@ -137,9 +122,10 @@ def _check_stated(
 
 @dataclass
 class _SoFar:
-    """What the next layer must know of those before it.
+    """What the next layer must know of the net and of the layers before it.
 
     Attributes:
+        definition: the whole NetParameter.
         shapes: of every blob made so far.
         inferred: the tops' shapes of layers whose like may come again.
         settings: by layer type, the fields of LayerParameter that it reads.
@@ -148,6 +134,7 @@ class _SoFar:
         opened: sources, to be closed if a later layer is refused.
     """
 
+    definition: Message
     shapes: dict[Version, Shape] = field(default_factory=dict)
     inferred: dict[tuple[Any, ...], list[Shape]] = field(default_factory=dict)
     settings: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -240,23 +227,13 @@ def _build_layer(
         return BuiltLayer(node, key, None, None, node.tops, split_shapes, weights, read, (False,))
     _refuse_foreign_fields(node, layer_class, options.lenient, graph.notes)
     tops = _check_wiring(node, layer_class, so_far.automatic)
-    layer = layer_class(
-        Context(
-            node.phase,
-            options.seed,
-            node.place,
-            options.shapes_only,
-            options.allow_python,
-            options.skip_corrupt,
-            options.rank,
-            options.ranks,
-            options.definition if issubclass(layer_class, Source) else None,
-        )
-    )
+    definition = so_far.definition if issubclass(layer_class, Source) else None
+    layer = layer_class(Context(node.phase, node.place, options, definition))
     if isinstance(layer, Source):
         so_far.opened.append(layer)
     layer.noise = Noise(options.seed, node.name, torch.zeros((), dtype=torch.int64))
-    stated = {top: options.shapes[top] for top in node.message.top if top in options.shapes}
+    shapes = options.shapes
+    stated = {top: tuple(shapes[top]) for top in node.message.top if top in shapes}
     _set_up(layer, node, bottoms, stated)
     graph.notes += check_embedded(node, layer)
     graph.notes += _note_unused_fields(node, layer, so_far.settings_of(layer))

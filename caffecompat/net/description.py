@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from caffecompat.graph import Version
+from caffecompat.graph import Graph, Version
 from caffecompat.layers._base import ParameterSpec, format_shape
+from caffecompat.net.build import BuiltLayer
+from caffecompat.net.module import describe_parameters
+from caffecompat.net.parameters.initial_values import learnables
 from caffecompat.reporting.terminal import printable
-
-if TYPE_CHECKING:
-    from caffecompat.net.build import BuiltLayer
-    from caffecompat.net.net import Net
 
 
 class OwnMembers(type):
@@ -26,39 +24,37 @@ class OwnMembers(type):
         return sorted({name for base in ours for name in vars(base)})
 
 
-def describe(net: Net) -> str:
-    """The net's layers in order: name, type, blobs with shapes, parameters."""
-    copied = {top: b.bottoms[0] for b in net.layers if b.node.automatic for top in b.tops}
+def describe(graph: Graph, layers: Sequence[BuiltLayer]) -> str:
+    """A net's layers in order: name, type, blobs with shapes, parameters."""
+    copied = {top: b.bottoms[0] for b in layers if b.node.automatic for top in b.tops}
     rows = [
         (
             printable(built.name),
             built.type,
-            printable(_blobs(net, built, copied)),
+            printable(_blobs(built, copied)),
             describe_parameters(_specs(built)),
         )
-        for built in net.layers
+        for built in layers
         if not built.node.automatic
     ]
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
-    count = sum(parameter.tensor.numel() for parameter in net.learnable)
-    name = f" {net.name!r}" if net.name else ""
-    lines = [f"Net{name}, phase {net.phase}, {len(rows)} layers, {count:,} parameter values"]
+    count = sum(parameter.tensor.numel() for parameter in learnables(layers))
+    name = f" {graph.name!r}" if graph.name else ""
+    lines = [f"Net{name}, phase {graph.phase}, {len(rows)} layers, {count:,} parameter values"]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         lines.append(f"  {'  '.join([*cells, row[3]])}".rstrip())
     return "\n".join(lines)
 
 
-def describe_parameters(specs: Sequence[ParameterSpec]) -> str:
-    """``weight 64x3x3x3, bias 64``."""
-    return ", ".join(f"{spec.name} {format_shape(spec.shape)}" for spec in specs)
-
-
 def _specs(built: BuiltLayer) -> Sequence[ParameterSpec]:
     return built.layer.specs if built.layer else ()
 
 
-def _blobs(net: Net, built: BuiltLayer, copied: Mapping[Version, Version]) -> str:
+def _blobs(built: BuiltLayer, copied: Mapping[Version, Version]) -> str:
     bottoms = ", ".join(copied.get(bottom, bottom).blob for bottom in built.bottoms)
-    tops = ", ".join(f"{top.blob} {format_shape(net.shape_of(top))}" for top in built.tops)
+    tops = ", ".join(
+        f"{top.blob} {format_shape(shape)}"
+        for top, shape in zip(built.tops, built.shapes, strict=True)
+    )
     return f"{bottoms} -> {tops}" if bottoms else f"-> {tops}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from caffecompat.layers import Layer
-from caffecompat.layers._base import ParameterSpec, Shape
-from caffecompat.net.description import describe_parameters
+from caffecompat.layers._base import ParameterSpec, Shape, format_shape
 
 
 class LayerModule(nn.Module):
@@ -65,3 +65,8 @@ class LayerModule(nn.Module):
 
     def extra_repr(self) -> str:
         return describe_parameters(self.layer.specs)
+
+
+def describe_parameters(specs: Sequence[ParameterSpec]) -> str:
+    """``weight 64x3x3x3, bias 64``."""
+    return ", ".join(f"{spec.name} {format_shape(spec.shape)}" for spec in specs)

@@ -4,73 +4,57 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from caffecompat.errors import CaffeError, NetError
 from caffecompat.graph import Version, build_graph, net_state
-from caffecompat.layers import Shape
+from caffecompat.layers import BuildOptions, Shape
 from caffecompat.layers._counter_rng import Noise
 from caffecompat.net import description, pickling
-from caffecompat.net.batch_shard import share_of
-from caffecompat.net.blobs.array_view import BlobParameter, BlobStatistic, with_data
-from caffecompat.net.blobs.blob import Blob, Named, Roots
-from caffecompat.net.blobs.inputs import Array, Inputs
-from caffecompat.net.blobs.values import BlobValues, Result
-from caffecompat.net.build import BuildOptions, BuiltLayer, build_layers
+from caffecompat.net.batch_shard import sample_range
+from caffecompat.net.blobs.blob import Blob
+from caffecompat.net.blobs.inputs import Array
+from caffecompat.net.blobs.values import Result
+from caffecompat.net.build import BuiltLayer, build_layers
 from caffecompat.net.definition import read_definition
-from caffecompat.net.error_context import explain_failure
 from caffecompat.net.execution import partial
 from caffecompat.net.execution.device import usable_device
-from caffecompat.net.input_gradients import inputs_with_gradient
-from caffecompat.net.parameters import loading
+from caffecompat.net.execution.passes import Passes
 from caffecompat.net.parameters.initial_values import (
-    Learnable,
     check_fillers,
-    learnables,
     materialise,
 )
-from caffecompat.net.parameters.state_dict_names import torch_naming
+from caffecompat.net.parameters.net_weights import NetWeights
 from caffecompat.net.program import Program
-from caffecompat.weights import Weights, load_weights, save_weights
+from caffecompat.weights import Weights
 
 
-class Net(nn.Module, metaclass=description.OwnMembers):
+class Net(NetWeights, metaclass=description.OwnMembers):
     """A Caffe net, ready to run; a torch module, so see ``help(torch.nn.Module)`` too.
 
     Args:
-        source: path of a prototxt, or a NetParameter message.
+        source: path of a prototxt, a NetParameter message, or a
+            :class:`caffecompat.net.definition.Definition`.
         weights: path of a weight file, or :class:`Weights`, copied in by layer name; what was
             loaded is logged and among the notes, and weights that fit no layer are refused.
         phase: ``"train"`` or ``"test"``, or ``caffecompat.TRAIN`` (0) or ``TEST`` (1). It decides
             at build time which layers there are and how they act; ``.train()`` and ``.eval()`` of
             torch change nothing.
         device: torch device.
-        level, stages: further parts of the net state that include/exclude rules look at.
-        seed: fillers, dropout and data sampling are pure functions of it.
-        state: a complete NetState message in place of phase, level and stages.
-        shapes_only: parameters stay on torch's ``meta`` device and data sources need not exist;
-            for looking at shapes and counting.
-        shapes: with ``shapes_only``, shapes of data and input tops by name, in place of what their
-            files or definitions say; of images the batch size may be left out.
+        options: what else can be chosen; its fields can be given as keywords, too: see
+            :class:`caffecompat.layers.BuildOptions`.
         share_with: a net whose parameters are used, not copied, where layer names agree.
-        strict: refuse nets that Caffe refuses even where a sensible reading exists.
-        allow_python: run the code that the net's Python layers name; without it they are refused.
-        lenient: pass over fields that nothing here knows, with a note, instead of refusing them;
-            accept weights that fit no layer.
-        skip_corrupt: let the next good record stand in for one that cannot be read.
-        rank, ranks: this net is number ``rank`` of ``ranks`` in as many processes; each works on
-            its slice of every batch, with the crops and noise that these samples have in one net.
 
     Relative paths inside the prototxt are taken from the current directory.
 
     Attributes:
         observe: when true, :meth:`run` keeps every blob, not only the net outputs.
         seconds_reading: how long passes have waited for data layers so far.
-        share: the samples of each pass that are this rank's; None where all are.
+        samples: the samples of each pass that this net works on; None where it works on all.
 
     Raises:
         FileProblem, TextError: the file is missing or does not parse.
@@ -87,55 +71,37 @@ class Net(nn.Module, metaclass=description.OwnMembers):
         phase: str | int = "test",
         device: str | torch.device = "cpu",
         *,
-        level: int = 0,
-        stages: Sequence[str] = (),
-        seed: int = 0,
-        state: Any = None,
-        shapes_only: bool = False,
-        shapes: Mapping[str, Sequence[int]] | None = None,
+        options: BuildOptions | None = None,
         share_with: Net | None = None,
-        strict: bool = False,
-        allow_python: bool = False,
-        lenient: bool = False,
-        skip_corrupt: bool = False,
-        rank: int = 0,
-        ranks: int = 1,
+        **keywords: Any,
     ) -> None:
         super().__init__()
-        definition = read_definition(source, lenient)
+        self._options = options = replace(options or BuildOptions(), **keywords)
+        definition = read_definition(source, options.lenient)
+        message, state = definition.message, options.state
         if state is None:
-            state = net_state(definition.message, phase, level, stages)
-        self.graph = build_graph(definition.message, state, definition.place, strict)
-        self.seed = seed
+            state = net_state(message, phase, options.level, options.stages)
+        self.graph = build_graph(message, state, definition.place, options.strict)
+        self.seed = options.seed
         self.observe = False
-        self._options = {
-            "seed": seed,
-            "shapes_only": shapes_only,
-            "shapes": shapes,
-            "strict": strict,
-            "allow_python": allow_python,
-            "lenient": lenient,
-            "skip_corrupt": skip_corrupt,
-            "rank": rank,
-            "ranks": ranks,
-        }
-        chosen = (seed, shapes_only, allow_python, skip_corrupt, lenient, rank, ranks)
-        tops = {top: tuple(shape) for top, shape in (shapes or {}).items()}
-        options = BuildOptions(*chosen, definition.message, tops)
-        self.layers: list[BuiltLayer] = build_layers(self.graph, options)
-        self.share = share_of(self.layers, rank, ranks)
+        self.layers: list[BuiltLayer] = build_layers(self.graph, options, message)
+        self.samples = sample_range(self.layers, options.shard)
         self.notes = definition.notes + self.graph.notes
-        target = torch.device("meta") if shapes_only else usable_device(device)
-        if shapes_only:
-            check_fillers(self.layers)
-        else:
-            shared = share_with._modules_by_layer() if share_with is not None else None
-            materialise(self.layers, seed, self.graph.force_backward, target, shared)
-        self._register(target)
+        self._fill_parameters(device, share_with)
         if weights is not None:
             report = self.load_weights(weights)
             report.write_to(logging.getLogger("caffecompat"))
             self.notes = [*self.notes, *report.sentences()]
+
+    def _fill_parameters(self, device: str | torch.device, share_with: Net | None) -> None:
+        if self._options.shapes_only:
+            check_fillers(self.layers)
+            self._register(torch.device("meta"))
+            return
+        target = usable_device(device)
+        shared = share_with._modules_by_layer() if share_with is not None else None
+        materialise(self.layers, self.seed, self.graph.force_backward, target, shared)
+        self._register(target)
 
     def _register(self, device: torch.device) -> None:
         for built in self.layers:
@@ -143,22 +109,16 @@ class Net(nn.Module, metaclass=description.OwnMembers):
                 # Assigned here, not by attribute: a layer may be called like a method of Module.
                 self._modules[built.key] = built.module
         self.register_buffer("position", torch.zeros((), dtype=torch.int64), persistent=False)
-        self._programs: dict[bool, Program] = {}
-        self._loss: torch.Tensor | None = None
-        self._next_pass = 0
-        self._went_backward = False
-        self._gradient_inputs = inputs_with_gradient(self.layers, self.graph.force_backward)
-        self._inputs = Inputs(self.layers, device)
-        self._values = BlobValues(self.layers, self._inputs, lambda: self.device)
+        self._passes = Passes(self, device)
         if device.type != "meta":
             self.to(device)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Net:
         super()._apply(fn, recurse)
-        self._inputs.apply(fn)
+        self._passes.inputs.apply(fn)
         for built in self.layers:
             if built.layer is not None and built.module is not None:
-                built.layer.noise = Noise(self.seed, built.name, self.position, self.share)
+                built.layer.noise = Noise(self.seed, built.name, self.position, self.samples)
         return self
 
     def channels_last(self) -> Net:
@@ -166,7 +126,7 @@ class Net(nn.Module, metaclass=description.OwnMembers):
 
         Shapes and values stay as they are; only their order in memory changes.
         """
-        self._inputs.memory_format = form = torch.channels_last
+        self._passes.inputs.memory_format = form = torch.channels_last
         # Module.to would ask blobs with five axes for it, too.
         return self._apply(lambda t: t.contiguous(memory_format=form) if t.dim() == 4 else t)
 
@@ -198,36 +158,18 @@ class Net(nn.Module, metaclass=description.OwnMembers):
     @property
     def outputs(self) -> list[str]:
         """Names of the blobs that no layer reads, sorted."""
-        return [version.blob for version in self._output_versions()]
+        return list(self.graph.outputs)
 
     @property
     def blobs(self) -> Mapping[str, Blob]:
         """All blobs by name, in order of creation."""
-        return Named("blob", list(self._values.last), self._blob)
-
-    @property
-    def params(self) -> Mapping[str, list[BlobParameter | BlobStatistic]]:
-        """The parameters of each layer that has any, in Caffe's order, with ``data`` and ``diff``.
-
-        ``net.params["fc8"][0].data[...] = array`` writes a weight.
-        """
-        with_parameters = [b for b in self.layers if b.module and b.module.layer.specs]
-        modules = {b.name: b.module for b in with_parameters if b.module}
-        return Named(
-            "layer with parameters",
-            list(modules),
-            lambda name: [with_data(blob) for blob in modules[name].blobs()],
-        )
-
-    @property
-    def learnable(self) -> list[Learnable]:
-        """Every parameter blob once, in the order of Caffe's solver states."""
-        return learnables(self.layers)
+        return self._passes.blobs
 
     @property
     def loss(self) -> torch.Tensor:
         """The total weighted loss of the last pass, 0-axis; zero before any."""
-        return torch.zeros((), device=self.device) if self._loss is None else self._loss
+        loss = self._passes.loss
+        return torch.zeros((), device=self.device) if loss is None else loss
 
     @property
     def loss_weights(self) -> dict[str, float]:
@@ -239,14 +181,11 @@ class Net(nn.Module, metaclass=description.OwnMembers):
     @property
     def definition(self) -> Any:
         """NetParameter message of the net as built: layers left out by rules are gone."""
-        return pickling.definition_of(self)
+        return pickling.definition_of(self.graph, self.layers)
 
     def program(self, observed: bool = False) -> Program:
         """The fx program of the net; the observed one returns every blob."""
-        if observed not in self._programs:
-            wanted = None if observed else self._output_versions()
-            self._programs[observed] = Program(self.layers, wanted)
-        return self._programs[observed]
+        return self._passes.program(observed)
 
     # Passes
 
@@ -256,11 +195,11 @@ class Net(nn.Module, metaclass=description.OwnMembers):
         Data, dropout and other noise are pure functions of (seed, index). Call ``backward()`` on
         the result's loss to train.
         """
-        return self._execute(index, self.feeds(index), observed=self.observe)
+        return self._passes.run(index, self.feeds(index), self.observe)
 
     def feeds(self, index: int) -> list[torch.Tensor]:
         """What :attr:`program` is fed in pass ``index``: the tops of all sources, in its order."""
-        return self._inputs.feeds(index, {})
+        return self._passes.inputs.feeds(index, {})
 
     def forward(
         self,
@@ -293,29 +232,7 @@ class Net(nn.Module, metaclass=description.OwnMembers):
             NetError: there are more ``tensors`` than inputs, or a value is no array of numbers.
         """
         asked = partial.Part(start, end, blobs)
-        given = self._inputs.in_order(tensors, self.inputs) | asked.inputs() | inputs
-        part = asked.without_inputs()
-        extra = [self.blobs[name] for name in part.blobs]
-        index = self._next_pass
-        if part.is_whole:
-            feeds = self._inputs.feeds(index, given)
-            outputs = self._execute(index, feeds, observed=True).outputs
-        else:
-            outputs = self._run_between(part.start, part.end, index, given)
-        self._next_pass += 1
-        return partial.answer(outputs, extra, list(given.values()), bool(tensors))
-
-    def _run_between(
-        self, start: Any, end: Any, index: int, inputs: Mapping[str, Array]
-    ) -> dict[str, torch.Tensor]:
-        first = 0 if start is None else partial.layer_index(self, start)
-        last = len(self.layers) - 1 if end is None else partial.layer_index(self, end)
-        given = self._inputs.give(inputs)
-        made = partial.run_between(self, first, last, index, given)
-        self._values.replace(made)
-        self._loss = None
-        wanted = self._output_versions() if end is None else self.layers[last].tops
-        return {version.blob: self.value_of(version) for version in wanted}
+        return self._passes.forward(tensors, self.inputs, asked, inputs)
 
     def backward(self, /, *, start: Any = None, **diffs: Array) -> None:
         """Gradients of the last whole :meth:`forward`.
@@ -333,64 +250,20 @@ class Net(nn.Module, metaclass=description.OwnMembers):
             BlobError: no such layer or blob.
             NetError: there was no forward pass, or nothing needs a gradient.
         """
-        roots = Roots()
-        if start is None and self._loss is not None:
-            roots.add(self._loss, None)
-        tops = self.outputs if start is None else partial.tops_of(self, start)
-        written = {name: self._values.written_diff(name) for name in tops}
-        for name, diff in {**written, **diffs}.items():
-            if diff is None:
-                continue
-            roots.add_blob(name, self.blobs[name].tensor, self._inputs.tensor(diff))
-        if not roots and not self.graph.force_backward:
-            raise NetError(
-                "nothing to run backward from: call forward() first, in a net with a loss (or pass "
-                "gradients of its outputs) and with something to learn (or force_backward: true)"
-            )
-        if self._went_backward:
-            raise NetError("backward() has run for this pass already; call forward() first")
-        roots.run()
-        self._went_backward = True
-
-    def _execute(self, index: int, feeds: list[torch.Tensor], observed: bool) -> Result:
-        self.position.fill_(index)
-        self._values.forget()
-        self._went_backward = False
-        program = self.program(observed)
-        feeds = [
-            value.detach().requires_grad_()
-            if top in self._gradient_inputs and not value.requires_grad
-            else value
-            for top, value in zip(program.feeds, feeds, strict=True)
-        ]
-        try:
-            values, loss = program(feeds)
-        except CaffeError:
-            raise
-        except RuntimeError as error:
-            raise explain_failure(self.layers, program.feeds, feeds, error) from error
-        kept = {**dict(zip(program.feeds, feeds, strict=True)), **values}
-        self._values.keep(kept)
-        if observed:
-            for value in kept.values():
-                if value.requires_grad and not value.is_leaf:
-                    value.retain_grad()
-        self._loss = loss
-        outputs = {version.blob: values[version] for version in self._output_versions()}
-        return Result(outputs, self.loss)
+        self._passes.backward(start, diffs)
 
     def read_source(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
         """The tops of one source for pass ``index``, for those who run a net layer by layer."""
-        return self._inputs.read(built, index)
+        return self._passes.inputs.read(built, index)
 
     def read_ahead(self, index: int) -> None:
         """Sends the batch of pass ``index`` to the device while that still works on another."""
-        self._inputs.read_ahead(index)
+        self._passes.inputs.read_ahead(index)
 
     @property
     def seconds_reading(self) -> float:
         """Time spent so far waiting for data."""
-        return self._inputs.seconds_reading
+        return self._passes.inputs.seconds_reading
 
     def value_of(self, version: Version) -> torch.Tensor:
         """The value of the last pass, or the stored input, or zeros before any pass.
@@ -398,85 +271,11 @@ class Net(nn.Module, metaclass=description.OwnMembers):
         Raises:
             BlobError: the last pass did not keep it.
         """
-        return self._values.of(version)
+        return self._passes.values.of(version)
 
     def shape_of(self, version: Version) -> Shape:
         """The shape of a blob version with the definition's input sizes."""
-        return self._values.shape_of(version)
-
-    def _blob(self, name: str) -> Blob:
-        return Blob(self._values, name, Version(name, 0), self._values.last[name])
-
-    def _output_versions(self) -> list[Version]:
-        return [self._values.last[name] for name in self.graph.outputs]
-
-    # Weights
-
-    def load_weights(
-        self,
-        weights: str | os.PathLike[str] | Weights,
-        *,
-        layers: Sequence[str] | None = None,
-        on_mismatch: str = "error",
-        lenient: bool | None = None,
-    ) -> loading.LoadReport:
-        """Copies weights in by layer name.
-
-        Layers that the file lacks keep their values, layers that the net lacks are ignored; the
-        report names both.
-
-        Args:
-            weights: a file, or weights in memory.
-            layers: names of the layers to load, or patterns with ``*``; None means all.
-            on_mismatch: what to do with a layer of other blobs or shapes. ``"error"`` copies
-                nothing at all, ``"skip"`` lets the layer keep the values it has, ``"reinit"``
-                fills it anew as in a new net of this seed.
-            lenient: accept weights that have nothing for any layer of the net, instead of
-                refusing them; by default as the net was built.
-
-        Raises:
-            FileProblem, FormatError: the file is missing or no weight file.
-            WeightsError: a layer does not fit and ``on_mismatch`` is "error", or ``layers`` names
-                one that is not in net and file, or no layer at all was loaded; then nothing was
-                copied.
-        """
-        if isinstance(weights, Weights):
-            origin, private = weights.path or "weights", False
-        else:
-            origin, private = os.fspath(weights), True
-            weights = load_weights(weights)
-        return loading.load(
-            self.layers,
-            weights,
-            origin,
-            only=layers,
-            on_mismatch=on_mismatch,
-            private=private,
-            lenient=bool(self._options["lenient"]) if lenient is None else lenient,
-        )
-
-    def copy_from(self, path: str | os.PathLike[str]) -> loading.LoadReport:
-        """:meth:`load_weights` of a file, by pycaffe's name."""
-        return self.load_weights(path)
-
-    def save(self, path: str | os.PathLike[str], *, diffs: bool = False) -> None:
-        """Writes the weights (with ``diffs`` their gradients too); the suffix says the format."""
-        save_weights(self.to_weights(diffs), path, naming=torch_naming())
-
-    def to_weights(self, diffs: bool = False) -> Weights:
-        """The net's parameters (with ``diffs`` their gradients too) as arrays on the CPU."""
-        return loading.collect(self.layers, self.name, diffs)
-
-    def share_weights(self, other: Net) -> list[str]:
-        """Uses the parameters of ``other`` wherever layer names agree.
-
-        Returns:
-            Names of the layers of ``other`` that this net does not have.
-        """
-        return loading.share(self.layers, other._modules_by_layer())
-
-    def _modules_by_layer(self) -> dict[str, Any]:
-        return {b.name: b.module for b in reversed(self.layers) if b.module is not None}
+        return self._passes.values.shape_of(version)
 
     def close(self) -> None:
         """Stops the data layers' threads and closes their files."""
@@ -485,13 +284,19 @@ class Net(nn.Module, metaclass=description.OwnMembers):
                 built.source.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return pickling.reduce(self, self._options)
+        # Data sources are opened again, and what the last pass computed is no part of the copy.
+        parts = pickling.parts_of(self.definition, self._options)
+        values = {"values": self.state_dict(), "device": str(self.device)}
+        return pickling.rebuilt, (type(self), *parts), values
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        pickling.take_values(self, state)
+        values = state["values"]
+        dtype = next((v.dtype for v in values.values() if v.is_floating_point()), None)
+        self.to(state["device"], dtype)
+        self.load_state_dict(values)
 
     def __repr__(self) -> str:
-        return description.describe(self)
+        return description.describe(self.graph, self.layers)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *dir(nn.Module)})

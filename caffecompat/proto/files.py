@@ -77,6 +77,11 @@ def read_solver(
     return read_upgraded(path, "SolverParameter", lenient, max_bytes)
 
 
+def read_upgraded_net(path: PathLike) -> Message:
+    """The NetParameter of a prototxt, upgraded; for upgrades that look into a net."""
+    return read_net(path)[0]
+
+
 def read_text(
     path: PathLike, message: str, lenient: bool = False, max_bytes: int | None = None
 ) -> tuple[Message, Source]:
@@ -110,7 +115,10 @@ def read_upgraded(
     """
     result, source = read_text(path, message, lenient, max_bytes)
     try:
-        notes = (upgrade_net if message == "NetParameter" else upgrade_solver)(result)
+        if message == "NetParameter":
+            notes = upgrade_net(result)
+        else:
+            notes = upgrade_solver(result, read_upgraded_net)
     except (OldNetError, OldSolverError) as error:
         raise located(error, source) from error
     return result, dataclasses.replace(source, notes=tuple(notes))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from caffecompat.reporting.glog import GlogFormatter, log_to_stderr
-    from caffecompat.solver.callbacks import Callback
+    from caffecompat.solver.callbacks import Callback, Training
     from caffecompat.solver.distributed.process_group import join_ranks
     from caffecompat.solver.setup.options import SolverOptions
     from caffecompat.solver.signals import Action, SignalActions
@@ -20,6 +20,7 @@ __all__ = [
     "SignalActions",
     "Solver",
     "SolverOptions",
+    "Training",
     "join_ranks",
     "log_to_stderr",
 ]
@@ -32,6 +33,7 @@ _MODULES = {
     "SignalActions": "caffecompat.solver.signals",
     "Solver": "caffecompat.solver.solver",
     "SolverOptions": "caffecompat.solver.setup.options",
+    "Training": "caffecompat.solver.callbacks",
     "join_ranks": "caffecompat.solver.distributed.process_group",
     "log_to_stderr": "caffecompat.reporting.glog",
 }

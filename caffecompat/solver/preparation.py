@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import torch
 
+from caffecompat.layers import BuildOptions
 from caffecompat.proto.schema import Message
 from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.estimate.auto_iter_size import AutoIterSize
 from caffecompat.solver.setup.build_nets import NetOptions, weight_files
 from caffecompat.solver.setup.device_choice import solver_device
 from caffecompat.solver.setup.net_plans import (
+    NetPlanner,
     PlannedNet,
-    plan_per_device,
-    plan_test_nets,
-    plan_train_net,
+    scaled_plan,
 )
 from caffecompat.solver.setup.options import SolverOptions
 from caffecompat.solver.setup.settings import Settings, read_settings
@@ -61,10 +62,10 @@ class Preparation:
 
 
 def prepare(
-    source: str | os.PathLike[str] | Message,
+    source: str | os.PathLike[str] | Message | Settings,
     start: Start,
     options: SolverOptions,
-    ranks: ProcessGroup,
+    process_group: ProcessGroup,
     log: logging.Logger,
 ) -> Preparation:
     """Reads the definition, plans the nets and finds where to start; logs what it found.
@@ -75,21 +76,24 @@ def prepare(
     """
     given = os.fspath(start.snapshot) if start.snapshot else None
     check_start(start.weights, given)
-    settings = read_settings(source, options.lenient)
+    settings = source if isinstance(source, Settings) else read_settings(source, options.lenient)
     device = solver_device(settings.message, start.device)
-    options.mode.check(device, ranks.count, bool(settings.message.debug_info))
+    options.compute.check(device, process_group.world_size, bool(settings.message.debug_info))
     files = snapshot_files(settings.message, settings.path)
-    snapshot_writer = _snapshot_writer(settings, files, ranks, log)
-    train = plan_train_net(settings, options.level, options.stages or ())
-    if options.batch_per_device and ranks.several:
-        train = plan_per_device(train, ranks.count)
-    tests = plan_test_nets(settings)
-    path, notes = find_start(given, files, settings.rule.blocks, ranks)
+    snapshot_writer = _snapshot_writer(settings, files, process_group, log)
+    planner = NetPlanner(settings)
+    train = planner.train_net(options.level, options.stages or ())
+    if options.batch_per_device and process_group.several:
+        train = scaled_plan(train, Fraction(process_group.world_size))
+    tests = planner.test_nets()
+    path, notes = find_start(given, files, settings.rule.blocks, process_group)
     state = load_state(path) if path else None
-    net_options = _net_options(settings, start, options, device, ranks, resumed=state is not None)
+    net_options = _net_options(settings, start, options, device, process_group)
+    if state is not None:
+        net_options = replace(net_options, weights=())
     outlook = None
     if options.forecast or options.auto_iter_size:
-        outlook = AutoIterSize(settings, train, net_options, files.prefix, ranks)
+        outlook = AutoIterSize(settings, train, net_options, files.prefix)
     if outlook is not None and options.auto_iter_size:
         notes += outlook.split()
         train = outlook.plan
@@ -102,9 +106,9 @@ def prepare(
 
 
 def _snapshot_writer(
-    settings: Settings, files: SnapshotFiles, ranks: ProcessGroup, log: logging.Logger
+    settings: Settings, files: SnapshotFiles, process_group: ProcessGroup, log: logging.Logger
 ) -> SnapshotWriter:
-    snapshot_writer = SnapshotWriter(files, settings.place, log, ranks.first)
+    snapshot_writer = SnapshotWriter(files, settings.place, log, process_group.first)
     regular, last = settings.message.snapshot > 0, settings.message.snapshot_after_train
     if regular:
         snapshot_writer.check_writable()
@@ -118,17 +122,19 @@ def _net_options(
     start: Start,
     options: SolverOptions,
     device: torch.device,
-    ranks: ProcessGroup,
-    resumed: bool,
+    process_group: ProcessGroup,
 ) -> NetOptions:
     files = [os.fspath(start.weights)] if start.weights else list(settings.message.weights)
     return NetOptions(
         device=device,
-        weights=() if resumed else weight_files(files),
+        build=BuildOptions(
+            allow_python=options.allow_python,
+            skip_corrupt=options.skip_corrupt,
+            lenient=options.lenient,
+        ),
+        weights=weight_files(files),
         layers=None if options.layers is None else tuple(options.layers),
         on_mismatch=options.on_mismatch,
-        allow_python=options.allow_python,
-        skip_corrupt=options.skip_corrupt,
-        mode=options.mode,
-        ranks=ranks,
+        compute=options.compute,
+        process_group=process_group,
     )

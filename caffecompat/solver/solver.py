@@ -14,31 +14,27 @@ import torch
 from caffecompat.errors import FileProblem
 from caffecompat.net.execution.layer_watch import LayerWatch, StopRequested
 from caffecompat.proto.schema import Message
-from caffecompat.reporting.activity import Activity
 from caffecompat.reporting.glog import LOGGER, silent_log
 from caffecompat.solver.callbacks import Callback
 from caffecompat.solver.diagnostics.label_check import check_labels
+from caffecompat.solver.diagnostics.nonfinite import NotFinite
 from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.estimate.report import batch_size
-from caffecompat.solver.optim.optimizer import Optimizer
-from caffecompat.solver.optim.plateau_metric import PlateauMetric, find_watch
-from caffecompat.solver.optim.policies import Policy
+from caffecompat.solver.optim.plateau_metric import PlateauMetric, find_metric
 from caffecompat.solver.preparation import Start, prepare
 from caffecompat.solver.reporters.remaining_time import pace_reported
-from caffecompat.solver.setup.build_nets import load_learned
+from caffecompat.solver.scores import Scores
 from caffecompat.solver.setup.options import STOP, SolverOptions
-from caffecompat.solver.setup.seed import choose_seed
+from caffecompat.solver.setup.settings import Settings
 from caffecompat.solver.setup.start_lines import nothing_to_do
-from caffecompat.solver.setup.training_nets import TrainingNets
 from caffecompat.solver.signals import Action
-from caffecompat.solver.snapshots.files import find_learned_net, load_state
-from caffecompat.solver.test_nets import Scores, Tester, is_test_due
+from caffecompat.solver.test_nets import Tester, is_test_due
 from caffecompat.solver.train_log import TrainLog
-from caffecompat.solver.train_step import NotFinite, TrainStep
+from caffecompat.solver.training_state import TrainingState
 from caffecompat.weights import SolverState
 
 
-class Solver:
+class Solver(TrainingState):
     """Trains a net, tests it, keeps snapshots and goes on from them.
 
     Args:
@@ -51,7 +47,7 @@ class Solver:
         log: where the log lines go; by default the logger ``caffecompat``.
         options: what else can be chosen; its fields can be given as keywords, too: see
             :class:`caffecompat.solver.setup.options.SolverOptions`.
-        ranks: the processes that train together, from
+        process_group: the processes that train together, from
             :func:`caffecompat.solver.distributed.process_group.join_ranks`; each of them makes its
             Solver and calls the same methods. The batch is split over them, and the training is
             that of one process.
@@ -90,78 +86,53 @@ class Solver:
 
     def __init__(
         self,
-        source: str | os.PathLike[str] | Message,
+        source: str | os.PathLike[str] | Message | Settings,
         weights: str | os.PathLike[str] | None = None,
         snapshot: str | os.PathLike[str] | None = None,
         device: str | torch.device | None = None,
         *,
         options: SolverOptions | None = None,
+        process_group: ProcessGroup | None = None,
         log: logging.Logger | None = None,
-        ranks: ProcessGroup | None = None,
         **keywords: Any,
     ) -> None:
         options = replace(options or SolverOptions(), **keywords)
-        self._process_group = ranks or ProcessGroup()
-        self._log = (log or LOGGER) if self._process_group.first else silent_log()
+        process_group = process_group or ProcessGroup()
+        log = (log or LOGGER) if process_group.first else silent_log()
         start = Start(weights, snapshot, device)
-        prepared = prepare(source, start, options, self._process_group, self._log)
-        self._prepared = prepared
-        self._message = prepared.settings.message
-        self._place = prepared.settings.place
-        self._snapshot_writer = prepared.snapshot_writer
-        self._stop_on_nan = options.on_nan == STOP
+        prepared = prepare(source, start, options, process_group, log)
+        super().__init__(prepared, options.on_nan == STOP, log)
         self.requested: Callable[[], Action] = _nothing
         self.stop_requested: Callable[[], bool] = _never
-        self.activity = Activity()
         # Passes of several ranks wait for each other, and those made into one piece have no inside.
-        possible = not (self._process_group.several or options.in_one_piece)
+        possible = not (process_group.several or options.in_one_piece)
         self._layer_watch = LayerWatch(self.activity, possible, lambda: self.stop_requested())
         self.tests_made, self.seconds_testing = 0, 0.0
         self.callbacks: list[Callback] = []
-        self.iter, self.rate = 0, 0.0
+        self.rate = 0.0
         self.stopped = self.preempted = False
-        self._display = TrainLog(self._message, self._log)
+        self._display = TrainLog(self._message, log)
         stored = None if prepared.state is None else prepared.state.random_seed
-        self._open_nets(self._choose_seed(stored))
-        self._log.info("Solver scaffolding done.")
+        self._build_nets(self._choose_seed(stored))
+        log.info("Solver scaffolding done.")
         if prepared.outlook is not None:
-            prepared.outlook.report(self.net, self._log)
+            prepared.outlook.report(self.net, log)
         if prepared.state is not None and prepared.state_path is not None:
-            self._log.info(f"Resuming from {prepared.state_path}")
-            self._take_state(prepared.state, prepared.state_path)
+            log.info(f"Resuming from {prepared.state_path}")
+            self._take(prepared.state, prepared.state_path)
 
-    # Building
+    def _build_nets(self, seed: int) -> None:
+        super()._build_nets(seed)
+        self._metric: PlateauMetric | None = None
+        if self._policy.metric is not None:
+            self._metric = find_metric(self._policy.metric, self.test_nets, self._place)
+            self._log.info(self._metric.describe())
+        compute = self._prepared.options.compute
+        self._tester = Tester(self._message, self.net, compute, self._log, self._layer_watch)
 
-    @property
-    def _policy(self) -> Policy:
-        return self._prepared.settings.policy
-
-    def _choose_seed(self, stored: int | None) -> int:
-        seed = choose_seed(self._message, self._place, stored, self._log)
-        return self._process_group.of_first(seed)
-
-    def _open_nets(self, seed: int) -> None:
-        """Builds the train net and the test nets, and an update that starts without history."""
-        self.seed = seed
-        prepared, log = self._prepared, self._log
-        options = prepared.options
-        self._nets = TrainingNets(prepared.train, prepared.tests, options, seed, log)
-        self.net, self.test_nets = self._nets.train, self._nets.tests
-        self._watch: PlateauMetric | None = None
-        metric = self._policy.metric
-        if metric is not None:
-            self._watch = find_watch(metric, self.test_nets, self._place)
-            log.info(self._watch.describe())
-        rule, mode, ranks = prepared.settings.rule, options.mode, self._process_group
-        self._optimizer = Optimizer(self.net.learnable, rule, self._message, self._place)
-        passes, stop = int(self._message.iter_size), self._stop_on_nan
-        self._train_step = TrainStep(self.net, passes, self._place, stop, log, mode, ranks)
-        self._tester = Tester(self._message, self.net, mode, log, self._layer_watch)
-        self._process_group.copy_from_first([entry.tensor for entry in self.net.learnable])
-
-    def close(self) -> None:
-        """Stops the nets' data threads and closes their files."""
-        self._nets.close()
+    def _take(self, state: SolverState, path: str) -> None:
+        super()._take(state, path)
+        self._display.begin(self.iter)
 
     # Training
 
@@ -180,11 +151,6 @@ class Solver:
         """Images that an update has seen; None for a net without data layers."""
         batch = batch_size(self.net)
         return None if batch is None else batch * int(self._message.iter_size)
-
-    @property
-    def last_snapshot(self) -> str | None:
-        """The newest solver state to go on from: of this run, or the one that it resumed from."""
-        return self._snapshot_writer.last
 
     def displays(self, iteration: int) -> bool:
         """Whether the log shows ``iteration``."""
@@ -328,9 +294,9 @@ class Solver:
         """Tests where a test comes before the next iteration; whether a stop was requested."""
         if is_test_due(self._message, self.iter):
             scores = self.test_all()
-            if self._watch is not None and len(scores) > self._watch.net:
+            if self._metric is not None and len(scores) > self._metric.net:
                 step = self._policy.step
-                value = self._watch.value(scores[self._watch.net])
+                value = self._metric.value(scores[self._metric.net])
                 self._policy.observe(self.iter, value)
                 self._announce_step(step)
         return self.stopped
@@ -345,25 +311,10 @@ class Solver:
     # Snapshots
 
     def snapshot(self) -> tuple[str, str]:
-        """Writes the weights and the solver state that names them.
-
-        Both are written whole beside their places and then moved there, so that a failure or a
-        crash at any moment leaves the last good pair. Of several ranks the first one writes.
-
-        Returns:
-            Paths of the two files.
-
-        Raises:
-            FileProblem: a file cannot be written.
-            SolverError: the weights are not finite numbers; nothing is written.
-        """
         self._display.catch_up()
-        state = SolverState(self.iter, "", [], random_seed=self.seed)
-        self._policy.save(state)
-        self._train_step.save(state)
-        diffs = bool(self._message.snapshot_diff)
-        with self.activity.during("writing the snapshot"):
-            return self._snapshot_writer.write(self.net, self._optimizer, state, diffs)
+        return super().snapshot()
+
+    snapshot.__doc__ = TrainingState.snapshot.__doc__
 
     def _try_snapshot(self) -> None:
         """A snapshot in the middle of a training, which a failure to write need not end."""
@@ -382,42 +333,6 @@ class Solver:
             return not saved
         due = _is_due(self._message.snapshot, self.iter)
         return bool(self._message.snapshot_after_train) and not (due and saved)
-
-    def restore(self, path: str | os.PathLike[str]) -> None:
-        """Goes on from a solver state: iteration, weights, history, position in the data.
-
-        A state of a run with another seed rebuilds the nets, unless the definition has a
-        ``random_seed``, which then counts; :attr:`net` and :attr:`test_nets` are new objects.
-
-        Raises:
-            FileProblem: the state or its weights are missing.
-            FormatError, SolverError, WeightsError: they are damaged or do not fit.
-        """
-        path = os.fspath(path)
-        state = load_state(path)
-        self._log.info(f"Restoring previous solver status from {path}")
-        stored = self.seed if state.random_seed is None else state.random_seed
-        seed = self._choose_seed(stored)
-        if seed != self.seed:
-            weights = self.net.to_weights()
-            self.close()
-            self._open_nets(seed)
-            self.net.load_weights(weights)
-        self._take_state(state, path)
-
-    def _take_state(self, state: SolverState, path: str) -> None:
-        learned = find_learned_net(state, path)
-        self._optimizer.check(state, path)
-        load_learned(self.net, learned, path, self._log)
-        if not path.endswith(".h5"):
-            self._log.info("SGDSolver: restoring history")
-        self._optimizer.restore(state)
-        self._process_group.copy_from_first([entry.tensor for entry in self.net.learnable])
-        self._train_step.load(state)
-        self.iter = state.iteration
-        self._policy.load(state)
-        self._snapshot_writer.resumed_from(state.iteration, path)
-        self._display.begin(self.iter)
 
 
 def _nothing() -> Action:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import torch
 
@@ -13,6 +12,7 @@ from caffecompat.net.execution.layer_watch import LayerWatch, StopRequested
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.glog import number, output_lines
 from caffecompat.solver.diagnostics.debug_info import DebugPass
+from caffecompat.solver.scores import Scores, ScoreSums
 from caffecompat.solver.setup.compute import ComputeOptions
 
 
@@ -40,42 +40,6 @@ def missing_layers(train: Net, test: Net) -> list[str]:
     """Names of layers of the train net that the test net does not have."""
     names = {built.name for built in test.layers}
     return [built.name for built in train.layers if built.name not in names]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Means over the passes of one test.
-
-    Attributes:
-        loss: mean loss.
-        outputs: mean of every element of every net output, by blob name.
-    """
-
-    loss: float
-    outputs: dict[str, list[float]]
-
-
-@dataclass
-class ScoreSums:
-    """Sums over passes, kept on the device until they are asked for."""
-
-    passes: int = 0
-    loss: torch.Tensor | None = None
-    outputs: dict[str, torch.Tensor] = field(default_factory=dict)
-
-    def add(self, outputs: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
-        self.passes += 1
-        self.loss = loss if self.loss is None else self.loss + loss
-        for name, value in outputs.items():
-            value = value.float().flatten()
-            known = self.outputs.get(name)
-            self.outputs[name] = value if known is None else known + value
-
-    def means(self) -> Scores:
-        """The means; the loss of no passes is not a number, as Caffe prints it."""
-        loss = float("nan") if self.loss is None else float(self.loss / self.passes)
-        outputs = {name: (total / self.passes).tolist() for name, total in self.outputs.items()}
-        return Scores(loss, outputs)
 
 
 class Tester:

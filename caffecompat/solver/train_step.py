@@ -8,22 +8,16 @@ from collections.abc import Callable
 
 import torch
 
-from caffecompat.errors import SolverError
 from caffecompat.net import Net, Result
 from caffecompat.net.execution.cuda_graph import CapturedPass
 from caffecompat.reporting.glog import number
 from caffecompat.solver.diagnostics.debug_info import DebugPass
-from caffecompat.solver.diagnostics.nonfinite import explain, watch
+from caffecompat.solver.diagnostics.nonfinite import NotFinite, explain, watch
 from caffecompat.solver.distributed.gradient_buckets import GradientBuckets
 from caffecompat.solver.distributed.loss_sharding import LossSharding
-from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.optim.grad_scaler import GradScaler
-from caffecompat.solver.setup.compute import ComputeOptions
+from caffecompat.solver.setup.build_nets import NetOptions
 from caffecompat.weights import SolverState
-
-
-class NotFinite(SolverError):
-    """The loss of an iteration is no finite number; the weights are those before it."""
 
 
 class TrainStep:
@@ -35,8 +29,8 @@ class TrainStep:
         place: the solver's file, for messages.
         stop: raise where a loss is not finite, instead of going on.
         log: where ``debug_info`` goes.
-        mode: how the net computes.
-        ranks: the processes that share the batch; losses and gradients are those of all of them.
+        options: how the net computes, and the processes that share the batch; losses and gradients
+            are those of all of them.
 
     Attributes:
         debug: log every blob and gradient of the next passes in Caffe's words.
@@ -50,30 +44,32 @@ class TrainStep:
         place: str,
         stop: bool,
         log: logging.Logger,
-        mode: ComputeOptions,
-        ranks: ProcessGroup,
+        options: NetOptions,
     ) -> None:
+        compute, process_group = options.compute, options.process_group
         self._net = net
         self._count = count
         self._place = place
         self._stop = stop
         self._log = log
-        self._mode = mode
-        self._ranks = ranks
+        self._compute = compute
+        self._process_group = process_group
         self.debug = False
         self._debug_pass: DebugPass | None = None
-        self._shares = LossSharding(net, ranks)
+        self._shares = LossSharding(net, process_group)
         learnable = net.learnable
-        self._gradients = GradientBuckets(learnable, ranks) if ranks.several else None
+        self._gradients = (
+            GradientBuckets(learnable, process_group) if process_group.several else None
+        )
         self._learned = [entry.tensor for entry in learnable]
-        self._scale = GradScaler(net.device, place, log) if mode.precision == "fp16" else None
+        self._scale = GradScaler(net.device, place, log) if compute.precision == "fp16" else None
         self._captured: CapturedPass | None = None
-        if mode.cuda_graph:
+        if compute.cuda_graph:
             scale = None if self._scale is None else self._scale.value
             self._captured = CapturedPass(
-                net, lambda: mode.forward(net.device), scale, adds_up=count > 1
+                net, lambda: compute.forward(net.device), scale, adds_up=count > 1
             )
-        self.keeps_gradients = ranks.several or mode.cuda_graph
+        self.keeps_gradients = process_group.several or compute.cuda_graph
 
     @property
     def replaces_gradients(self) -> bool:
@@ -98,7 +94,7 @@ class TrainStep:
             losses.append(self._run(index, iteration))
         if self._gradients is not None:
             self._gradients.finish()
-        return self._result, self._ranks.sum(sum(losses[1:], losses[0]) / self._count)
+        return self._result, self._process_group.sum(sum(losses[1:], losses[0]) / self._count)
 
     def usable(self, iteration: int) -> bool:
         """Whether the gradients can be used; in fp16 they may have overflowed.
@@ -128,19 +124,19 @@ class TrainStep:
     def look(self, iteration: int) -> torch.Tensor:
         """The loss of the first pass of ``iteration``, without a backward pass."""
         index = iteration * self._count
-        with self._mode.forward(self._net.device):
+        with self._compute.forward(self._net.device):
             result = self._debugged().forward(index) if self.debug else self._net.run(index)
-        return self._ranks.sum(result.loss.detach())
+        return self._process_group.sum(result.loss.detach())
 
     def _run(self, index: int, iteration: int) -> torch.Tensor:
-        with self._mode.whole_pass():
+        with self._compute.whole_pass():
             if self.debug:
                 result, value = self._run_debugged(index)
             elif self._captured is not None:
                 result = self._captured.run(index)
                 value = watch(result.loss) if self._stop else None
             else:
-                with self._mode.forward(self._net.device):
+                with self._compute.forward(self._net.device):
                     result = self._net.run(index)
                 value = watch(result.loss) if self._stop else None
                 self._backward(result.loss)
@@ -155,7 +151,7 @@ class TrainStep:
 
     def _run_debugged(self, index: int) -> tuple[Result, Callable[[], float] | None]:
         debugged = self._debugged()
-        with self._mode.forward(self._net.device):
+        with self._compute.forward(self._net.device):
             result = debugged.forward(index)
         value = watch(result.loss) if self._stop else None
         debugged.backward()
@@ -171,7 +167,7 @@ class TrainStep:
 
     def _broken(self, loss: float, index: int, iteration: int) -> NotFinite:
         # The other ranks do not look for the place with this one.
-        with self._ranks.apart(), self._mode.forward(self._net.device):
+        with self._process_group.apart(), self._compute.forward(self._net.device):
             found = explain(self._net, index)
         return NotFinite(
             f"{self._place}: iteration {iteration}: the loss is {number(loss)}, a finite number "

@@ -13,8 +13,8 @@ import pytest
 
 from caffecompat.cli.main import main
 from caffecompat.errors import CaffeError
-from caffecompat.solver import Callback, Solver
-from caffecompat.solver.test_nets import Scores
+from caffecompat.solver import Callback, Solver, Training
+from caffecompat.solver.scores import Scores
 from caffecompat.weights import load_weights
 from tests.solver.small import write_training
 
@@ -165,13 +165,13 @@ def test_callbacks(tmp_path: Path) -> None:
         def __init__(self) -> None:
             self.lines: list[str] = []
 
-        def iterated(self, solver: Solver) -> None:
+        def iterated(self, solver: Training) -> None:
             self.lines.append(f"{solver.iter} done")
 
-        def displayed(self, solver: Solver, outputs: dict[str, list[float]]) -> None:
+        def displayed(self, solver: Training, outputs: dict[str, list[float]]) -> None:
             self.lines.append(f"{solver.iter} shows {sorted(outputs)}")
 
-        def tested(self, solver: Solver, net: int, scores: Scores) -> None:
+        def tested(self, solver: Training, net: int, scores: Scores) -> None:
             self.lines.append(f"{solver.iter} tests {net}: {sorted(scores.outputs)}")
 
     path = write_training(tmp_path / "run")

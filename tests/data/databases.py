@@ -11,10 +11,11 @@ import numpy as np
 from caffecompat.data.backends.database import create_database, open_database
 from caffecompat.data.loader.batch import Batch
 from caffecompat.data.loader.prefetch import BatchReader
+from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.transforms.transform import Transform
 from caffecompat.proto import schema
 
-NAMES = ("workers", "prefetch", "skip_corrupt", "rank", "ranks")
+NAMES = ("workers", "skip_corrupt", "shard")
 
 
 def datum(pixels: np.ndarray, label: int = 0) -> bytes:
@@ -55,6 +56,7 @@ def reader(
 ) -> BatchReader:
     """A reader; options that BatchReader does not have are fields of transform_param."""
     settings = {name: options.pop(name) for name in NAMES if name in options}
+    prefetch = {name: options.pop(name) for name in ("prefetch",) if name in options}
     message = schema.new("TransformationParameter")
     for name, value in options.items():
         if isinstance(value, list):
@@ -65,8 +67,8 @@ def reader(
         open_database(path),
         Transform(message, phase),
         batch_size,
-        seed,
-        **{"workers": 2, **settings},
+        ReadOptions(**{"seed": seed, "workers": 2, **settings}),
+        **prefetch,
     )
 
 

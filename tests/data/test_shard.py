@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 from caffecompat.data.loader.batch import Batch
-from caffecompat.data.loader.prefetch import open_reader
-from caffecompat.data.shard import shard
+from caffecompat.data.loader.open import open_image_reader, open_reader, open_window_reader
+from caffecompat.data.read_options import ReadOptions
+from caffecompat.data.shard import Shard
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
-from caffecompat.data.sources.image_list import open_image_reader
-from caffecompat.data.sources.windows import open_window_reader
 from caffecompat.errors import DataError
-from caffecompat.layers import Context, Source, catalogue
+from caffecompat.layers import BuildOptions, Context, Source, catalogue
 from caffecompat.layers.memory_data import MemoryData
 from caffecompat.proto.schema import Message
 from tests.data.databases import datum, encoded_datum, numbered, reader, write_records
@@ -30,10 +29,14 @@ def together(parts: list[Batch]) -> tuple[np.ndarray, np.ndarray]:
     return data, np.concatenate([part.labels for part in parts])
 
 
+def context(rank: int, ranks: int) -> Context:
+    return Context("TRAIN", "here", BuildOptions(seed=3, shard=Shard(rank, ranks)))
+
+
 @pytest.mark.parametrize("ranks", range(1, 9))
 @pytest.mark.parametrize("batch_size", [8, 9, 13, 256])
 def test_slices_follow_one_another_and_are_even(batch_size: int, ranks: int) -> None:
-    slices = [shard(batch_size, rank, ranks, "db") for rank in range(ranks)]
+    slices = [Shard(rank, ranks).rows(batch_size, "db") for rank in range(ranks)]
     assert [row for part in slices for row in part] == list(range(batch_size))
     assert max(map(len, slices)) - min(map(len, slices)) <= 1
 
@@ -53,7 +56,7 @@ def test_slices_that_cannot_be_are_refused(
 ) -> None:
     path = numbered(tmp_path / "db", 3)
     with pytest.raises(DataError, match=words) as caught:
-        reader(path, batch_size=batch_size, rank=rank, ranks=ranks)
+        reader(path, batch_size=batch_size, shard=Shard(rank, ranks))
     assert str(caught.value).startswith(f"{path}: ")
     assert_one_sentence(str(caught.value))
 
@@ -75,7 +78,7 @@ def test_ranks_read_the_batches_of_one_pixel_for_pixel(
         whole = [alone.batch(index) for index in range(5)]
         shape = alone.shape()
     shares = [
-        reader(pictures, batch_size=7, rank=rank, ranks=ranks, workers=workers, **PAPER)
+        reader(pictures, batch_size=7, shard=Shard(rank, ranks), workers=workers, **PAPER)
         for rank in range(ranks)
     ]
     for index, batch in enumerate(whole):
@@ -91,7 +94,7 @@ def test_ranks_read_the_batches_of_one_pixel_for_pixel(
 
 
 def test_a_rank_may_jump(pictures: str) -> None:
-    with reader(pictures, batch_size=5, rank=1, ranks=2, **PAPER) as share:
+    with reader(pictures, batch_size=5, shard=Shard(1, 2), **PAPER) as share:
         in_order = [share.batch(index).data.copy() for index in range(4)]
         for index in (3, 0, 2, 1):
             assert np.array_equal(share.batch(index).data, in_order[index])
@@ -105,7 +108,7 @@ def test_stand_ins_of_corrupt_records_do_not_depend_on_ranks(tmp_path: Path) -> 
     skipped = []
     for ranks in (1, 2, 3):
         shares = [
-            reader(path, batch_size=6, rank=rank, ranks=ranks, skip_corrupt=True)
+            reader(path, batch_size=6, shard=Shard(rank, ranks), skip_corrupt=True)
             for rank in range(ranks)
         ]
         parts = [[share.batch(index) for share in shares] for index in range(5)]
@@ -121,10 +124,10 @@ def test_an_error_names_the_record_on_its_rank_only(tmp_path: Path) -> None:
     records = [datum(np.zeros((1, 4, 5))) for _ in range(6)]
     records[4] = encoded_datum(b"no image")
     path = write_records(tmp_path / "db", records)
-    with reader(path, batch_size=6, rank=0, ranks=2) as first:
+    with reader(path, batch_size=6, shard=Shard(0, 2)) as first:
         assert len(first.batch(0).labels) == 3
     with (
-        reader(path, batch_size=6, rank=1, ranks=2) as second,
+        reader(path, batch_size=6, shard=Shard(1, 2)) as second,
         pytest.raises(DataError, match=r"record 4 \(key '00000004_r'\)"),
     ):
         second.batch(0)
@@ -151,7 +154,7 @@ def test_layers_honour_their_context(kind: str, pictures: str, tmp_path: Path) -
     definition = layer_of_pictures(kind, pictures, tmp_path)
 
     def read(rank: int, ranks: int) -> list[Any]:
-        layer = catalogue.find(kind)(Context("TRAIN", 3, "here", rank=rank, ranks=ranks))
+        layer = catalogue.find(kind)(context(rank, ranks))
         assert isinstance(layer, Source)
         layer.setup(definition, [])
         tops = [layer.read(index) or () for index in range(3)]
@@ -172,7 +175,7 @@ def test_layers_honour_their_context(kind: str, pictures: str, tmp_path: Path) -
 def test_openers_take_ranks(kind: str, pictures: str, tmp_path: Path) -> None:
     definition = layer_of_pictures(kind, pictures, tmp_path)
     opener = open_reader if kind == "Data" else open_image_reader
-    with opener(definition, "TEST", 1, workers=1, rank=2, ranks=3) as share:
+    with opener(definition, "TEST", ReadOptions(1, 1, shard=Shard(2, 3))) as share:
         assert share.shape() == (3, 3, 13, 13)
         assert len(share.batch(0).labels) == 3
 
@@ -185,7 +188,9 @@ def test_promised_shapes_are_those_of_the_rank() -> None:
         "transform_param { crop_size: 5 }",
     }
     for kind, text in texts.items():
-        context = Context("TRAIN", 1, "here", shapes_only=True, rank=1, ranks=2)
+        context = Context(
+            "TRAIN", "here", BuildOptions(seed=1, shapes_only=True, shard=Shard(1, 2))
+        )
         layer = catalogue.find(kind)(context)
         assert isinstance(layer, Source)
         layer.setup(message(kind, text, 2), [])
@@ -200,19 +205,22 @@ def test_hdf5_rows_are_shared_out(shuffle: bool, tmp_path: Path) -> None:
             file["pair"] = np.arange(2 * count).reshape(count, 2)
     (tmp_path / "list.txt").write_text("".join(f"{tmp_path}/{n}.h5\n" for n in range(3)))
     source, tops = str(tmp_path / "list.txt"), ["id", "pair"]
-    alone = HDF5Reader(source, tops, 5, shuffle, 3)
+    alone = HDF5Reader(source, tops, 5, shuffle, ReadOptions(3))
     for ranks in (2, 3, 5):
-        shares = [HDF5Reader(source, tops, 5, shuffle, 3, rank, ranks) for rank in range(ranks)]
+        shares = [
+            HDF5Reader(source, tops, 5, shuffle, ReadOptions(3, shard=Shard(rank, ranks)))
+            for rank in range(ranks)
+        ]
         for index in (0, 1, 2, 5):
             parts = [share.batch(index) for share in shares]
             for top, whole in enumerate(alone.batch(index)):
                 assert np.array_equal(np.concatenate([part[top] for part in parts]), whole)
         assert [s.shapes()[0][0] for s in shares] == [len(s.batch(0)[0]) for s in shares]
     with pytest.raises(DataError, match=r"list\.txt: batch_size is 5 for 6 ranks"):
-        HDF5Reader(source, tops, 5, rank=0, ranks=6)
+        HDF5Reader(source, tops, 5, options=ReadOptions(shard=Shard(0, 6)))
     definition = message("HDF5Data", f"hdf5_data_param {{ source: '{source}' batch_size: 5 }}", 1)
     definition.top[0] = "id"
-    layer = catalogue.find("HDF5Data")(Context("TRAIN", 3, "here", rank=1, ranks=2))
+    layer = catalogue.find("HDF5Data")(context(1, 2))
     assert isinstance(layer, Source)
     layer.setup(definition, [])
     assert layer.shapes == [(3,)]
@@ -228,11 +236,11 @@ def test_windows_are_shared_out(tmp_path: Path) -> None:
         "transform_param { crop_size: 9 mirror: true }"
     )
     definition = message("WindowData", text, 2)
-    with open_window_reader(definition, 1) as opened:
+    with open_window_reader(definition, ReadOptions(1)) as opened:
         whole = opened.batch(2)
     parts = []
     for rank in range(3):
-        with open_window_reader(definition, 1, 2, rank, 3) as opened:
+        with open_window_reader(definition, ReadOptions(1, 2, shard=Shard(rank, 3))) as opened:
             parts.append(opened.batch(2))
     data, labels = together(parts)
     assert np.array_equal(data, whole.data)
@@ -244,7 +252,7 @@ def test_memory_rows_are_shared_out() -> None:
     rows = np.arange(60, dtype=np.float32).reshape(10, 1, 2, 3)
 
     def read(rank: int, ranks: int, index: int) -> list[Any]:
-        layer = MemoryData(Context("TRAIN", 3, "here", rank=rank, ranks=ranks))
+        layer = MemoryData(context(rank, ranks))
         layer.setup(message("MemoryData", param, 2), [])
         layer.set(rows, np.arange(10))
         assert layer.shapes[0][0] == layer.shapes[1][0]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caffecompat.layers import Context, Layer, Source, catalogue
+from caffecompat.layers import BuildOptions, Context, Layer, Source, catalogue
 from caffecompat.layers._counter_rng import Noise
 from caffecompat.layers.fillers import fill
 from caffecompat.proto.files import read_net
@@ -60,7 +60,7 @@ def build(message: Any, bottoms: Sequence[tuple[int, ...]], phase: str = "TRAIN"
             .name
         )
     place = f"layer {message.name!r} ({message.type})"
-    layer = catalogue.find(message.type)(Context(phase, seed=7, place=place))
+    layer = catalogue.find(message.type)(Context(phase, place, BuildOptions(seed=7)))
     layer.noise = Noise(7, message.name, torch.zeros((), dtype=torch.int64))
     layer.setup(message, bottoms)
     return layer

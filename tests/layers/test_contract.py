@@ -111,7 +111,7 @@ def test_shapes_on_meta_and_types_of_floats(type_name: str, data: Any) -> None:
         assert shapes[0][0] == ()
 
 
-class PlateauMetric(TorchDispatchMode):
+class HostSyncWatch(TorchDispatchMode):
     """Collects the names of operators."""
 
     def __init__(self) -> None:
@@ -137,7 +137,7 @@ def test_nothing_waits_for_the_device(type_name: str, data: Any) -> None:
     layer = prepared(type_name, example)
     bottoms = bottoms_of(example, torch.float32)
     parameters = parameters_of(layer, torch.float32)
-    with PlateauMetric() as watch:
+    with HostSyncWatch() as watch:
         call(layer, bottoms, parameters)
     waiting = [n for n in watch.names if any(n.startswith(f"aten.{word}") for word in WAITING)]
     assert bool(waiting) == (type_name in DYNAMIC)

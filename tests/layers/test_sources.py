@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from caffecompat.errors import DataError, FileProblem, LayerError
-from caffecompat.layers import Context, Source, catalogue
+from caffecompat.layers import BuildOptions, Context, Source, catalogue
 from caffecompat.proto.schema import new
 from tests.layers.messages import message
 
@@ -19,7 +19,9 @@ from tests.layers.messages import message
 def source(
     text: str, type_name: str, tops: int = 1, shapes_only: bool = False, seed: int = 5
 ) -> Source:
-    context = Context("TRAIN", seed, f"layer 'one' ({type_name})", shapes_only)
+    context = Context(
+        "TRAIN", f"layer 'one' ({type_name})", BuildOptions(seed=seed, shapes_only=shapes_only)
+    )
     layer = catalogue.find(type_name)(context)
     layer.setup(message(type_name, text, tops), [])
     assert isinstance(layer, Source)

@@ -11,6 +11,7 @@ import pytest
 import caffecompat.proto.upgrades
 from caffecompat.errors import CaffeError, NetError, SolverError
 from caffecompat.proto import layer_types, schema
+from caffecompat.proto.files import read_upgraded_net
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.proto.upgrades import (
     UPGRADES,
@@ -190,15 +191,17 @@ def test_what_no_upgrade_can_mend_is_told(text: str, sentence: str) -> None:
 def test_solver_types_become_strings(old: str, new: str) -> None:
     text = f"base_lr: 3 solver_type: {old} net_param {{ input: 'x' }}"
     solver = parse_text(text, "SolverParameter")[0]
-    assert len(upgrade_solver(solver)) == 1
+    assert len(upgrade_solver(solver, read_upgraded_net)) == 1
     expected = f"base_lr: 3 type: '{new}' net_param {{ input: 'x' }}"
     assert solver == parse_text(expected, "SolverParameter")[0]
-    assert upgrade_solver(solver) == []
+    assert upgrade_solver(solver, read_upgraded_net) == []
 
 
 def test_both_solver_types_are_refused_even_if_one_is_empty() -> None:
     with pytest.raises(SolverError, match=r"both solver_type and type \(''\); remove solver_type"):
-        upgrade_solver(parse_text("solver_type: ADAM type: ''", "SolverParameter")[0])
+        upgrade_solver(
+            parse_text("solver_type: ADAM type: ''", "SolverParameter")[0], read_upgraded_net
+        )
 
 
 def test_every_old_type_has_a_name() -> None:

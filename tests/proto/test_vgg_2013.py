@@ -9,6 +9,7 @@ import pytest
 
 from caffecompat.errors import NetError, SolverError
 from caffecompat.proto import files
+from caffecompat.proto.files import read_upgraded_net
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.proto.upgrades import Problem, upgrade_net, upgrade_solver
 
@@ -133,13 +134,13 @@ def test_break_points_become_a_multistep_policy() -> None:
         "base_lr: 0.01 breakpoint: [10, 25, 60] display_debug: 1 load_solver_state: false "
         "snapshot_history_length: 4 momentum: 0.9"
     )
-    notes = upgrade_solver(message)
+    notes = upgrade_solver(message, read_upgraded_net)
     assert message == solver(
         "base_lr: 0.01 momentum: 0.9 lr_policy: 'multistep' gamma: 0.1 stepvalue: [10, 25, 60]"
     )
     assert notes[1].startswith("breakpoint 10, 25, 60 became lr_policy")
     assert len(notes) == 5
-    assert upgrade_solver(message) == []
+    assert upgrade_solver(message, read_upgraded_net) == []
 
 
 TRAIN = "layers { layer { name: 'd' type: 'data' batchsize: 64 } top: 'x' } "
@@ -153,7 +154,7 @@ def test_a_bigger_batch_becomes_iter_size(tmp_path: Path) -> None:
     for where in (f"train_net: '{path}'", f"net: '{path}'", f"net_param {{ {inline} }}"):
         message = solver(f"{where} batchsize: 256")
         before = solver(where)
-        notes = upgrade_solver(message)
+        notes = upgrade_solver(message, read_upgraded_net)
         before.iter_size = 4
         assert message == before
         assert notes[1] == "batchsize 256 became iter_size: 4, since the data comes by 64"
@@ -182,7 +183,7 @@ REFUSED = [
 @pytest.mark.parametrize(("text", "sentence"), REFUSED)
 def test_contradictions_are_refused(text: str, sentence: str) -> None:
     with pytest.raises(SolverError) as raised:
-        upgrade_solver(solver(text))
+        upgrade_solver(solver(text), read_upgraded_net)
     assert sentence in str(raised.value)
 
 

@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffecompat.data.loader.prefetch import BatchReader, open_reader
-from caffecompat.data.sources.hdf5_rows import open_hdf5_reader
-from caffecompat.data.sources.image_list import open_image_reader
-from caffecompat.data.sources.windows import open_window_reader
+from caffecompat.data.loader.open import (
+    open_hdf5_reader,
+    open_image_reader,
+    open_reader,
+    open_window_reader,
+)
+from caffecompat.data.loader.prefetch import BatchReader
+from caffecompat.data.read_options import ReadOptions
 from caffecompat.errors import CaffeError
 from caffecompat.layers import Context
 from caffecompat.layers.memory_data import MemoryData
@@ -27,7 +31,8 @@ CASES = json.loads((DATA / "layers" / "index.json").read_text())
 # JPEG decoders and conversion to gray may differ from the recording's by that many gray levels.
 JPEG_TOLERANCE = 2
 
-TrainStep = list[list[np.ndarray]]
+OPTIONS = ReadOptions(seed=1, workers=2)
+Tops = list[list[np.ndarray]]
 
 
 def replay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,12 +60,12 @@ def replay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
 
-def read_passes(case: dict[str, Any]) -> TrainStep:
+def read_passes(case: dict[str, Any]) -> Tops:
     """The tops of each pass of the case in the current folder."""
     net, _ = parse_text(Path("net.prototxt").read_text(), "NetParameter", "net.prototxt")
     (layer,) = net.layer
     if layer.type == "HDF5Data":
-        rows = open_hdf5_reader(layer, seed=1)
+        rows = open_hdf5_reader(layer, OPTIONS)
         return _passes(rows.batch, case["passes"])
     if layer.type == "MemoryData":
         memory = _memory(layer, case["phase"])
@@ -76,15 +81,15 @@ def read_passes(case: dict[str, Any]) -> TrainStep:
 
 def _open(layer: Any, phase: str) -> BatchReader:
     if layer.type == "ImageData":
-        return open_image_reader(layer, phase, seed=1, workers=2)
+        return open_image_reader(layer, phase, OPTIONS)
     if layer.type == "WindowData":
-        return open_window_reader(layer, seed=1, workers=2)
+        return open_window_reader(layer, OPTIONS)
     assert layer.type == "Data"
-    return open_reader(layer, phase, seed=1, workers=2)
+    return open_reader(layer, phase, OPTIONS)
 
 
 def _memory(layer: Any, phase: str) -> MemoryData:
-    made = MemoryData(Context(phase, 1, "net.prototxt:1: layer 'd' (MemoryData)"))
+    made = MemoryData(Context(phase, "net.prototxt:1: layer 'd' (MemoryData)"))
     made.setup(layer, [])
     if Path("memory.npz").exists():
         arrays = np.load("memory.npz")
@@ -92,5 +97,5 @@ def _memory(layer: Any, phase: str) -> MemoryData:
     return made
 
 
-def _passes(tops: Callable[[int], Sequence[np.ndarray]], count: int) -> TrainStep:
+def _passes(tops: Callable[[int], Sequence[np.ndarray]], count: int) -> Tops:
     return [list(tops(index)) for index in range(count)]

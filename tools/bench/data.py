@@ -39,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from caffecompat.data.backends.database import create_database, open_database
 from caffecompat.data.codec.datum import parse_datum
 from caffecompat.data.loader.prefetch import BatchReader
+from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.transforms.transform import Transform
 from caffecompat.proto import schema
 
@@ -84,7 +85,9 @@ def make_reader(
         message.colour_eigenvalue.extend((55.46, 4.794, 1.148))
         message.colour_eigenvector.extend(np.eye(3).ravel().tolist())
     message.mean_value.extend(MEAN)
-    return BatchReader(open_database(path), Transform(message, "TRAIN"), batch, 1, workers)
+    return BatchReader(
+        open_database(path), Transform(message, "TRAIN"), batch, ReadOptions(1, workers)
+    )
 
 
 class Speed:

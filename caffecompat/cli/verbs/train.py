@@ -22,6 +22,7 @@ from caffecompat.cli.starting import SignalsAtStart
 if TYPE_CHECKING:
     from caffecompat.solver import Solver
     from caffecompat.solver.distributed.process_group import ProcessGroup
+    from caffecompat.solver.setup.settings import Settings
 
 HELP = "train a net as a solver prototxt says, or go on from a snapshot"
 EXAMPLE = """\
@@ -157,15 +158,18 @@ def _run(arguments: argparse.Namespace) -> int:
         flagged_devices,
         rank_device,
     )
+    from caffecompat.solver.setup.settings import read_settings
 
     if not is_rank():
         ids = flagged_devices(arguments.gpu)
         if len(ids) > 1:
             return launch(_be_rank, arguments, len(ids), PREEMPTED)
-        return _train(arguments, flagged_device(arguments.gpu), None)
-    device = rank_device(arguments.gpu, arguments.solver, local_rank()) or "cpu"
-    with join_ranks(checked_device(device), arguments.rank_timeout) as ranks:
-        return _train(arguments, device, ranks)
+        settings = read_settings(arguments.solver, arguments.lenient)
+        return _train(arguments, settings, flagged_device(arguments.gpu), None)
+    settings = read_settings(arguments.solver, arguments.lenient)
+    device = rank_device(arguments.gpu, settings.message, local_rank()) or "cpu"
+    with join_ranks(checked_device(device), arguments.rank_timeout) as process_group:
+        return _train(arguments, settings, device, process_group)
 
 
 def _be_rank(arguments: argparse.Namespace) -> int:
@@ -175,7 +179,12 @@ def _be_rank(arguments: argparse.Namespace) -> int:
     return run_verb(load_verb("train"), arguments)
 
 
-def _train(arguments: argparse.Namespace, device: str | None, ranks: ProcessGroup | None) -> int:
+def _train(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    device: str | None,
+    process_group: ProcessGroup | None,
+) -> int:
     from caffecompat.reporting.activity import Activity, heartbeat
     from caffecompat.reporting.glog import LOGGER
     from caffecompat.reporting.log_file import kept_log
@@ -183,17 +192,18 @@ def _train(arguments: argparse.Namespace, device: str | None, ranks: ProcessGrou
     from caffecompat.solver.reporters.progress_bar import training_bar, training_log
     from caffecompat.solver.reporters.tensorboard import tensorboard
 
-    first = ranks is None or ranks.first
+    first = process_group is None or process_group.first
     signals = SignalActions(Action(arguments.sigint_effect), Action(arguments.sighup_effect))
+    path = _log_path(arguments, settings) if first and not arguments.no_log else None
     # Signals count from here on: building the nets may take long.
     with (
         training_log(first),
-        kept_log(_log_path(arguments) if first and not arguments.no_log else None) as log_file,
+        kept_log(path) as log_file,
         signals,
     ):
         activity = Activity()
         with heartbeat(activity, LOGGER), activity.during("building the nets"):
-            solver = _solver(arguments, device, ranks)
+            solver = _solver(arguments, settings, device, process_group)
         if log_file is not None:
             log_file.open()
         try:
@@ -215,13 +225,12 @@ def _train(arguments: argparse.Namespace, device: str | None, ranks: ProcessGrou
     return 0
 
 
-def _log_path(arguments: argparse.Namespace) -> str:
-    from caffecompat.proto.files import read_solver
+def _log_path(arguments: argparse.Namespace, settings: Settings) -> str:
     from caffecompat.reporting.log_file import log_path
     from caffecompat.solver.snapshots.files import snapshot_files
 
-    message, _ = read_solver(arguments.solver, arguments.lenient)
-    return log_path(snapshot_files(message, arguments.solver).prefix, arguments.log_dir or None)
+    files = snapshot_files(settings.message, settings.path)
+    return log_path(files.prefix, arguments.log_dir or None)
 
 
 def _last_words(solver: Solver, arguments: argparse.Namespace) -> str:
@@ -242,12 +251,15 @@ def _last_words(solver: Solver, arguments: argparse.Namespace) -> str:
 
 
 def _solver(
-    arguments: argparse.Namespace, device: str | None, ranks: ProcessGroup | None
+    arguments: argparse.Namespace,
+    settings: Settings,
+    device: str | None,
+    process_group: ProcessGroup | None,
 ) -> Solver:
     from caffecompat.solver import Solver
 
     return Solver(
-        arguments.solver,
+        settings,
         weights=arguments.weights or None,
         snapshot=arguments.snapshot or None,
         device=device,
@@ -265,6 +277,6 @@ def _solver(
         channels_last=arguments.channels_last or None,
         compiled=arguments.compile,
         cuda_graph=arguments.cuda_graph,
-        ranks=ranks,
+        process_group=process_group,
         batch_per_device=arguments.batch_per_gpu,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from caffecompat.data.shard import shard
+from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.sources.base import Record, Samples, Stored
 from caffecompat.data.transforms.deferred_crops import Crops
 from caffecompat.data.transforms.transform import Choice, Transform
@@ -99,8 +99,8 @@ class BatchMaker:
     over the end of a database into its beginning. The first record of a batch decides the shape
     of that batch. Chance depends on ``(seed, s)`` only.
 
-    Of ``ranks`` makers each gives its slice of every batch, a batch of its own as far as shapes go:
-    ``batch_size`` is that of the whole batch, ``rows`` the number of rows of this maker's slice.
+    The maker of a shard gives its rows of every batch, a batch of its own as far as shapes go:
+    ``batch_size`` is that of the whole batch, ``rows`` the number of rows of the shard.
 
     With ``skip_corrupt`` the next good record stands in for one that cannot be read or decoded.
     Which one that is depends on the data alone.
@@ -109,7 +109,7 @@ class BatchMaker:
         bytes_wanted: leave the arithmetic of the next batches to who takes them, where it can wait.
 
     Raises:
-        DataError: the batch size is not positive, or there is no such rank.
+        DataError: the batch size is not positive, or smaller than the number of ranks.
     """
 
     def __init__(
@@ -117,20 +117,16 @@ class BatchMaker:
         samples: Samples,
         transform: Transform,
         batch_size: int,
-        seed: int,
-        skip_corrupt: bool = False,
-        rank: int = 0,
-        ranks: int = 1,
+        options: ReadOptions,
     ) -> None:
         if batch_size < 1:
             raise DataError(f"{samples.path}: batch_size is {batch_size}, expected 1 or more")
         self.samples = samples
         self.transform = transform
         self.batch_size = batch_size
-        self._slice = shard(batch_size, rank, ranks, samples.path)
+        self._slice = options.shard.rows(batch_size, samples.path)
         self.rows = len(self._slice)
-        self.seed = seed
-        self.skip_corrupt = skip_corrupt
+        self.options = options
         self.bytes_wanted = False
         self._memory = Memory()
 
@@ -143,7 +139,7 @@ class BatchMaker:
         skips: list[tuple[int, str]] = []
         ordinals = self._ordinals(index)[:1]
         first = self._fetch(int(ordinals[0]), 0, skips)
-        (choice,) = self.transform.choose(self.seed, ordinals)
+        (choice,) = self.transform.choose(self.options.seed, ordinals)
         return self._shape(first, self._decode(first, 0, choice, skips), choice)
 
     def draft(self, index: int) -> Draft:
@@ -155,7 +151,7 @@ class BatchMaker:
         skips: list[tuple[int, str]] = []
         ordinals = self._ordinals(index)
         records = [self._fetch(int(s), row, skips) for row, s in enumerate(ordinals)]
-        choices = self.transform.choose(self.seed, ordinals)
+        choices = self.transform.choose(self.options.seed, ordinals)
         first = self._decode(records[0], 0, choices[0], skips)
         waits = self.bytes_wanted and self.transform.can_wait and first.pixels.dtype == np.uint8
         shape = self._shape(records[0], first, choices[0])
@@ -207,7 +203,7 @@ class BatchMaker:
             try:
                 return self.samples.fetch(ordinal + step)
             except DataError as error:
-                if not self.skip_corrupt:
+                if not self.options.skip_corrupt:
                     raise
                 skips.append((row, str(error)))
         raise self._hopeless()
@@ -221,7 +217,7 @@ class BatchMaker:
                 return self.samples.decode(stored, side)
             except DataError as error:
                 located = self._located(error, stored)
-                if not self.skip_corrupt:
+                if not self.options.skip_corrupt:
                     raise located from error
                 skips.append((row, str(located)))
             stored = self._fetch(stored.ordinal + 1, row, skips)

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from types import TracebackType
 
-from caffecompat.data.backends.database import Database, open_database
+from caffecompat.data.backends.database import Database
 from caffecompat.data.loader.batch import Batch, BatchMaker, Draft
+from caffecompat.data.read_options import DEFAULTS, ReadOptions
 from caffecompat.data.sources.base import DatabaseSamples, Samples
 from caffecompat.data.transforms.transform import Transform
 from caffecompat.errors import DataError
-from caffecompat.proto import schema
-from caffecompat.proto.schema import Message
 
 log = logging.getLogger(__name__)
 
@@ -38,22 +37,15 @@ class BatchReader:
         source: a database, or other samples.
         transform: what happens to each.
         batch_size: records per batch, of all ranks together.
-        seed: of everything that chance decides.
-        workers: threads that decode; None takes one per usable core, at most 16.
+        options: seed, workers, what becomes of corrupt records, and the shard to read.
         prefetch: how many batches may be ready or in the making before they are asked for.
-        skip_corrupt: let the next good record in order stand in for one that cannot be read or
-            decoded, whatever the number of workers; each one is logged once. Records of an
-            unfit size are errors all the same.
-        rank, ranks: of ``ranks`` readers, each in a process of its own, number ``rank`` (from 0)
-            gives its slice of every batch. The slices, one after the other, are the batch that
-            one reader would give, pixel for pixel; their sizes differ by at most one.
 
     Attributes:
         skipped: how many samples of the batches asked for so far are stand-ins.
 
     Raises:
-        DataError: the database is empty; batch_size, workers or prefetch is below 1; there is no
-            such rank, or the batch has fewer records than there are ranks.
+        DataError: the database is empty; batch_size, workers or prefetch is below 1; the batch has
+            fewer records than there are ranks.
     """
 
     def __init__(
@@ -61,18 +53,14 @@ class BatchReader:
         source: Database | Samples,
         transform: Transform,
         batch_size: int,
-        seed: int,
-        workers: int | None = None,
+        options: ReadOptions = DEFAULTS,
         prefetch: int = 4,
-        skip_corrupt: bool = False,
-        rank: int = 0,
-        ranks: int = 1,
     ) -> None:
         samples = source if isinstance(source, Samples) else DatabaseSamples(source, transform)
-        self._maker = BatchMaker(samples, transform, batch_size, seed, skip_corrupt, rank, ranks)
+        self._maker = BatchMaker(samples, transform, batch_size, options)
         self.skipped = 0
         self._told: set[str] = set()
-        self._workers = _usable_cores() if workers is None else workers
+        self._workers = _usable_cores() if options.workers is None else options.workers
         self._prefetch = prefetch
         if self._workers < 1 or prefetch < 1:
             raise DataError(
@@ -162,47 +150,6 @@ class BatchReader:
             self._stop()
         self._stop = None
         self._ahead = None
-
-
-def open_reader(
-    layer: Message,
-    phase: str,
-    seed: int,
-    workers: int | None = None,
-    skip_corrupt: bool = False,
-    rank: int = 0,
-    ranks: int = 1,
-    reduced_decode: bool = False,
-) -> BatchReader:
-    """The reader that a Data layer's ``data_param`` and ``transform_param`` describe.
-
-    ``rand_skip``, ``force_encoded_color`` and the transform fields of ``data_param`` have no
-    effect, as in Caffe.
-
-    Args:
-        layer: a LayerParameter.
-        phase: ``"TRAIN"`` or ``"TEST"``.
-        seed: of everything that chance decides.
-        workers, skip_corrupt, rank, ranks: as in :class:`BatchReader`.
-        reduced_decode: as in :class:`Transform`.
-
-    Raises:
-        FileProblem, FormatError, DataError: the database or the mean file cannot be used.
-    """
-    parameter = layer.data_param
-    transform = Transform(layer.transform_param, phase, reduced_decode)
-    names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
-    database = open_database(parameter.source, names[parameter.backend])
-    try:
-        return BatchReader(
-            *(database, transform, parameter.batch_size, seed, workers, parameter.prefetch),
-            skip_corrupt=skip_corrupt,
-            rank=rank,
-            ranks=ranks,
-        )
-    except DataError:
-        database.close()
-        raise
 
 
 class _Pending:

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.counter_rng import permutation
-from caffecompat.data.shard import shard
+from caffecompat.data.read_options import DEFAULTS, ReadOptions
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.input_files import CLAIM_ALLOWANCE, CLAIM_FACTOR, MEBIBYTE, read_input
-from caffecompat.proto.schema import Message
 from caffecompat.weights.hdf5_input.values import HDF5File, open_hdf5
 
 Floats = NDArray[np.float32]
@@ -44,15 +43,14 @@ class HDF5Reader:
         tops: names of the data sets, one per top; all need the same number of rows in a file.
         batch_size: rows per batch, of all ranks together.
         shuffle: whether to shuffle.
-        seed: of the shuffling.
-        rank, ranks: as in :class:`caffecompat.data.loader.prefetch.BatchReader`.
+        options: the seed of the shuffling, and the shard to read.
 
     Raises:
         FileProblem: the list or one of its files cannot be opened.
         FormatError: one of the files is no HDF5 file.
         DataError: the list is empty, a data set is missing or not numeric, row counts differ,
-            rows of a later file have another number of values than those of the first, or there is
-            no such rank.
+            rows of a later file have another number of values than those of the first, or the
+            batch has fewer rows than there are ranks.
     """
 
     def __init__(
@@ -61,18 +59,16 @@ class HDF5Reader:
         tops: Sequence[str],
         batch_size: int,
         shuffle: bool = False,
-        seed: int = 0,
-        rank: int = 0,
-        ranks: int = 1,
+        options: ReadOptions = DEFAULTS,
     ) -> None:
         if batch_size < 1:
             raise DataError(f"{source}: batch_size is {batch_size}, expected 1 or more")
         self._source = source
         self._tops = list(tops)
         self._batch_size = batch_size
-        self._slice = shard(batch_size, rank, ranks, source)
+        self._slice = options.shard.rows(batch_size, source)
         self._shuffle = shuffle
-        self._seed = seed
+        self._seed = options.seed
         self._files = _listed_files(source)
         self._row_shapes: list[tuple[int, ...]] = []
         self._counts = np.array([self._inspect(path) for path in self._files])
@@ -186,27 +182,6 @@ class HDF5Reader:
             )
         claimed = CLAIM_FACTOR * os.path.getsize(path) + CLAIM_ALLOWANCE
         return open_hdf5(Path(path), max(claimed, _LEAST_LIMIT), _REMEDY)
-
-
-def open_hdf5_reader(layer: Message, seed: int, rank: int = 0, ranks: int = 1) -> HDF5Reader:
-    """The reader that an HDF5Data layer's ``hdf5_data_param`` and tops describe.
-
-    Args:
-        layer: a LayerParameter.
-        seed: of the shuffling.
-        rank, ranks: as in :class:`caffecompat.data.loader.prefetch.BatchReader`.
-
-    Raises:
-        DataError: the layer has a transform_param, which HDF5Data does not apply.
-        CaffeError: as :class:`HDF5Reader`.
-    """
-    if layer.HasField("transform_param"):
-        raise DataError(
-            "HDF5Data does not transform data; remove transform_param and store the values as "
-            "the net needs them"
-        )
-    p = layer.hdf5_data_param
-    return HDF5Reader(p.source, layer.top, p.batch_size, p.shuffle, seed, rank, ranks)
 
 
 def _listed_files(source: str) -> list[str]:

@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from caffecompat.data.codec.images import (
     Colour,
     Pixels,
@@ -23,16 +21,13 @@ from caffecompat.data.codec.images import (
     read_image_file,
     resize_image,
 )
-from caffecompat.data.counter_rng import draw, permutation, pick
-from caffecompat.data.loader.prefetch import BatchReader
+from caffecompat.data.counter_rng import permutation
 from caffecompat.data.sources.base import Record, Samples, Stored, reduced_record
 from caffecompat.data.sources.image_list_faults import why_no_label
-from caffecompat.data.transforms.transform import Transform
 from caffecompat.data.unfinished_output import place_for, refuse_existing
 from caffecompat.errors import DataError, FileProblem, suggestion
 from caffecompat.input_files import MAX_TEXT_BYTES, ClaimedBytes, read_input
 from caffecompat.output_files import atomic_write
-from caffecompat.proto.schema import Message
 from caffecompat.reporting.progress import Lines
 
 log = logging.getLogger(__name__)
@@ -40,7 +35,6 @@ log = logging.getLogger(__name__)
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _LEADING_NUMBER = re.compile(rb"[ \t\n\v\f\r]*([+-]?[0-9]+)")
 _PLAIN_NUMBER = re.compile(rb"[+-]?[0-9]+")
-_ONE = np.zeros(1, np.int64)
 
 
 # Memory that an entry takes at least; lines of 12 bytes or more are never too many.
@@ -323,51 +317,6 @@ class ImageSamples(Samples):
 def planes(pixels: Pixels) -> Pixels:
     """An image as channels x height x width, a view."""
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-
-
-def open_image_reader(
-    layer: Message,
-    phase: str,
-    seed: int,
-    workers: int | None = None,
-    skip_corrupt: bool = False,
-    rank: int = 0,
-    ranks: int = 1,
-    reduced_decode: bool = False,
-) -> BatchReader:
-    """The reader that an ImageData layer's ``image_data_param`` and ``transform_param`` describe.
-
-    Args:
-        layer: a LayerParameter.
-        phase: ``"TRAIN"`` or ``"TEST"``.
-        seed: of everything that chance decides.
-        workers, skip_corrupt, rank, ranks: as in :class:`BatchReader`.
-        reduced_decode: as in :class:`Transform`.
-
-    Raises:
-        FileProblem, FormatError, DataError: the list or the mean file cannot be used.
-    """
-    p = layer.image_data_param
-    if (p.new_height == 0) != (p.new_width == 0):
-        raise DataError(
-            f"image_data_param: new_height is {p.new_height} and new_width is {p.new_width}; "
-            "set both, or neither"
-        )
-    skip = int(pick(draw(seed, _ONE, "rand_skip"), p.rand_skip)[0]) if p.rand_skip else 0
-    samples = ImageSamples(
-        *(p.source, read_list(p.source, len(layer.top) > 1), p.root_folder, p.is_color),
-        size=(p.new_height, p.new_width) if p.new_height else None,
-        shuffle=p.shuffle,
-        seed=seed,
-        skip=skip,
-    )
-    transform = Transform(layer.transform_param, phase, reduced_decode)
-    return BatchReader(
-        *(samples, transform, p.batch_size, seed, workers, layer.data_param.prefetch),
-        skip_corrupt=skip_corrupt,
-        rank=rank,
-        ranks=ranks,
-    )
 
 
 def _leading_number(text: bytes) -> int:

@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 
 from caffecompat.data.codec.images import Pixels, decode_image, read_image_file, resize_image
 from caffecompat.data.counter_rng import draw, pick
-from caffecompat.data.loader.prefetch import BatchReader
 from caffecompat.data.sources.base import Record, Samples, Stored
-from caffecompat.data.transforms.transform import Transform, refuse_extensions
+from caffecompat.data.transforms.transform import refuse_extensions
 from caffecompat.errors import DataError, FormatError
 from caffecompat.input_files import ClaimedBytes, read_input
-from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
 from caffecompat.weights.mean import read_mean
 
@@ -302,31 +300,6 @@ def _check_inside(
             f"its window {box} (x1, y1, x2, y2) does not lie in the image, which is "
             f"{image[0]}x{image[1]} (height x width)"
         )
-
-
-def open_window_reader(
-    layer: Message, seed: int, workers: int | None = None, rank: int = 0, ranks: int = 1
-) -> BatchReader:
-    """The reader that a WindowData layer describes; ``rank``, ``ranks`` as in BatchReader.
-
-    ``scale`` comes from ``window_data_param``, as in Caffe, and ``crop_size``, ``mirror`` and the
-    mean from ``transform_param``.
-
-    Raises:
-        FileProblem, FormatError: the window file or the mean file cannot be read.
-        DataError: a setting or a window that Caffe refuses, too; an extension field.
-    """
-    p = layer.window_data_param
-    if p.batch_size < 1:
-        raise DataError(f"{p.source}: batch_size is {p.batch_size}, expected 1 or more")
-    # Samples come ready, so nothing is left for a transform to do.
-    nothing = Transform(schema.new("TransformationParameter"), "TEST")
-    samples = WindowSamples(layer, seed)
-    return BatchReader(
-        *(samples, nothing, p.batch_size, seed, workers, layer.data_param.prefetch),
-        rank=rank,
-        ranks=ranks,
-    )
 
 
 def _round(value: float) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -12,9 +12,7 @@ from caffecompat.graph import Version
 from caffecompat.layers import Shape
 from caffecompat.layers._base import format_shape
 from caffecompat.net.blobs.array_view import BlobData, to_plain, told_before
-
-if TYPE_CHECKING:
-    from caffecompat.net.blobs.values import BlobValues
+from caffecompat.net.blobs.values import BlobValues
 
 Value = TypeVar("Value")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +13,10 @@ from caffecompat.errors import BlobError, CaffeError, LayerError, suggestion
 from caffecompat.graph import Version
 from caffecompat.layers._base import format_shape
 from caffecompat.net.blobs.array_view import to_numpy
+from caffecompat.net.blobs.blob import Blob
 from caffecompat.net.blobs.inputs import Array
-from caffecompat.net.execution.stepper import Stepper
-
-if TYPE_CHECKING:
-    from caffecompat.net.blobs.blob import Blob
-    from caffecompat.net.build import BuiltLayer
-    from caffecompat.net.net import Net
+from caffecompat.net.build import BuiltLayer
+from caffecompat.net.execution.stepper import LayeredNet, Stepper
 
 
 @dataclass(frozen=True)
@@ -63,36 +60,40 @@ def answer(
     return next(iter(result.values())) if by_position and len(result) == 1 else result
 
 
-def layer_index(net: Net, name: object) -> int:
-    """The place of the first layer called ``name`` in ``net.layers``.
+def layer_index(layers: Sequence[BuiltLayer], name: object) -> int:
+    """The place of the first layer called ``name`` in ``layers``.
 
     Raises:
         BlobError: there is none.
     """
-    names = [built.name for built in net.layers]
+    names = [built.name for built in layers]
     if not isinstance(name, str):
         raise BlobError(f"start and end are names of layers, found {type(name).__name__}")
     if name not in names:
-        known = [built.name for built in net.layers if not built.node.automatic]
+        known = [built.name for built in layers if not built.node.automatic]
         raise BlobError(f"no layer {name!r} in this net{suggestion(name, known)}")
     return names.index(name)
 
 
-def tops_of(net: Net, name: object) -> list[str]:
+def tops_of(layers: Sequence[BuiltLayer], name: object) -> list[str]:
     """Names of the blobs that the first layer called ``name`` makes."""
-    return [top.blob for top in net.layers[layer_index(net, name)].tops]
+    return [top.blob for top in layers[layer_index(layers, name)].tops]
 
 
 def run_between(
-    net: Net, first: int, last: int, index: int, given: Mapping[Version, torch.Tensor]
+    net: LayeredNet,
+    which: range,
+    index: int,
+    given: Mapping[Version, torch.Tensor],
+    value_of: Callable[[Version], torch.Tensor],
 ) -> dict[Version, torch.Tensor]:
-    """Runs the layers ``first`` to ``last``, without gradients.
+    """Runs some layers of a net that follow one another, without gradients.
 
     Args:
-        net: brings the blobs that earlier layers have made, as its last pass left them.
-        first, last: places in ``net.layers``.
+        which: their places in ``net.layers``.
         index: number of the pass.
         given: tops of sources that are not read.
+        value_of: gives the blobs that earlier layers have made, as the last pass left them.
 
     Returns:
         The blobs that these layers have made.
@@ -104,13 +105,13 @@ def run_between(
     stepper.begin(index)
     stepper.values.update(given)
     made: dict[Version, torch.Tensor] = dict(given)
-    for i in range(first, last + 1):
+    for i in which:
         built = net.layers[i]
         if built.source is not None and all(top in given for top in built.tops):
             continue
         for bottom in built.bottoms:
             if bottom not in stepper.values:
-                stepper.values[bottom] = net.value_of(bottom).detach()
+                stepper.values[bottom] = value_of(bottom).detach()
         made.update(zip(built.tops, _run(stepper, i, built), strict=False))
     return made
 

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 
-from caffecompat.graph import Version
+from caffecompat.graph import Graph, Version
 from caffecompat.net.build import BuiltLayer
 
-if TYPE_CHECKING:
-    from caffecompat.net.net import Net
+
+class LayeredNet(Protocol):
+    """What is needed of a :class:`caffecompat.Net` to run its layers.
+
+    Attributes:
+        position: 0-axis int64 tensor, the number of the running pass.
+    """
+
+    graph: Graph
+    layers: list[BuiltLayer]
+    position: torch.Tensor
+
+    def read_source(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
+        """The tops of one source for pass ``index``."""
+        ...
 
 
 class Stepper:
@@ -36,7 +49,7 @@ class Stepper:
         loss: sum of the weighted losses so far.
     """
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: LayeredNet) -> None:
         self.net = net
         self.values: dict[Version, torch.Tensor] = {}
         self.gradients: dict[Version, torch.Tensor] = {}
@@ -70,7 +83,8 @@ class Stepper:
 
     def outputs(self) -> dict[str, torch.Tensor]:
         """The net's outputs by blob name, sorted, once all layers have run."""
-        return {v.blob: self.values[v] for v in self.net._output_versions()}
+        last = {top.blob: top for built in self.net.layers for top in built.tops}
+        return {name: self.values[last[name]] for name in self.net.graph.outputs}
 
     def _run(self, i: int, built: BuiltLayer) -> tuple[torch.Tensor, ...]:
         assert built.module is not None

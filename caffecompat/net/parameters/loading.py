@@ -302,7 +302,7 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _reinitialise(built: BuiltLayer) -> None:
     if built.layer is None:
         return  # an automatic split, which has nothing to fill
-    seed = built.layer.context.seed
+    seed = built.layer.context.options.seed
     with torch.no_grad():
         for j, (blob, spec) in enumerate(zip(_parameters(built), built.layer.specs, strict=True)):
             if not _shared(built, j):

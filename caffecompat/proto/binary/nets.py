@@ -8,7 +8,13 @@ import os
 from caffecompat.errors import FormatError
 from caffecompat.proto.binary import dialects
 from caffecompat.proto.binary.unreadable_fields import without_unreadable_fields
-from caffecompat.proto.files import PathLike, parse_binary, read_binary, read_bytes
+from caffecompat.proto.files import (
+    PathLike,
+    parse_binary,
+    read_binary,
+    read_bytes,
+    read_upgraded_net,
+)
 from caffecompat.proto.schema import Message
 from caffecompat.proto.text.positions import Source
 from caffecompat.proto.upgrades import (
@@ -98,7 +104,7 @@ def upgrade_binary_solver(
     """
     solver = read_binary(path, "SolverParameter", max_bytes=max_bytes)
     try:
-        return solver, upgrade_solver(solver)
+        return solver, upgrade_solver(solver, read_upgraded_net)
     except OldSolverError as error:
         raise located(error, Source(os.fspath(path))) from error
 

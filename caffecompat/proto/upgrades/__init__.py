@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 from caffecompat.errors import NetError, SolverError
 from caffecompat.proto.descriptors import layout
@@ -25,19 +25,24 @@ from caffecompat.registry import Registry
 _MOST_BYTES_SHOWN = 40
 
 
+# Reads the net file of a solver that names one, upgraded.
+ReadNet: TypeAlias = Callable[[str], Message]
+
+
 @dataclass
 class Upgrade:
     """One step: ``apply`` changes a message for which ``needed`` holds.
 
     ``apply`` returns further notes, one line each; mostly none. Where something is lost, the note
-    is a :class:`Problem`.
+    is a :class:`Problem`. With ``reads_net`` it takes a second argument, a :data:`ReadNet`.
     """
 
     message: str
     order: int
     note: str
     needed: Callable[[Message], bool]
-    apply: Callable[[Message], list[str]]
+    apply: Callable[..., list[str]]
+    reads_net: bool = False
 
 
 class Problem(str):
@@ -88,12 +93,20 @@ def _fill(sentence: str, shown: list[str]) -> str:
     return sentence
 
 
+Apply = TypeVar("Apply", bound=Callable[..., list[str]])
+
 UPGRADES: Registry[Upgrade] = Registry("upgrade", __name__)
 
 
 def upgrade(
-    name: str, *, message: str, order: int, note: str, needed: Callable[[Message], bool]
-) -> Callable[[Callable[[Message], list[str]]], Callable[[Message], list[str]]]:
+    name: str,
+    *,
+    message: str,
+    order: int,
+    note: str,
+    needed: Callable[[Message], bool],
+    reads_net: bool = False,
+) -> Callable[[Apply], Apply]:
     """Decorator that registers a function as an upgrade step.
 
     Args:
@@ -102,10 +115,11 @@ def upgrade(
         order: steps run from the lowest to the highest.
         note: the line that announces it.
         needed: whether a message needs the step.
+        reads_net: whether the function takes a :data:`ReadNet` beside the message.
     """
 
-    def enter(apply: Callable[[Message], list[str]]) -> Callable[[Message], list[str]]:
-        step = Upgrade(message, order, note, needed, apply)
+    def enter(apply: Apply) -> Apply:
+        step = Upgrade(message, order, note, needed, apply, reads_net)
         # The registry names the function in its message about duplicates.
         functools.update_wrapper(step, apply)  # type: ignore[arg-type]
         UPGRADES.register(name)(step)
@@ -123,13 +137,16 @@ def upgrade_net(net: Message) -> list[str]:
     return _run("NetParameter", net)
 
 
-def upgrade_solver(solver: Message) -> list[str]:
+def upgrade_solver(solver: Message, read_net: ReadNet) -> list[str]:
     """Upgrade a SolverParameter in place; returns what was done, one line each.
+
+    Args:
+        read_net: reads the train net that the solver names, where an upgrade depends on it.
 
     Raises:
         SolverError: both the old and the new field for the solver's type are given.
     """
-    return _run("SolverParameter", solver)
+    return _run("SolverParameter", solver, read_net)
 
 
 def put(target: Message, name: str, value: Any) -> None:
@@ -150,14 +167,14 @@ def put(target: Message, name: str, value: Any) -> None:
         setattr(target, name, value)
 
 
-def _run(kind: str, message: Message) -> list[str]:
+def _run(kind: str, message: Message, *read_net: ReadNet) -> list[str]:
     steps = sorted((UPGRADES.find(name) for name in UPGRADES), key=lambda step: step.order)
     notes: list[str] = []
     try:
         for step in steps:
             if step.message == kind and step.needed(message):
                 notes.append(step.note)
-                notes.extend(step.apply(message))
+                notes.extend(step.apply(message, *(read_net if step.reads_net else ())))
     except UnicodeDecodeError as error:
         # protobuf reads any bytes from a binary file, and hands out only what is text.
         problem = OldNetError if kind == "NetParameter" else OldSolverError

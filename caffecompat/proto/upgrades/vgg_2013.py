@@ -13,7 +13,14 @@ from collections.abc import Callable
 from caffecompat.errors import CaffeError
 from caffecompat.proto.descriptors import layout
 from caffecompat.proto.schema import Message, enum_names
-from caffecompat.proto.upgrades import OldNetError, OldSolverError, Problem, upgrade, upgrade_net
+from caffecompat.proto.upgrades import (
+    OldNetError,
+    OldSolverError,
+    Problem,
+    ReadNet,
+    upgrade,
+    upgrade_net,
+)
 
 _NET_FIELDS = (
     "root_img_dir",
@@ -172,8 +179,9 @@ def has_vgg_fields(solver: Message) -> bool:
     order=5,
     note="translated fields of the VGG group's Caffe of 2013",
     needed=has_vgg_fields,
+    reads_net=True,
 )
-def translate_vgg_solver(solver: Message) -> list[str]:
+def translate_vgg_solver(solver: Message, read_net: ReadNet) -> list[str]:
     """Break points become a multistep policy, the big batch becomes iter_size.
 
     The batch size of the data is looked up in the train net, whose path counts from the current
@@ -185,7 +193,7 @@ def translate_vgg_solver(solver: Message) -> list[str]:
     """
     steps: dict[str, Callable[[Message], str]] = {
         "breakpoint": _translate_breakpoints,
-        "batchsize": _translate_batch,
+        "batchsize": lambda solver: _translate_batch(solver, read_net),
         "display_debug": lambda _: "dropped display_debug; debug_info: true prints every layer",
         "load_solver_state": lambda _: (
             "dropped load_solver_state; the state to resume from is given to train (--snapshot)"
@@ -223,12 +231,12 @@ def _translate_breakpoints(solver: Message) -> str:
     return f'breakpoint {shown} became lr_policy: "multistep" with gamma: 0.1 and stepvalue'
 
 
-def _translate_batch(solver: Message) -> str:
+def _translate_batch(solver: Message, read_net: ReadNet) -> str:
     batch = solver.batchsize
     here = ("batchsize", 0)
     if solver.HasField("iter_size"):
         raise OldSolverError("both batchsize{0} and iter_size are given; remove batchsize", here)
-    data = _data_batch(solver)
+    data = _data_batch(solver, read_net)
     if batch <= 0 or batch % data:
         raise OldSolverError(
             f"batchsize is {batch}{{0}}, which is no multiple of the data layer's batch of {data}; "
@@ -239,14 +247,14 @@ def _translate_batch(solver: Message) -> str:
     return f"batchsize {batch} became iter_size: {batch // data}, since the data comes by {data}"
 
 
-def _data_batch(solver: Message) -> int:
+def _data_batch(solver: Message, read_net: ReadNet) -> int:
     """The batch size of the train net's data layers.
 
     Raises:
         OldSolverError: there is no net that can be read, or no one size.
     """
-    way_out = "; replace it by iter_size (batchsize divided by the data layer's batch_size)"
-    net = _train_net(solver, way_out)
+    remedy = "; replace it by iter_size (batchsize divided by the data layer's batch_size)"
+    net = _train_net(solver, read_net, remedy)
     sizes = {
         value.batch_size
         for layer in net.layer
@@ -257,20 +265,17 @@ def _data_batch(solver: Message) -> int:
     }
     if len(sizes) != 1 or 0 in sizes:
         found = ", ".join(str(size) for size in sorted(sizes)) or "none"
-        sentence = f"batchsize{{0}} needs one batch size in the train net, found {found}{way_out}"
+        sentence = f"batchsize{{0}} needs one batch size in the train net, found {found}{remedy}"
         raise OldSolverError(sentence, ("batchsize", 0))
     return int(sizes.pop())
 
 
-def _train_net(solver: Message, way_out: str) -> Message:
-    # Here, because reading a file runs the upgrades.
-    from caffecompat.proto.files import read_net
-
+def _train_net(solver: Message, read_net: ReadNet, remedy: str) -> Message:
     inline = next((n for n in ("train_net_param", "net_param") if solver.HasField(n)), None)
     path = solver.train_net or solver.net
     try:
         if inline is None and path:
-            return read_net(path)[0]
+            return read_net(path)
         if inline is not None:
             net = type(getattr(solver, inline)).FromString(
                 getattr(solver, inline).SerializeToString()
@@ -278,9 +283,9 @@ def _train_net(solver: Message, way_out: str) -> Message:
             upgrade_net(net)
             return net
     except CaffeError as error:
-        sentence = f"batchsize{{0}} needs the train net, and {error}{way_out}"
+        sentence = f"batchsize{{0}} needs the train net, and {error}{remedy}"
         raise OldSolverError(sentence, ("batchsize", 0)) from error
-    raise OldSolverError(f"batchsize{{0}} needs the train net{way_out}", ("batchsize", 0))
+    raise OldSolverError(f"batchsize{{0}} needs the train net{remedy}", ("batchsize", 0))
 
 
 def _in_training(layer: Message) -> bool:

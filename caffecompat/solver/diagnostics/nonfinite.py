@@ -9,9 +9,14 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from caffecompat.errors import SolverError
 from caffecompat.net import Net, Stepper
 
 _CURE = "lower base_lr or set clip_gradients"
+
+
+class NotFinite(SolverError):
+    """A loss or a weight is no finite number; the weights are those before the iteration."""
 
 
 def watch(loss: torch.Tensor) -> Callable[[], float]:

@@ -38,11 +38,11 @@ class GradientBuckets:
 
     Args:
         learnable: parameters, in Caffe's order; those without gradients are left out.
-        ranks: of the training.
+        process_group: of the training.
     """
 
-    def __init__(self, learnable: Sequence[Learnable], ranks: ProcessGroup) -> None:
-        self._ranks = ranks
+    def __init__(self, learnable: Sequence[Learnable], process_group: ProcessGroup) -> None:
+        self._process_group = process_group
         self._armed = False
         tensors = [entry.tensor for entry in learnable if entry.tensor.requires_grad]
         self._buckets = [_bucket(group) for group in _groups(reversed(tensors), BUCKET_BYTES)]
@@ -70,7 +70,7 @@ class GradientBuckets:
         while self._launched < len(self._buckets):
             self._launch()
         for bucket in self._buckets:
-            self._ranks.finish(bucket.work)
+            self._process_group.finish(bucket.work)
 
     def _arrival(self, bucket: _Bucket) -> Any:
         def arrived(_: torch.Tensor) -> None:
@@ -88,7 +88,7 @@ class GradientBuckets:
 
     def _launch(self) -> None:
         bucket = self._buckets[self._launched]
-        bucket.work = self._ranks.start_sum(bucket.flat)
+        bucket.work = self._process_group.start_sum(bucket.flat)
         self._launched += 1
 
 

@@ -31,7 +31,7 @@ class LossSharding:
     def __init__(self, net: Net, ranks: ProcessGroup) -> None:
         self._net = net
         self._ranks = ranks
-        self._part = 1.0 if net.share is None else net.share.count / net.share.total
+        self._part = 1.0 if net.samples is None else net.samples.count / net.samples.total
         self._scaled: set[str] = set()
         for built in net.layers if ranks.several else ():
             factor = self._factor(built)

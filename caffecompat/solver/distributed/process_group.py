@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from caffecompat.data.shard import Shard
 from caffecompat.errors import SolverError
 from caffecompat.solver.distributed.failure_detector import FailureDetector
 from caffecompat.solver.distributed.rendezvous import Meeting, Presence
@@ -30,18 +31,23 @@ RANK_TIMEOUT = 600.0
 class ProcessGroup:
     """One of the processes that train together, and its ways to the others.
 
-    ``Ranks()`` is a process on its own: everything here then does nothing, at no cost. Use
+    ``ProcessGroup()`` is a process on its own: everything here then does nothing, at no cost. Use
     :func:`join_ranks` for more.
 
     Attributes:
-        rank, count: which of how many; rank 0 logs, tests and writes snapshots.
+        rank, world_size: which of how many; rank 0 logs, tests and writes snapshots.
         silent: no rank may be waited for; each goes by what it knows itself.
     """
 
-    def __init__(self, rank: int = 0, count: int = 1) -> None:
+    def __init__(self, rank: int = 0, world_size: int = 1) -> None:
         self.rank = rank
-        self.count = count
+        self.world_size = world_size
         self.silent = False
+
+    @property
+    def shard(self) -> Shard:
+        """The part of each batch that is this rank's."""
+        return Shard(self.rank, self.world_size)
 
     @property
     def first(self) -> bool:
@@ -49,7 +55,7 @@ class ProcessGroup:
 
     @property
     def several(self) -> bool:
-        return self.count > 1
+        return self.world_size > 1
 
     @contextmanager
     def apart(self) -> Iterator[None]:
@@ -80,7 +86,7 @@ class ProcessGroup:
         """What all ranks pass, in their order, on every rank; must be picklable."""
         if not self.several:
             return [value]
-        found: list[Any] = [None] * self.count
+        found: list[Any] = [None] * self.world_size
         self._wait(lambda: dist.all_gather_object(found, value))
         return found
 
@@ -120,7 +126,8 @@ class ProcessGroup:
     def _left_alone(self, error: RuntimeError) -> SolverError:
         """The answer to a connection that broke; mostly the alarm says why and ends the process."""
         return SolverError(
-            f"rank {self.rank} of {self.count}: lost the other ranks: {str(error).splitlines()[0]}"
+            f"rank {self.rank} of {self.world_size}: lost the other ranks: "
+            f"{str(error).splitlines()[0]}"
         )
 
 
@@ -129,9 +136,9 @@ class _Joined(ProcessGroup):
 
     def __init__(self, store: dist.Store, limit: float) -> None:
         super().__init__(dist.get_rank(), dist.get_world_size())
-        self._alarm = alarm = FailureDetector(self.rank, self.count, _PATIENCE)
+        self._alarm = alarm = FailureDetector(self.rank, self.world_size, _PATIENCE)
         self._presence = Presence(
-            self.rank, self.count, store, limit, alarm.give_up, lambda: alarm.next_has_left
+            self.rank, self.world_size, store, limit, alarm.give_up, lambda: alarm.next_has_left
         )
 
     def _left_alone(self, error: RuntimeError) -> SolverError:
@@ -210,8 +217,8 @@ def join_ranks(device: str | torch.device, limit: float = RANK_TIMEOUT) -> Itera
         )
     except (RuntimeError, ValueError) as error:
         raise SolverError(f"the ranks cannot reach each other: {_first_line(error)}") from error
-    with _Joined(store, limit) as ranks:
-        yield ranks
+    with _Joined(store, limit) as process_group:
+        yield process_group
 
 
 def _first_line(error: Exception) -> str:

@@ -7,7 +7,6 @@ import logging
 from caffecompat.errors import CaffeError, SolverError
 from caffecompat.net import Net
 from caffecompat.net.execution.allocation import available, size
-from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.estimate.memory import Footprint, footprint
 from caffecompat.solver.estimate.report import Forecast, make_forecast, split_plan, split_settings
 from caffecompat.solver.setup.build_nets import NetOptions, probe
@@ -21,9 +20,9 @@ class AutoIterSize:
     Args:
         settings: of the solver; :meth:`split` changes its message.
         plan: the train net.
-        options: how its nets are built.
+        options: how its nets are built; of several processes the one with the least memory
+            decides.
         prefix: the snapshot prefix.
-        ranks: processes that share each batch; the one with the least memory decides.
 
     Attributes:
         plan: the train net to build.
@@ -35,16 +34,16 @@ class AutoIterSize:
         plan: PlannedNet,
         options: NetOptions,
         prefix: str,
-        ranks: ProcessGroup,
     ) -> None:
         self.plan = plan
         self._message = settings.message
         self._rule = settings.rule
         self._prefix = prefix
         self._device = options.device
-        self._half = options.mode.half
-        self._ranks = ranks.count
-        known = [free for free in ranks.gather(available(options.device)) if free is not None]
+        self._half = options.compute.half
+        group = options.process_group
+        self._world_size = group.world_size
+        known = [free for free in group.gather(available(options.device)) if free is not None]
         self._free = min(known, default=None)
         try:
             self._net = probe(plan, options)
@@ -53,7 +52,7 @@ class AutoIterSize:
             self._net = None
         self._need: Footprint | None = None
         if self._net is not None:
-            self._need = self._footprint(self._net).divided(ranks.count)
+            self._need = self._footprint(self._net).divided(group.world_size)
 
     def _footprint(self, net: Net) -> Footprint:
         scratch = self._rule.type != "SGD"
@@ -62,7 +61,7 @@ class AutoIterSize:
     def _forecast(self, net: Net) -> Forecast:
         need = self._need or self._footprint(net)
         device, prefix = self._device, self._prefix
-        return make_forecast(net, need, self._message, prefix, device, self._free, self._ranks)
+        return make_forecast(net, need, self._message, prefix, device, self._free, self._world_size)
 
     def split(self) -> list[str]:
         """Divides the batch where memory would not suffice.
@@ -81,7 +80,7 @@ class AutoIterSize:
         split = forecast.split
         if split is None:
             raise SolverError(f"--auto-iter-size: {forecast.warnings()[0]}")
-        self.plan = split_plan(self.plan, self._net, split)
+        self.plan = split_plan(self.plan, split)
         split_settings(self._message, split)
         self._need = forecast.need.divided(split.parts)
         text = (

@@ -135,7 +135,7 @@ def make_forecast(
     prefix: str,
     device: torch.device,
     free: int | None,
-    ranks: int = 1,
+    world_size: int = 1,
 ) -> Forecast:
     """Looks ahead at a training.
 
@@ -145,7 +145,7 @@ def make_forecast(
         message: SolverParameter.
         prefix: the snapshot prefix.
         free: bytes free on ``device``, see :func:`caffecompat.net.execution.allocation.available`.
-        ranks: processes that share each batch; ``need`` is that of one of them.
+        world_size: processes that share each batch; ``need`` is that of one of them.
     """
     batch = batch_size(net)
     passes = int(message.iter_size)
@@ -163,7 +163,7 @@ def make_forecast(
     )
     if whole.fits or batch is None or free is None or not can_split(net):
         return whole
-    split = _find_split(need, batch, passes, free, batch // ranks)
+    split = _find_split(need, batch, passes, free, batch // world_size)
     return replace(whole, split=split and replace(split, caveat=_caveat(net)))
 
 
@@ -192,8 +192,8 @@ def _caveat(net: Net) -> str:
 
 def batch_size(net: Net) -> int | None:
     """Images per pass of all ranks together; None for a net without data."""
-    if net.share is not None:
-        return net.share.total
+    if net.samples is not None:
+        return net.samples.total
     for built in net.layers:
         if built.source is not None and built.shapes and built.shapes[0]:
             return int(built.shapes[0][0])
@@ -215,9 +215,9 @@ def can_split(net: Net) -> bool:
     return bool(sizes) and None not in sizes and len(set(sizes)) == 1
 
 
-def split_plan(plan: PlannedNet, net: Net, split: Split) -> PlannedNet:
-    """The train net with smaller batches; ``net`` is the whole one, built for its shapes."""
-    return scaled_plan(plan, net.definition, Fraction(1, split.parts))
+def split_plan(plan: PlannedNet, split: Split) -> PlannedNet:
+    """The train net with smaller batches."""
+    return scaled_plan(plan, Fraction(1, split.parts))
 
 
 def split_settings(message: Message, split: Split) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from caffecompat.errors import SolverError, suggestion
 from caffecompat.net import Net
-from caffecompat.solver.test_nets import Scores
+from caffecompat.solver.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class PlateauMetric:
         return f"Plateau: watching {self.blob!r} of test net #{self.net}; {better} is better"
 
 
-def find_watch(metric: str, nets: Sequence[Net], place: str) -> PlateauMetric:
+def find_metric(metric: str, nets: Sequence[Net], place: str) -> PlateauMetric:
     """The output called ``metric`` of the first test net that has one.
 
     Of losses lower values are better, of everything else higher ones; a minus before a name

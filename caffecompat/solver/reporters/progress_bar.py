@@ -14,8 +14,7 @@ from typing import Any
 from caffecompat.reporting.activity import Moment
 from caffecompat.reporting.glog import ErrorStream, log_to, log_to_stderr, painted
 from caffecompat.reporting.terminal import columns
-from caffecompat.solver.callbacks import Callback
-from caffecompat.solver.solver import Solver
+from caffecompat.solver.callbacks import Callback, Training
 
 # Cells of the bar itself that texts leave free, and seconds until a pass is called a long one.
 _LEAST_BAR = 10
@@ -40,7 +39,7 @@ def training_log(first: bool = True) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def training_bar(solver: Solver, iterations: int) -> Iterator[None]:
+def training_bar(solver: Training, iterations: int) -> Iterator[None]:
     """Shows the progress of ``solver`` to ``iterations`` while the context lasts.
 
     Does nothing where no bar is possible.
@@ -65,14 +64,14 @@ def training_bar(solver: Solver, iterations: int) -> Iterator[None]:
 class _Bar(Callback):
     """Moves a bar on. tqdm itself shows the time that is left."""
 
-    def __init__(self, bar: Any, solver: Solver, iterations: int) -> None:
+    def __init__(self, bar: Any, solver: Training, iterations: int) -> None:
         self._bar = bar
         self._iterations = iterations
         self._images = solver.images_per_iteration
         self._lock = threading.Lock()
         self._mark(solver)
 
-    def iterated(self, solver: Solver) -> None:
+    def iterated(self, solver: Training) -> None:
         # Reading the loss waits for the device, so only when the bar is drawn anyway.
         if self._bar.update(1) or solver.iter == self._iterations:
             self._show(fitting(self._parts(solver), self._room()), refresh=False)
@@ -99,7 +98,7 @@ class _Bar(Callback):
         fixed = f"100%|| {total}/{total} [{spent}<{spent}00, ]"
         return columns() - len(fixed) - _LEAST_BAR
 
-    def _parts(self, solver: Solver) -> list[str]:
+    def _parts(self, solver: Training) -> list[str]:
         """What the bar shows beside itself, the most important first."""
         spent = time.perf_counter() - self._time
         rate = f"lr {solver.rate:.3g}"
@@ -116,7 +115,7 @@ class _Bar(Callback):
         wait = f"data wait {min(waited / spent, 1):.0%}"
         return [f"loss {solver.loss:.4g}", text, rate, wait]
 
-    def _mark(self, solver: Solver) -> None:
+    def _mark(self, solver: Training) -> None:
         """What is shown next counts from here."""
         self._time = time.perf_counter()
         self._iter = solver.iter

@@ -6,16 +6,12 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.activity import Moment, heartbeat
 from caffecompat.reporting.glog import number
-from caffecompat.solver.callbacks import Callback
+from caffecompat.solver.callbacks import Callback, Training
 from caffecompat.solver.test_nets import scheduled_tests
-
-if TYPE_CHECKING:
-    from caffecompat.solver.solver import Solver
 
 # Seconds that the first iteration must take to be enough; it makes things that later ones need not.
 _LONG_FIRST = 30.0
@@ -43,7 +39,7 @@ class Pace(Callback):
         self._iterations = 0
         self._testing = 0.0
 
-    def iterated(self, solver: Solver) -> None:
+    def iterated(self, solver: Training) -> None:
         if self._said:
             return
         now = time.monotonic()
@@ -59,7 +55,7 @@ class Pace(Callback):
             self._said = True
             self._say(solver, spent / count)
 
-    def _say(self, solver: Solver, each: float) -> None:
+    def _say(self, solver: Training, each: float) -> None:
         left = int(self._message.max_iter) - solver.iter
         seconds, tests = left * each, ""
         if solver.tests_made:
@@ -76,7 +72,7 @@ class Pace(Callback):
 
 
 @contextmanager
-def pace_reported(solver: Solver, message: Message, log: logging.Logger) -> Iterator[None]:
+def pace_reported(solver: Training, message: Message, log: logging.Logger) -> Iterator[None]:
     """While the context lasts ``log`` tells what takes long, and how long all of it will take."""
 
     def look_on(moment: Moment, now: float) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 
 from caffecompat.errors import FileProblem, MissingExtra
 from caffecompat.reporting.glog import LOGGER
-from caffecompat.solver.callbacks import Callback
-from caffecompat.solver.solver import Solver
-from caffecompat.solver.test_nets import Scores
+from caffecompat.solver.callbacks import Callback, Training
+from caffecompat.solver.scores import Scores
 
 
 class TensorBoard(Callback):
@@ -42,15 +41,15 @@ class TensorBoard(Callback):
             reason = error.strerror or str(error)
             raise FileProblem(f"{folder}: cannot be written: {reason}") from error
 
-    def displayed(self, solver: Solver, outputs: dict[str, list[float]]) -> None:
+    def displayed(self, solver: Training, outputs: dict[str, list[float]]) -> None:
         self._add("train/mean_loss", solver.loss, solver.iter)
         self._write("train", outputs, solver.iter)
 
-    def iterated(self, solver: Solver) -> None:
+    def iterated(self, solver: Training) -> None:
         if solver.displays(solver.iter - 1):
             self._add("lr", solver.rate, solver.iter - 1)
 
-    def tested(self, solver: Solver, net: int, scores: Scores) -> None:
+    def tested(self, solver: Training, net: int, scores: Scores) -> None:
         kind = "test" if len(solver.test_nets) == 1 else f"test{net}"
         self._write(kind, scores.outputs, solver.iter)
 
@@ -84,7 +83,7 @@ class TensorBoard(Callback):
 
 
 @contextmanager
-def tensorboard(solver: Solver, folder: str) -> Iterator[None]:
+def tensorboard(solver: Training, folder: str) -> Iterator[None]:
     """Lets TensorBoard follow ``solver`` while the context lasts; nothing for an empty name."""
     if not folder:
         yield

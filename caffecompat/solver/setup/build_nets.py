@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
+from caffecompat.data.shard import Shard
+from caffecompat.layers import BuildOptions
 from caffecompat.net import Net
 from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.setup.compute import ComputeOptions
-from caffecompat.solver.setup.net_plans import PlannedNet, definition_of
+from caffecompat.solver.setup.net_plans import PlannedNet
 from caffecompat.solver.snapshots.files import LearnedNet
 
 
@@ -21,44 +23,33 @@ class NetOptions:
 
     Attributes:
         device: where they are.
+        build: how they are built; the seed, the state and the shard are those of each net.
         weights: files that they start from.
         layers, on_mismatch: which layers take their weights from there, and what happens to
             those that do not fit; see :meth:`caffecompat.net.Net.load_weights`.
-        allow_python: run the code of Python layers.
-        skip_corrupt: pass over records that cannot be read.
-        mode: how they compute.
-        ranks: the processes that share each batch of the train net. Test nets take whole batches.
+        compute: how they compute.
+        process_group: the processes that share each batch of the train net. Test nets take whole
+            batches.
     """
 
     device: torch.device
+    build: BuildOptions = field(default_factory=BuildOptions)
     weights: tuple[str, ...] = ()
     layers: tuple[str, ...] | None = None
     on_mismatch: str = "error"
-    allow_python: bool = False
-    skip_corrupt: bool = False
-    mode: ComputeOptions = field(default_factory=ComputeOptions)
-    ranks: ProcessGroup = field(default_factory=ProcessGroup)
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
+    process_group: ProcessGroup = field(default_factory=ProcessGroup)
 
 
 def open_net(
     plan: PlannedNet, options: NetOptions, seed: int, share_with: Net | None, log: logging.Logger
 ) -> Net:
     """The net of a plan with its weights; a test net shares those of ``share_with``."""
-    ranks = options.ranks if share_with is None else ProcessGroup()
-    net = Net(
-        plan.source,
-        device=options.device,
-        seed=seed,
-        state=plan.state,
-        share_with=share_with,
-        allow_python=options.allow_python,
-        skip_corrupt=options.skip_corrupt,
-        lenient=plan.lenient,
-        rank=ranks.rank,
-        ranks=ranks.count,
-    )
+    shard = options.process_group.shard if share_with is None else Shard()
+    build = replace(options.build, seed=seed, state=plan.state, shard=shard)
+    net = Net(plan.definition, device=options.device, options=build, share_with=share_with)
     try:
-        options.mode.prepare(net, train=share_with is None)
+        options.compute.prepare(net, train=share_with is None)
         _prepare(net, plan, options, share_with, log)
     except BaseException:
         net.close()
@@ -88,7 +79,7 @@ def _prepare(
             layers=options.layers,
             on_mismatch=options.on_mismatch,
             # A test net may have none of the layers; the train net has been held to them.
-            lenient=plan.lenient or share_with is not None,
+            lenient=options.build.lenient or share_with is not None,
         )
         for layer in report.ignored:
             log.info(f"Ignoring source layer {layer}")
@@ -116,15 +107,10 @@ def probe(plan: PlannedNet, options: NetOptions) -> Net | None:
 
     None where that would run a Python layer's code more often than its author expects.
     """
-    if any(layer.type == "Python" for layer in definition_of(plan).layer):
+    if any(layer.type == "Python" for layer in plan.definition.message.layer):
         return None
-    return Net(
-        plan.source,
-        state=plan.state,
-        shapes_only=True,
-        skip_corrupt=options.skip_corrupt,
-        lenient=plan.lenient,
-    )
+    build = replace(options.build, state=plan.state, shapes_only=True)
+    return Net(plan.definition, options=build)
 
 
 def weight_files(given: Sequence[str]) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ class ComputeOptions:
         """The type of 16 bits that products are computed in, None in other precisions."""
         return HALVES.get(self.precision)
 
-    def check(self, device: torch.device, ranks: int, debug_info: bool = False) -> None:
+    def check(self, device: torch.device, world_size: int, debug_info: bool = False) -> None:
         """Refuses what cannot be had.
 
         Raises:
@@ -60,7 +60,7 @@ class ComputeOptions:
                 f"--cuda-graph: the training runs on device {device}, CUDA graphs need a GPU; "
                 "give --gpu, or leave the flag out"
             )
-        if self.cuda_graph and ranks > 1:
+        if self.cuda_graph and world_size > 1:
             raise SolverError(
                 "--cuda-graph: works on one GPU only, since gradients of several travel while the "
                 "backward pass runs; leave the flag out"

@@ -6,7 +6,6 @@ import torch
 
 from caffecompat.errors import SolverError
 from caffecompat.proto import schema
-from caffecompat.proto.files import read_solver
 from caffecompat.proto.schema import Message
 
 # Words of --gpu that mean the CPU; Caffe's users write -1.
@@ -24,10 +23,15 @@ def solver_device(message: Message, wanted: str | torch.device | None) -> torch.
     """
     if wanted is not None:
         return checked_device(wanted)
-    modes = schema.enum_names("SolverParameter.SolverMode")
-    if message.HasField("solver_mode") and message.solver_mode == modes["GPU"]:
+    if asks_for_gpu(message):
         return checked_device(f"cuda:{message.device_id}", "solver_mode: GPU")
     return torch.device("cpu")
+
+
+def asks_for_gpu(message: Message) -> bool:
+    """Whether a solver's ``solver_mode`` is GPU, written out."""
+    modes = schema.enum_names("SolverParameter.SolverMode")
+    return bool(message.HasField("solver_mode") and message.solver_mode == modes["GPU"])
 
 
 def checked_device(wanted: str | torch.device, who: str = "") -> torch.device:
@@ -113,12 +117,12 @@ def flagged_device(flag: str) -> str | None:
     return f"cuda:{ids[0]}" if ids else None
 
 
-def rank_device(flag: str, solver: str, local: int) -> str | None:
+def rank_device(flag: str, solver: Message, local: int) -> str | None:
     """The device of rank number ``local`` on its machine; None leaves it to :func:`solver_device`.
 
     Args:
         flag: ``--gpu``: the GPUs of the ranks in order, or empty for what ``solver_mode`` says.
-        solver: path of the solver prototxt.
+        solver: SolverParameter.
 
     Raises:
         SolverError: there is no GPU for this rank.
@@ -127,9 +131,7 @@ def rank_device(flag: str, solver: str, local: int) -> str | None:
         return "cpu"
     ids = flagged_devices(flag)
     if not ids:
-        message, _ = read_solver(solver)
-        modes = schema.enum_names("SolverParameter.SolverMode")
-        if not message.HasField("solver_mode") or message.solver_mode != modes["GPU"]:
+        if not asks_for_gpu(solver):
             return None
         ids = flagged_devices("all")
     if local >= len(ids):
@@ -141,24 +143,26 @@ def rank_device(flag: str, solver: str, local: int) -> str | None:
 
 
 def describe_batch(
-    batch: int | None, passes: int, ranks: int, per_device: bool = False
+    batch: int | None, passes: int, world_size: int, per_device: bool = False
 ) -> list[str]:
     """The effective batch, and which devices see how much of it.
 
     Args:
         batch: images per pass of all devices together, None where unknown.
         passes: ``iter_size``.
-        ranks: devices.
+        world_size: devices.
         per_device: the definition's batch size is that of each device, as in Caffe.
     """
     if batch is None:
         return []
-    if ranks == 1:
+    if world_size == 1:
         how = f"batch size {batch} x iter_size {passes}, on 1 device"
     elif per_device:
-        how = f"batch size {batch // ranks} on each of {ranks} devices x iter_size {passes}"
+        how = (
+            f"batch size {batch // world_size} on each of {world_size} devices x iter_size {passes}"
+        )
     else:
-        how = f"batch size {batch} x iter_size {passes}, each batch split over {ranks} devices"
+        how = f"batch size {batch} x iter_size {passes}, each batch split over {world_size} devices"
     return [f"Effective batch size: {batch * passes} ({how})"]
 
 

@@ -58,7 +58,7 @@ class SolverOptions:
             raise SolverError(f"on_nan is {self.on_nan!r}; it must be one of: {allowed}")
 
     @property
-    def mode(self) -> ComputeOptions:
+    def compute(self) -> ComputeOptions:
         """How the nets compute."""
         return ComputeOptions(self.precision, self.channels_last, self.compiled, self.cuda_graph)
 

@@ -28,7 +28,7 @@ def report_start(
         notes: sentences about where the training starts.
     """
     passes = int(settings.message.iter_size)
-    count = options.ranks.count
+    count = options.process_group.world_size
     for line in [
         *describe_batch(planned_batch(plan), passes, count, per_device),
         *describe_choice(options.device),

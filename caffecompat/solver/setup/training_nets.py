@@ -40,7 +40,7 @@ class TrainingNets:
     def _open_all(self, train: PlannedNet, tests: Sequence[PlannedNet]) -> None:
         self._log.info(f"Creating training net from {train.origin}")
         self.train = self._open(train, None)
-        for sentence in caveats(self.train) if self._options.ranks.several else ():
+        for sentence in caveats(self.train) if self._options.process_group.several else ():
             self._log.warning(sentence)
         self.tests: list[Net] = []
         for i, plan in enumerate(tests):

@@ -27,20 +27,22 @@ def check_start(weights: str | os.PathLike[str] | None, snapshot: str | None) ->
 
 
 def find_start(
-    snapshot: str | None, files: SnapshotFiles, blocks: int, ranks: ProcessGroup
+    snapshot: str | None, files: SnapshotFiles, blocks: int, process_group: ProcessGroup
 ) -> tuple[str | None, list[str]]:
     """The state to go on from, and what the log should say about the choice.
 
     Args:
         snapshot: a state's path, ``"auto"``, or None to start from the beginning.
         files, blocks: see :func:`newest_intact`.
-        ranks: of the training; rank 0 chooses for all.
+        process_group: of the training; rank 0 chooses for all.
     """
     if snapshot is None:
-        return None, _earlier(files.prefix) if ranks.first else []
+        return None, _earlier(files.prefix) if process_group.first else []
     if snapshot != AUTO:
         return snapshot, []
-    return ranks.of_first(newest_intact(files, blocks) if ranks.first else (None, []))
+    return process_group.of_first(
+        newest_intact(files, blocks) if process_group.first else (None, [])
+    )
 
 
 def newest_intact(files: SnapshotFiles, blocks: int) -> tuple[str | None, list[str]]:

@@ -7,12 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 from caffecompat.errors import FileProblem
 from caffecompat.net import Net
-from caffecompat.solver.diagnostics.nonfinite import all_finite
+from caffecompat.solver.diagnostics.nonfinite import NotFinite, all_finite
 from caffecompat.solver.optim.optimizer import Optimizer
 from caffecompat.solver.snapshots.files import SnapshotFiles, write_pair
 from caffecompat.solver.snapshots.prefix_lock import PrefixLock
 from caffecompat.solver.snapshots.resume import remove_drafts
-from caffecompat.solver.train_step import NotFinite
 from caffecompat.weights import SolverState
 
 

@@ -32,15 +32,13 @@ from caffecompat.input_files import REMEDY
 PIPE_BYTES = 1 << 20
 # Processor time for one request, beside what reading its values takes at this rate.
 SECONDS, BYTES_PER_SECOND = 8.0, 20 << 20
-# Memory for one file beside twice what it may claim.
-ROOM = 512 << 20
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 GROUP, DATA_SET = "group", "data set"
 # The interpreter is isolated; what it may import is what this process can.
 PROGRAM = """
 import sys
 sys.path[:] = {path!r}
-from caffecompat.weights.hdf5_input.process import serve
+from caffecompat.weights.hdf5_input.server import serve
 serve()
 """
 
@@ -276,83 +274,3 @@ def _widen(pipe: BinaryIO) -> None:
         import fcntl
 
         fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-
-
-# The other side
-
-
-def serve() -> None:
-    """Answers requests on standard input until it ends."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        # Only the parent decides when to stop; if it dies, standard input ends.
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    from caffecompat.weights.hdf5_input.structure import Contents
-
-    requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    contents: Contents | None = None
-    _answer(answers, {})
-    for line in requests:
-        request = json.loads(line)
-        try:
-            _limit_time(SECONDS)
-            if "open" in request:
-                contents = Contents(*request["open"])
-                _limit_memory(contents.limit)
-                _answer(answers, {})
-            elif "close" in request:
-                if contents is not None:
-                    contents.close()
-                contents = None
-                _answer(answers, {})
-            else:
-                assert contents is not None
-                _answer_about(contents, request, answers)
-        except CaffeError as error:
-            _answer(answers, {"error": type(error).__name__, "message": str(error)})
-
-
-def _answer_about(contents: Any, request: dict[str, Any], answers: BinaryIO) -> None:
-    if "kind" in request:
-        _answer(answers, {"kind": contents.kind(request["kind"])})
-    elif "members" in request:
-        _answer(answers, {"members": contents.members(request["members"])})
-    elif "check" in request:
-        contents.check(request["check"])
-        _answer(answers, {})
-    elif "describe" in request:
-        shape, dtype, variable = contents.describe(request["describe"])
-        name = "strings" if variable or dtype.kind == "S" else str(dtype)
-        _answer(answers, {"shape": shape, "name": name, "kind": dtype.kind})
-    else:
-        described, pieces = contents.read(request["read"])
-        size = contents.nbytes(described)
-        _limit_time(SECONDS + size / BYTES_PER_SECOND)
-        _answer(answers, {"shape": described.shape, "dtype": described.dtype.str})
-        for piece in pieces:
-            _answer(answers, {"bytes": piece.nbytes})
-            answers.write(piece.reshape(-1).view(np.uint8).data)
-        answers.flush()
-
-
-def _answer(answers: BinaryIO, answer: dict[str, Any]) -> None:
-    answers.write(json.dumps(answer).encode() + b"\n")
-    answers.flush()
-
-
-def _limit_time(seconds: float) -> None:
-    """Ends this process when a request takes more processor time: damaged files lead in circles."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-
-
-def _limit_memory(claims: int) -> None:
-    """The most that this process may take, for a file that may claim ``claims`` bytes."""
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
-        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        wanted = min(now + 2 * claims + ROOM, sys.maxsize // 2)
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

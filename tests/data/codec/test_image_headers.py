@@ -18,7 +18,8 @@ from caffecompat import input_files
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.codec.image_headers import image_size
 from caffecompat.data.codec.images import decode_image, image_shape
-from caffecompat.data.sources.image_list import open_image_reader, read_list
+from caffecompat.data.loader.open import open_image_reader
+from caffecompat.data.sources.image_list import read_list
 from caffecompat.data.sources.windows import place_window, read_windows
 from caffecompat.errors import CaffeError, DataError, FileProblem, FormatError
 from tests.data.databases import encoded_datum
@@ -132,7 +133,7 @@ def listed(tmp_path: Path, name: str) -> str:
     (tmp_path / "list.txt").write_text(f"{name} 0\n")
     source = f"source: '{tmp_path}/list.txt' root_folder: '{tmp_path}/' batch_size: 1"
     layer = message("ImageData", f"image_data_param {{ {source} }}", 2)
-    with pytest.raises(CaffeError) as caught, open_image_reader(layer, "TEST", 1) as reader:
+    with pytest.raises(CaffeError) as caught, open_image_reader(layer, "TEST") as reader:
         reader.batch(0)
     assert_one_sentence(str(caught.value))
     return str(caught.value)

@@ -12,12 +12,15 @@ import pytest
 from caffecompat.data.backends.database import open_database
 from caffecompat.data.codec.images import decode_image, possible_reduction
 from caffecompat.data.loader.batch import Batch
-from caffecompat.data.loader.prefetch import BatchReader, open_reader
-from caffecompat.data.sources.image_list import open_image_reader
+from caffecompat.data.loader.open import open_image_reader, open_reader
+from caffecompat.data.loader.prefetch import BatchReader
+from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.transforms.transform import Transform
 from caffecompat.proto import schema
 from tests.data.databases import encoded_datum, write_records
 from tests.layers.messages import message
+
+SEEDED = ReadOptions(1)
 
 
 def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -49,7 +52,7 @@ def read(
     for name, value in fields.items():
         setattr(made, name, value)
     transform = Transform(made, phase, reduced_decode=reduced)
-    with BatchReader(open_database(path), transform, 1, 3, workers=2) as opened:
+    with BatchReader(open_database(path), transform, 1, ReadOptions(3, 2)) as opened:
         batches = [opened.batch(index) for index in range(opened.records)]
         assert [batch.data.shape for batch in batches] == [
             opened.shape(index) for index in range(opened.records)
@@ -137,14 +140,14 @@ def test_openers_take_the_option(tmp_path: Path) -> None:
     listed = f"image_data_param {{ source: '{tmp_path}/list.txt' batch_size: 1 "
     found = []
     for flag in (False, True):
-        with open_reader(message("Data", text, 2), "TEST", 1, reduced_decode=flag) as opened:
+        with open_reader(message("Data", text, 2), "TEST", SEEDED, reduced_decode=flag) as opened:
             found.append(opened.batch(0).data)
         definition = message("ImageData", f"{listed} }} {scaled}", 2)
-        with open_image_reader(definition, "TEST", 1, reduced_decode=flag) as opened:
+        with open_image_reader(definition, "TEST", SEEDED, reduced_decode=flag) as opened:
             assert np.array_equal(opened.batch(0).data, found[-1])
         # Resized first, so the decoder cannot know what will be needed.
         definition = message("ImageData", f"{listed} new_height: 99 new_width: 120 }} {scaled}", 2)
-        with open_image_reader(definition, "TEST", 1, reduced_decode=flag) as opened:
+        with open_image_reader(definition, "TEST", SEEDED, reduced_decode=flag) as opened:
             found.append(opened.batch(0).data)
     assert not np.array_equal(found[0], found[2])
     assert np.array_equal(found[1], found[3])

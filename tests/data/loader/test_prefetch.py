@@ -18,7 +18,8 @@ import pytest
 
 from caffecompat.data.backends.database import create_database
 from caffecompat.data.loader.batch import Batch, Draft
-from caffecompat.data.loader.prefetch import open_reader
+from caffecompat.data.loader.open import open_reader
+from caffecompat.data.read_options import ReadOptions
 from caffecompat.errors import DataError
 from caffecompat.proto import schema
 from tests.data.databases import (
@@ -300,7 +301,7 @@ def test_open_reader_ignores_what_caffe_ignores(database: str) -> None:
     layer.data_param.crop_size = 2
     layer.data_param.scale = 9
     layer.data_param.mirror = True
-    with open_reader(layer, "TRAIN", seed=1, workers=1) as opened:
+    with open_reader(layer, "TRAIN", ReadOptions(1, 1)) as opened:
         assert equal([opened.batch(0)], batches(database, [0], batch_size=3))
 
 
@@ -309,6 +310,6 @@ def test_open_reader_closes_the_database_it_cannot_use(database: str) -> None:
     layer.data_param.source = database
     layer.data_param.backend = schema.enum_names("DataParameter.DB")["LMDB"]
     with pytest.raises(DataError, match="batch_size is 0"):
-        open_reader(layer, "TEST", seed=1)
+        open_reader(layer, "TEST")
     # The binding opens a file only once in a process.
     lmdb.open(database, readonly=True, lock=False).close()

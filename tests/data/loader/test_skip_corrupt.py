@@ -10,8 +10,9 @@ import pytest
 
 from caffecompat.data.backends.database import open_database
 from caffecompat.data.loader.batch import Memory
+from caffecompat.data.loader.open import open_image_reader
 from caffecompat.data.loader.prefetch import BatchReader
-from caffecompat.data.sources.image_list import open_image_reader
+from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.transforms.transform import Transform
 from caffecompat.errors import DataError
 from caffecompat.proto import schema
@@ -34,7 +35,7 @@ def reader(path: str, workers: int = 2, skip: bool = True) -> BatchReader:
     transform = schema.new("TransformationParameter")
     transform.crop_size = 3
     return BatchReader(
-        open_database(path), Transform(transform, "TRAIN"), 4, 1, workers, skip_corrupt=skip
+        open_database(path), Transform(transform, "TRAIN"), 4, ReadOptions(1, workers, skip)
     )
 
 
@@ -93,7 +94,7 @@ def test_missing_images_are_skipped_too(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("nosuch.png 1\na.png 2\n")
     source = f"source: '{tmp_path}/list.txt' root_folder: '{tmp_path}/' batch_size: 3"
     definition = message("ImageData", f"image_data_param {{ {source} }}", 2)
-    with open_image_reader(definition, "TEST", 1, skip_corrupt=True) as opened:
+    with open_image_reader(definition, "TEST", ReadOptions(1, skip_corrupt=True)) as opened:
         assert opened.batch(0).labels.tolist() == [2, 2, 2]
         assert opened.skipped == 2
 

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
 from caffecompat.errors import CaffeError, DataError, FileProblem, FormatError
 from tests.sentences import assert_one_sentence
@@ -60,15 +61,15 @@ def test_tops_are_data_sets_in_the_order_asked_for(source: str) -> None:
 
 def test_batches_come_by_index_in_any_order(source: str) -> None:
     for shuffle in (False, True):
-        reader = HDF5Reader(source, ["id"], 4, shuffle, seed=3)
+        reader = HDF5Reader(source, ["id"], 4, shuffle, ReadOptions(3))
         in_order = [reader.batch(index)[0].tolist() for index in range(12)]
-        fresh = HDF5Reader(source, ["id"], 4, shuffle, seed=3)
+        fresh = HDF5Reader(source, ["id"], 4, shuffle, ReadOptions(3))
         order = [11, 3, 0, 7, 7, 1]
         assert [fresh.batch(index)[0].tolist() for index in order] == [in_order[i] for i in order]
 
 
 def test_shuffling_keeps_every_row_once_per_epoch_and_files_together(source: str) -> None:
-    rows = ids(HDF5Reader(source, ["id"], 7, shuffle=True, seed=1), range(20))
+    rows = ids(HDF5Reader(source, ["id"], 7, True, ReadOptions(1)), range(20))
     epochs = [rows[start : start + 14] for start in range(0, 140, 14)]
     assert all(sorted(epoch) == list(range(14)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 10
@@ -79,7 +80,9 @@ def test_shuffling_keeps_every_row_once_per_epoch_and_files_together(source: str
 
 
 def test_the_seed_decides_the_order(source: str) -> None:
-    runs = [ids(HDF5Reader(source, ["id"], 14, True, seed), range(2)) for seed in (1, 2, 1)]
+    runs = [
+        ids(HDF5Reader(source, ["id"], 14, True, ReadOptions(seed)), range(2)) for seed in (1, 2, 1)
+    ]
     assert runs[0] != runs[1]
     assert runs[0] == runs[2]
 

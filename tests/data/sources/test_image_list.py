@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
+from caffecompat.data.loader.open import open_image_reader
+from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.sources.image_list import (
     Entry,
     ImageSamples,
-    open_image_reader,
     read_tree,
 )
 from caffecompat.errors import CaffeError, DataError, FileProblem
@@ -41,7 +42,7 @@ def labels(listed: str, batches: Sequence[int], seed: int = 1, **options: Any) -
     more = " ".join(f"{name}: {str(value).lower()}" for name, value in options.items())
     root = listed.removesuffix("list.txt")
     text = f"image_data_param {{ source: '{listed}' root_folder: '{root}' batch_size: 4 {more} }}"
-    with open_image_reader(message("ImageData", text, 2), "TRAIN", seed, workers=2) as reader:
+    with open_image_reader(message("ImageData", text, 2), "TRAIN", ReadOptions(seed, 2)) as reader:
         found = [reader.batch(index) for index in batches]
     assert all(np.array_equal(b.data[:, 1, 2, 3], b.labels) for b in found)
     return [batch.labels.tolist() for batch in found]
@@ -84,7 +85,7 @@ def test_bad_settings_are_one_sentence(listed: str, text: str, words: str) -> No
     definition = message("ImageData", f"image_data_param {{ source: '{listed}' {text} }}", 2)
     with (
         pytest.raises(CaffeError, match=words) as caught,
-        open_image_reader(definition, "TEST", 1) as reader,
+        open_image_reader(definition, "TEST") as reader,
     ):
         reader.batch(0)
     assert_one_sentence(str(caught.value))

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from caffecompat.data.sources.windows import open_window_reader, place_window, read_windows
+from caffecompat.data.loader.open import open_window_reader
+from caffecompat.data.read_options import ReadOptions
+from caffecompat.data.sources.windows import place_window, read_windows
 from caffecompat.errors import CaffeError, DataError, FileProblem
 from caffecompat.proto.schema import Message
 from caffecompat.weights.mean import write_mean
@@ -48,7 +50,7 @@ def layer(source: str, more: str = "", transform: str = "crop_size: 9") -> Messa
 
 
 def test_background_comes_first_with_label_0(windows: str) -> None:
-    with open_window_reader(layer(windows), seed=1, workers=2) as reader:
+    with open_window_reader(layer(windows), ReadOptions(1, 2)) as reader:
         found = np.array([reader.batch(index).labels for index in range(40)])
     assert (found[:, :3] == 0).all()
     assert set(found[:, 3:].flat) == {3, 5}
@@ -58,7 +60,7 @@ def test_windows_and_flips_are_a_pure_function_of_the_seed(windows: str) -> None
     definition = layer(windows, transform="crop_size: 9 mirror: true")
 
     def run(order: list[int], seed: int, workers: int) -> list[bytes]:
-        with open_window_reader(definition, seed, workers) as reader:
+        with open_window_reader(definition, ReadOptions(seed, workers)) as reader:
             return [reader.batch(index).data.tobytes() for index in order]
 
     in_order = run(list(range(6)), 1, 1)
@@ -69,10 +71,10 @@ def test_windows_and_flips_are_a_pure_function_of_the_seed(windows: str) -> None
 
 def test_a_mirrored_window_is_the_flipped_one(windows: str, image: Path) -> None:
     more = "crop_mode: 'square' fg_threshold: 0.9"
-    with open_window_reader(layer(windows, more), 1) as reader:
+    with open_window_reader(layer(windows, more), ReadOptions(1)) as reader:
         plain = reader.batch(0).data[3]
     definition = layer(windows, more, "crop_size: 9 mirror: true")
-    with open_window_reader(definition, 1) as reader:
+    with open_window_reader(definition, ReadOptions(1)) as reader:
         both = [batch for i in range(20) for batch in reader.batch(i).data[3:]]
     kinds = {found.tobytes() for found in both}
     assert kinds == {plain.tobytes(), np.ascontiguousarray(plain[:, :, ::-1]).tobytes()}
@@ -97,10 +99,10 @@ def test_a_window_without_context_is_stretched() -> None:
 def test_the_mean_image_is_cut_at_its_centre(windows: str, tmp_path: Path) -> None:
     mean = np.arange(3 * 13 * 13, dtype=np.float32).reshape(3, 13, 13)
     write_mean(mean, tmp_path / "mean.binaryproto")
-    with open_window_reader(layer(windows, "scale: 0.5"), 1) as reader:
+    with open_window_reader(layer(windows, "scale: 0.5"), ReadOptions(1)) as reader:
         plain = reader.batch(0).data
     transform = f"crop_size: 9 mean_file: '{tmp_path / 'mean.binaryproto'}'"
-    with open_window_reader(layer(windows, "scale: 0.5", transform), 1) as reader:
+    with open_window_reader(layer(windows, "scale: 0.5", transform), ReadOptions(1)) as reader:
         less = reader.batch(0).data
     np.testing.assert_allclose(plain - less, 0.5 * mean[None, :, 2:11, 2:11].repeat(5, 0))
 
@@ -108,7 +110,7 @@ def test_the_mean_image_is_cut_at_its_centre(windows: str, tmp_path: Path) -> No
 def test_caching_changes_nothing(windows: str) -> None:
     found = []
     for more in ("", "cache_images: true"):
-        with open_window_reader(layer(windows, more), 1) as reader:
+        with open_window_reader(layer(windows, more), ReadOptions(1)) as reader:
             found.append([reader.batch(i).data.tobytes() for i in range(4)])
     assert found[0] == found[1]
 
@@ -128,7 +130,7 @@ def test_settings_are_refused_in_one_sentence(
     windows: str, more: str, transform: str, words: str
 ) -> None:
     with pytest.raises(DataError, match=words) as caught:
-        open_window_reader(layer(windows, more, transform), 1)
+        open_window_reader(layer(windows, more, transform), ReadOptions(1))
     assert_one_sentence(str(caught.value))
 
 
@@ -144,7 +146,7 @@ def test_settings_are_refused_in_one_sentence(
 def test_a_bad_window_file_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "windows.txt").write_text(text)
     with pytest.raises(DataError, match=words) as caught:
-        open_window_reader(layer(str(tmp_path / "windows.txt")), 1)
+        open_window_reader(layer(str(tmp_path / "windows.txt")), ReadOptions(1))
     assert_one_sentence(str(caught.value))
 
 
@@ -153,7 +155,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         read_windows(str(tmp_path / "nosuch"))
     (tmp_path / "w.txt").write_text(FILE.format(image="nosuch.png"))
     words = r"window \d \(image 'nosuch.png'\): it cannot be read"
-    reader = open_window_reader(layer(str(tmp_path / "w.txt")), 1)
+    reader = open_window_reader(layer(str(tmp_path / "w.txt")), ReadOptions(1))
     with reader, pytest.raises(CaffeError, match=words):
         reader.batch(0)
 
@@ -161,7 +163,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 def test_a_window_outside_its_image_is_named(windows: str) -> None:
     text = Path(windows).read_text().replace("29 19", "31 19")
     Path(windows).write_text(text)
-    reader = open_window_reader(layer(windows, "bg_threshold: 0.15"), 1)
+    reader = open_window_reader(layer(windows, "bg_threshold: 0.15"), ReadOptions(1))
     words = r"\(10, 8, 31, 19\).* does not lie in the image"
     with reader, pytest.raises(DataError, match=words):
         reader.batch(0)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from caffecompat.data.loader.batch import Batch
-from caffecompat.data.sources.image_list import open_image_reader
-from caffecompat.data.sources.windows import open_window_reader
+from caffecompat.data.loader.open import open_image_reader, open_window_reader
+from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.transforms.transform import Choice, Transform
 from caffecompat.errors import DataError, LayerError
 from caffecompat.layers import Context
@@ -315,7 +315,7 @@ def test_image_data_gives_the_pixels_of_a_database(pictures: str, tmp_path: Path
         f"colour_eigenvalue: [55.46, 4.794, 1.148] {vectors} }}"
     )
     expected = batches(pictures, range(3), batch_size=5, seed=2, **PAPER)
-    with open_image_reader(message("ImageData", text, 2), "TRAIN", 2, workers=2) as opened:
+    with open_image_reader(message("ImageData", text, 2), "TRAIN", ReadOptions(2, 2)) as opened:
         for index, batch in enumerate(expected):
             assert np.array_equal(opened.batch(index).data, batch.data)
 
@@ -402,13 +402,13 @@ def test_layers_that_do_not_support_a_field_refuse_it(field: str) -> None:
     given = f"transform_param {{ crop_size: 3 {field} }}"
     windows = message("WindowData", f"window_data_param {{ batch_size: 2 }} {given}", 2)
     with pytest.raises(DataError, match=f"WindowData cannot do what {name} asks for") as caught:
-        open_window_reader(windows, 1)
+        open_window_reader(windows)
     assert_one_sentence(str(caught.value))
     param = "memory_data_param { batch_size: 2 channels: 1 height: 3 width: 4 }"
-    memory = MemoryData(Context("TRAIN", 1, "net:1: layer 'm' (MemoryData)"))
+    memory = MemoryData(Context("TRAIN", "net:1: layer 'm' (MemoryData)"))
     with pytest.raises(DataError, match=f"^net:1: layer 'm' .*: MemoryData cannot do what {name}"):
         memory.setup(message("MemoryData", f"{param} {given}", 2), [])
-    rows = HDF5Data(Context("TRAIN", 1, "net:1: layer 'h' (HDF5Data)"))
+    rows = HDF5Data(Context("TRAIN", "net:1: layer 'h' (HDF5Data)"))
     with pytest.raises((DataError, LayerError), match="HDF5Data does not transform data"):
         rows.setup(message("HDF5Data", f"hdf5_data_param {{ batch_size: 2 }} {given}", 2), [])
 

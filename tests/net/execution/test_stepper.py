@@ -36,13 +36,13 @@ def compare(text: str, **inputs: np.ndarray) -> None:
     for version, blob in stepper.values.items():
         torch.testing.assert_close(blob, whole.value_of(version).detach())
     for name in inputs:
-        version = whole._inputs.version(name)
-        if version in whole._gradient_inputs:
+        version = whole._passes.inputs.version(name)
+        if version in whole._passes.gradient_inputs:
             torch.testing.assert_close(stepper.gradients[version], whole.blobs[name].diff)
     for ours, theirs in zip(whole.learnable, stepped.learnable, strict=True):
         torch.testing.assert_close(ours.tensor.grad, theirs.tensor.grad)
-    assert whole._loss is not None
-    np.testing.assert_allclose(stepper.loss, float(whole._loss.detach()), rtol=1e-6)
+    assert whole._passes.loss is not None
+    np.testing.assert_allclose(stepper.loss, float(whole.loss.detach()), rtol=1e-6)
 
 
 def test_classifier() -> None:

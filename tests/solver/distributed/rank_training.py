@@ -26,7 +26,7 @@ import torch
 from caffecompat.cli.main import main as command_line
 from caffecompat.errors import CaffeError
 from caffecompat.net import Net
-from caffecompat.solver import Action, Callback, SignalActions, Solver
+from caffecompat.solver import Action, Callback, SignalActions, Solver, Training
 from caffecompat.solver.distributed import gradient_buckets, rendezvous
 from caffecompat.solver.distributed.process_group import ProcessGroup, join_ranks
 
@@ -37,21 +37,21 @@ class Displayed(Callback):
     def __init__(self) -> None:
         self.rows: list[list[float]] = []
 
-    def displayed(self, solver: Solver, outputs: dict[str, list[float]]) -> None:
+    def displayed(self, solver: Training, outputs: dict[str, list[float]]) -> None:
         self.rows.append([solver.loss, *(value for name in outputs for value in outputs[name])])
 
 
 def train(run: dict[str, Any], ranks: ProcessGroup) -> None:
     gradient_buckets.BUCKET_BYTES = run.get("bucket", gradient_buckets.BUCKET_BYTES)
-    solver = Solver(run["solver"], snapshot=run["snapshot"], ranks=ranks, **run["options"])
+    solver = Solver(run["solver"], snapshot=run["snapshot"], process_group=ranks, **run["options"])
     feeds = [ranks.gather([feed.numpy() for feed in solver.net.feeds(i)]) for i in (0, 3)]
     shown = Displayed()
     solver.callbacks.append(shown)
-    if run["what"] == "die" and ranks.rank == ranks.count - 1:
+    if run["what"] == "die" and ranks.rank == ranks.world_size - 1:
         solver.requested = die
-    if run["what"] == "fail" and ranks.rank == ranks.count - 1:
+    if run["what"] == "fail" and ranks.rank == ranks.world_size - 1:
         solver.requested = fail
-    if run["what"] == "suspend" and ranks.rank == ranks.count - 1:
+    if run["what"] == "suspend" and ranks.rank == ranks.world_size - 1:
         solver.requested = suspend
     if run["what"] == "signal":
         send_signal(solver, ranks)
@@ -91,7 +91,7 @@ def send_signal(solver: Solver, ranks: ProcessGroup) -> None:
     """One rank alone gets SIGTERM; all must stop at the same iteration, with one snapshot."""
     with SignalActions(Action.STOP, Action.SNAPSHOT) as signals:
         solver.requested = signals.requested
-        if ranks.rank == ranks.count - 1:
+        if ranks.rank == ranks.world_size - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         solver.solve()
     sys.stderr.write(f"stopped at {solver.iter}, preempted {solver.preempted}\n")

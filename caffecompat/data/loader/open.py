@@ -1,0 +1,117 @@
+"""The readers that data layers describe, opened."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from caffecompat.data.backends.database import open_database
+from caffecompat.data.counter_rng import draw, pick
+from caffecompat.data.loader.prefetch import BatchReader
+from caffecompat.data.read_options import DEFAULTS, ReadOptions
+from caffecompat.data.sources.hdf5_rows import HDF5Reader
+from caffecompat.data.sources.image_list import ImageSamples, read_list
+from caffecompat.data.sources.windows import WindowSamples
+from caffecompat.data.transforms.transform import Transform
+from caffecompat.errors import DataError
+from caffecompat.proto import schema
+from caffecompat.proto.schema import Message
+
+
+def open_reader(
+    layer: Message, phase: str, options: ReadOptions = DEFAULTS, reduced_decode: bool = False
+) -> BatchReader:
+    """The reader that a Data layer's ``data_param`` and ``transform_param`` describe.
+
+    ``rand_skip``, ``force_encoded_color`` and the transform fields of ``data_param`` have no
+    effect, as in Caffe.
+
+    Args:
+        layer: a LayerParameter.
+        phase: ``"TRAIN"`` or ``"TEST"``.
+        reduced_decode: as in :class:`Transform`.
+
+    Raises:
+        FileProblem, FormatError, DataError: the database or the mean file cannot be used.
+    """
+    parameter = layer.data_param
+    transform = Transform(layer.transform_param, phase, reduced_decode)
+    names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
+    database = open_database(parameter.source, names[parameter.backend])
+    try:
+        return BatchReader(
+            database, transform, parameter.batch_size, options, prefetch=parameter.prefetch
+        )
+    except DataError:
+        database.close()
+        raise
+
+
+def open_image_reader(
+    layer: Message, phase: str, options: ReadOptions = DEFAULTS, reduced_decode: bool = False
+) -> BatchReader:
+    """The reader that an ImageData layer's ``image_data_param`` and ``transform_param`` describe.
+
+    Args:
+        layer: a LayerParameter.
+        phase: ``"TRAIN"`` or ``"TEST"``.
+        reduced_decode: as in :class:`Transform`.
+
+    Raises:
+        FileProblem, FormatError, DataError: the list or the mean file cannot be used.
+    """
+    p = layer.image_data_param
+    if (p.new_height == 0) != (p.new_width == 0):
+        raise DataError(
+            f"image_data_param: new_height is {p.new_height} and new_width is {p.new_width}; "
+            "set both, or neither"
+        )
+    skip = 0
+    if p.rand_skip:
+        once = np.zeros(1, np.int64)
+        skip = int(pick(draw(options.seed, once, "rand_skip"), p.rand_skip)[0])
+    samples = ImageSamples(
+        *(p.source, read_list(p.source, len(layer.top) > 1), p.root_folder, p.is_color),
+        size=(p.new_height, p.new_width) if p.new_height else None,
+        shuffle=p.shuffle,
+        seed=options.seed,
+        skip=skip,
+    )
+    transform = Transform(layer.transform_param, phase, reduced_decode)
+    return BatchReader(
+        samples, transform, p.batch_size, options, prefetch=layer.data_param.prefetch
+    )
+
+
+def open_window_reader(layer: Message, options: ReadOptions = DEFAULTS) -> BatchReader:
+    """The reader that a WindowData layer describes.
+
+    ``scale`` comes from ``window_data_param``, as in Caffe, and ``crop_size``, ``mirror`` and the
+    mean from ``transform_param``.
+
+    Raises:
+        FileProblem, FormatError: the window file or the mean file cannot be read.
+        DataError: a setting or a window that Caffe refuses, too; an extension field.
+    """
+    p = layer.window_data_param
+    if p.batch_size < 1:
+        raise DataError(f"{p.source}: batch_size is {p.batch_size}, expected 1 or more")
+    # Samples come ready, so nothing is left for a transform to do.
+    nothing = Transform(schema.new("TransformationParameter"), "TEST")
+    samples = WindowSamples(layer, options.seed)
+    return BatchReader(samples, nothing, p.batch_size, options, prefetch=layer.data_param.prefetch)
+
+
+def open_hdf5_reader(layer: Message, options: ReadOptions = DEFAULTS) -> HDF5Reader:
+    """The reader that an HDF5Data layer's ``hdf5_data_param`` and tops describe.
+
+    Raises:
+        DataError: the layer has a transform_param, which HDF5Data does not apply.
+        CaffeError: as :class:`HDF5Reader`.
+    """
+    if layer.HasField("transform_param"):
+        raise DataError(
+            "HDF5Data does not transform data; remove transform_param and store the values as "
+            "the net needs them"
+        )
+    p = layer.hdf5_data_param
+    return HDF5Reader(p.source, layer.top, p.batch_size, p.shuffle, options)

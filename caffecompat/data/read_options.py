@@ -1,0 +1,30 @@
+"""How the data of a net are read, whatever they are read from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from caffecompat.data.shard import Shard
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Options of everything that reads batches.
+
+    Attributes:
+        seed: everything random is a pure function of it and of the running number of the sample.
+        workers: threads that decode; None takes one per usable core, at most 16. The batches do
+            not depend on it.
+        skip_corrupt: let the next good record in order stand in for one that cannot be read or
+            decoded; each one is logged once. Records of an unfit size are errors all the same.
+        shard: the part of each batch that is read. The parts of all ranks are, pixel for pixel,
+            the batch that one process would read.
+    """
+
+    seed: int = 0
+    workers: int | None = None
+    skip_corrupt: bool = False
+    shard: Shard = field(default_factory=Shard)
+
+
+DEFAULTS = ReadOptions()

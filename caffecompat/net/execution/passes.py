@@ -1,0 +1,143 @@
+"""The passes of a net: forward and backward, whole or in part, and what they leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from caffecompat.errors import CaffeError, NetError
+from caffecompat.graph import Version
+from caffecompat.net.blobs.blob import Blob, Named, Roots
+from caffecompat.net.blobs.inputs import Array, Inputs
+from caffecompat.net.blobs.values import BlobValues, Result
+from caffecompat.net.error_context import explain_failure
+from caffecompat.net.execution import partial
+from caffecompat.net.execution.stepper import LayeredNet
+from caffecompat.net.input_gradients import inputs_with_gradient
+from caffecompat.net.program import Program
+
+
+class Passes:
+    """Runs a net's programs; see :meth:`caffecompat.Net.forward` and its neighbours.
+
+    Args:
+        net: whose layers are run.
+        device: where the inputs stand at first.
+
+    Attributes:
+        inputs: the values of the source tops.
+        values: the values of all blobs after the last pass.
+        loss: the total weighted loss of the last pass; None before any, or without a loss.
+        gradient_inputs: source tops whose gradient is wanted.
+    """
+
+    def __init__(self, net: LayeredNet, device: torch.device) -> None:
+        self._net = net
+        self._programs: dict[bool, Program] = {}
+        self._next = 0
+        self._went_backward = False
+        self.loss: torch.Tensor | None = None
+        self.gradient_inputs = inputs_with_gradient(net.layers, net.graph.force_backward)
+        self.inputs = Inputs(net.layers, device)
+        self.values = BlobValues(net.layers, self.inputs, lambda: net.position.device)
+
+    @property
+    def blobs(self) -> Mapping[str, Blob]:
+        """All blobs by name, in order of creation."""
+        last = self.values.last
+        return Named(
+            "blob", list(last), lambda name: Blob(self.values, name, Version(name, 0), last[name])
+        )
+
+    def outputs(self) -> list[Version]:
+        """The blobs that no layer reads, sorted by name."""
+        return [self.values.last[name] for name in self._net.graph.outputs]
+
+    def program(self, observed: bool) -> Program:
+        """The program that returns the net outputs, or, observed, every blob."""
+        if observed not in self._programs:
+            self._programs[observed] = Program(
+                self._net.layers, None if observed else self.outputs()
+            )
+        return self._programs[observed]
+
+    def run(self, index: int, feeds: list[torch.Tensor], observed: bool) -> Result:
+        """One pass over ``feeds``, the values of the program's ``feeds`` in their order."""
+        self._net.position.fill_(index)
+        self.values.forget()
+        self._went_backward = False
+        program = self.program(observed)
+        feeds = [
+            value.detach().requires_grad_()
+            if top in self.gradient_inputs and not value.requires_grad
+            else value
+            for top, value in zip(program.feeds, feeds, strict=True)
+        ]
+        try:
+            values, loss = program(feeds)
+        except CaffeError:
+            raise
+        except RuntimeError as error:
+            raise explain_failure(self._net.layers, program.feeds, feeds, error) from error
+        kept = {**dict(zip(program.feeds, feeds, strict=True)), **values}
+        self.values.keep(kept)
+        if observed:
+            for value in kept.values():
+                if value.requires_grad and not value.is_leaf:
+                    value.retain_grad()
+        self.loss = loss
+        total = torch.zeros((), device=self._net.position.device) if loss is None else loss
+        return Result({version.blob: values[version] for version in self.outputs()}, total)
+
+    def forward(
+        self, tensors: Sequence[Array], names: Sequence[str], asked: partial.Part, named: Any
+    ) -> Any:
+        """See :meth:`caffecompat.Net.forward`; ``names`` are those of its Input layers' tops."""
+        given = self.inputs.in_order(tensors, names) | asked.inputs() | named
+        part = asked.without_inputs()
+        extra = [self.blobs[name] for name in part.blobs]
+        index = self._next
+        if part.is_whole:
+            outputs = self.run(index, self.inputs.feeds(index, given), observed=True).outputs
+        else:
+            outputs = self._run_between(part.start, part.end, index, given)
+        self._next += 1
+        return partial.answer(outputs, extra, list(given.values()), bool(tensors))
+
+    def _run_between(
+        self, start: Any, end: Any, index: int, inputs: Mapping[str, Array]
+    ) -> dict[str, torch.Tensor]:
+        layers = self._net.layers
+        first = 0 if start is None else partial.layer_index(layers, start)
+        last = len(layers) - 1 if end is None else partial.layer_index(layers, end)
+        given = self.inputs.give(inputs)
+        which = range(first, last + 1)
+        made = partial.run_between(self._net, which, index, given, self.values.of)
+        self.values.replace(made)
+        self.loss = None
+        wanted = self.outputs() if end is None else layers[last].tops
+        return {version.blob: self.values.of(version) for version in wanted}
+
+    def backward(self, start: Any, diffs: Mapping[str, Array]) -> None:
+        """See :meth:`caffecompat.Net.backward`."""
+        roots = Roots()
+        if start is None and self.loss is not None:
+            roots.add(self.loss, None)
+        tops = (
+            self._net.graph.outputs if start is None else partial.tops_of(self._net.layers, start)
+        )
+        written = {name: self.values.written_diff(name) for name in tops}
+        for name, diff in {**written, **diffs}.items():
+            if diff is not None:
+                roots.add_blob(name, self.blobs[name].tensor, self.inputs.tensor(diff))
+        if not roots and not self._net.graph.force_backward:
+            raise NetError(
+                "nothing to run backward from: call forward() first, in a net with a loss (or pass "
+                "gradients of its outputs) and with something to learn (or force_backward: true)"
+            )
+        if self._went_backward:
+            raise NetError("backward() has run for this pass already; call forward() first")
+        roots.run()
+        self._went_backward = True

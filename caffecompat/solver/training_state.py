@@ -1,0 +1,139 @@
+"""The state of a training between two iterations, and its snapshots."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from caffecompat.net import Net
+from caffecompat.reporting.activity import Activity
+from caffecompat.solver.distributed.process_group import ProcessGroup
+from caffecompat.solver.optim.optimizer import Optimizer
+from caffecompat.solver.optim.policies import Policy
+from caffecompat.solver.preparation import Preparation
+from caffecompat.solver.setup.build_nets import load_learned
+from caffecompat.solver.setup.seed import choose_seed
+from caffecompat.solver.setup.training_nets import TrainingNets
+from caffecompat.solver.snapshots.files import find_learned_net, load_state
+from caffecompat.solver.train_step import TrainStep
+from caffecompat.weights import SolverState
+
+
+class TrainingState:
+    """Nets, optimizer, learning-rate policy and iteration of a :class:`caffecompat.Solver`.
+
+    Args:
+        prepared: the solver before its nets are built.
+        stop_on_nan: raise where a loss is not finite, instead of going on.
+        log: where the log lines go.
+
+    Attributes:
+        net: the train net.
+        test_nets: the test nets; their weights are those of the train net.
+        iter: updates made so far.
+        seed: what everything random is drawn from.
+        activity: what the solver is doing at this moment.
+    """
+
+    net: Net
+    test_nets: list[Net]
+    seed: int
+
+    def __init__(self, prepared: Preparation, stop_on_nan: bool, log: logging.Logger) -> None:
+        self._prepared = prepared
+        self._message = prepared.settings.message
+        self._place = prepared.settings.place
+        self._snapshot_writer = prepared.snapshot_writer
+        self._stop_on_nan = stop_on_nan
+        self._log = log
+        self.iter = 0
+        self.activity = Activity()
+
+    @property
+    def _process_group(self) -> ProcessGroup:
+        return self._prepared.options.process_group
+
+    @property
+    def _policy(self) -> Policy:
+        return self._prepared.settings.policy
+
+    @property
+    def last_snapshot(self) -> str | None:
+        """The newest solver state to go on from: of this run, or the one that it resumed from."""
+        return self._snapshot_writer.last
+
+    def _choose_seed(self, stored: int | None) -> int:
+        seed = choose_seed(self._message, self._place, stored, self._log)
+        return self._process_group.of_first(seed)
+
+    def _build_nets(self, seed: int) -> None:
+        """Builds the train net and the test nets, and an optimizer that has no history yet."""
+        self.seed = seed
+        prepared, log = self._prepared, self._log
+        options = prepared.options
+        self._nets = TrainingNets(prepared.train, prepared.tests, options, seed, log)
+        self.net, self.test_nets = self._nets.train, self._nets.tests
+        rule = prepared.settings.rule
+        self._optimizer = Optimizer(self.net.learnable, rule, self._message, self._place)
+        passes = int(self._message.iter_size)
+        self._train_step = TrainStep(self.net, passes, self._place, self._stop_on_nan, log, options)
+        self._process_group.copy_from_first([entry.tensor for entry in self.net.learnable])
+
+    def close(self) -> None:
+        """Stops the nets' data threads and closes their files."""
+        self._nets.close()
+
+    def snapshot(self) -> tuple[str, str]:
+        """Writes the weights and the solver state that names them.
+
+        Both are written whole beside their places and then moved there, so that a failure or a
+        crash at any moment leaves the last good pair. Of several ranks the first one writes.
+
+        Returns:
+            Paths of the two files.
+
+        Raises:
+            FileProblem: a file cannot be written.
+            SolverError: the weights are not finite numbers; nothing is written.
+        """
+        state = SolverState(self.iter, "", [], random_seed=self.seed)
+        self._policy.save(state)
+        self._train_step.save(state)
+        diffs = bool(self._message.snapshot_diff)
+        with self.activity.during("writing the snapshot"):
+            return self._snapshot_writer.write(self.net, self._optimizer, state, diffs)
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Goes on from a solver state: iteration, weights, history, position in the data.
+
+        A state of a run with another seed rebuilds the nets, unless the definition has a
+        ``random_seed``, which then counts; :attr:`net` and :attr:`test_nets` are new objects.
+
+        Raises:
+            FileProblem: the state or its weights are missing.
+            FormatError, SolverError, WeightsError: they are damaged or do not fit.
+        """
+        path = os.fspath(path)
+        state = load_state(path)
+        self._log.info(f"Restoring previous solver status from {path}")
+        stored = self.seed if state.random_seed is None else state.random_seed
+        seed = self._choose_seed(stored)
+        if seed != self.seed:
+            weights = self.net.to_weights()
+            self.close()
+            self._build_nets(seed)
+            self.net.load_weights(weights)
+        self._take(state, path)
+
+    def _take(self, state: SolverState, path: str) -> None:
+        learned = find_learned_net(state, path)
+        self._optimizer.check(state, path)
+        load_learned(self.net, learned, path, self._log)
+        if not path.endswith(".h5"):
+            self._log.info("SGDSolver: restoring history")
+        self._optimizer.restore(state)
+        self._process_group.copy_from_first([entry.tensor for entry in self.net.learnable])
+        self._train_step.load(state)
+        self.iter = state.iteration
+        self._policy.load(state)
+        self._snapshot_writer.resumed_from(state.iteration, path)
