@@ -215,9 +215,9 @@ def test_a_rank_that_is_suspended(tmp_path: Path) -> None:
 ALONE = """
 import sys
 from caffecompat.errors import CaffeError
-from caffecompat.solver import meeting
+from caffecompat.solver.distributed import rendezvous
 from caffecompat.solver.distributed.process_group import join_ranks
-meeting.EVERY = 0.5
+rendezvous.EVERY = 0.5
 try:
     with join_ranks("cpu", 2.0):
         pass
