@@ -34,8 +34,20 @@ PACKAGES = [
 TORCH_FREE = [*PACKAGES[: PACKAGES.index("net")], "logs", "cli"]
 HEAVY_FOR_CLI = {"torch", "numpy", "google", "cv2", "lmdb", "h5py", "tqdm"}
 
+# The same inside the packages that have packages of their own; modules beside them come last.
+SUBPACKAGES = {
+    "proto": ["text", "upgrades", "binary"],
+    "data": ["codec", "backends", "transforms", "sources", "loader", "tools"],
+    "net": ["blobs", "parameters", "execution", "analysis"],
+    "solver": [
+        *("diagnostics", "distributed", "optim", "snapshots", "setup", "estimate", "reporters"),
+    ],
+}
+
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 80
+LONGEST_CLASS = 300
+MOST_PARAMETERS = 8
 # Path or path::function -> (limit, why, when it was let in).
 EXCEPTIONS: dict[str, tuple[int, str, str]] = {}
 
@@ -64,6 +76,52 @@ def imports(tree: ast.AST, module_level_only: bool) -> Iterator[str]:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         yield from imports(node, module_level_only)
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Which modules each module imports, anywhere in it, blocks under TYPE_CHECKING included."""
+    names = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in modules()}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph: dict[str, set[str]] = {}
+    for name, path in names.items():
+        found: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                full = [f"{node.module}.{alias.name}" for alias in node.names]
+                found.update(one if one in names else node.module for one in full)
+        graph[name] = (found & set(names)) - {name}
+    return graph
+
+
+def test_no_modules_import_each_other() -> None:
+    left = import_graph()
+    while left:
+        leaves = {name for name, found in left.items() if not found & set(left)}
+        assert leaves, f"these import each other in a circle: {sorted(left)}"
+        left = {name: found for name, found in left.items() if name not in leaves}
+
+
+def test_subpackages_are_known() -> None:
+    for package, known in SUBPACKAGES.items():
+        folders = {p.parent.name for p in (PACKAGE / package).glob("*/__init__.py")}
+        assert folders == set(known)
+
+
+def test_subpackages_import_only_earlier_ones() -> None:
+    wrong = []
+    for name, found in import_graph().items():
+        own = name.split(".")[1:3]
+        order = SUBPACKAGES.get(own[0], []) if own else []
+        if len(own) < 2 or own[1] not in order:
+            continue
+        for other in found:
+            parts = other.split(".")[1:3]
+            later = order[order.index(own[1]) + 1 :]
+            if len(parts) == 2 and parts[0] == own[0] and parts[1] in later:
+                wrong.append(f"{name} imports {other}")
+    assert not wrong
 
 
 def test_every_package_is_known() -> None:
@@ -100,9 +158,18 @@ def test_sizes(path: Path) -> None:
     assert text.count("\n") <= EXCEPTIONS.get(key, (LONGEST_FILE,))[0], f"{key} is too long"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            lines = (node.end_lineno or node.lineno) - node.lineno + 1
             limit = EXCEPTIONS.get(f"{key}::{node.name}", (LONGEST_FUNCTION,))[0]
-            assert lines <= limit, f"{key}::{node.name} has {lines} lines"
+            assert lines_of(node) <= limit, f"{key}::{node.name} has {lines_of(node)} lines"
+            names = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            count = sum(argument.arg not in ("self", "cls") for argument in names)
+            assert count <= MOST_PARAMETERS, f"{key}::{node.name} has {count} parameters"
+        elif isinstance(node, ast.ClassDef):
+            limit = EXCEPTIONS.get(f"{key}::{node.name}", (LONGEST_CLASS,))[0]
+            assert lines_of(node) <= limit, f"{key}::{node.name} has {lines_of(node)} lines"
+
+
+def lines_of(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
 def loaded_after(code: str) -> set[str]:

@@ -9,8 +9,8 @@ import torch
 from caffecompat.errors import LayerError, NetError
 from caffecompat.graph import Version
 from caffecompat.layers import Shape
+from caffecompat.net.allocation import explain_allocation, is_out_of_memory
 from caffecompat.net.build import BuiltLayer, infer_shapes
-from caffecompat.net.execution.allocation import explain_allocation, is_out_of_memory
 from caffecompat.net.module import LayerModule
 
 

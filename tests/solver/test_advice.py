@@ -12,7 +12,7 @@ import torch
 from caffecompat.cli.main import main
 from caffecompat.errors import DataError, FileProblem, LayerError, NetError, SolverError
 from caffecompat.net import Net
-from caffecompat.net.execution.allocation import explain_allocation, is_out_of_memory, zeros
+from caffecompat.net.allocation import explain_allocation, is_out_of_memory, zeros
 from caffecompat.solver import Solver
 from caffecompat.solver.diagnostics.label_check import check_labels
 from caffecompat.solver.estimate.report import _divisors
@@ -40,8 +40,8 @@ def test_a_batch_that_no_memory_holds(tmp_path: Path, monkeypatch: pytest.Monkey
     write_training(tmp_path)
     built = Net(tmp_path / "net.prototxt", phase="train")
     with monkeypatch.context() as patch:
-        patch.setattr("caffecompat.net.execution.allocation.torch.zeros", no_memory)
-        patch.setattr("caffecompat.net.execution.allocation.available", lambda device: 5000)
+        patch.setattr("caffecompat.net.allocation.torch.zeros", no_memory)
+        patch.setattr("caffecompat.net.allocation.available", lambda device: 5000)
         sentence = (
             r"layer 'data' \(Data\): out of memory: a blob of 3x3x5x5 needs 900 B, 4.88 KiB are"
         )

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 import lmdb
 
 from caffecompat.data.backends.database import Backend, Database, DatabaseWriter, backends
+from caffecompat.data.backends.expected_size import format_bytes
 from caffecompat.data.backends.lmdb_check import check_file
 from caffecompat.data.backends.lmdb_pages import LmdbFile
 from caffecompat.data.backends.lmdb_records import RecordFinder
-from caffecompat.data.tools.expected_size import format_bytes
 from caffecompat.errors import DataError, FileProblem, FormatError
 
 _FIRST_MAP_SIZE = 1 << 30

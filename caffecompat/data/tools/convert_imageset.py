@@ -15,6 +15,7 @@ from caffecompat.data.backends.database import (
     in_commits,
     refuse_finished,
 )
+from caffecompat.data.backends.expected_size import tell_expected_size
 from caffecompat.data.codec.images import (
     Pixels,
     decode_image,
@@ -37,7 +38,6 @@ from caffecompat.data.sources.image_list import (
     read_words,
 )
 from caffecompat.data.sources.image_list_faults import refuse_absent
-from caffecompat.data.tools.expected_size import tell_expected_size
 from caffecompat.errors import DataError
 from caffecompat.input_files import MAX_TEXT_BYTES
 from caffecompat.output_files import atomic_write

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.backends.database import create_database, write_records
+from caffecompat.data.backends.expected_size import tell_expected_size
 from caffecompat.data.counter_rng import draw, pick
-from caffecompat.data.tools.expected_size import tell_expected_size
 from caffecompat.errors import DataError, FileProblem, FormatError
 from caffecompat.input_files import ClaimedBytes, open_input
 from caffecompat.proto import schema

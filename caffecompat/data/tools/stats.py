@@ -9,10 +9,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from caffecompat.data.backends.database import Database
+from caffecompat.data.backends.expected_size import format_bytes
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.codec.images import image_kind, image_shape, is_cut_off
 from caffecompat.data.loader.threaded_map import map_ahead
-from caffecompat.data.tools.expected_size import format_bytes
 from caffecompat.errors import DataError
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.progress import Progress

@@ -12,10 +12,10 @@ import torch
 from caffecompat.data.transforms.deferred_crops import Crops
 from caffecompat.errors import BlobError, CaffeError, NetError, suggestion
 from caffecompat.graph import Version
+from caffecompat.net.allocation import zeros
 from caffecompat.net.blobs.array_view import plain_array
 from caffecompat.net.blobs.host_to_device import Transfer
 from caffecompat.net.build import BuiltLayer
-from caffecompat.net.execution.allocation import zeros
 from caffecompat.weights.blob import MOST_AXES
 
 Array: TypeAlias = np.ndarray | torch.Tensor

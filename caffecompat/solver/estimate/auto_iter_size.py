@@ -6,7 +6,7 @@ import logging
 
 from caffecompat.errors import CaffeError, SolverError
 from caffecompat.net import Net
-from caffecompat.net.execution.allocation import available, size
+from caffecompat.net.allocation import available, size
 from caffecompat.solver.estimate.memory import Footprint, footprint
 from caffecompat.solver.estimate.report import Forecast, make_forecast, split_plan, split_settings
 from caffecompat.solver.setup.build_nets import NetOptions, probe

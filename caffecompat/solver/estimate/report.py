@@ -11,8 +11,8 @@ from math import isqrt
 import torch
 
 from caffecompat.net import Net
+from caffecompat.net.allocation import size
 from caffecompat.net.batch_shard import stated_batch
-from caffecompat.net.execution.allocation import size
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.glog import number
 from caffecompat.solver.estimate.memory import Footprint
@@ -144,7 +144,7 @@ def make_forecast(
         need: memory that it takes.
         message: SolverParameter.
         prefix: the snapshot prefix.
-        free: bytes free on ``device``, see :func:`caffecompat.net.execution.allocation.available`.
+        free: bytes free on ``device``, see :func:`caffecompat.net.allocation.available`.
         world_size: processes that share each batch; ``need`` is that of one of them.
     """
     batch = batch_size(net)

@@ -13,7 +13,7 @@ import torch
 from caffecompat.cli.main import main
 from caffecompat.errors import DataError, SolverError
 from caffecompat.net import Net
-from caffecompat.net.execution.allocation import available, size
+from caffecompat.net.allocation import available, size
 from caffecompat.proto import schema
 from caffecompat.solver import Solver
 from caffecompat.solver.estimate.memory import footprint
