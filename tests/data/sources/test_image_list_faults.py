@@ -201,7 +201,7 @@ def test_read_list_says_how_many_labels_are_wrong() -> None:
 def test_the_size_is_said_before_writing(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from caffecompat.data.tools import expected_size
+    from caffecompat.data.backends import expected_size
 
     noise = np.random.default_rng(0).integers(0, 40, (300, 400, 3)).astype(np.uint8)
     for name in NAMES:
