@@ -172,6 +172,29 @@ def lines_of(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
+# What is special about a layer type stands in its file: other packages ask the layer class.
+KNOW_LAYER_TYPES = {"layers", "proto", "weights"}
+# Path and type name -> why it is named there.
+NAMED_TYPES = {
+    ("graph/splits.py", "Split"): "a graph adds such layers itself, and graph/ is below layers/",
+}
+
+
+def test_layer_types_are_named_in_their_files_alone() -> None:
+    """Strings that are names of registered types, in code; docstrings and messages may use them."""
+    from caffecompat.layers import catalogue
+
+    own = {n for n in catalogue if catalogue.find(n).__module__.startswith("caffecompat.layers.")}
+    found = {
+        (str(path.relative_to(PACKAGE)), node.value)
+        for path in modules()
+        if package_of(path) not in KNOW_LAYER_TYPES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in own
+    }
+    assert found == set(NAMED_TYPES), "ask the layer class, or state the reason in NAMED_TYPES"
+
+
 def loaded_after(code: str) -> set[str]:
     """Top-level modules in a fresh interpreter after ``code``."""
     script = f"import sys\n{code}\nprint(' '.join({{m.split('.')[0] for m in sys.modules}}))"

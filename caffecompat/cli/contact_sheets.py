@@ -161,10 +161,10 @@ def _data_layer(arguments: argparse.Namespace) -> Source:
     state = net_state(message, phase, arguments.level, stages(arguments))
     names = []
     for node in build_graph(message, state, lines.place, False):
-        if node.automatic or node.type == "Input" or node.bottoms:
+        if node.automatic or node.bottoms:
             continue
         kind = catalogue.find(node.type, node.place)
-        if not issubclass(kind, Source):
+        if not issubclass(kind, Source) or kind.is_input:
             continue
         names.append(node.name)
         if arguments.layer in (None, node.name):

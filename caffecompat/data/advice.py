@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 from dataclasses import dataclass
+from typing import NoReturn
 
 from caffecompat.errors import CaffeError, FileProblem
 from caffecompat.proto import schema
@@ -37,35 +38,25 @@ class Missing:
     hints: tuple[str, ...] = ()
 
 
-def refuse_missing(layer: Message, phase: str, definition: Message | None = None) -> None:
-    """Raises if a data layer's source or its mean file is not there.
+def raise_missing(own: Missing, wanted: list[Missing]) -> NoReturn:
+    """Raises for an input ``own`` that is not there.
 
     Args:
-        layer: a LayerParameter of type Data, ImageData or HDF5Data.
-        phase: ``"TRAIN"`` or ``"TEST"``, the layer's.
-        definition: the NetParameter that it is in; what its other data layers miss is named too.
+        wanted: all inputs of the net that are not there, ``own`` among them.
 
     Raises:
         FileProblem: names the input, and the commands that make it and all others.
     """
-    own = _missing_of(layer, phase, definition)
-    if not own:
-        return
-    # Each input once, as its layer in TRAIN wants it. Sources before mean files, made from them.
-    wanted = {missing.path: missing for missing in own}
-    for other in definition.layer if definition is not None else ():
-        for missing in _missing_of(other, _phase(other), definition):
-            if _phase(other) == "TRAIN" or missing.path not in wanted:
-                wanted[missing.path] = missing
-    ordered = sorted(wanted.values(), key=lambda missing: missing.what == "mean file")
+    # Sources before mean files, which are made from them.
+    ordered = sorted(wanted, key=lambda missing: missing.what == "mean file")
     commands = list(dict.fromkeys(missing.command for missing in ordered))
     hints = list(dict.fromkeys(hint for missing in ordered for hint in missing.hints))
-    rest = [missing.path for missing in ordered if missing.path != own[0].path]
+    rest = [missing.path for missing in ordered if missing.path != own.path]
     also = f" and {', '.join(rest)}" if rest else ""
     explained = f" ({'; '.join(hints)})" if hints else ""
-    where = "" if os.path.isabs(own[0].path) else f" (from {os.getcwd()})"
+    where = "" if os.path.isabs(own.path) else f" (from {os.getcwd()})"
     raise FileProblem(
-        f"{own[0].path}: there is no {own[0].what}{where}; to make it{also}{explained}, run: "
+        f"{own.path}: there is no {own.what}{where}; to make it{also}{explained}, run: "
         f"{' && '.join(commands)}"
     )
 
@@ -75,21 +66,14 @@ def suggested_side(crop: int) -> int:
     return 256 if 224 <= crop <= 256 else -(-crop * 8 // 7)
 
 
-def _missing_of(layer: Message, phase: str, definition: Message | None) -> list[Missing]:
-    find = _KINDS.get(layer.type)
-    if find is None:
-        return []
-    found = [find(layer, phase), _mean(layer, definition)]
-    return [missing for missing in found if missing is not None]
-
-
-def _phase(layer: Message) -> str:
+def phase_of(layer: Message) -> str:
     """The phase that a layer's rules let it into; empty where they say nothing."""
     phases = {rule.phase for rule in layer.include if rule.HasField("phase")}
     return ("TRAIN", "TEST")[phases.pop()] if len(phases) == 1 else ""
 
 
-def _database(layer: Message, phase: str) -> Missing | None:
+def missing_database(layer: Message, phase: str) -> Missing | None:
+    """The database of ``data_param``, if it is not there."""
     source = layer.data_param.source
     if not source or os.path.exists(source):
         return None
@@ -159,26 +143,37 @@ def _published(source: str, phase: str, is_leveldb: bool) -> str | None:
     return None
 
 
-def _window_file(layer: Message, phase: str) -> None:
-    """No tool makes one; opening it tells what is wrong."""
-
-
-def _mean(layer: Message, definition: Message | None) -> Missing | None:
+def _missing_mean(layer: Message) -> str | None:
+    """The mean file of ``transform_param``, if it is not there."""
     transform = layer.transform_param
-    path = transform.mean_file
-    if not transform.HasField("mean_file") or os.path.exists(path):
+    path = str(transform.mean_file)
+    return path if transform.HasField("mean_file") and not os.path.exists(path) else None
+
+
+def mean_of_windows(layer: Message) -> Missing | None:
+    """The mean file of a window file's images, if it is not there."""
+    path = _missing_mean(layer)
+    if path is None:
         return None
-    if layer.type == "ImageData":
-        return Missing(path, "mean file", _mean_of_list(layer, path))
-    if layer.type == "WindowData":
-        command = f"caffecompat compute-image-mean DB {shlex.quote(path)}"
-        return Missing(path, "mean file", command, ("DB: what the net's first weights come from",))
+    command = f"caffecompat compute-image-mean DB {shlex.quote(path)}"
+    return Missing(path, "mean file", command, ("DB: what the net's first weights come from",))
+
+
+def mean_of_database(layer: Message, phase: str, definition: Message) -> Missing | None:
+    """The mean file of a database, if it is not there.
+
+    It is made from a database of ``definition`` that a layer with this mean file reads, the one
+    to train on before others.
+    """
+    path = _missing_mean(layer)
+    if path is None:
+        return None
     sources = [
-        (_phase(other) == "TEST", other.data_param.source)
-        for other in (definition.layer if definition is not None else [layer])
-        if other.type == "Data" and other.transform_param.mean_file == path
+        (phase_of(other) == "TEST", other.data_param.source)
+        for other in definition.layer
+        if other.data_param.source and other.transform_param.mean_file == path
     ]
-    is_test, source = min(sources, default=(_phase(layer) == "TEST", layer.data_param.source))
+    is_test, source = min(sources, default=(phase == "TEST", layer.data_param.source))
     if is_test:
         command = f"caffecompat compute-image-mean DB {shlex.quote(path)}"
         hint = "DB: the database that the net is trained on"
@@ -187,8 +182,14 @@ def _mean(layer: Message, definition: Message | None) -> Missing | None:
     return Missing(path, "mean file", command)
 
 
-def _mean_of_list(layer: Message, path: str) -> str:
-    """Commands for a mean of the images of a list: a database of them, then its mean."""
+def mean_of_list(layer: Message) -> Missing | None:
+    """The mean file of the images of a list, if it is not there.
+
+    It takes two commands: one makes a database of the images, the other its mean.
+    """
+    path = _missing_mean(layer)
+    if path is None:
+        return None
     p = layer.image_data_param
     flags = [f"--resize-height {p.new_height} --resize-width {p.new_width}"] if p.new_height else []
     if not p.is_color:
@@ -196,10 +197,12 @@ def _mean_of_list(layer: Message, path: str) -> str:
     database = f"{os.path.splitext(p.source)[0]}_lmdb"
     words = ["caffecompat convert-imageset", *flags, shlex.quote(p.root_folder)]
     made = " ".join([*words, shlex.quote(p.source), shlex.quote(database)])
-    return f"{made} && caffecompat compute-image-mean {shlex.quote(database)} {shlex.quote(path)}"
+    mean = f"caffecompat compute-image-mean {shlex.quote(database)} {shlex.quote(path)}"
+    return Missing(path, "mean file", f"{made} && {mean}")
 
 
-def _list(layer: Message, phase: str) -> Missing | None:
+def missing_list(layer: Message) -> Missing | None:
+    """The list of images of ``image_data_param``, if it is not there."""
     p = layer.image_data_param
     if os.path.exists(p.source):
         return None
@@ -215,7 +218,8 @@ def _list(layer: Message, phase: str) -> Missing | None:
     return Missing(p.source, "list of images", command, (hint,))
 
 
-def _hdf5_list(layer: Message, phase: str) -> Missing | None:
+def missing_hdf5_list(layer: Message) -> Missing | None:
+    """The list of files of ``hdf5_data_param``, if it is not there."""
     source = layer.hdf5_data_param.source
     if os.path.exists(source):
         return None
@@ -225,11 +229,3 @@ def _hdf5_list(layer: Message, phase: str) -> Missing | None:
         command = f"mkdir -p {shlex.quote(folder)} && {command}"
     hint = "FOLDER: where the HDF5 files are, with a data set for each top"
     return Missing(source, "list of HDF5 files", command, (hint,))
-
-
-_KINDS = {
-    "Data": _database,
-    "ImageData": _list,
-    "HDF5Data": _hdf5_list,
-    "WindowData": _window_file,
-}

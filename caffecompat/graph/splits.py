@@ -11,6 +11,9 @@ from dataclasses import replace
 from caffecompat.graph.model import LayerNode, Version
 from caffecompat.proto import schema
 
+# The one layer type that a net adds by itself. Graphs are built without layer classes.
+AUTOMATIC_TYPE = "Split"
+
 
 def insert_splits(nodes: list[LayerNode], notes: list[str]) -> list[LayerNode]:
     """The nodes with a Split after every top that has more than one reader.
@@ -74,7 +77,7 @@ def _split_node(
     top = source.tops[position]
     message = schema.new("LayerParameter")
     message.name = split_layer(top.blob, source.name, position)
-    message.type = "Split"
+    message.type = AUTOMATIC_TYPE
     message.bottom.append(top.blob)
     names = [split_blob(top.blob, source.name, position, reader) for reader in range(readers)]
     message.top.extend(names)
@@ -83,7 +86,7 @@ def _split_node(
     return LayerNode(
         index=index,
         name=message.name,
-        type="Split",
+        type=AUTOMATIC_TYPE,
         message=message,
         phase=source.phase,
         place=f"{source.place}, split of top {top.blob!r}",

@@ -6,25 +6,32 @@ A type is a class registered under Caffe's name for it::
     class ELU(Layer):
         ...
 
-See :class:`caffecompat.layers._base.Layer` for what such a class says.
+See :class:`caffecompat.layers._base.Layer` for what such a class says, and for sources of data
+:class:`caffecompat.layers._source.Source`.
 """
 
 from caffecompat.layers._base import (
     Layer,
     Shape,
-    Source,
     at_least,
     between,
     catalogue,
     exactly,
     register,
 )
+from caffecompat.layers._class_labels import ClassLabels
+from caffecompat.layers._loss_reduction import LossReduction
+from caffecompat.layers._receptive_field import ReceptiveField
+from caffecompat.layers._source import Source, source_class
 from caffecompat.layers._context import BuildOptions, Context
 
 __all__ = [
     "BuildOptions",
+    "ClassLabels",
     "Context",
     "Layer",
+    "LossReduction",
+    "ReceptiveField",
     "Shape",
     "Source",
     "at_least",
@@ -32,4 +39,5 @@ __all__ = [
     "catalogue",
     "exactly",
     "register",
+    "source_class",
 ]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 
 from caffecompat.errors import LayerError
 from caffecompat.layers._context import Context
+from caffecompat.layers._class_labels import ClassLabels
+from caffecompat.layers._loss_reduction import LossReduction
+from caffecompat.layers._receptive_field import ReceptiveField
 from caffecompat.proto.schema import FORK_NUMBERS, new
 from caffecompat.registry import Registry
 from caffecompat.weights.blob import MOST_AXES
@@ -17,13 +20,15 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from caffecompat.data.transforms.deferred_crops import Crops
     from caffecompat.layers._counter_rng import Noise
 
     Array: TypeAlias = np.ndarray | torch.Tensor
 
 # No blob of Caffe's may be larger than 2^31 values; this is what no memory holds.
 MOST_VALUES = 2**42
+
+CHANNEL_AXIS = 1
+ALONG_BATCH = "works along the first axis of the batch"
 
 Shape: TypeAlias = tuple[int, ...]
 Message: TypeAlias = Any
@@ -117,6 +122,23 @@ class Layer:
             Caffe's other types take them in their order.
         differentiable: per bottom, whether a gradient can reach it; the last entry holds for all
             further bottoms.
+        pointwise: an element of a top depends on the same place of the bottoms alone (and on other
+            channels), so that receptive fields stay as they are; see :meth:`receptive_field`.
+        prefers_channels_last: on a GPU in 16 bits it is faster with channels innermost in memory.
+        imports_code: :meth:`setup` runs code that the definition names, so that the net's user
+            must allow it and a net is not built for a look at its shapes.
+
+    What concerns the samples of a batch is said by three more, of the class, or of the layer where
+    :meth:`setup` sets them:
+
+        batch_coupling: what makes the rows of a batch depend on each other, or on the size of the
+            batch, as the rest of a sentence about the layer that ends with the batch: ``"takes its
+            statistics from the whole batch"``. The users of several ranks and of
+            ``--auto-iter-size`` are told.
+        loss_reduction: how the first top, a loss, comes from the samples. On several ranks the
+            loss of a type with :attr:`is_loss` that does not say it is taken for a mean over the
+            batch, and the user is told. None for layers without a loss.
+        class_labels: which labels a bottom may hold; None where no bottom holds labels.
     """
 
     type: ClassVar[str] = ""
@@ -132,6 +154,13 @@ class Layer:
     fork_fields: ClassVar[tuple[str, ...]] = ()
     ignored_fields: ClassVar[tuple[str, ...]] = ()
     checks_blobs: ClassVar[bool] = False
+    pointwise: ClassVar[bool] = False
+    prefers_channels_last: ClassVar[bool] = False
+    imports_code: ClassVar[bool] = False
+
+    batch_coupling: str | None = None
+    loss_reduction: LossReduction | None = None
+    class_labels: ClassLabels | None = None
 
     noise: Noise
 
@@ -215,6 +244,16 @@ class Layer:
         """Multiplications with a weight in one forward pass; 0 for types without products."""
         return 0
 
+    def receptive_field(self, field: ReceptiveField) -> ReceptiveField | str:
+        """What an element of the tops sees, from what one of the bottoms sees.
+
+        Returns:
+            The field, or why there is none, as the rest of a sentence about the layer.
+        """
+        if self.pointwise:
+            return field
+        return "it looks at whole maps or rearranges them, or its type does not say"
+
     @property
     def training(self) -> bool:
         return self.context.phase == "TRAIN"
@@ -241,44 +280,6 @@ class Layer:
     def parameter_names(cls, count: int) -> list[str]:
         """Names for ``count`` parameter blobs; surplus ones are called by their index."""
         return [cls.parameters[i] if i < len(cls.parameters) else f"blob{i}" for i in range(count)]
-
-
-class Source(Layer):
-    """A layer without bottoms that brings data into the net.
-
-    Sources stand outside the executable graph: before each pass the net asks them for their
-    tops. :meth:`setup` must set :attr:`shapes`.
-    """
-
-    bottoms = exactly(0)
-    tops = at_least(1)
-
-    shapes: list[Shape]
-
-    def state_shapes(self, message: Message, stated: Mapping[str, Shape]) -> None:
-        """Takes the place of :meth:`setup` in a net built for its shapes whose user states some.
-
-        Args:
-            stated: shapes by name of the top.
-        """
-        self.setup(message, ())
-        self.shapes = [
-            stated.get(top, shape) for top, shape in zip(message.top, self.shapes, strict=True)
-        ]
-
-    def read(self, index: int) -> Sequence[Array] | None:
-        """The tops of pass ``index`` (counted from 0), a pure function of seed and index.
-
-        None keeps what the net's user put into the input blobs.
-        """
-        raise NotImplementedError
-
-    def read_for_gpu(self, index: int) -> Sequence[Array | Crops] | None:
-        """The same for a net on a GPU, which may do the last of the work itself."""
-        return self.read(index)
-
-    def close(self) -> None:
-        """Stops threads and closes files."""
 
 
 def format_shape(shape: Sequence[int]) -> str:

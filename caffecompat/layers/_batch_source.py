@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from caffecompat.errors import DataError, FileProblem, FormatError
-from caffecompat.layers._base import Message, Shape, Source, between, format_shape
+from caffecompat.layers._base import Message, Shape, between, format_shape
+from caffecompat.layers._source import Source
 
 if TYPE_CHECKING:
     from caffecompat.data.loader.batch import Batch
@@ -37,6 +38,7 @@ class BatchSource(Source):
 
     param_fields = ("transform_param",)
     tops = between(1, 2)
+    reads_shard = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.reader: BatchReader | None = None
@@ -62,7 +64,7 @@ class BatchSource(Source):
         else:
             image = stated[name]
             if len(image) == 3:
-                image = (self.rows(self.batch_size(message)), *image)
+                image = (self.rows(message), *image)
             self.check(
                 len(image) == 4,
                 f"the stated shape of {name!r} is {format_shape(image)}; state channels x height x "
@@ -73,7 +75,7 @@ class BatchSource(Source):
 
     def refuse_missing(self, message: Message) -> None:
         """Raises FileProblem, with the commands that help, if a file is not there."""
-        from caffecompat.data.advice import refuse_missing
+        from caffecompat.layers._missing_files import refuse_missing
 
         refuse_missing(message, self.context.phase, self.context.definition)
 
@@ -93,10 +95,6 @@ class BatchSource(Source):
             return True
         return not os.path.exists(self.path(message))
 
-    def batch_size(self, message: Message) -> int:
-        """How many samples the definition wants in a batch."""
-        raise NotImplementedError
-
     def path(self, message: Message) -> str:
         """The database or list that the definition names."""
         raise NotImplementedError
@@ -113,9 +111,14 @@ class BatchSource(Source):
         """
         raise NotImplementedError
 
-    def rows(self, batch_size: int) -> int:
-        """How many samples of a global batch this rank reads."""
-        return len(self.context.options.shard.rows(batch_size, self.context.place))
+    @property
+    def records(self) -> int | None:
+        return None if self.reader is None else self.reader.records
+
+    def rows(self, message: Message) -> int:
+        """How many samples of each batch this rank reads."""
+        shard = self.context.options.shard
+        return len(shard.rows(self.batch_size(message) or 0, self.context.place))
 
     def read(self, index: int) -> Sequence[Array]:
         batch = self._batch(index, False)

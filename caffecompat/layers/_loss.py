@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
 from caffecompat.layers._base import Layer, Message, exactly, format_shape
+from caffecompat.layers._loss_reduction import LossReduction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,6 +129,14 @@ class Normalization:
         else:
             self.mode = default
 
+    def reduction(self) -> LossReduction:
+        """The same for ranks that share a batch; labels are the layer's second bottom."""
+        if self.mode == "NONE":
+            return LossReduction.sum()
+        if self.mode != "VALID" or self.ignore is None:
+            return LossReduction.mean()
+        return LossReduction.mean(partial(_labels_that_count, ignored=self.ignore))
+
     def divisor(self, outer: int, inner: int, kept: Tensor | None) -> Tensor | int:
         """The divisor for ``outer`` x ``inner`` positions of which these are kept (None: all)."""
         if self.mode == "NONE":
@@ -136,3 +146,8 @@ class Normalization:
         if self.mode == "FULL" or kept is None:
             return max(outer * inner, 1)
         return kept.sum().clamp(min=1)
+
+
+def _labels_that_count(bottoms: Sequence[Tensor], ignored: int) -> Tensor:
+    """The number of labels, truncated toward zero, other than ``ignored``."""
+    return (bottoms[1].detach().trunc() != ignored).sum()

@@ -18,6 +18,7 @@ class AbsVal(Layer):
     """
 
     in_place = False
+    pointwise = True
 
     def forward(self, x: Tensor) -> Tensor:
         return x.abs()

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, Message, Shape, between, exactly, format_shape, register
+from caffecompat.layers._base import (
+    ALONG_BATCH,
+    Layer,
+    Message,
+    Shape,
+    between,
+    exactly,
+    format_shape,
+    register,
+)
+from caffecompat.layers._class_labels import ClassLabels
 from caffecompat.layers._loss import ClassScores
 
 if TYPE_CHECKING:
@@ -31,10 +41,12 @@ class Accuracy(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.accuracy_param
         self.along = self.axis(p.axis, bottoms[0])
+        self.batch_coupling = ALONG_BATCH if self.along == 0 else None
         self.top_k = p.top_k
         self.ignore = p.ignore_label if p.HasField("ignore_label") else None
         self.per_class = len(message.top) > 1
         classes = bottoms[0][self.along]
+        self.class_labels = ClassLabels(classes, self.ignore)
         self.check(
             self.top_k <= classes,
             f"top_k is {self.top_k}, but the scores {format_shape(bottoms[0])} have {classes} "

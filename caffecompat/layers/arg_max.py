@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
+from caffecompat.layers._base import ALONG_BATCH, Layer, Message, Shape, format_shape, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +32,7 @@ class ArgMax(Layer):
         shape = bottoms[0]
         self.check(len(shape) > 0, "the bottom has no axes; it needs items along axis 0")
         self.along = self.axis(p.axis, shape) if p.HasField("axis") else None
+        self.batch_coupling = ALONG_BATCH if self.along == 0 else None
         self.top_k = p.top_k
         self.values = p.out_max_val
         choice = prod(shape[1:]) if self.along is None else shape[self.along]

@@ -29,6 +29,7 @@ class BatchNorm(Layer):
     """
 
     parameters = ("mean", "variance", "scale_factor")
+    pointwise = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.batch_norm_param
@@ -36,6 +37,8 @@ class BatchNorm(Layer):
         self.fraction = p.moving_average_fraction
         stated = p.HasField("use_global_stats")
         self.use_statistics = p.use_global_stats if stated else not self.training
+        if not self.use_statistics:
+            self.batch_coupling = "takes its statistics from the whole batch"
         self.check(
             len(bottoms[0]) > 1,
             f"the bottom is {format_shape(bottoms[0])}, it needs channels along axis 1",

@@ -20,6 +20,8 @@ class BNLL(Layer):
     Bottom and top have any shape. Source: Caffe's BNLL layer.
     """
 
+    pointwise = True
+
     def forward(self, x: Tensor) -> Tensor:
         import torch.nn.functional as F
 

@@ -19,6 +19,8 @@ class Clip(Layer):
     fields are required. Source: Caffe's Clip layer.
     """
 
+    pointwise = True
+
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.clip_param
         self.check(p.HasField("min") and p.HasField("max"), "clip_param needs both min and max")

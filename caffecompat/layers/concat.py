@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, Message, Shape, at_least, format_shape, register
+from caffecompat.layers._base import (
+    ALONG_BATCH,
+    CHANNEL_AXIS,
+    Layer,
+    Message,
+    Shape,
+    at_least,
+    format_shape,
+    register,
+)
+from caffecompat.layers._receptive_field import ReceptiveField
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +41,10 @@ class Concat(Layer):
             if old
             else self.axis(p.axis, bottoms[0])
         )
+        self.batch_coupling = ALONG_BATCH if self.along == 0 else None
+
+    def receptive_field(self, field: ReceptiveField) -> ReceptiveField | str:
+        return field if self.along == CHANNEL_AXIS else super().receptive_field(field)
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         import torch

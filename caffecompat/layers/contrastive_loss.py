@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, exactly, format_shape, register
 from caffecompat.layers._loss import Loss
+from caffecompat.layers._loss_reduction import LossReduction
 from caffecompat.layers._surrogate_gradient import with_gradient_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class ContrastiveLoss(Loss):
 
     bottoms = exactly(3)
     differentiable = (True, True, False)
+    loss_reduction = LossReduction.mean()
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.margin = message.contrastive_loss_param.margin

@@ -6,11 +6,23 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, Message, Shape, at_least, format_shape, register
+from caffecompat.layers._base import (
+    ALONG_BATCH,
+    CHANNEL_AXIS,
+    Layer,
+    Message,
+    Shape,
+    at_least,
+    format_shape,
+    register,
+)
 from caffecompat.layers._convolution_geometry import read_geometry
+from caffecompat.layers._receptive_field import ReceptiveField
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+OTHER_AXES = "its kernel moves over other axes than the image's"
 
 
 class Filtering(Layer):
@@ -24,6 +36,7 @@ class Filtering(Layer):
     parameters = ("weight", "bias")
     in_place = False
     checks_blobs = True
+    prefers_channels_last = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.convolution_param
@@ -32,6 +45,7 @@ class Filtering(Layer):
             f"it has {len(bottoms)} bottoms and {len(message.top)} tops; each bottom makes one top",
         )
         self.geometry = read_geometry(self, p, bottoms[0])
+        self.batch_coupling = ALONG_BATCH if self.geometry.channel_axis == 0 else None
         self.channels = bottoms[0][self.geometry.channel_axis]
         self.group = p.group
         self.outputs = p.num_output
@@ -67,6 +81,10 @@ class Filtering(Layer):
         )
         return tops if len(tops) > 1 else tops[0]
 
+    def moves_over_image(self, field: ReceptiveField) -> bool:
+        """Whether the kernel's axes are those that ``field`` speaks of."""
+        return self.geometry.channel_axis == CHANNEL_AXIS and self.geometry.axes == field.axes
+
     def _check_shapes(self, bottoms: Sequence[Tensor]) -> None:
         shape = bottoms[0].shape
         axes = self.geometry.channel_axis + 1 + self.geometry.axes
@@ -98,6 +116,11 @@ class Convolution(Filtering):
 
     def product_count(self, bottom: Shape, top: Shape) -> int:
         return prod(top) * prod(self.weight_shape(1)[1:])
+
+    def receptive_field(self, field: ReceptiveField) -> ReceptiveField | str:
+        if not self.moves_over_image(field):
+            return OTHER_AXES
+        return field.through(self.geometry.reach, self.geometry.stride)
 
     def filtered(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         import torch.nn.functional as F

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
+from caffecompat.layers._base import (
+    ALONG_BATCH,
+    Layer,
+    Message,
+    Shape,
+    exactly,
+    format_shape,
+    register,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +35,7 @@ class Crop(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.crop_param
         self.first = self.axis(p.axis, bottoms[0])
+        self.batch_coupling = ALONG_BATCH if self.first == 0 else None
         axes = len(bottoms[0]) - self.first
         offsets = tuple(p.offset)
         self.check(

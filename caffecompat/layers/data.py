@@ -8,6 +8,7 @@ from caffecompat.layers._base import Message, Shape, register
 from caffecompat.layers._batch_source import BatchSource
 
 if TYPE_CHECKING:
+    from caffecompat.data.advice import Missing
     from caffecompat.data.loader.prefetch import BatchReader
 
 
@@ -25,6 +26,7 @@ class Data(BatchSource):
     say otherwise.
     """
 
+    batch_param = "data_param"
     ignored_fields = (
         "data_param.crop_size",
         "data_param.force_encoded_color",
@@ -33,6 +35,13 @@ class Data(BatchSource):
         "data_param.rand_skip",
         "data_param.scale",
     )
+
+    @classmethod
+    def missing_files(cls, message: Message, phase: str, definition: Message) -> list[Missing]:
+        from caffecompat.data.advice import mean_of_database, missing_database
+
+        found = [missing_database(message, phase), mean_of_database(message, phase, definition)]
+        return [missing for missing in found if missing is not None]
 
     def path(self, message: Message) -> str:
         return str(message.data_param.source)
@@ -53,7 +62,4 @@ class Data(BatchSource):
                 f"its files are missing, so images of 3 channels are assumed; state others with "
                 f"--shape {message.top[0]}=1x{p.crop_size}x{p.crop_size}"
             )
-        return (self.rows(self.batch_size(message)), channels, p.crop_size, p.crop_size)
-
-    def batch_size(self, message: Message) -> int:
-        return int(message.data_param.batch_size)
+        return (self.rows(message), channels, p.crop_size, p.crop_size)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from math import prod
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Shape, format_shape, register
-from caffecompat.layers.convolution import Filtering, correlate
+from caffecompat.layers._receptive_field import ReceptiveField
+from caffecompat.layers.convolution import OTHER_AXES, Filtering, correlate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +31,13 @@ class Deconvolution(Filtering):
 
     def product_count(self, bottom: Shape, top: Shape) -> int:
         return prod(bottom) * prod(self.weight_shape(self.outputs)[1:])
+
+    def receptive_field(self, field: ReceptiveField) -> ReceptiveField | str:
+        if not self.moves_over_image(field):
+            return OTHER_AXES
+        reach, stride = self.geometry.reach, self.geometry.stride
+        window = [-(-r // s) for r, s in zip(reach, stride, strict=True)]
+        return field.through(window, [Fraction(1, s) for s in stride])
 
     def filtered(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         import torch.nn.functional as F

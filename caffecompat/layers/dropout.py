@@ -19,6 +19,8 @@ class Dropout(Layer):
     and the element only. Source: Caffe's Dropout layer.
     """
 
+    pointwise = True
+
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.ratio = message.dropout_param.dropout_ratio
         self.check(0 <= self.ratio < 1, f"dropout_ratio is {self.ratio:g}, it must be in [0, 1)")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, TypeVar
 
-from caffecompat.layers._base import Message, Shape, Source, register
+from caffecompat.layers._base import Message, Shape, register
 from caffecompat.layers._counter_rng import derive_seed
+from caffecompat.layers._source import Source
 from caffecompat.layers.fillers import fill
 from caffecompat.proto.schema import new
 
@@ -25,6 +27,21 @@ class DummyData(Source):
     per top. A random top is a pure function of seed, layer name, top and pass.
     Source: Caffe's DummyData layer.
     """
+
+    @classmethod
+    def batch_size(cls, message: Message) -> int | None:
+        """The first extent of the first top."""
+        p = message.dummy_data_param
+        if p.num:
+            return int(p.num[0])
+        return int(p.shape[0].dim[0]) if p.shape and p.shape[0].dim else None
+
+    @classmethod
+    def scale_batch(cls, message: Message, factor: Fraction) -> None:
+        p = message.dummy_data_param
+        p.num[:] = [int(rows * factor) for rows in p.num]
+        for shape in p.shape:
+            shape.dim[:1] = [int(rows * factor) for rows in shape.dim[:1]]
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.dummy_data_param

@@ -22,6 +22,7 @@ class Eltwise(Layer):
 
     bottoms = at_least(2)
     in_place = False
+    pointwise = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.eltwise_param

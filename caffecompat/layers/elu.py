@@ -19,6 +19,8 @@ class ELU(Layer):
     Source: Caffe's ELU layer; Clevert, Unterthiner and Hochreiter (2016).
     """
 
+    pointwise = True
+
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.alpha = message.elu_param.alpha
 

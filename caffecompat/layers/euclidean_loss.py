@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import register
 from caffecompat.layers._loss import Loss
+from caffecompat.layers._loss_reduction import LossReduction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +21,7 @@ class EuclideanLoss(Loss):
     """
 
     differentiable = (True,)
+    loss_reduction = LossReduction.mean()
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         import torch.nn.functional as F

@@ -27,6 +27,8 @@ class Exp(Layer):
     Bottom and top have any shape. Source: Caffe's Exp layer.
     """
 
+    pointwise = True
+
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.exp_param
         base = log_of_base(self, p.base)
@@ -47,6 +49,8 @@ class Log(Layer):
 
     Bottom and top have any shape. Source: Caffe's Log layer.
     """
+
+    pointwise = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.log_param

@@ -32,6 +32,7 @@ class Filter(Layer):
     bottoms = at_least(2)
     tops = at_least(1)
     in_place = False
+    batch_coupling = "selects any number of items of the batch"
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.check(
@@ -75,6 +76,7 @@ class BatchReindex(Layer):
     bottoms = exactly(2)
     in_place = False
     differentiable = (True, False)
+    batch_coupling = "takes its items from the whole batch"
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
         self.check(

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Message, Shape, Source, format_shape, register
+from caffecompat.layers._base import Message, Shape, format_shape, register
 from caffecompat.layers._batch_source import errors_at
+from caffecompat.layers._missing_files import refuse_missing
+from caffecompat.layers._source import Source
 
 if TYPE_CHECKING:
+    from caffecompat.data.advice import Missing
+    from caffecompat.data.sources.hdf5_rows import HDF5Reader
     from caffecompat.layers._base import Array
 
 
@@ -21,8 +25,17 @@ class HDF5Data(Source):
     nothing is transformed, ``transform_param`` is refused. Source: Caffe's HDF5Data layer.
     """
 
+    batch_param = "hdf5_data_param"
+    reads_shard = True
+
+    @classmethod
+    def missing_files(cls, message: Message, phase: str, definition: Message) -> list[Missing]:
+        from caffecompat.data.advice import missing_hdf5_list
+
+        missing = missing_hdf5_list(message)
+        return [] if missing is None else [missing]
+
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        from caffecompat.data.advice import refuse_missing
         from caffecompat.data.loader.open import open_hdf5_reader
 
         rows = message.hdf5_data_param.batch_size
@@ -32,7 +45,7 @@ class HDF5Data(Source):
             if not message.HasField("transform_param"):  # which the reader refuses
                 refuse_missing(message, self.context.phase, self.context.definition)
         with errors_at(self.context.place):
-            self.reader = open_hdf5_reader(message, self.context.options)
+            self.reader: HDF5Reader | None = open_hdf5_reader(message, self.context.options)
             self.shapes = self.reader.shapes()
 
     def state_shapes(self, message: Message, stated: Mapping[str, Shape]) -> None:
@@ -46,8 +59,15 @@ class HDF5Data(Source):
                 f"the stated shape of {top!r} is {format_shape(stated[top])}; "
                 f"it begins with the batch_size, {rows}",
             )
+        self.reader = None
         self.shapes = [stated[top] for top in message.top]
 
+    @property
+    def records(self) -> int | None:
+        return None if self.reader is None else self.reader.records
+
     def read(self, index: int) -> Sequence[Array]:
+        self.check(self.reader is not None, "the net was built for its shapes, it cannot read data")
+        assert self.reader is not None
         with errors_at(self.context.place):
             return self.reader.batch(index)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, format_shape, register
+from caffecompat.layers._class_labels import ClassLabels
 from caffecompat.layers._loss import Loss
+from caffecompat.layers._loss_reduction import LossReduction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,9 +23,12 @@ class HingeLoss(Loss):
     is 0 where the margin is exactly 0. Source: Caffe's HingeLoss layer.
     """
 
+    loss_reduction = LossReduction.mean()
+
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.hinge_loss_param
         self.squared = p.norm == p.L2
+        self.class_labels = ClassLabels(prod(bottoms[0][1:]), can_ignore=False)
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         self.check_batch(scores, labels)

@@ -8,6 +8,7 @@ from caffecompat.layers._base import Message, Shape, register
 from caffecompat.layers._batch_source import BatchSource
 
 if TYPE_CHECKING:
+    from caffecompat.data.advice import Missing
     from caffecompat.data.loader.prefetch import BatchReader
 
 
@@ -26,6 +27,15 @@ class ImageData(BatchSource):
     ``new_width``, say how large an image is.
     """
 
+    batch_param = "image_data_param"
+
+    @classmethod
+    def missing_files(cls, message: Message, phase: str, definition: Message) -> list[Missing]:
+        from caffecompat.data.advice import mean_of_list, missing_list
+
+        found = [missing_list(message), mean_of_list(message)]
+        return [missing for missing in found if missing is not None]
+
     def path(self, message: Message) -> str:
         return str(message.image_data_param.source)
 
@@ -40,7 +50,4 @@ class ImageData(BatchSource):
         rescaled = message.transform_param.img_rand_resize_upper and not crop
         if not height or not width or rescaled:
             self.unknown_shape(message, "there is no crop_size, nor new_height and new_width")
-        return (self.rows(self.batch_size(message)), 3 if p.is_color else 1, height, width)
-
-    def batch_size(self, message: Message) -> int:
-        return int(message.image_data_param.batch_size)
+        return (self.rows(message), 3 if p.is_color else 1, height, width)

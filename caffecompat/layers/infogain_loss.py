@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from math import log
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.layers._base import Message, Shape, between, format_shape, register
+from caffecompat.layers._base import ALONG_BATCH, Message, Shape, between, format_shape, register
 from caffecompat.layers._batch_source import errors_at
+from caffecompat.layers._class_labels import ClassLabels
 from caffecompat.layers._loss import ClassScores, Loss, Normalization
 
 if TYPE_CHECKING:
@@ -41,7 +42,10 @@ class InfogainLoss(Loss):
             not message.loss_param.HasField("normalize"),
             "loss_param has normalize, which this type refuses; use normalization",
         )
+        self.batch_coupling = ALONG_BATCH if self.along == 0 else None
         self.normalization = Normalization(message.loss_param)
+        self.loss_reduction = self.normalization.reduction()
+        self.class_labels = ClassLabels(bottoms[0][self.along], self.normalization.ignore)
         self.probabilities = len(message.top) > 1
         self._copies: dict[tuple[torch.device, torch.dtype], Tensor] = {}
         self._sum_of_costs = _sum_of_costs()

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
+from caffecompat.layers._base import ALONG_BATCH, Layer, Message, Shape, format_shape, register
+from caffecompat.layers._receptive_field import ReceptiveField
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,12 +29,16 @@ class InnerProduct(Layer):
         p = message.inner_product_param
         self.check(p.num_output > 0, f"num_output is {p.num_output}, it must be positive")
         self.first = self.axis(p.axis, bottoms[0])
+        self.batch_coupling = ALONG_BATCH if self.first == 0 else None
         self.inputs = prod(bottoms[0][self.first :])
         self.transpose = p.transpose
         shape = (p.num_output, self.inputs)
         self.parameter("weight", shape[::-1] if p.transpose else shape, p.weight_filler)
         if p.bias_term:
             self.parameter("bias", (p.num_output,), p.bias_filler)
+
+    def receptive_field(self, field: ReceptiveField) -> str:
+        return "it sees the whole of its bottom"
 
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         return prod(tops[0]) * self.inputs

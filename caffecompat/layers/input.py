@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from caffecompat.layers._base import Message, Shape, Source, format_shape, register
+from caffecompat.layers._base import Message, Shape, format_shape, register
+from caffecompat.layers._source import Source
 
 
 @register("Input")
@@ -13,6 +14,15 @@ class Input(Source):
 
     Source: Caffe's Input layer.
     """
+
+    is_input = True
+    filled_by_user = True
+
+    @classmethod
+    def batch_size(cls, message: Message) -> int | None:
+        """The first extent of the first top; values that are given may have another."""
+        shapes = message.input_param.shape
+        return int(shapes[0].dim[0]) if shapes and shapes[0].dim else None
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         shapes = [tuple(shape.dim) for shape in message.input_param.shape]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
+from caffecompat.layers._receptive_field import ReceptiveField
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,9 @@ class LRN(Layer):
         self.beta = p.beta
         self.within = p.norm_region == p.WITHIN_CHANNEL
         self.k = 1.0 if self.within else p.k
+
+    def receptive_field(self, field: ReceptiveField) -> ReceptiveField:
+        return field.through((self.size,) * field.axes) if self.within else field
 
     def forward(self, x: Tensor) -> Tensor:
         import torch.nn.functional as F

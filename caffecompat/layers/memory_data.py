@@ -6,8 +6,9 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Message, Shape, Source, exactly, format_shape, register
+from caffecompat.layers._base import Message, Shape, exactly, format_shape, register
 from caffecompat.layers._batch_source import errors_at
+from caffecompat.layers._source import Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +30,9 @@ class MemoryData(Source):
 
     param_fields = ("transform_param",)
     tops = exactly(2)
+    batch_param = "memory_data_param"
+    reads_shard = True
+    filled_by_user = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         from caffecompat.data.transforms.transform import refuse_extensions

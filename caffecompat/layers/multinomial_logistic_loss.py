@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import format_shape, register
+from caffecompat.layers._base import Message, Shape, format_shape, register
+from caffecompat.layers._class_labels import ClassLabels
 from caffecompat.layers._loss import ClassScores, Loss
+from caffecompat.layers._loss_reduction import LossReduction
 from caffecompat.layers._surrogate_gradient import with_gradient_of
 
 if TYPE_CHECKING:
@@ -20,6 +24,11 @@ class MultinomialLogisticLoss(Loss):
     to 1, and N labels. p is taken as 1e-20 where it is less, in the gradient -1 / p too.
     Source: Caffe's MultinomialLogisticLoss layer. Softmax and this in one: SoftmaxWithLoss.
     """
+
+    loss_reduction = LossReduction.mean()
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        self.class_labels = ClassLabels(prod(bottoms[0][1:]), can_ignore=False)
 
     def forward(self, probabilities: Tensor, labels: Tensor) -> Tensor:
         self.check_batch(probabilities, labels)

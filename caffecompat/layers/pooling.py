@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, between, format_shape, register
+from caffecompat.layers._receptive_field import ReceptiveField
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -166,6 +167,11 @@ class Pooling(Layer):
         if len(named) == 2:
             return (getattr(p, f"{stem}_h"), getattr(p, f"{stem}_w"))
         return (getattr(p, stem),) * 2
+
+    def receptive_field(self, field: ReceptiveField) -> ReceptiveField | str:
+        if self.kernel is None:
+            return "it pools whole maps"
+        return field.through(self.kernel, self.stride)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         windows = self._windows(x)

@@ -20,6 +20,8 @@ class Power(Layer):
     y / x and so NaN at 0 for powers other than 1 and 2; here it is the derivative.
     """
 
+    pointwise = True
+
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.power_param
         self.power, self.scale, self.shift = p.power, p.scale, p.shift

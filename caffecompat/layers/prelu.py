@@ -22,6 +22,7 @@ class PReLU(Layer):
     """
 
     parameters = ("weight",)
+    pointwise = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.prelu_param

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from caffecompat.errors import LayerError
 from caffecompat.layers._base import Layer, Message, Shape, at_least, register
+from caffecompat.layers._loss_reduction import LossReduction
 from caffecompat.proto.schema import new
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Python(Layer):
     tops = at_least(0)
     in_place = False
     differentiable = (True,)
+    imports_code = True
+    loss_reduction = LossReduction.unknown()
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.python_param

@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
 from caffecompat.layers._base import (
+    ALONG_BATCH,
     Layer,
     Message,
     Shape,
@@ -40,6 +41,7 @@ class Recurrent(Layer):
     in_place = False
     differentiable = (True, False, True, False)
     forces_input_gradients = True
+    batch_coupling = ALONG_BATCH
 
     states: ClassVar[int]
 

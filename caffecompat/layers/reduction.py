@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, register
+from caffecompat.layers._loss_reduction import LossReduction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +27,9 @@ class Reduction(Layer):
         self.first = self.axis(p.axis, bottoms[0])
         self.operation = p.ReductionOp.Name(p.operation)
         self.coeff = p.coeff
+        if self.first == 0:
+            mean = self.operation == "MEAN"
+            self.loss_reduction = LossReduction.mean() if mean else LossReduction.sum()
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(self.first)

@@ -19,6 +19,8 @@ class ReLU(Layer):
     Source: Caffe's ReLU layer.
     """
 
+    pointwise = True
+
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.negative_slope = message.relu_param.negative_slope
 

@@ -22,6 +22,7 @@ class Broadcasting(Layer):
 
     bottoms = between(1, 2)
     checks_blobs = True
+    pointwise = True
 
     def operand_shape(self, p: Message, bottoms: Sequence[Shape]) -> Shape:
         """Shape of the second operand; sets :attr:`first`, its first axis in the bottom."""
@@ -39,6 +40,11 @@ class Broadcasting(Layer):
             shape = bottoms[0][first:end]
         self.first = first if shape else 0
         return shape
+
+    def couple_rows(self) -> None:
+        """Says so where parameters have a value for each row; called after they are declared."""
+        if self.first == 0 and any(spec.shape for spec in self.specs):
+            self.batch_coupling = "has parameters for each row of the batch"
 
     def aligned(self, operand: Tensor, x: Tensor) -> Tensor:
         """``operand`` in the type of ``x``, in a shape that broadcasts from :attr:`first` on."""
@@ -69,6 +75,7 @@ class Scale(Broadcasting):
             self.parameter("weight", shape, p.filler if p.HasField("filler") else _ones())
         if p.bias_term:
             self.parameter("bias", shape, p.bias_filler)
+        self.couple_rows()
 
     def forward(
         self,
@@ -98,6 +105,7 @@ class Bias(Broadcasting):
         shape = self.operand_shape(p, bottoms)
         if len(bottoms) == 1:
             self.parameter("bias", shape, p.filler)
+        self.couple_rows()
 
     def forward(
         self, x: Tensor, summand: Tensor | None = None, *, bias: Tensor | None = None

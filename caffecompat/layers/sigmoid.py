@@ -14,5 +14,7 @@ if TYPE_CHECKING:
 class Sigmoid(Layer):
     """y = 1 / (1 + exp(-x)). Bottom and top have any shape. Source: Caffe's Sigmoid layer."""
 
+    pointwise = True
+
     def forward(self, x: Tensor) -> Tensor:
         return x.sigmoid()

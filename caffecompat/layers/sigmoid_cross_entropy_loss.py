@@ -26,6 +26,7 @@ class SigmoidCrossEntropyLoss(Loss):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.normalization = Normalization(message.loss_param, default="BATCH_SIZE")
+        self.loss_reduction = self.normalization.reduction()
 
     def forward(self, x: Tensor, targets: Tensor) -> Tensor:
         import torch.nn.functional as F

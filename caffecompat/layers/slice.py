@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, Message, Shape, at_least, format_shape, register
+from caffecompat.layers._base import (
+    ALONG_BATCH,
+    CHANNEL_AXIS,
+    Layer,
+    Message,
+    Shape,
+    at_least,
+    format_shape,
+    register,
+)
+from caffecompat.layers._receptive_field import ReceptiveField
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +43,7 @@ class Slice(Layer):
             if old
             else self.axis(p.axis, bottoms[0])
         )
+        self.batch_coupling = ALONG_BATCH if self.along == 0 else None
         self.count = len(message.top)
         self.points = tuple(p.slice_point)
         self.check(
@@ -40,6 +51,9 @@ class Slice(Layer):
             f"slice_point is given {len(self.points)} times for {self.count} tops; give "
             f"{self.count - 1}, or none for equal parts",
         )
+
+    def receptive_field(self, field: ReceptiveField) -> ReceptiveField | str:
+        return field if self.along == CHANNEL_AXIS else super().receptive_field(field)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.count == 1:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, Message, Shape, register
+from caffecompat.layers._base import ALONG_BATCH, CHANNEL_AXIS, Layer, Message, Shape, register
+from caffecompat.layers._receptive_field import ReceptiveField
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +21,10 @@ class Softmax(Layer):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.along = self.axis(message.softmax_param.axis, bottoms[0])
+        self.batch_coupling = ALONG_BATCH if self.along == 0 else None
+
+    def receptive_field(self, field: ReceptiveField) -> ReceptiveField | str:
+        return field if self.along == CHANNEL_AXIS else super().receptive_field(field)
 
     def forward(self, x: Tensor) -> Tensor:
         return x.softmax(self.along)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from math import log
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.layers._base import Message, Shape, between, register
+from caffecompat.layers._base import ALONG_BATCH, Message, Shape, between, register
+from caffecompat.layers._class_labels import ClassLabels
 from caffecompat.layers._loss import ClassScores, Loss, Normalization
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ class SoftmaxWithLoss(Loss):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.along = self.axis(message.softmax_param.axis, bottoms[0], "softmax_param.axis")
+        self.batch_coupling = ALONG_BATCH if self.along == 0 else None
         self.normalization = Normalization(message.loss_param)
+        self.loss_reduction = self.normalization.reduction()
+        self.class_labels = ClassLabels(bottoms[0][self.along], self.normalization.ignore)
         self.probabilities = len(message.top) > 1
         self._sum_of_losses = _sum_of_losses()
 

@@ -21,6 +21,7 @@ class Split(Layer):
 
     tops = at_least(1)
     in_place = False
+    pointwise = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.count = len(message.top)
@@ -41,6 +42,7 @@ class Silence(Layer):
 
     bottoms = at_least(1)
     tops = exactly(0)
+    pointwise = True
 
     def forward(self, *bottoms: Tensor) -> tuple[()]:
         return ()

@@ -18,6 +18,8 @@ class Swish(Layer):
     Bottom and top have any shape. Source: Caffe's Swish layer; Ramachandran, Zoph and Le (2017).
     """
 
+    pointwise = True
+
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.beta = message.swish_param.beta
 

@@ -19,6 +19,7 @@ class Threshold(Layer):
     """
 
     differentiable = (False,)
+    pointwise = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.threshold = message.threshold_param.threshold

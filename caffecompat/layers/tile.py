@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, Message, Shape, register
+from caffecompat.layers._base import ALONG_BATCH, Layer, Message, Shape, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +23,7 @@ class Tile(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.tile_param
         self.along = self.axis(p.axis, bottoms[0])
+        self.batch_coupling = ALONG_BATCH if self.along == 0 else None
         self.tiles = p.tiles
         self.check(self.tiles > 0, "tiles is missing or not positive")
         # torch counts in 64 bits, and starts again from 0 beyond them.

@@ -8,6 +8,7 @@ from caffecompat.layers._base import Message, Shape, exactly, register
 from caffecompat.layers._batch_source import BatchSource
 
 if TYPE_CHECKING:
+    from caffecompat.data.advice import Missing
     from caffecompat.data.loader.prefetch import BatchReader
 
 
@@ -22,6 +23,15 @@ class WindowData(BatchSource):
     """
 
     tops = exactly(2)
+    batch_param = "window_data_param"
+
+    @classmethod
+    def missing_files(cls, message: Message, phase: str, definition: Message) -> list[Missing]:
+        from caffecompat.data.advice import mean_of_windows
+
+        # No tool makes a window file; opening it tells what is wrong.
+        mean = mean_of_windows(message)
+        return [] if mean is None else [mean]
 
     def path(self, message: Message) -> str:
         return str(message.window_data_param.source)
@@ -34,7 +44,4 @@ class WindowData(BatchSource):
     def promised_shape(self, message: Message) -> Shape:
         crop = message.transform_param.crop_size
         self.check(crop > 0, "transform_param: crop_size is 0; WindowData needs one")
-        return (self.rows(self.batch_size(message)), 3, crop, crop)
-
-    def batch_size(self, message: Message) -> int:
-        return int(message.window_data_param.batch_size)
+        return (self.rows(message), 3, crop, crop)

@@ -7,37 +7,19 @@ from typing import Any
 
 from caffecompat.data.shard import SampleRange, Shard
 from caffecompat.layers import Context, Layer, Shape, Source
-from caffecompat.proto.schema import Message
-
-BATCH_FIELDS = (
-    "data_param",
-    "hdf5_data_param",
-    "image_data_param",
-    "memory_data_param",
-    "window_data_param",
-)
 
 
-def stated_batch(layer: Message) -> int | None:
-    """``batch_size`` of a LayerParameter that has one."""
-    for name in BATCH_FIELDS:
-        if layer.HasField(name):
-            return int(getattr(layer, name).batch_size)
-    return None
-
-
-def rows_of(layer: Layer, message: Message, context: Context) -> list[slice] | None:
+def rows_of(layer: Layer, context: Context) -> list[slice] | None:
     """Which rows of each top of a source belong to this rank; None where the source knows itself.
 
-    Sources with a ``batch_size`` read their own slice. What others bring (DummyData) is cut along
-    its first axis; what a net's user feeds (Input) is the user's business.
+    What the other sources bring is cut along its first axis; the values of inputs are those that
+    the net's user gives each rank.
 
     Raises:
         DataError: a top has fewer rows than there are ranks.
     """
     shard = context.options.shard
-    whole = shard.is_whole or stated_batch(message) is not None
-    if whole or not isinstance(layer, Source) or layer.type == "Input":
+    if shard.is_whole or not isinstance(layer, Source) or layer.reads_shard or layer.is_input:
         return None
     rows = []
     for shape in layer.shapes:
@@ -59,8 +41,8 @@ def sample_range(layers: Sequence[Any], shard: Shard) -> SampleRange | None:
     if shard.is_whole:
         return None
     for built in layers:
-        if built.source is None or built.type == "Input" or not built.shapes:
+        if built.source is None or built.source.is_input or not built.shapes:
             continue
-        total = stated_batch(built.node.message) or built.source.shapes[0][0]
+        total = built.source.batch_size(built.node.message) or built.source.shapes[0][0]
         return shard.samples(total, built.place)
     return SampleRange(shard.rank, 1, shard.world_size)

@@ -239,7 +239,7 @@ def _build_layer(
     graph.notes += _note_unused_fields(node, layer, so_far.settings_of(layer))
     module, rows = None, None
     if isinstance(layer, Source):
-        rows = rows_of(layer, node.message, layer.context)
+        rows = rows_of(layer, layer.context)
         top_shapes = cut(layer.shapes, rows)
     else:
         module = LayerModule(layer)

@@ -153,7 +153,7 @@ class Net(NetWeights, metaclass=description.OwnMembers):
     @property
     def inputs(self) -> list[str]:
         """Names of the blobs that Input layers declare."""
-        return [top.blob for b in self.layers if b.source and b.type == "Input" for top in b.tops]
+        return [top.blob for b in self.layers if b.source and b.source.is_input for top in b.tops]
 
     @property
     def outputs(self) -> list[str]:

@@ -13,9 +13,13 @@ MEAN, VARIANCE, FACTOR, SCALE, BIAS = range(5)
 SCALE_SUFFIX = "_scale"
 
 
-def is_nvcaffe(layer: LayerWeights) -> bool:
-    """Whether a layer holds what only NVCaffe puts into it: a BatchNorm of five blobs."""
-    return layer.type == "BatchNorm" and len(layer.blobs) == BIAS + 1
+def is_nvcaffe(layer: LayerWeights, type_in_net: str = "") -> bool:
+    """Whether a layer holds what only NVCaffe puts into it: a BatchNorm of five blobs.
+
+    Args:
+        type_in_net: type of the net's layer of this name, as weight files need not state types.
+    """
+    return "BatchNorm" in (layer.type, type_in_net) and len(layer.blobs) == BIAS + 1
 
 
 def to_bvlc_batch_norm(weights: Weights) -> Weights:

@@ -1,8 +1,10 @@
-"""What every layer type must do, tried on random small examples of it."""
+"""What every layer type must do, and whether what it says of itself holds, on small examples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from caffecompat.layers import Layer, Source, catalogue
+from caffecompat.errors import LayerError
+from caffecompat.layers import Layer, ReceptiveField, Source, catalogue
+from caffecompat.layers._counter_rng import Noise, Share
 from caffecompat.layers.fillers import fill
 from tests.layers.examples import examples
 from tests.layers.messages import message
@@ -176,3 +180,179 @@ def test_compiles_in_one_piece(type_name: str, data: Any) -> None:
     found = found if isinstance(found, tuple) else (found,)
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(*given, strict=True))
+
+
+def rows_alone(
+    type_name: str, example: Example, rows: slice, bottoms: list[Tensor], parameters: list[Tensor]
+) -> tuple[Layer, list[Tensor], list[Tensor]]:
+    """A layer set up for some rows of the batch alone: the layer, its bottoms and its tops.
+
+    A bottom without the batch's number of rows stays whole, as one that is read from a file.
+    """
+    count = len(bottoms[0])
+    parts = [bottom[rows] if len(bottom) == count else bottom for bottom in bottoms]
+    shapes = [
+        replace(bottom, shape=tuple(part.shape))
+        for bottom, part in zip(example.bottoms, parts, strict=True)
+    ]
+    layer = prepared(type_name, replace(example, bottoms=tuple(shapes)))
+    share = Share(rows.start, rows.stop - rows.start, count)
+    layer.noise = Noise(7, "one", torch.zeros((), dtype=torch.int64), share)
+    return layer, parts, call(layer, parts, [blob.clone() for blob in parameters])
+
+
+def batch_of(example: Example) -> int:
+    """The rows of an example whose bottoms can be cut along the first axis, else 0."""
+    extents = [bottom.shape[0] for bottom in example.bottoms if bottom.shape]
+    whole = len(extents) == len(example.bottoms) and len(set(extents)) == 1
+    return extents[0] if extents and whole else 0
+
+
+# Tops that are one number for the batch, and no loss.
+METRICS = {"Accuracy"}
+
+
+@types
+@tries
+@given(data=st.data())
+def test_rows_depend_on_each_other_only_where_the_type_says_so(type_name: str, data: Any) -> None:
+    example = data.draw(examples[type_name])
+    layer = prepared(type_name, example)
+    apart = layer.batch_coupling is None and layer.loss_reduction is None
+    count = batch_of(example)
+    if not apart or count < 2 or type_name in METRICS:
+        return
+    bottoms = bottoms_of(example, torch.float64)
+    parameters = parameters_of(layer, torch.float64)
+    whole = call(layer, bottoms, parameters)
+    cuts = [slice(0, 1), slice(1, count)]
+    parts = [rows_alone(type_name, example, rows, bottoms, parameters)[2] for rows in cuts]
+    for i, top in enumerate(whole):
+        torch.testing.assert_close(torch.cat([tops[i] for tops in parts]), top)
+
+
+@types
+@tries
+@given(data=st.data())
+def test_losses_of_slices_make_that_of_the_batch(type_name: str, data: Any) -> None:
+    """As on several ranks: a mean is multiplied by the slice's part of what it is divided by."""
+    example = data.draw(examples[type_name])
+    layer = prepared(type_name, example)
+    reduction = layer.loss_reduction
+    if reduction is None:
+        assert not layer.is_loss, "a loss type says how its loss is reduced"
+        return
+    assert reduction.kind in ("mean", "sum")
+    count = example.bottoms[0].shape[0]
+    if count < 2 or layer.batch_coupling is not None:
+        return
+    bottoms = bottoms_of(example, torch.float64)
+    parameters = parameters_of(layer, torch.float64)
+    total = torch.zeros((), dtype=torch.float64)
+    for rows in (slice(0, 1), slice(1, count)):
+        _, parts, tops = rows_alone(type_name, example, rows, bottoms, parameters)
+        factor = torch.tensor((rows.stop - rows.start) / count, dtype=torch.float64)
+        if reduction.kind == "sum":
+            factor = torch.ones(())
+        elif reduction.count is not None:
+            own, whole = reduction.count(parts), reduction.count(bottoms)
+            factor = own.clamp(min=1) / whole.clamp(min=1)
+        total += tops[0] * factor
+    torch.testing.assert_close(total, call(layer, bottoms, parameters)[0])
+
+
+@types
+@tries
+@given(data=st.data())
+def test_labels_beyond_the_classes_are_refused(type_name: str, data: Any) -> None:
+    example = data.draw(examples[type_name])
+    layer = prepared(type_name, example)
+    labelled = [i for i, bottom in enumerate(example.bottoms) if bottom.kind == "labels"]
+    accepted = layer.class_labels
+    if accepted is None:
+        assert type_name in INDICES or not labelled
+        return
+    assert accepted.bottom in labelled
+    bottoms = bottoms_of(example, torch.float32)
+    call(layer, bottoms, parameters_of(layer, torch.float32))
+    bottoms[accepted.bottom].fill_(accepted.classes)
+    if accepted.ignored != accepted.classes and bottoms[accepted.bottom].numel():
+        with pytest.raises(LayerError, match=f"outside 0 to {accepted.classes - 1}"):
+            call(layer, bottoms, parameters_of(layer, torch.float32))
+
+
+# Bottoms of whole numbers that are no labels.
+INDICES = {"BatchReindex", "Embed"}
+
+
+@types
+@tries
+@given(data=st.data())
+def test_receptive_fields_hold_every_dependency(type_name: str, data: Any) -> None:
+    """No element of a top depends on more of the bottom's plane than the layer says."""
+    example = data.draw(examples[type_name])
+    layer = prepared(type_name, example)
+    if not example.bottoms or len(example.bottoms[0].shape) != 4 or layer.batch_coupling:
+        return
+    field = layer.receptive_field(ReceptiveField.of_input(2))
+    if isinstance(field, str):
+        assert field.startswith("it")
+        return
+    bottoms = bottoms_of(example, torch.float64)
+    bottoms[0].requires_grad_(example.bottoms[0].kind in ("values", "positive"))
+    for top in call(layer, bottoms, parameters_of(layer, torch.float64)):
+        if not top.requires_grad or not top.numel() or top.dim() != 4:
+            continue
+        seen = torch.zeros_like(top)
+        middle = tuple(extent // 2 for extent in top.shape)
+        seen[middle] = 1
+        (gradient,) = torch.autograd.grad(top, bottoms[0], seen, retain_graph=True)
+        touched = gradient[:, :].abs().sum((0, 1)).nonzero()
+        if len(touched):
+            extents = touched.amax(0) - touched.amin(0) + 1
+            assert all(e <= size for e, size in zip(extents.tolist(), field.size, strict=True))
+
+
+SOURCES = sorted(
+    name
+    for name in catalogue
+    if issubclass(catalogue.find(name), Source)
+    and catalogue.find(name).__module__.startswith("caffecompat.")
+)
+
+
+def source_of(type_name: str) -> type[Source]:
+    found = catalogue.find(type_name)
+    assert issubclass(found, Source)
+    return found
+
+
+@pytest.mark.parametrize("type_name", SOURCES)
+def test_batch_sizes_of_sources(type_name: str) -> None:
+    """A source finds the batch size in its definition and multiplies it there, or has none."""
+    layer = source_of(type_name)
+    assert layer.batch_size(message(type_name)) is None
+    texts = {
+        "Input": "input_param { shape { dim: 6 dim: 2 } }",
+        "DummyData": "dummy_data_param { shape { dim: 6 dim: 2 } shape { dim: 3 } }",
+    }
+    definition = message(
+        type_name, texts.get(type_name, f"{layer.batch_param} {{ batch_size: 6 }}")
+    )
+    assert layer.batch_size(definition) == 6
+    layer.scale_batch(definition, Fraction(1, 3))
+    # The shape of values that a net's user gives is not the definition's to change.
+    assert layer.batch_size(definition) == (6 if layer.is_input else 2)
+    if type_name == "DummyData":
+        assert [list(shape.dim) for shape in definition.dummy_data_param.shape] == [[2, 2], [1]]
+        old = message(type_name, "dummy_data_param { num: 4 num: 6 channels: 1 }")
+        layer.scale_batch(old, Fraction(3, 2))
+        assert list(old.dummy_data_param.num) == [6, 9]
+
+
+@pytest.mark.parametrize("type_name", SOURCES)
+def test_sources_that_cut_batches_say_how_large_they_are(type_name: str) -> None:
+    """Else nobody could tell the part of a rank."""
+    layer = source_of(type_name)
+    assert layer.batch_param or not layer.reads_shard
+    assert layer.filled_by_user or not layer.is_input

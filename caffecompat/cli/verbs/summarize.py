@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _type(layer: Any) -> str:
-    if layer.type == "Python":
+    if layer.python_param.module:
         return f"{layer.python_param.module}.{layer.python_param.layer}"
     return str(layer.type)
 
@@ -82,14 +82,15 @@ def _tops(layer: Any, unread: set[str]) -> list[str]:
 
 def _geometry(layer: Any) -> str:
     """``kernel/stride+pad``, and ``outputs/groups`` of convolutions; strides of 1 are left out."""
-    if layer.type in ("Convolution", "Deconvolution"):
+    if layer.HasField("convolution_param"):
         p = layer.convolution_param
         kernel = _extent(p.kernel_size, p.kernel_h, p.kernel_w)
         stride = _extent(p.stride, p.stride_h, p.stride_w)
         pad = _extent(p.pad, p.pad_h, p.pad_w)
         group = f"/{p.group}" if p.group != 1 else ""
-        return f"{_joined(kernel, stride, pad)} {p.num_output}{group}"
-    if layer.type != "Pooling":
+        outputs = f" {p.num_output}{group}" if p.num_output else ""
+        return f"{_joined(kernel, stride, pad)}{outputs}"
+    if not layer.HasField("pooling_param"):
         return ""
     p = layer.pooling_param
     if p.global_pooling:

@@ -114,6 +114,7 @@ class WindowSamples(Samples):
         p, transform = layer.window_data_param, layer.transform_param
         super().__init__(p.source)
         self._crop = int(transform.crop_size)
+        refuse_extensions(transform, layer.type)
         self._settings(p, transform)
         self._seed = seed
         self._batch = int(p.batch_size)
@@ -130,7 +131,6 @@ class WindowSamples(Samples):
         self._sort(read_windows(p.source), p)
 
     def _settings(self, p: Message, transform: Message) -> None:
-        refuse_extensions(transform, "WindowData")
         if self._crop <= 0:
             raise DataError("transform_param: crop_size is 0; WindowData needs one")
         if p.crop_mode not in ("warp", "square"):

@@ -259,7 +259,7 @@ def _match(
 def _count_problem(origin: str, source: LayerWeights, target: BuiltLayer) -> str:
     expected = len(_parameters(target))
     way_out = OR_SKIP.replace("it afresh", "the layer afresh", 1)
-    if is_nvcaffe(source) or (target.type == "BatchNorm" and len(source.blobs) == 5):
+    if is_nvcaffe(source, target.type):
         way_out = (
             "Five blobs are NVCaffe's layout with scale and bias inside; `caffecompat convert "
             "--bvlc-batch-norm` splits them into BatchNorm and Scale"

@@ -1,4 +1,4 @@
-"""A look at the first labels: they must be classes of the scores that they are compared with."""
+"""A look at the first labels: they must be classes that the layer which reads them knows."""
 
 from __future__ import annotations
 
@@ -10,19 +10,9 @@ import torch
 
 from caffecompat.errors import DataError
 from caffecompat.graph import Version
+from caffecompat.layers import ClassLabels
 from caffecompat.net import Net
 from caffecompat.net.build import BuiltLayer
-
-# Layers with scores as their first bottom and class labels as their second, and where the axis
-# of the classes stands in the definition; without an entry it is axis 1.
-_AXES = {
-    "SoftmaxWithLoss": "softmax_param",
-    "Accuracy": "accuracy_param",
-    "MultinomialLogisticLoss": "",
-    "InfogainLoss": "infogain_loss_param",
-    "HingeLoss": "",
-}
-
 
 # So many labels that none of them is in the upper half of the classes by chance.
 _TELLING = 20
@@ -39,30 +29,38 @@ def check_labels(net: Net, first: int, passes: int = 2) -> list[str]:
     Raises:
         DataError: a label is no class; one sentence with the layer.
     """
-    pairs = list(_labelled(net))
+    readers = list(_labelled(net))
     seen: dict[str, _Seen] = {}
     sources = {top: built for built in net.layers if built.source for top in built.tops}
     for index in range(first, first + passes):
         read: dict[str, tuple[torch.Tensor, ...]] = {}
-        for built, classes, label in pairs:
-            source = sources[label]
-            if source.type in ("Input", "MemoryData"):
+        for reader in readers:
+            source = sources[reader.label]
+            if source.source is None or source.source.filled_by_user:
                 continue
             if source.name not in read:
                 read[source.name] = net.read_source(source, index)
-            values = read[source.name][source.tops.index(label)].detach()
+            values = read[source.name][source.tops.index(reader.label)].detach()
             found = values.to("cpu", torch.int64).flatten()
-            _check(built, classes, label, found, source)
-            seen.setdefault(built.name, _Seen(built, classes)).add(found)
+            _check(reader, found, source)
+            seen.setdefault(reader.built.name, _Seen(reader)).add(found)
     return [sentence for entry in seen.values() if (sentence := entry.remark(passes))]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A layer that reads class labels straight from a data layer, whose top is ``label``."""
+
+    built: BuiltLayer
+    accepted: ClassLabels
+    label: Version
 
 
 @dataclass
 class _Seen:
     """The labels that one layer was given."""
 
-    built: BuiltLayer
-    classes: int
+    reader: _Reader
     largest: int = -1
     count: int = 0
 
@@ -73,27 +71,28 @@ class _Seen:
 
     def remark(self, passes: int) -> str:
         """A sentence where the labels leave much of the classes unused."""
-        if self.count < _TELLING or 2 * (self.largest + 1) > self.classes:
+        classes = self.reader.accepted.classes
+        if self.count < _TELLING or 2 * (self.largest + 1) > classes:
             return ""
         return (
-            f"{self.built.place}: the {self.count} labels of the first {passes} batches reach only "
-            f"{self.largest}, but there are {self.classes} classes; is num_output "
-            f"{self.classes} right, and are the records shuffled?"
+            f"{self.reader.built.place}: the {self.count} labels of the first {passes} batches "
+            f"reach only {self.largest}, but there are {classes} classes; is num_output {classes} "
+            "right, and are the records shuffled?"
         )
 
 
-def _labelled(net: Net) -> Iterator[tuple[BuiltLayer, int, Version]]:
-    """Layers that compare scores with labels straight from a data layer: layer, classes, label."""
+def _labelled(net: Net) -> Iterator[_Reader]:
+    """The layers that read labels from a data layer, perhaps through automatic splits."""
     origin = {top: top for built in net.layers if built.source is not None for top in built.tops}
     for built in net.layers:
         if built.node.automatic and built.bottoms[0] in origin:
             origin.update(dict.fromkeys(built.tops, origin[built.bottoms[0]]))
-        if built.type in _AXES and len(built.bottoms) > 1 and built.bottoms[1] in origin:
-            field = _AXES[built.type]
-            axis = int(getattr(built.node.message, field).axis) if field else 1
-            shape = net.shape_of(built.bottoms[0])
-            if -len(shape) <= axis < len(shape):
-                yield built, shape[axis], origin[built.bottoms[1]]
+        accepted = None if built.layer is None else built.layer.class_labels
+        if accepted is None or accepted.bottom >= len(built.bottoms):
+            continue
+        bottom = built.bottoms[accepted.bottom]
+        if bottom in origin:
+            yield _Reader(built, accepted, origin[bottom])
 
 
 def _listing(source: BuiltLayer) -> str:
@@ -104,21 +103,23 @@ def _listing(source: BuiltLayer) -> str:
     return f" (caffecompat dataset info {shlex.quote(database)} lists all labels)"
 
 
-def _check(
-    built: BuiltLayer, classes: int, label: Version, found: torch.Tensor, source: BuiltLayer
-) -> None:
+def _check(reader: _Reader, found: torch.Tensor, source: BuiltLayer) -> None:
+    place, name = reader.built.place, reader.label.blob
+    accepted, classes = reader.accepted, reader.accepted.classes
     wrong = (found < 0) | (found >= classes)
-    for name in ("loss_param", "accuracy_param"):
-        message = getattr(built.node.message, name)
-        if message.HasField("ignore_label"):
-            wrong &= found != message.ignore_label
-    if wrong.any():
-        worst = int(found[wrong].max())
+    if accepted.ignored is not None:
+        wrong &= found != accepted.ignored
+    if not wrong.any():
+        return
+    worst = int(found[wrong].max())
+    if worst >= 0:
         raise DataError(
-            f"{built.place}: label {worst} of {label.blob!r} is none of its {classes} classes, "
+            f"{place}: label {worst} of {name!r} is none of its {classes} classes, "
             f"expected 0 to {classes - 1}; make num_output one more than the largest label of the "
-            f"data, which is at least {worst}{_listing(source)}, or give ignore_label"
-            if worst >= 0
-            else f"{built.place}: label {worst} of {label.blob!r} is negative, expected 0 to "
-            f"{classes - 1}; is ignore_label: {worst} missing?"
+            f"data, which is at least {worst}{_listing(source)}"
+            + (", or give ignore_label" if accepted.can_ignore else "")
         )
+    raise DataError(
+        f"{place}: label {worst} of {name!r} is negative, expected 0 to {classes - 1}"
+        + (f"; is ignore_label: {worst} missing?" if accepted.can_ignore else "")
+    )

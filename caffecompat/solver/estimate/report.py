@@ -12,9 +12,9 @@ import torch
 
 from caffecompat.net import Net
 from caffecompat.net.allocation import size
-from caffecompat.net.batch_shard import stated_batch
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.glog import number
+from caffecompat.solver.distributed.net_losses import find_losses
 from caffecompat.solver.estimate.memory import Footprint
 from caffecompat.solver.setup.net_plans import PlannedNet, scaled_plan
 
@@ -182,11 +182,20 @@ def _divisors(number: int) -> list[int]:
 
 def _caveat(net: Net) -> str:
     """What sees a pass as a whole, so that smaller passes are not quite the same training."""
-    for built in net.layers:
-        if built.type == "BatchNorm" and not getattr(built.layer, "use_statistics", True):
-            return f"layer {built.name!r} (BatchNorm) will take its statistics from fewer images"
-        if built.node.message.loss_param.HasField("ignore_label"):
-            return f"layer {built.name!r} averages over labels that are not ignored, in each pass"
+    for built, losses in find_losses(net).layers:
+        coupling = None if built.layer is None else built.layer.batch_coupling
+        who = f"layer {built.name!r} ({built.type})"
+        if coupling is not None:
+            return f"{who} {coupling}, which will be smaller"
+        for reduction in losses.values():
+            if reduction.kind == "sum":
+                return (
+                    f"{who} adds up its batch, but passes are averaged, so its loss will count less"
+                )
+            if reduction.kind == "unknown":
+                return f"{who} does not say whether its loss is a mean over the batch"
+            if reduction.count is not None:
+                return f"{who} averages over what counts in each pass, not over the whole batch"
     return ""
 
 
@@ -202,16 +211,16 @@ def batch_size(net: Net) -> int | None:
 
 def records(net: Net) -> int | None:
     """How many records the first data layer's source has; None where it does not say."""
-    for built in net.layers:
-        if built.source is not None:
-            count = getattr(getattr(built.source, "reader", None), "records", None)
-            return None if count is None else int(count)
-    return None
+    return next((built.source.records for built in net.layers if built.source is not None), None)
 
 
 def can_split(net: Net) -> bool:
     """Whether all data layers have a batch size to divide, the same one."""
-    sizes = [stated_batch(b.node.message) for b in net.layers if b.source is not None]
+    sizes = [
+        built.source.batch_size(built.node.message) if built.source.reads_shard else None
+        for built in net.layers
+        if built.source is not None
+    ]
     return bool(sizes) and None not in sizes and len(set(sizes)) == 1
 
 

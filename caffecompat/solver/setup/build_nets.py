@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from caffecompat.data.shard import Shard
-from caffecompat.layers import BuildOptions
+from caffecompat.layers import BuildOptions, catalogue
 from caffecompat.net import Net
 from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.setup.compute import ComputeOptions
@@ -105,9 +105,10 @@ def load_learned(net: Net, learned: LearnedNet | None, state: str, log: logging.
 def probe(plan: PlannedNet, options: NetOptions) -> Net | None:
     """The planned net with shapes alone, for looking ahead; its data sources are closed.
 
-    None where that would run a Python layer's code more often than its author expects.
+    None where that would run code that the definition names more often than its author expects.
     """
-    if any(layer.type == "Python" for layer in plan.definition.message.layer):
+    types = {layer.type for layer in plan.definition.message.layer}
+    if any(catalogue.find(name).imports_code for name in types if name in catalogue):
         return None
     build = replace(options.build, state=plan.state, shapes_only=True)
     return Net(plan.definition, options=build)

@@ -78,8 +78,9 @@ class ComputeOptions:
     def _wants_channels_last(self, net: Net) -> bool:
         if self.channels_last is not None:
             return self.channels_last
-        convolutions = any(built.type in ("Convolution", "Deconvolution") for built in net.layers)
-        return self.half is not None and convolutions and net.device.type == "cuda"
+        layers = [built.layer for built in net.layers if built.layer is not None]
+        faster = any(layer.prefers_channels_last for layer in layers)
+        return self.half is not None and faster and net.device.type == "cuda"
 
     def forward(self, device: torch.device) -> AbstractContextManager[None]:
         """The context of a forward pass."""

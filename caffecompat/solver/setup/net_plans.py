@@ -10,7 +10,7 @@ from pathlib import Path
 
 from caffecompat.errors import FileProblem, SolverError
 from caffecompat.graph import build_graph, merge_state
-from caffecompat.net.batch_shard import BATCH_FIELDS, stated_batch
+from caffecompat.layers import source_class
 from caffecompat.net.definition import Definition, read_definition
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
@@ -161,14 +161,10 @@ def planned_batch(plan: PlannedNet) -> int | None:
     """Images per pass by the definition; None for a net without a source that says it."""
     definition = plan.definition
     for node in build_graph(definition.message, plan.state, definition.place):
-        if node.bottoms:
-            continue
-        batch = stated_batch(node.message)
+        source = source_class(node.type)
+        batch = None if source is None else source.batch_size(node.message)
         if batch is not None:
             return batch
-        shapes = [*node.message.dummy_data_param.shape, *node.message.input_param.shape]
-        if shapes and shapes[0].dim:
-            return int(shapes[0].dim[0])
     return None
 
 
@@ -181,10 +177,7 @@ def scaled_plan(plan: PlannedNet, factor: Fraction) -> PlannedNet:
     scaled = schema.new("NetParameter")
     scaled.CopyFrom(plan.definition.message)
     for layer in scaled.layer:
-        for name in BATCH_FIELDS:
-            if layer.HasField(name):
-                parameter = getattr(layer, name)
-                parameter.batch_size = int(parameter.batch_size * factor)
-        for shape in layer.dummy_data_param.shape if layer.type == "DummyData" else ():
-            shape.dim[0] = int(shape.dim[0] * factor)
+        source = source_class(layer.type)
+        if source is not None:
+            source.scale_batch(layer, factor)
     return replace(plan, definition=replace(plan.definition, message=scaled))

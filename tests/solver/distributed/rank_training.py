@@ -29,6 +29,10 @@ from caffecompat.net import Net
 from caffecompat.solver import Action, Callback, SignalActions, Solver, Training
 from caffecompat.solver.distributed import gradient_buckets, rendezvous
 from caffecompat.solver.distributed.process_group import ProcessGroup, join_ranks
+from tests.solver import own_layers
+
+# Registers layer types that the nets of some runs have.
+assert own_layers
 
 
 class Displayed(Callback):

@@ -231,7 +231,9 @@ def test_what_a_pass_sees_as_a_whole_is_said(
     path = write_training(tmp_path / "run")
     little_memory(monkeypatch, 0.7)(path)
     Solver(path, forecast=True)
-    assert lines.containing("layer 'norm' (BatchNorm) will take its statistics from fewer images")
+    assert lines.containing(
+        "layer 'norm' (BatchNorm) takes its statistics from the whole batch, which will be smaller"
+    )
 
 
 def relabel(path: Path, label: int, at: int) -> None:
