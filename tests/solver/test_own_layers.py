@@ -19,10 +19,9 @@ from caffecompat.solver.diagnostics.label_check import check_labels
 from caffecompat.solver.distributed.loss_sharding import caveats
 from caffecompat.solver.setup.net_plans import plan_per_device, plan_train_net, planned_batch
 from caffecompat.solver.setup.settings import read_settings
-
-from . import own_layers
-from .small import write_training
-from .test_ranks import a_run, assert_same, carry_out, seen
+from tests.solver import own_layers
+from tests.solver.distributed.test_ranks import a_run, assert_same, carry_out, seen
+from tests.solver.small import write_training
 
 assert own_layers
 
