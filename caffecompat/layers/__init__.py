@@ -20,10 +20,10 @@ from caffecompat.layers._base import (
     register,
 )
 from caffecompat.layers._class_labels import ClassLabels
+from caffecompat.layers._context import BuildOptions, Context
 from caffecompat.layers._loss_reduction import LossReduction
 from caffecompat.layers._receptive_field import ReceptiveField
 from caffecompat.layers._source import Source, source_class
-from caffecompat.layers._context import BuildOptions, Context
 
 __all__ = [
     "BuildOptions",

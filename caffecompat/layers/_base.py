@@ -8,8 +8,8 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 
 from caffecompat.errors import LayerError
-from caffecompat.layers._context import Context
 from caffecompat.layers._class_labels import ClassLabels
+from caffecompat.layers._context import Context
 from caffecompat.layers._loss_reduction import LossReduction
 from caffecompat.layers._receptive_field import ReceptiveField
 from caffecompat.proto.schema import FORK_NUMBERS, new

@@ -25,8 +25,8 @@ class Source(Layer):
         batch_param: the field of LayerParameter whose ``batch_size`` is the number of rows of a
             batch, e.g. ``"data_param"``; empty where it stands elsewhere or nowhere.
         reads_shard: the samples of all batches are numbered in one sequence, and :meth:`read`
-            gives the rows that are this rank's part of a batch (``context.rank`` of
-            ``context.ranks``). Else it gives whole batches, which the net cuts along the first
+            gives the rows that are this rank's part of a batch (``context.options.shard``).
+            Else it gives whole batches, which the net cuts along the first
             axis, and smaller batches would not hold the same samples.
         is_input: the tops are inputs of the net: its user gives their values, :meth:`read` none.
         filled_by_user: there is nothing to read before the net's user has given values.

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from caffecompat.data.shard import SampleRange
 from caffecompat.errors import LayerError
 from caffecompat.layers import Layer, ReceptiveField, Source, catalogue
-from caffecompat.layers._counter_rng import Noise, Share
+from caffecompat.layers._counter_rng import Noise
 from caffecompat.layers.fillers import fill
 from tests.layers.examples import examples
 from tests.layers.messages import message
@@ -196,7 +197,7 @@ def rows_alone(
         for bottom, part in zip(example.bottoms, parts, strict=True)
     ]
     layer = prepared(type_name, replace(example, bottoms=tuple(shapes)))
-    share = Share(rows.start, rows.stop - rows.start, count)
+    share = SampleRange(rows.start, rows.stop - rows.start, count)
     layer.noise = Noise(7, "one", torch.zeros((), dtype=torch.int64), share)
     return layer, parts, call(layer, parts, [blob.clone() for blob in parameters])
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
+from caffecompat.data.shard import Shard
 from caffecompat.errors import DataError
 from caffecompat.layers import ReceptiveField
 from caffecompat.net import Net
@@ -17,7 +18,7 @@ from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver import Solver
 from caffecompat.solver.diagnostics.label_check import check_labels
 from caffecompat.solver.distributed.loss_sharding import caveats
-from caffecompat.solver.setup.net_plans import plan_per_device, plan_train_net, planned_batch
+from caffecompat.solver.setup.net_plans import NetPlanner, planned_batch, scaled_plan
 from caffecompat.solver.setup.settings import read_settings
 from tests.solver import own_layers
 from tests.solver.distributed.test_ranks import a_run, assert_same, carry_out, seen
@@ -162,11 +163,11 @@ def test_batches_of_an_own_source() -> None:
     """Ranks get their rows of it, and its batch is found and multiplied in its definition."""
     definition = parse_text(DATA, "NetParameter")[0]
     whole = Net(definition, phase="train").feeds(1)[0]
-    parts = [Net(definition, phase="train", rank=rank, ranks=2) for rank in range(2)]
+    parts = [Net(definition, phase="train", shard=Shard(rank, 2)) for rank in range(2)]
     assert [len(part.feeds(1)[0]) for part in parts] == [2, 3]
     np.testing.assert_array_equal(np.concatenate([part.feeds(1)[0] for part in parts]), whole)
-    assert [part.share and part.share.total for part in parts] == [5, 5]
+    assert [part.samples and part.samples.total for part in parts] == [5, 5]
     text = f'net_param {{ {DATA} }} base_lr: 1 lr_policy: "fixed"'
-    plan = plan_train_net(read_settings(parse_text(text, "SolverParameter")[0]))
+    plan = NetPlanner(read_settings(parse_text(text, "SolverParameter")[0])).train_net()
     assert planned_batch(plan) == 5
-    assert planned_batch(plan_per_device(plan, 3)) == 15
+    assert planned_batch(scaled_plan(plan, Fraction(3))) == 15
