@@ -64,17 +64,22 @@ def open_input(path: PathLike, max_bytes: int | None = None) -> BinaryIO:
         raise
 
 
-def read_input(path: PathLike, max_bytes: int | None = MAX_TEXT_BYTES) -> bytes:
+def read_input(path: PathLike, max_bytes: int | None = None) -> bytes:
     """The whole content of a regular file, or of standard input where ``path`` is ``-``.
+
+    Args:
+        path: the file.
+        max_bytes: the largest size to read; None for :data:`MAX_TEXT_BYTES`.
 
     Raises:
         FileProblem, FormatError: as :func:`open_input`; a file that grows while it is read, and
             standard input, are held against ``max_bytes`` too.
     """
+    limit = MAX_TEXT_BYTES if max_bytes is None else max_bytes
     if os.fspath(path) == STANDARD_INPUT:
-        return _read_up_to(sys.stdin.buffer, max_bytes, "standard input")
-    with open_input(path, max_bytes) as file:
-        return _read_up_to(file, max_bytes, os.fspath(path))
+        return _read_up_to(sys.stdin.buffer, limit, "standard input")
+    with open_input(path, limit) as file:
+        return _read_up_to(file, limit, os.fspath(path))
 
 
 def check_regular(status: os.stat_result, name: str) -> None:
@@ -100,6 +105,30 @@ def check_size(size: int, max_bytes: int | None, name: str) -> None:
             f"{name}: {size:,} bytes, more than the limit of {max_bytes:,} for such a file; "
             f"{REMEDY}"
         )
+
+
+class StandardInput:
+    """What came through standard input; it stands where a path of a prototxt does.
+
+    Attributes:
+        data: the bytes.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __fspath__(self) -> str:
+        """The name in messages."""
+        return "standard input"
+
+
+def path_or_standard_input(path: str, max_bytes: int | None = None) -> PathLike:
+    """``path``, or the content of standard input where it is ``-``.
+
+    Raises:
+        FormatError: there is more than ``max_bytes`` (512 MiB) of it.
+    """
+    return StandardInput(read_input(path, max_bytes)) if path == STANDARD_INPUT else path
 
 
 class ClaimedBytes:
@@ -141,14 +170,12 @@ class ClaimedBytes:
             )
 
 
-def _read_up_to(file: BinaryIO, max_bytes: int | None, name: str) -> bytes:
+def _read_up_to(file: BinaryIO, max_bytes: int, name: str) -> bytes:
     # Piece by piece, as to ask for the limit at once would allocate as much.
     pieces: list[bytes] = []
     size = 0
     try:
-        while piece := file.read(
-            _PIECE if max_bytes is None else min(_PIECE, max_bytes + 1 - size)
-        ):
+        while piece := file.read(min(_PIECE, max_bytes + 1 - size)):
             pieces.append(piece)
             size += len(piece)
             check_size(size, max_bytes, name)

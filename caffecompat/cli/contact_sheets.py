@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.arguments import add_state_arguments, stages
+from caffecompat.cli.arguments import add_max_bytes_argument, add_state_arguments, stages
 from caffecompat.errors import DataError, FileProblem
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def add_show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first", type=int, default=0, metavar="N", help="skip that many before")
     parser.add_argument("--columns", type=int, default=8, metavar="N", help="(default: 8)")
     parser.add_argument("--cell", type=int, default=128, metavar="PIXELS", help="(default: 128)")
+    add_max_bytes_argument(parser)
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -55,7 +56,7 @@ def show(arguments: argparse.Namespace) -> int:
     if not images:
         raise DataError("there are no images to show")
     if arguments.labels:
-        captions = _named(captions, arguments.labels)
+        captions = _named(captions, arguments.labels, arguments.max_bytes)
     encoding = Path(output).suffix[1:].lower()
     sheet = contact_sheet(images, captions, arguments.columns, arguments.cell, encoding)
     with atomic_write(output) as file:
@@ -93,11 +94,11 @@ def _paths(arguments: argparse.Namespace) -> tuple[str, str]:
     return database, output
 
 
-def _named(captions: list[str], path: str) -> list[str]:
+def _named(captions: list[str], path: str, max_bytes: int | None) -> list[str]:
     """The captions with the names of their labels."""
     from caffecompat.data.sources.image_list import read_class_names
 
-    names = read_class_names(path)
+    names = read_class_names(path, max_bytes)
 
     def named(caption: str) -> str:
         known = caption.isdigit() and int(caption) < len(names)
@@ -156,7 +157,7 @@ def _data_layer(arguments: argparse.Namespace) -> Source:
     from caffecompat.layers import BuildOptions, Context, Source, catalogue
     from caffecompat.proto.files import read_net
 
-    message, lines = read_net(arguments.net)
+    message, lines = read_net(arguments.net, max_bytes=arguments.max_bytes)
     phase = arguments.phase.upper()
     state = net_state(message, phase, arguments.level, stages(arguments))
     names = []
@@ -168,7 +169,8 @@ def _data_layer(arguments: argparse.Namespace) -> Source:
             continue
         names.append(node.name)
         if arguments.layer in (None, node.name):
-            layer = kind(Context(node.phase, node.place, BuildOptions(seed=arguments.seed)))
+            options = BuildOptions(seed=arguments.seed, max_bytes=arguments.max_bytes)
+            layer = kind(Context(node.phase, node.place, options))
             layer.setup(node.message, [])
             return layer
     known = f"; it has: {', '.join(names)}" if names else ""

@@ -39,6 +39,7 @@ def add_cifar_arguments(parser: argparse.ArgumentParser, coarse: bool = False) -
         parser.add_argument(
             "--coarse", action="store_true", help="the 20 coarse labels, not the 100 fine ones"
         )
+    add_max_bytes_argument(parser)
 
 
 def import_mnist(arguments: argparse.Namespace) -> int:
@@ -70,7 +71,9 @@ def import_cifar10(arguments: argparse.Namespace) -> int:
 
     with working() as progress:
         convert_cifar(
-            *(arguments.folder, arguments.target, CIFAR10, arguments.backend), progress=progress
+            *(arguments.folder, arguments.target, CIFAR10, arguments.backend),
+            progress=progress,
+            max_bytes=arguments.max_bytes,
         )
     return 0
 
@@ -85,5 +88,6 @@ def import_cifar100(arguments: argparse.Namespace) -> int:
             *(arguments.folder, arguments.target, CIFAR100, arguments.backend),
             coarse=arguments.coarse,
             progress=progress,
+            max_bytes=arguments.max_bytes,
         )
     return 0

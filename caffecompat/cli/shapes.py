@@ -14,6 +14,7 @@ from caffecompat.cli.arguments import (
     add_state_arguments,
     stages,
 )
+from caffecompat.input_files import path_or_standard_input
 from caffecompat.reporting import terminal
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def add_net_arguments(parser: argparse.ArgumentParser) -> None:
     """The net's prototxt, its phase, level and stages, ``--lenient``, ``--max-bytes``."""
-    parser.add_argument("net", help="net definition (prototxt)")
+    parser.add_argument("net", help="net definition (prototxt); - for standard input")
     parser.add_argument("--phase", default="TEST", help="TRAIN or TEST (default: %(default)s)")
     add_lenient_argument(parser)
     parser.add_argument(
@@ -66,12 +67,14 @@ def net_for_shapes(arguments: argparse.Namespace) -> Net:
     from caffecompat.net import Net
     from caffecompat.net.definition import read_definition
 
+    source = path_or_standard_input(arguments.net, arguments.max_bytes)
     return Net(
-        read_definition(arguments.net, arguments.lenient, arguments.max_bytes),
+        read_definition(source, arguments.lenient, arguments.max_bytes),
         phase=arguments.phase,
         level=arguments.level,
         stages=stages(arguments),
         lenient=arguments.lenient,
+        max_bytes=arguments.max_bytes,
         allow_python=arguments.allow_python,
         shapes_only=True,
         shapes=dict(arguments.shape),

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from caffecompat.cli.arguments import add_max_bytes_argument
+from caffecompat.input_files import STANDARD_INPUT, PathLike, path_or_standard_input
 
 
 def add_upgrade_arguments(parser: argparse.ArgumentParser, source: str) -> None:
     """Source (of what kind, says ``source``) and target, ``--binary``, ``--max-bytes``."""
-    parser.add_argument("source", help=f"{source} of any generation")
+    parser.add_argument("source", help=f"{source} of any generation; - for standard input")
     parser.add_argument("target", help="file to write, text or binary as the source")
     parser.add_argument(
         "--binary",
@@ -21,11 +22,16 @@ def add_upgrade_arguments(parser: argparse.ArgumentParser, source: str) -> None:
     add_max_bytes_argument(parser)
 
 
-def is_binary(arguments: argparse.Namespace) -> bool:
+def source_of(arguments: argparse.Namespace) -> PathLike:
+    """The source as readers take it; what came through standard input is kept with it."""
+    return path_or_standard_input(arguments.source, arguments.max_bytes)
+
+
+def is_binary(arguments: argparse.Namespace, source: PathLike) -> bool:
     """Whether to read the source as a binary message."""
     from caffecompat.proto.files import is_text
 
-    return arguments.binary or not is_text(arguments.source)
+    return arguments.binary or not is_text(source)
 
 
 def report(arguments: argparse.Namespace, notes: Sequence[str]) -> int:
@@ -36,7 +42,8 @@ def report(arguments: argparse.Namespace, notes: Sequence[str]) -> int:
     for note in notes:
         print(note, file=sys.stderr if isinstance(note, Problem) else sys.stdout)
     if not notes:
-        print(f"{arguments.source} is in today's form already")
+        source = "standard input" if arguments.source == STANDARD_INPUT else arguments.source
+        print(f"{source} is in today's form already")
     print(f"wrote {arguments.target}")
     if problems:
         count = len(problems)

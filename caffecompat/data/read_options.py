@@ -19,12 +19,14 @@ class ReadOptions:
             decoded; each one is logged once. Records of an unfit size are errors all the same.
         shard: the part of each batch that is read. The parts of all ranks are, pixel for pixel,
             the batch that one process would read.
+        max_bytes: the largest list or other text file to read; None for the limit of each kind.
     """
 
     seed: int = 0
     workers: int | None = None
     skip_corrupt: bool = False
     shard: Shard = field(default_factory=Shard)
+    max_bytes: int | None = None
 
 
 DEFAULTS = ReadOptions()

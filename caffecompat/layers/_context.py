@@ -28,6 +28,7 @@ class BuildOptions(ReadOptions):
             files or definitions say; of images the batch size may be left out.
         strict: refuse nets that Caffe refuses even where a sensible reading exists.
         allow_python: run the code that the net's Python layers name; without it they are refused.
+        max_bytes: the largest net, weight file or list to read; None for the limit of each kind.
         lenient: pass over unknown fields, with a note, instead of refusing them; accept weights
             that fit no layer.
     """

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 from caffecompat.errors import FormatError
-from caffecompat.input_files import MAX_TEXT_BYTES, read_input
+from caffecompat.input_files import read_input
 from caffecompat.logs.parse import PREFIX, Clock
 
 
-def read_seconds(path: str | os.PathLike[str], max_bytes: int = MAX_TEXT_BYTES) -> list[float]:
+def read_seconds(path: str | os.PathLike[str], max_bytes: int | None = None) -> list[float]:
     """For each log line with ``Iteration``, the seconds since the line with ``Solving``.
 
     Raises:

@@ -77,7 +77,7 @@ class Net(NetWeights, metaclass=description.OwnMembers):
     ) -> None:
         super().__init__()
         self._options = options = replace(options or BuildOptions(), **keywords)
-        definition = read_definition(source, options.lenient)
+        definition = read_definition(source, options.lenient, options.max_bytes)
         message, state = definition.message, options.state
         if state is None:
             state = net_state(message, phase, options.level, options.stages)

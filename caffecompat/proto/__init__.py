@@ -9,26 +9,30 @@ from caffecompat.proto import files
 from caffecompat.proto.schema import Message
 
 
-def read_net(path: files.PathLike, lenient: bool = False) -> Message:
+def read_net(path: files.PathLike, lenient: bool = False, max_bytes: int | None = None) -> Message:
     """The NetParameter message of a prototxt of any generation, upgraded to today's form.
 
     Args:
         path: the prototxt.
         lenient: skip unknown fields instead of refusing them.
+        max_bytes: the largest file to read, and the memory that its messages may take; None for
+            64 MiB, and for messages of 6 bytes for each of the text's and 64 MiB.
 
     Raises:
         FileProblem: the file cannot be read.
         TextError: the text has mistakes; FormatError: it is another kind of file.
     """
-    return files.read_net(path, lenient)[0]
+    return files.read_net(path, lenient, max_bytes)[0]
 
 
-def read_solver(path: files.PathLike, lenient: bool = False) -> Message:
+def read_solver(
+    path: files.PathLike, lenient: bool = False, max_bytes: int | None = None
+) -> Message:
     """The SolverParameter message of a solver prototxt, upgraded to today's form.
 
     Arguments and errors are those of :func:`read_net`.
     """
-    return files.read_solver(path, lenient)[0]
+    return files.read_solver(path, lenient, max_bytes)[0]
 
 
 __all__ = ["read_net", "read_solver"]

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from caffecompat.errors import FileProblem, FormatError
-from caffecompat.input_files import MEBIBYTE, PathLike, check_size, open_input
+from caffecompat.input_files import MEBIBYTE, PathLike, StandardInput, check_size, open_input
 from caffecompat.output_files import atomic_write
 from caffecompat.proto.binary import dialects
 from caffecompat.proto.fork_fields import foreign_settings
@@ -100,7 +100,7 @@ def read_text(
     """
     limit = MAX_PROTOTXT_BYTES if max_bytes is None else max_bytes
     # Comments of old files come in many encodings, so only strings must be UTF-8.
-    text = read_bytes(path, limit, lambda head: _refuse_binary(path, message, head)).decode(
+    text = _read_bytes(path, limit, lambda head: _refuse_binary(path, message, head)).decode(
         "utf-8", "surrogateescape"
     )
     return parse_text(text, message, os.fspath(path), lenient, max_bytes)
@@ -135,14 +135,14 @@ def read_binary(
         dialect: whose numbers to read by, see :mod:`caffecompat.proto.binary.dialects`; None for
         BVLC's,
             with fields of unknown numbers kept for rewriting.
-        max_bytes: the largest file to read; None for 2 GiB.
+        max_bytes: the largest file to read; None for 2 GiB, beyond which protobuf reads nothing.
 
     Raises:
         FileProblem: the file cannot be read.
-        FormatError: its content is not that message.
+        FormatError: its content is not that message, or it is larger.
         UnknownName: there is no such dialect.
     """
-    return parse_binary(read_bytes(path, max_bytes), message, os.fspath(path), dialect)
+    return parse_binary(read_message(path, max_bytes), message, os.fspath(path), dialect)
 
 
 def parse_binary(data: bytes, message: str, path: str, dialect: str | None = None) -> Message:
@@ -199,28 +199,45 @@ def is_text(path: PathLike) -> bool:
     Raises:
         FileProblem: the file cannot be read.
     """
+    if isinstance(path, StandardInput):
+        return looks_like_text(path.data[:_HEAD])
     with open_input(path) as file:
         return looks_like_text(file.read(_HEAD))
 
 
-def read_bytes(
-    path: PathLike,
-    max_bytes: int | None = None,
-    check: Callable[[bytes], None] = lambda head: None,
-) -> bytes:
-    """The content of a regular file.
+def read_message(path: PathLike, max_bytes: int | None = None) -> bytes:
+    """The bytes of a binary message.
 
     Args:
         path: the file.
-        max_bytes: the largest size to read; None for 2 GiB.
-        check: may refuse the file by its first bytes.
+        max_bytes: the largest size to read; None for 2 GiB, the most that protobuf reads.
 
     Raises:
         FileProblem: the file cannot be read.
-        FormatError: it is larger than ``max_bytes``.
+        FormatError: it is larger.
     """
-    limit = MAX_BINARY_BYTES if max_bytes is None else max_bytes
     name = os.fspath(path)
+    size = _size(path)
+    if size > MAX_BINARY_BYTES:
+        raise FormatError(
+            f"{name}: {size:,} bytes, more than the {MAX_BINARY_BYTES:,} that a binary message can "
+            "have; inspect and convert read weight files of any size"
+        )
+    return _read_bytes(path, MAX_BINARY_BYTES if max_bytes is None else max_bytes)
+
+
+def _read_bytes(
+    path: PathLike, limit: int, check: Callable[[bytes], None] = lambda head: None
+) -> bytes:
+    """The content of a regular file of at most ``limit`` bytes, or of standard input.
+
+    ``check`` may refuse it by its first bytes.
+    """
+    name = os.fspath(path)
+    if isinstance(path, StandardInput):
+        check(path.data[:_HEAD])
+        check_size(len(path.data), limit, name)
+        return path.data
     with open_input(path) as file:
         # What a file is tells more than that it is too large.
         check(file.read(_HEAD))
@@ -232,6 +249,13 @@ def read_bytes(
             raise FileProblem(f"{name}: cannot be read: {error.strerror or error}") from error
         check_size(len(data), limit, name)
         return data
+
+
+def _size(path: PathLike) -> int:
+    if isinstance(path, StandardInput):
+        return len(path.data)
+    with open_input(path) as file:
+        return os.fstat(file.fileno()).st_size
 
 
 def _refuse_binary(path: PathLike, message: str, head: bytes) -> None:

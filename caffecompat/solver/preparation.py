@@ -76,7 +76,9 @@ def prepare(
     """
     given = os.fspath(start.snapshot) if start.snapshot else None
     check_start(start.weights, given)
-    settings = source if isinstance(source, Settings) else read_settings(source, options.lenient)
+    settings = source
+    if not isinstance(settings, Settings):
+        settings = read_settings(settings, options.lenient, options.max_bytes)
     device = solver_device(settings.message, start.device)
     options.compute.check(device, process_group.world_size, bool(settings.message.debug_info))
     files = snapshot_files(settings.message, settings.path)
@@ -86,8 +88,8 @@ def prepare(
     if options.batch_per_device and process_group.several:
         train = scaled_plan(train, Fraction(process_group.world_size))
     tests = planner.test_nets()
-    path, notes = find_start(given, files, settings.rule.blocks, process_group)
-    state = load_state(path) if path else None
+    path, notes = find_start(given, files, settings.rule.blocks, process_group, settings.max_bytes)
+    state = load_state(path, options.max_bytes) if path else None
     net_options = _net_options(settings, start, options, device, process_group)
     if state is not None:
         net_options = replace(net_options, weights=())
@@ -131,6 +133,7 @@ def _net_options(
             allow_python=options.allow_python,
             skip_corrupt=options.skip_corrupt,
             lenient=options.lenient,
+            max_bytes=options.max_bytes,
         ),
         weights=weight_files(files),
         layers=None if options.layers is None else tuple(options.layers),

@@ -114,7 +114,7 @@ class TrainingState:
             FormatError, SolverError, WeightsError: they are damaged or do not fit.
         """
         path = os.fspath(path)
-        state = load_state(path)
+        state = load_state(path, self._prepared.settings.max_bytes)
         self._log.info(f"Restoring previous solver status from {path}")
         stored = self.seed if state.random_seed is None else state.random_seed
         seed = self._choose_seed(stored)

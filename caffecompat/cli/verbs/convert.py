@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.bvlc_batch_norm:
         weights = to_bvlc_batch_norm(weights)
     if arguments.model:
-        weights = _through_net(arguments.model, weights, str(source))
+        weights = _through_net(arguments, weights)
     save_weights(weights, target, format=arguments.format, naming=naming)
     arrays = _verify(weights, target, naming)
     layers = sum(1 for layer in weights.values() if layer.blobs)
@@ -120,12 +120,13 @@ def _default_target(source: Path, format_name: str | None) -> Path:
     return source.with_suffix(FORMATS[format_name or "caffemodel"])
 
 
-def _through_net(model: str, weights: Weights, origin: str) -> Weights:
+def _through_net(arguments: argparse.Namespace, weights: Weights) -> Weights:
     """The weights as a net holds them: with its layer types, checked against its shapes."""
     from caffecompat.errors import WeightsError
     from caffecompat.net import Net
 
-    net = Net(model)
+    model, origin = arguments.model, str(Path(arguments.source))
+    net = Net(model, max_bytes=arguments.max_bytes)
     weights.path = origin
     report = net.load_weights(weights)
     if report.missing:

@@ -106,7 +106,6 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Convert; some unreadable images are logged and left out, which is no failure."""
     from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
-    from caffecompat.input_files import MAX_TEXT_BYTES
     from caffecompat.reporting.glog import log_to
     from caffecompat.reporting.progress import console, progress_of
 
@@ -128,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
         no_labels=arguments.no_labels,
         number_labels=arguments.number_labels,
         labels=arguments.labels,
-        max_bytes=arguments.max_bytes or MAX_TEXT_BYTES,
+        max_bytes=arguments.max_bytes,
     )
     with log_to(console()), progress_of("images") as progress:
         convert_imageset(arguments.root, arguments.list, arguments.database, settings, progress)

@@ -60,17 +60,17 @@ def run(arguments: argparse.Namespace) -> int:
             f"these fit: caffecompat inspect {weights} --model {definition}"
         )
     if kinds[0] == OTHER:
-        return _diff_nets(paths)
+        return _diff_nets(paths, arguments.max_bytes)
     return _diff_weights(paths, arguments.tolerance, arguments.max_bytes)
 
 
-def _diff_nets(paths: tuple[Path, Path]) -> int:
+def _diff_nets(paths: tuple[Path, Path], max_bytes: int | None) -> int:
     from caffecompat.graph.compare import compare_nets
     from caffecompat.proto.files import read_net
 
     messages = []
     for path in paths:
-        message, source = read_net(path)
+        message, source = read_net(path, max_bytes=max_bytes)
         messages.append(message)
         for note in source.notes:
             print(printable(f"# {path}: {note}"))

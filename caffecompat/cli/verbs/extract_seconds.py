@@ -15,18 +15,21 @@ EXAMPLE = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of Caffe's script."""
-    parser.add_argument("log", metavar="LOG", help="log of 'caffe train' or 'caffecompat train'")
+    parser.add_argument(
+        "log",
+        metavar="LOG",
+        help="log of 'caffe train' or 'caffecompat train'; - for standard input",
+    )
     parser.add_argument("output", metavar="OUT", help="text file to write, one number per line")
     add_max_bytes_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read the log, write the numbers."""
-    from caffecompat.input_files import MAX_TEXT_BYTES
     from caffecompat.logs.extract_seconds import read_seconds
     from caffecompat.output_files import atomic_write
 
-    seconds = read_seconds(arguments.log, arguments.max_bytes or MAX_TEXT_BYTES)
+    seconds = read_seconds(arguments.log, arguments.max_bytes)
     with atomic_write(arguments.output) as file:
         file.write("".join(f"{value:f}\n" for value in seconds).encode())
     print(f"{arguments.output}: {len(seconds):,} lines")

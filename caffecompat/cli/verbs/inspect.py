@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.arguments import add_max_bytes_argument, add_state_arguments, stages
 from caffecompat.cli.shapes import add_shape_argument, print_notes
+from caffecompat.input_files import (
+    STANDARD_INPUT,
+    PathLike,
+    StandardInput,
+    path_or_standard_input,
+)
 from caffecompat.reporting.table import Column, print_table
 from caffecompat.reporting.terminal import printable
 from caffecompat.reporting.units import counted
@@ -46,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         help="caffemodel, HDF5 weights, npz, state dict, solver state, mean binaryproto, or "
-        "prototxt; its kind is recognised by content; of a database the command that tells more",
+        "prototxt; its kind is recognised by content; of a database the command that tells more; "
+        "- for a prototxt from standard input",
     )
     parser.add_argument(
         "--model", help="net definition; adds its top shapes, multiply-adds, receptive fields"
@@ -73,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.weights.known_files import file_hash
     from caffecompat.weights.mapped import check_file, read_head
 
+    if arguments.file == STANDARD_INPUT:
+        return _inspect_standard_input(arguments)
     path = Path(arguments.file)
     if path.is_dir() and (backend := guess_backend(path)):
         article = "an" if backend == "LMDB" else "a"
@@ -83,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     _print_recognition(path)
     if arguments.hash:
         print(f"sha256: {file_hash(path)}")
-    if data_sets := _data_sets(path):
+    if data_sets := _data_sets(path, arguments.max_bytes):
         print("format: HDF5, data for HDF5Data layers, whose tops are called as the data sets\n")
         print_table((Column("data set", is_name=True), Column("shape")), data_sets)
         return 0
@@ -102,14 +112,29 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _data_sets(path: Path) -> list[tuple[str, str]]:
+def _inspect_standard_input(arguments: argparse.Namespace) -> int:
+    from caffecompat.errors import FormatError
+
+    given = path_or_standard_input(arguments.file, arguments.max_bytes)
+    assert isinstance(given, StandardInput)
+    print(f"{os.fspath(given)}: {len(given.data):,} bytes")
+    if not _is_definition(text := _text(given.data)):
+        raise FormatError(
+            "standard input: this is no prototxt; files of other kinds are inspected by their names"
+        )
+    arguments.file = given
+    _inspect_definition(arguments, text)
+    return 0
+
+
+def _data_sets(path: Path, max_bytes: int | None) -> list[tuple[str, str]]:
     """Names and shapes of the data sets of an HDF5 file that has nothing else at its top."""
     from caffecompat.weights.hdf5_input.values import SIGNATURE, open_hdf5
     from caffecompat.weights.mapped import read_head
 
     if not read_head(path, len(SIGNATURE)).startswith(SIGNATURE):
         return []
-    with open_hdf5(path) as file:
+    with open_hdf5(path, max_bytes) as file:
         found = []
         for name in file.members()[:_MOST_DATA_SETS]:
             entry = file.describe(name)
@@ -229,7 +254,7 @@ def _inspect_definition(arguments: argparse.Namespace, head: str) -> None:
         from caffecompat.proto.files import read_solver
         from caffecompat.proto.text.printer import format_text
 
-        message, source = read_solver(arguments.file)
+        message, source = read_solver(arguments.file, max_bytes=arguments.max_bytes)
         print_notes(source.notes)
         print(f"format: prototxt, a solver ({message.type})\n\n{format_text(message).rstrip()}")
         return
@@ -239,7 +264,7 @@ def _inspect_definition(arguments: argparse.Namespace, head: str) -> None:
     _print_net(net)
 
 
-def _net(path: str, arguments: argparse.Namespace) -> Net:
+def _net(path: PathLike, arguments: argparse.Namespace) -> Net:
     from caffecompat.net import Net
 
     net = Net(
@@ -249,6 +274,7 @@ def _net(path: str, arguments: argparse.Namespace) -> Net:
         stages=stages(arguments),
         shapes_only=True,
         shapes=dict(arguments.shape),
+        max_bytes=arguments.max_bytes,
     )
     print_notes(net.notes)
     return net

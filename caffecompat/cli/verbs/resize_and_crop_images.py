@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from caffecompat.cli.arguments import add_max_bytes_argument
+
 HELP = "make square images of one size: rescale, cut the middle"
 
 EXAMPLE = """\
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--num-clients", type=int, metavar="N", help="threads (default: one per core, at most 16)"
     )
     parser.add_argument("--image-lib", default="opencv", help="opencv, the only one here")
+    add_max_bytes_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.output_side_length,
             arguments.num_clients,
             progress,
+            arguments.max_bytes,
         )
     print(f"{arguments.output_folder}: {written:,} images, {left_out:,} could not be read")
     return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from caffecompat.cli.arguments import add_lenient_argument
+from caffecompat.cli.arguments import add_lenient_argument, add_max_bytes_argument
+from caffecompat.input_files import path_or_standard_input
 
 HELP = "list the layers of a net with bottoms and tops, without building it"
 
@@ -16,18 +17,20 @@ EXAMPLE = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of Caffe's script."""
-    parser.add_argument("filename", metavar="PROTOTXT", help="the net")
+    parser.add_argument("filename", metavar="PROTOTXT", help="the net; - for standard input")
     parser.add_argument(
         "-w", "--max-width", type=int, default=30, metavar="N", help="of a column (default: 30)"
     )
     add_lenient_argument(parser)
+    add_max_bytes_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table of all layers, those of every phase and stage."""
     from caffecompat.proto.files import read_net
 
-    net, source = read_net(arguments.filename, arguments.lenient)
+    given = path_or_standard_input(arguments.filename, arguments.max_bytes)
+    net, source = read_net(given, arguments.lenient, arguments.max_bytes)
     for note in [*source.warnings, *source.notes]:
         print(f"# {note}")
     unread: set[str] = set()

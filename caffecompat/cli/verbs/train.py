@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from caffecompat.cli.arguments import (
     add_cpu_argument,
     add_lenient_argument,
+    add_max_bytes_argument,
     add_precision_argument,
     add_state_arguments,
     add_trust_arguments,
@@ -80,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-log", action="store_true", help="write no log file")
     add_trust_arguments(parser)
     add_lenient_argument(parser)
+    add_max_bytes_argument(parser)
     add_state_arguments(parser)
 
 
@@ -164,9 +166,9 @@ def _run(arguments: argparse.Namespace) -> int:
         ids = flagged_devices(arguments.gpu)
         if len(ids) > 1:
             return launch(_be_rank, arguments, len(ids), PREEMPTED)
-        settings = read_settings(arguments.solver, arguments.lenient)
+        settings = read_settings(arguments.solver, arguments.lenient, arguments.max_bytes)
         return _train(arguments, settings, flagged_device(arguments.gpu), None)
-    settings = read_settings(arguments.solver, arguments.lenient)
+    settings = read_settings(arguments.solver, arguments.lenient, arguments.max_bytes)
     device = rank_device(arguments.gpu, settings.message, local_rank()) or "cpu"
     with join_ranks(checked_device(device), arguments.rank_timeout) as process_group:
         return _train(arguments, settings, device, process_group)
@@ -273,6 +275,7 @@ def _solver(
         allow_python=arguments.allow_python,
         skip_corrupt=arguments.skip_corrupt,
         lenient=arguments.lenient,
+        max_bytes=arguments.max_bytes,
         precision=arguments.precision,
         channels_last=arguments.channels_last or None,
         compiled=arguments.compile,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from caffecompat.cli.upgrading import add_upgrade_arguments, is_binary, report
+from caffecompat.cli.upgrading import add_upgrade_arguments, is_binary, report, source_of
 
 HELP = "rewrite an old net definition (prototxt) or model (binary) in today's form"
 EXAMPLE = """  caffecompat upgrade-net old_train_val.prototxt train_val.prototxt
@@ -19,14 +19,13 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.proto import files
     from caffecompat.proto.binary.nets import upgrade_binary_net
 
-    if is_binary(arguments):
-        net, dialect, told, notes = upgrade_binary_net(arguments.source, arguments.max_bytes)
+    given = source_of(arguments)
+    if is_binary(arguments, given):
+        net, dialect, told, notes = upgrade_binary_net(given, arguments.max_bytes)
         files.write_binary(net, arguments.target, dialect)
         for line in told:
             print(line)
         return report(arguments, notes)
-    net, source = files.read_upgraded(
-        arguments.source, "NetParameter", max_bytes=arguments.max_bytes
-    )
+    net, source = files.read_upgraded(given, "NetParameter", max_bytes=arguments.max_bytes)
     files.write_text(net, arguments.target)
     return report(arguments, source.notes)

@@ -70,7 +70,10 @@ def open_image_reader(
         once = np.zeros(1, np.int64)
         skip = int(pick(draw(options.seed, once, "rand_skip"), p.rand_skip)[0])
     samples = ImageSamples(
-        *(p.source, read_list(p.source, len(layer.top) > 1), p.root_folder, p.is_color),
+        p.source,
+        read_list(p.source, len(layer.top) > 1, options.max_bytes),
+        p.root_folder,
+        p.is_color,
         size=(p.new_height, p.new_width) if p.new_height else None,
         shuffle=p.shuffle,
         seed=options.seed,
@@ -97,7 +100,7 @@ def open_window_reader(layer: Message, options: ReadOptions = DEFAULTS) -> Batch
         raise DataError(f"{p.source}: batch_size is {p.batch_size}, expected 1 or more")
     # Samples come ready, so nothing is left for a transform to do.
     nothing = Transform(schema.new("TransformationParameter"), "TEST")
-    samples = WindowSamples(layer, options.seed)
+    samples = WindowSamples(layer, options.seed, options.max_bytes)
     return BatchReader(samples, nothing, p.batch_size, options, prefetch=layer.data_param.prefetch)
 
 

@@ -43,7 +43,7 @@ class HDF5Reader:
         tops: names of the data sets, one per top; all need the same number of rows in a file.
         batch_size: rows per batch, of all ranks together.
         shuffle: whether to shuffle.
-        options: the seed of the shuffling, and the shard to read.
+        options: the seed of the shuffling, the shard to read, the largest list.
 
     Raises:
         FileProblem: the list or one of its files cannot be opened.
@@ -69,7 +69,7 @@ class HDF5Reader:
         self._slice = options.shard.rows(batch_size, source)
         self._shuffle = shuffle
         self._seed = options.seed
-        self._files = _listed_files(source)
+        self._files = _listed_files(source, options.max_bytes)
         self._row_shapes: list[tuple[int, ...]] = []
         self._counts = np.array([self._inspect(path) for path in self._files])
         if self._counts.sum() == 0:
@@ -184,9 +184,9 @@ class HDF5Reader:
         return open_hdf5(Path(path), max(claimed, _LEAST_LIMIT), _REMEDY)
 
 
-def _listed_files(source: str) -> list[str]:
+def _listed_files(source: str, max_bytes: int | None) -> list[str]:
     try:
-        names = read_input(source).split()
+        names = read_input(source, max_bytes).split()
     except FileProblem as error:
         raise FileProblem(f"{error}; it should be the list of HDF5 files") from error
     if not names:

@@ -26,7 +26,7 @@ from caffecompat.data.sources.base import Record, Samples, Stored, reduced_recor
 from caffecompat.data.sources.image_list_faults import why_no_label
 from caffecompat.data.unfinished_output import place_for, refuse_existing
 from caffecompat.errors import DataError, FileProblem, suggestion
-from caffecompat.input_files import MAX_TEXT_BYTES, ClaimedBytes, read_input
+from caffecompat.input_files import ClaimedBytes, read_input
 from caffecompat.output_files import atomic_write
 from caffecompat.reporting.progress import Lines
 
@@ -51,7 +51,7 @@ class Entry:
     label: int
 
 
-def read_list(path: str, labelled: bool = True, max_bytes: int = MAX_TEXT_BYTES) -> list[Entry]:
+def read_list(path: str, labelled: bool = True, max_bytes: int | None = None) -> list[Entry]:
     """The entries of an image list.
 
     A line is split at its last space, so file names may contain spaces. A label is the number
@@ -61,7 +61,7 @@ def read_list(path: str, labelled: bool = True, max_bytes: int = MAX_TEXT_BYTES)
     Args:
         path: the list.
         labelled: refuse a list most of whose labels have no number, which would all count as 0.
-        max_bytes: the largest file to read.
+        max_bytes: the largest file to read; None for 512 MiB.
 
     Raises:
         FileProblem, FormatError: the list cannot be read, or is larger than that.
@@ -90,7 +90,7 @@ def read_list(path: str, labelled: bool = True, max_bytes: int = MAX_TEXT_BYTES)
     ]
 
 
-def read_names(path: str, max_bytes: int = MAX_TEXT_BYTES) -> list[Entry]:
+def read_names(path: str, max_bytes: int | None = None) -> list[Entry]:
     """The entries of a list without labels: each line is a file name, each label 0.
 
     Raises:
@@ -100,7 +100,7 @@ def read_names(path: str, max_bytes: int = MAX_TEXT_BYTES) -> list[Entry]:
 
 
 def read_words(
-    path: str, classes: list[str] | None = None, max_bytes: int = MAX_TEXT_BYTES
+    path: str, classes: list[str] | None = None, max_bytes: int | None = None
 ) -> tuple[list[Entry], list[str]]:
     """The entries of a list whose labels are names of classes, without spaces in them.
 
@@ -134,13 +134,14 @@ def read_words(
     return entries, names
 
 
-def read_class_names(path: str) -> list[str]:
+def read_class_names(path: str, max_bytes: int | None = None) -> list[str]:
     """Names of classes, one per line, in order of their labels from 0 on.
 
     Raises:
         FileProblem, FormatError: the file cannot be read.
     """
-    return [os.fsdecode(line.rstrip()) for line in read_input(path).rstrip(b"\n").split(b"\n")]
+    lines = read_input(path, max_bytes).rstrip(b"\n").split(b"\n")
+    return [os.fsdecode(line.rstrip()) for line in lines]
 
 
 def write_list(folder: str, path: str, root: str | None = None) -> tuple[int, int]:
@@ -178,7 +179,7 @@ def write_list(folder: str, path: str, root: str | None = None) -> tuple[int, in
     return len(entries), len(classes)
 
 
-def _read_lines(path: str, max_bytes: int) -> list[bytes]:
+def _read_lines(path: str, max_bytes: int | None) -> list[bytes]:
     data = read_input(path, max_bytes)
     claimed = ClaimedBytes(path, len(data), remedy="expected a file name in each line")
     claimed.add(data.count(b"\n") * _BYTES_PER_ENTRY, "the entries of its lines")

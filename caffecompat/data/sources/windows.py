@@ -61,17 +61,17 @@ class Placement:
     pad_top: int = 0
 
 
-def read_windows(path: str) -> list[Window]:
+def read_windows(path: str, max_bytes: int | None = None) -> list[Window]:
     """All windows of a window file.
 
     For each image it has ``# index``, the file name (without blanks), channels, height, width,
     the number of windows, and for each window: label, overlap, x1, y1, x2, y2.
 
     Raises:
-        FileProblem, FormatError: the file cannot be read, or has more than 512 MiB.
+        FileProblem, FormatError: the file cannot be read, or has more than ``max_bytes`` (512 MiB).
         DataError: it does not follow this form; names the image.
     """
-    data = read_input(path)
+    data = read_input(path, max_bytes)
     claimed = ClaimedBytes(path, len(data), remedy="expected six numbers per window")
     words = (found[0] for found in _WORD.finditer(data))
     windows: list[Window] = []
@@ -110,7 +110,7 @@ class WindowSamples(Samples):
         FileProblem, FormatError, DataError: as :func:`open_window_reader`.
     """
 
-    def __init__(self, layer: Message, seed: int) -> None:
+    def __init__(self, layer: Message, seed: int, max_bytes: int | None = None) -> None:
         p, transform = layer.window_data_param, layer.transform_param
         super().__init__(p.source)
         self._crop = int(transform.crop_size)
@@ -128,7 +128,7 @@ class WindowSamples(Samples):
         self._mean = read_mean(transform.mean_file) if transform.HasField("mean_file") else None
         self._cache: dict[bytes, bytes] | None = {} if p.cache_images else None
         self._caching = threading.Lock()
-        self._sort(read_windows(p.source), p)
+        self._sort(read_windows(p.source, max_bytes), p)
 
     def _settings(self, p: Message, transform: Message) -> None:
         if self._crop <= 0:

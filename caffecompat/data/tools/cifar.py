@@ -50,6 +50,7 @@ def convert_cifar(
     backend: str = "lmdb",
     coarse: bool = False,
     progress: Progress | None = None,
+    max_bytes: int | None = None,
 ) -> tuple[int, int]:
     """Write the training and the test images to two new databases, in the order of the files.
 
@@ -64,6 +65,7 @@ def convert_cifar(
         backend: kind of database, ``lmdb`` or ``leveldb``.
         coarse: of CIFAR-100 take the 20 coarse labels, not the 100 fine ones.
         progress: called with (records done, records in all) now and then, and at the end.
+        max_bytes: the largest file to read; None for 512 MiB.
 
     Returns:
         how many records the two have.
@@ -77,7 +79,7 @@ def convert_cifar(
     targets = [os.path.join(target, f"{kind.name}_{part}_{backend.lower()}") for part in parts]
     for path in targets:
         refuse_existing(path)
-    files = [[_read(folder, name, kind) for name in names] for names in parts.values()]
+    files = [[_read(folder, name, kind, max_bytes) for name in names] for names in parts.values()]
     counts = [sum(map(len, rows)) for rows in files]
     with ExitStack() as stack:
         writers = [stack.enter_context(create_database(path, backend)) for path in targets]
@@ -101,11 +103,11 @@ def _records(files: Sequence[Bytes], labels: int, column: int) -> Iterator[tuple
             number += 1
 
 
-def _read(folder: str, name: str, kind: Cifar) -> Bytes:
+def _read(folder: str, name: str, kind: Cifar, max_bytes: int | None) -> Bytes:
     path = os.path.join(folder, name)
     if not os.path.exists(path):
         raise FileProblem(f"{path}: there is no such file; {_why_absent(folder, name)}")
-    data = np.frombuffer(read_input(path), np.uint8)
+    data = np.frombuffer(read_input(path, max_bytes), np.uint8)
     size = kind.labels + _PIXELS
     if not data.size or data.size % size:
         raise FormatError(

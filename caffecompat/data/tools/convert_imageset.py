@@ -39,7 +39,6 @@ from caffecompat.data.sources.image_list import (
 )
 from caffecompat.data.sources.image_list_faults import refuse_absent
 from caffecompat.errors import DataError
-from caffecompat.input_files import MAX_TEXT_BYTES
 from caffecompat.output_files import atomic_write
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
@@ -77,7 +76,7 @@ class Settings:
         no_labels: the lines of the list are names alone; every label is 0.
         number_labels: labels are words, numbered in byte order.
         labels: a file of words, one per line: labels are these words, the first one is 0.
-        max_bytes: the largest list to read.
+        max_bytes: the largest list, and the largest file of words, to read; None for 512 MiB.
     """
 
     gray: bool = False
@@ -97,7 +96,7 @@ class Settings:
     no_labels: bool = False
     number_labels: bool = False
     labels: str = ""
-    max_bytes: int = MAX_TEXT_BYTES
+    max_bytes: int | None = None
 
 
 @dataclass
@@ -202,7 +201,7 @@ def _entries(
     if settings.number_labels:
         return root, *read_words(list_path, None, settings.max_bytes)
     if settings.labels:
-        names = read_class_names(settings.labels)
+        names = read_class_names(settings.labels, settings.max_bytes)
         return root, *read_words(list_path, names, settings.max_bytes)
     return root, read_list(list_path, True, settings.max_bytes), None
 

@@ -25,6 +25,7 @@ def resize_and_crop_images(
     side: int = 256,
     workers: int | None = None,
     progress: Progress | None = None,
+    max_bytes: int | None = None,
 ) -> tuple[int, int]:
     """Rescale each image so that its smallest side is ``side`` and cut the square in its middle.
 
@@ -39,6 +40,7 @@ def resize_and_crop_images(
         side: of the results, in pixels.
         workers: threads; None takes one per core, at most 16.
         progress: called with (images done, images in all).
+        max_bytes: the largest list to read; None for 512 MiB.
 
     Returns:
         how many images were written, and how many were left out.
@@ -54,7 +56,7 @@ def resize_and_crop_images(
         raise FileProblem(f"{source}: there is no such folder (from {os.getcwd()})")
     if os.path.realpath(source) == os.path.realpath(target):
         raise DataError(f"{target}: holds the images themselves; give another output_folder")
-    names = _names(source, list_path)
+    names = _names(source, list_path, max_bytes)
     if not names:
         raise DataError(f"{list_path or source}: there are no images in it")
     written = 0
@@ -74,12 +76,12 @@ def resize_and_crop_images(
     return written, len(names) - written
 
 
-def _names(source: str, list_path: str | None) -> list[str]:
+def _names(source: str, list_path: str | None, max_bytes: int | None) -> list[str]:
     if list_path is None:
         return [os.fsdecode(name) for name in images_below(os.fsencode(source))]
     names = []
     before = os.path.join(source, "")
-    for number, line in enumerate(read_input(list_path).splitlines()):
+    for number, line in enumerate(read_input(list_path, max_bytes).splitlines()):
         words = os.fsdecode(line).removeprefix(before).split()
         if not words:
             continue

@@ -75,14 +75,14 @@ def replay(
     """Runs the case of a prototxt and compares every recorded array.
 
     Paths inside the prototxt are taken from the current directory; ``max_bytes`` is of
-    :func:`read_case`.
+    :func:`read_case`, and of the net.
 
     Raises:
         CaffeError: the net cannot be built or run, or the record is damaged.
     """
     case = read_case(path.with_suffix(".npz"), max_bytes)
     phase = str(case["phase"]) if "phase" in case else "TEST"
-    net = Net(os.fspath(path), phase=phase, device=device)
+    net = Net(os.fspath(path), phase=phase, device=device, max_bytes=max_bytes)
     if precision == "fp64":
         net.double()
     built = list(_built_parameters(net, case))

@@ -141,7 +141,8 @@ def _from_model(built: BuiltLayer, j: int, spec: ParameterSpec) -> torch.Tensor:
     name = spec.filler.model_layer_name or built.name
     place = f"{built.place}: {spec.name}"
     try:
-        source = load_weights(path)[name]
+        limit = built.layer.context.options.max_bytes if built.layer is not None else None
+        source = load_weights(path, max_bytes=limit)[name]
     except CaffeError as error:
         raise LayerError(f"{place}: model_path: {error}") from error
     found = source.blobs[j] if j < len(source.blobs) else None

@@ -57,6 +57,7 @@ class NetWeights(nn.Module):
         layers: Sequence[str] | None = None,
         on_mismatch: str = "error",
         lenient: bool | None = None,
+        max_bytes: int | None = None,
     ) -> loading.LoadReport:
         """Copies weights in by layer name.
 
@@ -71,6 +72,8 @@ class NetWeights(nn.Module):
                 fills it anew as in a new net of this seed.
             lenient: accept weights that have nothing for any layer of the net, instead of
                 refusing them; by default as the net was built.
+            max_bytes: see :func:`caffecompat.weights.load_weights`; by default as the net was
+                built.
 
         Raises:
             FileProblem, FormatError: the file is missing or no weight file.
@@ -82,7 +85,8 @@ class NetWeights(nn.Module):
             origin, private = weights.path or "weights", False
         else:
             origin, private = os.fspath(weights), True
-            weights = load_weights(weights)
+            limit = self._options.max_bytes if max_bytes is None else max_bytes
+            weights = load_weights(weights, max_bytes=limit)
         return loading.load(
             self.layers,
             weights,

@@ -12,7 +12,7 @@ from caffecompat.proto.files import (
     PathLike,
     parse_binary,
     read_binary,
-    read_bytes,
+    read_message,
     read_upgraded_net,
 )
 from caffecompat.proto.schema import Message
@@ -43,7 +43,7 @@ def read_binary_net(path: PathLike, dialect: str | None = None) -> tuple[Message
         NetError: an old definition that no upgrade can make sense of.
     """
     name = os.fspath(path)
-    data = read_bytes(path)
+    data = read_message(path)
     dialect = dialect or dialects.dialect_of(data)
     data, unreadable = _readable(data, name, dialect)
     try:
@@ -73,7 +73,7 @@ def upgrade_binary_net(
         As :func:`read_binary_net`.
     """
     name = os.fspath(path)
-    data = read_bytes(path, max_bytes)
+    data = read_message(path, max_bytes)
     dialect = dialects.dialect_of(data)
     data, unreadable = _readable(data, name, dialect)
     told = _told(dialect) + unreadable

@@ -129,11 +129,12 @@ class NetPlanner:
         Raises:
             FileProblem: it cannot be read; the sentence says who names it, and seen from where.
         """
+        lenient, max_bytes = self._settings.lenient, self._settings.max_bytes
         if not isinstance(source, str):
-            return read_definition(source, self._settings.lenient)
+            return read_definition(source, lenient, max_bytes)
         if source not in self._read:
             try:
-                self._read[source] = read_definition(Path(source), self._settings.lenient)
+                self._read[source] = read_definition(Path(source), lenient, max_bytes)
             except FileProblem as error:
                 if os.path.lexists(source):
                     raise

@@ -27,6 +27,8 @@ class SolverOptions:
         allow_python: run the code that Python layers name; without it they are refused.
         skip_corrupt: let the next good record stand in for one that cannot be read.
         lenient: pass over fields that nothing here knows, with a note, instead of refusing them.
+        max_bytes: the largest solver file, net, weight file, solver state or list to read, and the
+            most that such a file may claim to hold; None for the limit that each kind has.
         precision, channels_last, compiled, cuda_graph: how nets compute; see
             :class:`caffecompat.solver.setup.compute.ComputeOptions`.
         batch_per_device: each rank works on the whole ``batch_size``, as in Caffe, instead of on
@@ -46,6 +48,7 @@ class SolverOptions:
     allow_python: bool = False
     skip_corrupt: bool = False
     lenient: bool = False
+    max_bytes: int | None = None
     precision: str = "fp32"
     channels_last: bool | None = None
     compiled: bool = False

@@ -31,6 +31,7 @@ class Settings:
         rule: computes the updates.
         notes: what its author may want to know, one sentence each.
         lenient: whether fields that nothing here knows are passed over, in its nets too.
+        max_bytes: the largest file to read, of its nets too; None for the limit of each kind.
     """
 
     message: Message
@@ -39,6 +40,7 @@ class Settings:
     rule: UpdateRule
     notes: list[str] = field(default_factory=list)
     lenient: bool = False
+    max_bytes: int | None = None
 
     @property
     def place(self) -> str:
@@ -49,12 +51,15 @@ def place_of(path: str | None) -> str:
     return path if path is not None else "solver"
 
 
-def read_settings(source: str | os.PathLike[str] | Message, lenient: bool = False) -> Settings:
+def read_settings(
+    source: str | os.PathLike[str] | Message, lenient: bool = False, max_bytes: int | None = None
+) -> Settings:
     """Reads and checks a solver definition.
 
     Args:
         source: path of a solver prototxt, or a SolverParameter message (which is copied).
         lenient: pass over fields that nothing here knows, with a note each.
+        max_bytes: see :func:`caffecompat.proto.files.read_solver`.
 
     Raises:
         FileProblem, TextError: the file is missing or does not parse.
@@ -64,7 +69,7 @@ def read_settings(source: str | os.PathLike[str] | Message, lenient: bool = Fals
     notes: list[str] = []
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
-        message, origin = read_solver(path, lenient)
+        message, origin = read_solver(path, lenient, max_bytes)
         notes += [*origin.warnings, *origin.notes]
     else:
         message = schema.new("SolverParameter")
@@ -89,7 +94,8 @@ def read_settings(source: str | os.PathLike[str] | Message, lenient: bool = Fals
         raise problems[0]
     if problems or policy is None or rule is None:
         raise SolverError("\n".join(str(problem) for problem in problems))
-    return Settings(message, path, policy, rule, notes + list(_remarks(message)), lenient)
+    notes += _remarks(message)
+    return Settings(message, path, policy, rule, notes, lenient, max_bytes)
 
 
 def _attempt(make: Callable[[], Made], problems: list[CaffeError]) -> Made | None:

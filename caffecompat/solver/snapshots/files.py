@@ -91,8 +91,8 @@ def snapshot_files(message: Message, path: str | None) -> SnapshotFiles:
     return SnapshotFiles(prefix, hdf5)
 
 
-def load_state(path: str) -> SolverState:
-    """The solver state in a file.
+def load_state(path: str, max_bytes: int | None = None) -> SolverState:
+    """The solver state in a file; ``max_bytes`` is of :func:`caffecompat.weights.read_state`.
 
     Raises:
         FileProblem: it is missing or unreadable.
@@ -111,7 +111,7 @@ def load_state(path: str) -> SolverState:
             f"{path}: there is no such solver state; --snapshot takes a .solverstate file that "
             "training has written"
         )
-    return read_state(path)
+    return read_state(path, max_bytes)
 
 
 def write_pair(weights: Weights, state: SolverState, path: str) -> None:

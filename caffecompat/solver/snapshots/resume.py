@@ -27,13 +27,17 @@ def check_start(weights: str | os.PathLike[str] | None, snapshot: str | None) ->
 
 
 def find_start(
-    snapshot: str | None, files: SnapshotFiles, blocks: int, process_group: ProcessGroup
+    snapshot: str | None,
+    files: SnapshotFiles,
+    blocks: int,
+    process_group: ProcessGroup,
+    max_bytes: int | None = None,
 ) -> tuple[str | None, list[str]]:
     """The state to go on from, and what the log should say about the choice.
 
     Args:
         snapshot: a state's path, ``"auto"``, or None to start from the beginning.
-        files, blocks: see :func:`newest_intact`.
+        files, blocks, max_bytes: see :func:`newest_intact`.
         process_group: of the training; rank 0 chooses for all.
     """
     if snapshot is None:
@@ -45,12 +49,15 @@ def find_start(
     )
 
 
-def newest_intact(files: SnapshotFiles, blocks: int) -> tuple[str | None, list[str]]:
+def newest_intact(
+    files: SnapshotFiles, blocks: int, max_bytes: int | None = None
+) -> tuple[str | None, list[str]]:
     """The state with the most iterations under the snapshot prefix whose two files are whole.
 
     Args:
         files: of the solver; states of both formats count.
         blocks: history arrays per parameter.
+        max_bytes: see :func:`caffecompat.weights.load_weights`.
 
     Returns:
         The state's path, None where there is no state at all; and a sentence for each later one
@@ -64,7 +71,7 @@ def newest_intact(files: SnapshotFiles, blocks: int) -> tuple[str | None, list[s
     states = _states(files.prefix)
     for i, path in enumerate(states):
         try:
-            _check_pair(path, blocks)
+            _check_pair(path, blocks, max_bytes)
         except (CaffeError, OSError) as error:
             skipped.append(f"skipped {path}: {error}")
         else:
@@ -114,18 +121,18 @@ def _states(prefix: str) -> list[str]:
     return [path for _, _, path in sorted(found, reverse=True)]
 
 
-def _check_pair(path: str, blocks: int) -> None:
+def _check_pair(path: str, blocks: int, max_bytes: int | None) -> None:
     """Reads a state and its weights.
 
     Raises:
         CaffeError: a file is missing, damaged or cut off, also where a cut between two layers
             leaves a file that parses.
     """
-    state = read_state(path)
+    state = read_state(path, max_bytes)
     learned = find_learned_net(state, path)
     if learned is None:
         raise SolverError("it names no weights")
-    weights = load_weights(learned.path)
+    weights = load_weights(learned.path, max_bytes=max_bytes)
     blobs_by_file = ((learned.path, layer.blobs) for layer in weights.layers)
     for name, arrays in [(path, state.history), *blobs_by_file]:
         if not all(map(are_finite, arrays)):

@@ -1,0 +1,313 @@
+"""``--max-bytes``: where a message advises it the verb has it, and it helps."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from caffecompat import Net, Solver
+from caffecompat.cli.main import load_verb, main, verb_names, verb_parser
+from caffecompat.errors import FormatError
+from caffecompat.weights import load_weights, save_weights
+
+NET = """
+name: "small"
+layer { name: "data" type: "ImageData" top: "data" top: "label"
+  image_data_param { source: "list.txt" root_folder: "images/" batch_size: 2 } }
+layer { name: "score" type: "InnerProduct" bottom: "data" top: "score"
+  inner_product_param { num_output: 2 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top: "loss" }
+"""
+SOLVER = """
+net: "net.prototxt" base_lr: 0.01 lr_policy: "fixed" max_iter: 2 snapshot_prefix: "snap"
+random_seed: 1
+"""
+WINDOWS = NET.replace("ImageData", "WindowData").replace(
+    'image_data_param { source: "list.txt" root_folder: "images/" batch_size: 2 }',
+    'window_data_param { source: "windows.txt" root_folder: "images/" batch_size: 2 } '
+    "transform_param { crop_size: 4 }",
+)
+ROWS = """
+layer { name: "rows" type: "HDF5Data" top: "x" hdf5_data_param { source: "h5.txt" batch_size: 1 } }
+"""
+LOG = """\
+I0210 13:39:19.381449 25210 solver.cpp:280] Solving small
+I0210 13:39:20.381449 25210 solver.cpp:204] Iteration 0, loss = 1.5
+I0210 13:39:21.381449 25210 solver.cpp:219]     Train net output #0: loss = 1.5 (* 1 = 1.5 loss)
+I0210 13:39:22.381449 25210 sgd_solver.cpp:106] Iteration 0, lr = 0.01
+"""
+LIMITS = {
+    "prototxt": {"caffecompat.proto.files.MAX_PROTOTXT_BYTES": 10},
+    "text": {"caffecompat.input_files.MAX_TEXT_BYTES": 10},
+    "claims": {
+        "caffecompat.input_files.CLAIM_FACTOR": 0,
+        "caffecompat.input_files.CLAIM_ALLOWANCE": 300,
+    },
+}
+
+# A command, and the limits that it can meet.
+COMMANDS = [
+    ("convert w.pt out.npz", "claims"),
+    ("convert w.caffemodel out.npz --model net.prototxt", "prototxt text"),
+    ("convert-cifar-data cifar10 out", "text"),
+    ("convert-imageset images/ list.txt out", "text"),
+    ("convert-imageset images/ words.txt out --labels labels.txt", "text"),
+    ("convert-mnist-data images.gz labels.gz out", "claims"),
+    ("convert-mnist-siamese-data images.gz labels.gz out", "claims"),
+    ("dataset import cifar10 cifar10 out", "text"),
+    ("dataset import mnist images.gz labels.gz out", "claims"),
+    ("dataset show --net net.prototxt out.png", "prototxt text"),
+    ("dataset show --net net.prototxt --labels labels.txt out.png", "text"),
+    ("diff net.prototxt net.prototxt", "prototxt"),
+    ("diff w.pt w.pt", "claims"),
+    ("extract-seconds train.log out.txt", "text"),
+    ("graph net.prototxt", "prototxt text"),
+    ("inspect net.prototxt", "prototxt text"),
+    ("inspect solver.prototxt", "prototxt"),
+    ("inspect w.pt", "claims"),
+    ("inspect w.pt --model net.prototxt", "prototxt text claims"),
+    ("parse-log train.log", "text"),
+    ("plot-log train.log -o out.png", "text"),
+    ("resize-and-crop-images --input-folder images --output-folder out --input names.txt", "text"),
+    ("summarize net.prototxt", "prototxt"),
+    ("summary net.prototxt", "prototxt text"),
+    ("summary rows.prototxt --phase TRAIN", "prototxt text"),
+    ("summary windows.prototxt", "prototxt text"),
+    ("test --model net.prototxt --weights w.pt --iterations 1", "prototxt text claims"),
+    ("time --model net.prototxt --weights w.pt --iterations 1", "prototxt text claims"),
+    ("train --solver solver.prototxt --weights w.pt", "prototxt text claims"),
+    ("upgrade-net net.prototxt out.prototxt", "prototxt"),
+    ("upgrade-solver solver.prototxt out.prototxt", "prototxt"),
+    ("verify --recorded case.prototxt", "prototxt claims"),
+]
+# Verbs that read databases and images alone, whose limits follow from their content, or nothing.
+WITHOUT = {"compute-image-mean", "device-query", "install-caffe-command", "layers"}
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the commands read."""
+    place = tmp_path_factory.mktemp("max_bytes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        _write_images()
+        Path("net.prototxt").write_text(NET)
+        Path("windows.prototxt").write_text(WINDOWS)
+        Path("rows.prototxt").write_text(ROWS)
+        Path("solver.prototxt").write_text(SOLVER)
+        Path("train.log").write_text(LOG)
+        _write_databases()
+        _write_rows()
+        net = Net("net.prototxt", phase="train")
+        net.save("w.pt")
+        net.save("w.caffemodel")
+        net.close()
+        _write_snapshot()
+        _write_case()
+    return place
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, the current folder."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _write_images() -> None:
+    os.mkdir("images")
+    for name in ("first.png", "second.png"):
+        assert cv2.imwrite(f"images/{name}", np.full((6, 6, 3), 40, np.uint8))
+    Path("list.txt").write_text("first.png 0\nsecond.png 1\n")
+    Path("words.txt").write_text("first.png cat\nsecond.png dog\n")
+    Path("names.txt").write_text("first.png\nsecond.png\n")
+    Path("labels.txt").write_text("cat\ndog\nanother one\n")
+    boxes = "2\n1 0.9 0 0 4 4\n0 0.1 0 0 5 5\n"
+    Path("windows.txt").write_text(f"# 0\nfirst.png\n3\n6\n6\n{boxes}")
+
+
+def _write_databases() -> None:
+    pixels = np.zeros((4, 28, 28), np.uint8)
+    heads = {"images": (2051, 4, 28, 28), "labels": (2049, 4)}
+    for name, head in heads.items():
+        content = pixels if name == "images" else np.array([0, 1, 0, 1], np.uint8)
+        data = b"".join(number.to_bytes(4, "big") for number in head) + content.tobytes()
+        Path(f"{name}.gz").write_bytes(gzip.compress(data))
+    os.mkdir("cifar10")
+    for name in [*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin"]:
+        Path("cifar10", name).write_bytes(bytes(3073))
+
+
+def _write_rows() -> None:
+    import h5py
+
+    with h5py.File("rows.h5", "w") as file:
+        file["x"] = np.zeros((2, 3), np.float32)
+    Path("h5.txt").write_text("rows.h5 rows.h5\n")
+
+
+def _write_snapshot() -> None:
+    """A snapshot in HDF5 under the prefix of a solver."""
+    settings = SOLVER.replace('"snap"', '"start"') + "snapshot_format: HDF5"
+    Path("h5.solver.prototxt").write_text(settings)
+    Path("first.solver.prototxt").write_text(settings.replace("max_iter: 2", "max_iter: 1"))
+    solver = Solver("first.solver.prototxt")
+    solver.solve()
+    solver.close()
+
+
+def _write_case() -> None:
+    text = """
+    layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 30 } } }
+    layer { name: "y" type: "ReLU" bottom: "x" top: "y" }
+    """
+    Path("case.prototxt").write_text(text)
+    ones = np.ones((2, 30), np.float32)
+    np.savez("case.npz", **{"in/x": ones, "out/y": ones})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("command", "limit"),
+    [(command, limit) for command, limits in COMMANDS for limit in limits.split()],
+)
+def test_the_flag_is_there_and_helps_where_a_message_advises_it(
+    command: str,
+    limit: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    capfd.readouterr()
+    for name, value in LIMITS[limit].items():
+        monkeypatch.setattr(name, value)
+    words = command.split()
+    assert main(words) == 1
+    said = "".join(capfd.readouterr())
+    assert "raise the limit with --max-bytes (max_bytes in Python)" in said
+    assert main([*words, "--max-bytes", "10000000"]) == 0, capfd.readouterr().err
+
+
+@pytest.mark.parametrize("snapshot", ["start_iter_1.solverstate.h5", "auto"])
+def test_the_flag_is_the_limit_of_snapshots(
+    snapshot: str, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--solver", "h5.solver.prototxt", "--snapshot", snapshot]
+    capfd.readouterr()
+    # More than the prototxts and the list have.
+    assert main([*words, "--max-bytes", "600"]) == 1
+    error = capfd.readouterr().err
+    assert "the limit of 600 for such a file; if you trust the file, raise the limit" in error
+    assert "start_iter_1." in error
+    assert main([*words, "--max-bytes", "10000000"]) == 0
+
+
+def test_every_verb_with_the_flag_is_tried() -> None:
+    have = {name for name in verb_names() if "--max-bytes" in _flags(name)}
+    assert have == {command.split()[0] for command, _ in COMMANDS}
+    assert set(verb_names()) - have == WITHOUT
+
+
+def _flags(name: str) -> str:
+    parser = verb_parser(name, load_verb(name))
+    texts = [parser.format_help()]
+    parsers = [parser]
+    while parsers:
+        for action in parsers.pop()._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+                texts += [one.format_help() for one in action.choices.values()]
+    return "".join(texts)
+
+
+def test_the_limit_is_lifted_in_python_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limits in LIMITS.values():
+        for name, value in limits.items():
+            monkeypatch.setattr(name, value)
+    # Claims of lists are their lines, which no flag lifts.
+    monkeypatch.setattr("caffecompat.input_files.CLAIM_ALLOWANCE", 1000)
+    big = torch.nn.Linear(60, 60).weight.detach()
+    torch.save({"big.weight": big}, "big.pt")
+    with pytest.raises(FormatError, match="max_bytes in Python"):
+        Net("net.prototxt")
+    with pytest.raises(FormatError, match="max_bytes in Python"):
+        Solver("solver.prototxt")
+    solver = Solver("solver.prototxt", max_bytes=10**6)
+    solver.step(1)
+    solver.close()
+    net = Net("case.prototxt", max_bytes=10**6)
+    with pytest.raises(FormatError, match="max_bytes in Python"):
+        load_weights("big.pt")
+    assert not net.load_weights("big.pt", lenient=True).loaded
+    small = Net("case.prototxt", max_bytes=1000)
+    with pytest.raises(FormatError, match="max_bytes in Python"):
+        small.load_weights("big.pt", lenient=True)
+    assert not small.load_weights("big.pt", lenient=True, max_bytes=10**6).loaded
+    save_weights(net.to_weights(), "empty.npz")
+
+
+@pytest.mark.parametrize("verb", ["graph", "inspect", "summarize", "summary"])
+def test_a_dash_is_standard_input(
+    verb: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    text = Path("case.prototxt").read_text()
+    assert _run_with(monkeypatch, text, verb, "-") == 0
+    assert "ReLU" in capsys.readouterr().out
+    assert _run_with(monkeypatch, text + "layer {", verb, "-") == 1
+    assert "standard input:4:" in capsys.readouterr().err
+    assert _run_with(monkeypatch, text, verb, "-", "--max-bytes", "20") == 1
+    assert "standard input: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["upgrade-net", "upgrade-solver"])
+@pytest.mark.parametrize("binary", [False, True])
+def test_the_upgrades_read_standard_input(
+    verb: str,
+    binary: bool,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    capsys.readouterr()
+    if verb == "upgrade-net":
+        data = b"\x0a\x03one" if binary else b'name: "one"'
+    else:
+        # Field 5 is base_lr.
+        data = b"\x2d\x00\x00\x80\x3f" if binary else b"base_lr: 1"
+    assert _run_with(monkeypatch, data, verb, "-", "out") == 0
+    assert "standard input is in today's form already" in capsys.readouterr().out
+    assert Path("out").exists()
+    if binary:
+        assert Path("out").read_bytes() == data
+    assert _run_with(monkeypatch, b"\xff\x00\x01", verb, "-", "none") == 1
+    assert "standard input: " in capsys.readouterr().err
+    assert not Path("none").exists()
+
+
+def _run_with(monkeypatch: pytest.MonkeyPatch, given: str | bytes, *words: str) -> int:
+    data = given.encode() if isinstance(given, str) else given
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    return main(list(words))
+
+
+def test_more_than_protobuf_reads_is_refused_without_advice_that_cannot_help(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caffecompat.proto.files.MAX_BINARY_BYTES", 4)
+    source = tmp_path / "n.bin"
+    source.write_bytes(b"\x0a\x03one")
+    words = ["upgrade-net", str(source), str(tmp_path / "out"), "--max-bytes", "1000"]
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert "5 bytes, more than the 4 that a binary message can have" in error
+    assert "max-bytes" not in error
