@@ -7,9 +7,17 @@ import os
 from collections.abc import Callable
 
 from caffecompat.errors import FileProblem, FormatError
-from caffecompat.input_files import MEBIBYTE, PathLike, StandardInput, check_size, open_input
+from caffecompat.input_files import (
+    MEBIBYTE,
+    ClaimedBytes,
+    PathLike,
+    StandardInput,
+    check_size,
+    open_input,
+)
 from caffecompat.output_files import atomic_write
 from caffecompat.proto.binary import dialects
+from caffecompat.proto.binary.claimed_messages import count_messages
 from caffecompat.proto.fork_fields import foreign_settings
 from caffecompat.proto.schema import Message, message_class
 from caffecompat.proto.text.parser import parse_text
@@ -135,14 +143,21 @@ def read_binary(
         dialect: whose numbers to read by, see :mod:`caffecompat.proto.binary.dialects`; None for
         BVLC's,
             with fields of unknown numbers kept for rewriting.
-        max_bytes: the largest file to read; None for 2 GiB, beyond which protobuf reads nothing.
+        max_bytes: the largest file to read, and the memory that its messages may take; None for
+            2 GiB, beyond which protobuf reads nothing, and for messages of four times the file's
+            size and 64 MiB.
 
     Raises:
         FileProblem: the file cannot be read.
         FormatError: its content is not that message, or it is larger.
         UnknownName: there is no such dialect.
     """
-    return parse_binary(read_message(path, max_bytes), message, os.fspath(path), dialect)
+    data = read_message(path, max_bytes)
+    if data:
+        known = dialect in dialects.DIALECTS
+        kind = dialects.descriptor(message, dialect if dialect and known else dialects.BVLC)
+        count_messages(data, kind, ClaimedBytes(path, len(data), max_bytes))
+    return parse_binary(data, message, os.fspath(path), dialect)
 
 
 def parse_binary(data: bytes, message: str, path: str, dialect: str | None = None) -> Message:

@@ -126,6 +126,16 @@ def to_dialect(message: Message, dialect: str) -> bytes:
     return bytes(target.SerializeToString())
 
 
+def descriptor(message: str, dialect: str) -> Any:
+    """The descriptor of a message in the schema that a dialect is parsed by.
+
+    Raises:
+        UnknownName: there is no such dialect.
+    """
+    _check(dialect)
+    return message_class(message, UNITED if dialect == BVLC else dialect).DESCRIPTOR
+
+
 def _check(dialect: str) -> None:
     if dialect not in DIALECTS:
         raise UnknownName("dialect", dialect, DIALECTS)

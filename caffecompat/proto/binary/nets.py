@@ -6,7 +6,9 @@ import dataclasses
 import os
 
 from caffecompat.errors import FormatError
+from caffecompat.input_files import ClaimedBytes
 from caffecompat.proto.binary import dialects
+from caffecompat.proto.binary.claimed_messages import count_messages
 from caffecompat.proto.binary.unreadable_fields import without_unreadable_fields
 from caffecompat.proto.files import (
     PathLike,
@@ -26,7 +28,9 @@ from caffecompat.proto.upgrades import (
 )
 
 
-def read_binary_net(path: PathLike, dialect: str | None = None) -> tuple[Message, Source]:
+def read_binary_net(
+    path: PathLike, dialect: str | None = None, max_bytes: int | None = None
+) -> tuple[Message, Source]:
     """Read a binary net by the numbers of its dialect, upgraded to today's form.
 
     What is particular to a layer type is kept only under a dialect that explains the file; of an
@@ -35,15 +39,17 @@ def read_binary_net(path: PathLike, dialect: str | None = None) -> tuple[Message
     Args:
         path: the file; parsed as a whole, so not for weights that should rather be mapped.
         dialect: one of ``dialects.DIALECTS``; None to recognise it.
+        max_bytes: the largest file to read, and the memory that its messages may take; None for
+            2 GiB, and for messages of four times the file's size and 64 MiB.
 
     Raises:
         FileProblem: the file cannot be read.
-        FormatError: its content is no binary net.
+        FormatError: its content is no binary net, or above a limit.
         UnknownName: there is no such dialect.
         NetError: an old definition that no upgrade can make sense of.
     """
     name = os.fspath(path)
-    data = read_message(path)
+    data = _read_counted(path, max_bytes)
     dialect = dialect or dialects.dialect_of(data)
     data, unreadable = _readable(data, name, dialect)
     try:
@@ -73,7 +79,7 @@ def upgrade_binary_net(
         As :func:`read_binary_net`.
     """
     name = os.fspath(path)
-    data = read_message(path, max_bytes)
+    data = _read_counted(path, max_bytes)
     dialect = dialects.dialect_of(data)
     data, unreadable = _readable(data, name, dialect)
     told = _told(dialect) + unreadable
@@ -107,6 +113,15 @@ def upgrade_binary_solver(
         return solver, upgrade_solver(solver, read_upgraded_net)
     except OldSolverError as error:
         raise located(error, Source(os.fspath(path))) from error
+
+
+def _read_counted(path: PathLike, max_bytes: int | None) -> bytes:
+    """The data of a binary net whose messages fit into memory, by whatever schema it is parsed."""
+    data = read_message(path, max_bytes)
+    for dialect in dialects.DIALECTS:
+        claimed = ClaimedBytes(path, len(data), max_bytes)
+        count_messages(data, dialects.descriptor("NetParameter", dialect), claimed)
+    return data
 
 
 def _readable(data: bytes, path: str, dialect: str) -> tuple[bytes, list[str]]:
