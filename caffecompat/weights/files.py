@@ -67,6 +67,8 @@ def save_weights(
     for layer in weights.layers:
         layer.check(str(path))
     writer = formats.find(format or format_of(path), str(path))()
+    if writer.most_axes is not None:
+        _refuse_axes(weights, path, writer.most_axes)
     if not writer.keeps_indices:
         _refuse_gaps(weights, path)
     if isinstance(writer, LayerFormat):
@@ -85,6 +87,16 @@ def _read(name: str, path: Path, naming: Naming | None, max_bytes: int | None) -
     weights = gather(reader.read(path), naming, str(path))
     weights.format = name
     return weights
+
+
+def _refuse_axes(weights: Weights, path: Path, most: int) -> None:
+    for layer in weights.layers:
+        for index, blob in enumerate(layer.blobs):
+            if blob.ndim > most:
+                raise WeightsError(
+                    f"{path}: layer {layer.name!r}, blob {index} has {blob.ndim} axes, but Caffe's "
+                    f"blobs have at most {most}; write .npz or .pt, or reshape it"
+                )
 
 
 def _refuse_gaps(weights: Weights, path: Path) -> None:

@@ -19,12 +19,14 @@ class Format:
         suffixes: file name endings that choose this format for writing, with their dots; a format
             without any is chosen by its name.
         keeps_indices: it can hold layers that leave out some of their parameters.
+        most_axes: how many axes a blob may have; None for as many as numpy knows.
         max_bytes: the largest file to read, and the most that it may claim to hold; None for the
             format's own limits.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     keeps_indices: ClassVar[bool] = False
+    most_axes: ClassVar[int | None] = None
     max_bytes: int | None = None
 
     def sniff(self, head: bytes, path: Path) -> bool:

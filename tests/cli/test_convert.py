@@ -76,6 +76,28 @@ def test_refusals(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert not target.exists()
 
 
+@pytest.mark.parametrize("source", ["many.npz", "many.pt"])
+@pytest.mark.parametrize("target", ["out.caffemodel", "out.caffemodel.h5"])
+def test_more_axes_than_a_blob_has_are_refused_before_anything_is_written(
+    source: str, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape = (1,) * 32 + (2,)
+    if source.endswith(".npz"):
+        if np.lib.NumpyVersion(np.__version__) < "2.0.0":
+            pytest.skip("arrays of numpy 1 have at most 32 axes")
+        np.savez(tmp_path / source, **{"fc/0": np.ones(shape)})  # type: ignore[arg-type]
+    else:
+        torch.save({"fc.weight": torch.ones(shape)}, tmp_path / source)
+    path = tmp_path / target
+    path.write_bytes(b"as it was")
+    assert main(["convert", str(tmp_path / source), str(path)]) == 1
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "layer 'fc', blob 0 has 33 axes, but Caffe's blobs have at most 32; write .npz" in error
+    assert path.read_bytes() == b"as it was"
+    assert main(["convert", str(tmp_path / source), str(tmp_path / "out.npz")]) == 0
+
+
 def test_a_model_gives_types_to_hdf5(tmp_path: Path) -> None:
     net, source = tmp_path / "net.prototxt", tmp_path / "x.caffemodel.h5"
     net.write_text(

@@ -8,6 +8,7 @@ import numpy as np
 
 from caffecompat.errors import FormatError, WeightsError
 from caffecompat.weights.array_names import todays_blobs
+from caffecompat.weights.blob import MOST_AXES
 from caffecompat.weights.file_type import SNAPSHOT_HINT, SOLVER_STATE
 from caffecompat.weights.format import LayerFormat, formats
 from caffecompat.weights.hdf5_input.values import (
@@ -32,6 +33,7 @@ class Hdf5(LayerFormat):
     """
 
     suffixes = (".h5", ".hdf5")
+    most_axes = MOST_AXES
     keeps_indices = True
 
     def sniff(self, head: bytes, path: Path) -> bool:
