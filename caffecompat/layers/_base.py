@@ -106,6 +106,8 @@ class Layer:
         type: Caffe's name, set by :func:`register`.
         bottoms, tops: how many of each the layer takes.
         parameters: names of the parameter blobs in Caffe's order; torch keys are ``layer.name``.
+        can_be_set_back: after a forward pass everything that it has changed is in buffers or in
+            ``state``, so that a pass can be left in its middle without a trace.
         is_loss: the first top has loss weight 1 unless the definition gives another.
         automatic_top: a missing top is added without a name (loss layers may have no ``top``).
         in_place: a top may have the name of the bottom at its position.
@@ -145,6 +147,7 @@ class Layer:
     bottoms: ClassVar[Count] = exactly(1)
     tops: ClassVar[Count] = exactly(1)
     parameters: ClassVar[tuple[str, ...]] = ()
+    can_be_set_back: ClassVar[bool] = True
     is_loss: ClassVar[bool] = False
     automatic_top: ClassVar[bool] = False
     in_place: ClassVar[bool] = True

@@ -30,12 +30,15 @@ class Python(Layer):
     pass takes part in autograd. Any number of bottoms and tops; ``share_in_parallel`` is ignored.
 
     The module's code runs when the net is built, so the net's user must have allowed it:
-    ``Net(..., allow_python=True)`` or ``--allow-python``. Source: Caffe's Python layer.
+    ``Net(..., allow_python=True)`` or ``--allow-python``. Once it has run, a training that is asked
+    to stop finishes the iteration first. Source: Caffe's Python layer.
     """
 
     bottoms = at_least(0)
     tops = at_least(0)
     in_place = False
+    # What user code keeps, in itself, its module or a generator of numpy, nobody else knows.
+    can_be_set_back = False
     differentiable = (True,)
     imports_code = True
     loss_reduction = LossReduction.unknown()

@@ -215,3 +215,56 @@ def test_a_forecast_counts_tests(clock: Clock, tmp_path: Path) -> None:
 )
 def test_spans_of_time(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+PYTHON = """
+import caffe
+
+
+class Counter(caffe.Layer):
+    def setup(self, bottom, top):
+        self.count = 0
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        self.count += 1
+        top[0].data[...] = bottom[0].data * self.count
+
+    def backward(self, top, propagate_down, bottom):
+        bottom[0].diff[...] = top[0].diff * self.count
+"""
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize(
+    ("layer", "made"),
+    [("forward, layer 'norm'", 3), ("forward, layer 'score'", 4), ("backward, layer 'conv'", 4)],
+)
+def test_a_python_layer_that_has_run_finishes_its_iteration(
+    layer: str, made: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has changed in itself cannot be set back; before it runs the pass is left."""
+    path = write_training(tmp_path)
+    (tmp_path / "slow_passes_layer.py").write_text(PYTHON)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    net = tmp_path / "net.prototxt"
+    python = (
+        'layer { name: "count" type: "Python" bottom: "norm" top: "counted" '
+        'python_param { module: "slow_passes_layer" layer: "Counter" } }\nlayer { name: "score"'
+    )
+    text = net.read_text().replace('layer { name: "score"', python)
+    net.write_text(
+        text.replace('"InnerProduct" bottom: "norm"', '"InnerProduct" bottom: "counted"')
+    )
+    solver = Solver(path, allow_python=True)
+    whole = Solver(path, allow_python=True)
+    solver.step(3)
+    stop_at(solver, lambda at: at == layer, Action.STOP)
+    solver.step(5)
+    assert (solver.iter, solver.stopped) == (made, True)
+    solver.stop_requested = lambda: False
+    solver.step(6 - made)
+    whole.step(6)
+    assert all_equal(values(solver), values(whole))

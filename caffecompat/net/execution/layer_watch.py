@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from caffecompat.net import Net
+from caffecompat.net.build import BuiltLayer
 from caffecompat.reporting.activity import Activity
 
 T = TypeVar("T")
@@ -43,15 +44,20 @@ class LayerWatch:
         self._stop_requested = stop_requested
         self._possible = possible
         self._seconds: dict[str, float] = {}
+        self._to_the_end = False
 
     def run(self, net: Net, what: str, number: int, work: Callable[[], T]) -> T:
         """Does ``work``, the pass or passes ``number`` of the kind ``what`` of ``net``.
+
+        Once a layer has run that cannot be set back (:attr:`Layer.can_be_set_back`: Python), they
+        are done to their end.
 
         Raises:
             StopRequested: it was left between two layers; buffers of the net, such as running
                 statistics, have the values again that they had before.
         """
         self.activity.begin(what, number)
+        self._to_the_end = False
         started = time.monotonic()
         try:
             if self._possible and self._seconds.get(what, _SLOW) >= _SLOW:
@@ -67,7 +73,7 @@ class LayerWatch:
         handles = []
         for built in net.layers:
             if built.module is not None:
-                enter, leave = self._before(built.name), self._after(built.name)
+                enter, leave = self._before(built), self._after(built.name)
                 handles.append(built.module.register_forward_pre_hook(enter))
                 handles.append(built.module.register_forward_hook(leave))
         self.activity.layer = "reading data"
@@ -77,11 +83,13 @@ class LayerWatch:
             for handle in handles:
                 handle.remove()
 
-    def _before(self, name: str) -> Callable[..., None]:
-        text = f"forward, layer {name!r}"
+    def _before(self, built: BuiltLayer) -> Callable[..., None]:
+        text = f"forward, layer {built.name!r}"
+        last = built.layer is not None and not built.layer.can_be_set_back
 
         def enter(module: Any, bottoms: Any) -> None:
             self._mark(text)
+            self._to_the_end = self._to_the_end or last
 
         return enter
 
@@ -100,7 +108,7 @@ class LayerWatch:
 
     def _mark(self, text: str) -> None:
         self.activity.layer = text
-        if self._stop_requested():
+        if self._stop_requested() and not self._to_the_end:
             raise StopRequested
 
 
