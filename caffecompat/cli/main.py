@@ -15,6 +15,7 @@ from types import ModuleType
 
 from caffecompat.cli import verbs
 from caffecompat.cli.spelling import normalise
+from caffecompat.cli.starting import loading_told
 from caffecompat.errors import CaffeError, suggestion
 from caffecompat.reporting import terminal
 
@@ -64,7 +65,8 @@ def console() -> int:
 def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
     """Runs a verb whose arguments are read; errors become sentences and exit codes."""
     try:
-        code: int = module.run(arguments)
+        with loading_told(sys.stderr):
+            code: int = module.run(arguments)
         sys.stdout.flush()
         return code
     except CaffeError as error:

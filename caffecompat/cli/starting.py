@@ -1,14 +1,68 @@
-"""Signals that come while a training is still loading its libraries."""
+"""While a verb still loads its libraries: answers to signals, and a line where it takes long."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TextIO
+
+from caffecompat.terminal import is_terminal
 
 STOP, SNAPSHOT = "stop", "snapshot"
+
+_LIBRARY = "torch"
+# Seconds until the first line about a library that is being loaded, and between later ones.
+_FIRST, _NEXT = 2.0, 10.0
+_TICK = 0.1
+
+
+@contextlib.contextmanager
+def loading_told(stream: TextIO) -> Iterator[None]:
+    """Context in which ``stream``, if it is a terminal, is told of torch while that is loading.
+
+    Of several ranks the first one tells. The thread that does it ends when torch is there.
+    """
+    if not is_terminal(stream) or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    over = threading.Event()
+    thread = threading.Thread(
+        target=_tell, args=(stream, over), name="caffecompat-loading", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(timeout=1)
+
+
+def _tell(stream: TextIO, over: threading.Event) -> None:
+    since: float | None = None
+    due = 0.0
+    while not over.wait(_TICK):
+        now = time.monotonic()
+        library = sys.modules.get(_LIBRARY)
+        if library is not None and not _is_loading(library):
+            return
+        if library is None:
+            continue
+        if since is None:
+            since, due = now, now + _FIRST
+        if now >= due:
+            due = now + _NEXT
+            with contextlib.suppress(OSError, ValueError):
+                print(f"caffecompat: loading {_LIBRARY} for {now - since:.0f} s", file=stream)
+
+
+def _is_loading(library: Any) -> bool:
+    return bool(getattr(getattr(library, "__spec__", None), "_initializing", False))
 
 
 class SignalsAtStart:

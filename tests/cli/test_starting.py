@@ -1,0 +1,71 @@
+"""What a terminal shows while libraries are being loaded."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from caffecompat.cli import starting
+from caffecompat.cli.starting import loading_told
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A library that is being imported; the waiting times are short."""
+    for name, value in {"_FIRST": 0.05, "_NEXT": 0.05, "_TICK": 0.01}.items():
+        monkeypatch.setattr(starting, name, value)
+    monkeypatch.setattr(starting, "_LIBRARY", "slow_library")
+    module = ModuleType("slow_library")
+    vars(module)["__spec__"] = SimpleNamespace(_initializing=True)
+    monkeypatch.setitem(sys.modules, "slow_library", module)
+    return module
+
+
+def test_a_library_that_takes_long_is_told(library: ModuleType) -> None:
+    stream = Terminal()
+    with loading_told(stream):
+        wait_for(lambda: stream.getvalue().count("\n") >= 2)
+        vars(library)["__spec__"]._initializing = False
+        time.sleep(0.1)
+        told = stream.getvalue()
+        time.sleep(0.3)
+    assert told.count("caffecompat: loading slow_library for 0 s\n") >= 2
+    assert stream.getvalue() == told
+
+
+def test_files_pipes_and_other_ranks_are_not_told(
+    library: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, terminal = io.StringIO(), Terminal()
+    with loading_told(stream):
+        time.sleep(0.3)
+    monkeypatch.setenv("RANK", "1")
+    with loading_told(terminal):
+        time.sleep(0.3)
+    assert stream.getvalue() == terminal.getvalue() == ""
+
+
+def test_nothing_is_said_where_no_library_is_loaded(
+    library: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "slow_library")
+    stream = Terminal()
+    with loading_told(stream):
+        time.sleep(0.3)
+    assert stream.getvalue() == ""
