@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, TextIO
 
-from caffecompat.terminal import is_terminal
+from caffecompat.reporting.terminal import is_terminal
 
 STOP, SNAPSHOT = "stop", "snapshot"
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from caffecompat.reporting.terminal import as_error, as_warning, printable
+from caffecompat.reporting.terminal import as_level, printable
 
 LOGGER = logging.getLogger("caffecompat")
 
@@ -67,18 +67,11 @@ class ErrorStream(logging.StreamHandler[TextIO]):
         super().__init__(sys.stderr)
 
     def format(self, record: logging.LogRecord) -> str:
-        return painted(super().format(record), record.levelno, self.stream)
+        return as_level(super().format(record), record.levelno, self.stream)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
-
-
-def painted(text: str, level: int, stream: TextIO) -> str:
-    """``text`` in the colour of a warning or an error where ``stream`` shows colours."""
-    if level >= logging.ERROR:
-        return as_error(text, stream)
-    return as_warning(text, stream) if level >= logging.WARNING else text
 
 
 def log_to_stderr() -> Any:

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TextIO
+
+from caffecompat.reporting.terminal import as_level
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ def bar_is_possible() -> bool:
 
 def console() -> logging.Handler:
     """A handler for log lines on standard error, above the bar where there is one."""
-    return _AboveBar() if bar_is_possible() else logging.StreamHandler(sys.stderr)
+    return _AboveBar() if bar_is_possible() else _ErrorStream(sys.stderr)
 
 
 @contextmanager
@@ -72,9 +74,15 @@ class Lines:
             log.info("%d of %d %s", done, total, self._unit)
 
 
+class _ErrorStream(logging.StreamHandler[TextIO]):
+    def format(self, record: logging.LogRecord) -> str:
+        return as_level(super().format(record), record.levelno, self.stream)
+
+
 class _AboveBar(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
         if not getattr(record, "progress", False):
-            tqdm.write(self.format(record), file=sys.stderr)
+            text = as_level(self.format(record), record.levelno, sys.stderr)
+            tqdm.write(text, file=sys.stderr)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from caffecompat.reporting import terminal
+from caffecompat.reporting.terminal import shorten
 
 Rows = Sequence[Sequence[str]]
 
@@ -57,16 +58,6 @@ def print_table(columns: Sequence[Column], rows: Rows) -> None:
     missing = [column.title for i, column in enumerate(columns) if i not in kept]
     if missing:
         print(f"# too narrow for: {', '.join(missing)}; a file or a pipe gets the whole table")
-
-
-def shorten(text: str, width: int) -> str:
-    """``text`` in at most ``width`` characters, two dots in place of its middle."""
-    if len(text) <= width:
-        return text
-    if width <= 2:
-        return "." * width
-    front = (width - 1) // 2
-    return f"{text[:front]}..{text[len(text) - (width - 2 - front) :]}"
 
 
 def _cell(text: str, column: Column, width: int) -> str:

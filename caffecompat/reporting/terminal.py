@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import unicodedata
@@ -11,6 +12,8 @@ from typing import TextIO
 # SGR codes of the terminals' standard.
 _BOLD, _RED, _YELLOW = "1", "31", "33"
 _WIDTH_UNKNOWN = 80
+# A name in a message is shown in so many characters.
+_LONGEST_NAME = 200
 
 
 def columns() -> int:
@@ -60,6 +63,21 @@ def _commands(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp")
 
 
+def shorten(text: str, width: int) -> str:
+    """``text`` in at most ``width`` characters, two dots in place of its middle."""
+    if len(text) <= width:
+        return text
+    if width <= 2:
+        return "." * width
+    front = (width - 1) // 2
+    return f"{text[:front]}..{text[len(text) - (width - 2 - front) :]}"
+
+
+def short_name(text: str) -> str:
+    """A name for a message; a very long one loses its middle."""
+    return shorten(text, _LONGEST_NAME)
+
+
 def is_terminal(stream: TextIO) -> bool:
     """Whether somebody reads ``stream`` on a terminal, rather than a file or another program."""
     try:
@@ -91,6 +109,13 @@ def as_warning(text: str, stream: TextIO) -> str:
 def as_name(text: str, stream: TextIO) -> str:
     """``text`` in bold type where ``stream`` shows colours."""
     return _painted(text, _BOLD, stream)
+
+
+def as_level(text: str, level: int, stream: TextIO) -> str:
+    """``text`` in the colour of a warning or an error, by ``level`` of Python's logging."""
+    if level >= logging.ERROR:
+        return as_error(text, stream)
+    return as_warning(text, stream) if level >= logging.WARNING else text
 
 
 def _painted(text: str, code: str, stream: TextIO) -> str:

@@ -13,6 +13,7 @@ from typing import TextIO
 import pytest
 
 from caffecompat.reporting import terminal
+from caffecompat.reporting.terminal import short_name
 
 fcntl = pytest.importorskip("fcntl")
 termios = pytest.importorskip("termios")
@@ -85,3 +86,12 @@ def test_control_characters_are_escaped() -> None:
     assert terminal.printable("conv1_1/3x3 été 层 💥") == "conv1_1/3x3 été 层 💥"
     assert terminal.printable("a\x1b[31m\n\u202e\u2028") == r"a\x1b[31m\n\u202e\u2028"
     assert terminal.printable("two\nlines\t\r", keep="\n\t") == "two\nlines\t\\r"
+
+
+def test_a_long_name_loses_its_middle() -> None:
+    assert short_name("a" * 200) == "a" * 200
+    shown = short_name("a" * 3000 + "b" * 3000)
+    assert len(shown) == 200
+    assert shown.startswith("aaa")
+    assert shown.endswith("bbb")
+    assert ".." in shown

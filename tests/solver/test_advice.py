@@ -78,7 +78,21 @@ def test_a_label_beyond_the_classes(tmp_path: Path, capsys: pytest.CaptureFixtur
     solver = Solver(path)
     with pytest.raises(DataError, match="label 2 of 'label' is none of its 2 classes") as caught:
         solver.solve()
-    found = re.search(r"\(caffecompat (dataset info .*) lists all labels\)", str(caught.value))
+    assert "the labels of all 11 records reach 2: make num_output 3, or" in str(caught.value)
+
+
+def test_a_label_beyond_the_classes_of_a_large_database(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_training(tmp_path)
+    change(tmp_path / "net.prototxt", ("num_output: 3", "num_output: 1"))
+    monkeypatch.setattr("caffecompat.solver.diagnostics.label_check._MOST_RECORDS", 2)
+    solver = Solver(path)
+    with pytest.raises(DataError, match="is none of its 1 classes, expected 0 to 0; ") as caught:
+        solver.solve()
+    text = str(caught.value)
+    assert "the labels of the first 2 of 11 records reach 2: make num_output at least 3 " in text
+    found = re.search(r"\(caffecompat (dataset info .*) lists all labels\)", text)
     assert found is not None
     assert main(shlex.split(found[1])) == 0
     assert "labels: 3 different, 0 to 2" in capsys.readouterr().out

@@ -63,7 +63,7 @@ class LmdbDatabase(Database):
             )
         try:
             self._file = LmdbFile(data)
-            self._finder = RecordFinder(self._file)
+            self._finder = RecordFinder(self._file, path)
         except ValueError as error:
             if isinstance(error, FormatError):
                 raise
@@ -84,7 +84,7 @@ class LmdbDatabase(Database):
             with self._lock:
                 file = self._opened()
                 try:
-                    finder = finder or RecordFinder(file)
+                    finder = finder or RecordFinder(file, self.path)
                     found = [
                         leaf.keys[place] for leaf, place in map(finder.find, range(start, stop))
                     ]

@@ -11,6 +11,7 @@ from array import array
 from bisect import bisect_right
 
 from caffecompat.data.backends.lmdb_pages import Child, Leaf, LmdbFile
+from caffecompat.reporting.progress import Lines
 
 # Up to so many records ahead, or from the start, leaves are read one after the other.
 _NEAR = 1024
@@ -25,12 +26,17 @@ class RecordFinder:
     A leaf that cannot be read does not hide the ones behind it: its records are lost, all others
     keep their numbers, as long as one leaf page alone is damaged.
 
+    Args:
+        file: the data file.
+        path: the database's name, for lines about a jump that takes long.
+
     Raises:
         ValueError: the upper levels of the tree are damaged.
     """
 
-    def __init__(self, file: LmdbFile) -> None:
+    def __init__(self, file: LmdbFile, path: str) -> None:
         self._file = file
+        self._path = path
         self._tree = file.meta.main
         self._parents = _lowest_branches(file)
         self._children: dict[int, list[Child]] = {}
@@ -133,6 +139,7 @@ class RecordFinder:
 
     def _make_index(self) -> _Index:
         index = _Index()
+        progress = Lines(f"leaf pages of {self._path} counted")
         for parent in range(len(self._parents)):
             index.begin_parent()
             try:
@@ -140,6 +147,7 @@ class RecordFinder:
             except ValueError:
                 index.add(None)
                 continue
+            progress(index.leaves, self._tree.leaf_pages)
             for child in children:
                 try:
                     index.add(self._file.count(child.number))
@@ -165,6 +173,11 @@ class _Index:
         self._first_slots = array("Q")
         self._first_records = array("Q")
         self._lost: int | None = None
+
+    @property
+    def leaves(self) -> int:
+        """How many leaves have been added."""
+        return len(self._counts)
 
     def begin_parent(self) -> None:
         self._first_slots.append(len(self._counts))

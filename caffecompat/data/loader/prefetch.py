@@ -86,6 +86,10 @@ class BatchReader:
         """How many records the source has."""
         return len(self._maker.samples)
 
+    def largest_label(self, most: int, most_bytes: int) -> tuple[int, int] | None:
+        """As :meth:`caffecompat.data.samples.Samples.largest_label`."""
+        return self._maker.samples.largest_label(most, most_bytes)
+
     def shape(self, index: int = 0) -> tuple[int, int, int, int]:
         """The shape of this rank's data of batch ``index``; reads one record, starts no thread."""
         return self._maker.shape(index)

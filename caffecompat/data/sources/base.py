@@ -13,6 +13,7 @@ from caffecompat.data.codec.datum import parse_datum
 from caffecompat.data.codec.images import possible_reduction
 from caffecompat.data.transforms.transform import Transform
 from caffecompat.errors import DataError
+from caffecompat.reporting.terminal import short_name
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,20 @@ class Samples(ABC):
 
     def locate(self, stored: Stored) -> str:
         """Where a sample comes from, for messages."""
-        key = stored.key.decode(errors="backslashreplace")
+        key = short_name(stored.key.decode(errors="backslashreplace"))
         return f"{self.path}: record {stored.position} (key {key!r})"
+
+    def largest_label(self, most: int, most_bytes: int) -> tuple[int, int] | None:
+        """The largest label of the first samples in stored order, and of how many that is.
+
+        Args:
+            most, most_bytes: how many records, and bytes of them, are looked at; what is in memory
+                already is looked at as a whole.
+
+        Returns:
+            None where it is not known without decoding, or nothing can be read.
+        """
+        return None
 
     @abstractmethod
     def close(self) -> None:
@@ -118,6 +131,18 @@ class DatabaseSamples(Samples):
             return Record(self._transform.decode(datum), datum.label)
         pixels = self._transform.decode(datum, possible[0])
         return reduced_record(pixels, datum.label, possible[1])
+
+    def largest_label(self, most: int, most_bytes: int) -> tuple[int, int] | None:
+        largest, seen, size = 0, 0, 0
+        while seen < min(len(self), most) and size < most_bytes:
+            try:
+                value = self._database.read(seen)[1]
+                label = int(parse_datum(value).label)
+            except DataError:
+                break
+            largest = label if seen == 0 else max(largest, label)
+            seen, size = seen + 1, size + len(value)
+        return (largest, seen) if seen else None
 
     def close(self) -> None:
         self._database.close()

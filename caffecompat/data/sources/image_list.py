@@ -29,6 +29,7 @@ from caffecompat.errors import DataError, FileProblem, suggestion
 from caffecompat.input_files import ClaimedBytes, read_input
 from caffecompat.output_files import atomic_write
 from caffecompat.reporting.progress import Lines
+from caffecompat.reporting.terminal import short_name
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ def read_words(
     if unknown is not None:
         word = words[unknown]
         near = suggestion(word, labels) if len(labels) < 10000 else ""
-        raise DataError(f"{path}: line {unknown + 1}: there is no class {word!r}{near}")
+        raise DataError(f"{path}: line {unknown + 1}: there is no class {short_name(word)!r}{near}")
     entries = [
         Entry(line.rpartition(b" ")[0], labels[word])
         for line, word in zip(lines, words, strict=True)
@@ -307,11 +308,14 @@ class ImageSamples(Samples):
             return reduced_record(planes(pixels), label, possible[1])
         return Record(planes(pixels), label)
 
+    def largest_label(self, most: int, most_bytes: int) -> tuple[int, int] | None:
+        return max(entry.label for entry in self._entries), len(self._entries)
+
     def close(self) -> None:
         """Nothing is held open."""
 
     def locate(self, stored: Stored) -> str:
-        name = (self._root + stored.key).decode(errors="backslashreplace")
+        name = short_name((self._root + stored.key).decode(errors="backslashreplace"))
         return f"{self.path}: line {stored.position + 1} (image {name!r})"
 
 

@@ -6,11 +6,9 @@ import os
 import shlex
 
 from caffecompat.errors import DataError
+from caffecompat.reporting.terminal import short_name
 
 BACKSLASH = b"\\"
-
-# Of a name in a message, this many bytes are shown.
-_LONGEST_NAME = 80
 
 
 def why_no_label(path: str, line: bytes, number: int) -> str:
@@ -100,4 +98,4 @@ def _edited(path: str, program: str, script: str) -> str:
 
 
 def _shown(name: bytes) -> str:
-    return repr(name[:_LONGEST_NAME].decode(errors="backslashreplace"))
+    return repr(short_name(name.decode(errors="backslashreplace")))

@@ -21,6 +21,7 @@ from caffecompat.data.transforms.transform import refuse_extensions
 from caffecompat.errors import DataError, FormatError
 from caffecompat.input_files import ClaimedBytes, read_input
 from caffecompat.proto.schema import Message
+from caffecompat.reporting.terminal import short_name
 from caffecompat.weights.mean import read_mean
 
 Floats = NDArray[np.float32]
@@ -203,7 +204,7 @@ class WindowSamples(Samples):
         """Nothing is held open."""
 
     def locate(self, stored: Stored) -> str:
-        name = _readable(self._root + stored.key)
+        name = short_name(_readable(self._root + stored.key))
         return f"{self.path}: window {stored.position} (image {name!r})"
 
     def _paste(self, image: Pixels, place: Placement, mirror: bool, out: Floats) -> None:

@@ -43,6 +43,7 @@ from caffecompat.output_files import atomic_write
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.progress import BAR_TELLS, Lines, Progress
+from caffecompat.reporting.terminal import short_name
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +170,8 @@ def convert_imageset(
         if not result.records:
             raise DataError(
                 f"{list_path or root}: none of its {len(entries):,} images can be read (the first "
-                f"is {result.unreadable[0]}); the files are no images that OpenCV can decode"
+                f"is {short_name(result.unreadable[0])}); the files are no images that OpenCV can "
+                "decode"
             )
     if classes is not None:
         with atomic_write(f"{database}.labels.txt") as file:
@@ -321,10 +323,10 @@ def _missing(entries: list[Entry], writer: DatabaseWriter) -> list[bool]:
 def _note_unreadable(name: str, settings: Settings, result: Conversion) -> None:
     if settings.on_error == "fail":
         raise DataError(
-            f"{name}: the image is missing or cannot be decoded; mend it, or leave such images out "
-            "with: --on-error skip"
+            f"{short_name(name)}: the image is missing or cannot be decoded; mend it, or "
+            "leave such images out with: --on-error skip"
         )
-    log.error("Could not open or find file %s", name)
+    log.error("Could not open or find file %s", short_name(name))
     result.unreadable.append(name)
 
 
@@ -380,7 +382,7 @@ def _encoded_datum(
         try:
             datum.data = encode_image(pixels, encoding)
         except DataError as error:
-            raise DataError(f"{name}: {error}") from error
+            raise DataError(f"{short_name(name)}: {error}") from error
     datum.label = entry.label
     datum.encoded = True
     return datum
@@ -392,7 +394,7 @@ def _same_encoding(extension: str, encoding: str) -> bool:
 
 
 def _unequal(key: bytes, datum: Message, expected: int | None) -> DataError:
-    place = f"record {_readable(key)!r}: check_size: {len(datum.data)} bytes of data"
+    place = f"record {short_name(_readable(key))!r}: check_size: {len(datum.data)} bytes of data"
     if datum.encoded:
         return DataError(
             f"{place}, but encoded images have no common size; leave out check_size or encoded"

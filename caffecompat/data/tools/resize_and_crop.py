@@ -14,6 +14,7 @@ from caffecompat.errors import DataError, FileProblem
 from caffecompat.input_files import read_input
 from caffecompat.output_files import atomic_write
 from caffecompat.reporting.progress import Progress
+from caffecompat.reporting.terminal import short_name
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +66,14 @@ def resize_and_crop_images(
         for number, done in enumerate(results):
             written += done
             if not done:
-                log.error("Could not open or find file %s", os.path.join(source, names[number]))
+                name = os.path.join(source, names[number])
+                log.error("Could not open or find file %s", short_name(name))
             if progress:
                 progress(number + 1, len(names))
     if not written:
         raise DataError(
             f"{list_path or source}: none of its {len(names):,} images can be read (the first is "
-            f"{os.path.join(source, names[0])}); names are taken below {source}"
+            f"{short_name(os.path.join(source, names[0]))}); names are taken below {source}"
         )
     return written, len(names) - written
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -16,6 +17,8 @@ from caffecompat.net.build import BuiltLayer
 
 # So many labels that none of them is in the upper half of the classes by chance.
 _TELLING = 20
+# How much of a database is looked at to tell how many classes it has: a second or two.
+_MOST_RECORDS, _MOST_BYTES = 20_000, 128 << 20
 
 
 def check_labels(net: Net, first: int, passes: int = 2) -> list[str]:
@@ -103,6 +106,29 @@ def _listing(source: BuiltLayer) -> str:
     return f" (caffecompat dataset info {shlex.quote(database)} lists all labels)"
 
 
+def _remedy(worst: int, source: BuiltLayer, ignores: bool) -> str:
+    """How many classes there must be for the labels of the data, as far as that can be told.
+
+    ``ignores``: one of the labels is not counted, and might be the largest.
+    """
+    reader: Any = getattr(source.source, "reader", None)
+    look = getattr(reader, "largest_label", None)
+    found = look(_MOST_RECORDS, _MOST_BYTES) if look is not None and not ignores else None
+    if found is None:
+        return (
+            f"make num_output one more than the largest label of the data, which is at least "
+            f"{worst}{_listing(source)}"
+        )
+    largest, seen = found
+    largest = max(largest, worst)
+    if seen == reader.records:
+        return f"the labels of all {seen:,} records reach {largest}: make num_output {largest + 1}"
+    return (
+        f"the labels of the first {seen:,} of {reader.records:,} records reach {largest}: make "
+        f"num_output at least {largest + 1}{_listing(source)}"
+    )
+
+
 def _check(reader: _Reader, found: torch.Tensor, source: BuiltLayer) -> None:
     place, name = reader.built.place, reader.label.blob
     accepted, classes = reader.accepted, reader.accepted.classes
@@ -113,10 +139,10 @@ def _check(reader: _Reader, found: torch.Tensor, source: BuiltLayer) -> None:
         return
     worst = int(found[wrong].max())
     if worst >= 0:
+        remedy = _remedy(worst, source, accepted.ignored is not None)
         raise DataError(
             f"{place}: label {worst} of {name!r} is none of its {classes} classes, "
-            f"expected 0 to {classes - 1}; make num_output one more than the largest label of the "
-            f"data, which is at least {worst}{_listing(source)}"
+            f"expected 0 to {classes - 1}; {remedy}"
             + (", or give ignore_label" if accepted.can_ignore else "")
         )
     raise DataError(

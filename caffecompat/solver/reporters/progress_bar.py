@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from caffecompat.reporting.activity import Moment
-from caffecompat.reporting.glog import ErrorStream, log_to, log_to_stderr, painted
-from caffecompat.reporting.terminal import columns
+from caffecompat.reporting.glog import ErrorStream, log_to, log_to_stderr
+from caffecompat.reporting.terminal import as_level, columns
 from caffecompat.solver.callbacks import Callback, Training
 
 # Cells of the bar itself that texts leave free, and seconds until a pass is called a long one.
@@ -148,4 +148,4 @@ class _AboveBar(logging.Handler):
         if record.levelno >= logging.WARNING:
             text = f"{record.levelname.lower()}: {text}"
         with suppress(OSError):
-            tqdm.write(painted(text, record.levelno, sys.stderr), file=sys.stderr)
+            tqdm.write(as_level(text, record.levelno, sys.stderr), file=sys.stderr)

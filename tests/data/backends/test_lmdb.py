@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import stat
 import struct
@@ -357,3 +358,21 @@ def test_the_umask_decides_who_may_read(tmp_path: Path, mask: int, mode: int) ->
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "db" / "data.mdb").stat().st_mode) == mode
+
+
+def test_a_far_jump_that_takes_long_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("caffecompat.reporting.progress._SECONDS_TO_FIRST_LINE", 0.0)
+    monkeypatch.setattr("caffecompat.reporting.progress._SECONDS_PER_LINE", 0.0)
+    made(tmp_path, 3000)
+    with caplog.at_level("INFO"), open_database(str(tmp_path), "LMDB") as database:
+        database.read(0)
+        assert not caplog.messages
+        database.read(2999)
+        pages = [text for text in caplog.messages if "leaf pages of" in text]
+        assert pages
+        assert re.fullmatch(rf"\d+ of \d+ leaf pages of {tmp_path} counted", pages[-1])
+        caplog.clear()
+        database.read(10)
+        assert not caplog.messages

@@ -16,7 +16,7 @@ import pytest
 from caffecompat.cli.main import main
 from caffecompat.data.backends.database import open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
-from caffecompat.data.sources.image_list import read_list
+from caffecompat.data.sources.image_list import ImageSamples, read_list
 from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
 from caffecompat.errors import CaffeError, DataError
 from tests.sentences import assert_one_sentence
@@ -236,3 +236,26 @@ def test_images_of_other_channels_amid_rescaled_ones_are_encoded_anew() -> None:
         kept = parse_datum(database.read(0)[1]).data
     assert shapes == [(3, 8, 10)] * 3
     assert kept == Path("images/cat/1 a.jpg").read_bytes()
+
+
+def test_very_long_names_are_shortened_in_messages(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = "x" * 200_000
+    path = tmp_path / "list.txt"
+    image = tmp_path / "a.png"
+    assert cv2.imwrite(str(image), np.zeros((4, 4, 3), np.uint8))
+    path.write_text(f"a.png 0\n{long}.png 1\n")
+    with pytest.raises(DataError, match=r"xxx\.\.xxx") as caught:
+        convert_imageset(
+            f"{tmp_path}/", str(path), str(tmp_path / "one"), Settings(on_error="fail")
+        )
+    assert len(str(caught.value)) < 1000
+    convert_imageset(f"{tmp_path}/", str(path), str(tmp_path / "two"), Settings())
+    assert all(len(text) < 1000 for text in caplog.messages)
+    samples = ImageSamples(str(path), read_list(str(path)))
+    assert len(samples.locate(samples.fetch(1))) < 1000
+    path.write_text(f"{long}.png 1\n")
+    with pytest.raises(DataError, match="none of its 1 images exists") as caught:
+        convert_imageset(f"{tmp_path}/", str(path), str(tmp_path / "three"), Settings())
+    assert len(str(caught.value)) < 1000

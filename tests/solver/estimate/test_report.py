@@ -250,7 +250,7 @@ def relabel(path: Path, label: int, at: int) -> None:
         (
             3,
             "label 3 of 'label' is none of its 3 classes, expected 0 to 2; "
-            "make num_output one more than the largest label of the data, which is at least 3",
+            "the labels of all 11 records reach 3: make num_output 4, or give ignore_label",
         ),
         (-1, "label -1 of 'label' is negative, expected 0 to 2; is ignore_label: -1 missing"),
     ],
@@ -266,6 +266,17 @@ def test_labels_that_are_no_classes(
     errors = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
     assert len(errors) == 1
     assert words in errors[0]
+
+
+def test_a_label_to_ignore_is_not_the_number_of_classes(tmp_path: Path) -> None:
+    path = write_training(tmp_path / "run")
+    relabel(tmp_path / "run" / "train_lmdb", 255, 9)
+    relabel(tmp_path / "run" / "train_lmdb", 7, 0)
+    net = tmp_path / "run" / "net.prototxt"
+    loss = 'top: "loss" loss_param { ignore_label: 255 }'
+    net.write_text(net.read_text().replace('top: "loss"', loss))
+    with pytest.raises(DataError, match="the largest label of the data, which is at least 7"):
+        Solver(path).solve()
 
 
 def test_ignored_labels_are_fine(tmp_path: Path) -> None:
