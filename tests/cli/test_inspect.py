@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -244,3 +246,47 @@ def test_names_that_are_no_text_are_shown_escaped(tmp_path: Path, encoding: str)
     )
     assert result.returncode == 0, result.stderr
     assert b"\\udcff" + (b"\xc3\xbc" if encoding == "utf-8" else b"\\xfc") in result.stdout
+
+
+def test_a_list_of_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command that is named makes the database."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my photos").mkdir()
+    for name in ("a b.png", "c.JPG"):
+        assert cv2.imwrite(f"my photos/{name}", np.zeros((4, 4, 3), np.uint8))
+    path = tmp_path / "my photos" / "list.txt"
+    path.write_text("a b.png 7\nc.JPG 2\n")
+    out = run(capsys, str(path))
+    assert "a list of 2 images with labels from 2 to 7, for convert-imageset and ImageData" in out
+    command = out.partition("to make a database of them: caffecompat ")[2]
+    assert main(shlex.split(command)) == 0
+    assert (tmp_path / "list_lmdb" / "data.mdb").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a.png\t0\nb.png\t1\n", "with a tab before the label"),
+        ("a.png\nb.png\n", "which has no label"),
+        ("a.png cat\nb.png dog\n", "whose label is a word"),
+    ],
+)
+def test_a_list_of_images_with_a_fault(
+    text: str, found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text(text)
+    out = run(capsys, str(path))
+    assert "a list of images" in out
+    assert found in out
+    assert "to make a database" not in out
+
+
+def test_a_prototxt_that_names_images_is_no_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text("# a.png\n# b.png 1\n" + NET)
+    assert "a net definition" in run(capsys, str(path))

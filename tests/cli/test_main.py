@@ -169,7 +169,8 @@ class TestGraph:
         assert main(["graph", net]) == 0
         out = capsys.readouterr().out
         assert "layer_relu(layer_conv)" in out
-        assert f"conv'  {net}:7: layer 'relu' (ReLU)" in out
+        assert f", lines of {net}\n" in out
+        assert "conv'     7  layer 'relu' (ReLU)" in out
         assert "# outputs: fc" in out
 
     def test_code_and_picture(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.shapes import add_net_arguments, net_for_shapes
+from caffecompat.reporting.table import Column, print_table
 from caffecompat.reporting.terminal import printable
 
 if TYPE_CHECKING:
@@ -14,6 +16,14 @@ if TYPE_CHECKING:
 HELP = "print the graph that a net is compiled to: nodes, blobs, lines of the prototxt"
 EXAMPLE = """  caffecompat graph prototxt/D_deploy.prototxt
   caffecompat graph net.prototxt --phase TRAIN --dot net.dot && dot -Tsvg net.dot -o net.svg"""
+
+COLUMNS = (
+    Column("node", shortens=True, is_name=True),
+    Column("call", shortens=True),
+    Column("blobs", shortens=True),
+    Column("line", right=True),
+    Column("layer", shortens=True, rank=1),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,30 +45,31 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.code:
         print(net.program().module.code.strip())
     else:
-        print(_listing(net))
+        _print_listing(net)
     return 0
 
 
-def _listing(net: Net) -> str:
-    """One line per fx node: what it calls, its arguments, and the layer it comes from."""
-    lines = []
+def _print_listing(net: Net) -> None:
+    """One line per fx node: what it calls, its blobs, and the layer that it comes from."""
+    rows, file = [], ""
     for node in net.program(observed=True).module.graph.nodes:
         if node.op == "output":
             continue
         arguments = ", ".join(_argument(argument) for argument in node.args)
         call = node.op if node.op == "placeholder" else f"{_target(node)}({arguments})"
         blobs = " ".join(node.meta.get("blobs", ()))
-        cells = (node.name, call, blobs, node.meta.get("place", ""))
-        lines.append([printable(cell) for cell in cells])
-    widths = [max((len(line[i]) for line in lines), default=0) for i in range(3)]
-    body = [
-        "  ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[3]])
-        for line in lines
-    ]
-    head = (
-        f"# {printable(net.name) or 'net'} in phase {net.phase}; columns: node, call, blobs, origin"
-    )
-    return "\n".join([head, *body, f"# outputs: {printable(', '.join(net.outputs)) or 'none'}"])
+        file, line, layer = _origin(node.meta.get("place", ""))
+        rows.append((node.name, call, blobs, line, layer))
+    where = f", lines of {printable(file)}" if file else ""
+    print(f"# {printable(net.name) or 'net'} in phase {net.phase}{where}")
+    print_table(COLUMNS, rows)
+    print(f"# outputs: {printable(', '.join(net.outputs)) or 'none'}")
+
+
+def _origin(place: str) -> tuple[str, str, str]:
+    """File, line and layer of a place such as ``net.prototxt:41: layer 'conv1' (ELU)``."""
+    found = re.fullmatch(r"(.*?):(\d+): (layer .*)", place, re.DOTALL)
+    return (found[1], found[2], found[3]) if found else ("", "", place)
 
 
 def _argument(argument: Any) -> str:

@@ -35,6 +35,11 @@ _SOLVER = re.compile(
     r"^\s*(base_lr|lr_policy|max_iter|solver_mode|snapshot_prefix|(train_|test_)?net)\s*:",
     re.MULTILINE,
 )
+_IMAGE_LINE = re.compile(
+    r"[^\"'#{}]+\.(jpe?g|png|bmp|gif|tiff?|webp|p[gpb]m)([ \t,;]+\S+)?\s*", re.IGNORECASE
+)
+_LINES_LOOKED_AT = 50
+_LONGEST_LINE = 8192
 _MOST_DATA_SETS = 1000
 _NAME = Column("layer", shortens=True, is_name=True)
 _TYPE = Column("type", shortens=True)
@@ -53,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         help="caffemodel, HDF5 weights, npz, state dict, solver state, mean binaryproto, or "
-        "prototxt; its kind is recognised by content; of a database the command that tells more; "
-        "- for a prototxt from standard input",
+        "prototxt; its kind is recognised by content; of a database or a list of images the "
+        "command that tells or does more; - for a prototxt from standard input",
     )
     parser.add_argument(
         "--model", help="net definition; adds its top shapes, multiply-adds, receptive fields"
@@ -97,6 +102,9 @@ def run(arguments: argparse.Namespace) -> int:
         print("format: HDF5, data for HDF5Data layers, whose tops are called as the data sets\n")
         print_table((Column("data set", is_name=True), Column("shape")), data_sets)
         return 0
+    if kind_of(path) == OTHER and _is_image_list(_text(read_head(path))):
+        _inspect_image_list(path, arguments.max_bytes)
+        return 0
     if kind_of(path) == OTHER and _is_definition(text := _text(read_head(path))):
         _inspect_definition(arguments, text)
         return 0
@@ -125,6 +133,36 @@ def _inspect_standard_input(arguments: argparse.Namespace) -> int:
     arguments.file = given
     _inspect_definition(arguments, text)
     return 0
+
+
+def _inspect_image_list(path: Path, max_bytes: int | None) -> None:
+    from caffecompat.data.sources.image_list import read_list
+    from caffecompat.errors import DataError
+
+    try:
+        labels = [entry.label for entry in read_list(str(path), max_bytes=max_bytes)]
+    except DataError as error:
+        print("format: text, a list of images")
+        print(printable(str(error)))
+        return
+    print(
+        f"format: text, a list of {counted(len(labels), 'image')} with labels from "
+        f"{min(labels)} to {max(labels)}, for convert-imageset and ImageData layers"
+    )
+    target = shlex.quote(f"{path.stem}_lmdb")
+    print(
+        "to make a database of them: caffecompat convert-imageset --encoded "
+        f"{shlex.quote(_image_root(path))} {shlex.quote(str(path))} {target}"
+    )
+
+
+def _image_root(path: Path) -> str:
+    """The folder that the names of a list are below, where that is the list's own or this one."""
+    from caffecompat.weights.mapped import read_head
+
+    first = os.fsdecode(read_head(path, _LONGEST_LINE)).splitlines()[0].rpartition(" ")[0]
+    beside = os.path.join(path.parent, "")
+    return next((root for root in ("./", beside) if os.path.isfile(root + first)), "ROOT/")
 
 
 def _data_sets(path: Path, max_bytes: int | None) -> list[tuple[str, str]]:
@@ -172,6 +210,12 @@ def _is_definition(text: str) -> bool:
     from caffecompat.proto.wrong_files import looks_like_text, wrong_text
 
     return looks_like_text(text.encode()) and wrong_text(text) is None
+
+
+def _is_image_list(text: str) -> bool:
+    """Whether most of the first lines are names of image files, with a label or without."""
+    lines = text.splitlines()[:_LINES_LOOKED_AT]
+    return 2 * sum(1 for line in lines if _IMAGE_LINE.fullmatch(line)) > len(lines)
 
 
 # Weights
