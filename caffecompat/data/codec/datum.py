@@ -29,14 +29,13 @@ def parse_datum(value: bytes) -> Message:
 
 
 def decode_datum(
-    datum: Message, force_color: bool = False, force_gray: bool = False, reduction: int = 1
+    datum: Message, force_color: bool = False, force_gray: bool = False
 ) -> NDArray[Any]:
     """The array in a Datum: channels x height x width, images in B, G, R order.
 
     An encoded image is decoded as it is stored (gray: 1 channel, with alpha: 4) unless a
     colour is forced. Forcing has no effect on records that are not encoded. If a record has both
-    bytes and ``float_data``, the bytes count. ``reduction`` is for encoded JPEGs, see
-    :func:`caffecompat.data.codec.images.decode_image`. Source: data_transformer.cpp.
+    ``data`` and ``float_data``, ``data`` is used. Source: data_transformer.cpp.
 
     Returns:
         uint8, or float32 for ``float_data``; a read-only view of the message's bytes or a view
@@ -46,7 +45,7 @@ def decode_datum(
         DataError: not an image, not 8 bit, or not as many values as its sizes say.
     """
     if datum.encoded:
-        return _decode_encoded(datum.data, force_color, force_gray, reduction)
+        return _decode_encoded(datum.data, force_color, force_gray)
     sizes = (datum.channels, datum.height, datum.width)
     values = (
         np.frombuffer(datum.data, np.uint8)
@@ -61,15 +60,13 @@ def decode_datum(
     return values.reshape(sizes)
 
 
-def _decode_encoded(
-    data: bytes, force_color: bool, force_gray: bool, reduction: int
-) -> NDArray[Any]:
+def _decode_encoded(data: bytes, force_color: bool, force_gray: bool) -> NDArray[Any]:
     if force_color and force_gray:
         raise DataError(
             "force_color and force_gray are both set, but an image becomes either; remove one"
         )
     colour: Colour = "color" if force_color else "gray" if force_gray else "unchanged"
-    image = decode_image(data, colour, reduction)
+    image = decode_image(data, colour)
     if image is None:
         raise DataError(f"its {len(data)} encoded bytes are no image that OpenCV can decode")
     if image.dtype != np.uint8:

@@ -33,8 +33,6 @@ _STARTS: dict[str, Any] = {
 }
 
 _AFTER_END = 1024
-# Of a JPEG's blocks of 8 x 8 pixels.
-_REDUCTIONS = (8, 4, 2)
 
 Pixels = NDArray[np.uint8]
 Colour = Literal["unchanged", "color", "gray"]
@@ -64,14 +62,13 @@ def read_image_file(path: bytes) -> bytes:
         raise DataError(f"it cannot be read: {error.strerror or error}") from error
 
 
-def decode_image(data: bytes, colour: Colour, reduction: int = 1) -> NDArray[Any] | None:
+def decode_image(data: bytes, colour: Colour) -> NDArray[Any] | None:
     """The pixels of an encoded image, or None if the bytes are none that can be decoded.
 
     Args:
         data: the bytes of a JPEG, PNG, ... file.
         colour: ``color`` always gives 3 channels, ``gray`` always one, both of 8 bit;
             ``unchanged`` keeps what is stored: 1, 3 or 4 channels, 8 or 16 bit.
-        reduction: 2, 4 or 8 decode a JPEG at that fraction of its sides, rounded up; 1: whole.
 
     Returns:
         height x width (one channel) or height x width x channels in B, G, R (, alpha) order.
@@ -83,30 +80,16 @@ def decode_image(data: bytes, colour: Colour, reduction: int = 1) -> NDArray[Any
     if not _is_bounded(data):
         return None
     cv2 = _opencv()
-    if reduction > 1:
-        gray = colour == "gray" or (colour == "unchanged" and (_jpeg_shape(data) or (3,))[0] == 1)
-        kind = getattr(cv2, f"IMREAD_REDUCED_{'GRAYSCALE' if gray else 'COLOR'}_{reduction}")
-        return _decode(data, kind | (cv2.IMREAD_IGNORE_ORIENTATION * (colour == "unchanged")))
     flags = {
         "unchanged": cv2.IMREAD_UNCHANGED,
         "color": cv2.IMREAD_COLOR,
         "gray": cv2.IMREAD_GRAYSCALE,
     }
-    return _decode(data, flags[colour])
-
-
-def possible_reduction(data: bytes, side: int) -> tuple[int, tuple[int, int]] | None:
-    """How far a JPEG can be reduced in decoding so that no side is shorter than ``side``.
-
-    Returns:
-        the reduction for :func:`decode_image` (2, 4 or 8), and height and width of the whole
-        image as they are stored; None if it must be decoded whole, or is no JPEG.
-    """
-    shape = _jpeg_shape(data)
-    if shape is None:
+    try:
+        decoded: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags[colour])
+    except cv2.error:
         return None
-    possible = [factor for factor in _REDUCTIONS if min(shape[1:]) >= factor * side]
-    return (possible[0], shape[1:]) if possible else None
+    return decoded
 
 
 def encode_image(pixels: Pixels, encoding: str) -> bytes:
@@ -231,15 +214,6 @@ def draw_text(pixels: Pixels, text: str, left: int, bottom: int) -> None:
     cv2 = _opencv()
     place = (left, bottom)
     cv2.putText(pixels, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-
-
-def _decode(data: bytes, flags: int) -> NDArray[Any] | None:
-    cv2 = _opencv()
-    try:
-        decoded: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        return None
-    return decoded
 
 
 def _is_bounded(data: bytes) -> bool:

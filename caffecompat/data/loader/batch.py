@@ -144,7 +144,7 @@ class BatchMaker:
         ordinals = self._ordinals(index)[:1]
         first = self._fetch(int(ordinals[0]), 0, skips)
         (choice,) = self.transform.choose(self.seed, ordinals)
-        return self._shape(first, self._decode(first, 0, choice, skips), choice)
+        return self._shape(first, self._decode(first, 0, skips), choice)
 
     def draft(self, index: int) -> Draft:
         """Read the records of batch ``index`` and make room for it.
@@ -156,7 +156,7 @@ class BatchMaker:
         ordinals = self._ordinals(index)
         records = [self._fetch(int(s), row, skips) for row, s in enumerate(ordinals)]
         choices = self.transform.choose(self.seed, ordinals)
-        first = self._decode(records[0], 0, choices[0], skips)
+        first = self._decode(records[0], 0, skips)
         waits = self.bytes_wanted and self.transform.can_wait and first.pixels.dtype == np.uint8
         shape = self._shape(records[0], first, choices[0])
         data = self._memory.array(shape, np.uint8 if waits else np.float32)
@@ -170,8 +170,7 @@ class BatchMaker:
             DataError: the record cannot be used; names database, key and position.
         """
         stored = draft.records[row]
-        choice = draft.choices[row]
-        record = draft.first if row == 0 else self._decode(stored, row, choice, draft.skips)
+        record = draft.first if row == 0 else self._decode(stored, row, draft.skips)
         draft.labels[row] = record.label
         if draft.data.dtype == np.uint8 and record.pixels.dtype != np.uint8:
             draft.others.append((row, record))
@@ -195,7 +194,7 @@ class BatchMaker:
 
     def _apply(self, draft: Draft, row: int, record: Record, data: NDArray[Any]) -> None:
         try:
-            self.transform.apply(record.pixels, draft.choices[row], data[row], record.size)
+            self.transform.apply(record.pixels, draft.choices[row], data[row])
         except DataError as error:
             raise self._located(error, draft.records[row]) from error
 
@@ -212,13 +211,10 @@ class BatchMaker:
                 skips.append((row, str(error)))
         raise self._hopeless()
 
-    def _decode(
-        self, stored: Stored, row: int, choice: Choice, skips: list[tuple[int, str]]
-    ) -> Record:
-        side = choice.side if self.transform.reduced_decode else None
+    def _decode(self, stored: Stored, row: int, skips: list[tuple[int, str]]) -> Record:
         for _ in range(_MOST_CORRUPT_IN_A_ROW):
             try:
-                return self.samples.decode(stored, side)
+                return self.samples.decode(stored)
             except DataError as error:
                 located = self._located(error, stored)
                 if not self.skip_corrupt:

@@ -172,7 +172,6 @@ def open_reader(
     skip_corrupt: bool = False,
     rank: int = 0,
     ranks: int = 1,
-    reduced_decode: bool = False,
 ) -> BatchReader:
     """The reader that a Data layer's ``data_param`` and ``transform_param`` describe.
 
@@ -184,13 +183,12 @@ def open_reader(
         phase: ``"TRAIN"`` or ``"TEST"``.
         seed: of everything that chance decides.
         workers, skip_corrupt, rank, ranks: as in :class:`BatchReader`.
-        reduced_decode: as in :class:`Transform`.
 
     Raises:
         FileProblem, FormatError, DataError: the database or the mean file cannot be used.
     """
     parameter = layer.data_param
-    transform = Transform(layer.transform_param, phase, reduced_decode)
+    transform = Transform(layer.transform_param, phase)
     names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
     database = open_database(parameter.source, names[parameter.backend])
     try:

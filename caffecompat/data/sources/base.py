@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from caffecompat.data.backends.database import Database
 from caffecompat.data.codec.datum import parse_datum
-from caffecompat.data.codec.images import possible_reduction
 from caffecompat.data.transforms.transform import Transform
 from caffecompat.errors import DataError
 
@@ -27,20 +26,16 @@ class Stored:
 
 @dataclass(frozen=True)
 class Record:
-    """A decoded record: channels x height x width, not yet transformed.
-
-    ``size`` has its height and width if the pixels are those of an image decoded smaller.
-    """
+    """A decoded record: channels x height x width, not yet transformed."""
 
     pixels: NDArray[Any]
     label: int
-    size: tuple[int, int] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the whole record."""
+        """Channels, height and width."""
         channels, height, width = self.pixels.shape
-        return (channels, *(self.size or (height, width)))
+        return channels, height, width
 
 
 class Samples(ABC):
@@ -65,13 +60,8 @@ class Samples(ABC):
         """
 
     @abstractmethod
-    def decode(self, stored: Stored, side: int | None = None) -> Record:
-        """Make an array of it; called by several threads at once.
-
-        Args:
-            stored: what :meth:`fetch` gave.
-            side: the image will be scaled down to this smallest side, so it may be decoded smaller
-                than it is, but no smaller than that; None: whole.
+    def decode(self, stored: Stored) -> Record:
+        """Make an array of what :meth:`fetch` gave; called by several threads at once.
 
         Raises:
             DataError: it cannot be used; the message does not say where it is.
@@ -85,13 +75,6 @@ class Samples(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of files; may be called twice."""
-
-
-def reduced_record(pixels: NDArray[Any], label: int, size: tuple[int, int]) -> Record:
-    """A record of pixels that were decoded smaller; ``size`` is height and width as stored."""
-    # Decoding may have turned the image as its camera said.
-    turned = (size[0] - size[1]) * (pixels.shape[1] - pixels.shape[2]) < 0
-    return Record(pixels, label, size[::-1] if turned else size)
 
 
 class DatabaseSamples(Samples):
@@ -111,13 +94,9 @@ class DatabaseSamples(Samples):
         position = ordinal % len(self._database)
         return Stored(ordinal, position, *self._database.read(position))
 
-    def decode(self, stored: Stored, side: int | None = None) -> Record:
+    def decode(self, stored: Stored) -> Record:
         datum = parse_datum(stored.value)
-        possible = possible_reduction(datum.data, side) if side and datum.encoded else None
-        if possible is None:
-            return Record(self._transform.decode(datum), datum.label)
-        pixels = self._transform.decode(datum, possible[0])
-        return reduced_record(pixels, datum.label, possible[1])
+        return Record(self._transform.decode(datum), datum.label)
 
     def close(self) -> None:
         self._database.close()

@@ -15,17 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffecompat.data.codec.images import (
-    Colour,
-    Pixels,
-    decode_image,
-    possible_reduction,
-    read_image_file,
-    resize_image,
-)
+from caffecompat.data.codec.images import Pixels, decode_image, read_image_file, resize_image
 from caffecompat.data.counter_rng import draw, permutation, pick
 from caffecompat.data.loader.prefetch import BatchReader
-from caffecompat.data.sources.base import Record, Samples, Stored, reduced_record
+from caffecompat.data.sources.base import Record, Samples, Stored
 from caffecompat.data.sources.image_list_faults import why_no_label
 from caffecompat.data.transforms.transform import Transform
 from caffecompat.data.unfinished_output import place_for, refuse_existing
@@ -298,19 +291,14 @@ class ImageSamples(Samples):
         position = self._order(epoch)[place] if self._order else place
         return Stored(ordinal, position, self._entries[position].name)
 
-    def decode(self, stored: Stored, side: int | None = None) -> Record:
+    def decode(self, stored: Stored) -> Record:
         data = read_image_file(self._root + stored.key)
-        possible = possible_reduction(data, side) if side and self._size is None else None
-        colour: Colour = "color" if self._color else "gray"
-        pixels = decode_image(data, colour, possible[0] if possible else 1) if data else None
+        pixels = decode_image(data, "color" if self._color else "gray") if data else None
         if pixels is None:
             raise DataError("it is no image that OpenCV can decode")
         if self._size is not None:
             pixels = resize_image(pixels, width=self._size[1], height=self._size[0])
-        label = self._entries[stored.position].label
-        if possible is not None:
-            return reduced_record(planes(pixels), label, possible[1])
-        return Record(planes(pixels), label)
+        return Record(planes(pixels), self._entries[stored.position].label)
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -333,7 +321,6 @@ def open_image_reader(
     skip_corrupt: bool = False,
     rank: int = 0,
     ranks: int = 1,
-    reduced_decode: bool = False,
 ) -> BatchReader:
     """The reader that an ImageData layer's ``image_data_param`` and ``transform_param`` describe.
 
@@ -342,7 +329,6 @@ def open_image_reader(
         phase: ``"TRAIN"`` or ``"TEST"``.
         seed: of everything that chance decides.
         workers, skip_corrupt, rank, ranks: as in :class:`BatchReader`.
-        reduced_decode: as in :class:`Transform`.
 
     Raises:
         FileProblem, FormatError, DataError: the list or the mean file cannot be used.
@@ -361,7 +347,7 @@ def open_image_reader(
         seed=seed,
         skip=skip,
     )
-    transform = Transform(layer.transform_param, phase, reduced_decode)
+    transform = Transform(layer.transform_param, phase)
     return BatchReader(
         *(samples, transform, p.batch_size, seed, workers, layer.data_param.prefetch),
         skip_corrupt=skip_corrupt,

@@ -186,7 +186,7 @@ class WindowSamples(Samples):
             position = background + int(pick(chance, foreground)[0])
         return Stored(ordinal, position, self._windows[position].image)
 
-    def decode(self, stored: Stored, side: int | None = None) -> Record:
+    def decode(self, stored: Stored) -> Record:
         window = self._windows[stored.position]
         mirror = self._mirror and bool(
             pick(draw(self._seed, np.array([stored.ordinal]), "mirror"), 2)[0]

@@ -93,18 +93,13 @@ class Transform:
     Args:
         message: a TransformationParameter.
         phase: ``"TRAIN"`` or ``"TEST"``.
-        reduced_decode: decode JPEGs that are rescaled to half their size or less at 1/2, 1/4 or
-            1/8, never below their S, which is faster. Pixels then differ a little from those of
-            the whole image: for photographs by up to 3 grey levels in the mean, 99 % by at most 12
-            (noise from pixel to pixel: more).
 
     Raises:
         DataError: two kinds of mean are given, or an extension field does not make sense.
         FileProblem, FormatError: the mean file cannot be read.
     """
 
-    def __init__(self, message: Message, phase: str, reduced_decode: bool = False) -> None:
-        self.reduced_decode = reduced_decode
+    def __init__(self, message: Message, phase: str) -> None:
         self._crop = int(message.crop_size)
         self._random_crop = self._crop > 0 and phase == "TRAIN"
         self._mirror = bool(message.mirror)
@@ -124,15 +119,12 @@ class Transform:
             self._mean_image = read_mean(self._mean_file)
         self._crop_mean = _crop_mean(message)
 
-    def decode(self, datum: Message, reduction: int = 1) -> NDArray[Any]:
-        """The array of a record (channels x height x width), colour forced if asked.
-
-        ``reduction`` as in :func:`caffecompat.data.codec.datum.decode_datum`.
-        """
+    def decode(self, datum: Message) -> NDArray[Any]:
+        """The array of a record (channels x height x width), with the colour that is forced."""
         if self._warn_raw and not datum.encoded:
             self._warn_raw = False
             log.warning("force_color and force_gray only for encoded datum")
-        return decode_datum(datum, *self._force, reduction)
+        return decode_datum(datum, *self._force)
 
     def output_shape(self, record: Shape3, choice: Choice = _NO_CHOICE) -> Shape3:
         """The shape that a record of ``record`` (channels, height, width) ends with.
@@ -191,13 +183,7 @@ class Transform:
             )
         ]
 
-    def apply(
-        self,
-        pixels: NDArray[Any],
-        choice: Choice,
-        out: NDArray[Any],
-        size: tuple[int, int] | None = None,
-    ) -> None:
+    def apply(self, pixels: NDArray[Any], choice: Choice, out: NDArray[Any]) -> None:
         """Transform one array into ``out``; only the pixels of the window are touched.
 
         Into an ``out`` of bytes go the pixels of the window as they are; see :meth:`crops`.
@@ -206,13 +192,11 @@ class Transform:
             pixels: channels x height x width, uint8 or float32; uint8 if ``out`` is.
             choice: what :meth:`choose` gave for this sample.
             out: float32 or uint8, of the shape that :meth:`output_shape` names.
-            size: height and width of the record if its image was decoded smaller.
 
         Raises:
             DataError: as :meth:`output_shape`, or the result has not the shape of ``out``.
         """
         channels, height, width = pixels.shape
-        height, width = size or (height, width)
         shape = self.output_shape((channels, height, width), choice)
         if shape != out.shape:
             raise DataError(

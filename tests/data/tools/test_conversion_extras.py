@@ -198,7 +198,7 @@ def test_two_writers_at_once_are_refused(tmp_path: Path) -> None:
 
 PROGRAM = """
 import sys, time
-from caffecompat.data import convert_imageset as module
+from caffecompat.data.tools import convert_imageset as module
 real, module._RECORDS_PER_COMMIT = module._records, 20
 def records(*arguments):
     for number, record in enumerate(real(*arguments)):
