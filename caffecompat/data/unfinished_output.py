@@ -13,8 +13,10 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from caffecompat.errors import CaffeError, FileProblem
+from caffecompat.output_files import sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -105,13 +107,7 @@ def put_in_place(unfinished: str, target: str) -> None:
     """
     refuse_existing(target)
     os.rename(unfinished, target)
-    handle = os.open(os.path.dirname(target) or ".", os.O_RDONLY)
-    try:
-        # Some file systems cannot sync a folder; the result is in place all the same.
-        with suppress(OSError):
-            os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(Path(target).parent)
 
 
 def _make_parents(target: str) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -281,3 +282,29 @@ def test_a_folder_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(FileProblem, match="db: cannot be made: the disk is full"):
         begin(tmp_path / "db", RECORDS)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("failing", ["open", "fsync"])
+def test_a_folder_that_cannot_be_synced_is_no_failure(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Network and FUSE file systems refuse it after the database has been renamed into place."""
+    original, refused = getattr(os, failing), []
+
+    def refuse_folders(target: str | int, *arguments: int, **options: int) -> object:
+        # os.path.isdir takes descriptors, too.
+        if os.path.isdir(target):
+            refused.append(target)
+            raise OSError(errno.EACCES, "Permission denied")
+        return original(target, *arguments, **options)
+
+    images, listing, target = tmp_path / "images", tmp_path / "list.txt", tmp_path / "db"
+    images.mkdir()
+    cv2.imwrite(str(images / "a.png"), np.zeros((4, 5, 3), np.uint8))
+    listing.write_text("a.png 3\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, failing, refuse_folders)
+        assert main(["convert-imageset", f"{images}/", str(listing), str(target)]) == 0
+    assert refused
+    assert len(keys(target)) == 1
+    assert sorted(os.listdir(tmp_path)) == ["db", "images", "list.txt"]
