@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 from caffecompat.errors import LayerError
 from caffecompat.proto.schema import FORK_NUMBERS, new
 from caffecompat.registry import Registry
-from caffecompat.weights.blob import MOST_AXES
+from caffecompat.reporting.units import format_shape as format_shape
+from caffecompat.weights.blob import MAX_AXES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -214,8 +215,8 @@ class Layer:
     def check_axes(self, shape: Sequence[int], what: str) -> None:
         """Refuses shapes with more axes than Caffe's blobs can have (kMaxBlobAxes)."""
         self.check(
-            len(shape) <= MOST_AXES,
-            f"{what} has {len(shape)} axes, at most {MOST_AXES} are allowed",
+            len(shape) <= MAX_AXES,
+            f"{what} has {len(shape)} axes, at most {MAX_AXES} are allowed",
         )
 
     def note(self, sentence: str) -> None:
@@ -305,8 +306,3 @@ class Source(Layer):
 
     def close(self) -> None:
         """Stops threads and closes files."""
-
-
-def format_shape(shape: Sequence[int]) -> str:
-    """``(2, 3, 5)`` as ``2x3x5``, a scalar as ``()``."""
-    return "x".join(str(extent) for extent in shape) or "()"

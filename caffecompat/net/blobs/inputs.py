@@ -16,7 +16,7 @@ from caffecompat.net.blobs.array_view import plain_array
 from caffecompat.net.blobs.host_to_device import Transfer
 from caffecompat.net.build import BuiltLayer
 from caffecompat.net.execution.allocation import zeros
-from caffecompat.weights.blob import MOST_AXES
+from caffecompat.weights.blob import MAX_AXES
 
 Array: TypeAlias = np.ndarray | torch.Tensor
 
@@ -183,7 +183,7 @@ class Inputs:
 
 
 def _check_axes(name: str, shape: Sequence[int]) -> None:
-    if len(shape) > MOST_AXES:
+    if len(shape) > MAX_AXES:
         raise BlobError(
-            f"input {name!r}: a shape of {len(shape)} axes, at most {MOST_AXES} are allowed"
+            f"input {name!r}: a shape of {len(shape)} axes, at most {MAX_AXES} are allowed"
         )

@@ -6,7 +6,8 @@ import logging
 
 from caffecompat.errors import CaffeError, SolverError
 from caffecompat.net import Net
-from caffecompat.net.execution.allocation import available, size
+from caffecompat.net.execution.allocation import available
+from caffecompat.reporting.units import format_memory as size
 from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.estimate.memory import Footprint, footprint
 from caffecompat.solver.estimate.report import Forecast, make_forecast, split_plan, split_settings

@@ -12,9 +12,9 @@ import torch
 
 from caffecompat.net import Net
 from caffecompat.net.batch_shard import stated_batch
-from caffecompat.net.execution.allocation import size
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.glog import number
+from caffecompat.reporting.units import format_memory as size
 from caffecompat.solver.estimate.memory import Footprint
 from caffecompat.solver.setup.net_plans import PlannedNet, scaled_plan
 
