@@ -1,7 +1,7 @@
-"""The commands that make what a net's data layers ask for, for messages about missing inputs.
+"""Error messages about missing inputs of data layers, with the commands that create them.
 
-A message names everything that is missing in the whole definition at once, the inputs of other
-phases included, with commands that can be pasted.
+One message names all missing inputs of the definition, including those of other phases. Its
+commands can be pasted into a shell.
 """
 
 from __future__ import annotations
@@ -25,10 +25,14 @@ _MNIST = {"TRAIN": "train", "TEST": "t10k", "": "train"}
 
 
 @dataclass(frozen=True)
-class Missing:
-    """An input that is not there.
+class MissingInput:
+    """An input that does not exist.
 
-    ``what`` names its kind, ``command`` makes it, ``hints`` explain words in the command.
+    Attributes:
+        path: its path.
+        what: its kind ("database").
+        command: the command that creates it.
+        hints: explanations of placeholders in the command.
     """
 
     path: str
@@ -38,20 +42,20 @@ class Missing:
 
 
 def refuse_missing(layer: Message, phase: str, definition: Message | None = None) -> None:
-    """Raises if a data layer's source or its mean file is not there.
+    """Raises if the source or the mean file of a data layer does not exist.
 
     Args:
-        layer: a LayerParameter of type Data, ImageData or HDF5Data.
-        phase: ``"TRAIN"`` or ``"TEST"``, the layer's.
-        definition: the NetParameter that it is in; what its other data layers miss is named too.
+        layer: a LayerParameter of type Data, ImageData, HDF5Data or WindowData.
+        phase: the layer's phase, ``"TRAIN"`` or ``"TEST"``.
+        definition: the layer's NetParameter, to name the missing inputs of other data layers, too.
 
     Raises:
-        FileProblem: names the input, and the commands that make it and all others.
+        FileProblem: an input is missing; the message has the commands that create all of them.
     """
     own = _missing_of(layer, phase, definition)
     if not own:
         return
-    # Each input once, as its layer in TRAIN wants it. Sources before mean files, made from them.
+    # Each input once, as its TRAIN layer needs it; sources before the mean files made from them.
     wanted = {missing.path: missing for missing in own}
     for other in definition.layer if definition is not None else ():
         for missing in _missing_of(other, _phase(other), definition):
@@ -71,11 +75,11 @@ def refuse_missing(layer: Message, phase: str, definition: Message | None = None
 
 
 def suggested_side(crop: int) -> int:
-    """The smallest side of training images for a crop: 256 for 224 and 227, as is the custom."""
+    """The usual smallest side of training images for a crop: 256 for crops of 224 and 227."""
     return 256 if 224 <= crop <= 256 else -(-crop * 8 // 7)
 
 
-def _missing_of(layer: Message, phase: str, definition: Message | None) -> list[Missing]:
+def _missing_of(layer: Message, phase: str, definition: Message | None) -> list[MissingInput]:
     find = _KINDS.get(layer.type)
     if find is None:
         return []
@@ -84,12 +88,12 @@ def _missing_of(layer: Message, phase: str, definition: Message | None) -> list[
 
 
 def _phase(layer: Message) -> str:
-    """The phase that a layer's rules let it into; empty where they say nothing."""
+    """The phase in the layer's include rules; empty if they name none or both."""
     phases = {rule.phase for rule in layer.include if rule.HasField("phase")}
     return ("TRAIN", "TEST")[phases.pop()] if len(phases) == 1 else ""
 
 
-def _database(layer: Message, phase: str) -> Missing | None:
+def _database(layer: Message, phase: str) -> MissingInput | None:
     source = layer.data_param.source
     if not source or os.path.exists(source):
         return None
@@ -101,7 +105,7 @@ def _database(layer: Message, phase: str) -> Missing | None:
         is_leveldb = False
     known = _published(source, phase, is_leveldb)
     if known is not None:
-        return Missing(source, "database", known, tuple(hints))
+        return MissingInput(source, "database", known, tuple(hints))
     listing = _LISTS[phase]
     hints.append(f"{_IMAGES}: the folder of the images")
     hints.append(f"{listing}: a name and a label per line")
@@ -113,11 +117,11 @@ def _database(layer: Message, phase: str) -> Missing | None:
     if is_leveldb:
         flags.append("--backend leveldb")
     words = ["caffecompat convert-imageset", *flags, _IMAGES, listing, shlex.quote(source)]
-    return Missing(source, "database", " ".join(words), tuple(hints))
+    return MissingInput(source, "database", " ".join(words), tuple(hints))
 
 
 def _size_flags(layer: Message) -> list[str]:
-    """Flags of convert-imageset that make images of a size that the layer can use."""
+    """Flags of convert-imageset for an image size that the layer can use."""
     transform = layer.transform_param
     crop = int(transform.crop_size)
     if transform.HasField("mean_file"):
@@ -125,13 +129,13 @@ def _size_flags(layer: Message) -> list[str]:
         if size is None and crop:
             size = (suggested_side(crop), suggested_side(crop))
         if size is not None:
-            # Every record needs the size of the mean image.
+            # Every record must have the size of the mean image.
             return [f"--encoded --resize-height {size[0]} --resize-width {size[1]}"]
     named = _NAMED_SIDE.search(layer.data_param.source)
     side = int(named[1]) if named else int(transform.img_rand_resize_upper)
     if side < crop or not side:
         side = suggested_side(crop)
-    # Without a crop all images of a batch need one size, which nobody here knows.
+    # Without a crop all images of a batch need one size, which is not known here.
     return [f"--encoded --min-side {side}"] if side else ["--check-size"]
 
 
@@ -144,7 +148,7 @@ def _size_of_mean(path: str) -> tuple[int, int] | None:
 
 
 def _published(source: str, phase: str, is_leveldb: bool) -> str | None:
-    """The command for databases of Caffe's examples, by their names."""
+    """The command that creates a database of Caffe's examples, recognised by its name."""
     folder, name = os.path.split(os.path.normpath(source))
     kind = "leveldb" if is_leveldb else "lmdb"
     backend = f" --backend {kind}"
@@ -160,19 +164,20 @@ def _published(source: str, phase: str, is_leveldb: bool) -> str | None:
 
 
 def _window_file(layer: Message, phase: str) -> None:
-    """No tool makes one; opening it tells what is wrong."""
+    """None: no tool creates window files; opening the file gives the error."""
 
 
-def _mean(layer: Message, definition: Message | None) -> Missing | None:
+def _mean(layer: Message, definition: Message | None) -> MissingInput | None:
     transform = layer.transform_param
     path = transform.mean_file
     if not transform.HasField("mean_file") or os.path.exists(path):
         return None
     if layer.type == "ImageData":
-        return Missing(path, "mean file", _mean_of_list(layer, path))
+        return MissingInput(path, "mean file", _mean_of_list(layer, path))
     if layer.type == "WindowData":
         command = f"caffecompat compute-image-mean DB {shlex.quote(path)}"
-        return Missing(path, "mean file", command, ("DB: what the net's first weights come from",))
+        hint = "DB: the database that the net's initial weights were trained on"
+        return MissingInput(path, "mean file", command, (hint,))
     sources = [
         (_phase(other) == "TEST", other.data_param.source)
         for other in (definition.layer if definition is not None else [layer])
@@ -182,13 +187,13 @@ def _mean(layer: Message, definition: Message | None) -> Missing | None:
     if is_test:
         command = f"caffecompat compute-image-mean DB {shlex.quote(path)}"
         hint = "DB: the database that the net is trained on"
-        return Missing(path, "mean file", command, (hint,))
+        return MissingInput(path, "mean file", command, (hint,))
     command = f"caffecompat compute-image-mean {shlex.quote(source)} {shlex.quote(path)}"
-    return Missing(path, "mean file", command)
+    return MissingInput(path, "mean file", command)
 
 
 def _mean_of_list(layer: Message, path: str) -> str:
-    """Commands for a mean of the images of a list: a database of them, then its mean."""
+    """Commands for the mean of the images of a list: create a database, then its mean."""
     p = layer.image_data_param
     flags = [f"--resize-height {p.new_height} --resize-width {p.new_width}"] if p.new_height else []
     if not p.is_color:
@@ -199,7 +204,7 @@ def _mean_of_list(layer: Message, path: str) -> str:
     return f"{made} && caffecompat compute-image-mean {shlex.quote(database)} {shlex.quote(path)}"
 
 
-def _list(layer: Message, phase: str) -> Missing | None:
+def _list(layer: Message, phase: str) -> MissingInput | None:
     p = layer.image_data_param
     if os.path.exists(p.source):
         return None
@@ -209,13 +214,13 @@ def _list(layer: Message, phase: str) -> Missing | None:
         command = f"caffecompat dataset list {root} {source}"
         if not p.root_folder.endswith("/"):
             command += f" --root {root}"
-        return Missing(p.source, "list of images", command, ("each sub-folder is a class",))
+        return MissingInput(p.source, "list of images", command, ("each sub-folder is a class",))
     command = f"caffecompat dataset list {_IMAGES} {source} --root ''"
     hint = f"{_IMAGES}: a folder whose sub-folders are the classes"
-    return Missing(p.source, "list of images", command, (hint,))
+    return MissingInput(p.source, "list of images", command, (hint,))
 
 
-def _hdf5_list(layer: Message, phase: str) -> Missing | None:
+def _hdf5_list(layer: Message, phase: str) -> MissingInput | None:
     source = layer.hdf5_data_param.source
     if os.path.exists(source):
         return None
@@ -224,7 +229,7 @@ def _hdf5_list(layer: Message, phase: str) -> Missing | None:
     if folder and not os.path.isdir(folder):
         command = f"mkdir -p {shlex.quote(folder)} && {command}"
     hint = "FOLDER: where the HDF5 files are, with a data set for each top"
-    return Missing(source, "list of HDF5 files", command, (hint,))
+    return MissingInput(source, "list of HDF5 files", command, (hint,))
 
 
 _KINDS = {

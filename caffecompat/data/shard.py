@@ -1,4 +1,4 @@
-"""A batch cut into one slice per process, for training on several devices."""
+"""The rows of a batch that each process reads in distributed training."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from caffecompat.errors import DataError
 
 
 def shard(batch_size: int, rank: int, ranks: int, source: str) -> range:
-    """The rows of each global batch that process ``rank`` of ``ranks`` (0, 1, ...) reads.
+    """The rows of each global batch that process ``rank`` of ``ranks`` reads.
 
-    The slices of all ranks, one after the other, are the batch; their sizes differ by at most one.
+    The shards of all ranks in order form the batch; their sizes differ by at most one.
 
     Args:
         batch_size: rows of the global batch.
-        rank, ranks: which process of how many.
-        source: where the rows come from, for messages.
+        rank, ranks: the process's number from 0 on, and the number of processes.
+        source: the path of the data, for messages.
 
     Raises:
         DataError: there is no such rank, or the batch has fewer rows than there are ranks.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from caffecompat.data.transforms.deferred_crops import Crops
+    from caffecompat.data.transforms.deferred_crops import DeferredCrops
     from caffecompat.layers._counter_rng import Noise
 
     Array: TypeAlias = np.ndarray | torch.Tensor
@@ -300,7 +300,7 @@ class Source(Layer):
         """
         raise NotImplementedError
 
-    def read_for_gpu(self, index: int) -> Sequence[Array | Crops] | None:
+    def read_for_gpu(self, index: int) -> Sequence[Array | DeferredCrops] | None:
         """The same for a net on a GPU, which may do the last of the work itself."""
         return self.read(index)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from caffecompat.reporting.activity import Moment
+    from caffecompat.reporting.activity import Task
     from caffecompat.solver.solver import Solver
     from caffecompat.solver.test_nets import Scores
 
@@ -23,7 +23,7 @@ class Callback:
             outputs: the elements of the train net's outputs by blob name.
         """
 
-    def busy(self, moment: Moment, now: float) -> None:
+    def busy(self, moment: Task, now: float) -> None:
         """Several times a second, from another thread, while a pass goes on.
 
         Args:

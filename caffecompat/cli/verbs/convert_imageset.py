@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
     from caffecompat.input_files import MAX_TEXT_BYTES
     from caffecompat.reporting.glog import log_to
-    from caffecompat.reporting.progress import console, progress_of
+    from caffecompat.reporting.progress import console_handler, show_progress
 
     settings = Settings(
         gray=arguments.gray,
@@ -130,6 +130,6 @@ def run(arguments: argparse.Namespace) -> int:
         labels=arguments.labels,
         max_bytes=arguments.max_bytes or MAX_TEXT_BYTES,
     )
-    with log_to(console()), progress_of("images") as progress:
+    with log_to(console_handler()), show_progress("images") as progress:
         convert_imageset(arguments.root, arguments.list, arguments.database, settings, progress)
     return 0

@@ -1,4 +1,4 @@
-"""Where the samples of a run come from: what a batch maker asks of databases, lists and windows."""
+"""The base class of sample sources (databases, image lists, windows), and the database source."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ from caffecompat.errors import DataError
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Sample ``ordinal`` of a run as it was read: where it stands, its key, its bytes."""
+class RawSample:
+    """A sample as read from its source, not yet decoded.
+
+    Attributes:
+        ordinal: number of the sample in the run.
+        position: number of the record in the source.
+        key: the record's key, or the name of the image file.
+        value: the record's bytes; empty if the image file is read during decoding.
+    """
 
     ordinal: int
     position: int
@@ -25,8 +32,8 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Record:
-    """A decoded record: channels x height x width, not yet transformed."""
+class Sample:
+    """A decoded sample before the transform; ``pixels`` is channels x height x width."""
 
     pixels: NDArray[Any]
     label: int
@@ -41,7 +48,7 @@ class Record:
 class Samples(ABC):
     """An endless series of samples; sample ``s`` of a run is a pure function of ``s``.
 
-    ``path`` says where they come from, for messages.
+    ``path`` is the path of the source, for messages.
     """
 
     def __init__(self, path: str) -> None:
@@ -49,36 +56,36 @@ class Samples(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many different ones there are."""
+        """Number of different samples."""
 
     @abstractmethod
-    def fetch(self, ordinal: int) -> Stored:
-        """Read sample ``ordinal``; called by one thread at a time, in order where possible.
+    def fetch(self, ordinal: int) -> RawSample:
+        """Reads sample ``ordinal``; called by one thread at a time, in order if possible.
 
         Raises:
             DataError: it cannot be read.
         """
 
     @abstractmethod
-    def decode(self, stored: Stored) -> Record:
-        """Make an array of what :meth:`fetch` gave; called by several threads at once.
+    def decode(self, raw: RawSample) -> Sample:
+        """Decodes a result of :meth:`fetch`; called by several threads at once.
 
         Raises:
-            DataError: it cannot be used; the message does not say where it is.
+            DataError: it cannot be used; the message does not contain its place.
         """
 
-    def locate(self, stored: Stored) -> str:
-        """Where a sample comes from, for messages."""
-        key = stored.key.decode(errors="backslashreplace")
-        return f"{self.path}: record {stored.position} (key {key!r})"
+    def locate(self, raw: RawSample) -> str:
+        """The place of a sample, for messages."""
+        key = raw.key.decode(errors="backslashreplace")
+        return f"{self.path}: record {raw.position} (key {key!r})"
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files; may be called twice."""
+        """Closes files; may be called twice."""
 
 
 class DatabaseSamples(Samples):
-    """The records of a database in order, again from the first after the last."""
+    """The records of a database in order; the first record follows the last."""
 
     def __init__(self, database: Database, transform: Transform) -> None:
         super().__init__(database.path)
@@ -90,13 +97,13 @@ class DatabaseSamples(Samples):
     def __len__(self) -> int:
         return len(self._database)
 
-    def fetch(self, ordinal: int) -> Stored:
+    def fetch(self, ordinal: int) -> RawSample:
         position = ordinal % len(self._database)
-        return Stored(ordinal, position, *self._database.read(position))
+        return RawSample(ordinal, position, *self._database.read(position))
 
-    def decode(self, stored: Stored) -> Record:
-        datum = parse_datum(stored.value)
-        return Record(self._transform.decode(datum), datum.label)
+    def decode(self, raw: RawSample) -> Sample:
+        datum = parse_datum(raw.value)
+        return Sample(self._transform.decode(datum), datum.label)
 
     def close(self) -> None:
         self._database.close()

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from caffecompat.data.transforms.deferred_crops import Crops
+from caffecompat.data.transforms.deferred_crops import DeferredCrops
 from caffecompat.errors import BlobError, CaffeError, NetError, suggestion
 from caffecompat.graph import Version
 from caffecompat.net.blobs.array_view import plain_array
@@ -122,12 +122,12 @@ class Inputs:
         self.seconds_reading += time.perf_counter() - started
         if arrays is None:
             return None
-        blobs = [self._blob(a) if isinstance(a, Crops) else self.tensor(a) for a in arrays]
+        blobs = [self._blob(a) if isinstance(a, DeferredCrops) else self.tensor(a) for a in arrays]
         if built.rows is not None:
             blobs = [blob[rows] for blob, rows in zip(blobs, built.rows, strict=True)]
         return blobs
 
-    def _blob(self, crops: Crops) -> torch.Tensor:
+    def _blob(self, crops: DeferredCrops) -> torch.Tensor:
         """The blob of crops that have travelled as bytes."""
         like = next(iter(self.values.values()))
 
