@@ -1,22 +1,22 @@
-"""The exceptions a user of caffecompat can meet.
+"""The exceptions that caffecompat raises on purpose.
 
 ::
 
     CaffeError                          one base, for a single ``except``
     ├── FileProblem      (OSError)      missing, unreadable or unwritable file
-    ├── FormatError      (ValueError)   a file's content is not what it should be
-    │   └── TextError                   prototxt text: every mistake with line and column
+    ├── FormatError      (ValueError)   damaged file, or file of another type
+    │   └── TextError                   mistakes in prototxt text, each with line and column
     ├── UnknownName      (LookupError)  no layer type, verb, policy, filler ... of that name
     ├── NetError         (ValueError)   a net definition that cannot be built
-    │   └── LayerError                  one layer refuses its parameters or bottoms
+    │   └── LayerError                  invalid parameters or bottoms of one layer
     ├── BlobError        (KeyError)     no blob or layer of that name in a net
-    ├── WeightsError     (ValueError)   weights that do not fit a net
+    ├── WeightsError     (ValueError)   weights that do not match a net
     ├── DataError        (ValueError)   a record or an image that cannot be used
-    ├── SolverError      (ValueError)   solver settings or states that cannot be used
+    ├── SolverError      (ValueError)   invalid solver settings or solver states
     └── MissingExtra     (ImportError)  an optional library is not installed
 
-Every message has one shape: place, who, found and expected, way out. ``str(error)`` is what
-the command line prints.
+Every message states the place, the subject, what was found, what was expected, and the remedy.
+The command line prints ``str(error)``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Iterable, Sequence
 
 
 class CaffeError(Exception):
-    """Base of everything that caffecompat raises on purpose."""
+    """Base class of all exceptions that caffecompat raises on purpose."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else type(self).__name__
@@ -37,7 +37,7 @@ class FileProblem(CaffeError, OSError):
 
 
 class FormatError(CaffeError, ValueError):
-    """A file was read, but its content is damaged or of another kind."""
+    """A file was read, but its content is damaged or of another type."""
 
 
 class TextError(FormatError):
@@ -52,13 +52,13 @@ class TextError(FormatError):
 
 
 class UnknownName(CaffeError, LookupError):
-    """A name that no registry entry has; the message offers the nearest ones.
+    """A name without an entry; the message suggests the nearest known name.
 
     Args:
-        kind: what was looked for, e.g. ``"layer type"``.
-        name: the name that was asked for.
-        known: all names there are.
-        place: where the name stands, e.g. ``"net.prototxt:41 (layer 'conv1')"``.
+        kind: the kind of the entry, e.g. ``"layer type"``.
+        name: the requested name.
+        known: all valid names.
+        place: where the name was used, e.g. ``"net.prototxt:41 (layer 'conv1')"``.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], place: str = "") -> None:
@@ -73,7 +73,7 @@ class NetError(CaffeError, ValueError):
 
 
 class LayerError(NetError):
-    """A layer refuses its parameters, its bottoms or their shapes."""
+    """The parameters, bottoms or bottom shapes of a layer are invalid."""
 
 
 class BlobError(CaffeError, KeyError):
@@ -81,7 +81,7 @@ class BlobError(CaffeError, KeyError):
 
 
 class WeightsError(CaffeError, ValueError):
-    """Weights that do not fit the net they are meant for."""
+    """Weights that do not match the net that they are loaded into."""
 
 
 class DataError(CaffeError, ValueError):
@@ -89,18 +89,23 @@ class DataError(CaffeError, ValueError):
 
 
 class SolverError(CaffeError, ValueError):
-    """Solver settings or a solver state that cannot be used."""
+    """Invalid solver settings, or a solver state that cannot be used."""
 
 
 class MissingExtra(CaffeError, ImportError):
-    """An optional library is needed; the message holds the command that installs it."""
+    """An optional library is not installed; the message has the command that installs it."""
 
     def __init__(self, purpose: str, extra: str) -> None:
         super().__init__(f"{purpose} needs an extra: pip install 'caffecompat[{extra}]'")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or the name of its type if the text is empty."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The tail of a message about an unknown name: the nearest spelling, or the whole list."""
+    """The end of a message about an unknown name: the nearest known name, else all of them."""
     names = sorted(known)
     by_fold = {candidate.lower(): candidate for candidate in names}
     near = difflib.get_close_matches(name.lower(), by_fold, n=1, cutoff=0.6)

@@ -1,8 +1,8 @@
-"""Input files before anything is read from them: their kind, their size, what they claim.
+"""Opening of input files: checks of the file type, the file size and the claimed content size.
 
-A file from elsewhere may be a pipe that never answers, a device that never ends, or a few
-megabytes that claim to hold terabytes. Every reader opens its file here, and holds what the
-content claims against a limit before memory is allocated for it.
+An untrusted path may name a pipe without a writer, an endless device, or a file of a few
+megabytes whose header claims terabytes. Every reader opens its files here and checks claimed
+sizes against a limit before it allocates memory.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ STANDARD_INPUT = "-"
 
 MEBIBYTE = 1 << 20
 
-# The largest text file (prototxt, solver, list, log) that is read without being asked to.
+# The default limit for text files (prototxt, solver, image list, log).
 MAX_TEXT_BYTES = 512 * MEBIBYTE
 
-_PIECE = 4 * MEBIBYTE
+_BYTES_PER_READ = 4 * MEBIBYTE
 
-# What a file may claim to hold: this many times its own size, and this much for small files.
+# The default limit for claimed content: CLAIM_FACTOR * file size + CLAIM_ALLOWANCE.
 CLAIM_FACTOR = 4
 CLAIM_ALLOWANCE = 64 * MEBIBYTE
 
-# How a user lifts a limit; the last words of each message about one.
+# The end of each message about a limit.
 REMEDY = "if you trust the file, raise the limit with --max-bytes (max_bytes in Python)"
 
 
 def open_input(path: PathLike, max_bytes: int | None = None) -> BinaryIO:
     """Opens a regular file for reading.
 
-    The kind is asked of the opened file, not of its name, so nothing can be swapped between the
-    two; a pipe without a writer does not block.
+    The type check uses the open descriptor, so the file cannot be replaced between check and use.
+    A pipe without a writer does not block.
 
     Args:
-        path: the file; a symbolic link is followed.
-        max_bytes: the largest size to accept; None for any.
+        path: the file; symbolic links are followed.
+        max_bytes: the largest accepted size in bytes; None for no limit.
 
     Raises:
-        FileProblem: no such file, a folder, a pipe, a device or a socket, or not readable.
-        FormatError: it is larger than ``max_bytes``.
+        FileProblem: the file is missing, not readable, or a folder, pipe, device or socket.
+        FormatError: the file is larger than ``max_bytes``.
     """
     name = os.fspath(path)
     try:
@@ -72,8 +72,8 @@ def read_input(path: PathLike, max_bytes: int | None = None) -> bytes:
         max_bytes: the largest size to read; None for :data:`MAX_TEXT_BYTES`.
 
     Raises:
-        FileProblem, FormatError: as :func:`open_input`; a file that grows while it is read, and
-            standard input, are held against ``max_bytes`` too.
+        FileProblem, FormatError: as :func:`open_input`. ``max_bytes`` also limits standard input
+            and a file that grows while it is read.
     """
     limit = MAX_TEXT_BYTES if max_bytes is None else max_bytes
     if os.fspath(path) == STANDARD_INPUT:
@@ -83,10 +83,10 @@ def read_input(path: PathLike, max_bytes: int | None = None) -> bytes:
 
 
 def check_regular(status: os.stat_result, name: str) -> None:
-    """Refuses everything that is not a regular file.
+    """Refuses everything but regular files.
 
     Raises:
-        FileProblem: a folder, a pipe, a device or a socket, which the message names.
+        FileProblem: ``name`` is a folder, a pipe, a device or a socket; the message says which.
     """
     if stat.S_ISREG(status.st_mode):
         return
@@ -132,13 +132,17 @@ def path_or_standard_input(path: str, max_bytes: int | None = None) -> PathLike:
 
 
 class ClaimedBytes:
-    """Adds up what a file claims to hold, and refuses it before it is allocated.
+    """Adds up the sizes that a file claims for its content, and refuses a sum above a limit.
 
     Args:
         path: the file's name in messages.
         file_bytes: its size on disk.
-        max_bytes: the most that it may claim; None for four times its size plus 64 MiB.
-        remedy: the last words of the message: what a user can do about it.
+        max_bytes: the limit; None for four times ``file_bytes`` plus 64 MiB.
+        remedy: the end of the message, which tells the user what to do.
+
+    Attributes:
+        limit: the limit in bytes.
+        total: the sum so far, in bytes.
     """
 
     def __init__(
@@ -149,7 +153,6 @@ class ClaimedBytes:
         remedy: str = REMEDY,
     ) -> None:
         self._path = os.fspath(path)
-        self._remedy = remedy
         self._file_bytes = file_bytes
         self.remedy = remedy
         default = CLAIM_FACTOR * file_bytes + CLAIM_ALLOWANCE
@@ -157,7 +160,7 @@ class ClaimedBytes:
         self.total = 0
 
     def add(self, size: int, what: str = "its content") -> None:
-        """Counts ``size`` more bytes that ``what`` (the noun in the message) would take.
+        """Adds ``size`` bytes for ``what``, a noun for the message.
 
         Raises:
             FormatError: the sum is above the limit.
@@ -166,16 +169,16 @@ class ClaimedBytes:
         if self.total > self.limit:
             raise FormatError(
                 f"{self._path}: {what} would take {self.total:,} bytes or more, but the file has "
-                f"{self._file_bytes:,} and the limit is {self.limit:,}; {self._remedy}"
+                f"{self._file_bytes:,} and the limit is {self.limit:,}; {self.remedy}"
             )
 
 
 def _read_up_to(file: BinaryIO, max_bytes: int, name: str) -> bytes:
-    # Piece by piece, as to ask for the limit at once would allocate as much.
+    # In pieces, because one read of max_bytes would allocate as much.
     pieces: list[bytes] = []
     size = 0
     try:
-        while piece := file.read(min(_PIECE, max_bytes + 1 - size)):
+        while piece := file.read(min(_BYTES_PER_READ, max_bytes + 1 - size)):
             pieces.append(piece)
             size += len(piece)
             check_size(size, max_bytes, name)
@@ -201,4 +204,4 @@ def _kind(mode: int) -> str:
         stat.S_IFCHR: "a device",
         stat.S_IFBLK: "a device",
     }
-    return kinds.get(stat.S_IFMT(mode), "no regular file")
+    return kinds.get(stat.S_IFMT(mode), "not a regular file")

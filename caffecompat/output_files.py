@@ -1,9 +1,9 @@
-"""Writes files so that a crash at any moment leaves the old file or the new one, never half.
+"""Atomic writing of files: after a crash the old file or the complete new one is in place.
 
-The bytes go to a draft, ``.<name>.<8 hexadecimal digits>.tmp`` beside the target, which takes the
-target's place by a rename. A writer holds a lock on its draft for as long as it lives, so that
-the next writer of the same target tells the drafts of killed writers from those of living ones,
-and removes them.
+The content goes to a temporary file, ``.<name>.<8 hexadecimal digits>.tmp``, in the folder of the
+target and is renamed to the target at the end. A writer holds a lock on its temporary file while
+it runs. The next writer of the same target removes temporary files without a lock, which killed
+writers left.
 """
 
 from __future__ import annotations
@@ -23,27 +23,28 @@ from caffecompat.input_files import check_regular
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
-# File names have at most 255 bytes; a draft's is longer than its target's.
-KEPT_OF_NAME = 64
+# A temporary file's name begins with this many characters of the target's, since most file
+# systems allow only 255 bytes.
+_MAX_NAME_PREFIX = 64
 
 
 @contextmanager
 def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
-    """A binary file to write to, which takes the place of ``path`` when the block ends well.
+    """Context with a binary file that replaces ``path`` if the block succeeds.
 
-    The bytes go to a file beside, are flushed to the disk and renamed. A failure inside the block
-    leaves an old file as it was and nothing else behind. A symbolic link stays one: the file that
-    it points to is replaced. The new file has the permissions of the one that it replaces, and
-    follows the umask where there was none.
+    The temporary file is synced to disk and renamed. If the block fails, an existing file at
+    ``path`` is unchanged and the temporary file is removed. A symbolic link is kept; the file that
+    it points to is replaced. The new file has the permissions of the replaced one, or those of the
+    umask.
 
     Raises:
         FileProblem: the target is a folder, a device, a pipe or a socket; its folder is missing
             or not writable; the disk is full, ...
     """
     target = check_target(path)
-    remove_dead_drafts(target)
+    remove_stale_temporaries(target)
     try:
-        draft, file = _open_draft(target)
+        temporary, file = _open_temporary(target)
     except OSError as error:
         raise FileProblem(f"{path}: cannot be written: {_reason(error, target)}") from error
     try:
@@ -52,26 +53,27 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
             file.flush()
             keep_permissions(target, file.fileno())
             os.fsync(file.fileno())
-            os.replace(draft, target)
+            os.replace(temporary, target)
     except CaffeError:
         raise
     except OSError as error:
-        if error.filename is not None and Path(os.fsdecode(error.filename)) not in (draft, target):
+        names = (temporary, target)
+        if error.filename is not None and Path(os.fsdecode(error.filename)) not in names:
             raise
         raise FileProblem(f"{path}: cannot be written: {_reason(error, target)}") from error
     finally:
-        # Gone already after the rename; still there after any failure, an interrupt included.
+        # After the rename it no longer exists; after a failure or an interrupt it does.
         with contextlib.suppress(OSError):
-            draft.unlink()
+            temporary.unlink()
     sync_folder(target.parent)
 
 
 def check_target(path: PathLike) -> Path:
-    """The file that writing to ``path`` would replace or make, symbolic links followed.
+    """The file that writing to ``path`` would replace or create, with symbolic links resolved.
 
     Raises:
-        FileProblem: something is there that is no regular file. A rename would put a file in the
-            place of a device, which no program of the system would survive.
+        FileProblem: ``path`` exists and is not a regular file. A rename would replace even a
+            device such as ``/dev/null``.
     """
     try:
         status = os.stat(path)
@@ -90,7 +92,7 @@ def check_target(path: PathLike) -> Path:
 
 
 def keep_permissions(target: Path, descriptor: int) -> None:
-    """Gives an open file the permissions, and where it may the owner, of the file at ``target``."""
+    """Gives an open file the permissions of the file at ``target``, and its owner if allowed."""
     try:
         before = os.stat(target)
     except OSError:
@@ -105,22 +107,22 @@ def keep_permissions(target: Path, descriptor: int) -> None:
             os.fchmod(descriptor, mode)
 
 
-def remove_dead_drafts(target: Path) -> None:
-    """Removes the drafts of ``target`` whose writers are gone."""
+def remove_stale_temporaries(target: Path) -> None:
+    """Removes temporary files of ``target`` whose writers no longer run."""
     if _locks() is None:
         return
-    name = re.compile(rf"\.{re.escape(target.name[:KEPT_OF_NAME])}\.[0-9a-f]{{8}}\.tmp")
+    name = re.compile(rf"\.{re.escape(target.name[:_MAX_NAME_PREFIX])}\.[0-9a-f]{{8}}\.tmp")
     with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:
             if name.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                _remove_if_dead(entry.path)
+                _remove_if_stale(entry.path)
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes what was renamed into a folder survive a power failure.
+    """Syncs a folder to disk, so that a rename in it survives a power failure.
 
-    Some file systems cannot sync a folder; the file is in place all the same, so that is no
-    failure.
+    Errors are ignored: some file systems cannot sync folders, and the renamed file is in place
+    all the same.
     """
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
@@ -130,32 +132,33 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _open_draft(target: Path) -> tuple[Path, BinaryIO]:
-    """A new draft, locked."""
+def _open_temporary(target: Path) -> tuple[Path, BinaryIO]:
+    """A new, locked temporary file for ``target``."""
     while True:
-        name = f".{target.name[:KEPT_OF_NAME]}.{secrets.token_hex(4)}.tmp"
-        draft = target.with_name(name)
-        file = open(draft, "xb")  # noqa: SIM115 - the caller closes it
-        if _lock(file.fileno(), wait=True) is not False and _is_there(draft, file.fileno()):
-            return draft, file
-        # Another writer took it for a dead one's, between its making and its locking.
+        name = f".{target.name[:_MAX_NAME_PREFIX]}.{secrets.token_hex(4)}.tmp"
+        temporary = target.with_name(name)
+        file = open(temporary, "xb")  # noqa: SIM115 - the caller closes it
+        locked = _lock(file.fileno(), wait=True) is not False
+        if locked and _is_same_file(temporary, file.fileno()):
+            return temporary, file
+        # Another writer removed the file as stale before it was locked.
         file.close()
 
 
-def _remove_if_dead(draft: str) -> None:
+def _remove_if_stale(temporary: str) -> None:
     with contextlib.suppress(OSError):
-        # Not blocking, should a pipe have come in its place; network file systems lock only what
-        # is open for writing.
-        descriptor = os.open(draft, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # O_NONBLOCK in case the path is a pipe by now; O_RDWR because network file systems lock
+        # only files that are open for writing.
+        descriptor = os.open(temporary, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             if _lock(descriptor, wait=False):
-                os.unlink(draft)
+                os.unlink(temporary)
         finally:
             os.close(descriptor)
 
 
 def _lock(descriptor: int, wait: bool) -> bool | None:
-    """Whether the file is locked now; None where the file system has no locks."""
+    """Locks a file; whether it succeeded, None if the file system does not support locks."""
     fcntl = _locks()
     if fcntl is None:
         return None
@@ -169,7 +172,7 @@ def _lock(descriptor: int, wait: bool) -> bool | None:
 
 
 def _locks() -> Any:
-    """The module of file locks; None on Windows, where no draft is taken for a dead writer's."""
+    """The module ``fcntl``; None on Windows, where stale temporary files are not removed."""
     try:
         import fcntl
     except ImportError:
@@ -177,9 +180,9 @@ def _locks() -> Any:
     return fcntl
 
 
-def _is_there(draft: Path, descriptor: int) -> bool:
+def _is_same_file(path: Path, descriptor: int) -> bool:
     try:
-        return os.path.samestat(os.stat(draft), os.fstat(descriptor))
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except OSError:
         return False
 

@@ -1,4 +1,4 @@
-"""One small registry for everything that is found by name: layers, formats, verbs, policies."""
+"""The registry of entries that are looked up by name: layer types, formats, verbs, policies."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Entry = TypeVar("Entry")
 
 
 class Registry(Generic[Entry]):
-    """Named entries of one kind, filled by the modules of one package.
+    """Named entries of one kind, registered by the modules of one package.
 
-    A module of the package registers its entries with :meth:`register`; the package's modules
-    are imported at the first look-up, so that adding a file is the whole addition. Users may
-    register entries from their own files at any time.
+    Modules register entries with :meth:`register`. The first look-up imports all modules of the
+    package, so a new file needs no other change. Users may register entries from their own files
+    at any time.
 
     Args:
-        kind: what the entries are, for messages ("layer type").
-        package: dotted name of the package whose modules hold the entries.
+        kind: the kind of the entries, for messages ("layer type").
+        package: dotted name of the package whose modules register the entries.
     """
 
     def __init__(self, kind: str, package: str) -> None:
@@ -34,10 +34,10 @@ class Registry(Generic[Entry]):
         self._loaded = False
 
     def register(self, name: str) -> Callable[[Entry], Entry]:
-        """Decorator that enters a class or function under ``name``.
+        """Decorator that registers a class or function under ``name``.
 
         Raises:
-            CaffeError: the name is taken by an entry of another file.
+            CaffeError: another class or function is registered under that name.
         """
 
         def enter(entry: Entry) -> Entry:
@@ -60,7 +60,7 @@ class Registry(Generic[Entry]):
             place: where the name was used, for the message.
 
         Raises:
-            UnknownName: there is none; the message offers the nearest spelling.
+            UnknownName: there is none; the message suggests the nearest name.
         """
         self._load()
         try:
@@ -79,7 +79,7 @@ class Registry(Generic[Entry]):
     def _load(self) -> None:
         if self._loaded:
             return
-        # Re-entrant: a module may look its own registry up while it is being imported.
+        # Re-entrant: a module may use its own registry while it is being imported.
         with self._lock:
             if self._loaded or self._loading:
                 return

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def working(unit: str = "records") -> Iterator[Progress]:
     """Log lines on standard error, and a function to call with (done, in all)."""
     from caffecompat.reporting.glog import log_to
-    from caffecompat.reporting.progress import console, progress_of
+    from caffecompat.reporting.progress import console_handler, show_progress
 
-    with log_to(console()), progress_of(unit) as progress:
+    with log_to(console_handler()), show_progress(unit) as progress:
         yield progress

@@ -1,1 +1,1 @@
-"""Records from disk to batches: databases, decoding, transforms, sampling, prefetching."""
+"""Data loading from disk to batches: databases, decoding, transforms, sampling, prefetching."""

@@ -1,7 +1,7 @@
-"""The commands that make what a net's data layers ask for, for messages about missing inputs.
+"""Error messages about missing inputs of data layers, with the commands that create them.
 
-A message names everything that is missing in the whole definition at once, the inputs of other
-phases included, with commands that can be pasted.
+One message names all missing inputs of the definition, including those of other phases. Its
+commands can be pasted into a shell.
 """
 
 from __future__ import annotations
@@ -26,10 +26,14 @@ _MNIST = {"TRAIN": "train", "TEST": "t10k", "": "train"}
 
 
 @dataclass(frozen=True)
-class Missing:
-    """An input that is not there.
+class MissingInput:
+    """An input that does not exist.
 
-    ``what`` names its kind, ``command`` makes it, ``hints`` explain words in the command.
+    Attributes:
+        path: its path.
+        what: its kind ("database").
+        command: the command that creates it.
+        hints: explanations of placeholders in the command.
     """
 
     path: str
@@ -38,14 +42,14 @@ class Missing:
     hints: tuple[str, ...] = ()
 
 
-def raise_missing(own: Missing, wanted: list[Missing]) -> NoReturn:
+def raise_missing(own: MissingInput, wanted: list[MissingInput]) -> NoReturn:
     """Raises for an input ``own`` that is not there.
 
     Args:
         wanted: all inputs of the net that are not there, ``own`` among them.
 
     Raises:
-        FileProblem: names the input, and the commands that make it and all others.
+        FileProblem: an input is missing; the message has the commands that create all of them.
     """
     # Sources before mean files, which are made from them.
     ordered = sorted(wanted, key=lambda missing: missing.what == "mean file")
@@ -62,7 +66,7 @@ def raise_missing(own: Missing, wanted: list[Missing]) -> NoReturn:
 
 
 def suggested_side(crop: int) -> int:
-    """The smallest side of training images for a crop: 256 for 224 and 227, as is the custom."""
+    """The usual smallest side of training images for a crop: 256 for crops of 224 and 227."""
     return 256 if 224 <= crop <= 256 else -(-crop * 8 // 7)
 
 
@@ -72,7 +76,7 @@ def phase_of(layer: Message) -> str:
     return ("TRAIN", "TEST")[phases.pop()] if len(phases) == 1 else ""
 
 
-def missing_database(layer: Message, phase: str) -> Missing | None:
+def missing_database(layer: Message, phase: str) -> MissingInput | None:
     """The database of ``data_param``, if it is not there."""
     source = layer.data_param.source
     if not source or os.path.exists(source):
@@ -85,7 +89,7 @@ def missing_database(layer: Message, phase: str) -> Missing | None:
         is_leveldb = False
     known = _published(source, phase, is_leveldb)
     if known is not None:
-        return Missing(source, "database", known, tuple(hints))
+        return MissingInput(source, "database", known, tuple(hints))
     listing = _LISTS[phase]
     hints.append(f"{_IMAGES}: the folder of the images")
     hints.append(f"{listing}: a name and a label per line")
@@ -97,11 +101,11 @@ def missing_database(layer: Message, phase: str) -> Missing | None:
     if is_leveldb:
         flags.append("--backend leveldb")
     words = ["caffecompat convert-imageset", *flags, _IMAGES, listing, shlex.quote(source)]
-    return Missing(source, "database", " ".join(words), tuple(hints))
+    return MissingInput(source, "database", " ".join(words), tuple(hints))
 
 
 def _size_flags(layer: Message) -> list[str]:
-    """Flags of convert-imageset that make images of a size that the layer can use."""
+    """Flags of convert-imageset for an image size that the layer can use."""
     transform = layer.transform_param
     crop = int(transform.crop_size)
     if transform.HasField("mean_file"):
@@ -109,13 +113,13 @@ def _size_flags(layer: Message) -> list[str]:
         if size is None and crop:
             size = (suggested_side(crop), suggested_side(crop))
         if size is not None:
-            # Every record needs the size of the mean image.
+            # Every record must have the size of the mean image.
             return [f"--encoded --resize-height {size[0]} --resize-width {size[1]}"]
     named = _NAMED_SIDE.search(layer.data_param.source)
     side = int(named[1]) if named else int(transform.img_rand_resize_upper)
     if side < crop or not side:
         side = suggested_side(crop)
-    # Without a crop all images of a batch need one size, which nobody here knows.
+    # Without a crop all images of a batch need one size, which is not known here.
     return [f"--encoded --min-side {side}"] if side else ["--check-size"]
 
 
@@ -128,7 +132,7 @@ def _size_of_mean(path: str) -> tuple[int, int] | None:
 
 
 def _published(source: str, phase: str, is_leveldb: bool) -> str | None:
-    """The command for databases of Caffe's examples, by their names."""
+    """The command that creates a database of Caffe's examples, recognised by its name."""
     folder, name = os.path.split(os.path.normpath(source))
     kind = "leveldb" if is_leveldb else "lmdb"
     backend = f" --backend {kind}"
@@ -150,16 +154,16 @@ def _missing_mean(layer: Message) -> str | None:
     return path if transform.HasField("mean_file") and not os.path.exists(path) else None
 
 
-def mean_of_windows(layer: Message) -> Missing | None:
+def mean_of_windows(layer: Message) -> MissingInput | None:
     """The mean file of a window file's images, if it is not there."""
     path = _missing_mean(layer)
     if path is None:
         return None
     command = f"caffecompat compute-image-mean DB {shlex.quote(path)}"
-    return Missing(path, "mean file", command, ("DB: what the net's first weights come from",))
+    return MissingInput(path, "mean file", command, ("DB: what the net's first weights come from",))
 
 
-def mean_of_database(layer: Message, phase: str, definition: Message) -> Missing | None:
+def mean_of_database(layer: Message, phase: str, definition: Message) -> MissingInput | None:
     """The mean file of a database, if it is not there.
 
     It is made from a database of ``definition`` that a layer with this mean file reads, the one
@@ -177,12 +181,12 @@ def mean_of_database(layer: Message, phase: str, definition: Message) -> Missing
     if is_test:
         command = f"caffecompat compute-image-mean DB {shlex.quote(path)}"
         hint = "DB: the database that the net is trained on"
-        return Missing(path, "mean file", command, (hint,))
+        return MissingInput(path, "mean file", command, (hint,))
     command = f"caffecompat compute-image-mean {shlex.quote(source)} {shlex.quote(path)}"
-    return Missing(path, "mean file", command)
+    return MissingInput(path, "mean file", command)
 
 
-def mean_of_list(layer: Message) -> Missing | None:
+def mean_of_list(layer: Message) -> MissingInput | None:
     """The mean file of the images of a list, if it is not there.
 
     It takes two commands: one makes a database of the images, the other its mean.
@@ -198,10 +202,10 @@ def mean_of_list(layer: Message) -> Missing | None:
     words = ["caffecompat convert-imageset", *flags, shlex.quote(p.root_folder)]
     made = " ".join([*words, shlex.quote(p.source), shlex.quote(database)])
     mean = f"caffecompat compute-image-mean {shlex.quote(database)} {shlex.quote(path)}"
-    return Missing(path, "mean file", f"{made} && {mean}")
+    return MissingInput(path, "mean file", f"{made} && {mean}")
 
 
-def missing_list(layer: Message) -> Missing | None:
+def missing_list(layer: Message) -> MissingInput | None:
     """The list of images of ``image_data_param``, if it is not there."""
     p = layer.image_data_param
     if os.path.exists(p.source):
@@ -212,13 +216,13 @@ def missing_list(layer: Message) -> Missing | None:
         command = f"caffecompat dataset list {root} {source}"
         if not p.root_folder.endswith("/"):
             command += f" --root {root}"
-        return Missing(p.source, "list of images", command, ("each sub-folder is a class",))
+        return MissingInput(p.source, "list of images", command, ("each sub-folder is a class",))
     command = f"caffecompat dataset list {_IMAGES} {source} --root ''"
     hint = f"{_IMAGES}: a folder whose sub-folders are the classes"
-    return Missing(p.source, "list of images", command, (hint,))
+    return MissingInput(p.source, "list of images", command, (hint,))
 
 
-def missing_hdf5_list(layer: Message) -> Missing | None:
+def missing_hdf5_list(layer: Message) -> MissingInput | None:
     """The list of files of ``hdf5_data_param``, if it is not there."""
     source = layer.hdf5_data_param.source
     if os.path.exists(source):
@@ -228,4 +232,4 @@ def missing_hdf5_list(layer: Message) -> Missing | None:
     if folder and not os.path.isdir(folder):
         command = f"mkdir -p {shlex.quote(folder)} && {command}"
     hint = "FOLDER: where the HDF5 files are, with a data set for each top"
-    return Missing(source, "list of HDF5 files", command, (hint,))
+    return MissingInput(source, "list of HDF5 files", command, (hint,))

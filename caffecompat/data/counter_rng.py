@@ -1,8 +1,11 @@
-"""Random numbers that are pure functions of (seed, purpose, ordinal).
+"""Counter-based random numbers: pure functions of (seed, purpose, ordinal).
 
-What happens to sample ``s`` of a run depends on the seed and on ``s`` alone: not on how many
-threads read ahead, in which order they finish, or where a run was resumed. Each number is a
-hash of a counter (two rounds of the splitmix64 finaliser), so there is no state to keep.
+The random choices for sample ``s`` of a run depend only on the seed and ``s``: not on the number
+of prefetching threads, the order in which they finish, or where a run was resumed. Each number is
+a hash of a counter (two rounds of the splitmix64 finaliser); the generator has no state.
+
+``layers/_counter_rng.py`` has the generator for dropout, on torch tensors. It hashes its keys
+differently, and the numbers of both are fixed by saved runs.
 """
 
 from __future__ import annotations
@@ -26,26 +29,26 @@ def draw(seed: int, ordinals: NDArray[Any], purpose: str) -> NDArray[np.uint64]:
     """One uniform 64-bit number per ordinal.
 
     Args:
-        seed: any integer; taken modulo 2**64.
+        seed: any integer; used modulo 2**64.
         ordinals: integer array of any shape, e.g. sample numbers.
-        purpose: what the numbers decide ("crop row"); different purposes are independent.
+        purpose: the use of the numbers ("crop row"); different purposes are independent.
 
     Returns:
         uint64 array shaped like ``ordinals``.
     """
     key = hashlib.blake2b((seed & _MASK).to_bytes(8, "little") + purpose.encode(), digest_size=16)
     first, second = np.frombuffer(key.digest(), np.dtype("<u8"))
-    # At least one axis: numpy warns about overflow of scalars, and wrapping is the point here.
+    # At least one axis, since numpy warns about overflow of scalars; wrapping is intended here.
     counters = np.atleast_1d(np.asarray(ordinals)).astype(np.uint64)
     mixed = _mix(_mix(counters * _GOLDEN + first) ^ second)
     return mixed.reshape(np.shape(ordinals))
 
 
 def pick(draws: Draws, limit: int) -> Draws:
-    """Turn draws into integers 0 <= k < limit, uniform to within limit / 2**32.
+    """Maps draws to integers 0 <= k < limit, uniform to within limit / 2**32.
 
     Args:
-        draws: what :func:`draw` gave, or one of its numbers as an int.
+        draws: the result of :func:`draw`, or one of its numbers as an int.
         limit: positive, below 2**32.
     """
     high: Any = draws >> 32
@@ -57,17 +60,17 @@ def normal(seed: int, ordinals: NDArray[Any], purpose: str) -> NDArray[np.float6
     """One number of the standard normal distribution per ordinal; arguments as :func:`draw`.
 
     Returns:
-        float64 array shaped like ``ordinals``, no number larger than 8.3.
+        float64 array shaped like ``ordinals``, with absolute values up to 8.3.
     """
     drawn = draw(seed, ordinals, purpose)
-    # One by one: what numpy makes of an array may depend on its length in the last bit.
+    # One by one, since the last bit of numpy's vectorised functions may depend on the length.
     quantile = NormalDist().inv_cdf
     numbers = [quantile(((number >> 12) + 0.5) / (1 << 52)) for number in drawn.ravel().tolist()]
     return np.array(numbers, np.float64).reshape(drawn.shape)
 
 
 def permutation(seed: int, count: int, purpose: str) -> NDArray[np.int64]:
-    """The numbers 0 ... count-1 in an order that depends on (seed, purpose) alone."""
+    """The numbers 0 ... count-1 in an order that depends only on (seed, purpose)."""
     return np.argsort(draw(seed, np.arange(count), purpose), kind="stable")
 
 

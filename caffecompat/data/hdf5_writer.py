@@ -1,4 +1,4 @@
-"""Two arrays to an HDF5 file, as the HDF5Output layer writes them.  Source: hdf5.cpp."""
+"""Writing of HDF5 files as the HDF5Output layer does.  Source: hdf5.cpp."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _AXES = 4
 
 
 def write_output(path: str, data: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
-    """Write the data sets ``data`` and ``label``, with ones added to their shapes up to 4 axes.
+    """Writes the data sets ``data`` and ``label``, with trailing ones up to 4 axes.
 
-    An old file is replaced, all or nothing.
+    An existing file is replaced atomically.
 
     Raises:
         FileProblem: the file cannot be written.

@@ -1,7 +1,7 @@
-"""Results in the making: a folder beside the place where it will appear, and a lock on that place.
+"""Output folders that are filled beside their target and renamed at the end, and the target's lock.
 
-The lock is held as long as the process that writes lives, so whoever gets it knows that what
-others have left beside the place is abandoned.
+The writing process holds the lock while it runs. A process that gets the lock can therefore remove
+unfinished folders of the same target, which killed processes left.
 """
 
 from __future__ import annotations
@@ -13,29 +13,31 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from caffecompat.errors import CaffeError, FileProblem
+from caffecompat.output_files import sync_folder
 
 log = logging.getLogger(__name__)
 
-# What file systems without locks answer.
+# Errors of file systems without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 
 @contextmanager
 def new_folder(path: str | os.PathLike[str]) -> Iterator[str]:
-    """An empty folder to fill, which takes the name ``path`` when the ``with`` block ends well.
+    """Context with an empty folder, which is renamed to ``path`` if the block succeeds.
 
-    If the block fails the folder is removed. If the process is killed, the next one that writes
-    to the same place removes it and says so.
+    If the block fails, the folder is removed. If the process is killed, the next process that
+    writes to ``path`` removes it and logs a warning.
 
     Raises:
-        FileProblem: something is at ``path`` already, another process is writing it, or its
-            folder cannot be written.
+        FileProblem: ``path`` exists, another process is writing it, or its parent folder cannot
+            be written.
     """
     target = os.path.normpath(os.fspath(path))
     refuse_existing(target)
-    with place_for(target) as is_locked:
+    with lock_target(target) as is_locked:
         if is_locked:
             _remove_abandoned(target)
         unfinished = f"{target}.unfinished-{os.getpid()}"
@@ -48,16 +50,16 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[str]:
 
 
 @contextmanager
-def place_for(target: str) -> Iterator[bool]:
-    """Makes the folders above ``target`` and keeps other processes from writing it.
+def lock_target(target: str) -> Iterator[bool]:
+    """Context in which no other process can write ``target``; creates missing parent folders.
 
-    If the block fails the folders that were made are removed again, where nothing is in them.
+    If the block fails, parent folders that it created are removed if they are empty.
 
     Yields:
-        whether the place is locked; False on a system that has no locks.
+        whether ``target`` is locked; False on a system without locks.
 
     Raises:
-        FileProblem: another process is writing ``target``, or a folder cannot be made.
+        FileProblem: another process is writing ``target``, or a folder cannot be created.
     """
     made = _make_parents(target)
     try:
@@ -71,22 +73,22 @@ def place_for(target: str) -> Iterator[bool]:
 
 
 def refuse_existing(path: str) -> None:
-    """Raises FileProblem if there is anything at ``path``.
+    """Raises FileProblem if ``path`` exists.
 
-    The lock of a run that was killed after its last step, for which nobody else would come, goes.
+    Also removes the lock file of a run that was killed after its last step.
     """
     if os.path.lexists(path):
         if os.path.lexists(f"{path}.lock"):
             with suppress(CaffeError), _lock(f"{path}.lock", path):
                 pass
         raise FileProblem(
-            f"{path}: already exists, and results are only written to a new place; "
+            f"{path}: already exists, and results are only written to a new path; "
             "give another name or remove it first"
         )
 
 
 def make_folder(folder: str, target: str) -> None:
-    """Makes one folder; ``target`` is what messages name.
+    """Creates one folder; messages name ``target``.
 
     Raises:
         FileProblem: it exists, the disk is full, ...
@@ -98,24 +100,18 @@ def make_folder(folder: str, target: str) -> None:
 
 
 def put_in_place(unfinished: str, target: str) -> None:
-    """Renames a finished folder and brings the new name to the disk.
+    """Renames a finished folder to ``target`` and syncs the rename to disk.
 
     Raises:
-        FileProblem: something is at ``target`` by now.
+        FileProblem: ``target`` exists by now.
     """
     refuse_existing(target)
     os.rename(unfinished, target)
-    handle = os.open(os.path.dirname(target) or ".", os.O_RDONLY)
-    try:
-        # Some file systems cannot sync a folder; the result is in place all the same.
-        with suppress(OSError):
-            os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(Path(target).parent)
 
 
 def _make_parents(target: str) -> list[str]:
-    """The folders above ``target`` that were missing and are made now, deepest first."""
+    """Creates the missing folders above ``target``; returns them, deepest first."""
     missing: list[str] = []
     folder = os.path.dirname(target)
     while folder and not os.path.isdir(folder):
@@ -141,15 +137,15 @@ def _remove_abandoned(target: str) -> None:
         if left_over.fullmatch(found):
             path = os.path.join(folder, found)
             shutil.rmtree(path, ignore_errors=True)
-            log.warning("%s: removed; a run that was killed had left it", path)
+            log.warning("%s: removed; a killed run had left it", path)
 
 
 @contextmanager
 def _lock(path: str, target: str) -> Iterator[bool]:
-    """Keeps a second process from writing ``target``; the lock of a dead process is free."""
+    """Locks ``target`` with the file ``path``; a process releases its lock when it dies."""
     try:
         import fcntl
-    except ImportError:  # Windows: two writers at once are the user's business there.
+    except ImportError:  # On Windows nothing prevents two writers of one target.
         yield False
         return
     while True:
@@ -163,13 +159,13 @@ def _lock(path: str, target: str) -> Iterator[bool]:
             os.close(handle)
             if error.errno not in _NO_LOCKS:
                 raise FileProblem(
-                    f"{target}: another process is writing it; wait for its end"
+                    f"{target}: another process is writing it; wait until it has finished"
                 ) from error
             yield False
             return
         if _is_same_file(handle, path):
             break
-        # The process that held it removed the file after we had opened it.
+        # The holder of the lock removed the file after it was opened here.
         os.close(handle)
     try:
         yield True

@@ -1,6 +1,6 @@
-"""From a NetParameter and a state to a :class:`Graph`: which layers there are and how they connect.
+"""The :class:`Graph` of a NetParameter in a NetState: its layers and their connections.
 
-Nothing here knows what a layer type computes; that is the business of ``layers/`` and ``net/``.
+This package does not depend on what a layer type computes; see ``layers/`` and ``net/``.
 """
 
 from caffecompat.graph.build import build_graph

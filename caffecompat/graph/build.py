@@ -1,4 +1,4 @@
-"""Building a graph: filter by state, number the versions of blobs, insert splits."""
+"""Construction of a graph: filtering by state, numbering of blob versions, insertion of splits."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool =
 
     Args:
         net: an upgraded NetParameter message (``layer`` entries only).
-        state: the NetState to hold the rules against.
+        state: the NetState for the include and exclude rules.
         place: gives ``file:line`` for the n-th layer of a name.
-        strict: refuse what Caffe refuses even where a sensible reading exists.
+        strict: refuse nets that Caffe refuses, even if they have a sensible meaning.
 
     Raises:
-        NetError: with one sentence for every mistake found in the wiring.
+        NetError: with one sentence per mistake in the wiring.
     """
     notes: list[str] = []
     problems: list[str] = []
@@ -51,7 +51,7 @@ def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool =
 
 @dataclass(frozen=True)
 class _LeftOut:
-    """A layer that its rules keep out of the net in this state."""
+    """A layer that its include and exclude rules leave out in this state."""
 
     message: Any
     place: str
@@ -98,7 +98,7 @@ def _place(place: Place | None, message: Any, occurrence: int) -> str:
 def _connect(
     nodes: list[LayerNode], problems: list[str], left_out: list[_LeftOut], state: Any
 ) -> dict[str, Version]:
-    """Gives every node its bottoms and tops as versions; returns the last version of each blob."""
+    """Sets the versions of all bottoms and tops; returns the last version of each blob."""
     current: dict[str, Version] = {}
     producer: dict[str, str] = {}
     missing: set[str] = set()
@@ -131,10 +131,10 @@ def _connect(
     return current
 
 
-def _absent_bottom(node: LayerNode, name: str, maker: _LeftOut, state: Any) -> str:
+def _absent_bottom(node: LayerNode, name: str, producer: _LeftOut, state: Any) -> str:
     return (
-        f"{node.place}: bottom {name!r} exists {describe_rules(maker.message)} "
-        f"(it is made by {maker.place}); this net has {describe_state(state)}"
+        f"{node.place}: bottom {name!r} exists {describe_rules(producer.message)} "
+        f"(it is made by {producer.place}); this net has {describe_state(state)}"
     )
 
 
@@ -151,15 +151,18 @@ def _unknown_bottom(
 
 
 def _check_in_place(layers: list[LayerNode], notes: list[str], problems: list[str] | None) -> None:
-    """An in-place layer on a blob that others read too: Caffe refuses it, we keep both values."""
+    """Reports in-place layers on blobs with other readers, which Caffe refuses.
+
+    Without ``strict`` both values exist: the other readers get the value from before.
+    """
     for node in layers:
         for position, top in enumerate(node.tops):
             original = node.message.bottom[position : position + 1]
             if list(original) != [top.blob] or node.bottoms[position].blob == top.blob:
                 continue
             sentence = (
-                f"{node.place}: works in place on {top.blob!r}, which another layer reads too; "
-                "Caffe refuses such nets, give the top a name of its own"
+                f"{node.place}: works in place on {top.blob!r}, which another layer reads, too; "
+                "Caffe refuses such nets, give the top another name"
             )
             if problems is None:
                 notes.append(sentence + " (the other reader keeps the value from before)")

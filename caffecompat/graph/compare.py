@@ -1,18 +1,18 @@
-"""Two net definitions side by side, field by field."""
+"""Comparison of two net definitions, field by field."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-MOST_SHOWN = 60
+MAX_SHOWN_CHARACTERS = 60
 
 
 def compare_nets(one: Any, other: Any) -> list[str]:
     """One sentence per difference between two upgraded NetParameter messages; empty if equal.
 
-    Layers belong together by name (the second of a name to the second). A field that holds its
-    default counts as absent. The nets' names are not compared.
+    Layers are matched by name (the second of a name with the second). A field with its default
+    value equals an absent one. The names of the nets are not compared.
     """
     ours, theirs = _layers(one), _layers(other)
     lines = [f"{_who(ours[key])} is in the first only" for key in ours if key not in theirs]
@@ -23,14 +23,14 @@ def compare_nets(one: Any, other: Any) -> list[str]:
             lines += [f"{who}: {text}" for text in _differences(layer, theirs[key], "")]
     common = [key for key in ours if key in theirs]
     if common != [key for key in theirs if key in ours]:
-        lines.append("the layers that both have come in another order")
+        lines.append("the layers that both have are in another order")
     skipped = {"layer", "name"}
     lines += [f"net: {text}" for text in _differences(one, other, "", skipped)]
     return lines
 
 
 def _layers(net: Any) -> dict[tuple[str, int], Any]:
-    """The layers by name and how many of that name came before."""
+    """The layers by name and occurrence of the name, from 0 on."""
     found: dict[tuple[str, int], Any] = {}
     seen: dict[str, int] = {}
     for layer in net.layer:
@@ -47,7 +47,7 @@ def _who(layer: Any) -> str:
 def _differences(
     one: Any, other: Any, prefix: str, skipped: set[str] | frozenset[str] = frozenset()
 ) -> Iterator[str]:
-    """Dotted field names with both values."""
+    """Yields a clause per difference: the dotted field name and both values."""
     for kind in one.DESCRIPTOR.fields:
         if kind.name in skipped:
             continue
@@ -70,7 +70,7 @@ def _repeated(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A value that can be compared: lists for repeated fields, and NaN equal to itself."""
+    """A comparable form of a value: lists for repeated fields, and NaN equal to itself."""
     if isinstance(value, (str, bytes, int, bool)):
         return value
     if isinstance(value, float):
@@ -85,7 +85,9 @@ def _show(kind: Any, value: Any) -> str:
         text = _scalar(kind, value)
     else:
         text = "[" + ", ".join(_scalar(kind, item) for item in value) + "]"
-    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 3] + "..."
+    if len(text) <= MAX_SHOWN_CHARACTERS:
+        return text
+    return text[: MAX_SHOWN_CHARACTERS - 3] + "..."
 
 
 def _scalar(kind: Any, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a graph consists of."""
+"""The parts of a graph: blob versions, layer nodes, the graph itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, order=True)
 class Version:
-    """One value that a blob name stands for; an in-place layer makes the next version."""
+    """One value of a blob name; an in-place layer creates the next version."""
 
     blob: str
     number: int = 0
@@ -25,12 +25,12 @@ class LayerNode:
 
     Attributes:
         index: position in the order of execution, automatic splits included.
-        message: the LayerParameter, never changed after the graph is built.
-        phase: ``"TRAIN"`` or ``"TEST"``; the layer's own where its definition has one.
-        place: where it is defined, e.g. ``"net.prototxt:41: layer 'conv1' (Convolution)"``.
-        loss_weights: explicit ones, one per top or none; a split takes over those of tops that
-            other layers read.
-        automatic: a Split that the definition does not contain.
+        message: the LayerParameter, not changed after the graph is built.
+        phase: ``"TRAIN"`` or ``"TEST"``; the layer's own phase if its definition has one.
+        place: its definition, e.g. ``"net.prototxt:41: layer 'conv1' (Convolution)"``.
+        loss_weights: the explicit ones, one per top or none; those of tops that other layers read
+            are moved to the split.
+        automatic: whether it is a Split that is not in the definition.
     """
 
     index: int
@@ -50,9 +50,9 @@ class Graph:
     """The layers of one net in one state, in order of execution.
 
     Attributes:
-        state: the NetState message that the rules were held against.
-        outputs: blob names that no layer reads, sorted.
-        notes: what a user may want to know: layers left out by rules, generous readings.
+        state: the NetState message that the rules were evaluated for.
+        outputs: sorted names of blobs that no layer reads.
+        notes: sentences for the user: layers left out by rules, lenient interpretations.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Graph:
 
     @property
     def phase(self) -> str:
+        """``"TRAIN"`` or ``"TEST"``."""
         return "TEST" if self.state.phase else "TRAIN"
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Parameters shared between layers by ``param { name: ... }``."""
+"""Parameter sharing between layers by ``param { name: ... }``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ class ParameterUse:
     """How a layer uses one of its parameter blobs.
 
     Attributes:
-        owner: (layer index, blob index) of the blob that holds the values; itself if not shared.
-        permissive: the sharer may see the owner's values under another shape of equal count.
+        owner: (layer index, blob index) of the blob that owns the values; itself if not shared.
+        permissive: whether the shapes may differ if the number of values is equal
+            (``share_mode: PERMISSIVE``).
     """
 
     owner: tuple[int, int]
@@ -26,22 +27,22 @@ class ParameterUse:
 
 @dataclass
 class _Multipliers:
-    """lr_mult and decay_mult of one owner; a sharer may fill in what the owner left out."""
+    """lr_mult and decay_mult of one owner; sharing layers may set values that it leaves out."""
 
     lr_mult: float | None = None
     decay_mult: float | None = None
 
 
 def resolve_sharing(layers: Sequence[LayerNode], counts: Sequence[int]) -> list[list[ParameterUse]]:
-    """For each layer the use of each of its parameter blobs.
+    """The uses of all parameter blobs, by layer.
 
     Args:
-        layers: in order of execution; the first user of a name owns the blob.
-        counts: how many parameter blobs each layer has.
+        layers: in order of execution; the first layer with a parameter name owns the blob.
+        counts: number of parameter blobs of each layer.
 
     Raises:
-        NetError: more ``param`` entries than blobs, or sharers with different explicit
-            ``lr_mult`` or ``decay_mult``.
+        NetError: more ``param`` entries than blobs, or different explicit ``lr_mult`` or
+            ``decay_mult`` for one shared parameter.
     """
     owners: dict[str, tuple[int, int]] = {}
     multipliers: dict[tuple[int, int], _Multipliers] = {}
@@ -61,14 +62,16 @@ def resolve_sharing(layers: Sequence[LayerNode], counts: Sequence[int]) -> list[
             chosen = multipliers.setdefault(owner, _Multipliers())
             for field in ("lr_mult", "decay_mult"):
                 if spec is not None and spec.HasField(field):
-                    _agree(chosen, field, getattr(spec, field), node, name)
+                    _set_multiplier(chosen, field, getattr(spec, field), node, name)
             permissive = spec is not None and bool(spec.share_mode)
             row.append(ParameterUse(owner, 1.0, 1.0, permissive))
         uses.append(row)
     return [[_with_multipliers(use, multipliers[use.owner]) for use in row] for row in uses]
 
 
-def _agree(chosen: _Multipliers, field: str, value: float, node: LayerNode, name: str) -> None:
+def _set_multiplier(
+    chosen: _Multipliers, field: str, value: float, node: LayerNode, name: str
+) -> None:
     known = getattr(chosen, field)
     if known is not None and known != value:
         raise NetError(

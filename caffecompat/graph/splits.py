@@ -1,6 +1,6 @@
-"""Automatic Split layers: a blob with several readers gets one alias for each of them.
+"""Automatic Split layers: each reader of a blob with several readers gets its own alias.
 
-The names are Caffe's, so that blobs can be found and weight files look the same.
+Layer and blob names are Caffe's, so that blobs are found by name and weight files are equal.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ AUTOMATIC_TYPE = "Split"
 def insert_splits(nodes: list[LayerNode], notes: list[str]) -> list[LayerNode]:
     """The nodes with a Split after every top that has more than one reader.
 
-    An explicit non-zero loss weight counts as a reader; it moves to the split's first top, and the
-    layer loses all its ``loss_weight`` values, as in Caffe: a loss type falls back to its own
-    weight of 1. Source of the naming and counting: Caffe's InsertSplits.
+    An explicit non-zero loss weight counts as a reader. It moves to the split's first top, and the
+    layer loses all its ``loss_weight`` values, as in Caffe; a loss layer then has its default
+    weight of 1. Source of names and counts: Caffe's InsertSplits.
 
     Args:
-        nodes: with their bottoms and tops.
-        notes: a sentence is added for each layer whose weights moved.
+        nodes: the nodes, with bottoms and tops.
+        notes: a sentence is appended for each layer that loses weights.
     """
-    maker = {top: (node, i) for node in nodes for i, top in enumerate(node.tops)}
+    producers = {top: (node, i) for node in nodes for i, top in enumerate(node.tops)}
     readers = Counter(bottom for node in nodes for bottom in node.bottoms)
     weights = {
         top: weight
@@ -43,7 +43,7 @@ def insert_splits(nodes: list[LayerNode], notes: list[str]) -> list[LayerNode]:
         bottoms = []
         for bottom in node.bottoms:
             if bottom in split:
-                source, position = maker[bottom]
+                source, position = producers[bottom]
                 bottoms.append(
                     Version(split_blob(bottom.blob, source.name, position, used[bottom]))
                 )
@@ -64,10 +64,12 @@ def insert_splits(nodes: list[LayerNode], notes: list[str]) -> list[LayerNode]:
 
 
 def split_layer(blob: str, layer: str, position: int) -> str:
+    """The name of the Split after top ``position`` of ``layer``."""
     return f"{blob}_{layer}_{position}_split"
 
 
 def split_blob(blob: str, layer: str, position: int, reader: int) -> str:
+    """The name of the split's top for reader number ``reader``."""
     return f"{split_layer(blob, layer, position)}_{reader}"
 
 

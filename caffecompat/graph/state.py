@@ -1,4 +1,4 @@
-"""Net states and the include/exclude rules of layers (phase, level, stages)."""
+"""Net states, and the include and exclude rules of layers (phase, level, stages)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ TRAIN, TEST = 0, 1
 
 
 def net_state(net: Any, phase: str | int, level: int = 0, stages: Sequence[str] = ()) -> Any:
-    """The state in which a net definition is built when a user names phase, level and stages.
+    """The NetState for a net definition with the given phase, level and stages.
 
-    As in Caffe's Net constructor, phase and level replace those of the file's own ``state`` and
+    As in Caffe's Net constructor, phase and level replace those of the definition's ``state``, and
     the stages are appended to its stages.
 
     Args:
         net: NetParameter message.
         phase: ``"train"`` or ``"test"`` in any case, or :data:`TRAIN` or :data:`TEST`.
+        level: the level.
+        stages: the additional stages.
 
     Raises:
         NetError: there is no such phase.
@@ -35,7 +37,7 @@ def net_state(net: Any, phase: str | int, level: int = 0, stages: Sequence[str] 
 
 
 def merge_state(*states: Any) -> Any:
-    """NetState messages laid over each other: later scalars win, stages are appended."""
+    """NetState messages merged in order: later scalars win, stages are appended."""
     merged = schema.new("NetState")
     for state in states:
         merged.MergeFrom(state)
@@ -45,7 +47,7 @@ def merge_state(*states: Any) -> Any:
 def describe_state(state: Any) -> str:
     """``phase TRAIN, level 2, stage 'deploy'``, for messages."""
     text = f"phase {PHASES[state.phase]}, level {state.level}"
-    # No stage on the command line is one without a name, as in Caffe's tool.
+    # Without a stage on the command line the state has one with an empty name, as in Caffe's tool.
     stages = [repr(stage) for stage in state.stage if stage]
     if stages:
         text += ", stage " + " ".join(stages)
@@ -53,7 +55,7 @@ def describe_state(state: Any) -> str:
 
 
 def describe_rules(layer: Any) -> str:
-    """``only in phase TEST``, ``not with stage 'deploy'``: when a layer's rules let it be there."""
+    """When a layer's rules include it: ``only in phase TEST``, ``not with stage 'deploy'``."""
     rules = layer.include or layer.exclude
     kind = "only" if layer.include else "not"
     return f"{kind} {' or '.join(_describe_rule(rule) for rule in rules)}"
@@ -73,9 +75,9 @@ def _describe_rule(rule: Any) -> str:
 
 
 def rule_holds(rule: Any, state: Any) -> bool:
-    """Whether a NetStateRule is met: every condition that it states holds.
+    """Whether a state meets all conditions of a NetStateRule; an empty rule is always met.
 
-    Source: Caffe's state rules; an empty rule is always met.
+    Source: Caffe's Net::StateMeetsRule.
     """
     if rule.HasField("phase") and rule.phase != state.phase:
         return False

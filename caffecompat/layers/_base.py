@@ -14,7 +14,8 @@ from caffecompat.layers._loss_reduction import LossReduction
 from caffecompat.layers._receptive_field import ReceptiveField
 from caffecompat.proto.schema import FORK_NUMBERS, new
 from caffecompat.registry import Registry
-from caffecompat.weights.blob import MOST_AXES
+from caffecompat.reporting.units import format_shape as format_shape
+from caffecompat.weights.blob import MAX_AXES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -220,8 +221,8 @@ class Layer:
     def check_axes(self, shape: Sequence[int], what: str) -> None:
         """Refuses shapes with more axes than Caffe's blobs can have (kMaxBlobAxes)."""
         self.check(
-            len(shape) <= MOST_AXES,
-            f"{what} has {len(shape)} axes, at most {MOST_AXES} are allowed",
+            len(shape) <= MAX_AXES,
+            f"{what} has {len(shape)} axes, at most {MAX_AXES} are allowed",
         )
 
     def note(self, sentence: str) -> None:
@@ -283,8 +284,3 @@ class Layer:
     def parameter_names(cls, count: int) -> list[str]:
         """Names for ``count`` parameter blobs; surplus ones are called by their index."""
         return [cls.parameters[i] if i < len(cls.parameters) else f"blob{i}" for i in range(count)]
-
-
-def format_shape(shape: Sequence[int]) -> str:
-    """``(2, 3, 5)`` as ``2x3x5``, a scalar as ``()``."""
-    return "x".join(str(extent) for extent in shape) or "()"

@@ -14,7 +14,7 @@ from caffecompat.layers._source import Source
 if TYPE_CHECKING:
     from caffecompat.data.loader.batch import Batch
     from caffecompat.data.loader.prefetch import BatchReader
-    from caffecompat.data.transforms.deferred_crops import Crops
+    from caffecompat.data.transforms.deferred_crops import DeferredCrops
     from caffecompat.layers._base import Array
 
 
@@ -124,14 +124,14 @@ class BatchSource(Source):
         batch = self._batch(index, False)
         return [batch.data, batch.labels][: self.count]
 
-    def read_for_gpu(self, index: int) -> Sequence[Array | Crops]:
+    def read_for_gpu(self, index: int) -> Sequence[Array | DeferredCrops]:
         batch = self._batch(index, True)
         return [batch.blob, batch.labels][: self.count]
 
     def _batch(self, index: int, as_crops: bool) -> Batch:
         self.check(self.reader is not None, "the net was built for its shapes, it cannot read data")
         assert self.reader is not None
-        self.reader.leave_arithmetic(as_crops)
+        self.reader.defer_arithmetic(as_crops)
         with errors_at(self.context.place):
             return self.reader.batch(index)
 

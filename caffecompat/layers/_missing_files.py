@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from caffecompat.layers._source import source_class
 
 if TYPE_CHECKING:
-    from caffecompat.data.advice import Missing
+    from caffecompat.data.advice import MissingInput
     from caffecompat.layers._base import Message
 
 
@@ -41,6 +41,6 @@ def refuse_missing(layer: Message, phase: str, definition: Message | None = None
     raise_missing(own[0], list(wanted.values()))
 
 
-def _missing_of(layer: Message, phase: str, definition: Message) -> list[Missing]:
+def _missing_of(layer: Message, phase: str, definition: Message) -> list[MissingInput]:
     source = source_class(layer.type)
     return [] if source is None else source.missing_files(layer, phase, definition)

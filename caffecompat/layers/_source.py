@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 from caffecompat.layers._base import Layer, Message, Shape, at_least, catalogue, exactly
 
 if TYPE_CHECKING:
-    from caffecompat.data.advice import Missing
-    from caffecompat.data.transforms.deferred_crops import Crops
+    from caffecompat.data.advice import MissingInput
+    from caffecompat.data.transforms.deferred_crops import DeferredCrops
     from caffecompat.layers._base import Array
 
 
@@ -56,7 +56,7 @@ class Source(Layer):
             getattr(message, cls.batch_param).batch_size = int(rows * factor)
 
     @classmethod
-    def missing_files(cls, message: Message, phase: str, definition: Message) -> list[Missing]:
+    def missing_files(cls, message: Message, phase: str, definition: Message) -> list[MissingInput]:
         """The files that the LayerParameter names and that are not there.
 
         Args:
@@ -88,7 +88,7 @@ class Source(Layer):
         """
         raise NotImplementedError
 
-    def read_for_gpu(self, index: int) -> Sequence[Array | Crops] | None:
+    def read_for_gpu(self, index: int) -> Sequence[Array | DeferredCrops] | None:
         """The same for a net on a GPU, which may do the last of the work itself."""
         return self.read(index)
 

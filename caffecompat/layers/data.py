@@ -8,7 +8,7 @@ from caffecompat.layers._base import Message, Shape, register
 from caffecompat.layers._batch_source import BatchSource
 
 if TYPE_CHECKING:
-    from caffecompat.data.advice import Missing
+    from caffecompat.data.advice import MissingInput
     from caffecompat.data.loader.prefetch import BatchReader
 
 
@@ -37,7 +37,7 @@ class Data(BatchSource):
     )
 
     @classmethod
-    def missing_files(cls, message: Message, phase: str, definition: Message) -> list[Missing]:
+    def missing_files(cls, message: Message, phase: str, definition: Message) -> list[MissingInput]:
         from caffecompat.data.advice import mean_of_database, missing_database
 
         found = [missing_database(message, phase), mean_of_database(message, phase, definition)]

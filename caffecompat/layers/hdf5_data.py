@@ -11,7 +11,7 @@ from caffecompat.layers._missing_files import refuse_missing
 from caffecompat.layers._source import Source
 
 if TYPE_CHECKING:
-    from caffecompat.data.advice import Missing
+    from caffecompat.data.advice import MissingInput
     from caffecompat.data.sources.hdf5_rows import HDF5Reader
     from caffecompat.layers._base import Array
 
@@ -29,7 +29,7 @@ class HDF5Data(Source):
     reads_shard = True
 
     @classmethod
-    def missing_files(cls, message: Message, phase: str, definition: Message) -> list[Missing]:
+    def missing_files(cls, message: Message, phase: str, definition: Message) -> list[MissingInput]:
         from caffecompat.data.advice import missing_hdf5_list
 
         missing = missing_hdf5_list(message)

@@ -8,7 +8,7 @@ from caffecompat.layers._base import Message, Shape, exactly, register
 from caffecompat.layers._batch_source import BatchSource
 
 if TYPE_CHECKING:
-    from caffecompat.data.advice import Missing
+    from caffecompat.data.advice import MissingInput
     from caffecompat.data.loader.prefetch import BatchReader
 
 
@@ -26,7 +26,7 @@ class WindowData(BatchSource):
     batch_param = "window_data_param"
 
     @classmethod
-    def missing_files(cls, message: Message, phase: str, definition: Message) -> list[Missing]:
+    def missing_files(cls, message: Message, phase: str, definition: Message) -> list[MissingInput]:
         from caffecompat.data.advice import mean_of_windows
 
         # No tool makes a window file; opening it tells what is wrong.

@@ -1,1 +1,1 @@
-"""Training logs of Caffe and of this package: parsing and plotting."""
+"""Parsing and plotting of training logs of Caffe and of this package."""

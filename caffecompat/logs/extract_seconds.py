@@ -1,4 +1,4 @@
-"""The seconds at which a training's log names its iterations, as Caffe's extract_seconds gives."""
+"""Times of the iterations in a training log, as printed by Caffe's extract_seconds.py."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def read_seconds(path: str | os.PathLike[str], max_bytes: int | None = None) -> 
     start = next((match for match, line in stamped if "Solving" in line), None)
     if start is None:
         raise FormatError(
-            f"{os.fspath(path)}: this is not the log of a training: it has no line 'Solving ...'; "
-            "give what 'caffe train' or 'caffecompat train' has written to standard error"
+            f"{os.fspath(path)}: this is not a training log: it has no line 'Solving ...'; give "
+            "what 'caffe train' or 'caffecompat train' has written to standard error"
         )
     clock = Clock(start)
     return [clock.seconds(match) for match, line in stamped if "Iteration" in line]

@@ -1,4 +1,4 @@
-"""Logs of trainings as tables: those of Caffe, and those written here."""
+"""The parser of training logs, of Caffe and of this package, and its tables."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from caffecompat.input_files import (
     read_input,
 )
 
-# Severity, date (newer loggers put the year in front), time, thread, file and line.
+# Severity, date (newer versions of glog add the year), time, thread, file and line.
 PREFIX = re.compile(
     r"[IWEF](?P<year>[0-9]{4})?(?P<month>[0-9]{2})(?P<day>[0-9]{2}) "
     r"(?P<clock>[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?) +[0-9]+ \S+\] "
 )
 _ITERATION = re.compile(r"Iteration ([0-9]{1,18})(?![0-9])")
-# Digits are those of ASCII: int and float would take others, but no log has them.
+# ASCII digits only, since int and float would accept others, too.
 _NUMBER = r"[-+]?(?:nan|inf|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)(?![0-9.])"
 _RATE = re.compile(rf"lr = ({_NUMBER})")
 _OUTPUT = re.compile(rf"(Train|Test) net output #[0-9]+: (\S+) = ({_NUMBER})")
@@ -39,10 +39,10 @@ class Row:
     """The outputs of one phase at one iteration.
 
     Attributes:
-        iteration: counted from 0.
-        seconds: since the training started.
-        rate: the learning rate of the last rate line before; not a number where there was none.
-        outputs: values by name; of several elements of one name the last.
+        iteration: the iteration, from 0 on.
+        seconds: since the start of training.
+        rate: the learning rate in the last line with one; NaN if there was none.
+        outputs: values by name; the last value if a name has several.
     """
 
     iteration: int
@@ -53,12 +53,12 @@ class Row:
 
 @dataclass
 class ParsedLog:
-    """What a log says.
+    """The content of a training log.
 
     Attributes:
         path: the file.
         train, test: rows in the order of the log.
-        rates: learning rates by the iteration that they are shown for, in the order of the log.
+        rates: (iteration, learning rate) in the order of the log.
     """
 
     path: str
@@ -68,19 +68,19 @@ class ParsedLog:
 
 
 def read_log(path: PathLike, max_bytes: int | None = None) -> ParsedLog:
-    """Reads the log of a training.
+    """Reads a training log.
 
-    Nothing counts before the line with ``Solving``; an iteration holds until the next one is
-    named. Lines that are no log lines (traces, output of other programs), and values that are no
-    numbers (two of them run together), are passed over.
+    Lines before the one with ``Solving`` are ignored. A line belongs to the last iteration named
+    before or in it. Lines without glog's prefix (traces, output of other programs) and invalid
+    numbers (such as two that run together) are ignored.
 
     Args:
         path: the log, or ``-`` for standard input.
-        max_bytes: the largest log to read; None for 512 MiB.
+        max_bytes: the largest accepted size; None for 512 MiB.
 
     Raises:
         FileProblem: the file is missing or cannot be read.
-        FormatError: it is larger than ``max_bytes``, or not the log of a training.
+        FormatError: it is larger than ``max_bytes``, or not a training log.
     """
     name = os.fspath(path)
     limit = MAX_TEXT_BYTES if max_bytes is None else max_bytes
@@ -124,26 +124,26 @@ def _read(lines: Iterable[str], name: str) -> ParsedLog:
     if clock is None:
         found = "it has no line 'Solving ...'" if stamped else "none of its lines is a log line"
         raise FormatError(
-            f"{name}: this is not the log of a training: {found}; give what 'caffe train' or "
+            f"{name}: this is not a training log: {found}; give what 'caffe train' or "
             "'caffecompat train' has written to standard error"
         )
-    _mend_first(log.train)
-    _mend_first(log.test)
+    _fix_first_rate(log.train)
+    _fix_first_rate(log.test)
     return log
 
 
-def _mend_first(rows: list[Row]) -> None:
-    """Gives the first row the second one's rate, as Caffe's parser does.
+def _fix_first_rate(rows: list[Row]) -> None:
+    """Sets the rate of the first row to that of the second, as Caffe's parser does.
 
-    The first mostly comes before any rate line. Caffe's parser does not look whether it does, and
-    tables are compared, so neither is it looked at here.
+    The first row mostly precedes any line with a rate. Like Caffe's parser, this does not check
+    whether it does, so that the tables are equal.
     """
     if len(rows) > 1:
         rows[0].rate = rows[1].rate
 
 
 class Clock:
-    """Seconds since the start. Log lines have no year, so it turns over where the month falls."""
+    """Seconds since a start line. Log lines have no year; a smaller month starts a new year."""
 
     def __init__(self, start: re.Match[str]) -> None:
         self._years = 0
@@ -151,6 +151,11 @@ class Clock:
         self._start = self._time(start)
 
     def seconds(self, prefix: re.Match[str]) -> float:
+        """Seconds from the start to a line's prefix; lines must be in order.
+
+        Raises:
+            FormatError: the prefix has an impossible date or time.
+        """
         month = int(prefix["month"])
         if month < self._month and prefix["year"] is None:
             self._years += 1
@@ -164,13 +169,13 @@ class Clock:
             text = f"{year} {prefix['month']} {prefix['day']} {prefix['clock']}"
             return datetime.strptime(text, form)
         except ValueError as error:
-            raise FormatError(f"{prefix[0]!r} is no time of a log line: {error}") from error
+            raise FormatError(f"{prefix[0]!r} has no valid date and time: {error}") from error
 
 
 def table(rows: list[Row], delimiter: str = ",") -> str:
-    """Rows as CSV with the columns of Caffe's parse_log.py.
+    """Rows as CSV text with the columns of Caffe's parse_log.py.
 
-    Columns: NumIters, Seconds, LearningRate, then every output in the order of appearance.
+    The columns are NumIters, Seconds, LearningRate, and all outputs in order of appearance.
     """
     names = list(dict.fromkeys(name for row in rows for name in row.outputs))
     text = io.StringIO()
@@ -183,13 +188,13 @@ def table(rows: list[Row], delimiter: str = ",") -> str:
 
 
 def write_tables(log: ParsedLog, folder: str | os.PathLike[str], delimiter: str = ",") -> list[str]:
-    """Writes ``<log>.train`` and ``<log>.test`` into ``folder``; a phase without rows has no file.
+    """Writes ``<log>.train`` and ``<log>.test`` into ``folder``; no file for a phase without rows.
 
     Returns:
-        The paths of the files.
+        the paths of the files.
 
     Raises:
-        FileProblem: they cannot be written.
+        FileProblem: a file cannot be written.
     """
     from caffecompat.output_files import atomic_write
 
@@ -198,7 +203,7 @@ def write_tables(log: ParsedLog, folder: str | os.PathLike[str], delimiter: str 
         if rows:
             path = Path(folder) / f"{Path(log.path).name}.{kind}"
             with atomic_write(path) as file:
-                # Lines end as in the files of Caffe's tool, whatever the machine.
+                # CRLF on all systems, as in the files of Caffe's tool.
                 file.write(table(rows, delimiter).replace("\n", "\r\n").encode())
             written.append(str(path))
     return written

@@ -1,4 +1,4 @@
-"""Curves of trainings: losses, scores and rates over the iterations."""
+"""Plots of training logs: losses, scores and learning rates over the iterations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from caffecompat.logs.parse import ParsedLog, Row
 from caffecompat.output_files import atomic_write
 
 FORMATS = ("png", "svg", "pdf")
-# The charts of Caffe's plot_training_log by number: phase, what is drawn, over what.
+# The charts of Caffe's plot_training_log by number: phase, y axis, x axis.
 CHARTS = (
     ("test", "score", "iteration"),
     ("test", "score", "seconds"),
@@ -24,24 +24,24 @@ CHARTS = (
     ("train", "loss", "iteration"),
     ("train", "loss", "seconds"),
 )
-# A line through fewer points looks like a trend that nobody has measured.
-_FEWEST_FOR_LINE = 5
-# So many different rates each get their tick.
-_MOST_TICKS = 6
+# Fewer points are not joined by a line, which would suggest a trend.
+_MIN_POINTS_OF_LINE = 5
+# Up to this many different learning rates each get a tick.
+_MAX_TICKS = 6
 
 
 def plot(logs: Sequence[ParsedLog], path: str | os.PathLike[str], chart: int | None = None) -> None:
-    """Draws logs over each other: one panel for losses, one for other outputs, one for the rate.
+    """Plots logs in one figure: a panel for losses, one for other outputs, one for the rate.
 
     Args:
         logs: at least one.
-        path: the picture; its ending, ``.png``, ``.svg`` or ``.pdf``, decides the kind.
-        chart: one of Caffe's charts by its number, see ``CHARTS``; None for all panels.
+        path: the figure's file; its suffix ``.png``, ``.svg`` or ``.pdf`` decides the format.
+        chart: the number of one of Caffe's charts, see ``CHARTS``; None for all panels.
 
     Raises:
-        FormatError: another ending, or the logs do not show what is to be drawn.
+        FormatError: another suffix, or the logs have no values to plot.
         MissingExtra: matplotlib is not installed.
-        FileProblem: the picture cannot be written.
+        FileProblem: the figure cannot be written.
     """
     kind = Path(path).suffix.lstrip(".").lower()
     if kind not in FORMATS:
@@ -49,7 +49,7 @@ def plot(logs: Sequence[ParsedLog], path: str | os.PathLike[str], chart: int | N
     for log in logs:
         if not log.train and not log.test:
             raise FormatError(
-                f"{log.path}: shows no outputs; train with 'display' or 'test_interval' set"
+                f"{log.path}: has no outputs; train with 'display' or 'test_interval' set"
             )
     try:
         from matplotlib.figure import Figure
@@ -75,7 +75,7 @@ def _draw(logs: Sequence[ParsedLog], make: Callable[..., Any]) -> Any:
     for log in logs:
         points = [(float(iteration), rate) for iteration, rate in log.rates]
         _rates(axes[-1], points, _owner(log, logs) + "learning rate")
-    _name_rates(axes[-1])
+    _label_rates(axes[-1])
     axes[-1].set_xlabel("iteration")
     _finish(figure, axes, _title(logs))
     return figure
@@ -95,11 +95,11 @@ def _draw_chart(logs: Sequence[ParsedLog], make: Callable[..., Any], chart: int)
             _rates(axis, points, _owner(log, logs) + "learning rate")
     if not axis.lines:
         raise FormatError(
-            f"{logs[0].path}: shows nothing for chart {chart}, the {phase} "
+            f"{logs[0].path}: has no values for chart {chart}, the {phase} "
             f"{'learning rate' if kind == 'rate' else kind} over the {over}"
         )
     if kind == "rate":
-        _name_rates(axis)
+        _label_rates(axis)
     else:
         axis.set_ylabel(f"{phase} {_axis_name(kind, names)}")
     axis.set_xlabel("seconds since the start" if over == "seconds" else "iteration")
@@ -122,7 +122,7 @@ def _title(logs: Sequence[ParsedLog]) -> str:
 
 
 def _axis_name(kind: str, names: Sequence[str]) -> str:
-    """What a panel shows: its outputs by name where they are few."""
+    """The label of a panel's y axis: the names of its outputs if there are one or two."""
     return kind if kind == "loss" or len(names) > 2 else ", ".join(names)
 
 
@@ -154,7 +154,7 @@ def _curve(
     if not points:
         return
     line = "-" if what.startswith("train") else "--o"
-    style = "o" if len(points) < _FEWEST_FOR_LINE else line
+    style = "o" if len(points) < _MIN_POINTS_OF_LINE else line
     label = _owner(log, logs) + what
     size = 5 if style == "o" else 3
     axis.plot(*zip(*points, strict=True), style, label=label, markersize=size, linewidth=1)
@@ -166,15 +166,15 @@ def _rates(axis: Any, points: list[tuple[float, float]], label: str) -> None:
         axis.step(*zip(*shown, strict=True), where="post", label=label, linewidth=1)
 
 
-def _name_rates(axis: Any) -> None:
-    """A logarithmic axis whose ticks are the rates themselves, written as in a solver."""
+def _label_rates(axis: Any) -> None:
+    """Makes the axis logarithmic, with ticks at the rates, written as in a solver file."""
     axis.set_ylabel("learning rate")
     rates = sorted({float(rate) for line in axis.lines for rate in line.get_ydata()})
     if not rates:
         return
     axis.set_yscale("log")
     axis.set_ylim(rates[0] / 2, rates[-1] * 2)
-    if len(rates) <= _MOST_TICKS:
+    if len(rates) <= _MAX_TICKS:
         axis.set_yticks(rates)
         axis.minorticks_off()
     axis.yaxis.set_major_formatter(lambda rate, position: f"{rate:g}")

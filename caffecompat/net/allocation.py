@@ -14,6 +14,7 @@ from caffecompat.errors import LayerError, NetError
 from caffecompat.layers import Shape
 from caffecompat.layers._base import format_shape
 from caffecompat.net.build import BuiltLayer
+from caffecompat.reporting.units import format_memory
 
 _BYTES = 4
 # Libraries take some memory for themselves, and the rest is not in one piece.
@@ -54,7 +55,7 @@ def explain_allocation(
         for shape in built.shapes:
             if wanted == _BYTES * prod(shape):
                 return _too_large(built, shape, device, layers)
-    amount = f", {size(wanted)} were asked for" if wanted else ""
+    amount = f", {format_memory(wanted)} were asked for" if wanted else ""
     return NetError(
         f"the pass failed: out of memory{amount}{_free(device)}{_fitting(layers, device)}"
     )
@@ -65,13 +66,13 @@ def _too_large(
 ) -> LayerError:
     return LayerError(
         f"{built.place}: out of memory: a blob of {format_shape(shape)} needs "
-        f"{size(_BYTES * prod(shape))}{_free(device)}{_fitting(layers, device)}"
+        f"{format_memory(_BYTES * prod(shape))}{_free(device)}{_fitting(layers, device)}"
     )
 
 
 def _free(device: torch.device) -> str:
     free = available(device)
-    return "" if free is None else f", {size(free)} are free"
+    return "" if free is None else f", {format_memory(free)} are free"
 
 
 def _fitting(layers: Sequence[BuiltLayer], device: torch.device) -> str:
@@ -121,13 +122,3 @@ def _free_in_container() -> int | None:
         return None if limit == "max" else int(limit) - int(used)
     except (OSError, ValueError):
         return None
-
-
-def size(count: int) -> str:
-    """Bytes for people: ``1.53 GiB``."""
-    value = float(count)
-    units: Sequence[str] = ("B", "KiB", "MiB", "GiB", "TiB")
-    power = 0
-    while value >= 1000 and power < len(units) - 1:
-        value, power = value / 1024, power + 1
-    return f"{value:.3g} {units[power]}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from caffecompat.errors import CaffeError, LayerError, NetError, UnknownName, suggestion
+from caffecompat.errors import CaffeError, LayerError, NetError, UnknownName, first_line, suggestion
 from caffecompat.graph import Graph, LayerNode, ParameterUse, Version, resolve_sharing
 from caffecompat.layers import BuildOptions, Context, Layer, Shape, Source, catalogue
 from caffecompat.layers._base import format_shape
@@ -295,7 +295,7 @@ def _set_up(
     except CaffeError:
         raise
     except (RuntimeError, ValueError, IndexError, ArithmeticError) as error:
-        raise LayerError(f"{_with_shapes(node, bottoms)}: {_first_line(error)}") from error
+        raise LayerError(f"{_with_shapes(node, bottoms)}: {first_line(error)}") from error
 
 
 def _inferred_once(
@@ -335,7 +335,7 @@ def infer_shapes(
     except CaffeError:
         raise
     except (RuntimeError, ValueError, IndexError, ArithmeticError) as error:
-        raise LayerError(f"{_with_shapes(node, bottoms)}: {_first_line(error)}") from error
+        raise LayerError(f"{_with_shapes(node, bottoms)}: {first_line(error)}") from error
     values = _as_tuple(result)
     if len(values) < tops:
         raise LayerError(
@@ -356,10 +356,6 @@ def _with_shapes(node: LayerNode, bottoms: Sequence[Shape]) -> str:
         for bottom, shape in zip(node.bottoms, bottoms, strict=True)
     )
     return f"{node.place}: cannot work on bottom(s) {named}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _loss_weights(node: LayerNode, layer_class: type[Layer], tops: int) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from caffecompat.errors import LayerError, NetError
+from caffecompat.errors import LayerError, NetError, first_line
 from caffecompat.graph import Version
 from caffecompat.layers import Shape
 from caffecompat.net.allocation import explain_allocation, is_out_of_memory
@@ -43,4 +43,4 @@ def explain_failure(
         except LayerError as refusal:
             return refusal
         shapes.update(zip(built.tops, found, strict=True))
-    return NetError(f"the pass failed: {str(error).splitlines()[0]}")
+    return NetError(f"the pass failed: {first_line(error)}")

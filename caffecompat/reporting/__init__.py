@@ -1,1 +1,1 @@
-"""What a running job says: log lines, progress, the terminal, units."""
+"""Output of running jobs: log lines, progress, tables, terminal properties, number formats."""

@@ -1,4 +1,4 @@
-"""What a run is doing at this moment, and a thread that says so where it takes long."""
+"""The task that a run is working on, and a thread that logs tasks which take long."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from dataclasses import dataclass
 
 from caffecompat.reporting.glog import PROGRESS
 
-# Seconds of silence before the first line, and between the later ones at first and at most.
-_FIRST, _NEXT, _MOST = 2.0, 10.0, 60.0
-# Later lines come after this share of the time that has passed, so that a log stays readable.
-_SHARE = 0.05
-_TICK = 0.25
+# Seconds from the start of a task to its first line, and between later lines.
+_FIRST_DELAY, _MIN_INTERVAL, _MAX_INTERVAL = 2.0, 10.0, 60.0
+# The interval grows with the elapsed time by this factor, which keeps the log short.
+_INTERVAL_PER_ELAPSED = 0.05
+_SECONDS_PER_POLL = 0.25
 
 
 @dataclass(frozen=True)
-class Moment:
-    """What is being done, and for how long.
+class Task:
+    """One piece of work.
 
     Attributes:
-        what: e.g. ``"iteration 3"``.
-        layer: where a pass is, e.g. ``"forward, layer 'conv1'"``; empty where nobody can tell.
-        since: when it began, by the monotonic clock, in seconds.
+        what: its name, e.g. ``"iteration 3"``.
+        layer: the position of a pass, e.g. ``"forward, layer 'conv1'"``; empty if unknown.
+        since: start time on the monotonic clock, in seconds.
     """
 
     what: str
@@ -33,17 +33,18 @@ class Moment:
     since: float
 
     def text(self, now: float) -> str:
+        """The log line about the task at time ``now``."""
         where = f": {self.layer}" if self.layer else ""
         return f"Working on {self.what} for {max(now - self.since, 0):.0f} s{where}"
 
 
 class Activity:
-    """What a run is doing; the run writes it, other threads look at it.
+    """The current task of a run. The run sets it; other threads read it.
 
-    Beginning and ending something costs two assignments, so that every iteration can do it.
+    Setting it costs two assignments, cheap enough for every iteration.
 
     Attributes:
-        layer: where the present pass is; the run sets it as often as it likes.
+        layer: the position of the current pass; the run may set it at any time.
     """
 
     def __init__(self) -> None:
@@ -51,51 +52,53 @@ class Activity:
         self.layer = ""
 
     def begin(self, what: str, number: int | None = None) -> None:
-        """Something begins, e.g. ``begin("iteration", 3)``."""
+        """Starts a task, e.g. ``begin("iteration", 3)``."""
         self.layer = ""
         self._now = (what, number, time.monotonic())
 
     def end(self) -> None:
+        """Ends the current task."""
         self._now = None
 
     @contextmanager
     def during(self, what: str) -> Iterator[None]:
-        """Context in which ``what`` is being done."""
+        """Context whose body is the task ``what``."""
         self.begin(what)
         try:
             yield
         finally:
             self.end()
 
-    def look(self) -> Moment | None:
-        """What is being done now; None for nothing."""
+    def current(self) -> Task | None:
+        """The current task, None between tasks."""
         now = self._now
         if now is None:
             return None
         what, number, since = now
-        return Moment(what if number is None else f"{what} {number}", self.layer, since)
+        return Task(what if number is None else f"{what} {number}", self.layer, since)
 
 
-class Pacemaker:
-    """Decides when a line about something that takes long is due.
+class ReportSchedule:
+    """Decides when to log a line about a task that takes long.
 
-    The first one after 2 seconds, the next 10 seconds later, and then less and less often, at
-    least once a minute.
+    The first line is due after 2 seconds, the second 10 seconds later. The intervals then grow to
+    at most one minute.
     """
 
     def __init__(self) -> None:
         self._since: float | None = None
         self._due = 0.0
 
-    def is_due(self, moment: Moment | None, now: float) -> bool:
-        """Whether to say something about ``moment`` at the time ``now``."""
-        if moment is None:
+    def is_due(self, task: Task | None, now: float) -> bool:
+        """Whether a line about ``task`` is due at time ``now``; if so, schedules the next one."""
+        if task is None:
             return False
-        if moment.since != self._since:
-            self._since, self._due = moment.since, moment.since + _FIRST
+        if task.since != self._since:
+            self._since, self._due = task.since, task.since + _FIRST_DELAY
         if now < self._due:
             return False
-        self._due = now + min(max(_NEXT, _SHARE * (now - moment.since)), _MOST)
+        interval = max(_MIN_INTERVAL, _INTERVAL_PER_ELAPSED * (now - task.since))
+        self._due = now + min(interval, _MAX_INTERVAL)
         return True
 
 
@@ -103,36 +106,39 @@ class Pacemaker:
 def heartbeat(
     activity: Activity,
     log: logging.Logger,
-    look_on: Callable[[Moment, float], None] | None = None,
+    on_task: Callable[[Task, float], None] | None = None,
 ) -> Iterator[None]:
-    """While the context lasts a thread logs what ``activity`` is busy with, where it takes long.
+    """Context in which a thread logs each task of ``activity`` that takes long.
 
     Args:
-        look_on: called several times a second while something is being done, with the time; a
-            progress bar shows it, so that it need not show the lines.
+        on_task: called several times a second during a task, with the task and the time. A
+            progress bar uses it to show the task; the log lines are then marked for it to skip.
     """
-    over = threading.Event()
+    finished = threading.Event()
     thread = threading.Thread(
-        target=_beat, args=(activity, log, look_on, over), name="caffecompat-heartbeat", daemon=True
+        target=_run_heartbeat,
+        args=(activity, log, on_task, finished),
+        name="caffecompat-heartbeat",
+        daemon=True,
     )
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        finished.set()
         thread.join(timeout=5)
 
 
-def _beat(
+def _run_heartbeat(
     activity: Activity,
     log: logging.Logger,
-    look_on: Callable[[Moment, float], None] | None,
-    over: threading.Event,
+    on_task: Callable[[Task, float], None] | None,
+    finished: threading.Event,
 ) -> None:
-    pacemaker = Pacemaker()
-    while not over.wait(_TICK):
-        moment, now = activity.look(), time.monotonic()
-        if moment is not None and look_on is not None:
-            look_on(moment, now)
-        if moment is not None and pacemaker.is_due(moment, now):
-            log.info(moment.text(now), extra=PROGRESS if look_on else None)
+    schedule = ReportSchedule()
+    while not finished.wait(_SECONDS_PER_POLL):
+        task, now = activity.current(), time.monotonic()
+        if task is not None and on_task is not None:
+            on_task(task, now)
+        if task is not None and schedule.is_due(task, now):
+            log.info(task.text(now), extra=PROGRESS if on_task else None)

@@ -1,7 +1,7 @@
-"""The log: Caffe's lines, so that scripts that read Caffe's logs go on working.
+"""Log lines in the format of Caffe's glog, so that scripts that parse Caffe's logs keep working.
 
-Everything goes through Python's ``logging`` under the name ``caffecompat``. Programs decide what
-becomes of it; :func:`log_to_stderr` is what the command line does.
+All lines go to Python's logger ``caffecompat``. A program that uses the package configures its
+handlers; the command line uses :func:`log_to_stderr`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from caffecompat.reporting.terminal import as_level, printable
 
 LOGGER = logging.getLogger("caffecompat")
 
-# Lines that a progress bar says better: they carry this attribute.
+# ``extra`` of log lines whose content a progress bar shows, too.
 PROGRESS: dict[str, Any] = {"progress": True}
 
 _LETTERS = {logging.DEBUG: "I", logging.INFO: "I", logging.WARNING: "W", logging.ERROR: "E"}
@@ -26,7 +26,7 @@ _LETTERS = {logging.DEBUG: "I", logging.INFO: "I", logging.WARNING: "W", logging
 class GlogFormatter(logging.Formatter):
     """``I1120 22:14:42.352297 24065 solver.py:204] text``: level, month and day, time, process.
 
-    There is no year: Caffe's log parsers need the short date.
+    The date has no year, because Caffe's log parsers expect none.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -43,7 +43,7 @@ class GlogFormatter(logging.Formatter):
 
 @contextmanager
 def log_to(handler: logging.Handler) -> Iterator[None]:
-    """Sends the log to ``handler`` in Caffe's format while the context lasts."""
+    """Context in which the log goes to ``handler`` in Caffe's format."""
     level = LOGGER.level
     handler.setFormatter(GlogFormatter())
     LOGGER.addHandler(handler)
@@ -56,11 +56,11 @@ def log_to(handler: logging.Handler) -> Iterator[None]:
         handler.close()
 
 
-class ErrorStream(logging.StreamHandler[TextIO]):
-    """Standard error, with warnings and errors in colour where it shows colours.
+class StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to standard error, with warnings and errors in colour if it supports colours.
 
-    Lines that cannot be written, because a disk is full or nobody reads, are dropped: a log must
-    never end a training.
+    A line that cannot be written (full disk, closed pipe) is dropped: logging must never end a
+    training run.
     """
 
     def __init__(self) -> None:
@@ -76,11 +76,11 @@ class ErrorStream(logging.StreamHandler[TextIO]):
 
 def log_to_stderr() -> Any:
     """Context in which the log goes to standard error."""
-    return log_to(ErrorStream())
+    return log_to(StderrHandler())
 
 
 def silent_log() -> logging.Logger:
-    """A log that nobody reads, for ranks whose lines the first rank writes already."""
+    """A logger without output, for all ranks but the first, which writes the same lines."""
     log = logging.Logger("silent")
     log.disabled = True
     return log
@@ -98,8 +98,8 @@ def output_lines(
 
     Args:
         kind: ``"Train"`` or ``"Test"``.
-        outputs: the elements by blob name, in the order to be listed.
-        weights: loss weights by blob name; only blobs with one get the bracket.
+        outputs: the elements by blob name, in output order.
+        weights: loss weights by blob name; the bracket appears only for blobs with a weight.
     """
     lines: list[str] = []
     for name, values in outputs.items():
@@ -110,5 +110,5 @@ def output_lines(
 
 
 def loss_bracket(weight: float, value: float) -> str:
-    """`` (* 1 = 2.08 loss)``, or nothing where the weight is 0."""
+    """`` (* 1 = 2.08 loss)``, or an empty string if the weight is 0."""
     return f" (* {number(weight)} = {number(weight * value)} loss)" if weight else ""

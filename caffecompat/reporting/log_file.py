@@ -1,4 +1,4 @@
-"""The file that keeps the log of a training, whatever the terminal shows."""
+"""The log file of a training run, which does not depend on what the terminal shows."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from typing import TextIO
 from caffecompat.errors import CaffeError
 from caffecompat.reporting.glog import LOGGER, GlogFormatter
 
-# Of names that are taken, a number is added; more than these a second has never seen.
-_TRIES = 100
+# Runs that start in the same second get numbered names, up to this number.
+_MAX_NAMES_PER_SECOND = 100
 
 
 def log_path(prefix: str, folder: str | None = None) -> str:
-    """A name for the log of a training that begins now: ``PREFIX_20261127-154612.log``.
+    """An unused path for the log of a training run that starts now: ``PREFIX_20261127-154612.log``.
 
     Args:
-        prefix: the snapshot prefix, beside which the file goes.
-        folder: where it goes instead.
+        prefix: the snapshot prefix; the log is in the same folder.
+        folder: the folder to use instead.
     """
     stem = os.path.join(folder, os.path.basename(prefix)) if folder else prefix
     stem += time.strftime("_%Y%m%d-%H%M%S")
-    for number in range(1, _TRIES):
+    for number in range(1, _MAX_NAMES_PER_SECOND):
         path = f"{stem}.log" if number == 1 else f"{stem}-{number}.log"
         if not os.path.lexists(path):
             return path
@@ -35,13 +35,14 @@ def log_path(prefix: str, folder: str | None = None) -> str:
 
 
 class LogFile(logging.Handler):
-    """Writes the log to a file in Caffe's format, from :meth:`open` on with all lines until then.
+    """Writes the log to a file in Caffe's format.
 
-    A training that cannot be set up thus leaves no file. A file that cannot be written is a
-    warning, once; the training goes on without it.
+    Lines are kept in memory until :meth:`open` creates the file, so a run whose setup fails leaves
+    no file. If the file cannot be written, one warning is logged and training continues without
+    it.
 
     Args:
-        path: the file; it must not exist yet, missing folders are made.
+        path: the file; it must not exist. Missing folders are created.
     """
 
     def __init__(self, path: str) -> None:
@@ -52,12 +53,12 @@ class LogFile(logging.Handler):
         self._stream: TextIO | None = None
 
     def open(self) -> None:
-        """Makes the file."""
+        """Creates the file and writes the lines logged so far."""
         waiting, self._waiting = self._waiting or [], None
         try:
             os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
             self._stream = open(self.path, "x", encoding="utf-8")  # noqa: SIM115
-            # As in the files of Caffe's logging library; their lines have no year.
+            # The same header as in glog's files; the log lines themselves have no year.
             created = time.strftime("%Y/%m/%d %H:%M:%S")
             head = f"Log file created at: {created}\nRunning on machine: {socket.gethostname()}\n"
             self._write(head + "".join(waiting))
@@ -92,16 +93,16 @@ class LogFile(logging.Handler):
             with suppress(OSError):
                 stream.close()
         LOGGER.warning(
-            f"{self.path}: the log file cannot be written: {error.strerror or error}; the training "
-            "goes on without it (--log-dir DIR writes it elsewhere)"
+            f"{self.path}: the log file cannot be written: {error.strerror or error}; training "
+            "continues without it (--log-dir DIR writes it elsewhere)"
         )
 
 
 @contextmanager
 def kept_log(path: str | None) -> Iterator[LogFile | None]:
-    """Context in which the log also goes to the file ``path``; None does nothing.
+    """Context in which the log also goes to the file ``path``; no file if None.
 
-    An error that ends the context becomes the last line of the file.
+    An error that leaves the context is written as the last line of the file.
     """
     if path is None:
         yield None

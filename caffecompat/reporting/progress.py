@@ -1,4 +1,4 @@
-"""How far a long job is: a bar on a terminal if tqdm is installed, lines elsewhere."""
+"""The progress of long jobs: a bar on a terminal if tqdm is installed, log lines otherwise."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
-from typing import Any, TextIO
 
+from caffecompat.reporting.glog import StderrHandler
 from caffecompat.reporting.terminal import as_level
 
 log = logging.getLogger(__name__)
 
+# Called with the number of items done and the total.
 Progress = Callable[[int, int], None]
 
-# Lines of the log that a bar says better carry this attribute.
-BAR_TELLS: dict[str, Any] = {"progress": True}
-
-# The first line comes soon, so that nobody waits before a silent screen.
+# No command is silent for longer than this.
 _SECONDS_TO_FIRST_LINE = 2.0
 _SECONDS_PER_LINE = 10.0
 
@@ -29,20 +27,20 @@ def bar_is_possible() -> bool:
     return sys.stderr.isatty() and find_spec("tqdm") is not None
 
 
-def console() -> logging.Handler:
-    """A handler for log lines on standard error, above the bar where there is one."""
-    return _AboveBar() if bar_is_possible() else _ErrorStream(sys.stderr)
+def console_handler() -> logging.Handler:
+    """A handler that writes log lines to standard error, above the progress bar if there is one."""
+    return AboveBarHandler() if bar_is_possible() else StderrHandler()
 
 
 @contextmanager
-def progress_of(unit: str) -> Iterator[Progress]:
-    """A function to call with (done, in all).
+def show_progress(unit: str) -> Iterator[Progress]:
+    """Context with a function that shows progress; call it with (items done, total).
 
     Args:
-        unit: what is counted ("records").
+        unit: the counted items, in plural ("records").
     """
     if not bar_is_possible():
-        yield Lines(unit)
+        yield ProgressLines(unit)
         return
     from tqdm import tqdm
 
@@ -55,11 +53,11 @@ def progress_of(unit: str) -> Iterator[Progress]:
         yield show
 
 
-class Lines:
-    """A line of the log after two seconds, then every ten, or every two on a terminal.
+class ProgressLines:
+    """Logs progress after two seconds, then every ten seconds, or every two on a terminal.
 
     Args:
-        unit: what is counted ("records").
+        unit: the counted items, in plural ("records").
     """
 
     def __init__(self, unit: str) -> None:
@@ -74,15 +72,30 @@ class Lines:
             log.info("%d of %d %s", done, total, self._unit)
 
 
-class _ErrorStream(logging.StreamHandler[TextIO]):
-    def format(self, record: logging.LogRecord) -> str:
-        return as_level(super().format(record), record.levelno, self.stream)
+class AboveBarHandler(logging.Handler):
+    """Writes log lines to standard error above a progress bar, in the colour of their level.
 
+    Lines marked with :data:`~caffecompat.reporting.glog.PROGRESS`, whose content the bar shows,
+    are left out.
 
-class _AboveBar(logging.Handler):
+    Args:
+        glog_prefix: whether lines start with Caffe's prefix (level, time, file and line). Without
+            it, warnings and errors start with the name of their level.
+    """
+
+    def __init__(self, glog_prefix: bool = True) -> None:
+        super().__init__()
+        self._glog_prefix = glog_prefix
+
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        if not getattr(record, "progress", False):
-            text = as_level(self.format(record), record.levelno, sys.stderr)
-            tqdm.write(text, file=sys.stderr)
+        if getattr(record, "progress", False):
+            return
+        if self._glog_prefix:
+            text = self.format(record)
+        else:
+            level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+            text = level + record.getMessage()
+        with suppress(OSError):
+            tqdm.write(as_level(text, record.levelno, sys.stderr), file=sys.stderr)

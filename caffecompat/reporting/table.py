@@ -1,4 +1,4 @@
-"""Tables: as wide as their cells in a file or a pipe, as wide as the terminal on one."""
+"""Text tables: full width in a file or a pipe, fitted to the terminal's width on a terminal."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from caffecompat.reporting.terminal import shorten
 Rows = Sequence[Sequence[str]]
 
 _GAP = "  "
-# What shortened cells keep while there are still columns that can be left out, and at least.
-_READABLE, _LEAST = 20, 6
+# Widths that shortened cells keep while columns can still be left out, and afterwards.
+_PREFERRED_MIN_WIDTH, _MIN_WIDTH = 20, 6
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Column:
     """A column of a table.
 
     Attributes:
-        title: the text at its head.
-        right: whether its cells stand at the right, as numbers do.
-        shortens: whether a cell may lose its middle where the terminal is narrow.
-        rank: 0 is always shown; of the others the one with the highest rank is left out first.
-        is_name: whether its cells name the rows; they are shown in bold type.
+        title: its header.
+        right: whether its cells are right-aligned, as numbers are.
+        shortens: whether the middle of a cell may be cut out on a narrow terminal.
+        rank: 0 is always shown; among the others the highest rank is left out first.
+        is_name: whether its cells name the rows; they are shown in bold.
     """
 
     title: str
@@ -36,10 +36,10 @@ class Column:
 
 
 def print_table(columns: Sequence[Column], rows: Rows) -> None:
-    """Writes a table to standard output; on a terminal it fits into its width.
+    """Writes a table to standard output, fitted to the width of a terminal.
 
-    Control characters in cells are shown as escapes. Where columns had to be left out a last line
-    names them.
+    Control characters in cells are shown as escapes. A last line names the columns that were left
+    out.
     """
     stream = sys.stdout
     rows = [[terminal.printable(cell) for cell in row] for row in rows]
@@ -49,7 +49,7 @@ def print_table(columns: Sequence[Column], rows: Rows) -> None:
     for row in [titles, *rows]:
         cells = [_cell(row[i], columns[i], widths[i]) for i in kept]
         if row is not titles:
-            # Painted after padding: colours have no width.
+            # Styled after padding, since escape codes have no width.
             cells = [
                 terminal.as_name(cell, stream) if columns[i].is_name else cell
                 for i, cell in zip(kept, cells, strict=True)
@@ -66,7 +66,7 @@ def _cell(text: str, column: Column, width: int) -> str:
 
 
 def _fit(columns: Sequence[Column], rows: Rows, width: int | None) -> tuple[list[int], list[int]]:
-    """Which columns are shown, and how wide each of all columns is."""
+    """The indices of the shown columns, and the widths of all columns."""
     natural = [
         max(len(text) for text in [column.title, *(row[i] for row in rows)])
         for i, column in enumerate(columns)
@@ -75,32 +75,39 @@ def _fit(columns: Sequence[Column], rows: Rows, width: int | None) -> tuple[list
     if width is None:
         return kept, natural
     while True:
-        widths = _squeezed(columns, natural, kept, width, _READABLE)
+        widths = _squeezed(columns, natural, kept, width, _PREFERRED_MIN_WIDTH)
         optional = [i for i in kept if columns[i].rank]
         fits = _total(widths, kept) <= width
-        if fits and (not optional or _tells_rows_apart(columns, rows, widths)):
+        if fits and (not optional or _names_stay_distinct(columns, rows, widths)):
             return kept, widths
         if not optional:
-            return kept, _squeezed(columns, natural, kept, width, _LEAST)
+            return kept, _squeezed(columns, natural, kept, width, _MIN_WIDTH)
         kept.remove(max(optional, key=lambda i: columns[i].rank))
 
 
 def _squeezed(
-    columns: Sequence[Column], natural: Sequence[int], kept: Sequence[int], width: int, least: int
+    columns: Sequence[Column],
+    natural: Sequence[int],
+    kept: Sequence[int],
+    width: int,
+    min_width: int,
 ) -> list[int]:
-    """The widths after the widest of the cells that may be shortened were cut down to ``least``."""
+    """Column widths that fit ``width`` if possible; no column becomes narrower than ``min_width``.
+
+    The widest of the columns that may be shortened is reduced first.
+    """
     widths = list(natural)
-    soft = [i for i in kept if columns[i].shortens]
-    while soft and _total(widths, kept) > width:
-        widest = max(soft, key=lambda i: widths[i])
-        if widths[widest] <= max(least, len(columns[widest].title)):
+    shortened = [i for i in kept if columns[i].shortens]
+    while shortened and _total(widths, kept) > width:
+        widest = max(shortened, key=lambda i: widths[i])
+        if widths[widest] <= max(min_width, len(columns[widest].title)):
             break
         widths[widest] -= 1
     return widths
 
 
-def _tells_rows_apart(columns: Sequence[Column], rows: Rows, widths: Sequence[int]) -> bool:
-    """Whether names that differ still do so when they are shortened."""
+def _names_stay_distinct(columns: Sequence[Column], rows: Rows, widths: Sequence[int]) -> bool:
+    """Whether names that differ also differ after shortening."""
     return all(
         len({row[i] for row in rows}) == len({shorten(row[i], widths[i]) for row in rows})
         for i, column in enumerate(columns)

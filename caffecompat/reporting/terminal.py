@@ -1,4 +1,4 @@
-"""What a terminal can show: how wide it is, and whether it has colours."""
+"""Properties of the terminal (width, colours), and text that is safe to print on it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import unicodedata
 from typing import TextIO
 
-# SGR codes of the terminals' standard.
+# SGR codes of ECMA-48.
 _BOLD, _RED, _YELLOW = "1", "31", "33"
 _WIDTH_UNKNOWN = 80
 # A name in a message is shown in so many characters.
@@ -17,9 +17,9 @@ _LONGEST_NAME = 200
 
 
 def columns() -> int:
-    """The width of the terminal in characters: ``COLUMNS`` if it is set, else what it says itself.
+    """The width of the terminal in characters: ``COLUMNS`` if set, else the terminal's own value.
 
-    80 where there is no terminal, or one that does not know its size.
+    80 if there is no terminal or it does not report its size.
     """
     stated = os.environ.get("COLUMNS", "")
     if stated.isdecimal() and int(stated):
@@ -35,30 +35,31 @@ def columns() -> int:
 
 
 def accept_any_text(stream: TextIO | None) -> None:
-    """Lets a stream write what its encoding cannot hold as backslash escapes, instead of failing.
+    """Makes a stream write characters outside its encoding as backslash escapes, not raise.
 
-    Names in model files may be any bytes, and a terminal may know ASCII alone.
+    Names in model files may contain any bytes, and a terminal may support ASCII only.
     """
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
 
 
 def printable(text: str, keep: str = "") -> str:
-    """``text`` with its control characters as escapes, so that none can command a terminal.
+    """``text`` with control characters as escapes, so that none reaches the terminal.
 
-    Names in files may hold any. Characters that reorder or break lines are escaped too.
+    Names in files may contain any of them. Characters that reorder or break lines are escaped,
+    too.
 
     Args:
-        keep: control characters that stay, e.g. newlines.
+        keep: control characters that are not escaped, e.g. newlines.
     """
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        c.encode("unicode_escape").decode() if _commands(c) and c not in keep else c for c in text
+        c.encode("unicode_escape").decode() if _is_control(c) and c not in keep else c for c in text
     )
 
 
-def _commands(character: str) -> bool:
+def _is_control(character: str) -> bool:
     # Control and format characters, line and paragraph separators.
     return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp")
 
@@ -79,36 +80,35 @@ def short_name(text: str) -> str:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether somebody reads ``stream`` on a terminal, rather than a file or another program."""
+    """Whether ``stream`` is a terminal, not a file or a pipe."""
     try:
         return stream.isatty()
-    except ValueError:  # it is closed
+    except ValueError:  # a closed stream
         return False
 
 
 def colour_wanted(stream: TextIO) -> bool:
-    """Whether text for ``stream`` may be coloured.
+    """Whether to colour text for ``stream``.
 
-    Only a terminal gets colours, none that calls itself ``dumb``, and nobody who sets ``NO_COLOR``
-    to anything but nothing.
+    True for a terminal, unless ``TERM`` is ``dumb`` or ``NO_COLOR`` is set and not empty.
     """
     refused = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
     return not refused and is_terminal(stream)
 
 
 def as_error(text: str, stream: TextIO) -> str:
-    """``text`` in red where ``stream`` shows colours."""
-    return _painted(text, _RED, stream)
+    """``text`` in red if ``stream`` supports colours."""
+    return _styled(text, _RED, stream)
 
 
 def as_warning(text: str, stream: TextIO) -> str:
-    """``text`` in yellow where ``stream`` shows colours."""
-    return _painted(text, _YELLOW, stream)
+    """``text`` in yellow if ``stream`` supports colours."""
+    return _styled(text, _YELLOW, stream)
 
 
 def as_name(text: str, stream: TextIO) -> str:
-    """``text`` in bold type where ``stream`` shows colours."""
-    return _painted(text, _BOLD, stream)
+    """``text`` in bold if ``stream`` supports colours."""
+    return _styled(text, _BOLD, stream)
 
 
 def as_level(text: str, level: int, stream: TextIO) -> str:
@@ -118,5 +118,5 @@ def as_level(text: str, level: int, stream: TextIO) -> str:
     return as_warning(text, stream) if level >= logging.WARNING else text
 
 
-def _painted(text: str, code: str, stream: TextIO) -> str:
+def _styled(text: str, code: str, stream: TextIO) -> str:
     return f"\x1b[{code}m{text}\x1b[0m" if text and colour_wanted(stream) else text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from caffecompat.net import Net
-from caffecompat.reporting.activity import Activity, Moment
+from caffecompat.reporting.activity import Activity, Task
 from caffecompat.solver.scores import Scores
 
 
@@ -64,7 +64,7 @@ class Callback:
             outputs: the elements of the train net's outputs by blob name.
         """
 
-    def busy(self, moment: Moment, now: float) -> None:
+    def busy(self, moment: Task, now: float) -> None:
         """Several times a second, from another thread, while a pass goes on.
 
         Args:

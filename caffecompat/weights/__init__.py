@@ -1,9 +1,9 @@
-"""Weight files: one file per format in ``formats/``, all read into :class:`Weights`."""
+"""Weight files, solver states and mean files; :class:`Weights` is the form of all formats."""
 
 from __future__ import annotations
 
 from caffecompat.weights.array_names import Naming
-from caffecompat.weights.blob_shapes import fit
+from caffecompat.weights.blob_shapes import match_shape
 from caffecompat.weights.files import load_weights, save_weights
 from caffecompat.weights.mean import read_mean, write_mean
 from caffecompat.weights.nvcaffe import to_bvlc_batch_norm
@@ -15,8 +15,8 @@ __all__ = [
     "Naming",
     "SolverState",
     "Weights",
-    "fit",
     "load_weights",
+    "match_shape",
     "read_mean",
     "read_state",
     "save_weights",

@@ -1,6 +1,6 @@
-"""Arrays by name, as state dicts hold them, and back to layers and positions.
+"""Conversion between weights by layer and position, and arrays by name as in state dicts.
 
-The names belong to the layer types, which this room does not know: callers give a Naming.
+Names depend on the layer types, which this package does not know; callers pass a :class:`Naming`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from typing import Any
 import numpy as np
 
 from caffecompat.errors import FormatError, WeightsError
-from caffecompat.weights.blob_shapes import todays_shape
+from caffecompat.weights.blob_shapes import current_shape
 from caffecompat.weights.weights import LayerWeights, Weights
 
 
 @dataclass(frozen=True)
 class NamedArrays:
-    """What a state dict holds: float32 arrays by full name ("conv1_1.weight"), in order.
+    """The content of a state dict.
 
-    ``table`` is our own note about the layers behind the names (JSON), or None in a file of
-    somebody else; ``stored`` says of which type the numbers are in the file.
+    Attributes:
+        arrays: float32 arrays by full name ("conv1_1.weight"), in file order.
+        table: the layers behind the names as JSON, written by :func:`flatten`; None in files of
+            other programs.
+        stored: the number type of each array in the file.
     """
 
     arrays: dict[str, np.ndarray]
@@ -32,12 +35,12 @@ class NamedArrays:
 
 @dataclass(frozen=True)
 class Naming:
-    """How layers and blobs are called in a state dict.
+    """The naming scheme of a state dict.
 
     Attributes:
-        names: the full names for the blobs of a layer, one per blob, unique in the net.
-        layer: the layer's name from the part of an array's name before the last dot, for state
-            dicts that were not written here.
+        names: gives the full names of a layer's blobs, one per blob, unique in the net.
+        layer: gives a layer's name for the part of an array's name before the last dot, in state
+            dicts of other programs.
     """
 
     names: Callable[[LayerWeights], Sequence[str]]
@@ -45,12 +48,13 @@ class Naming:
 
 
 def flatten(weights: Weights, naming: Naming) -> NamedArrays:
-    """The arrays of ``weights`` by name. Of layers with one name the last counts, as in Caffe.
+    """The arrays of ``weights`` by name. Among layers of one name the last is used, as in Caffe.
 
-    Blobs with old sizes get today's shape; gradients are left out.
+    Blobs with the legacy four sizes get their current shape; gradients are left out.
 
     Raises:
-        WeightsError: a layer's names are not as many as its blobs, or two blobs get the same one.
+        WeightsError: the numbers of names and blobs of a layer differ, or two blobs get the same
+            name.
     """
     arrays: dict[str, np.ndarray] = {}
     rows = []
@@ -61,11 +65,11 @@ def flatten(weights: Weights, naming: Naming) -> NamedArrays:
                 f"layer {layer.name!r} ({layer.type}) has {len(layer.blobs)} blobs, but "
                 f"{len(names)} names: {', '.join(names)}"
             )
-        for name, blob in zip(names, todays_blobs(layer), strict=True):
+        for name, blob in zip(names, current_blobs(layer), strict=True):
             if name in arrays:
                 raise WeightsError(
-                    f"layer {layer.name!r} ({layer.type}): a second array would be called {name!r};"
-                    " rename the layer"
+                    f"layer {layer.name!r} ({layer.type}): another array has the name {name!r}; "
+                    "rename the layer"
                 )
             arrays[name] = blob
         rows.append([layer.name, layer.type, names])
@@ -73,11 +77,13 @@ def flatten(weights: Weights, naming: Naming) -> NamedArrays:
 
 
 def gather(named: NamedArrays, naming: Naming | None, path: str) -> Weights:
-    """Layers from arrays by name.
+    """The inverse of :func:`flatten`.
 
-    Where the file has our table, layers, types and order are those that were written. Otherwise
-    an array belongs to the layer that its name up to the last dot says, and a layer's blobs are
-    in file order.
+    If the file has a table, it gives layers, types and order. Otherwise the part of an array's
+    name before the last dot gives its layer, and a layer's blobs are in file order.
+
+    Raises:
+        FormatError: an array's name has no dot, or the table is damaged.
     """
     remaining = dict(named.arrays)
     net_name, layers = "", []
@@ -93,7 +99,8 @@ def gather(named: NamedArrays, naming: Naming | None, path: str) -> Weights:
         module = array_name.rpartition(".")[0]
         if not module:
             raise FormatError(
-                f"{path}: array {array_name!r} names no layer; names are layer.array (conv1.weight)"
+                f"{path}: the name of array {array_name!r} has no layer; expected layer.array "
+                "(conv1.weight)"
             )
         name = naming.layer(module) if naming else module
         other = others.setdefault(name, LayerWeights(name))
@@ -104,10 +111,10 @@ def gather(named: NamedArrays, naming: Naming | None, path: str) -> Weights:
     return Weights([*layers, *others.values()], net_name, path)
 
 
-def todays_blobs(layer: LayerWeights) -> list[np.ndarray]:
-    """The layer's blobs, those with the old four sizes in the shape that they have today."""
+def current_blobs(layer: LayerWeights) -> list[np.ndarray]:
+    """The layer's blobs; those with the legacy four sizes are reshaped to their current shape."""
     return [
-        blob.reshape(todays_shape(layer.type, index, blob.shape)) if legacy else blob
+        blob.reshape(current_shape(layer.type, index, blob.shape)) if legacy else blob
         for index, (blob, legacy) in enumerate(zip(layer.blobs, layer.legacy, strict=True))
     ]
 

@@ -1,4 +1,4 @@
-"""BlobProto, the one shape of every array in Caffe's binary files."""
+"""Reading and writing of BlobProto, the message for every array in Caffe's binary files."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from math import prod
 import numpy as np
 
 from caffecompat.errors import FormatError
+from caffecompat.reporting.units import format_shape
 from caffecompat.weights import wire
 from caffecompat.weights.weights import as_float32
 from caffecompat.weights.wire import Message, Part
 
-# Field numbers of BlobProto; the four old sizes are 1 to 4.
+# Field numbers of BlobProto; the legacy four sizes are 1 to 4.
 LEGACY = (1, 2, 3, 4)
 DATA, DIFF, SHAPE, DOUBLE_DATA, DOUBLE_DIFF = 5, 6, 7, 8, 9
 DTYPES = {DATA: "<f4", DIFF: "<f4", DOUBLE_DATA: "<f8", DOUBLE_DIFF: "<f8"}
@@ -21,22 +22,26 @@ PACKED_OR_LOOSE = {
     "<f4": (wire.LENGTH, wire.FIXED32),
     "<f8": (wire.LENGTH, wire.FIXED64),
 }
-# NVCaffe's additions: bytes with a type beside. Other forks use these numbers for other things,
-# in other wire types.
+# Fields of NVCaffe: raw bytes and their type. Other forks use these numbers with other wire types
+# for other purposes.
 RAW_DATA_TYPE, RAW_DIFF_TYPE, RAW_DATA, RAW_DIFF = 10, 11, 12, 13
 RAW_DTYPES = {0: "<f8", 1: "<f4", 2: "<f2", 3: "<i4", 4: "<u4"}
 DIM = 1
-MOST_AXES = 32
-# Loose values between other fields come one by one; so many are joined at a time.
-HANDFUL = 4096
+MAX_AXES = 32
+# Unpacked values between other fields arrive one by one; they are joined in groups of this many.
+PIECES_PER_JOIN = 4096
 
 
 @dataclass(frozen=True)
 class Blob:
-    """One array, its gradient if the file has it, and whether the old four sizes gave its shape.
+    """One array of a file.
 
-    ``stored`` names the numbers in the file ("float32"), ``raw`` says that they stand in NVCaffe's
-    own fields.
+    Attributes:
+        data: float32.
+        diff: the gradient, float32, of the same shape; None if the file has none.
+        legacy: whether the legacy four sizes gave the shape.
+        stored: the number type in the file ("float32").
+        raw: whether the values are in NVCaffe's raw fields.
     """
 
     data: np.ndarray
@@ -57,12 +62,12 @@ class _Values:
     def add(self, piece: np.ndarray) -> None:
         self.size += piece.size
         self._pieces.append(piece)
-        if len(self._pieces) >= HANDFUL:
+        if len(self._pieces) >= PIECES_PER_JOIN:
             self._joined.append(np.concatenate(self._pieces))
             self._pieces = []
 
     def joined(self) -> np.ndarray:
-        """All values as float32; one packed piece of floats stays a view into the file."""
+        """All values as float32; a single packed piece of floats is a view into the file."""
         pieces = self._joined + self._pieces
         values = pieces[0] if len(pieces) == 1 else np.concatenate([np.empty(0, "<f4"), *pieces])
         return np.ascontiguousarray(as_float32(values))
@@ -72,16 +77,16 @@ def read_blob(message: Message, who: str) -> Blob:
     """Reads a BlobProto. Sources: Caffe's Blob::FromProto and Blob::ShapeEquals.
 
     One packed piece of floats becomes a view into the file; values in double precision, unpacked
-    or in pieces are copied together. The double values count where both kinds are there. One of
-    the old sizes is enough for the ``shape`` field to be ignored. NVCaffe's raw bytes of any type
-    count where neither kind is there. Source: NVCaffe's Blob::FromProto.
+    values and values in several pieces are copied. ``double_data`` takes precedence over ``data``,
+    and both over NVCaffe's raw bytes. If any of the legacy sizes is present, the ``shape`` field is
+    ignored. Source of the raw fields: NVCaffe's Blob::FromProto.
 
     Args:
         message: the BlobProto.
-        who: which blob this is, for messages ("layer 'fc6' (InnerProduct): blob 0").
+        who: the blob's name in messages ("layer 'fc6' (InnerProduct): blob 0").
 
     Raises:
-        FormatError: damaged, or another number of values than the shape needs.
+        FormatError: damaged, or the number of values does not match the shape.
     """
     values: dict[int, _Values] = {}
     sizes: dict[int, int] = {}
@@ -91,7 +96,7 @@ def read_blob(message: Message, who: str) -> Blob:
         if field.number in LEGACY and field.wire == wire.VARINT:
             sizes[field.number] = wire.signed(field.value, 32)
         elif field.number == SHAPE and field.wire == wire.LENGTH:
-            dims += _dims(message.child(field), who, MOST_AXES - len(dims))
+            dims += _dims(message.child(field), who, MAX_AXES - len(dims))
         elif field.number in DTYPES:
             dtype = DTYPES[field.number]
             if field.wire in PACKED_OR_LOOSE[dtype]:
@@ -101,7 +106,7 @@ def read_blob(message: Message, who: str) -> Blob:
     shape = tuple(sizes.get(axis, 0) for axis in LEGACY) if sizes else tuple(dims)
     place = f"{message.path}: {who} (byte {message.start})"
     if min(shape, default=0) < 0:
-        raise FormatError(f"{place}: its shape is {_show(shape)}, with a negative extent")
+        raise FormatError(f"{place}: its shape is {format_shape(shape)}, with a negative extent")
     raw_data = _raw(message, raw.get(RAW_DATA_TYPE), raw.get(RAW_DATA), who)
     raw_diff = _raw(message, raw.get(RAW_DIFF_TYPE), raw.get(RAW_DIFF), who)
     data, stored = _first(values.get(DOUBLE_DATA), values.get(DATA), raw_data)
@@ -118,10 +123,10 @@ def read_blob(message: Message, who: str) -> Blob:
 def blob_parts(
     data: np.ndarray, diff: np.ndarray | None = None, legacy: bool = False
 ) -> list[Part]:
-    """A BlobProto's bytes in pieces; the values are the arrays' own memory where that is float32.
+    """A BlobProto's bytes in pieces; float32 values are not copied but refer to the array's memory.
 
-    A ``legacy`` blob of four axes is written with the old sizes, because that is what lets Caffe
-    accept 1x1xNxK for the parameter of an N x K layer; all others get a ``shape``.
+    A ``legacy`` blob of four axes is written with the legacy sizes, since Caffe accepts 1x1xNxK for
+    an N x K parameter only then. All other blobs get a ``shape``.
     """
     old = legacy and data.ndim == len(LEGACY)
     parts: list[Part] = []
@@ -137,24 +142,24 @@ def blob_parts(
     return parts
 
 
-def _dims(message: Message, who: str, room: int) -> Iterator[int]:
-    """The extents of a BlobShape, at most ``room`` of them: a damaged list may have millions."""
+def _dims(message: Message, who: str, limit: int) -> Iterator[int]:
+    """The extents of a BlobShape, at most ``limit`` of them: a damaged file may have millions."""
     for field in message.fields():
         if field.number != DIM or field.wire not in (wire.VARINT, wire.LENGTH):
             continue
-        if field.repeats > room:
-            raise message.error(field.start, f"{who} has more than {MOST_AXES} axes")
+        if field.repeats > limit:
+            raise message.error(field.start, f"{who} has more than {MAX_AXES} axes")
         for value in message.varints(field):
-            if not room:
-                raise message.error(field.start, f"{who} has more than {MOST_AXES} axes")
-            room -= 1
+            if not limit:
+                raise message.error(field.start, f"{who} has more than {MAX_AXES} axes")
+            limit -= 1
             yield wire.signed(value, 64)
 
 
 def _first(
     doubles: _Values | None, floats: _Values | None, raw: np.ndarray | None
 ) -> tuple[np.ndarray, str]:
-    """The values that count, as float32, and the name of the type they are stored in."""
+    """The values that take precedence, as float32, and their number type in the file."""
     if doubles is not None and doubles.size:
         return doubles.joined(), "float64"
     if floats is not None and floats.size:
@@ -167,7 +172,7 @@ def _first(
 def _raw(
     message: Message, kind: wire.Field | None, payload: wire.Field | None, who: str
 ) -> np.ndarray | None:
-    """A view of NVCaffe's raw bytes; None where the fields are not there or are another fork's."""
+    """A view of NVCaffe's raw bytes; None if the fields are absent or of another fork."""
     if kind is None or payload is None:
         return None
     if kind.wire != wire.VARINT or payload.wire != wire.LENGTH:
@@ -180,15 +185,11 @@ def _raw(
 def _shaped(values: np.ndarray, shape: tuple[int, ...], who: str) -> np.ndarray:
     if values.size != prod(shape):
         raise FormatError(
-            f"{who} {values.size} values, but its shape {_show(shape)} needs {prod(shape)}"
+            f"{who} {values.size} values, but its shape {format_shape(shape)} needs {prod(shape)}"
         )
     try:
         return values.reshape(shape)
     except ValueError as error:
         raise FormatError(
-            f"{who} {values.size} values, but its shape is absurd: {error}"
+            f"{who} {values.size} values, but its shape is invalid: {error}"
         ) from error
-
-
-def _show(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "()"

@@ -1,4 +1,4 @@
-"""When a blob of a file is the parameter of a net, and what shape an old blob means."""
+"""Shapes of blobs: matching a file's blob to a net's parameter, and shapes of legacy blobs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ LEGACY_AXES = 4
 FILTERS = ("Convolution", "Deconvolution")
 
 
-def fit(blob: np.ndarray, legacy: bool, shape: Sequence[int]) -> np.ndarray | None:
-    """``blob`` in the ``shape`` of a net's parameter, or None where Caffe would refuse it.
+def match_shape(blob: np.ndarray, legacy: bool, shape: Sequence[int]) -> np.ndarray | None:
+    """``blob`` in the ``shape`` of a net's parameter, or None if Caffe would refuse it.
 
-    It fits if the shapes are equal. A blob with the old four sizes also fits if these are the
-    net's shape padded with ones at the front: 1x1xNxK for N x K, 1x1x1xN for N. Nothing else
-    does, however equal the number of values. Source: Caffe's Blob::ShapeEquals.
+    Equal shapes match. A blob with the legacy four sizes also matches if they are the net's shape
+    with leading ones: 1x1xNxK for N x K, 1x1x1xN for N. Other shapes do not match, even with an
+    equal number of values. Source: Caffe's Blob::ShapeEquals.
 
     Args:
         blob: any shape.
-        legacy: its shape came from num, channels, height, width.
-        shape: what the net needs.
+        legacy: whether its shape came from num, channels, height, width.
+        shape: the shape of the net's parameter.
 
     Returns:
         ``blob`` itself or a view of it in the new shape.
@@ -34,16 +34,16 @@ def fit(blob: np.ndarray, legacy: bool, shape: Sequence[int]) -> np.ndarray | No
 
 
 def padded(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """``shape`` with ones at the front, up to four axes."""
+    """``shape`` with leading ones, up to four axes."""
     return (1,) * (LEGACY_AXES - len(shape)) + shape
 
 
-def todays_shape(kind: str, index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that blob ``index`` of a layer has today, from its four old sizes.
+def current_shape(kind: str, index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The current shape of blob ``index`` of a layer, from its legacy four sizes.
 
-    Files of the old kind hold only layers of the old catalogue: filters have four axes, the
-    matrix of an inner product two, and everything else that is 1x1x1xN is a vector. Where the
-    layer's type is not known the four sizes stay.
+    Legacy files contain only the layer types of their time: filters have four axes, the matrix of
+    an inner product has two, and any other 1x1x1xN blob is a vector. If the layer's type is not
+    known, the four sizes are kept.
 
     Args:
         kind: the layer's current type name.

@@ -1,4 +1,4 @@
-"""Two weight files side by side: which layers, which shapes, how far the values are apart."""
+"""Comparison of two weight files: layers, shapes, and distances of values."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from caffecompat.weights.blob_shapes import fit
-from caffecompat.weights.mapped import forget
+from caffecompat.reporting.units import format_shape
+from caffecompat.weights.blob_shapes import match_shape
+from caffecompat.weights.mapped import release_pages
 from caffecompat.weights.weights import LayerWeights, Weights
 
+# Elements compared at a time.
 PIECE = 1 << 21
 
 
 @dataclass(frozen=True)
 class BlobDistance:
-    """How far two blobs of one shape are apart.
+    """The distance of two blobs.
 
     Attributes:
-        layer, index: which blob.
-        shape: of the first file's.
-        largest: the largest absolute difference of two elements that are both numbers.
-        relative: that, divided by the largest absolute value in either blob; 0 where all is 0.
-        nans: elements that are NaN in one blob only.
+        layer, index: the layer's name, and the blob's position in it.
+        shape: the blob's shape in the first file.
+        largest: the largest absolute difference of two elements that are both not NaN.
+        relative: ``largest`` divided by the largest absolute value in either blob; 0 if all are 0.
+        nans: number of elements that are NaN in one blob only.
     """
 
     layer: str
@@ -33,37 +35,39 @@ class BlobDistance:
     nans: int
 
     def within(self, tolerance: float) -> bool:
+        """Whether no difference is above ``tolerance``, and NaNs are in the same places."""
         return self.largest <= tolerance and not self.nans
 
 
 @dataclass
 class WeightsComparison:
-    """What two weight files have in common and what not.
+    """The result of a comparison.
 
     Attributes:
-        structure: one sentence per layer, type, number of blobs or shape that differs.
-        distances: all blobs that could be compared, equal ones too.
+        structure: one sentence per difference in layers, types, numbers of blobs or shapes.
+        distances: all compared blobs, including equal ones.
     """
 
     structure: list[str] = field(default_factory=list)
     distances: list[BlobDistance] = field(default_factory=list)
 
     def differs(self, tolerance: float = 0.0) -> bool:
+        """Whether the structure differs, or any value by more than ``tolerance``."""
         return bool(self.structure) or not all(d.within(tolerance) for d in self.distances)
 
 
 def compare_weights(
     one: Weights, other: Weights, names: tuple[str, str] = ("the first", "the second")
 ) -> WeightsComparison:
-    """Compares layer by layer, by name; of layers with one name the last counts, as in Caffe.
+    """Compares layers by name; among layers of one name the last is used, as in Caffe.
 
-    Layers without parameters count only where both files are caffemodels of one generation, since
-    the other formats do not keep them; types only where both files know them. A blob with the old
-    four sizes agrees with the shape of today as it does when it is loaded.
+    Layers without parameters are compared only if both files are caffemodels of one generation,
+    since other formats do not store them; types only if both files have them. A blob with the
+    legacy four sizes matches the shapes that it matches when it is loaded.
 
     Args:
-        one, other: weights that nobody else is looking at; mapped memory is given back.
-        names: what to call them in sentences.
+        one, other: the weights. Their mapped pages are released, so unsaved changes are lost.
+        names: names of the two files in sentences.
     """
     result = WeightsComparison()
     both = one.format, one.generation, other.format, other.generation
@@ -92,10 +96,10 @@ def _compare_layer(one: LayerWeights, other: LayerWeights, result: WeightsCompar
         return
     pairs = zip(one.blobs, one.legacy, other.blobs, other.legacy, strict=True)
     for index, (a, a_legacy, b, b_legacy) in enumerate(pairs):
-        if fit(a, a_legacy, b.shape) is None and fit(b, b_legacy, a.shape) is None:
+        if match_shape(a, a_legacy, b.shape) is None and match_shape(b, b_legacy, a.shape) is None:
             result.structure.append(
-                f"layer {one.name!r}{_of_type(one)}: blob {index} is {_shape(a)} here, "
-                f"{_shape(b)} there"
+                f"layer {one.name!r}{_of_type(one)}: blob {index} is {format_shape(a.shape)} here, "
+                f"{format_shape(b.shape)} there"
             )
         else:
             result.distances.append(_distance(one.name, index, a, b))
@@ -117,7 +121,7 @@ def _distance(layer: str, index: int, a: np.ndarray, b: np.ndarray) -> BlobDista
             largest = max(largest, float(apart.max(initial=0.0)))
         scale = max(scale, _largest(pair[0]), _largest(pair[1]))
         for piece in pair:
-            forget(piece)
+            release_pages(piece)
     relative = largest / scale if scale else 0.0
     return BlobDistance(layer, index, a.shape, largest, relative, nans)
 
@@ -129,10 +133,6 @@ def _largest(piece: np.ndarray) -> float:
 
 def _of_type(layer: LayerWeights) -> str:
     return f" ({layer.type})" if layer.type else ""
-
-
-def _shape(array: np.ndarray) -> str:
-    return "x".join(map(str, array.shape)) or "()"
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:

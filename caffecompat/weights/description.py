@@ -1,4 +1,4 @@
-"""What a binary file of Caffe's world is: weights, a solver state, a mean; and what is in it."""
+"""Descriptions of weight files, solver states and mean files: their type and their contents."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.weights.array_names import Naming
-from caffecompat.weights.blob_shapes import todays_shape
-from caffecompat.weights.file_type import SINGLE_ARRAY, SOLVER_STATE, foreign_kind
+from caffecompat.weights.blob_shapes import current_shape
+from caffecompat.weights.file_type import SINGLE_ARRAY, SOLVER_STATE, other_file_type
 from caffecompat.weights.files import load_weights
-from caffecompat.weights.format import HEAD, formats
+from caffecompat.weights.format import HEAD_BYTES, formats
 from caffecompat.weights.hdf5_input.values import SIGNATURE, open_hdf5
-from caffecompat.weights.mapped import forget, read_head
+from caffecompat.weights.mapped import read_head, release_pages
 from caffecompat.weights.mean import read_mean
 from caffecompat.weights.solverstate import SolverState, read_state
 from caffecompat.weights.weights import LayerWeights, Weights
@@ -28,31 +28,39 @@ TITLES = {
     "npz": "NumPy archive",
     "torch": "torch state dict",
 }
-# Values looked at in one go; also what is held in memory of a mapped file.
+# Values processed at a time, which bounds the memory that a mapped file takes.
 PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
-class Values:
-    """The numbers of one array; ``least``, ``mean`` and ``most`` are over those that are numbers.
+class ValueStatistics:
+    """Statistics of one array.
 
-    All three are NaN where there is none.
+    ``minimum``, ``mean`` and ``maximum`` ignore NaNs; they are NaN if there are no other values.
+    ``nans`` is the number of NaNs.
     """
 
-    least: float
+    minimum: float
     mean: float
-    most: float
+    maximum: float
     nans: int
 
 
 @dataclass(frozen=True)
 class BlobEntry:
-    """One array: its shape today, the old sizes where the file has those, its type, its values."""
+    """One array.
+
+    Attributes:
+        shape: its current shape.
+        legacy: the legacy four sizes, if the file has them.
+        stored: the number type in the file ("float32").
+        values: statistics, if they were requested.
+    """
 
     shape: tuple[int, ...]
     legacy: tuple[int, ...] | None
     stored: str
-    values: Values | None = None
+    values: ValueStatistics | None = None
 
 
 @dataclass(frozen=True)
@@ -70,14 +78,14 @@ class LayerEntry:
 
 @dataclass
 class Description:
-    """What a file is.
+    """The type and the contents of a file.
 
     Attributes:
         kind: ``"weights"``, ``"solver state"`` or ``"mean"``.
-        title: in words ("caffemodel, generation V1").
+        title: the file type in words ("caffemodel, generation V1").
         net_name: the net's name in the file.
-        layers: of a weight file, in file order.
-        facts: what else there is to say, as (name, value).
+        layers: the layers of a weight file, in file order.
+        facts: other properties, as (name, value).
         arrays: the history of a solver state, or the mean image.
     """
 
@@ -90,24 +98,24 @@ class Description:
 
     @property
     def parameters(self) -> int:
-        """All values in blobs, those of layers of one name counted once."""
+        """Number of values in all blobs; among layers of one name the last counts."""
         return sum(layer.parameters for layer in {e.name: e for e in self.layers}.values())
 
 
-def kind_of(path: str | os.PathLike[str]) -> str:
-    """Which of the kinds above a file is, by its first bytes; "other" for what is none of them.
+def file_kind(path: str | os.PathLike[str]) -> str:
+    """The kind of a file by its first bytes: WEIGHTS, STATE, MEAN or OTHER.
 
     Raises:
         FileProblem, FormatError: missing, unreadable or empty.
     """
     path = Path(path)
-    head = read_head(path, HEAD)
+    head = read_head(path, HEAD_BYTES)
     if head.startswith(SIGNATURE):
         with open_hdf5(path) as file:
             return STATE if "iter" in file and "history" in file else WEIGHTS
     if any(formats.find(name)().sniff(head, path) for name in formats):
         return WEIGHTS
-    kind = foreign_kind(head, path)
+    kind = other_file_type(head, path)
     if kind == SOLVER_STATE:
         return STATE
     return MEAN if kind == SINGLE_ARRAY else OTHER
@@ -119,20 +127,20 @@ def describe_file(
     naming: Naming | None = None,
     max_bytes: int | None = None,
 ) -> Description:
-    """What a weight file, a solver state or a mean file holds.
+    """Describes a weight file, a solver state or a mean file.
 
     Args:
         path: the file.
-        values: look at all numbers too, for least, mean, most and NaNs; a mapped file is let go
-            piece by piece.
-        naming: how state dicts spell layer names.
+        values: whether to compute statistics of all values; pages of a mapped file are released
+            as they are processed.
+        naming: the naming scheme of state dicts.
         max_bytes: see :func:`caffecompat.weights.load_weights`.
 
     Raises:
         FileProblem: missing, a folder, or unreadable.
-        FormatError: damaged, or none of these kinds, which the message names.
+        FormatError: damaged, or of another type, which the message names.
     """
-    kind = kind_of(path)
+    kind = file_kind(path)
     if kind == STATE:
         return _describe_state(read_state(path, max_bytes), values)
     if kind == MEAN:
@@ -141,7 +149,7 @@ def describe_file(
 
 
 def describe_weights(weights: Weights, values: bool = False) -> Description:
-    """What ``weights`` hold; blobs are dropped after they were looked at."""
+    """Describes ``weights``; mapped pages are released after their statistics are computed."""
     title = TITLES.get(weights.format, weights.format)
     if weights.generation:
         title += f", generation {weights.generation}"
@@ -154,9 +162,9 @@ def describe_weights(weights: Weights, values: bool = False) -> Description:
     return description
 
 
-def look_at(array: np.ndarray) -> Values:
-    """Least, mean and most of an array, and how many NaNs it has; NaNs do not count otherwise."""
-    least, most, total, nans = inf, -inf, 0.0, 0
+def value_statistics(array: np.ndarray) -> ValueStatistics:
+    """Minimum, mean and maximum of an array without its NaNs, and the number of NaNs."""
+    minimum, maximum, total, nans = inf, -inf, 0.0, 0
     flat = array.reshape(-1)
     for start in range(0, flat.size, PIECE):
         piece = flat[start : start + PIECE]
@@ -169,20 +177,22 @@ def look_at(array: np.ndarray) -> Values:
             total += float(numbers.sum(dtype=np.float64))
         else:
             total += float(piece.sum(dtype=np.float64))
-        least, most = min(least, low), max(most, high)
-        forget(piece)
+        minimum, maximum = min(minimum, low), max(maximum, high)
+        release_pages(piece)
     count = flat.size - nans
-    return Values(least, total / count, most, nans) if count else Values(nan, nan, nan, nans)
+    if not count:
+        return ValueStatistics(nan, nan, nan, nans)
+    return ValueStatistics(minimum, total / count, maximum, nans)
 
 
 def _layer_entry(layer: LayerWeights, values: bool) -> LayerEntry:
     stored: Iterable[str] = layer.stored or ("float32",) * len(layer.blobs)
     blobs = [
         BlobEntry(
-            todays_shape(layer.type, index, blob.shape) if legacy else blob.shape,
+            current_shape(layer.type, index, blob.shape) if legacy else blob.shape,
             blob.shape if legacy else None,
             kind,
-            look_at(blob) if values else None,
+            value_statistics(blob) if values else None,
         )
         for index, (blob, legacy, kind) in enumerate(
             zip(layer.blobs, layer.legacy, stored, strict=True)
@@ -208,7 +218,7 @@ def _describe_state(state: SolverState, values: bool) -> Description:
 
 def _describe_mean(mean: np.ndarray, values: bool) -> Description:
     channels, height, width = mean.shape
-    each = ", ".join(f"{look_at(channel).mean:.6g}" for channel in mean)
+    each = ", ".join(f"{value_statistics(channel).mean:.6g}" for channel in mean)
     facts = [
         ("image", f"{channels} channels, {height} high, {width} wide"),
         ("channel means", f"{each} (in the file's order, for Caffe B, G, R)"),
@@ -217,7 +227,7 @@ def _describe_mean(mean: np.ndarray, values: bool) -> Description:
 
 
 def _array_entry(array: np.ndarray, values: bool) -> BlobEntry:
-    return BlobEntry(array.shape, None, "float32", look_at(array) if values else None)
+    return BlobEntry(array.shape, None, "float32", value_statistics(array) if values else None)
 
 
 def _count(shape: tuple[int, ...]) -> int:

@@ -1,4 +1,4 @@
-"""Says what a file is that is no weight file, in half a sentence."""
+"""Recognition of files that are not weight files, for error messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from caffecompat.weights import wire
 from caffecompat.weights.zip_checks import zip_names
 
 SOLVER_STATE = "a solver state"
-SNAPSHOT_HINT = "give it as the snapshot, or load the weights that it names"
+SNAPSHOT_HINT = "pass it as the snapshot, or load the weights that it names"
 SINGLE_ARRAY = "a single array (a mean file?)"
 
 _MAGIC = (
@@ -29,9 +29,9 @@ _MAGIC = (
     (b"MATLAB ", "a MATLAB file, which is not read here"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
 )
-# How a NetParameter begins: with name, layers, input or layer.
+# The first keys of a NetParameter: of name, layers, input or layer.
 _NET_KEYS = tuple(wire.varint(number << 3 | wire.LENGTH) for number in (1, 2, 3, 100))
-# A BlobProto that begins with its values or its shape; no net begins so.
+# The first keys of a BlobProto that begins with its values or its shape; no net begins with them.
 _BLOB_KEYS = tuple(wire.varint(number << 3 | wire.LENGTH) for number in (5, 7))
 _LMDB_MARK = slice(16, 20)
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
@@ -39,12 +39,12 @@ _TAR_MARK = slice(257, 262)
 _PROTOTXT = re.compile(r"^\s*(layers?|name|input|net|train_net|base_lr)\s*[:{]", re.MULTILINE)
 
 
-def foreign_kind(head: bytes, path: Path) -> str | None:
-    """What a file is, from its first bytes; None if it may be a caffemodel.
+def other_file_type(head: bytes, path: Path) -> str | None:
+    """The type of a file in words, by its first bytes; None if it may be a caffemodel.
 
     Args:
-        head: the first bytes, a few thousand or the whole file.
-        path: where it is, for archives whose contents tell.
+        head: the first few thousand bytes, or the whole file.
+        path: its path, to list the members of zip archives.
     """
     for magic, kind in _MAGIC:
         if head.startswith(magic):
@@ -63,7 +63,7 @@ def foreign_kind(head: bytes, path: Path) -> str | None:
 
 
 def looks_like_net(head: bytes) -> bool:
-    """Whether the first bytes may be those of a caffemodel, and are of nothing else."""
+    """Whether a file with these first bytes may be a caffemodel."""
     return head.startswith(_NET_KEYS) and not looks_like_text(head)
 
 
@@ -85,13 +85,13 @@ def _zip_kind(path: Path) -> str:
 
 
 def _message_kind(head: bytes) -> str | None:
-    """Caffe's other binary files: a first field 1 that is a number, or a bare BlobProto."""
+    """Recognises Caffe's other binary files: solver states and single BlobProtos."""
     first: dict[int, int] = {}
     try:
         for field in wire.Message.whole(memoryview(head), "").fields():
             first.setdefault(field.number, field.wire)
     except FormatError:
-        pass  # the head may end anywhere
+        pass  # the head may end inside a field
     if first.get(1) == wire.VARINT and first.get(2) == wire.LENGTH:
         return SOLVER_STATE
     if first.get(1) == first.get(2) == wire.VARINT or head.startswith(_BLOB_KEYS):

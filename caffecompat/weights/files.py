@@ -1,4 +1,4 @@
-"""Weight files of any format: the format is recognised by content and chosen by suffix."""
+"""Loading and saving of weight files; content decides the format of a read, suffix of a write."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from caffecompat.errors import FormatError, UnknownName, WeightsError
 from caffecompat.weights.array_names import Naming, flatten, gather
-from caffecompat.weights.file_type import SNAPSHOT_HINT, SOLVER_STATE, foreign_kind
-from caffecompat.weights.format import HEAD, LayerFormat, formats
+from caffecompat.weights.file_type import SNAPSHOT_HINT, SOLVER_STATE, other_file_type
+from caffecompat.weights.format import HEAD_BYTES, LayerFormat, formats
 from caffecompat.weights.mapped import read_head
 from caffecompat.weights.weights import Weights
 
@@ -20,26 +20,26 @@ def load_weights(
 
     Args:
         path: the file.
-        naming: how state dicts that were not written here spell layer names.
-        max_bytes: the largest file to accept, and the most that it may claim to hold. Without it
-            a caffemodel may be of any size, since it is mapped and not copied; of the other
-            formats a file may claim four times its size plus 64 MiB.
+        naming: the naming scheme of state dicts of other programs.
+        max_bytes: the limit for the size of the file and of its claimed content. By default a
+            caffemodel may have any size, since it is mapped and not copied; files of other formats
+            may claim four times their size plus 64 MiB.
 
     Raises:
         FileProblem: missing, a folder, or unreadable.
-        FormatError: empty, damaged or of another kind, which the message names; or above a limit.
+        FormatError: empty, damaged, above a limit, or of another type, which the message names.
     """
     path = Path(path)
-    head = read_head(path, HEAD)
+    head = read_head(path, HEAD_BYTES)
     for name in formats:
         if formats.find(name)().sniff(head, path):
             return _read(name, path, naming, max_bytes)
-    kind = foreign_kind(head, path)
+    kind = other_file_type(head, path)
     if kind:
         hint = f"; {SNAPSHOT_HINT}" if kind == SOLVER_STATE else ""
         expected = f"expected weights ({', '.join(_suffixes())})"
         raise FormatError(f"{path}: this is {kind}; {expected}{hint}")
-    # As in Caffe, what is nothing else is read as a protobuf: its error names the damaged byte.
+    # As in Caffe, an unrecognised file is parsed as protobuf; the error names the damaged byte.
     return _read("caffemodel", path, naming, max_bytes)
 
 
@@ -49,17 +49,17 @@ def save_weights(
     format: str | None = None,  # noqa: A002 - the word a caller looks for
     naming: Naming | None = None,
 ) -> None:
-    """Writes ``weights`` to a file, which is either complete or not there.
+    """Writes ``weights`` to a file atomically.
 
     Args:
-        weights: what to write.
-        path: the file; its suffix chooses the format.
-        format: a format's name where the suffix does not say it ("caffemodel", "npz", ...).
-        naming: the names of the arrays, for state dicts.
+        weights: the weights.
+        path: the file; its suffix decides the format.
+        format: the name of the format, to override the suffix ("caffemodel", "npz", ...).
+        naming: the naming scheme, for state dicts.
 
     Raises:
         UnknownName: no format of that name or suffix.
-        WeightsError: a layer's arrays do not match each other, or the format cannot hold them or
+        WeightsError: a layer's arrays do not match each other, or the format cannot store them or
             needs a ``naming``.
         FileProblem: the file cannot be written.
     """
@@ -67,14 +67,14 @@ def save_weights(
     for layer in weights.layers:
         layer.check(str(path))
     writer = formats.find(format or format_of(path), str(path))()
-    if writer.most_axes is not None:
-        _refuse_axes(weights, path, writer.most_axes)
+    if writer.max_axes is not None:
+        _refuse_axes(weights, path, writer.max_axes)
     if not writer.keeps_indices:
         _refuse_gaps(weights, path)
     if isinstance(writer, LayerFormat):
         writer.write(weights, path)
     elif naming is None:
-        raise WeightsError(f"{path}: a state dict needs names for its arrays; give a naming")
+        raise WeightsError(f"{path}: a state dict needs names for its arrays; pass a naming")
     else:
         writer.write(flatten(weights, naming), path)
 
@@ -105,15 +105,15 @@ def _refuse_gaps(weights: Weights, path: Path) -> None:
             raise WeightsError(
                 f"{path}: layer {layer.name!r} has only its parameters "
                 f"{', '.join(map(str, layer.indices))}, because it shares the others; only HDF5 "
-                "can say so; give the net definition too (--model)"
+                "can store that; pass the net definition, too (--model)"
             )
 
 
 def format_of(path: Path) -> str:
-    """The name of the format that a file name's suffix chooses.
+    """The name of the format for a file name's suffix.
 
     Raises:
-        UnknownName: none.
+        UnknownName: no format has that suffix.
     """
     by_suffix = _suffixes()
     for suffix in sorted(by_suffix, key=len, reverse=True):

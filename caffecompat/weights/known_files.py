@@ -1,4 +1,4 @@
-"""Published files that are known by their size and hash, and how their images were prepared.
+"""Published model files, recognised by size and hash, and their image preprocessing.
 
 Sources: Open Model Zoo's model.yml of vgg16 and vgg19 for sizes and hashes of the Caffe releases,
 MatConvNet's page of pretrained models for its MD5 sums, the readme of the VGG release for the
@@ -35,15 +35,15 @@ DEVKIT_ORDER = (
 
 
 @dataclass(frozen=True)
-class Published:
-    """A file that was published.
+class PublishedFile:
+    """A published file.
 
     Attributes:
         name: its file name.
-        what: what it is, in words.
-        algorithm, digest: a hash of its bytes, by hashlib's name, and its value in hexadecimal.
-        size: in bytes, where it is known.
-        preparation: lines about images, classes and licence.
+        what: a description in words.
+        algorithm, digest: hashlib's name of the hash, and its value in hexadecimal.
+        size: in bytes, if known.
+        preparation: lines about image preprocessing, class order and licence.
     """
 
     name: str
@@ -56,24 +56,25 @@ class Published:
 
 @dataclass(frozen=True)
 class Recognition:
-    """A file that may be a published one: ``exact`` if its hash is that one's."""
+    """A file that resembles a published one; ``exact`` if their hashes are equal."""
 
-    published: Published
+    published: PublishedFile
     exact: bool
 
     def sentence(self) -> str:
+        """The result in words."""
         known = self.published
         if self.exact:
             return f"this is the published {known.name}: {known.what} ({known.algorithm} agrees)"
-        alike = "has the size" if known.size is not None else "has the name"
+        similarity = "has the size" if known.size is not None else "has the name"
         return (
-            f"this {alike} of the published {known.name} ({known.what}), but not its "
+            f"this {similarity} of the published {known.name} ({known.what}), but not its "
             f"{known.algorithm}: it was altered or damaged"
         )
 
 
 PUBLISHED = (
-    Published(
+    PublishedFile(
         "VGG_ILSVRC_16_layers.caffemodel",
         "VGG's 16-layer net, configuration D, ILSVRC-2014, 138,357,544 parameters",
         "sha256",
@@ -81,7 +82,7 @@ PUBLISHED = (
         553_432_081,
         VERY_DEEP,
     ),
-    Published(
+    PublishedFile(
         "VGG_ILSVRC_16_layers_deploy.prototxt",
         "definition of VGG's 16-layer net",
         "sha256",
@@ -89,7 +90,7 @@ PUBLISHED = (
         4_776,
         VERY_DEEP,
     ),
-    Published(
+    PublishedFile(
         "VGG_ILSVRC_19_layers.caffemodel",
         "VGG's 19-layer net, configuration E, ILSVRC-2014, 143,667,240 parameters",
         "sha384",
@@ -98,7 +99,7 @@ PUBLISHED = (
         574_671_192,
         VERY_DEEP,
     ),
-    Published(
+    PublishedFile(
         "VGG_ILSVRC_19_layers_deploy.prototxt",
         "definition of VGG's 19-layer net",
         "sha384",
@@ -108,7 +109,7 @@ PUBLISHED = (
         VERY_DEEP,
     ),
     *(
-        Published(name, what, "md5", digest, None, preparation)
+        PublishedFile(name, what, "md5", digest, None, preparation)
         for name, what, digest, preparation in (
             (
                 "imagenet-vgg-verydeep-16.mat",
@@ -158,9 +159,9 @@ PUBLISHED = (
 
 
 def recognise(path: str | os.PathLike[str]) -> Recognition | None:
-    """Which published file this one is, or was meant to be; None if it is like none of them.
+    """The published file with the size (or, if that is unknown, the name) of this one, else None.
 
-    Only a file of a known size, or of a known name where no size is known, is read and hashed.
+    Only then is the file read and hashed.
 
     Raises:
         FileProblem: the file cannot be read.
@@ -168,8 +169,8 @@ def recognise(path: str | os.PathLike[str]) -> Recognition | None:
     path = Path(path)
     size = path.stat().st_size
     for known in PUBLISHED:
-        alike = size == known.size if known.size is not None else path.name.lower() == known.name
-        if alike:
+        similar = size == known.size if known.size is not None else path.name.lower() == known.name
+        if similar:
             return Recognition(known, file_hash(path, known.algorithm) == known.digest)
     return None
 

@@ -1,4 +1,4 @@
-"""A file as memory, without reading it."""
+"""Memory-mapped files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from caffecompat.input_files import open_input
 
 
 def map_file(path: str | os.PathLike[str], max_bytes: int | None = None) -> memoryview:
-    """The bytes of the file at ``path``, loaded page by page when they are looked at.
+    """The bytes of the file at ``path``, loaded page by page on access.
 
-    The pages are private: they can be written to, and the file does not change. The mapping lives
-    as long as anything that looks into it.
+    The pages are private: writing to them does not change the file. The mapping exists as long as
+    any view into it.
 
     Args:
         path: the file.
-        max_bytes: the largest size to accept; None for any, since nothing is allocated for it.
+        max_bytes: the largest accepted size; None for no limit, since no memory is allocated.
 
     Raises:
         FileProblem: the file is missing, a folder, a pipe or a device, or cannot be read.
@@ -36,7 +36,7 @@ def map_file(path: str | os.PathLike[str], max_bytes: int | None = None) -> memo
 
 
 def read_head(path: str | os.PathLike[str], size: int = 4096) -> bytes:
-    """The first ``size`` bytes of a file, for recognising it.
+    """The first ``size`` bytes of a file, to recognise its type.
 
     Raises:
         FileProblem, FormatError: as :func:`map_file`.
@@ -50,7 +50,7 @@ def read_head(path: str | os.PathLike[str], size: int = 4096) -> bytes:
 
 
 def check_file(path: str | os.PathLike[str], max_bytes: int | None = None) -> int:
-    """The size in bytes of a regular, non-empty file that can be opened.
+    """Checks that a file can be opened, is regular and is not empty; returns its size in bytes.
 
     Raises:
         FileProblem, FormatError: as :func:`map_file`.
@@ -62,15 +62,18 @@ def check_file(path: str | os.PathLike[str], max_bytes: int | None = None) -> in
 def _not_empty(file: BinaryIO, path: str | os.PathLike[str]) -> int:
     size = os.fstat(file.fileno()).st_size
     if not size:
-        raise FormatError(f"{path}: the file is empty; was its download or its writer stopped?")
+        raise FormatError(
+            f"{path}: the file is empty; perhaps its download or the program that wrote it was "
+            "stopped: get it again"
+        )
     return size
 
 
-def forget(array: np.ndarray) -> None:
-    """Gives back the memory behind a view into a mapped file; it is read again when looked at.
+def release_pages(array: np.ndarray) -> None:
+    """Releases the memory of a view into a mapped file; the next access reads the file again.
 
-    Only for arrays that nobody has written to: changes would be lost. Arrays with memory of
-    their own, and systems that cannot do it, are left alone.
+    Only for arrays that have not been written to: changes are lost. Does nothing for arrays that
+    own their memory, and on systems without ``madvise``.
     """
     source = _mapping(array)
     if source is None or not hasattr(source, "madvise") or not array.flags.c_contiguous:
@@ -97,5 +100,5 @@ def _map(descriptor: int, size: int) -> mmap.mmap:
     try:
         return mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY)
     except OSError:
-        # Private writable pages need a promise of memory that a small machine may not give.
+        # Private writable pages count as committed memory, which a small machine may refuse.
         return mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)

@@ -1,4 +1,4 @@
-"""NVCaffe's batch normalisation, whose layer also scales and shifts."""
+"""Conversion of NVCaffe's BatchNorm with scale and bias to BVLC's BatchNorm and Scale."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from caffecompat.weights.weights import LayerWeights, Weights
 
 NVCAFFE = "NVCaffe"
 MEAN, VARIANCE, FACTOR, SCALE, BIAS = range(5)
-# The name that the new layer gets, and that the net definition must give it.
+# The suffix of the new layer's name; the net definition must use the same name.
 SCALE_SUFFIX = "_scale"
 
 
 def is_nvcaffe(layer: LayerWeights, type_in_net: str = "") -> bool:
-    """Whether a layer holds what only NVCaffe puts into it: a BatchNorm of five blobs.
+    """Whether a layer is a BatchNorm with five blobs, which only NVCaffe writes.
 
     Args:
         type_in_net: type of the net's layer of this name, as weight files need not state types.
@@ -26,14 +26,14 @@ def to_bvlc_batch_norm(weights: Weights) -> Weights:
     """The same weights with each five-blob BatchNorm split into BatchNorm and Scale, as in BVLC.
 
     NVCaffe's blobs are mean, variance, correction (one value, which its forward pass ignores),
-    scale and bias, all with one value per channel. The statistics get the factor 1, and a new
-    layer ``<name>_scale`` behind takes scale and bias. A BatchNorm of three blobs with factor 0
-    and statistics other than 0, which BVLC never writes, gets the factor 1 too. Source: NVCaffe's
-    BatchNorm layer.
+    scale and bias; all but the correction have one value per channel. The statistics get the
+    factor 1, and a new layer ``<name>_scale`` after it gets scale and bias. A BatchNorm of three
+    blobs with factor 0 and statistics other than 0, which BVLC never writes, also gets the
+    factor 1. Source: NVCaffe's BatchNorm layer.
 
     Raises:
-        WeightsError: a layer's five blobs are of another layout (NVCaffe before 0.16 had others),
-            or the name of its new Scale layer is taken.
+        WeightsError: a layer's five blobs have another layout (as before NVCaffe 0.16), or the
+            name of the new Scale layer is taken.
     """
     result = Weights([], weights.net_name, weights.path, weights.format)
     result.generation = weights.generation
@@ -59,7 +59,7 @@ def _split(layer: LayerWeights, weights: Weights) -> list[LayerWeights]:
         )
     name = layer.name + SCALE_SUFFIX
     if name in weights:
-        raise WeightsError(f"{who}: its scale would become layer {name!r}, which is there already")
+        raise WeightsError(f"{who}: its scale would become layer {name!r}, which already exists")
     flat = [blob.reshape(-1) for blob in layer.blobs]
     scale = LayerWeights(
         name, "Scale", flat[SCALE:], bottoms=layer.tops[:1], tops=layer.tops[:1], phase=layer.phase

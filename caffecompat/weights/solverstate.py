@@ -1,6 +1,6 @@
-"""Solver states: what Caffe needs beside the weights to go on with a training.
+"""Solver states: what Caffe needs besides the weights to resume training.
 
-The file's NAME decides its encoding here, as in Caffe: ``.h5`` is HDF5, all others are binary.
+The file name decides the encoding, as in Caffe: ``.h5`` is HDF5, any other suffix is protobuf.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from caffecompat.errors import FormatError
 from caffecompat.output_files import atomic_write
 from caffecompat.weights import wire
 from caffecompat.weights.blob import blob_parts, read_blob
-from caffecompat.weights.file_type import SOLVER_STATE, foreign_kind, looks_like_net
-from caffecompat.weights.format import HEAD
+from caffecompat.weights.file_type import SOLVER_STATE, looks_like_net, other_file_type
+from caffecompat.weights.format import HEAD_BYTES
 from caffecompat.weights.hdf5_input.values import (
     SIGNATURE,
     HDF5File,
@@ -31,18 +31,18 @@ from caffecompat.weights.hdf5_input.values import (
     read_text,
     write_text,
 )
-from caffecompat.weights.mapped import forget, map_file, read_head
+from caffecompat.weights.mapped import map_file, read_head, release_pages
 from caffecompat.weights.weights import as_float32
 from caffecompat.weights.wire import Message, Part
 
-# Fields of SolverState. Those of the plateau policy are SSD's; from 5000 on they are extensions of
-# ours. BVLC Caffe skips both.
+# Fields of SolverState. The plateau policy's fields are SSD's; fields from 5000 on are extensions
+# of this package. BVLC Caffe skips both.
 ITERATION, LEARNED_NET, HISTORY, CURRENT_STEP = 1, 2, 3, 4
 MINIMUM_LOSS, LAST_EVENT = 5, 6
 RANDOM_SEED, RECENT_LOSSES, LOSS_SCALE, GOOD_ITERATIONS = 5000, 5001, 5002, 5003
 LEARNED_NET_SHA256, STATE_SHA256 = 5004, 5005
-# No training has so many; a few bytes each, repeated, would fill the memory.
-MOST_ARRAYS = 50_000
+# More than any net has; a damaged file could repeat a few bytes until memory is full.
+MAX_ARRAYS = 50_000
 SEED_NAME = "random_seed"
 MINIMUM_NAME, EVENT_NAME, RECENT_NAME = "minimum_loss", "iter_last_event", "recent_losses"
 SCALE_NAME, GOOD_NAME = "loss_scale", "good_iterations"
@@ -51,25 +51,25 @@ MODEL_HASH_NAME, STATE_HASH_NAME = "learned_net_sha256", "state_sha256"
 
 @dataclass(eq=False)
 class SolverState:
-    """A training, stopped.
+    """The state of a training run, without the weights.
 
     Attributes:
-        iteration: how many iterations are done.
-        learned_net: the path of the weights, relative to the folder the training ran in; empty
-            where the state names none.
-        history: float32 arrays, one per learnable parameter in the net's order, twice as many
-            for Adam and AdaDelta (first all of one kind, then all of the other).
-        current_step: how many steps the learning rate policy has taken (multistep).
-        random_seed: the seed of the run; only states written here have it.
-        minimum_loss: the lowest loss (or, with the other sign, the best score) that the plateau
-            policy has seen; None for other policies.
-        iter_last_event: the iteration of it, or of the last drop of the rate.
+        iteration: number of completed iterations.
+        learned_net: path of the weights, relative to the working directory of the run; empty if
+            the state has none.
+        history: float32 arrays, one per learnable parameter in the net's order; twice as many for
+            Adam and AdaDelta (all first moments, then all second ones).
+        current_step: number of steps taken by the learning rate policy (multistep).
+        random_seed: the seed of the run; only states of this package have it.
+        minimum_loss: the lowest loss (or the negated best score) that the plateau policy has seen;
+            None for other policies.
+        iter_last_event: the iteration of that loss, or of the last decrease of the learning rate.
         recent_losses: the losses that the plateau policy averages, oldest first.
-        loss_scale: what a training in fp16 multiplies its loss with; None in other precisions.
-        good_iterations: without an overflow since it last changed.
-        learned_net_sha256: SHA-256 of the file of the weights, in hexadecimal; empty where the
-            state does not say. A state that has it is written with a hash of its own values too.
-        legacy: per array, whether its shape came from the old four sizes.
+        loss_scale: the loss scale of a run in fp16; None for other precisions.
+        good_iterations: number of iterations without overflow since the loss scale last changed.
+        learned_net_sha256: SHA-256 of the weight file, in hexadecimal; empty if unknown. A state
+            that has it is written with a hash of its own values, too.
+        legacy: per array, whether its shape came from the legacy four sizes.
     """
 
     iteration: int
@@ -98,8 +98,8 @@ def read_state(path: str | os.PathLike[str], max_bytes: int | None = None) -> So
 
     Raises:
         FileProblem: missing, a folder, or unreadable.
-        FormatError: empty, damaged, or something else than a solver state; its values are not
-            those that were written, where it has a hash of them.
+        FormatError: empty, damaged, or not a solver state; or its values do not match the hash of
+            its values, if it has one.
     """
     path = Path(path)
     read = _read_hdf5 if _is_hdf5(path) else _read_binary
@@ -116,7 +116,7 @@ def read_state(path: str | os.PathLike[str], max_bytes: int | None = None) -> So
 
 
 def write_state(state: SolverState, path: str | os.PathLike[str]) -> None:
-    """Writes a state; the file is either complete or not there.
+    """Writes a state atomically.
 
     Raises:
         FileProblem: the file cannot be written.
@@ -139,17 +139,17 @@ def _is_hash(text: str) -> bool:
 
 
 def _hash_of_values(state: SolverState) -> str:
-    """SHA-256 of everything in a state but the path of its weights, whatever its encoding."""
+    """SHA-256 of a state without the path of its weights; the same for both encodings."""
     digest = hashlib.sha256()
     for part in _value_parts(state, legacy=[False] * len(state.history)):
         digest.update(part)
     for array in state.history:
-        forget(array)
+        release_pages(array)
     return digest.hexdigest()
 
 
 def _read_binary(path: Path, max_bytes: int | None) -> tuple[SolverState, str]:
-    """The state, and the hash of its values that stands in it."""
+    """The state, and the hash of its values stored in it."""
     data = map_file(path, max_bytes)
     _refuse_others(data, path)
     message = Message.whole(data, str(path))
@@ -160,8 +160,8 @@ def _read_binary(path: Path, max_bytes: int | None) -> tuple[SolverState, str]:
         elif item.wire == wire.LENGTH and item.number == LEARNED_NET:
             state.learned_net = message.text(item)
         elif item.wire == wire.LENGTH and item.number == HISTORY:
-            if len(state.history) >= MOST_ARRAYS:
-                raise message.error(item.start, f"it has more than {MOST_ARRAYS:,} arrays")
+            if len(state.history) >= MAX_ARRAYS:
+                raise message.error(item.start, f"it has more than {MAX_ARRAYS:,} arrays")
             blob = read_blob(message.child(item), f"history array {len(state.history)}")
             state.history.append(blob.data)
             state.legacy.append(blob.legacy)
@@ -176,7 +176,7 @@ def _read_binary(path: Path, max_bytes: int | None) -> tuple[SolverState, str]:
         elif item.wire == wire.LENGTH and item.number == STATE_SHA256:
             written = bytes(data[item.start : item.end]).hex()
     if state.iteration < 0:
-        raise FormatError(f"{path}: it names no iteration, which every solver state does")
+        raise FormatError(f"{path}: it has no iteration, which every solver state has")
     return state, written
 
 
@@ -194,13 +194,13 @@ def _read_number(item: wire.Field, state: SolverState) -> None:
 
 
 def _refuse_others(data: memoryview, path: Path) -> None:
-    head = bytes(data[:HEAD])
+    head = bytes(data[:HEAD_BYTES])
     if head.startswith(SIGNATURE):
         raise FormatError(
-            f"{path}: this is an HDF5 file, but by its name a binary solver state is expected; "
+            f"{path}: this is an HDF5 file, but its name is that of a binary solver state; "
             f"if it is a solver state, rename it to {path.name}.h5"
         )
-    kind = foreign_kind(head, path)
+    kind = other_file_type(head, path)
     if looks_like_net(head):
         raise FormatError(_caffemodel(path))
     if kind not in (None, SOLVER_STATE):
@@ -210,7 +210,7 @@ def _refuse_others(data: memoryview, path: Path) -> None:
 def _caffemodel(path: Path) -> str:
     return (
         f"{path}: this is a caffemodel, expected a solver state (.solverstate); to start from "
-        "weights alone give it as the weights"
+        "weights only, pass it as the weights"
     )
 
 
@@ -219,14 +219,14 @@ def _state_parts(state: SolverState) -> Iterator[Part]:
     if state.learned_net:
         yield from wire.text_field(LEARNED_NET, state.learned_net)
     values = _value_parts(state, state.legacy)
-    next(values)  # the iteration, which comes before the path
+    next(values)  # the iteration, which is already written
     yield from values
     if state.learned_net_sha256:
         yield from wire.delimited(STATE_SHA256, [bytes.fromhex(_hash_of_values(state))])
 
 
 def _value_parts(state: SolverState, legacy: list[bool]) -> Iterator[Part]:
-    """All fields but the path of the weights and the hash of the values, the iteration first."""
+    """All fields except the path of the weights and the hash of the values, iteration first."""
     yield from wire.number_field(ITERATION, state.iteration)
     for array, old in zip(state.history, legacy, strict=True):
         yield from wire.delimited(HISTORY, blob_parts(array, legacy=old))
@@ -250,19 +250,19 @@ def _float_field(number: int, value: float) -> bytes:
 
 
 def _read_hdf5(path: Path, max_bytes: int | None) -> tuple[SolverState, str]:
-    """The state, and the hash of its values that stands in it."""
-    head = read_head(path, HEAD)
+    """The state, and the hash of its values stored in it."""
+    head = read_head(path, HEAD_BYTES)
     if not head.startswith(SIGNATURE):
-        kind = foreign_kind(head, path) or "no HDF5 file"
-        raise FormatError(
-            f"{path}: this is {kind}; by its name (.h5) an HDF5 solver state is expected"
-        )
+        kind = other_file_type(head, path) or "no HDF5 file"
+        raise FormatError(f"{path}: this is {kind}; its name (.h5) is that of an HDF5 solver state")
     with open_hdf5(path, max_bytes) as file:
         has_history = "history" in file
         if not has_history and "data" in file:
             raise FormatError(_caffemodel(path))
         if not has_history or "iter" not in file:
-            raise FormatError(f"{path}: this HDF5 file has no iter and history: no solver state")
+            raise FormatError(
+                f"{path}: this HDF5 file is not a solver state: iter or history is missing"
+            )
         step, seed, event, good = (
             read_integer(file, name) if name in file else None
             for name in ("current_step", SEED_NAME, EVENT_NAME, GOOD_NAME)

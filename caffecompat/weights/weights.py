@@ -1,4 +1,4 @@
-"""What every weight format is read into and written from."""
+"""The in-memory form of weight files of all formats."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from caffecompat.errors import BlobError, WeightsError, suggestion
+from caffecompat.reporting.units import format_shape
 
 
 @dataclass(eq=False)
 class LayerWeights:
     """The parameters of one layer, in Caffe's blob order.
 
-    Arrays read from a caffemodel are views into the mapped file where it holds plain packed
-    floats: nothing is loaded before it is looked at. They may lie at odd addresses
-    (``array.flags.aligned`` False). Writing to them changes memory only, never the file.
+    Arrays from a caffemodel with packed floats are views into the mapped file, loaded on access.
+    They may be unaligned (``array.flags.aligned`` False). Writing to them changes memory only,
+    never the file.
 
     Attributes:
-        name: the layer's name; Caffe matches layers by it alone.
-        type: Caffe's current type name ("Convolution"), whatever generation the file is of;
-            empty where the format does not know it.
+        name: the layer's name; Caffe matches layers by name only.
+        type: Caffe's current type name ("Convolution") for files of any generation; empty if the
+            format does not store it.
         blobs: float32 arrays.
-        diffs: gradients, one per blob and of its shape, where the file has any.
-        legacy: per blob, whether its shape came from the old sizes num, channels, height and
-            width, which Caffe compares with the net's shape padded with ones at the front.
-        bottoms, tops, phase: the layer's wiring, and 0 for TRAIN or 1 for TEST, where known;
-            only caffemodels carry them.
-        stored: per blob, how its numbers stand in the file it was read from ("float32",
-            "float64", "float16"); a note that writing does not look at.
-        indices: per blob, which of the layer's parameters it is, where a file leaves out shared
-            ones (HDF5 does); None means 0, 1, 2, ...
+        diffs: gradients, one per blob and of its shape; None if the file has none.
+        legacy: per blob, whether its shape came from the legacy sizes num, channels, height and
+            width, which Caffe compares with the net's shape with leading ones.
+        bottoms, tops, phase: the layer's wiring, and 0 for TRAIN or 1 for TEST, if known; only
+            caffemodels have them.
+        stored: per blob, the number type in the file ("float32", "float64", "float16"); writing
+            ignores it.
+        indices: per blob, the index of the layer's parameter, if a file leaves out shared ones
+            (as HDF5 does); None means 0, 1, 2, ...
     """
 
     name: str
@@ -49,11 +50,11 @@ class LayerWeights:
         self.legacy = self.legacy or [False] * len(self.blobs)
 
     def check(self, place: str) -> None:
-        """Raises WeightsError where blobs, gradients and marks do not match each other."""
+        """Raises WeightsError if blobs, gradients and legacy flags do not match each other."""
         who = f"{place}: layer {self.name!r} ({self.type})"
         if len(self.legacy) != len(self.blobs):
             raise WeightsError(
-                f"{who} has {len(self.blobs)} blobs, but {len(self.legacy)} legacy marks"
+                f"{who} has {len(self.blobs)} blobs, but {len(self.legacy)} legacy flags"
             )
         if self.diffs and [d.shape for d in self.diffs] != [b.shape for b in self.blobs]:
             raise WeightsError(f"{who} has gradients of other shapes than its blobs")
@@ -62,25 +63,25 @@ class LayerWeights:
                 raise WeightsError(f"{who}: array {index} holds {array.dtype}, expected numbers")
 
     def __repr__(self) -> str:
-        shapes = ", ".join("x".join(map(str, blob.shape)) or "()" for blob in self.blobs)
+        shapes = ", ".join(format_shape(blob.shape) for blob in self.blobs)
         return f"LayerWeights({self.name!r}, {self.type!r}, [{shapes}])"
 
 
 class Weights(Mapping[str, LayerWeights]):
     """The layers of one weight file, in file order.
 
-    ``layers`` holds them all. As a mapping it goes from name to the last layer of that name,
-    because Caffe copies in file order and the last one stays.
+    ``layers`` has all of them. The mapping gives the last layer of each name, because Caffe copies
+    layers in file order and the last one overwrites the others.
 
     Args:
         layers: the layers.
-        net_name: the name of the net, where the file has one.
-        path: the file they came from, for messages.
-        format: the name of the format they were read from ("caffemodel", "hdf5", ...).
+        net_name: the name of the net, if the file has one.
+        path: the file that they were read from, for messages.
+        format: the format that they were read from ("caffemodel", "hdf5", ...).
 
     Attributes:
-        generation: of a caffemodel, "V0", "V1" or "V2".
-        dialect: the fork of Caffe that wrote it, where its layout tells ("NVCaffe").
+        generation: "V0", "V1" or "V2" for a caffemodel, else empty.
+        dialect: the fork of Caffe that wrote the file, if its layout shows it ("NVCaffe").
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Weights(Mapping[str, LayerWeights]):
         layers: Iterable[LayerWeights] = (),
         net_name: str = "",
         path: str = "",
-        format: str = "",  # noqa: A002 - the word that save_weights has for it
+        format: str = "",  # noqa: A002 - the same name as in save_weights
     ) -> None:
         self.layers = list(layers)
         self.net_name = net_name
@@ -119,14 +120,14 @@ class Weights(Mapping[str, LayerWeights]):
         return len(self._by_name())
 
     def values(self) -> ValuesView[LayerWeights]:
-        """Of each name the last layer, in order of the names' first appearance."""
+        """The last layer of each name, in order of the names' first appearance."""
         return self._by_name().values()
 
     def items(self) -> ItemsView[str, LayerWeights]:
         return self._by_name().items()
 
     def _by_name(self) -> dict[str, LayerWeights]:
-        """Made anew each time, since ``layers`` may be changed at will."""
+        """Computed at each call, because callers may change ``layers``."""
         return {layer.name: layer for layer in self.layers}
 
     def __repr__(self) -> str:
@@ -134,9 +135,9 @@ class Weights(Mapping[str, LayerWeights]):
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:
-    """``array`` as native float32, the same array where it is that already.
+    """``array`` as native float32; not copied if it is float32 already.
 
-    Numbers out of float32's range become infinite, as in Caffe.
+    Values outside float32's range become infinite, as in Caffe.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         return array.astype(np.float32, copy=False)

@@ -1,4 +1,4 @@
-"""Damaged files in the hands of other libraries."""
+"""Checks of zip archives, and one exception type for errors of other libraries' readers."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from caffecompat.errors import CaffeError, FormatError
+from caffecompat.errors import CaffeError, FormatError, first_line
 from caffecompat.input_files import ClaimedBytes, open_input
 
-# Deflate cannot pack tighter than this, so a larger claim is a lie about the size.
-MOST_DEFLATED = 1032
+# The largest compression ratio of deflate; a larger claimed size is false.
+MAX_DEFLATED = 1032
 
-# Of a zip archive: the record at its end, behind which a comment may stand, its mark, and the
-# fixed part of what stands before each member.
+# The record at the end of a zip archive, which a comment may follow; its signature; and the fixed
+# part of the header of each member.
 END_MARK = b"PK\x05\x06"
 END_RECORD = struct.Struct("<12xII2x")
-LONGEST_TAIL = END_RECORD.size + 0xFFFF
+MAX_TAIL_BYTES = END_RECORD.size + 0xFFFF
 LOCAL_HEADER = 30
 ZIP64 = 0xFFFFFFFF
-# Some 50,000 entries and more; listing takes memory and time for each.
-MOST_DIRECTORY_BYTES = 8 << 20
+# 50,000 entries or more; each takes memory and time.
+MAX_DIRECTORY_BYTES = 8 << 20
 
 
 @contextmanager
-def reading(path: Path, kind: str) -> Iterator[None]:
-    """Turns whatever another library raises over a file into one FormatError.
+def library_errors(path: Path, kind: str) -> Iterator[None]:
+    """Context that turns any exception of another library's reader into a FormatError.
 
-    numpy, h5py and torch answer damaged bytes with nearly every exception there is; none of them
-    is documented, so none can be left out.
+    numpy, h5py and torch raise undocumented exceptions of nearly every type for damaged files.
 
     Args:
         path: the file, for the message.
-        kind: what it is ("an HDF5 file").
+        kind: its type ("an HDF5 file").
     """
     try:
         yield
     except CaffeError:
         raise
     except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise FormatError(f"{path}: this is {kind} that is damaged or cut off: {reason}") from error
+        raise FormatError(
+            f"{path}: this is {kind} that is damaged or cut off: {first_line(error)}"
+        ) from error
 
 
 def zip_names(path: Path) -> list[str] | None:
-    """The names in a zip archive, or None where its directory is damaged, missing or absurd."""
+    """The names in a zip archive, or None if its directory is damaged, missing or too large."""
     try:
         with open_input(path) as file, _directory(path, file) as archive:
             return archive.namelist()
@@ -60,17 +60,17 @@ def zip_names(path: Path) -> list[str] | None:
 def zip_archive(
     path: Path, file: BinaryIO, max_bytes: int | None = None
 ) -> Iterator[zipfile.ZipFile]:
-    """A zip archive whose directory has been held against the file before a member is read.
+    """Context with a zip archive whose directory has been checked against the file's size.
 
     Args:
         path: the file's name, for messages.
-        file: the file itself.
-        max_bytes: the most that the members may hold together; None for four times the file's
-            size plus 64 MiB.
+        file: the open file.
+        max_bytes: the limit for the total size of the members; None for four times the file's size
+            plus 64 MiB.
 
     Raises:
-        FormatError: it is damaged; several entries of the directory share bytes of the file, or
-            all together claim more than the limit; it has too many entries.
+        FormatError: it is damaged; entries share bytes of the file or claim more than the limit
+            in total; or it has too many entries.
     """
     size = os.fstat(file.fileno()).st_size
     with _directory(path, file) as archive:
@@ -79,20 +79,20 @@ def zip_archive(
 
 
 def _directory(path: Path, file: BinaryIO) -> zipfile.ZipFile:
-    """An archive of which only the directory has been read, after a look at its length."""
-    with reading(path, "a zip archive"):
+    """Opens an archive, which reads its directory, after checking the directory's length."""
+    with library_errors(path, "a zip archive"):
         length = _directory_bytes(file, os.fstat(file.fileno()).st_size)
-        if length > MOST_DIRECTORY_BYTES:
+        if length > MAX_DIRECTORY_BYTES:
             raise FormatError(
                 f"{path}: the directory of this zip archive has {length:,} bytes, more than "
-                f"the limit of {MOST_DIRECTORY_BYTES:,}"
+                f"the limit of {MAX_DIRECTORY_BYTES:,}"
             )
         return zipfile.ZipFile(file)
 
 
 def _directory_bytes(file: BinaryIO, size: int) -> int:
-    """What the directory at the end of a zip archive claims to be long; 0 where there is none."""
-    tail = max(0, size - LONGEST_TAIL)
+    """The length that the directory of a zip archive claims; 0 if there is no directory."""
+    tail = max(0, size - MAX_TAIL_BYTES)
     file.seek(tail)
     end = file.read()
     file.seek(0)
@@ -100,8 +100,8 @@ def _directory_bytes(file: BinaryIO, size: int) -> int:
     if at < 0 or len(end) < at + END_RECORD.size:
         return 0
     length = int(END_RECORD.unpack_from(end, at)[0])
-    # Of archives beyond 4 GB the number stands elsewhere; their directory is behind the members.
-    return length if length != ZIP64 else min(size, LONGEST_TAIL)
+    # Archives above 4 GB store the length elsewhere; their directory follows the members.
+    return length if length != ZIP64 else min(size, MAX_TAIL_BYTES)
 
 
 def _check_entries(path: Path, entries: list[zipfile.ZipInfo], claimed: ClaimedBytes) -> None:
@@ -114,6 +114,6 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo], claimed: ClaimedB
                 f"{path}: entry {entry.filename!r} of this archive shares bytes of the file with "
                 "another one; no program writes such archives"
             )
-        # At least: the local header may be longer.
+        # A lower bound, since the local header may be longer.
         end = entry.header_offset + LOCAL_HEADER + entry.compress_size
-        claimed.add(entry.file_size, "what is packed in it")
+        claimed.add(entry.file_size, "its unpacked content")

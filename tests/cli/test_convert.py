@@ -72,7 +72,7 @@ def test_refusals(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert run(model, target, "--format", "onyx") == 2
     assert "--format" in capsys.readouterr().err
     assert run(DATA / "convnet" / "v2.caffemodel.h5", target, "--format", "caffemodel-v1") == 1
-    assert "has no type in the file it came from" in capsys.readouterr().err
+    assert "has no type in the file it was read from" in capsys.readouterr().err
     assert not target.exists()
 
 

@@ -177,7 +177,7 @@ def test_a_line_comes_after_two_seconds_and_then_now_and_then(
         monkeypatch.setattr(progress.sys.stderr, "isatty", lambda answer=is_terminal: answer)
         caplog.clear()
         now[0] = 100.0
-        lines = progress.Lines("records")
+        lines = progress.ProgressLines("records")
         with caplog.at_level("INFO"):
             for second in range(30):
                 now[0] = 100.0 + second

@@ -130,9 +130,9 @@ def test_verify_lists_every_bad_record(mixed: Path, tmp_path: Path, run: Run) ->
     assert [line.split(":")[0] for line in lines[:-1]] == [
         f"record {number} (key '{number}')" for number in (5, 6, 7, 8)
     ]
-    assert "no Datum" in lines[0]
+    assert "not a Datum" in lines[0]
     # OpenCV 4 decodes it without a word, OpenCV 5 refuses.
-    assert "the image is cut off" in lines[1] or "no image" in lines[1]
+    assert "the image is cut off" in lines[1] or "not an image" in lines[1]
     assert "holds 3 values, but its sizes are 3x4x5" in lines[2]
     assert lines[-1] == "10 records, 4 bad"
 
@@ -232,7 +232,7 @@ def test_export_names(tmp_path: Path, run: Run) -> None:
 def test_what_no_image_file_holds_is_named_and_leaves_nothing(mixed: Path, run: Run) -> None:
     code, _, err = run("export", mixed, mixed.with_name("images"))
     assert code == 1
-    assert "record 3 (key '00000003'): it has float values, which no image file holds" in err
+    assert "record 3 (key '00000003'): it has float values, which image files cannot store" in err
     assert os.listdir(mixed.parent) == ["mixed"]
 
 
@@ -260,10 +260,10 @@ def test_an_existing_target_is_left_alone(mixed: Path, run: Run, words: tuple[An
     ("words", "sentence"),
     [
         (("info", "nosuch"), "nosuch: there is no database"),
-        (("info", "."), "this is no LMDB"),
+        (("info", "."), "this is not an LMDB"),
         (("merge", "mixed", "nosuch", "out"), "nosuch: there is no database"),
         (("split", "mixed", "a", "b", "--fraction", "1"), "expected a number between 0 and 1"),
-        (("sample", "mixed", "out", "--count", "6"), "6 records were asked for, it has 5"),
+        (("sample", "mixed", "out", "--count", "6"), "6 records were requested, it has 5"),
         (("show", "out.png"), "give a database, or a net"),
         (("show", "mixed", "out.png", "--count", "0"), "--count is 0"),
         (("show",), "give a database, or a net"),

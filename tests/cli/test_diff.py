@@ -66,7 +66,7 @@ def test_another_order_and_net_fields(tmp_path: Path, capsys: pytest.CaptureFixt
     head, first, second, third = NET.strip().replace("layer {", "\0layer {").split("\0")
     code, out = diff(capsys, *nets(tmp_path, f"force_backward: true {third}{first}{second}"))
     assert code == 1
-    assert "the layers that both have come in another order" in out
+    assert "the layers that both have are in another order" in out
     assert "net: force_backward is false in the first, true in the second" in out
     assert head
 

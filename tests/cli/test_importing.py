@@ -148,7 +148,7 @@ def refused(*words: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("labels", "images", "labels: this holds labels, expected images"),
         ("images", "images", "images: this holds images, expected labels"),
         ("nosuch", "labels", "nosuch: there is no such file"),
-        ("text", "labels", "text: this is no idx file of bytes"),
+        ("text", "labels", "text: this is not an idx file of bytes"),
         ("images", "two", "two: it has 2 labels, but images has 30 images"),
         ("short", "labels", "short: the file is cut off: it has 500 values of 600 (30x5x4)"),
         ("cut.gz", "labels", "cut.gz: the gzip file is cut off or damaged"),
@@ -179,7 +179,7 @@ def test_files_that_will_not_do(
         ("cifar.tar.gz", "unpack it and give the folder: tar xzf cifar.tar.gz"),
         ("python", "holds the Python version"),
         ("above", "did you mean above/cifar-10-batches-bin ?"),
-        ("cut", "its 3,000 bytes are no whole number of records of 3,073 bytes"),
+        ("cut", "its 3,000 bytes are not a multiple of the record size of 3,073 bytes"),
     ],
 )
 def test_folders_that_will_not_do(

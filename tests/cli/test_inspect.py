@@ -105,7 +105,7 @@ def test_published_files_come_with_their_preprocessing(
     model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = known_files.PUBLISHED[0]
-    fake = known_files.Published(
+    fake = known_files.PublishedFile(
         known.name, known.what, "sha256", "0" * 64, model.stat().st_size, known.preparation
     )
     monkeypatch.setattr(known_files, "PUBLISHED", (fake,))

@@ -13,16 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
 from caffecompat.data import unfinished_output as module
 from caffecompat.data.backends.database import (
-    continue_database,
     create_database,
     guess_backend,
     open_database,
+    resume_database,
 )
 from caffecompat.data.unfinished_output import new_folder
 from caffecompat.errors import DataError, FileProblem
@@ -38,7 +39,7 @@ class Break(Exception):
 
 def begin(target: Path, records: list[tuple[bytes, bytes]]) -> None:
     """A run that writes some records and is interrupted."""
-    with suppress(Break), continue_database(target, "LMDB", "purpose", False) as writer:
+    with suppress(Break), resume_database(target, "LMDB", "purpose", False) as writer:
         writer.write(records)
         raise Break
 
@@ -53,14 +54,14 @@ def test_unfinished_work_is_not_thrown_away_unasked(tmp_path: Path) -> None:
     begin(target, RECORDS)
     with (
         pytest.raises(FileProblem, match=r"holds 2 records of an interrupted run") as caught,
-        continue_database(target, "LMDB", "purpose", False),
+        resume_database(target, "LMDB", "purpose", False),
     ):
         pass
     assert_one_sentence(str(caught.value))
     assert "--resume" in str(caught.value)
     assert "--overwrite" in str(caught.value)
     assert keys(tmp_path / "db.unfinished") == [b"1", b"2"]
-    with continue_database(target, "LMDB", "purpose", True) as writer:
+    with resume_database(target, "LMDB", "purpose", True) as writer:
         assert b"1" in writer
         writer.write([(b"3", b"three")])
     assert keys(target) == [b"1", b"2", b"3"]
@@ -70,7 +71,7 @@ def test_unfinished_work_is_not_thrown_away_unasked(tmp_path: Path) -> None:
 
 def test_overwriting_begins_anew(tmp_path: Path) -> None:
     begin(tmp_path / "db", RECORDS)
-    with continue_database(tmp_path / "db", "LMDB", "other", False, overwrite=True) as writer:
+    with resume_database(tmp_path / "db", "LMDB", "other", False, overwrite=True) as writer:
         assert b"1" not in writer
         writer.write([(b"3", b"three")])
     assert keys(tmp_path / "db") == [b"3"]
@@ -81,7 +82,7 @@ def test_another_purpose_is_refused_and_kept(tmp_path: Path) -> None:
     begin(tmp_path / "db", RECORDS)
     with (
         pytest.raises(DataError, match=r"other settings.*--overwrite"),
-        continue_database(tmp_path / "db", "LMDB", "other", True),
+        resume_database(tmp_path / "db", "LMDB", "other", True),
     ):
         pass
     assert keys(tmp_path / "db.unfinished") == [b"1", b"2"]
@@ -92,7 +93,7 @@ def test_unfinished_work_without_records_is_in_nobodys_way(tmp_path: Path) -> No
     assert os.listdir(tmp_path) == []
     # Killed after the folder was made and before anything was in it.
     (tmp_path / "db.unfinished").mkdir()
-    with continue_database(tmp_path / "db", "LMDB", "purpose", False) as writer:
+    with resume_database(tmp_path / "db", "LMDB", "purpose", False) as writer:
         writer.write(RECORDS)
     assert os.listdir(tmp_path) == ["db"]
 
@@ -103,7 +104,7 @@ def test_a_users_own_folder_is_not_removed(tmp_path: Path) -> None:
     for overwrite in (False, True):
         with (
             pytest.raises(FileProblem, match="is in the way"),
-            continue_database(tmp_path / "db", "LMDB", "purpose", False, overwrite),
+            resume_database(tmp_path / "db", "LMDB", "purpose", False, overwrite),
         ):
             pass
     assert (tmp_path / "db.unfinished" / "photo.jpg").read_bytes() == b"mine"
@@ -118,7 +119,7 @@ def test_killed_between_the_new_name_and_the_end(
     with (
         monkeypatch.context() as patch,
         suppress(Break),
-        continue_database(tmp_path / "db", "LMDB", "purpose", False) as writer,
+        resume_database(tmp_path / "db", "LMDB", "purpose", False) as writer,
     ):
         writer.write(RECORDS)
         patch.setattr(os, "remove", killed)
@@ -128,13 +129,13 @@ def test_killed_between_the_new_name_and_the_end(
 
 def test_a_run_killed_after_its_last_record_is_brought_to_its_end(tmp_path: Path) -> None:
     target = tmp_path / "db"
-    with continue_database(target, "LMDB", "purpose", False) as writer:
+    with resume_database(target, "LMDB", "purpose", False) as writer:
         writer.write(RECORDS)
     whole = sorted(os.listdir(target))
     # What such a run leaves: the mark of its purpose, and a lock that nobody holds.
     (target / "begun-with.txt").write_text("purpose")
     (tmp_path / "db.lock").touch()
-    with pytest.raises(FileProblem, match="exists"), continue_database(target, "LMDB", "x", True):
+    with pytest.raises(FileProblem, match="exists"), resume_database(target, "LMDB", "x", True):
         pass
     assert sorted(os.listdir(target)) == whole
     assert os.listdir(tmp_path) == ["db"]
@@ -196,7 +197,7 @@ def test_a_live_writer_is_left_alone_and_a_killed_one_is_cleared_away(
     (tmp_path / "db2.unfinished-7").mkdir()
     with caplog.at_level(logging.WARNING), create_database(target) as writer:
         writer.write(RECORDS)
-    assert caplog.messages == [f"{left}: removed; a run that was killed had left it"]
+    assert caplog.messages == [f"{left}: removed; a killed run had left it"]
     # Folders of other names are not its business.
     assert sorted(os.listdir(tmp_path)) == ["db", "db.unfinished-other", "db2.unfinished-7"]
 
@@ -249,7 +250,7 @@ def test_a_killed_dataset_job_is_cleared_away_by_the_same_command(
     program.send_signal(signal.SIGKILL)
     program.communicate()
     assert main(["dataset", "merge", str(tmp_path / "source"), str(tmp_path / "db")]) == 0
-    assert "a run that was killed had left it" in capsys.readouterr().err
+    assert "a killed run had left it" in capsys.readouterr().err
     assert [name for name in os.listdir(tmp_path) if "unfinished" in name] == []
 
 
@@ -281,3 +282,29 @@ def test_a_folder_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(FileProblem, match="db: cannot be made: the disk is full"):
         begin(tmp_path / "db", RECORDS)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("failing", ["open", "fsync"])
+def test_a_folder_that_cannot_be_synced_is_no_failure(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Network and FUSE file systems refuse it after the database has been renamed into place."""
+    original, refused = getattr(os, failing), []
+
+    def refuse_folders(target: str | int, *arguments: int, **options: int) -> object:
+        # os.path.isdir takes descriptors, too.
+        if os.path.isdir(target):
+            refused.append(target)
+            raise OSError(errno.EACCES, "Permission denied")
+        return original(target, *arguments, **options)
+
+    images, listing, target = tmp_path / "images", tmp_path / "list.txt", tmp_path / "db"
+    images.mkdir()
+    cv2.imwrite(str(images / "a.png"), np.zeros((4, 5, 3), np.uint8))
+    listing.write_text("a.png 3\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, failing, refuse_folders)
+        assert main(["convert-imageset", f"{images}/", str(listing), str(target)]) == 0
+    assert refused
+    assert len(keys(target)) == 1
+    assert sorted(os.listdir(tmp_path)) == ["db", "images", "list.txt"]

@@ -187,7 +187,7 @@ def binary_attacks() -> list[Attack]:
         Attack("more than 64 bits", model, layer(shape(1 << 40, 1 << 40)), "needs 1208925819614"),
         Attack("negative extent", model, layer(shape((1 << 64) - 2, 3)), "negative extent"),
         Attack("thousand axes", model, layer(shape(*[1] * 1000)), "more than 32 axes"),
-        Attack("half a float", model, layer(message(5, FLOATS[:3])), "3 bytes are no whole number"),
+        Attack("half a float", model, layer(message(5, FLOATS[:3])), "3 bytes are not a multiple"),
         Attack("open groups", model, GOOD + b"\x3b" * 90, "group 7 is never closed"),
         Attack("deep groups", model, GOOD + b"\x3b" * 100_000, "nested deeper than 100"),
         Attack("crossed groups", model, GOOD + b"\x3b\x43\x3c\x44", "ends inside another group"),
@@ -195,7 +195,7 @@ def binary_attacks() -> list[Attack]:
             "axes without end", model, layer(message(7, b"\x08\1" * 99_999)), "more than 32 axes"
         ),
         Attack("wire type 7", model, GOOD + b"\x0f\x01", "wire type 7, which does not exist"),
-        Attack("field number 0", model, GOOD + b"\x02\x00", "0 is no field number"),
+        Attack("field number 0", model, GOOD + b"\x02\x00", "0 is not a field number"),
         Attack("storm of layers", model, b"\xa2\x06\x00" * 60_000, "more than 50,000 layers"),
         Attack("storm of blobs", model, layer(*[b""] * 1500), "more than 1000 blobs"),
         Attack("loose values", model, layer(shape(2) + storm), "holds 3 values, but its shape 2"),
@@ -205,7 +205,7 @@ def binary_attacks() -> list[Attack]:
             "raw halves cut",
             model,
             layer(shape(1) + number(10, 2) + message(12, b"abc")),
-            "3 bytes are no whole number of <f2",
+            "3 bytes are not a multiple of the size of <f2",
         ),
         Attack("state without number", "x.solverstate", message(2, b"net"), "byte 2: field 13"),
         Attack(
@@ -241,10 +241,12 @@ def wrong_kinds(folder: Path) -> list[Attack]:
         Attack("gzip", "x.caffemodel", gzip.compress(GOOD), "a gzip archive; unpack it first"),
         Attack("zip", "x.caffemodel", zipped.getvalue(), "a zip archive with vgg.caffemodel in it"),
         Attack("empty", "x.caffemodel", b"", "the file is empty"),
-        Attack("zeros", "x.caffemodel", bytes(4096), "0 is no field number"),
-        Attack("zeros at the end", "x.caffemodel", GOOD + bytes(512), "0 is no field number"),
+        Attack("zeros", "x.caffemodel", bytes(4096), "0 is not a field number"),
+        Attack("zeros at the end", "x.caffemodel", GOOD + bytes(512), "0 is not a field number"),
         Attack("MATLAB", "x.mat", b"MATLAB 5.0 MAT-file, Platform: GLNX86" + bytes(99), "MATLAB"),
-        Attack("state as HDF5", "x.solverstate.h5", state.read_bytes(), "by its name (.h5)"),
+        Attack(
+            "state as HDF5", "x.solverstate.h5", state.read_bytes(), "its name (.h5) is that of"
+        ),
         Attack("one array", "x.npz", b"\x93NUMPY\x01\x00v\x00{", "a single NumPy array"),
     ]
 
@@ -264,7 +266,7 @@ def archive_attacks(folder: Path) -> list[Attack]:
             "code in npz header", "x.npz", npz("__import__('os').abort()"), "damaged or cut off"
         ),
         Attack("npz bomb", "x.npz", npz(header("<f4", "99999999,"), bytes(1 << 20)), "claims"),
-        Attack("npz of packed zeros", "x.npz", packed_zeros(), "what is packed in it would take"),
+        Attack("npz of packed zeros", "x.npz", packed_zeros(), "its unpacked content would take"),
         Attack("npz of one member", "x.npz", shared_member(1000), "shares bytes of the file"),
         Attack("npz of a long directory", "x.npz", long_directory(), "damaged zip archive"),
         Attack("npz of one name", "x.npz", same_names(), "several entries of this archive"),
@@ -273,8 +275,8 @@ def archive_attacks(folder: Path) -> list[Attack]:
         *(
             Attack(f"HDF5 {build}", "x.caffemodel.h5", hdf5(folder, build), sentence)
             for build, sentence in (
-                ("external link", "is a link to elsewhere"),
-                ("soft link", "is a link to elsewhere"),
+                ("external link", "is a soft or external link"),
+                ("soft link", "is a soft or external link"),
                 ("external values", "keeps its values in another file"),
                 ("cycle", "/data/fc/0"),
                 ("empty claim", "claims 4398046511104 bytes"),

@@ -15,7 +15,7 @@ import numpy as np
 
 from caffecompat.data.backends.database import Database, open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
-from caffecompat.data.codec.images import decode_image, image_shape, is_cut_off, possible_reduction
+from caffecompat.data.codec.images import decode_image, image_shape, is_cut_off
 from caffecompat.data.sources.base import Samples
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
 from caffecompat.data.sources.image_list import ImageSamples, read_list
@@ -175,10 +175,9 @@ def image(path: Path) -> None:
     data = path.read_bytes()
     is_cut_off(data)
     shape = image_shape(data)
-    possible = possible_reduction(data, 2)
     decode_image(data, "unchanged")
     decode_image(data, "gray")
-    pixels = decode_image(data, "color", possible[0] if possible else 1)
+    pixels = decode_image(data, "color")
     if shape is None or pixels is None:
         raise DataError("no image")
 

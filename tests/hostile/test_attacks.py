@@ -100,7 +100,7 @@ def test_fields_of_a_file_are_counted(
     path = tmp_path / "x.caffemodel"
     path.write_bytes(GOOD + storm)
     assert load_weights(path)["fc"].blobs[0].shape == (2, 3)
-    monkeypatch.setattr(wire, "MOST_FIELDS", 1000)
+    monkeypatch.setattr(wire, "MAX_FIELDS", 1000)
     with pytest.raises(FormatError, match="more than 1,000 fields, which no model has"):
         load_weights(path)
 
@@ -112,7 +112,7 @@ def test_a_run_of_numbers_is_one_field(
 ) -> None:
     """Skipped at once, whatever their length; what stands behind is read."""
     path = tmp_path / "x.caffemodel"
-    monkeypatch.setattr(wire, "MOST_FIELDS", 100)
+    monkeypatch.setattr(wire, "MAX_FIELDS", 100)
     for count in (1, 63, 64, 65, 1000, 100_000):
         path.write_bytes((key + number) * count + GOOD)
         assert load_weights(path)["fc"].blobs[0].shape == (2, 3), count

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from caffecompat.errors import CaffeError, WeightsError
-from caffecompat.weights import Weights, fit, load_weights
+from caffecompat.weights import Weights, load_weights, match_shape
 
 # Files that Caffe takes and we refuse, each with the reason.
 REFUSED_ON_PURPOSE = {
@@ -50,7 +50,7 @@ def copy_into(net: dict[str, list[np.ndarray]], weights: Weights) -> dict[str, l
         if len(layer.blobs) != len(wanted):
             raise WeightsError(f"{layer.name}: {len(layer.blobs)} blobs for {len(wanted)}")
         pairs = zip(layer.blobs, layer.legacy, wanted, strict=True)
-        fitted = [fit(blob, legacy, target.shape) for blob, legacy, target in pairs]
+        fitted = [match_shape(blob, legacy, target.shape) for blob, legacy, target in pairs]
         if any(array is None for array in fitted):
             raise WeightsError(f"{layer.name}: shapes differ")
         copied[layer.name] = [array for array in fitted if array is not None]

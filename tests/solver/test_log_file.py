@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from caffecompat.cli.main import main
-from caffecompat.reporting.glog import LOGGER, ErrorStream
+from caffecompat.reporting.glog import LOGGER, StderrHandler
 from caffecompat.reporting.log_file import LogFile, kept_log, log_path
 from caffecompat.solver import Solver
 from caffecompat.solver.reporters.progress_bar import fitting
@@ -126,12 +126,12 @@ def test_a_disk_that_fills_up(tmp_path: Path, lines: Lines) -> None:
         for i in range(5):
             LOGGER.info(f"line {i}")
     (warning,) = lines.containing("the log file cannot be written")
-    assert "No space left on device; the training goes on without it" in warning
+    assert "No space left on device; training continues without it" in warning
     assert len(lines.containing("line ")) == 5
 
 
 def test_an_error_stream_that_cannot_be_written(capsys: pytest.CaptureFixture[str]) -> None:
-    handler = ErrorStream()
+    handler = StderrHandler()
     handler.stream = FullDisk()  # type: ignore[assignment]
     handler.handle(logging.LogRecord("x", logging.INFO, "a", 1, "text", None, None))
     assert capsys.readouterr().err == ""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from caffecompat.reporting.activity import Activity, Moment, Pacemaker, heartbeat
+from caffecompat.reporting.activity import Activity, ReportSchedule, Task, heartbeat
 from caffecompat.reporting.glog import LOGGER
 from caffecompat.solver import Action, Solver
 from caffecompat.solver.reporters.remaining_time import Pace, duration
@@ -119,22 +119,22 @@ def test_a_snapshot_does_not_disturb_a_pass(tmp_path: Path) -> None:
 
 
 def test_when_a_line_is_due() -> None:
-    pacemaker = Pacemaker()
-    moment = Moment("iteration 0", "", 100.0)
-    due = [t for t in range(100, 2000) if pacemaker.is_due(moment, float(t))]
+    schedule = ReportSchedule()
+    moment = Task("iteration 0", "", 100.0)
+    due = [t for t in range(100, 2000) if schedule.is_due(moment, float(t))]
     assert due[:4] == [102, 112, 122, 132]
     gaps = [b - a for a, b in pairwise(due)]
     assert gaps == sorted(gaps)
     assert gaps[-1] == 60
-    assert not pacemaker.is_due(Moment("iteration 1", "", 2000.0), 2001.0)
-    assert pacemaker.is_due(Moment("iteration 1", "", 2000.0), 2002.0)
-    assert not pacemaker.is_due(None, 5000.0)
+    assert not schedule.is_due(Task("iteration 1", "", 2000.0), 2001.0)
+    assert schedule.is_due(Task("iteration 1", "", 2000.0), 2002.0)
+    assert not schedule.is_due(None, 5000.0)
 
 
 def test_a_heartbeat(monkeypatch: pytest.MonkeyPatch, lines: Lines) -> None:
-    monkeypatch.setattr("caffecompat.reporting.activity._FIRST", 0.0)
-    monkeypatch.setattr("caffecompat.reporting.activity._TICK", 0.01)
-    activity, seen = Activity(), list[Moment]()
+    monkeypatch.setattr("caffecompat.reporting.activity._FIRST_DELAY", 0.0)
+    monkeypatch.setattr("caffecompat.reporting.activity._SECONDS_PER_POLL", 0.01)
+    activity, seen = Activity(), list[Task]()
     with heartbeat(activity, LOGGER, lambda moment, now: seen.append(moment)):
         activity.begin("iteration", 3)
         activity.layer = "forward, layer 'conv'"

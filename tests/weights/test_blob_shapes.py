@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffecompat.weights import fit
-from caffecompat.weights.blob_shapes import todays_shape
+from caffecompat.weights import match_shape
+from caffecompat.weights.blob_shapes import current_shape
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from caffecompat.weights.blob_shapes import todays_shape
 )
 def test_fit(blob: tuple[int, ...], legacy: bool, net: tuple[int, ...], fits: bool) -> None:
     array = np.arange(np.prod(blob), dtype=np.float32).reshape(blob)
-    fitted = fit(array, legacy, list(net))
+    fitted = match_shape(array, legacy, list(net))
     assert (fitted is not None) == fits
     if fitted is not None:
         assert fitted.shape == net
@@ -57,4 +57,4 @@ def test_fit(blob: tuple[int, ...], legacy: bool, net: tuple[int, ...], fits: bo
 def test_todays_shape(
     kind: str, index: int, sizes: tuple[int, ...], shape: tuple[int, ...]
 ) -> None:
-    assert todays_shape(kind, index, sizes) == shape
+    assert current_shape(kind, index, sizes) == shape

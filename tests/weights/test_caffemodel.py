@@ -230,7 +230,7 @@ def test_any_flipped_bit_is_only_ever_a_caffe_error(tmp_path: Path, small: Weigh
             b":\x1d\n\x1b" + b"\x80" * 8 + b"\x01" + b"\x80" * 8 + b"\x01" + b"\x80" * 8 + b"\x01",
             "needs 374144419156711147060143317175368453031918731001856",
         ),
-        (b":\x0c\n\x0a\0" + b"\xff" * 8 + b"\x7f", "its shape is absurd"),
+        (b":\x0c\n\x0a\0" + b"\xff" * 8 + b"\x7f", "its shape is invalid"),
     ],
 )
 def test_shapes_that_do_not_fit_the_values(
@@ -295,7 +295,7 @@ def test_wrong_arrays_are_refused_before_anything_is_written(tmp_path: Path) -> 
     path = tmp_path / "x.caffemodel"
     array = np.zeros((2, 3), np.float32)
     for layer, sentence in (
-        (LayerWeights("a", "T", [array], legacy=[False, True]), "1 blobs, but 2 legacy marks"),
+        (LayerWeights("a", "T", [array], legacy=[False, True]), "1 blobs, but 2 legacy flags"),
         (LayerWeights("a", "T", [array], [array.T]), "gradients of other shapes"),
         (LayerWeights("a", "T", [array.astype(str)]), "expected numbers"),
         (LayerWeights("\ud800", "T"), "surrogates not allowed"),

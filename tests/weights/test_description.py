@@ -18,8 +18,8 @@ from caffecompat.weights import (
     write_mean,
 )
 from caffecompat.weights.compare import compare_weights, same_bits
-from caffecompat.weights.description import describe_file, kind_of, look_at
-from caffecompat.weights.known_files import Published, file_hash, recognise
+from caffecompat.weights.description import describe_file, file_kind, value_statistics
+from caffecompat.weights.known_files import PublishedFile, file_hash, recognise
 from tests.places import COPIES
 
 DATA = COPIES / "files"
@@ -44,7 +44,7 @@ def test_kinds(file: str, kind: str, title: str | None) -> None:
         with pytest.raises(CaffeError, match="expected keys of the form layer/index"):
             describe_file(DATA / file)
         return
-    assert kind_of(DATA / file) == kind
+    assert file_kind(DATA / file) == kind
     description = describe_file(DATA / file, values=True)
     assert (description.kind, description.title) == (kind, title)
 
@@ -86,11 +86,14 @@ def test_state_and_mean_tell_their_numbers(tmp_path: Path) -> None:
 
 
 def test_numbers_with_nans_and_infinities() -> None:
-    values = look_at(np.array([[1, np.nan, -3], [np.nan, 5, 0]], np.float32))
-    assert (values.least, values.most, values.nans) == (-3, 5, 2)
+    values = value_statistics(np.array([[1, np.nan, -3], [np.nan, 5, 0]], np.float32))
+    assert (values.minimum, values.maximum, values.nans) == (-3, 5, 2)
     assert values.mean == pytest.approx(0.75)
-    assert look_at(np.array([np.inf, 1], np.float32)).most == np.inf
-    empty, all_nan = look_at(np.empty(0, np.float32)), look_at(np.full(4, np.nan, np.float32))
+    assert value_statistics(np.array([np.inf, 1], np.float32)).maximum == np.inf
+    empty, all_nan = (
+        value_statistics(np.empty(0, np.float32)),
+        value_statistics(np.full(4, np.nan, np.float32)),
+    )
     assert (empty.nans, all_nan.nans) == (0, 4)
     assert np.isnan(all_nan.mean)
 
@@ -112,8 +115,8 @@ def test_published_altered_and_unknown_files(
     content = b"the published bytes"
     digest = hashlib.sha384(content).hexdigest()
     table = (
-        Published("net.caffemodel", "a net", "sha384", digest, len(content), ("BGR",)),
-        Published("old.mat", "a copy", "md5", hashlib.md5(content).hexdigest()),
+        PublishedFile("net.caffemodel", "a net", "sha384", digest, len(content), ("BGR",)),
+        PublishedFile("old.mat", "a copy", "md5", hashlib.md5(content).hexdigest()),
     )
     monkeypatch.setattr(known_files, "PUBLISHED", table)
     path = tmp_path / "whatever.name"

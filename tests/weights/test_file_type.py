@@ -73,7 +73,7 @@ def one_array() -> bytes:
         (b"\x89PNG\r\n\x1a\n\0\0", "this is a PNG image"),
         (bytes(16) + b"\xde\xc0\xef\xbe\1\0\0\0", "this is an LMDB database"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "this is an HDF5 file that is damaged or cut off"),
-        (bytes(200), "byte 0: 0 is no field number"),
+        (bytes(200), "byte 0: 0 is not a field number"),
         (b"\n\x04net\0", "it has no layers"),
     ],
     ids=itertools.count(),  # the data have the time in them
@@ -105,7 +105,7 @@ def test_solver_states_and_means_are_named_with_a_way_out(tmp_path: Path) -> Non
     state = SolverState(7, "net_iter_7.caffemodel", [np.zeros((2, 3), np.float32)])
     for name in ("x.solverstate", "x.solverstate.h5"):
         write_state(state, tmp_path / name)
-        with pytest.raises(FormatError, match=r"a solver state.*give it as the snapshot"):
+        with pytest.raises(FormatError, match=r"a solver state.*pass it as the snapshot"):
             load_weights(tmp_path / name)
     write_mean(np.zeros((3, 2, 4)), tmp_path / "mean.binaryproto")
     with pytest.raises(FormatError, match="a single array"):

@@ -14,7 +14,7 @@ import pytest
 
 from caffecompat.errors import FormatError
 from caffecompat.weights.hdf5_input import process
-from caffecompat.weights.hdf5_input.process import Died, HDF5Process
+from caffecompat.weights.hdf5_input.process import HDF5Process, ProcessDied
 from caffecompat.weights.hdf5_input.structure import SLAB, slabs
 from caffecompat.weights.hdf5_input.values import open_hdf5
 
@@ -51,13 +51,13 @@ def path(tmp_path: Path) -> Path:
 )
 def test_a_death_is_told(program: str, end: str) -> None:
     process = HDF5Process(program)
-    with pytest.raises(Died, match=end):
+    with pytest.raises(ProcessDied, match=end):
         process.ask({"read": "x"})
     process.stop()
 
 
 def test_a_crash_is_a_sentence_about_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_idle", process._Idle())
+    monkeypatch.setattr(process, "_idle", process._IdleProcess())
     monkeypatch.setattr(process, "PROGRAM", DYING.replace("{", "{{").replace("}", "}}"))
     with pytest.raises(FormatError, match=r"a\.h5: this is an HDF5 file that is damaged.*SIGSEGV"):  # noqa: SIM117
         with open_hdf5(path):

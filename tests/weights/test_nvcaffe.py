@@ -141,5 +141,5 @@ def test_other_layouts_and_taken_names_are_refused() -> None:
     old.blobs[2] = np.ones(3, np.float32)
     with pytest.raises(WeightsError, match="have 3, 3, 3, 3, 3 values; NVCaffe's layout is"):
         to_bvlc_batch_norm(Weights([old]))
-    with pytest.raises(WeightsError, match="'bn_scale', which is there already"):
+    with pytest.raises(WeightsError, match="'bn_scale', which already exists"):
         to_bvlc_batch_norm(Weights([batch_norm(), LayerWeights("bn_scale", "Scale")]))

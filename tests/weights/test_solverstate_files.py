@@ -110,7 +110,7 @@ def test_pinned_bytes_with_our_seed_last(tmp_path: Path) -> None:
 def test_the_name_decides_the_encoding(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"HDF5 file.*rename it to h5_state_named.solverstate.h5"):
         read_state(DATA / "h5_state_named.solverstate")
-    with pytest.raises(FormatError, match=r"this is a solver state; by its name \(.h5\)"):
+    with pytest.raises(FormatError, match=r"this is a solver state; its name \(.h5\)"):
         read_state(DATA / "bin_state_named.solverstate.h5")
 
 
@@ -118,7 +118,7 @@ def test_the_name_decides_the_encoding(tmp_path: Path) -> None:
 def test_weights_in_the_place_of_a_state(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"x{suffix}"
     save_weights(Weights([LayerWeights("fc", "T", [np.ones(2)])], "net"), path)
-    with pytest.raises(FormatError, match=r"this is a caffemodel.*give it as the weights"):
+    with pytest.raises(FormatError, match=r"this is a caffemodel.*pass it as the weights"):
         read_state(path)
 
 
@@ -137,7 +137,7 @@ def test_no_states(name: str, tmp_path: Path) -> None:
 
 def test_state_without_an_iteration(tmp_path: Path) -> None:
     (tmp_path / "x.solverstate").write_bytes(b"\x20\x02")
-    with pytest.raises(FormatError, match="names no iteration"):
+    with pytest.raises(FormatError, match="it has no iteration"):
         read_state(tmp_path / "x.solverstate")
 
 

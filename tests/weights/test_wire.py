@@ -70,8 +70,8 @@ def test_int32_takes_the_low_bits() -> None:
         (b"\x0a\xff\xff\xff\xff\x0fabc", "byte 6: field 1 claims 4294967295 bytes, but 3 are left"),
         (b"\x0e\x00", "byte 0: field 1 has wire type 6"),
         (b"\x0f\x00", "byte 0: field 1 has wire type 7"),
-        (b"\x00\x08\x01", "byte 0: 0 is no field number"),
-        (b"\xf8\xff\xff\xff\x1f\x01", "1073741823 is no field number"),
+        (b"\x00\x08\x01", "byte 0: 0 is not a field number"),
+        (b"\xf8\xff\xff\xff\x1f\x01", "1073741823 is not a field number"),
         (b"\x0b\x08\x01", "byte 3: group 1 is never closed"),
         (b"\x0b\x14", "byte 1: group 2 ends inside another group"),
         (b"\x0c\x08\x01", "byte 0: a group ends that was never begun"),
@@ -133,7 +133,7 @@ def test_groups_are_passed_over_as_deep_as_protobuf_reads_them() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_packed_floats_need_whole_values(size: int) -> None:
     message = whole(b"\x2a" + bytes([size]) + b"\x07" * size)
-    with pytest.raises(FormatError, match=f"{size} bytes are no whole number"):
+    with pytest.raises(FormatError, match=f"{size} bytes are not a multiple"):
         message.numbers(read(message)[0], "<f4")
 
 

@@ -34,11 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.data.tools.compute_image_mean import compute_colours, compute_image_mean
     from caffecompat.data.transforms.color_pca import ColourPCA, describe
     from caffecompat.reporting.glog import log_to
-    from caffecompat.reporting.progress import console, progress_of
+    from caffecompat.reporting.progress import console_handler, show_progress
 
     database, output = arguments.database, arguments.output
     backend = arguments.backend or guess_backend(database) or "lmdb"
-    with log_to(console()), progress_of("records") as progress:
+    with log_to(console_handler()), show_progress("records") as progress:
         if arguments.channels and not output:
             colours: ColourPCA | None = compute_colours(database, backend, progress)
         else:

@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Convert; some unreadable images are logged and left out, which is no failure."""
     from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
     from caffecompat.reporting.glog import log_to
-    from caffecompat.reporting.progress import console, progress_of
+    from caffecompat.reporting.progress import console_handler, show_progress
 
     settings = Settings(
         gray=arguments.gray,
@@ -129,6 +129,6 @@ def run(arguments: argparse.Namespace) -> int:
         labels=arguments.labels,
         max_bytes=arguments.max_bytes,
     )
-    with log_to(console()), progress_of("images") as progress:
+    with log_to(console_handler()), show_progress("images") as progress:
         convert_imageset(arguments.root, arguments.list, arguments.database, settings, progress)
     return 0

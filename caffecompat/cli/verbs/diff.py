@@ -46,10 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.errors import FormatError
-    from caffecompat.weights.description import OTHER, WEIGHTS, kind_of
+    from caffecompat.weights.description import OTHER, WEIGHTS, file_kind
 
     paths = Path(arguments.first), Path(arguments.second)
-    kinds = [kind_of(path) for path in paths]
+    kinds = [file_kind(path) for path in paths]
     for path, kind in zip(paths, kinds, strict=True):
         if kind not in (WEIGHTS, OTHER):
             raise FormatError(f"{path}: this is a {kind}; give two weight files or two prototxts")

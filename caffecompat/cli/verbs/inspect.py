@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.data.backends.database import guess_backend
-    from caffecompat.weights.description import OTHER, WEIGHTS, describe_file, kind_of
+    from caffecompat.weights.description import OTHER, WEIGHTS, describe_file, file_kind
     from caffecompat.weights.known_files import file_hash
     from caffecompat.weights.mapped import check_file, read_head
 
@@ -102,10 +102,10 @@ def run(arguments: argparse.Namespace) -> int:
         print("format: HDF5, data for HDF5Data layers, whose tops are called as the data sets\n")
         print_table((Column("data set", is_name=True), Column("shape")), data_sets)
         return 0
-    if kind_of(path) == OTHER and _is_image_list(_text(read_head(path))):
+    if file_kind(path) == OTHER and _is_image_list(_text(read_head(path))):
         _inspect_image_list(path, arguments.max_bytes)
         return 0
-    if kind_of(path) == OTHER and _is_definition(text := _text(read_head(path))):
+    if file_kind(path) == OTHER and _is_definition(text := _text(read_head(path))):
         _inspect_definition(arguments, text)
         return 0
     naming, limit = _naming(path), arguments.max_bytes
@@ -266,8 +266,8 @@ def _numbers(blob: BlobEntry) -> tuple[str, str, str, str]:
     values = blob.values
     if values is None:
         return ("", "", "", "")
-    least, mean, most = (f"{v:.6g}" for v in (values.least, values.mean, values.most))
-    return (least, mean, most, str(values.nans) if values.nans else "")
+    minimum, mean, maximum = (f"{v:.6g}" for v in (values.minimum, values.mean, values.maximum))
+    return (minimum, mean, maximum, str(values.nans) if values.nans else "")
 
 
 def _print_arrays(arrays: list[BlobEntry]) -> None:

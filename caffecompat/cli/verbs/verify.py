@@ -90,13 +90,13 @@ def _inside(path: str) -> Iterator[None]:
 
 def _verify(case: Path, arguments: argparse.Namespace) -> bool:
     """Prints the case's line; whether it agrees."""
-    from caffecompat.errors import CaffeError
+    from caffecompat.errors import CaffeError, first_line
     from caffecompat.net.analysis.replay import replay
 
     try:
         differences = replay(case, arguments.device, arguments.precision, arguments.max_bytes)
     except CaffeError as error:
-        print(f"DIFFERS {case}: {str(error).splitlines()[0]}")
+        print(f"DIFFERS {case}: {first_line(error)}")
         return False
     if not differences:
         print(f"DIFFERS {case}: the record holds nothing to compare")

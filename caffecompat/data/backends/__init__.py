@@ -1,1 +1,1 @@
-"""One file per kind of database; a file that is here is found."""
+"""Database backends, one file each; a new file needs no other change."""

@@ -1,7 +1,7 @@
-"""Key-value databases of records, as Caffe's Data layer and tools use them.
+"""Key-value databases of records, for Caffe's Data layer and tools.
 
-:func:`open_database` reads, :func:`create_database` writes. What kinds there are is found in
-``backends/``: one file per kind, registered under the name that a prototxt uses.
+:func:`open_database` reads and :func:`create_database` writes. Each backend is one file in
+``backends/``, registered under its name in prototxts.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from types import TracebackType
 from typing import TypeVar
 
 from caffecompat.data.unfinished_output import (
+    lock_target,
     make_folder,
     new_folder,
-    place_for,
     put_in_place,
     refuse_existing,
 )
@@ -37,7 +37,7 @@ Self = TypeVar("Self", bound="Database")
 class Database(ABC):
     """Records in byte order of their keys, open for reading.
 
-    ``path`` is the path as it was given, for messages. Safe to read from several threads.
+    ``path`` is the path as passed, for messages. Several threads may read.
     """
 
     def __init__(self, path: str) -> None:
@@ -55,7 +55,7 @@ class Database(ABC):
     def read(self, index: int) -> tuple[bytes, bytes]:
         """Key and value of record ``index`` (0 <= index < len).
 
-        Reading on from one record to the next is cheap; a jump may have to walk.
+        Reading records in order is fast; a jump to another record may be slow.
 
         Raises:
             IndexError: there is no such record.
@@ -64,7 +64,7 @@ class Database(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the file; reading afterwards raises. May be called twice."""
+        """Closes the file; later reads raise. May be called twice."""
 
     def __enter__(self: Self) -> Self:
         return self
@@ -79,43 +79,46 @@ class Database(ABC):
 
 
 class DatabaseWriter(ABC):
-    """A new database being filled."""
+    """A new database that is being written."""
 
     @abstractmethod
     def __contains__(self, key: bytes) -> bool:
-        """Whether a record of that key has been written."""
+        """Whether a record with that key has been written."""
 
     @abstractmethod
     def write(self, records: Iterable[tuple[bytes, bytes]]) -> None:
-        """Commit records together; a key that is there already is overwritten.
+        """Commits records in one transaction; an existing key is overwritten.
 
-        What has been committed survives a crash of the process or the machine.
+        Committed records survive a crash of the process or the machine.
 
         Raises:
-            FileProblem: the disk is full or refuses.
+            FileProblem: the disk is full or cannot be written.
             DataError: the backend cannot store one of the records.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Bring everything to disk and let go of the file."""
+        """Syncs everything to disk and closes the file."""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """One kind of database.
+    """One database backend.
 
-    ``open`` reads a folder of it, ``create`` fills an empty folder or goes on with one that it
-    began, and ``mark`` is a file that each such folder has.
+    Attributes:
+        open: opens a database folder for reading.
+        create: opens an empty or partly written folder for writing.
+        marker_file: name of a file that each folder of this backend contains.
     """
 
     open: Callable[[str], Database]
     create: Callable[[str], DatabaseWriter]
-    mark: str
+    marker_file: str
 
 
 _RECORDS_PER_STEP = 100
-_PURPOSE = "begun-with.txt"
+# The file in an unfinished database with the fingerprint of its conversion.
+_FINGERPRINT = "begun-with.txt"
 _ARTICLES = {"LMDB": "an"}
 
 backends: Registry[Backend] = Registry("database backend", "caffecompat.data.backends")
@@ -129,8 +132,9 @@ def open_database(path: str | os.PathLike[str], backend: str = "LMDB") -> Databa
         backend: ``LMDB`` or ``LEVELDB`` (letter case does not matter).
 
     Raises:
-        FileProblem: there is nothing at ``path``, or it cannot be read.
-        FormatError: what is there is no such database, or is cut off.
+        FileProblem: ``path`` does not exist or cannot be read.
+        FormatError: it is not a database, or it is cut off.
+        DataError: it is a database of another backend.
         UnknownName: no such backend.
     """
     name = os.fspath(path)
@@ -151,9 +155,9 @@ def open_database(path: str | os.PathLike[str], backend: str = "LMDB") -> Databa
 
 
 def guess_backend(path: str | os.PathLike[str]) -> str | None:
-    """The kind of the database in a folder, by the files in it; None if it is none."""
+    """The backend of the database in a folder, by its files; None if it is not a database."""
     name = os.fspath(path)
-    found = (kind for kind in backends if os.path.isfile(os.path.join(name, _mark(kind))))
+    found = (kind for kind in backends if os.path.isfile(os.path.join(name, _marker_file(kind))))
     return next(found, None)
 
 
@@ -161,14 +165,14 @@ def guess_backend(path: str | os.PathLike[str]) -> str | None:
 def create_database(
     path: str | os.PathLike[str], backend: str = "LMDB"
 ) -> Iterator[DatabaseWriter]:
-    """Fill a new database that appears at ``path`` only when the ``with`` block ends well.
+    """Context with the writer of a new database, which appears at ``path`` if the block succeeds.
 
-    Everything is written to a folder beside it and renamed at the end, so a crash leaves no
-    half database under the name that others look for. Missing folders above it are made.
+    Everything is written to a folder beside ``path`` and renamed at the end, so a crash leaves no
+    partial database at ``path``. Missing folders above it are created.
 
     Raises:
-        FileProblem: something is at ``path`` already, another process is writing it, or its
-            folder cannot be written.
+        FileProblem: ``path`` exists, another process is writing it, or its parent folder cannot
+            be written.
         DataError, UnknownName: as :func:`open_database`.
     """
     kind = _find(backend, os.fspath(path))
@@ -177,93 +181,93 @@ def create_database(
 
 
 @contextmanager
-def continue_database(
+def resume_database(
     path: str | os.PathLike[str],
     backend: str,
-    purpose: str,
+    fingerprint: str,
     resume: bool,
     overwrite: bool = False,
 ) -> Iterator[DatabaseWriter]:
-    """Like :func:`create_database`, but what was written is kept if the ``with`` block fails.
+    """Like :func:`create_database`, but keeps written records if the ``with`` block fails.
 
-    The records wait in the folder ``path`` + ``.unfinished``, which is a database of its own.
+    They stay in the folder ``path`` + ``.unfinished``, which is itself a database.
 
     Args:
-        path: the database to make.
-        backend: kind of database.
-        purpose: describes what is being written; only the same purpose is gone on with.
-        resume: go on with an unfinished one where there is one.
-        overwrite: delete an unfinished one and begin anew.
+        path: the database to create.
+        backend: name of the backend.
+        fingerprint: a text that identifies the job; only the same job can be resumed.
+        resume: continue an unfinished database if there is one.
+        overwrite: delete an unfinished database and start again.
 
     Raises:
-        FileProblem: as :func:`create_database`; or there is an unfinished one with records, and
-            neither ``resume`` nor ``overwrite`` says what to do with it.
-        DataError: the unfinished one was begun with another purpose.
+        FileProblem: as :func:`create_database`; or there is an unfinished database with records
+            and neither ``resume`` nor ``overwrite`` is set.
+        DataError: the unfinished database has another fingerprint.
     """
     target = os.path.normpath(os.fspath(path))
     kind = _find(backend, target)
     refuse_finished(target)
     unfinished = f"{target}.unfinished"
-    with place_for(target):
-        begun = os.path.join(unfinished, _PURPOSE)
-        if resume and os.path.exists(begun):
-            _check_purpose(begun, purpose, unfinished)
+    with lock_target(target):
+        fingerprint_file = os.path.join(unfinished, _FINGERPRINT)
+        if resume and os.path.exists(fingerprint_file):
+            _check_fingerprint(fingerprint_file, fingerprint, unfinished)
         else:
             _clear(unfinished, overwrite)
             make_folder(unfinished, target)
-            with atomic_write(begun) as file:
-                file.write(purpose.encode())
+            with atomic_write(fingerprint_file) as file:
+                file.write(fingerprint.encode())
         try:
             with _filling(kind, unfinished) as writer:
                 yield writer
         except BaseException:
             if _records_in(unfinished):
-                log.warning("%s: what was done is kept; --resume goes on with it", unfinished)
+                log.warning("%s: written records are kept; continue with --resume", unfinished)
             else:
                 shutil.rmtree(unfinished, ignore_errors=True)
             raise
         put_in_place(unfinished, target)
-        # Last, so that a run that is killed here has left a whole database.
-        os.remove(os.path.join(target, _PURPOSE))
+        # Last, so that a run that is killed here has left a complete database.
+        os.remove(os.path.join(target, _FINGERPRINT))
 
 
 def refuse_finished(path: str) -> None:
-    """As :func:`refuse_existing`; a run that was killed before its last step is brought to its end.
+    """As :func:`refuse_existing`; also completes a run that was killed before its last step.
 
     Raises:
-        FileProblem: something is at ``path``.
+        FileProblem: ``path`` exists.
     """
-    if os.path.exists(os.path.join(path, _PURPOSE)):
-        with suppress(CaffeError, OSError), place_for(path):
-            os.remove(os.path.join(path, _PURPOSE))
+    if os.path.exists(os.path.join(path, _FINGERPRINT)):
+        with suppress(CaffeError, OSError), lock_target(path):
+            os.remove(os.path.join(path, _FINGERPRINT))
     refuse_existing(path)
 
 
-def _check_purpose(begun: str, purpose: str, unfinished: str) -> None:
-    if Path(begun).read_bytes() != purpose.encode():
+def _check_fingerprint(path: str, fingerprint: str, unfinished: str) -> None:
+    if Path(path).read_bytes() != fingerprint.encode():
         raise DataError(
             f"{unfinished}: was begun with another list or other settings; give the same ones, "
-            "or delete it and begin anew with: --overwrite"
+            "or delete it and start again with: --overwrite"
         )
 
 
 def _clear(unfinished: str, overwrite: bool) -> None:
-    """Removes what an interrupted run has left, if it is worth nothing or may be deleted.
+    """Removes the unfinished database of an interrupted run if it is empty or ``overwrite`` is set.
 
     Raises:
-        FileProblem: it may not.
+        FileProblem: it has records, or is not an unfinished database.
     """
     if not os.path.lexists(unfinished):
         return
-    if not _is_begun(unfinished):
+    if not _is_unfinished(unfinished):
         raise FileProblem(
-            f"{unfinished}: is in the way, and is no unfinished database; move it elsewhere"
+            f"{unfinished}: is in the way, and is not an unfinished database; move it elsewhere"
         )
     records = _records_in(unfinished)
     if records and not overwrite:
         raise FileProblem(
-            f"{unfinished}: holds {records:,} records of an interrupted run; go on with it: "
-            "--resume, or delete it and begin anew: --overwrite"
+            f"{unfinished}: holds {records:,} records of an interrupted run; to continue, give "
+            "--resume; to delete it and start again, give --overwrite"
         )
     shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -277,16 +281,16 @@ def _filling(kind: Backend, folder: str) -> Iterator[DatabaseWriter]:
         writer.close()
 
 
-def _is_begun(folder: str) -> bool:
-    """Whether a folder is what a run of :func:`continue_database` has left at some moment."""
+def _is_unfinished(folder: str) -> bool:
+    """Whether an interrupted run of :func:`resume_database` can have left a folder."""
     if not os.path.isdir(folder):
         return False
     visible = [name for name in os.listdir(folder) if not name.startswith(".")]
-    return not visible or _PURPOSE in visible or guess_backend(folder) is not None
+    return not visible or _FINGERPRINT in visible or guess_backend(folder) is not None
 
 
 def _records_in(folder: str) -> int:
-    """How many records a database that a run has begun holds; 0 if it cannot be opened."""
+    """Number of records of an unfinished database; 0 if it cannot be opened."""
     kind = guess_backend(folder)
     if kind is None:
         return 0
@@ -300,15 +304,15 @@ def _records_in(folder: str) -> int:
 def in_commits(
     records: Iterable[tuple[bytes, bytes]], count: int = 1000, size: int = 64 << 20
 ) -> Iterator[list[tuple[bytes, bytes]]]:
-    """Records in lists to be written together, of bounded length and number of bytes."""
+    """Groups records into lists of at most ``count`` records and about ``size`` bytes."""
     pending: list[tuple[bytes, bytes]] = []
-    held = 0
+    pending_bytes = 0
     for record in records:
         pending.append(record)
-        held += len(record[1])
-        if len(pending) == count or held >= size:
+        pending_bytes += len(record[1])
+        if len(pending) == count or pending_bytes >= size:
             yield pending
-            pending, held = [], 0
+            pending, pending_bytes = [], 0
     if pending:
         yield pending
 
@@ -320,7 +324,14 @@ def write_records(
     progress: Progress | None,
     done: int = 0,
 ) -> int:
-    """Writes records in commits, telling ``progress``; returns how many are done of ``total``."""
+    """Writes records in several commits and calls ``progress``.
+
+    Args:
+        done: number of records written before.
+
+    Returns:
+        ``done`` plus the number of records.
+    """
     for commit in in_commits(records, _RECORDS_PER_STEP):
         writer.write(commit)
         done += len(commit)
@@ -334,5 +345,5 @@ def _find(backend: str, path: str) -> Backend:
     return backends.find(name if name in backends else backend, place=path)
 
 
-def _mark(kind: str) -> str:
-    return backends.find(kind).mark
+def _marker_file(kind: str) -> str:
+    return backends.find(kind).marker_file

@@ -1,4 +1,4 @@
-"""How large a database is going to be, said before it is written."""
+"""Estimation of a database's size before it is written."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ import shutil
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from caffecompat.reporting.units import format_bytes
+
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
 _SAMPLES = 20
-_PAGE = 4096
-# Larger values of an LMDB stand on pages of their own.
-_LARGEST_AMONG_OTHERS = 2000
-_OVERHEAD = 48
-# When to speak of raw pixels: the database takes this much, and this many times the images' size.
-_MUCH = 1_000_000_000
-_TIMES = 3
+_PAGE_BYTES = 4096
+# LMDB stores larger values on separate pages.
+_MAX_INLINE_BYTES = 2000
+_BYTES_PER_RECORD = 48
+# Raw pixels are warned of from this database size on, and from this ratio to the image files on.
+_MIN_WARNED_BYTES = 1_000_000_000
+_MIN_WARNED_RATIO = 3
 
 
-def tell_expected_size(
+def log_expected_size(
     target: str,
     items: Sequence[Item],
     stored_size: Callable[[Item], int | None],
     file_size: Callable[[Item], int | None] | None = None,
 ) -> None:
-    """Logs the size of a database, estimated from some of its records; warns of a full disk.
+    """Logs the estimated size of a database; warns if the disk has too little free space.
 
     Args:
-        target: where the database will be.
-        items: what its records are made of.
-        stored_size: bytes of an item's record, None if there will be none.
-        file_size: bytes of an item's image file where records hold raw pixels; a database that is
-            far larger than the files is warned of.
+        target: path of the database.
+        items: the items from which records will be made; some of them are measured.
+        stored_size: gives the bytes of an item's record; None if it will have none.
+        file_size: gives the bytes of an item's image file, for records of raw pixels; a warning
+            is logged if the database is far larger than the files.
     """
     chosen = [items[n * len(items) // _SAMPLES] for n in range(_SAMPLES)] if items else []
     chosen = list(dict.fromkeys(chosen))
@@ -52,9 +54,9 @@ def tell_expected_size(
         len(sizes),
     )
     files = [size for item in chosen if file_size and (size := file_size(item)) is not None]
-    if files and total > _MUCH:
+    if files and total > _MIN_WARNED_BYTES:
         images = len(items) * sum(files) / len(files)
-        if total > _TIMES * images:
+        if total > _MIN_WARNED_RATIO * images:
             log.warning(
                 "raw pixels take %.0f times as much as the image files, about %s; --encoded stores "
                 "the images as they are",
@@ -67,19 +69,10 @@ def tell_expected_size(
         )
 
 
-def format_bytes(count: float) -> str:
-    """``1.5 MB`` and the like, in units of 1000."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
 def _on_disk(size: int) -> int:
-    if size > _LARGEST_AMONG_OTHERS:
-        return _OVERHEAD + -(-(size + 16) // _PAGE) * _PAGE
-    return _OVERHEAD + size
+    if size > _MAX_INLINE_BYTES:
+        return _BYTES_PER_RECORD + -(-(size + 16) // _PAGE_BYTES) * _PAGE_BYTES
+    return _BYTES_PER_RECORD + size
 
 
 def _existing(path: str) -> str:

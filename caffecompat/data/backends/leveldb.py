@@ -1,7 +1,7 @@
-"""LevelDB, the backend that a Data layer has if none is given.
+"""The LevelDB backend, the default of a Data layer.
 
-Reading needs no library unless tables are compressed, and leaves the folder as it is: LevelDB's
-own library would need write permission and rewrite the log. Writing goes through plyvel.
+Reading needs no library unless tables are compressed, and does not change the folder: LevelDB's
+own library needs write permission and rewrites the log. Writing uses plyvel.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from caffecompat.data.backends.random_access import OpenFiles
 from caffecompat.errors import DataError, FileProblem, MissingExtra
 from caffecompat.input_files import ClaimedBytes
 
-# Memory that each record takes besides its key.
+# Memory per record in addition to its key.
 _BYTES_PER_RECORD = 40
-_LONGEST_REASON = 200
+_MAX_REASON_CHARACTERS = 200
 
 
 class LevelDbDatabase(Database):
     """A LevelDB folder, read only.
 
-    LevelDB cannot say how many records it has, so opening looks at every key (not at the values,
-    unless they are compressed) and remembers where each value lies: some 70 bytes per record.
+    LevelDB does not store the number of records, so opening reads every key (and compressed
+    values) and keeps the position of each value in memory: about 70 bytes per record.
 
     Raises:
-        FormatError: no LevelDB, or a damaged or incomplete one.
+        FormatError: not a LevelDB, or a damaged or incomplete one.
         MissingExtra: a table is compressed by snappy and no library for it is installed.
     """
 
@@ -58,7 +58,7 @@ class LevelDbDatabase(Database):
         return (self._key(index) for index in range(len(self)))
 
     def read(self, index: int) -> tuple[bytes, bytes]:
-        """Key and value of record ``index``; a jump costs no more than going on."""
+        """Key and value of record ``index``; any order is equally fast."""
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path}: record {index} of {len(self)}")
         self._check_open()
@@ -76,7 +76,7 @@ class LevelDbDatabase(Database):
         return self._key(index), value
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Closes the files."""
         self._parts = []
         self._files.close()
 
@@ -102,13 +102,13 @@ class LevelDbDatabase(Database):
 
 
 def _numbered(number: int, part: Part) -> Iterator[tuple[bytes, int, bool, int, int, int, int]]:
-    """Entries of one part so that they merge with those of others: by key, newest first."""
+    """The entries of one part as tuples whose order is that of merging: by key, newest first."""
     for key, sequence, deleted, block, start, length in part.entries():
         yield key, -sequence, deleted, number, block, start, length
 
 
 class LevelDbWriter(DatabaseWriter):
-    """A LevelDB in an existing folder, empty or begun before, written by plyvel.
+    """A LevelDB in an existing folder, empty or partly written, written by plyvel.
 
     Raises:
         MissingExtra: plyvel is not installed.
@@ -121,7 +121,7 @@ class LevelDbWriter(DatabaseWriter):
             raise MissingExtra(f"{folder}: writing a LevelDB", "leveldb") from error
         self._folder = folder
         self._failures = (plyvel.Error, OSError)
-        # Checksums are held against what a crash may have left of an unfinished database.
+        # Checks the checksums of an unfinished database, which a crash may have damaged.
         with self._writing():
             self._database = plyvel.DB(folder, create_if_missing=True, paranoid_checks=True)
 
@@ -130,7 +130,7 @@ class LevelDbWriter(DatabaseWriter):
             return self._database.get(key, verify_checksums=True) is not None
 
     def write(self, records: Iterable[tuple[bytes, bytes]]) -> None:
-        """Commit records together."""
+        """Commits records in one transaction."""
         with (
             self._writing(),
             self._database.write_batch(transaction=True, sync=True) as batch,
@@ -139,7 +139,7 @@ class LevelDbWriter(DatabaseWriter):
                 batch.put(key, value)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Closes the files."""
         self._database.close()
 
     @contextmanager
@@ -147,12 +147,14 @@ class LevelDbWriter(DatabaseWriter):
         try:
             yield
         except self._failures as error:
-            # The library gives its messages as bytes.
+            # plyvel's messages are bytes.
             reason = error.args[0] if error.args else error
             text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(error)
-            # A damaged file's content may stand in them.
-            text = " ".join(text.split())[:_LONGEST_REASON]
+            # Messages may contain parts of a damaged file.
+            text = " ".join(text.split())[:_MAX_REASON_CHARACTERS]
             raise FileProblem(f"{self._folder}: the database cannot be written: {text}") from error
 
 
-backends.register("LEVELDB")(Backend(open=LevelDbDatabase, create=LevelDbWriter, mark="CURRENT"))
+backends.register("LEVELDB")(
+    Backend(open=LevelDbDatabase, create=LevelDbWriter, marker_file="CURRENT")
+)

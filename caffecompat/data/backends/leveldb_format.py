@@ -1,10 +1,10 @@
-"""The files of a LevelDB, read without changing them or needing more than read permission.
+"""The LevelDB file reader, which changes nothing and needs only read permission.
 
-A LevelDB is a list of sorted tables (named in the MANIFEST) and a write-ahead log of what is not
-in a table yet. LevelDB's own library rewrites both when it opens a database, even to read. Source:
-log_format.md, table_format.md and impl.md of LevelDB's documentation. Checksums are not verified,
-as LevelDB itself does not by default. Work and memory are bounded by the size of the files: blocks
-may not overlap, and what they claim is counted before it is allocated.
+A LevelDB consists of sorted tables (listed in the MANIFEST) and a write-ahead log of records that
+are not in a table yet. LevelDB's own library rewrites both when it opens a database, even for
+reading. Source: log_format.md, table_format.md and impl.md of LevelDB's documentation. Checksums
+are not verified, which is LevelDB's default, too. Work and memory are bounded by the size of the
+files: blocks must not overlap, and claimed sizes are counted before memory is allocated.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 _FOOTER = 48
 _MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 _UNCOMPRESSED, _SNAPPY = 0, 1
-# Blocks up to this size are read whole; of larger ones, which hold large values, the keys alone.
+# Blocks up to this size are read whole; of larger ones, which have large values, only the keys.
 _SMALL_BLOCK = 1 << 14
 _WINDOW = 1024
-# No snappy stream grows by more: 3 bytes stand for at most 64.
+# The largest expansion of snappy: 3 bytes encode at most 64.
 _SNAPPY_GROWTH = 22
-# Memory that a write takes at least until the log has been looked through.
+# A lower bound of the memory of a write while the log is read.
 _BYTES_PER_WRITE = 100
-_MOST_CURRENT, _MOST_MANIFEST, _MOST_LOG = 4096, 64 * MEBIBYTE, 2048 * MEBIBYTE
-DAMAGED = "the database is damaged, copy it again or make it anew"
+_MAX_CURRENT, _MAX_MANIFEST, _MAX_LOG = 4096, 64 * MEBIBYTE, 2048 * MEBIBYTE
+DAMAGED = "the database is damaged, copy it again or create it again"
 _MANIFEST = re.compile(r"MANIFEST-[0-9]{1,20}")
 _COMPARATOR = b"leveldb.BytewiseComparator"
 
 
 class Entry(NamedTuple):
-    """One write of a key; of several the one with the highest sequence number counts.
+    """One write of a key; among several writes the one with the highest sequence number counts.
 
-    The value is in part ``block`` of its file (-1: the file as it is) at ``start``.
+    The value starts at ``start`` in block ``block`` of its file, or in the file if ``block`` is -1.
     """
 
     key: bytes
@@ -65,16 +65,16 @@ class Part(Protocol):
 
 
 def open_parts(folder: str, files: OpenFiles) -> list[Part]:
-    """The tables and logs that make up the present state of a database; ``files`` opens them.
+    """The tables and logs of the current state of a database; tables are opened with ``files``.
 
     Raises:
-        FormatError: the folder holds no LevelDB, or its files are damaged or incomplete.
+        FormatError: the folder is not a LevelDB, or its files are damaged or incomplete.
         FileProblem, MissingExtra: a file cannot be read; a table is compressed by snappy.
     """
     manifest = _manifest_name(folder)
     try:
         tables, first_log, previous_log = _read_manifest(
-            _records(_content(folder, manifest, _MOST_MANIFEST))
+            _records(_content(folder, manifest, _MAX_MANIFEST))
         )
     except (ValueError, IndexError, struct.error) as error:
         raise FormatError(f"{os.path.join(folder, manifest)}: damaged: {error}") from error
@@ -96,7 +96,7 @@ def open_parts(folder: str, files: OpenFiles) -> list[Part]:
 
 
 class Table:
-    """A sorted, immutable file of blocks; values are read where they lie."""
+    """A sorted, immutable file of blocks; values are read on request."""
 
     def __init__(self, path: str, files: OpenFiles) -> None:
         self._path = path
@@ -106,11 +106,11 @@ class Table:
             raise self._damaged(f"it has {self.size} bytes")
         if self._read(self.size - 8, 8) != _MAGIC:
             raise self._damaged("it does not end as a LevelDB table does")
-        self._sizes: dict[int, int] = {}  # of the compressed blocks, by their place
+        self._sizes: dict[int, int] = {}  # sizes of compressed blocks by offset
         self._cached: tuple[int, bytes] = (-1, b"")
 
     def entries(self) -> Iterator[Entry]:
-        """All writes in order; of large uncompressed blocks only keys are read."""
+        """All writes in order; only the keys of large uncompressed blocks are read."""
         try:
             footer = self._read(self.size - _FOOTER, _FOOTER)
             _, at = _handle(footer, 0)
@@ -136,7 +136,7 @@ class Table:
         """The value that an entry points to.
 
         Raises:
-            ValueError: the file has been cut off or changed.
+            ValueError: the file has been truncated or changed.
         """
         if block < 0:
             return self._read(start, length)
@@ -149,7 +149,7 @@ class Table:
     def _entries(self, offset: int, size: int) -> Iterator[Entry]:
         self._check_place(offset, size)
         small = size <= _SMALL_BLOCK
-        # The last number of a block, and behind it the kind of its compression.
+        # The last number of a block, followed by the type of its compression.
         start = offset if small else offset + size - 4
         data = self._read(start, offset + size + 1 - start)
         compressed = data[-1] != _UNCOMPRESSED
@@ -170,7 +170,7 @@ class Table:
     def _large_block_entries(
         self, start: int, size: int, last: bytes
     ) -> Iterator[tuple[bytes, int, int]]:
-        """Like :func:`_block_entries`, but values are not read."""
+        """Like :func:`_block_entries`, but does not read values."""
         (restarts,) = struct.unpack("<I", last)
         limit = start + size - 4 * (restarts + 1)
         key, at = b"", start
@@ -188,12 +188,12 @@ class Table:
             raise ValueError(f"the entries of the block at {start} do not fill it")
 
     def _check_place(self, offset: int, size: int) -> None:
-        # Behind a block stand the kind of its compression and a checksum of 4 bytes.
+        # A block is followed by the type of its compression and a checksum of 4 bytes.
         if size < 4 or offset + size + 5 > self.size:
             raise ValueError(f"a block of {size} bytes at {offset} lies beyond the end of the file")
 
     def _block(self, offset: int, size: int) -> bytes:
-        """The content of a block, decompressed if need be."""
+        """The content of a block, decompressed if it is compressed."""
         self._check_place(offset, size)
         data = self._read(offset, size + 1)
         data, compression = data[:-1], data[-1]
@@ -204,8 +204,8 @@ class Table:
         claimed, _ = _varint(data, 0)
         if claimed > _SNAPPY_GROWTH * size:
             raise ValueError(
-                f"the block at {offset} claims to become {claimed:,} bytes, more than its {size:,} "
-                "can"
+                f"the block at {offset} claims {claimed:,} bytes after decompression, more than "
+                f"its {size:,} bytes can give"
             )
         try:
             import cramjam
@@ -226,12 +226,12 @@ class Table:
 
 
 class Log:
-    """A write-ahead log, held in memory; what a crash cut off at its end is left out."""
+    """A write-ahead log, held in memory; an incomplete record at its end is ignored."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         folder, name = os.path.split(path)
-        data = _content(folder, name, _MOST_LOG)
+        data = _content(folder, name, _MAX_LOG)
         self.size = len(data)
         try:
             self._batches = list(_records(data))
@@ -258,7 +258,7 @@ class Log:
 
 
 def _writes(batch: bytes, number: int) -> Iterator[Entry]:
-    """The writes of one atomic batch: sequence number, count, then kind, key and value of each."""
+    """The writes of one atomic batch: sequence number, count, then type, key and value of each."""
     sequence, count = struct.unpack_from("<QI", batch)
     at = 12
     for i in range(count):
@@ -275,13 +275,13 @@ def _writes(batch: bytes, number: int) -> Iterator[Entry]:
 
 
 def _records(data: bytes) -> Iterator[bytes]:
-    """The records of a log file, put together from their fragments."""
+    """The records of a log file, assembled from their fragments."""
     at = 0
     fragments: list[bytes] | None = None
     while at + _LOG_HEADER <= len(data):
-        room = _LOG_BLOCK - at % _LOG_BLOCK
-        if room < _LOG_HEADER:
-            at += room
+        remaining = _LOG_BLOCK - at % _LOG_BLOCK
+        if remaining < _LOG_HEADER:
+            at += remaining
             continue
         length, kind = struct.unpack_from("<HB", data, at + 4)
         fragment = data[at + _LOG_HEADER : at + _LOG_HEADER + length]
@@ -299,7 +299,7 @@ def _records(data: bytes) -> Iterator[bytes]:
 
 
 def _read_manifest(records: Iterator[bytes]) -> tuple[set[int], int, int]:
-    """The numbers of the live tables, of the first live log, and of the one before it."""
+    """The numbers of the current tables, of the first current log, and of the log before it."""
     tables: set[int] = set()
     log = previous_log = 0
     for record in records:
@@ -334,7 +334,7 @@ def _read_manifest(records: Iterator[bytes]) -> tuple[set[int], int, int]:
 
 
 def _block_entries(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Key, place of the value and its length of each entry; keys share beginnings."""
+    """Key, position and length of the value of each entry; keys share prefixes."""
     (restarts,) = struct.unpack_from("<I", data, len(data) - 4)
     limit = len(data) - 4 * (restarts + 1)
     key, at = b"", 0
@@ -349,10 +349,10 @@ def _block_entries(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         raise ValueError("the entries of a block do not fill it")
 
 
-def _check_entry(sizes: tuple[int, int, int], known: int, room: int) -> None:
-    """Hold an entry's sizes against the key before it and the room in its block."""
+def _check_entry(sizes: tuple[int, int, int], known: int, remaining: int) -> None:
+    """Checks an entry's sizes against the previous key and the rest of its block."""
     shared, own, length = sizes
-    if shared > known or own + length > room:
+    if shared > known or own + length > remaining:
         raise ValueError(f"an entry of {own} and {length} bytes does not fit its block")
 
 
@@ -364,7 +364,7 @@ def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
 def _sized(data: bytes, at: int) -> tuple[bytes, int]:
     length, at = _varint(data, at)
     if at + length > len(data):
-        raise ValueError(f"a text of {length} bytes runs over the end")
+        raise ValueError(f"a string of {length} bytes runs over the end")
     return data[at : at + length], at + length
 
 
@@ -391,24 +391,24 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def _manifest_name(folder: str) -> str:
     try:
-        name = _content(folder, "CURRENT", _MOST_CURRENT).decode("ascii").rstrip("\n")
+        name = _content(folder, "CURRENT", _MAX_CURRENT).decode("ascii").rstrip("\n")
     except (FileProblem, UnicodeDecodeError) as error:
         raise FormatError(
-            f"{folder}: this is no LevelDB: its file CURRENT cannot be read; expected a folder "
-            "that a LevelDB writer made"
+            f"{folder}: this is not a LevelDB: its file CURRENT cannot be read; expected a folder "
+            "that a LevelDB writer created"
         ) from error
     if not _MANIFEST.fullmatch(name):
-        raise FormatError(f"{folder}: this is no LevelDB: its file CURRENT names {name[:80]!r}")
+        raise FormatError(f"{folder}: this is not a LevelDB: its file CURRENT names {name[:80]!r}")
     return name
 
 
-def _content(folder: str, name: str, most: int) -> bytes:
+def _content(folder: str, name: str, max_bytes: int) -> bytes:
     path = os.path.join(folder, name)
     with open_input(path) as file:
         size = os.fstat(file.fileno()).st_size
-        if size > most:
+        if size > max_bytes:
             raise FormatError(
-                f"{path}: {size:,} bytes, more than the {most:,} that such a file of a LevelDB may "
-                f"have; {DAMAGED}"
+                f"{path}: {size:,} bytes, more than the {max_bytes:,} that such a file of a "
+                f"LevelDB may have; {DAMAGED}"
             )
         return file.read(size)

@@ -1,7 +1,4 @@
-"""LMDB, the B-tree that most of Caffe's data sets are stored in.
-
-Reading is our own, writing goes through LMDB's library.
-"""
+"""The LMDB backend. Reading does not use LMDB's library, writing does."""
 
 from __future__ import annotations
 
@@ -17,38 +14,38 @@ from contextlib import contextmanager
 import lmdb
 
 from caffecompat.data.backends.database import Backend, Database, DatabaseWriter, backends
-from caffecompat.data.backends.expected_size import format_bytes
 from caffecompat.data.backends.lmdb_check import check_file
 from caffecompat.data.backends.lmdb_pages import LmdbFile
 from caffecompat.data.backends.lmdb_records import RecordFinder
 from caffecompat.errors import DataError, FileProblem, FormatError
+from caffecompat.reporting.units import format_bytes
 
 _FIRST_MAP_SIZE = 1 << 30
 log = logging.getLogger(__name__)
 
 _KEYS_PER_LOCK = 1024
-# Larger files take seconds to be checked, which is said.
-_QUICKLY_CHECKED = 1 << 30
-# Copied pages of the tree, and what a file system keeps for itself.
+# Checking a larger file takes seconds, which is logged.
+_MIN_LOGGED_CHECK = 1 << 30
+# Space for copied pages of the tree, and for the file system itself.
 _DISK_RESERVE = 16 << 20
 _FULL_DISK = re.compile("|".join(os.strerror(n) for n in (errno.EIO, errno.ENOSPC, errno.EDQUOT)))
 
 
 class LmdbDatabase(Database):
-    """An LMDB folder (or its data file alone), read without LMDB's library and without a lock.
+    """An LMDB folder (or its data file), read without LMDB's library and without a lock.
 
-    The library would map the file and end the process where it is damaged; see
-    :mod:`caffecompat.data.backends.lmdb_pages`. What a page says is checked when it is reached, so
-    that opening takes no longer for a large database. A far jump is dear once: it looks at the
-    header of every leaf page (about 12,000 per million records).
+    The library maps the file, and a damaged file ends the process; see
+    :mod:`caffecompat.data.backends.lmdb_pages`. Pages are checked when they are read, so opening
+    takes the same time for large databases. The first jump to a distant record is slow: it reads
+    the header of every leaf page (about 12,000 per million records).
 
-    Several databases on one file, forked processes and read-only disks are no problem. A writer at
-    work in another process is: it may use pages again that this reader still looks at.
+    Several readers of one file, forked processes and read-only disks are supported. A concurrent
+    writer in another process is not: it may reuse pages that this reader needs.
 
     Raises:
-        FileProblem: data.mdb cannot be opened, or is no regular file.
-        FormatError: no LMDB, one of another kind (32 bit, big-endian, several values per key), or
-            one whose file is shorter than its header says.
+        FileProblem: data.mdb cannot be opened, or is not a regular file.
+        FormatError: not an LMDB, one of an unsupported kind (32 bit, big-endian, several values
+            per key), or one whose file is shorter than its header says.
     """
 
     def __init__(self, path: str) -> None:
@@ -58,8 +55,8 @@ class LmdbDatabase(Database):
         data = path if os.path.isfile(path) else os.path.join(path, "data.mdb")
         if not os.path.lexists(data):
             raise FormatError(
-                f"{path}: this is no LMDB: it has no data.mdb; expected a folder that an LMDB "
-                "writer made"
+                f"{path}: this is not an LMDB: it has no data.mdb; expected a folder that an LMDB "
+                "writer created"
             )
         try:
             self._file = LmdbFile(data)
@@ -68,7 +65,7 @@ class LmdbDatabase(Database):
             if isinstance(error, FormatError):
                 raise
             raise FormatError(
-                f"{path}: cannot be opened as an LMDB: {error}; copy it again, or make it anew"
+                f"{path}: cannot be opened as an LMDB: {error}; copy it again, or create it again"
             ) from error
         self._count = self._file.meta.main.entries
 
@@ -78,7 +75,7 @@ class LmdbDatabase(Database):
     def keys(self) -> Iterator[bytes]:
         """All keys in order, without reading the values."""
         finder: RecordFinder | None = None
-        # In slices, so that the file may be closed in between, but not while it is read.
+        # In groups, so that the file may be closed between them, but not while it is read.
         for start in range(0, self._count, _KEYS_PER_LOCK):
             stop = min(start + _KEYS_PER_LOCK, self._count)
             with self._lock:
@@ -108,7 +105,7 @@ class LmdbDatabase(Database):
                 raise self._damaged(file, f"record {index} cannot be read: {error}") from error
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Closes the file."""
         with self._lock:
             if self._file is not None:
                 self._file.close()
@@ -123,19 +120,19 @@ class LmdbDatabase(Database):
         if file.was_written():
             return DataError(
                 f"{self.path}: {what}; another process has changed the database since it was "
-                "opened: wait for its end, and open it again"
+                "opened: wait until it has finished, and open it again"
             )
         return DataError(
-            f"{self.path}: {what}; the database is damaged, copy it again or make it anew"
+            f"{self.path}: {what}; the database is damaged, copy it again or create it again"
         )
 
 
 class LmdbWriter(DatabaseWriter):
-    """An LMDB in an existing folder, empty or begun before; its map grows as needed.
+    """An LMDB in an existing folder, empty or partly written; its map grows as needed.
 
     Raises:
         FileProblem: the folder cannot be written.
-        FormatError: what was begun before is damaged; LMDB's library would crash.
+        FormatError: the partly written database is damaged; LMDB's library would crash.
     """
 
     def __init__(self, folder: str, map_size: int = _FIRST_MAP_SIZE) -> None:
@@ -144,9 +141,9 @@ class LmdbWriter(DatabaseWriter):
         size = os.path.getsize(data) if os.path.exists(data) else 0
         self._map_size = max(map_size, -(-size // map_size) * map_size)
         if size:
-            _check_begun(folder, data)
+            _check_unfinished(folder, data)
         with _writing(folder):
-            # The umask takes away from this mode, as from that of every other file.
+            # The umask applies to this mode, as for any other file.
             self._environment = lmdb.open(folder, map_size=self._map_size, lock=False, mode=0o666)
 
     def __contains__(self, key: bytes) -> bool:
@@ -154,7 +151,7 @@ class LmdbWriter(DatabaseWriter):
             return transaction.get(key) is not None
 
     def write(self, records: Iterable[tuple[bytes, bytes]]) -> None:
-        """Commit records together, in a larger map if they do not fit."""
+        """Commits records in one transaction; enlarges the map if they do not fit."""
         pending = list(records)
         size = sum(len(key) + len(value) for key, value in pending)
         with _writing(self._folder, size):
@@ -163,7 +160,7 @@ class LmdbWriter(DatabaseWriter):
                 self._environment.set_mapsize(self._map_size)
 
     def _fits(self, records: list[tuple[bytes, bytes]]) -> bool:
-        """Commit records, or nothing if the map is too small."""
+        """Commits records; False, without changes, if the map is too small."""
         try:
             with self._environment.begin(write=True) as transaction:
                 for key, value in records:
@@ -179,39 +176,39 @@ class LmdbWriter(DatabaseWriter):
         return True
 
     def close(self) -> None:
-        """Bring everything to disk and let go of the file."""
+        """Syncs everything to disk and closes the file."""
         with _writing(self._folder):
             self._environment.sync(True)
             self._environment.close()
 
 
-def _check_begun(folder: str, data: str) -> None:
+def _check_unfinished(folder: str, data: str) -> None:
     size = os.path.getsize(data)
-    if size > _QUICKLY_CHECKED:
-        log.info("%s: checking the %s written before", folder, format_bytes(size))
+    if size > _MIN_LOGGED_CHECK:
+        log.info("%s: checking the existing %s", folder, format_bytes(size))
     try:
         check_file(data)
     except ValueError as error:
         raise FormatError(
-            f"{folder}: the unfinished database is damaged and cannot be gone on with: {error}; "
-            "remove this folder and begin anew"
+            f"{folder}: the unfinished database is damaged and cannot be resumed: {error}; "
+            "remove this folder and start again"
         ) from error
 
 
 @contextmanager
 def _writing(folder: str, size: int = 0) -> Iterator[None]:
-    """Errors of LMDB as ours; ``size`` is how many bytes were to be written."""
+    """Context that converts LMDB's errors; ``size`` is the number of bytes to be written."""
     try:
         yield
     except lmdb.Error as error:
         free = shutil.disk_usage(folder).free
-        # LMDB gives a full disk, which writes half of what it is told to, the name of a faulty one.
+        # On a full disk, where a write is incomplete, LMDB reports an I/O error.
         if free < size + _DISK_RESERVE and _FULL_DISK.search(str(error)):
             raise FileProblem(
                 f"{folder}: the database cannot be written: the disk is full ({free:,} bytes are "
-                f"free, and {size:,} were to be written); make room there"
+                f"free, but {size:,} are needed); free some space"
             ) from error
         raise FileProblem(f"{folder}: the database cannot be written: {error}") from error
 
 
-backends.register("LMDB")(Backend(open=LmdbDatabase, create=LmdbWriter, mark="data.mdb"))
+backends.register("LMDB")(Backend(open=LmdbDatabase, create=LmdbWriter, marker_file="data.mdb"))

@@ -1,8 +1,8 @@
-"""All pages of an LMDB file, checked before LMDB's own library goes on writing to it.
+"""The check of all pages of an LMDB file before LMDB's library writes to it.
 
-The library trusts the file. Reading is done without it
-(:mod:`caffecompat.data.backends.lmdb_pages`), but an unfinished database is gone on with by it,
-after a crash of the machine, too.
+The library trusts the file. Reading does not use the library
+(:mod:`caffecompat.data.backends.lmdb_pages`), but resuming an unfinished database does, even after
+a crash of the machine.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from caffecompat.data.backends.lmdb_pages import Child, Leaf, LmdbFile, Tree
 from caffecompat.input_files import PathLike
 
 _FIRST_PAGE = 2
-# Of the list of free pages; the other one says that the database is a file and no folder.
+# Flags of the tree of free pages; the second mask includes that of a database without a folder.
 _INTEGER_KEYS, _FREE_FLAGS = 8, 0x4000
 
 
 def check_file(path: PathLike) -> None:
-    """Look at every page in use (of large values at the header) and at the list of free pages.
+    """Checks every page in use (only the header of large values) and the list of free pages.
 
     Reads each branch and leaf page, and 16 bytes per large value.
 
     Raises:
         FileProblem: the file cannot be opened.
-        ValueError: it is damaged; says where.
+        ValueError: it is damaged; the message says where.
     """
     file = LmdbFile(path)
     try:
-        # Any other flag says that keys or values are kept in another way than Caffe's tools do.
+        # Other flags mean another order of keys or another form of values than in Caffe's files.
         if file.meta.main.flags or file.meta.free.flags & ~_FREE_FLAGS != _INTEGER_KEYS:
             raise ValueError("its meta page has flags that no database of Caffe's has")
         used = bytearray(file.meta.last_page + 1)
@@ -43,7 +43,7 @@ def check_file(path: PathLike) -> None:
 
 
 def _leaves(file: LmdbFile, tree: Tree, used: bytearray, integers: bool) -> Iterator[Leaf]:
-    """The leaves of a tree; no page may be used twice, and its numbers of pages must be right."""
+    """The leaves of a tree; checks its page counts, and that no page is used twice."""
     level = [Child(tree.root, None, None)] if tree.depth else []
     branch_pages = overflow_pages = entries = 0
     for _ in range(tree.depth - 1):
@@ -66,7 +66,7 @@ def _leaves(file: LmdbFile, tree: Tree, used: bytearray, integers: bool) -> Iter
     if found != expected:
         raise ValueError(
             f"its branch, leaf and overflow pages and records are {found}, but its meta page "
-            f"speaks of {expected}"
+            f"states {expected}"
         )
 
 
@@ -77,7 +77,7 @@ def _use(page: int, count: int, used: bytearray) -> None:
 
 
 def _take_free_pages(value: bytes, used: bytearray) -> None:
-    """The free pages of one transaction: their number, and theirs, in descending order."""
+    """Checks the free pages of one transaction: their count, then their numbers, descending."""
     if len(value) < 8 or len(value) % 8:
         raise ValueError("its list of free pages is damaged")
     count, *pages = struct.unpack(f"<{len(value) // 8}Q", value)
@@ -85,5 +85,7 @@ def _take_free_pages(value: bytes, used: bytearray) -> None:
         raise ValueError("its list of free pages is longer than the record that holds it")
     for page in pages[:count]:
         if not _FIRST_PAGE <= page < len(used):
-            raise ValueError(f"its list of free pages has page {page}, which the file has not")
+            raise ValueError(
+                f"its list of free pages has page {page}, which the file does not have"
+            )
         _use(page, 1, used)

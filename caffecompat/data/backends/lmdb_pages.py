@@ -1,10 +1,9 @@
-"""The pages of an LMDB file, each checked before it is believed.
+"""The LMDB page reader: every page is checked before it is used.
 
-LMDB's own library maps the file into memory and trusts every number in it: a damaged file, or one
-that is cut off while it is open, ends the process by a signal. Here pages are read by ordinary
-file reads, and each number is held against the file before it is used. No lock is taken and
-nothing is written. Source of the layout: mdb.c of LMDB 0.9 (data version 1), 64 bit,
-little-endian.
+LMDB's own library maps the file into memory and trusts every number in it: a signal ends the
+process if the file is damaged or is cut off while it is open. This module reads pages with ordinary
+file reads and checks each number before it is used. It takes no lock and writes nothing. Source of
+the layout: mdb.c of LMDB 0.9 (data version 1), 64 bit, little-endian.
 """
 
 from __future__ import annotations
@@ -16,24 +15,24 @@ from typing import NamedTuple, TypeAlias
 from caffecompat.data.backends.random_access import RandomAccessFile
 from caffecompat.input_files import PathLike
 
-# Of a page: number, unused, flags, end of the node offsets, start of the nodes.
+# Page header: number, unused, flags, end of the node offsets, start of the nodes.
 _HEADER = struct.Struct("<QHHHH")
-# Of an overflow page: number, unused, flags, how many pages it has.
+# Header of overflow pages: number, unused, flags, number of pages.
 _OVERFLOW_HEADER = struct.Struct("<QHHI")
-# Magic, version, and the address and size of the writer's map.
+# Meta page: magic, version, and the address and size of the writer's map.
 _META = struct.Struct("<IIQQ")
-# Page size or unused, flags, depth, branch, leaf and overflow pages, entries, root.
+# Tree: page size or unused, flags, depth, branch, leaf and overflow pages, entries, root.
 _TREE = struct.Struct("<IHHQQQQQ")
-# The last page in use and the transaction, behind the trees of free pages and of records.
+# After the trees of free pages and of records: the last page in use, and the transaction.
 _META_END = struct.Struct("<QQ")
-# Low and high half of a size or page number, flags (or its third part), length of the key.
+# Node: low and high half of a size or page number, flags (or the third part), length of the key.
 _NODE = struct.Struct("<HHHH")
 _NUMBER = struct.Struct("<Q")
 
 _MAGIC = 0xBEEFC0DE
 _VERSION = 1
 BRANCH, LEAF, _OVERFLOW, _META_PAGE = 1, 2, 4, 8
-# Flags that a writer uses while a page is in its memory; they mean nothing in a file.
+# Excludes flags that a writer uses only in memory.
 _KIND_MASK = 0x6F
 _NAMES = {BRANCH: "a branch page", LEAF: "a leaf page", _OVERFLOW: "an overflow page"}
 _BIG_VALUE, _SUB_DATABASE, _DUPLICATES = 1, 2, 4
@@ -42,15 +41,15 @@ _OTHER_ORDER = 2 | 8
 _INTEGER_KEYS = 8
 _NO_PAGE = (1 << 64) - 1
 _FIRST_PAGE = 2
-_MOST_LEVELS = 32
+_MAX_LEVELS = 32
 _PAGE_SIZES = tuple(1 << power for power in range(8, 16))
-# Of an entry: its offset, its header and one byte of key.
-_LEAST_ENTRY = 11
+# Bytes of the smallest entry: its offset, its header and one byte of key.
+_MIN_ENTRY = 11
 
 
 @dataclass(frozen=True)
 class Tree:
-    """What a meta page says of a B+tree: its pages, its levels, its root."""
+    """The description of a B+tree in a meta page."""
 
     flags: int
     depth: int
@@ -80,16 +79,15 @@ class Child(NamedTuple):
     high: bytes | None
 
 
-# Where a record's value lies: from which byte on, how many bytes, and its first overflow page. The
-# byte is one of the file; if the page is 0, the value is in the leaf and the byte one of the leaf.
-# A plain tuple, as there is one per record.
+# The location of a value: start, length in bytes, first overflow page. The start is a position in
+# the file, or in the leaf page if the overflow page is 0. A plain tuple, since each record has one.
 Value: TypeAlias = tuple[int, int, int]
 
 
 class Leaf(NamedTuple):
-    """The records of a leaf page, which ``data`` is, in order of their keys.
+    """The records of a leaf page in order of their keys.
 
-    ``overflow_pages`` is how many pages its values take besides.
+    ``data`` is the page; ``overflow_pages`` is the number of overflow pages of its values.
     """
 
     data: bytes
@@ -105,8 +103,8 @@ class LmdbFile:
         path: ``data.mdb``.
 
     Raises:
-        FileProblem: it cannot be opened, or is no regular file.
-        ValueError: it is no LMDB, of another kind, or cut off; says why.
+        FileProblem: it cannot be opened, or is not a regular file.
+        ValueError: it is not an LMDB, of an unsupported kind, or cut off; the message says why.
     """
 
     def __init__(self, path: PathLike) -> None:
@@ -114,11 +112,10 @@ class LmdbFile:
         self.size = self._file.size
         self.meta = self._read_meta()
         self._check_trees()
-        # The largest number that the file has room for.
         self._pages = self.meta.last_page + 1
 
     def close(self) -> None:
-        """Let go of the file; may be called twice."""
+        """Closes the file; may be called twice."""
         self._file.close()
 
     def was_written(self) -> bool:
@@ -129,10 +126,10 @@ class LmdbFile:
             return True
 
     def count(self, number: int) -> int:
-        """How many records a leaf page has, by its header alone.
+        """Number of records of a leaf page, by its header.
 
         Raises:
-            ValueError: it is no leaf page.
+            ValueError: it is not a leaf page.
         """
         return len(self._page(number, LEAF)[1])
 
@@ -141,13 +138,13 @@ class LmdbFile:
 
         Args:
             branch: the page.
-            integers: the keys are little-endian numbers and ordered as such; here they are turned
-                round, so that they are in byte order, too.
+            integers: whether keys are little-endian numbers in numeric order; their bytes are
+                reversed here, which makes the numeric order the byte order.
 
         Raises:
             ValueError: the page is damaged.
         """
-        data, offsets, room = self._page(branch.number, BRANCH)
+        data, offsets, remaining = self._page(branch.number, BRANCH)
         if len(offsets) < 2:
             raise ValueError(
                 f"page {branch.number} has {len(offsets)} branches, expected 2 or more"
@@ -160,14 +157,14 @@ class LmdbFile:
             keys.append(data[at + 8 : at + 8 + key_size])
             if at + 8 + key_size > len(data):
                 raise ValueError(f"a key of page {branch.number} runs over its end")
-            room -= 8 + key_size + key_size % 2
-        if room < 0:
+            remaining -= 8 + key_size + key_size % 2
+        if remaining < 0:
             raise ValueError(f"the branches of page {branch.number} overlap")
         if max(numbers) >= self._pages or min(numbers) < _FIRST_PAGE:
             raise ValueError(f"page {branch.number} names a page that the file does not have")
         if integers:
             keys = [key[::-1] for key in keys]
-        # The key of the first branch has no meaning: the page's own bound is in its place.
+        # The key of the first branch is unused; the page's own lower bound replaces it.
         bounds = [branch.low, *keys[1:], branch.high]
         if not _rising(keys[1:], branch.low, branch.high, strictly=True):
             raise ValueError(f"the keys of page {branch.number} are not in order")
@@ -180,7 +177,7 @@ class LmdbFile:
             ValueError: the page is damaged.
         """
         number, page_size = child.number, self.meta.page_size
-        data, offsets, room = self._page(number, LEAF)
+        data, offsets, remaining = self._page(number, LEAF)
         keys: list[bytes] = []
         values: list[Value] = []
         overflow_pages = 0
@@ -190,21 +187,21 @@ class LmdbFile:
             keys.append(data[at + 8 : content])
             if flags == 0 and content + size <= page_size:
                 values.append((content, size, 0))
-                room -= (8 + key_size + size + 1) & -2
+                remaining -= (8 + key_size + size + 1) & -2
             elif flags == _BIG_VALUE and content + 8 <= page_size:
                 (page,) = _NUMBER.unpack_from(data, content)
-                room -= 16 + key_size + key_size % 2
+                remaining -= 16 + key_size + key_size % 2
                 values.append((page * page_size + _HEADER.size, size, page))
                 pages = self.pages_of(size)
                 overflow_pages += pages
                 if not _FIRST_PAGE <= page <= self._pages - pages:
                     raise ValueError(
-                        f"page {number} speaks of a value of {size:,} bytes at page {page}, but "
-                        f"the database has {self._pages:,} pages"
+                        f"page {number} has a value of {size:,} bytes at page {page}, but the "
+                        f"database has {self._pages:,} pages"
                     )
             else:
-                raise ValueError(self._odd_node(number, flags))
-        if room < 0:
+                raise ValueError(self._invalid_node(number, flags))
+        if remaining < 0:
             raise ValueError(f"the records of page {number} overlap")
         if integers:
             keys = [key[::-1] for key in keys]
@@ -213,7 +210,7 @@ class LmdbFile:
         return Leaf(data, keys, values, overflow_pages)
 
     def value(self, leaf: Leaf, place: int) -> bytes:
-        """The bytes of a leaf's value number ``place``.
+        """The value at index ``place`` of a leaf.
 
         Raises:
             ValueError: its overflow page is damaged, or the file has been cut off.
@@ -225,10 +222,10 @@ class LmdbFile:
         return self._file.read(start, size)
 
     def check_overflow(self, page: int, size: int) -> int:
-        """How many pages a value of ``size`` bytes has by the header of its first one.
+        """Number of overflow pages of a value of ``size`` bytes, by the header of the first one.
 
         Raises:
-            ValueError: it is another page, or one of another length.
+            ValueError: it is not an overflow page, or of another length.
         """
         header = self._file.read(page * self.meta.page_size, _OVERFLOW_HEADER.size)
         number, _, flags, count = _OVERFLOW_HEADER.unpack(header)
@@ -240,11 +237,11 @@ class LmdbFile:
         return int(count)
 
     def pages_of(self, size: int) -> int:
-        """How many overflow pages a value of ``size`` bytes takes."""
+        """Number of overflow pages that a value of ``size`` bytes needs."""
         return -(-(_HEADER.size + size) // self.meta.page_size)
 
     def _page(self, number: int, kind: int) -> tuple[bytes, tuple[int, ...], int]:
-        """A page, the offsets of its nodes in it, and how many bytes the nodes have."""
+        """A page, the offsets of its nodes, and the number of bytes of all nodes."""
         size = self.meta.page_size
         data = self._file.read(number * size, size)
         found, _, flags, lower, upper = _HEADER.unpack_from(data)
@@ -259,7 +256,7 @@ class LmdbFile:
             raise ValueError(f"page {number} has a node outside the page")
         return data, offsets, size - upper
 
-    def _odd_node(self, number: int, flags: int) -> str:
+    def _invalid_node(self, number: int, flags: int) -> str:
         if flags & _DUPLICATES:
             return f"page {number} has several values under one key, which Caffe does not write"
         if flags & _SUB_DATABASE:
@@ -267,7 +264,7 @@ class LmdbFile:
         return f"a record of page {number} runs over its end"
 
     def _read_meta(self) -> Meta:
-        """The newer of the two meta pages; the other one must be whole, too."""
+        """The newer of the two meta pages; both must be intact."""
         first = self._meta_at(0, None)
         second = self._meta_at(first.page_size, first.page_size)
         return max(first, second, key=lambda meta: meta.transaction)
@@ -285,7 +282,7 @@ class LmdbFile:
             free_words[0], last_page, transaction, Tree(*free_words[1:]), Tree(*main_words[1:])
         )
         if meta.page_size not in _PAGE_SIZES or page_size not in (None, meta.page_size):
-            raise ValueError(f"its meta page speaks of pages of {meta.page_size} bytes")
+            raise ValueError(f"its meta page states pages of {meta.page_size} bytes")
         return meta
 
     def _check_trees(self) -> None:
@@ -293,7 +290,7 @@ class LmdbFile:
         expected = (meta.last_page + 1) * meta.page_size
         if self.size < expected:
             raise ValueError(
-                f"data.mdb has {self.size} bytes, but its header speaks of {expected}; "
+                f"data.mdb has {self.size} bytes, but its header states {expected}; "
                 "the file is cut off"
             )
         if meta.main.flags & _DUPSORT:
@@ -308,14 +305,14 @@ class LmdbFile:
         empty = tree.root == _NO_PAGE and tree.depth == tree.entries == tree.leaf_pages == 0
         sensible = (
             _FIRST_PAGE <= tree.root <= last
-            and 1 <= tree.depth <= _MOST_LEVELS
+            and 1 <= tree.depth <= _MAX_LEVELS
             and tree.branch_pages + tree.leaf_pages + tree.overflow_pages <= last
             and tree.depth - 1 <= tree.branch_pages
-            and 1 <= tree.leaf_pages <= tree.entries <= size // _LEAST_ENTRY
+            and 1 <= tree.leaf_pages <= tree.entries <= size // _MIN_ENTRY
         )
         if not (empty or sensible):
             raise ValueError(
-                f"its meta page speaks of {tree.entries:,} records on {tree.leaf_pages:,} leaf "
+                f"its meta page states {tree.entries:,} records on {tree.leaf_pages:,} leaf "
                 f"pages in {tree.depth} levels below page {tree.root}, which cannot be in "
                 f"{size:,} bytes"
             )
@@ -346,7 +343,7 @@ def _check_page(number: int, found: int, flags: int, kind: int) -> None:
 
 
 def _rising(keys: list[bytes], low: bytes | None, high: bytes | None, strictly: bool) -> bool:
-    """Whether keys are in order and between bounds (the lower one excluded if ``strictly``)."""
+    """Whether keys are in strict order and within bounds (excluding ``low`` if ``strictly``)."""
     if any(map(bytes.__ge__, keys, keys[1:])):
         return False
     if low is not None and (keys[0] < low or (strictly and keys[0] == low)):

@@ -1,8 +1,8 @@
-"""The records of an LMDB by their numbers: which leaf page holds record 123,456.
+"""Look-up of the records of an LMDB by number: which leaf page contains record 123,456.
 
-The tree does not count what is below a page. Reading on goes from leaf to leaf. The first far jump
-looks once at the header of every leaf (some 10 us each, about 85 records with keys of Caffe's
-length) and remembers how many records each has.
+The tree does not store record counts of its pages. Reading in order goes from leaf to leaf. The
+first jump to a distant record reads the header of every leaf (about 10 us each, for about 85
+records with Caffe's keys) and keeps the number of records of each.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from array import array
 from bisect import bisect_right
 
 from caffecompat.data.backends.lmdb_pages import Child, Leaf, LmdbFile
-from caffecompat.reporting.progress import Lines
+from caffecompat.reporting.progress import ProgressLines
 
-# Up to so many records ahead, or from the start, leaves are read one after the other.
+# Up to this distance, from the position or from the start, leaves are read one after the other.
 _NEAR = 1024
 _NOTHING = Leaf(b"", [], [], 0)
-# Branch pages that are kept for jumps, some 20 kB each.
-_MOST_BRANCHES = 256
+# Branch pages that are kept in memory for jumps, about 20 kB each.
+_MAX_BRANCHES = 256
 
 
 class RecordFinder:
-    """Finds records by number, and remembers the leaf where it stands. For one thread at a time.
+    """Finds records by number and keeps the current leaf. For one thread at a time.
 
-    A leaf that cannot be read does not hide the ones behind it: its records are lost, all others
-    keep their numbers, as long as one leaf page alone is damaged.
+    If one leaf page is damaged, its records are lost, but all other records can be read and keep
+    their numbers.
 
     Args:
         file: the data file.
@@ -47,10 +47,10 @@ class RecordFinder:
         self._rewind()
 
     def find(self, number: int) -> tuple[Leaf, int]:
-        """The leaf of a record, and its place there; 0 <= ``number`` < entries.
+        """The leaf of a record, and its index there; 0 <= ``number`` < entries.
 
         Raises:
-            ValueError: it is lost; names the damaged page and its records.
+            ValueError: it cannot be read; the message names the damaged page and its records.
         """
         if not self._first <= number < self._end:
             self._go_to(number)
@@ -66,7 +66,7 @@ class RecordFinder:
                 if self._walk_to(number):
                     return
             except ValueError:
-                pass  # The index finds out which records the damage costs.
+                pass  # The index below determines which records are lost.
             self._index = self._make_index()
         self._rewind()
         if self._fault is not None:
@@ -74,7 +74,7 @@ class RecordFinder:
         self._jump_to(number)
 
     def _walk_to(self, number: int) -> bool:
-        """Go on leaf by leaf; False if that would take long."""
+        """Goes to a record leaf by leaf; False if it is too far away."""
         if not 0 <= number - self._end < _NEAR:
             if number >= _NEAR:
                 return False
@@ -84,19 +84,19 @@ class RecordFinder:
         return True
 
     def _step(self) -> None:
-        """Go on to the next leaf."""
+        """Goes to the next leaf."""
         self._child += 1
         children = self._children_of(self._parent)
         if self._child == len(children):
             self._parent, self._child = self._parent + 1, 0
             if self._parent == len(self._parents):
-                raise ValueError("there are fewer records than the meta page says")
+                raise ValueError("there are fewer records than the meta page states")
             children = self._children_of(self._parent)
         self._slot += 1
         self._load(children[self._child], self._slot, self._end)
         last = self._parent == len(self._parents) - 1 and self._child == len(children) - 1
         if self._end > self._tree.entries or (last and self._end < self._tree.entries):
-            raise ValueError("there are not as many records as the meta page says")
+            raise ValueError("the number of records is not that of the meta page")
 
     def _load(self, child: Child, slot: int, first: int) -> None:
         leaf = self._file.leaf(child)
@@ -104,7 +104,7 @@ class RecordFinder:
         self._leaf, self._first, self._end = leaf, first, first + len(leaf.keys)
 
     def _sum_up(self, slot: int, leaf: Leaf) -> None:
-        """Refuses more overflow pages than the file has: several records would share them."""
+        """Counts overflow pages; more than the file has means that records share pages."""
         if slot < len(self._summed) and not self._summed[slot]:
             self._summed[slot] = 1
             self._overflow_pages += leaf.overflow_pages
@@ -132,14 +132,14 @@ class RecordFinder:
         if known is None:
             branch = self._parents[parent]
             known = self._file.children(branch) if self._tree.depth > 1 else [branch]
-            if len(self._children) == _MOST_BRANCHES:
+            if len(self._children) == _MAX_BRANCHES:
                 self._children.clear()
             self._children[parent] = known
         return known
 
     def _make_index(self) -> _Index:
         index = _Index()
-        progress = Lines(f"leaf pages of {self._path} counted")
+        progress = ProgressLines(f"leaf pages of {self._path} counted")
         for parent in range(len(self._parents)):
             index.begin_parent()
             try:
@@ -159,13 +159,13 @@ class RecordFinder:
         if missing < 0 or (missing and not index.take_as_lost(missing)):
             self._fault = (
                 f"its leaf pages hold {index.records:,} records{' or more' * (missing < 0)}, but "
-                f"its meta page speaks of {self._tree.entries:,}"
+                f"its meta page states {self._tree.entries:,}"
             )
         return index
 
 
 class _Index:
-    """How many records each leaf has, 4 bytes per leaf, and the sums up to each parent."""
+    """The number of records of each leaf (4 bytes per leaf), and the sums before each parent."""
 
     def __init__(self) -> None:
         self.records = 0
@@ -184,14 +184,14 @@ class _Index:
         self._first_records.append(self.records)
 
     def add(self, count: int | None) -> None:
-        """One more leaf; None if it cannot be read."""
+        """Adds a leaf with ``count`` records; None if it cannot be read."""
         if count is None and self._lost is None:
             self._lost = len(self._counts)
         self._counts.append(count or 0)
         self.records += count or 0
 
     def take_as_lost(self, count: int) -> bool:
-        """Count records for the first leaf that cannot be read; False if all can."""
+        """Assigns ``count`` records to the first unreadable leaf; False if there is none."""
         if self._lost is None:
             return False
         self._counts[self._lost] = count
@@ -201,7 +201,7 @@ class _Index:
         return True
 
     def locate(self, number: int) -> tuple[int, int, int, int, int]:
-        """Parent, child, slot, first record and count of the leaf that holds a record."""
+        """Parent, child, slot, first record and record count of the leaf of a record."""
         parent = bisect_right(self._first_records, number) - 1
         first, slot = self._first_records[parent], self._first_slots[parent]
         begin = slot
@@ -222,8 +222,7 @@ def _lowest_branches(file: LmdbFile) -> list[Child]:
             below += file.children(branch)
             if seen + len(below) > tree.branch_pages:
                 raise ValueError(
-                    f"its meta page speaks of {tree.branch_pages:,} branch pages, but there are "
-                    "more"
+                    f"its meta page states {tree.branch_pages:,} branch pages, but there are more"
                 )
         seen += len(below)
         level = below

@@ -1,7 +1,7 @@
-"""Parts of files, read where they are asked for.
+"""Random access to files by ordinary reads.
 
-By ordinary reads and never by mapping: a mapped file that another process cuts off, or whose disk
-fails, ends this process by a signal.
+Files are not mapped: if another process truncates a mapped file, or its disk fails, a signal ends
+this process.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from collections import OrderedDict
 
 from caffecompat.input_files import PathLike, open_input
 
-# A large LevelDB has more files than a process may have open.
-_MOST_OPEN = 64
+# A large LevelDB has more files than a process may open.
+_MAX_OPEN = 64
 
 
 class RandomAccessFile:
-    """A regular file, open for reading from any place; safe to read from several threads.
+    """A regular file for reads at any position; several threads may read.
 
     Attributes:
         size: its length in bytes when it was opened.
 
     Raises:
-        FileProblem: it cannot be opened, or is no regular file.
+        FileProblem: it cannot be opened, or is not a regular file.
     """
 
     def __init__(self, path: PathLike) -> None:
         with open_input(path) as file:
-            # A bare descriptor, since a forgotten file object warns when it is garbage.
+            # A descriptor, since a file object that is not closed warns at garbage collection.
             self._descriptor = os.dup(file.fileno())
         self.size = os.fstat(self._descriptor).st_size
 
@@ -36,7 +36,7 @@ class RandomAccessFile:
         """``size`` bytes from ``start`` on.
 
         Raises:
-            ValueError: the file ends before, or the disk fails.
+            ValueError: the file is too short, or the disk fails.
         """
         data = self.read_up_to(start, size)
         if len(data) < size:
@@ -47,10 +47,10 @@ class RandomAccessFile:
         return data
 
     def read_up_to(self, start: int, size: int) -> bytes:
-        """Like :meth:`read`, but fewer bytes if the file ends before."""
+        """Like :meth:`read`, but returns fewer bytes at the end of the file."""
         try:
             data = os.pread(self._descriptor, size, start)
-            # One call gives at most 2 GiB, and less if a signal arrives.
+            # One call returns at most 2 GiB, and fewer bytes after a signal.
             while 0 < len(data) < size:
                 more = os.pread(self._descriptor, size - len(data), start + len(data))
                 if not more:
@@ -62,7 +62,7 @@ class RandomAccessFile:
         return data
 
     def close(self) -> None:
-        """Let go of the file; may be called twice."""
+        """Closes the file; may be called twice."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -73,14 +73,14 @@ class RandomAccessFile:
 
 
 class OpenFiles:
-    """Any number of files, of which the ones used last are open; safe to use from several threads.
+    """Any number of files, of which the most recently used are open; several threads may read.
 
     Args:
-        most: how many are open at a time.
+        max_open: number of files that are open at a time.
     """
 
-    def __init__(self, most: int = _MOST_OPEN) -> None:
-        self._most = most
+    def __init__(self, max_open: int = _MAX_OPEN) -> None:
+        self._max_open = max_open
         self._open: OrderedDict[str, RandomAccessFile] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -103,7 +103,7 @@ class OpenFiles:
             return self._file(path).read(start, size)
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Closes all files."""
         with self._lock:
             while self._open:
                 self._open.popitem()[1].close()
@@ -111,7 +111,7 @@ class OpenFiles:
     def _file(self, path: str) -> RandomAccessFile:
         file = self._open.get(path)
         if file is None:
-            while len(self._open) >= self._most:
+            while len(self._open) >= self._max_open:
                 self._open.popitem(last=False)[1].close()
             file = self._open[path] = RandomAccessFile(path)
         self._open.move_to_end(path)

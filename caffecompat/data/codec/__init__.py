@@ -1,1 +1,1 @@
-"""Records and images as bytes: Datum and image files."""
+"""Decoding and encoding of Datum records and image files."""

@@ -1,4 +1,4 @@
-"""Datum, the message that databases hold: one image or array and its label."""
+"""Datum, the message of database records: one image or array and its label."""
 
 from __future__ import annotations
 
@@ -15,38 +15,37 @@ from caffecompat.proto.schema import Message
 
 
 def parse_datum(value: bytes) -> Message:
-    """The message in a record's bytes.
+    """The Datum in a record's bytes.
 
     Raises:
-        DataError: the bytes are no Datum.
+        DataError: the bytes are not a Datum.
     """
     try:
         return schema.message_class("Datum").FromString(value)
     except DecodeError as error:
         raise DataError(
-            f"its {len(value)} bytes are no Datum; the database is damaged or holds something else"
+            f"its {len(value)} bytes are not a Datum; the database is damaged or holds other data"
         ) from error
 
 
 def decode_datum(
-    datum: Message, force_color: bool = False, force_gray: bool = False, reduction: int = 1
+    datum: Message, force_color: bool = False, force_gray: bool = False
 ) -> NDArray[Any]:
     """The array in a Datum: channels x height x width, images in B, G, R order.
 
-    An encoded image is decoded as it is stored (gray: 1 channel, with alpha: 4) unless a
-    colour is forced. Forcing has no effect on records that are not encoded. If a record has both
-    bytes and ``float_data``, the bytes count. ``reduction`` is for encoded JPEGs, see
-    :func:`caffecompat.data.codec.images.decode_image`. Source: data_transformer.cpp.
+    An encoded image is decoded as stored (gray: 1 channel, with alpha: 4) unless ``force_color``
+    or ``force_gray`` is set. Both have no effect on records that are not encoded. If a record has
+    both ``data`` and ``float_data``, ``data`` is used. Source: data_transformer.cpp.
 
     Returns:
         uint8, or float32 for ``float_data``; a read-only view of the message's bytes or a view
-        of the decoded image, so copy before writing.
+        of the decoded image. Copy it before writing.
 
     Raises:
-        DataError: not an image, not 8 bit, or not as many values as its sizes say.
+        DataError: not an image, not 8 bit, or the number of values does not match the sizes.
     """
     if datum.encoded:
-        return _decode_encoded(datum.data, force_color, force_gray, reduction)
+        return _decode_encoded(datum.data, force_color, force_gray)
     sizes = (datum.channels, datum.height, datum.width)
     values = (
         np.frombuffer(datum.data, np.uint8)
@@ -61,17 +60,15 @@ def decode_datum(
     return values.reshape(sizes)
 
 
-def _decode_encoded(
-    data: bytes, force_color: bool, force_gray: bool, reduction: int
-) -> NDArray[Any]:
+def _decode_encoded(data: bytes, force_color: bool, force_gray: bool) -> NDArray[Any]:
     if force_color and force_gray:
         raise DataError(
-            "force_color and force_gray are both set, but an image becomes either; remove one"
+            "force_color and force_gray are both set, but they exclude each other; remove one"
         )
     colour: Colour = "color" if force_color else "gray" if force_gray else "unchanged"
-    image = decode_image(data, colour, reduction)
+    image = decode_image(data, colour)
     if image is None:
-        raise DataError(f"its {len(data)} encoded bytes are no image that OpenCV can decode")
+        raise DataError(f"its {len(data)} encoded bytes are not an image that OpenCV can decode")
     if image.dtype != np.uint8:
         raise DataError(
             f"its image has {8 * image.dtype.itemsize} bit per value, expected 8; set "

@@ -1,8 +1,8 @@
-"""How large an encoded image says it is, by its header alone.
+"""The size of an encoded image by its header.
 
-A file of a kilobyte may claim gigabytes of pixels, which decoders allocate before they look any
-further. Covered is every kind that OpenCV decodes; what is none of them is no image. Sources: the
-specifications of the formats. Where a header may stand at several places, the largest claim counts.
+A file of a kilobyte may claim gigabytes of pixels, which decoders allocate before they read on.
+All formats that OpenCV decodes are covered; other bytes are not an image. Sources: the
+specifications of the formats. If a file can have several headers, the largest size is used.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from caffecompat.input_files import CLAIM_ALLOWANCE
 
 Size = tuple[int, int]
 
-# Markers of a JPEG that a length follows: all but TEM, restarts, start and end of the image.
-# Decoders skip what stands between two markers, and any number of bytes 0xff in front of one.
+# Markers of a JPEG that are followed by a length: all but TEM, RSTn, SOI and EOI. Decoders skip
+# bytes between two markers, and any number of bytes 0xff before a marker.
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xda-\xfe]")
-# Frame headers; the markers left out among them hold tables.
+# Frame headers; the excluded markers are tables.
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_MOST_SEGMENTS = 10_000
+_MAX_SEGMENTS = 10_000
 _START_OF_SCAN = b"\xff\xda"
 _TEXT_HEADER = 1 << 16
 # One blank or one comment per turn: with more there would be exponentially many ways to match.
@@ -30,26 +30,26 @@ _TIFF_TYPES = {3: "H", 4: "I", 16: "Q"}
 
 
 def image_size(data: bytes) -> Size | None:
-    """Height and width in pixels that an encoded image claims; None if it is no image."""
+    """Height and width in pixels that an encoded image claims; None if it is not an image."""
     for starts, read in _KINDS:
         if data.startswith(starts):
             try:
                 return read(data)
-            # Offsets of 64 bits may be larger than any index.
+            # 64-bit offsets may be too large for an index.
             except (struct.error, IndexError, ValueError, OverflowError):
                 return None
     return None
 
 
 def jpeg_frame(data: bytes) -> tuple[int, int, int] | None:
-    """Components, height and width of a JPEG by its frame header, as far as decoders look for it.
+    """Components, height and width of a JPEG by the frame header that decoders use.
 
-    None for anything that is no JPEG or has no such header.
+    None if it is not a JPEG or has no frame header.
     """
     if not data.startswith(b"\xff\xd8\xff"):
         return None
     at = 2
-    for _ in range(_MOST_SEGMENTS):
+    for _ in range(_MAX_SEGMENTS):
         found = _MARKER.search(data, at)
         if found is None or found.end() + 8 > len(data):
             break
@@ -62,7 +62,7 @@ def jpeg_frame(data: bytes) -> tuple[int, int, int] | None:
 
 
 def jpeg_scans(data: bytes) -> int:
-    """At most how many scans a JPEG has: each is a pass over all its pixels."""
+    """An upper bound of the number of scans of a JPEG; each is a pass over all its pixels."""
     return data.count(_START_OF_SCAN)
 
 
@@ -79,10 +79,10 @@ def _png(data: bytes) -> Size | None:
 
 
 def _chunks_are_possible(data: bytes) -> bool:
-    """Whether no chunk of a PNG claims far more bytes than there are.
+    """Whether no chunk of a PNG claims many more bytes than the file has.
 
-    Decoders take memory for a whole chunk before they read it. A little more than there is passes,
-    as the file may be cut off.
+    Decoders allocate a whole chunk before they read it. Slightly larger chunks are accepted, since
+    the file may be cut off.
     """
     at = 8
     while at + 8 <= len(data):
@@ -140,7 +140,7 @@ def _tiff(data: bytes) -> Size | None:
 
 
 def _portable(data: bytes) -> Size | None:
-    """PBM, PGM, PPM and PFM: a width and a height behind the mark, and comments in between."""
+    """PBM, PGM, PPM and PFM: width and height after the signature, with comments between them."""
     found = _PORTABLE.match(data[:_TEXT_HEADER])
     return None if found is None else (int(found[2]), int(found[1]))
 
@@ -167,7 +167,7 @@ def _sun_raster(data: bytes) -> Size:
 
 
 def _jpeg_2000(data: bytes) -> Size | None:
-    """By the largest SIZ segment: the grid's extent less its offset."""
+    """By the largest SIZ segment: the grid's extent minus its offset."""
     sizes = [(0, 0)]
     for found in re.finditer(rb"\xff\x4f\xff\x51", data):
         if found.start() + 24 <= len(data):
@@ -178,7 +178,7 @@ def _jpeg_2000(data: bytes) -> Size | None:
 
 
 def _avif(data: bytes) -> Size | None:
-    """By the largest box of an image's extents."""
+    """By the largest ``ispe`` box, which has the extents of an image."""
     if data[4:8] != b"ftyp":
         return None
     sizes = [

@@ -1,4 +1,4 @@
-"""Encoded images to arrays and back: the one place that knows OpenCV."""
+"""Decoding, encoding, resizing and drawing of images; the only module that imports OpenCV."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from caffecompat.data.codec.image_headers import image_size, jpeg_frame, jpeg_sc
 from caffecompat.errors import CaffeError, DataError, FileProblem, MissingExtra
 from caffecompat.input_files import open_input
 
-# The largest image: 134 million pixels, which take 400 MB in colour. A small file may claim no
-# more than that many pixels, and this many per byte; photographs have 2 to 20 per byte.
+# The pixel limit is 134 million, 400 MB in colour, and for small files
+# _PIXELS_OF_A_SMALL_FILE + _PIXELS_PER_BYTE * file size; photographs have 2 to 20 pixels per byte.
 MAX_PIXELS = 1 << 27
 _PIXELS_OF_A_SMALL_FILE = 1 << 24
 _PIXELS_PER_BYTE = 1024
-# Each scan of a progressive JPEG is a pass over all its pixels.
-_MOST_PASSES = 1 << 31
+# The limit for pixels times scans of a progressive JPEG; each scan is a pass over all pixels.
+_MAX_SCANNED_PIXELS = 1 << 31
 MAX_IMAGE_BYTES = 1 << 29
 
-_STARTS: dict[str, Any] = {
+_SIGNATURES: dict[str, Any] = {
     "jpg": b"\xff\xd8\xff",
     "png": b"\x89PNG\r\n\x1a\n",
     "bmp": b"BM",
@@ -32,9 +32,8 @@ _STARTS: dict[str, Any] = {
     "webp": b"RIFF",
 }
 
-_AFTER_END = 1024
-# Of a JPEG's blocks of 8 x 8 pixels.
-_REDUCTIONS = (8, 4, 2)
+# The end marker must be in this many bytes; some programs append a few bytes.
+_TAIL_BYTES = 1024
 
 Pixels = NDArray[np.uint8]
 Colour = Literal["unchanged", "color", "gray"]
@@ -44,8 +43,8 @@ def read_image_file(path: bytes) -> bytes:
     """The bytes of an image file, at most 512 MiB.
 
     Raises:
-        DataError: it is missing, no regular file, too large or not readable; the message does not
-            name it.
+        DataError: it is missing, not a regular file, too large or not readable; the message does
+            not name it.
     """
     name = os.fsdecode(path)
     try:
@@ -64,53 +63,38 @@ def read_image_file(path: bytes) -> bytes:
         raise DataError(f"it cannot be read: {error.strerror or error}") from error
 
 
-def decode_image(data: bytes, colour: Colour, reduction: int = 1) -> NDArray[Any] | None:
-    """The pixels of an encoded image, or None if the bytes are none that can be decoded.
+def decode_image(data: bytes, colour: Colour) -> NDArray[Any] | None:
+    """The pixels of an encoded image, or None if the bytes cannot be decoded.
 
     Args:
         data: the bytes of a JPEG, PNG, ... file.
         colour: ``color`` always gives 3 channels, ``gray`` always one, both of 8 bit;
             ``unchanged`` keeps what is stored: 1, 3 or 4 channels, 8 or 16 bit.
-        reduction: 2, 4 or 8 decode a JPEG at that fraction of its sides, rounded up; 1: whole.
 
     Returns:
         height x width (one channel) or height x width x channels in B, G, R (, alpha) order.
 
     Raises:
-        DataError: by its header it has more than 2^27 pixels, or than 2^24 and 1024 for each of
-            its bytes; nothing has been allocated for it then.
+        DataError: by its header it has more than 2^27 pixels, or more than 2^24 plus 1024 per
+            byte; no memory has been allocated for it.
     """
     if not _is_bounded(data):
         return None
     cv2 = _opencv()
-    if reduction > 1:
-        gray = colour == "gray" or (colour == "unchanged" and (_jpeg_shape(data) or (3,))[0] == 1)
-        kind = getattr(cv2, f"IMREAD_REDUCED_{'GRAYSCALE' if gray else 'COLOR'}_{reduction}")
-        return _decode(data, kind | (cv2.IMREAD_IGNORE_ORIENTATION * (colour == "unchanged")))
     flags = {
         "unchanged": cv2.IMREAD_UNCHANGED,
         "color": cv2.IMREAD_COLOR,
         "gray": cv2.IMREAD_GRAYSCALE,
     }
-    return _decode(data, flags[colour])
-
-
-def possible_reduction(data: bytes, side: int) -> tuple[int, tuple[int, int]] | None:
-    """How far a JPEG can be reduced in decoding so that no side is shorter than ``side``.
-
-    Returns:
-        the reduction for :func:`decode_image` (2, 4 or 8), and height and width of the whole
-        image as they are stored; None if it must be decoded whole, or is no JPEG.
-    """
-    shape = _jpeg_shape(data)
-    if shape is None:
+    try:
+        decoded: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags[colour])
+    except cv2.error:
         return None
-    possible = [factor for factor in _REDUCTIONS if min(shape[1:]) >= factor * side]
-    return (possible[0], shape[1:]) if possible else None
+    return decoded
 
 
 def encode_image(pixels: Pixels, encoding: str) -> bytes:
-    """Pixels as the bytes of an image file.
+    """Encodes pixels as the bytes of an image file.
 
     Args:
         pixels: height x width [x 3], B, G, R.
@@ -130,13 +114,13 @@ def encode_image(pixels: Pixels, encoding: str) -> bytes:
 
 
 def split_channels(pixels: Pixels, planes: list[Pixels], mirror: bool) -> Sequence[Pixels]:
-    """Interleaved channels one by one, flipped left to right if asked.
+    """Splits interleaved channels into planes, optionally flipped left to right.
 
     Several times faster than a transposed copy by numpy.
 
     Args:
         pixels: height x width x channels (at most 4); rows may have gaps between them.
-        planes: one height x width array per channel, whose memory the result uses.
+        planes: one height x width array per channel; the result uses their memory.
         mirror: whether to flip.
     """
     cv2 = _opencv()
@@ -145,14 +129,14 @@ def split_channels(pixels: Pixels, planes: list[Pixels], mirror: bool) -> Sequen
 
 
 def resize_image(pixels: Pixels, width: int, height: int) -> Pixels:
-    """Bilinear resize to height x width, without smoothing, as Caffe does it."""
+    """Bilinear resize to height x width without smoothing, as in Caffe."""
     return _opencv().resize(pixels, (width, height))
 
 
 def scale_channels(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """Resize for training: bilinear, or area averaging from half the smallest side downwards.
+    """Resizes for training: bilinear, or area averaging if the smallest side is at least halved.
 
-    Bilinear is several times faster than averaging, and down to one half it looks at every pixel.
+    Bilinear is several times faster than averaging, and down to one half it uses every pixel.
 
     Args:
         pixels: channels x height x width, uint8 or float32, in any order in memory.
@@ -184,7 +168,7 @@ def isotropic_size(height: int, width: int, side: int) -> tuple[int, int]:
     The other side is rounded to the nearest pixel.
     """
     shortest = min(height, width)
-    # In whole numbers, so that the size does not depend on how a machine rounds a quotient.
+    # Integer arithmetic, so that the size does not depend on floating-point rounding.
     return (
         side if height == shortest else (2 * height * side + shortest) // (2 * shortest),
         side if width == shortest else (2 * width * side + shortest) // (2 * shortest),
@@ -194,19 +178,19 @@ def isotropic_size(height: int, width: int, side: int) -> tuple[int, int]:
 def rescale_image(pixels: Pixels, height: int, width: int) -> Pixels:
     """Smooth resize: area averaging where an image shrinks, bicubic where it grows."""
     cv2 = _opencv()
-    # Area averaging shrinks without aliasing, but is no interpolation when an image grows.
+    # Area averaging shrinks without aliasing, but does not interpolate when an image grows.
     method = cv2.INTER_AREA if height < pixels.shape[0] else cv2.INTER_CUBIC
     return cv2.resize(pixels, (width, height), interpolation=method)
 
 
 def image_kind(data: bytes) -> str | None:
-    """The kind of an encoded image by its first bytes (``jpg``, ``png``, ...), None if unknown."""
-    found = (kind for kind, starts in _STARTS.items() if data.startswith(starts))
+    """The format of an encoded image by its signature (``jpg``, ``png``, ...), None if unknown."""
+    found = (kind for kind, signature in _SIGNATURES.items() if data.startswith(signature))
     return next(found, None)
 
 
 def image_shape(data: bytes) -> tuple[int, int, int] | None:
-    """Channels, height, width of an encoded image, from its header where that is a JPEG's or PNG's.
+    """Channels, height, width of an encoded image; a JPEG's or PNG's from its header.
 
     Returns None for bytes that cannot be decoded.
     """
@@ -220,47 +204,38 @@ def image_shape(data: bytes) -> tuple[int, int, int] | None:
 
 
 def is_cut_off(data: bytes) -> bool:
-    """Whether a JPEG or PNG lacks its end; decoders often do not say so."""
-    ends = {"jpg": b"\xff\xd9", "png": b"IEND"}.get(image_kind(data) or "")
-    # Some programs leave a few bytes behind the end.
-    return ends is not None and ends not in data[-_AFTER_END:]
+    """Whether a JPEG or PNG has no end marker; decoders often do not report that."""
+    end = {"jpg": b"\xff\xd9", "png": b"IEND"}.get(image_kind(data) or "")
+    return end is not None and end not in data[-_TAIL_BYTES:]
 
 
 def draw_text(pixels: Pixels, text: str, left: int, bottom: int) -> None:
-    """Write a line of small black text (ASCII) into an image, from ``left`` on above ``bottom``."""
+    """Draws a line of small black ASCII text into an image; (left, bottom) is its lower left."""
     cv2 = _opencv()
     place = (left, bottom)
     cv2.putText(pixels, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
 
 
-def _decode(data: bytes, flags: int) -> NDArray[Any] | None:
-    cv2 = _opencv()
-    try:
-        decoded: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        return None
-    return decoded
-
-
 def _is_bounded(data: bytes) -> bool:
-    """Whether it is an image at all; refuses one that is too large."""
+    """Whether the bytes are an image; raises DataError if it is too large."""
     size = image_size(data)
     if size is None:
         return False
     height, width = size
-    most = min(MAX_PIXELS, _PIXELS_OF_A_SMALL_FILE + _PIXELS_PER_BYTE * len(data))
-    if height * width > most:
+    limit = min(MAX_PIXELS, _PIXELS_OF_A_SMALL_FILE + _PIXELS_PER_BYTE * len(data))
+    if height * width > limit:
         raise DataError(
-            f"by its header it is {height}x{width} (height x width), more than the {most:,} pixels "
-            f"that {len(data):,} bytes may have; scale it down or encode it anew"
+            f"by its header it is {height}x{width} (height x width), more than the {limit:,} "
+            f"pixels that {len(data):,} bytes may have; scale it down or encode it again"
         )
-    # A scan has 10 bytes or more: in most files there is no need to count them.
-    if height * width * (len(data) // 10) > _MOST_PASSES and data.startswith(_STARTS["jpg"]):
+    # A scan has at least 10 bytes, so most files are too small for the count to matter.
+    largest = height * width * (len(data) // 10)
+    if largest > _MAX_SCANNED_PIXELS and data.startswith(_SIGNATURES["jpg"]):
         scans = jpeg_scans(data)
-        if height * width * scans > _MOST_PASSES:
+        if height * width * scans > _MAX_SCANNED_PIXELS:
             raise DataError(
-                f"it is a JPEG of {height}x{width} pixels in {scans:,} scans, more than are "
-                "decoded in a reasonable time; encode it anew"
+                f"it is a JPEG of {height}x{width} pixels in {scans:,} scans, more than can be "
+                "decoded in a reasonable time; encode it again"
             )
     return True
 
@@ -271,8 +246,8 @@ def _jpeg_shape(data: bytes) -> tuple[int, int, int] | None:
 
 
 def _png_shape(data: bytes) -> tuple[int, int, int] | None:
-    # Gray with alpha and palettes with transparent colours are left to the decoder.
-    if not data.startswith(_STARTS["png"]) or len(data) < 26 or data[25] not in (0, 2, 6):
+    # For gray with alpha and for palettes the number of channels depends on the decoder.
+    if not data.startswith(_SIGNATURES["png"]) or len(data) < 26 or data[25] not in (0, 2, 6):
         return None
     width, height = struct.unpack_from(">II", data, 16)
     return {0: 1, 2: 3, 6: 4}[data[25]], height, width

@@ -1,1 +1,1 @@
-"""Batches, decoded ahead in background threads."""
+"""Batches, which background threads make in advance."""

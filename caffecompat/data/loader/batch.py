@@ -1,112 +1,84 @@
-"""One batch of a run: which samples, in which shape, with which chance."""
+"""Computation of any batch of a run from its index: samples, shape, augmentations."""
 
 from __future__ import annotations
 
-import math
-import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
+from caffecompat.data.loader.buffer_pool import BufferPool
 from caffecompat.data.read_options import ReadOptions
-from caffecompat.data.sources.base import Record, Samples, Stored
-from caffecompat.data.transforms.deferred_crops import Crops
-from caffecompat.data.transforms.transform import Choice, Transform
+from caffecompat.data.sources.base import RawSample, Sample, Samples
+from caffecompat.data.transforms.deferred_crops import DeferredCrops
+from caffecompat.data.transforms.transform import Augmentation, Transform
 from caffecompat.errors import DataError
 
 Floats = NDArray[np.float32]
 
-# Beyond that many in a row it is no longer a record that is corrupt but the data set.
-_MOST_CORRUPT_IN_A_ROW = 1000
-_MOST_BLOCKS = 16
+# After this many corrupt records in a row the whole data set is considered corrupt.
+_MAX_CONSECUTIVE_CORRUPT = 1000
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Transformed records, N of them; with ranks the rows of one rank.
+    """N transformed samples: the rows of one rank.
 
     Attributes:
-        blob: N x channels x height x width, float32 or what makes it.
+        blob: N x channels x height x width, float32 or deferred.
         labels: N, float32.
-        skipped: the row and a sentence for each corrupt record that was passed over for it.
+        skipped: row and error message of each corrupt record that was skipped for that row.
     """
 
-    blob: Floats | Crops
+    blob: Floats | DeferredCrops
     labels: Floats
     skipped: tuple[tuple[int, str], ...] = ()
 
     @property
     def data(self) -> Floats:
         """The blob in float32."""
-        return self.blob.floats() if isinstance(self.blob, Crops) else self.blob
+        return self.blob.floats() if isinstance(self.blob, DeferredCrops) else self.blob
 
 
 @dataclass(frozen=True)
-class Draft:
-    """A batch whose records are read and whose rows are still to be filled.
+class PartialBatch:
+    """A batch whose samples are read, and whose rows are filled by several threads.
 
-    ``first`` is the decoded first record, which had to be looked at for the batch's shape.
-    ``skips`` collects (row, sentence) of corrupt records, from all threads, and ``others`` rows
-    with records that do not consist of bytes where ``data`` does.
+    Attributes:
+        data: the rows, float32, or uint8 if the arithmetic is deferred.
+        labels: N, float32.
+        first: the first sample, which was decoded to find the batch's shape.
+        samples: the samples as read, one per row.
+        augmentations: one per row.
+        skips: (row, error message) of each skipped corrupt record.
+        floats: (row, sample) of each sample that is not uint8 although ``data`` is.
     """
 
     data: NDArray[Any]
     labels: Floats
-    first: Record
-    records: list[Stored]
-    choices: list[Choice]
+    first: Sample
+    samples: list[RawSample]
+    augmentations: list[Augmentation]
     skips: list[tuple[int, str]] = field(default_factory=list)
-    others: list[tuple[int, Record]] = field(default_factory=list)
-
-
-class Memory:
-    """Arrays of batches that nobody holds any more, to be used again.
-
-    Fresh memory comes from the kernel page by page, which costs about as much as filling it, and
-    more with several threads. Use it from one thread.
-    """
-
-    def __init__(self) -> None:
-        self._blocks: list[NDArray[Any]] = []
-
-    def array(self, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[Any]:
-        """An array with any content; it is the caller's until the last view of it is gone."""
-        size, dtype = math.prod(shape), np.dtype(dtype)
-        for place in range(len(self._blocks)):
-            fits = self._blocks[place].size == size and self._blocks[place].dtype == dtype
-            if fits and _references(self._blocks, place) == _ALONE:
-                return self._blocks[place].reshape(shape)
-        block = np.empty(size, dtype)
-        alike = [other for other in self._blocks if (other.size, other.dtype) == (size, dtype)]
-        self._blocks = [*alike[1 - _MOST_BLOCKS :], block]
-        return block.reshape(shape)
-
-
-def _references(blocks: list[NDArray[Any]], place: int) -> int:
-    return sys.getrefcount(blocks[place])
-
-
-# What is counted for an array that only a list holds; every view of it counts one more.
-_ALONE = _references([np.empty(0, np.float32)], 0)
+    floats: list[tuple[int, Sample]] = field(default_factory=list)
 
 
 class BatchMaker:
-    """Makes any batch of a run from its index alone.
+    """Makes any batch of a run from its index.
 
-    Sample ``s = index * batch_size + row`` is what ``samples`` gives for ``s``, so batches run
-    over the end of a database into its beginning. The first record of a batch decides the shape
-    of that batch. Chance depends on ``(seed, s)`` only.
+    Row ``row`` of batch ``index`` is sample ``s = index * batch_size + row`` of ``samples``, so a
+    batch may continue at the start of a database after its end. The first sample of a batch
+    decides its shape. Random choices depend only on ``(seed, s)``.
 
-    The maker of a shard gives its rows of every batch, a batch of its own as far as shapes go:
-    ``batch_size`` is that of the whole batch, ``rows`` the number of rows of the shard.
+    With several ranks each maker gives its shard of every batch. The first sample of the shard
+    decides its shape. ``batch_size`` is the size of the global batch, ``rows`` that of the shard.
 
-    With ``skip_corrupt`` the next good record stands in for one that cannot be read or decoded.
-    Which one that is depends on the data alone.
+    With ``skip_corrupt`` a sample that cannot be read or decoded is replaced by the next good
+    record. The replacement depends only on the data.
 
     Attributes:
-        bytes_wanted: leave the arithmetic of the next batches to who takes them, where it can wait.
+        defer_arithmetic: give :class:`DeferredCrops` from the next batch on, if possible.
 
     Raises:
         DataError: the batch size is not positive, or smaller than the number of ranks.
@@ -124,117 +96,119 @@ class BatchMaker:
         self.samples = samples
         self.transform = transform
         self.batch_size = batch_size
-        self._slice = options.shard.rows(batch_size, samples.path)
-        self.rows = len(self._slice)
+        self._shard = options.shard.rows(batch_size, samples.path)
+        self.rows = len(self._shard)
         self.options = options
-        self.bytes_wanted = False
-        self._memory = Memory()
+        self.defer_arithmetic = False
+        self._buffers = BufferPool()
 
     def shape(self, index: int) -> tuple[int, int, int, int]:
-        """The shape of this rank's data of batch ``index``; reads one record.
+        """The shape of this rank's shard of batch ``index``; reads one record.
 
         Raises:
-            DataError: the record cannot be used; names database, key and position.
+            DataError: the record cannot be used; the message has path, key and position.
         """
         skips: list[tuple[int, str]] = []
         ordinals = self._ordinals(index)[:1]
         first = self._fetch(int(ordinals[0]), 0, skips)
-        (choice,) = self.transform.choose(self.options.seed, ordinals)
-        return self._shape(first, self._decode(first, 0, choice, skips), choice)
+        (augmentation,) = self.transform.draw_augmentations(self.options.seed, ordinals)
+        return self._shape(first, self._decode(first, 0, skips), augmentation)
 
-    def draft(self, index: int) -> Draft:
-        """Read the records of batch ``index`` and make room for it.
+    def start(self, index: int) -> PartialBatch:
+        """Reads the records of batch ``index`` and allocates its memory.
 
         Raises:
             DataError: a record cannot be read, or the first one cannot be used.
         """
         skips: list[tuple[int, str]] = []
         ordinals = self._ordinals(index)
-        records = [self._fetch(int(s), row, skips) for row, s in enumerate(ordinals)]
-        choices = self.transform.choose(self.options.seed, ordinals)
-        first = self._decode(records[0], 0, choices[0], skips)
-        waits = self.bytes_wanted and self.transform.can_wait and first.pixels.dtype == np.uint8
-        shape = self._shape(records[0], first, choices[0])
-        data = self._memory.array(shape, np.uint8 if waits else np.float32)
+        samples = [self._fetch(int(s), row, skips) for row, s in enumerate(ordinals)]
+        augmentations = self.transform.draw_augmentations(self.options.seed, ordinals)
+        first = self._decode(samples[0], 0, skips)
+        deferred = (
+            self.defer_arithmetic
+            and self.transform.can_defer_arithmetic
+            and first.pixels.dtype == np.uint8
+        )
+        shape = self._shape(samples[0], first, augmentations[0])
+        data = self._buffers.array(shape, np.uint8 if deferred else np.float32)
         labels = np.empty(self.rows, np.float32)
-        return Draft(data, labels, first, records, choices, skips)
+        return PartialBatch(data, labels, first, samples, augmentations, skips)
 
-    def fill(self, draft: Draft, row: int) -> None:
-        """Decode and transform row ``row`` of a draft.
+    def fill(self, batch: PartialBatch, row: int) -> None:
+        """Decodes and transforms row ``row`` of a batch.
 
         Raises:
-            DataError: the record cannot be used; names database, key and position.
+            DataError: the record cannot be used; the message has path, key and position.
         """
-        stored = draft.records[row]
-        choice = draft.choices[row]
-        record = draft.first if row == 0 else self._decode(stored, row, choice, draft.skips)
-        draft.labels[row] = record.label
-        if draft.data.dtype == np.uint8 and record.pixels.dtype != np.uint8:
-            draft.others.append((row, record))
+        raw = batch.samples[row]
+        sample = batch.first if row == 0 else self._decode(raw, row, batch.skips)
+        batch.labels[row] = sample.label
+        if batch.data.dtype == np.uint8 and sample.pixels.dtype != np.uint8:
+            batch.floats.append((row, sample))
             return
-        self._apply(draft, row, record, draft.data)
+        self._apply(batch, row, sample, batch.data)
 
-    def finished(self, draft: Draft) -> Batch:
-        """The batch, once all rows are filled.
+    def finish(self, batch: PartialBatch) -> Batch:
+        """The finished batch, after all rows have been filled.
 
         Raises:
-            DataError: a record has another shape than the first one.
+            DataError: a sample has another shape than the first one.
         """
-        blob: Floats | Crops = draft.data
-        if draft.data.dtype == np.uint8:
-            blob = self.transform.crops(draft.data, draft.choices)
-        if isinstance(blob, Crops) and draft.others:
+        blob: Floats | DeferredCrops = batch.data
+        if batch.data.dtype == np.uint8:
+            blob = self.transform.crops(batch.data, batch.augmentations)
+        if isinstance(blob, DeferredCrops) and batch.floats:
             blob = blob.floats()
-            for row, record in sorted(draft.others, key=lambda other: other[0]):
-                self._apply(draft, row, record, blob)
-        return Batch(blob, draft.labels, tuple(sorted(draft.skips)))
+            for row, sample in sorted(batch.floats, key=lambda entry: entry[0]):
+                self._apply(batch, row, sample, blob)
+        return Batch(blob, batch.labels, tuple(sorted(batch.skips)))
 
-    def _apply(self, draft: Draft, row: int, record: Record, data: NDArray[Any]) -> None:
+    def _apply(self, batch: PartialBatch, row: int, sample: Sample, data: NDArray[Any]) -> None:
         try:
-            self.transform.apply(record.pixels, draft.choices[row], data[row], record.size)
+            self.transform.apply(sample.pixels, batch.augmentations[row], data[row])
         except DataError as error:
-            raise self._located(error, draft.records[row]) from error
+            raise self._located(error, batch.samples[row]) from error
 
     def _ordinals(self, index: int) -> NDArray[np.int64]:
-        return index * self.batch_size + np.arange(self._slice.start, self._slice.stop)
+        return index * self.batch_size + np.arange(self._shard.start, self._shard.stop)
 
-    def _fetch(self, ordinal: int, row: int, skips: list[tuple[int, str]]) -> Stored:
-        for step in range(_MOST_CORRUPT_IN_A_ROW):
+    def _fetch(self, ordinal: int, row: int, skips: list[tuple[int, str]]) -> RawSample:
+        for step in range(_MAX_CONSECUTIVE_CORRUPT):
             try:
                 return self.samples.fetch(ordinal + step)
             except DataError as error:
                 if not self.options.skip_corrupt:
                     raise
                 skips.append((row, str(error)))
-        raise self._hopeless()
+        raise self._too_many_corrupt()
 
-    def _decode(
-        self, stored: Stored, row: int, choice: Choice, skips: list[tuple[int, str]]
-    ) -> Record:
-        side = choice.side if self.transform.reduced_decode else None
-        for _ in range(_MOST_CORRUPT_IN_A_ROW):
+    def _decode(self, raw: RawSample, row: int, skips: list[tuple[int, str]]) -> Sample:
+        for _ in range(_MAX_CONSECUTIVE_CORRUPT):
             try:
-                return self.samples.decode(stored, side)
+                return self.samples.decode(raw)
             except DataError as error:
-                located = self._located(error, stored)
+                located = self._located(error, raw)
                 if not self.options.skip_corrupt:
                     raise located from error
                 skips.append((row, str(located)))
-            stored = self._fetch(stored.ordinal + 1, row, skips)
-        raise self._hopeless()
+            raw = self._fetch(raw.ordinal + 1, row, skips)
+        raise self._too_many_corrupt()
 
-    def _shape(self, stored: Stored, record: Record, choice: Choice) -> tuple[int, int, int, int]:
+    def _shape(
+        self, raw: RawSample, sample: Sample, augmentation: Augmentation
+    ) -> tuple[int, int, int, int]:
         try:
-            shape = self.transform.output_shape(record.shape, choice)
+            shape = self.transform.output_shape(sample.shape, augmentation)
         except DataError as error:
-            raise self._located(error, stored) from error
+            raise self._located(error, raw) from error
         return (self.rows, *shape)
 
-    def _located(self, error: DataError, stored: Stored) -> DataError:
-        return DataError(f"{self.samples.locate(stored)}: {error}")
+    def _located(self, error: DataError, raw: RawSample) -> DataError:
+        return DataError(f"{self.samples.locate(raw)}: {error}")
 
-    def _hopeless(self) -> DataError:
+    def _too_many_corrupt(self) -> DataError:
         return DataError(
-            f"{self.samples.path}: {_MOST_CORRUPT_IN_A_ROW} records in a row cannot be used; "
-            "look at it with: caffecompat dataset verify"
+            f"{self.samples.path}: {_MAX_CONSECUTIVE_CORRUPT} records in a row cannot be used; "
+            "to list them, run: caffecompat dataset verify"
         )

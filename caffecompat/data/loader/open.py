@@ -17,9 +17,7 @@ from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
 
 
-def open_reader(
-    layer: Message, phase: str, options: ReadOptions = DEFAULTS, reduced_decode: bool = False
-) -> BatchReader:
+def open_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS) -> BatchReader:
     """The reader that a Data layer's ``data_param`` and ``transform_param`` describe.
 
     ``rand_skip``, ``force_encoded_color`` and the transform fields of ``data_param`` have no
@@ -28,13 +26,12 @@ def open_reader(
     Args:
         layer: a LayerParameter.
         phase: ``"TRAIN"`` or ``"TEST"``.
-        reduced_decode: as in :class:`Transform`.
 
     Raises:
         FileProblem, FormatError, DataError: the database or the mean file cannot be used.
     """
     parameter = layer.data_param
-    transform = Transform(layer.transform_param, phase, reduced_decode)
+    transform = Transform(layer.transform_param, phase)
     names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
     database = open_database(parameter.source, names[parameter.backend])
     try:
@@ -46,15 +43,12 @@ def open_reader(
         raise
 
 
-def open_image_reader(
-    layer: Message, phase: str, options: ReadOptions = DEFAULTS, reduced_decode: bool = False
-) -> BatchReader:
+def open_image_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS) -> BatchReader:
     """The reader that an ImageData layer's ``image_data_param`` and ``transform_param`` describe.
 
     Args:
         layer: a LayerParameter.
         phase: ``"TRAIN"`` or ``"TEST"``.
-        reduced_decode: as in :class:`Transform`.
 
     Raises:
         FileProblem, FormatError, DataError: the list or the mean file cannot be used.
@@ -79,7 +73,7 @@ def open_image_reader(
         seed=options.seed,
         skip=skip,
     )
-    transform = Transform(layer.transform_param, phase, reduced_decode)
+    transform = Transform(layer.transform_param, phase)
     return BatchReader(
         samples, transform, p.batch_size, options, prefetch=layer.data_param.prefetch
     )

@@ -1,4 +1,4 @@
-"""Batches of a run, made ahead of time by background threads."""
+"""Prefetching: background threads make the batches of a run in advance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from types import TracebackType
 
 from caffecompat.data.backends.database import Database
-from caffecompat.data.loader.batch import Batch, BatchMaker, Draft
+from caffecompat.data.loader.batch import Batch, BatchMaker, PartialBatch
 from caffecompat.data.read_options import DEFAULTS, ReadOptions
 from caffecompat.data.sources.base import DatabaseSamples, Samples
 from caffecompat.data.transforms.transform import Transform
@@ -19,29 +19,29 @@ from caffecompat.errors import DataError
 
 log = logging.getLogger(__name__)
 
-_MOST_WORKERS = 16
-# Tasks per worker and batch: few enough to cost nothing, many enough to end at the same time.
+_MAX_WORKERS = 16
+# Tasks per worker and batch: few for low overhead, several so that workers end at the same time.
 _TASKS_PER_WORKER = 4
 
 
 class BatchReader:
-    """The batches of a run, by index; the same whatever the number of workers.
+    """The batches of a run by index, which do not depend on the number of workers.
 
-    Asking for 0, 1, 2, ... is fast: threads read and decode ahead. Asking for any other index
-    gives the same batch as counting up to it would, and reading ahead goes on from there.
+    Threads prefetch the batches after the last requested one, so reading 0, 1, 2, ... is fast. Any
+    other index gives the same batch as reading up to it, and prefetching continues from there.
 
-    Use it from one thread. It owns the source, and both are closed by :meth:`close`, by
-    leaving a ``with`` block, or when the reader is garbage; threads never outlive it.
+    Not safe for several threads. The reader owns its source. :meth:`close`, the end of a ``with``
+    block and garbage collection close both and end all threads.
 
     Args:
         source: a database, or other samples.
-        transform: what happens to each.
+        transform: the transform of each sample.
         batch_size: records per batch, of all ranks together.
-        options: seed, workers, what becomes of corrupt records, and the shard to read.
-        prefetch: how many batches may be ready or in the making before they are asked for.
+        options: seed, workers, handling of corrupt records, and the shard to read.
+        prefetch: number of batches that are made in advance.
 
     Attributes:
-        skipped: how many samples of the batches asked for so far are stand-ins.
+        skipped: number of samples so far that replace a corrupt record.
 
     Raises:
         DataError: the database is empty; batch_size, workers or prefetch is below 1; the batch has
@@ -59,7 +59,7 @@ class BatchReader:
         samples = source if isinstance(source, Samples) else DatabaseSamples(source, transform)
         self._maker = BatchMaker(samples, transform, batch_size, options)
         self.skipped = 0
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._workers = _usable_cores() if options.workers is None else options.workers
         self._prefetch = prefetch
         if self._workers < 1 or prefetch < 1:
@@ -68,22 +68,21 @@ class BatchReader:
                 "expected 1 or more of each"
             )
         self._stop: Callable[[], object] | None = None
-        self._ahead: _Ahead | None = None
+        self._prefetcher: _Prefetcher | None = None
         self._next = 0
         self._closed = False
 
-    def leave_arithmetic(self, wanted: bool) -> None:
-        """Whether the blob of the next batches may be crops that are computed later.
+    def defer_arithmetic(self, wanted: bool) -> None:
+        """Sets whether the blobs of later batches may be deferred crops.
 
-        Those are :class:`caffecompat.data.transforms.deferred_crops.Crops`.
-
-        Batches that are in the making stay as they are.
+        See :class:`caffecompat.data.transforms.deferred_crops.DeferredCrops`. Batches that are
+        already being made are not affected.
         """
-        self._maker.bytes_wanted = wanted
+        self._maker.defer_arithmetic = wanted
 
     @property
     def records(self) -> int:
-        """How many records the source has."""
+        """Number of records of the source."""
         return len(self._maker.samples)
 
     def largest_label(self, most: int, most_bytes: int) -> tuple[int, int] | None:
@@ -91,37 +90,37 @@ class BatchReader:
         return self._maker.samples.largest_label(most, most_bytes)
 
     def shape(self, index: int = 0) -> tuple[int, int, int, int]:
-        """The shape of this rank's data of batch ``index``; reads one record, starts no thread."""
+        """The shape of this rank's shard of batch ``index``; reads one record, starts no thread."""
         return self._maker.shape(index)
 
     def batch(self, index: int) -> Batch:
-        """This rank's slice of batch ``index`` (0, 1, ...); its arrays belong to the caller.
+        """This rank's shard of batch ``index`` (0, 1, ...); its arrays belong to the caller.
 
         Raises:
-            DataError: a record of this batch cannot be used, or the reader is closed. A faulty
-                record in a later batch does not matter before that batch is asked for.
+            DataError: a record of this batch cannot be used, or the reader is closed. Errors of
+                later batches are raised when those are requested.
         """
         if self._closed:
             raise DataError(f"{self._maker.samples.path}: the reader has been closed")
         if index < 0:
             raise DataError(f"{self._maker.samples.path}: batch {index}, expected 0 or more")
-        if self._ahead is None or index != self._next:
+        if self._prefetcher is None or index != self._next:
             self._restart(index)
-        assert self._ahead is not None
+        assert self._prefetcher is not None
         try:
-            batch = self._ahead.take()
+            batch = self._prefetcher.take()
         except BaseException:
-            # Ctrl-C too: what was half taken is lost, so the next call begins anew.
-            self._halt()
+            # After an error or Ctrl-C the next call restarts prefetching.
+            self._stop_prefetching()
             raise
         self._next = index + 1
         self._count_skipped(batch)
         return batch
 
     def close(self) -> None:
-        """End the threads and close the database; may be called twice."""
+        """Ends the threads and closes the source; may be called twice."""
         self._closed = True
-        self._halt()
+        self._stop_prefetching()
         self._maker.samples.close()
 
     def __enter__(self) -> BatchReader:
@@ -138,48 +137,48 @@ class BatchReader:
     def _count_skipped(self, batch: Batch) -> None:
         self.skipped += len({row for row, _ in batch.skipped})
         for _, sentence in batch.skipped:
-            if sentence not in self._told:
-                self._told.add(sentence)
+            if sentence not in self._reported:
+                self._reported.add(sentence)
                 log.warning("skipped: %s", sentence)
 
     def _restart(self, index: int) -> None:
-        self._halt()
-        ahead = _Ahead(self._maker, index, self._workers, self._prefetch)
-        # Runs at garbage collection and at exit; must not refer to the reader itself.
+        self._stop_prefetching()
+        ahead = _Prefetcher(self._maker, index, self._workers, self._prefetch)
+        # Called at garbage collection and at exit; must not refer to the reader itself.
         self._stop = weakref.finalize(self, ahead.stop)
-        self._ahead = ahead
+        self._prefetcher = ahead
 
-    def _halt(self) -> None:
+    def _stop_prefetching(self) -> None:
         if self._stop is not None:
             self._stop()
         self._stop = None
-        self._ahead = None
+        self._prefetcher = None
 
 
-class _Pending:
-    """A batch in the making: one outcome arrives in ``outcomes`` per task."""
+class _PendingBatch:
+    """A batch that is being made; each of its tasks puts one outcome into ``outcomes``."""
 
     def __init__(self) -> None:
-        self.draft: Draft | None = None
+        self.batch: PartialBatch | None = None
         self.tasks = 1
-        # A queue that is safe to use from a garbage collector, unlike locks and events: a
-        # reader may become garbage at any point of any of its own threads.
+        # SimpleQueue is reentrant, unlike locks and events: a reader may be collected as garbage
+        # at any point in any of its own threads.
         self.outcomes: SimpleQueue[tuple[int, Exception | None]] = SimpleQueue()
 
-    def wait(self) -> Draft:
-        """The draft, once all its tasks are done; raises the error of the earliest row."""
+    def wait(self) -> PartialBatch:
+        """Waits for all tasks and returns the batch; raises the error of the first failed row."""
         outcomes = [self.outcomes.get() for _ in range(self.tasks)]
         failures = [(row, error) for row, error in outcomes if error is not None]
         if failures:
             raise min(failures, key=lambda failure: failure[0])[1]
-        assert self.draft is not None
-        return self.draft
+        assert self.batch is not None
+        return self.batch
 
 
-class _Ahead:
+class _Prefetcher:
     """Threads that make the batches ``start``, ``start + 1``, ... in advance.
 
-    One thread reads records in order, as Caffe's does, and hands rows to the workers. It may be
+    One thread reads records in order, as in Caffe, and submits rows to the workers. It runs up to
     ``depth`` batches ahead of the consumer.
     """
 
@@ -187,12 +186,12 @@ class _Ahead:
         self._maker = maker
         self._stopping = False
         self._rows_per_task = -(-maker.rows // (workers * _TASKS_PER_WORKER))
-        self._room: SimpleQueue[None] = SimpleQueue()
-        self._ready: SimpleQueue[_Pending] = SimpleQueue()
+        self._free_slots: SimpleQueue[None] = SimpleQueue()
+        self._ready: SimpleQueue[_PendingBatch] = SimpleQueue()
         self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         for _ in range(depth):
-            self._room.put(None)
-        # Daemons, as otherwise the interpreter would wait for them before it stops them.
+            self._free_slots.put(None)
+        # Daemon threads, because the interpreter would wait for others before it calls finalizers.
         self._threads = [
             threading.Thread(
                 target=self._work, name=f"caffecompat-data-worker-{number}", daemon=True
@@ -208,15 +207,15 @@ class _Ahead:
             thread.start()
 
     def take(self) -> Batch:
-        """The next batch, waiting for it if need be."""
+        """Waits for the next batch and returns it."""
         pending = self._ready.get()
-        self._room.put(None)
-        return self._maker.finished(pending.wait())
+        self._free_slots.put(None)
+        return self._maker.finish(pending.wait())
 
     def stop(self) -> None:
-        """End all threads; a worker finishes its record, the reader its batch."""
+        """Ends all threads; each worker finishes its record, the reading thread its batch."""
         self._stopping = True
-        self._room.put(None)
+        self._free_slots.put(None)
         for _ in self._threads:
             self._tasks.put(None)
         for thread in self._threads:
@@ -225,53 +224,55 @@ class _Ahead:
 
     def _read(self, index: int) -> None:
         while True:
-            self._room.get()
+            self._free_slots.get()
             if self._stopping:
                 return
-            pending = _Pending()
+            pending = _PendingBatch()
             try:
-                draft = self._maker.draft(index)
+                batch = self._maker.start(index)
             except Exception as error:
                 pending.outcomes.put((0, error))
             else:
-                self._hand_out(pending, draft)
+                self._submit_rows(pending, batch)
             self._ready.put(pending)
             index += 1
 
-    def _hand_out(self, pending: _Pending, draft: Draft) -> None:
+    def _submit_rows(self, pending: _PendingBatch, batch: PartialBatch) -> None:
         starts = range(0, self._maker.rows, self._rows_per_task)
-        pending.draft = draft
+        pending.batch = batch
         pending.tasks = len(starts)
         for start in starts:
             rows = range(start, min(start + self._rows_per_task, self._maker.rows))
-            self._tasks.put(_task(self, pending, draft, rows))
+            self._tasks.put(_task(self, pending, batch, rows))
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
             task()
 
-    def fill(self, pending: _Pending, draft: Draft, rows: range) -> None:
-        """Fill some rows of a batch and tell ``pending`` how it went."""
+    def fill(self, pending: _PendingBatch, batch: PartialBatch, rows: range) -> None:
+        """Fills some rows of a batch and puts the outcome into ``pending``."""
         row = rows.start
         try:
             for row in rows:
                 if self._stopping:
                     return
-                self._maker.fill(draft, row)
+                self._maker.fill(batch, row)
             pending.outcomes.put((row, None))
         except Exception as error:
             pending.outcomes.put((row, error))
 
 
-def _task(ahead: _Ahead, pending: _Pending, draft: Draft, rows: range) -> Callable[[], None]:
-    return lambda: ahead.fill(pending, draft, rows)
+def _task(
+    ahead: _Prefetcher, pending: _PendingBatch, batch: PartialBatch, rows: range
+) -> Callable[[], None]:
+    return lambda: ahead.fill(pending, batch, rows)
 
 
 def _usable_cores() -> int:
-    # Containers and job schedulers often allow fewer cores than the machine has.
+    # Containers and job schedulers may allow fewer cores than the machine has.
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else (os.cpu_count() or 1)
-    # torchrun says how many ranks share this machine's cores.
+    # torchrun sets the number of ranks on this machine.
     ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    share = cores // int(ranks) if ranks.isdigit() and int(ranks) else cores
-    return max(1, min(share, _MOST_WORKERS))
+    cores_of_rank = cores // int(ranks) if ranks.isdigit() and int(ranks) else cores
+    return max(1, min(cores_of_rank, _MAX_WORKERS))

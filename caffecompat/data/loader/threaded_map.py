@@ -1,4 +1,4 @@
-"""Work done by threads ahead of the one that uses its results, in order and in bounded memory."""
+"""A map whose function runs in threads, with ordered results and bounded memory."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_MOST_WORKERS = 16
+_MAX_WORKERS = 16
 _ITEMS_AHEAD = 64
 
 
-def map_ahead(
+def threaded_map(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
 ) -> Generator[Result, None, None]:
-    """``function`` of each item, in order; an error arrives in the place of its result.
+    """Yields ``function(item)`` for each item, in order; raises an error in place of its result.
 
-    Close the generator, or use it up, to end the threads.
+    The threads end when the generator is exhausted or closed.
 
     Args:
-        function: run in threads.
-        items: asked for one by one in the calling thread.
-        workers: how many threads; None takes one per core, at most 16.
+        function: called in the threads.
+        items: iterated in the calling thread.
+        workers: number of threads; None for one per core, at most 16.
     """
-    pool = ThreadPoolExecutor(workers or min(_MOST_WORKERS, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(workers or min(_MAX_WORKERS, os.cpu_count() or 1))
     ahead: deque[Future[Result]] = deque()
     try:
         for item in items:

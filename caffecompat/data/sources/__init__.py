@@ -1,1 +1,1 @@
-"""Where samples come from: databases, image lists, windows, HDF5 files."""
+"""Sample sources: databases, image lists, windows, HDF5 files."""

@@ -1,4 +1,4 @@
-"""Where the samples of a run come from: what a batch maker asks of databases, lists and windows."""
+"""The base class of sample sources (databases, image lists, windows), and the database source."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from numpy.typing import NDArray
 
 from caffecompat.data.backends.database import Database
 from caffecompat.data.codec.datum import parse_datum
-from caffecompat.data.codec.images import possible_reduction
 from caffecompat.data.transforms.transform import Transform
 from caffecompat.errors import DataError
 from caffecompat.reporting.terminal import short_name
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Sample ``ordinal`` of a run as it was read: where it stands, its key, its bytes."""
+class RawSample:
+    """A sample as read from its source, not yet decoded.
+
+    Attributes:
+        ordinal: number of the sample in the run.
+        position: number of the record in the source.
+        key: the record's key, or the name of the image file.
+        value: the record's bytes; empty if the image file is read during decoding.
+    """
 
     ordinal: int
     position: int
@@ -27,27 +33,23 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Record:
-    """A decoded record: channels x height x width, not yet transformed.
-
-    ``size`` has its height and width if the pixels are those of an image decoded smaller.
-    """
+class Sample:
+    """A decoded sample before the transform; ``pixels`` is channels x height x width."""
 
     pixels: NDArray[Any]
     label: int
-    size: tuple[int, int] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the whole record."""
+        """Channels, height and width."""
         channels, height, width = self.pixels.shape
-        return (channels, *(self.size or (height, width)))
+        return channels, height, width
 
 
 class Samples(ABC):
     """An endless series of samples; sample ``s`` of a run is a pure function of ``s``.
 
-    ``path`` says where they come from, for messages.
+    ``path`` is the path of the source, for messages.
     """
 
     def __init__(self, path: str) -> None:
@@ -55,33 +57,28 @@ class Samples(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many different ones there are."""
+        """Number of different samples."""
 
     @abstractmethod
-    def fetch(self, ordinal: int) -> Stored:
-        """Read sample ``ordinal``; called by one thread at a time, in order where possible.
+    def fetch(self, ordinal: int) -> RawSample:
+        """Reads sample ``ordinal``; called by one thread at a time, in order if possible.
 
         Raises:
             DataError: it cannot be read.
         """
 
     @abstractmethod
-    def decode(self, stored: Stored, side: int | None = None) -> Record:
-        """Make an array of it; called by several threads at once.
-
-        Args:
-            stored: what :meth:`fetch` gave.
-            side: the image will be scaled down to this smallest side, so it may be decoded smaller
-                than it is, but no smaller than that; None: whole.
+    def decode(self, raw: RawSample) -> Sample:
+        """Decodes a result of :meth:`fetch`; called by several threads at once.
 
         Raises:
-            DataError: it cannot be used; the message does not say where it is.
+            DataError: it cannot be used; the message does not contain its place.
         """
 
-    def locate(self, stored: Stored) -> str:
-        """Where a sample comes from, for messages."""
-        key = short_name(stored.key.decode(errors="backslashreplace"))
-        return f"{self.path}: record {stored.position} (key {key!r})"
+    def locate(self, raw: RawSample) -> str:
+        """The place of a sample, for messages."""
+        key = short_name(raw.key.decode(errors="backslashreplace"))
+        return f"{self.path}: record {raw.position} (key {key!r})"
 
     def largest_label(self, most: int, most_bytes: int) -> tuple[int, int] | None:
         """The largest label of the first samples in stored order, and of how many that is.
@@ -97,18 +94,11 @@ class Samples(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files; may be called twice."""
-
-
-def reduced_record(pixels: NDArray[Any], label: int, size: tuple[int, int]) -> Record:
-    """A record of pixels that were decoded smaller; ``size`` is height and width as stored."""
-    # Decoding may have turned the image as its camera said.
-    turned = (size[0] - size[1]) * (pixels.shape[1] - pixels.shape[2]) < 0
-    return Record(pixels, label, size[::-1] if turned else size)
+        """Closes files; may be called twice."""
 
 
 class DatabaseSamples(Samples):
-    """The records of a database in order, again from the first after the last."""
+    """The records of a database in order; the first record follows the last."""
 
     def __init__(self, database: Database, transform: Transform) -> None:
         super().__init__(database.path)
@@ -120,17 +110,13 @@ class DatabaseSamples(Samples):
     def __len__(self) -> int:
         return len(self._database)
 
-    def fetch(self, ordinal: int) -> Stored:
+    def fetch(self, ordinal: int) -> RawSample:
         position = ordinal % len(self._database)
-        return Stored(ordinal, position, *self._database.read(position))
+        return RawSample(ordinal, position, *self._database.read(position))
 
-    def decode(self, stored: Stored, side: int | None = None) -> Record:
-        datum = parse_datum(stored.value)
-        possible = possible_reduction(datum.data, side) if side and datum.encoded else None
-        if possible is None:
-            return Record(self._transform.decode(datum), datum.label)
-        pixels = self._transform.decode(datum, possible[0])
-        return reduced_record(pixels, datum.label, possible[1])
+    def decode(self, raw: RawSample) -> Sample:
+        datum = parse_datum(raw.value)
+        return Sample(self._transform.decode(datum), datum.label)
 
     def largest_label(self, most: int, most_bytes: int) -> tuple[int, int] | None:
         largest, seen, size = 0, 0, 0

@@ -1,4 +1,4 @@
-"""Rows of HDF5 files, as the HDF5Data layer reads them.  Source: hdf5_data_layer.cpp."""
+"""The reader of the HDF5Data layer: batches of rows of HDF5 files.  Source: hdf5_data_layer.cpp."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from caffecompat.weights.hdf5_input.values import HDF5File, open_hdf5
 Floats = NDArray[np.float32]
 
 _NUMERIC = "fiub"
-_SHOWN = 10
-# What the rows of a file may take in memory, where four times its size is less: masks and labels
-# pack tightly.
-_LEAST_LIMIT = 512 * MEBIBYTE
+_MAX_SHOWN_NAMES = 10
+# The memory that the rows of a small file may take: masks and labels compress well.
+_MIN_LIMIT = 512 * MEBIBYTE
 _REMEDY = (
     "if you trust the file, write it without compression (h5repack -f NONE old.h5 new.h5) or "
     "divide its rows among several files"
@@ -30,16 +29,16 @@ _REMEDY = (
 
 
 class HDF5Reader:
-    """Batches of rows from the HDF5 files that a list names, by index.
+    """Batches by index, of rows from the HDF5 files in a list.
 
-    The rows of all files follow one another; after the last comes the first again, in the middle
-    of a batch if need be. All numeric types become float32. One file at a time is held in memory.
+    Batches run through the rows of all files in order; the first row follows the last, also within
+    a batch. All numeric types become float32. One file at a time is held in memory.
 
-    With ``shuffle`` the files come in another order in each epoch (one pass over all rows), and
-    the rows in another order inside each file; both depend on (seed, epoch) alone.
+    With ``shuffle`` the order of the files, and of the rows within each file, changes in each epoch
+    (one pass over all rows); both orders depend only on (seed, epoch).
 
     Args:
-        source: text file with the names of the files, split at any white space.
+        source: text file with the names of the files, separated by white space.
         tops: names of the data sets, one per top; all need the same number of rows in a file.
         batch_size: rows per batch, of all ranks together.
         shuffle: whether to shuffle.
@@ -47,10 +46,10 @@ class HDF5Reader:
 
     Raises:
         FileProblem: the list or one of its files cannot be opened.
-        FormatError: one of the files is no HDF5 file.
+        FormatError: one of the files is not an HDF5 file.
         DataError: the list is empty, a data set is missing or not numeric, row counts differ,
-            rows of a later file have another number of values than those of the first, or the
-            batch has fewer rows than there are ranks.
+            rows of different files have different numbers of values, or the batch has fewer rows
+            than there are ranks.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class HDF5Reader:
         self._source = source
         self._tops = list(tops)
         self._batch_size = batch_size
-        self._slice = options.shard.rows(batch_size, source)
+        self._shard = options.shard.rows(batch_size, source)
         self._shuffle = shuffle
         self._seed = options.seed
         self._files = _listed_files(source, options.max_bytes)
@@ -79,24 +78,24 @@ class HDF5Reader:
 
     @property
     def records(self) -> int:
-        """How many rows all files have together."""
+        """Number of rows of all files together."""
         return int(self._counts.sum())
 
     def shapes(self) -> list[tuple[int, ...]]:
-        """The shape of each top, batch (of this rank) first."""
-        return [(len(self._slice), *shape) for shape in self._row_shapes]
+        """The shape of each top, with the rows of this rank as first extent."""
+        return [(len(self._shard), *shape) for shape in self._row_shapes]
 
     def batch(self, index: int) -> list[Floats]:
-        """This rank's slice of batch ``index`` (0, 1, ...): one float32 array per top.
+        """This rank's shard of batch ``index`` (0, 1, ...): one float32 array per top.
 
         The arrays belong to the caller.
 
         Raises:
-            FileProblem, FormatError: a file has gone or changed since the reader was made.
+            FileProblem, FormatError: a file was removed or changed after the reader was created.
         """
         batch = [np.empty(shape, np.float32) for shape in self.shapes()]
-        first = index * self._batch_size + self._slice.start
-        row, count = 0, len(self._slice)
+        first = index * self._batch_size + self._shard.start
+        row, count = 0, len(self._shard)
         while row < count:
             file, rows = self._run(first + row, count - row)
             for top, values in zip(batch, self._load(file), strict=True):
@@ -104,8 +103,8 @@ class HDF5Reader:
             row += len(rows)
         return batch
 
-    def _run(self, ordinal: int, most: int) -> tuple[int, NDArray[np.int64]]:
-        """The file that row ``ordinal`` of the run is in, and up to ``most`` rows from there on."""
+    def _run(self, ordinal: int, limit: int) -> tuple[int, NDArray[np.int64]]:
+        """The file of row ``ordinal`` of the run, and up to ``limit`` rows from it on."""
         epoch, offset = divmod(ordinal, int(self._counts.sum()))
         files = self._order(len(self._files), f"files of epoch {epoch}")
         ends = np.cumsum(self._counts[files])
@@ -114,19 +113,19 @@ class HDF5Reader:
         count = int(self._counts[file])
         first = offset - int(ends[place]) + count
         rows = self._order(count, f"rows of file {file} in epoch {epoch}")
-        return file, rows[first : first + most]
+        return file, rows[first : first + limit]
 
     def _order(self, count: int, purpose: str) -> NDArray[np.int64]:
         if not self._shuffle:
             return np.arange(count)
         if purpose not in self._orders:
-            # The batch before and the next one mostly ask for the same orders.
+            # Successive batches mostly need the same orders.
             self._orders = dict(list(self._orders.items())[-3:])
             self._orders[purpose] = permutation(self._seed, count, f"hdf5 {purpose}")
         return self._orders[purpose]
 
     def _inspect(self, path: str) -> int:
-        """Check one file against the tops and return its number of rows."""
+        """Checks one file against the tops; returns its number of rows."""
         with self._open(path) as file:
             shapes = [self._shape(file, path, top) for top in self._tops]
         counts = {shape[0] for shape in shapes}
@@ -138,7 +137,7 @@ class HDF5Reader:
         row_shapes = [shape[1:] for shape in shapes]
         self._row_shapes = self._row_shapes or row_shapes
         for top, expected, shape in zip(self._tops, self._row_shapes, row_shapes, strict=True):
-            # As in Caffe a row of another shape is taken if its values are as many.
+            # As in Caffe, a row of another shape with the same number of values is accepted.
             if np.prod(expected, dtype=int) != np.prod(shape, dtype=int):
                 raise DataError(
                     f"{path}: a row of {top!r} has the shape {shape}, but {expected} in "
@@ -150,10 +149,10 @@ class HDF5Reader:
         found = file.describe(top)
         if found is None:
             names = sorted(file.members())
-            more = ", ..." if len(names) > _SHOWN else ""
+            more = ", ..." if len(names) > _MAX_SHOWN_NAMES else ""
             raise DataError(
-                f"{path}: no data set {top!r}, which a top asks for; it has "
-                f"{', '.join(names[:_SHOWN]) or 'none at all'}{more}"
+                f"{path}: no data set {top!r}, which a top needs; it has "
+                f"{', '.join(names[:_MAX_SHOWN_NAMES]) or 'none at all'}{more}"
             )
         if found.kind not in _NUMERIC or not found.shape:
             raise DataError(
@@ -166,7 +165,7 @@ class HDF5Reader:
     def _load(self, file: int) -> list[Floats]:
         path = self._files[file]
         if self._loaded[0] != path:
-            self._loaded = ("", [])  # not two files at a time
+            self._loaded = ("", [])  # releases the memory before the next file is read
             with self._open(path) as content:
                 rows = [
                     np.asarray(content.read(top, _NUMERIC), np.float32).reshape(-1, *shape)
@@ -181,7 +180,7 @@ class HDF5Reader:
                 f"{path}: no such file; {self._source} names it (relative to the current directory)"
             )
         claimed = CLAIM_FACTOR * os.path.getsize(path) + CLAIM_ALLOWANCE
-        return open_hdf5(Path(path), max(claimed, _LEAST_LIMIT), _REMEDY)
+        return open_hdf5(Path(path), max(claimed, _MIN_LIMIT), _REMEDY)
 
 
 def _listed_files(source: str, max_bytes: int | None) -> list[str]:

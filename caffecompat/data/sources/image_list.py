@@ -1,7 +1,7 @@
-"""Lists of images and folder trees of them, and samples made of them.
+"""Image lists and folder trees of images, and the sample source of the ImageData layer.
 
-A line of a list is a file name, one space, a label. Source of the semantics: image_data_layer.cpp,
-convert_imageset.cpp, io.cpp.
+A line of an image list is a file name, one space, and a label. Source of the semantics:
+image_data_layer.cpp, convert_imageset.cpp, io.cpp.
 """
 
 from __future__ import annotations
@@ -13,22 +13,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from caffecompat.data.codec.images import (
-    Colour,
-    Pixels,
-    decode_image,
-    possible_reduction,
-    read_image_file,
-    resize_image,
-)
+from caffecompat.data.codec.images import Pixels, decode_image, read_image_file, resize_image
 from caffecompat.data.counter_rng import permutation
-from caffecompat.data.sources.base import Record, Samples, Stored, reduced_record
+from caffecompat.data.sources.base import RawSample, Sample, Samples
 from caffecompat.data.sources.image_list_faults import why_no_label
-from caffecompat.data.unfinished_output import place_for, refuse_existing
+from caffecompat.data.unfinished_output import lock_target, refuse_existing
 from caffecompat.errors import DataError, FileProblem, suggestion
 from caffecompat.input_files import ClaimedBytes, read_input
 from caffecompat.output_files import atomic_write
-from caffecompat.reporting.progress import Lines
+from caffecompat.reporting.progress import ProgressLines
 from caffecompat.reporting.terminal import short_name
 
 log = logging.getLogger(__name__)
@@ -38,15 +31,15 @@ _LEADING_NUMBER = re.compile(rb"[ \t\n\v\f\r]*([+-]?[0-9]+)")
 _PLAIN_NUMBER = re.compile(rb"[+-]?[0-9]+")
 
 
-# Memory that an entry takes at least; lines of 12 bytes or more are never too many.
+# A lower bound of the memory of an entry; files with lines of 12 bytes or more pass any check.
 _BYTES_PER_ENTRY = 50
-# No number of 64 bits has more digits; Python refuses to read thousands of them.
-_MOST_DIGITS = 20
+# More digits than any 64-bit number has; Python refuses to parse thousands of digits.
+_MAX_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of a list: the file name as listed, and the label."""
+    """One line of an image list: the file name as listed, and the label."""
 
     name: bytes
     label: int
@@ -55,14 +48,14 @@ class Entry:
 def read_list(path: str, labelled: bool = True, max_bytes: int | None = None) -> list[Entry]:
     """The entries of an image list.
 
-    A line is split at its last space, so file names may contain spaces. A label is the number
-    that its text begins with, or 0 (a log line tells of such labels). An empty line is an entry.
-    A carriage return at the end of a line does not matter.
+    A line is split at its last space, so file names may contain spaces. The label is the number
+    at the start of its text, or 0, as in Caffe; a warning counts labels that are not whole
+    numbers. An empty line is an entry. A carriage return at the end of a line is ignored.
 
     Args:
         path: the list.
-        labelled: refuse a list most of whose labels have no number, which would all count as 0.
-        max_bytes: the largest file to read; None for 512 MiB.
+        labelled: refuse a list in which most labels have no number, and would become 0.
+        max_bytes: the largest accepted size; None for 512 MiB.
 
     Raises:
         FileProblem, FormatError: the list cannot be read, or is larger than that.
@@ -76,13 +69,13 @@ def read_list(path: str, labelled: bool = True, max_bytes: int | None = None) ->
         without = [n for n in odd if not _LEADING_NUMBER.match(texts[n])]
         if 2 * len(without) > len(lines):
             raise DataError(
-                f"{path}: {len(without):,} of {len(lines):,} lines end in no number: "
+                f"{path}: {len(without):,} of {len(lines):,} lines do not end in a number: "
                 f"{why_no_label(path, lines[without[0]], without[0] + 1)}"
             )
     if odd:
         log.warning(
             "%s: %d labels are not whole numbers (the first is %r in line %d); "
-            "the digits they begin with count, or else 0",
+            "only their leading digits are used, or 0 without any",
             *(path, len(odd), texts[odd[0]][:40].decode(errors="replace"), odd[0] + 1),
         )
     return [
@@ -92,7 +85,7 @@ def read_list(path: str, labelled: bool = True, max_bytes: int | None = None) ->
 
 
 def read_names(path: str, max_bytes: int | None = None) -> list[Entry]:
-    """The entries of a list without labels: each line is a file name, each label 0.
+    """The entries of a list without labels: each line is a file name; all labels are 0.
 
     Raises:
         FileProblem: the list cannot be read.
@@ -103,18 +96,20 @@ def read_names(path: str, max_bytes: int | None = None) -> list[Entry]:
 def read_words(
     path: str, classes: list[str] | None = None, max_bytes: int | None = None
 ) -> tuple[list[Entry], list[str]]:
-    """The entries of a list whose labels are names of classes, without spaces in them.
+    """The entries of a list whose labels are class names without spaces.
 
     Args:
         path: the list.
-        classes: the names in order of their labels; None numbers those of the list in byte order.
+        classes: the class names in order of their numbers; None numbers the names in the list in
+            byte order.
+        max_bytes: the largest accepted size.
 
     Returns:
-        the entries, and the names in order of their labels.
+        the entries, and the class names in order of their numbers.
 
     Raises:
         FileProblem: the list cannot be read.
-        DataError: a line has no label, or one that is none of ``classes``.
+        DataError: a line has no label, or a label that is not in ``classes``.
     """
     lines = _read_lines(path, max_bytes)
     if not all(b" " in line for line in lines):
@@ -136,7 +131,7 @@ def read_words(
 
 
 def read_class_names(path: str, max_bytes: int | None = None) -> list[str]:
-    """Names of classes, one per line, in order of their labels from 0 on.
+    """The class names in a file, one per line, in order of their labels from 0 on.
 
     Raises:
         FileProblem, FormatError: the file cannot be read.
@@ -146,15 +141,16 @@ def read_class_names(path: str, max_bytes: int | None = None) -> list[str]:
 
 
 def write_list(folder: str, path: str, root: str | None = None) -> tuple[int, int]:
-    """Writes the list of the images in a folder tree, and their classes to ``path`` + ``.labels``.
+    """Writes a list of the images in a folder tree, and its class names to ``path`` + ``.labels``.
 
     Args:
-        folder: each of its sub-folders is a class, as :func:`read_tree` takes them.
-        path: the list to write; folders above it are made.
-        root: what will be put before each name of the list as it is; None: ``folder`` and a slash.
+        folder: each of its sub-folders is a class, see :func:`read_tree`.
+        path: the list to write; missing folders above it are created.
+        root: the prefix that readers of the list will put before each name; None for ``folder``
+            and a slash.
 
     Returns:
-        how many images and how many classes there are.
+        the number of images and the number of classes.
 
     Raises:
         FileProblem: ``path`` exists or cannot be written, or the folder cannot be read.
@@ -164,7 +160,9 @@ def write_list(folder: str, path: str, root: str | None = None) -> tuple[int, in
     before = os.path.join(folder, "")
     root = before if root is None else root
     if not before.startswith(root):
-        raise DataError(f"{folder}: the folder does not begin with the root {root!r}; mend --root")
+        raise DataError(
+            f"{folder}: the folder does not begin with the root {root!r}; correct --root"
+        )
     log.info("Looking for images in %s", folder)
     entries, classes = read_tree(folder)
     if not entries:
@@ -172,7 +170,7 @@ def write_list(folder: str, path: str, root: str | None = None) -> tuple[int, in
     prefix = os.fsencode(before[len(root) :])
     lines = [b"%s%s %d\n" % (prefix, entry.name, entry.label) for entry in entries]
     names = "".join(f"{name}\n" for name in classes).encode(errors="surrogateescape")
-    with place_for(path):
+    with lock_target(path):
         refuse_existing(path)
         for target, text in ((f"{path}.labels", names), (path, b"".join(lines))):
             with atomic_write(target) as file:
@@ -191,12 +189,14 @@ def _read_lines(path: str, max_bytes: int | None) -> list[bytes]:
 
 
 def read_tree(folder: str) -> tuple[list[Entry], list[str]]:
-    """The images in the sub-folders of a folder, each sub-folder a class, as ImageNet comes.
+    """The images in the sub-folders of a folder; each sub-folder is a class, as in ImageNet.
+
+    Files without the suffix of an image, files outside the sub-folders and hidden files are
+    ignored.
 
     Returns:
-        entries with names relative to ``folder``, sorted by class and name, and the names of the
-        classes in byte order; the label is a class's place in it. Files that have no suffix of an
-        image, files beside the sub-folders and hidden ones do not count.
+        entries with names relative to ``folder``, sorted by class and name, and the class names in
+        byte order; the label is the index of the class.
 
     Raises:
         FileProblem: the folder cannot be read.
@@ -207,23 +207,24 @@ def read_tree(folder: str) -> tuple[list[Entry], list[str]]:
         classes = sorted(
             item.name for item in os.scandir(root) if item.is_dir() and item.name[:1] != b"."
         )
-        looked_into = Lines("folders looked into")
+        scanned = ProgressLines("folders scanned")
         entries: list[Entry] = []
         for label, name in enumerate(classes):
             found = images_below(os.path.join(root, name))
             entries += [Entry(os.path.join(name, image), label) for image in found]
-            looked_into(label + 1, len(classes))
+            scanned(label + 1, len(classes))
     except OSError as error:
         raise FileProblem(f"{folder}: the folder cannot be read: {error.strerror}") from error
     if not classes:
         raise DataError(
             f"{folder}: it has no sub-folders, so there are no classes; give a list of images, or "
-            "put the images of each class into a folder of its own"
+            "put the images of each class into its own sub-folder"
         )
     return entries, [os.fsdecode(name) for name in classes]
 
 
 def images_below(folder: bytes) -> Iterator[bytes]:
+    """The paths of all images in a folder tree, relative to ``folder``, in byte order."""
     suffixes = tuple(suffix.encode() for suffix in IMAGE_SUFFIXES)
     for place, folders, files in os.walk(folder):
         folders.sort()
@@ -235,18 +236,18 @@ def images_below(folder: bytes) -> Iterator[bytes]:
 class ImageSamples(Samples):
     """The images of a list, always 8 bit: B, G, R, or one channel without ``color``.
 
-    With ``shuffle`` each pass over the list has an order of its own, which depends on
-    (seed, pass) alone. The first ``skip`` images are left out of the first pass.
+    With ``shuffle`` each pass over the list has its own order, which depends only on (seed, pass).
+    The first ``skip`` images are left out of the first pass.
 
     Args:
         path: the list, for messages.
-        entries: what it holds.
-        root: put before each name as it is.
+        entries: its entries.
+        root: the prefix of each name, including a slash.
         color: whether to decode to three channels.
-        size: height and width to resize to, None to leave the images as they are.
+        size: height and width to resize to; None to keep the size.
         shuffle: whether to shuffle.
-        seed: of the shuffling.
-        skip: how many images to leave out at the start.
+        seed: the seed of the shuffling.
+        skip: number of images to leave out at the start.
 
     Raises:
         DataError: the list is empty, or shorter than ``skip``.
@@ -278,7 +279,7 @@ class ImageSamples(Samples):
         self._skip = skip
         count = len(entries)
 
-        # Two passes: a batch may run over the end of one, and stand-ins look a little further.
+        # Two passes, since a batch and replacements of corrupt images may reach the next pass.
         @functools.lru_cache(maxsize=2)
         def order(epoch: int) -> list[int]:
             return permutation(seed, count, f"image list, pass {epoch}").tolist()
@@ -288,35 +289,30 @@ class ImageSamples(Samples):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def fetch(self, ordinal: int) -> Stored:
+    def fetch(self, ordinal: int) -> RawSample:
         """Sample ``ordinal`` without its bytes: the file is read where it is decoded."""
         epoch, place = divmod(ordinal + self._skip, len(self._entries))
         position = self._order(epoch)[place] if self._order else place
-        return Stored(ordinal, position, self._entries[position].name)
+        return RawSample(ordinal, position, self._entries[position].name)
 
-    def decode(self, stored: Stored, side: int | None = None) -> Record:
-        data = read_image_file(self._root + stored.key)
-        possible = possible_reduction(data, side) if side and self._size is None else None
-        colour: Colour = "color" if self._color else "gray"
-        pixels = decode_image(data, colour, possible[0] if possible else 1) if data else None
+    def decode(self, raw: RawSample) -> Sample:
+        data = read_image_file(self._root + raw.key)
+        pixels = decode_image(data, "color" if self._color else "gray") if data else None
         if pixels is None:
-            raise DataError("it is no image that OpenCV can decode")
+            raise DataError("it is not an image that OpenCV can decode")
         if self._size is not None:
             pixels = resize_image(pixels, width=self._size[1], height=self._size[0])
-        label = self._entries[stored.position].label
-        if possible is not None:
-            return reduced_record(planes(pixels), label, possible[1])
-        return Record(planes(pixels), label)
+        return Sample(planes(pixels), self._entries[raw.position].label)
 
     def largest_label(self, most: int, most_bytes: int) -> tuple[int, int] | None:
         return max(entry.label for entry in self._entries), len(self._entries)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Does nothing: no file is open."""
 
-    def locate(self, stored: Stored) -> str:
-        name = short_name((self._root + stored.key).decode(errors="backslashreplace"))
-        return f"{self.path}: line {stored.position + 1} (image {name!r})"
+    def locate(self, raw: RawSample) -> str:
+        name = short_name((self._root + raw.key).decode(errors="backslashreplace"))
+        return f"{self.path}: line {raw.position + 1} (image {name!r})"
 
 
 def planes(pixels: Pixels) -> Pixels:
@@ -325,13 +321,13 @@ def planes(pixels: Pixels) -> Pixels:
 
 
 def _leading_number(text: bytes) -> int:
-    """What C's atoi makes of a text: leading digits, 0 without any, cut to 32 bit."""
+    """The result of C's atoi: the leading digits, 0 without any, truncated to 32 bits."""
     found = _LEADING_NUMBER.match(text)
     digits = found[1] if found else b"0"
-    if len(digits) > _MOST_DIGITS:
-        # Of a number this long the digits behind the first 20 cannot matter.
+    if len(digits) > _MAX_DIGITS:
+        # Further digits cannot matter, since the number exceeds 64 bits anyway.
         sign = b"-" if digits.startswith(b"-") else b"+"
-        digits = sign + b"0" + digits.lstrip(b"+-").lstrip(b"0")[: _MOST_DIGITS + 1]
+        digits = sign + b"0" + digits.lstrip(b"+-").lstrip(b"0")[: _MAX_DIGITS + 1]
     number = int(digits)
     number = max(-(1 << 63), min(number, (1 << 63) - 1))
     return (number + (1 << 31)) % (1 << 32) - (1 << 31)

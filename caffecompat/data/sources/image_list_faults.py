@@ -1,4 +1,4 @@
-"""Why an image list does not fit its images: the likely cause, and what mends it."""
+"""Diagnosis of image lists whose lines or names are wrong: the likely cause and the remedy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BACKSLASH = b"\\"
 
 
 def why_no_label(path: str, line: bytes, number: int) -> str:
-    """A clause about a line that ends in no number; ``number`` counts lines from 1."""
+    """A clause about a line that does not end in a number; ``number`` counts lines from 1."""
     shown = f"line {number} is {_shown(line)}"
     name, space, label = line.rpartition(b" ")
     for separator, what in ((b"\t", "a tab"), (b",", "a comma"), (b";", "a semicolon")):
@@ -39,15 +39,15 @@ def why_no_label(path: str, line: bytes, number: int) -> str:
 
 
 def refuse_absent(path: str, root: str, names: list[bytes]) -> None:
-    """Looks whether there is a file for at least one of the names; stops at the first.
+    """Checks that a file exists for at least one of the names; stops at the first.
 
     Args:
         path: the list, for the message.
-        root: put before each name as it is.
-        names: as listed.
+        root: the prefix of each name, including a slash.
+        names: the names as listed.
 
     Raises:
-        DataError: there is none; names the likely cause.
+        DataError: there is none; the message has the likely cause.
     """
     prefix = os.fsencode(root)
     if any(os.path.lexists(prefix + name) for name in names if b"\0" not in name):
@@ -77,7 +77,7 @@ def _cause(path: str, root: str, name: bytes) -> str:
         return f"did you mean {beside} ?"
     if not os.path.isdir(root or "."):
         return f"there is no folder {root} (from {os.getcwd()})"
-    return f"ROOT is put before the names as it is, from {os.getcwd()}; mend ROOT or the list"
+    return f"ROOT is the prefix of the names, from {os.getcwd()}; correct ROOT or the list"
 
 
 def _exists(path: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Windows of images, as the WindowData layer cuts them out for fine-tuning R-CNN.
+"""The sample source of the WindowData layer: windows of images for fine-tuning R-CNN.
 
 Source of the semantics: window_data_layer.cpp.
 """
@@ -16,26 +16,27 @@ from numpy.typing import NDArray
 
 from caffecompat.data.codec.images import Pixels, decode_image, read_image_file, resize_image
 from caffecompat.data.counter_rng import draw, pick
-from caffecompat.data.sources.base import Record, Samples, Stored
+from caffecompat.data.sources.base import RawSample, Sample, Samples
 from caffecompat.data.transforms.transform import refuse_extensions
 from caffecompat.errors import DataError, FormatError
 from caffecompat.input_files import ClaimedBytes, read_input
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.terminal import short_name
+from caffecompat.reporting.units import format_shape
 from caffecompat.weights.mean import read_mean
 
 Floats = NDArray[np.float32]
 
 _WORD = re.compile(rb"\S+")
-# Of a word in messages, and of a number, this many bytes count.
-_LONGEST_NUMBER = 40
-# Memory that a window takes at least.
+# Bytes of a word that are parsed as a number or shown in messages.
+_MAX_WORD_BYTES = 40
+# A lower bound of the memory of a window.
 _BYTES_PER_WINDOW = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A box of an image, corners included, its class and its overlap with an object."""
+    """A box of an image (inclusive corners), its class, and its overlap with an object."""
 
     image: bytes
     label: int
@@ -45,11 +46,10 @@ class Window:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a window goes: this part of the image, at this size, at this place of the crop.
+    """The part of the image that a window uses, and its size and position in the crop.
 
-    All in pixels; ``right`` and ``bottom`` are the last ones inside. ``pad_left`` and ``pad_top``
-    are the distance of the resized part from the edges of the crop, ``width`` and ``height`` its
-    size there.
+    All in pixels. ``right`` and ``bottom`` are inclusive. ``width`` and ``height`` are the size of
+    the resized part, ``pad_left`` and ``pad_top`` its distances from the edges of the crop.
     """
 
     left: int
@@ -70,7 +70,7 @@ def read_windows(path: str, max_bytes: int | None = None) -> list[Window]:
 
     Raises:
         FileProblem, FormatError: the file cannot be read, or has more than ``max_bytes`` (512 MiB).
-        DataError: it does not follow this form; names the image.
+        DataError: it does not have this format; the message names the image.
     """
     data = read_input(path, max_bytes)
     claimed = ClaimedBytes(path, len(data), remedy="expected six numbers per window")
@@ -81,11 +81,14 @@ def read_windows(path: str, max_bytes: int | None = None) -> list[Window]:
         for mark in words:
             index = next(words)
             if mark != b"#":
-                raise ValueError(f"{_shown(mark)!r} stands where '#' should")
+                raise ValueError(f"found {_shown(mark)!r}, expected '#'")
             image = next(words)
             _, _, _, count = (_whole_number(next(words)) for _ in range(4))
             for _ in range(count):
-                label, overlap = _whole_number(next(words)), float(next(words)[:_LONGEST_NUMBER])
+                label, overlap = (
+                    _whole_number(next(words)),
+                    float(next(words)[:_MAX_WORD_BYTES]),
+                )
                 x1, y1, x2, y2 = (_whole_number(next(words)) for _ in range(4))
                 windows.append(Window(image, label, overlap, (x1, y1, x2, y2)))
                 claimed.add(_BYTES_PER_WINDOW, "its windows")
@@ -101,11 +104,12 @@ def read_windows(path: str, max_bytes: int | None = None) -> list[Window]:
 
 
 class WindowSamples(Samples):
-    """Background windows first, then foreground ones, in each batch; drawn by chance.
+    """Randomly drawn windows; each batch has background windows first, then foreground windows.
 
-    A window is foreground from ``fg_threshold`` of overlap on, background below ``bg_threshold``
-    (its label is then 0), and else not used. Pixels come ready: resized, flipped, mean subtracted
-    and scaled; what lies outside the image stays 0. Chance depends on (seed, ordinal) alone.
+    A window with an overlap of at least ``fg_threshold`` is foreground. One with less than
+    ``bg_threshold`` is background, with label 0. Others are not used. Pixels are already resized,
+    flipped, mean-subtracted and scaled; pixels outside the image are 0. Random choices depend only
+    on (seed, ordinal).
 
     Raises:
         FileProblem, FormatError, DataError: as :func:`open_window_reader`.
@@ -175,37 +179,37 @@ class WindowSamples(Samples):
     def __len__(self) -> int:
         return len(self._windows)
 
-    def fetch(self, ordinal: int) -> Stored:
-        """Which window sample ``ordinal`` is; foreground ones are counted after background."""
+    def fetch(self, ordinal: int) -> RawSample:
+        """Draws the window of sample ``ordinal``; foreground positions follow background ones."""
         background, foreground = self._counts
         chance = draw(self._seed, np.array([ordinal]), "window")
         if ordinal % self._batch < self._background:
             position = int(pick(chance, background)[0])
         else:
             position = background + int(pick(chance, foreground)[0])
-        return Stored(ordinal, position, self._windows[position].image)
+        return RawSample(ordinal, position, self._windows[position].image)
 
-    def decode(self, stored: Stored, side: int | None = None) -> Record:
-        window = self._windows[stored.position]
+    def decode(self, raw: RawSample) -> Sample:
+        window = self._windows[raw.position]
         mirror = self._mirror and bool(
-            pick(draw(self._seed, np.array([stored.ordinal]), "mirror"), 2)[0]
+            pick(draw(self._seed, np.array([raw.ordinal]), "mirror"), 2)[0]
         )
-        image = decode_image(self._read(stored.key), "color")
+        image = decode_image(self._read(raw.key), "color")
         if image is None:
-            raise DataError("it is no image that OpenCV can decode")
+            raise DataError("it is not an image that OpenCV can decode")
         place = place_window(
             *(window.box, image.shape[:2], self._crop, self._context, self._square, mirror)
         )
         out = np.zeros((3, self._crop, self._crop), np.float32)
         self._paste(image, place, mirror, out)
-        return Record(out, window.label)
+        return Sample(out, window.label)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Does nothing: no file is open."""
 
-    def locate(self, stored: Stored) -> str:
-        name = short_name(_readable(self._root + stored.key))
-        return f"{self.path}: window {stored.position} (image {name!r})"
+    def locate(self, raw: RawSample) -> str:
+        name = short_name(_readable(self._root + raw.key))
+        return f"{self.path}: window {raw.position} (image {name!r})"
 
     def _paste(self, image: Pixels, place: Placement, mirror: bool, out: Floats) -> None:
         part = image[place.top : place.bottom + 1, place.left : place.right + 1]
@@ -217,12 +221,12 @@ class WindowSamples(Samples):
         ]
         values: Floats = resized[:, :, :: -1 if mirror else 1].astype(np.float32)
         if self._mean is not None:
-            # As in Caffe both offsets come from the mean's width.
+            # As in Caffe, both offsets are computed from the mean's width.
             middle = (self._mean.shape[2] - self._crop) // 2
             square = self._mean[:, middle : middle + self._crop, middle : middle + self._crop]
             if square.shape != out.shape:
                 raise DataError(
-                    f"the mean is {'x'.join(map(str, self._mean.shape))} (channels x height x "
+                    f"the mean is {format_shape(self._mean.shape)} (channels x height x "
                     f"width), too small for crop_size {self._crop}"
                 )
             values -= square[target]
@@ -248,16 +252,19 @@ def place_window(
     square: bool,
     mirror: bool,
 ) -> Placement:
-    """How a box becomes a square of ``crop`` pixels.
+    """The placement of a box in a square crop of ``crop`` pixels.
 
-    Without context or ``square`` the box is stretched to it. Else the box is first widened: to a
-    square if asked, and so that ``context`` pixels of the crop surround it on each side; the crop
-    keeps free what would then lie outside the image.
+    Without ``context`` and ``square`` the box is stretched to the crop. Otherwise the box is first
+    enlarged: to a square if ``square`` is set, and so that ``context`` pixels of the crop surround
+    it on each side. Pixels of the crop that would then lie outside the image are padding.
 
     Args:
-        box: x1, y1, x2, y2, corners included.
+        box: x1, y1, x2, y2, inclusive.
         image: height and width.
-        mirror: the resized part will be flipped, so the padding is, too.
+        crop: side of the crop, in pixels.
+        context: pixels of context on each side of the crop.
+        square: whether to enlarge the box to a square.
+        mirror: whether the resized part will be flipped; the padding is flipped, too.
 
     Raises:
         DataError: the box does not lie in the image.
@@ -285,7 +292,7 @@ def place_window(
     pad_top = _round(np.float32(above) * scale_y)
     width = _round(np.float32(inside[2] - inside[0] + 1) * scale_x)
     height = _round(np.float32(inside[3] - inside[1] + 1) * scale_y)
-    # Rounding may have made the parts one pixel larger than their sum may be.
+    # Rounding may have made the sum of the parts larger than the crop.
     pad_left = pad_right if mirror else pad_left
     width = max(min(width, crop - pad_left), 1)
     height = max(min(height, crop - pad_top), 1)
@@ -304,20 +311,24 @@ def _check_inside(
 
 
 def _round(value: float) -> int:
-    """Halves away from zero, as in C."""
+    """Rounds halves away from zero, as in C."""
     return math.floor(abs(value) + 0.5) * (1 if value >= 0 else -1)
 
 
 def _whole_number(word: bytes) -> int:
-    """A number as Caffe keeps it, in 32 bits."""
-    number = int(word[:_LONGEST_NUMBER])
+    """A 32-bit integer, as in Caffe.
+
+    Raises:
+        ValueError: it is not a number, or does not fit 32 bits.
+    """
+    number = int(word[:_MAX_WORD_BYTES])
     if not -(1 << 31) <= number < 1 << 31:
         raise ValueError(f"{number} does not fit 32 bits")
     return number
 
 
 def _shown(word: bytes) -> str:
-    return word[:_LONGEST_NUMBER].decode(errors="replace")
+    return word[:_MAX_WORD_BYTES].decode(errors="replace")
 
 
 def _readable(name: bytes) -> str:

@@ -1,1 +1,1 @@
-"""The work of convert-imageset, compute-image-mean and dataset."""
+"""The functions behind the data verbs: convert-imageset, compute-image-mean, dataset, ..."""

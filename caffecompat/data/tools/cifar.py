@@ -1,4 +1,4 @@
-"""The binary files of CIFAR-10 and CIFAR-100 to databases.  Source: convert_cifar_data.cpp."""
+"""Conversion of CIFAR-10 and CIFAR-100 to databases.  Source: convert_cifar_data.cpp."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Cifar:
-    """One of the two sets: its name, its files, how many bytes of labels stand before an image."""
+    """A data set: its name, its files, and the number of label bytes before each image."""
 
     name: str
     train: tuple[str, ...]
@@ -52,27 +52,27 @@ def convert_cifar(
     progress: Progress | None = None,
     max_bytes: int | None = None,
 ) -> tuple[int, int]:
-    """Write the training and the test images to two new databases, in the order of the files.
+    """Writes the training and the test images to two new databases, in the order of the files.
 
-    They are ``target``/cifar10_train_lmdb and ``target``/cifar10_test_lmdb, or whatever ``kind``
-    and ``backend`` say, and appear together. Keys are five digits from 0 on, values Datums of
-    3 x 32 x 32 bytes in the order of the files (R, G, B).
+    They are ``target``/cifar10_train_lmdb and ``target``/cifar10_test_lmdb, with the names of
+    ``kind`` and ``backend``, and appear at the end. Keys are five digits from 0 on, values Datums
+    of 3 x 32 x 32 bytes in the order of the files (R, G, B).
 
     Args:
-        folder: where the binary files are.
-        target: folder of the databases; made if it is missing.
-        kind: which set.
-        backend: kind of database, ``lmdb`` or ``leveldb``.
-        coarse: of CIFAR-100 take the 20 coarse labels, not the 100 fine ones.
-        progress: called with (records done, records in all) now and then, and at the end.
-        max_bytes: the largest file to read; None for 512 MiB.
+        folder: folder of the binary files.
+        target: folder of the databases; created if it is missing.
+        kind: the data set.
+        backend: ``lmdb`` or ``leveldb``.
+        coarse: use the 20 coarse labels of CIFAR-100 instead of the 100 fine ones.
+        progress: called with (records done, total) during the work and at the end.
+        max_bytes: the largest accepted size of a file; None for 512 MiB.
 
     Returns:
-        how many records the two have.
+        the numbers of training and test records.
 
     Raises:
         FileProblem: a file cannot be read, or a database exists or cannot be written.
-        FormatError: a file is cut off or of another kind.
+        FormatError: a file is cut off or of another type.
     """
     column = 0 if coarse or kind.labels == 1 else 1
     parts = {"train": kind.train, "test": kind.test}
@@ -111,8 +111,8 @@ def _read(folder: str, name: str, kind: Cifar, max_bytes: int | None) -> Bytes:
     size = kind.labels + _PIXELS
     if not data.size or data.size % size:
         raise FormatError(
-            f"{path}: its {data.size:,} bytes are no whole number of records of {size:,} bytes; "
-            f"it is cut off, or not the binary version of {kind.name}"
+            f"{path}: its {data.size:,} bytes are not a multiple of the record size of {size:,} "
+            f"bytes; it is cut off, or not the binary version of {kind.name}"
         )
     return data.reshape(-1, size)
 

@@ -1,4 +1,4 @@
-"""The mean image of a database.  Source of the semantics: compute_image_mean.cpp."""
+"""Computation of the mean image of a database.  Source of the semantics: compute_image_mean.cpp."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from caffecompat.data.backends.database import Database, open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.transforms.color_pca import ColourPCA, ColourSums
 from caffecompat.errors import DataError, FileProblem
+from caffecompat.reporting.units import format_shape
 from caffecompat.weights.mean import write_mean
 
 log = logging.getLogger(__name__)
@@ -29,9 +30,13 @@ _RECORDS_PER_STEP = 10
 
 @dataclass(frozen=True)
 class ImageMean:
-    """``image`` is channels x height x width, ``channels`` one mean per channel; float32.
+    """The mean of a database.
 
-    ``colours`` is there if it was asked for.
+    Attributes:
+        image: the mean image, channels x height x width, float32.
+        channels: one mean per channel, float32.
+        records: number of records.
+        colours: colour statistics, if they were requested.
     """
 
     image: Floats
@@ -47,18 +52,17 @@ def compute_image_mean(
     progress: Progress | None = None,
     colours: bool = False,
 ) -> ImageMean:
-    """Average all records of a database, pixel by pixel.
+    """Averages all records of a database, pixel by pixel.
 
-    Sums are float32, one record after the other, as in Caffe; encoded records are decoded as
-    they are stored.
+    Records are summed in order in float32, as in Caffe; encoded records are decoded as stored.
 
     Args:
         database: path of the database.
-        output: where to write the mean as a binaryproto, whose folder is made if it is missing;
-            nowhere if None.
-        backend: kind of database.
-        progress: called with (records done, records in all) now and then, and at the end.
-        colours: take the statistics of all colours in the same pass, too.
+        output: path of the binaryproto to write, in a folder that is created if it is missing;
+            None to write no file.
+        backend: name of the backend.
+        progress: called with (records done, total) during the work and at the end.
+        colours: whether to compute colour statistics in the same pass.
 
     Raises:
         FileProblem, FormatError: the database cannot be opened, or the mean cannot be written.
@@ -74,7 +78,7 @@ def compute_image_mean(
     if output:
         log.info("Write to %s", output)
         write_mean(image, output)
-    # Added up one by one, as the sum of a plane in float32 depends on the order.
+    # Sequential sums as in Caffe: the float32 sum of a plane depends on the order.
     planes = np.add.accumulate(image.reshape(len(image), -1), axis=1, dtype=np.float32)[:, -1]
     channels = planes / np.float32(image[0].size)
     log.info("Number of channels: %d", len(channels))
@@ -84,7 +88,7 @@ def compute_image_mean(
 
 
 def _make_folder_of(output: str | None) -> None:
-    """Before the work, so that hours of it do not end at a missing folder."""
+    """Creates the output folder before the work, which may take hours, and not after it."""
     folder = os.path.dirname(output or "")
     try:
         if folder:
@@ -96,13 +100,14 @@ def _make_folder_of(output: str | None) -> None:
 def compute_colours(
     database: str, backend: str = "LMDB", progress: Progress | None = None
 ) -> ColourPCA:
-    """Mean colour and principal components of the colours of a database.
+    """Computes mean colour and principal components of the colours of a database.
 
-    Images may have any size, unlike for :func:`compute_image_mean`; every pixel counts the same.
+    Unlike in :func:`compute_image_mean`, images may have different sizes; all pixels have the same
+    weight.
 
     Raises:
         FileProblem, FormatError: the database cannot be opened.
-        DataError: a record cannot be used or has not 3 channels, or there is none.
+        DataError: a record cannot be used or does not have 3 channels, or there is none.
     """
     sums = ColourSums()
     with open_database(database, backend) as records:
@@ -131,7 +136,7 @@ def _sum(records: Database, sums: ColourSums | None, progress: Progress | None) 
 
 
 def _decoded(records: Database, progress: Progress | None) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Position and pixels of each record, with Caffe's lines in the log."""
+    """Yields position and pixels of each record, and logs Caffe's lines."""
     for position in range(len(records)):
         with _located(records, position):
             datum = parse_datum(records.read(position)[1])
@@ -159,7 +164,7 @@ def _located(records: Database, position: int) -> Iterator[None]:
 
 def _unequal(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
     return (
-        f"it is {'x'.join(map(str, found))} (channels x height x width), the first record is "
-        f"{'x'.join(map(str, expected))}; convert the images with --resize_width and "
+        f"it is {format_shape(found)} (channels x height x width), the first record is "
+        f"{format_shape(expected)}; convert the images with --resize_width and "
         "--resize_height"
     )

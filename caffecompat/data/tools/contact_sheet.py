@@ -1,4 +1,4 @@
-"""Many small images with their labels on one: a look at what a net is fed."""
+"""Contact sheets: one image that shows many images in a grid with their captions."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def contact_sheet(
     cell: int = 128,
     encoding: str = "png",
 ) -> bytes:
-    """An encoded picture of all images, left to right and row by row, each above its caption.
+    """An encoded image of all images in a grid, row by row, each above its caption.
 
     Args:
-        images: channels x height x width each, B, G, R, in any sizes. uint8 is shown as it is. Of
+        images: channels x height x width each, B, G, R, of any sizes. uint8 is not scaled. For
             other types the smallest value in all images becomes black, the largest white.
-        captions: one per image; cut to its width, and ``?`` stands for letters that are no ASCII.
+        captions: one per image, truncated to its width; ``?`` replaces non-ASCII letters.
         columns: images per row.
         cell: longest side of an image on the sheet, in pixels.
         encoding: ``png`` or ``jpg``.
@@ -95,6 +95,6 @@ def _fit(image: Pixels, cell: int) -> Pixels:
         side = max(1, round(min(height, width) * cell / max(height, width)))
         height, width = isotropic_size(height, width, side)
         return rescale_image(image, min(height, cell), min(width, cell))
-    # Whole multiples of small images, so that their pixels can be told apart.
+    # Small images are enlarged by a whole factor, which keeps their pixels visible.
     times = cell // max(height, width)
     return image.repeat(times, axis=0).repeat(times, axis=1)

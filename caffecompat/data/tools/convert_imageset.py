@@ -1,4 +1,4 @@
-"""Images and a list of them to a database.  Source: convert_imageset.cpp, io.cpp."""
+"""Conversion of an image list to a database.  Source: convert_imageset.cpp, io.cpp."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, field
 
 from caffecompat.data.backends.database import (
     DatabaseWriter,
-    continue_database,
     in_commits,
     refuse_finished,
+    resume_database,
 )
-from caffecompat.data.backends.expected_size import tell_expected_size
+from caffecompat.data.backends.expected_size import log_expected_size
 from caffecompat.data.codec.images import (
     Pixels,
     decode_image,
@@ -27,7 +27,7 @@ from caffecompat.data.codec.images import (
     resize_image,
 )
 from caffecompat.data.counter_rng import permutation
-from caffecompat.data.loader.threaded_map import map_ahead
+from caffecompat.data.loader.threaded_map import threaded_map
 from caffecompat.data.sources.image_list import (
     Entry,
     planes,
@@ -42,42 +42,43 @@ from caffecompat.errors import DataError
 from caffecompat.output_files import atomic_write
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
-from caffecompat.reporting.progress import BAR_TELLS, Lines, Progress
+from caffecompat.reporting.glog import PROGRESS
+from caffecompat.reporting.progress import Progress, ProgressLines
 from caffecompat.reporting.terminal import short_name
 
 log = logging.getLogger(__name__)
 
 _RECORDS_PER_COMMIT = 1000
 _ENTRIES_PER_STEP = 10
-# Settings that do not change what is written.
-_MATTERS_NOT = ("workers", "on_error", "resume", "overwrite", "max_bytes")
+# Settings that do not change the database.
+_NOT_IN_FINGERPRINT = ("workers", "on_error", "resume", "overwrite", "max_bytes")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to convert; the names and defaults are those of Caffe's flags where it has one.
+    """Settings of a conversion; names and defaults are those of Caffe's flags, where they exist.
 
     Attributes:
         gray: read images as grayscale.
-        shuffle: write them in an order that ``seed`` decides.
-        seed: of the shuffling.
+        shuffle: write them in a random order.
+        seed: the seed of the shuffling.
         resize_width, resize_height: new size in pixels, used only if both are positive.
-        min_side: rescale each image, its proportions kept, so that its smallest side has that many
-            pixels; 0 leaves it.
-        check_size: refuse a record whose bytes are not as many as the first one's.
-        encoded: store encoded images: the file's own bytes if it has that encoding and no
-            resize is asked (or needed for ``min_side``), even with ``gray``.
+        min_side: rescale each image isotropically to this smallest side, in pixels; 0 to keep it.
+        check_size: refuse a record whose size in bytes differs from the first one's.
+        encoded: store encoded images; the bytes of the file if it has that encoding and no resize
+            is requested (or needed for ``min_side``), even with ``gray``.
         encode_type: the encoding (``png``, ``jpg``, ...); implies ``encoded``. Without it each
-            file keeps the encoding that its extension names.
-        backend: kind of database.
-        workers: threads that read, resize and encode; None takes one per core, at most 16.
+            file keeps the encoding of its extension.
+        backend: name of the backend.
+        workers: threads that read, resize and encode; None for one per core, at most 16.
         on_error: ``skip`` leaves out images that cannot be read, ``fail`` stops at the first.
-        resume: go on with what an interrupted conversion left.
-        overwrite: delete what an interrupted conversion left, and begin anew.
-        no_labels: the lines of the list are names alone; every label is 0.
-        number_labels: labels are words, numbered in byte order.
-        labels: a file of words, one per line: labels are these words, the first one is 0.
-        max_bytes: the largest list, and the largest file of words, to read; None for 512 MiB.
+        resume: continue an interrupted conversion.
+        overwrite: delete the unfinished database of an interrupted conversion and start again.
+        no_labels: each line of the list is a name; all labels are 0.
+        number_labels: labels are words, which are numbered in byte order.
+        labels: path of a file of words, one per line; labels are these words, numbered from 0.
+        max_bytes: the largest accepted size of the list and of the file of words; None for
+            512 MiB.
     """
 
     gray: bool = False
@@ -102,9 +103,13 @@ class Settings:
 
 @dataclass
 class Conversion:
-    """What came of a conversion: counts, and the names of images that could not be read.
+    """The result of a conversion.
 
-    ``records`` are in the database now, ``kept`` of them from before an interruption.
+    Attributes:
+        images: number of entries of the list.
+        records: number of records in the database.
+        kept: number of records from before an interruption.
+        unreadable: names of images that could not be read.
     """
 
     images: int
@@ -120,38 +125,38 @@ def convert_imageset(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Conversion:
-    """Write the images of a list to a new database.
+    """Writes the images of a list to a new database.
 
-    Keys are the entry's number (8 digits, from 0, after shuffling), ``_`` and the name as
+    Keys are the number of the entry (8 digits, from 0, after shuffling), ``_``, and the name as
     listed. Images that cannot be read are logged and left out; their numbers stay unused.
 
-    Until the end the records are in ``database`` + ``.unfinished``. A crash leaves there a database
-    of what was done, which the same call with ``resume`` completes.
+    Records are first written to ``database`` + ``.unfinished``. After a crash the same call with
+    ``resume`` completes that database.
 
     Args:
-        root: put before each name as it is; usually ends with a slash.
-        list_path: the list, see :func:`~caffecompat.data.sources.image_list.read_list`; None takes
-            the folder tree under ``root``, each sub-folder a class, and writes the names of the
-            classes in order of their labels to ``database`` + ``.labels.txt``.
-        database: the new database, which appears only when everything is written.
+        root: the prefix of each name, usually with a slash at its end.
+        list_path: the list, see :func:`~caffecompat.data.sources.image_list.read_list`; None for
+            the folder tree under ``root``, each sub-folder a class. The class names are then
+            written to ``database`` + ``.labels.txt`` in order of their labels.
+        database: the new database, which appears when everything is written.
         settings: see :class:`Settings`; its defaults if None.
-        progress: called with (entries done, entries in all) now and then, and at the end.
+        progress: called with (entries done, total) during the work and at the end.
 
     Raises:
         FileProblem: the list cannot be read, or the database exists or cannot be written.
-        DataError: settings that contradict each other, an encoding or a backend that cannot be
-            written, a list or settings other than those of the conversion to be resumed,
-            ``check_size`` failed, or an image cannot be read and ``on_error`` is ``fail``; or no
-            image can be read, or most lines of the list end in no number.
+        DataError: settings contradict each other; the encoding or backend cannot be written; list
+            or settings differ from those of the conversion to resume; ``check_size`` failed; an
+            image cannot be read and ``on_error`` is ``fail``; no image can be read; or most lines
+            of the list do not end in a number.
     """
     settings = settings or Settings()
     _check(settings, list_path)
     refuse_finished(database)
     root, entries, classes = _entries(root, list_path, settings)
     if not entries:
-        raise DataError(f"{list_path or root}: there are no images in it; nothing was made")
+        raise DataError(f"{list_path or root}: there are no images in it; nothing was written")
     if not settings.resume:
-        # Of a conversion that is gone on with, the first images may have been removed since.
+        # When a conversion is resumed, its first images may no longer exist.
         refuse_absent(list_path or root, root, [entry.name for entry in entries])
     if settings.shuffle:
         log.info("Shuffling data")
@@ -160,17 +165,17 @@ def convert_imageset(
     log.info("A total of %d images.", len(entries))
     if settings.encode_type and not settings.encoded:
         log.info("encode_type specified, assuming encoded=true.")
-    _tell_expected_size(database, root, entries, settings)
+    _log_expected_size(database, root, entries, settings)
     result = Conversion(len(entries))
-    purpose = _purpose(root, entries, settings)
-    choices = (settings.resume, settings.overwrite)
-    with continue_database(database, settings.backend, purpose, *choices) as writer:
+    fingerprint = _fingerprint(root, entries, settings)
+    unfinished = (settings.resume, settings.overwrite)
+    with resume_database(database, settings.backend, fingerprint, *unfinished) as writer:
         log.info("Opened %s %s", settings.backend.lower(), database)
         _write(writer, _records(root, entries, settings, writer, result, progress), result)
         if not result.records:
             raise DataError(
                 f"{list_path or root}: none of its {len(entries):,} images can be read (the first "
-                f"is {short_name(result.unreadable[0])}); the files are no images that OpenCV can "
+                f"is {short_name(result.unreadable[0])}); the files are not images that OpenCV can "
                 "decode"
             )
     if classes is not None:
@@ -187,7 +192,7 @@ def convert_imageset(
 def _entries(
     root: str, list_path: str | None, settings: Settings
 ) -> tuple[str, list[Entry], list[str] | None]:
-    """The root, the entries, and the names of classes to be written beside the database."""
+    """The root, the entries, and the class names to write beside the database."""
     if list_path is None:
         log.info("Looking for images in %s", root or ".")
         entries, classes = read_tree(root or ".")
@@ -195,8 +200,8 @@ def _entries(
         return (os.path.join(root, "") if root else root), entries, classes
     if os.path.isdir(list_path):
         raise DataError(
-            f"{list_path}: this is a folder, expected a list; to take the sub-folders of a folder "
-            "as classes give it alone: convert-imageset FOLDER/ DB"
+            f"{list_path}: this is a folder, expected a list; to use the sub-folders of a folder "
+            "as classes, give no list: convert-imageset FOLDER/ DB"
         )
     if settings.no_labels:
         return root, read_names(list_path, settings.max_bytes), None
@@ -208,7 +213,7 @@ def _entries(
     return root, read_list(list_path, True, settings.max_bytes), None
 
 
-def _tell_expected_size(database: str, root: str, entries: list[Entry], settings: Settings) -> None:
+def _log_expected_size(database: str, root: str, entries: list[Entry], settings: Settings) -> None:
     def stored_size(entry: Entry) -> int | None:
         datum = _record(root, entry, settings)
         return None if datum is None else datum.ByteSize()
@@ -220,7 +225,7 @@ def _tell_expected_size(database: str, root: str, entries: list[Entry], settings
             return None
 
     raw = not (settings.encoded or settings.encode_type)
-    tell_expected_size(database, entries, stored_size, file_size if raw else None)
+    log_expected_size(database, entries, stored_size, file_size if raw else None)
 
 
 def _check(settings: Settings, list_path: str | None) -> None:
@@ -229,11 +234,11 @@ def _check(settings: Settings, list_path: str | None) -> None:
         raise DataError("no_labels, number_labels and labels exclude each other; give one")
     if any(kinds) and list_path is None:
         raise DataError(
-            "no_labels, number_labels and labels say what the labels of a list are, but the "
-            "sub-folders of a folder are taken as classes; leave them out, or give a list"
+            "no_labels, number_labels and labels apply to the labels of a list, but without a list "
+            "the sub-folders are the classes; leave them out, or give a list"
         )
     if settings.resume and settings.overwrite:
-        raise DataError("resume goes on with unfinished work, overwrite deletes it; give one")
+        raise DataError("resume continues an unfinished database, overwrite deletes it; give one")
     if settings.min_side and (settings.resize_width or settings.resize_height):
         raise DataError(
             "min_side keeps proportions, resize_width and resize_height do not; give one kind"
@@ -242,7 +247,7 @@ def _check(settings: Settings, list_path: str | None) -> None:
         raise DataError(f"min_side is {settings.min_side}, expected 1 or more pixels")
     if settings.resume and settings.check_size:
         raise DataError(
-            "check_size compares with the first record, which resume may skip; leave out one"
+            "check_size compares with the first record, which resume may skip; leave one out"
         )
     if settings.workers is not None and settings.workers < 1:
         raise DataError(f"workers is {settings.workers}, expected 1 or more")
@@ -250,14 +255,14 @@ def _check(settings: Settings, list_path: str | None) -> None:
         raise DataError(f"on_error is {settings.on_error!r}, expected 'skip' or 'fail'")
 
 
-def _purpose(root: str, entries: list[Entry], settings: Settings) -> str:
-    """A text that differs wherever the database would."""
-    matters = {k: v for k, v in asdict(settings).items() if k not in _MATTERS_NOT}
-    matters["backend"] = settings.backend.upper()
+def _fingerprint(root: str, entries: list[Entry], settings: Settings) -> str:
+    """A text that is equal only for conversions that write the same database."""
+    relevant = {k: v for k, v in asdict(settings).items() if k not in _NOT_IN_FINGERPRINT}
+    relevant["backend"] = settings.backend.upper()
     listed = hashlib.sha256()
     for entry in entries:
         listed.update(b"%s %d\n" % (entry.name, entry.label))
-    return f"{root!r} {sorted(matters.items())} {listed.hexdigest()}"
+    return f"{root!r} {sorted(relevant.items())} {listed.hexdigest()}"
 
 
 def _write(
@@ -265,18 +270,18 @@ def _write(
     records: Generator[tuple[bytes, bytes], None, None],
     result: Conversion,
 ) -> None:
-    """Write all records, with a line for every so many of them."""
+    """Writes all records; logs a line per _RECORDS_PER_COMMIT records."""
     with closing(records):
         for commit in in_commits(records, _RECORDS_PER_COMMIT):
             writer.write(commit)
             before, result.records = result.records, result.records + len(commit)
             if result.records // _RECORDS_PER_COMMIT > before // _RECORDS_PER_COMMIT:
-                log.info("Processed %d files.", result.records, extra=BAR_TELLS)
+                log.info("Processed %d files.", result.records, extra=PROGRESS)
     result.records += result.kept
     if result.kept:
-        log.info("%d records were there already.", result.kept)
+        log.info("%d records existed already.", result.kept)
     if (result.records - result.kept) % _RECORDS_PER_COMMIT:
-        log.info("Processed %d files.", result.records, extra=BAR_TELLS)
+        log.info("Processed %d files.", result.records, extra=PROGRESS)
 
 
 def _records(
@@ -287,12 +292,12 @@ def _records(
     result: Conversion,
     progress: Progress | None,
 ) -> Generator[tuple[bytes, bytes], None, None]:
-    """Keys and values of the readable entries that are not written yet, in order."""
+    """Keys and values of the readable entries that are not in the database yet, in order."""
     expected: int | None = None
     missing = _missing(entries, writer) if settings.resume else [True] * len(entries)
     result.kept = missing.count(False)
     wanted = (e if absent else None for e, absent in zip(entries, missing, strict=True))
-    work = map_ahead(lambda entry: _record(root, entry, settings), wanted, settings.workers)
+    work = threaded_map(lambda entry: _record(root, entry, settings), wanted, settings.workers)
     with closing(work) as made:
         for number, datum in enumerate(made):
             name = entries[number].name
@@ -312,7 +317,7 @@ def _records(
 
 def _missing(entries: list[Entry], writer: DatabaseWriter) -> list[bool]:
     """For each entry, whether its record is still to be written."""
-    looked_up = Lines("images looked up among the records that are there")
+    looked_up = ProgressLines("images compared with the existing records")
     missing = []
     for number, entry in enumerate(entries):
         missing.append(b"%08d_%s" % (number, entry.name) not in writer)
@@ -323,15 +328,15 @@ def _missing(entries: list[Entry], writer: DatabaseWriter) -> list[bool]:
 def _note_unreadable(name: str, settings: Settings, result: Conversion) -> None:
     if settings.on_error == "fail":
         raise DataError(
-            f"{short_name(name)}: the image is missing or cannot be decoded; mend it, or "
-            "leave such images out with: --on-error skip"
+            f"{short_name(name)}: the image is missing or cannot be decoded; replace it, or leave "
+            "such images out with: --on-error skip"
         )
     log.error("Could not open or find file %s", short_name(name))
     result.unreadable.append(name)
 
 
 def _record(root: str, entry: Entry | None, settings: Settings) -> Message | None:
-    """The Datum of one image; None if it cannot be read, or there is nothing to do."""
+    """The Datum of one image; None if ``entry`` is None or the image cannot be read."""
     if entry is None:
         return None
     try:
@@ -354,18 +359,18 @@ def _record(root: str, entry: Entry | None, settings: Settings) -> Message | Non
 
 
 def _resize(pixels: Pixels, data: bytes, settings: Settings) -> tuple[Pixels, bool]:
-    """The image in its new size, and whether its file's bytes no longer show it."""
+    """The resized image, and whether it must be encoded again."""
     if settings.min_side:
         height, width = pixels.shape[:2]
         size = isotropic_size(height, width, settings.min_side)
         if size == (height, width):
             shape = image_shape(data)
-            # Amid rescaled images a file of other channels (gray, alpha) would not fit.
+            # A file with other channels (gray, alpha) would not match the rescaled images.
             return pixels, shape is None or shape[0] != (1 if settings.gray else 3)
         return rescale_image(pixels, *size), True
     if settings.resize_width > 0 and settings.resize_height > 0:
         return resize_image(pixels, settings.resize_width, settings.resize_height), True
-    # Asking for one of the two sizes resizes nothing, but is enough for Caffe to encode anew.
+    # One of the two sizes alone resizes nothing, but makes Caffe encode the image again.
     return pixels, settings.resize_width > 0 or settings.resize_height > 0
 
 

@@ -1,4 +1,4 @@
-"""A database back to image files and their list."""
+"""Export of a database to image files and an image list."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ LIST = "list.txt"
 
 
 def export(source: Database, folder: str, progress: Progress | None = None) -> int:
-    """Write the images of a database and ``list.txt``, which convert_imageset reads.
+    """Writes the images of a database and ``list.txt``, which convert_imageset reads.
 
-    Encoded records keep their bytes, raw ones become PNG. Files are called as in the keys, or by
-    the number of the record where that is no plain relative name. The folder appears at the end.
+    The bytes of encoded records are kept; raw records become PNG. File names come from the keys,
+    or from the record number if a key is not a plain relative name. The folder appears when
+    everything is written.
 
     Returns:
-        how many images were written.
+        the number of images.
 
     Raises:
         FileProblem: ``folder`` exists or cannot be written.
-        DataError: a record cannot be used, or no image file can hold it.
+        DataError: a record cannot be used, or image files cannot represent it.
     """
     target = os.path.normpath(folder)
     try:
@@ -58,7 +59,7 @@ def export(source: Database, folder: str, progress: Progress | None = None) -> i
 
 
 def _sync_tree(folder: str) -> None:
-    """Makes all files of a folder reach the disk: an export that says it is done stays there."""
+    """Syncs all files and folders of a folder tree to disk."""
     for place, _, names in os.walk(folder):
         for name in names:
             with open(os.path.join(place, name), "rb") as file:
@@ -83,24 +84,24 @@ def _export_record(source: Database, position: int, folder: str) -> tuple[str, i
 
 
 def _image_file(datum: Message) -> tuple[bytes, str]:
-    """The bytes of an image file of the record, and its suffix."""
+    """The record as the bytes of an image file, and the file's suffix."""
     if datum.encoded:
         kind = image_kind(datum.data)
         if kind is None:
-            raise DataError(f"its {len(datum.data)} encoded bytes are no image of a known kind")
+            raise DataError(f"its {len(datum.data)} encoded bytes are not an image of a known type")
         return datum.data, kind
     pixels = decode_datum(datum)
     if pixels.dtype != np.uint8 or len(pixels) not in (1, 3, 4):
         what = f"{len(pixels)} channels" if pixels.dtype == np.uint8 else "float values"
-        raise DataError(f"it has {what}, which no image file holds; export takes images only")
+        raise DataError(f"it has {what}, which image files cannot store; export only images")
     return encode_image(np.ascontiguousarray(pixels.transpose(1, 2, 0)), "png"), "png"
 
 
 def _file_name(key: bytes, kind: str, position: int, folder: str) -> str:
-    """A name below the folder that no other record has."""
+    """A unique file name for a record, relative to the folder."""
     name = _NUMBER.sub("", os.fsdecode(key))
     parts = PurePosixPath(name).parts
-    # Keys are foreign data: none may lead out of the folder or break the list.
+    # Keys are untrusted: a name must not lead out of the folder or break the list.
     plain = name.isprintable() and "\\" not in name and not {"/", ".."} & set(parts)
     if not parts or not plain or len(os.fsencode(parts[-1])) > 200:
         return f"{position:08d}.{kind}"

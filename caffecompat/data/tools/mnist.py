@@ -1,6 +1,7 @@
-"""MNIST's files to databases.  Source: convert_mnist_data.cpp, convert_mnist_siamese_data.cpp.
+"""Conversion of MNIST to databases.
 
-The files are those of MNIST and of the sets in its format: idx, as they are or packed by gzip.
+Reads the idx files of MNIST and of data sets in the same format, also gzip-compressed. Source:
+convert_mnist_data.cpp, convert_mnist_siamese_data.cpp.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.backends.database import create_database, write_records
-from caffecompat.data.backends.expected_size import tell_expected_size
+from caffecompat.data.backends.expected_size import log_expected_size
 from caffecompat.data.counter_rng import draw, pick
 from caffecompat.errors import DataError, FileProblem, FormatError
 from caffecompat.input_files import ClaimedBytes, open_input
 from caffecompat.proto import schema
 from caffecompat.reporting.progress import Progress
+from caffecompat.reporting.units import format_shape
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ log = logging.getLogger(__name__)
 _IMAGES, _LABELS = 0x00000803, 0x00000801
 _NAMES = {_IMAGES: "images", _LABELS: "labels"}
 _GZIP = b"\x1f\x8b"
-_MOST_BYTES = 1 << 32
+_MAX_BYTES = 1 << 32
 
 Bytes = NDArray[np.uint8]
 
@@ -44,23 +46,23 @@ def convert_mnist(
     progress: Progress | None = None,
     max_bytes: int | None = None,
 ) -> int:
-    """Write the images of an idx file with their labels to a new database.
+    """Writes the images of an idx file with their labels to a new database.
 
     Keys are eight digits from 0 on, values Datums of 1 x height x width bytes.
 
     Args:
-        images, labels: idx files, packed by gzip or not.
-        database: folder to make.
-        backend: kind of database.
-        progress: called with (records done, records in all) now and then, and at the end.
-        max_bytes: the most that the files may claim; see :class:`ClaimedBytes`.
+        images, labels: idx files, gzip-compressed or not.
+        database: folder to create.
+        backend: name of the backend.
+        progress: called with (records done, total) during the work and at the end.
+        max_bytes: the limit for the claimed size of each file; see :class:`ClaimedBytes`.
 
     Returns:
-        how many records were written.
+        the number of records.
 
     Raises:
-        FileProblem, FormatError: a file cannot be read, or is none of that kind.
-        DataError: there are more images than labels, or fewer.
+        FileProblem, FormatError: a file cannot be read, or is not an idx file of that type.
+        DataError: the numbers of images and labels differ.
     """
     pixels, numbers = _read_pair(images, labels, max_bytes)
     count = len(pixels)
@@ -81,10 +83,10 @@ def convert_mnist_siamese(
     progress: Progress | None = None,
     max_bytes: int | None = None,
 ) -> int:
-    """Write pairs of images, as many as there are images; the label is 1 for two of one class.
+    """Writes as many pairs of images as there are images; the label is 1 for two of one class.
 
-    Both images of a pair are drawn at random, as in Caffe; here ``seed`` decides. Values are Datums
-    of 2 x height x width bytes. Arguments, result and errors as in :func:`convert_mnist`.
+    Both images of a pair are drawn at random, as in Caffe, but with ``seed``. Values are Datums of
+    2 x height x width bytes. Arguments, result and errors as in :func:`convert_mnist`.
     """
     pixels, numbers = _read_pair(images, labels, max_bytes)
     count = len(pixels)
@@ -103,14 +105,14 @@ def read_idx(path: str, kind: int, max_bytes: int | None = None) -> Bytes:
     """The array in an idx file of unsigned bytes.
 
     Args:
-        path: the file, packed by gzip or not.
-        kind: its first four bytes as a number.
+        path: the file, gzip-compressed or not.
+        kind: the expected magic number, its first four bytes.
         max_bytes: as in :func:`convert_mnist`.
 
     Raises:
-        FileProblem, FormatError: it cannot be read, is of another kind, or is cut off.
+        FileProblem, FormatError: it cannot be read, is of another type, or is cut off.
     """
-    with open_input(path, max_bytes or _MOST_BYTES) as file:
+    with open_input(path, max_bytes or _MAX_BYTES) as file:
         claimed = ClaimedBytes(path, os.fstat(file.fileno()).st_size, max_bytes)
         packed = file.read(2) == _GZIP
         file.seek(0)
@@ -128,7 +130,7 @@ def _read_idx(file: BinaryIO, path: str, kind: int, claimed: ClaimedBytes) -> By
     found = int.from_bytes(head, "big") if len(head) == 4 else -1
     if found != kind:
         other = _NAMES.get(found)
-        what = f"this holds {other}" if other else "this is no idx file of bytes"
+        what = f"this holds {other}" if other else "this is not an idx file of bytes"
         raise FormatError(
             f"{path}: {what}, expected {_NAMES[kind]}; the files are called "
             "train-images-idx3-ubyte and train-labels-idx1-ubyte, and images are given first"
@@ -137,12 +139,12 @@ def _read_idx(file: BinaryIO, path: str, kind: int, claimed: ClaimedBytes) -> By
     sizes = file.read(4 * axes)
     shape = struct.unpack(f">{axes}I", sizes) if len(sizes) == 4 * axes else (0,)
     wanted = math.prod(shape)
-    claimed.add(wanted, f"an array of {'x'.join(map(str, shape))}")
+    claimed.add(wanted, f"an array of {format_shape(shape)}")
     data = file.read(wanted)
     if len(data) < wanted or not wanted:
         raise FormatError(
             f"{path}: the file is cut off: it has {len(data)} values of {wanted} "
-            f"({'x'.join(map(str, shape))}); get it again"
+            f"({format_shape(shape)}); get it again"
         )
     return np.frombuffer(data, np.uint8).reshape(shape)
 
@@ -179,7 +181,7 @@ def _write(
     count: int,
     progress: Progress | None,
 ) -> int:
-    tell_expected_size(database, range(count), lambda _: size + 16)
+    log_expected_size(database, range(count), lambda _: size + 16)
     with create_database(database, backend) as writer:
         write_records(writer, records, count, progress)
     log.info("Processed %d files.", count)

@@ -1,4 +1,4 @@
-"""Images to square images of one size.  Source: resize_and_crop_images.py of Caffe's tools."""
+"""Resizing and cropping of images to squares.  Source: Caffe's resize_and_crop_images.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import PurePosixPath
 
 from caffecompat.data.codec.images import decode_image, encode_image, resize_image
-from caffecompat.data.loader.threaded_map import map_ahead
+from caffecompat.data.loader.threaded_map import threaded_map
 from caffecompat.data.sources.image_list import images_below
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.input_files import read_input
@@ -28,28 +28,28 @@ def resize_and_crop_images(
     progress: Progress | None = None,
     max_bytes: int | None = None,
 ) -> tuple[int, int]:
-    """Rescale each image so that its smallest side is ``side`` and cut the square in its middle.
+    """Rescales each image to smallest side ``side`` and crops the central square.
 
-    Rescaling is bilinear, without smoothing; the other side and the offset are rounded down, as
-    Caffe's script does it. An image that cannot be read is logged and left out.
+    Rescaling is bilinear without smoothing; the other side and the offset are rounded down, as in
+    Caffe's script. Images that cannot be read are logged and left out.
 
     Args:
         source: folder of the images.
-        target: folder for the results, which keep their names; existing ones are replaced.
-        list_path: text file whose lines begin with a name below ``source``; None takes every image
-            of the folder tree.
-        side: of the results, in pixels.
-        workers: threads; None takes one per core, at most 16.
-        progress: called with (images done, images in all).
-        max_bytes: the largest list to read; None for 512 MiB.
+        target: folder of the results, under the same names; existing files are replaced.
+        list_path: text file whose lines begin with a name relative to ``source``; None for all
+            images of the folder tree.
+        side: side of the results, in pixels.
+        workers: number of threads; None for one per core, at most 16.
+        progress: called with (images done, total).
+        max_bytes: the largest accepted size of the list; None for 512 MiB.
 
     Returns:
-        how many images were written, and how many were left out.
+        the number of images written, and the number left out.
 
     Raises:
         FileProblem: the folder or the list cannot be read, or a result cannot be written.
-        DataError: ``side`` is below 1, both folders are one, a name leads out of the folder, or
-            no image can be read.
+        DataError: ``side`` is below 1, both folders are the same, a name leads out of the folder,
+            or no image can be read.
     """
     if side < 1:
         raise DataError(f"output_side_length is {side}, expected 1 or more pixels")
@@ -61,7 +61,7 @@ def resize_and_crop_images(
     if not names:
         raise DataError(f"{list_path or source}: there are no images in it")
     written = 0
-    work = map_ahead(lambda name: _square(source, target, name, side), names, workers)
+    work = threaded_map(lambda name: _square(source, target, name, side), names, workers)
     with closing(work) as results:
         for number, done in enumerate(results):
             written += done
@@ -95,7 +95,7 @@ def _names(source: str, list_path: str | None, max_bytes: int | None) -> list[st
 
 
 def _square(source: str, target: str, name: str, side: int) -> bool:
-    """Whether one image could be read; its square is written then."""
+    """Writes the square of one image; False if the image cannot be read."""
     try:
         with open(os.path.join(source, name), "rb") as file:
             pixels = decode_image(file.read(), "color")

@@ -1,7 +1,7 @@
-"""New databases made of old ones, record by record: memory stays bounded, a crash leaves no half.
+"""Merging, shuffling, splitting and sampling of databases, record by record in bounded memory.
 
-New keys are eight digits in the new order, ``_`` and the old key without its number, as
-convert_imageset makes them. Databases that keep the order keep the keys.
+Where the order changes, new keys are eight digits, ``_``, and the old key without its number, as
+in convert_imageset. Otherwise keys are kept. New databases appear when they are complete.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Records = Iterable[tuple[bytes, bytes]]
 def merge(
     sources: Sequence[Database], target: str, backend: str, progress: Progress | None = None
 ) -> int:
-    """All records of several databases, one database after the other; returns how many.
+    """Writes all records of several databases in order; returns their number.
 
     Raises:
         FileProblem, DataError: ``target`` exists or cannot be written, or a record cannot be read.
@@ -45,9 +45,9 @@ def merge(
 def shuffle(
     source: Database, target: str, backend: str, seed: int, progress: Progress | None = None
 ) -> int:
-    """The records in an order that depends on ``seed`` alone; returns how many.
+    """Writes the records in an order that depends only on ``seed``; returns their number.
 
-    They are read here and there and written one after the other, so that training reads on.
+    Reading is in random order, so that later training reads in sequence.
 
     Raises:
         FileProblem, DataError: as :func:`merge`.
@@ -67,9 +67,9 @@ def split(
     seed: int,
     progress: Progress | None = None,
 ) -> tuple[int, int]:
-    """Two databases, the first with ``fraction`` of the records, drawn at random; their sizes.
+    """Splits the records at random, ``fraction`` of them into the first target; returns both sizes.
 
-    Each record is in one of them, in its old order under its old key. Both appear at the end.
+    Order and keys are kept. Both databases appear at the end.
 
     Raises:
         FileProblem, DataError: as :func:`merge`; ``fraction`` is not between 0 and 1.
@@ -98,14 +98,14 @@ def sample(
     seed: int,
     progress: Progress | None = None,
 ) -> int:
-    """``count`` records drawn at random, in their old order under their old keys.
+    """Writes ``count`` records drawn at random; order and keys are kept. Returns ``count``.
 
     Raises:
-        FileProblem, DataError: as :func:`merge`; there are not that many records.
+        FileProblem, DataError: as :func:`merge`; ``count`` is larger than the number of records.
     """
     if not 0 < count <= len(source):
         raise DataError(
-            f"{source.path}: {count} records were asked for, it has {len(source)}; give a number "
+            f"{source.path}: {count} records were requested, it has {len(source)}; give a number "
             "from 1 to that"
         )
     chosen = np.sort(permutation(seed, len(source), "dataset sample")[:count])

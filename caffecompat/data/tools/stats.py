@@ -1,4 +1,4 @@
-"""What is in a database, and what is wrong with it."""
+"""Statistics of a database, and the search for faulty records."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from caffecompat.data.backends.database import Database
-from caffecompat.data.backends.expected_size import format_bytes
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.codec.images import image_kind, image_shape, is_cut_off
-from caffecompat.data.loader.threaded_map import map_ahead
+from caffecompat.data.loader.threaded_map import threaded_map
 from caffecompat.errors import DataError
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.progress import Progress
+from caffecompat.reporting.units import format_bytes, format_shape
 
 _RECORDS_PER_STEP = 10
 _BAR = 40
@@ -25,17 +25,18 @@ Shape = tuple[int, int, int]
 
 @dataclass
 class Summary:
-    """What a database holds.
+    """Statistics of a database.
 
     Attributes:
-        records: how many there are.
-        disk: bytes of its files.
-        sizes: smallest and largest value, and all together, in bytes.
-        kinds: records by how they are stored: ``raw``, ``float``, ``jpg``, ``png``, ...
-        shapes: records by channels, height and width.
-        labels: records by label.
-        unlabelled: records that have no label, which counts as 0.
-        unknown: records that are no Datum or no image, in none of the counts above.
+        records: number of records.
+        disk: size of its files, in bytes.
+        sizes: size of the smallest value, of the largest, and of all together, in bytes.
+        kinds: number of records by encoding: ``raw``, ``float``, ``jpg``, ``png``, ...
+        shapes: number of records by channels, height and width.
+        labels: number of records by label.
+        unlabelled: number of records without a label, which Caffe reads as 0.
+        unknown: number of records that are not a Datum or not an image; they are not in the
+            counts above.
     """
 
     records: int = 0
@@ -49,23 +50,23 @@ class Summary:
 
 
 def summarise(database: Database, progress: Progress | None = None) -> Summary:
-    """Look at every record; of JPEGs and PNGs only at the header.
+    """Computes the statistics from every record; of JPEGs and PNGs only the header is read.
 
     Raises:
         DataError: a record cannot be read from the database.
     """
     summary = Summary(len(database), _disk(database.path))
-    least, most, total = 0, 0, 0
+    smallest, largest, total = 0, 0, 0
     for position in range(len(database)):
         value = database.read(position)[1]
-        least = min(least, len(value)) if position else len(value)
-        most, total = max(most, len(value)), total + len(value)
+        smallest = min(smallest, len(value)) if position else len(value)
+        largest, total = max(largest, len(value)), total + len(value)
         try:
             _count(parse_datum(value), summary)
         except DataError:
             summary.unknown += 1
         _step(progress, position + 1, len(database))
-    summary.sizes = (least, most, total)
+    summary.sizes = (smallest, largest, total)
     return summary
 
 
@@ -73,7 +74,7 @@ def _count(datum: Message, summary: Summary) -> None:
     if datum.encoded:
         shape = image_shape(datum.data)
         if shape is None:
-            raise DataError("no image")
+            raise DataError("not an image")
         kind = image_kind(datum.data) or "other image"
     else:
         shape = (datum.channels, datum.height, datum.width)
@@ -84,24 +85,25 @@ def _count(datum: Message, summary: Summary) -> None:
     summary.unlabelled += not datum.HasField("label")
 
 
-def describe(summary: Summary, most: int = 10) -> str:
-    """The summary as a few lines of text; of long lists the ``most`` largest entries."""
-    least, largest, total = summary.sizes
+def describe(summary: Summary, max_entries: int = 10) -> str:
+    """The summary as text; long lists show the ``max_entries`` largest entries."""
+    smallest, largest, total = summary.sizes
     lines = [f"records   {summary.records:,}"]
     lines.append(f"on disk   {format_bytes(summary.disk)}")
     if summary.records:
         mean = format_bytes(total / summary.records)
-        span = f"{format_bytes(least)} to {format_bytes(largest)}"
+        span = f"{format_bytes(smallest)} to {format_bytes(largest)}"
         lines.append(f"values    {format_bytes(total)}, {mean} each ({span})")
     kinds = [f"{count:,} {kind}" for kind, count in summary.kinds.most_common()]
     lines.append(f"stored    {', '.join(kinds) or 'nothing'}")
     if summary.unknown:
         lines.append(f"unusable  {summary.unknown:,}; which: caffecompat dataset verify")
-    lines += _listed("shapes (channels x height x width)", _by_shape(summary), most)
+    lines += _listed("shapes (channels x height x width)", _by_shape(summary), max_entries)
     labels = summary.labels
     if labels:
         span = f"{min(labels)} to {max(labels)}"
-        lines += _listed(f"labels: {len(labels):,} different, {span}", _by_label(summary), most)
+        title = f"labels: {len(labels):,} different, {span}"
+        lines += _listed(title, _by_label(summary), max_entries)
         gaps = max(labels) - min(labels) + 1 - len(labels)
         if gaps:
             lines.append(f"  {gaps:,} numbers between {min(labels)} and {max(labels)} are not used")
@@ -111,7 +113,7 @@ def describe(summary: Summary, most: int = 10) -> str:
 
 
 def _by_shape(summary: Summary) -> list[tuple[str, int]]:
-    return [("x".join(map(str, shape)), n) for shape, n in summary.shapes.most_common()]
+    return [(format_shape(shape), n) for shape, n in summary.shapes.most_common()]
 
 
 def _by_label(summary: Summary) -> list[tuple[str, int]]:
@@ -119,16 +121,16 @@ def _by_label(summary: Summary) -> list[tuple[str, int]]:
     return [(str(label), count) for label, count in ordered]
 
 
-def _listed(title: str, counts: list[tuple[str, int]], most: int) -> list[str]:
+def _listed(title: str, counts: list[tuple[str, int]], max_entries: int) -> list[str]:
     lines = [title]
     if not counts:
         return []
     largest = max(count for _, count in counts)
-    width = max(len(name) for name, _ in counts[:most])
-    for name, count in counts[:most]:
+    width = max(len(name) for name, _ in counts[:max_entries])
+    for name, count in counts[:max_entries]:
         lines.append(f"  {name:>{width}}  {count:>9,}  {'#' * -(-_BAR * count // largest)}")
-    if len(counts) > most:
-        rest = [count for _, count in counts[most:]]
+    if len(counts) > max_entries:
+        rest = [count for _, count in counts[max_entries:]]
         lines.append(f"  {len(rest):,} more, of {min(rest):,} to {max(rest):,} records each")
     return lines
 
@@ -136,10 +138,10 @@ def _listed(title: str, counts: list[tuple[str, int]], most: int) -> list[str]:
 def find_faults(
     database: Database, workers: int | None = None, progress: Progress | None = None
 ) -> Iterator[str]:
-    """Read and decode every record and yield a sentence for each that cannot be used.
+    """Decodes every record and yields an error message for each that cannot be used.
 
-    A JPEG or PNG without its end counts: OpenCV fills up what is missing without a word. The
-    records of a damaged page of the database share one sentence, which names page and records.
+    A JPEG or PNG without its end is an error, too, although OpenCV silently fills the missing
+    part. The records of a damaged database page share one message, which names page and records.
     """
 
     def items() -> Iterator[tuple[int, bytes, bytes | DataError]]:
@@ -150,7 +152,7 @@ def find_faults(
                 yield position, b"", error
 
     latest: str | None = None
-    with closing(map_ahead(_fault, items(), workers)) as faults:
+    with closing(threaded_map(_fault, items(), workers)) as faults:
         for position, fault in enumerate(faults):
             if fault not in (None, latest):
                 yield fault
@@ -164,7 +166,7 @@ def _fault(item: tuple[int, bytes, bytes | DataError]) -> str | None:
         return str(value)
     try:
         datum = parse_datum(value)
-        # Forced to colour, as 16-bit images are usable that way.
+        # With force_color, because 16-bit images can be used with it.
         decode_datum(datum, force_color=True)
         if datum.encoded and is_cut_off(datum.data):
             raise DataError(

@@ -1,4 +1,4 @@
-"""Databases from Python: arrays or image files, and their labels."""
+"""Writing of databases from Python: arrays or image files, and their labels."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ def write_database(
     records: Iterable[tuple[NDArray[Any] | bytes, int]],
     backend: str = "LMDB",
 ) -> int:
-    """Writes records to a new database, which appears only when all are written.
+    """Writes records to a new database, which appears when all records are written.
+
+    Keys are eight digits from 0 on.
 
     Args:
-        path: the folder to make; folders above it are made, too.
+        path: the folder to create; missing folders above it are created, too.
         records: pairs of an image and its label, taken one by one. An image is an array
-            (channels, height, width): uint8, colours in B, G, R order, as Caffe stores pixels, or
-            any other numbers, which are stored as float32; or the bytes of an image file.
+            (channels, height, width) or the bytes of an image file. Arrays of uint8 are stored as
+            pixels (colours in B, G, R order), other numbers as float32.
         backend: ``LMDB`` or ``LEVELDB``.
 
     Returns:
-        how many records were written. Keys are eight digits from 0 on.
+        the number of records.
 
     Raises:
-        FileProblem: there is something at ``path``, or it cannot be written.
-        DataError: a record that is no pair of that kind; its number is named.
+        FileProblem: ``path`` exists or cannot be written.
+        DataError: a record is not such a pair; the message has its number.
     """
     count = 0
     with create_database(path, backend) as writer:

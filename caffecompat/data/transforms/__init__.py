@@ -1,1 +1,1 @@
-"""What happens to a decoded image on its way to a batch."""
+"""Transforms of decoded images: rescaling, crop, mirror, mean, colour shift, scale."""

@@ -1,12 +1,13 @@
 """Colour statistics of a data set, and the colour shift of Krizhevsky et al. (2012).
 
-To each pixel of an image is added ``p1 a1 d1 + p2 a2 d2 + p3 a3 d3``: p are the principal
-components of the colours of the training set, a one normal draw each per use of the image
-(deviation 0.1 in the paper), d how far the colours reach along each component.
+The vector ``p1 a1 d1 + p2 a2 d2 + p3 a3 d3`` is added to each pixel of an image: p are the
+principal components of the colours of the training set, a are normal draws for each use of an
+image (standard deviation 0.1 in the paper), d are the standard deviations of the colours along
+each component.
 
-The paper calls d the eigenvalue. The constants that were published with its successors
-(55.46, 4.794, 1.148 for 0...255) scale as the pixel range does, not as its square, so they are
-deviations: d is the square root of an eigenvalue of the covariance here.
+The paper calls d the eigenvalue. The constants published with later nets (55.46, 4.794, 1.148 for
+0...255) scale with the pixel range, not with its square, so they are standard deviations. Here d
+is the square root of an eigenvalue of the covariance.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ class ColourPCA:
 
     Attributes:
         mean: of each channel; shape (3,).
-        components: unit vectors as columns, the one of the largest deviation first; 3 x 3. The
-            largest number of each is positive, so that they do not depend on the solver.
+        components: unit vectors as columns, in order of decreasing deviation; 3 x 3. The element
+            of largest magnitude is positive in each, so that the sign is unique.
         deviations: square roots of the eigenvalues of the covariance; shape (3,).
-        pixels: how many colours were counted.
+        pixels: number of pixels.
     """
 
     mean: Doubles
@@ -45,7 +46,7 @@ class ColourPCA:
 
 
 class ColourSums:
-    """Adds up colours, image by image; every pixel counts the same."""
+    """Accumulates sums of colours over images; all pixels have the same weight."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -53,27 +54,27 @@ class ColourSums:
         self._products = np.zeros((_CHANNELS, _CHANNELS))
 
     def add(self, pixels: NDArray[Any]) -> None:
-        """Count the colours of one image, 3 x height x width.
+        """Adds the colours of one image, 3 x height x width.
 
         Raises:
-            DataError: it has not 3 channels.
+            DataError: it does not have 3 channels.
         """
         if len(pixels) != _CHANNELS:
-            raise DataError(f"it has {len(pixels)} channels; colours are counted of 3")
-        # Around the middle of the range, so that little is lost to rounding within one image.
+            raise DataError(f"it has {len(pixels)} channels; colour statistics need 3")
+        # Centred at the middle of the range, which reduces rounding errors within one image.
         values = pixels.reshape(_CHANNELS, -1).astype(np.float32) - np.float32(128)
         self._count += values.shape[1]
         self._sum += values.sum(axis=1, dtype=np.float64)
         self._products += values @ values.T
 
     def finish(self) -> ColourPCA:
-        """The statistics of all colours added.
+        """The statistics of all added colours.
 
         Raises:
-            DataError: none were.
+            DataError: there are none.
         """
         if not self._count:
-            raise DataError("there are no images, so their colours have no mean")
+            raise DataError("there are no images, so there is no mean colour")
         mean = self._sum / self._count
         return colour_pca(
             mean + 128, self._products / self._count - np.outer(mean, mean), self._count
@@ -87,20 +88,19 @@ def colour_pca(mean: Doubles, covariance: Doubles, pixels: int) -> ColourPCA:
     vectors = vectors[:, order]
     largest = np.abs(vectors).argmax(axis=0)
     vectors = vectors * np.sign(vectors[largest, np.arange(_CHANNELS)])
-    # Rounding may leave an eigenvalue of 0 a little below it.
+    # Rounding may make an eigenvalue of 0 slightly negative.
     return ColourPCA(mean, vectors, np.sqrt(np.maximum(values[order], 0)), pixels)
 
 
 class RandomShift:
-    """The colour shift that a ``transform_param`` describes, drawn anew for each use of an image.
+    """The colour shift of a ``transform_param``, drawn for each use of an image.
 
     Args:
-        message: a TransformationParameter with ``colour_shift_std``. Its ``colour_eigenvalue`` are
-            deviations as in :class:`ColourPCA`, its ``colour_eigenvector`` the components, one
-            after the other.
+        message: a TransformationParameter with ``colour_shift_std``. ``colour_eigenvalue`` are
+            deviations as in :class:`ColourPCA`, ``colour_eigenvector`` the concatenated components.
 
     Raises:
-        DataError: values or vectors are missing, of unfit number, or not finite.
+        DataError: values or vectors are missing, do not match in number, or are not finite.
     """
 
     def __init__(self, message: Message) -> None:
@@ -111,7 +111,7 @@ class RandomShift:
             raise DataError(
                 f"transform_param: colour_shift_std is {deviation:g}, but there are {values.size} "
                 f"colour_eigenvalue and {vectors.size} colour_eigenvector; give one value and one "
-                "number per channel for each direction (compute-image-mean --channels finds them)"
+                "number per channel for each direction (compute-image-mean --channels prints them)"
             )
         if deviation < 0 or not np.isfinite([deviation, *values, *vectors]).all():
             raise DataError(
@@ -122,11 +122,11 @@ class RandomShift:
 
     @property
     def channels(self) -> int:
-        """How many channels an image must have."""
+        """The number of channels that an image must have."""
         return self._directions.shape[1]
 
     def draw(self, seed: int, ordinals: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What is added to each channel of the samples ``ordinals``, samples x channels; pure."""
+        """The shifts of the samples ``ordinals``, samples x channels; a pure function."""
         shift = np.zeros((len(ordinals), self.channels))
         for number, direction in enumerate(self._directions):
             shift += normal(seed, ordinals, f"colour {number}")[:, None] * direction
@@ -134,11 +134,11 @@ class RandomShift:
 
 
 def describe(pca: ColourPCA) -> str:
-    """The statistics as text to paste: ``mean_value`` lines, the colour shift in comments."""
+    """Prototxt text of the statistics: ``mean_value`` lines, the colour shift as comments."""
     lines = [f"# colours of {pca.pixels} pixels, B, G, R"]
     lines += [f"mean_value: {value:.6g}" for value in pca.mean]
-    lines.append("# The colour shift of Krizhevsky et al., which BVLC Caffe does not know. A value")
-    lines.append("# is the deviation along its vector, the square root of the covariance's.")
+    lines.append("# The colour shift of Krizhevsky et al., which BVLC Caffe does not have. A value")
+    lines.append("# is the standard deviation along its vector.")
     lines.append("# colour_shift_std: 0.1")
     for vector, deviation in zip(pca.components.T, pca.deviations, strict=True):
         lines.append(f"# colour_eigenvalue: {deviation:.6g}")

@@ -1,4 +1,4 @@
-"""Crops as bytes, whose arithmetic is left to the device that they are on their way to."""
+"""Cropped pixels as bytes, whose mean, shift and scale are applied later on the net's device."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Crops:
-    """Pixels, cut and flipped, and what is still to be done to them.
+class DeferredCrops:
+    """Cropped and flipped pixels, and the operands of the remaining arithmetic.
 
-    The blob is ``(pixels - mean + shifts) * scale``, in fp32 and step by step, which gives the
-    numbers of :meth:`caffecompat.data.transforms.transform.Transform.apply` bit for bit wherever it
-    is computed. Bytes are a quarter of what would travel otherwise.
+    The blob is ``(pixels - mean + shifts) * scale``, step by step in fp32. On any device this is
+    bit for bit equal to :meth:`caffecompat.data.transforms.transform.Transform.apply`. Bytes take a
+    quarter of the transfer of floats.
 
     Attributes:
         pixels: uint8, N x C x H x W.
-        mean: float32, C x H x W or with extents of 1; None to leave the step out.
-        shifts: float32, N x C x 1 x 1; None to leave the step out.
-        scale: 1 to leave the step out.
+        mean: float32, C x H x W, or broadcastable to it; None to skip the step.
+        shifts: float32, N x C x 1 x 1; None to skip the step.
+        scale: 1 to skip the step.
     """
 
     pixels: NDArray[np.uint8]
@@ -31,7 +31,7 @@ class Crops:
     scale: float
 
     def floats(self) -> Floats:
-        """The blob, computed here."""
+        """The blob, computed on the CPU: float32, N x C x H x W."""
         blob = self.pixels.astype(np.float32)
         if self.mean is not None:
             blob -= self.mean

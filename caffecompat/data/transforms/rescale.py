@@ -1,4 +1,4 @@
-"""Isotropic rescaling of training images: the training scale S of the VGG paper (Sect. 3.1)."""
+"""Isotropic rescaling of images to the training scale S of the VGG paper (Sect. 3.1)."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from caffecompat.data.counter_rng import draw, pick
 from caffecompat.errors import DataError
 from caffecompat.proto.schema import Message
 
-# What OpenCV can count in its fastest type; such an image has one side of 32768 pixels or more.
-_LONGEST_SIDE = 32767
+# The limit of OpenCV's 16-bit coordinates.
+_MAX_LENGTH_OF_SIDE = 32767
 
 
 class Rescale:
-    """Scales an image, proportions kept, so that its smallest side becomes S pixels.
+    """Scales an image isotropically so that its smallest side becomes S pixels.
 
     In TRAIN S is drawn for each sample, uniformly from ``img_rand_resize_lower`` to
-    ``img_rand_resize_upper``, both ends included. In TEST it is the middle of the two, rounded
-    down, as the paper tests at Q = 0.5 (S_min + S_max). The other side is rounded to the nearest
-    pixel.
+    ``img_rand_resize_upper`` inclusive. In TEST it is the mean of the two, rounded down, as the
+    paper tests at Q = 0.5 (S_min + S_max). The other side is rounded to the nearest pixel.
 
     Args:
         message: a TransformationParameter with one of these fields.
         phase: ``"TRAIN"`` or ``"TEST"``.
 
     Raises:
-        DataError: one end of the range is missing, they are in the wrong order, or the crop may
-            be larger than S.
+        DataError: a bound of the range is missing, the bounds are in the wrong order, or S may be
+            smaller than the crop.
     """
 
     def __init__(self, message: Message, phase: str) -> None:
@@ -40,7 +39,7 @@ class Rescale:
         )
         if not 0 < self._lower <= self._upper:
             raise DataError(
-                f"{found}; give both, the upper one at least as large (equal ones: a fixed size)"
+                f"{found}; give both, the upper one at least as large (equal ones fix the size)"
             )
         if phase != "TRAIN":
             self._lower = self._upper = (self._lower + self._upper) // 2
@@ -51,22 +50,22 @@ class Rescale:
                 "smaller"
             )
 
-    def choose(self, seed: int, ordinals: NDArray[np.int64]) -> list[int]:
-        """S of the samples ``ordinals``; pure."""
+    def draw_sides(self, seed: int, ordinals: NDArray[np.int64]) -> list[int]:
+        """S in pixels for the samples ``ordinals``; a pure function of its arguments."""
         spread = pick(draw(seed, ordinals, "smallest side"), self._upper - self._lower + 1)
         return [self._lower + side for side in spread.tolist()]
 
     def size(self, height: int, width: int, side: int) -> tuple[int, int]:
-        """Height and width of a rescaled image.
+        """Height and width of an image rescaled to smallest side ``side``, in pixels.
 
         Raises:
-            DataError: it would be too long.
+            DataError: the other side would be too long.
         """
         scaled = isotropic_size(height, width, side)
-        if max(scaled) > _LONGEST_SIDE:
+        if max(scaled) > _MAX_LENGTH_OF_SIDE:
             raise DataError(
                 f"it is {height}x{width} (height x width) and would become "
                 f"{scaled[0]}x{scaled[1]} with its smallest side of {side}; no side may be longer "
-                f"than {_LONGEST_SIDE}, so leave such images out"
+                f"than {_MAX_LENGTH_OF_SIDE}, so leave such images out"
             )
         return scaled

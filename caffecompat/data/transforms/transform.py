@@ -1,4 +1,4 @@
-"""Crop, mirror, mean and scale: what stands between a record and a row of a batch.
+"""The transform of a decoded sample to a row of a batch: crop, mirror, mean, scale, extensions.
 
 Source of the semantics: data_transformer.cpp.
 """
@@ -19,10 +19,11 @@ from caffecompat.data.codec.datum import decode_datum
 from caffecompat.data.codec.images import scale_channels, split_channels
 from caffecompat.data.counter_rng import draw, pick
 from caffecompat.data.transforms.color_pca import RandomShift
-from caffecompat.data.transforms.deferred_crops import Crops
+from caffecompat.data.transforms.deferred_crops import DeferredCrops
 from caffecompat.data.transforms.rescale import Rescale
 from caffecompat.errors import DataError
 from caffecompat.proto.schema import Message
+from caffecompat.reporting.units import format_shape
 from caffecompat.weights.mean import read_mean
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ EXTENSIONS = (
 
 
 def refuse_extensions(message: Message, who: str) -> None:
-    """For those who do without :class:`Transform`: refuse what they would have to ignore.
+    """Refuses extension fields for layers that do not use :class:`Transform`.
 
     Args:
         message: a TransformationParameter.
@@ -54,18 +55,20 @@ def refuse_extensions(message: Message, who: str) -> None:
     found = [name for name in EXTENSIONS if getattr(message, name)]
     if found:
         raise DataError(
-            f"transform_param: {who} cannot do what {', '.join(found)} asks for; remove it, or use "
-            "a Data or ImageData layer"
+            f"transform_param: {who} does not support {', '.join(found)}; remove it, or use a Data "
+            "or ImageData layer"
         )
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What chance has decided for one sample, before the size of its record is known.
+class Augmentation:
+    """The random choices for one sample, drawn before its size is known.
 
-    ``row`` and ``column`` are 64-bit draws for the crop, None where the crop is central.
-    ``side`` is the smallest side after rescaling, in pixels, None without rescaling. ``shift`` has
-    what is added to each channel, float32, or is None.
+    Attributes:
+        row, column: 64-bit draws for the position of the crop; None for a central crop.
+        mirror: whether to flip left to right.
+        side: the smallest side after rescaling, in pixels; None without rescaling.
+        shift: the colour shift of each channel, float32; None without a shift.
     """
 
     row: int | None
@@ -75,36 +78,31 @@ class Choice:
     shift: Floats | None = None
 
 
-_NO_CHOICE = Choice(None, None, mirror=False)
+_NO_AUGMENTATION = Augmentation(None, None, mirror=False)
 
 
 class Transform:
-    """The transformation that a ``transform_param`` describes, in one phase.
+    """The transform of a ``transform_param`` in one phase.
 
-    A pixel becomes ``(pixel - mean) * scale`` in float32. With ``crop_size`` a window is taken:
-    the central one (offsets rounded down) in TEST, a random one in TRAIN. With ``mirror`` every
-    other sample, by chance, is flipped left to right, in both phases. A mean file has the size
-    of the whole record and is cut at the place of the window.
+    A pixel becomes ``(pixel - mean) * scale`` in float32. ``crop_size`` takes the central window
+    (offsets rounded down) in TEST, a random one in TRAIN. ``mirror`` flips each sample left to
+    right with probability 1/2, in both phases. A mean file has the size of the whole record and is
+    cropped at the same place.
 
-    Beyond Caffe: before the crop the image is rescaled (:class:`Rescale`); in TRAIN one colour is
-    added to all pixels (:class:`RandomShift`), before ``scale`` and without clipping; a
-    ``crop_mean_file`` is subtracted from the crop as it enters the net, flipped or not.
+    Extensions to Caffe: the image is rescaled before the crop (:class:`Rescale`); in TRAIN a colour
+    is added to all pixels (:class:`RandomShift`), before ``scale`` and without clipping;
+    ``crop_mean_file`` is subtracted from the crop after flipping.
 
     Args:
         message: a TransformationParameter.
         phase: ``"TRAIN"`` or ``"TEST"``.
-        reduced_decode: decode JPEGs that are rescaled to half their size or less at 1/2, 1/4 or
-            1/8, never below their S, which is faster. Pixels then differ a little from those of
-            the whole image: for photographs by up to 3 grey levels in the mean, 99 % by at most 12
-            (noise from pixel to pixel: more).
 
     Raises:
-        DataError: two kinds of mean are given, or an extension field does not make sense.
+        DataError: two kinds of mean are given, or an extension field has an invalid value.
         FileProblem, FormatError: the mean file cannot be read.
     """
 
-    def __init__(self, message: Message, phase: str, reduced_decode: bool = False) -> None:
-        self.reduced_decode = reduced_decode
+    def __init__(self, message: Message, phase: str) -> None:
         self._crop = int(message.crop_size)
         self._random_crop = self._crop > 0 and phase == "TRAIN"
         self._mirror = bool(message.mirror)
@@ -124,28 +122,25 @@ class Transform:
             self._mean_image = read_mean(self._mean_file)
         self._crop_mean = _crop_mean(message)
 
-    def decode(self, datum: Message, reduction: int = 1) -> NDArray[Any]:
-        """The array of a record (channels x height x width), colour forced if asked.
-
-        ``reduction`` as in :func:`caffecompat.data.codec.datum.decode_datum`.
-        """
+    def decode(self, datum: Message) -> NDArray[Any]:
+        """The array of a record (channels x height x width); ``force_color`` etc. are applied."""
         if self._warn_raw and not datum.encoded:
             self._warn_raw = False
             log.warning("force_color and force_gray only for encoded datum")
-        return decode_datum(datum, *self._force, reduction)
+        return decode_datum(datum, *self._force)
 
-    def output_shape(self, record: Shape3, choice: Choice = _NO_CHOICE) -> Shape3:
-        """The shape that a record of ``record`` (channels, height, width) ends with.
+    def output_shape(self, record: Shape3, augmentation: Augmentation = _NO_AUGMENTATION) -> Shape3:
+        """The shape after the transform of a sample of shape ``record`` (channels, height, width).
 
-        ``choice`` is what :meth:`choose` gave for it; it matters where images are rescaled.
+        ``augmentation`` is the sample's; it matters only if images are rescaled.
 
         Raises:
-            DataError: the record is smaller than the crop, or the mean or the colour shift does
-                not fit it.
+            DataError: the sample is smaller than the crop, or does not match the mean or the
+                colour shift.
         """
         channels, height, width = record
-        if self._rescale is not None and choice.side is not None:
-            height, width = self._rescale.size(height, width, choice.side)
+        if self._rescale is not None and augmentation.side is not None:
+            height, width = self._rescale.size(height, width, augmentation.side)
             record = (channels, height, width)
         if self._crop and (height < self._crop or width < self._crop):
             raise DataError(
@@ -156,8 +151,9 @@ class Transform:
             )
         if self._mean_image is not None and self._mean_image.shape != record:
             raise DataError(
-                f"it is {_by(record)} (channels x height x width), but {self._mean_file} is "
-                f"{_by(self._mean_image.shape)}; the mean needs the size of the uncropped record"
+                f"it is {format_shape(record)} (channels x height x width), but {self._mean_file} "
+                f"is {format_shape(self._mean_image.shape)}; the mean needs the size of the "
+                "uncropped record"
             )
         if self._mean_values.size not in (0, 1, channels):
             raise DataError(
@@ -176,106 +172,106 @@ class Transform:
             )
         return (channels, self._crop, self._crop) if self._crop else record
 
-    def choose(self, seed: int, ordinals: NDArray[np.int64]) -> list[Choice]:
-        """What chance decides for the samples ``ordinals`` of a run; pure."""
+    def draw_augmentations(self, seed: int, ordinals: NDArray[np.int64]) -> list[Augmentation]:
+        """The random choices for the samples ``ordinals`` of a run; a pure function."""
         nothing = [None] * len(ordinals)
         rows = draw(seed, ordinals, "crop row").tolist() if self._random_crop else nothing
         columns = draw(seed, ordinals, "crop column").tolist() if self._random_crop else nothing
         flips = pick(draw(seed, ordinals, "mirror"), 2 if self._mirror else 1)
-        sides = self._rescale.choose(seed, ordinals) if self._rescale else nothing
+        sides = self._rescale.draw_sides(seed, ordinals) if self._rescale else nothing
         shifts = self._shift.draw(seed, ordinals) if self._shift else nothing
         return [
-            Choice(row, column, bool(flip), side, shift)
+            Augmentation(row, column, bool(flip), side, shift)
             for row, column, flip, side, shift in zip(
                 rows, columns, flips, sides, shifts, strict=True
             )
         ]
 
-    def apply(
-        self,
-        pixels: NDArray[Any],
-        choice: Choice,
-        out: NDArray[Any],
-        size: tuple[int, int] | None = None,
-    ) -> None:
-        """Transform one array into ``out``; only the pixels of the window are touched.
+    def apply(self, pixels: NDArray[Any], augmentation: Augmentation, out: NDArray[Any]) -> None:
+        """Transforms one array into ``out``; without rescaling only the crop is processed.
 
-        Into an ``out`` of bytes go the pixels of the window as they are; see :meth:`crops`.
+        A uint8 ``out`` gets the cropped and flipped pixels without arithmetic; see :meth:`crops`.
 
         Args:
             pixels: channels x height x width, uint8 or float32; uint8 if ``out`` is.
-            choice: what :meth:`choose` gave for this sample.
-            out: float32 or uint8, of the shape that :meth:`output_shape` names.
-            size: height and width of the record if its image was decoded smaller.
+            augmentation: the random choices for this sample.
+            out: float32 or uint8, of the shape given by :meth:`output_shape`.
 
         Raises:
-            DataError: as :meth:`output_shape`, or the result has not the shape of ``out``.
+            DataError: as :meth:`output_shape`, or the result does not have the shape of ``out``.
         """
         channels, height, width = pixels.shape
-        height, width = size or (height, width)
-        shape = self.output_shape((channels, height, width), choice)
+        shape = self.output_shape((channels, height, width), augmentation)
         if shape != out.shape:
             raise DataError(
-                f"it is {_by(shape)} (channels x height x width), but the first record of its "
-                f"batch makes it {_by(out.shape)}; use batch_size 1, one size for all images, or "
-                "crop_size (and force_color where gray and colour are mixed)"
+                f"it is {format_shape(shape)} (channels x height x width), but the first record of "
+                f"its batch makes it {format_shape(out.shape)}; use batch_size 1, one size for all "
+                "images, or crop_size (and force_color where gray and colour are mixed)"
             )
-        if self._rescale is not None and choice.side is not None:
-            height, width = self._rescale.size(height, width, choice.side)
-            # All of it, though a crop follows: a warp of the window alone takes about as long, and
-            # places pixels only to 1/32.
+        if self._rescale is not None and augmentation.side is not None:
+            height, width = self._rescale.size(height, width, augmentation.side)
+            # The whole image, although a crop follows: warping the crop alone takes as long, and
+            # OpenCV's warp has a precision of 1/32 pixel only.
             pixels = scale_channels(pixels, height, width)
         top = left = 0
         if self._crop:
-            top = _offset(height - self._crop, choice.row)
-            left = _offset(width - self._crop, choice.column)
+            top = _offset(height - self._crop, augmentation.row)
+            left = _offset(width - self._crop, augmentation.column)
         window = np.s_[:, top : top + shape[1], left : left + shape[2]]
         if out.dtype == np.uint8:
-            for channel, plane in enumerate(self._planes(pixels[window], choice.mirror)):
+            for channel, plane in enumerate(self._planes(pixels[window], augmentation.mirror)):
                 np.copyto(out[channel], plane)
             return
-        self._subtract_mean(pixels[window], window, choice, out)
+        self._subtract_mean(pixels[window], window, augmentation, out)
         if self._scale != 1:
             np.multiply(out, self._scale, out=out)
 
     @property
-    def can_wait(self) -> bool:
-        """Whether the arithmetic is the same at each place of a record, and can follow the crop."""
+    def can_defer_arithmetic(self) -> bool:
+        """Whether the arithmetic does not depend on the crop's position, so it can follow later."""
         return self._mean_image is None
 
-    def crops(self, pixels: NDArray[np.uint8], choices: Sequence[Choice]) -> Crops:
-        """Rows that :meth:`apply` has filled with bytes, with the arithmetic that they wait for.
+    def crops(
+        self, pixels: NDArray[np.uint8], augmentations: Sequence[Augmentation]
+    ) -> DeferredCrops:
+        """Deferred crops of rows that :meth:`apply` has filled with bytes.
 
         Args:
-            pixels: N x channels x height x width.
-            choices: of the N samples.
+            pixels: uint8, N x channels x height x width.
+            augmentations: the random choices for the N samples.
         """
         mean = self._crop_mean
         if mean is None and self._mean_values.size:
             mean = self._mean_values.reshape(-1, 1, 1)
-        shifts = [choice.shift for choice in choices if choice.shift is not None]
+        shifts = [
+            augmentation.shift for augmentation in augmentations if augmentation.shift is not None
+        ]
         added = np.stack(shifts)[:, :, None, None] if shifts else None
-        return Crops(pixels, mean, added, float(self._scale))
+        return DeferredCrops(pixels, mean, added, float(self._scale))
 
     def _subtract_mean(
-        self, pixels: NDArray[Any], window: tuple[slice, ...], choice: Choice, out: Floats
+        self,
+        pixels: NDArray[Any],
+        window: tuple[slice, ...],
+        augmentation: Augmentation,
+        out: Floats,
     ) -> None:
         mean: Any = self._mean_values
         if self._mean_image is not None:
-            mean = self._mean_image[window][:, :, :: -1 if choice.mirror else 1]
+            mean = self._mean_image[window][:, :, :: -1 if augmentation.mirror else 1]
         elif self._crop_mean is not None:
             mean = self._crop_mean
-        # Plane by plane, so that the second step finds in the cache what the first has written.
-        for channel, plane in enumerate(self._planes(pixels, choice.mirror)):
+        # Plane by plane, which keeps the plane in the cache between the steps.
+        for channel, plane in enumerate(self._planes(pixels, augmentation.mirror)):
             target = out[channel]
             np.copyto(target, plane)
             if len(mean):
                 np.subtract(target, mean[channel % len(mean)], out=target)
-            if choice.shift is not None:
-                np.add(target, choice.shift[channel], out=target)
+            if augmentation.shift is not None:
+                np.add(target, augmentation.shift[channel], out=target)
 
     def _planes(self, pixels: NDArray[Any], mirror: bool) -> Sequence[NDArray[Any]]:
-        """The channels one by one, flipped if asked; valid until this thread's next call."""
+        """The channels, flipped if ``mirror``; valid until the next call in this thread."""
         interleaved = pixels.strides[0] == 1 and 1 < len(pixels) <= 4
         if pixels.dtype != np.uint8 or not interleaved:
             return list(pixels[:, :, ::-1] if mirror else pixels)
@@ -313,14 +309,14 @@ def _crop_mean(message: Message) -> Floats | None:
     if mean.shape[1:] != (crop, crop):
         raise DataError(
             f"transform_param: the mean in crop_mean_file {message.crop_mean_file!r} is "
-            f"{_by(mean.shape)} (channels x height x width), but crop_size is {crop}; both must "
-            "have one size (a mean of whole images is a mean_file)"
+            f"{format_shape(mean.shape)} (channels x height x width), but crop_size is {crop}; "
+            "both must have one size (a mean of whole images is a mean_file)"
         )
     return mean
 
 
 def _scattered_planes(count: int, height: int, width: int) -> list[NDArray[np.uint8]]:
-    """Arrays that begin at different remainders of any power of two.
+    """Arrays whose addresses have different remainders modulo powers of two.
 
     With equal remainders OpenCV's split mixes two kinds of stores in one cache line, which can
     make it twenty times slower.
@@ -331,19 +327,15 @@ def _scattered_planes(count: int, height: int, width: int) -> list[NDArray[np.ui
     return [memory[start : start + size].reshape(height, width) for start in starts]
 
 
-def _offset(freedom: int, chance: int | None) -> int:
-    return freedom // 2 if chance is None else pick(chance, freedom + 1)
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
+def _offset(margin: int, value: int | None) -> int:
+    return margin // 2 if value is None else pick(value, margin + 1)
 
 
 def _shifts_colours(message: Message) -> bool:
-    """Whether colours are shifted; directions without a ``colour_shift_std`` are a mistake.
+    """Whether colours are shifted.
 
     Raises:
-        DataError: there are directions, but no deviation (0 switches the shift off).
+        DataError: there are directions without ``colour_shift_std`` (0 disables the shift).
     """
     directions = message.colour_eigenvalue or message.colour_eigenvector
     if directions and not message.HasField("colour_shift_std"):

@@ -28,7 +28,7 @@ from caffecompat.errors import FileProblem, FormatError
 from caffecompat.input_files import open_input
 from caffecompat.net.execution.precision import arithmetic
 from caffecompat.net.net import Net
-from caffecompat.weights.zip_checks import reading, zip_archive
+from caffecompat.weights.zip_checks import library_errors, zip_archive
 
 Case = Mapping[str, np.ndarray]
 
@@ -111,7 +111,7 @@ def read_case(path: Path, max_bytes: int | None = None) -> dict[str, np.ndarray]
     """
     with (
         open_input(path, max_bytes) as file,
-        reading(path, "an .npz"),
+        library_errors(path, "an .npz"),
         zip_archive(path, file, max_bytes),
         np.load(file, allow_pickle=False) as archive,
     ):

@@ -9,14 +9,14 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from caffecompat.data.transforms.deferred_crops import Crops
+from caffecompat.data.transforms.deferred_crops import DeferredCrops
 from caffecompat.errors import BlobError, CaffeError, NetError, suggestion
 from caffecompat.graph import Version
 from caffecompat.net.allocation import zeros
 from caffecompat.net.blobs.array_view import plain_array
 from caffecompat.net.blobs.host_to_device import Transfer
 from caffecompat.net.build import BuiltLayer
-from caffecompat.weights.blob import MOST_AXES
+from caffecompat.weights.blob import MAX_AXES
 
 Array: TypeAlias = np.ndarray | torch.Tensor
 
@@ -122,12 +122,12 @@ class Inputs:
         self.seconds_reading += time.perf_counter() - started
         if arrays is None:
             return None
-        blobs = [self._blob(a) if isinstance(a, Crops) else self.tensor(a) for a in arrays]
+        blobs = [self._blob(a) if isinstance(a, DeferredCrops) else self.tensor(a) for a in arrays]
         if built.rows is not None:
             blobs = [blob[rows] for blob, rows in zip(blobs, built.rows, strict=True)]
         return blobs
 
-    def _blob(self, crops: Crops) -> torch.Tensor:
+    def _blob(self, crops: DeferredCrops) -> torch.Tensor:
         """The blob of crops that have travelled as bytes."""
         like = next(iter(self.values.values()))
 
@@ -183,7 +183,7 @@ class Inputs:
 
 
 def _check_axes(name: str, shape: Sequence[int]) -> None:
-    if len(shape) > MOST_AXES:
+    if len(shape) > MAX_AXES:
         raise BlobError(
-            f"input {name!r}: a shape of {len(shape)} axes, at most {MOST_AXES} are allowed"
+            f"input {name!r}: a shape of {len(shape)} axes, at most {MAX_AXES} are allowed"
         )

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from caffecompat.errors import CaffeError, NetError
+from caffecompat.errors import CaffeError, NetError, first_line
 from caffecompat.net.net import Net, Result
 
 # torch's own advice: so many passes until its libraries have chosen and allocated everything.
@@ -98,9 +98,9 @@ class CapturedPass:
         except CaffeError:
             raise
         except RuntimeError as error:
-            line = str(error).splitlines()[0]
             raise NetError(
-                f"CUDA graph: this net cannot be captured, train without the graph: {line}"
+                f"CUDA graph: this net cannot be captured, train without the graph: "
+                f"{first_line(error)}"
             ) from error
         with torch.no_grad():
             for tensor, value in zip(changed, before, strict=True):

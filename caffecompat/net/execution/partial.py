@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from caffecompat.errors import BlobError, CaffeError, LayerError, suggestion
+from caffecompat.errors import BlobError, CaffeError, LayerError, first_line, suggestion
 from caffecompat.graph import Version
 from caffecompat.layers._base import format_shape
 from caffecompat.net.blobs.array_view import to_numpy
@@ -126,5 +126,6 @@ def _run(stepper: Stepper, i: int, built: BuiltLayer) -> tuple[torch.Tensor, ...
         shapes = ", ".join(
             f"{bottom} {format_shape(stepper.values[bottom].shape)}" for bottom in built.bottoms
         )
-        reason = str(error).splitlines()[0]
-        raise LayerError(f"{built.place}: cannot work on bottom(s) {shapes}: {reason}") from error
+        raise LayerError(
+            f"{built.place}: cannot work on bottom(s) {shapes}: {first_line(error)}"
+        ) from error

@@ -10,7 +10,7 @@ from caffecompat.errors import LayerError
 from caffecompat.graph import LayerNode
 from caffecompat.layers import Layer, Shape
 from caffecompat.layers._base import Message, format_shape
-from caffecompat.weights.blob_shapes import fit
+from caffecompat.weights.blob_shapes import match_shape
 
 _OLD_SIZES = ("num", "channels", "height", "width")
 
@@ -39,7 +39,7 @@ def check_embedded(node: LayerNode, layer: Layer) -> list[str]:
         who = f"{node.place}: embedded blob {j}"
         values = _values(blob, layer, who)
         wanted = f"the layer's {spec.name} is {format_shape(spec.shape)}"
-        if fit(values, _is_old(blob), spec.shape) is not None:
+        if match_shape(values, _is_old(blob), spec.shape) is not None:
             continue
         found = format_shape(values.shape)
         if layer.checks_blobs or values.size != prod(spec.shape):

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 import torch
 
-from caffecompat.errors import CaffeError, LayerError
+from caffecompat.errors import CaffeError, LayerError, first_line
 from caffecompat.graph import ParameterUse
 from caffecompat.layers._base import ParameterSpec, format_shape
 from caffecompat.layers._counter_rng import derive_seed
@@ -18,7 +18,7 @@ from caffecompat.net.build import BuiltLayer
 from caffecompat.net.module import LayerModule
 from caffecompat.net.parameters.embedded import embedded_value
 from caffecompat.weights import load_weights
-from caffecompat.weights.blob_shapes import fit
+from caffecompat.weights.blob_shapes import match_shape
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _allocated(
         raise LayerError(
             f"{built.place}: {spec.name} is {format_shape(spec.shape)}, "
             f"{prod(spec.shape) * 4 / 2**30:.3g} GiB, and could not be made on {device}: "
-            f"{(str(error) or 'out of memory').splitlines()[0]}"
+            f"{first_line(error) if str(error) else 'out of memory'}"
         ) from error
 
 
@@ -146,7 +146,7 @@ def _from_model(built: BuiltLayer, j: int, spec: ParameterSpec) -> torch.Tensor:
     except CaffeError as error:
         raise LayerError(f"{place}: model_path: {error}") from error
     found = source.blobs[j] if j < len(source.blobs) else None
-    values = None if found is None else fit(found, source.legacy[j], spec.shape)
+    values = None if found is None else match_shape(found, source.legacy[j], spec.shape)
     if values is None:
         what = "no such blob" if found is None else format_shape(found.shape)
         raise LayerError(

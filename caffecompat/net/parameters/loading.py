@@ -19,8 +19,8 @@ from caffecompat.net.build import BuiltLayer
 from caffecompat.net.module import LayerModule
 from caffecompat.net.parameters.initial_values import initial_value
 from caffecompat.weights import LayerWeights, Weights
-from caffecompat.weights.blob_shapes import fit
-from caffecompat.weights.mapped import forget
+from caffecompat.weights.blob_shapes import match_shape
+from caffecompat.weights.mapped import release_pages
 from caffecompat.weights.nvcaffe import is_nvcaffe
 
 ERROR, SKIP, REINIT = MISMATCHES = ("error", "skip", "reinit")
@@ -249,7 +249,7 @@ def _match(
         # A permissive sharer has its own shape for the owner's values.
         shaped = blobs[j].detach().view(specs[j].shape)
         pairs.append(_Copy(shaped, blob, legacy, f"{specs[j].name} (blob {j})"))
-    wrong = [p for p in pairs if fit(p.blob, p.legacy, p.shaped.shape) is None]
+    wrong = [p for p in pairs if match_shape(p.blob, p.legacy, p.shaped.shape) is None]
     if wrong:
         return f"{origin}: {target.place}: {_shape_problem(wrong)}"
     copies[source.name] = pairs
@@ -312,7 +312,7 @@ def _reinitialise(built: BuiltLayer) -> None:
 def _copy(pair: _Copy, private: bool) -> None:
     if pair.shaped.is_meta:
         return  # a net that is built for its shapes
-    values = fit(pair.blob, pair.legacy, pair.shaped.shape)
+    values = match_shape(pair.blob, pair.legacy, pair.shaped.shape)
     assert values is not None
     if not (pair.shaped.is_contiguous() and values.flags.c_contiguous):
         _copy_piece(pair.shaped, values)
@@ -322,7 +322,7 @@ def _copy(pair: _Copy, private: bool) -> None:
         piece = flat[start : start + PIECE]
         _copy_piece(target[start : start + PIECE], piece)
         if private:
-            forget(piece)
+            release_pages(piece)
 
 
 def _copy_piece(target: torch.Tensor, values: np.ndarray) -> None:

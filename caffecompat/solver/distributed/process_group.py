@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from caffecompat.data.shard import Shard
-from caffecompat.errors import SolverError
+from caffecompat.errors import SolverError, first_line
 from caffecompat.solver.distributed.failure_detector import FailureDetector
 from caffecompat.solver.distributed.rendezvous import Meeting, Presence
 from caffecompat.solver.signals import Action
@@ -126,8 +126,7 @@ class ProcessGroup:
     def _left_alone(self, error: RuntimeError) -> SolverError:
         """The answer to a connection that broke; mostly the alarm says why and ends the process."""
         return SolverError(
-            f"rank {self.rank} of {self.world_size}: lost the other ranks: "
-            f"{str(error).splitlines()[0]}"
+            f"rank {self.rank} of {self.world_size}: lost the other ranks: {first_line(error)}"
         )
 
 
@@ -216,10 +215,6 @@ def join_ranks(device: str | torch.device, limit: float = RANK_TIMEOUT) -> Itera
             timeout=_PATIENCE,
         )
     except (RuntimeError, ValueError) as error:
-        raise SolverError(f"the ranks cannot reach each other: {_first_line(error)}") from error
+        raise SolverError(f"the ranks cannot reach each other: {first_line(error)}") from error
     with _Joined(store, limit) as process_group:
         yield process_group
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from caffecompat.errors import SolverError
+from caffecompat.errors import SolverError, first_line
 
 # Seconds between two lines about who is missing, and between two looks at who has come.
 EVERY = 10.0
@@ -82,9 +82,9 @@ class Meeting:
                 where = f"{self._host}:{self._port}"
                 self._wait_on(f"no answer yet from {where}, where rank 0 or its launcher should be")
         if isinstance(found[0], BaseException):
-            text = (str(found[0]) or type(found[0]).__name__).splitlines()[0]
             raise SolverError(
-                f"the ranks cannot reach each other: {self._host}:{self._port}: {text}"
+                f"the ranks cannot reach each other: {self._host}:{self._port}: "
+                f"{first_line(found[0])}"
             )
         store: dist.Store = found[0]
         return store

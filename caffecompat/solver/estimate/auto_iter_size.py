@@ -6,7 +6,8 @@ import logging
 
 from caffecompat.errors import CaffeError, SolverError
 from caffecompat.net import Net
-from caffecompat.net.allocation import available, size
+from caffecompat.net.allocation import available
+from caffecompat.reporting.units import format_memory
 from caffecompat.solver.estimate.memory import Footprint, footprint
 from caffecompat.solver.estimate.report import Forecast, make_forecast, split_plan, split_settings
 from caffecompat.solver.setup.build_nets import NetOptions, probe
@@ -86,7 +87,9 @@ class AutoIterSize:
         text = (
             f"--auto-iter-size: batch_size is {split.batch} and iter_size {split.passes} now, so "
         )
-        text += f"that {size(self._need.total)} of memory do; samples and updates are the same"
+        text += (
+            f"that {format_memory(self._need.total)} of memory do; samples and updates are the same"
+        )
         return [text + (f", but {split.caveat}" if split.caveat else "")]
 
     def report(self, net: Net, log: logging.Logger) -> None:

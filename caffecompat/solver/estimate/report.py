@@ -11,9 +11,9 @@ from math import isqrt
 import torch
 
 from caffecompat.net import Net
-from caffecompat.net.allocation import size
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.glog import number
+from caffecompat.reporting.units import format_memory
 from caffecompat.solver.distributed.net_losses import find_losses
 from caffecompat.solver.estimate.memory import Footprint
 from caffecompat.solver.setup.net_plans import PlannedNet, scaled_plan
@@ -81,13 +81,13 @@ class Forecast:
         if self.batch is not None:
             lines.append(self._data_line(self.batch * self.passes))
         need = self.need
-        parts = f"parameters {size(need.parameters)}, gradients {size(need.gradients)}"
-        parts += f", history {size(need.history)}, activations {size(need.activations)}"
-        text = f"Forecast: memory {size(need.total)} ({parts})"
-        lines.append(text + ("" if self.free is None else f" of {size(self.free)} free"))
+        kinds = ("parameters", "gradients", "history", "activations")
+        parts = ", ".join(f"{kind} {format_memory(getattr(need, kind))}" for kind in kinds)
+        text = f"Forecast: memory {format_memory(need.total)} ({parts})"
+        lines.append(text + ("" if self.free is None else f" of {format_memory(self.free)} free"))
         if self.snapshots:
-            text = f"Forecast: {self.snapshots} snapshot(s) of {size(self.pair_size)}"
-            lines.append(f"{text}, {size(self.snapshots * self.pair_size)} in all")
+            text = f"Forecast: {self.snapshots} snapshot(s) of {format_memory(self.pair_size)}"
+            lines.append(f"{text}, {format_memory(self.snapshots * self.pair_size)} in all")
         return lines
 
     def _data_line(self, images: int) -> str:
@@ -113,14 +113,14 @@ class Forecast:
             )
         if self.disk is not None and self.snapshots * self.pair_size > self.disk:
             found.append(
-                f"the snapshots need {size(self.snapshots * self.pair_size)}, but only "
-                f"{size(self.disk)} are free on the disk; make room, or raise 'snapshot'"
+                f"the snapshots need {format_memory(self.snapshots * self.pair_size)}, but only "
+                f"{format_memory(self.disk)} are free on the disk; make room, or raise 'snapshot'"
             )
         return found
 
     def _memory_warning(self, free: int) -> str:
-        text = f"this training needs about {size(self.need.total)}, but {self.place} has "
-        text += f"{size(free)} free"
+        text = f"this training needs about {format_memory(self.need.total)}, but {self.place} has "
+        text += f"{format_memory(free)} free"
         if self.split is None:
             return f"{text}; not even one image per pass would fit"
         text += f"; with batch_size {self.split.batch} and iter_size {self.split.passes} the "

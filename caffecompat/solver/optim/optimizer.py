@@ -15,7 +15,7 @@ from caffecompat.net import Learnable
 from caffecompat.proto.schema import Message
 from caffecompat.solver.diagnostics.nonfinite import are_finite
 from caffecompat.solver.optim.rules import UpdateRule
-from caffecompat.weights import SolverState, fit
+from caffecompat.weights import SolverState, match_shape
 
 
 def _l2(gradients: list[Tensor], values: list[Tensor], decay: float) -> None:
@@ -221,6 +221,6 @@ class Optimizer:
     def _fitted(self, state: SolverState) -> list[np.ndarray | None]:
         """The state's arrays in the shapes of :attr:`history`; None where one does not fit."""
         return [
-            fit(array, legacy, tuple(target.shape))
+            match_shape(array, legacy, tuple(target.shape))
             for array, legacy, target in zip(state.history, state.legacy, self.history, strict=True)
         ]

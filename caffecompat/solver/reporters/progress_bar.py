@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from importlib.util import find_spec
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from caffecompat.reporting.activity import Moment
-from caffecompat.reporting.glog import ErrorStream, log_to, log_to_stderr
-from caffecompat.reporting.terminal import as_level, columns
+from caffecompat.reporting.activity import Task
+from caffecompat.reporting.glog import StderrHandler, log_to, log_to_stderr
+from caffecompat.reporting.progress import AboveBarHandler, bar_is_possible
+from caffecompat.reporting.terminal import columns
 from caffecompat.solver.callbacks import Callback, Training
 
 # Cells of the bar itself that texts leave free, and seconds until a pass is called a long one.
 _LEAST_BAR = 10
 _LONG = 2.0
-
-
-def bar_is_possible() -> bool:
-    """Whether standard error is a terminal and tqdm is installed."""
-    return sys.stderr.isatty() and find_spec("tqdm") is not None
 
 
 def training_log(first: bool = True) -> AbstractContextManager[Any]:
@@ -32,10 +26,10 @@ def training_log(first: bool = True) -> AbstractContextManager[Any]:
     Of ranks that are not the ``first`` only warnings are shown, such as those of data layers.
     """
     if not first:
-        handler = ErrorStream()
+        handler = StderrHandler()
         handler.setLevel(logging.WARNING)
         return log_to(handler)
-    return log_to(_AboveBar()) if bar_is_possible() else log_to_stderr()
+    return log_to(AboveBarHandler(glog_prefix=False)) if bar_is_possible() else log_to_stderr()
 
 
 @contextmanager
@@ -77,7 +71,7 @@ class _Bar(Callback):
             self._show(fitting(self._parts(solver), self._room()), refresh=False)
             self._mark(solver)
 
-    def busy(self, moment: Moment, now: float) -> None:
+    def busy(self, moment: Task, now: float) -> None:
         if now - moment.since < _LONG:
             return
         where = moment.layer.replace("layer ", "")
@@ -131,21 +125,3 @@ def fitting(parts: Sequence[str], room: int) -> str:
             break
         text = longer
     return text or parts[0][: max(room, 0)]
-
-
-class _AboveBar(logging.Handler):
-    """Writes lines above the bar, without the head that the log file has.
-
-    Those that the bar shows itself are left out.
-    """
-
-    def emit(self, record: logging.LogRecord) -> None:
-        from tqdm import tqdm
-
-        if getattr(record, "progress", False):
-            return
-        text = record.getMessage()
-        if record.levelno >= logging.WARNING:
-            text = f"{record.levelname.lower()}: {text}"
-        with suppress(OSError):
-            tqdm.write(as_level(text, record.levelno, sys.stderr), file=sys.stderr)

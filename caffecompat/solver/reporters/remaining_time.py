@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from caffecompat.proto.schema import Message
-from caffecompat.reporting.activity import Moment, heartbeat
+from caffecompat.reporting.activity import Task, heartbeat
 from caffecompat.reporting.glog import number
 from caffecompat.solver.callbacks import Callback, Training
 from caffecompat.solver.test_nets import scheduled_tests
@@ -75,7 +75,7 @@ class Pace(Callback):
 def pace_reported(solver: Training, message: Message, log: logging.Logger) -> Iterator[None]:
     """While the context lasts ``log`` tells what takes long, and how long all of it will take."""
 
-    def look_on(moment: Moment, now: float) -> None:
+    def look_on(moment: Task, now: float) -> None:
         for callback in list(solver.callbacks):
             callback.busy(moment, now)
 

@@ -1,1 +1,1 @@
-"""One file per weight format."""
+"""Weight file formats, one file each; a new file needs no other change."""

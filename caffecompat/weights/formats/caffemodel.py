@@ -1,8 +1,8 @@
 """Caffe's binary weights: a NetParameter of any generation.
 
-Only names, types, wiring and blobs are read; those have the same numbers in BVLC's schema and in
-its forks, whose other numbers collide. Written files have today's ``layer`` entries; the format
-``caffemodel-v1`` beside writes the older ``layers``.
+Only names, types, wiring and blobs are read: their field numbers are the same in BVLC Caffe and
+its forks, while other numbers collide. Files are written with current ``layer`` entries; the
+format ``caffemodel-v1`` writes the older ``layers``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from caffecompat.errors import FormatError, WeightsError
 from caffecompat.output_files import atomic_write
 from caffecompat.proto.layer_types import from_v0, from_v1
 from caffecompat.weights import wire
-from caffecompat.weights.blob import MOST_AXES, blob_parts, read_blob
+from caffecompat.weights.blob import MAX_AXES, blob_parts, read_blob
 from caffecompat.weights.file_type import looks_like_net
 from caffecompat.weights.format import LayerFormat, formats
 from caffecompat.weights.mapped import map_file
@@ -27,16 +27,16 @@ from caffecompat.weights.wire import Message, Part
 
 # Fields of NetParameter.
 NET_NAME, OLD_LAYERS, LAYER = 1, 2, 100
-# No net comes near these; a few bytes each, repeated, would fill the memory.
-MOST_LAYERS, MOST_BLOBS, MOST_BLOBS_OF_ALL = 50_000, 1_000, 200_000
+# Far more than any net has; a damaged file could repeat a few bytes until memory is full.
+MAX_LAYERS, MAX_BLOBS, MAX_BLOBS_OF_ALL = 50_000, 1_000, 200_000
 
 
 @dataclass(frozen=True)
 class Generation:
-    """The field numbers of a layer message; 0 where a generation has no such field.
+    """The field numbers of a layer message; 0 if a generation has no such field.
 
-    ``inner`` is the V0 layer inside a V1 layer, which then gives only bottoms and tops.
-    ``todays_type`` reads the type where it is a string; V1 numbers its types.
+    ``inner`` is the V0 layer inside a V1 layer, which then has only bottoms and tops.
+    ``current_type`` converts a type that is a string; None if types are numbers, as in V1.
     """
 
     title: str
@@ -47,20 +47,20 @@ class Generation:
     top: int = 0
     phase: int = 0
     inner: int = 0
-    todays_type: Callable[[str], str] | None = None
+    current_type: Callable[[str], str] | None = None
 
 
-V2 = Generation("V2", name=1, type=2, bottom=3, top=4, blobs=7, phase=10, todays_type=str)
+V2 = Generation("V2", name=1, type=2, bottom=3, top=4, blobs=7, phase=10, current_type=str)
 V1 = Generation("V1", name=4, type=5, bottom=2, top=3, blobs=6, inner=1)
-V0 = Generation("V0", name=1, type=2, blobs=50, todays_type=from_v0)
+V0 = Generation("V0", name=1, type=2, blobs=50, current_type=from_v0)
 
 
 @formats.register("caffemodel")
 class CaffeModel(LayerFormat):
-    """``.caffemodel``: read in all generations, written as Caffe writes it today."""
+    """``.caffemodel``: reads all generations, writes the current one."""
 
     suffixes = (".caffemodel",)
-    most_axes = MOST_AXES
+    max_axes = MAX_AXES
 
     def sniff(self, head: bytes, path: Path) -> bool:
         return looks_like_net(head)
@@ -74,21 +74,21 @@ class CaffeModel(LayerFormat):
             if field.wire == wire.LENGTH and field.number == NET_NAME:
                 weights.net_name = net.text(field)
             elif field.wire == wire.LENGTH and field.number in (LAYER, OLD_LAYERS):
-                if len(weights.layers) >= MOST_LAYERS:
-                    raise net.error(field.start, f"it has more than {MOST_LAYERS:,} layers")
+                if len(weights.layers) >= MAX_LAYERS:
+                    raise net.error(field.start, f"it has more than {MAX_LAYERS:,} layers")
                 numbers = V2 if field.number == LAYER else V1
                 generation = _read_layer(net.child(field), numbers, weights)
                 generations.setdefault(field.number, generation)
                 blobs += len(weights.layers[-1].blobs)
-                if blobs > MOST_BLOBS_OF_ALL:
-                    raise net.error(field.start, f"it has more than {MOST_BLOBS_OF_ALL:,} blobs")
+                if blobs > MAX_BLOBS_OF_ALL:
+                    raise net.error(field.start, f"it has more than {MAX_BLOBS_OF_ALL:,} blobs")
         if len(generations) > 1:
             raise FormatError(
                 f"{path}: it has both 'layer' and old 'layers' entries, which Caffe refuses too; "
-                "it was put together from files of different generations"
+                "it was assembled from files of different generations"
             )
         if not weights.layers:
-            raise FormatError(f"{path}: it has no layers; it is cut off, or no caffemodel")
+            raise FormatError(f"{path}: it has no layers; it is cut off, or not a caffemodel")
         weights.generation = next(iter(generations.values()))
         return weights
 
@@ -103,8 +103,8 @@ def _read_layer(message: Message, numbers: Generation, weights: Weights) -> str:
     layer = LayerWeights("")
     messages, generation = _read_fields(message, numbers, layer)
     who = f"layer {layer.name!r} ({layer.type})"
-    if len(messages) > MOST_BLOBS:
-        raise message.error(messages[MOST_BLOBS].start, f"{who} has more than {MOST_BLOBS} blobs")
+    if len(messages) > MAX_BLOBS:
+        raise message.error(messages[MAX_BLOBS].start, f"{who} has more than {MAX_BLOBS} blobs")
     blobs = [read_blob(m, f"{who}, blob {index}") for index, m in enumerate(messages)]
     layer.blobs = [blob.data for blob in blobs]
     layer.legacy = [blob.legacy for blob in blobs]
@@ -120,16 +120,16 @@ def _read_layer(message: Message, numbers: Generation, weights: Weights) -> str:
 def _read_fields(
     message: Message, numbers: Generation, layer: LayerWeights
 ) -> tuple[list[Message], str]:
-    """Fills in everything but the blobs; returns their messages, and the layer's generation.
+    """Sets everything but the blobs; returns the messages of the blobs, and the generation.
 
-    They are read when the layer's name is known, which may stand behind them.
+    The caller reads the blobs afterwards, when the layer's name is known for error messages.
     """
     blobs: list[Message] = []
     generation = numbers.title
     for field in message.fields():
         number = field.number
         if field.wire == wire.VARINT:
-            if number == numbers.type and not numbers.todays_type:
+            if number == numbers.type and not numbers.current_type:
                 layer.type = from_v1(wire.signed(field.value, 32))
             elif number == numbers.phase:
                 layer.phase = wire.signed(field.value, 32)
@@ -137,8 +137,8 @@ def _read_fields(
             continue
         elif number == numbers.name:
             layer.name = message.text(field)
-        elif number == numbers.type and numbers.todays_type:
-            layer.type = numbers.todays_type(message.text(field))
+        elif number == numbers.type and numbers.current_type:
+            layer.type = numbers.current_type(message.text(field))
         elif number == numbers.bottom:
             layer.bottoms.append(message.text(field))
         elif number == numbers.top:
@@ -152,12 +152,12 @@ def _read_fields(
 
 
 def _zeros_like(blob: np.ndarray) -> np.ndarray:
-    """A gradient that the file leaves out, without memory of its own."""
+    """A zero gradient, for one that the file leaves out, which takes no memory."""
     return np.broadcast_to(np.float32(0), blob.shape)
 
 
 def _net_parts(weights: Weights, path: Path) -> Iterator[Part]:
-    """The bytes of the file, a layer at a time, in order of field number as protobuf writes."""
+    """The bytes of the file, layer by layer, in order of field numbers as protobuf writes them."""
     if weights.net_name:
         yield from wire.text_field(NET_NAME, weights.net_name)
     for layer in weights.layers:

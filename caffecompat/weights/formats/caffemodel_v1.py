@@ -1,6 +1,6 @@
 """Binary weights as Caffe wrote them until 2014: ``layers`` with numbered types, 4-axis blobs.
 
-The layout of the published VGG files, for readers that know no other.
+This is the layout of the published VGG files, for programs that read no other.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from caffecompat.weights.weights import LayerWeights, Weights
 from caffecompat.weights.wire import Part
 
 NET_INPUT = 3
-# The enum had 40 entries when layers became strings; forks went on counting.
+# The enum had 40 entries when layer types became strings; forks added more.
 NUMBERS = {from_v1(number): number for number in range(128)}
 
 
 @formats.register("caffemodel-v1")
 class CaffeModelV1(LayerFormat):
-    """The V1 generation, chosen by this format's name only: its files are ``.caffemodel`` too.
+    """The V1 generation, selected by this format's name only, since its suffix is ``.caffemodel``.
 
-    Written are name, type, bottoms, tops and blobs, whose shapes get ones at the front up to four
-    axes. Input layers, which V1 did not know, become the net's ``input`` names.
+    Writes name, type, bottoms, tops, and blobs with shapes of four axes (leading ones). Input
+    layers, which V1 did not have, become the net's ``input`` names.
     """
 
     def sniff(self, head: bytes, path: Path) -> bool:
@@ -50,14 +50,14 @@ class CaffeModelV1(LayerFormat):
 
 
 def _check(weights: Weights, path: Path) -> None:
-    """Raises WeightsError with all that V1 cannot hold, before anything is written."""
+    """Raises WeightsError with everything that V1 cannot store, before anything is written."""
     problems = []
     for layer in weights.layers:
         who = f"{path}: layer {layer.name!r} ({layer.type})"
         if not layer.type:
             problems.append(
-                f"{path}: layer {layer.name!r} has no type in the file it came from, which a V1 "
-                "file must number; give the net definition too (--model)"
+                f"{path}: layer {layer.name!r} has no type in the file it was read from, but a V1 "
+                "file needs one; pass the net definition, too (--model)"
             )
         elif layer.type != "Input" and layer.type not in NUMBERS:
             problems.append(f"{who}: the V1 generation has no such type; write a V2 .caffemodel")

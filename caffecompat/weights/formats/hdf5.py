@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import FormatError, WeightsError
-from caffecompat.weights.array_names import todays_blobs
-from caffecompat.weights.blob import MOST_AXES
+from caffecompat.weights.array_names import current_blobs
+from caffecompat.weights.blob import MAX_AXES
 from caffecompat.weights.file_type import SNAPSHOT_HINT, SOLVER_STATE
 from caffecompat.weights.format import LayerFormat, formats
 from caffecompat.weights.hdf5_input.values import (
@@ -25,15 +25,16 @@ from caffecompat.weights.weights import LayerWeights, Weights, as_float32
 
 @formats.register("hdf5")
 class Hdf5(LayerFormat):
-    """``.caffemodel.h5``: names, blobs and gradients; types and wiring are not kept.
+    """``.caffemodel.h5``: names, blobs and gradients; types and wiring are not stored.
 
-    Layers come in order of name, as HDF5 lists them. Blobs with the old four sizes are written
-    in today's shape, because Caffe compares shapes exactly here. Caffe leaves out what a layer
-    shares with an earlier one; such layers have ``indices``, or no blobs at all.
+    Layers are in order of name, as HDF5 lists them. Blobs with the legacy four sizes are written
+    in their current shape, because Caffe compares shapes of HDF5 files exactly. Caffe leaves out
+    the parameters that a layer shares with an earlier one; such layers have ``indices``, or no
+    blobs.
     """
 
     suffixes = (".h5", ".hdf5")
-    most_axes = MOST_AXES
+    max_axes = MAX_AXES
     keeps_indices = True
 
     def sniff(self, head: bytes, path: Path) -> bool:
@@ -59,11 +60,11 @@ class Hdf5(LayerFormat):
         with create_hdf5(path) as file:
             data = file.create_group("data")
             for layer in weights.values():
-                _write_arrays(data.create_group(layer.name), todays_blobs(layer), layer)
+                _write_arrays(data.create_group(layer.name), current_blobs(layer), layer)
             if any(layer.diffs for layer in weights.values()):
                 diff = file.create_group("diff")
                 for layer in weights.values():
-                    _write_arrays(diff.create_group(layer.name), _todays_diffs(layer), layer)
+                    _write_arrays(diff.create_group(layer.name), _current_diffs(layer), layer)
 
 
 def _read_layer(file: HDF5File, name: str, has_diffs: bool) -> LayerWeights:
@@ -75,12 +76,12 @@ def _read_layer(file: HDF5File, name: str, has_diffs: bool) -> LayerWeights:
         blobs.append(as_float32(values))
     has_diffs = has_diffs and f"diff/{name}" in file
     diffs = numbered(file, f"diff/{name}") if has_diffs else []
-    # A shared parameter has its gradient under every layer, but its values under the owner only.
-    fits = [d.shape for d in diffs] == [b.shape for b in blobs] and bool(blobs)
+    # A shared parameter has its gradient in every layer, but its values only in its owner.
+    complete = [d.shape for d in diffs] == [b.shape for b in blobs] and bool(blobs)
     return LayerWeights(
         name,
         blobs=blobs,
-        diffs=diffs if fits else None,
+        diffs=diffs if complete else None,
         stored=stored,
         indices=None if numbers == list(range(len(numbers))) else numbers,
     )
@@ -93,8 +94,8 @@ def _kind(file: HDF5File) -> str:
     return f"expected /data/<layer>/<index>; it has {found}"
 
 
-def _todays_diffs(layer: LayerWeights) -> list[np.ndarray]:
-    pairs = zip(layer.diffs or (), todays_blobs(layer), strict=False)
+def _current_diffs(layer: LayerWeights) -> list[np.ndarray]:
+    pairs = zip(layer.diffs or (), current_blobs(layer), strict=False)
     return [diff.reshape(blob.shape) for diff, blob in pairs]
 
 

@@ -1,4 +1,4 @@
-"""NumPy archives with one array per blob, called ``layer/index``."""
+"""NumPy archives with one array per blob, named ``layer/index``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 from caffecompat.errors import FormatError, WeightsError
 from caffecompat.input_files import open_input
 from caffecompat.output_files import atomic_write
-from caffecompat.weights.array_names import todays_blobs
+from caffecompat.weights.array_names import current_blobs
 from caffecompat.weights.format import LayerFormat, formats
 from caffecompat.weights.weights import LayerWeights, Weights, as_float32
-from caffecompat.weights.zip_checks import reading, zip_archive, zip_names
+from caffecompat.weights.zip_checks import library_errors, zip_archive, zip_names
 
 # The order in the archive is the order of the layers; layer names may have slashes.
 KEY = re.compile(r"(.*)/(\d{1,6})\.npy", re.DOTALL)
@@ -26,10 +26,10 @@ CHUNK = 1 << 20
 
 @formats.register("npz")
 class Npz(LayerFormat):
-    """``.npz``: layers and blobs only. Types, wiring and gradients are not kept.
+    """``.npz``: layers and blobs only; types, wiring and gradients are not stored.
 
-    Of layers with one name the last is written, as it is the one that stays in a net. Blobs with
-    the old four sizes get today's shape.
+    Among layers of one name the last is written, which is the one that Caffe uses. Blobs with the
+    legacy four sizes get their current shape.
     """
 
     suffixes = (".npz",)
@@ -43,7 +43,7 @@ class Npz(LayerFormat):
         layers: dict[str, dict[int, tuple[np.ndarray, str]]] = {}
         with (
             open_input(path, self.max_bytes) as source,
-            reading(path, "an .npz"),
+            library_errors(path, "an .npz"),
             zip_archive(path, source, self.max_bytes) as archive,
         ):
             for entry in archive.infolist():
@@ -61,7 +61,7 @@ class Npz(LayerFormat):
             zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
         ):
             for layer in weights.values():
-                for index, blob in enumerate(todays_blobs(layer)):
+                for index, blob in enumerate(current_blobs(layer)):
                     _write_array(archive, f"{layer.name}/{index}.npy", blob, path)
 
 
@@ -106,26 +106,26 @@ def _read_array(
 
 
 def _fill(values: np.ndarray, file: IO[bytes], who: str) -> None:
-    """Reads in chunks, since a zip entry read at once is held twice."""
-    room = values.view(np.uint8).data
-    while room:
-        chunk = file.read(min(len(room), CHUNK))
+    """Reads in chunks, since reading a zip entry at once needs twice its memory."""
+    remaining = values.view(np.uint8).data
+    while remaining:
+        chunk = file.read(min(len(remaining), CHUNK))
         if not chunk:
-            raise FormatError(f"{who} is cut off: {len(room)} bytes are missing")
-        room[: len(chunk)] = chunk
-        room = room[len(chunk) :]
+            raise FormatError(f"{who} is cut off: {len(remaining)} bytes are missing")
+        remaining[: len(chunk)] = chunk
+        remaining = remaining[len(chunk) :]
 
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # headers of Python 2 are as good as others
+        warnings.simplefilter("ignore")  # numpy warns about valid headers written by Python 2
         if np.lib.format.read_magic(file) == (1, 0):
             return np.lib.format.read_array_header_1_0(file)
         return np.lib.format.read_array_header_2_0(file)
 
 
 def _write_array(archive: zipfile.ZipFile, key: str, array: np.ndarray, path: Path) -> None:
-    # A fixed date makes equal weights equal files.
+    # A fixed date, so that equal weights give equal files.
     entry = zipfile.ZipInfo(key, date_time=(1980, 1, 1, 0, 0, 0))
     if entry.filename != key or not key.isprintable():
         raise WeightsError(f"{path}: {key!r} cannot be the name of an array in an .npz")

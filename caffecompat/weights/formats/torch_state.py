@@ -1,4 +1,4 @@
-"""torch state dicts: ``.pt`` and ``.pth`` files with tensors by name."""
+"""torch state dicts: ``.pt`` and ``.pth`` files of named tensors."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from caffecompat.weights.array_names import NamedArrays
 from caffecompat.weights.format import NamedFormat, formats
 from caffecompat.weights.mapped import check_file
 from caffecompat.weights.weights import as_float32
-from caffecompat.weights.zip_checks import reading, zip_archive, zip_names
+from caffecompat.weights.zip_checks import library_errors, zip_archive, zip_names
 
 if TYPE_CHECKING:
     import torch
 
 ZIP_MAGIC = b"PK\x03\x04"
-# The number that torch's old, unzipped files begin with, as a pickled integer.
+# The magic number of torch's older files, which are not zip archives: a pickled integer.
 OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-SAVE_SO = "save one state dict with torch.save(model.state_dict(), ...)"
-# torch keeps notes for load_state_dict in this attribute of the dict and leaves others' alone.
+REMEDY = "save one state dict with torch.save(model.state_dict(), ...)"
+# torch stores metadata for load_state_dict in this attribute of the dict and ignores other keys.
 METADATA, OWN_NOTE = "_metadata", "caffecompat"
-# The least that a value takes where it is used, as float32.
-LEAST_WIDTH = 4
+# Bytes per value in memory, at least: values are used as float32.
+MIN_WIDTH = 4
 
 
 @formats.register("torch")
 class TorchState(NamedFormat):
     """A state dict for ``torch.load(..., weights_only=True)`` and ``load_state_dict``.
 
-    Only tensors are ever read; a file that needs more than that is refused, never unpickled.
+    Only tensors are read; a file with other objects is refused, never unpickled.
     """
 
     suffixes = (".pt", ".pth")
@@ -51,8 +51,8 @@ class TorchState(NamedFormat):
         state = _load(path, self.max_bytes)
         claimed = ClaimedBytes(path, check_file(path), self.max_bytes)
         for tensor in state.values():
-            # Tensors may share one storage; each takes memory of its own where it is used.
-            width = max(tensor.dtype.itemsize, LEAST_WIDTH)
+            # Tensors may share one storage in the file; their float32 copies do not.
+            width = max(tensor.dtype.itemsize, MIN_WIDTH)
             claimed.add(tensor.numel() * width, "its tensors")
         arrays = {str(name): _array(tensor) for name, tensor in state.items()}
         notes = getattr(state, METADATA, None)
@@ -70,7 +70,7 @@ class TorchState(NamedFormat):
             try:
                 torch.save(state, file)
             except RuntimeError as error:
-                # torch tries to end its archive after a failed write and complains about that.
+                # After a failed write torch fails again when it closes its archive.
                 raise error.__context__ or error from None
 
 
@@ -81,22 +81,22 @@ def _load(path: Path, max_bytes: int | None) -> dict[Any, torch.Tensor]:
         mapped = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
         if mapped:
             with zip_archive(path, file, max_bytes):
-                pass  # its directory is all right
-    with reading(path, "a torch file"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # old files warn about storages that nobody can change now
+                pass  # checks its directory
+    with library_errors(path, "a torch file"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns about typed storages in old files
         try:
             state = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
         except pickle.UnpicklingError as error:
             raise FormatError(
                 f"{path}: this torch file holds more than tensors, or is damaged; other objects "
-                f"are never loaded, because they may run code; {SAVE_SO}"
+                f"are never loaded, because they may run code; {REMEDY}"
             ) from error
     if not isinstance(state, dict):
-        raise FormatError(f"{path}: this torch file holds a {type(state).__name__}; {SAVE_SO}")
+        raise FormatError(f"{path}: this torch file holds a {type(state).__name__}; {REMEDY}")
     for name, value in state.items():
         wrong = _wrong_entry(value)
         if wrong:
-            raise FormatError(f"{path}: entry {name!r} of this torch file {wrong}; {SAVE_SO}")
+            raise FormatError(f"{path}: entry {name!r} of this torch file {wrong}; {REMEDY}")
     return state
 
 
@@ -107,14 +107,14 @@ def _wrong_entry(value: object) -> str | None:
         return f"is a {type(value).__name__}, expected a tensor"
     if value.layout != torch.strided or value.is_quantized or value.is_complex():
         return f"is a {value.layout} tensor of {value.dtype}, expected plain real numbers"
-    # A few stored values can claim to be any number of them by strides of zero.
+    # With strides of zero a few stored values can claim to be any number of values.
     if value.nbytes > value.untyped_storage().nbytes():
         return f"claims {value.nbytes} bytes, but the file has {value.untyped_storage().nbytes()}"
     return None
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
-    # numpy has no bfloat16 and no 8-bit floats; float32 holds them all.
+    # numpy has no bfloat16 and no 8-bit floats; float32 represents them exactly.
     wide = tensor if tensor.dtype.itemsize >= 4 else tensor.float()
     return as_float32(wide.detach().numpy())
 

@@ -1,1 +1,1 @@
-"""HDF5 files that are read without trusting them."""
+"""Reading of untrusted HDF5 files, in a separate process."""

@@ -1,10 +1,10 @@
-"""A process that reads HDF5 files for this one, and may die over a damaged file.
+"""The reader process for HDF5 files, which may crash without ending the user's process.
 
-The HDF5 library crashes over some damaged files before anything about them can be asked, so it
-never opens a file of a user in the user's own process. The other process is a fresh interpreter
-that answers requests on its standard input: one line of JSON each way, and the values of arrays
-behind the line. It is started with the first file, which takes about as long as importing h5py,
-and kept for the next one.
+The HDF5 library crashes on some damaged files as soon as it opens them, so it never opens a
+user's file in the user's own process. The reader process is a new interpreter that answers
+requests on its standard input: requests and answers are one line of JSON, and array values follow
+the line. It starts with the first file, which takes about as long as importing h5py, and is kept
+for later files.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from caffecompat import errors
 from caffecompat.errors import CaffeError, FileProblem, FormatError
 from caffecompat.input_files import REMEDY
 
-# Bytes that a pipe holds where the system lets it be set; the usual 64 KiB are slow for arrays.
+# The pipe buffer, where the system can set it; the usual 64 KiB are slow for arrays.
 PIPE_BYTES = 1 << 20
-# Processor time for one request, beside what reading its values takes at this rate.
+# The limit of processor time for one request: SECONDS + bytes read / BYTES_PER_SECOND.
 SECONDS, BYTES_PER_SECOND = 8.0, 20 << 20
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 GROUP, DATA_SET = "group", "data set"
-# The interpreter is isolated; what it may import is what this process can.
+# The interpreter runs in isolated mode, with the import path of this process.
 PROGRAM = """
 import sys
 sys.path[:] = {path!r}
@@ -43,18 +43,18 @@ serve()
 """
 
 
-class Died(Exception):
-    """The other process has ended; the text says how."""
+class ProcessDied(Exception):
+    """The reader process has ended; the text says how."""
 
 
 class HDF5Process:
-    """The other process, seen from this one.
+    """The client of a reader process.
 
     Args:
-        program: Python text to run there.
+        program: Python source to run in it; None for the reader.
 
     Raises:
-        Died: it did not start, or ended while it was asked.
+        ProcessDied: it did not start, or ended during a request.
     """
 
     def __init__(self, program: str | None = None) -> None:
@@ -62,7 +62,7 @@ class HDF5Process:
         text = PROGRAM.format(path=path) if program is None else program
         environment = {
             **os.environ,
-            "HDF5_PLUGIN_PRELOAD": "::",  # no code from elsewhere, whatever filter a file names
+            "HDF5_PLUGIN_PRELOAD": "::",  # no filter plugins, which would be foreign code
             "OPENBLAS_NUM_THREADS": "1",
             "OMP_NUM_THREADS": "1",
         }
@@ -73,35 +73,35 @@ class HDF5Process:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env=environment,
-                # Ctrl-C in a terminal is for this process, which may want to go on reading.
+                # Ctrl-C in a terminal interrupts this process only, which may continue to read.
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
-            raise Died(f"it did not start: {error}") from error
+            raise ProcessDied(f"it did not start: {error}") from error
         self._answers: BinaryIO = self._process.stdout  # type: ignore[assignment] # a pipe
         _widen(self._answers)
         self._receive()
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a request; the values of an array are under ``"array"``.
+        """Sends a request and returns the answer; the key ``"array"`` has the values of an array.
 
         Raises:
-            CaffeError: as raised there.
-            Died: it ended.
+            CaffeError: the reader raised it.
+            ProcessDied: the reader process ended.
         """
         try:
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except OSError as error:
-            raise Died(self._end()) from error
+            raise ProcessDied(self._end()) from error
         answer = self._receive()
         if "error" in answer:
             raise getattr(errors, answer["error"])(answer["message"])
         return answer
 
     def stop(self) -> None:
-        """Ends the process, which has nothing to lose."""
+        """Kills the process, which only reads."""
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -115,30 +115,30 @@ class HDF5Process:
             if "dtype" in answer:
                 answer = self._receive_array(answer)
         except (ValueError, EOFError) as error:
-            raise Died(self._end()) from error
+            raise ProcessDied(self._end()) from error
         return answer
 
     def _receive_array(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """The array in its pieces, of which each may turn out to be an error."""
+        """Receives an array in pieces; an error may replace any piece."""
         array = np.empty(answer["shape"], answer["dtype"])
-        room = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
-        while room:
+        remaining = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
+        while remaining:
             piece = json.loads(self._answers.readline())
             if "error" in piece:
                 return dict(piece)
-            self._fill(room[: piece["bytes"]])
-            room = room[piece["bytes"] :]
+            self._fill(remaining[: piece["bytes"]])
+            remaining = remaining[piece["bytes"] :]
         return {"array": array}
 
-    def _fill(self, room: memoryview) -> None:
-        while room:
-            count = self._answers.readinto(room)  # type: ignore[attr-defined] # BufferedReader
+    def _fill(self, remaining: memoryview) -> None:
+        while remaining:
+            count = self._answers.readinto(remaining)  # type: ignore[attr-defined] # BufferedReader
             if not count:
                 raise EOFError
-            room = room[count:]
+            remaining = remaining[count:]
 
     def _end(self) -> str:
-        """How it ended."""
+        """A clause that says how the process ended."""
         code = self._process.wait()
         if code >= 0:
             return f"it ended with code {code}"
@@ -147,17 +147,17 @@ class HDF5Process:
         return f"it was ended by signal {-code}"
 
 
-class _Idle:
-    """At most one process that waits for the next file.
+class _IdleProcess:
+    """At most one idle reader process, kept for the next file.
 
-    Kept between files because a start takes some tenths of a second. A fork of this process
-    begins without any: two processes must not ask the same one.
+    Starting a process takes some tenths of a second. A fork of this process starts without one,
+    because two processes must not use the same pipes.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: HDF5Process | None = None
-        self._parents: HDF5Process | None = None
+        self._of_parent: HDF5Process | None = None
 
     def take(self) -> HDF5Process | None:
         with self._lock:
@@ -172,8 +172,8 @@ class _Idle:
 
     def forked(self) -> None:
         self._lock = threading.Lock()
-        # Kept from being collected: it is the parent's to end.
-        self._parents, self._process = self._process, None
+        # A reference prevents the garbage collection of the parent's process object.
+        self._of_parent, self._process = self._process, None
 
     def stop(self) -> None:
         process = self.take()
@@ -181,7 +181,7 @@ class _Idle:
             process.stop()
 
 
-_idle = _Idle()
+_idle = _IdleProcess()
 atexit.register(_idle.stop)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.forked)
@@ -191,15 +191,15 @@ if hasattr(os, "register_at_fork"):
 def opened(
     path: str | os.PathLike[str], max_bytes: int | None, remedy: str = REMEDY
 ) -> Iterator[Any]:
-    """A function that sends requests about one file, which is open in the other process.
+    """Context in which a file is open in the reader process; yields a function for requests.
 
     Args:
         path: the file.
         max_bytes, remedy: see :class:`caffecompat.weights.hdf5_input.structure.Contents`.
 
     Raises:
-        FileProblem: it cannot be read, or the other process cannot be started.
-        FormatError: it is damaged, to the point where the library crashes over it.
+        FileProblem: it cannot be read, or the reader process cannot be started.
+        FormatError: it is damaged; the HDF5 library may have crashed.
     """
     name = os.fspath(path)
     asked = [os.path.abspath(name), name, max_bytes, remedy]
@@ -209,7 +209,7 @@ def opened(
     def ask(**request: Any) -> dict[str, Any]:
         try:
             return process.ask(request)
-        except Died as error:
+        except ProcessDied as error:
             raise _crashed(name, error) from error
 
     try:
@@ -217,13 +217,13 @@ def opened(
         ask(close=True)
         intact = True
     except CaffeError as error:
-        if not isinstance(error.__cause__, Died):
-            with contextlib.suppress(CaffeError, Died):
+        if not isinstance(error.__cause__, ProcessDied):
+            with contextlib.suppress(CaffeError, ProcessDied):
                 process.ask({"close": True})
                 intact = True
         raise
     finally:
-        # After anything else, such as an interrupt, an answer may still be under way.
+        # After any other exit, such as an interrupt, an unread answer may be in the pipe.
         if intact:
             _idle.put(process)
         else:
@@ -231,22 +231,22 @@ def opened(
 
 
 def _opening(name: str, request: dict[str, Any]) -> HDF5Process:
-    """A process that has the file open."""
+    """A reader process that has the file open."""
     waiting = _idle.take()
     if waiting is not None:
         try:
             return _ask_first(waiting, request)
-        except Died:
-            pass  # it may have died long ago, for any reason; a fresh one tells
+        except ProcessDied:
+            pass  # it may have died earlier for another reason; a new one decides
     try:
         process = HDF5Process()
-    except Died as error:
+    except ProcessDied as error:
         raise FileProblem(
             f"{name}: the process that reads HDF5 files cannot be used: {error}"
         ) from error
     try:
         return _ask_first(process, request)
-    except Died as error:
+    except ProcessDied as error:
         raise _crashed(name, error) from error
 
 
@@ -262,10 +262,10 @@ def _ask_first(process: HDF5Process, request: dict[str, Any]) -> HDF5Process:
     return process
 
 
-def _crashed(name: str, error: Died) -> FormatError:
+def _crashed(name: str, error: ProcessDied) -> FormatError:
     return FormatError(
         f"{name}: this is an HDF5 file that is damaged: the library that reads it, in a process of "
-        f"its own, crashed or came to no end ({error})"
+        f"its own, crashed or did not finish ({error})"
     )
 
 

@@ -1,10 +1,10 @@
-"""The contents of an HDF5 file, each looked at before the library reads it.
+"""The contents of an HDF5 file, checked before the HDF5 library reads values.
 
-The library follows whatever a file says: links and values in any other file of the machine,
-filters that read outside of their buffers, terabytes in a kilobyte. What the files of Caffe's
-world need is little, so everything else is refused by what the file says about itself. This runs
-in a process of its own (:mod:`caffecompat.weights.hdf5_input.process`), because the library can
-crash over damaged files before anything can be asked.
+The library follows links and external storage to any file of the machine, runs filters that read
+outside their buffers, and unpacks terabytes from a kilobyte. Caffe's files need few features; all
+others are refused by the file's metadata. This module runs in a separate process
+(:mod:`caffecompat.weights.hdf5_input.process`), because the library can crash when it opens a
+damaged file.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from caffecompat.errors import FormatError
 from caffecompat.input_files import REMEDY, ClaimedBytes
 from caffecompat.weights.hdf5_input.process import DATA_SET, GROUP, SIGNATURE
 from caffecompat.weights.mapped import check_file
-from caffecompat.weights.zip_checks import MOST_DEFLATED, reading
+from caffecompat.weights.zip_checks import MAX_DEFLATED, library_errors
 
 KIND = "an HDF5 file"
 NAMED_TYPE = "named type"
 
-# No net has so many layers; listing takes memory for each.
-MOST_MEMBERS = 50_000
-MOST_AXES = 32
-# The library's own limit, below which a damaged size may still stand.
-MOST_CHUNK_BYTES = 2**32 - 1
-# What deflate and shuffle do is bounded by the chunk; fletcher32 reads in front of a short one.
+# More than the layers of any net; each member takes memory.
+MAX_MEMBERS = 50_000
+MAX_AXES = 32
+# The library's own limit; smaller sizes may be damaged, too.
+MAX_CHUNK_BYTES = 2**32 - 1
+# Deflate and shuffle stay within the chunk; fletcher32 reads before the start of a short one.
 HARMLESS_FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE)
 LAYOUTS = (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED)
-# Values that are read in one go; more come in slabs of about this.
+# Larger arrays are read in slabs of about this many bytes.
 SLAB = 16 << 20
-# The least that a value takes where it is used, as float32.
-LEAST_WIDTH = 4
+# Bytes per value in memory, at least: values are used as float32.
+MIN_WIDTH = 4
 
 
 class DataSet(NamedTuple):
-    """What a data set says about itself.
+    """The metadata of a data set.
 
     Attributes:
-        shape: its extents; None where it holds nothing at all.
+        shape: its extents; None for a null data space, which has no values.
         dtype: of the stored values.
-        variable: it holds strings of variable length.
+        variable: whether it has strings of variable length.
     """
 
     shape: tuple[int, ...] | None
@@ -61,12 +61,12 @@ class Contents:
 
     Args:
         path: the file.
-        name: how messages call it.
-        max_bytes: the most that may be read from it; None for four times its size plus 64 MiB.
-        remedy: what a message about that limit advises.
+        name: its name in messages.
+        max_bytes: the limit for all values read from it; None for four times its size plus 64 MiB.
+        remedy: the end of messages about that limit.
 
     Raises:
-        FileProblem, FormatError: from here and all methods, one sentence each.
+        FileProblem, FormatError: in the constructor and in all methods.
     """
 
     def __init__(
@@ -76,16 +76,16 @@ class Contents:
         self.size = check_file(path, max_bytes)
         self._claimed = ClaimedBytes(name, self.size, max_bytes, remedy)
         self.limit = self._claimed.limit
-        with reading(self.path, KIND if _is_signed(path) else "no HDF5 file, or one"):
+        with library_errors(self.path, KIND if _is_signed(path) else "no HDF5 file, or one"):
             self._file = h5py.File(path, "r")
 
     def close(self) -> None:
-        with reading(self.path, KIND):
+        with library_errors(self.path, KIND):
             self._file.close()
 
     def kind(self, name: str) -> str | None:
-        """GROUP, DATA_SET, NAMED_TYPE; None where there is nothing of that name."""
-        with reading(self.path, KIND):
+        """GROUP, DATA_SET or NAMED_TYPE; None if the name does not exist."""
+        with library_errors(self.path, KIND):
             found = self._find(name)
         if found is None:
             return None
@@ -94,46 +94,47 @@ class Contents:
         return DATA_SET if isinstance(found, h5py.h5d.DatasetID) else NAMED_TYPE
 
     def members(self, name: str) -> list[str]:
-        """The names in a group, in the order that HDF5 gives them."""
-        with reading(self.path, KIND):
+        """The names in a group, in HDF5's order."""
+        with library_errors(self.path, KIND):
             group = self._find(name)
             if not isinstance(group, h5py.h5g.GroupID):
-                raise FormatError(f"{self.path}: /{name} is no group of data sets")
+                raise FormatError(f"{self.path}: /{name} is not a group")
             count = group.get_num_objs()
-            if count > MOST_MEMBERS:
+            if count > MAX_MEMBERS:
                 raise FormatError(
-                    f"{self.path}: /{name} holds {count:,} members, more than {MOST_MEMBERS:,}"
+                    f"{self.path}: /{name} holds {count:,} members, more than {MAX_MEMBERS:,}"
                 )
             return [member.decode("utf-8", "surrogateescape") for member in group]
 
     def describe(self, name: str) -> DataSet:
-        """What a data set says about itself; nothing is read."""
-        with reading(self.path, KIND):
+        """The metadata of a data set; no values are read."""
+        with library_errors(self.path, KIND):
             return self._describe(self._data_set(name))
 
     def check(self, name: str) -> None:
-        """Refuses a data set that :meth:`read` would refuse."""
-        with reading(self.path, KIND):
+        """Raises the errors of :meth:`read` without reading values."""
+        with library_errors(self.path, KIND):
             data_set = self._data_set(name)
             self._check(data_set, self._describe(data_set), name)
 
     def read(self, name: str) -> tuple[DataSet, Iterator[np.ndarray]]:
-        """A data set of numbers or of strings of fixed length, after all checks.
+        """Reads a data set of numbers or of strings of fixed length, after all checks.
 
         Returns:
-            what it says about itself, and its values in C order, in one or several pieces.
+            its metadata, and its values in C order, in one or several pieces.
         """
-        with reading(self.path, KIND):
+        with library_errors(self.path, KIND):
             data_set = self._data_set(name)
             described = self._describe(data_set)
             self._check(data_set, described, name)
         return described, self._values(data_set, described)
 
     def nbytes(self, described: DataSet) -> int:
+        """The size of the values in bytes."""
         return prod(described.shape or ()) * described.dtype.itemsize
 
     def _find(self, name: str) -> Any:
-        """The object of that name, reached by plain links only."""
+        """The object of that name, through hard links only; None if it does not exist."""
         found = h5py.h5o.open(self._file.id, b"/")
         for part in name.strip("/").split("/") if name.strip("/") else ():
             key = part.encode("utf-8", "surrogateescape")
@@ -142,7 +143,7 @@ class Contents:
                 return None
             if found.links.get_info(key).type != h5py.h5l.TYPE_HARD:
                 raise FormatError(
-                    f"{self.path}: /{name.strip('/')} is a link to elsewhere, expected contents"
+                    f"{self.path}: /{name.strip('/')} is a soft or external link, expected contents"
                 )
             found = h5py.h5o.open(found, key)
         return found
@@ -162,16 +163,16 @@ class Contents:
         return DataSet(shape, np.dtype(kind.dtype), bool(variable))
 
     def _check(self, data_set: Any, described: DataSet, name: str) -> None:
-        """Refuses what need not be in such a file, before anything is allocated for it."""
+        """Refuses data sets that Caffe's files do not have, before memory is allocated."""
         who = f"{self.path}: /{name.strip('/')}"
         shape, dtype, variable = described
         if variable or dtype.kind not in "fiubS" or dtype.shape or not dtype.itemsize:
             raise FormatError(f"{who} holds {'strings' if variable else dtype}, expected numbers")
         if shape is None:
             raise FormatError(f"{who} holds nothing, expected numbers")
-        if len(shape) > MOST_AXES:
-            raise FormatError(f"{who} has {len(shape)} axes, expected at most {MOST_AXES}")
-        # No conversion is ever needed then, and none of the library's runs on a damaged type.
+        if len(shape) > MAX_AXES:
+            raise FormatError(f"{who} has {len(shape)} axes, expected at most {MAX_AXES}")
+        # Then the library converts nothing, and its converters never see a damaged type.
         kind = data_set.get_type()
         if dtype.kind != "S" and not kind.equal(h5py.h5t.py_create(dtype, logical=True)):
             raise FormatError(f"{who} holds {dtype} in an unusual encoding, which is not read here")
@@ -192,15 +193,15 @@ class Contents:
         if layout == h5py.h5d.CHUNKED:
             self._check_chunk(settings.get_chunk(), described, who)
         size, stored = self.nbytes(described), int(data_set.get_storage_size())
-        if size > MOST_DEFLATED * (stored + 1):
+        if size > MAX_DEFLATED * (stored + 1):
             raise FormatError(f"{who} claims {size} bytes, but the file has {stored} for it")
-        width = max(described.dtype.itemsize, LEAST_WIDTH)
+        width = max(described.dtype.itemsize, MIN_WIDTH)
         self._claimed.add(prod(described.shape or ()) * width, who.removeprefix(f"{self.path}: "))
 
     def _check_chunk(self, chunk: tuple[int, ...], described: DataSet, who: str) -> None:
         size = prod(chunk) * described.dtype.itemsize
         rank = len(described.shape or ())
-        if len(chunk) != rank or not 0 < size <= MOST_CHUNK_BYTES:
+        if len(chunk) != rank or not 0 < size <= MAX_CHUNK_BYTES:
             raise FormatError(f"{who} is stored in chunks of {chunk}, which cannot be")
         if size > self.limit:
             raise FormatError(
@@ -213,7 +214,7 @@ class Contents:
         kind = data_set.get_type()
         for first, count in slabs(shape or (), dtype.itemsize, _chunk_rows(data_set)):
             piece = np.empty((count, *(shape or ())[1:]) if shape else (), dtype)
-            with reading(self.path, KIND):
+            with library_errors(self.path, KIND):
                 space = data_set.get_space()
                 if shape:
                     start = (first, *(0,) * (len(shape) - 1))
@@ -224,7 +225,7 @@ class Contents:
 
 
 def _is_signed(path: str) -> bool:
-    """Whether a file begins as HDF5 does; some have other bytes in front, as MATLAB's do."""
+    """Whether a file begins with HDF5's signature; MATLAB's files have other bytes before it."""
     with open(path, "rb") as file:
         return file.read(len(SIGNATURE)) == SIGNATURE
 
@@ -236,9 +237,9 @@ def _chunk_rows(data_set: Any) -> int:
 
 
 def slabs(shape: tuple[int, ...], width: int, chunk_rows: int = 1) -> Iterator[tuple[int, int]]:
-    """First row and number of rows of the pieces that an array is read in.
+    """First row and number of rows of each piece in which an array is read.
 
-    Each has about SLAB bytes, and whole chunks, so that none is unpacked twice.
+    A piece has about SLAB bytes and consists of whole chunks, so that no chunk is unpacked twice.
     """
     if not shape:
         yield 0, 1

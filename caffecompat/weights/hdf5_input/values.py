@@ -1,4 +1,4 @@
-"""HDF5 files as Caffe lays them out, opened without trusting them."""
+"""Reading and writing of HDF5 files in Caffe's layout; files are read in a separate process."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ __all__ = [
     "write_text",
 ]
 
-# h5py has no types to check against.
+# h5py has no type annotations.
 Group: TypeAlias = Any
 
 
 class HDF5File:
-    """An HDF5 file that another process reads, see :func:`open_hdf5`.
+    """An HDF5 file that is open in the reader process, see :func:`open_hdf5`.
 
     Names are paths from the root with slashes between their parts. All methods raise FormatError
-    where the file is damaged, or has what a file of Caffe's world has no business with: links and
-    values that lead to other files, filters other than gzip and shuffle, more than it may claim.
+    if the file is damaged or uses features that Caffe's files do not need: links and storage in
+    other files, filters other than gzip and shuffle, sizes above the limit.
     """
 
     def __init__(self, path: Path, ask: Any) -> None:
@@ -57,16 +57,16 @@ class HDF5File:
         return self._kind(name) == GROUP
 
     def members(self, name: str = "") -> list[str]:
-        """The names in a group, in the order that HDF5 gives them.
+        """The names in a group, in HDF5's order.
 
         Raises:
-            FormatError: it is no group.
+            FormatError: it is not a group.
         """
         names: list[str] = self._ask(members=name)["members"]
         return names
 
     def describe(self, name: str) -> DataSet | None:
-        """What a data set says about itself, without reading it; None if it is none."""
+        """The metadata of a data set; None if ``name`` is not a data set."""
         if self._kind(name) != DATA_SET:
             return None
         found = self._ask(describe=name)
@@ -74,15 +74,15 @@ class HDF5File:
         return DataSet(None if shape is None else tuple(shape), found["name"], found["kind"])
 
     def check(self, name: str) -> None:
-        """Looks at a data set of numbers as :meth:`read` does, and counts it, without reading."""
+        """Checks a data set of numbers and counts its size, as :meth:`read`, without reading it."""
         self._ask(check=name)
 
     def read(self, name: str, kinds: str = "fiu") -> np.ndarray:
-        """The values of a data set, of the type that they have in the file.
+        """The values of a data set, in their type in the file.
 
         Raises:
-            FormatError: there is no such data set, or it holds something else than ``kinds``
-                (numpy's letters).
+            FormatError: there is no such data set, or its type is not one of ``kinds`` (numpy's
+                kind letters).
         """
         found = self.describe(name)
         who = f"{self.path}: /{name.strip('/')}"
@@ -99,12 +99,12 @@ class HDF5File:
 
 
 class DataSet(NamedTuple):
-    """What a data set says about itself.
+    """The metadata of a data set.
 
     Attributes:
-        shape: its extents; None where it holds nothing at all.
-        dtype: the name of the stored type; "strings" for those.
-        kind: numpy's letter for it.
+        shape: its extents; None for a null data space, which has no values.
+        dtype: the name of the stored type, or "strings".
+        kind: numpy's kind letter of the type.
     """
 
     shape: tuple[int, ...] | None
@@ -114,16 +114,17 @@ class DataSet(NamedTuple):
 
 @contextmanager
 def open_hdf5(path: Path, max_bytes: int | None = None, remedy: str = REMEDY) -> Iterator[HDF5File]:
-    """An HDF5 file, for reading.
+    """Context with an HDF5 file that is open for reading.
 
     Args:
         path: the file.
-        max_bytes: the largest file, and the most that may be read from it; None for any size, and
-            four times as much as it has plus 64 MiB.
-        remedy: what a message about the limit advises.
+        max_bytes: the limit for the size of the file and of all values read from it; None for
+            files of any size, and values of four times the file's size plus 64 MiB.
+        remedy: the end of messages about the limit.
 
     Raises:
-        FileProblem, FormatError.
+        FileProblem: it is missing or unreadable.
+        FormatError: it is damaged, not an HDF5 file, or above the limit.
     """
     check_file(path, max_bytes)
     with opened(path, max_bytes, remedy) as ask:
@@ -132,12 +133,13 @@ def open_hdf5(path: Path, max_bytes: int | None = None, remedy: str = REMEDY) ->
 
 @contextmanager
 def create_hdf5(path: Path) -> Iterator[Group]:
-    """The root group of a new HDF5 file, made in memory, written beside ``path`` and renamed.
+    """Context with the root group of a new HDF5 file, which is built in memory.
 
-    HDF5's library crashes when a disk is full, so it sees none.
+    At the end it is written to ``path`` atomically. The HDF5 library itself crashes when a disk is
+    full.
 
     Raises:
-        FileProblem.
+        FileProblem: the file cannot be written.
     """
     import h5py
 
@@ -149,10 +151,10 @@ def create_hdf5(path: Path) -> Iterator[Group]:
 
 
 def numbered(file: HDF5File, group: str) -> list[np.ndarray]:
-    """The data sets "0", "1", ... of a group in order of number.
+    """The data sets "0", "1", ... of a group as float32, in order of number.
 
     Raises:
-        FormatError: other names, or a gap between the numbers.
+        FormatError: the group has other names, or the numbers have a gap.
     """
     numbers = indices(file, group)
     if numbers != list(range(len(numbers))):
@@ -164,10 +166,10 @@ def numbered(file: HDF5File, group: str) -> list[np.ndarray]:
 
 
 def indices(file: HDF5File, group: str) -> list[int]:
-    """The names in a group, which are numbers, in ascending order.
+    """The names in a group as numbers, in ascending order.
 
     Raises:
-        FormatError: it is no group, or has other names in it.
+        FormatError: it is not a group, or has names that are not numbers.
     """
     names = file.members(group)
     others = [name for name in names if not re.fullmatch("0|[1-9][0-9]{0,5}", name)]
@@ -180,10 +182,10 @@ def indices(file: HDF5File, group: str) -> list[int]:
 
 
 def read_integer(file: HDF5File, name: str) -> int:
-    """The one integer of a data set with one element.
+    """The value of a data set with one integer.
 
     Raises:
-        FormatError: something else is in it.
+        FormatError: the data set has another type or another number of values.
     """
     values = file.read(name, "iu")
     if values.size != 1:
@@ -192,10 +194,10 @@ def read_integer(file: HDF5File, name: str) -> int:
 
 
 def read_text(file: HDF5File, name: str) -> str:
-    """The string in a scalar data set; bytes that are not UTF-8 survive as surrogates.
+    """The string in a scalar data set; bytes that are not UTF-8 become surrogates.
 
     Raises:
-        FormatError: something else is in it.
+        FormatError: the data set has another type or more than one value.
     """
     values = file.read(name, "S")
     if values.shape:
@@ -204,7 +206,7 @@ def read_text(file: HDF5File, name: str) -> str:
 
 
 def write_text(group: Group, name: str, text: str) -> None:
-    """A string of fixed length that ends in a zero byte, the only kind that Caffe reads."""
+    """Writes a null-terminated string of fixed length, the only string type that Caffe reads."""
     import h5py
 
     raw = text.encode("utf-8", "surrogateescape") + b"\0"
@@ -213,7 +215,7 @@ def write_text(group: Group, name: str, text: str) -> None:
     kind.set_strpad(h5py.h5t.STR_NULLTERM)
     space = h5py.h5s.create(h5py.h5s.SCALAR)
     settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    # As for all other data sets, so that equal contents are equal files.
+    # No times, as for all other data sets, so that equal contents give equal files.
     settings.set_obj_track_times(False)
     dataset = h5py.h5d.create(group.id, name.encode(), kind, space, settings)
     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array(raw, f"S{len(raw)}"), kind)

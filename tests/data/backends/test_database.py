@@ -106,7 +106,7 @@ def test_a_missing_database_names_the_command_that_makes_it(tmp_path: Path) -> N
 
 
 def test_a_folder_that_is_no_lmdb_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="this is no LMDB"):
+    with pytest.raises(FormatError, match="this is not an LMDB"):
         open_database(tmp_path)
 
 

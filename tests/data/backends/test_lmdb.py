@@ -338,7 +338,7 @@ def test_a_full_disk_is_called_a_full_disk(tmp_path: Path, monkeypatch: pytest.M
     writer.write([(b"a", bytes(1000))])
     with small_disk(200_000), pytest.raises(FileProblem, match="the disk is full") as caught:
         writer.write([(b"b", bytes(500_000))])
-    assert "(4,096 bytes are free, and 500,001 were to be written)" in str(caught.value)
+    assert "(4,096 bytes are free, but 500,001 are needed)" in str(caught.value)
     assert_one_sentence(str(caught.value))
     monkeypatch.undo()
     with small_disk(200_000), pytest.raises(FileProblem, match="Input/output error"):

@@ -88,9 +88,9 @@ def test_sixteen_bit_images_need_a_forced_colour() -> None:
         ({"channels": 3, "height": 4, "width": 5}, "holds 0 values.* 3x4x5"),
         ({"data": b""}, "holds 0 values.* 0x0x0"),
         ({"data": b"12", "channels": -1, "height": -2, "width": 1}, "holds 2 values"),
-        ({"data": b"no image at all", "encoded": True}, "15 encoded bytes are no image"),
-        ({"data": b"", "encoded": True}, "0 encoded bytes are no image"),
-        ({"data": b"x" * 9, "encoded": True, "label": 2}, "9 encoded bytes are no image"),
+        ({"data": b"no image at all", "encoded": True}, "15 encoded bytes are not an image"),
+        ({"data": b"", "encoded": True}, "0 encoded bytes are not an image"),
+        ({"data": b"x" * 9, "encoded": True, "label": 2}, "9 encoded bytes are not an image"),
     ],
 )
 def test_a_record_that_cannot_be_used_says_why(fields: dict[str, Any], sentence: str) -> None:
@@ -99,7 +99,7 @@ def test_a_record_that_cannot_be_used_says_why(fields: dict[str, Any], sentence:
 
 
 def test_bytes_that_are_no_datum_are_refused() -> None:
-    with pytest.raises(DataError, match="its 3 bytes are no Datum"):
+    with pytest.raises(DataError, match="its 3 bytes are not a Datum"):
         parse_datum(b"\xff\xff\xff")
 
 

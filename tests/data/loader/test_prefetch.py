@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from caffecompat.data.backends.database import create_database
-from caffecompat.data.loader.batch import Batch, Draft
+from caffecompat.data.loader.batch import Batch, PartialBatch
 from caffecompat.data.loader.open import open_reader
 from caffecompat.data.read_options import ReadOptions
 from caffecompat.errors import DataError
@@ -212,7 +212,7 @@ def test_closing_does_not_wait_for_what_is_read_ahead(
     opened = reader(database, batch_size=50, workers=1, prefetch=8)
     fill = opened._maker.fill
 
-    def slow_fill(draft: Draft, row: int) -> None:
+    def slow_fill(draft: PartialBatch, row: int) -> None:
         time.sleep(0.01)
         fill(draft, row)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from caffecompat.data.backends.database import open_database
-from caffecompat.data.loader.batch import Memory
+from caffecompat.data.loader.buffer_pool import BufferPool
 from caffecompat.data.loader.open import open_image_reader
 from caffecompat.data.loader.prefetch import BatchReader
 from caffecompat.data.read_options import ReadOptions
@@ -100,7 +100,7 @@ def test_missing_images_are_skipped_too(tmp_path: Path) -> None:
 
 
 def test_memory_is_used_again_only_when_nobody_holds_it() -> None:
-    memory = Memory()
+    memory = BufferPool()
     first = memory.array((2, 3))
     place = first.ctypes.data
     view = first[1:]
@@ -114,6 +114,6 @@ def test_memory_is_used_again_only_when_nobody_holds_it() -> None:
 def test_memory_held_by_torch_is_left_alone() -> None:
     import torch
 
-    memory = Memory()
+    memory = BufferPool()
     tensor = torch.from_numpy(memory.array((2, 3)))
     assert memory.array((2, 3)).ctypes.data != tensor.data_ptr()

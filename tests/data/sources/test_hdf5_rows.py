@@ -137,7 +137,7 @@ def test_a_data_set_that_is_no_rows_of_numbers_is_refused(
 def test_a_group_is_no_data_set(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_group("x")
-    refuse(tmp_path, DataError, r"a\.h5: no data set 'x', which a top asks for; it has x")
+    refuse(tmp_path, DataError, r"a\.h5: no data set 'x', which a top needs; it has x")
 
 
 def test_files_without_rows_are_refused(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_rows_of_other_files_are_refused(kind: str, tmp_path: Path) -> None:
                 layout = h5py.VirtualLayout((4,), "f8")
                 layout[:] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "x", (4,))
                 file.create_virtual_dataset("x", layout)
-    reason = "is a link to elsewhere" if "link" in kind else "in another file"
+    reason = "is a soft or external link" if "link" in kind else "in another file"
     with pytest.raises(FormatError, match=rf"a\.h5: /x .*{reason}"):
         HDF5Reader(write_list(tmp_path, "a.h5", "b.h5"), ["x"], 1).batch(0)
 

@@ -100,7 +100,7 @@ def test_a_list_shorter_than_what_is_skipped() -> None:
 
 def test_a_file_that_is_no_image_is_named(listed: str) -> None:
     Path(listed).with_name("2.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"line 3 \(image '.*2\.png'\): it is no image"):
+    with pytest.raises(DataError, match=r"line 3 \(image '.*2\.png'\): it is not an image"):
         labels(listed, [0])
 
 

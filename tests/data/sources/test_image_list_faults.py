@@ -125,7 +125,7 @@ def test_a_tab_after_a_name_that_begins_with_digits() -> None:
 def test_words_as_labels() -> None:
     write("".join(f"{name} {name[:3]}\n" for name in NAMES[::-1]))
     message = refused()
-    assert "3 of 3 lines end in no number" in message
+    assert "3 of 3 lines do not end in a number" in message
     assert "whose label is a word" in message
     assert "--number-labels" in message
     arguments = ["convert-imageset", "images/", "list.txt", "db"]
@@ -193,7 +193,7 @@ def test_image_data_with_labels_refuses_words_and_without_takes_names() -> None:
 
 def test_read_list_says_how_many_labels_are_wrong() -> None:
     write("a x\nb y\nc 3\n")
-    with pytest.raises(DataError, match="2 of 3 lines end in no number: line 1 is 'a x'"):
+    with pytest.raises(DataError, match="2 of 3 lines do not end in a number: line 1 is 'a x'"):
         read_list("list.txt")
     assert [entry.label for entry in read_list("list.txt", labelled=False)] == [0, 0, 3]
 
@@ -207,7 +207,7 @@ def test_the_size_is_said_before_writing(
     for name in NAMES:
         assert cv2.imwrite(f"images/{name}", cv2.GaussianBlur(noise, (15, 15), 0))
     write(PLAIN * 40)
-    monkeypatch.setattr(expected_size, "_MUCH", 10_000_000)
+    monkeypatch.setattr(expected_size, "_MIN_WARNED_BYTES", 10_000_000)
     free = os.statvfs(".").f_bavail
     monkeypatch.setattr(
         expected_size.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 30_000_000})

@@ -139,7 +139,7 @@ def test_settings_are_refused_in_one_sentence(
     [
         ("# 0\na.png\n3 20 31\n1\n3 0.9 2 4 13", "image # 0: it ends too early"),
         ("# 7\na.png\n3 20 x", "image # 7: .*'x'"),
-        ("0\na.png", "'0' stands where '#' should"),
+        ("0\na.png", "found '0', expected '#'"),
         ("# 0\na.png 3 20 31 1\n0 0.9 1 1 2 2\n", "its label is 0, expected 1 or more"),
     ],
 )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
-from caffecompat.data.backends.database import continue_database, open_database
+from caffecompat.data.backends.database import open_database, resume_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.tools import convert_imageset as module
 from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
@@ -62,7 +62,7 @@ def test_the_smallest_side(tmp_path: Path, side: int, shape: tuple[int, int, int
         ({"min_side": -1}, "min_side is -1"),
         ({"workers": 0}, "workers is 0"),
         ({"on_error": "weep"}, "expected 'skip' or 'fail'"),
-        ({"resume": True, "check_size": True}, "leave out one"),
+        ({"resume": True, "check_size": True}, "leave one out"),
         ({"resume": True, "overwrite": True}, "give one"),
         ({"no_labels": True, "number_labels": True}, "exclude each other"),
     ],
@@ -118,7 +118,7 @@ def test_a_list_that_is_a_folder_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["convert-imageset", "x/", str(tmp_path), str(tmp_path / "db")]) == 1
-    assert "this is a folder, expected a list; to take" in capsys.readouterr().err
+    assert "this is a folder, expected a list; to use" in capsys.readouterr().err
 
 
 class Break(Exception):
@@ -151,7 +151,7 @@ def test_an_interrupted_conversion_is_gone_on_with(
     begun = records(tmp_path / "db.unfinished")
     assert 0 < len(begun) < 40
     assert len(begun) % 7 == 0
-    assert any("--resume goes on with it" in line for line in caplog.messages)
+    assert any("continue with --resume" in line for line in caplog.messages)
     # Kept records are not made again: their images may even be gone.
     for datum in begun.values():
         (tmp_path / f"{datum.label}.jpg").unlink()
@@ -186,11 +186,11 @@ def test_resuming_without_anything_begun_starts(tmp_path: Path) -> None:
 
 def test_two_writers_at_once_are_refused(tmp_path: Path) -> None:
     database = str(tmp_path / "db")
-    with continue_database(database, "LMDB", "one", False) as writer:
+    with resume_database(database, "LMDB", "one", False) as writer:
         writer.write([(b"k", b"v")])
         with (
             pytest.raises(FileProblem, match="another process is writing it"),
-            continue_database(database, "LMDB", "one", True),
+            resume_database(database, "LMDB", "one", True),
         ):
             pass
     assert len(open_database(database)) == 1

@@ -111,7 +111,7 @@ def test_odd_lines_and_unreadable_images(
     ]
     assert lines[logging.WARNING] == [
         "odd.txt: 4 labels are not whole numbers (the first is 'eq1.png' in line 3); "
-        "the digits they begin with count, or else 0",
+        "only their leading digits are used, or 0 without any",
         "3 of 8 images could not be read and were left out",
     ]
 

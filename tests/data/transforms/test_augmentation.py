@@ -13,7 +13,7 @@ import pytest
 from caffecompat.data.loader.batch import Batch
 from caffecompat.data.loader.open import open_image_reader, open_window_reader
 from caffecompat.data.read_options import ReadOptions
-from caffecompat.data.transforms.transform import Choice, Transform
+from caffecompat.data.transforms.transform import Augmentation, Transform
 from caffecompat.errors import DataError, LayerError
 from caffecompat.layers import Context
 from caffecompat.layers.hdf5_data import HDF5Data
@@ -177,7 +177,7 @@ def test_s_offsets_and_flips_of_a_run_are_uniform(tmp_path: Path) -> None:
 
 def test_s_is_drawn_from_the_range_with_both_ends() -> None:
     made = transform(img_rand_resize_lower=256, img_rand_resize_upper=512)
-    sides = [choice.side for choice in made.choose(3, np.arange(257 * 100))]
+    sides = [choice.side for choice in made.draw_augmentations(3, np.arange(257 * 100))]
     assert (min(map(int, sides)), max(map(int, sides))) == (256, 512)  # type: ignore[arg-type]
     assert chi_square_fits(Counter(sides), 257)
 
@@ -224,7 +224,9 @@ def test_in_test_only_the_middle_must_hold_the_crop() -> None:
 def test_the_colour_shift_has_the_covariance_it_should_have() -> None:
     made = transform(**COLOUR)
     count = 40_000
-    shifts = np.array([choice.shift for choice in made.choose(5, np.arange(count))], np.float64)
+    shifts = np.array(
+        [choice.shift for choice in made.draw_augmentations(5, np.arange(count))], np.float64
+    )
     expected = DIRECTIONS.T @ np.diag(0.01 * np.square(VALUES)) @ DIRECTIONS
     variances = np.diag(expected)
     found = shifts.T @ shifts / count
@@ -244,7 +246,7 @@ def test_the_shift_is_one_colour_for_all_pixels_before_the_scale(tmp_path: Path)
     fields = {**COLOUR, "scale": 0.25, "mean_value": [100.0, 110.5, 120.0]}
     (batch,) = batches(path, [0], batch_size=5, seed=7, **fields)
     mean = np.array([100.0, 110.5, 120.0])[:, None, None]
-    for sample, choice in zip(batch.data, made.choose(7, np.arange(5)), strict=True):
+    for sample, choice in zip(batch.data, made.draw_augmentations(7, np.arange(5)), strict=True):
         assert choice.shift is not None
         expected = (pixels - mean + choice.shift[:, None, None]) * 0.25
         np.testing.assert_allclose(sample, expected, atol=1e-4)
@@ -294,8 +296,8 @@ def test_the_seed_decides_all(pictures: str) -> None:
 
 
 def test_extensions_leave_crops_and_flips_of_a_seed_as_they_were() -> None:
-    plain = transform(crop_size=5, mirror=True).choose(9, np.arange(50))
-    full = transform(**{**PAPER, "crop_size": 5}).choose(9, np.arange(50))
+    plain = transform(crop_size=5, mirror=True).draw_augmentations(9, np.arange(50))
+    full = transform(**{**PAPER, "crop_size": 5}).draw_augmentations(9, np.arange(50))
     assert [(c.row, c.column, c.mirror) for c in plain] == [
         (c.row, c.column, c.mirror) for c in full
     ]
@@ -329,7 +331,7 @@ def test_the_mean_of_crops_is_subtracted_as_it_is_flipped_or_not(
     fields = {"crop_mean_file": str(tmp_path / "crop_mean.binaryproto"), "crop_size": 3, "scale": 2}
     pixels = noise(2, 6, 9)
     out = np.empty((2, 3, 3), np.float32)
-    transform("TEST", **fields).apply(pixels, Choice(None, None, mirror), out)
+    transform("TEST", **fields).apply(pixels, Augmentation(None, None, mirror), out)
     window = pixels[:, 1:4, 3:6][:, :, :: -1 if mirror else 1]
     assert np.array_equal(out, (window - mean) * np.float32(2))
     with pytest.raises(DataError, match="it has 3 channels, but the mean in crop_mean_file has 2"):
@@ -401,12 +403,14 @@ def test_layers_that_do_not_support_a_field_refuse_it(field: str) -> None:
     name = field.partition(":")[0]
     given = f"transform_param {{ crop_size: 3 {field} }}"
     windows = message("WindowData", f"window_data_param {{ batch_size: 2 }} {given}", 2)
-    with pytest.raises(DataError, match=f"WindowData cannot do what {name} asks for") as caught:
+    with pytest.raises(DataError, match=f"WindowData does not support {name}") as caught:
         open_window_reader(windows)
     assert_one_sentence(str(caught.value))
     param = "memory_data_param { batch_size: 2 channels: 1 height: 3 width: 4 }"
     memory = MemoryData(Context("TRAIN", "net:1: layer 'm' (MemoryData)"))
-    with pytest.raises(DataError, match=f"^net:1: layer 'm' .*: MemoryData cannot do what {name}"):
+    with pytest.raises(
+        DataError, match=f"^net:1: layer 'm' .*: MemoryData does not support {name}"
+    ):
         memory.setup(message("MemoryData", f"{param} {given}", 2), [])
     rows = HDF5Data(Context("TRAIN", "net:1: layer 'h' (HDF5Data)"))
     with pytest.raises((DataError, LayerError), match="HDF5Data does not transform data"):
@@ -421,6 +425,6 @@ def test_the_example_of_the_documentation_is_the_papers_input() -> None:
     np.testing.assert_allclose(vectors @ vectors.T, np.eye(3), atol=1e-3)
     # The strongest direction is brightness: B, G and R alike.
     assert np.ptp(vectors[0]) < 0.02
-    choices = Transform(fields, "TRAIN").choose(1, np.arange(100))
+    choices = Transform(fields, "TRAIN").draw_augmentations(1, np.arange(100))
     assert all(c.side is not None and 256 <= c.side <= 512 for c in choices)
     assert all(c.shift is not None for c in choices)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from caffecompat.data.loader.batch import Batch
-from caffecompat.data.transforms.deferred_crops import Crops
+from caffecompat.data.transforms.deferred_crops import DeferredCrops
 from caffecompat.errors import DataError
 from caffecompat.net import Net
 from caffecompat.net.blobs.inputs import Inputs
@@ -27,7 +27,7 @@ def read_both_ways(path: str, **options: Any) -> tuple[list[Batch], list[Batch]]
     found = []
     for wanted in (False, True):
         with reader(path, **options) as opened:
-            opened.leave_arithmetic(wanted)
+            opened.defer_arithmetic(wanted)
             found.append([opened.batch(index) for index in range(3)])
     return found[0], found[1]
 
@@ -56,7 +56,7 @@ def test_numbers_are_those_of_the_transform(
     records += [encoded_datum(png(noise(3, 14, 14, seed=9)), 9)]
     path = write_records(tmp_path / "images", records)
     for floats, crops in zip(*read_both_ways(path, **fields), strict=True):
-        assert isinstance(crops.blob, Crops)
+        assert isinstance(crops.blob, DeferredCrops)
         assert crops.blob.pixels.dtype == np.uint8
         np.testing.assert_array_equal(crops.data, floats.data)
         np.testing.assert_array_equal(crops.labels, floats.labels)
@@ -85,7 +85,7 @@ def test_a_float_record_of_another_size_is_named(tmp_path: Path) -> None:
     records = [datum(noise(3, 10, 11)), float_datum(np.zeros((3, 4, 4)))]
     path = write_records(tmp_path / "mixed", records)
     with reader(path, **CUT) as opened:
-        opened.leave_arithmetic(True)
+        opened.defer_arithmetic(True)
         with pytest.raises(DataError, match=r"mixed.*00000001_r.*4x4.*smaller than crop_size 9"):
             opened.batch(0)
 

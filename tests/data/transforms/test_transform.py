@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from caffecompat.data.loader.batch import Batch
-from caffecompat.data.transforms.transform import Choice, Transform
+from caffecompat.data.transforms.transform import Augmentation, Transform
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.proto import schema
 from caffecompat.weights.mean import write_mean
 from tests.data.databases import batches, numbered
 
-CENTRAL = Choice(None, None, mirror=False)
-FLIPPED = Choice(None, None, mirror=True)
+CENTRAL = Augmentation(None, None, mirror=False)
+FLIPPED = Augmentation(None, None, mirror=True)
 PIXELS = np.arange(2 * 6 * 9, dtype=np.uint8).reshape(2, 6, 9)
 
 
@@ -32,7 +32,9 @@ def transform(phase: str = "TEST", **fields: Any) -> Transform:
     return Transform(message, phase)
 
 
-def applied(made: Transform, choice: Choice = CENTRAL, pixels: np.ndarray = PIXELS) -> np.ndarray:
+def applied(
+    made: Transform, choice: Augmentation = CENTRAL, pixels: np.ndarray = PIXELS
+) -> np.ndarray:
     channels, height, width = pixels.shape
     out = np.full(made.output_shape((channels, height, width)), np.nan, np.float32)
     made.apply(pixels, choice, out)
@@ -50,8 +52,8 @@ def test_the_central_crop_rounds_its_offset_down(crop: int, top: int, left: int)
 def test_random_crops_reach_both_ends() -> None:
     made = transform("TRAIN", crop_size=4)
     last = (1 << 64) - 1
-    assert np.array_equal(applied(made, Choice(0, last, False)), PIXELS[:, :4, 5:])
-    assert np.array_equal(applied(made, Choice(last, 0, False)), PIXELS[:, 2:, :4])
+    assert np.array_equal(applied(made, Augmentation(0, last, False)), PIXELS[:, :4, 5:])
+    assert np.array_equal(applied(made, Augmentation(last, 0, False)), PIXELS[:, 2:, :4])
 
 
 def test_mirror_flips_the_window_left_to_right() -> None:
@@ -92,18 +94,28 @@ def test_the_record_is_not_changed() -> None:
 
 
 def test_without_mirror_nothing_is_flipped() -> None:
-    assert not any(choice.mirror for choice in transform("TRAIN").choose(0, np.arange(100)))
+    assert not any(
+        choice.mirror for choice in transform("TRAIN").draw_augmentations(0, np.arange(100))
+    )
 
 
 @pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
 def test_mirror_is_by_chance_in_both_phases(phase: str) -> None:
-    flips = [choice.mirror for choice in transform(phase, mirror=True).choose(0, np.arange(400))]
+    flips = [
+        choice.mirror
+        for choice in transform(phase, mirror=True).draw_augmentations(0, np.arange(400))
+    ]
     assert 160 < sum(flips) < 240
 
 
 def test_crops_are_central_in_test_and_random_in_train() -> None:
-    assert {c.row for c in transform("TEST", crop_size=3).choose(0, np.arange(9))} == {None}
-    assert len({c.row for c in transform("TRAIN", crop_size=3).choose(0, np.arange(9))}) == 9
+    assert {c.row for c in transform("TEST", crop_size=3).draw_augmentations(0, np.arange(9))} == {
+        None
+    }
+    assert (
+        len({c.row for c in transform("TRAIN", crop_size=3).draw_augmentations(0, np.arange(9))})
+        == 9
+    )
 
 
 def test_offsets_and_flips_of_a_run_are_uniform_and_independent(tmp_path: Path) -> None:
@@ -196,7 +208,7 @@ def test_interleaved_and_planar_pixels_give_the_same(channels: int, mirror: bool
     found = []
     for pixels in (planar, interleaved, planar.astype(np.float32)):
         out = np.empty((channels, 9, 9), np.float32)
-        transform.apply(pixels, Choice(None, None, mirror), out)
+        transform.apply(pixels, Augmentation(None, None, mirror), out)
         found.append(out)
     window = planar[:, 1:10, 12:21][:, :, :: -1 if mirror else 1].astype(np.float32)
     expected = (window - np.array(message.mean_value, np.float32)[:, None, None]) * 0.5
@@ -207,6 +219,6 @@ def test_a_pixel_of_many_channels(tmp_path: Path) -> None:
     pixels = np.arange(200, dtype=np.uint8).reshape(200, 1, 1)
     out = np.empty((200, 1, 1), np.float32)
     Transform(schema.new("TransformationParameter"), "TEST").apply(
-        pixels, Choice(None, None, False), out
+        pixels, Augmentation(None, None, False), out
     )
     assert np.array_equal(out, pixels)

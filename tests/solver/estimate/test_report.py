@@ -13,8 +13,9 @@ import torch
 from caffecompat.cli.main import main
 from caffecompat.errors import DataError, SolverError
 from caffecompat.net import Net
-from caffecompat.net.allocation import available, size
+from caffecompat.net.allocation import available
 from caffecompat.proto import schema
+from caffecompat.reporting.units import format_memory as size
 from caffecompat.solver import Solver
 from caffecompat.solver.estimate.memory import footprint
 from caffecompat.solver.setup.compute import ComputeOptions
