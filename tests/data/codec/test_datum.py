@@ -14,7 +14,10 @@ from caffecompat.data.backends.database import open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.errors import DataError
 from caffecompat.proto import schema
-from tests.recorded.data_layers import DATA, JPEG_TOLERANCE
+from tests.places import COPIES
+from tests.recorded.tolerances import IMAGE_LEVELS
+
+DATA = COPIES / "data"
 
 
 def message(**fields: Any) -> Any:
@@ -128,7 +131,7 @@ def test_all_recorded_databases_decode_as_in_caffe(golden: Path) -> None:
                 datum = parse_datum(database.read(int(index))[1])
                 if kind == "decoded" or not datum.encoded:
                     found = decode_datum(datum)
-                    tolerance = JPEG_TOLERANCE if datum.encoded else 0
+                    tolerance = IMAGE_LEVELS if datum.encoded else 0
                     np.testing.assert_allclose(found, expected[key], rtol=0, atol=tolerance)
                     compared += 1
         assert compared or planes.stem in ("deep_encoded_lmdb", "float_lmdb")
