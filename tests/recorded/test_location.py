@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.places import COPIES
+from tests.places import COPIES, REPOSITORY
 from tests.recorded.cases import COUNTS, KINDS, count, parameters, read_json, report
 from tests.recorded.exceptions import EXCEPTIONS
 from tests.recorded.location import RecordedCases, find_recorded
@@ -106,3 +107,17 @@ def test_the_copies_are_copies(golden: Path) -> None:
         if not original.is_file() or original.read_bytes() != copy.read_bytes():
             differing.append(str(name))
     assert not differing
+
+
+def test_the_full_set_is_looked_for_in_one_place() -> None:
+    looking = {
+        path.name
+        for path in (REPOSITORY / "tests").rglob("*.py")
+        if re.search(r'/ "(shared|golden|zoo)"', path.read_text())
+    }
+    assert looking == {"location.py", Path(__file__).name}
+
+
+def test_folders_of_tests_are_packages() -> None:
+    folders = {path.parent for path in (REPOSITORY / "tests").rglob("*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
