@@ -11,17 +11,57 @@ import pytest
 import torch
 
 from caffecompat.reporting.glog import LOGGER
-from tests.places import REPOSITORY
+from tests.recorded.cases import parameters, report
+from tests.recorded.location import VARIABLE, RecordedCases, recorded_cases
 from tests.solver.caffe_log import Lines
+
+RECORDED = pytest.StashKey[RecordedCases]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--recorded",
+        metavar="PATH",
+        help="the folder with all cases recorded from BVLC Caffe; without it "
+        f"{VARIABLE}, then shared/ beside the checkout, then the copies in the tests",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RECORDED] = recorded_cases(config.getoption("--recorded"))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return report(config.stash[RECORDED])
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs a test marked ``recorded_cases(kind)`` for every case of the kind."""
+    mark = metafunc.definition.get_closest_marker("recorded_cases")
+    if mark is not None:
+        metafunc.parametrize("case", parameters(metafunc.config.stash[RECORDED], *mark.args))
 
 
 @pytest.fixture(scope="session")
-def golden() -> Path:
-    """The folder of values recorded from BVLC Caffe 1.0, where a developer has it."""
-    folder = REPOSITORY.parent / "shared" / "golden"
-    if not folder.is_dir():
-        pytest.skip("the full set of recorded values of BVLC Caffe is not beside this checkout")
-    return folder
+def recorded(pytestconfig: pytest.Config) -> RecordedCases:
+    """Where the recorded cases of this run are."""
+    return pytestconfig.stash[RECORDED]
+
+
+@pytest.fixture(scope="session")
+def golden(recorded: RecordedCases) -> Path:
+    """The folder of the full set of values recorded from BVLC Caffe 1.0."""
+    if not recorded.complete:
+        pytest.skip("needs the full set of recorded cases; --recorded PATH names it")
+    return recorded.folder
+
+
+@pytest.fixture(scope="session")
+def published(recorded: RecordedCases) -> Path:
+    """The folder of published definitions."""
+    if recorded.published is None:
+        pytest.skip("needs the collection of published definitions; --recorded PATH names it")
+    return recorded.published
 
 
 @pytest.fixture(scope="session", autouse=True)

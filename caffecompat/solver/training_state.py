@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 
+import torch
+
 from caffecompat.net import Net
 from caffecompat.reporting.activity import Activity
 from caffecompat.solver.distributed.process_group import ProcessGroup
@@ -56,6 +58,21 @@ class TrainingState:
     @property
     def _policy(self) -> Policy:
         return self._prepared.settings.policy
+
+    @property
+    def history(self) -> list[torch.Tensor]:
+        """The update rule's arrays as solver states hold them: float32, on the net's device.
+
+        For each of ``net.learnable``, in that order, one array of the parameter's shape; rules
+        that keep two (AdaDelta, Adam) have the second ones of all parameters after the first ones
+        of all. They are the arrays in use, not copies.
+        """
+        return self._optimizer.history
+
+    @property
+    def current_step(self) -> int:
+        """How often the policy has lowered the rate in steps, as solver states hold it."""
+        return self._policy.step
 
     @property
     def last_snapshot(self) -> str | None:

@@ -124,7 +124,7 @@ def test_batch_norm_of_nvcaffe(tmp_path: Path) -> None:
 def test_a_damaged_result_is_noticed(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from caffecompat import weights as room
+    from caffecompat import weights as package
 
     def damaging(weights: Weights, path: Path, **options: object) -> None:
         other = Weights(
@@ -132,7 +132,7 @@ def test_a_damaged_result_is_noticed(
         )
         save_weights(other, path)
 
-    monkeypatch.setattr(room, "save_weights", damaging)
+    monkeypatch.setattr(package, "save_weights", damaging)
     assert run(model, tmp_path / "x.caffemodel") == 1
     assert "differs from what was written" in capsys.readouterr().err
 

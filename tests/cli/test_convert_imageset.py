@@ -12,7 +12,9 @@ import pytest
 from caffecompat.cli.main import main
 from caffecompat.data.backends.database import open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
-from tests.recorded.data_layers import DATA
+from tests.places import COPIES
+
+DATA = COPIES / "data"
 
 PREFIX = re.compile(r"[IWE]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ \w+\.py:\d+\] ")
 

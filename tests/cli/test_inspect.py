@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import cv2
+import h5py
+import lmdb
 import numpy as np
 import pytest
 
@@ -203,7 +205,6 @@ class TestReceptiveField:
 
 
 def test_databases_and_other_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lmdb = pytest.importorskip("lmdb")
     folder = tmp_path / "my train_lmdb"
     lmdb.open(str(folder)).close()
     assert run(capsys, str(folder)).splitlines() == [
@@ -219,7 +220,6 @@ def test_databases_and_other_folders(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_an_hdf5_data_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    h5py = pytest.importorskip("h5py")
     path = tmp_path / "rows.h5"
     with h5py.File(path, "w") as file:
         file["data"] = np.zeros((5, 3, 2))

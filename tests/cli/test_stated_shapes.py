@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from caffecompat import Net
 from caffecompat.cli.main import main
 from caffecompat.errors import FileProblem, LayerError, NetError
 from tests.net.nets import net, saved
 
-ZOO = Path(__file__).resolve().parents[3] / "shared" / "zoo"
 DATA = """
 layer { name: "images" type: "Data" top: "data" top: "label"
         data_param { source: "none_lmdb" batch_size: 64 } TRANSFORM }
@@ -135,28 +133,3 @@ class TestMistakes:
     def test_files_are_still_wanted_by_a_net_that_reads(self) -> None:
         with pytest.raises(FileProblem, match="none_lmdb"):
             net(with_transform("crop_size: 9"))
-
-
-STATED: dict[str, dict[str, tuple[int, ...]]] = {
-    "cifar10": {"data": (3, 32, 32)},
-    "lenet": {"data": (1, 28, 28)},
-    "siamese": {"pair_data": (2, 28, 28)},
-    "nonlinear": {"data": (10, 4), "label": (10,)},
-    "hdf5_classification": {"data": (10, 4), "label": (10,)},
-}
-
-
-def published() -> list[Path]:
-    return sorted(p for p in ZOO.glob("bvlc_*/*.prototxt") if "train" in p.name or "val" in p.name)
-
-
-@pytest.mark.skipif(not ZOO.exists(), reason="the published definitions are not beside this tree")
-@pytest.mark.parametrize("path", published(), ids=lambda p: f"{p.parent.name}/{p.name}")
-def test_every_published_train_val_can_be_summarised(
-    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shapes = next((s for name, s in STATED.items() if name in str(path)), {})
-    for phase in ("train", "test"):
-        built = Net(path, phase=phase, shapes_only=True, shapes=shapes)
-        assert built.learnable

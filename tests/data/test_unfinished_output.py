@@ -5,12 +5,10 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -28,6 +26,7 @@ from caffecompat.data.backends.database import (
 from caffecompat.data.unfinished_output import new_folder
 from caffecompat.errors import DataError, FileProblem
 from tests.data.databases import datum, write_records
+from tests.full_disk import small_disk
 from tests.sentences import assert_one_sentence
 
 RECORDS = [(b"1", b"one"), (b"2", b"two")]
@@ -252,17 +251,6 @@ def test_a_killed_dataset_job_is_cleared_away_by_the_same_command(
     assert main(["dataset", "merge", str(tmp_path / "source"), str(tmp_path / "db")]) == 0
     assert "a killed run had left it" in capsys.readouterr().err
     assert [name for name in os.listdir(tmp_path) if "unfinished" in name] == []
-
-
-@contextmanager
-def small_disk(room: int) -> Iterator[None]:
-    """No file may grow beyond ``room`` bytes: writes fail in the middle, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_an_export_onto_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,7 @@ import pytest
 import torch
 
 from tests.net.nets import net
-from tests.recorded import test_data_nets, test_layers, test_refusals
-from tests.recorded.test_single_layers import EXCEPTIONS
-from tests.recorded.weight_files import REFUSED_ON_PURPOSE
+from tests.recorded.exceptions import EXCEPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "deviations.md"
@@ -35,20 +33,8 @@ def named_cases() -> list[str]:
     return found
 
 
-def test_the_page_and_the_tables_of_the_tests_are_equal() -> None:
-    tables = [
-        *test_layers.NOT_FOLLOWED,
-        *(f"data/{name}" for name in test_data_nets.NOT_FOLLOWED),
-        *(f"errors/{name}" for name in test_refusals.TAKEN),
-        *(f"files/{name}" for name in REFUSED_ON_PURPOSE),
-    ]
-    assert sorted(named_cases()) == sorted(tables)
-
-
-def test_single_layers_and_nets_have_the_same_exceptions() -> None:
-    """The layer classes alone cannot show what a net adds."""
-    whole = {name for name in test_layers.NOT_FOLLOWED if not name.startswith("Net/")}
-    assert set(EXCEPTIONS) == whole
+def test_the_page_and_the_table_of_the_tests_are_equal() -> None:
+    assert sorted(named_cases()) == sorted(EXCEPTIONS)
 
 
 def test_the_readme_links_the_page() -> None:

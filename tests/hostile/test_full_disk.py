@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +23,9 @@ from caffecompat.weights import (
     write_mean,
     write_state,
 )
+from tests.full_disk import small_disk
 
-ROOM = 200_000
+LARGEST = 200_000
 ARRAY = np.arange(250_000, dtype=np.float32).reshape(500, 500)
 WEIGHTS = Weights([LayerWeights("fc", "InnerProduct", [ARRAY])], "net")
 # Each array fits, so that a library that writes late learns of the disk when it closes the file.
@@ -48,29 +47,18 @@ WRITERS: dict[str, Writer] = {
 }
 
 
-@contextmanager
-def small_disk(room: int) -> Iterator[None]:
-    """No file may grow beyond ``room`` bytes: writes fail in the middle, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("name", WRITERS)
-def test_no_room_for_the_whole_file(name: str, tmp_path: Path) -> None:
+def test_the_disk_is_full_before_the_end(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(b"what was there before")
-    with small_disk(ROOM), pytest.raises(FileProblem, match="cannot be written") as caught:
+    with small_disk(LARGEST), pytest.raises(FileProblem, match="cannot be written") as caught:
         WRITERS[name](path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == b"what was there before"
     assert list(tmp_path.iterdir()) == [path]
     WRITERS[name](path)
-    assert path.stat().st_size > ROOM
+    assert path.stat().st_size > LARGEST
 
 
 @pytest.mark.parametrize("name", ["x.caffemodel", "x.caffemodel.h5", "x.npz", "x.solverstate"])
@@ -94,7 +82,7 @@ def test_convert_onto_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[
     source, target = tmp_path / "a.caffemodel", tmp_path / "b.caffemodel.h5"
     save_weights(WEIGHTS, source)
     save_weights(Weights([LayerWeights("old", "", [ARRAY[:2]])]), target)
-    with small_disk(ROOM):
+    with small_disk(LARGEST):
         assert main(["convert", str(source), str(target)]) == 1
     assert f"{target}: cannot be written" in capsys.readouterr().err
     assert list(load_weights(target)) == ["old"]

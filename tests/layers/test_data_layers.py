@@ -15,8 +15,11 @@ from caffecompat.errors import CaffeError, DataError, FileProblem, LayerError
 from caffecompat.layers.memory_data import MemoryData
 from caffecompat.net import Net
 from caffecompat.proto.text.parser import parse_text
-from tests.recorded.data_layers import DATA, JPEG_TOLERANCE
+from tests.places import COPIES
+from tests.recorded.tolerances import IMAGE_LEVELS
 from tests.sentences import assert_one_sentence
+
+DATA = COPIES / "data"
 
 LOSS = (
     "layer { name: 'ip' type: 'InnerProduct' bottom: 'data' top: 'ip' "
@@ -46,7 +49,7 @@ def test_nets_get_what_caffes_nets_got(name: str, monkeypatch: pytest.MonkeyPatc
         for blob in case["blobs"]:
             expected = recorded[f"{index}/{blob}"]
             assert tuple(outputs[blob].shape) == expected.shape
-            np.testing.assert_allclose(outputs[blob], expected, rtol=0, atol=JPEG_TOLERANCE)
+            np.testing.assert_allclose(outputs[blob], expected, rtol=0, atol=IMAGE_LEVELS)
     for layer in built.layers:
         if layer.source is not None:
             layer.source.close()
@@ -165,7 +168,7 @@ def test_memory_data_does_not_transform(caplog: pytest.LogCaptureFixture) -> Non
 def test_hdf5_output_writes_what_caffe_wrote(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorded = DATA / "hdf5_output"
+    recorded = DATA / "layers" / "hdf5_output"
     monkeypatch.chdir(tmp_path)
     built = Net(recorded / f"{name}.prototxt")
     assert list(tmp_path.iterdir()) == []
@@ -184,7 +187,7 @@ def test_hdf5_output_takes_at_most_four_axes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LayerError, match=r"layer 'o' \(HDF5Output\): .*2x1x2x2x2"):
-        Net(DATA / "hdf5_output" / "five_axes.prototxt")
+        Net(DATA / "layers" / "hdf5_output" / "five_axes.prototxt")
     assert list(tmp_path.iterdir()) == []
 
 

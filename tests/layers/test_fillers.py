@@ -16,6 +16,7 @@ from caffecompat.errors import CaffeError, LayerError, UnknownName
 from caffecompat.layers.fillers import fill, fillers
 from caffecompat.layers.fillers.base import Request
 from caffecompat.proto.text.parser import parse_text
+from tests.recorded.tally import Tally
 
 
 def filled(text: str, *shape: int, seed: int = 3) -> Tensor:
@@ -50,16 +51,19 @@ def check(values: Tensor, expected: dict[str, Any], bounded: bool) -> None:
 
 def test_recorded_statistics(golden: Path) -> None:
     records = json.loads((golden / "data/fillers/stats.json").read_text())["fillers"]
+    tally = Tally()
     for record in records:
-        if not record["works"]:
-            with pytest.raises(CaffeError):
-                filled(record["filler"], *record["shape"])
-            continue
-        values = filled(record["filler"], *record["shape"])
-        bounded = any(name in record["filler"] for name in ("xavier", "uniform"))
-        check(values, record["stats"], bounded)
-        if "unitball" in record["filler"]:
-            assert statistics(values)["rowsum_max"] == pytest.approx(1, abs=1e-4)
+        with tally.case((record["filler"], record["shape"])):
+            if not record["works"]:
+                with pytest.raises(CaffeError):
+                    filled(record["filler"], *record["shape"])
+                continue
+            values = filled(record["filler"], *record["shape"])
+            bounded = any(name in record["filler"] for name in ("xavier", "uniform"))
+            check(values, record["stats"], bounded)
+            if "unitball" in record["filler"]:
+                assert statistics(values)["rowsum_max"] == pytest.approx(1, abs=1e-4)
+    tally.close()
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,16 @@ class TestInterface:
         assert isinstance(outputs["prob"], np.ndarray)
         np.testing.assert_allclose(outputs["prob"].sum(axis=1), 1, rtol=1e-6)
 
+    def test_shapes_are_told_without_making_values(self) -> None:
+        """Of 10 TB each."""
+        shape = "shape { dim: 100 dim: 1000 dim: 5000 dim: 5000 }"
+        built = net(
+            f'layer {{ name: "x" type: "Input" top: "x" input_param {{ {shape} }} }}'
+            'layer { name: "r" type: "ReLU" bottom: "x" top: "r" }',
+            shapes_only=True,
+        )
+        assert [blob.shape for blob in built.blobs.values()] == [(100, 1000, 5000, 5000)] * 2
+
     def test_tensors_in_tensors_out_inside_autograd(self) -> None:
         x = torch.randn(3, 2, 7, 5, requires_grad=True)
         outputs = net(CLASSIFIER).forward(data=x)

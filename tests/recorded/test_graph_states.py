@@ -2,55 +2,52 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from caffecompat import Net
-from caffecompat.errors import CaffeError
+from caffecompat.errors import CaffeError, SolverError, UnknownName
 from caffecompat.graph import build_graph, net_state
-from caffecompat.layers import catalogue
 from caffecompat.proto.files import read_net
+from caffecompat.solver import Solver
+from tests.recorded.cases import Case
 
 
-def build(path: Path, phase: str, level: int, stages: list[str]) -> Any:
-    message, lines = read_net(path)
-    return build_graph(message, net_state(message, phase, level, stages), lines.place, strict=True)
+@pytest.mark.recorded_cases("state rules")
+def test_rules(case: Case) -> None:
+    message, lines = read_net(case.path)
+    facts = case.facts
+    state = net_state(message, facts["phase"], facts["level"], facts["stages"])
+    if not facts["works"]:
+        with pytest.raises(CaffeError, match="both include and exclude"):
+            build_graph(message, state, lines.place, strict=True)
+        return
+    graph = build_graph(message, state, lines.place, strict=True)
+    assert [node.name for node in graph] == facts["layers"]
+    assert graph.outputs == facts["outputs"]
 
 
-def test_rules(golden: Path) -> None:
-    folder = golden / "netstate"
-    cases = json.loads((folder / "rules.json").read_text())["cases"]
-    assert len(cases) > 50
-    for case in cases:
-        arguments = (folder / case["net"], case["phase"], case["level"], case["stages"])
-        if case["works"]:
-            graph = build(*arguments)
-            assert [node.name for node in graph] == case["layers"], case
-            assert graph.outputs == case["outputs"], case
-        else:
-            with pytest.raises(CaffeError, match="both include and exclude"):
-                build(*arguments)
+@pytest.mark.recorded_cases("net shapes")
+def test_shapes(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(case.path.parents[1])
+    net, facts = Net(case.path), case.facts
+    assert [built.name for built in net.layers] == facts["layers"]
+    assert [built.type for built in net.layers] == facts["types"]
+    assert [[name, list(net.blobs[name].shape)] for name in net.blobs] == facts["blobs"]
+    assert net.inputs == facts["inputs"]
+    assert net.outputs == facts["outputs"]
+    for layer, shapes in facts["params"]:
+        assert [list(p.shape) for p in net.params[layer]] == shapes
 
 
-def test_shapes(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = golden / "netstate"
-    monkeypatch.chdir(folder)
-    recorded = json.loads((folder / "shapes.json").read_text())
-    checked = 0
-    for case in recorded["nets"]:
-        name = case["net"]
-        if any(t not in catalogue for t in case["types"]):
-            continue
-        net = Net(folder / name)
-        assert [b.name for b in net.layers] == case["layers"], name
-        assert [b.type for b in net.layers] == case["types"], name
-        assert [[blob, list(net.blobs[blob].shape)] for blob in net.blobs] == case["blobs"], name
-        assert net.inputs == case["inputs"], name
-        assert net.outputs == case["outputs"], name
-        for layer, shapes in case["params"]:
-            assert [list(p.shape) for p in net.params[layer]] == shapes, name
-        checked += 1
-    assert checked >= 3
+@pytest.mark.recorded_cases("nets of solvers")
+def test_nets_of_a_solver(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which layers the train net and the test nets have; which definitions Caffe refuses."""
+    monkeypatch.chdir(case.path)
+    path, facts = case.facts["solver"], case.facts
+    if not facts["works"]:
+        with pytest.raises((SolverError, UnknownName), match=path):
+            Solver(path)
+        return
+    solver = Solver(path)
+    assert [built.name for built in solver.net.layers] == facts["train"]
+    assert [[built.name for built in net.layers] for net in solver.test_nets] == facts["test"]

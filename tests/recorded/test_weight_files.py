@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from caffecompat.proto import schema
 from caffecompat.weights import load_weights, save_weights
 from tests.places import COPIES
-from tests.recorded.weight_files import copy_into, differences, parameters, read_json
+from tests.recorded.cases import Case
+from tests.recorded.exceptions import assert_agrees
+from tests.recorded.weight_files import copy_into, differences, parameters
 
 DATA = COPIES / "files"
-HERE = [
-    (folder, case)
-    for folder in ("convnet", "shared", "variants")
-    for case in json.loads((DATA / folder / "case.json").read_text())["files"]
-]
+# The nets whose files Caffe wrote.
 NETS = ("batchnorm", "convnet", "misc_params", "shared", "transposed_ip")
 
 
-@pytest.mark.parametrize(("folder", "case"), HERE, ids=[f"{f}-{c['file']}" for f, c in HERE])
-def test_file_is_read_as_caffe_reads_it(folder: str, case: dict[str, object]) -> None:
-    assert differences(DATA / folder, case) == []
-
-
-def test_every_recorded_file_is_read_as_caffe_reads_it(golden: Path) -> None:
-    wrong = []
-    for folder in (*NETS, "variants"):
-        cases = read_json(golden / "files" / folder / "case.json")["files"]
-        assert len(cases) > 5
-        for case in cases:
-            wrong += differences(golden / "files" / folder, case)
-    assert wrong == []
+@pytest.mark.recorded_cases("weight files")
+def test_file_is_read_as_caffe_reads_it(case: Case) -> None:
+    assert_agrees(f"files/{case.facts['file']}", differences(case.path, case.facts))
 
 
 @pytest.mark.parametrize("order", [("one", "two"), ("two", "one")])
@@ -86,16 +74,17 @@ def test_any_generation_survives_being_written_anew(generation: str, tmp_path: P
         assert [a.tobytes() for a in arrays] == [a.tobytes() for a in net[layer]]
 
 
-def test_written_bytes_are_those_of_caffe_for_what_we_write(golden: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", NETS)
+def test_written_bytes_are_those_of_caffe_for_what_we_write(
+    name: str, golden: Path, tmp_path: Path
+) -> None:
     """Caffe's own files also have the layers' parameters; the rest is equal byte by byte."""
-    schema = pytest.importorskip("caffecompat.proto.schema")
     kept = {"name", "type", "bottom", "top", "blobs", "phase"}
-    for net in NETS:
-        source = golden / "files" / net / "v2.caffemodel"
-        message = schema.message_class("NetParameter").FromString(source.read_bytes())
-        for layer in message.layer:
-            for field, _ in layer.ListFields():
-                if field.name not in kept:
-                    layer.ClearField(field.name)
-        save_weights(load_weights(source), tmp_path / "out.caffemodel")
-        assert (tmp_path / "out.caffemodel").read_bytes() == message.SerializeToString(), net
+    source = golden / "files" / name / "v2.caffemodel"
+    message = schema.message_class("NetParameter").FromString(source.read_bytes())
+    for layer in message.layer:
+        for field, _ in layer.ListFields():
+            if field.name not in kept:
+                layer.ClearField(field.name)
+    save_weights(load_weights(source), tmp_path / "out.caffemodel")
+    assert (tmp_path / "out.caffemodel").read_bytes() == message.SerializeToString()

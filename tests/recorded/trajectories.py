@@ -1,78 +1,67 @@
-"""Trajectories recorded from BVLC Caffe, and what a solver must do to follow one."""
+"""What a solver must do to follow a trajectory recorded from BVLC Caffe."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from caffecompat.errors import CaffeError
+from caffecompat import read_solver
 from caffecompat.net import Result
 from caffecompat.solver import Solver
+from tests.recorded.tolerances import assert_near
 
 
-@dataclass
+def quiet_solver(
+    folder: Path,
+    weights: str | None = None,
+    snapshot: str | None = None,
+    name: str = "solver.prototxt",
+) -> Solver:
+    """The solver of the current folder, with its snapshots in another."""
+    message = read_solver(name)
+    message.snapshot_prefix = str(folder / "snap")
+    return Solver(message, weights, snapshot)
+
+
 class Recorder:
-    """Writes down what passes through a solver during one iteration."""
+    """Writes down the outputs and gradients of a solver's iteration."""
 
-    solver: Solver
-    outputs: list[dict[str, np.ndarray]] = field(default_factory=list)
-    gradients: list[np.ndarray] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        run, apply = self.solver.net.run, self.solver._optimizer.apply
+    def __init__(self, solver: Solver) -> None:
+        self._solver = solver
+        self.begin()
+        run = solver.net.run
 
         def recording_run(index: int) -> Result:
             result = run(index)
             copies = {name: v.detach().numpy().copy() for name, v in result.outputs.items()}
-            self.outputs.append(copies)
+            self._outputs.append(copies)
             return result
 
-        def recording_apply(rate: np.float32, iteration: int) -> torch.Tensor | None:
-            tensors = [entry.tensor for entry in self.solver.net.learnable]
-            grads = [torch.zeros_like(t) if t.grad is None else t.grad.clone() for t in tensors]
-            self.gradients = [gradient.numpy() for gradient in grads]
-            return apply(rate, iteration)
+        solver.net.run = recording_run  # type: ignore[method-assign]
+        for position, entry in enumerate(solver.net.learnable):
+            if entry.tensor.requires_grad:
+                entry.tensor.register_post_accumulate_grad_hook(self._keep_gradient(position))
 
-        self.solver.net.run = recording_run  # type: ignore[method-assign]
-        self.solver._optimizer.apply = recording_apply  # type: ignore[method-assign]
+    def begin(self) -> None:
+        """Forgets the last iteration."""
+        self._outputs: list[dict[str, np.ndarray]] = []
+        self.gradients = [np.zeros(e.tensor.shape, np.float32) for e in self._solver.net.learnable]
 
     def output(self, blob: str) -> np.ndarray:
-        values = [outputs[blob] for outputs in self.outputs]
+        values = [outputs[blob] for outputs in self._outputs]
         return np.stack(values) if len(values) > 1 else values[0]
 
+    def _keep_gradient(self, position: int) -> Callable[[torch.Tensor], None]:
+        def keep(parameter: torch.Tensor) -> None:
+            """After each backward pass: the sum over the iteration's passes so far."""
+            assert parameter.grad is not None
+            self.gradients[position] = parameter.grad.detach().numpy().copy()
 
-def near(found: Any, expected: np.ndarray, what: str) -> None:
-    """Equal within float32 rounding of sums taken in another order."""
-    scale = float(np.abs(expected).max(initial=0))
-    atol = max(2e-6 * scale, 1e-7)
-    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=atol, err_msg=what)
-
-
-class Tally:
-    """Checks many cases in one test and reports all that fail."""
-
-    def __init__(self) -> None:
-        self.failures: list[str] = []
-        self.count = 0
-
-    @contextmanager
-    def case(self, name: str) -> Iterator[None]:
-        self.count += 1
-        try:
-            yield
-        except (AssertionError, CaffeError) as error:
-            self.failures.append(f"{name}: {error}")
-
-    def close(self) -> None:
-        assert self.count > 0
-        assert not self.failures, "\n".join(self.failures)
+        return keep
 
 
 class Trajectory:
@@ -87,13 +76,13 @@ class Trajectory:
         """Steps ``solver`` from where it is to the end, and compares everything on the way."""
         recorder = Recorder(solver)
         for k in range(solver.iter, self.length):
-            recorder.outputs.clear()
+            recorder.begin()
             solver.step(1)
             assert np.float32(solver.rate) == self.values["lr"][k], f"rate of iteration {k}"
-            near(solver.loss, self.values["loss"][k], f"loss of iteration {k}")
+            assert_near(solver.loss, self.values["loss"][k], f"loss of iteration {k}")
             self._compare_parameters(solver, k + 1)
             for blob in self.case["outputs"]:
-                near(recorder.output(blob), self.values[f"out/{blob}"][k], f"{blob} at {k}")
+                assert_near(recorder.output(blob), self.values[f"out/{blob}"][k], f"{blob} at {k}")
             self._compare_gradients(solver, recorder, k)
         self._compare_history(solver)
 
@@ -101,19 +90,19 @@ class Trajectory:
         for key in (key for key in self.values.files if key.startswith("param/")):
             _, layer, index = key.split("/")
             found = solver.net.params[layer][int(index)].detach()
-            near(found, self.values[key][k], f"{key} after {k} iterations")
+            assert_near(found, self.values[key][k], f"{key} after {k} iterations")
 
     def _compare_gradients(self, solver: Solver, recorder: Recorder, k: int) -> None:
         for entry, found in zip(solver.net.learnable, recorder.gradients, strict=True):
             key = f"grad/{entry.layer}/{entry.index}@{k}"
             if key in self.values.files:
-                near(found, self.values[key], key)
+                assert_near(found, self.values[key], key)
 
     def _compare_history(self, solver: Solver) -> None:
         if self.case["n_history"] is None:
             return
-        history = solver._optimizer.history
+        history = solver.history
         assert len(history) == self.case["n_history"]
         for i, array in enumerate(history):
-            near(array, self.values[f"history_end/{i}"], f"history {i} at the end")
-        assert solver._policy.step == self.case["current_step_end"]
+            assert_near(array, self.values[f"history_end/{i}"], f"history {i} at the end")
+        assert solver.current_step == self.case["current_step_end"]

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from caffecompat.cli.main import main
 from caffecompat.reporting.glog import LOGGER, GlogFormatter, log_to_stderr, number, output_lines
 from caffecompat.solver import Solver
 from tests.places import COPIES
+from tests.recorded.tally import Tally
 from tests.solver.caffe_log import PREFIX, Lines, assert_same_events, parse
 from tests.solver.small import write_training
 
@@ -99,31 +101,41 @@ def test_training_in_caffes_words(
     assert_same_events(events_of(lines), run["events"])
 
 
+def recorded_trainings(folder: Path) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = json.loads((folder / "runs.json").read_text())["runs"]
+    return [
+        run
+        for run in runs
+        if run["program"] == "caffe"
+        and run["rc"] == 0
+        and run["args"][:1] == ["train"]
+        and len(run["args"]) > 2
+    ]
+
+
 def test_every_recorded_training(
     golden: Path, enter: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = enter(golden / "cli")
-    count = 0
-    for run in json.loads(Path("runs.json").read_text())["runs"]:
+    tally = Tally()
+    for run in recorded_trainings(folder):
         random = run["name"] in ("train_step_random_init", "train_signals", "train_nodisplay")
         resumed = run["name"] == "train_resume"  # Caffe starts its data anew there
-        trains = run["args"][:1] == ["train"] and len(run["args"]) > 2
-        if run["program"] != "caffe" or not trains or run["rc"] != 0:
-            continue
         for start in folder.glob("snap_*_iter_*"):
             # Runs go on from Caffe's files, not from those that an earlier run here has left.
             start.write_bytes((golden / "cli" / start.name).read_bytes())
-        lines = run_verb(run["args"], capsys)
-        events = [e for e in run["events"] if e.startswith(KEPT)]
-        if not random and not resumed:
-            found = [e for e in events_of(lines) if not e.startswith("    [")]
-            assert_same_events(found, events)
+        with tally.case(run["name"]):
+            lines = run_verb(run["args"], capsys)
+            events = [e for e in run["events"] if e.startswith(KEPT)]
+            if not random and not resumed:
+                found = [e for e in events_of(lines) if not e.startswith("    [")]
+                assert_same_events(found, events)
+            missing = [made for made in run["new_files"] if not Path(made).is_file()]
+            assert not missing
         for made in run["new_files"]:
-            assert Path(made).is_file(), f"{run['name']} does not write {made}"
             if not (golden / "cli" / made).is_file():
-                Path(made).unlink()
-        count += 1
-    assert count >= 8
+                Path(made).unlink(missing_ok=True)
+    tally.close(least=8)
 
 
 def test_a_log_parser_understands(

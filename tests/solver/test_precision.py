@@ -49,7 +49,7 @@ def test_sixteen_bits(precision: str, tmp_path: Path) -> None:
     for entry in solver.net.learnable:
         assert entry.tensor.dtype == torch.float32
         assert entry.tensor.grad is None or entry.tensor.grad.dtype == torch.float32
-    assert all(array.dtype == torch.float32 for array in solver._optimizer.history)
+    assert all(array.dtype == torch.float32 for array in solver.history)
     assert solver.net.run(0).loss.dtype == torch.float32
 
 
@@ -101,14 +101,14 @@ def test_an_overflow_changes_nothing(tmp_path: Path, lines: Lines) -> None:
     solver = Solver(write_training(tmp_path / "run"), precision="fp16")
     solver.step(2)
     before = [entry.tensor.clone() for entry in solver.net.learnable if entry.lr_mult]
-    history = [array.clone() for array in solver._optimizer.history]
+    history = [array.clone() for array in solver.history]
     assert solver._train_step._scale is not None
     solver._train_step._scale.value.fill_(2.0**120)
     solver.step(1)
     assert lines.containing("gradients overflow in fp16")
     after = [entry.tensor for entry in solver.net.learnable if entry.lr_mult]
     assert all(map(torch.equal, before, after))
-    assert all(map(torch.equal, history, solver._optimizer.history))
+    assert all(map(torch.equal, history, solver.history))
     assert solver.iter == 3
 
 
@@ -172,7 +172,7 @@ def test_channels_last(tmp_path: Path) -> None:
     np.testing.assert_array_equal(stored, weight.detach().numpy())
     np.testing.assert_allclose(stored, plain.net.params["conv"][0].detach().numpy(), rtol=1e-4)
     again = Solver(path, snapshot=state)
-    for ours, theirs in zip(again._optimizer.history, solver._optimizer.history, strict=True):
+    for ours, theirs in zip(again.history, solver.history, strict=True):
         assert torch.equal(ours, theirs)
 
 

@@ -217,19 +217,19 @@ class TestShared:
                 save_weights(weights, tmp_path / name)
 
 
-def test_every_recorded_hdf5_file_goes_into_its_net(golden: Path) -> None:
+@pytest.mark.parametrize("folder", ["convnet", "shared", "misc_params"])
+def test_recorded_hdf5_file_goes_into_its_net(folder: str, golden: Path) -> None:
     """As in BVLC Caffe, shared parameters included."""
-    for folder in ("convnet", "shared", "misc_params"):
-        case = golden / "files" / folder
-        ours = Net(case / "net.prototxt")
-        report: LoadReport = ours.load_weights(case / "v2.caffemodel.h5")
-        assert report.missing == []
-        with np.load(case / "io.npz") as reference:
-            for key in reference.files:
-                kind, *rest = key.split("/")
-                if kind == "param":
-                    found = ours.params[rest[0].replace("__", "/")][int(rest[1])]
-                    assert found.detach().numpy().tobytes() == reference[key].tobytes(), key
+    case = golden / "files" / folder
+    ours = Net(case / "net.prototxt")
+    report: LoadReport = ours.load_weights(case / "v2.caffemodel.h5")
+    assert report.missing == []
+    with np.load(case / "io.npz") as reference:
+        for key in reference.files:
+            kind, *rest = key.split("/")
+            if kind == "param":
+                found = ours.params[rest[0].replace("__", "/")][int(rest[1])]
+                assert found.detach().numpy().tobytes() == reference[key].tobytes(), key
 
 
 def test_mapped_memory_is_given_back_but_weights_of_the_caller_stay(tmp_path: Path) -> None:

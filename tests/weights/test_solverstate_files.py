@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,6 +22,7 @@ from caffecompat.weights import (
     write_state,
 )
 from tests.places import COPIES
+from tests.recorded.tally import Tally
 from tests.recorded.weight_files import read_json
 
 DATA = COPIES / "files" / "solverstate"
@@ -65,11 +67,18 @@ def test_every_recorded_state(golden: Path, tmp_path: Path) -> None:
     folder = golden / "files" / "solverstate"
     cases = read_json(folder / "case.json")
     assert len(cases["states"]) == 12
+    tally = Tally()
     for case in cases["states"]:
-        check(folder, case, tmp_path)
+        with tally.case(case["state"]):
+            check(folder, case, tmp_path)
     for case in cases["odd"]:
-        readable = case["restores"] or case["state"] in READABLE
-        assert _reads(folder / case["state"]) == readable, case["what"]
+        with tally.case(case["what"]):
+            assert _reads(folder / case["state"]) == _is_readable(case)
+    tally.close()
+
+
+def _is_readable(case: dict[str, Any]) -> bool:
+    return bool(case["restores"]) or case["state"] in READABLE
 
 
 def _reads(path: Path) -> bool:
@@ -81,9 +90,11 @@ def _reads(path: Path) -> bool:
 
 
 def test_odd_states() -> None:
+    tally = Tally()
     for case in read_json(DATA / "case.json")["odd"]:
-        readable = case["restores"] or case["state"] in READABLE
-        assert _reads(DATA / case["state"]) == readable, case["what"]
+        with tally.case(case["what"]):
+            assert _reads(DATA / case["state"]) == _is_readable(case)
+    tally.close()
     assert read_state(DATA / "legacy_history.solverstate").legacy.count(True) == 1
 
 

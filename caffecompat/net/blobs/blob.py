@@ -65,7 +65,9 @@ class Blob:
 
     @property
     def shape(self) -> Shape:
-        return tuple(self.data.shape)
+        """The shape of :attr:`data`, which need not be made for it."""
+        stored = self._values.stored_input(self._last)
+        return self._values.shape(self._last) if stored is None else tuple(stored.shape)
 
     def reshape(self, *shape: int) -> None:
         """Resizes an input blob (its values become zero); layers follow in the next pass.

@@ -89,6 +89,13 @@ class BlobValues:
             self._unset[version] = torch.zeros(self._shapes[version], device=self._device())
         return self._unset[version]
 
+    def shape(self, version: Version) -> Shape:
+        """The shape of what :meth:`of` gives, without making zeros for it."""
+        version = self.original(version)
+        if self._values or version in self._unset or version in self._inputs.values:
+            return tuple(self.of(version).shape)
+        return self._shapes[version]
+
     def stored_input(self, version: Version) -> torch.Tensor | None:
         """The value that an input keeps from pass to pass, without gradients; None for others."""
         return self._inputs.values.get(version)

@@ -17,8 +17,11 @@ import pytest
 from caffecompat.data.backends.database import create_database, guess_backend, open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.errors import CaffeError, DataError, FileProblem, FormatError, MissingExtra
-from tests.recorded.data_layers import DATA, JPEG_TOLERANCE
+from tests.places import COPIES
+from tests.recorded.tolerances import IMAGE_LEVELS
 from tests.sentences import assert_one_sentence
+
+DATA = COPIES / "data"
 
 RECORDED = (
     "plain",
@@ -69,7 +72,7 @@ def test_recorded_databases(name: str, golden: Path) -> None:
     for index, (_, value) in enumerate(found):
         kind = "pix" if f"pix/{index}" in arrays else "decoded"
         pixels = decode_datum(parse_datum(value)).astype(int)
-        tolerance = JPEG_TOLERANCE if kind == "decoded" else 0
+        tolerance = IMAGE_LEVELS if kind == "decoded" else 0
         np.testing.assert_allclose(pixels, arrays[f"{kind}/{index}"], rtol=0, atol=tolerance)
 
 

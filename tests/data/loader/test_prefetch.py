@@ -30,9 +30,10 @@ from tests.data.databases import (
     reader,
     write_records,
 )
-from tests.places import REPOSITORY
-from tests.recorded.data_layers import DATA
+from tests.places import COPIES, REPOSITORY
 from tests.sentences import assert_one_sentence
+
+DATA = COPIES / "data"
 
 CROPPED: dict[str, Any] = {"crop_size": 4, "mirror": True, "mean_value": [3.0], "scale": 0.5}
 

@@ -15,8 +15,10 @@ from caffecompat.data.tools.compute_image_mean import compute_colours, compute_i
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.weights.mean import read_mean
 from tests.data.databases import datum, write_records
-from tests.recorded.data_layers import DATA
+from tests.places import COPIES
 from tests.sentences import assert_one_sentence
+
+DATA = COPIES / "data"
 
 COPIED = json.loads((DATA / "mean" / "means.json").read_text())["means"]
 NAMES = ["encode_png", "encoded", "float", "gray", "mixed", "plain", "resize", "special_encoded"]

@@ -18,8 +18,11 @@ from caffecompat.data.sources.image_list import read_list
 from caffecompat.data.tools import convert_imageset as module
 from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
 from caffecompat.errors import DataError, FileProblem, UnknownName
-from tests.recorded.data_layers import DATA, JPEG_TOLERANCE
+from tests.places import COPIES
+from tests.recorded.tolerances import IMAGE_LEVELS
 from tests.sentences import assert_one_sentence
+
+DATA = COPIES / "data"
 
 COPIED = json.loads((DATA / "db" / "facts.json").read_text())["databases"]
 # How the databases of the full set of recordings were made: name -> list and flags.
@@ -61,7 +64,7 @@ def compare(made: Path, recorded: Path, exact: bool) -> None:
             assert datum.HasField("channels") == caffes.HasField("channels")
             pixels, theirs = decode_datum(datum).astype(int), decode_datum(caffes).astype(int)
             assert pixels.shape == theirs.shape
-            np.testing.assert_allclose(pixels, theirs, rtol=0, atol=JPEG_TOLERANCE)
+            np.testing.assert_allclose(pixels, theirs, rtol=0, atol=IMAGE_LEVELS)
 
 
 @pytest.mark.parametrize(

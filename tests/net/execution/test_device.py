@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from caffecompat import read_net
-from caffecompat.layers import catalogue
 from caffecompat.layers._counter_rng import Noise
-from caffecompat.net.analysis.replay import find_cases, replay
+from caffecompat.net.analysis.replay import replay
 from tests.net.nets import CLASSIFIER, net
-from tests.recorded.test_layers import COPIES, FORWARD, GRADIENT, LAYERS, NOT_FOLLOWED
+from tests.recorded.cases import KINDS
+from tests.recorded.exceptions import assert_agrees
+from tests.recorded.location import RecordedCases
+from tests.recorded.tally import Tally
+from tests.recorded.tolerances import too_far
 
 pytestmark = [
     pytest.mark.gpu,
@@ -19,19 +21,13 @@ pytestmark = [
 ]
 
 
-def test_recorded_cases(monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = LAYERS if LAYERS.is_dir() else COPIES
-    monkeypatch.chdir(folder)
-    wrong = []
-    for path in find_cases(folder):
-        name = f"{path.parent.name}/{path.stem}"
-        known = {layer.type for layer in read_net(path).layer} <= set(catalogue)
-        if path.parent.name == "errors" or name in NOT_FOLLOWED or not known:
-            continue
-        for d in replay(path, device="cuda"):
-            if d.relative > (GRADIENT if d.gradient else FORWARD):
-                wrong.append((name, d))
-    assert not wrong
+def test_recorded_cases(recorded: RecordedCases, monkeypatch: pytest.MonkeyPatch) -> None:
+    tally = Tally()
+    for case in KINDS["layers"](recorded):
+        monkeypatch.chdir(case.path.parents[1])
+        with tally.case(case.name):
+            assert_agrees(case.name, [d for d in replay(case.path, device="cuda") if too_far(d)])
+    tally.close()
 
 
 def test_noise_is_that_of_the_cpu() -> None:

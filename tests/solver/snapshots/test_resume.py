@@ -275,6 +275,6 @@ def test_killed_at_any_moment_and_gone_on_with(tmp_path: Path) -> None:
     killed = Solver(path, snapshot="auto")
     assert killed.iter == 150
     assert parameters(killed) == parameters(undisturbed)
-    for ours, theirs in zip(killed._optimizer.history, undisturbed._optimizer.history, strict=True):
+    for ours, theirs in zip(killed.history, undisturbed.history, strict=True):
         assert ours.numpy().tobytes() == theirs.numpy().tobytes()
     assert not [name for name in os.listdir(path.parent) if name.startswith(".")]

@@ -1,0 +1,221 @@
+"""Published definitions: read, built, and run on weights made by a rule, as BVLC Caffe 1.0 does."""
+
+from __future__ import annotations
+
+import csv
+import json
+import zlib
+from collections.abc import Iterator
+from functools import lru_cache
+from math import prod, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from caffecompat import Net, read_net
+from caffecompat.errors import CaffeError
+from caffecompat.layers import catalogue
+from caffecompat.proto import files
+from caffecompat.proto.fork_fields import foreign_fields
+from caffecompat.proto.text.parser import format_text, parse_text
+from tests.recorded.cases import Case
+from tests.recorded.exceptions import BROKEN_DEFINITIONS, TYPES_OF_FORKS
+from tests.recorded.tally import Tally
+from tests.recorded.tolerances import FORWARD, PUBLISHED
+
+
+def test_types_of_forks_are_not_there() -> None:
+    there = sorted(TYPES_OF_FORKS & set(catalogue))
+    assert not there, "these types are there by now: take them out of exceptions.py"
+
+
+def built(case: Case, **options: Any) -> Net | None:
+    """The net of a definition, or None where it is refused as it must be."""
+    broken = BROKEN_DEFINITIONS.get(f"{case.path.parent.name}/{case.path.name}")
+    if broken is not None:
+        with pytest.raises(CaffeError) as raised:
+            read_net(case.path)
+        assert str(raised.value).startswith(f"{case.path}{broken}")
+        return None
+    message = read_net(case.path)
+    missing = {layer.type for layer in message.layer} - set(catalogue)
+    assert missing <= TYPES_OF_FORKS
+    if missing:
+        with pytest.raises(CaffeError) as unknown:
+            Net(message, **options)
+        assert all(f"unknown layer type {name!r}" in str(unknown.value) for name in missing)
+        return None
+    return Net(message, **options)
+
+
+@pytest.mark.recorded_cases("published shapes")
+def test_shapes(case: Case) -> None:
+    net = built(case, shapes_only=True)
+    assert net is not None, "the shapes of a net that is refused have been recorded"
+    expected = json.loads(case.path.with_suffix(".shapes.json").read_text())
+    layers = [layer for layer in net.layers if not layer.node.automatic]
+    assert [[layer.name, layer.type] for layer in layers] == [
+        recorded[:2] for recorded in layers_of(expected)
+    ]
+    for layer, recorded in zip(layers, layers_of(expected), strict=True):
+        specs = layer.module.layer.specs if layer.module else []
+        assert [list(spec.shape) for spec in specs] == recorded[2], layer.name
+    for name, shape in expected["blobs"].items():
+        assert list(net.blobs[name].shape) == shape, name
+    assert net.outputs == sorted(expected["outputs"])
+
+
+def layers_of(expected: dict[str, Any]) -> list[list[Any]]:
+    return [
+        list(layer.values()) if isinstance(layer, dict) else layer for layer in expected["layers"]
+    ]
+
+
+def generator(text: str) -> np.random.RandomState:
+    return np.random.RandomState(zlib.crc32(text.encode()) & 0x7FFFFFFF)
+
+
+def normal_values(text: str, shape: tuple[int, ...]) -> np.ndarray:
+    return generator(text).standard_normal(shape).astype("float32")
+
+
+# The fc6 and fc7 of most nets are equal, and drawing one takes seconds.
+large_normal_values = lru_cache(maxsize=3)(normal_values)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_large_values() -> Iterator[None]:
+    yield
+    large_normal_values.cache_clear()
+
+
+def weight(layer: str, kind: str, i: int, shape: tuple[int, ...], scale: float) -> np.ndarray:
+    draw = large_normal_values if prod(shape) >= 2**24 else normal_values
+    normal = draw(f"{layer}/{i}", tuple(shape))
+    if kind == "BatchNorm":
+        made = (0.1 * normal, 1 + 0.1 * np.abs(normal), np.ones_like(normal))[i]
+    elif kind == "Scale":
+        made = 1 + 0.1 * normal if i == 0 else 0.1 * normal
+    elif len(shape) >= 2:
+        made = normal * np.float32(sqrt(2 / prod(shape[1:])) * scale)
+    else:
+        made = normal * np.float32(0.1)
+    return np.asarray(made, np.float32)
+
+
+def fill_weights(net: Net, scale: float) -> None:
+    for layer in net.layers:
+        blobs = layer.module.blobs() if layer.module else []
+        for i, blob in enumerate(blobs):
+            assert layer.module is not None
+            shape = layer.module.layer.specs[i].shape
+            value = torch.from_numpy(weight(layer.name, layer.type, i, shape, scale))
+            with torch.no_grad():
+                blob.view(shape).copy_(value)
+
+
+def input_value(name: str, facts: dict[str, Any]) -> np.ndarray:
+    shape = facts["shape"]
+    if "values" in facts:
+        return np.array(facts["values"], np.float32).reshape(shape)
+    image = len(shape) == 4 and shape[1] == 3
+    value = generator(f"input/{name}").standard_normal(shape).astype("float32")
+    return value * np.float32(50 if image else 1)
+
+
+@pytest.mark.recorded_cases("published outputs")
+def test_outputs(case: Case) -> None:
+    """All outputs, where BVLC Caffe can run the net or its equal; other nets are refused."""
+    expected = json.loads(case.path.with_suffix(".golden.json").read_text())
+    net = built(case)
+    if net is None:
+        return
+    assert expected["oracle"].startswith("BVLC Caffe 1.0 (CPU)")
+    fill_weights(net, expected.get("weight_scale", 1.0))
+    inputs = {name: input_value(name, facts) for name, facts in expected["inputs"].items()}
+    with torch.no_grad():
+        net.forward(**inputs)
+    arrays = np.load(case.path.with_suffix(".golden.npz"))
+    for name, facts in {**expected["outputs"], **expected.get("extra", {})}.items():
+        bound = PUBLISHED.get(case.name, FORWARD)
+        check(name, net.blobs[name].data.numpy(), facts, arrays, bound)
+
+
+def check(name: str, found: np.ndarray, facts: dict[str, Any], arrays: Any, bound: float) -> None:
+    assert list(found.shape) == facts["shape"], name
+    flat = found.ravel()
+    if not facts["full"]:
+        flat = flat[(np.arange(4096) * (flat.size - 1)) // 4095]
+    wanted = arrays[facts["npz"]] if "npz" in facts else arrays[facts["key"]]
+    scale = max(1.0, float(np.abs(wanted).max()))
+    np.testing.assert_allclose(flat, wanted, rtol=0, atol=bound * scale, err_msg=name)
+
+
+def listed(published: Path) -> list[dict[str, str]]:
+    with open(published / "manifest.tsv") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_every_published_file_is_read_or_refused_for_what_it_is(published: Path) -> None:
+    tally, refused, rescued = Tally(), set(), 0
+    for row in listed(published):
+        name = f"{row['name']}/{row['file']}"
+        reader = files.read_solver if row["kind"] == "solver" else files.read_net
+        with tally.case(name):
+            if name in BROKEN_DEFINITIONS:
+                with pytest.raises(CaffeError) as raised:
+                    reader(published / name)
+                assert str(raised.value).startswith(f"{published / name}{BROKEN_DEFINITIONS[name]}")
+                refused.add(name)
+                continue
+            message, _ = reader(published / name)
+            assert message.ListFields()
+            rescued += row["bvlc_parses"] == "no"
+    tally.close()
+    assert refused == set(BROKEN_DEFINITIONS)
+    assert rescued > 70
+
+
+def test_what_bvlc_reads_holds_nothing_foreign_and_the_rest_prints_and_reads_back(
+    published: Path,
+) -> None:
+    tally = Tally()
+    for row in listed(published):
+        name = f"{row['name']}/{row['file']}"
+        kind = "SolverParameter" if row["kind"] == "solver" else "NetParameter"
+        if name in BROKEN_DEFINITIONS:
+            continue
+        with tally.case(name):
+            message = files.read_text(published / name, kind)[0]
+            assert (foreign_fields(message) == []) == (row["bvlc_parses"] == "yes")
+            if row["bvlc_parses"] != "yes":
+                again, _ = parse_text(format_text(message), kind)
+                assert again.SerializeToString() == message.SerializeToString()
+    tally.close()
+
+
+STATED: dict[str, dict[str, tuple[int, ...]]] = {
+    "cifar10": {"data": (3, 32, 32)},
+    "lenet": {"data": (1, 28, 28)},
+    "siamese": {"pair_data": (2, 28, 28)},
+    "nonlinear": {"data": (10, 4), "label": (10,)},
+    "hdf5_classification": {"data": (10, 4), "label": (10,)},
+}
+
+
+def test_every_published_train_val_can_be_summarised(
+    published: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tally = Tally()
+    paths = [p for p in published.glob("bvlc_*/*.prototxt") if "train" in p.name or "val" in p.name]
+    for path in sorted(paths):
+        shapes = next((s for name, s in STATED.items() if name in str(path)), {})
+        for phase in ("train", "test"):
+            with tally.case(f"{path.parent.name}/{path.name}, {phase}"):
+                net = Net(path, phase=phase, shapes_only=True, shapes=shapes)
+                assert net.learnable
+    tally.close(least=20)
