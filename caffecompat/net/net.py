@@ -109,13 +109,13 @@ class Net(NetWeights, metaclass=description.OwnMembers):
                 # Assigned here, not by attribute: a layer may be called like a method of Module.
                 self._modules[built.key] = built.module
         self.register_buffer("position", torch.zeros((), dtype=torch.int64), persistent=False)
-        self._passes = Passes(self, device)
+        self._passes = Passes(self.graph, self.layers, self.position, device)
         if device.type != "meta":
             self.to(device)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Net:
         super()._apply(fn, recurse)
-        self._passes.inputs.apply(fn)
+        self._passes.apply(fn, self.position)
         for built in self.layers:
             if built.layer is not None and built.module is not None:
                 built.layer.noise = Noise(self.seed, built.name, self.position, self.samples)

@@ -41,12 +41,16 @@ def test_slices_follow_one_another_and_are_even(batch_size: int, ranks: int) -> 
     assert max(map(len, slices)) - min(map(len, slices)) <= 1
 
 
+@pytest.mark.parametrize("numbers", [(2, 2), (-1, 2), (0, 0)])
+def test_ranks_that_cannot_be_are_refused(numbers: tuple[int, int]) -> None:
+    sentence = "rank is {} and world_size is {}, expected 0 <= rank < world_size"
+    with pytest.raises(DataError, match=sentence.format(*numbers)):
+        Shard(*numbers)
+
+
 @pytest.mark.parametrize(
     ("batch_size", "rank", "ranks", "words"),
     [
-        (4, 2, 2, "rank is 2 and ranks is 2, expected 0 <= rank < ranks"),
-        (4, -1, 2, "rank is -1"),
-        (4, 0, 0, "ranks is 0"),
         (2, 0, 3, "batch_size is 2 for 3 ranks, so some would get no rows"),
         (0, 0, 1, "batch_size is 0, expected 1 or more"),
     ],

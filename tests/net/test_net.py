@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -255,7 +257,7 @@ class TestSharing:
         (x @ w.t() @ w.t()).sum().backward()
         torch.testing.assert_close(a.grad, w.grad)
 
-    def test_lender(self) -> None:
+    def test_shared_weights(self) -> None:
         train = net(CLASSIFIER, phase="train", seed=1)
         test = net(CLASSIFIER, phase="test", seed=2, share_with=train)
         assert test.params["fc"][0] is train.params["fc"][0]
@@ -424,3 +426,18 @@ class TestBadInput:
     def test_no_gpu(self) -> None:
         with pytest.raises(NetError, match="no CUDA device"):
             net(CLASSIFIER, device="cuda")
+
+
+def test_a_dropped_net_is_gone_at_once() -> None:
+    """No reference cycle keeps the net; what torch.fx holds waits for the garbage collector."""
+    made = net(CLASSIFIER, phase="train")
+    made.forward(**batch())
+    made.backward()
+    dropped = weakref.ref(made)
+    gc.collect()
+    gc.disable()
+    try:
+        del made
+        assert dropped() is None
+    finally:
+        gc.enable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import zlib
 from collections.abc import Iterator
@@ -90,6 +91,13 @@ large_normal_values = lru_cache(maxsize=3)(normal_values)
 def forget_large_values() -> Iterator[None]:
     yield
     large_normal_values.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def drop_nets() -> Iterator[None]:
+    """A graph of torch.fx keeps its weights, up to gigabytes, until the garbage collector runs."""
+    yield
+    gc.collect()
 
 
 def weight(layer: str, kind: str, i: int, shape: tuple[int, ...], scale: float) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,17 +33,15 @@ class BlobValues:
     Args:
         layers: of the net.
         inputs: keeps the values of the net's sources.
-        device: tells where the net is.
+        device: where the net is.
 
     Attributes:
         last: of each blob name the last version, which is the one that its name shows.
     """
 
-    def __init__(
-        self, layers: Sequence[BuiltLayer], inputs: Inputs, device: Callable[[], torch.device]
-    ) -> None:
+    def __init__(self, layers: Sequence[BuiltLayer], inputs: Inputs, device: torch.device) -> None:
         self._inputs = inputs
-        self._device = device
+        self.device = device
         self._values: dict[Version, torch.Tensor] = {}
         self._unset: dict[Version, torch.Tensor] = {}
         self._written_diffs: dict[str, torch.Tensor] = {}
@@ -86,7 +84,7 @@ class BlobValues:
             )
         if version not in self._unset:
             # Kept, since a user may write there before a pass that begins behind it.
-            self._unset[version] = torch.zeros(self._shapes[version], device=self._device())
+            self._unset[version] = torch.zeros(self._shapes[version], device=self.device)
         return self._unset[version]
 
     def shape(self, version: Version) -> Shape:

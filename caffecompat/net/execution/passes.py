@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from caffecompat.errors import CaffeError, NetError
-from caffecompat.graph import Version
+from caffecompat.graph import Graph, Version
 from caffecompat.net.blobs.blob import Blob, Named, Roots
 from caffecompat.net.blobs.inputs import Array, Inputs
 from caffecompat.net.blobs.values import BlobValues, Result
+from caffecompat.net.build import BuiltLayer
 from caffecompat.net.error_context import explain_failure
 from caffecompat.net.execution import partial
-from caffecompat.net.execution.stepper import LayeredNet
 from caffecompat.net.input_gradients import inputs_with_gradient
 from caffecompat.net.program import Program
 
@@ -22,8 +22,12 @@ from caffecompat.net.program import Program
 class Passes:
     """Runs a net's programs; see :meth:`caffecompat.Net.forward` and its neighbours.
 
+    It is all that a :class:`caffecompat.net.execution.stepper.Stepper` needs to run layers.
+    Nothing here refers to the net, so that a net that is dropped is gone at once.
+
     Args:
-        net: whose layers are run.
+        graph, layers: of the net.
+        position: 0-axis int64 tensor, the number of the running pass.
         device: where the inputs stand at first.
 
     Attributes:
@@ -33,15 +37,29 @@ class Passes:
         gradient_inputs: source tops whose gradient is wanted.
     """
 
-    def __init__(self, net: LayeredNet, device: torch.device) -> None:
-        self._net = net
+    def __init__(
+        self, graph: Graph, layers: list[BuiltLayer], position: torch.Tensor, device: torch.device
+    ) -> None:
+        self.graph = graph
+        self.layers = layers
+        self.position = position
         self._programs: dict[bool, Program] = {}
         self._next = 0
         self._went_backward = False
         self.loss: torch.Tensor | None = None
-        self.gradient_inputs = inputs_with_gradient(net.layers, net.graph.force_backward)
-        self.inputs = Inputs(net.layers, device)
-        self.values = BlobValues(net.layers, self.inputs, lambda: net.position.device)
+        self.gradient_inputs = inputs_with_gradient(layers, graph.force_backward)
+        self.inputs = Inputs(layers, device)
+        self.values = BlobValues(layers, self.inputs, position.device)
+
+    def apply(self, change: Callable[[torch.Tensor], torch.Tensor], position: torch.Tensor) -> None:
+        """Moves or casts the inputs, as torch does with a module; ``position`` is the moved one."""
+        self.inputs.apply(change)
+        self.position = position
+        self.values.device = position.device
+
+    def read_source(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
+        """The tops of one source for pass ``index``."""
+        return self.inputs.read(built, index)
 
     @property
     def blobs(self) -> Mapping[str, Blob]:
@@ -53,19 +71,17 @@ class Passes:
 
     def outputs(self) -> list[Version]:
         """The blobs that no layer reads, sorted by name."""
-        return [self.values.last[name] for name in self._net.graph.outputs]
+        return [self.values.last[name] for name in self.graph.outputs]
 
     def program(self, observed: bool) -> Program:
         """The program that returns the net outputs, or, observed, every blob."""
         if observed not in self._programs:
-            self._programs[observed] = Program(
-                self._net.layers, None if observed else self.outputs()
-            )
+            self._programs[observed] = Program(self.layers, None if observed else self.outputs())
         return self._programs[observed]
 
     def run(self, index: int, feeds: list[torch.Tensor], observed: bool) -> Result:
         """One pass over ``feeds``, the values of the program's ``feeds`` in their order."""
-        self._net.position.fill_(index)
+        self.position.fill_(index)
         self.values.forget()
         self._went_backward = False
         program = self.program(observed)
@@ -80,7 +96,7 @@ class Passes:
         except CaffeError:
             raise
         except RuntimeError as error:
-            raise explain_failure(self._net.layers, program.feeds, feeds, error) from error
+            raise explain_failure(self.layers, program.feeds, feeds, error) from error
         kept = {**dict(zip(program.feeds, feeds, strict=True)), **values}
         self.values.keep(kept)
         if observed:
@@ -88,7 +104,7 @@ class Passes:
                 if value.requires_grad and not value.is_leaf:
                     value.retain_grad()
         self.loss = loss
-        total = torch.zeros((), device=self._net.position.device) if loss is None else loss
+        total = torch.zeros((), device=self.position.device) if loss is None else loss
         return Result({version.blob: values[version] for version in self.outputs()}, total)
 
     def forward(
@@ -109,12 +125,12 @@ class Passes:
     def _run_between(
         self, start: Any, end: Any, index: int, inputs: Mapping[str, Array]
     ) -> dict[str, torch.Tensor]:
-        layers = self._net.layers
+        layers = self.layers
         first = 0 if start is None else partial.layer_index(layers, start)
         last = len(layers) - 1 if end is None else partial.layer_index(layers, end)
         given = self.inputs.give(inputs)
         which = range(first, last + 1)
-        made = partial.run_between(self._net, which, index, given, self.values.of)
+        made = partial.run_between(self, which, index, given, self.values.of)
         self.values.replace(made)
         self.loss = None
         wanted = self.outputs() if end is None else layers[last].tops
@@ -125,14 +141,12 @@ class Passes:
         roots = Roots()
         if start is None and self.loss is not None:
             roots.add(self.loss, None)
-        tops = (
-            self._net.graph.outputs if start is None else partial.tops_of(self._net.layers, start)
-        )
+        tops = self.graph.outputs if start is None else partial.tops_of(self.layers, start)
         written = {name: self.values.written_diff(name) for name in tops}
         for name, diff in {**written, **diffs}.items():
             if diff is not None:
                 roots.add_blob(name, self.blobs[name].tensor, self.inputs.tensor(diff))
-        if not roots and not self._net.graph.force_backward:
+        if not roots and not self.graph.force_backward:
             raise NetError(
                 "nothing to run backward from: call forward() first, in a net with a loss (or pass "
                 "gradients of its outputs) and with something to learn (or force_backward: true)"
