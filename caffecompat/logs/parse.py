@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from caffecompat import input_files
 from caffecompat.errors import FileProblem, FormatError
 from caffecompat.input_files import (
-    MAX_TEXT_BYTES,
     STANDARD_INPUT,
     PathLike,
     open_input,
@@ -83,7 +83,7 @@ def read_log(path: PathLike, max_bytes: int | None = None) -> ParsedLog:
         FormatError: it is larger than ``max_bytes``, or not a training log.
     """
     name = os.fspath(path)
-    limit = MAX_TEXT_BYTES if max_bytes is None else max_bytes
+    limit = input_files.MAX_TEXT_BYTES if max_bytes is None else max_bytes
     if name == STANDARD_INPUT:
         text = io.BytesIO(read_input(path, limit))
         return _read(io.TextIOWrapper(text, "utf-8", "replace"), "standard input")
