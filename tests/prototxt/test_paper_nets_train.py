@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,13 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     target = str(folder / "lmdb")
     convert_imageset(f"{folder}/", str(folder / "list.txt"), target, Settings(encoded=True))
     return target
+
+
+@pytest.fixture(autouse=True)
+def drop_nets() -> Iterator[None]:
+    """A graph of torch.fx keeps a net's weights until the garbage collector runs."""
+    yield
+    gc.collect()
 
 
 def one_record_at_a_time(solver_name: str, database: str) -> Any:
