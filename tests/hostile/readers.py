@@ -165,7 +165,7 @@ def datum(path: Path) -> None:
     ways: tuple[dict[str, Any], ...] = (
         {},
         {"force_color": True},
-        {"force_gray": True, "reduction": 2},
+        {"force_gray": True},
     )
     all_of(partial(decode_datum, message, **way) for way in ways)
 
