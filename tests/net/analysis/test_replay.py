@@ -59,7 +59,7 @@ def test_a_record_of_packed_zeros_has_a_limit(tmp_path: Path) -> None:
     path = tmp_path / "case.npz"
     zeros: dict[str, Any] = {"blob/x": np.zeros(9 << 20), "blob/y": np.zeros(9 << 20)}
     np.savez_compressed(path, **zeros)
-    with pytest.raises(FormatError, match=r"case\.npz: what is packed in it would take .* --max"):
+    with pytest.raises(FormatError, match=r"case\.npz: its unpacked content would take .* --max"):
         read_case(path)
     assert read_case(path, max_bytes=1 << 30)["blob/x"].size == 9 << 20
 
