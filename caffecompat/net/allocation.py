@@ -76,7 +76,7 @@ def _free(device: torch.device) -> str:
 
 
 def _fitting(layers: Sequence[BuiltLayer], device: torch.device) -> str:
-    """The way out: a batch size with which all blobs have room."""
+    """The remedy: a batch size with which all blobs fit into memory."""
     free = available(device)
     batch = next((b.shapes[0][0] for b in layers if b.source and b.shapes and b.shapes[0]), 0)
     blobs = sum(_BYTES * prod(shape) for built in layers for shape in built.shapes)

@@ -135,14 +135,13 @@ def read_upgraded(
 def read_binary(
     path: PathLike, message: str, dialect: str | None = None, max_bytes: int | None = None
 ) -> Message:
-    """Read a binary message; not for big weight files, which the weights room maps instead.
+    """Read a binary message; not for big weight files, which are mapped instead.
 
     Args:
         path: the file.
         message: name of the message, e.g. ``"BlobProto"``.
         dialect: whose numbers to read by, see :mod:`caffecompat.proto.binary.dialects`; None for
-        BVLC's,
-            with fields of unknown numbers kept for rewriting.
+            BVLC's, with fields of unknown numbers kept for rewriting.
         max_bytes: the largest file to read, and the memory that its messages may take; None for
             2 GiB, beyond which protobuf reads nothing, and for messages of four times the file's
             size and 64 MiB.

@@ -311,10 +311,9 @@ class Solver(TrainingState):
     # Snapshots
 
     def snapshot(self) -> tuple[str, str]:
+        """As :meth:`TrainingState.snapshot`, after the log lines that are pending."""
         self._display.catch_up()
         return super().snapshot()
-
-    snapshot.__doc__ = TrainingState.snapshot.__doc__
 
     def _try_snapshot(self) -> None:
         """A snapshot in the middle of a training, which a failure to write need not end."""

@@ -14,7 +14,7 @@ import numpy as np
 from caffecompat.errors import FormatError
 from caffecompat.input_files import REMEDY
 from caffecompat.output_files import atomic_write
-from caffecompat.weights.hdf5_input.process import DATA_SET, GROUP, SIGNATURE, opened
+from caffecompat.weights.hdf5_input.process import DATA_SET, SIGNATURE, opened
 from caffecompat.weights.mapped import check_file
 from caffecompat.weights.weights import as_float32
 
@@ -52,9 +52,6 @@ class HDF5File:
 
     def __contains__(self, name: str) -> bool:
         return self._kind(name) is not None
-
-    def is_group(self, name: str) -> bool:
-        return self._kind(name) == GROUP
 
     def members(self, name: str = "") -> list[str]:
         """The names in a group, in HDF5's order.
