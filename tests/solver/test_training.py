@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from caffecompat.errors import FileProblem, SolverError, WeightsError
 from caffecompat.net import Result
-from caffecompat.proto import read_solver, schema
+from caffecompat.proto import files, read_solver, schema
 from caffecompat.proto.files import write_text
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver import Action, Solver
@@ -99,6 +100,22 @@ def test_the_first_lines_say_what_runs(tmp_path: Path, lines: Lines) -> None:
     drawn = lines.containing("Random seed: ")
     expected = f"Random seed: {solver.seed} (drawn; random_seed: {solver.seed} repeats this run)"
     assert drawn == [expected]
+
+
+def test_each_prototxt_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a test net and a forecast; a file that is edited meanwhile gives no other net."""
+    read: list[str] = []
+    original = files.read_text
+
+    def counted(path: files.PathLike, *arguments: Any, **keywords: Any) -> Any:
+        read.append(Path(path).name)
+        return original(path, *arguments, **keywords)
+
+    monkeypatch.setattr(files, "read_text", counted)
+    solver = Solver(write_training(tmp_path), forecast=True)
+    assert len(solver.test_nets) == 1
+    solver.close()
+    assert len(read) == len(set(read)) == 2
 
 
 def test_test_nets_have_the_train_nets_weights(tmp_path: Path) -> None:
