@@ -39,7 +39,7 @@ catalogue: Registry[type[Layer]] = Registry("layer type", "caffecompat.layers")
 
 @dataclass(frozen=True)
 class Count:
-    """How many bottoms or tops a layer takes; ``most`` None means any number."""
+    """How many bottoms or tops a layer takes; ``max`` None means any number."""
 
     min: int
     max: int | None
