@@ -19,15 +19,11 @@ from caffecompat.proto.schema import Message, new
 from caffecompat.proto.text.braces import missing_closer, surplus_closer
 from caffecompat.proto.text.hints import unknown_field_hint
 from caffecompat.proto.text.mistakes import Mistake, Mistakes, UnreadableError, told
-from caffecompat.proto.text.ordinary import (
-    DEEPEST,
-    OpenMessage,
-    Reading,
-    read_list_run,
-    read_ordinary,
-)
+from caffecompat.proto.text.ordinary import DEEPEST, read_ordinary
 from caffecompat.proto.text.positions import Positions, Source
 from caffecompat.proto.text.printer import format_text
+from caffecompat.proto.text.reading import OpenMessage, Reading
+from caffecompat.proto.text.runs import read_list_run
 from caffecompat.proto.text.scalars import (
     WrongValueError,
     curly_quotes,
@@ -133,9 +129,12 @@ class _Parser:
     def source(self) -> Source:
         """Where the layers stand; to be asked after a read without mistakes."""
         reading = self._reading
-        lines: dict[str, tuple[int, ...]] = {}
+        lines: dict[str, list[int]] = {}
         for name, line in zip(reading.names, self.positions.lines(reading.places), strict=True):
-            lines[name] = (*lines[name], line) if name in lines else (line,)
+            if name in lines:
+                lines[name].append(line)
+            else:
+                lines[name] = [line]
         warnings = told(self._skipped, self._path, self.positions)
         if reading.unlisted:
             warnings.append(f"{self._path}: skipped: {reading.unlisted:,} more unknown fields")
@@ -306,8 +305,7 @@ class _Parser:
         if token.accept("]"):
             return
         while True:
-            if len(self._open) > 1:
-                token.go_to(read_list_run(self._text, token.start, target, message))
+            self._read_list_run(target, message, start)
             self._read_one(target, message, start)
             if token.accept("]"):
                 return
@@ -317,6 +315,19 @@ class _Parser:
                     token.start, f"expected ',' or ']' in the list of {target.name}, found {what}"
                 )
 
+    def _read_list_run(self, target: Field, message: Message, start: int) -> None:
+        """Reads as many values as are ordinary; one more follows."""
+        token = self._tokens
+        if target.kind == "message":
+            return
+        values = getattr(message, target.name)
+        before = len(values)
+        end = read_list_run(self._text, token.start, target, message)
+        if len(self._open) == 1:
+            self._reading.places_of(target.name).extend([start] * (len(values) - before))
+        if end > token.start:
+            token.go_to(end)
+
     def _read_one(self, target: Field, message: Message, start: int) -> None:
         """Reads one value, or one whole message of a list."""
         if target.kind == "message":
@@ -325,7 +336,7 @@ class _Parser:
                 self._read_message(entry)
             return
         if len(self._open) == 1:
-            self._reading.note_top_level(target.name, start)
+            self._reading.places_of(target.name).append(start)
         begin = self._tokens.start
         try:
             value = self._read_scalar(target)
@@ -343,7 +354,7 @@ class _Parser:
         """Makes the message of a field, up to behind its opening brace; None where it has none."""
         token = self._tokens
         if len(self._open) == 1:
-            self._reading.note_top_level(target.name, start)
+            self._reading.places_of(target.name).append(start)
         opens = token.word in ("{", "<") and token.kind == SIGN
         if not opens:
             found = shown_token(token.kind, token.word)
