@@ -5,7 +5,6 @@ Each reader goes from one offset to another; where it knows nothing it stays whe
 
 from __future__ import annotations
 
-import json
 import re
 from array import array
 from collections.abc import Callable
@@ -35,8 +34,6 @@ _COMMENT = re.compile(r"#[^\n]*")
 _SIGNS = str.maketrans(":;,", "   ")
 # What numbers in a list consist of, up to a comma.
 _NUMBERS = re.compile(r"([-+.0-9eE, \t\r\n]{1,20000}),\s*", re.ASCII)
-# JSON knows fewer numbers than prototxt, and those alike; "-0" would lose its sign as an int.
-_JSON = json.JSONDecoder(parse_int=float)
 
 
 def read_run(text: str, at: int, target: Field, message: Message) -> int:
@@ -73,11 +70,20 @@ def read_list_run(text: str, at: int, target: Field, message: Message) -> int:
 def _read_numbers(text: str, at: int, values: list[float]) -> int:
     while match := _NUMBERS.match(text, at):
         try:
-            values.extend(_JSON.decode(f"[{match[1]}]"))
+            values.extend(_json_decoder()(f"[{match[1]}]"))
         except ValueError:
             break
         at = match.end()
     return at
+
+
+@cache
+def _json_decoder() -> Callable[[str], list[float]]:
+    """JSON knows fewer numbers than prototxt, and those alike."""
+    import json  # which most prototxts need not wait for
+
+    # As an int, "-0" would lose its sign.
+    return json.JSONDecoder(parse_int=float).decode
 
 
 def _read_many(
