@@ -11,9 +11,16 @@ import re
 from typing import Any
 
 from caffecompat.proto.descriptors import Field
+from caffecompat.proto.schema import Message
 from caffecompat.proto.text.known_blocks import find_block
 from caffecompat.proto.text.reading import Begun, OpenMessage, Reading
-from caffecompat.proto.text.runs import DECIMAL, MOST_DIGITS, read_run, read_run_with_places
+from caffecompat.proto.text.runs import (
+    DECIMAL,
+    MOST_DIGITS,
+    read_list_run,
+    read_run,
+    read_run_with_places,
+)
 from caffecompat.proto.text.scalars import BOOLEANS
 
 DEEPEST = 100
@@ -149,6 +156,31 @@ def _pass_over(reading: Reading, kind: int, match: re.Match[str]) -> int | None:
             return None
         end = block.end()
     return end if reading.passes_over_more() else None
+
+
+def read_ordinary_list(
+    reading: Reading, target: Field, message: Message, at: int, start: int
+) -> int:
+    """Reads values of a list in brackets as long as they are ordinary.
+
+    Args:
+        reading: its position stays as it is.
+        target: the field.
+        message: takes the values.
+        at: offset of a value.
+        start: offset of the field's name.
+
+    Returns:
+        The offset of another value of the list.
+    """
+    if target.kind == "message":
+        return at
+    values = getattr(message, target.name)
+    before = len(values)
+    end = read_list_run(reading.text, at, target, message)
+    if len(reading.open) == 1:
+        reading.places_of(target.name).extend([start] * (len(values) - before))
+    return end
 
 
 def _read_run(reading: Reading, target: Field, at: int) -> int:

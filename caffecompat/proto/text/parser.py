@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from array import array
+from collections.abc import Iterable
 from typing import NoReturn
 
 from caffecompat.errors import FormatError, TextError
@@ -19,11 +20,10 @@ from caffecompat.proto.schema import Message, new
 from caffecompat.proto.text.braces import missing_closer, surplus_closer
 from caffecompat.proto.text.hints import unknown_field_hint
 from caffecompat.proto.text.mistakes import Mistake, Mistakes, UnreadableError, told
-from caffecompat.proto.text.ordinary import DEEPEST, read_ordinary
+from caffecompat.proto.text.ordinary import DEEPEST, read_ordinary, read_ordinary_list
 from caffecompat.proto.text.positions import Positions, Source
 from caffecompat.proto.text.printer import format_text
 from caffecompat.proto.text.reading import OpenMessage, Reading
-from caffecompat.proto.text.runs import read_list_run
 from caffecompat.proto.text.scalars import (
     WrongValueError,
     curly_quotes,
@@ -129,12 +129,7 @@ class _Parser:
     def source(self) -> Source:
         """Where the layers stand; to be asked after a read without mistakes."""
         reading = self._reading
-        lines: dict[str, list[int]] = {}
-        for name, line in zip(reading.names, self.positions.lines(reading.places), strict=True):
-            if name in lines:
-                lines[name].append(line)
-            else:
-                lines[name] = [line]
+        lines = _lines_by_name(reading.names, self.positions.lines(reading.places))
         warnings = told(self._skipped, self._path, self.positions)
         if reading.unlisted:
             warnings.append(f"{self._path}: skipped: {reading.unlisted:,} more unknown fields")
@@ -305,7 +300,7 @@ class _Parser:
         if token.accept("]"):
             return
         while True:
-            self._read_list_run(target, message, start)
+            token.go_to(read_ordinary_list(self._reading, target, message, token.start, start))
             self._read_one(target, message, start)
             if token.accept("]"):
                 return
@@ -314,19 +309,6 @@ class _Parser:
                 self._stop(
                     token.start, f"expected ',' or ']' in the list of {target.name}, found {what}"
                 )
-
-    def _read_list_run(self, target: Field, message: Message, start: int) -> None:
-        """Reads as many values as are ordinary; one more follows."""
-        token = self._tokens
-        if target.kind == "message":
-            return
-        values = getattr(message, target.name)
-        before = len(values)
-        end = read_list_run(self._text, token.start, target, message)
-        if len(self._open) == 1:
-            self._reading.places_of(target.name).extend([start] * (len(values) - before))
-        if end > token.start:
-            token.go_to(end)
 
     def _read_one(self, target: Field, message: Message, start: int) -> None:
         """Reads one value, or one whole message of a list."""
@@ -463,3 +445,13 @@ class _Parser:
 
     def _stop(self, start: int, sentence: str) -> NoReturn:
         self.mistakes.stop(Mistake(start, sentence, self._layer()))
+
+
+def _lines_by_name(names: list[str], lines: Iterable[int]) -> dict[str, list[int]]:
+    result: dict[str, list[int]] = {}
+    for name, line in zip(names, lines, strict=True):
+        if name in result:
+            result[name].append(line)
+        else:
+            result[name] = [line]
+    return result

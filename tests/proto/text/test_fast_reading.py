@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from caffecompat.errors import CaffeError
 from caffecompat.proto.schema import Message
+from caffecompat.proto.text import ordinary, reading, scalars
 from caffecompat.proto.text import parser as careful
-from caffecompat.proto.text import reading, scalars
 from caffecompat.proto.text.known_blocks import KnownBlock
 from caffecompat.proto.text.parser import parse_text
 
@@ -47,7 +47,7 @@ def read_carefully(text: str, lenient: bool) -> Read:
     always, never = re.compile(b""), re.compile("(?!)")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(careful, "read_ordinary", lambda reading, base: None)
-        patch.setattr(careful, "read_list_run", lambda text, at, target, message: at)
+        patch.setattr(ordinary, "read_list_run", lambda text, at, target, message: at)
         patch.setattr(scalars, "_JOINED", never)
         patch.setattr(scalars, "_RARE_ESCAPE", always)
         return read(text, lenient)
