@@ -26,7 +26,6 @@ def insert_splits(nodes: list[LayerNode], notes: list[str]) -> list[LayerNode]:
         nodes: the nodes, with bottoms and tops.
         notes: a sentence is appended for each layer that loses weights.
     """
-    producers = {top: (node, i) for node in nodes for i, top in enumerate(node.tops)}
     readers = Counter(bottom for node in nodes for bottom in node.bottoms)
     weights = {
         top: weight
@@ -36,6 +35,9 @@ def insert_splits(nodes: list[LayerNode], notes: list[str]) -> list[LayerNode]:
     }
     readers.update(weights.keys())
     split = {top for top, count in readers.items() if count > 1}
+    producers = {
+        top: (node, i) for node in nodes for i, top in enumerate(node.tops) if top in split
+    }
     used: Counter[Version] = Counter({top: 1 for top in split if top in weights})
 
     result: list[LayerNode] = []

@@ -33,7 +33,7 @@ class Noise:
         self, seed: int, layer: str, position: torch.Tensor, samples: SampleRange | None = None
     ) -> None:
         self.position = position
-        self._samples = samples
+        self.samples = samples
         self._key = derive_seed(seed, "noise", layer)
 
     def bits(self, like: torch.Tensor) -> torch.Tensor:
@@ -46,7 +46,7 @@ class Noise:
 
         samples = like.shape[0] if like.dim() else 1
         per_sample = like.numel() // max(samples, 1)
-        first, total = (0, samples) if self._samples is None else self._samples.of(samples)
+        first, total = (0, samples) if self.samples is None else self.samples.of(samples)
         ordinal = self.position.to(like.device) * total
         ordinal = ordinal + torch.arange(first, first + samples, device=like.device)
         key = _mix64(ordinal * _signed(0x9E3779B97F4A7C15) + self._key)

@@ -132,6 +132,7 @@ class _SoFar:
         keys: names of torch modules that are taken.
         automatic: how many tops were added by the net.
         opened: sources, to be closed if a later layer is refused.
+        position: index of the running pass, for all layers that draw numbers.
     """
 
     definition: Message
@@ -141,6 +142,7 @@ class _SoFar:
     keys: set[str] = field(default_factory=set)
     automatic: int = 0
     opened: list[Source] = field(default_factory=list)
+    position: torch.Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
 
     def settings_of(self, layer: Layer) -> frozenset[str]:
         """The fields that a layer's type reads, looked for once for each type."""
@@ -231,7 +233,7 @@ def _build_layer(
     layer = layer_class(Context(node.phase, node.place, options, definition))
     if isinstance(layer, Source):
         so_far.opened.append(layer)
-    layer.noise = Noise(options.seed, node.name, torch.zeros((), dtype=torch.int64))
+    layer.noise = Noise(options.seed, node.name, so_far.position)
     shapes = options.shapes
     stated = {top: tuple(shapes[top]) for top in node.message.top if top in shapes}
     _set_up(layer, node, bottoms, stated)

@@ -13,7 +13,6 @@ from torch import nn
 
 from caffecompat.graph import Version, build_graph, net_state
 from caffecompat.layers import BuildOptions, Shape
-from caffecompat.layers._counter_rng import Noise
 from caffecompat.net import description, pickling
 from caffecompat.net.batch_shard import sample_range
 from caffecompat.net.blobs.blob import Blob
@@ -117,8 +116,9 @@ class Net(NetWeights, metaclass=description.OwnMembers):
         super()._apply(fn, recurse)
         self._passes.apply(fn, self.position)
         for built in self.layers:
-            if built.layer is not None and built.module is not None:
-                built.layer.noise = Noise(self.seed, built.name, self.position, self.samples)
+            noise = built.layer.noise if built.layer and built.module is not None else None
+            if noise is not None:
+                noise.position, noise.samples = self.position, self.samples
         return self
 
     def channels_last(self) -> Net:

@@ -6,7 +6,8 @@ so whoever uses a message of BVLC's must ask here before taking it to be complet
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from caffecompat.proto.schema import FORK_NUMBERS, Message
 
@@ -20,7 +21,7 @@ def foreign_fields(message: Message) -> list[str]:
     Extensions of caffecompat (docs/extensions.md) do not count. Each name comes once, in the order
     of the message.
     """
-    return list(dict.fromkeys(name for name, _ in _found(message, "")))
+    return _once(_found(message.ListFields(), ""))
 
 
 def foreign_settings(net: Message) -> list[str]:
@@ -46,20 +47,26 @@ def foreign_settings(net: Message) -> list[str]:
 
 
 def _outside_layers(net: Message) -> list[str]:
-    return [name for name in foreign_fields(net) if not name.startswith(("layer.", "layers."))]
+    fields = [pair for pair in net.ListFields() if pair[0].name not in ("layer", "layers")]
+    return _once(_found(fields, ""))
 
 
-def _found(message: Message, path: str) -> Iterator[tuple[str, Message]]:
-    for entry, value in message.ListFields():
+def _once(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _found(fields: Iterable[tuple[Any, Any]], path: str) -> Iterator[str]:
+    """The foreign ones among set fields, each with its descriptor and value."""
+    for entry, value in fields:
         name = f"{path}{entry.name}"
         several = hasattr(value, "__len__") and not isinstance(value, (str, bytes))
         values = value if several else (value,)
         if entry.number in FORK_NUMBERS:
-            yield name, value
+            yield name
         elif entry.message_type is not None:
             for child in values:
-                yield from _found(child, f"{name}.")
+                yield from _found(child.ListFields(), f"{name}.")
         elif entry.enum_type is not None and any(one in FORK_NUMBERS for one in values):
             names = entry.enum_type.values_by_number
             shown = ", ".join(names[one].name for one in values if one in FORK_NUMBERS)
-            yield f"{name}: {shown}", value
+            yield f"{name}: {shown}"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from caffecompat.proto.schema import Message
-from caffecompat.proto.text.ordinary import layer_name
 from caffecompat.proto.text.positions import Positions
+from caffecompat.proto.text.reading import layer_name
 
 MOST_MISTAKES = 100
 

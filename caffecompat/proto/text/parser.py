@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from array import array
+from collections.abc import Iterable
 from typing import NoReturn
 
 from caffecompat.errors import FormatError, TextError
@@ -19,15 +20,10 @@ from caffecompat.proto.schema import Message, new
 from caffecompat.proto.text.braces import missing_closer, surplus_closer
 from caffecompat.proto.text.hints import unknown_field_hint
 from caffecompat.proto.text.mistakes import Mistake, Mistakes, UnreadableError, told
-from caffecompat.proto.text.ordinary import (
-    DEEPEST,
-    OpenMessage,
-    Reading,
-    read_list_run,
-    read_ordinary,
-)
+from caffecompat.proto.text.ordinary import DEEPEST, read_ordinary, read_ordinary_list
 from caffecompat.proto.text.positions import Positions, Source
 from caffecompat.proto.text.printer import format_text
+from caffecompat.proto.text.reading import OpenMessage, Reading
 from caffecompat.proto.text.scalars import (
     WrongValueError,
     curly_quotes,
@@ -133,9 +129,7 @@ class _Parser:
     def source(self) -> Source:
         """Where the layers stand; to be asked after a read without mistakes."""
         reading = self._reading
-        lines: dict[str, tuple[int, ...]] = {}
-        for name, line in zip(reading.names, self.positions.lines(reading.places), strict=True):
-            lines[name] = (*lines[name], line) if name in lines else (line,)
+        lines = _lines_by_name(reading.names, self.positions.lines(reading.places))
         warnings = told(self._skipped, self._path, self.positions)
         if reading.unlisted:
             warnings.append(f"{self._path}: skipped: {reading.unlisted:,} more unknown fields")
@@ -306,8 +300,7 @@ class _Parser:
         if token.accept("]"):
             return
         while True:
-            if len(self._open) > 1:
-                token.go_to(read_list_run(self._text, token.start, target, message))
+            token.go_to(read_ordinary_list(self._reading, target, message, token.start, start))
             self._read_one(target, message, start)
             if token.accept("]"):
                 return
@@ -325,7 +318,7 @@ class _Parser:
                 self._read_message(entry)
             return
         if len(self._open) == 1:
-            self._reading.note_top_level(target.name, start)
+            self._reading.places_of(target.name).append(start)
         begin = self._tokens.start
         try:
             value = self._read_scalar(target)
@@ -343,7 +336,7 @@ class _Parser:
         """Makes the message of a field, up to behind its opening brace; None where it has none."""
         token = self._tokens
         if len(self._open) == 1:
-            self._reading.note_top_level(target.name, start)
+            self._reading.places_of(target.name).append(start)
         opens = token.word in ("{", "<") and token.kind == SIGN
         if not opens:
             found = shown_token(token.kind, token.word)
@@ -452,3 +445,13 @@ class _Parser:
 
     def _stop(self, start: int, sentence: str) -> NoReturn:
         self.mistakes.stop(Mistake(start, sentence, self._layer()))
+
+
+def _lines_by_name(names: list[str], lines: Iterable[int]) -> dict[str, list[int]]:
+    result: dict[str, list[int]] = {}
+    for name, line in zip(names, lines, strict=True):
+        if name in result:
+            result[name].append(line)
+        else:
+            result[name] = [line]
+    return result

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, chain, islice, repeat
 
 # Line ends are counted once for each block of so many characters.
 _BLOCK = 1 << 16
@@ -27,15 +28,10 @@ class Positions:
         block = offset // _BLOCK
         return self._line_ends_before[block] + self._text.count("\n", block * _BLOCK, offset) + 1
 
-    def lines(self, offsets: Sequence[int]) -> list[int]:
+    def lines(self, offsets: Sequence[int]) -> Iterator[int]:
         """The lines of ascending offsets, in one walk over the text."""
-        result: list[int] = []
-        line, before = 1, 0
-        for offset in offsets:
-            line += self._text.count("\n", before, offset)
-            before = offset
-            result.append(line)
-        return result
+        ends = map(self._text.count, repeat("\n"), chain([0], offsets), offsets)
+        return islice(accumulate(ends, initial=1), 1, None)
 
 
 def _line_ends(text: str) -> list[int]:

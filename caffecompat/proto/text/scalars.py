@@ -32,12 +32,22 @@ BOOLEANS = {"true": True, "True": True, "t": True, "false": False, "False": Fals
 _SPECIAL = {"inf": float("inf"), "infinity": float("inf"), "nan": float("nan")}
 _ESCAPE = re.compile(
     rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})"
-    rb"|([abfnrtv\\?'\"])|(.?))",
+    rb"|([abfnrtv\\?'\"])|\n|(.?))",
     re.DOTALL,
 )
-_JOINED = re.compile(r"""(?:[ \t\r\n\v\f]*(?:"[^"\\\n]*"|'[^'\\\n]*')){1,1000}""")
-_INSIDE = re.compile(r"""["]([^"\\\n]*)["]|[']([^'\\\n]*)[']""")
 _SIMPLE_ESCAPES = dict(zip(b"abfnrtv\\?'\"", b"\a\b\f\n\r\t\v\\?'\"", strict=True))
+# Strings in a row, none with many escapes.
+_DOUBLE = r"""["][^"\\\n]*(?:\\.[^"\\\n]*){0,20}["]"""
+_SINGLE = r"""['][^'\\\n]*(?:\\.[^'\\\n]*){0,20}[']"""
+_JOINED = re.compile(rf"(?:[ \t\r\n\v\f]*(?:{_DOUBLE}|{_SINGLE})){{1,500}}")
+_STRING = re.compile(f"{_DOUBLE}|{_SINGLE}")
+# Stands between joined strings, so that no escape sequence goes from one into the next. It looks
+# like one, but no string has a line end inside.
+_SEAM = "\\\n"
+# What the codec of Python reads otherwise than protobuf, in a text without "\\".
+_RARE_ESCAPE = re.compile(
+    rb"\\(?![abfnrtv'\"\n]|[0-3][0-7]{2}|[0-7]{1,2}(?![0-7])|x[0-9a-fA-F]{2})"
+)
 
 
 class WrongValueError(ValueError):
@@ -147,10 +157,10 @@ def read_string(target: Field, text: str, start: int) -> tuple[str | bytes, int]
     raw = io.BytesIO()
     token = Tokens(text, start)
     while token.kind == STRING:
-        # Many short strings without escapes, all at once.
+        # Many short strings, all at once.
         run = _JOINED.match(text, token.start)
         if run is not None:
-            raw.write(_encoded("".join([a or b for a, b in _INSIDE.findall(run[0])])))
+            raw.write(_unescape(target, _joined(run[0])))
             end = run.end()
         else:
             _write_unescaped(raw, target, text, token.start)
@@ -168,6 +178,14 @@ def read_string(target: Field, text: str, start: int) -> tuple[str | bytes, int]
         ) from None
 
 
+def _joined(strings: str) -> str:
+    """The insides of strings in a row, with a seam between them where escapes are in any."""
+    quote, other = ('"', "'") if '"' in strings else ("'", '"')
+    if "\\" not in strings and other not in strings:
+        return "".join(strings.split(quote)[1::2])
+    return _SEAM.join([string[1:-1] for string in _STRING.findall(strings)])
+
+
 def _write_unescaped(raw: io.BytesIO, target: Field, text: str, start: int) -> None:
     """Piece by piece: a long string with many escapes takes much memory as a whole."""
     begin = start + 1
@@ -178,6 +196,8 @@ def _write_unescaped(raw: io.BytesIO, target: Field, text: str, start: int) -> N
 
 def _unescape(target: Field, text: str) -> bytes:
     def replace(match: re.Match[bytes]) -> bytes:
+        if match[0] == _SEAM.encode():
+            return b""
         octal, two, four, eight, simple, wrong = match.groups()
         if octal:
             return bytes([int(octal, 8) & 0xFF])
@@ -193,7 +213,12 @@ def _unescape(target: Field, text: str) -> bytes:
             f"{target.name} has an unknown escape sequence {sequence}; write \\\\ for a backslash"
         )
 
-    return _ESCAPE.sub(replace, _encoded(text))
+    encoded = _encoded(text)
+    if b"\\" not in encoded:
+        return encoded
+    if not _RARE_ESCAPE.search(encoded.replace(b"\\\\", b"..")):
+        return encoded.decode("unicode_escape").encode("latin-1")
+    return _ESCAPE.sub(replace, encoded)
 
 
 def _encoded(text: str) -> bytes:

@@ -1,0 +1,136 @@
+"""Reads many values of one repeated field at once, as blobs in a prototxt have them.
+
+Each reader goes from one offset to another; where it knows nothing it stays where it is.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable
+from functools import cache
+
+from caffecompat.proto.descriptors import Field
+from caffecompat.proto.schema import Message
+
+# Whole numbers of so few digits fit every field.
+MOST_DIGITS = 9
+DECIMAL = r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_LONGEST_RUN = 1000
+_ELEMENTS = {
+    "whole": rf"(?:0|[1-9][0-9]{{0,{MOST_DIGITS - 1}}})(?=[\s;,}}#])",
+    "float": rf"{DECIMAL}(?=[\s;,}}#])",
+    "double": rf"{DECIMAL}(?=[\s;,}}#])",
+    "string": r"""(?:"[^"\\\n]*"|'[^'\\\n]*')""",
+}
+_CONVERSIONS: dict[str, Callable[[str], int | float | str]] = {
+    "whole": int,
+    "float": float,
+    "double": float,
+    "string": lambda word: word[1:-1],
+}
+_INSIDE = re.compile(r"""["]([^"\\\n]*)["]|[']([^'\\\n]*)[']""")
+_COMMENT = re.compile(r"#[^\n]*")
+_SIGNS = str.maketrans(":;,", "   ")
+# What numbers in a list consist of, up to a comma.
+_NUMBERS = re.compile(r"([-+.0-9eE, \t\r\n]{1,20000}),\s*", re.ASCII)
+
+
+def read_run(text: str, at: int, target: Field, message: Message) -> int:
+    """Reads ``data: 1 data: 2 ...`` from the first name on; returns the offset after them."""
+    return _read_many(_named_run(target.name, target.kind), text, at, target, message)
+
+
+def read_run_with_places(
+    text: str, at: int, target: Field, message: Message, places: array[int]
+) -> int:
+    """The same up to a thousand values, and adds the offset of each name to ``places``."""
+    turn = _named(target.name, target.kind)
+    if turn is None:
+        return at
+    words: list[str] = []
+    while len(words) < _LONGEST_RUN:
+        match = turn.match(text, at)
+        if match is None or not match[1].isascii():
+            break
+        places.append(at)
+        words.append(match[1])
+        at = match.end()
+    getattr(message, target.name).extend(map(_CONVERSIONS[target.kind], words))
+    return at
+
+
+def read_list_run(text: str, at: int, target: Field, message: Message) -> int:
+    """The same for a list in brackets, from one of its values on, up to a comma after another."""
+    if target.kind in ("float", "double"):
+        at = _read_numbers(text, at, getattr(message, target.name))
+    return _read_many(_list_run(target.kind), text, at, target, message)
+
+
+def _read_numbers(text: str, at: int, values: list[float]) -> int:
+    while match := _NUMBERS.match(text, at):
+        try:
+            values.extend(_json_decoder()(f"[{match[1]}]"))
+        except ValueError:
+            break
+        at = match.end()
+    return at
+
+
+@cache
+def _json_decoder() -> Callable[[str], list[float]]:
+    """JSON knows fewer numbers than prototxt, and those alike."""
+    import json  # which most prototxts need not wait for
+
+    # As an int, "-0" would lose its sign.
+    return json.JSONDecoder(parse_int=float).decode
+
+
+def _read_many(
+    pattern: re.Pattern[str] | None, text: str, at: int, target: Field, message: Message
+) -> int:
+    if pattern is None:
+        return at
+    values = getattr(message, target.name)
+    while match := pattern.match(text, at):
+        run = match[0]
+        if target.kind == "string":
+            if not run.isascii():
+                return at
+            values.extend([a or b for a, b in _INSIDE.findall(run)])
+        else:
+            if "#" in run:
+                run = _COMMENT.sub("", run)
+            words = run.replace(target.name, " ").translate(_SIGNS).split()
+            values.extend(map(int if target.kind == "whole" else float, words))
+        at = match.end()
+    return at
+
+
+@cache
+def _named(name: str, kind: str) -> re.Pattern[str] | None:
+    """One value with its name, and all up to the next name."""
+    element = _ELEMENTS.get(kind)
+    if element is None:
+        return None
+    comments = r"(?:\#[^\n]*\n\s*){0,9}"
+    return re.compile(rf"{name}\s*:\s*({element})\s*[;,]?\s*{comments}(?=[A-Za-z_}}])", re.ASCII)
+
+
+@cache
+def _named_run(name: str, kind: str) -> re.Pattern[str] | None:
+    element = _ELEMENTS.get(kind)
+    if element is None:
+        return None
+    # A comment after a string may have strings in it.
+    comments = "" if kind == "string" else r"(?:\#[^\n]*\n\s*){0,9}"
+    turn = rf"{name}\s*:\s*{element}\s*[;,]?\s*{comments}"
+    return re.compile(rf"(?:{turn}){{1,{_LONGEST_RUN}}}(?=[A-Za-z_}}])", re.ASCII)
+
+
+@cache
+def _list_run(kind: str) -> re.Pattern[str] | None:
+    element = _ELEMENTS.get(kind)
+    if element is None:
+        return None
+    return re.compile(rf"(?:{element}\s*,\s*){{1,{_LONGEST_RUN}}}", re.ASCII)

@@ -1,0 +1,196 @@
+"""The fast reader finds what the careful one finds: messages, lines, warnings and mistakes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caffecompat.errors import CaffeError
+from caffecompat.proto.schema import Message
+from caffecompat.proto.text import ordinary, reading, scalars
+from caffecompat.proto.text import parser as careful
+from caffecompat.proto.text.known_blocks import KnownBlock
+from caffecompat.proto.text.parser import parse_text
+
+
+@dataclass(frozen=True)
+class Read:
+    """All that reading a text yields."""
+
+    message: bytes
+    lines: dict[str, list[int]]
+    fields: dict[str, list[int]]
+    warnings: tuple[str, ...]
+    mistakes: str
+
+
+def read(text: str, lenient: bool) -> Read:
+    try:
+        result, source = parse_text(text, "NetParameter", "net", lenient)
+    except CaffeError as error:
+        return Read(b"", {}, {}, (), str(error))
+    return Read(
+        result.SerializePartialToString(deterministic=True),
+        {name: list(lines) for name, lines in source.lines.items()},
+        {name: list(lines) for name, lines in source.fields.items() if len(lines)},
+        source.warnings,
+        "",
+    )
+
+
+def read_carefully(text: str, lenient: bool) -> Read:
+    """Each field one by one, each string by itself and each escape sequence too."""
+    always, never = re.compile(b""), re.compile("(?!)")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(careful, "read_ordinary", lambda reading, base: None)
+        patch.setattr(ordinary, "read_list_run", lambda text, at, target, message: at)
+        patch.setattr(scalars, "_JOINED", never)
+        patch.setattr(scalars, "_RARE_ESCAPE", always)
+        return read(text, lenient)
+
+
+STRINGS = ["'a'", '"b"', "'#'", "'}'", '"{"', "'a' 'b'", r"'\n\'\1' '2'", "'é'", "''", "'\"'", "x"]
+NUMBERS = ["1", "0", "-2.5e-3", "007", "0x1F", "2.", ".5f", "-0", "1e400", "inf", "1_0", "- 1", ""]
+LISTS = [
+    "[]",
+    "[1, 2]",
+    "[1, 2,]",
+    "[1 2]",
+    "['a', \"b\"]",
+    "['a' 'b', ']']",
+    "[TRAIN]",
+    "[-0, 3.]",
+]
+ANY = [*STRINGS, *NUMBERS, *LISTS, "true", "MAX", "{ }", "{ lr_mult: 1 }"]
+WHOLE = ["1", "0", "12", "007", "0x1F"]
+TEXT = ["'a'", '"b"', "'#'", "'}'", "'a' \"b\"", r"'\n\'' '2'"]
+FLOAT = ["1", "0", "-2.5e-3", "2.", ".5f", "-0", "1e30", "inf", "- 1"]
+SEVERAL_TEXTS = [*TEXT, "['a', \"b\"]", "[]", "['a' 'b', ']']"]
+SEVERAL_FLOATS = [*FLOAT, "[1, 2e3, -0, .5 ]", "[1, 2.]", "[ ]"]
+LAYER = {
+    "name": TEXT,
+    "type": TEXT,
+    "bottom": SEVERAL_TEXTS,
+    "top": SEVERAL_TEXTS,
+    "loss_weight": SEVERAL_FLOATS,
+    "propagate_down": ["true", "[false, t, 1]", "0"],
+    "phase": ["TRAIN", "1"],
+    "nosuch": ANY,
+}
+CONVOLUTION = {
+    "num_output": WHOLE,
+    "pad": [*WHOLE, "[1, 2]"],
+    "kernel_size": [*WHOLE, "[3, 3, 3]"],
+    "bias_term": ["true", "0"],
+    "engine": ["CAFFE", "2"],
+    "nosuch": ANY,
+}
+FILLER = {"type": TEXT, "value": FLOAT, "std": FLOAT, "variance_norm": ["FAN_IN", "1"]}
+PARAM = {"lr_mult": FLOAT, "decay_mult": FLOAT, "name": TEXT, "share_mode": ["STRICT"]}
+BLOB = {"data": SEVERAL_FLOATS, "double_data": SEVERAL_FLOATS, "num": WHOLE}
+NET = {
+    "name": TEXT,
+    "input": SEVERAL_TEXTS,
+    "input_dim": [*WHOLE, "[1, 3, 224]"],
+    "force_backward": ["true"],
+    "nosuch": ANY,
+}
+SEPARATORS = st.sampled_from(
+    [*([" ", "\n  "] * 6), "; ", ", ", " # c\n", "\n\n# '{'\n# b }\n", ' # "c\n', "#\n"]
+)
+
+
+@st.composite
+def fields(
+    draw: st.DrawFn, table: dict[str, list[str]], inner: st.SearchStrategy[str] | None = None
+) -> str:
+    """Each field once, or several times where it may stand so; rarely a mistake."""
+    names = draw(st.lists(st.sampled_from(sorted(table)), max_size=4, unique=True))
+    parts: list[str] = []
+    for name in names:
+        mistaken = draw(st.integers(0, 30))
+        value = draw(st.sampled_from(ANY if mistaken == 30 else table[name]))
+        colon = " " if mistaken == 29 else draw(st.sampled_from([": ", ": ", ":", " : "]))
+        several = any(value.startswith("[") for value in table[name])
+        for _ in range(draw(st.sampled_from([1, 1, 3])) if several else 1):
+            parts += [f"{name}{colon}{value}", draw(SEPARATORS)]
+    for part in draw(st.lists(inner, max_size=3, unique=True)) if inner is not None else ():
+        parts += [part, draw(SEPARATORS)]
+    return "".join(parts)
+
+
+def block(names: str, inside: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    openers = st.sampled_from([" { ", " {\n", ": {"])
+    return st.builds(
+        lambda name, opener, text: f"{name}{opener}{text} }}",
+        st.sampled_from(names.split()),
+        openers,
+        inside,
+    )
+
+
+FILLERS = block("weight_filler bias_filler", fields(FILLER))
+PARTS = st.one_of(
+    block("convolution_param", fields(CONVOLUTION, FILLERS)),
+    block("param", fields(PARAM)),
+    block("blobs", fields(BLOB)),
+    block("nosuch", fields(PARAM)),
+)
+LAYERS = block("layer", fields(LAYER, PARTS))
+
+
+@st.composite
+def texts(draw: st.DrawFn) -> str:
+    """Parts that come again, sometimes with another string or number, sometimes damaged."""
+    known = draw(st.lists(st.one_of(LAYERS, fields(NET)), min_size=1, max_size=3))
+    parts = draw(st.lists(st.sampled_from(known), min_size=1, max_size=8))
+    for index, part in enumerate(parts):
+        old = draw(st.sampled_from(["", "'a'", '"b"', "1", "}"] if index else [""]))
+        new = draw(st.sampled_from(["'c'", '"d"', "2"] if old != "}" else ["}", "} }", ""]))
+        parts[index] = part.replace(old, new, 1) if old else part
+    return draw(SEPARATORS).join([*parts, ""])
+
+
+@settings(max_examples=500, deadline=None)
+@given(texts(), st.booleans())
+def test_the_fast_reader_finds_what_the_careful_one_finds(text: str, lenient: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "MOST_LISTED", 2)
+        assert read(text, lenient) == read_carefully(text, lenient)
+
+
+def test_layers_that_differ_by_their_names_alone_are_copied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copied: list[list[str]] = []
+    copy = KnownBlock.copy_to
+
+    def note(self: KnownBlock, message: Message, strings: list[str]) -> None:
+        copied.append(strings)
+        copy(self, message, strings)
+
+    monkeypatch.setattr(KnownBlock, "copy_to", note)
+    layer = "layer { name: '%s'\n top: ['%s', 't'] param { lr_mult: 1 } }\n"
+    text = "".join(layer % (name, name) for name in "abcd")
+    net, source = parse_text(text, "NetParameter")
+    # Nothing follows the last layer, so that only the message in it is copied.
+    assert copied == [["b", "b", "t"], ["c", "c", "t"], []]
+    assert [(layer.name, list(layer.top)) for layer in net.layer] == [
+        (name, [name, "t"]) for name in "abcd"
+    ]
+    assert [source.line_of("layer", index) for index in range(4)] == [1, 3, 5, 7]
+
+
+ESCAPES = [r"\n", r"\\", r"\'", r"\\n", r"\?", r"\1", r"\18", r"\101", r"\777", r"\x4", r"\x41"]
+ESCAPES += [r"\u00e9", r"\U0001F600", r"\N", r"\q", r"\x", r"\8", "a", "é", "1", "f", "\udc80"]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(ESCAPES), max_size=30), min_size=1, max_size=4))
+def test_many_escapes_are_read_at_once_and_alike(strings: list[list[str]]) -> None:
+    text = "name: " + " ".join(f'"{"".join(parts)}"' for parts in strings)
+    assert read(text, False) == read_carefully(text, False)

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""How much time and memory prototxts of many kinds take to read, by size of text.
+
+Each kind of text is read in a process of its own, once. Time is that of the processor, so that
+other work on the machine counts little; memory is the peak of resident memory (Linux) above what
+the process had before, and the text itself. Both grow with the size of the text, so that a few
+megabytes tell enough.
+
+Example:
+    python tools/bench/prototxt.py                    # all kinds, 8 MB each
+    python tools/bench/prototxt.py --megabytes 100 "VGG-like layers"
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from caffecompat.errors import CaffeError
+from caffecompat.proto.text.parser import parse_text
+
+# Of the messages; far more than any of these texts needs.
+MOST_MEMORY = 1 << 40
+
+VGG = """layer {{
+  name: "conv{number}"
+  type: "Convolution"
+  bottom: "conv{before}"
+  top: "conv{number}"
+  param {{
+    lr_mult: 1
+    decay_mult: 1
+  }}
+  param {{
+    lr_mult: 2
+    decay_mult: 0
+  }}
+  convolution_param {{
+    num_output: 512
+    pad: 1
+    kernel_size: 3
+    weight_filler {{ type: "gaussian" std: 0.01 }}
+    bias_filler {{ type: "constant" value: 0 }}
+  }}
+}}
+layer {{
+  name: "relu{number}"
+  type: "ReLU"
+  bottom: "conv{number}"
+  top: "conv{number}"
+}}
+"""
+RESNET = """layer {{
+\tbottom: "res{before}"
+\ttop: "res{number}_branch2a"
+\tname: "res{number}_branch2a"
+\ttype: "Convolution"
+\tconvolution_param {{
+\t\tnum_output: 64
+\t\tkernel_size: 1
+\t\tpad: 0
+\t\tstride: 1
+\t\tbias_term: false
+\t}}
+}}
+
+layer {{
+\tbottom: "res{number}_branch2a"
+\ttop: "res{number}_branch2a"
+\tname: "bn{number}_branch2a"
+\ttype: "BatchNorm"
+\tbatch_norm_param {{
+\t\tuse_global_stats: true
+\t}}
+}}
+
+layer {{
+\tbottom: "res{number}_branch2a"
+\ttop: "res{number}_branch2a"
+\tname: "scale{number}_branch2a"
+\ttype: "Scale"
+\tscale_param {{
+\t\tbias_term: true
+\t}}
+}}
+
+layer {{
+\tbottom: "res{before}"
+\tbottom: "res{number}_branch2a"
+\ttop: "res{number}"
+\tname: "res{number}"
+\ttype: "Eltwise"
+}}
+
+layer {{
+\tbottom: "res{number}"
+\ttop: "res{number}"
+\tname: "res{number}_relu"
+\ttype: "ReLU"
+}}
+
+"""
+CHAIN = """layer {{ name: "ip{number}" type: "InnerProduct" bottom: "ip{before}" top: "ip{number}"
+  inner_product_param {{ num_output: 10 }} }}
+"""
+COMMENTED = """layer {{ # the layer {number}
+  name: "conv{number}"    # its name
+  type: "Convolution"    # its type
+  bottom: "conv{before}"   # what it reads
+  top: "conv{number}"   # what it writes
+  convolution_param {{ # as in the paper
+    num_output: 512    # maps
+    kernel_size: 3    # squares
+    pad: 1    # keeps the size
+  }} # of convolution_param
+}} # of the layer
+"""
+
+
+def numbered(layers: str) -> Callable[[int], str]:
+    """Texts of such layers, each with a number of its own."""
+
+    def text(size: int) -> str:
+        parts, length, number = [], 0, 1
+        while length < size:
+            parts.append(layers.format(number=number, before=number - 1))
+            length += len(parts[-1])
+            number += 1
+        return "".join(parts)
+
+    return text
+
+
+def repeated(begin: str, turn: str, end: str = "") -> Callable[[int], str]:
+    """Texts that say the same again and again."""
+    return lambda size: begin + turn * (size // len(turn)) + end
+
+
+KINDS = {
+    "VGG-like layers": numbered(VGG),
+    "ResNet-like layers": numbered(RESNET),
+    "short layers": numbered(CHAIN),
+    "a comment after each field": numbered(COMMENTED),
+    "values in a layer": repeated("layer { blobs { ", "data: 0.123 ", "} }"),
+    "values, one on a line": repeated("layer { blobs {\n", "  data: 0.0123456\n", "} }"),
+    "values with comments": repeated("layer { blobs {\n", "  data: 0.0123 # w\n", "} }"),
+    "a list of values": repeated("layer { blobs { data: [", "0.123, ", "1] } }"),
+    "short lists of values": repeated("", "layer { top: ['a', 'b'] loss_weight: [1, 2] }\n"),
+    "bottoms of a layer": repeated("layer { ", 'bottom: "conv1"\n', "}"),
+    "input_dim at the top level": repeated("", "input_dim: 3\n"),
+    "input at the top level": repeated("", 'input: "data"\n'),
+    "a list of input_dim": repeated("input_dim: [", "3, ", "3]"),
+    "joined strings": repeated("name: ", '"a"\n'),
+    "joined strings with escapes": repeated("name: ", '"a\\n"\n'),
+    "a string of escapes": repeated('name: "', "\\n", '"'),
+    "a string of octal escapes": repeated('name: "', "\\303\\251", '"'),
+    "one long string": repeated('name: "', "a", '"'),
+    "comments": repeated("", "# a comment\n"),
+    "line ends": repeated("", "\n"),
+    "unknown fields": repeated("", "nosuch: 1\n"),
+    "unknown blocks": repeated("", "nosuch { inner { value: 1 } }\n"),
+    "a single field again and again": repeated("", 'name: "n"\n'),
+    "one long name": repeated("", "a"),
+    "quotes": repeated("", '"'),
+    "nesting": repeated("", "a { "),
+}
+LENIENT = {"unknown fields", "unknown blocks"}
+
+
+def measure(kind: str, megabytes: float) -> str:
+    """Reads a text of that kind in this process; seconds for 100 MB, and bytes for each byte."""
+    text = KINDS[kind](int(megabytes * 1e6))
+    # The schema, and what Python compiles at the first use.
+    parse_text('name: "n" layer { blobs { data: 1 data: 2 } }', "NetParameter")
+    Path("/proc/self/clear_refs").write_text("5")
+    memory, begun = kilobytes("VmRSS"), time.process_time()
+    mistakes = "read"
+    try:
+        parse_text(text, "NetParameter", "net", kind in LENIENT, MOST_MEMORY)
+    except CaffeError:
+        mistakes = "refused"
+    seconds = (time.process_time() - begun) * 1e8 / len(text)
+    taken = (kilobytes("VmHWM") - memory) * 1024 / len(text) + 1
+    return f"| {kind} | {seconds:.1f} | {taken:.1f} | {mistakes} |"
+
+
+def kilobytes(field: str) -> int:
+    found = re.search(field + r":\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(KINDS)}")
+    parser.add_argument("--megabytes", type=float, default=8, help="of each text (default: 8)")
+    parser.add_argument("--in-this-process", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.in_this_process:
+        print(measure(arguments.kinds[0], arguments.megabytes))
+        return
+    print("| text | CPU seconds for 100 MB | bytes of memory for each of text | |")
+    print("| --- | ---: | ---: | --- |", flush=True)
+    for kind in arguments.kinds or KINDS:
+        command = [sys.executable, __file__, "--in-this-process", kind]
+        subprocess.run([*command, "--megabytes", str(arguments.megabytes)], check=True)
+
+
+if __name__ == "__main__":
+    main()
