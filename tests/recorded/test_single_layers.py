@@ -52,7 +52,7 @@ def test_case_in_runs(
 ) -> None:
     """Recorded sequences are too short for torch's operators unless made to go through them."""
     layer = f"caffecompat.layers.recurrent.{type_name}"
-    monkeypatch.setattr(f"{layer}.worthwhile", 0)
+    monkeypatch.setattr(f"{layer}.min_run_length", 0)
     monkeypatch.delattr(f"{layer}.step")
     assert not replay(golden / "layers" / type_name / f"{case}.prototxt", monkeypatch)
 
