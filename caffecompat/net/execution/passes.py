@@ -1,4 +1,4 @@
-"""The passes of a net: forward and backward, whole or in part, and what they leave behind."""
+"""The forward and backward passes of a net."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from caffecompat.errors import CaffeError, NetError
 from caffecompat.graph import Version
-from caffecompat.net.blobs.blob import Blob, Named, Roots
+from caffecompat.net.blobs.blob import BackwardRoots, Blob, NamedMapping
 from caffecompat.net.blobs.inputs import Array, Inputs
 from caffecompat.net.blobs.values import BlobValues, Result
 from caffecompat.net.error_context import explain_failure
@@ -20,17 +20,17 @@ from caffecompat.net.program import Program
 
 
 class Passes:
-    """Runs a net's programs; see :meth:`caffecompat.Net.forward` and its neighbours.
+    """Runs a net's programs; see :meth:`caffecompat.Net.forward` and ``backward``.
 
     Args:
-        net: whose layers are run.
-        device: where the inputs stand at first.
+        net: the net whose layers are run.
+        device: the initial device of the inputs.
 
     Attributes:
         inputs: the values of the source tops.
         values: the values of all blobs after the last pass.
-        loss: the total weighted loss of the last pass; None before any, or without a loss.
-        gradient_inputs: source tops whose gradient is wanted.
+        loss: the total weighted loss of the last pass; None before the first, or without a loss.
+        gradient_inputs: the source tops that get gradients.
     """
 
     def __init__(self, net: LayeredNet, device: torch.device) -> None:
@@ -47,7 +47,7 @@ class Passes:
     def blobs(self) -> Mapping[str, Blob]:
         """All blobs by name, in order of creation."""
         last = self.values.last
-        return Named(
+        return NamedMapping(
             "blob", list(last), lambda name: Blob(self.values, name, Version(name, 0), last[name])
         )
 
@@ -92,11 +92,15 @@ class Passes:
         return Result({version.blob: values[version] for version in self.outputs()}, total)
 
     def forward(
-        self, tensors: Sequence[Array], names: Sequence[str], asked: partial.Part, named: Any
+        self,
+        tensors: Sequence[Array],
+        names: Sequence[str],
+        request: partial.ForwardRequest,
+        named: Any,
     ) -> Any:
         """See :meth:`caffecompat.Net.forward`; ``names`` are those of its Input layers' tops."""
-        given = self.inputs.in_order(tensors, names) | asked.inputs() | named
-        part = asked.without_inputs()
+        given = self.inputs.in_order(tensors, names) | request.inputs() | named
+        part = request.without_inputs()
         extra = [self.blobs[name] for name in part.blobs]
         index = self._next
         if part.is_whole:
@@ -104,7 +108,7 @@ class Passes:
         else:
             outputs = self._run_between(part.start, part.end, index, given)
         self._next += 1
-        return partial.answer(outputs, extra, list(given.values()), bool(tensors))
+        return partial.forward_result(outputs, extra, list(given.values()), bool(tensors))
 
     def _run_between(
         self, start: Any, end: Any, index: int, inputs: Mapping[str, Array]
@@ -122,7 +126,7 @@ class Passes:
 
     def backward(self, start: Any, diffs: Mapping[str, Array]) -> None:
         """See :meth:`caffecompat.Net.backward`."""
-        roots = Roots()
+        roots = BackwardRoots()
         if start is None and self.loss is not None:
             roots.add(self.loss, None)
         tops = (
