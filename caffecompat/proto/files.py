@@ -117,7 +117,7 @@ def read_text(
 def read_upgraded(
     path: PathLike, message: str, lenient: bool = False, max_bytes: int | None = None
 ) -> tuple[Message, Source]:
-    """Read a NetParameter or SolverParameter from prototxt, upgraded, for :func:`read_net` and :func:`read_solver`.
+    """Read a NetParameter or SolverParameter from prototxt, upgraded.
 
     ``Source.notes`` has the upgrades only; it is empty for files in the current form.
     """
