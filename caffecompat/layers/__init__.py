@@ -1,13 +1,13 @@
-"""The catalogue of layer types: one file per type, found by presence.
+"""The catalogue of layer types: one file per type; every file of this folder is loaded.
 
-A type is a class registered under Caffe's name for it::
+A layer type is a class that is registered under its name in Caffe::
 
     @register("ELU")
     class ELU(Layer):
         ...
 
-See :class:`caffecompat.layers._base.Layer` for what such a class says, and for sources of data
-:class:`caffecompat.layers._source.Source`.
+:class:`caffecompat.layers._base.Layer` describes the attributes and methods of such a class,
+:class:`caffecompat.layers._source.Source` those of data layers.
 """
 
 from caffecompat.layers._base import (

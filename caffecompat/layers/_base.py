@@ -1,4 +1,4 @@
-"""The contract between a layer type and the nets that use it."""
+"""The base class of layer types and the registry of their names."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = np.ndarray | torch.Tensor
 
-# No blob of Caffe's may be larger than 2^31 values; this is what no memory holds.
-MOST_VALUES = 2**42
+# The largest number of values in a blob. Caffe's limit is 2^31; no memory holds as many as this.
+MAX_VALUES = 2**42
 
 CHANNEL_AXIS = 1
 ALONG_BATCH = "works along the first axis of the batch"
@@ -38,7 +38,7 @@ catalogue: Registry[type[Layer]] = Registry("layer type", "caffecompat.layers")
 
 
 @dataclass(frozen=True)
-class Count:
+class BlobCount:
     """How many bottoms or tops a layer takes; ``max`` None means any number."""
 
     min: int
@@ -53,25 +53,25 @@ class Count:
         return str(self.min) if self.min == self.max else f"{self.min} to {self.max}"
 
 
-def exactly(number: int) -> Count:
-    return Count(number, number)
+def exactly(number: int) -> BlobCount:
+    return BlobCount(number, number)
 
 
-def at_least(number: int) -> Count:
-    return Count(number, None)
+def at_least(number: int) -> BlobCount:
+    return BlobCount(number, None)
 
 
-def between(lowest: int, highest: int) -> Count:
-    return Count(lowest, highest)
+def between(lowest: int, highest: int) -> BlobCount:
+    return BlobCount(lowest, highest)
 
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """One parameter blob of a layer: its name in torch, its shape, how it is filled.
+    """One parameter blob of a layer: its name in torch, its shape, its initial values.
 
-    ``filler`` is a FillerParameter message; ``values``, where given, are used instead. ``learned``
-    False marks statistics that the forward pass updates itself (BatchNorm): they never get a
-    gradient.
+    ``filler`` is a FillerParameter message; if ``values`` is not None, it replaces the filler.
+    ``learned`` is False for statistics that the forward pass updates itself (BatchNorm); they have
+    no gradient.
     """
 
     name: str
@@ -82,7 +82,7 @@ class ParameterSpec:
 
 
 def register(name: str) -> Callable[[type[Layer]], type[Layer]]:
-    """Class decorator that enters a :class:`Layer` under Caffe's type name."""
+    """Class decorator that registers a :class:`Layer` under Caffe's type name."""
 
     def enter(layer: type[Layer]) -> type[Layer]:
         layer.type = name
@@ -94,61 +94,63 @@ def register(name: str) -> Callable[[type[Layer]], type[Layer]]:
 class Layer:
     """A layer type: its bottoms and tops, its parameters, its forward pass.
 
-    A subclass fills in three things and never touches files, devices, names of blobs or sharing:
+    A subclass defines three things. It does not handle files, devices, blob names or sharing.
 
-    - the class attributes below,
-    - :meth:`setup`, which runs once: read the definition, refuse what Caffe refuses, declare
-      parameters. Only parameter shapes may be derived from the bottoms' shapes here;
-    - :meth:`forward`, differentiable torch code that reads all other shapes from its arguments,
-      so that inputs can be resized at any time. It also runs once on ``meta`` tensors when the
-      net is built; that is how top shapes are known, so no shape formula is written twice.
+    - The class attributes below.
+    - :meth:`setup` runs once. It reads the definition, refuses what Caffe refuses and declares
+      the parameters. It may derive parameter shapes, but no other shapes, from the bottoms.
+    - :meth:`forward` is differentiable torch code. It reads all other shapes from its arguments,
+      so that inputs can be resized at any time. When a net is built, the forward pass runs once
+      on ``meta`` tensors to find the top shapes; a layer needs no separate shape formula.
 
     Attributes:
         type: Caffe's name, set by :func:`register`.
-        bottoms, tops: how many of each the layer takes.
+        bottoms, tops: how many bottoms and tops the layer takes.
         parameters: names of the parameter blobs in Caffe's order; torch keys are ``layer.name``.
-        can_be_set_back: after a forward pass everything that it has changed is in buffers or in
-            ``state``, so that a pass can be left in its middle without a trace.
-        is_loss: the first top has loss weight 1 unless the definition gives another.
-        automatic_top: a missing top is added without a name (loss layers may have no ``top``).
+        can_be_restored: a forward pass changes nothing but buffers and ``state``, so that the
+            values before an interrupted pass can be restored.
+        is_loss: the first top has loss weight 1 unless the definition sets another one.
+        automatic_top: the net adds an unnamed top if the definition has too few (loss layers may
+            have no ``top``).
         in_place: a top may have the name of the bottom at its position.
-        forces_input_gradients: net inputs below it get gradients whenever it runs backward, asked
-            for or not (Caffe's recurrent layers).
-        param_fields: fields of LayerParameter with its settings, beside the one named after the
-            type.
-        fork_fields: fields of forks that the type understands, e.g. ``"pooling_param.ceil_mode"``;
-            a net that sets any other is refused, because its meaning would be lost.
-        ignored_fields: fields that Caffe reads and never uses, e.g. ``"data_param.mirror"``; a net
-            that sets one gets a note.
-        noise: the layer's random numbers, put here by the net before the first pass.
+        forces_input_gradients: net inputs below the layer get gradients whenever the layer runs
+            backward, whatever ``propagate_down`` says (Caffe's recurrent layers).
+        param_fields: fields of LayerParameter that hold the type's settings, in addition to the
+            field that is named after the type.
+        fork_fields: fields of forks that the type supports, e.g. ``"pooling_param.ceil_mode"``;
+            the type refuses all other fields of forks.
+        ignored_fields: fields that Caffe reads but does not use, e.g. ``"data_param.mirror"``; a
+            net that sets one gets a note.
+        noise: the layer's random numbers; the net sets them before the first pass.
         checks_blobs: values embedded in the prototxt (``blobs``) must have the parameter's shape;
-            Caffe's other types take them in their order.
-        differentiable: per bottom, whether a gradient can reach it; the last entry holds for all
-            further bottoms.
-        pointwise: an element of a top depends on the same place of the bottoms alone (and on other
-            channels), so that receptive fields stay as they are; see :meth:`receptive_field`.
-        prefers_channels_last: on a GPU in 16 bits it is faster with channels innermost in memory.
-        imports_code: :meth:`setup` runs code that the definition names, so that the net's user
-            must allow it and a net is not built for a look at its shapes.
+            the other types of Caffe check the number of values only.
+        differentiable: for each bottom, whether it can get a gradient; the last entry applies to
+            all further bottoms.
+        pointwise: an element of a top depends only on the elements at the same spatial position of
+            the bottoms, so that the receptive field does not change; see :meth:`receptive_field`.
+        prefers_channels_last: on a GPU the layer is faster in 16 bits with the memory format
+            ``torch.channels_last``.
+        imports_code: :meth:`setup` runs code that the definition names. The user must allow it,
+            and commands that need only the shapes do not build the net.
 
-    What concerns the samples of a batch is said by three more, of the class, or of the layer where
-    :meth:`setup` sets them:
+    Three further attributes describe how the layer uses the samples of a batch. They belong to the
+    class, or to the layer if :meth:`setup` sets them:
 
-        batch_coupling: what makes the rows of a batch depend on each other, or on the size of the
-            batch, as the rest of a sentence about the layer that ends with the batch: ``"takes its
-            statistics from the whole batch"``. The users of several ranks and of
-            ``--auto-iter-size`` are told.
-        loss_reduction: how the first top, a loss, comes from the samples. On several ranks the
-            loss of a type with :attr:`is_loss` that does not say it is taken for a mean over the
-            batch, and the user is told. None for layers without a loss.
-        class_labels: which labels a bottom may hold; None where no bottom holds labels.
+        batch_coupling: why the rows of a batch depend on each other or on the batch size, as a
+            phrase that follows the layer's name and ends with the word "batch": ``"takes its
+            statistics from the whole batch"``. Training on several ranks and
+            ``--auto-iter-size`` print it.
+        loss_reduction: how the layer computes its first top, a loss, from the samples. If a type
+            with :attr:`is_loss` does not set it, training on several ranks assumes a mean over the
+            batch and prints a warning. None for layers without a loss.
+        class_labels: which labels a bottom may hold; None if no bottom holds labels.
     """
 
     type: ClassVar[str] = ""
-    bottoms: ClassVar[Count] = exactly(1)
-    tops: ClassVar[Count] = exactly(1)
+    bottoms: ClassVar[BlobCount] = exactly(1)
+    tops: ClassVar[BlobCount] = exactly(1)
     parameters: ClassVar[tuple[str, ...]] = ()
-    can_be_set_back: ClassVar[bool] = True
+    can_be_restored: ClassVar[bool] = True
     is_loss: ClassVar[bool] = False
     automatic_top: ClassVar[bool] = False
     in_place: ClassVar[bool] = True
@@ -172,7 +174,7 @@ class Layer:
         self.context = context
         self.specs: list[ParameterSpec] = []
         self.notes: list[str] = []
-        # Whether forward hands values on to the next pass by itself, which nothing replayed does.
+        # Whether forward passes values to the next pass itself, which a CUDA graph cannot replay.
         self.keeps_state = False
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
@@ -181,14 +183,15 @@ class Layer:
     def forward(self, *bottoms: Any, **parameters: Any) -> Any:
         """Tops from bottoms: a tensor, or a tuple of tensors when there are several tops.
 
-        Parameters come by the names given to :meth:`parameter`.
+        Parameters are keyword arguments with the names given to :meth:`parameter`.
         """
         raise NotImplementedError
 
     def infer(self, *bottoms: Any, **parameters: Any) -> Any:
-        """Tops as ``meta`` tensors, run once when the net is built.
+        """Tops as ``meta`` tensors; runs once when the net is built.
 
-        Overridden only by types whose top shapes depend on values (Filter).
+        Only types whose top shapes depend on values (Filter) or that run other code (HDF5Output,
+        Python) override it.
         """
         return self.forward(*bottoms, **parameters)
 
@@ -205,15 +208,15 @@ class Layer:
         self.specs.append(ParameterSpec(name, tuple(shape), filler, learned, values))
 
     def check(self, condition: bool, sentence: str) -> None:
-        """Raises :class:`LayerError` with the layer's place unless ``condition`` holds."""
+        """Raises :class:`LayerError` with the layer's place unless ``condition`` is true."""
         if not condition:
             self.refuse(sentence)
 
     def check_size(self, shape: Sequence[int], what: str) -> None:
-        """Refuses shapes that no memory holds, before anything is allocated, or no blob."""
+        """Refuses, before any allocation, shapes that no memory or no blob of Caffe's can hold."""
         self.check_axes(shape, what)
         self.check(
-            prod(shape) <= MOST_VALUES,
+            prod(shape) <= MAX_VALUES,
             f"{what} is {format_shape(shape)}: {prod(shape):.3g} values, more than any memory "
             "holds (Caffe's own limit is 2147483647)",
         )
@@ -226,14 +229,14 @@ class Layer:
         )
 
     def note(self, sentence: str) -> None:
-        """Something that the net's user should know, though it is no mistake."""
+        """Adds a note for the net's user about something that is not an error."""
         self.notes.append(f"{self.context.place}: {sentence}")
 
     def refuse(self, sentence: str) -> NoReturn:
         raise LayerError(f"{self.context.place}: {sentence}")
 
     def axis(self, axis: int, shape: Sequence[int], field: str = "axis") -> int:
-        """``axis`` counted from the front; negative values count from the end.
+        """``axis`` as an index from the first axis; negative values count from the end.
 
         Raises:
             LayerError: the shape has no such axis.
@@ -245,18 +248,18 @@ class Layer:
         return axis % len(shape)
 
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
-        """Multiplications with a weight in one forward pass; 0 for types without products."""
+        """Multiplications with a weight in one forward pass; 0 for types without such products."""
         return 0
 
     def receptive_field(self, field: ReceptiveField) -> ReceptiveField | str:
-        """What an element of the tops sees, from what one of the bottoms sees.
+        """The receptive field of the tops, given that of the bottoms.
 
         Returns:
-            The field, or why there is none, as the rest of a sentence about the layer.
+            The field, or the reason why there is none, as a clause about the layer.
         """
         if self.pointwise:
             return field
-        return "it looks at whole maps or rearranges them, or its type does not say"
+        return "it uses whole maps or rearranges them, or its type does not define a field"
 
     @property
     def training(self) -> bool:
@@ -266,8 +269,8 @@ class Layer:
     def settings(cls) -> list[str]:
         """The fields of LayerParameter that the type reads, e.g. ``["pooling_param"]``.
 
-        The one of its own name need not be listed in :attr:`param_fields`, but a fork's must be
-        listed in :attr:`fork_fields`.
+        The field that is named after the type need not be in :attr:`param_fields`, but a field of
+        a fork must be in :attr:`fork_fields`.
         """
         own = f"{cls.type.lower()}param"
         known = {name.partition(".")[0] for name in cls.fork_fields}
@@ -282,5 +285,5 @@ class Layer:
 
     @classmethod
     def parameter_names(cls, count: int) -> list[str]:
-        """Names for ``count`` parameter blobs; surplus ones are called by their index."""
+        """Names for ``count`` parameter blobs; blobs beyond :attr:`parameters` are ``blob<i>``."""
         return [cls.parameters[i] if i < len(cls.parameters) else f"blob{i}" for i in range(count)]

@@ -1,4 +1,4 @@
-"""What sources share that read batches ahead: the reader's life, errors that say whose it was."""
+"""The base class of data layers that prefetch batches of images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def errors_at(place: str) -> Iterator[None]:
-    """Puts ``place`` in front of the message of an error about files or records."""
+    """Prefixes the messages of errors about files or records with ``place``."""
     try:
         yield
     except (FileProblem, FormatError, DataError) as error:
@@ -28,12 +28,11 @@ def errors_at(place: str) -> Iterator[None]:
 
 
 class BatchSource(Source):
-    """A source of images, and perhaps labels, read ahead in background threads.
+    """A source of images and optional labels that background threads prefetch.
 
-    Source: :class:`caffecompat.data.loader.prefetch.BatchReader`.
-
-    Tops: (rows, C, H, W) and (rows,). A subclass says which file its definition names, how the
-    reader is opened, and what shape the definition alone promises.
+    Tops: (rows, C, H, W) and (rows,). A subclass defines :meth:`path`, :meth:`open` and
+    :meth:`shape_from_definition`. The reader is a
+    :class:`caffecompat.data.loader.prefetch.BatchReader`.
     """
 
     param_fields = ("transform_param",)
@@ -43,8 +42,8 @@ class BatchSource(Source):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.reader: BatchReader | None = None
         self.count = len(message.top)
-        if self.context.options.shapes_only and self._lacks_files(message):
-            image = self.promised_shape(message)
+        if self.context.options.shapes_only and self._files_missing(message):
+            image = self.shape_from_definition(message)
         else:
             with errors_at(self.context.place):
                 self.refuse_missing(message)
@@ -55,7 +54,7 @@ class BatchSource(Source):
             self.close()
 
     def state_shapes(self, message: Message, stated: Mapping[str, Shape]) -> None:
-        """Three extents are those of an image: channels, height, width."""
+        """A stated shape with three extents is that of one image: channels, height, width."""
         self.reader, self.count = None, len(message.top)
         name = message.top[0]
         if name not in stated:
@@ -74,21 +73,21 @@ class BatchSource(Source):
         self.shapes = [image, *labels][: self.count]
 
     def refuse_missing(self, message: Message) -> None:
-        """Raises FileProblem, with the commands that help, if a file is not there."""
+        """Raises FileProblem, with the commands that create it, if a file is missing."""
         from caffecompat.layers._missing_files import refuse_missing
 
         refuse_missing(message, self.context.phase, self.context.definition)
 
-    def unknown_shape(self, message: Message, unless: str) -> NoReturn:
-        """Raises for files that are missing and a definition that does not stand in for them."""
+    def refuse_unknown_shape(self, message: Message, unless: str) -> NoReturn:
+        """Raises FileProblem where files are missing and the definition gives no image shape."""
         with errors_at(
-            f"{self.context.place}: the shape of its images is unknown: there are no files, and "
-            f"{unless}; state it with --shape {message.top[0]}=3x224x224, or make the files"
+            f"{self.context.place}: the shape of its images is unknown: its files are missing, and "
+            f"{unless}; state it with --shape {message.top[0]}=3x224x224, or create the files"
         ):
             self.refuse_missing(message)
         raise AssertionError("only called where a file is missing")
 
-    def _lacks_files(self, message: Message) -> bool:
+    def _files_missing(self, message: Message) -> bool:
         try:
             self.refuse_missing(message)
         except FileProblem:
@@ -103,11 +102,11 @@ class BatchSource(Source):
         """The reader of this rank's rows."""
         raise NotImplementedError
 
-    def promised_shape(self, message: Message) -> Shape:
-        """The shape of a batch by the definition alone, where the file is missing.
+    def shape_from_definition(self, message: Message) -> Shape:
+        """The shape of a batch according to the definition, where the file is missing.
 
         Raises:
-            DataError: the definition does not say it.
+            FileProblem: the definition does not give it.
         """
         raise NotImplementedError
 
@@ -116,7 +115,7 @@ class BatchSource(Source):
         return None if self.reader is None else self.reader.records
 
     def rows(self, message: Message) -> int:
-        """How many samples of each batch this rank reads."""
+        """The number of samples of each batch that this rank reads."""
         shard = self.context.options.shard
         return len(shard.rows(self.batch_size(message) or 0, self.context.place))
 
@@ -129,7 +128,9 @@ class BatchSource(Source):
         return [batch.blob, batch.labels][: self.count]
 
     def _batch(self, index: int, as_crops: bool) -> Batch:
-        self.check(self.reader is not None, "the net was built for its shapes, it cannot read data")
+        self.check(
+            self.reader is not None, "the net was built with shapes_only=True and cannot read data"
+        )
         assert self.reader is not None
         self.reader.defer_arithmetic(as_crops)
         with errors_at(self.context.place):

@@ -1,4 +1,4 @@
-"""Which labels a layer accepts."""
+"""The range of class labels that a layer accepts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ClassLabels:
-    """One bottom of a layer holds the numbers of classes: 0 to ``classes`` - 1.
+    """One bottom of a layer holds class labels from 0 to ``classes`` - 1.
 
-    The labels of the first batches are held against it before a training starts.
+    Before a training starts, the labels of the first batches are checked against it.
 
     Attributes:
-        classes: how many there are.
-        ignored: a further label that is accepted, of positions that do not count; None for none.
+        classes: the number of classes.
+        ignored: the ``ignore_label``, which is accepted too; None if there is none.
         can_ignore: whether the layer type has an ``ignore_label``, for messages.
-        bottom: the position of the bottom.
+        bottom: the index of the bottom.
     """
 
     classes: int

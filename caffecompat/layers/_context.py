@@ -1,4 +1,4 @@
-"""What the user of a net chose, and what a layer may know about the net that it is in."""
+"""The options of a net and the context in which a layer is built."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ class BuildOptions(ReadOptions):
 
     Attributes:
         seed: fillers, dropout and data sampling are pure functions of it.
-        workers, skip_corrupt, shard: see :class:`caffecompat.data.read_options.ReadOptions`. In a
-            net that is one of several, each sample has the crops and the noise that it has in
-            one net.
-        level, stages: parts of the net state that include/exclude rules look at.
-        state: a complete NetState message in place of phase, level and stages.
+        workers, skip_corrupt, shard: see :class:`caffecompat.data.read_options.ReadOptions`. On
+            several ranks, each sample has the same crops and the same noise as on one rank.
+        level, stages: the parts of the net state that include and exclude rules test.
+        state: a complete NetState message that replaces phase, level and stages.
         shapes_only: parameters stay on torch's ``meta`` device and data sources need not exist;
-            for looking at shapes and counting.
-        shapes: with ``shapes_only``, shapes of data and input tops by name, in place of what their
-            files or definitions say; of images the batch size may be left out.
-        strict: refuse nets that Caffe refuses even where a sensible reading exists.
+            for computing shapes and counts.
+        shapes: with ``shapes_only``, the shapes of data and input tops by name, which replace
+            those of their files or definitions; for images the batch size may be omitted.
+        strict: refuse all nets that Caffe refuses, including those with a clear meaning.
         allow_python: run the code that the net's Python layers name; without it they are refused.
-        max_bytes: the largest net, weight file or list to read; None for the limit of each kind.
-        lenient: pass over unknown fields, with a note, instead of refusing them; accept weights
-            that fit no layer.
+        max_bytes: the largest net, weight file or list to read; None for each kind's own limit.
+        lenient: ignore unknown fields with a note, instead of refusing them; accept weights that
+            match no layer.
     """
 
     level: int = 0
@@ -45,14 +44,14 @@ class BuildOptions(ReadOptions):
 
 @dataclass(frozen=True)
 class Context:
-    """What a layer may know about the net that it is in.
+    """The part of a net's settings that its layers see.
 
     Attributes:
-        phase: ``"TRAIN"`` or ``"TEST"``, the layer's own phase where its definition has one.
+        phase: ``"TRAIN"`` or ``"TEST"``; the layer's own phase if its definition has one.
         place: where the layer is defined, for messages ("net.prototxt:41: layer 'conv1' (ELU)").
-        options: of the net.
-        definition: the whole NetParameter, layers of other states included, for messages of data
-            layers; None where it is unknown.
+        options: the net's options.
+        definition: the whole NetParameter, including layers of other states, for messages of data
+            layers; None if it is unknown.
     """
 
     phase: str

@@ -1,4 +1,4 @@
-"""Kernel, stride, pad and dilation, as Convolution, Deconvolution and Im2col read them."""
+"""Kernel, stride, pad and dilation of Convolution, Deconvolution and Im2col."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Extents = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a kernel moves over the spatial axes; one entry per axis, possibly none.
+    """How a kernel moves over the spatial axes; one entry per spatial axis, possibly none.
 
     Attributes:
-        channel_axis: axes before it are batch, all after it are spatial.
-        kernel, stride, pad, dilation: in steps of the input.
+        channel_axis: the axes before it are batch axes, all axes after it are spatial.
+        kernel, stride, pad, dilation: in elements of the input.
     """
 
     channel_axis: int
@@ -34,67 +34,70 @@ class Geometry:
         return len(self.kernel)
 
     @property
-    def reach(self) -> Extents:
-        """How much of the input one position covers: dilation (kernel - 1) + 1."""
+    def kernel_extent(self) -> Extents:
+        """The extent of the dilated kernel: dilation (kernel - 1) + 1."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
-    def joined(self, x: Tensor) -> Tensor:
+    def merge_batch_axes(self, x: Tensor) -> Tensor:
         """``x`` with one batch axis: (B, C, spatial ...)."""
         if self.channel_axis == 1:
             return x
         return x.flatten(0, self.channel_axis - 1) if self.channel_axis else x.unsqueeze(0)
 
-    def parted(self, y: Tensor, like: Tensor) -> Tensor:
+    def restore_batch_axes(self, y: Tensor, like: Tensor) -> Tensor:
         """``y`` (B, C, ...) with the batch axes that ``like`` has."""
         if self.channel_axis == 1:
             return y
         return y.reshape(like.shape[: self.channel_axis] + y.shape[1:])
 
-    def shortfall(self, layer: Layer, x: Tensor) -> Extents:
-        """How far the kernel stands out beyond the padded (B, C, spatial ...) input, per axis.
+    def extra_padding(self, layer: Layer, x: Tensor) -> Extents:
+        """The zeros to add after the padded (B, C, spatial ...) input, per spatial axis.
 
-        Caffe's division of the output size truncates toward zero, so a kernel that is too large by
-        less than one stride still gives one position, which reads zeros outside.
+        Caffe's division of the output size truncates toward zero. A kernel that is larger than the
+        padded input by less than one stride therefore gives one position, which reads zeros
+        outside of the input.
 
         Raises:
-            LayerError: the kernel is larger than that.
+            LayerError: the kernel is too large.
         """
         out = tuple(
-            max(0, reach - 2 * pad - size)
-            for reach, pad, size in zip(self.reach, self.pad, x.shape[2:], strict=True)
+            max(0, kernel_extent - 2 * pad - size)
+            for kernel_extent, pad, size in zip(
+                self.kernel_extent, self.pad, x.shape[2:], strict=True
+            )
         )
         layer.check(
             all(o < s for o, s in zip(out, self.stride, strict=True)),
-            f"a kernel that covers {format_shape(self.reach)} does not fit the bottom "
+            f"a kernel that covers {format_shape(self.kernel_extent)} does not fit into the bottom "
             f"{format_shape(x.shape)} with pad {format_shape(self.pad)}; the input is too small",
         )
         return out
 
     def windows(self, layer: Layer, x: Tensor) -> Tensor:
-        """What the kernel sees at each position, padding included.
+        """The elements under the kernel at each position, including padding.
 
         (B, C, spatial ...) becomes (B, C, positions ..., kernel ...), for any number of axes.
         """
         import torch.nn.functional as F
 
         pads: list[int] = []
-        for pad, more in zip(self.pad, self.shortfall(layer, x), strict=True):
+        for pad, more in zip(self.pad, self.extra_padding(layer, x), strict=True):
             pads = [pad, pad + more, *pads]
         if any(pads):
             x = F.pad(x, pads)
-        for i, (reach, stride, dilation) in enumerate(
-            zip(self.reach, self.stride, self.dilation, strict=True)
+        for i, (kernel_extent, stride, dilation) in enumerate(
+            zip(self.kernel_extent, self.stride, self.dilation, strict=True)
         ):
-            x = x.unfold(2 + i, reach, stride)[..., ::dilation]
+            x = x.unfold(2 + i, kernel_extent, stride)[..., ::dilation]
         return x
 
 
 def read_geometry(layer: Layer, p: Message, bottom: Shape) -> Geometry:
     """The geometry in a ConvolutionParameter for a bottom of shape ``bottom``.
 
-    ``kernel_size``, ``stride``, ``pad`` and ``dilation`` stand once, or once per spatial axis. The
-    forms with ``_h`` and ``_w`` are for two axes and exclude the plain one; of pads the missing
-    one is 0, while a missing kernel or stride is refused.
+    ``kernel_size``, ``stride``, ``pad`` and ``dilation`` are given once, or once per spatial axis.
+    The fields with ``_h`` and ``_w`` are for two spatial axes and exclude the plain field. If only
+    one of ``pad_h`` and ``pad_w`` is given, the other is 0; for kernel and stride this is an error.
 
     Raises:
         LayerError: the fields contradict each other or the number of axes.

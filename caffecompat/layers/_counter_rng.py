@@ -1,8 +1,8 @@
-"""Counter-based noise for layers: the same numbers for the same seed, pass and element.
+"""Counter-based random numbers for layers.
 
-A draw depends on (seed, layer, sample, element) alone. It has no state, so a resumed run equals
-an uninterrupted one, a batch may be cut into any number of passes, and a step can be captured in
-a CUDA graph or compiled.
+A number depends on (seed, layer, sample, element) alone. There is no state: a resumed run equals
+an uninterrupted one, a batch may be divided into any number of passes, and a pass can be compiled
+or captured in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _SIGN = 1 << 63
 
 
 class Noise:
-    """Uniform bits for one layer.
+    """Random bits for one layer.
 
     Args:
         seed: the run's seed.
-        layer: the layer's name; layers draw independently of each other.
-        position: 0-axis int64 tensor with the index of the running pass. The net advances it in
-            place, and puts another tensor here when it moves to another device.
-        samples: those of a pass that this net works on; None means all.
+        layer: the layer's name; the numbers of different layers are independent.
+        position: 0-axis int64 tensor with the index of the current pass. The net changes it in
+            place, and replaces it when the net moves to another device.
+        samples: the samples of each pass that this rank computes; None means all.
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class Noise:
         self._key = derive_seed(seed, "noise", layer)
 
     def bits(self, like: torch.Tensor) -> torch.Tensor:
-        """Integers uniform in [0, 2^31), int32, shaped as ``like`` (N, ...).
+        """Integers uniform in [0, 2^31), int32, in the shape of ``like`` (N, ...).
 
-        Each sample gets a 64-bit key (splitmix64's finaliser over its running number), each
-        element a 32-bit hash of its index under that key.
+        Each sample has a 64-bit key, splitmix64's finaliser of its number in the run; each element
+        is a 32-bit hash of its index with that key.
         """
         import torch
 
@@ -57,7 +57,7 @@ class Noise:
         return (hashed & 0x7FFFFFFF).view(like.shape)
 
     def keep(self, like: torch.Tensor, probability: float) -> torch.Tensor:
-        """Booleans shaped as ``like``, each true with ``probability`` (in [0, 1])."""
+        """Booleans in the shape of ``like``, each true with ``probability`` (in [0, 1])."""
         return self.bits(like) < min(round(probability * 2**31), 2**31 - 1)
 
 
@@ -84,5 +84,5 @@ def _mix32(x: torch.Tensor) -> torch.Tensor:
 
 
 def _shift(x: torch.Tensor, places: int, width: int) -> torch.Tensor:
-    """Logical right shift: torch's own keeps the sign."""
+    """Logical right shift; torch's operator is arithmetic."""
     return (x >> places) & ((1 << (width - places)) - 1)

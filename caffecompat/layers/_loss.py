@@ -1,4 +1,4 @@
-"""What loss layers share: the frame, class labels, and what a sum is divided by."""
+"""The base class of loss layers, class labels, and the divisor of a loss."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Loss(Layer):
-    """A layer with predictions, labels and one number on top (0 axes), not weighted.
+    """A layer with predictions and labels as bottoms and an unweighted loss (0 axes) as top.
 
-    The net multiplies by ``loss_weight``. Predictions and labels agree in the first axis; the
-    gradient goes to the predictions alone unless a type says otherwise.
+    The net multiplies the loss by ``loss_weight``. The first axes of predictions and labels are
+    equal. Only the predictions get a gradient, unless the type sets ``differentiable``.
     """
 
     bottoms = exactly(2)
@@ -47,24 +47,24 @@ class Loss(Layer):
 
 
 class ClassScores:
-    """Scores of classes along one axis, and a label for each of the other positions.
+    """Class scores along one axis, with one label per position.
 
     Attributes:
-        scores: (outer, classes, ...): the axes before that of the classes in one.
-        labels: (outer, 1, ...), int64; label blobs are truncated toward zero. 0 at positions that
-            are ignored.
-        kept: bool like labels, False at positions that are ignored; None where no label is.
+        scores: (outer, classes, ...); the axes before the class axis are merged into one.
+        labels: (outer, 1, ...), int64, truncated toward zero; 0 at ignored positions.
+        kept: bool, in the shape of labels, False at ignored positions; None if no label is
+            ignored.
         outer, classes, inner: extents before, of and after the class axis.
-        exact: the type of the scores, or of 32 bits if it has fewer; to compute in.
+        exact: the number type to compute in: that of the scores, but at least 32 bits.
 
     Args:
-        layer: whose bottoms these are.
-        scores, labels: its bottoms.
-        axis: of the classes, not negative.
-        ignore: the label of positions that do not count.
+        layer: the layer, for error messages.
+        scores, labels: the layer's bottoms.
+        axis: the class axis, not negative.
+        ignore: the ``ignore_label``.
 
     Raises:
-        LayerError: the number of labels is not that of the positions.
+        LayerError: there is not one label per position.
     """
 
     def __init__(
@@ -90,11 +90,12 @@ class ClassScores:
             self.labels = self.labels.where(self.kept, 0)
 
     @contextmanager
-    def labels_checked(self, layer: Layer) -> Iterator[None]:
-        """Names the cause where a look-up inside fails because a label names no class.
+    def naming_bad_labels(self, layer: Layer) -> Iterator[None]:
+        """Turns torch's error about an index out of range into one about labels.
 
         Raises:
-            LayerError: that, on a CPU. On a GPU torch reports a failed assertion later.
+            LayerError: a label is out of range, on a CPU. On a GPU torch reports a failed
+                assertion later.
         """
         try:
             yield
@@ -108,16 +109,17 @@ class ClassScores:
 
 
 class Normalization:
-    """What a loss is divided by, from a LossParameter.
+    """The divisor of a loss, from a LossParameter.
 
-    FULL: all positions. VALID: those whose label is not ignored. BATCH_SIZE: the extents before
-    the class axis. NONE: 1. Never less than 1, so that a batch without labels has loss 0. The old
-    ``normalize`` means VALID where true and BATCH_SIZE where false, and loses to
-    ``normalization``. Source: LossParameter in caffe.proto, and the layers that read it.
+    FULL: the number of positions. VALID: the number of positions whose label is not ignored.
+    BATCH_SIZE: the product of the extents before the class axis. NONE: 1. The divisor is at least
+    1, so that a batch without valid labels has loss 0. The old field ``normalize`` means VALID if
+    true and BATCH_SIZE if false; ``normalization`` overrides it. Source: LossParameter in
+    caffe.proto, and the layers that read it.
 
     Args:
         message: the LossParameter.
-        default: mode where neither field is given.
+        default: the mode if neither field is given.
     """
 
     def __init__(self, message: Message, default: str = "VALID") -> None:
@@ -130,15 +132,15 @@ class Normalization:
             self.mode = default
 
     def reduction(self) -> LossReduction:
-        """The same for ranks that share a batch; labels are the layer's second bottom."""
+        """The loss reduction of this divisor; labels are the layer's second bottom."""
         if self.mode == "NONE":
             return LossReduction.sum()
         if self.mode != "VALID" or self.ignore is None:
             return LossReduction.mean()
-        return LossReduction.mean(partial(_labels_that_count, ignored=self.ignore))
+        return LossReduction.mean(partial(_count_kept_labels, ignored=self.ignore))
 
     def divisor(self, outer: int, inner: int, kept: Tensor | None) -> Tensor | int:
-        """The divisor for ``outer`` x ``inner`` positions of which these are kept (None: all)."""
+        """The divisor for ``outer`` x ``inner`` positions; ``kept`` None means that all count."""
         if self.mode == "NONE":
             return 1
         if self.mode == "BATCH_SIZE":
@@ -148,6 +150,6 @@ class Normalization:
         return kept.sum().clamp(min=1)
 
 
-def _labels_that_count(bottoms: Sequence[Tensor], ignored: int) -> Tensor:
+def _count_kept_labels(bottoms: Sequence[Tensor], ignored: int) -> Tensor:
     """The number of labels, truncated toward zero, other than ``ignored``."""
     return (bottoms[1].detach().trunc() != ignored).sum()

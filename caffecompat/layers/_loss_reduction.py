@@ -9,38 +9,38 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from torch import Tensor
 
-Count: TypeAlias = "Callable[[Sequence[Tensor]], Tensor]"
+CountFunction: TypeAlias = "Callable[[Sequence[Tensor]], Tensor]"
 
 
 @dataclass(frozen=True)
 class LossReduction:
-    """How a loss comes from the samples of a batch, with the words of torch's losses.
+    """How a layer computes its loss from the samples of a batch, in the terms of torch's losses.
 
-    Several ranks that share a batch ask for it: the loss of the whole batch is the sum of what
-    each rank computes from its rows, after a mean is multiplied by the rank's part of the divisor.
+    Training on several ranks uses it: the loss of the whole batch is the sum of the losses of the
+    ranks, after a mean has been multiplied by the rank's fraction of the divisor.
 
     Attributes:
-        kind: ``"mean"``, ``"sum"`` or ``"unknown"``; what is unknown is taken for a mean over the
-            batch, and the user is told.
-        count: of a mean: a function of the layer's bottoms that gives how many values this pass
-            divides by, as a 0-axis tensor; the layer divides by 1 where that is less. None where
-            the divisor is proportional to the number of rows.
+        kind: ``"mean"``, ``"sum"`` or ``"unknown"``; an unknown reduction is treated as a mean
+            over the batch, with a warning.
+        count: for a mean, a function of the layer's bottoms that returns the divisor of this pass
+            as a 0-axis tensor; the layer divides by at least 1. None if the divisor is proportional
+            to the number of rows.
     """
 
     kind: Literal["mean", "sum", "unknown"]
-    count: Count | None = None
+    count: CountFunction | None = None
 
     @classmethod
-    def mean(cls, count: Count | None = None) -> LossReduction:
-        """A loss that is divided by the rows, or by what ``count`` finds in the bottoms."""
+    def mean(cls, count: CountFunction | None = None) -> LossReduction:
+        """A loss that is divided by the number of rows, or by ``count`` of the bottoms."""
         return cls("mean", count)
 
     @classmethod
     def sum(cls) -> LossReduction:
-        """A loss that is not divided by anything that depends on the batch."""
+        """A loss whose divisor does not depend on the batch."""
         return cls("sum")
 
     @classmethod
     def unknown(cls) -> LossReduction:
-        """A loss in code that cannot be asked."""
+        """A loss that is computed by user code."""
         return cls("unknown")

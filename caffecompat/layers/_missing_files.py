@@ -1,4 +1,4 @@
-"""Files that the data layers of a net name and that are not there."""
+"""Missing files of a net's data layers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ if TYPE_CHECKING:
 
 
 def refuse_missing(layer: Message, phase: str, definition: Message | None = None) -> None:
-    """Raises if a file that a data layer needs is not there.
+    """Raises if a file that a data layer needs is missing.
 
     Args:
         layer: the LayerParameter.
-        phase: ``"TRAIN"`` or ``"TEST"``, the layer's.
-        definition: the NetParameter that it is in; what its other data layers miss is named too.
+        phase: the layer's phase, ``"TRAIN"`` or ``"TEST"``.
+        definition: the layer's NetParameter; the message covers the missing files of its other
+            data layers too.
 
     Raises:
-        FileProblem: names the file, and the commands that make it and all others.
+        FileProblem: a file is missing; the message has the commands that create all of them.
     """
     from caffecompat.data.advice import phase_of, raise_missing
     from caffecompat.proto.schema import new
@@ -31,7 +32,7 @@ def refuse_missing(layer: Message, phase: str, definition: Message | None = None
     own = _missing_of(layer, phase, definition)
     if not own:
         return
-    # Each file once, as its layer in TRAIN wants it.
+    # Each file once, as its TRAIN layer needs it.
     wanted = {missing.path: missing for missing in own}
     for other in definition.layer:
         other_phase = phase_of(other)

@@ -1,4 +1,4 @@
-"""The step between autograd and a Python layer's numpy blobs."""
+"""An autograd function that runs a Python layer on numpy arrays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class NumpyLayer(Protocol):
     def compute(
         self, bottoms: Sequence[np.ndarray], parameters: Sequence[np.ndarray]
     ) -> list[np.ndarray]:
-        """Arrays of the bottoms in, arrays of the tops out."""
+        """Tops from bottoms and parameters."""
         ...
 
     def compute_gradients(
@@ -26,14 +26,14 @@ class NumpyLayer(Protocol):
         diffs: Sequence[np.ndarray],
         wanted: Sequence[bool],
     ) -> list[np.ndarray]:
-        """Gradients of bottoms and parameters from those of the tops."""
+        """Gradients of bottoms and parameters from ``diffs``, the gradients of the tops."""
         ...
 
 
 def run(
     layer: NumpyLayer, bottoms: tuple[Tensor, ...], parameters: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
-    """The layer's tops; its own backward pass gives the gradients."""
+    """The layer's tops; their gradients come from the layer's own backward pass."""
     import torch
 
     class Step(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""How much of a net's input an element of a blob depends on."""
+"""The receptive field of a blob's elements in a net's input."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from caffecompat.reporting.units import format_shape
+
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What one element sees, per spatial axis.
+    """The receptive field of one element, per spatial axis.
 
     Attributes:
-        size: extents in pixels of the net's input, padding not counted off.
-        stride: pixels of the input between neighbours; a fraction after a deconvolution.
+        size: extents in pixels of the net's input, including padding.
+        stride: pixels of the input between neighbouring elements; a fraction after a
+            deconvolution.
     """
 
     size: tuple[int, ...]
@@ -21,7 +24,7 @@ class ReceptiveField:
 
     @classmethod
     def of_input(cls, axes: int) -> ReceptiveField:
-        """The field of the input's own elements: one pixel."""
+        """The field of the input's elements: one pixel."""
         return cls((1,) * axes, (Fraction(1),) * axes)
 
     @property
@@ -32,9 +35,9 @@ class ReceptiveField:
     def through(
         self, window: Sequence[int], stride: Sequence[int | Fraction] | int = 1
     ) -> ReceptiveField:
-        """The field behind a window that covers ``window`` elements and moves by ``stride``.
+        """The field after a layer whose window covers ``window`` elements and moves by ``stride``.
 
-        Both have one entry per spatial axis; a single ``stride`` holds for all.
+        Both have one entry per spatial axis; a single ``stride`` applies to all axes.
         """
         steps = (stride,) * self.axes if isinstance(stride, int) else stride
         return ReceptiveField(
@@ -47,6 +50,6 @@ class ReceptiveField:
 
     def __str__(self) -> str:
         square = len(set(self.size)) == 1 and len(set(self.stride)) == 1
-        size = str(self.size[0]) if square else "x".join(map(str, self.size))
+        size = str(self.size[0]) if square else format_shape(self.size)
         stride = str(self.stride[0]) if square else "x".join(map(str, self.stride))
         return f"{size} /{stride}"

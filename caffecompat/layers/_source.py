@@ -1,4 +1,4 @@
-"""The contract of layers that bring data into a net."""
+"""The base class of data and input layers."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ if TYPE_CHECKING:
 
 
 class Source(Layer):
-    """A layer without bottoms that brings data into the net.
+    """A layer without bottoms that supplies the net with data.
 
-    Sources stand outside the executable graph: before each pass the net asks them for their
-    tops. :meth:`setup` must set :attr:`shapes`.
+    Sources are not part of the executable graph: before each pass the net calls :meth:`read`.
+    :meth:`setup` must set :attr:`shapes`.
 
     Attributes:
-        shapes: of the tops, set by :meth:`setup`; of this rank's rows where ``reads_shard``.
+        shapes: the shapes of the tops, set by :meth:`setup`; with ``reads_shard`` those of this
+            rank's rows.
         batch_param: the field of LayerParameter whose ``batch_size`` is the number of rows of a
-            batch, e.g. ``"data_param"``; empty where it stands elsewhere or nowhere.
-        reads_shard: the samples of all batches are numbered in one sequence, and :meth:`read`
-            gives the rows that are this rank's part of a batch (``context.options.shard``).
-            Else it gives whole batches, which the net cuts along the first
-            axis, and smaller batches would not hold the same samples.
-        is_input: the tops are inputs of the net: its user gives their values, :meth:`read` none.
-        filled_by_user: there is nothing to read before the net's user has given values.
+            batch, e.g. ``"data_param"``; empty if there is no such field.
+        reads_shard: :meth:`read` returns this rank's rows of a batch (``context.options.shard``),
+            and the samples of all batches are numbered in one sequence. Otherwise it returns whole
+            batches, which the net slices along the first axis, and another batch size would give
+            other samples.
+        is_input: the tops are inputs of the net; the user sets their values and :meth:`read`
+            returns None.
+        filled_by_user: there is nothing to read until the user has set values.
     """
 
     bottoms = exactly(0)
@@ -43,38 +45,38 @@ class Source(Layer):
 
     @classmethod
     def batch_size(cls, message: Message) -> int | None:
-        """Rows of a batch of all ranks together by the LayerParameter; None if it has none."""
+        """The batch size in the LayerParameter, over all ranks; None if it has none."""
         if not cls.batch_param or not message.HasField(cls.batch_param):
             return None
         return int(getattr(message, cls.batch_param).batch_size)
 
     @classmethod
     def scale_batch(cls, message: Message, factor: Fraction) -> None:
-        """Multiplies the batch size in the LayerParameter, and does nothing if it has none."""
+        """Multiplies the batch size in the LayerParameter, if it has one, by ``factor``."""
         rows = cls.batch_size(message)
         if rows is not None and cls.batch_param:
             getattr(message, cls.batch_param).batch_size = int(rows * factor)
 
     @classmethod
     def missing_files(cls, message: Message, phase: str, definition: Message) -> list[MissingInput]:
-        """The files that the LayerParameter names and that are not there.
+        """The files that the LayerParameter names and that do not exist.
 
         Args:
-            phase: ``"TRAIN"``, ``"TEST"``, or empty for a layer of both.
-            definition: the NetParameter that the layer is in.
+            phase: ``"TRAIN"``, ``"TEST"``, or empty for a layer of both phases.
+            definition: the layer's NetParameter.
         """
         return []
 
     @property
     def records(self) -> int | None:
-        """How many records there are to read; None where nobody knows."""
+        """The number of records in the source; None if it is unknown."""
         return None
 
     def state_shapes(self, message: Message, stated: Mapping[str, Shape]) -> None:
-        """Takes the place of :meth:`setup` in a net built for its shapes whose user states some.
+        """Replaces :meth:`setup` in a net with ``shapes_only`` whose user states shapes.
 
         Args:
-            stated: shapes by name of the top.
+            stated: shapes by top name.
         """
         self.setup(message, ())
         self.shapes = [
@@ -82,14 +84,14 @@ class Source(Layer):
         ]
 
     def read(self, index: int) -> Sequence[Array] | None:
-        """The tops of pass ``index`` (counted from 0), a pure function of seed and index.
+        """The tops of pass ``index`` (from 0), a pure function of seed and index.
 
-        None keeps what the net's user put into the input blobs.
+        None keeps the values that the user has set.
         """
         raise NotImplementedError
 
     def read_for_gpu(self, index: int) -> Sequence[Array | DeferredCrops] | None:
-        """The same for a net on a GPU, which may do the last of the work itself."""
+        """:meth:`read` for a net on a GPU, which may compute the last steps of the transform."""
         return self.read(index)
 
     def close(self) -> None:
@@ -97,7 +99,7 @@ class Source(Layer):
 
 
 def source_class(type_name: str) -> type[Source] | None:
-    """The class of a layer type that is a source; None for other and for unknown types."""
+    """The class of a layer type if it is a source; None for other and for unknown types."""
     if type_name not in catalogue:
         return None
     layer_class = catalogue.find(type_name)

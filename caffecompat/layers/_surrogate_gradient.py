@@ -1,4 +1,4 @@
-"""Values whose gradient is not their derivative, where Caffe's backward pass differs."""
+"""Values with another gradient than their derivative, as in some of Caffe's backward passes."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ if TYPE_CHECKING:
 
 
 def with_gradient_of(value: Tensor, surrogate: Tensor) -> Tensor:
-    """The numbers of ``value`` with the gradient of ``surrogate`` (both of one shape, finite)."""
+    """The values of ``value`` with the gradient of ``surrogate`` (equal shapes, finite)."""
     return value.detach() + (surrogate - surrogate.detach())

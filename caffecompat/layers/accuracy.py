@@ -1,4 +1,4 @@
-"""Accuracy: the share of correct predictions."""
+"""Accuracy: the fraction of correct predictions."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 @register("Accuracy")
 class Accuracy(Layer):
-    """The share of positions whose label is among the ``top_k`` best classes.
+    """The fraction of positions whose label is among the ``top_k`` best classes.
 
     Bottoms: scores (outer, classes, inner) with classes along ``axis``, and a label per position.
-    Correct means that fewer than ``top_k`` other classes have a score of at least the label's:
-    ties count against, so a constant prediction scores 0. ``ignore_label`` positions do not count;
-    where none is left the accuracy is 0. First top: 0 axes. Second top (classes,): accuracy per
-    class, 0 for classes without a position. No gradient. Source: Caffe's Accuracy layer.
+    A position is correct if fewer than ``top_k`` other classes have a score that is greater than or
+    equal to that of the label: a constant prediction has accuracy 0. Positions with
+    ``ignore_label`` do not count; the accuracy of 0 positions is 0. First top: 0 axes. Second top
+    (classes,): accuracy per class, 0 for classes without a position. No gradient.
+    Source: Caffe's Accuracy layer.
     """
 
     bottoms = exactly(2)
@@ -57,11 +58,13 @@ class Accuracy(Layer):
         import torch
 
         view = ClassScores(self, scores.detach(), labels, self.along, self.ignore)
-        with view.labels_checked(self):
+        with view.naming_bad_labels(self):
             true = view.scores.gather(1, view.labels)
-        # Comparisons into floats; into bools they take a CPU four times as long.
-        reached = torch.ge(view.scores, true, out=torch.empty_like(view.scores, dtype=view.exact))
-        others = reached.sum(1, keepdim=True) - 1
+        # A comparison that writes floats takes a quarter of the time of one that writes bools.
+        at_least_true = torch.ge(
+            view.scores, true, out=torch.empty_like(view.scores, dtype=view.exact)
+        )
+        others = at_least_true.sum(1, keepdim=True) - 1
         correct = (others < self.top_k).to(scores.dtype)
         counted = correct.new_ones(()) if view.kept is None else view.kept.to(scores.dtype)
         counted = counted.expand_as(correct)

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @register("ArgMax")
 class ArgMax(Layer):
-    """Indices of the ``top_k`` greatest values, the greatest first; ties go to the larger index.
+    """Indices of the ``top_k`` greatest values, the greatest first; of ties the larger index wins.
 
-    With ``axis`` they are sought along it, and the top has extent top_k there; with
-    ``out_max_val`` it holds the values instead. Without ``axis`` all of an item counts as one
-    row: top (N, 1, top_k), or (N, 2, top_k) with indices and then values, and as many further
-    axes of extent 1 as the bottom has beyond three. Items of a bottom (N) are single values. No
-    gradient. Where values are NaN, whose order Caffe leaves open, top_k 1 gives NaN and index 0.
+    With ``axis`` the values are compared along that axis, and the top has extent top_k there; with
+    ``out_max_val`` it holds the values instead of the indices. Without ``axis`` all values of an
+    item are compared: the top is (N, 1, top_k), or (N, 2, top_k) with ``out_max_val``, indices
+    first, followed by one axis of extent 1 for each axis of the bottom beyond three. No gradient.
+    With NaN values, whose order Caffe does not define, top_k 1 gives NaN and index 0.
     Source: Caffe's ArgMax layer.
     """
 
@@ -61,10 +61,11 @@ class ArgMax(Layer):
             exact = torch.promote_types(x.dtype, torch.float32)
             places = torch.arange(extent, dtype=exact, device=x.device)
             places = places.view(-1, *(1,) * (x.dim() - along - 1))
-            # Comparisons into floats; into bools they take a CPU four times as long.
+            # A comparison that writes floats takes a quarter of the time of one that writes bools.
             index = torch.eq(x, values, out=torch.empty_like(x, dtype=exact)).mul_(places)
             return values, index.amax(along, keepdim=True).to(x.dtype)
-        # A stable sort puts the first of equal values first; seen from the end the larger index.
+        # A stable sort keeps the order of equal values; in the flipped bottom the larger index
+        # comes first.
         values, index = x.flip(along).sort(dim=along, descending=True, stable=True)
         values = values.narrow(along, 0, self.top_k)
         return values, (extent - 1 - index.narrow(along, 0, self.top_k)).to(x.dtype)

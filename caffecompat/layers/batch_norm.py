@@ -69,10 +69,10 @@ class BatchNorm(Layer):
                 x, None, None, mean * scale, variance * scale, False, 0.0, self.eps, cudnn
             )
         if x.numel() == x.shape[1]:
-            # One value per channel is its own mean; torch's m / (m - 1) would divide by zero.
+            # With one value per channel torch's factor m / (m - 1) would divide by zero.
             self._add_batch(x.detach().flatten(), None, mean, variance, scale_factor)
             return (x - x) / self.eps**0.5
-        # With momentum 1 torch leaves the batch's mean and unbiased variance in these two.
+        # With momentum 1 torch stores the batch's mean and unbiased variance in these tensors.
         batch_mean, batch_variance = torch.zeros_like(mean), torch.zeros_like(variance)
         y = torch.batch_norm(x, None, None, batch_mean, batch_variance, True, 1.0, self.eps, cudnn)
         self._add_batch(batch_mean, batch_variance, mean, variance, scale_factor)

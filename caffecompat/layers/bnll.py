@@ -9,7 +9,7 @@ from caffecompat.layers._base import Layer, register
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Beyond this Caffe's gradient takes exp(x) as exp(50), which is 1 after the division.
+# Above this value Caffe's gradient replaces exp(x) by exp(50), so that the gradient is 1.
 _LINEAR_FROM = 50
 
 

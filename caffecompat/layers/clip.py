@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @register("Clip")
 class Clip(Layer):
-    """y = max(min, min(x, max)), so that ``min`` wins where it is above ``max``.
+    """y = max(min, min(x, max)); if ``min`` is greater than ``max``, y is ``min``.
 
-    Bottom and top have any shape. The gradient is 1 on both borders, and 0 beyond them. Both
-    fields are required. Source: Caffe's Clip layer.
+    Bottom and top have any shape. The gradient is 1 at x = min and x = max, and 0 outside of that
+    range. Both fields are required. Source: Caffe's Clip layer.
     """
 
     pointwise = True

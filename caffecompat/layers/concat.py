@@ -1,4 +1,4 @@
-"""Concat: several blobs joined along one axis."""
+"""Concat: several blobs concatenated along one axis."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @register("Concat")
 class Concat(Layer):
-    """The bottoms one after the other along ``axis``; all their other extents are equal.
+    """The bottoms concatenated along ``axis``; all their other extents are equal.
 
     ``concat_dim`` is the old name of ``axis`` and takes no negative number.
     Source: Caffe's Concat layer.

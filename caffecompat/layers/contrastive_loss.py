@@ -1,4 +1,4 @@
-"""ContrastiveLoss: similar pairs drawn together, others pushed apart."""
+"""ContrastiveLoss: a loss on the distances of similar and dissimilar pairs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 class ContrastiveLoss(Loss):
     """sum(s d² + (1 - s) max(0, margin - d)²) / 2N over N pairs at distance d.
 
-    Bottoms: a and b (N, C) or (N, C, 1, 1), and N similarities s, truncated toward zero and then
-    similar where not 0 (so 0.9 is dissimilar). ``legacy_version`` uses max(0, margin - d²) for
-    dissimilar pairs. As in Caffe the gradient of a dissimilar pair is divided by d + 1e-4 instead
-    of d, which keeps it finite for equal vectors. Source: Caffe's ContrastiveLoss layer; Hadsell,
-    Chopra and LeCun (2006).
+    Bottoms: a and b (N, C) or (N, C, 1, 1), and N similarities s. s is truncated toward zero; a
+    pair is similar if the result is not 0 (so 0.9 is dissimilar). ``legacy_version`` uses
+    max(0, margin - d²) for dissimilar pairs. As in Caffe the gradient of a dissimilar pair is
+    divided by d + 1e-4 instead of d, which keeps it finite for equal vectors.
+    Source: Caffe's ContrastiveLoss layer; Hadsell, Chopra and LeCun (2006).
     """
 
     bottoms = exactly(3)

@@ -22,13 +22,13 @@ from caffecompat.layers._receptive_field import ReceptiveField
 if TYPE_CHECKING:
     from torch import Tensor
 
-OTHER_AXES = "its kernel moves over other axes than the image's"
+OTHER_AXES = "its kernel does not move over the axes of the image"
 
 
-class Filtering(Layer):
-    """What Convolution and Deconvolution share: geometry, groups, several bottoms.
+class BaseConvolution(Layer):
+    """The base class of Convolution and Deconvolution: geometry, groups, several bottoms.
 
-    All bottoms have one shape and share weight and bias; each makes a top.
+    All bottoms have the same shape and use the same weight and bias; there is one top for each.
     """
 
     bottoms = at_least(1)
@@ -42,7 +42,8 @@ class Filtering(Layer):
         p = message.convolution_param
         self.check(
             len(message.top) == len(bottoms),
-            f"it has {len(bottoms)} bottoms and {len(message.top)} tops; each bottom makes one top",
+            f"it has {len(bottoms)} bottoms and {len(message.top)} tops; give one top for each "
+            "bottom",
         )
         self.geometry = read_geometry(self, p, bottoms[0])
         self.batch_coupling = ALONG_BATCH if self.geometry.channel_axis == 0 else None
@@ -52,7 +53,9 @@ class Filtering(Layer):
         self.check(p.num_output > 0, "num_output is missing or 0, it must be positive")
         self.check(p.group > 0, "group is 0, it must be positive")
         for what, number in (("bottom's channels", self.channels), ("num_output", p.num_output)):
-            self.check(number % p.group == 0, f"{what} {number} is no multiple of group {p.group}")
+            self.check(
+                number % p.group == 0, f"{what} {number} is not a multiple of group {p.group}"
+            )
         self.parameter("weight", self.weight_shape(p.num_output), p.weight_filler)
         if p.bias_term:
             self.parameter("bias", (p.num_output,), p.bias_filler)
@@ -60,7 +63,7 @@ class Filtering(Layer):
     def weight_shape(self, outputs: int) -> Shape:
         raise NotImplementedError
 
-    def filtered(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The top (B, num_output, ...) of a bottom (B, C, spatial ...)."""
         raise NotImplementedError
 
@@ -77,12 +80,15 @@ class Filtering(Layer):
         self._check_shapes(bottoms)
         geometry = self.geometry
         tops = tuple(
-            geometry.parted(self.filtered(geometry.joined(x), weight, bias), x) for x in bottoms
+            geometry.restore_batch_axes(
+                self.convolve(geometry.merge_batch_axes(x), weight, bias), x
+            )
+            for x in bottoms
         )
         return tops if len(tops) > 1 else tops[0]
 
     def moves_over_image(self, field: ReceptiveField) -> bool:
-        """Whether the kernel's axes are those that ``field`` speaks of."""
+        """Whether the kernel's spatial axes are those of ``field``."""
         return self.geometry.channel_axis == CHANNEL_AXIS and self.geometry.axes == field.axes
 
     def _check_shapes(self, bottoms: Sequence[Tensor]) -> None:
@@ -96,19 +102,20 @@ class Filtering(Layer):
         for other in bottoms[1:]:
             self.check(
                 other.shape == shape,
-                f"all bottoms must have one shape, found {format_shape(shape)} and "
+                f"all bottoms must have the same shape, found {format_shape(shape)} and "
                 f"{format_shape(other.shape)}",
             )
 
 
 @register("Convolution")
-class Convolution(Filtering):
+class Convolution(BaseConvolution):
     """Cross-correlation of each bottom with a bank of kernels, plus bias.
 
     Bottom (batch ..., C, spatial ...), ``axis`` at C, becomes (batch ..., num_output, ...) with
-    extents floor((in + 2 pad - reach) / stride) + 1, reach = dilation (kernel - 1) + 1. The weight
-    is (num_output, C / group, kernel ...). Any number of spatial axes will do; with none it is a
-    dense layer with groups. Source: Caffe's Convolution layer.
+    extents floor((in + 2 pad - kernel_extent) / stride) + 1, where kernel_extent is
+    dilation (kernel - 1) + 1. The weight is (num_output, C / group, kernel ...). There may be any
+    number of spatial axes; without any it is a fully connected layer with groups.
+    Source: Caffe's Convolution layer.
     """
 
     def weight_shape(self, outputs: int) -> Shape:
@@ -120,9 +127,9 @@ class Convolution(Filtering):
     def receptive_field(self, field: ReceptiveField) -> ReceptiveField | str:
         if not self.moves_over_image(field):
             return OTHER_AXES
-        return field.through(self.geometry.reach, self.geometry.stride)
+        return field.through(self.geometry.kernel_extent, self.geometry.stride)
 
-    def filtered(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         import torch.nn.functional as F
 
         g = self.geometry
@@ -131,11 +138,11 @@ class Convolution(Filtering):
             return y.squeeze(-1)
         if g.axes > 3:
             return correlate(g.windows(self, x), weight, bias, g.axes, self.group)
-        more = g.shortfall(self, x)
+        more = g.extra_padding(self, x)
         if any(more):
             x = F.pad(x, [pad for extra in reversed(more) for pad in (0, extra)])
-        convolve = (F.conv1d, F.conv2d, F.conv3d)[g.axes - 1]
-        return convolve(x, weight, bias, g.stride, g.pad, g.dilation, self.group)
+        operator = (F.conv1d, F.conv2d, F.conv3d)[g.axes - 1]
+        return operator(x, weight, bias, g.stride, g.pad, g.dilation, self.group)
 
 
 def correlate(

@@ -1,4 +1,4 @@
-"""Crop: a blob cut to the size of another."""
+"""Crop: a blob cropped to the size of another."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @register("Crop")
 class Crop(Layer):
-    """The first bottom, from ``axis`` on cut to the extents of the second.
+    """The first bottom, cropped to the extents of the second in the axes from ``axis`` on.
 
-    ``offset`` stands once for all these axes, or once for each, 0 by default. Axes before
-    ``axis`` stay whole and may differ. The second bottom gives its shape only.
+    ``offset`` is given once for all these axes, or once for each; it is 0 by default. Axes before
+    ``axis`` are not cropped and may differ. Only the shape of the second bottom is used.
     Source: Caffe's Crop layer.
     """
 
@@ -40,8 +40,8 @@ class Crop(Layer):
         offsets = tuple(p.offset)
         self.check(
             len(offsets) in (0, 1, axes),
-            f"offset is given {len(offsets)} times, but {axes} axes are cut; give one for each, "
-            "or one for all",
+            f"offset is given {len(offsets)} times, but {axes} axes are cropped; give one for "
+            "each, or one for all",
         )
         self.offsets = (offsets or (0,)) * axes if len(offsets) < 2 else offsets
 
@@ -49,7 +49,7 @@ class Crop(Layer):
         for axis, offset in enumerate(self.offsets, self.first):
             self.check(
                 axis < reference.dim() and offset + reference.shape[axis] <= x.shape[axis],
-                f"axis {axis} cannot be cut at offset {offset}: the bottom is "
+                f"axis {axis} cannot be cropped at offset {offset}: the bottom is "
                 f"{format_shape(x.shape)}, the reference {format_shape(reference.shape)}",
             )
             x = x.narrow(axis, offset, reference.shape[axis])

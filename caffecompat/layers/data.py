@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 class Data(BatchSource):
     """Batches of records of a database, transformed by ``transform_param``.
 
-    Tops: images (batch, C, H, W), and labels (batch,) where a second top is asked for. Pass i
-    holds the records i * batch_size and following, starting again at the first after the last;
-    crops, flips, sizes and colours are a pure function of the seed and the running number of the
-    sample. The first record of a batch decides its size. Source: Caffe's Data layer.
+    Tops: images (batch, C, H, W), and labels (batch,) if there is a second top. Pass i reads the
+    records from i * batch_size on and continues with the first record after the last. Crops,
+    flips, sizes and colours are a pure function of the seed and the sample's number in the run.
+    The first record of a batch decides its size. Source: Caffe's Data layer.
 
-    In a net built for its shapes the database and the mean file may be missing if ``crop_size``
-    says how large an image is; it has 3 channels unless ``force_gray`` or several ``mean_value``
-    say otherwise.
+    In a net with ``shapes_only`` the database and the mean file may be missing if ``crop_size``
+    gives the image size; an image has 3 channels unless ``force_gray`` or several ``mean_value``
+    are given.
     """
 
     batch_param = "data_param"
@@ -51,15 +51,15 @@ class Data(BatchSource):
 
         return open_reader(message, self.context.phase, self.context.options)
 
-    def promised_shape(self, message: Message) -> Shape:
+    def shape_from_definition(self, message: Message) -> Shape:
         p = message.transform_param
         if not p.crop_size:
-            self.unknown_shape(message, "transform_param has no crop_size")
+            self.refuse_unknown_shape(message, "transform_param has no crop_size")
         channels = 3 if p.force_color else 1 if p.force_gray else len(p.mean_value)
         if channels < 2 and not p.force_gray:
             channels = 3
             self.note(
-                f"its files are missing, so images of 3 channels are assumed; state others with "
+                f"its files are missing, so 3 channels are assumed; state another number with "
                 f"--shape {message.top[0]}=1x{p.crop_size}x{p.crop_size}"
             )
         return (self.rows(message), channels, p.crop_size, p.crop_size)

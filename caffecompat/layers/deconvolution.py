@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Shape, format_shape, register
 from caffecompat.layers._receptive_field import ReceptiveField
-from caffecompat.layers.convolution import OTHER_AXES, Filtering, correlate
+from caffecompat.layers.convolution import OTHER_AXES, BaseConvolution, correlate
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @register("Deconvolution")
-class Deconvolution(Filtering):
-    """Each element of a bottom spreads a kernel over the top; plus bias.
+class Deconvolution(BaseConvolution):
+    """The sum of kernels, one for each element of a bottom and multiplied by it, plus bias.
 
     Bottom (batch ..., C, spatial ...), ``axis`` at C, becomes (batch ..., num_output, ...) with
-    extents stride (in - 1) + reach - 2 pad, reach = dilation (kernel - 1) + 1. The weight is
-    (C, num_output / group, kernel ...). Source: Caffe's Deconvolution layer.
+    extents stride (in - 1) + kernel_extent - 2 pad, where kernel_extent is
+    dilation (kernel - 1) + 1. The weight is (C, num_output / group, kernel ...).
+    Source: Caffe's Deconvolution layer.
     """
 
     param_fields = ("convolution_param",)
@@ -35,11 +36,11 @@ class Deconvolution(Filtering):
     def receptive_field(self, field: ReceptiveField) -> ReceptiveField | str:
         if not self.moves_over_image(field):
             return OTHER_AXES
-        reach, stride = self.geometry.reach, self.geometry.stride
-        window = [-(-r // s) for r, s in zip(reach, stride, strict=True)]
+        extent, stride = self.geometry.kernel_extent, self.geometry.stride
+        window = [-(-r // s) for r, s in zip(extent, stride, strict=True)]
         return field.through(window, [Fraction(1, s) for s in stride])
 
-    def filtered(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         import torch.nn.functional as F
 
         g = self.geometry
@@ -55,16 +56,19 @@ class Deconvolution(Filtering):
     def _check_size(self, x: Tensor) -> None:
         g = self.geometry
         out = [
-            stride * (size - 1) + reach - 2 * pad
-            for size, stride, reach, pad in zip(x.shape[2:], g.stride, g.reach, g.pad, strict=True)
+            stride * (size - 1) + extent - 2 * pad
+            for size, stride, extent, pad in zip(
+                x.shape[2:], g.stride, g.kernel_extent, g.pad, strict=True
+            )
         ]
         self.check(
             all(extent > 0 for extent in out),
-            f"nothing is left of the bottom {format_shape(x.shape)} with pad {format_shape(g.pad)}",
+            f"the top of the bottom {format_shape(x.shape)} would be empty with pad "
+            f"{format_shape(g.pad)}; reduce pad",
         )
 
     def _by_correlation(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The bottom with zeros between its elements, correlated with the turned kernel."""
+        """The bottom with zeros between its elements, correlated with the flipped kernel."""
         g = self.geometry
         sizes = [(n - 1) * s + 1 for n, s in zip(x.shape[2:], g.stride, strict=True)]
         spread = x.new_zeros(*x.shape[:2], *sizes)
@@ -73,7 +77,7 @@ class Deconvolution(Filtering):
         turned = replace(
             g,
             stride=(1,) * g.axes,
-            pad=tuple(reach - 1 - pad for reach, pad in zip(g.reach, g.pad, strict=True)),
+            pad=tuple(extent - 1 - pad for extent, pad in zip(g.kernel_extent, g.pad, strict=True)),
         )
         kernel = weight.flip(tuple(range(2, weight.dim())))
         kernel = kernel.unflatten(0, (self.group, -1)).transpose(1, 2).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""DummyData: blobs made by fillers."""
+"""DummyData: blobs with the values of fillers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ Value = TypeVar("Value")
 
 @register("DummyData")
 class DummyData(Source):
-    """Tops filled by fillers: constants once, random ones anew in each pass.
+    """Tops with the values of fillers: constants are filled once, random values in each pass.
 
-    One shape and one filler for all tops, or one for each; no filler means 0. Shapes come as
-    ``shape``, or in the old way as ``num``, ``channels``, ``height`` and ``width``, each once or
-    per top. A random top is a pure function of seed, layer name, top and pass.
+    There is one shape and one filler for all tops, or one for each; without a filler the values
+    are 0. Shapes are given as ``shape``, or by the old fields ``num``, ``channels``, ``height`` and
+    ``width``, each once or once per top. A random top is a pure function of seed, layer name, top
+    and pass.
     Source: Caffe's DummyData layer.
     """
 

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 @register("Eltwise")
 class Eltwise(Layer):
-    """SUM (with ``coeff`` per bottom), PROD or MAX of bottoms of one shape; no broadcasting.
+    """SUM (with ``coeff`` per bottom), PROD or MAX of bottoms of the same shape; no broadcasting.
 
-    Of equal values in MAX the second bottom beats the first, later ones must be strictly larger;
-    the winner gets the whole gradient. ``stable_prod_grad: false``, which divides the product by
-    the factor and so fails at zeros, is read as true. Source: Caffe's Eltwise layer.
+    MAX takes the second bottom if it equals the first; further bottoms must be strictly greater.
+    The bottom that is taken gets the whole gradient. ``stable_prod_grad: false``, which divides
+    the product by the factor and so fails at zeros, has the effect of true.
+    Source: Caffe's Eltwise layer.
     """
 
     bottoms = at_least(2)
@@ -44,7 +45,7 @@ class Eltwise(Layer):
             self.check(
                 x.shape == first.shape,
                 f"its bottoms are {', '.join(format_shape(b.shape) for b in bottoms)}; they must "
-                "have one shape",
+                "have the same shape",
             )
         if self.operation == "SUM":
             return self._sum(bottoms)
@@ -66,10 +67,10 @@ class Eltwise(Layer):
 
 
 def _larger() -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of a and b: a where it is strictly larger, else b, also where either is NaN.
+    """A function of a and b: a where a > b, else b (also where either is NaN).
 
-    torch's maximum halves the gradient of ties. On CPUs torch's choice between two tensors takes
-    six times as long as the same by bits, for which the gradient is written by hand.
+    ``torch.maximum`` halves the gradient of ties. On a CPU ``torch.where`` takes six times as long
+    as operations on the bits, which need a gradient of their own.
     """
     import torch
 
@@ -92,7 +93,7 @@ def _larger() -> Callable[[Tensor, Tensor], Tensor]:
             return of_a.view(diff.dtype), (bits(diff) ^ of_a).view(diff.dtype)
 
     def larger(a: Tensor, b: Tensor) -> Tensor:
-        # Under autocast the two may differ in type, and then in bits.
+        # Under autocast a and b may have different types, so that their bits cannot be combined.
         if a.device.type == "cpu" and a.dtype == b.dtype:
             result: Tensor = Larger.apply(a, b)
             return result

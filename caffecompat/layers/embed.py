@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 class Embed(Layer):
     """y = W[x] + b.
 
-    Bottom: indices of any shape, truncated toward zero; top: that shape and ``num_output``. The
-    weight is (input_dim, num_output), the bias (num_output,). No gradient to the indices.
+    Bottom: indices of any shape, truncated toward zero. Top: the same shape, with ``num_output``
+    as an additional last axis. The weight is (input_dim, num_output), the bias (num_output,). The
+    indices get no gradient.
     Source: Caffe's Embed layer.
     """
 

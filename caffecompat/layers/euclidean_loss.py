@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @register("EuclideanLoss")
 class EuclideanLoss(Loss):
-    """sum((a - b)²) / 2N, N the first extent.
+    """sum((a - b)²) / 2N, where N is the first extent.
 
     The bottoms' shapes may differ if N and the number of elements agree. Both get gradients.
     Source: Caffe's EuclideanLoss layer.

@@ -35,7 +35,7 @@ class Exp(Layer):
         self.inner = base * p.scale
         try:
             self.outer = exp(base * p.shift)
-        except OverflowError:  # as in Caffe, where pow gives it
+        except OverflowError:  # Caffe's pow gives infinity
             self.outer = inf
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class Exp(Layer):
 
 @register("Log")
 class Log(Layer):
-    """y = log(shift + scale x) to ``base``; -1 means e, and 1 is refused.
+    """y = log(shift + scale x) with base ``base``; -1 means e, and 1 is refused.
 
     Bottom and top have any shape. Source: Caffe's Log layer.
     """
@@ -55,7 +55,7 @@ class Log(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.log_param
         base = log_of_base(self, p.base)
-        self.check(base != 0, "base is 1, to which no logarithm exists")
+        self.check(base != 0, "base is 1, for which there is no logarithm")
         self.outer = 1 / base
         self.scale = p.scale
         self.shift = p.shift

@@ -1,4 +1,4 @@
-"""Filter and BatchReindex: some items of a batch."""
+"""Filter and BatchReindex: a selection of the items of a batch."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class Filter(Layer):
     """The items of each bottom whose selector is not 0.
 
-    The last bottom holds N selectors, the others (N, ...) make a top each, with as many items as
-    are selected: the only type whose shapes depend on values, so that it waits for the device.
-    When the net is built a top has all N. The selector gets no gradient.
+    The last bottom holds N selectors. There is one top for each of the other bottoms (N, ...), with
+    the selected items. This is the only type whose top shapes depend on values, so that it waits
+    for the device. When the net is built, a top has N items. The selector gets no gradient.
     Source: Caffe's Filter layer.
     """
 
@@ -37,8 +37,8 @@ class Filter(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.check(
             len(message.top) == len(bottoms) - 1,
-            f"it has {len(bottoms)} bottoms and {len(message.top)} tops; each bottom but the "
-            "selector makes one top",
+            f"it has {len(bottoms)} bottoms and {len(message.top)} tops; give one top for each "
+            "bottom but the selector",
         )
 
     def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -67,10 +67,10 @@ class Filter(Layer):
 
 @register("BatchReindex")
 class BatchReindex(Layer):
-    """Items of the first bottom in the order that the second names; they may repeat.
+    """The items of the first bottom at the indices of the second; indices may repeat.
 
-    Bottoms (N, ...) and M indices below N, top (M, ...). Gradients of repeated items add up; the
-    indices get none. Source: Caffe's BatchReindex layer.
+    Bottoms: (N, ...) and M indices below N; top: (M, ...). The gradient of an item is the sum over
+    its copies; the indices get none. Source: Caffe's BatchReindex layer.
     """
 
     bottoms = exactly(2)

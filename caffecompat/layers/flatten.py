@@ -1,4 +1,4 @@
-"""Flatten: several axes made one."""
+"""Flatten: several axes merged into one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 @register("Flatten")
 class Flatten(Layer):
-    """The axes from ``axis`` to ``end_axis``, both included, become one.
+    """Merges the axes from ``axis`` to ``end_axis``, inclusive, into one.
 
-    ``end_axis`` just before ``axis`` inserts an axis of extent 1. Source: Caffe's Flatten layer.
+    If ``end_axis`` is ``axis`` - 1, an axis of extent 1 is inserted. Source: Caffe's Flatten layer.
     """
 
     in_place = False

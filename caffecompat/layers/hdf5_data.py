@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 @register("HDF5Data")
 class HDF5Data(Source):
-    """One top per data set: each top's name is that of a data set in the files of the list.
+    """Rows of HDF5 data sets; a top has the name of its data set in the files of the list.
 
-    Tops (batch_size, ...). Pass i holds the rows i * batch_size and following of all files, which
-    wrap around in the middle of a batch if need be. Data sets of any numeric type become float;
-    nothing is transformed, ``transform_param`` is refused. Source: Caffe's HDF5Data layer.
+    Tops (batch_size, ...). Pass i reads the rows from i * batch_size on, counted over all files; a
+    batch may continue with the first row after the last. Data sets of any numeric type are
+    converted to float. There is no transform, and ``transform_param`` is refused.
+    Source: Caffe's HDF5Data layer.
     """
 
     batch_param = "hdf5_data_param"
@@ -40,16 +41,16 @@ class HDF5Data(Source):
 
         rows = message.hdf5_data_param.batch_size
         hint = " ".join(f"--shape {top}={rows}x1" for top in message.top)
-        unknown = f": the shapes of its tops are unknown; state them ({hint}), or make the files"
+        unknown = f": the shapes of its tops are unknown; state them ({hint}), or create the files"
         with errors_at(self.context.place + (unknown if self.context.options.shapes_only else "")):
-            if not message.HasField("transform_param"):  # which the reader refuses
+            if not message.HasField("transform_param"):  # the reader refuses transform_param
                 refuse_missing(message, self.context.phase, self.context.definition)
         with errors_at(self.context.place):
             self.reader: HDF5Reader | None = open_hdf5_reader(message, self.context.options)
             self.shapes = self.reader.shapes()
 
     def state_shapes(self, message: Message, stated: Mapping[str, Shape]) -> None:
-        """Whole shapes, of all tops: the files may be missing, and nothing else knows them."""
+        """The stated shapes must be complete and cover all tops: only the files have others."""
         rows = message.hdf5_data_param.batch_size
         unknown = [top for top in message.top if top not in stated]
         self.check(not unknown, f"state the shape of {', '.join(map(repr, unknown))} too")
@@ -57,7 +58,7 @@ class HDF5Data(Source):
             self.check(
                 stated[top][0] == rows,
                 f"the stated shape of {top!r} is {format_shape(stated[top])}; "
-                f"it begins with the batch_size, {rows}",
+                f"it must begin with the batch_size, {rows}",
             )
         self.reader = None
         self.shapes = [stated[top] for top in message.top]
@@ -67,7 +68,9 @@ class HDF5Data(Source):
         return None if self.reader is None else self.reader.records
 
     def read(self, index: int) -> Sequence[Array]:
-        self.check(self.reader is not None, "the net was built for its shapes, it cannot read data")
+        self.check(
+            self.reader is not None, "the net was built with shapes_only=True and cannot read data"
+        )
         assert self.reader is not None
         with errors_at(self.context.place):
             return self.reader.batch(index)

@@ -1,4 +1,4 @@
-"""HDF5Output: two blobs to a file."""
+"""HDF5Output: writes two blobs to a file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class HDF5Output(Layer):
     """Writes its two bottoms as data sets ``data`` and ``label`` of ``file_name``.
 
-    Both get ones added to their shapes up to 4 axes. The file is written in the first pass, and a
-    second pass is an error: as in Caffe the layer holds one pass only. Nothing is differentiated
-    through it, and it cannot be part of a compiled or captured step.
+    Shapes with fewer than 4 axes are extended with axes of extent 1. The first pass writes the
+    file; a second pass is an error, because as in Caffe the file holds one pass only. The layer has
+    no gradient, and it cannot be compiled or captured in a CUDA graph.
     Source: Caffe's HDF5Output layer.
     """
 
@@ -49,8 +49,8 @@ class HDF5Output(Layer):
 
         self.check(
             not self.written,
-            f"{self.path!r} has the first pass already, and HDF5Output writes no more; run the net "
-            "once, or use another way to save many batches",
+            f"{self.path!r} holds the first pass already, and HDF5Output writes only one; run the "
+            "net once, or save further batches in another way",
         )
         with errors_at(self.context.place):
             write_output(self.path, data.detach().cpu().numpy(), labels.detach().cpu().numpy())

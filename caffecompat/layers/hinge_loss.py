@@ -1,4 +1,4 @@
-"""HingeLoss: the margin loss of one-against-all classifiers."""
+"""HingeLoss: the margin loss of one-versus-all classifiers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class HingeLoss(Loss):
     """sum(m) / N (L1) or sum(m²) / N (L2), with m = max(0, 1 + x), or max(0, 1 - x) for the label.
 
-    Bottoms: scores (N, ...), all of an item's values taken as classes, and N labels. The gradient
-    is 0 where the margin is exactly 0. Source: Caffe's HingeLoss layer.
+    Bottoms: scores (N, ...), where each value of an item is the score of a class, and N labels. The
+    gradient is 0 where the margin is exactly 0. Source: Caffe's HingeLoss layer.
     """
 
     loss_reduction = LossReduction.mean()

@@ -1,4 +1,4 @@
-"""Im2col: what a convolution's kernel sees at each position."""
+"""Im2col: the elements under a convolution's kernel at each position."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Im2col(Layer):
     """(batch ..., C, spatial ...) becomes (batch ..., C * kernel, positions ...).
 
-    Along the new axis the channel changes slowest, then the place in the kernel in row-major
-    order. Geometry as in Convolution. Source: Caffe's Im2col layer.
+    Along the new axis the channel changes slowest, then the position in the kernel in row-major
+    order. The geometry is that of Convolution. Source: Caffe's Im2col layer.
     """
 
     param_fields = ("convolution_param",)
@@ -34,9 +34,9 @@ class Im2col(Layer):
             x.dim() == axes,
             f"it was made for {axes} axes, but the bottom is {format_shape(x.shape)}",
         )
-        joined = g.joined(x)
-        if g.axes == 2 and not any(g.shortfall(self, joined)):
-            return g.parted(self._unfolded(joined), x)
+        joined = g.merge_batch_axes(x)
+        if g.axes == 2 and not any(g.extra_padding(self, joined)):
+            return g.restore_batch_axes(self._unfolded(joined), x)
         windows = g.windows(self, joined)
         positions, kernel = range(2, 2 + g.axes), range(2 + g.axes, 2 + 2 * g.axes)
         columns = windows.permute(0, 1, *kernel, *positions)
@@ -44,14 +44,17 @@ class Im2col(Layer):
         columns = columns.reshape(
             batch, channels * prod(g.kernel), *(windows.shape[i] for i in positions)
         )
-        return g.parted(columns, x)
+        return g.restore_batch_axes(columns, x)
 
     def _unfolded(self, x: Tensor) -> Tensor:
-        """torch's own operator for two spatial axes, which runs the positions together."""
+        """torch's operator for two spatial axes, which merges the position axes into one."""
         import torch.nn.functional as F
 
         g = self.geometry
         columns = F.unfold(x, g.kernel, g.dilation, g.pad, g.stride)
-        sizes = zip(x.shape[2:], g.pad, g.reach, g.stride, strict=True)
-        positions = [(size + 2 * pad - reach) // stride + 1 for size, pad, reach, stride in sizes]
+        sizes = zip(x.shape[2:], g.pad, g.kernel_extent, g.stride, strict=True)
+        positions = [
+            (size + 2 * pad - kernel_extent) // stride + 1
+            for size, pad, kernel_extent, stride in sizes
+        ]
         return columns.view(x.shape[0], -1, *positions)

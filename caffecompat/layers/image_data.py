@@ -1,4 +1,4 @@
-"""ImageData: images that a list names."""
+"""ImageData: the images of a list."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 class ImageData(BatchSource):
     """Batches of the images of a list, transformed by ``transform_param``.
 
-    Tops: images (batch, C, H, W), and labels (batch,) where a second top is asked for. A line of
-    ``source`` is a file name, one space, a label; ``root_folder`` is put before the name as it is.
-    Images become 3 x 8 bit (B, G, R), or gray without ``is_color``, and are resized to
-    ``new_height`` x ``new_width`` where both are given. Shuffling, ``rand_skip``, crops, flips,
-    sizes and colours are a pure function of the seed and the running number of the sample.
+    Tops: images (batch, C, H, W), and labels (batch,) if there is a second top. A line of
+    ``source`` is a file name, one space, a label; ``root_folder`` is a prefix of the name, without
+    a separator. Images are decoded to 3 x 8 bit (B, G, R), or to gray without ``is_color``, and
+    resized to ``new_height`` x ``new_width`` if both are given. Shuffling, ``rand_skip``, crops,
+    flips, sizes and colours are a pure function of the seed and the sample's number in the run.
     Source: Caffe's ImageData layer.
 
-    In a net built for its shapes the list may be missing if ``crop_size``, or ``new_height`` and
-    ``new_width``, say how large an image is.
+    In a net with ``shapes_only`` the list may be missing if ``crop_size``, or ``new_height`` and
+    ``new_width``, give the image size.
     """
 
     batch_param = "image_data_param"
@@ -44,10 +44,12 @@ class ImageData(BatchSource):
 
         return open_image_reader(message, self.context.phase, self.context.options)
 
-    def promised_shape(self, message: Message) -> Shape:
+    def shape_from_definition(self, message: Message) -> Shape:
         p, crop = message.image_data_param, message.transform_param.crop_size
         height, width = (crop, crop) if crop else (p.new_height, p.new_width)
         rescaled = message.transform_param.img_rand_resize_upper and not crop
         if not height or not width or rescaled:
-            self.unknown_shape(message, "there is no crop_size, nor new_height and new_width")
+            self.refuse_unknown_shape(
+                message, "there is no crop_size, nor new_height and new_width"
+            )
         return (self.rows(message), 3 if p.is_color else 1, height, width)

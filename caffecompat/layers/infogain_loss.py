@@ -1,4 +1,4 @@
-"""InfogainLoss: the logistic loss with a matrix of what each confusion costs."""
+"""InfogainLoss: the logistic loss with a matrix of costs of confusions."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-# The loss takes no probability below 1e-20.
-_LEAST = log(1e-20)
+# The loss clamps probabilities at 1e-20.
+_MIN_LOG_PROBABILITY = log(1e-20)
 
 
 @register("InfogainLoss")
 class InfogainLoss(Loss):
-    """-sum(H[label, k] log p_k) / divisor over all classes k, p the softmax of the scores.
+    """-sum(H[label, k] log p_k) / divisor over all classes k, where p is the softmax of the scores.
 
-    Bottoms: scores with classes along ``infogain_loss_param.axis``, a label per position, and H
-    (classes x classes, row: the true label), which otherwise comes from the file ``source``
-    (a BlobProto). Divisor: see :class:`Normalization`; the old ``normalize`` is refused. p is
-    clamped at 1e-20, its gradient is not. A second top holds p, without a gradient of its own.
-    Source: Caffe's InfogainLoss layer.
+    Bottoms: scores with classes along ``infogain_loss_param.axis``, a label per position, and
+    optionally H (classes x classes; rows are true labels). Without the third bottom, the file
+    ``source`` (a BlobProto) holds H. Divisor: see :class:`Normalization`; the old ``normalize`` is
+    refused. The loss clamps p at 1e-20, the gradient does not. A second top holds p; its gradient
+    is ignored. Source: Caffe's InfogainLoss layer.
     """
 
     param_fields = ("loss_param",)
@@ -63,7 +63,7 @@ class InfogainLoss(Loss):
         self.check_batch(scores, labels)
         view = ClassScores(self, scores, labels, self.along, self.normalization.ignore)
         cost = self._cost(view, matrix)
-        with view.labels_checked(self):
+        with view.naming_bad_labels(self):
             rows = cost.index_select(0, view.labels.flatten())
         rows = rows.view(*view.labels.squeeze(1).shape, view.classes).movedim(-1, 1)
         if view.kept is not None:
@@ -92,7 +92,7 @@ class InfogainLoss(Loss):
 def _sum_of_costs() -> Callable[[Tensor, Tensor], Tensor]:
     """-sum(rows log p) as a function of log p and rows of H, both (outer, classes, ...).
 
-    Its gradient is written by hand because Caffe's knows nothing of the clamp.
+    It has its own gradient, because Caffe's gradient ignores the clamp.
     """
     import torch
 
@@ -100,7 +100,7 @@ def _sum_of_costs() -> Callable[[Tensor, Tensor], Tensor]:
         @staticmethod
         def forward(ctx: Any, log_p: Tensor, rows: Tensor) -> Tensor:
             ctx.save_for_backward(rows)
-            return -log_p.clamp(min=_LEAST).mul_(rows).sum()
+            return -log_p.clamp(min=_MIN_LOG_PROBABILITY).mul_(rows).sum()
 
         @staticmethod
         @torch.autograd.function.once_differentiable

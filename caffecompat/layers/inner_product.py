@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @register("InnerProduct")
 class InnerProduct(Layer):
-    """y = W x + b over everything from ``axis`` on.
+    """y = W x + b, where x are the values along the axes from ``axis`` on.
 
     Bottom (A, ..., B, ...) with ``axis`` at B becomes (A, ..., num_output). The weight is
     (num_output, K), or (K, num_output) with ``transpose``; K is the product of the extents from
@@ -38,7 +38,7 @@ class InnerProduct(Layer):
             self.parameter("bias", (p.num_output,), p.bias_filler)
 
     def receptive_field(self, field: ReceptiveField) -> str:
-        return "it sees the whole of its bottom"
+        return "it uses its whole bottom"
 
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         return prod(tops[0]) * self.inputs

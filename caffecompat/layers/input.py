@@ -1,4 +1,4 @@
-"""Input: blobs that the net's user fills."""
+"""Input: blobs whose values the user sets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Input(Source):
 
     @classmethod
     def batch_size(cls, message: Message) -> int | None:
-        """The first extent of the first top; values that are given may have another."""
+        """The first extent of the first top; the user may set values with another extent."""
         shapes = message.input_param.shape
         return int(shapes[0].dim[0]) if shapes and shapes[0].dim else None
 

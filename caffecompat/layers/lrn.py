@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @register("LRN")
 class LRN(Layer):
-    """y = x / (k + alpha * mean(x²))^beta, the mean taken over a window around each element.
+    """y = x / (k + alpha * mean(x²))^beta, with the mean over a window around each element.
 
     Bottom and top (N, C, H, W). ACROSS_CHANNELS: the window is ``local_size`` channels at the same
-    place. WITHIN_CHANNEL: ``local_size`` x ``local_size`` pixels of the same channel, and ``k`` is
-    ignored, always 1. The mean divides by the full window at borders too. ``local_size`` is odd.
-    Source: Caffe's LRN layer; Krizhevsky et al. (2012) sum instead, so their alpha is ours divided
-    by the window's size.
+    position. WITHIN_CHANNEL: the window is ``local_size`` x ``local_size`` pixels of the same
+    channel; ``k`` is ignored and is 1. At borders too the mean divides by the size of the full
+    window. ``local_size`` is odd. Source: Caffe's LRN layer; Krizhevsky et al. (2012) use the sum,
+    so that their alpha is Caffe's divided by the size of the window.
     """
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
@@ -49,11 +49,11 @@ class LRN(Layer):
         return x * (share + self.k) ** -self.beta
 
     def _sum_of_neighbours(self, square: Tensor) -> Tensor:
-        """Sums over ``size`` channels; twice as fast as a pooling along the channels."""
+        """Sums over ``size`` channels; twice as fast as pooling along the channel axis."""
         import torch.nn.functional as F
 
-        channels, reach = square.shape[1], self.size // 2
-        padded = F.pad(square, (0, 0, 0, 0, reach, reach))
+        channels, margin = square.shape[1], self.size // 2
+        padded = F.pad(square, (0, 0, 0, 0, margin, margin))
         total = padded.narrow(1, 0, channels)
         for first in range(1, self.size):
             total = total + padded.narrow(1, first, channels)

@@ -1,4 +1,4 @@
-"""MemoryData: arrays that the net's user has in memory."""
+"""MemoryData: arrays in memory that the user sets."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 @register("MemoryData")
 class MemoryData(Source):
-    """Batches cut from the arrays given to :meth:`set`, again from the first after the last.
+    """Batches of the arrays given to :meth:`set`; the first batch follows the last.
 
     Tops: data (batch_size, channels, height, width), and labels, which are (batch_size,) when the
-    net is built and (batch_size, 1, 1, 1) in each pass, as in Caffe. Nothing is transformed.
-    Of several ranks each is given all rows and reads its slice of each batch.
+    net is built and (batch_size, 1, 1, 1) in each pass, as in Caffe. There is no transform. On
+    several ranks, :meth:`set` takes all rows, and each rank reads its slice of each batch.
     Source: Caffe's MemoryData layer.
     """
 
@@ -47,7 +47,7 @@ class MemoryData(Source):
         if message.HasField("transform_param"):
             with errors_at(self.context.place):
                 refuse_extensions(message.transform_param, "MemoryData")
-            log.warning("%s: transform_param does not act on arrays", self.context.place)
+            log.warning("%s: transform_param has no effect on arrays", self.context.place)
         self.slice = self.context.options.shard.rows(p.batch_size, self.context.place)
         self.shapes = [(len(self.slice), *self.shape[1:]), (len(self.slice),)]
         self.data: np.ndarray | None = None
@@ -56,12 +56,12 @@ class MemoryData(Source):
         self.following = 0
 
     def set(self, data: Array, labels: Array) -> None:
-        """Gives the layer its data; the next pass begins with the first row.
+        """Sets the layer's data; the next pass begins with the first row.
 
         Args:
-            data: rows x channels x height x width, any numeric type; rows are a multiple of the
-                batch size. A float32 array is used as it is, not copied.
-            labels: rows values in any shape.
+            data: rows x channels x height x width, any numeric type; the number of rows is a
+                multiple of the batch size. A float32 array is not copied.
+            labels: one value for each row, in any shape.
 
         Raises:
             LayerError: the shapes do not fit.
@@ -70,7 +70,7 @@ class MemoryData(Source):
 
         rows = np.ascontiguousarray(data, np.float32)
         values = np.ascontiguousarray(labels, np.float32).reshape(-1)
-        wanted = "x".join(("rows", *map(str, self.shape[1:])))
+        wanted = f"rowsx{format_shape(self.shape[1:])}"
         self.check(
             rows.shape[1:] == self.shape[1:],
             f"the data are {format_shape(rows.shape)}, expected {wanted}",
@@ -87,7 +87,7 @@ class MemoryData(Source):
 
     def read(self, index: int) -> Sequence[Array]:
         if self.data is None or self.labels is None:
-            self.refuse("it has no data yet; give it some with its method set(data, labels)")
+            self.refuse("it has no data yet; set them with its method set(data, labels)")
         self.following = index + 1
         count = self.shape[0]
         start = (index - self.first) * count % len(self.data)

@@ -1,4 +1,4 @@
-"""MultinomialLogisticLoss: the logistic loss of given probabilities."""
+"""MultinomialLogisticLoss: the logistic loss of probabilities."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class MultinomialLogisticLoss(Loss):
     """-sum(log p[label]) / N.
 
-    Bottoms: probabilities (N, ...), all of an item's values taken as classes, which need not sum
-    to 1, and N labels. p is taken as 1e-20 where it is less, in the gradient -1 / p too.
-    Source: Caffe's MultinomialLogisticLoss layer. Softmax and this in one: SoftmaxWithLoss.
+    Bottoms: probabilities (N, ...), where each value of an item is the probability of a class (they
+    need not sum to 1), and N labels. p is clamped at 1e-20, also in the gradient -1 / p.
+    Source: Caffe's MultinomialLogisticLoss layer. SoftmaxWithLoss combines it with Softmax.
     """
 
     loss_reduction = LossReduction.mean()
@@ -38,7 +38,7 @@ class MultinomialLogisticLoss(Loss):
             f"{count} items need {count} labels, but the labels are {format_shape(labels.shape)}",
         )
         view = ClassScores(self, probabilities.reshape(count, -1), labels, 1)
-        with view.labels_checked(self):
+        with view.naming_bad_labels(self):
             p = view.scores.gather(1, view.labels)
-        least = p.detach().clamp(min=1e-20)
-        return with_gradient_of(-least.log(), -p / least).sum() / count
+        clamped = p.detach().clamp(min=1e-20)
+        return with_gradient_of(-clamped.log(), -p / clamped).sum() / count

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class MVN(Layer):
     """y = (x - mean) / (deviation + eps), or x - mean without ``normalize_variance``.
 
-    Statistics are those of each plane, or of each item with ``across_channels``. Bottom with up
-    to 4 axes; the top always has 4, missing ones of extent 1, so that a plane of a 2-axis bottom
-    is one value and the top is 0. As in Caffe the gradient takes the deviation's derivative as if
-    eps were not there: (dy - mean(dy) - y mean(dy y)) / (deviation + eps).
+    The statistics are those of each channel of an item, or with ``across_channels`` those of each
+    item. The bottom has up to 4 axes; the top always has 4, where missing axes have extent 1. (The
+    top of a 2-axis bottom is therefore 0.) As in Caffe the derivative of the deviation ignores
+    eps: the gradient is (dy - mean(dy) - y mean(dy y)) / (deviation + eps).
     Source: Caffe's MVN layer.
     """
 
@@ -31,7 +31,7 @@ class MVN(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         self.check(
-            x.dim() <= 4, f"the bottom is {format_shape(x.shape)}, it may have 4 axes at most"
+            x.dim() <= 4, f"the bottom is {format_shape(x.shape)}, it may have at most 4 axes"
         )
         x = x.reshape(x.shape + (1,) * (4 - x.dim()))
         centred = x - x.mean(self.over, keepdim=True)

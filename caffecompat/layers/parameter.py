@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @register("Parameter")
 class Parameter(Layer):
-    """The top is the parameter, of the given shape; it starts at 0.
+    """The top is the parameter, with the shape of ``parameter_param``; it is 0 initially.
 
-    Source: Caffe's Parameter layer, where a backward pass overwrites this gradient instead of
-    adding to it, which differs from here with ``iter_size`` above 1 only.
+    Source: Caffe's Parameter layer. Caffe's backward pass overwrites the gradient, this one adds to
+    it; the results differ only with ``iter_size`` above 1.
     """
 
     bottoms = exactly(0)

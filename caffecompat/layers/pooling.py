@@ -17,7 +17,7 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Windows:
-    """Where the windows stand over a plane of a given size; pairs are (vertical, horizontal)."""
+    """The positions of pooling windows in an H x W plane; pairs are (vertical, horizontal)."""
 
     size: Pair
     kernel: Pair
@@ -29,8 +29,8 @@ class Windows:
     def count(self) -> Pair:
         """Extents of the top.
 
-        The last window may stand out of the plane (ceil). Only where some pad is non-zero it is
-        dropped, on either axis, if it would start beyond the plane and its first padding.
+        With ``ceil`` the last window may end outside of the plane. If any pad is non-zero, the last
+        window of an axis is dropped if it starts at or after size + pad.
         """
         clip = any(self.pad)
 
@@ -42,10 +42,10 @@ class Windows:
         return self._each(along)
 
     def torch_mode(self) -> bool | None:
-        """The ``ceil_mode`` in which torch's pooling has these windows, None if it never has.
+        """The ``ceil_mode`` with which torch's pooling has the same windows; None if neither has.
 
-        torch takes pads up to half a kernel, and its ceil mode drops a window that starts beyond
-        the plane whether there is padding or not.
+        torch allows pads up to half the kernel, and its ceil mode drops a window that starts at or
+        after size + pad, with or without padding.
         """
         if any(2 * pad > kernel for pad, kernel in zip(self.pad, self.kernel, strict=True)):
             return None
@@ -63,7 +63,7 @@ class Windows:
 
     @property
     def margins(self) -> tuple[int, int, int, int]:
-        """What ``F.pad`` must add (or cut off) so that all windows lie inside the plane."""
+        """The padding for ``F.pad`` (negative: cropping) with which all windows fit the plane."""
         after = tuple(
             (count - 1) * stride + kernel - size - pad
             for count, stride, kernel, size, pad in zip(
@@ -73,9 +73,9 @@ class Windows:
         return (self.pad[1], after[1], self.pad[0], after[0])
 
     def divisors(self, like: Tensor) -> Tensor:
-        """How many elements an average counts, per window: padding too, but no further.
+        """The divisor of each window's average: its elements inside of plane and padding.
 
-        A window that starts beyond the plane counts as one element.
+        It is at least 1.
         """
         import torch
 
@@ -94,21 +94,22 @@ class Windows:
 
 @register("Pooling")
 class Pooling(Layer):
-    """The maximum, average or a random element of each window.
+    """The maximum, the average or a random element of each window.
 
     Bottom (N, C, H, W); top (N, C, H', W') with extents ceil((in + 2 pad - kernel) / stride) + 1,
-    or floor by ``round_mode`` (the forks' ``ceil_mode`` will do too), less a last window that
-    starts beyond the padded plane (only where there is padding). ``global_pooling`` makes one
-    window of the whole plane.
+    or floor with ``round_mode: FLOOR`` (or the forks' ``ceil_mode: false``). If there is padding, a
+    last window that starts at or after in + pad is dropped. With ``global_pooling`` the window is
+    the whole plane.
 
-    - MAX never counts padding; of equal values the first in row-major order is taken. A second
-      top holds its index in the plane, h W + w, as a float.
-    - AVE divides by the size of the window, padding included, cut at in + pad.
-    - STOCHASTIC (Zeiler and Fergus, 2013) takes an element with probability in proportion to its
-      value in TRAIN, and the mean weighted by these in TEST; the bottom must not be negative.
-      Caffe has it on GPUs only, without padding.
+    - MAX ignores padding; of equal values the first in row-major order is taken. A second top
+      holds its index in the plane, h W + w, as a float.
+    - AVE divides by the size of the window including padding, up to in + pad.
+    - STOCHASTIC (Zeiler and Fergus, 2013): in TRAIN a random element, with a probability
+      proportional to its value; in TEST the mean with these probabilities as weights. The bottom
+      must not be negative. Caffe implements it for GPUs only, without padding.
 
-    A window without any element (a stride above the kernel) gives the least float, index -1, or 0.
+    A window without elements (stride greater than kernel) gives the lowest float and index -1 in
+    MAX, and 0 otherwise.
     Source: Caffe's Pooling layer.
     """
 
@@ -131,7 +132,7 @@ class Pooling(Layer):
         if self.kernel is None:
             self.check(
                 self.pad == (0, 0) and self.stride == (1, 1),
-                "global_pooling goes with pad 0 and stride 1 only",
+                "global_pooling needs pad 0 and stride 1",
             )
             return
         self.check(
@@ -140,11 +141,11 @@ class Pooling(Layer):
             f"{format_shape(self.kernel)}",
         )
         self.check(
-            self.method != "STOCHASTIC" or self.pad == (0, 0), "STOCHASTIC pooling takes no padding"
+            self.method != "STOCHASTIC" or self.pad == (0, 0), "STOCHASTIC pooling needs pad 0"
         )
 
     def _kernel(self, p: Message) -> Pair | None:
-        """Kernel extents; None for the whole plane."""
+        """Kernel extents; None for ``global_pooling``."""
         named = [name for name in ("kernel_size", "kernel_h", "kernel_w") if p.HasField(name)]
         if p.global_pooling:
             self.check(not named, f"global_pooling and {' and '.join(named)} exclude each other")
@@ -189,7 +190,7 @@ class Pooling(Layer):
         windows = Windows(size, self.kernel or size, self.stride, self.pad, self.ceil)
         self.check(
             min(windows.count) > 0,
-            f"a kernel of {format_shape(windows.kernel)} does not fit the bottom "
+            f"a kernel of {format_shape(windows.kernel)} does not fit into the bottom "
             f"{format_shape(x.shape)}; the input is too small",
         )
         return windows
@@ -203,11 +204,11 @@ class Pooling(Layer):
             x = x.unfold(2 + axis, windows.kernel[axis], windows.stride[axis])
         elements = x.flatten(4)
         if not self.training:
-            least = torch.finfo(torch.float32).tiny
-            return (elements * elements).sum(-1) / (elements.sum(-1) + least)
-        reached = elements.detach().cumsum(-1)
-        share = self.noise.bits(reached[..., 0]).to(x.dtype) / 2**31
-        chosen = (reached < share.unsqueeze(-1) * reached[..., -1:]).sum(-1, keepdim=True)
+            smallest = torch.finfo(torch.float32).tiny
+            return (elements * elements).sum(-1) / (elements.sum(-1) + smallest)
+        cumulative = elements.detach().cumsum(-1)
+        share = self.noise.bits(cumulative[..., 0]).to(x.dtype) / 2**31
+        chosen = (cumulative < share.unsqueeze(-1) * cumulative[..., -1:]).sum(-1, keepdim=True)
         return elements.gather(-1, chosen).squeeze(-1)
 
 
@@ -226,13 +227,13 @@ def average(x: Tensor, windows: Windows) -> Tensor:
 
 
 def maximum(x: Tensor, windows: Windows) -> Tensor:
-    """Maxima of (N, C, H, W) over ``windows``; padding never wins."""
+    """Maxima of (N, C, H, W) over ``windows``, without padding."""
     import torch.nn.functional as F
 
     ceil = windows.torch_mode()
     if ceil is not None:
         return F.max_pool2d(x, windows.kernel, windows.stride, windows.pad, ceil_mode=ceil)
-    return F.max_pool2d(_padded_with_least(x, windows), windows.kernel, windows.stride)
+    return F.max_pool2d(_pad_with_lowest(x, windows), windows.kernel, windows.stride)
 
 
 def maximum_and_index(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
@@ -245,22 +246,22 @@ def maximum_and_index(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
             x, windows.kernel, windows.stride, windows.pad, ceil_mode=ceil, return_indices=True
         )
         return values, index.to(x.dtype)
-    padded = _padded_with_least(x, windows)
+    padded = _pad_with_lowest(x, windows)
     values, index = F.max_pool2d(padded, windows.kernel, windows.stride, return_indices=True)
     row = index.div(padded.shape[3], rounding_mode="floor") - windows.pad[0]
     column = index % padded.shape[3] - windows.pad[1]
-    empty = values <= _least(x)
+    empty = values <= _lowest(x)
     return values, (row * x.shape[3] + column).masked_fill(empty, -1).to(x.dtype)
 
 
-def _padded_with_least(x: Tensor, windows: Windows) -> Tensor:
+def _pad_with_lowest(x: Tensor, windows: Windows) -> Tensor:
     import torch.nn.functional as F
 
-    return F.pad(x, windows.margins, value=_least(x))
+    return F.pad(x, windows.margins, value=_lowest(x))
 
 
-def _least(x: Tensor) -> float:
-    """Where Caffe starts to look for a maximum: -FLT_MAX."""
+def _lowest(x: Tensor) -> float:
+    """The initial value of Caffe's maximum: -FLT_MAX."""
     import torch
 
     return max(torch.finfo(torch.float32).min, torch.finfo(x.dtype).min)

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class Power(Layer):
     """y = (shift + scale x)^power.
 
-    Bottom and top have any shape. Where scale or power is 0 the top is the constant shift^power,
-    1 for power 0 (0^0 too), without a gradient. Source: Caffe's Power layer, whose gradient is
-    y / x and so NaN at 0 for powers other than 1 and 2; here it is the derivative.
+    Bottom and top have any shape. If scale or power is 0, the top is the constant shift^power (1
+    for power 0, also for 0^0), without a gradient. Source: Caffe's Power layer. Caffe's gradient
+    uses y / x, which is NaN at 0 for powers other than 1 and 2; this one is the derivative.
     """
 
     pointwise = True
@@ -34,6 +34,6 @@ class Power(Layer):
         if self.scale == 1:
             y = x if self.shift == 0 else x + self.shift
         else:
-            # The product is this layer's own, so the shift may be added in place.
+            # The product is a new tensor, so the shift can be added in place.
             y = x * self.scale if self.shift == 0 else (x * self.scale).add_(self.shift)
         return y if self.power == 1 else y.pow(self.power)

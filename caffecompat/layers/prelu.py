@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class PReLU(Layer):
     """y = max(x, 0) + a min(x, 0), with a slope per channel (axis 1), or one for all.
 
-    Bottom and top (N, C, ...). The weight is (C,), or has no axes with ``channel_shared``; it
-    starts at 0.25 unless ``filler`` is given. At exactly 0 the gradient takes the slope.
+    Bottom and top (N, C, ...). The weight is (C,), or has no axes with ``channel_shared``; it is
+    0.25 initially unless ``filler`` is given. The gradient at exactly 0 is the slope.
     Source: Caffe's PReLU layer; He et al. (2015).
     """
 

@@ -1,4 +1,4 @@
-"""Python: a layer written against pycaffe's classic protocol."""
+"""Python: a layer that is written in Python for pycaffe."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Python(Layer):
     ``param_str``. The class works on blobs with numpy arrays ``data`` and ``diff``; its backward
     pass takes part in autograd. Any number of bottoms and tops; ``share_in_parallel`` is ignored.
 
-    The module's code runs when the net is built, so the net's user must have allowed it:
-    ``Net(..., allow_python=True)`` or ``--allow-python``. Once it has run, a training that is asked
-    to stop finishes the iteration first. Source: Caffe's Python layer.
+    The module's code runs when the net is built, so the user must allow it:
+    ``Net(..., allow_python=True)`` or ``--allow-python``. A stop request during a pass in which the
+    layer has run takes effect after the iteration. Source: Caffe's Python layer.
     """
 
     bottoms = at_least(0)
     tops = at_least(0)
     in_place = False
-    # What user code keeps, in itself, its module or a generator of numpy, nobody else knows.
-    can_be_set_back = False
+    # User code may keep state anywhere, e.g. in its module or in numpy's random generator.
+    can_be_restored = False
     differentiable = (True,)
     imports_code = True
     loss_reduction = LossReduction.unknown()
@@ -79,7 +79,7 @@ class Python(Layer):
     def compute(
         self, bottoms: Sequence[np.ndarray], parameters: Sequence[np.ndarray]
     ) -> list[np.ndarray]:
-        """The user's forward pass: arrays of the bottoms in, arrays of the tops out."""
+        """The user's forward pass: tops from bottoms and parameters."""
         self._reshape(bottoms)
         self._load(bottoms, parameters)
         self._call("forward", self.bottom, self.top)
@@ -135,7 +135,7 @@ class Python(Layer):
                 raise self._failure(step, error) from error
 
     def _failure(self, step: str, error: Exception) -> LayerError:
-        """The user's own exception in one sentence; its trace stays behind it as the cause."""
+        """The user's exception in one sentence; raise it from ``error`` to keep the traceback."""
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
@@ -147,7 +147,7 @@ class Python(Layer):
 
 
 class NumpyBlob:
-    """A blob as pycaffe shows it to Python layers: ``data`` and ``diff`` as float32 arrays."""
+    """A blob of a Python layer, as in pycaffe: ``data`` and ``diff`` are float32 arrays."""
 
     def __init__(self, shape: Sequence[int]) -> None:
         self.reshape(*shape)
@@ -186,7 +186,7 @@ class BlobVector(list[NumpyBlob]):
 
 
 class PythonLayerBase:
-    """What ``caffe.Layer`` is to a user's class."""
+    """The class ``caffe.Layer``, from which Python layers derive."""
 
     param_str: str
     param_str_: str
@@ -196,13 +196,13 @@ class PythonLayerBase:
 
 @contextmanager
 def pycaffe_name() -> Iterator[None]:
-    """Lets user code say ``import caffe`` for the sake of ``caffe.Layer`` where there is none."""
+    """Provides a module ``caffe`` with ``caffe.Layer`` if pycaffe is not installed."""
     if "caffe" in sys.modules or importlib.util.find_spec("caffe") is not None:
         yield
         return
-    stand_in = ModuleType("caffe", "The part of pycaffe that Python layers derive from.")
-    vars(stand_in).update(Layer=PythonLayerBase, TRAIN=0, TEST=1)
-    sys.modules["caffe"] = stand_in
+    module = ModuleType("caffe", "The part of pycaffe that Python layers use.")
+    vars(module).update(Layer=PythonLayerBase, TRAIN=0, TEST=1)
+    sys.modules["caffe"] = module
     try:
         yield
     finally:

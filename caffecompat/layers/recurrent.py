@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 
 
 class Recurrent(Layer):
-    """What RNN and LSTM share: sequences, their beginnings, and the state between passes.
+    """The base class of RNN and LSTM: sequences, ``cont``, and the state between passes.
 
     Bottoms: x (T, N, ...), T steps of N streams; ``cont`` (T, N), 0 where a sequence begins, else
-    1; and optionally x_static (N, ...), which every step sees. Top: (T, N, num_output).
+    1; and optionally x_static (N, ...), an input of every step. Top: (T, N, num_output).
 
-    The state goes on from one pass to the next, from zero in the first, and a 0 in ``cont`` drops
-    it. With ``expose_hidden`` it comes as further bottoms (1, N, num_output) instead and leaves
-    as further tops. No gradient passes this boundary, in either direction.
+    The state is zero before the first pass and is kept from one pass to the next; a 0 in ``cont``
+    resets it. With ``expose_hidden`` the initial state is given by further bottoms
+    (1, N, num_output) and the final state by further tops. No gradient flows through the initial
+    or the final state.
     """
 
     param_fields = ("recurrent_param",)
@@ -45,8 +46,8 @@ class Recurrent(Layer):
 
     states: ClassVar[int]
 
-    # From which mean length torch's operator is faster over runs than step by step.
-    worthwhile: ClassVar[int]
+    # The mean length of sequences from which torch's operator is faster than single steps.
+    min_run_length: ClassVar[int]
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.recurrent_param
@@ -57,8 +58,8 @@ class Recurrent(Layer):
         further = self.states if self.exposed else 0
         self.check(
             len(bottoms) - 2 - further in (0, 1) and len(message.top) == 1 + further,
-            f"it has {len(bottoms)} bottoms and {len(message.top)} tops; it takes x, cont, perhaps "
-            f"x_static, and {further} states, and makes {1 + further} tops",
+            f"it has {len(bottoms)} bottoms and {len(message.top)} tops; its bottoms are x, cont, "
+            f"optionally x_static, and {further} states, and it has {1 + further} tops",
         )
         self.static = len(bottoms) == 3 + further
         self.check(
@@ -66,29 +67,32 @@ class Recurrent(Layer):
             and bottoms[1] == bottoms[0][:2]
             and not (self.static and len(bottoms[2]) < 2),
             f"its bottoms are {', '.join(map(format_shape, bottoms))}; they must be x (T, N, ...), "
-            "cont (T, N) and perhaps x_static (N, ...)",
+            "cont (T, N) and optionally x_static (N, ...)",
         )
         self.state: State | None = None
         self.declare(p, prod(bottoms[0][2:]), prod(bottoms[2][1:]) if self.static else None)
 
     def declare(self, p: Message, inputs: int, static: int | None) -> None:
-        """Declares the parameters for so many values of x, and of x_static, per step."""
+        """Declares the parameters for ``inputs`` values of x and ``static`` of x_static per step.
+
+        ``static`` is None without x_static.
+        """
         raise NotImplementedError
 
     def step(self, x: Tensor, state: State, parameters: dict[str, Tensor]) -> State:
         """The state (N, num_output) after a step, the hidden values first.
 
-        ``x`` (N, ...) is the step's input, multiplied by its weights already; ``cont`` is in
-        ``state`` already.
+        ``x`` (N, ...) is the step's input, already multiplied by its weights; ``state`` is already
+        multiplied by ``cont``.
         """
         raise NotImplementedError
 
-    def in_torch_order(self, parameter: Tensor) -> Tensor:
+    def to_torch_gate_order(self, parameter: Tensor) -> Tensor:
         """``weight_x``, ``weight_h`` or ``bias`` with gates in the order of torch's operator."""
         return parameter
 
     def run(self, x: Tensor, state: list[Tensor], weights: list[Tensor]) -> State:
-        """Many steps in torch's own operator: hidden values (T, N, num_output), then the state.
+        """Several steps in torch's operator: hidden values (T, N, num_output), then the state.
 
         ``x`` (T, N, D), ``state`` (1, N, num_output) each; no x_static. ``weights``: of x, of the
         hidden values, and two biases.
@@ -106,11 +110,11 @@ class Recurrent(Layer):
         cont = cont.detach().unsqueeze(-1)
         state = self._first_state(x, others, parameters["weight_h"])
         starts = self._starts(x, cont)
-        if len(x) < self.worthwhile * len(starts):
+        if len(x) < self.min_run_length * len(starts):
             static = others[0] if self.static else None
             hidden, state = self._by_steps(x, cont, static, state, parameters)
         else:
-            hidden, state = self._by_runs(x, cont, starts, state, parameters)
+            hidden, state = self._by_sequences(x, cont, starts, state, parameters)
         y = self.output(hidden, parameters)
         last = tuple(part.detach() for part in state)
         if self.exposed:
@@ -120,10 +124,10 @@ class Recurrent(Layer):
         return y
 
     def _starts(self, x: Tensor, cont: Tensor) -> list[int]:
-        """The first step, and those before which some stream's state is dropped.
+        """The first step, and the steps at which ``cont`` resets the state of a stream.
 
-        All steps where one would have to wait for the device to look at ``cont``, and where torch's
-        operator will not do: it takes no x_static, and under autocast holds the state in 16 bits.
+        All steps on a GPU, where reading ``cont`` would wait for the device, and where torch's
+        operator cannot be used: it has no x_static, and under autocast its state has 16 bits.
         """
         import torch
 
@@ -152,12 +156,12 @@ class Recurrent(Layer):
         if static is not None:
             inputs = inputs + F.linear(static.flatten(1), parameters["weight_x_static"])
         hidden = []
-        for at_step, goes_on in zip(inputs, cont, strict=True):
-            state = self.step(at_step, tuple(part * goes_on for part in state), parameters)
+        for at_step, cont_at_step in zip(inputs, cont, strict=True):
+            state = self.step(at_step, tuple(part * cont_at_step for part in state), parameters)
             hidden.append(state[0])
         return torch.stack(hidden), state
 
-    def _by_runs(
+    def _by_sequences(
         self,
         x: Tensor,
         cont: Tensor,
@@ -168,12 +172,12 @@ class Recurrent(Layer):
         import torch
 
         names = ("weight_x", "weight_h", "bias")
-        weights = [self.in_torch_order(parameters[name]) for name in names]
+        weights = [self.to_torch_gate_order(parameters[name]) for name in names]
         weights.append(torch.zeros_like(weights[-1]))
         hidden = []
         for first, end in pairwise([*starts, len(x)]):
-            begun = [(part * cont[first]).unsqueeze(0) for part in state]
-            part_of_hidden, *after = self.run(x[first:end].flatten(2), begun, weights)
+            first_state = [(part * cont[first]).unsqueeze(0) for part in state]
+            part_of_hidden, *after = self.run(x[first:end].flatten(2), first_state, weights)
             hidden.append(part_of_hidden)
             state = tuple(part.squeeze(0) for part in after)
         return torch.cat(hidden) if len(hidden) > 1 else hidden[0], state
@@ -223,7 +227,7 @@ class RNN(Recurrent):
 
     parameters = ("weight_x", "bias", "weight_x_static", "weight_h", "weight_o", "bias_o")
     states = 1
-    worthwhile = 10
+    min_run_length = 10
 
     def declare(self, p: Message, inputs: int, static: int | None) -> None:
         size = self.size
@@ -268,7 +272,7 @@ class LSTM(Recurrent):
 
     parameters = ("weight_x", "bias", "weight_x_static", "weight_h")
     states = 2
-    worthwhile = 4
+    min_run_length = 4
 
     def declare(self, p: Message, inputs: int, static: int | None) -> None:
         self.parameter("weight_x", (4 * self.size, inputs), p.weight_filler)
@@ -284,7 +288,7 @@ class LSTM(Recurrent):
         c, h = lstm_unit(c, x + F.linear(h, parameters["weight_h"]))
         return h, c
 
-    def in_torch_order(self, parameter: Tensor) -> Tensor:
+    def to_torch_gate_order(self, parameter: Tensor) -> Tensor:
         import torch
 
         i, f, o, g = parameter.chunk(4)
@@ -323,7 +327,7 @@ class LSTMUnit(Layer):
 
 
 def lstm_unit(c: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
-    """c and h (..., D) after a step, from cont times c and gates (..., 4D)."""
+    """c and h (..., D) after a step, from cont * c and gates (..., 4D)."""
     i, f, o, g = gates.chunk(4, -1)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
     return c, o.sigmoid() * c.tanh()

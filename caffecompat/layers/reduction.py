@@ -1,4 +1,4 @@
-"""Reduction: the trailing axes made one number."""
+"""Reduction: a sum or mean over the trailing axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reshape: other extents for the same elements."""
+"""Reshape: the same elements with another shape."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @register("Reshape")
 class Reshape(Layer):
-    """The axes from ``axis`` on, ``num_axes`` of them (-1: all), become those of ``shape``.
+    """Replaces ``num_axes`` axes (-1: all) from ``axis`` on by the axes of ``shape``.
 
-    In ``shape`` 0 copies the bottom's extent at the same position, and one -1 takes what is left.
-    An empty shape removes the axes. A negative ``axis`` counts from one past the end, so that -1
-    appends: unlike in any other layer. Source: Caffe's Reshape layer.
+    In ``shape`` 0 copies the bottom's extent at the same position, and one extent may be -1, which
+    is inferred. An empty shape removes the axes. Unlike in all other layers, a negative ``axis``
+    counts from one past the end, so that -1 appends axes. Source: Caffe's Reshape layer.
     """
 
     in_place = False
@@ -38,7 +38,7 @@ class Reshape(Layer):
     def forward(self, x: Tensor) -> Tensor:
         import torch
 
-        # A view takes less time than its extents, so those for the usual shape are ready.
+        # Computing the extents takes longer than the view, so those of the built shape are cached.
         made_for = x.shape == self._made_for
         return torch.reshape(x, self._extents if made_for else self._shape(tuple(x.shape)))
 
@@ -58,11 +58,11 @@ class Reshape(Layer):
         fits = prod(shape) % max(known, 1) == 0 if -1 in result else prod(shape) == known
         self.check(
             fits,
-            f"{format_shape(shape)} has {prod(shape)} elements, which do not make "
+            f"{format_shape(shape)} has {prod(shape)} elements and cannot be reshaped to "
             f"{format_shape(result)}",
         )
         if known == 0:
-            # An empty batch: what is left is that of an item.
+            # An empty batch: infer the extent from one item.
             left = prod([e for e in shape if e]) // prod([e for e in result if e > 0])
         else:
             left = prod(shape) // known

@@ -1,4 +1,4 @@
-"""Scale and Bias: a product and a sum with a smaller blob, learned or from a second bottom."""
+"""Scale and Bias: the product and the sum with a parameter or a second bottom, broadcast."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class Broadcasting(Layer):
     """A layer whose second operand covers ``num_axes`` axes of the bottom, from ``axis`` on.
 
-    The operand is the second bottom, whose shape then decides alone, or else a parameter.
-    ``num_axes`` -1 means all axes to the end; 0 makes the operand a single number without axes,
-    and ``axis`` is ignored.
+    The operand is the second bottom, if there is one, else a parameter. The shape of a second
+    bottom overrides ``num_axes``. ``num_axes`` -1 means all axes to the end; with 0 the operand is
+    a single number without axes, and ``axis`` is ignored.
     """
 
     bottoms = between(1, 2)
@@ -41,8 +41,11 @@ class Broadcasting(Layer):
         self.first = first if shape else 0
         return shape
 
-    def couple_rows(self) -> None:
-        """Says so where parameters have a value for each row; called after they are declared."""
+    def set_batch_coupling(self) -> None:
+        """Sets :attr:`batch_coupling` if parameters have a value for each row of the batch.
+
+        Call it after the parameters are declared.
+        """
         if self.first == 0 and any(spec.shape for spec in self.specs):
             self.batch_coupling = "has parameters for each row of the batch"
 
@@ -54,16 +57,16 @@ class Broadcasting(Layer):
             f"the operand {format_shape(operand.shape)} does not match the bottom "
             f"{format_shape(x.shape)} from axis {self.first} on",
         )
-        # Parameters stay in fp32 where blobs have 16 bits, which their products should have too.
+        # Parameters stay in fp32 where blobs have 16 bits; the result should have 16 bits too.
         return operand.to(x.dtype).reshape(operand.shape + (1,) * (x.dim() - end))
 
 
 @register("Scale")
 class Scale(Broadcasting):
-    """y = a x, or a x + b with ``bias_term``; a and b have one shape, broadcast against x.
+    """y = a x, or a x + b with ``bias_term``; a and b have the same shape, broadcast against x.
 
-    See :class:`Broadcasting` for that shape. Without a filler a starts at 1. With two bottoms the
-    second is a, and the bias is the only parameter. Source: Caffe's Scale layer.
+    See :class:`Broadcasting` for that shape. Without a filler a is 1 initially. With two bottoms
+    the second is a, and the bias is the only parameter. Source: Caffe's Scale layer.
     """
 
     parameters = ("weight", "bias")
@@ -75,7 +78,7 @@ class Scale(Broadcasting):
             self.parameter("weight", shape, p.filler if p.HasField("filler") else _ones())
         if p.bias_term:
             self.parameter("bias", shape, p.bias_filler)
-        self.couple_rows()
+        self.set_batch_coupling()
 
     def forward(
         self,
@@ -105,7 +108,7 @@ class Bias(Broadcasting):
         shape = self.operand_shape(p, bottoms)
         if len(bottoms) == 1:
             self.parameter("bias", shape, p.filler)
-        self.couple_rows()
+        self.set_batch_coupling()
 
     def forward(
         self, x: Tensor, summand: Tensor | None = None, *, bias: Tensor | None = None

@@ -1,4 +1,4 @@
-"""SigmoidCrossEntropyLoss: independent yes-or-no predictions."""
+"""SigmoidCrossEntropyLoss: the loss of independent binary predictions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class SigmoidCrossEntropyLoss(Loss):
     """-sum(t log s(x) + (1 - t) log(1 - s(x))) / divisor, with s the logistic function.
 
-    Bottoms: x and targets t, equally many elements and the same first extent N. Divisor: see
-    :class:`Normalization`, with BATCH_SIZE (N) as default. ``ignore_label`` is compared with the
-    target truncated toward zero, so 0 also drops 0.3. Source: Caffe's SigmoidCrossEntropyLoss
-    layer.
+    Bottoms: x and targets t with the same number of elements and the same first extent N. Divisor:
+    see :class:`Normalization`, with BATCH_SIZE (N) as default. ``ignore_label`` is compared with
+    the target truncated toward zero, so 0 also ignores 0.3.
+    Source: Caffe's SigmoidCrossEntropyLoss layer.
     """
 
     param_fields = ("loss_param",)

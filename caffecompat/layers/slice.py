@@ -1,4 +1,4 @@
-"""Slice: one blob cut into several along one axis."""
+"""Slice: one blob divided into several along one axis."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 class Slice(Layer):
     """Consecutive pieces of the bottom along ``axis``.
 
-    They are cut at the ``slice_point`` indices, which strictly increase, one less than tops;
-    without any the pieces are equal. ``slice_dim`` is the old name of ``axis`` and takes no
-    negative number. Source: Caffe's Slice layer.
+    The pieces begin at the ``slice_point`` indices, which strictly increase; there is one fewer
+    than tops. Without any, the pieces are equal. ``slice_dim`` is the old name of ``axis`` and
+    takes no negative number. Source: Caffe's Slice layer.
     """
 
     tops = at_least(1)

@@ -13,8 +13,8 @@ from caffecompat.layers._loss import ClassScores, Loss, Normalization
 if TYPE_CHECKING:
     from torch import Tensor
 
-# The least normal float.
-_LEAST = 2.0**-126
+# The smallest normal float.
+_MIN_PROBABILITY = 2.0**-126
 
 
 @register("SoftmaxWithLoss")
@@ -22,11 +22,12 @@ class SoftmaxWithLoss(Loss):
     """-sum(log p(label)) / divisor, with p the softmax of the scores along ``softmax_param.axis``.
 
     Bottoms: scores (outer, classes, inner) and one label per position, in any shape whose first
-    axis is that of the scores. Divisor: see :class:`Normalization`, VALID by default. p is clamped
-    at the least normal float (a loss of 87.3365 per position); the gradient p - 1{label} is not.
+    axis is that of the scores. Divisor: see :class:`Normalization`, VALID by default. The loss
+    clamps p at the smallest normal float (a loss of 87.3365 per position), the gradient
+    p - 1{label} does not.
 
-    A second top holds the probabilities, without a gradient of its own; Caffe documents it but
-    fails its own check of loss weights there. Source: Caffe's SoftmaxWithLoss layer.
+    A second top holds the probabilities; its gradient is ignored. Caffe documents this top, but its
+    check of loss weights refuses it. Source: Caffe's SoftmaxWithLoss layer.
     """
 
     param_fields = ("softmax_param", "loss_param")
@@ -44,7 +45,7 @@ class SoftmaxWithLoss(Loss):
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         self.check_batch(scores, labels)
         view = ClassScores(self, scores, labels, self.along, self.normalization.ignore)
-        with view.labels_checked(self):
+        with view.naming_bad_labels(self):
             total: Tensor = self._sum_of_losses(view.scores, view.labels, view.kept)
         loss = total / self.normalization.divisor(view.outer, view.inner, view.kept)
         if self.probabilities:
@@ -55,8 +56,8 @@ class SoftmaxWithLoss(Loss):
 def _softmax(scores: Tensor) -> Tensor:
     """p along axis 1, in 32 bits at least.
 
-    On CPUs torch's softmax is vectorised well along the last axis only; along another its logarithm
-    and exp2 take two thirds of the time, for two to three times the rounding error in small p.
+    On a CPU torch's softmax is fast along the last axis only; along another axis ``log_softmax``
+    and ``exp2`` take two thirds of its time, with two to three times the rounding error in small p.
     """
     import torch
 
@@ -67,10 +68,10 @@ def _softmax(scores: Tensor) -> Tensor:
 
 
 def _sum_of_losses() -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
-    """-sum(log p(label)) over what is kept: a function of a ClassScores' scores, labels and kept.
+    """-sum(log p(label)) over the kept positions, as a function of scores, labels and kept.
 
-    Its gradient is written by hand because Caffe's knows nothing of the clamp, and it takes one
-    pass over p, where the derivative of log_softmax takes three.
+    The arguments are those of a ClassScores. It has its own gradient, because Caffe's gradient
+    ignores the clamp; the gradient takes one pass over p, that of log_softmax takes three.
     """
     import torch
 
@@ -80,7 +81,7 @@ def _sum_of_losses() -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
             p = _softmax(scores)
             at_labels = p.gather(1, labels)
             ctx.save_for_backward(p, at_labels, labels, kept)
-            logs = at_labels.clamp(min=_LEAST).log_()
+            logs = at_labels.clamp(min=_MIN_PROBABILITY).log_()
             return -(logs if kept is None else logs.where(kept, 0)).sum()
 
         @staticmethod

@@ -1,4 +1,4 @@
-"""Split and Silence: a blob with several readers, and blobs with none."""
+"""Split and Silence: copies of a blob for several layers, and unused blobs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 
 @register("Split")
 class Split(Layer):
-    """Each top is the bottom; the bottom's gradient is the sum of theirs.
+    """Each top equals the bottom; the bottom's gradient is the sum of the tops' gradients.
 
-    Nets add such layers by themselves where a blob has several readers. Source: Caffe's Split
-    layer.
+    A net inserts such layers where several layers read a blob. Source: Caffe's Split layer.
     """
 
     tops = at_least(1)
@@ -29,13 +28,13 @@ class Split(Layer):
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.count == 1:
             return x
-        # Views, so that each top is a tensor of its own that can hold its own gradient.
+        # Each top is a view, that is a separate tensor with its own gradient.
         return tuple(x.view_as(x) for _ in range(self.count))
 
 
 @register("Silence")
 class Silence(Layer):
-    """Reads its bottoms and makes nothing, so that they are no outputs of the net.
+    """Reads its bottoms and has no tops, so that the bottoms are not outputs of the net.
 
     Its bottoms get no gradient from it. Source: Caffe's Silence layer.
     """

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @register("SPP")
 class SPP(Layer):
-    """Pooling into 1 x 1, 2 x 2, 4 x 4, ... bins, flattened and joined.
+    """Pooling into 1 x 1, 2 x 2, 4 x 4, ... bins, flattened and concatenated.
 
-    Bottom (N, C, H, W). Level l of ``pyramid_height`` has 2^l bins a side: kernel and stride
-    ceil(size / bins), pad floor((kernel bins - size + 1) / 2). Top (N, C times the number of all
-    bins), but (N, C, 1, 1) where the height is 1. Source: Caffe's SPP layer; He et al. (2014).
+    Bottom (N, C, H, W). Level l of ``pyramid_height`` has 2^l bins per side: kernel and stride are
+    ceil(size / bins), pad is floor((kernel bins - size + 1) / 2). Top (N, C times the number of all
+    bins), or (N, C, 1, 1) if the height is 1. Source: Caffe's SPP layer; He et al. (2014).
     """
 
     in_place = False
@@ -26,7 +26,7 @@ class SPP(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.spp_param
         method = p.PoolMethod.Name(p.pool)
-        self.check(method != "STOCHASTIC", "pool STOCHASTIC is not possible here; use MAX or AVE")
+        self.check(method != "STOCHASTIC", "pool STOCHASTIC is not supported; use MAX or AVE")
         self.pool = maximum if method == "MAX" else average
         self.height = p.pyramid_height
         self.check(self.height > 0, "pyramid_height is missing or 0, it must be positive")

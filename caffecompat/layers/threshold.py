@@ -27,5 +27,5 @@ class Threshold(Layer):
     def forward(self, x: Tensor) -> Tensor:
         import torch
 
-        # Into floats at once; by way of bools it takes a CPU eight times as long.
+        # Writing floats directly takes an eighth of the time of a conversion from bools.
         return torch.gt(x.detach(), self.threshold, out=torch.empty_like(x))

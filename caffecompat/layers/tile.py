@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @register("Tile")
 class Tile(Layer):
-    """The bottom ``tiles`` times one after the other along ``axis`` (a b c a b c).
+    """The bottom repeated ``tiles`` times along ``axis`` (a b c a b c).
 
     Source: Caffe's Tile layer.
     """
@@ -26,7 +26,7 @@ class Tile(Layer):
         self.batch_coupling = ALONG_BATCH if self.along == 0 else None
         self.tiles = p.tiles
         self.check(self.tiles > 0, "tiles is missing or not positive")
-        # torch counts in 64 bits, and starts again from 0 beyond them.
+        # torch computes sizes in 64 bits without a check for overflow.
         extents = list(bottoms[0])
         extents[self.along] *= self.tiles
         self.check_size(extents, "its top")

@@ -1,4 +1,4 @@
-"""WindowData: windows of images, for fine-tuning as R-CNN does."""
+"""WindowData: windows of images, for training R-CNN."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @register("WindowData")
 class WindowData(BatchSource):
-    """Windows that a window file lists, background ones first, then foreground ones.
+    """The windows of a window file; in each batch background windows precede foreground windows.
 
-    Tops: images (batch, 3, crop_size, crop_size) and labels (batch,). ``scale`` is taken from
-    ``window_data_param`` and not from ``transform_param``; what lies outside an image stays 0.
-    Which window comes when, and its flip, is a pure function of the seed and the running number of
-    the sample. Source: Caffe's WindowData layer.
+    Tops: images (batch, 3, crop_size, crop_size) and labels (batch,). ``scale`` of
+    ``window_data_param`` is used, that of ``transform_param`` is not; pixels outside of an image
+    are 0. The choice of a window and its flip are a pure function of the seed and the sample's
+    number in the run. Source: Caffe's WindowData layer.
     """
 
     tops = exactly(2)
@@ -29,7 +29,7 @@ class WindowData(BatchSource):
     def missing_files(cls, message: Message, phase: str, definition: Message) -> list[MissingInput]:
         from caffecompat.data.advice import mean_of_windows
 
-        # No tool makes a window file; opening it tells what is wrong.
+        # No tool creates a window file; opening a missing one raises an error.
         mean = mean_of_windows(message)
         return [] if mean is None else [mean]
 
@@ -41,7 +41,7 @@ class WindowData(BatchSource):
 
         return open_window_reader(message, self.context.options)
 
-    def promised_shape(self, message: Message) -> Shape:
+    def shape_from_definition(self, message: Message) -> Shape:
         crop = message.transform_param.crop_size
         self.check(crop > 0, "transform_param: crop_size is 0; WindowData needs one")
         return (self.rows(message), 3, crop, crop)

@@ -1,4 +1,4 @@
-"""A graph made executable: modules, shapes, fillers, blobs and gradients, passes."""
+"""Executable nets: layer modules, shapes, parameters, blobs, passes."""
 
 from caffecompat.net.blobs.blob import Blob
 from caffecompat.net.execution.stepper import Stepper

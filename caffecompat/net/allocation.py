@@ -1,4 +1,4 @@
-"""Memory: how much is free, and what to say where an allocation fails."""
+"""Free memory, and the errors of failed allocations."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from caffecompat.net.build import BuiltLayer
 from caffecompat.reporting.units import format_memory
 
 _BYTES = 4
-# Libraries take some memory for themselves, and the rest is not in one piece.
+# Libraries need some memory too, and free memory is fragmented.
 _USABLE = 0.9
 _CPU_ALLOCATOR = re.compile(r"can't allocate memory: you tried to allocate (\d+) bytes")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that memory could not be had, on the CPU or on a GPU."""
+    """Whether ``error`` is a failed allocation, on the CPU or on a GPU."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and _CPU_ALLOCATOR.search(str(error)) is not None
@@ -32,10 +32,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 def zeros(
     built: BuiltLayer, shape: Shape, device: torch.device, layers: Sequence[BuiltLayer]
 ) -> torch.Tensor:
-    """Room for a top of ``built``, filled with zeros.
+    """Allocates a top of ``built``, filled with zeros.
 
     Raises:
-        LayerError: there is not enough memory; the sentence has the bytes and a batch size.
+        LayerError: there is not enough memory; the message has the bytes and a batch size.
     """
     try:
         return torch.zeros(shape, device=device)
@@ -48,7 +48,7 @@ def zeros(
 def explain_allocation(
     layers: Sequence[BuiltLayer], device: torch.device, error: BaseException
 ) -> NetError:
-    """The error to show for a pass that ended for want of memory."""
+    """The error to show for a pass that ran out of memory."""
     found = _CPU_ALLOCATOR.search(str(error))
     wanted = int(found[1]) if found else None
     for built in layers:
@@ -91,7 +91,7 @@ def _fitting(layers: Sequence[BuiltLayer], device: torch.device) -> str:
 
 
 def available(device: torch.device) -> int | None:
-    """Bytes that a training may still take on ``device``; None where nobody can tell."""
+    """The bytes that a training can still allocate on ``device``; None if unknown."""
     if device.type == "cuda":
         free: int = torch.cuda.mem_get_info(device)[0]
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -115,7 +115,7 @@ def _free_ram() -> int | None:
 
 
 def _free_in_container() -> int | None:
-    """What a cgroup still allows; its limit is often far below the machine's memory."""
+    """The bytes left in the cgroup, whose limit is often far below the machine's memory."""
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         used = Path("/sys/fs/cgroup/memory.current").read_text().strip()

@@ -1,4 +1,4 @@
-"""A net as one of several that share each batch: whose rows are whose."""
+"""The rows and samples of each batch that belong to this rank."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from caffecompat.layers import Context, Layer, Shape, Source
 
 
 def rows_of(layer: Layer, context: Context) -> list[slice] | None:
-    """Which rows of each top of a source belong to this rank; None where the source knows itself.
+    """The rows of each top of a source that belong to this rank; None if the net keeps all rows.
 
-    What the other sources bring is cut along its first axis; the values of inputs are those that
-    the net's user gives each rank.
+    The net keeps all rows of sources with ``reads_shard`` and of inputs, for which the user sets
+    this rank's values. The tops of other sources are sliced along their first axis.
 
     Raises:
         DataError: a top has fewer rows than there are ranks.
@@ -29,7 +29,7 @@ def rows_of(layer: Layer, context: Context) -> list[slice] | None:
 
 
 def cut(shapes: Sequence[Shape], rows: Sequence[slice] | None) -> list[Shape]:
-    """The shapes of tops of which only ``rows`` are kept."""
+    """The shapes of tops after slicing them to ``rows``."""
     if rows is None:
         return list(shapes)
     pairs = zip(rows, shapes, strict=True)
@@ -37,7 +37,7 @@ def cut(shapes: Sequence[Shape], rows: Sequence[slice] | None) -> list[Shape]:
 
 
 def sample_range(layers: Sequence[Any], shard: Shard) -> SampleRange | None:
-    """The samples of each pass that are this rank's, by the first source; None for one rank."""
+    """This rank's samples of each pass, according to the first source; None for one rank."""
     if shard.is_whole:
         return None
     for built in layers:

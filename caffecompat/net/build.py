@@ -1,4 +1,4 @@
-"""The life of a net before its first pass: layer classes, set-up, shapes, loss weights, sharing."""
+"""Builds the layers of a net: layer classes, setup, top shapes, loss weights, sharing."""
 
 from __future__ import annotations
 
@@ -21,19 +21,26 @@ from caffecompat.proto import schema
 from caffecompat.proto.fork_fields import foreign_fields
 from caffecompat.proto.schema import Message
 
-AUTOMATIC = "(automatic)"
+AUTOMATIC_TOP = "(automatic)"
 
 
 @dataclass
 class BuiltLayer:
-    """A layer of a net, set up: its shapes are known, its parameters stand on ``meta``.
+    """A layer of a net after its setup: its shapes are known, its parameters are on ``meta``.
 
-    ``layer`` is None for automatic splits, ``module`` also for sources.
-    ``loss_weights`` are those of its tops; ``read[i]`` says that another layer reads top i, whose
-    gradient is then that of its readers alone: its weight counts in the loss that is shown, but
-    does not train. ``blocked[i]`` says that no gradient flows into bottom i (``propagate_down:
-    false``); ``key`` is the name of its module in torch; ``rows`` are those of each top that are
-    kept of what a source brings, None for all.
+    Attributes:
+        node: the layer's node in the graph.
+        key: the name of its module in torch.
+        layer: None for automatic splits.
+        module: None for automatic splits and for sources.
+        tops: the versions of its tops, including automatic ones.
+        shapes: the shapes of its tops.
+        loss_weights: the loss weights of its tops.
+        read: for each top, whether another layer reads it. The gradient of such a top comes from
+            its readers alone: its loss weight counts in the printed loss, but does not train.
+        blocked: for each bottom, whether its gradient is stopped (``propagate_down: false``).
+        uses: its parameters, with their owners and multipliers.
+        rows: for a source, the rows to keep of each top; None for all.
     """
 
     node: LayerNode
@@ -70,29 +77,29 @@ class BuiltLayer:
 
 
 def build_layers(graph: Graph, options: BuildOptions, definition: Message) -> list[BuiltLayer]:
-    """Sets up every layer of ``graph`` in order; each sees the shapes that the earlier ones give.
+    """Sets up every layer of ``graph``, in order.
 
     Args:
-        definition: the whole NetParameter, layers of other states included.
+        definition: the whole NetParameter, including layers of other states.
 
     Raises:
-        UnknownName, NetError: layer types that do not exist, all in one error.
+        UnknownName, NetError: layer types do not exist; one error names all of them.
         LayerError: a layer refuses its definition or its bottoms.
     """
     classes = _layer_classes(graph)
     _check_stated(graph, classes, options)
     built: list[BuiltLayer] = []
-    so_far = _SoFar(definition)
+    state = _BuildState(definition)
     try:
         for node, layer_class in zip(graph, classes, strict=True):
-            layer = _build_layer(node, layer_class, graph, options, so_far)
-            so_far.add(layer)
+            layer = _build_layer(node, layer_class, graph, options, state)
+            state.add(layer)
             built.append(layer)
         counts = [len(b.layer.specs) if b.layer else 0 for b in built]
         for layer, uses in zip(built, resolve_sharing(graph.layers, counts), strict=True):
             layer.uses = uses
     except BaseException:
-        for source in so_far.opened:
+        for source in state.opened:
             source.close()
         raise
     return built
@@ -101,7 +108,7 @@ def build_layers(graph: Graph, options: BuildOptions, definition: Message) -> li
 def _check_stated(
     graph: Graph, classes: Sequence[type[Layer] | None], options: BuildOptions
 ) -> None:
-    """Shapes can be stated for tops of sources, in nets that will not read them."""
+    """Refuses stated shapes of tops that are not tops of sources, and of nets that read data."""
     sources = [
         top
         for node, layer_class in zip(graph, classes, strict=True)
@@ -121,17 +128,17 @@ def _check_stated(
 
 
 @dataclass
-class _SoFar:
-    """What the next layer must know of the net and of the layers before it.
+class _BuildState:
+    """The state of :func:`build_layers` before the next layer.
 
     Attributes:
         definition: the whole NetParameter.
-        shapes: of every blob made so far.
-        inferred: the tops' shapes of layers whose like may come again.
+        shapes: the shapes of all blobs so far.
+        inferred: cached top shapes by layer type, settings and bottom shapes.
         settings: by layer type, the fields of LayerParameter that it reads.
-        keys: names of torch modules that are taken.
-        automatic: how many tops were added by the net.
-        opened: sources, to be closed if a later layer is refused.
+        keys: the names of torch modules so far.
+        automatic: the number of automatic tops so far.
+        opened: the sources so far, which are closed if a later layer is refused.
         position: index of the running pass, for all layers that draw numbers.
     """
 
@@ -145,7 +152,7 @@ class _SoFar:
     position: torch.Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
 
     def settings_of(self, layer: Layer) -> frozenset[str]:
-        """The fields that a layer's type reads, looked for once for each type."""
+        """The fields of LayerParameter that the layer's type reads, cached by type."""
         if layer.type not in self.settings:
             self.settings[layer.type] = frozenset(layer.settings())
         return self.settings[layer.type]
@@ -154,27 +161,28 @@ class _SoFar:
         built.key = _unique(built.key, self.keys)
         self.keys.add(built.key)
         self.shapes.update(zip(built.tops, built.shapes, strict=True))
-        self.automatic += sum(top.blob == AUTOMATIC for top in built.tops)
+        self.automatic += sum(top.blob == AUTOMATIC_TOP for top in built.tops)
 
 
 def _refuse_foreign_fields(
     node: LayerNode, layer_class: type[Layer], lenient: bool, notes: list[str]
 ) -> None:
-    """Fields of forks that the layer type does not know would be passed over in silence."""
+    """Refuses fields of forks that the layer type does not support; with ``lenient`` notes them."""
     lost = [name for name in foreign_fields(node.message) if name not in layer_class.fork_fields]
     if not lost:
         return
     sentence = (
-        f"{node.place}: {', '.join(lost)}: from another Caffe version, not known to this layer type"
+        f"{node.place}: {', '.join(lost)}: from another Caffe version, not supported by this "
+        "layer type"
     )
-    # A value that nothing here knows ("field: VALUE") cannot be ignored: no other stands for it.
+    # An unknown enum value ("field: VALUE") cannot be ignored: the field has no other value.
     if not lenient or any(": " in name for name in lost):
-        raise LayerError(f"{sentence}; remove it, or go on without it: lenient=True, --lenient")
+        raise LayerError(f"{sentence}; remove it, or ignore it with lenient=True (--lenient)")
     notes.append(f"{sentence}; ignored")
 
 
 def _note_unused_fields(node: LayerNode, layer: Layer, known: frozenset[str]) -> list[str]:
-    """Notes on what the definition says and the layer, as in Caffe, does not listen to."""
+    """Notes on fields of the definition that the layer type, as in Caffe, does not use."""
     fields = [field.name for field, _ in node.message.ListFields()]
     unused = [name for name in fields if name.endswith("_param") and name not in known]
     for path in layer.ignored_fields:
@@ -187,7 +195,7 @@ def _note_unused_fields(node: LayerNode, layer: Layer, known: frozenset[str]) ->
 
 
 def _unique(key: str, taken: set[str]) -> str:
-    """Caffe allows two layers of one name; torch needs two keys."""
+    """Caffe allows two layers with the same name; torch needs unique names."""
     while key in taken:
         key += "%"
     return key
@@ -209,7 +217,7 @@ def _layer_classes(graph: Graph) -> list[type[Layer] | None]:
 
 
 def _where(node: LayerNode) -> str:
-    """The node's place without its type, which the message already names."""
+    """The node's place without its type, which the message names already."""
     return node.place.removesuffix(f" ({node.type})")
 
 
@@ -218,9 +226,9 @@ def _build_layer(
     layer_class: type[Layer] | None,
     graph: Graph,
     options: BuildOptions,
-    so_far: _SoFar,
+    state: _BuildState,
 ) -> BuiltLayer:
-    bottoms = [so_far.shapes[bottom] for bottom in node.bottoms]
+    bottoms = [state.shapes[bottom] for bottom in node.bottoms]
     if layer_class is None:
         weights = node.loss_weights or (0.0,) * len(node.tops)
         split_shapes = bottoms * len(node.tops)
@@ -228,24 +236,24 @@ def _build_layer(
         read = tuple(top in graph.read for top in node.tops)
         return BuiltLayer(node, key, None, None, node.tops, split_shapes, weights, read, (False,))
     _refuse_foreign_fields(node, layer_class, options.lenient, graph.notes)
-    tops = _check_wiring(node, layer_class, so_far.automatic)
-    definition = so_far.definition if issubclass(layer_class, Source) else None
+    tops = _check_wiring(node, layer_class, state.automatic)
+    definition = state.definition if issubclass(layer_class, Source) else None
     layer = layer_class(Context(node.phase, node.place, options, definition))
     if isinstance(layer, Source):
-        so_far.opened.append(layer)
-    layer.noise = Noise(options.seed, node.name, so_far.position)
+        state.opened.append(layer)
+    layer.noise = Noise(options.seed, node.name, state.position)
     shapes = options.shapes
     stated = {top: tuple(shapes[top]) for top in node.message.top if top in shapes}
     _set_up(layer, node, bottoms, stated)
     graph.notes += check_embedded(node, layer)
-    graph.notes += _note_unused_fields(node, layer, so_far.settings_of(layer))
+    graph.notes += _note_unused_fields(node, layer, state.settings_of(layer))
     module, rows = None, None
     if isinstance(layer, Source):
         rows = rows_of(layer, layer.context)
         top_shapes = cut(layer.shapes, rows)
     else:
         module = LayerModule(layer)
-        top_shapes = _inferred_once(module, node, bottoms, len(tops), so_far)
+        top_shapes = _inferred_once(module, node, bottoms, len(tops), state)
     for top, shape in zip(tops, top_shapes, strict=True):
         layer.check_size(shape, f"top {str(top)!r}")
     weights = _loss_weights(node, layer_class, len(tops))
@@ -266,10 +274,14 @@ def _build_layer(
 
 
 def _check_wiring(node: LayerNode, layer_class: type[Layer], automatic: int) -> tuple[Version, ...]:
-    """The tops, with an automatic one where the type wants it; counts and in-place checked."""
+    """The tops, including an automatic one; checks their number and in-place computation.
+
+    Raises:
+        LayerError: the type does not allow this number of bottoms or tops, or works not in place.
+    """
     tops = node.tops
     if layer_class.automatic_top and len(tops) < layer_class.tops.min:
-        tops = (*tops, Version(AUTOMATIC, automatic))
+        tops = (*tops, Version(AUTOMATIC_TOP, automatic))
     for kind, allowed, found in (
         ("bottom", layer_class.bottoms, node.bottoms),
         ("top", layer_class.tops, tops),
@@ -301,15 +313,15 @@ def _set_up(
 
 
 def _inferred_once(
-    module: LayerModule, node: LayerNode, bottoms: Sequence[Shape], tops: int, so_far: _SoFar
+    module: LayerModule, node: LayerNode, bottoms: Sequence[Shape], tops: int, state: _BuildState
 ) -> list[Shape]:
-    """The tops' shapes of a layer, which those of equal type, settings and bottoms share.
+    """The top shapes of a layer, cached by type, settings and bottom shapes.
 
-    Running a layer on ``meta`` tensors takes up to a millisecond, and nets of many layers have few
-    kinds of them.
+    Running a layer on ``meta`` tensors takes up to a millisecond, and large nets have many equal
+    layers.
     """
     layer = module.layer
-    # What other people's layers do with a message is not known here.
+    # Layers of other packages may use any part of the message.
     if layer.specs or not type(layer).__module__.startswith("caffecompat.layers."):
         return infer_shapes(module, node, bottoms, tops)
     settings = schema.new("LayerParameter")
@@ -318,9 +330,9 @@ def _inferred_once(
         settings.ClearField(name)
     text = settings.SerializeToString(deterministic=True)
     key = (type(layer), node.phase, text, tops, tuple(bottoms))
-    if type(layer).infer is not Layer.infer or key not in so_far.inferred:
-        so_far.inferred[key] = infer_shapes(module, node, bottoms, tops)
-    return list(so_far.inferred[key])
+    if type(layer).infer is not Layer.infer or key not in state.inferred:
+        state.inferred[key] = infer_shapes(module, node, bottoms, tops)
+    return list(state.inferred[key])
 
 
 def infer_shapes(
@@ -370,7 +382,7 @@ def _loss_weights(node: LayerNode, layer_class: type[Layer], tops: int) -> tuple
     if given:
         return given
     if tops > 1 and node.message.loss_weight:
-        # A split has taken them all. Caffe refuses a loss type of two tops then.
+        # A split has taken over the loss weights. Caffe refuses a loss type with two tops here.
         return (0.0,) * tops
     return (1.0 if layer_class.is_loss else 0.0, *(0.0,) * (tops - 1))[:tops]
 
@@ -381,7 +393,7 @@ def _note_read_losses(
     weights: Sequence[float],
     read: Sequence[bool],
 ) -> list[str]:
-    """Notes on loss types whose top another layer reads: their own weight gives no gradient."""
+    """Notes on losses that another layer reads: their loss weight gives no gradient."""
     notes = []
     for position, (top, weight) in enumerate(zip(tops, weights, strict=True)):
         if not (weight and read[position]):
@@ -390,14 +402,14 @@ def _note_read_losses(
         if position < len(node.message.loss_weight):
             given = node.message.loss_weight[position]
             notes.append(
-                f"{node.place}: another layer reads {name}: as in Caffe, the loss that is shown "
+                f"{node.place}: another layer reads {name}: as in Caffe, the printed loss "
                 f"counts it {given:g} + {weight:g} times (its loss_weight, and {weight:g} as for "
                 f"every loss layer); the gradient is that of {given:g} and of the readers"
             )
         else:
             notes.append(
                 f"{node.place}: another layer reads {name} and there is no loss_weight: as in "
-                f"Caffe the loss that is shown counts {name}, but the gradient comes from its "
+                f"Caffe the printed loss counts {name}, but the gradient comes from its "
                 f"readers alone; write loss_weight: {weight:g} to train by both"
             )
     return notes

@@ -1,4 +1,4 @@
-"""Net definitions from files or messages, upgraded, with the places of their layers."""
+"""Net definitions: reads them from files or messages and upgrades them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from caffecompat.proto.fork_fields import foreign_settings
 
 @dataclass(frozen=True)
 class Definition:
-    """A NetParameter in today's form.
+    """An upgraded NetParameter.
 
     Attributes:
-        place: gives ``file:line`` for the n-th layer of a name, where the net came from a file.
-        notes: what was upgraded or passed over.
+        place: gives ``file:line`` for the n-th layer with a name; None for a net in memory.
+        notes: the upgrades, and the fields that are ignored.
     """
 
     message: Any
@@ -27,16 +27,16 @@ class Definition:
 
 
 def read_definition(source: Any, lenient: bool = False, max_bytes: int | None = None) -> Definition:
-    """The definition in a prototxt, or in a NetParameter message, which stays as it is.
+    """The definition in a prototxt or in a NetParameter message, which is not changed.
 
     Args:
-        source: path or message, or a definition that this function has read before.
-        lenient: pass over fields that nothing here knows.
+        source: a path, a message, or a definition that this function has returned.
+        lenient: ignore unknown fields.
         max_bytes: the largest prototxt to read, see :func:`caffecompat.proto.files.read_net`.
 
     Raises:
         FileProblem, TextError: the file is missing or does not parse.
-        NetError: an old definition that no upgrade can make sense of.
+        NetError: an old definition cannot be upgraded.
     """
     if isinstance(source, Definition):
         return source

@@ -1,4 +1,4 @@
-"""What a net shows of itself: ``repr(net)`` and ``help(Net)``."""
+"""The text of ``repr(net)`` and the members in ``help(Net)``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from caffecompat.reporting.terminal import printable
 
 
 class OwnMembers(type):
-    """The class of a class that lists its own members, not those of its bases outside the package.
+    """A metaclass with which ``dir(class)`` omits the members of base classes of other packages.
 
-    ``help(Net)`` and ``dir(Net)`` would else bury two dozen of them under torch's two hundred.
-    Instances list both.
+    ``help(Net)`` and ``dir(Net)`` would otherwise list two hundred members of torch. Instances
+    list both.
     """
 
     def __dir__(cls) -> list[str]:

@@ -1,4 +1,4 @@
-"""Finding the layer behind a failed pass, so that the hot path need not watch for failures."""
+"""Finds the layer in which a pass failed, after the failure."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def explain_failure(
     feeds: Sequence[torch.Tensor],
     error: RuntimeError,
 ) -> NetError:
-    """The error to show for a pass that torch broke off.
+    """The error to show for a pass in which torch raised ``error``.
 
-    The shapes of the feeds are followed through the net on ``meta`` tensors: if a layer cannot
-    work on them, it is named.
+    The layers run again on ``meta`` tensors in the shapes of the feeds; the error names the layer
+    that cannot work on them.
     """
     if is_out_of_memory(error):
         device = feeds[0].device if feeds else torch.device("cpu")

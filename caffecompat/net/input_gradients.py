@@ -1,4 +1,4 @@
-"""Which inputs of a net must carry gradients (Caffe's rules for ``propagate_down``)."""
+"""The inputs of a net that get gradients (Caffe's rules for ``propagate_down``)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from caffecompat.net.build import BuiltLayer
 
 
 def inputs_with_gradient(layers: Sequence[BuiltLayer], force_backward: bool) -> set[Version]:
-    """Source tops whose gradient is wanted.
+    """The source tops that get gradients.
 
-    With ``force_backward`` these are all. Otherwise ``propagate_down: true`` asks for the gradient
-    of an input, and gets it where the layer runs backward anyway: it has something to learn, or
-    another of its bottoms needs a gradient.
+    With ``force_backward`` all of them do. Otherwise an input gets a gradient if a layer has
+    ``propagate_down: true`` for it and runs backward anyway, that is, if the layer has learned
+    parameters or another bottom that needs a gradient.
     """
     sources = {top for b in layers if b.source is not None for top in b.tops}
     if force_backward:

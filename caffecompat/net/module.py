@@ -1,4 +1,4 @@
-"""The torch module around a layer: parameters, their sharing, nothing else."""
+"""The torch module of a layer, which holds its parameters."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from caffecompat.layers._base import ParameterSpec, Shape, format_shape
 
 
 class LayerModule(nn.Module):
-    """Holds a layer's parameters under their names and hands them to its ``forward``.
+    """Holds a layer's parameters under their names and passes them to its ``forward``.
 
-    A shared parameter is the same ``nn.Parameter`` in every module that uses it; a permissive
-    sharer views it in its own shape.
+    A shared parameter is the same ``nn.Parameter`` in every module that uses it; with
+    ``share_mode: PERMISSIVE`` a module views it in its own shape.
     """
 
     def __init__(self, layer: Layer) -> None:
@@ -24,13 +24,13 @@ class LayerModule(nn.Module):
         self.layer = layer
         self._views: dict[str, Shape] = {}
         for spec in layer.specs:
-            self.place(spec, torch.empty(spec.shape, device="meta"), trains=False)
+            self.set_parameter(spec, torch.empty(spec.shape, device="meta"), trains=False)
 
-    def place(self, spec: ParameterSpec, value: torch.Tensor, trains: bool) -> None:
-        """Puts ``value`` where the parameter of ``spec`` stands.
+    def set_parameter(self, spec: ParameterSpec, value: torch.Tensor, trains: bool) -> None:
+        """Sets the parameter of ``spec`` to ``value``.
 
-        An ``nn.Parameter`` or a registered buffer of another module is taken as it is, which is
-        how sharing works. Statistics (``spec.learned`` false) become buffers.
+        An ``nn.Parameter`` or a buffer of another module is used without a copy, so that the two
+        modules share it. Statistics (``spec.learned`` false) become buffers.
         """
         if tuple(value.shape) != spec.shape:
             self._views[spec.name] = spec.shape

@@ -33,27 +33,27 @@ from caffecompat.weights import Weights
 
 
 class Net(NetWeights, metaclass=description.OwnMembers):
-    """A Caffe net, ready to run; a torch module, so see ``help(torch.nn.Module)`` too.
+    """An executable Caffe net; it is a torch module, see ``help(torch.nn.Module)`` too.
 
     Args:
         source: path of a prototxt, a NetParameter message, or a
             :class:`caffecompat.net.definition.Definition`.
-        weights: path of a weight file, or :class:`Weights`, copied in by layer name; what was
-            loaded is logged and among the notes, and weights that fit no layer are refused.
-        phase: ``"train"`` or ``"test"``, or ``caffecompat.TRAIN`` (0) or ``TEST`` (1). It decides
-            at build time which layers there are and how they act; ``.train()`` and ``.eval()`` of
-            torch change nothing.
+        weights: path of a weight file, or :class:`Weights`, copied by layer name. A report is
+            logged and added to the notes; weights that match no layer are refused.
+        phase: ``"train"`` or ``"test"``, or ``caffecompat.TRAIN`` (0) or ``TEST`` (1). The phase
+            decides when the net is built which layers it has and how they work; torch's
+            ``.train()`` and ``.eval()`` have no effect.
         device: torch device.
-        options: what else can be chosen; its fields can be given as keywords, too: see
+        options: all other options; each field can also be given as a keyword, see
             :class:`caffecompat.layers.BuildOptions`.
-        share_with: a net whose parameters are used, not copied, where layer names agree.
+        share_with: a net whose parameters are used, not copied, by layers of the same name.
 
-    Relative paths inside the prototxt are taken from the current directory.
+    Relative paths in the prototxt start at the current directory.
 
     Attributes:
         observe: when true, :meth:`run` keeps every blob, not only the net outputs.
-        seconds_reading: how long passes have waited for data layers so far.
-        samples: the samples of each pass that this net works on; None where it works on all.
+        seconds_reading: the time that passes have waited for data layers.
+        samples: the samples of each pass that this rank computes; None for all.
 
     Raises:
         FileProblem, TextError: the file is missing or does not parse.
@@ -105,7 +105,7 @@ class Net(NetWeights, metaclass=description.OwnMembers):
     def _register(self, device: torch.device) -> None:
         for built in self.layers:
             if built.module is not None:
-                # Assigned here, not by attribute: a layer may be called like a method of Module.
+                # Not by attribute: a layer may have the name of a method of Module.
                 self._modules[built.key] = built.module
         self.register_buffer("position", torch.zeros((), dtype=torch.int64), persistent=False)
         self._passes = Passes(self.graph, self.layers, self.position, device)
@@ -122,18 +122,18 @@ class Net(NetWeights, metaclass=description.OwnMembers):
         return self
 
     def channels_last(self) -> Net:
-        """Keeps blobs and weights with their channels innermost, which suits most convolutions.
+        """Uses the memory format ``torch.channels_last`` for blobs and weights with four axes.
 
-        Shapes and values stay as they are; only their order in memory changes.
+        Most convolutions are faster with it. Shapes and values do not change.
         """
         self._passes.inputs.memory_format = form = torch.channels_last
-        # Module.to would ask blobs with five axes for it, too.
+        # Module.to would convert blobs with five axes too, which fails.
         return self._apply(lambda t: t.contiguous(memory_format=form) if t.dim() == 4 else t)
 
     def compile(self, **options: Any) -> None:
-        """Lets ``torch.compile`` have the program that :meth:`run` uses; arguments are its own.
+        """Compiles the program of :meth:`run` with ``torch.compile``, which gets all arguments.
 
-        The first pass then takes long. Nets that keep every blob (:meth:`forward`) run as before.
+        The first pass then takes long. :meth:`forward`, which keeps every blob, is not compiled.
         """
         self.program().compile(**options)
 
@@ -152,7 +152,7 @@ class Net(NetWeights, metaclass=description.OwnMembers):
 
     @property
     def inputs(self) -> list[str]:
-        """Names of the blobs that Input layers declare."""
+        """Names of the tops of Input layers."""
         return [top.blob for b in self.layers if b.source and b.source.is_input for top in b.tops]
 
     @property
@@ -167,20 +167,20 @@ class Net(NetWeights, metaclass=description.OwnMembers):
 
     @property
     def loss(self) -> torch.Tensor:
-        """The total weighted loss of the last pass, 0-axis; zero before any."""
+        """The total weighted loss of the last pass, 0-axis; zero before the first pass."""
         loss = self._passes.loss
         return torch.zeros((), device=self.device) if loss is None else loss
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """Non-zero loss weights by blob name; of a blob changed in place that of the last layer."""
+        """Non-zero loss weights by blob name; after in-place layers, the weight of the last one."""
         layers = (zip(b.tops, b.loss_weights, strict=True) for b in self.layers)
         weights = {top.blob: weight for layer in layers for top, weight in layer}
         return {blob: weight for blob, weight in weights.items() if weight}
 
     @property
     def definition(self) -> Any:
-        """NetParameter message of the net as built: layers left out by rules are gone."""
+        """NetParameter message of the net as built, without the layers that rules exclude."""
         return pickling.definition_of(self.graph, self.layers)
 
     def program(self, observed: bool = False) -> Program:
@@ -190,7 +190,7 @@ class Net(NetWeights, metaclass=description.OwnMembers):
     # Passes
 
     def run(self, index: int) -> Result:
-        """Pass number ``index`` (from 0), fed by the net's own data layers.
+        """Runs pass number ``index`` (from 0) on the data of the net's data layers.
 
         Data, dropout and other noise are pure functions of (seed, index). Call ``backward()`` on
         the result's loss to train.
@@ -198,7 +198,7 @@ class Net(NetWeights, metaclass=description.OwnMembers):
         return self._passes.run(index, self.feeds(index), self.observe)
 
     def feeds(self, index: int) -> list[torch.Tensor]:
-        """What :attr:`program` is fed in pass ``index``: the tops of all sources, in its order."""
+        """The inputs of :meth:`program` in pass ``index``: the tops of all sources, in order."""
         return self._passes.inputs.feeds(index, {})
 
     def forward(
@@ -210,39 +210,38 @@ class Net(NetWeights, metaclass=description.OwnMembers):
         blobs: Any = (),
         **inputs: Array,
     ) -> Any:
-        """One pass; what is given takes the place of what the net's sources would bring.
+        """Runs one pass; the arguments replace the tops of the net's sources.
 
         Args:
-            tensors: values of the inputs in the order of :attr:`inputs`, as torch's modules take
-                them.
+            tensors: values of the inputs by position, in the order of :attr:`inputs`.
             start, end: names of the first and the last layer to run, without gradients. Blobs of
-                layers before ``start`` keep the values that they have.
+                layers before ``start`` keep their values.
             blobs: names of further blobs to return.
             inputs: values of Input (or data layer) tops by name, numpy or torch, in any shape that
                 the layers can work on. Inputs that are not given keep their values.
 
         Returns:
-            Net outputs (with ``end`` the tops of that layer) by blob name. Where ``tensors`` are
-            given and the net has one output, that output itself. They are numpy arrays if a numpy
-            array was given, else tensors. All blobs are in :attr:`blobs` afterwards.
+            Net outputs (with ``end`` the tops of that layer) by blob name. If ``tensors`` are given
+            and there is one output, that output. The values are numpy arrays if any argument is
+            one, else tensors. All blobs are in :attr:`blobs` afterwards.
 
         Raises:
             BlobError: no such input, layer or blob.
             LayerError: the shapes do not fit; the layer is named.
-            NetError: there are more ``tensors`` than inputs, or a value is no array of numbers.
+            NetError: there are more ``tensors`` than inputs, or a value is not an array of numbers.
         """
-        asked = partial.Part(start, end, blobs)
-        return self._passes.forward(tensors, self.inputs, asked, inputs)
+        request = partial.ForwardRequest(start, end, blobs)
+        return self._passes.forward(tensors, self.inputs, request, inputs)
 
     def backward(self, /, *, start: Any = None, **diffs: Array) -> None:
-        """Gradients of the last whole :meth:`forward`.
+        """Computes the gradients of the last :meth:`forward` over all layers.
 
-        They come from its losses, from ``diffs`` and from what was written into the ``diff`` of
-        its outputs (``net.blobs["prob"].diff[...] = array``), which stays there as in Caffe.
+        It starts from the losses, from ``diffs`` and from the values written into the ``diff`` of
+        outputs (``net.blobs["prob"].diff[...] = array``), which are kept as in Caffe.
 
         Args:
-            start: name of the layer to begin at; then the gradients are those of its tops alone.
-            diffs: gradients of blobs by name, shaped as the blobs.
+            start: name of the layer to start at; then only the gradients of its tops are used.
+            diffs: gradients of blobs by name, in the shapes of the blobs.
 
         Parameter gradients add up in ``.grad``, blob gradients are in ``blobs[name].diff``.
 
@@ -253,11 +252,11 @@ class Net(NetWeights, metaclass=description.OwnMembers):
         self._passes.backward(start, diffs)
 
     def read_source(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
-        """The tops of one source for pass ``index``, for those who run a net layer by layer."""
+        """The tops of one source for pass ``index``, for running a net layer by layer."""
         return self._passes.inputs.read(built, index)
 
     def read_ahead(self, index: int) -> None:
-        """Sends the batch of pass ``index`` to the device while that still works on another."""
+        """Copies the batch of pass ``index`` to the device while the device runs another pass."""
         self._passes.inputs.read_ahead(index)
 
     @property
@@ -284,7 +283,7 @@ class Net(NetWeights, metaclass=description.OwnMembers):
                 built.source.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Data sources are opened again, and what the last pass computed is no part of the copy.
+        # A copy opens its data sources again and has no blob values of the last pass.
         parts = pickling.parts_of(self.definition, self._options)
         values = {"values": self.state_dict(), "device": str(self.device)}
         return pickling.rebuilt, (type(self), *parts), values

@@ -1,4 +1,4 @@
-"""Copies and pickles of nets: built anew from the definition, with the same values."""
+"""Copies and pickles of nets, which are built again from the definition."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def definition_of(graph: Graph, layers: Sequence[BuiltLayer]) -> Any:
 
 
 def parts_of(definition: Any, options: BuildOptions) -> tuple[bytes, bytes, BuildOptions]:
-    """What :func:`rebuilt` makes a net from; ``definition`` is :func:`definition_of` the net."""
+    """The arguments of :func:`rebuilt`; ``definition`` is :func:`definition_of` the net."""
     state = definition.state.SerializeToString()
     definition.ClearField("state")
     return definition.SerializeToString(), state, replace(options, state=None)
@@ -33,7 +33,7 @@ def parts_of(definition: Any, options: BuildOptions) -> tuple[bytes, bytes, Buil
 def rebuilt(
     make: Callable[..., Any], definition: bytes, state: bytes, options: BuildOptions
 ) -> Any:
-    """A net with data sources of its own; ``make`` is its class."""
+    """A net of the class ``make``, with its own data sources."""
     net = schema.message_class("NetParameter").FromString(definition)
     built_state = schema.message_class("NetState").FromString(state)
     return make(net, options=replace(options, state=built_state))

@@ -1,12 +1,12 @@
 """A net as a ``torch.fx`` graph over its layer modules.
 
-Two programs stand over the same modules: the *lean* one returns net outputs and the loss, the
-*observed* one every blob and the loss. ``node.meta`` tells where a node comes from: ``layer``,
-``blobs`` and ``place`` (file and line of the prototxt).
+There are two programs over the same modules: the *lean* one returns net outputs and the loss, the
+*observed* one every blob and the loss. ``node.meta`` has the origin of a node: ``layer``, ``blobs``
+and ``place`` (file and line of the prototxt).
 
-fx turns a graph into Python code and does not escape what it writes there, so no name of a
-prototxt reaches it: module targets and placeholders are identifiers made here, by
-:class:`_Identifiers`. The published names stand in ``node.meta`` only.
+fx generates Python code from a graph and does not escape names. Module targets and placeholders
+are therefore identifiers that :class:`_Identifiers` makes; the names of the prototxt are in
+``node.meta`` only.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from torch import fx
 from caffecompat.graph import Version
 from caffecompat.net.build import BuiltLayer
 
-# A pass of inductor (torch 2.13) that saves memory may put the reader of a gradient before the
-# scatter that fills it, behind max pooling: layers before that then learn nothing, in silence.
+# An optimization of inductor (torch 2.13) may move the use of a gradient before the scatter that
+# fills it, after max pooling: the layers before the pooling then learn nothing, without an error.
 _KEPT_IN_ORDER = {"reorder_for_peak_memory": False}
 
 _LONGEST_IDENTIFIER = 60
 
 
 class Program:
-    """An executable graph: source tops in, ``versions`` and the loss out.
+    """An executable graph from source tops to ``versions`` and the loss.
 
     Attributes:
-        feeds: the values to pass, in order.
-        versions: the values returned, in order.
+        feeds: the source tops that it takes, in order.
+        versions: the blobs that it returns, in order.
         module: the GraphModule; returns ``(tuple of values, loss or None)``.
     """
 
@@ -52,13 +52,13 @@ class Program:
         self._run: Callable[..., Any] = self.module
 
     def compile(self, backend: Any = "inductor", mode: str | None = None, **options: Any) -> None:
-        """Runs through ``torch.compile`` from now on; arguments are its own."""
+        """Compiles the program with ``torch.compile``, which gets all arguments."""
         if backend != "inductor":
             self._run = torch.compile(self.module, backend=backend, mode=mode, **options)
             return
         from torch._inductor import list_mode_options
 
-        # torch takes a mode or options, and a mode is nothing else.
+        # torch takes either a mode or options; a mode is a set of options.
         chosen = list_mode_options(mode) if mode else {}
         chosen = {**_KEPT_IN_ORDER, **chosen, **options.pop("options", {})}
         self._run = torch.compile(self.module, backend=backend, options=chosen, **options)
@@ -71,7 +71,7 @@ class Program:
 
 
 def _module_targets(layers: Sequence[BuiltLayer]) -> dict[str, str]:
-    """What the graph calls each layer's module, by the layer's key."""
+    """The target of each layer's module in the graph, by the layer's key."""
     identifiers = _Identifiers("layer")
     return {b.key: identifiers.make(b.name) for b in layers if b.module is not None}
 
@@ -115,8 +115,8 @@ def _emit_loss(
 ) -> fx.Node | None:
     """The sum over all blobs with a loss weight of weight times the sum of the elements.
 
-    A top that other layers read gets its gradient from them alone: Caffe's backward pass writes
-    it over the weight, which stood in the same memory.
+    A top that other layers read gets its gradient from them alone: Caffe's backward pass
+    overwrites the loss weight, which is stored in the same memory.
     """
     total: fx.Node | None = None
     for built in layers:
@@ -145,10 +145,10 @@ def _described(node: fx.Node, built: BuiltLayer, blobs: Sequence[Version]) -> fx
 
 
 class _Identifiers:
-    """Distinct Python identifiers for names that may hold anything.
+    """Distinct Python identifiers for names with arbitrary characters.
 
     Each is ``kind``, an underscore, and the ASCII letters and digits of the name, joined by single
-    underscores; so it is never a keyword or a name of torch's.
+    underscores; it is never a keyword or a name of torch.
     """
 
     def __init__(self, kind: str) -> None:
@@ -160,5 +160,5 @@ class _Identifiers:
         identifier = f"{self._kind}_{plain}"
         used = self._counts.get(identifier, 0)
         self._counts[identifier] = used + 1
-        # No name has two underscores in a row by now, so numbered ones stay distinct.
+        # No identifier has two underscores in a row here, so that numbered ones are distinct.
         return f"{identifier}__{used}" if used else identifier

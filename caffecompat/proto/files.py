@@ -32,12 +32,12 @@ from caffecompat.proto.upgrades import (
 )
 from caffecompat.proto.wrong_files import looks_like_text, wrong_bytes, wrong_text
 
-# The largest prototxt that is read without being asked to: 270,000 layers of VGG.
+# The default limit of a prototxt: 270,000 layers of VGG.
 MAX_PROTOTXT_BYTES = 64 * MEBIBYTE
-# The largest binary message; protobuf knows no larger ones.
+# The largest binary message that protobuf reads.
 MAX_BINARY_BYTES = 2048 * MEBIBYTE
 
-# Enough to tell what a file is, before a big one of the wrong kind is read as a whole.
+# The bytes that are needed to recognise the type of a file before all of it is read.
 _HEAD = 4096
 
 
@@ -46,7 +46,7 @@ def read_net(
 ) -> tuple[Message, Source]:
     """Read a net definition (NetParameter) from prototxt, upgraded to today's form.
 
-    ``Source.notes`` tells what was upgraded, and which fields of forks stand amid BVLC's.
+    ``Source.notes`` has the upgrades and the fields of forks in the net.
 
     Args:
         path: the prototxt.
@@ -57,7 +57,7 @@ def read_net(
     Raises:
         FileProblem: the file cannot be read.
         TextError: the text has mistakes; FormatError: it is another kind of file.
-        NetError: an old definition that no upgrade can make sense of.
+        NetError: an old definition cannot be upgraded.
     """
     net, source = read_upgraded(path, "NetParameter", lenient, max_bytes)
     notes = (*source.notes, *foreign_settings(net))
@@ -117,9 +117,9 @@ def read_text(
 def read_upgraded(
     path: PathLike, message: str, lenient: bool = False, max_bytes: int | None = None
 ) -> tuple[Message, Source]:
-    """Read a NetParameter or SolverParameter from prototxt, upgraded; the work of the two above.
+    """Read a NetParameter or SolverParameter from prototxt, upgraded.
 
-    ``Source.notes`` tells what was upgraded and nothing else: it is empty for today's files.
+    ``Source.notes`` has the upgrades only; it is empty for files in the current form.
     """
     result, source = read_text(path, message, lenient, max_bytes)
     try:
@@ -135,13 +135,13 @@ def read_upgraded(
 def read_binary(
     path: PathLike, message: str, dialect: str | None = None, max_bytes: int | None = None
 ) -> Message:
-    """Read a binary message; not for big weight files, which are mapped instead.
+    """Read a binary message; for large weight files use caffecompat.weights, which maps them.
 
     Args:
         path: the file.
         message: name of the message, e.g. ``"BlobProto"``.
-        dialect: whose numbers to read by, see :mod:`caffecompat.proto.binary.dialects`; None for
-            BVLC's, with fields of unknown numbers kept for rewriting.
+        dialect: the dialect of the field numbers, see :mod:`caffecompat.proto.binary.dialects`;
+            None for BVLC's, where fields with unknown numbers are kept for writing.
         max_bytes: the largest file to read, and the memory that its messages may take; None for
             2 GiB, beyond which protobuf reads nothing, and for messages of four times the file's
             size and 64 MiB.
@@ -160,7 +160,7 @@ def read_binary(
 
 
 def parse_binary(data: bytes, message: str, path: str, dialect: str | None = None) -> Message:
-    """The same for the content of a file; ``path`` is its name in messages."""
+    """:func:`read_binary` for the content of a file; ``path`` is its name in messages."""
     from google.protobuf.message import DecodeError
 
     try:
@@ -181,7 +181,7 @@ def write_text(message: Message, path: PathLike) -> None:
     """Write a message as prototxt text.
 
     Raises:
-        FileProblem: the file cannot be written; an old one is as it was.
+        FileProblem: the file cannot be written; an existing one is not changed.
     """
     with atomic_write(path) as file:
         file.write(format_text(message).encode("ascii"))
@@ -193,10 +193,10 @@ def write_binary(message: Message, path: PathLike, dialect: str = dialects.BVLC)
     Args:
         message: a message of the united schema.
         path: the file.
-        dialect: whose numbers forks' fields get, one of ``dialects.DIALECTS``.
+        dialect: the dialect of the numbers of forks' fields, one of ``dialects.DIALECTS``.
 
     Raises:
-        FileProblem: the file cannot be written; an old one is as it was.
+        FileProblem: the file cannot be written; an existing one is not changed.
         FormatError: a field has no number in the dialect.
     """
     try:
@@ -253,7 +253,7 @@ def _read_bytes(
         check_size(len(path.data), limit, name)
         return path.data
     with open_input(path) as file:
-        # What a file is tells more than that it is too large.
+        # An error about the type of a file is more useful than one about its size.
         check(file.read(_HEAD))
         check_size(os.fstat(file.fileno()).st_size, limit, name)
         file.seek(0)

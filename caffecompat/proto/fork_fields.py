@@ -1,7 +1,7 @@
-"""Which fields of a message only forks of Caffe have.
+"""Fields of a message that only forks of Caffe have.
 
-They read and print as any other field. What they mean is known to the layer types that know them,
-so whoever uses a message of BVLC's must ask here before taking it to be complete.
+They are read and printed like all other fields. Only layer types that support such a field use it,
+so code that uses a message of BVLC's must check for other fields of forks here.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _MOST_NAMED = 3
 
 
 def foreign_fields(message: Message) -> list[str]:
-    """The fields and enum values that no BVLC Caffe knows, as ``"pooling_param.ceil_mode"``.
+    """The fields and enum values that BVLC Caffe does not have, as ``"pooling_param.ceil_mode"``.
 
-    A message that only forks have counts as one field; what is inside is its fork's own business.
+    A message that only forks have counts as one field, whatever it contains.
     Extensions of caffecompat (docs/extensions.md) do not count. Each name comes once, in the order
     of the message.
     """
@@ -25,9 +25,9 @@ def foreign_fields(message: Message) -> list[str]:
 
 
 def foreign_settings(net: Message) -> list[str]:
-    """Notes on forks' fields amid BVLC's in a net, one line for each field.
+    """Notes on the fields of forks in a net, one line for each field.
 
-    A layer type that does not know such a field computes as if it were not there. Whole parameter
+    A layer type that does not support such a field ignores it. Whole parameter
     messages of forks' layer types are left out.
     """
     layers: dict[str, list[str]] = {}

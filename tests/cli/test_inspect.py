@@ -90,7 +90,7 @@ def test_a_definition(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "inputs: x; outputs: f" in out
     pool = next(line for line in out.splitlines() if line.startswith("pool"))
     assert pool.split()[-2:] == ["5x7", "/2x2"]
-    assert "it ends at 'fc' (InnerProduct): it sees the whole of its bottom" in out
+    assert "it ends at 'fc' (InnerProduct): it uses its whole bottom" in out
 
 
 def test_a_solver_a_state_and_a_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,7 @@ class TestCrop:
         code, out = summary(capsys, path)
         assert code == 0
         assert "64x3x9x9 64\n" in out
-        assert "images of 3 channels are assumed; state others with --shape data=1x9x9" in out
+        assert "3 channels are assumed; state another number with --shape data=1x9x9" in out
         code, out = summary(capsys, path, "--shape", "data=1x9x9")
         assert (code, "assumed" in out, "64x1x9x9" in out) == (0, False, True)
 
@@ -117,7 +117,7 @@ class TestMistakes:
             (with_transform(), {"data": (3, 0, 5)}, "shape of 'data' is 3x0x5; give sizes"),
             (with_transform(), {"data": (3, 4)}, "is 3x4; state channels x height x width"),
             (ROWS, {"data": (10, 4)}, "state the shape of 'label' too"),
-            (ROWS, {"data": (4,), "label": (10,)}, "begins with the batch_size, 10"),
+            (ROWS, {"data": (4,), "label": (10,)}, "must begin with the batch_size, 10"),
         ],
     )
     def test_that_does_not_fit(

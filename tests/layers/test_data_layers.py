@@ -53,7 +53,7 @@ def test_nets_get_what_caffes_nets_got(name: str, monkeypatch: pytest.MonkeyPatc
     for layer in built.layers:
         if layer.source is not None:
             layer.source.close()
-            with pytest.raises(LayerError, match="built for its shapes"):
+            with pytest.raises(LayerError, match="built with shapes_only=True"):
                 layer.source.read(0)
 
 
@@ -161,7 +161,7 @@ def test_memory_data_refuses_what_does_not_fit(
 
 def test_memory_data_does_not_transform(caplog: pytest.LogCaptureFixture) -> None:
     net(source("MemoryData", MEMORY + " transform_param { scale: 2 }"))
-    assert "transform_param does not act on arrays" in caplog.text
+    assert "transform_param has no effect on arrays" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["flat", "four"])
@@ -178,7 +178,7 @@ def test_hdf5_output_writes_what_caffe_wrote(
         for key in expected:
             assert found[key].dtype == expected[key].dtype
             assert np.array_equal(found[key][()], expected[key][()])
-    with pytest.raises(CaffeError, match="has the first pass already"):
+    with pytest.raises(CaffeError, match="holds the first pass already"):
         built.run(1)
 
 

@@ -172,10 +172,10 @@ def test_a_run_in_one_operator_is_what_its_steps_are(
 
     layer = f"caffecompat.layers.recurrent.{type_name}"
     with monkeypatch.context() as in_runs:
-        in_runs.setattr(f"{layer}.worthwhile", 4)
+        in_runs.setattr(f"{layer}.min_run_length", 4)
         in_runs.delattr(f"{layer}.step")
         by_runs = values_and_gradients()
-    monkeypatch.setattr(f"{layer}.worthwhile", 100)
+    monkeypatch.setattr(f"{layer}.min_run_length", 100)
     monkeypatch.delattr(f"{layer}.run")
     for expected, found in zip(values_and_gradients(), by_runs, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-6)
@@ -203,7 +203,7 @@ def test_maximum_of_bottoms_of_two_types() -> None:
 def test_reshape_of_an_empty_batch() -> None:
     layer = made("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }", (2, 3, 4))
     assert call(layer, [distinct((0, 3, 4))], [])[0].shape == (0, 12)
-    with pytest.raises(LayerError, match="2x3x4 has 24 elements, which do not make -1x7"):
+    with pytest.raises(LayerError, match="2x3x4 has 24 elements and cannot be reshaped to -1x7"):
         made("Reshape", "reshape_param { shape { dim: -1 dim: 7 } }", (2, 3, 4))
 
 

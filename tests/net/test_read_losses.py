@@ -1,4 +1,4 @@
-"""Loss layers whose top another layer reads: Caffe's gradient, and the loss that is shown.
+"""Loss layers whose top another layer reads: Caffe's gradient, and the printed loss.
 
 In Caffe the weight of a loss stands in the gradient of its top, where the backward pass of the
 readers overwrites it. A ``loss_weight`` of the definition makes its InsertSplits give the top a

@@ -273,7 +273,7 @@ layer { name: "in" type: "Input" top: "x" top: "cont" input_param {
 layer { name: "lstm" type: "LSTM" bottom: "x" bottom: "cont" top: "y" recurrent_param {
   num_output: 5 weight_filler { type: "xavier" } } }""")
     captured = CapturedPass(Net(path, phase="train"), nullcontext)
-    with pytest.raises(NetError, match=r"layer 'lstm' \(LSTM\): it hands its state on from pass"):
+    with pytest.raises(NetError, match=r"layer 'lstm' \(LSTM\): it keeps its state from pass"):
         captured.run(0)
 
 

@@ -1,4 +1,4 @@
-"""Fillers: how a fresh parameter gets its first values; one file per kind, found by presence."""
+"""Fillers, which give parameters their initial values: one file per filler type."""
 
 from caffecompat.layers.fillers.base import Filler, fill, fillers, register
 

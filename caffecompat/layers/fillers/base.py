@@ -1,4 +1,4 @@
-"""The contract of fillers, and the one function that the rest of the house calls."""
+"""The registry of fillers and the function ``fill``, which applies them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ fillers: Registry[Filler] = Registry("filler", "caffecompat.layers.fillers")
 
 @dataclass(frozen=True)
 class Request:
-    """What a filler is asked for.
+    """The arguments of a filler.
 
     Attributes:
         message: the FillerParameter.
         shape: shape of the parameter.
-        generator: the only source of randomness, on the CPU.
-        place: whose parameter it is, for messages.
+        generator: the CPU generator of all random values.
+        place: the layer and the parameter, for messages.
     """
 
     message: Message
@@ -37,10 +37,10 @@ class Request:
 
     @property
     def fan(self) -> float:
-        """The number of connections that ``variance_norm`` names.
+        """fan_in, fan_out or their mean, as ``variance_norm`` says.
 
-        fan_in is count / shape[0], fan_out is count / shape[1], or the count itself where there is
-        one axis. So it is for every type of layer, also where the weight is stored transposed.
+        fan_in is count / shape[0]; fan_out is count / shape[1], or count if there is one axis.
+        This applies to all layer types, including those that store the weight transposed.
         """
         self.check(len(self.shape) > 0, "the parameter has no axes, so it has no fan")
         count = prod(self.shape)
@@ -55,7 +55,7 @@ class Request:
         return torch.empty(self.shape, dtype=torch.float32)
 
     def check(self, condition: bool, sentence: str) -> None:
-        """Raises :class:`LayerError` with the filler's place unless ``condition`` holds."""
+        """Raises :class:`LayerError` with the filler's place unless ``condition`` is true."""
         if not condition:
             self.refuse(sentence)
 
@@ -65,24 +65,24 @@ class Request:
 
 
 def register(name: str) -> Callable[[Filler], Filler]:
-    """Function decorator that enters a filler under Caffe's name."""
+    """Function decorator that registers a filler under Caffe's name."""
     return fillers.register(name)
 
 
 def fill(
     message: Message, shape: Sequence[int], generator: torch.Generator, place: str = ""
 ) -> torch.Tensor:
-    """First values of a parameter: float32 on the CPU.
+    """Initial values of a parameter: float32 on the CPU.
 
     Args:
         message: a FillerParameter.
         shape: shape of the parameter.
         generator: a CPU generator; the values are a pure function of its state.
-        place: whose parameter it is, for messages ("net.prototxt:41: layer 'conv1'").
+        place: the layer and the parameter, for messages ("net.prototxt:41: layer 'conv1'").
 
     Raises:
         UnknownName: there is no such filler.
-        LayerError: the filler's settings or the shape do not suit it.
+        LayerError: the filler cannot be used with these settings or this shape.
     """
     filler = fillers.find(message.type, place)
     request = Request(message, tuple(shape), generator, place)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def bilinear(request: Request) -> Tensor:
     """The kernel of bilinear interpolation, (1 - |x/f - c|)(1 - |y/f - c|).
 
-    With f = ceil(k / 2) and c = (k - 1) / 2f for a k x k kernel. Every pair of output and input
-    gets it, not only the diagonal: use ``group`` to keep channels apart.
+    For a k x k kernel f = ceil(k / 2) and c = (k - 1) / 2f. Every pair of an output and an input
+    channel gets this kernel, not only the diagonal: set ``group`` to upsample each channel alone.
     Source: Caffe's BilinearFiller.
     """
     import torch

@@ -15,7 +15,7 @@ def gaussian(request: Request) -> Tensor:
     """Normal with ``mean`` and ``std``, 0 and 1 by default.
 
     With ``sparse`` >= 0 each value is kept with probability sparse / shape[0] and is 0 otherwise,
-    so that each input reaches ``sparse`` outputs on average. Source: Caffe's GaussianFiller.
+    so that each input has ``sparse`` non-zero weights on average. Source: Caffe's GaussianFiller.
     """
     p = request.message
     request.check(p.std > 0, f"std is {p.std:g}, it must be positive (zeros: type 'constant')")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @register("msra")
 def msra(request: Request) -> Tensor:
-    """Normal with mean 0 and variance 2 / fan, made for rectifiers.
+    """Normal with mean 0 and variance 2 / fan, for nets with ReLU.
 
     The fan is fan_in unless ``variance_norm`` says otherwise. Source: Caffe's MSRAFiller.
     """

@@ -1,1 +1,1 @@
-"""Looking at a net: summary, receptive fields, replay of recorded passes."""
+"""Analysis of nets: summary, receptive fields, replay of recorded passes."""

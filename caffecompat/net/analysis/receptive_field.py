@@ -1,4 +1,4 @@
-"""How much of the input each element of a blob depends on, from layer to layer."""
+"""The receptive fields of a net's blobs, from layer to layer."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ IMAGE_AXES = 4
 
 @dataclass(frozen=True)
 class FieldRow:
-    """The receptive field of a layer's tops, or why there is none.
+    """The receptive field of a layer's tops, or the reason why there is none.
 
-    ``field`` is None from the layer on that ends it; that layer itself has a ``reason``.
+    ``field`` is None for the first layer without a field, which has a ``reason``, and for all
+    layers after it.
     """
 
     field: ReceptiveField | None
@@ -27,8 +28,8 @@ class FieldRow:
 def receptive_fields(layers: Sequence[BuiltLayer]) -> list[FieldRow]:
     """One row per layer of a net, automatic splits included.
 
-    Each layer says what its kernel adds; what looks at whole maps (InnerProduct, global pooling)
-    or rearranges them ends the notion, and the row says so. Fields start at the images of sources.
+    Fields start at the images of sources, and each layer adds the extent of its kernel. Layers that
+    use whole maps (InnerProduct, global pooling) or rearrange them have no field.
     """
     known: dict[Version, ReceptiveField | None] = {}
     rows = []
@@ -57,7 +58,7 @@ def _row(built: BuiltLayer, known: dict[Version, ReceptiveField | None]) -> Fiel
 
 
 def _merged(fields: list[ReceptiveField]) -> ReceptiveField | None:
-    """What an element sees through several bottoms: the largest extents, centres taken as equal."""
+    """The field over several bottoms: the largest extents, if all centres are equal."""
     if len({field.stride for field in fields}) > 1:
         return None
     sizes = zip(*(field.size for field in fields), strict=True)

@@ -1,4 +1,4 @@
-"""Replaying recorded passes: inputs, parameters, outputs and gradients of a net in another engine.
+"""Replays recorded passes: inputs, parameters, outputs and gradients of a net in another engine.
 
 A case is a prototxt and an ``.npz`` of the same name beside it, with the keys
 
@@ -35,14 +35,14 @@ Case = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one recorded array is from ours.
+    """The difference between a recorded array and the replayed one.
 
     Attributes:
         key: the array's key in the record.
-        absolute: largest absolute difference; infinite where shapes or NaNs differ.
-        relative: ``absolute`` over the larger of 1 and the largest recorded magnitude.
-        gradient: whether it belongs to the backward pass.
-        note: why the arrays cannot be compared, if so.
+        absolute: largest absolute difference; infinite if shapes or NaNs differ.
+        relative: ``absolute`` divided by the larger of 1 and the largest recorded magnitude.
+        gradient: whether the array belongs to the backward pass.
+        note: the reason why the arrays cannot be compared; empty if they can.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""Counting: shapes, parameters and multiply-adds of a net, layer by layer."""
+"""Summary of a net: shapes, parameters and multiply-adds of each layer."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a net consists of.
+    """The layers of a net.
 
     Attributes:
-        batch: first extent of the first input, or 1; ``multiply_adds`` is for that many items.
+        batch: first extent of the first input, or 1; ``multiply_adds`` is for this batch size.
     """
 
     rows: list[LayerRow]
@@ -42,10 +42,10 @@ class Summary:
 
 
 def summarise(net: Net) -> Summary:
-    """The summary of a net; ``shapes_only`` nets will do.
+    """The summary of a net, which may have been built with ``shapes_only``.
 
-    Multiply-adds are the multiplications with weights (Convolution, InnerProduct and their like),
-    which is what the literature counts.
+    Multiply-adds are the multiplications with weights (in Convolution, InnerProduct and similar
+    types), as in the literature.
     """
     rows = []
     batch = 1

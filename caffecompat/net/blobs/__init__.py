@@ -1,1 +1,1 @@
-"""Blobs of a net: values, gradients, inputs, and their views for numpy."""
+"""Blobs of a net: values, gradients, inputs, and views for numpy."""

@@ -1,4 +1,4 @@
-"""Tensors that numpy reads from and writes to, as Caffe's users do with ``blob.data``."""
+"""Tensors that numpy can read and write, for ``data`` and ``diff`` of blobs as in pycaffe."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _NUMPY_ONLY = frozenset(dir(np.ndarray)) - frozenset(dir(torch.Tensor))
 
 
 class BlobData(torch.Tensor):
-    """The values of a blob: a tensor outside any gradient graph that shares the blob's memory.
+    """The values of a blob: a tensor without gradient graph that shares the blob's memory.
 
-    ``data[...] = array`` writes numpy arrays, tensors and nested lists into the blob, on a GPU too
-    and whatever their number type. ``np.asarray(data)`` is an array; on a CPU it shares the
-    memory. What torch computes from it is an ordinary tensor.
+    ``data[...] = array`` writes numpy arrays, tensors and nested lists of any number type into the
+    blob, on a GPU too. ``np.asarray(data)`` is an array; on a CPU it shares the memory. The results
+    of torch's functions are ordinary tensors.
     """
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
-    # Called before the first value is written, where somebody wants to know.
+    # Called before each write, if it is not None.
     before_writing: Callable[[], None] | None = None
 
     def __getitem__(self, index: Any) -> BlobData:
@@ -34,10 +34,10 @@ class BlobData(torch.Tensor):
         return part
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        """Writes ``value``, which must have the shape of the place or extend to it.
+        """Writes ``value``, which must have the shape of ``self[index]`` or broadcast to it.
 
         Raises:
-            NetError: it is no array of numbers, or of another shape.
+            NetError: it is not an array of numbers, or has another shape.
         """
         given = self._as_mine(value)
         if self.before_writing is not None:
@@ -55,7 +55,7 @@ class BlobData(torch.Tensor):
 
     @property
     def flat(self) -> BlobData:
-        """All values along one axis; ``data.flat = array`` writes them whatever array's shape."""
+        """All values along one axis; ``data.flat = array`` writes an array of any shape."""
         flat = self.reshape(-1).as_subclass(BlobData)
         flat.before_writing = self.before_writing
         return flat
@@ -80,16 +80,16 @@ class BlobData(torch.Tensor):
         return value.detach().to(self.device, self.dtype)
 
     def __iadd__(self, other: Any) -> BlobData:  # type: ignore[misc]
-        return self._written(to_plain(self) + self._as_mine(other))
+        return self._written(plain_tensor(self) + self._as_mine(other))
 
     def __isub__(self, other: Any) -> BlobData:  # type: ignore[misc]
-        return self._written(to_plain(self) - self._as_mine(other))
+        return self._written(plain_tensor(self) - self._as_mine(other))
 
     def __imul__(self, other: Any) -> BlobData:  # type: ignore[misc]
-        return self._written(to_plain(self) * self._as_mine(other))
+        return self._written(plain_tensor(self) * self._as_mine(other))
 
     def __itruediv__(self, other: Any) -> BlobData:  # type: ignore[misc]
-        return self._written(to_plain(self) / self._as_mine(other))
+        return self._written(plain_tensor(self) / self._as_mine(other))
 
     def _written(self, values: torch.Tensor) -> BlobData:
         self[...] = values
@@ -99,7 +99,7 @@ class BlobData(torch.Tensor):
         return _array(self, dtype, copy)
 
     def __array_wrap__(self, array: np.ndarray, *_: Any) -> np.ndarray:
-        """What numpy computes from blob data stays an array."""
+        """The results of numpy's functions are arrays."""
         return array
 
     def __getattr__(self, name: str) -> Any:
@@ -121,7 +121,7 @@ class BlobData(torch.Tensor):
 
 
 class BlobParameter(nn.Parameter):
-    """A learned blob: torch's parameter, with a ``data`` and a ``diff`` that take numpy arrays."""
+    """A learned blob: torch's parameter, with ``data`` and ``diff`` that numpy can write."""
 
     @property
     def data(self) -> BlobData:
@@ -133,7 +133,7 @@ class BlobParameter(nn.Parameter):
 
     @property
     def diff(self) -> BlobData:  # type: ignore[override]
-        """The gradient, what torch calls ``grad``; where there is none, zeros to write into."""
+        """The gradient, torch's ``grad``; zeros, which can be written to, if there is none."""
         if self.grad is not None:
             return self.grad.as_subclass(BlobData)
         zeros = torch.zeros_like(self, requires_grad=False)
@@ -141,13 +141,13 @@ class BlobParameter(nn.Parameter):
         def keep() -> None:
             self.grad = zeros
 
-        return told_before(zeros, keep)
+        return with_write_hook(zeros, keep)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return _array(self, dtype, copy)
 
     def __repr__(self) -> str:  # type: ignore[override]
-        return repr(nn.Parameter(to_plain(self), self.requires_grad))
+        return repr(nn.Parameter(plain_tensor(self), self.requires_grad))
 
 
 class BlobStatistic(BlobData):
@@ -167,10 +167,10 @@ class BlobStatistic(BlobData):
 
 
 def with_data(parameter: torch.Tensor) -> BlobParameter | BlobStatistic:
-    """A layer's parameter with Caffe's ``data`` and ``diff``; a learned one stays the same object.
+    """A layer's parameter with Caffe's ``data`` and ``diff``; a learned one is the same object.
 
-    Only parameters that somebody asks for change their class: torch's optimizers have faster ways
-    for the class that they know.
+    The class of a parameter changes only here, because torch's optimizers are faster for plain
+    ``nn.Parameter`` objects.
     """
     if not isinstance(parameter, nn.Parameter):
         return parameter.as_subclass(BlobStatistic)
@@ -179,7 +179,7 @@ def with_data(parameter: torch.Tensor) -> BlobParameter | BlobStatistic:
     return parameter  # type: ignore[return-value]
 
 
-def told_before(tensor: torch.Tensor, before_writing: Callable[[], None]) -> BlobData:
+def with_write_hook(tensor: torch.Tensor, before_writing: Callable[[], None]) -> BlobData:
     """``tensor`` as blob data that calls ``before_writing`` each time before it is written to."""
     data = tensor.as_subclass(BlobData)
     data.before_writing = before_writing
@@ -187,13 +187,13 @@ def told_before(tensor: torch.Tensor, before_writing: Callable[[], None]) -> Blo
 
 
 def plain_array(value: object, who: str) -> np.ndarray:
-    """A float32 (or float64) copy of a user's array or nested list, whatever its strides.
+    """A contiguous float32 (or float64) copy of a user's array or nested list.
 
     Args:
-        who: what to call it in a message.
+        who: the name of the array in messages.
 
     Raises:
-        NetError: it is no array of real numbers.
+        NetError: it is not an array of real numbers.
     """
     try:
         array = np.asarray(value)
@@ -205,14 +205,14 @@ def plain_array(value: object, who: str) -> np.ndarray:
         raise NetError(f"{who} is no array of numbers: {error}") from error
 
 
-def to_plain(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor without subclass and gradient graph; it shares the memory."""
+def plain_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor without subclass and gradient graph, in the same memory."""
     return tensor.detach().as_subclass(torch.Tensor)
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """A tensor's values as an array, wherever they are and whether they have a gradient or not."""
-    plain = to_plain(tensor)
+    """A tensor's values as an array, for tensors on any device, with or without gradient."""
+    plain = plain_tensor(tensor)
     # numpy has no bfloat16.
     wide = plain.float() if plain.dtype == torch.bfloat16 else plain
     return wide.cpu().numpy()

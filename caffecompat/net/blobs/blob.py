@@ -11,7 +11,7 @@ from caffecompat.errors import BlobError, NetError, suggestion
 from caffecompat.graph import Version
 from caffecompat.layers import Shape
 from caffecompat.layers._base import format_shape
-from caffecompat.net.blobs.array_view import BlobData, to_plain, told_before
+from caffecompat.net.blobs.array_view import BlobData, plain_tensor, with_write_hook
 from caffecompat.net.blobs.values import BlobValues
 
 Value = TypeVar("Value")
@@ -20,8 +20,8 @@ Value = TypeVar("Value")
 class Blob:
     """A named blob of a net.
 
-    With in-place layers one name stands for several values; as in Caffe ``data`` is the value
-    after the last of them and ``diff`` the gradient before the first.
+    With in-place layers a blob has several values; as in Caffe, ``data`` is the value after the
+    last in-place layer and ``diff`` the gradient with respect to the value before the first.
     """
 
     def __init__(self, values: BlobValues, name: str, first: Version, last: Version) -> None:
@@ -32,10 +32,10 @@ class Blob:
 
     @property
     def data(self) -> BlobData:
-        """The value of the last pass, without its gradient graph; zeros before the first one.
+        """The value of the last pass, without its gradient graph; zeros before the first pass.
 
-        It may be read by numpy and written to by ``data[...] = array``: inputs keep what is
-        written for the next pass, other blobs for ``forward(start=...)``.
+        numpy can read it, and ``data[...] = array`` writes to it. The next pass uses written
+        inputs, ``forward(start=...)`` other written blobs too.
         """
         stored = self._values.stored_input(self._last)
         value = self._values.of(self._last) if stored is None else stored
@@ -43,15 +43,15 @@ class Blob:
 
     @property
     def tensor(self) -> torch.Tensor:
-        """The value of the last pass in its gradient graph, for losses of your own."""
+        """The value of the last pass in its gradient graph, for additional losses."""
         return self._values.of(self._last)
 
     @property
     def diff(self) -> BlobData:
-        """The gradient of the last backward pass; zeros where none arrived.
+        """The gradient of the last backward pass; zeros if the blob has none.
 
-        What is written here is where the next ``backward()`` begins, if the blob is an output of
-        the net, or a top of the layer ``backward(start=...)`` names.
+        The next ``backward()`` starts from written values, if the blob is an output of the net or
+        a top of the layer ``start`` of ``backward(start=...)``.
         """
         value = self._values.of(self._first)
         if value.grad is not None:
@@ -61,7 +61,7 @@ class Blob:
             last = self._values.of(self._last)
             diff = torch.zeros_like(last) if written is None else written
         diff = diff.detach()
-        return told_before(diff, lambda: self._values.write_diff(self.name, to_plain(diff)))
+        return with_write_hook(diff, lambda: self._values.write_diff(self.name, plain_tensor(diff)))
 
     @property
     def shape(self) -> Shape:
@@ -70,10 +70,10 @@ class Blob:
         return self._values.shape(self._last) if stored is None else tuple(stored.shape)
 
     def reshape(self, *shape: int) -> None:
-        """Resizes an input blob (its values become zero); layers follow in the next pass.
+        """Resizes an input blob and sets it to zero; the next pass resizes the other blobs.
 
         Raises:
-            NetError: the blob is no input.
+            BlobError: the blob is not an input.
         """
         self._values.resize_input(self.name, shape)
 
@@ -81,8 +81,8 @@ class Blob:
         return f"Blob({self.name!r}, shape={self.shape})"
 
 
-class Named(Mapping[str, Value]):
-    """A mapping by name that answers an unknown name with the nearest one."""
+class NamedMapping(Mapping[str, Value]):
+    """A mapping by name, whose error for an unknown name suggests the nearest known one."""
 
     def __init__(self, kind: str, names: list[str], make: Callable[[str], Value]) -> None:
         self._kind = kind
@@ -104,8 +104,8 @@ class Named(Mapping[str, Value]):
         return len(self._names)
 
 
-class Roots:
-    """The tensors that a backward pass begins from, with their gradients."""
+class BackwardRoots:
+    """The root tensors of a backward pass, with their gradients."""
 
     def __init__(self) -> None:
         self._tensors: list[torch.Tensor] = []
@@ -115,7 +115,7 @@ class Roots:
         return bool(self._tensors)
 
     def add(self, value: torch.Tensor, gradient: torch.Tensor | None) -> None:
-        """Adds a tensor, if a gradient can go on from it; None is the gradient of a loss, 1."""
+        """Adds a tensor, if it requires a gradient; ``gradient`` None is that of a loss, 1."""
         if value.requires_grad:
             self._tensors.append(value)
             self._gradients.append(gradient)
@@ -134,10 +134,10 @@ class Roots:
         self.add(value, gradient)
 
     def run(self) -> None:
-        """Runs autograd, if there is anything to begin from.
+        """Runs autograd from the added tensors.
 
         Raises:
-            NetError: blobs that the backward pass needs were written to after the forward pass.
+            NetError: a blob that the backward pass needs was changed after the forward pass.
         """
         if not self._tensors:
             return

@@ -1,4 +1,4 @@
-"""Moving inputs to their device while it is busy with the pass before."""
+"""Copies of inputs to the device that overlap with the previous pass."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 class Transfer:
     """Copies batches to a device.
 
-    To a GPU they go from page-locked memory on a stream of their own: the processor hands over a
-    pass without waiting for it, so that the next batch travels while the last one is worked on.
-    What uses the batch waits for it on the device.
+    Copies to a GPU use page-locked memory and a separate stream. The host does not wait for a pass
+    to end, so that the next batch is copied during the pass; on the device, the stream that uses
+    the batch waits for the copy.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Transfer:
             self._streams[device] = torch.cuda.Stream(device)
         stream = self._streams[device]
         user = torch.cuda.current_stream(device)
-        # The allocator gives a page-locked block out again only when copies from it are done.
+        # The allocator reuses a page-locked block only after the copies from it have ended.
         locked = tensor if tensor.is_pinned() else tensor.pin_memory()
         with torch.cuda.stream(stream):
             value = locked.to(device, non_blocking=True).contiguous(memory_format=_dense(form))

@@ -1,4 +1,4 @@
-"""What goes into a net: the tops of its sources, read from data or given by hand."""
+"""The inputs of a net: the tops of its sources, read from data or set by the user."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Inputs:
     """The values of a net's source tops, on its device.
 
     Attributes:
-        values: the current value of each source top; zeros at first. Input layers keep theirs from
-            pass to pass.
-        seconds_reading: time spent so far waiting for data.
-        memory_format: how values with four axes lie in memory.
+        values: the current value of each source top; zeros initially. The values of Input layers
+            are kept from pass to pass.
+        seconds_reading: the time spent waiting for data.
+        memory_format: the memory format of values with four axes.
     """
 
     def __init__(self, layers: Sequence[BuiltLayer], device: torch.device) -> None:
@@ -44,11 +44,11 @@ class Inputs:
         }
 
     def feeds(self, index: int, given: Mapping[str, Array]) -> list[torch.Tensor]:
-        """The values for pass ``index``; what is ``given`` by name is not read.
+        """The values for pass ``index``; tops whose values are ``given`` by name are not read.
 
         Raises:
-            BlobError: there is no input of that name.
-            NetError: a value is no array of numbers.
+            BlobError: there is no input with a given name.
+            NetError: a value is not an array of numbers.
         """
         by_version = self._by_version(given)
         for built in self._sources:
@@ -58,7 +58,7 @@ class Inputs:
         return [by_version.get(top, value) for top, value in self.values.items()]
 
     def give(self, given: Mapping[str, Array]) -> dict[Version, torch.Tensor]:
-        """Keeps values by name, reads nothing; returns them without gradients."""
+        """Stores values by name, without reading data; returns them without gradients."""
         fresh = {top: value.detach() for top, value in self._by_version(given).items()}
         self.values.update(fresh)
         return fresh
@@ -68,7 +68,7 @@ class Inputs:
 
         Args:
             tensors: the values.
-            names: of the net's Input layers; without any, the tops of its data layers count.
+            names: the tops of the net's Input layers; if there are none, those of data layers.
 
         Raises:
             NetError: there are more values than names.
@@ -82,8 +82,8 @@ class Inputs:
         return dict(zip(names, tensors, strict=False))
 
     def _by_version(self, given: Mapping[str, Array]) -> dict[Version, torch.Tensor]:
-        # Tensors are fed as they are, so that their owner's gradients pass through; arrays are
-        # copied, since their owner may fill them anew before the backward pass.
+        # Tensors are not copied, so that gradients flow to the caller's graph; arrays are copied,
+        # because the caller may change them before the backward pass.
         by_version = {
             self.version(name): self.tensor(
                 value if isinstance(value, torch.Tensor) else plain_array(value, f"input {name!r}")
@@ -95,15 +95,15 @@ class Inputs:
         return by_version
 
     def read_ahead(self, index: int) -> None:
-        """Reads pass ``index``, the one to be asked for next, and sends it to the device."""
+        """Reads the batch of pass ``index``, the next one, and copies it to the device."""
         try:
             self._ahead = (index, {built.key: self._fetch(built, index) for built in self._sources})
         except CaffeError:
-            # Who asks for that pass will hear of it.
+            # The pass itself will raise the error.
             self._ahead = None
 
     def read(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
-        """The tops of one source for pass ``index``; Input layers keep what they were given."""
+        """The tops of one source for pass ``index``; the values of Input layers are kept."""
         if self._ahead is not None and self._ahead[0] != index:
             self._ahead = None
         if self._ahead is not None and built.key in self._ahead[1]:
@@ -128,7 +128,7 @@ class Inputs:
         return blobs
 
     def _blob(self, crops: DeferredCrops) -> torch.Tensor:
-        """The blob of crops that have travelled as bytes."""
+        """The blob of crops that are copied to the device as bytes."""
         like = next(iter(self.values.values()))
 
         def sent(array: np.ndarray) -> torch.Tensor:

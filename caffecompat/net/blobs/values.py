@@ -1,4 +1,4 @@
-"""What the last pass of a net has left in its blobs, and what users have written there."""
+"""The values of a net's blobs after a pass, and the gradients that users have written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from caffecompat.net.build import BuiltLayer
 
 @dataclass(frozen=True)
 class Result:
-    """What one pass gives.
+    """The result of one pass.
 
     Attributes:
         outputs: net outputs by blob name, sorted by name.
@@ -31,12 +31,12 @@ class BlobValues:
     """The values of a net's blobs between its passes.
 
     Args:
-        layers: of the net.
-        inputs: keeps the values of the net's sources.
-        device: where the net is.
+        layers: the net's layers.
+        inputs: the values of the net's sources.
+        device: the net's device.
 
     Attributes:
-        last: of each blob name the last version, which is the one that its name shows.
+        last: by blob name, the last version of the blob.
     """
 
     def __init__(self, layers: Sequence[BuiltLayer], inputs: Inputs, device: torch.device) -> None:
@@ -54,15 +54,15 @@ class BlobValues:
                 self._originals.update(dict.fromkeys(built.tops, built.bottoms[0]))
 
     def forget(self) -> None:
-        """Before a pass: nothing of the one before is needed."""
+        """Removes the values of the previous pass."""
         self._values, self._unset = {}, {}
 
     def keep(self, values: Mapping[Version, torch.Tensor]) -> None:
-        """After a pass: what it has computed."""
+        """Stores the values of a pass."""
         self._values = dict(values)
 
     def replace(self, made: Mapping[Version, torch.Tensor]) -> None:
-        """After a pass over some layers: the other blobs stay, without gradients."""
+        """Stores the values of a pass over some layers; other blobs keep theirs, detached."""
         old = {version: value.detach() for version, value in self._values.items()}
         self._values = {**self._unset, **old, **made}
 
@@ -83,7 +83,7 @@ class BlobValues:
                 "set net.observe = True before it, or call net.forward()"
             )
         if version not in self._unset:
-            # Kept, since a user may write there before a pass that begins behind it.
+            # Stored, because a user may write to it before ``forward(start=...)``.
             self._unset[version] = torch.zeros(self._shapes[version], device=self.device)
         return self._unset[version]
 
@@ -95,11 +95,11 @@ class BlobValues:
         return self._shapes[version]
 
     def stored_input(self, version: Version) -> torch.Tensor | None:
-        """The value that an input keeps from pass to pass, without gradients; None for others."""
+        """The stored value of an input, without gradients; None for other blobs."""
         return self._inputs.values.get(version)
 
     def original(self, version: Version) -> Version:
-        """The value that ``version`` is another name of, where a split made it; else itself."""
+        """The bottom of the split whose top is ``version``; for other blobs ``version``."""
         return self._originals.get(version, version)
 
     def shape_of(self, version: Version) -> Shape:
@@ -112,12 +112,12 @@ class BlobValues:
         self.forget()
 
     def written_diff(self, name: str) -> torch.Tensor | None:
-        """What a user wrote into the gradient of a blob, if the blob still has that shape."""
+        """The gradient that a user has written, if the blob still has its shape."""
         written = self._written_diffs.get(name)
         if written is None or written.shape != self.of(self.last[name]).shape:
             return None
         return written
 
     def write_diff(self, name: str, diff: torch.Tensor) -> None:
-        """Makes ``diff`` what the next backward pass finds in the blob."""
+        """Sets the gradient that the next backward pass starts from."""
         self._written_diffs[name] = diff

@@ -1,1 +1,1 @@
-"""Running a net: steps, parts, precision, devices, CUDA graphs."""
+"""Execution of nets: passes over all or some layers, precision, devices, CUDA graphs."""

@@ -10,22 +10,22 @@ import torch
 from caffecompat.errors import CaffeError, NetError, first_line
 from caffecompat.net.net import Net, Result
 
-# torch's own advice: so many passes until its libraries have chosen and allocated everything.
+# The number of warm-up passes that torch's documentation recommends.
 _WARM_UP = 3
 
 
 class CapturedPass:
-    """Records a pass of ``net`` once and plays it back, with one launch instead of hundreds.
+    """Captures a pass of ``net`` and replays it, with one launch instead of hundreds.
 
-    Batches are copied to where the recorded one was; dropout and other noise go on, since they
-    depend on the pass's number, which is a tensor. Gradients must stay where they are.
+    Batches are copied into the captured inputs. Dropout and other noise differ from pass to pass,
+    because they depend on the pass number, which is a tensor. Gradients must not be reallocated.
 
     Args:
         net: on a CUDA device; all its batches have one shape.
-        arithmetic: makes the context that the forward pass runs in.
-        scale: 0-axis tensor that the loss is multiplied with before the backward pass.
-        adds_up: gradients are added to those in ``.grad``; otherwise they take their place, so
-            that nobody need clear them.
+        arithmetic: returns the context of the forward pass.
+        scale: 0-axis tensor by which the loss is multiplied before the backward pass.
+        adds_up: gradients are added to those in ``.grad``; otherwise they replace them, so that
+            they need not be cleared.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class CapturedPass:
             Outputs and loss without gradients; the next pass overwrites them.
 
         Raises:
-            NetError: the net does what cannot be captured, or a batch has another shape.
+            NetError: the net cannot be captured, or a batch has another shape.
         """
         feeds = self._net.feeds(index)
         if self._graph is None:
@@ -71,7 +71,7 @@ class CapturedPass:
         for built in self._net.layers:
             if built.layer is not None and built.layer.keeps_state:
                 raise NetError(
-                    f"CUDA graph: {built.place}: it hands its state on from pass to pass; train "
+                    f"CUDA graph: {built.place}: it keeps its state from pass to pass; train "
                     "without the graph"
                 )
         self._feeds = [value.detach().clone() for value in feeds]

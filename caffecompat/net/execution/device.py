@@ -1,4 +1,4 @@
-"""Devices, and arithmetic in full fp32 on them."""
+"""The choice of a device, with full fp32 precision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from caffecompat.errors import NetError
 
 
 def usable_device(device: str | torch.device) -> torch.device:
-    """``device`` as torch knows it, made ready for full precision.
+    """The torch device ``device``, with full fp32 precision switched on.
 
     Raises:
         NetError: it does not exist on this machine.
@@ -32,12 +32,12 @@ def usable_device(device: str | torch.device) -> torch.device:
 
 
 def _use_exact_operators() -> None:
-    """Keeps torch from computing in TF32, and from gradients that differ from run to run.
+    """Switches off TF32 and cuDNN's nondeterministic algorithms.
 
-    torch allows TF32 in cuDNN convolutions by default, which costs about three decimal digits;
-    the numbers would then not be Caffe's. Some of cuDNN's algorithms add gradients up in the order
-    in which threads end; a resumed training would not be the uninterrupted one. The switches are
-    torch's own and global, because backward passes run in threads that no local setting reaches.
+    By default torch uses TF32 in cuDNN convolutions, which loses about three decimal digits
+    compared with Caffe. Nondeterministic algorithms add gradients in the order in which threads
+    end, so that a resumed training would differ from an uninterrupted one. The switches are global,
+    because backward passes run in threads that local settings do not affect.
     """
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False

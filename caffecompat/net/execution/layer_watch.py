@@ -1,7 +1,7 @@
-"""Slow passes: which layer they are in, and a way out of them between two layers.
+"""Reports the current layer of slow passes, and interrupts them between two layers.
 
-The pre-forward hooks of torch cost a call of Python per layer, so only a pass that is expected to
-be slow gets them: the first of its kind, and each that follows a slow one. Fast passes run without.
+torch's forward hooks cost a Python call per layer, so they are used only in passes that are
+expected to be slow: in the first pass of its kind, and after a slow one.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from caffecompat.reporting.activity import Activity
 
 T = TypeVar("T")
 
-# A pass that takes longer, in seconds, makes the next one of its kind a watched one.
+# After a pass that takes longer, in seconds, the next one of its kind has hooks.
 _SLOW = 1.0
 
 
 class StopRequested(Exception):
-    """A pass was left between two layers, because someone asked the run to stop."""
+    """A pass was interrupted between two layers by a stop request."""
 
 
 class LayerWatch:
-    """Runs passes; of slow ones it knows the layer, and it can end them between layers.
+    """Runs passes; reports the current layer of slow ones and can interrupt them.
 
     Args:
-        activity: told what is being done.
-        possible: false where passes cannot be looked into: compiled ones and captured ones, which
-            run as one piece, and those of several ranks, which wait for each other.
-        stop_requested: asked before each layer of a slow pass; true leaves the pass.
+        activity: gets the current pass and layer.
+        possible: false if passes cannot be interrupted: compiled or captured passes, and passes on
+            several ranks, which wait for each other.
+        stop_requested: called before each layer of a slow pass; true interrupts the pass.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class LayerWatch:
         self._to_the_end = False
 
     def run(self, net: Net, what: str, number: int, work: Callable[[], T]) -> T:
-        """Does ``work``, the pass or passes ``number`` of the kind ``what`` of ``net``.
+        """Calls ``work``, which runs pass ``number`` of the kind ``what`` of ``net``.
 
-        Once a layer has run that cannot be set back (:attr:`Layer.can_be_set_back`: Python), they
-        are done to their end.
+        After a layer without :attr:`Layer.can_be_restored` (Python) has run, the pass is not
+        interrupted.
 
         Raises:
-            StopRequested: it was left between two layers; buffers of the net, such as running
-                statistics, have the values again that they had before.
+            StopRequested: the pass was interrupted; the buffers of the net, such as running
+                statistics, have the values before the pass.
         """
         self.activity.begin(what, number)
         self._to_the_end = False
@@ -85,7 +85,7 @@ class LayerWatch:
 
     def _before(self, built: BuiltLayer) -> Callable[..., None]:
         text = f"forward, layer {built.name!r}"
-        last = built.layer is not None and not built.layer.can_be_set_back
+        last = built.layer is not None and not built.layer.can_be_restored
 
         def enter(module: Any, bottoms: Any) -> None:
             self._mark(text)
@@ -114,7 +114,7 @@ class LayerWatch:
 
 @contextmanager
 def _unchanged_if_stopped(net: Net) -> Iterator[None]:
-    """Gives buffers and recurrent states their values back where a pass is left in the middle."""
+    """Restores buffers and recurrent states if a pass is interrupted."""
     buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
     layers = [b.layer for b in net.layers if getattr(b.layer, "keeps_state", False)]
     states = [getattr(layer, "state", None) for layer in layers]

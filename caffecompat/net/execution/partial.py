@@ -1,4 +1,4 @@
-"""Passes over a part of a net, from one layer to another."""
+"""Forward passes over some layers of a net, from ``start`` to ``end``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from caffecompat.net.execution.stepper import LayeredNet, Stepper
 
 
 @dataclass(frozen=True)
-class Part:
-    """Which layers a forward pass runs, and which blobs it is asked for beside its outputs.
+class ForwardRequest:
+    """The layers that a forward pass runs, and the blobs that it returns beside its outputs.
 
-    An array in place of a name is the value of an input that is called ``start``, ``end`` or
+    If a field is an array, it is the value of an input with the name ``start``, ``end`` or
     ``blobs``.
     """
 
@@ -35,8 +35,8 @@ class Part:
         """The values of inputs with these names."""
         return {name: value for name, value in vars(self).items() if _is_array(value)}
 
-    def without_inputs(self) -> Part:
-        return Part(**{name: v for name, v in vars(self).items() if not _is_array(v)})
+    def without_inputs(self) -> ForwardRequest:
+        return ForwardRequest(**{name: v for name, v in vars(self).items() if not _is_array(v)})
 
     @property
     def is_whole(self) -> bool:
@@ -47,13 +47,13 @@ def _is_array(value: object) -> bool:
     return isinstance(value, (np.ndarray, torch.Tensor))
 
 
-def answer(
+def forward_result(
     outputs: Mapping[str, torch.Tensor],
     extra: Sequence[Blob],
     given: Sequence[Array],
     by_position: bool,
 ) -> Any:
-    """What a forward pass returns: arrays to who gave one; one output alone to who gave tensors."""
+    """The return value of a forward pass, see :meth:`caffecompat.Net.forward`."""
     values = {**outputs, **{blob.name: blob.tensor for blob in extra}}
     arrays = any(isinstance(value, np.ndarray) for value in given)
     result: dict[str, Any] = {k: to_numpy(v) if arrays else v for k, v in values.items()}
@@ -61,7 +61,7 @@ def answer(
 
 
 def layer_index(layers: Sequence[BuiltLayer], name: object) -> int:
-    """The place of the first layer called ``name`` in ``layers``.
+    """The index in ``layers`` of the first layer with the name ``name``.
 
     Raises:
         BlobError: there is none.
@@ -76,7 +76,7 @@ def layer_index(layers: Sequence[BuiltLayer], name: object) -> int:
 
 
 def tops_of(layers: Sequence[BuiltLayer], name: object) -> list[str]:
-    """Names of the blobs that the first layer called ``name`` makes."""
+    """Names of the tops of the first layer with the name ``name``."""
     return [top.blob for top in layers[layer_index(layers, name)].tops]
 
 
@@ -87,16 +87,16 @@ def run_between(
     given: Mapping[Version, torch.Tensor],
     value_of: Callable[[Version], torch.Tensor],
 ) -> dict[Version, torch.Tensor]:
-    """Runs some layers of a net that follow one another, without gradients.
+    """Runs consecutive layers of a net, without gradients.
 
     Args:
-        which: their places in ``net.layers``.
+        which: their indices in ``net.layers``.
         index: number of the pass.
         given: tops of sources that are not read.
-        value_of: gives the blobs that earlier layers have made, as the last pass left them.
+        value_of: returns the values of earlier blobs in the last pass.
 
     Returns:
-        The blobs that these layers have made.
+        The tops of these layers.
 
     Raises:
         LayerError: a layer cannot work on its bottoms.

@@ -1,4 +1,4 @@
-"""The passes of a net: forward and backward, whole or in part, and what they leave behind."""
+"""The forward and backward passes of a net."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from caffecompat.errors import CaffeError, NetError
 from caffecompat.graph import Graph, Version
-from caffecompat.net.blobs.blob import Blob, Named, Roots
+from caffecompat.net.blobs.blob import BackwardRoots, Blob, NamedMapping
 from caffecompat.net.blobs.inputs import Array, Inputs
 from caffecompat.net.blobs.values import BlobValues, Result
 from caffecompat.net.build import BuiltLayer
@@ -20,21 +20,21 @@ from caffecompat.net.program import Program
 
 
 class Passes:
-    """Runs a net's programs; see :meth:`caffecompat.Net.forward` and its neighbours.
+    """Runs a net's programs; see :meth:`caffecompat.Net.forward` and ``backward``.
 
     It is all that a :class:`caffecompat.net.execution.stepper.Stepper` needs to run layers.
     Nothing here refers to the net, so that a net that is dropped is gone at once.
 
     Args:
-        graph, layers: of the net.
-        position: 0-axis int64 tensor, the number of the running pass.
-        device: where the inputs stand at first.
+        graph, layers: the net's graph and layers.
+        position: 0-axis int64 tensor, the index of the running pass.
+        device: the initial device of the inputs.
 
     Attributes:
         inputs: the values of the source tops.
         values: the values of all blobs after the last pass.
-        loss: the total weighted loss of the last pass; None before any, or without a loss.
-        gradient_inputs: source tops whose gradient is wanted.
+        loss: the total weighted loss of the last pass; None before the first, or without a loss.
+        gradient_inputs: the source tops that get gradients.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Passes:
     def blobs(self) -> Mapping[str, Blob]:
         """All blobs by name, in order of creation."""
         last = self.values.last
-        return Named(
+        return NamedMapping(
             "blob", list(last), lambda name: Blob(self.values, name, Version(name, 0), last[name])
         )
 
@@ -108,11 +108,15 @@ class Passes:
         return Result({version.blob: values[version] for version in self.outputs()}, total)
 
     def forward(
-        self, tensors: Sequence[Array], names: Sequence[str], asked: partial.Part, named: Any
+        self,
+        tensors: Sequence[Array],
+        names: Sequence[str],
+        request: partial.ForwardRequest,
+        named: Any,
     ) -> Any:
         """See :meth:`caffecompat.Net.forward`; ``names`` are those of its Input layers' tops."""
-        given = self.inputs.in_order(tensors, names) | asked.inputs() | named
-        part = asked.without_inputs()
+        given = self.inputs.in_order(tensors, names) | request.inputs() | named
+        part = request.without_inputs()
         extra = [self.blobs[name] for name in part.blobs]
         index = self._next
         if part.is_whole:
@@ -120,7 +124,7 @@ class Passes:
         else:
             outputs = self._run_between(part.start, part.end, index, given)
         self._next += 1
-        return partial.answer(outputs, extra, list(given.values()), bool(tensors))
+        return partial.forward_result(outputs, extra, list(given.values()), bool(tensors))
 
     def _run_between(
         self, start: Any, end: Any, index: int, inputs: Mapping[str, Array]
@@ -138,7 +142,7 @@ class Passes:
 
     def backward(self, start: Any, diffs: Mapping[str, Array]) -> None:
         """See :meth:`caffecompat.Net.backward`."""
-        roots = Roots()
+        roots = BackwardRoots()
         if start is None and self.loss is not None:
             roots.add(self.loss, None)
         tops = self.graph.outputs if start is None else partial.tops_of(self.layers, start)

@@ -1,4 +1,4 @@
-"""The arithmetic in which passes run."""
+"""The precision of passes: fp32, fp64, tf32, bf16, fp16."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def check_precision(precision: str, known: Sequence[str] = PRECISIONS) -> None:
 
 @contextlib.contextmanager
 def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
-    """Forward passes inside run in fp32, fp64 (a net in double), tf32, bf16 or fp16.
+    """A context in which forward passes run in fp32, fp64 (a net in double), tf32, bf16 or fp16.
 
-    In bf16 and fp16 torch casts what goes into convolutions and products and keeps the rest as it
-    is; backward passes belong outside. For tf32 they belong inside, since the switch is torch's
-    own and holds for whatever runs meanwhile; it is put back at the end.
+    In bf16 and fp16 torch casts the inputs of convolutions and matrix products only; run backward
+    passes outside of the context. In tf32 run them inside, because the context sets a global switch
+    of torch, which it restores at the end.
 
     Raises:
         NetError: there is no such precision.
@@ -56,10 +56,10 @@ def products_in_tf32(wanted: bool) -> Iterator[None]:
 
 
 def keep_results_whole(layers: Sequence[BuiltLayer]) -> None:
-    """Lets layers see fp32 values that give losses, or what has no gradient (accuracies, indices).
+    """Converts the bottoms of losses and of layers without gradient (accuracies, indices) to fp32.
 
-    Sums over many positions and differences of near numbers lose too much in 16 bits, which cannot
-    hold the number 257 either.
+    Sums over many positions and differences of near numbers are too inexact in 16 bits, which
+    cannot represent labels such as 257 either.
     """
     for built in layers:
         if built.module is None or built.layer is None:

@@ -1,4 +1,4 @@
-"""Running a net layer by layer: per-layer timing, partial runs, looking for the first NaN."""
+"""Runs a net layer by layer, for timing, partial passes and the search for the first NaN."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from caffecompat.net.build import BuiltLayer
 
 
 class LayeredNet(Protocol):
-    """What is needed of a :class:`caffecompat.Net` to run its layers.
+    """The part of :class:`caffecompat.Net` that is needed to run its layers.
 
     Attributes:
         position: 0-axis int64 tensor, the number of the running pass.
@@ -30,9 +30,9 @@ class LayeredNet(Protocol):
 class Stepper:
     """Runs a net's layers one at a time over a dictionary of blobs.
 
-    Each layer is its own little autograd graph; :meth:`backward_layer` passes gradients from tops
-    to bottoms and parameters as Caffe's backward pass does. Slower than the net's program, and
-    numerically the same.
+    Each layer has its own autograd graph; :meth:`backward_layer` computes the gradients of bottoms
+    and parameters from those of the tops, as Caffe's backward pass does. The results are those of
+    the net's program, which is faster.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""Parameter values that stand in the definition itself: ``blobs { }`` of a layer."""
+"""Parameter values in the definition: the ``blobs { }`` of a layer."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _OLD_SIZES = ("num", "channels", "height", "width")
 def check_embedded(node: LayerNode, layer: Layer) -> list[str]:
     """Refuses embedded blobs that Caffe refuses.
 
-    Each blob must hold as many values as its own shape has. Types that look at the shape
-    (:attr:`Layer.checks_blobs`) want the parameter's, or in the old four sizes that shape with
-    ones in front; all others take the values in their order.
+    The number of values of a blob must be that of its shape. For types with
+    :attr:`Layer.checks_blobs` the shape must be the parameter's; with the old fields num, channels,
+    height and width it may have leading ones. All other types take the values in their order.
 
     Returns:
-        A note for each blob that is taken in another shape.
+        A note for each blob whose shape differs from the parameter's.
 
     Raises:
-        LayerError: too many or too few blobs, or one that does not fit.
+        LayerError: the number of blobs is wrong, or the shape of one of them.
     """
     blobs = node.message.blobs
     if blobs and len(blobs) != len(layer.specs):
@@ -49,7 +49,7 @@ def check_embedded(node: LayerNode, layer: Layer) -> list[str]:
 
 
 def embedded_value(node: LayerNode, j: int, shape: Shape) -> np.ndarray:
-    """The values of embedded blob ``j``, which :func:`check_embedded` admits, as float32."""
+    """The values of embedded blob ``j`` as float32, after :func:`check_embedded`."""
     return _array(node.message.blobs[j]).reshape(shape)
 
 
@@ -58,12 +58,12 @@ def _array(blob: Message) -> np.ndarray:
 
 
 def _is_old(blob: Message) -> bool:
-    """Whether the shape is num, channels, height, width: one of them is enough, as in Caffe."""
+    """Whether the shape is given by num, channels, height or width; as in Caffe, one is enough."""
     return any(blob.HasField(size) for size in _OLD_SIZES)
 
 
 def _values(blob: Message, layer: Layer, who: str) -> np.ndarray:
-    """The values in the blob's own shape, that of one value where it gives none."""
+    """The values in the blob's shape, which has no axes if it is not given."""
     if _is_old(blob):
         shape = tuple(getattr(blob, size) for size in _OLD_SIZES)
     else:

@@ -1,4 +1,4 @@
-"""Giving parameters their values: fillers, embedded blobs, sharing in a net and between nets."""
+"""Initial values of parameters: fillers, embedded blobs, sharing in a net and between nets."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from caffecompat.weights.blob_shapes import match_shape
 
 @dataclass(frozen=True)
 class Learnable:
-    """A parameter blob as a solver sees it; a shared one appears once, under its owner.
+    """A parameter blob for the solver; a shared blob is listed once, under its owner.
 
-    ``tensor`` is an ``nn.Parameter``, or a buffer for statistics. Its ``lr_mult`` is 0 for what
-    must not be learned.
+    ``tensor`` is an ``nn.Parameter``, or a buffer for statistics, whose ``lr_mult`` is 0.
     """
 
     layer: str
@@ -43,13 +42,13 @@ def materialise(
     device: torch.device,
     shared: dict[str, LayerModule] | None = None,
 ) -> None:
-    """Puts real values where the built layers' parameters stand on ``meta``.
+    """Replaces the parameters on ``meta`` by tensors on ``device`` with their initial values.
 
     Args:
         seed: each parameter is a pure function of (seed, layer name, blob index).
         force_backward: parameters with ``lr_mult: 0`` get gradients too.
-        shared: modules by layer name whose parameters are used instead of new ones where
-            name and shapes agree (a test net's weights are those of its train net).
+        shared: modules by layer name; layers with the same name and shapes use their parameters
+            (a test net uses those of its train net).
 
     Raises:
         LayerError: a filler or an embedded blob does not fit, or shared shapes differ.
@@ -60,11 +59,11 @@ def materialise(
         trains = spec.learned and (use.lr_mult != 0 or force_backward)
         shared_module = shared.get(built.name) if shared else None
         if shared_module is not None and _same_shapes(shared_module, module):
-            module.place(spec, shared_module.blobs()[j], trains)
+            module.set_parameter(spec, shared_module.blobs()[j], trains)
         elif use.owner == (built.node.index, j):
-            module.place(spec, _allocated(built, j, spec, seed, device), trains)
+            module.set_parameter(spec, _allocated(built, j, spec, seed, device), trains)
         else:
-            module.place(spec, _owned_value(layers, built, j, spec, use), trains)
+            module.set_parameter(spec, _owned_value(layers, built, j, spec, use), trains)
 
 
 def _allocated(
@@ -75,13 +74,13 @@ def _allocated(
     except (RuntimeError, MemoryError) as error:
         raise LayerError(
             f"{built.place}: {spec.name} is {format_shape(spec.shape)}, "
-            f"{prod(spec.shape) * 4 / 2**30:.3g} GiB, and could not be made on {device}: "
+            f"{prod(spec.shape) * 4 / 2**30:.3g} GiB, and cannot be allocated on {device}: "
             f"{first_line(error) if str(error) else 'out of memory'}"
         ) from error
 
 
 def check_fillers(layers: Sequence[BuiltLayer]) -> None:
-    """Refuses fillers that do not exist, in nets whose parameters are never filled.
+    """Refuses unknown fillers, in nets whose parameters are never filled.
 
     Raises:
         UnknownName: there is no such filler.
@@ -119,7 +118,7 @@ def _same_shapes(shared: LayerModule, module: LayerModule) -> bool:
 
 
 def initial_value(built: BuiltLayer, j: int, spec: ParameterSpec, seed: int) -> torch.Tensor:
-    """What blob ``j`` of a layer holds before any file is loaded, on the CPU.
+    """The initial value of blob ``j`` of a layer, on the CPU.
 
     Raises:
         LayerError: a filler or an embedded blob does not fit.
@@ -136,7 +135,7 @@ def initial_value(built: BuiltLayer, j: int, spec: ParameterSpec, seed: int) -> 
 
 
 def _from_model(built: BuiltLayer, j: int, spec: ParameterSpec) -> torch.Tensor:
-    """Values of a named layer of another model: the 2013 VGG fork's way to start from net A."""
+    """The values of a layer in another weight file, named by the 2013 VGG fork's filler fields."""
     path = spec.filler.model_path
     name = spec.filler.model_layer_name or built.name
     place = f"{built.place}: {spec.name}"

@@ -1,4 +1,4 @@
-"""Weights into a net and out of it, by layer name as in Caffe."""
+"""Copies weights into a net and out of it, by layer name as in Caffe."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from caffecompat.weights.mapped import release_pages
 from caffecompat.weights.nvcaffe import is_nvcaffe
 
 ERROR, SKIP, REINIT = MISMATCHES = ("error", "skip", "reinit")
-# Values copied at a time: what is held twice of a parameter is never more than this.
+# The number of values to copy at a time, which bounds the memory that a copy needs.
 PIECE = 1 << 20
-OR_SKIP = (
+SKIP_HINT = (
     "To learn it afresh instead of loading it, rename the layer, or pass over it with "
     "on_mismatch='skip' (--on-mismatch skip)"
 )
@@ -34,16 +34,16 @@ OR_SKIP = (
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a weight file had for a net.
+    """The result of loading a weight file into a net.
 
     Attributes:
         loaded: layers that got their values from the file.
-        missing: layers of the net with parameters that the file does not have; they keep theirs.
-        ignored: layers of the file that the net does not have.
-        without_parameters: layers of both that have nothing to load.
-        mismatched: one sentence per layer whose blobs did not fit and were passed over, by name.
-        left_out: layers with parameters that ``layers`` did not name; they keep theirs.
-        on_mismatch: what happened to the mismatched ones, "skip" or "reinit".
+        missing: layers of the net with parameters that are not in the file; they keep their values.
+        ignored: layers of the file that are not in the net.
+        without_parameters: layers of both without parameters.
+        mismatched: by name, layers whose blobs do not fit, with one sentence for each.
+        left_out: layers with parameters that ``layers`` excludes; they keep their values.
+        on_mismatch: the treatment of the mismatched layers, "skip" or "reinit".
     """
 
     loaded: list[str]
@@ -56,22 +56,22 @@ class LoadReport:
 
     @property
     def total(self) -> int:
-        """How many layers of the net have parameters."""
+        """The number of layers of the net with parameters."""
         return sum(map(len, (self.loaded, self.missing, self.mismatched, self.left_out)))
 
     @property
     def nothing_loaded(self) -> bool:
-        """Whether a net with parameters got none of them from the file."""
+        """Whether the net has parameters and none of them is from the file."""
         return self.total > 0 and not self.loaded
 
     def write_to(self, log: logging.Logger) -> None:
-        """Logs the report; as warnings where layers have kept values that are not the file's."""
+        """Logs the report, as warnings if layers are missing or mismatched."""
         level = logging.WARNING if self.missing or self.mismatched else logging.INFO
         for sentence in self.sentences():
             log.log(level, sentence)
 
     def sentences(self) -> list[str]:
-        """The report for a reader: one line per thing worth knowing, the count first."""
+        """The report as lines of text; the first one has the number of loaded layers."""
         lines = [f"loaded {len(self.loaded)} of {self.total} layers with parameters"]
         for name in self.missing:
             near = difflib.get_close_matches(name, self.ignored, n=1)
@@ -88,7 +88,7 @@ class LoadReport:
 
 @dataclass
 class _Copy:
-    """One blob of the file and the parameter that it is for, ``shaped`` as the layer sees it."""
+    """One blob of the file and its parameter, ``shaped``, in the shape of the layer."""
 
     shaped: torch.Tensor
     blob: np.ndarray
@@ -108,28 +108,28 @@ def load(
 ) -> LoadReport:
     """Copies ``weights`` into the layers of the same names.
 
-    As in Caffe a binary file's layers go to the net's first layer of that name, those of an HDF5
-    file to the last, and an HDF5 file may leave out what a layer shares with an earlier one.
+    As in Caffe, a layer of a binary file is copied into the net's first layer of that name, a layer
+    of an HDF5 file into the last, and an HDF5 file may omit shared parameters.
     Source: Net::CopyTrainedLayersFrom of BVLC Caffe.
 
     Args:
         layers: the net.
         weights: the file.
-        origin: what to call it in messages.
-        only: names of layers, or patterns with ``*``; all others keep their values. Each must be
-            in the net and in the file.
-        on_mismatch: what to do with a layer whose number of blobs or shapes differ. ``"error"``:
-            nothing is copied at all. ``"skip"``: the whole layer keeps the values it has, be they
-            from its fillers or from a file that was loaded before. ``"reinit"``: all its
-            parameters are filled anew, with the values that a new net of this seed has.
-        private: nobody else looks into ``weights``, so that memory of mapped arrays may be given
-            back while they are copied.
-        lenient: accept a file that has nothing for any layer of the net.
+        origin: the file's name in messages.
+        only: names of layers, or patterns with ``*``; all other layers keep their values. Each must
+            match a layer of the net and of the file.
+        on_mismatch: the treatment of layers with another number of blobs or other shapes.
+            ``"error"``: raise an error and copy nothing. ``"skip"``: the layer keeps its current
+            values, from its fillers or from a file that was loaded before. ``"reinit"``: all its
+            parameters get the values of a new net with this seed.
+        private: the caller does not use ``weights`` afterwards, so that the memory of mapped arrays
+            can be released during the copy.
+        lenient: accept a file that matches no layer of the net.
 
     Raises:
-        WeightsError: ``on_mismatch`` is "error" and layers do not fit, one sentence for each; or
-            ``only`` names what is not there; or nothing at all was loaded into a net that has
-            parameters, and ``lenient`` is false.
+        WeightsError: ``on_mismatch`` is "error" and layers do not fit (one sentence for each);
+            ``only`` does not match; or nothing was loaded into a net with parameters, and
+            ``lenient`` is false.
     """
     if on_mismatch not in MISMATCHES:
         raise WeightsError(f"on_mismatch is {on_mismatch!r}{suggestion(on_mismatch, MISMATCHES)}")
@@ -173,7 +173,7 @@ def load(
 
 
 def _nothing_loaded(origin: str, report: LoadReport, weights: Weights) -> str:
-    """What to say about a file from which no layer got its values."""
+    """The message for a file that matches no layer of the net."""
     text = f"{origin}: none of the net's {report.total} layers with parameters was loaded"
     if report.mismatched:
         return f"{text}, since {next(iter(report.mismatched.values()))} (--lenient accepts it)"
@@ -199,7 +199,7 @@ def _chosen(
     """The names of the net's layers that may be loaded.
 
     Raises:
-        WeightsError: a name or pattern that fits no layer with parameters here or there.
+        WeightsError: a name or pattern matches no layer with parameters in the net or in the file.
     """
     if only is None:
         return set(targets)
@@ -235,7 +235,7 @@ def _match(
     format_name: str,
     copies: dict[str, list[_Copy]],
 ) -> str | None:
-    """Enters the copies for one layer of the file; a sentence if it does not fit the net's."""
+    """Adds the copies for one layer of the file; returns a sentence if the layer does not fit."""
     blobs = _parameters(target)
     indices = source.indices or list(range(len(source.blobs)))
     left_out = set(range(len(blobs))) - set(indices)
@@ -246,7 +246,7 @@ def _match(
     specs = target.module.layer.specs
     pairs = []
     for j, blob, legacy in zip(indices, source.blobs, source.legacy, strict=True):
-        # A permissive sharer has its own shape for the owner's values.
+        # With share_mode PERMISSIVE a layer has another shape than the parameter's owner.
         shaped = blobs[j].detach().view(specs[j].shape)
         pairs.append(_Copy(shaped, blob, legacy, f"{specs[j].name} (blob {j})"))
     wrong = [p for p in pairs if match_shape(p.blob, p.legacy, p.shaped.shape) is None]
@@ -258,15 +258,15 @@ def _match(
 
 def _count_problem(origin: str, source: LayerWeights, target: BuiltLayer) -> str:
     expected = len(_parameters(target))
-    way_out = OR_SKIP.replace("it afresh", "the layer afresh", 1)
+    remedy = SKIP_HINT.replace("it afresh", "the layer afresh", 1)
     if is_nvcaffe(source, target.type):
-        way_out = (
+        remedy = (
             "Five blobs are NVCaffe's layout with scale and bias inside; `caffecompat convert "
             "--bvlc-batch-norm` splits them into BatchNorm and Scale"
         )
     return (
         f"{origin}: {target.place}: the file has {len(source.blobs)} parameter blobs, the net's "
-        f"layer has {expected}. {way_out}"
+        f"layer has {expected}. {remedy}"
     )
 
 
@@ -276,11 +276,11 @@ def _shape_problem(wrong: list[_Copy]) -> str:
         f"{format_shape(pair.shaped.shape)}"
         for pair in wrong
     )
-    return f"{shapes}. {_same_count_hint(wrong)}{OR_SKIP}"
+    return f"{shapes}. {_same_count_hint(wrong)}{SKIP_HINT}"
 
 
 def _same_count_hint(wrong: list[_Copy]) -> str:
-    """What to do about blobs that hold just as many values as the net needs."""
+    """The remedy for blobs with the right number of values in another shape."""
     if any(pair.blob.size != pair.shaped.numel() for pair in wrong):
         return ""
     found, needed = _without_ones(wrong[0].blob.shape), tuple(wrong[0].shaped.shape)
@@ -293,7 +293,7 @@ def _same_count_hint(wrong: list[_Copy]) -> str:
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of an old blob without the ones that it has in front."""
+    """The shape of an old blob without its leading ones."""
     while len(shape) > 2 and shape[0] == 1:
         shape = shape[1:]
     return shape
@@ -301,7 +301,7 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _reinitialise(built: BuiltLayer) -> None:
     if built.layer is None:
-        return  # an automatic split, which has nothing to fill
+        return  # an automatic split has no parameters
     seed = built.layer.context.options.seed
     with torch.no_grad():
         for j, (blob, spec) in enumerate(zip(_parameters(built), built.layer.specs, strict=True)):
@@ -311,7 +311,7 @@ def _reinitialise(built: BuiltLayer) -> None:
 
 def _copy(pair: _Copy, private: bool) -> None:
     if pair.shaped.is_meta:
-        return  # a net that is built for its shapes
+        return  # a net with shapes_only has no values
     values = match_shape(pair.blob, pair.legacy, pair.shaped.shape)
     assert values is not None
     if not (pair.shaped.is_contiguous() and values.flags.c_contiguous):
@@ -327,12 +327,12 @@ def _copy(pair: _Copy, private: bool) -> None:
 
 def _copy_piece(target: torch.Tensor, values: np.ndarray) -> None:
     with torch.no_grad():
-        # Views into a mapped file may lie at odd addresses, which torch must not see.
+        # torch needs aligned addresses, which views of a mapped file may not have.
         target.copy_(torch.from_numpy(np.require(values, np.float32, ["C", "A", "W"])))
 
 
 def _add_untouched(report: LoadReport, layers: Sequence[BuiltLayer], chosen: set[str]) -> None:
-    """Enters the layers that got nothing; a sharer whose owners were loaded has got its values."""
+    """Adds the layers without copied values to the report, except those that share loaded ones."""
     loaded = set(report.loaded)
     for built in layers:
         if built.name in loaded or built.name in report.mismatched or not _parameters(built):
@@ -344,13 +344,13 @@ def _add_untouched(report: LoadReport, layers: Sequence[BuiltLayer], chosen: set
 
 
 def share(layers: Sequence[BuiltLayer], shared: dict[str, LayerModule]) -> list[str]:
-    """Lets layers use the parameters of ``shared``'s layers of the same names.
+    """Makes layers use the parameters of the layers with the same names in ``shared``.
 
     Returns:
         Names of the shared layers that have no counterpart here.
 
     Raises:
-        WeightsError: layers of one name have parameters of different shapes.
+        WeightsError: layers with the same name have parameters of different shapes.
     """
     names = {built.name for built in layers}
     for built in layers:
@@ -364,7 +364,7 @@ def share(layers: Sequence[BuiltLayer], shared: dict[str, LayerModule]) -> list[
                 f"are shared are {theirs}"
             )
         for spec, blob in zip(module.layer.specs, source.blobs(), strict=True):
-            module.place(spec, blob, trains=False)
+            module.set_parameter(spec, blob, trains=False)
     return [name for name in shared if name not in names]
 
 

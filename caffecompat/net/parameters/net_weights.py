@@ -11,7 +11,7 @@ from torch import nn
 from caffecompat.graph import Graph
 from caffecompat.layers import BuildOptions
 from caffecompat.net.blobs.array_view import BlobParameter, BlobStatistic, with_data
-from caffecompat.net.blobs.blob import Named
+from caffecompat.net.blobs.blob import NamedMapping
 from caffecompat.net.build import BuiltLayer
 from caffecompat.net.parameters import loading
 from caffecompat.net.parameters.initial_values import Learnable, learnables
@@ -20,11 +20,11 @@ from caffecompat.weights import Weights, load_weights, save_weights
 
 
 class NetWeights(nn.Module):
-    """What a :class:`caffecompat.Net` does with its weights.
+    """The methods of :class:`caffecompat.Net` for its weights.
 
     Attributes:
-        graph: of the net.
-        layers: of the net, built.
+        graph: the net's graph.
+        layers: the net's built layers.
     """
 
     graph: Graph
@@ -39,7 +39,7 @@ class NetWeights(nn.Module):
         """
         with_parameters = [b for b in self.layers if b.module and b.module.layer.specs]
         modules = {b.name: b.module for b in with_parameters if b.module}
-        return Named(
+        return NamedMapping(
             "layer with parameters",
             list(modules),
             lambda name: [with_data(blob) for blob in modules[name].blobs()],
@@ -59,27 +59,25 @@ class NetWeights(nn.Module):
         lenient: bool | None = None,
         max_bytes: int | None = None,
     ) -> loading.LoadReport:
-        """Copies weights in by layer name.
+        """Copies weights into the net by layer name.
 
-        Layers that the file lacks keep their values, layers that the net lacks are ignored; the
-        report names both.
+        Layers that are not in the file keep their values, layers that are not in the net are
+        ignored; the report names both.
 
         Args:
             weights: a file, or weights in memory.
             layers: names of the layers to load, or patterns with ``*``; None means all.
-            on_mismatch: what to do with a layer of other blobs or shapes. ``"error"`` copies
-                nothing at all, ``"skip"`` lets the layer keep the values it has, ``"reinit"``
-                fills it anew as in a new net of this seed.
-            lenient: accept weights that have nothing for any layer of the net, instead of
-                refusing them; by default as the net was built.
-            max_bytes: see :func:`caffecompat.weights.load_weights`; by default as the net was
-                built.
+            on_mismatch: the treatment of layers with other blobs or shapes. ``"error"`` raises an
+                error and copies nothing, ``"skip"`` keeps the layer's values, ``"reinit"`` gives
+                it the values of a new net with this seed.
+            lenient: accept weights that match no layer of the net; the default is the net's option.
+            max_bytes: see :func:`caffecompat.weights.load_weights`; the default is the net's
+                option.
 
         Raises:
-            FileProblem, FormatError: the file is missing or no weight file.
+            FileProblem, FormatError: the file is missing or is not a weight file.
             WeightsError: a layer does not fit and ``on_mismatch`` is "error", or ``layers`` names
-                one that is not in net and file, or no layer at all was loaded; then nothing was
-                copied.
+                one that is not in both net and file, or no layer matches. Nothing is copied.
         """
         if isinstance(weights, Weights):
             origin, private = weights.path or "weights", False
@@ -98,11 +96,11 @@ class NetWeights(nn.Module):
         )
 
     def copy_from(self, path: str | os.PathLike[str]) -> loading.LoadReport:
-        """:meth:`load_weights` of a file, by pycaffe's name."""
+        """:meth:`load_weights` with pycaffe's name."""
         return self.load_weights(path)
 
     def save(self, path: str | os.PathLike[str], *, diffs: bool = False) -> None:
-        """Writes the weights (with ``diffs`` their gradients too); the suffix says the format."""
+        """Writes the weights (and with ``diffs`` their gradients) in the format of the suffix."""
         save_weights(self.to_weights(diffs), path, naming=torch_naming())
 
     def to_weights(self, diffs: bool = False) -> Weights:

@@ -2,9 +2,9 @@
 
 torch splits module paths at dots and looks names up as attributes, so a layer called ``conv.1`` or
 ``train`` needs another spelling in a state dict: percent-encoding of UTF-8, as in addresses. Torch
-also writes module names into the code that it generates from a traced net, so everything that
-means something in a Python string or format is encoded too: quotes, backslashes, braces, control
-characters and whatever is not ASCII.
+also writes module names into the code that it generates from a traced net. Characters with a
+meaning in a Python string or format are therefore encoded too: quotes, backslashes, braces, control
+characters and all characters outside of ASCII.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from caffecompat.layers._base import catalogue
 from caffecompat.layers.inner_product import InnerProduct
 from caffecompat.weights import LayerWeights, Naming
 
-# Public attributes of torch.nn.Module and torch.fx.GraphModule, kept here so that a caffemodel can
-# be renamed without importing torch; a test compares the list with torch.
+# Public attributes of torch.nn.Module and torch.fx.GraphModule, listed here so that a caffemodel
+# can be converted without importing torch; a test compares the list with torch.
 _RESERVED_WORDS = """
     T_destination add_module add_submodule apply bfloat16 buffers call_super_init children
     code compile cpu cuda delete_all_unused_submodules delete_submodule double dump_patches
@@ -39,7 +39,7 @@ _PLAIN = frozenset(string.ascii_letters + string.digits + "_-/+ ()[]:@=,#&~!*<>^
 
 
 def module_name(layer: str) -> str:
-    """The module name for a layer name; different layers never get the same one."""
+    """The module name for a layer name; different layer names have different module names."""
     escaped = "".join(c if c in _PLAIN else _encode(c) for c in layer)
     if not escaped:
         return "%"
@@ -56,7 +56,7 @@ def layer_name(module: str) -> str:
     decoded = re.sub(b"%([0-9A-F]{2})", lambda match: bytes([int(match[1], 16)]), encoded)
     try:
         return decoded.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:  # not a spelling of module_name's
+    except UnicodeDecodeError:  # not a result of module_name
         return module
 
 
@@ -65,9 +65,9 @@ def _encode(character: str) -> str:
 
 
 def torch_naming() -> Naming:
-    """How a net's ``state_dict`` calls the blobs of a weight file: ``conv1_1.weight``.
+    """The names of a weight file's blobs in a net's ``state_dict``: ``conv1_1.weight``.
 
-    The names come from the layer types, so a caffemodel, which carries types, can be renamed
+    The names depend on the layer types, which a caffemodel contains, so that it can be converted
     without its prototxt. Blobs of an unknown type are called weight, bias, blob2 ...
     """
     return Naming(names=_state_names, layer=layer_name)

@@ -1,4 +1,4 @@
-"""What a binary message would take in memory, counted before protobuf parses it.
+"""Counts the memory that a binary message will take, before protobuf parses it.
 
 An empty layer is 3 bytes in a file and 1.5 kB in memory, so a small file can fill a machine.
 """
@@ -35,7 +35,7 @@ class _Kind(NamedTuple):
 def count_messages(data: bytes, descriptor: Any, claimed: ClaimedBytes) -> None:
     """Adds what the messages and values in ``data`` would take to ``claimed``.
 
-    What is malformed ends the count without a word: whoever parses the data will say it.
+    Malformed data ends the count without an error: parsing the data raises it.
 
     Args:
         data: a serialised message.

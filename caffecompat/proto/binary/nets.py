@@ -46,7 +46,7 @@ def read_binary_net(
         FileProblem: the file cannot be read.
         FormatError: its content is no binary net, or above a limit.
         UnknownName: there is no such dialect.
-        NetError: an old definition that no upgrade can make sense of.
+        NetError: an old definition cannot be upgraded.
     """
     name = os.fspath(path)
     data = _read_counted(path, max_bytes)
@@ -56,7 +56,7 @@ def read_binary_net(
         net, left_out = dialects.from_dialect(data, "NetParameter", dialect)
     except FormatError as error:
         raise FormatError(f"{name}: {error}, by the numbers of the dialect {dialect!r}") from error
-    notes = _told(dialect) + unreadable
+    notes = _dialect_notes(dialect) + unreadable
     if left_out and dialect == dialects.UNKNOWN:
         notes.append(f"left out {left_out} fields that are not names, types, wiring or blobs")
     elif left_out:
@@ -73,7 +73,7 @@ def upgrade_binary_net(
     A net of an unknown dialect keeps its unknown fields by number, where its layers are today's.
 
     Returns:
-        The net; the dialect to write it by; what is to be told; what was upgraded.
+        The net; the dialect to write it by; notes on the dialect; the upgrades.
 
     Raises:
         As :func:`read_binary_net`.
@@ -82,20 +82,20 @@ def upgrade_binary_net(
     data = _read_counted(path, max_bytes)
     dialect = dialects.dialect_of(data)
     data, unreadable = _readable(data, name, dialect)
-    told = _told(dialect) + unreadable
+    read_notes = _dialect_notes(dialect) + unreadable
     if dialect in (dialects.BVLC, dialects.UNKNOWN):
         net = parse_binary(data, "NetParameter", name)
     else:
         net = dialects.from_dialect(data, "NetParameter", dialect)[0]
     if dialect == dialects.UNKNOWN:
         if net.layers:
-            told.append("fields of old layers that BVLC's schema does not have are left out")
+            read_notes.append("fields of old layers that BVLC's schema does not have are left out")
         else:
-            told.append("parameters of forks' layer types are kept as they are")
+            read_notes.append("parameters of forks' layer types are kept as they are")
     notes = _upgraded(net, name)
     # What the group of 2013 had is translated to fields of today.
     lasting = dialect in ("ssd", "nvcaffe")
-    return net, dialect if lasting else dialects.BVLC, told, notes
+    return net, dialect if lasting else dialects.BVLC, read_notes, notes
 
 
 def upgrade_binary_solver(
@@ -106,7 +106,7 @@ def upgrade_binary_solver(
     Raises:
         FileProblem: the file cannot be read.
         FormatError: its content is no binary solver.
-        SolverError: an old definition that no upgrade can make sense of.
+        SolverError: an old definition cannot be upgraded.
     """
     solver = read_binary(path, "SolverParameter", max_bytes=max_bytes)
     try:
@@ -151,7 +151,7 @@ def _readable(data: bytes, path: str, dialect: str) -> tuple[bytes, list[str]]:
     return data, []
 
 
-def _told(dialect: str) -> list[str]:
+def _dialect_notes(dialect: str) -> list[str]:
     if dialect == dialects.BVLC:
         return []
     if dialect == dialects.UNKNOWN:

@@ -55,7 +55,7 @@ class Problem(str):
 
 
 class OldNetError(NetError):
-    """An old net definition that no upgrade can make sense of.
+    """An old net definition that cannot be upgraded.
 
     Args:
         sentence: what is wrong; ``{0}``, ``{1}`` stand for the lines of the entries.
@@ -69,7 +69,7 @@ class OldNetError(NetError):
 
 
 class OldSolverError(SolverError):
-    """An old solver definition that no upgrade can make sense of; arguments as for nets."""
+    """An old solver definition that cannot be upgraded; arguments as for nets."""
 
     def __init__(self, sentence: str, *entries: tuple[str, int]) -> None:
         super().__init__(_fill(sentence, [""] * len(entries)))
