@@ -1,4 +1,4 @@
-"""Which output of which test net a learning-rate policy watches, and which way is better."""
+"""The plateau metric: the output of a test net that a learning-rate policy watches."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from caffecompat.errors import SolverError, suggestion
 from caffecompat.net import Net
+from caffecompat.reporting.units import format_shape
 from caffecompat.solver.scores import Scores
 
 
@@ -52,7 +53,7 @@ def find_metric(metric: str, nets: Sequence[Net], place: str) -> PlateauMetric:
         if any(extent != 1 for extent in shape):
             raise SolverError(
                 f"{place}: plateau_metric is {metric!r}, but this output has the shape "
-                f"{'x'.join(map(str, shape))}; watch one with a single value"
+                f"{format_shape(shape)}; watch one with a single value"
             )
         is_loss = built.layer is not None and built.layer.is_loss
         return PlateauMetric(number, blob, 1 if lower or is_loss else -1)
