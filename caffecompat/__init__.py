@@ -1,8 +1,8 @@
-"""caffecompat: the living home of Caffe models.
+"""caffecompat: Caffe models on PyTorch.
 
 Reads prototxts, caffemodels, solver states and LMDBs, runs and trains the nets on PyTorch with
-Caffe's numbers, and converts them. The names below are the stable interface; they are loaded when
-first used, so that importing the package costs nothing.
+Caffe's numbers, and converts them. The names below are the stable interface. Each is imported when
+it is first used, so that importing the package takes no time.
 """
 
 from __future__ import annotations

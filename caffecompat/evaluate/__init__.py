@@ -1,1 +1,1 @@
-"""Scoring a net on its test data, and timing its layers."""
+"""Evaluation of a net: its scores on test data, and the times of its layers."""

@@ -1,4 +1,4 @@
-"""Timing a net layer by layer."""
+"""The benchmark of a net: forward and backward time of each layer."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from caffecompat.reporting.glog import LOGGER, number
 from caffecompat.solver.setup.compute import ComputeOptions
 
 
-def measure(net: Net, passes: int, mode: ComputeOptions | None = None) -> None:
+def measure(net: Net, passes: int, compute: ComputeOptions | None = None) -> None:
     """Runs ``passes`` forward and backward passes layer by layer and logs Caffe's lines.
 
-    Times are in milliseconds; on a GPU each layer is waited for, so that its own time is seen.
+    Times are in milliseconds; on a GPU the host waits for each layer.
 
     Raises:
         SolverError: ``passes`` is not positive.
     """
     if passes < 1:
         raise SolverError(f"--iterations is {passes}, it must be positive")
-    mode = mode or ComputeOptions()
-    mode.prepare(net, train=False)
+    compute = compute or ComputeOptions()
+    compute.prepare(net, train=False)
     activity = Activity()
-    with mode.whole_pass(), heartbeat(activity, LOGGER):
-        _measure(net, passes, mode, activity)
+    with compute.whole_pass(), heartbeat(activity, LOGGER):
+        _measure(net, passes, compute, activity)
 
 
-def _measure(net: Net, passes: int, mode: ComputeOptions, activity: Activity) -> None:
+def _measure(net: Net, passes: int, compute: ComputeOptions, activity: Activity) -> None:
     stepper = Stepper(net)
     layers = range(len(net.layers))
     LOGGER.info("Performing Forward")
     stepper.begin(0)
     activity.begin("the first forward pass")
-    with mode.forward(net.device):
+    with compute.forward(net.device):
         for i in layers:
             activity.layer = f"layer {net.layers[i].name!r}"
             stepper.forward_layer(i)
@@ -53,7 +53,7 @@ def _measure(net: Net, passes: int, mode: ComputeOptions, activity: Activity) ->
     started = time.perf_counter()
     for index in range(1, passes + 1):
         activity.begin("iteration", index)
-        spent = _measure_pass(stepper, index, forward, backward, mode, net.device)
+        spent = _measure_pass(stepper, index, forward, backward, compute, net.device)
         net.zero_grad(set_to_none=False)
         LOGGER.info(f"Iteration: {index} forward-backward time: {number(spent)} ms.")
     activity.end()
@@ -66,13 +66,13 @@ def _measure_pass(
     index: int,
     forward: list[float],
     backward: list[float],
-    mode: ComputeOptions,
+    compute: ComputeOptions,
     device: torch.device,
 ) -> float:
     """Adds the times of one pass to those of the layers; returns the time of all, in ms."""
     started = time.perf_counter()
     stepper.begin(index)
-    with mode.forward(device):
+    with compute.forward(device):
         for i in range(len(forward)):
             forward[i] += _milliseconds(stepper.forward_layer, i, device)
     for i in reversed(range(len(backward))):
@@ -92,8 +92,8 @@ def _report(
     net: Net, passes: int, forward: list[float], backward: list[float], total: float
 ) -> None:
     LOGGER.info("Average time per layer: ")
-    for layer, there, back in zip(net.layers, forward, backward, strict=True):
-        LOGGER.info(f"{layer.name:>10}\tforward: {number(there / passes)} ms.")
+    for layer, ahead, back in zip(net.layers, forward, backward, strict=True):
+        LOGGER.info(f"{layer.name:>10}\tforward: {number(ahead / passes)} ms.")
         LOGGER.info(f"{layer.name:>10}\tbackward: {number(back / passes)} ms.")
     LOGGER.info(f"Average Forward pass: {number(sum(forward) / passes)} ms.")
     LOGGER.info(f"Average Backward pass: {number(sum(backward) / passes)} ms.")

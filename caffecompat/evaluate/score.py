@@ -1,4 +1,4 @@
-"""Scoring a net outside a training: every output of every batch, then the means."""
+"""The score of a net outside a training: the outputs of each batch, and their means."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from caffecompat.solver.scores import Scores, ScoreSums
 
 
 def report_device(device: torch.device) -> None:
-    """Logs what a net is going to run on."""
+    """Logs the device of a net."""
     if device.type == "cuda":
         LOGGER.info(f"Use GPU with device ID {device.index}")
         LOGGER.info(f"GPU device name: {torch.cuda.get_device_name(device)}")
@@ -25,16 +25,16 @@ def report_device(device: torch.device) -> None:
 
 @torch.no_grad()
 def score(net: Net, batches: int) -> Scores:
-    """Runs ``batches`` passes of a net that brings its own data and logs Caffe's lines.
+    """Runs ``batches`` passes of a net that has data layers and logs Caffe's lines.
 
     Raises:
         SolverError: ``batches`` is not positive.
     """
     if batches < 1:
-        raise SolverError(f"--iterations is {batches}, it must be at least 1 to give a mean")
+        raise SolverError(f"--iterations is {batches}, it must be at least 1")
     LOGGER.info(f"Running for {batches} iterations.")
     sums = ScoreSums()
-    # Nothing stops a batch here: Ctrl-C ends the command.
+    # No request ends a batch: Ctrl-C ends the command.
     watch = LayerWatch(Activity(), possible=True, stop_requested=lambda: False)
     with heartbeat(watch.activity, LOGGER):
         for batch in range(batches):

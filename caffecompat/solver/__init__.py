@@ -25,7 +25,7 @@ __all__ = [
     "log_to_stderr",
 ]
 
-# Loaded when asked for: reading a log does not need torch.
+# Imported when first used, since some users of this package do not need torch.
 _MODULES = {
     "Action": "caffecompat.solver.signals",
     "Callback": "caffecompat.solver.callbacks",

@@ -1,4 +1,4 @@
-"""Callbacks: objects that are told what a training does, such as progress bars and TensorBoard."""
+"""Callbacks, which a training calls at its events; progress bars and TensorBoard are some."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from caffecompat.solver.scores import Scores
 
 
 class Training(Protocol):
-    """What callbacks may ask of the :class:`caffecompat.Solver` that calls them.
+    """The part of :class:`caffecompat.Solver` that callbacks may use.
 
     Attributes:
         net: the train net.
         test_nets: the test nets.
         iter: updates made so far.
         rate: the learning rate of the last update.
-        activity: what the solver is doing at this moment.
+        activity: what the solver is doing now.
         callbacks: all callbacks, in the order in which they are called.
-        tests_made, seconds_testing: how many tests there were, and how long all of them took.
+        tests_made, seconds_testing: number of tests, and their total time in seconds.
     """
 
     net: Net
@@ -33,12 +33,12 @@ class Training(Protocol):
 
     @property
     def loss(self) -> float:
-        """The loss as it is displayed: the mean over the last ``average_loss`` iterations."""
+        """The displayed loss: the mean over the last ``average_loss`` iterations."""
         ...
 
     @property
     def images_per_iteration(self) -> int | None:
-        """Images that an update has seen; None for a net without data layers."""
+        """Images per update; None for a net without data layers."""
         ...
 
     def displays(self, iteration: int) -> bool:
@@ -47,30 +47,30 @@ class Training(Protocol):
 
     @property
     def max_iter(self) -> int:
-        """The iteration that the training goes to."""
+        """The iteration at which the training ends."""
         ...
 
 
 class Callback:
-    """Base of all callbacks; add one to ``solver.callbacks``. Its methods do nothing."""
+    """Base class of callbacks, which are added to ``solver.callbacks``; its methods do nothing."""
 
     def iterated(self, solver: Training) -> None:
-        """After each update; ``solver.iter`` counts it already. Must not wait for the device."""
+        """Called after each update, which ``solver.iter`` counts. Must not wait for the device."""
 
     def displayed(self, solver: Training, outputs: dict[str, list[float]]) -> None:
-        """At each displayed iteration, which is ``solver.iter``, before its update.
+        """Called at each displayed iteration, ``solver.iter``, before its update.
 
         Args:
             outputs: the elements of the train net's outputs by blob name.
         """
 
-    def busy(self, moment: Task, now: float) -> None:
-        """Several times a second, from another thread, while a pass goes on.
+    def busy(self, task: Task, now: float) -> None:
+        """Called several times a second, from another thread, during a pass.
 
         Args:
-            moment: what is being done.
-            now: the time by the monotonic clock, in seconds.
+            task: the task in progress.
+            now: the time of the monotonic clock, in seconds.
         """
 
     def tested(self, solver: Training, net: int, scores: Scores) -> None:
-        """After a test of test net number ``net``."""
+        """Called after a test of test net number ``net``."""

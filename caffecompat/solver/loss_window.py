@@ -11,47 +11,47 @@ import torch
 class LossWindow:
     """Mean of the last ``length`` losses, updated incrementally in float32 as Caffe's log shows it.
 
-    Losses come as 0-axis tensors and are read from the device only when a value is asked for.
+    Losses come as 0-axis tensors and are read from the device only when :attr:`value` is read.
     """
 
-    # Reading now and then keeps what waits on the device small in runs that display nothing.
-    _MOST_WAITING = 128
+    # At most so many losses stay on the device in runs that display nothing.
+    _MAX_UNREAD = 128
 
     def __init__(self, length: int) -> None:
         self._length = length
         self._losses: list[np.float32] = []
         self._smoothed = np.float32(0)
         self._added = 0
-        self._waiting: list[tuple[int, torch.Tensor]] = []
-        self._broken: int | None = None
+        self._unread: list[tuple[int, torch.Tensor]] = []
+        self._first_nonfinite: int | None = None
 
     def add(self, iteration: int, loss: torch.Tensor) -> None:
-        """Enters the loss of ``iteration``."""
-        self._waiting.append((iteration, loss))
-        if len(self._waiting) >= self._MOST_WAITING:
-            self.settle()
+        """Adds the loss of ``iteration``."""
+        self._unread.append((iteration, loss))
+        if len(self._unread) >= self._MAX_UNREAD:
+            self.read_all()
 
     @property
     def value(self) -> float:
-        """The mean over the window, or over what has been entered so far."""
-        self.settle()
+        """The mean over the window, or over the losses so far if they are fewer."""
+        self.read_all()
         return float(self._smoothed)
 
     @property
-    def broken(self) -> int | None:
-        """The first iteration whose loss was not a finite number, among those read so far."""
-        return self._broken
+    def first_nonfinite(self) -> int | None:
+        """The first iteration whose loss was not finite, among the losses read so far."""
+        return self._first_nonfinite
 
-    def settle(self) -> None:
-        """Reads the losses that still are on the device."""
-        if not self._waiting:
+    def read_all(self) -> None:
+        """Reads the losses that are still on the device."""
+        if not self._unread:
             return
-        losses = torch.stack([loss.float() for _, loss in self._waiting]).tolist()
-        for (iteration, _), loss in zip(self._waiting, losses, strict=True):
-            if self._broken is None and not math.isfinite(loss):
-                self._broken = iteration
+        losses = torch.stack([loss.float() for _, loss in self._unread]).tolist()
+        for (iteration, _), loss in zip(self._unread, losses, strict=True):
+            if self._first_nonfinite is None and not math.isfinite(loss):
+                self._first_nonfinite = iteration
             self._enter(np.float32(loss))
-        self._waiting.clear()
+        self._unread.clear()
 
     def _enter(self, loss: np.float32) -> None:
         with np.errstate(all="ignore"):
@@ -64,7 +64,7 @@ class LossWindow:
                 place = self._added % self._length
                 self._smoothed += (loss - self._losses[place]) / np.float32(self._length)
                 self._losses[place] = loss
-            # A loss that was not finite would stay in an incremental mean for ever.
+            # A loss that is not finite would stay in an incremental mean forever.
             if not np.isfinite(self._smoothed) and np.isfinite(self._losses).all():
                 self._smoothed = np.mean(self._losses, dtype=np.float32)
         self._added += 1

@@ -1,4 +1,4 @@
-"""Everything that a solver must know before its nets are built."""
+"""The preparation of a solver: everything that happens before its nets are built."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ class Preparation:
 
     Attributes:
         settings: of the definition.
-        files: the names of its snapshots; ``snapshot_writer`` writes them.
-        train, tests: the nets to build, by ``options``.
-        state, state_path: the solver state to go on from; None for none.
-        outlook: looks ahead at what the training needs; None where nobody asked.
+        files: names of the snapshot files; ``snapshot_writer`` writes them.
+        train, tests: the nets to build with ``options``.
+        state, state_path: the solver state to resume from; None for a start from the beginning.
+        auto_iter_size: estimates the memory of the training; None if neither ``forecast`` nor
+            ``auto_iter_size`` was given.
     """
 
     settings: Settings
@@ -58,7 +59,7 @@ class Preparation:
     options: NetOptions
     state: SolverState | None
     state_path: str | None
-    outlook: AutoIterSize | None
+    auto_iter_size: AutoIterSize | None
 
 
 def prepare(
@@ -68,7 +69,7 @@ def prepare(
     process_group: ProcessGroup,
     log: logging.Logger,
 ) -> Preparation:
-    """Reads the definition, plans the nets and finds where to start; logs what it found.
+    """Reads the definition, plans the nets and finds the state to start from; logs them.
 
     Raises:
         FileProblem, TextError: a file is missing or does not parse.
@@ -88,22 +89,32 @@ def prepare(
     if options.batch_per_device and process_group.several:
         train = scaled_plan(train, Fraction(process_group.world_size))
     tests = planner.test_nets()
-    path, notes = find_start(given, files, settings.rule.blocks, process_group, settings.max_bytes)
+    path, notes = find_start(
+        given, files, settings.rule.history_slots, process_group, settings.max_bytes
+    )
     state = load_state(path, options.max_bytes) if path else None
     net_options = _net_options(settings, start, options, device, process_group)
     if state is not None:
         net_options = replace(net_options, weights=())
-    outlook = None
+    auto_iter_size = None
     if options.forecast or options.auto_iter_size:
-        outlook = AutoIterSize(settings, train, net_options, files.prefix)
-    if outlook is not None and options.auto_iter_size:
-        notes += outlook.split()
-        train = outlook.plan
+        auto_iter_size = AutoIterSize(settings, train, net_options, files.prefix)
+    if auto_iter_size is not None and options.auto_iter_size:
+        notes += auto_iter_size.split()
+        train = auto_iter_size.plan
     report_start(settings, train, net_options, options.batch_per_device, notes, log)
     if start.snapshot == AUTO and path is None:
         log.info(f"no snapshot of {files.prefix!r} yet; starting from the beginning")
     return Preparation(
-        settings, files, snapshot_writer, train, tests, net_options, state, path or None, outlook
+        settings,
+        files,
+        snapshot_writer,
+        train,
+        tests,
+        net_options,
+        state,
+        path or None,
+        auto_iter_size,
     )
 
 

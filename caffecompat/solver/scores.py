@@ -22,7 +22,7 @@ class Scores:
 
 @dataclass
 class ScoreSums:
-    """Sums over passes, kept on the device until they are asked for."""
+    """Sums over passes, on the device until :meth:`means` reads them."""
 
     passes: int = 0
     loss: torch.Tensor | None = None
@@ -37,7 +37,7 @@ class ScoreSums:
             self.outputs[name] = value if known is None else known + value
 
     def means(self) -> Scores:
-        """The means; the loss of no passes is not a number, as Caffe prints it."""
+        """The means; without a pass the loss is NaN, as Caffe prints it."""
         loss = float("nan") if self.loss is None else float(self.loss / self.passes)
         outputs = {name: (total / self.passes).tolist() for name, total in self.outputs.items()}
         return Scores(loss, outputs)

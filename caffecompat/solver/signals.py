@@ -1,4 +1,4 @@
-"""What SIGINT, SIGHUP and SIGTERM do to a training run."""
+"""Signal handling of a training: the actions of SIGINT, SIGHUP and SIGTERM."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 
 
 class Action(Enum):
-    """What the loop is asked to do between two iterations."""
+    """An action that is requested between two iterations."""
 
     NONE = "none"
     STOP = "stop"
     SNAPSHOT = "snapshot"
-    # Stop with a snapshot whatever the definition says, since someone takes the machine away.
+    # Stop with a snapshot whatever the definition says, since the machine will be taken away.
     PREEMPT = "preempt"
 
 
 class SignalActions:
-    """Turns signals into actions that a loop picks up between iterations (a context manager).
+    """Turns signals into actions that a loop handles between iterations (a context manager).
 
-    Inside the context SIGINT, SIGHUP and SIGTERM are caught; :meth:`requested` answers with the
-    action of one that came since the last question, for SIGTERM always :attr:`Action.PREEMPT`. A
-    second SIGINT before the first was picked up interrupts at once, so that a hanging iteration
-    can be left. Entering lets through signals that were blocked. Only the main thread may enter.
+    Inside the context SIGINT, SIGHUP and SIGTERM are caught; :meth:`requested` returns the action
+    of a signal that has arrived since the last call, for SIGTERM always :attr:`Action.PREEMPT`. A
+    second SIGINT before the first was handled raises KeyboardInterrupt, so that an iteration that
+    hangs can be ended. Entering unblocks these signals. Only the main thread may enter.
     """
 
     def __init__(self, on_interrupt: Action, on_hangup: Action) -> None:
@@ -40,7 +40,7 @@ class SignalActions:
         for number in self._effects:
             self._previous[number] = signal.signal(number, self._catch)
         if hasattr(signal, "pthread_sigmask"):
-            # Whoever has started this process may have held them back until now.
+            # The launcher starts this process with these signals blocked.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._effects)
         return self
 
@@ -54,17 +54,17 @@ class SignalActions:
             signal.signal(number, handler)
 
     def requested(self) -> Action:
-        """The action asked for since the last call; each signal is answered once."""
+        """The action of the earliest signal that was not returned yet; NONE if there is none."""
         return self._effects[self._pending.pop(0)] if self._pending else Action.NONE
 
     def stop_requested(self) -> bool:
-        """Whether a signal that ends the run waits for its answer."""
+        """Whether a signal that ends the run has not been handled yet."""
         stops = (Action.STOP, Action.PREEMPT)
         return any(self._effects[number] in stops for number in self._pending)
 
     @property
     def preempted(self) -> bool:
-        """Whether SIGTERM has come."""
+        """Whether SIGTERM has arrived."""
         return self._preempted
 
     def _catch(self, number: int, frame: FrameType | None) -> None:

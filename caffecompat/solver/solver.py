@@ -1,4 +1,4 @@
-"""Solver: trains a net as a solver definition says."""
+"""Solver: trains a net by a solver definition."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.estimate.report import batch_size
 from caffecompat.solver.optim.plateau_metric import PlateauMetric, find_metric
 from caffecompat.solver.preparation import Start, prepare
-from caffecompat.solver.reporters.remaining_time import pace_reported
+from caffecompat.solver.reporters.remaining_time import time_reported
 from caffecompat.solver.scores import Scores
 from caffecompat.solver.setup.options import STOP, SolverOptions
 from caffecompat.solver.setup.settings import Settings
@@ -35,22 +35,22 @@ from caffecompat.weights import SolverState
 
 
 class Solver(TrainingState):
-    """Trains a net, tests it, keeps snapshots and goes on from them.
+    """Trains a net, tests it, writes snapshots and resumes from them.
 
     Args:
         source: path of a solver prototxt, or a SolverParameter message.
-        weights: weight files to start from, one path or several separated by commas; they take
-            the place of the definition's own ``weights``.
-        snapshot: a solver state to go on from, or ``"auto"`` for the newest intact one under the
-            snapshot prefix; where there is none yet, the training starts from the beginning.
-        device: torch device; by default what ``solver_mode`` says where it is written, else CPU.
+        weights: weight files to start from, one path or several separated by commas; they replace
+            the definition's own ``weights``.
+        snapshot: a solver state to resume from, or ``"auto"`` for the newest intact one under the
+            snapshot prefix; if there is none yet, the training starts from the beginning.
+        device: torch device; by default that of ``solver_mode`` if it is set, else the CPU.
         log: where the log lines go; by default the logger ``caffecompat``.
-        options: what else can be chosen; its fields can be given as keywords, too: see
+        options: further options, whose fields can be given as keywords too: see
             :class:`caffecompat.solver.setup.options.SolverOptions`.
         process_group: the processes that train together, from
-            :func:`caffecompat.solver.distributed.process_group.join_ranks`; each of them makes its
-            Solver and calls the same methods. The batch is split over them, and the training is
-            that of one process.
+            :func:`caffecompat.solver.distributed.process_group.join_ranks`; each creates its
+            Solver and calls the same methods. The batch is split over them; the result is that of
+            one process.
 
     Data, dropout and initial weights are pure functions of the seed and the iteration: two runs
     with one seed are equal, and a resumed run equals the uninterrupted one bit for bit on the
@@ -68,15 +68,15 @@ class Solver(TrainingState):
         test_nets: the test nets; their weights are those of the train net.
         iter: updates made so far.
         rate: the learning rate of the last update.
-        seed: what everything random is drawn from.
-        stopped: whether the last :meth:`step` or :meth:`solve` ended because it was asked to.
-        preempted: whether it was because the machine is taken away.
-        requested: asked between iterations whether to stop or to write a snapshot.
-        stop_requested: asked between the layers of a slow pass whether it is left; that iteration
-            has then no effect. ``requested`` must answer with a stop afterwards.
-        activity: what the solver is doing at this moment.
-        tests_made, seconds_testing: how many calls of :meth:`test_all` there were, how long all.
-        callbacks: told of iterations, displays and tests.
+        seed: of everything random.
+        stopped: whether a request ended the last :meth:`step` or :meth:`solve`.
+        preempted: whether that request was a preemption (SIGTERM).
+        requested: called between iterations; returns whether to stop or to write a snapshot.
+        stop_requested: called between the layers of a slow pass; True ends the pass, and the
+            iteration has no effect. ``requested`` must return a stop afterwards.
+        activity: what the solver is doing now.
+        tests_made, seconds_testing: number and total seconds of the calls of :meth:`test_all`.
+        callbacks: called after iterations, displays and tests.
 
     Raises:
         FileProblem, TextError: a file is missing or does not parse.
@@ -104,8 +104,8 @@ class Solver(TrainingState):
         super().__init__(prepared, options.on_nan == STOP, log)
         self.requested: Callable[[], Action] = _nothing
         self.stop_requested: Callable[[], bool] = _never
-        # Passes of several ranks wait for each other, and those made into one piece have no inside.
-        possible = not (process_group.several or options.in_one_piece)
+        # A pass of several ranks cannot end alone; a compiled or captured pass has no layers.
+        possible = not (process_group.several or options.runs_as_one_program)
         self._layer_watch = LayerWatch(self.activity, possible, lambda: self.stop_requested())
         self.tests_made, self.seconds_testing = 0, 0.0
         self.callbacks: list[Callback] = []
@@ -115,11 +115,11 @@ class Solver(TrainingState):
         stored = None if prepared.state is None else prepared.state.random_seed
         self._build_nets(self._choose_seed(stored))
         log.info("Solver scaffolding done.")
-        if prepared.outlook is not None:
-            prepared.outlook.report(self.net, log)
+        if prepared.auto_iter_size is not None:
+            prepared.auto_iter_size.report(self.net, log)
         if prepared.state is not None and prepared.state_path is not None:
             log.info(f"Resuming from {prepared.state_path}")
-            self._take(prepared.state, prepared.state_path)
+            self._apply_state(prepared.state, prepared.state_path)
 
     def _build_nets(self, seed: int) -> None:
         super()._build_nets(seed)
@@ -130,15 +130,15 @@ class Solver(TrainingState):
         compute = self._prepared.options.compute
         self._tester = Tester(self._message, self.net, compute, self._log, self._layer_watch)
 
-    def _take(self, state: SolverState, path: str) -> None:
-        super()._take(state, path)
+    def _apply_state(self, state: SolverState, path: str) -> None:
+        super()._apply_state(state, path)
         self._display.begin(self.iter)
 
     # Training
 
     @property
     def loss(self) -> float:
-        """The loss as it is displayed: the mean over the last ``average_loss`` iterations."""
+        """The displayed loss: the mean over the last ``average_loss`` iterations."""
         return self._display.loss
 
     @property
@@ -148,7 +148,7 @@ class Solver(TrainingState):
 
     @property
     def images_per_iteration(self) -> int | None:
-        """Images that an update has seen; None for a net without data layers."""
+        """Images per update; None for a net without data layers."""
         batch = batch_size(self.net)
         return None if batch is None else batch * int(self._message.iter_size)
 
@@ -157,17 +157,16 @@ class Solver(TrainingState):
         return self._display.is_due(iteration)
 
     def solve(self) -> None:
-        """Trains to ``max_iter``, with tests and snapshots as the definition says.
+        """Trains to ``max_iter``, with the tests and snapshots of the definition.
 
         Raises:
-            SolverError: snapshots are wanted, but there is no place for them; or the loss is not
-                a finite number (see ``on_nan``).
-            DataError: a record cannot be used, or a label is none of the classes.
+            SolverError: snapshots cannot be written, or the loss is not finite (see ``on_nan``).
+            DataError: a record cannot be used, or a label is not one of the classes.
             FileProblem: the last snapshot cannot be written.
         """
         if self._message.snapshot_after_train:
             self._snapshot_writer.check_writable()
-        with self._snapshot_writer.locked(), pace_reported(self, self._message, self._log):
+        with self._snapshot_writer.locked(), time_reported(self, self._message, self._log):
             self._solve()
 
     def _solve(self) -> None:
@@ -189,20 +188,20 @@ class Solver(TrainingState):
             return
         if self._display.is_due(self.iter):
             with torch.no_grad():
-                loss = self._train_step.look(self.iter)
+                loss = self._train_step.first_loss(self.iter)
             self._display.show_last(self.iter, loss)
         if _is_due(message.test_interval, self.iter):
             self.test_all()
         self._log.info("Optimization Done.")
 
     def step(self, iterations: int) -> None:
-        """Makes ``iterations`` updates, with the tests and snapshots that fall between them.
+        """Makes ``iterations`` updates, with the tests and snapshots that are due.
 
-        The displayed loss is averaged anew: earlier calls do not count.
+        The average of the displayed loss starts anew; losses of earlier calls do not count.
 
         Raises:
-            SolverError: the loss is not a finite number (see ``on_nan``); the weights are then
-                those before the update.
+            SolverError: the loss is not finite (see ``on_nan``); the weights are then those before
+                the update.
         """
         self._display.begin(self.iter)
         self.stopped = self.preempted = False
@@ -223,7 +222,7 @@ class Solver(TrainingState):
         return self.stopped
 
     def _iterate(self) -> bool:
-        """One update with its log lines; false where a stop has left it, without any effect."""
+        """One update with its log lines; False if a stop has ended it without any effect."""
         display = self._display.is_due(self.iter)
         self._train_step.debug = display and bool(self._message.debug_info)
         self._optimizer.clear(self._train_step.keeps_gradients, self._train_step.replaces_gradients)
@@ -266,12 +265,12 @@ class Solver(TrainingState):
     # Testing
 
     def test_all(self) -> list[Scores]:
-        """Runs every test net; its data follows on that of the earlier scheduled tests.
+        """Runs every test net; its data continues after that of the earlier scheduled tests.
 
-        Rank 0 does it, and tells the others.
+        Rank 0 tests and broadcasts the scores.
 
         Returns:
-            The means of each test net, fewer if a stop was requested meanwhile.
+            The means of each test net, fewer if a stop was requested during the test.
         """
         self._display.catch_up()
         started = time.monotonic()
@@ -284,14 +283,14 @@ class Solver(TrainingState):
             scores.append(result)
             for callback in self.callbacks:
                 callback.tested(self, index, result)
-        told = self._process_group.of_first((scores, self.stopped, self.preempted))
-        scores, self.stopped, self.preempted = told
+        of_first = self._process_group.broadcast((scores, self.stopped, self.preempted))
+        scores, self.stopped, self.preempted = of_first
         self.tests_made += 1
         self.seconds_testing += time.monotonic() - started
         return scores
 
     def _test_if_due(self) -> bool:
-        """Tests where a test comes before the next iteration; whether a stop was requested."""
+        """Tests if a test is due before the next iteration; returns whether to stop."""
         if is_test_due(self._message, self.iter):
             scores = self.test_all()
             if self._metric is not None and len(scores) > self._metric.net:
@@ -302,7 +301,7 @@ class Solver(TrainingState):
         return self.stopped
 
     def _interrupted(self) -> bool:
-        """Answers a request in the middle of a test; whether it was to stop."""
+        """Handles a request during a test; returns whether to stop."""
         action = self.requested()
         if action is Action.SNAPSHOT:
             self._try_snapshot()
@@ -316,7 +315,7 @@ class Solver(TrainingState):
         return super().snapshot()
 
     def _try_snapshot(self) -> None:
-        """A snapshot in the middle of a training, which a failure to write need not end."""
+        """Writes a snapshot during the training; a failure to write does not end it."""
         try:
             self.snapshot()
         except FileProblem as error:

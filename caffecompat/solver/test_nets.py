@@ -1,4 +1,4 @@
-"""Test nets: when they run, on which passes, and what comes out."""
+"""The tests during a training: their schedule, their passes and their scores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from caffecompat.solver.setup.compute import ComputeOptions
 
 
 def scheduled_tests(message: Message, iteration: int) -> int:
-    """How many tests a run makes before the one at ``iteration``.
+    """The number of tests of a run before the one at ``iteration``.
 
     Tests take place before the training of iterations 0 (unless ``test_initialization`` is
     false), ``test_interval``, 2 ``test_interval`` and so on. Counting them from the iteration
@@ -48,8 +48,8 @@ class Tester:
     Args:
         message: SolverParameter.
         train: the train net.
-        mode: how the nets compute.
-        log: where the lines go.
+        compute: compute options of the nets.
+        log: for the lines.
         watch: runs the passes.
     """
 
@@ -57,14 +57,14 @@ class Tester:
         self,
         message: Message,
         train: Net,
-        mode: ComputeOptions,
+        compute: ComputeOptions,
         log: logging.Logger,
         watch: LayerWatch,
     ) -> None:
         self._watch = watch
         self._message = message
         self._train = train
-        self._mode = mode
+        self._compute = compute
         self._log = log
 
     def test(
@@ -76,13 +76,13 @@ class Tester:
             self._log.info(f"Ignoring source layer {name}")
         passes = self._message.test_iter[index]
         first = scheduled_tests(self._message, iteration) * passes
-        look = DebugPass(net, self._log).forward if self._message.debug_info else net.run
+        run_pass = DebugPass(net, self._log).forward if self._message.debug_info else net.run
         what = f"the test of net #{index}, batch"
 
         def watched(number: int) -> Result:
-            return self._watch.run(net, what, number - first, lambda: look(number))
+            return self._watch.run(net, what, number - first, lambda: run_pass(number))
 
-        with self._mode.whole_pass(), self._mode.forward(net.device):
+        with self._compute.whole_pass(), self._compute.forward(net.device):
             scores = run_test(net, first, passes, interrupted, watched)
         if scores is None:
             return None
@@ -101,11 +101,11 @@ def run_test(
     interrupted: Callable[[], bool],
     run: Callable[[int], Result] | None = None,
 ) -> Scores | None:
-    """Runs a test net and averages.
+    """Runs a test net and averages its outputs.
 
     Args:
-        first_pass: index of the first pass, which decides the data.
-        interrupted: asked before each pass; true ends the test.
+        first_pass: index of the first pass, which determines the data.
+        interrupted: called before each pass; True ends the test.
         run: runs a pass by its index; by default the net does.
 
     Returns:
@@ -119,6 +119,6 @@ def run_test(
         try:
             result = run(first_pass + sums.passes)
         except StopRequested:
-            continue  # and the request is answered above
+            continue  # interrupted() handles the request
         sums.add(result.outputs, result.loss)
     return sums.means()

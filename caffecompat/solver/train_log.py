@@ -1,4 +1,4 @@
-"""What a training shows: the displayed loss, net outputs, clipped gradients, a diverged run."""
+"""The log lines of a training: displayed loss, net outputs, clipped gradients, divergence."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from caffecompat.proto.schema import Message
 from caffecompat.reporting.glog import PROGRESS, number, output_lines
 from caffecompat.solver.loss_window import LossWindow
 
-# Numbers are read from the device this often in runs that display nothing.
-_MOST_WAITING = 128
+# At most so many gradient norms stay on the device in runs that display nothing.
+_MAX_UNREAD = 128
 
 
 class TrainLog:
-    """Caffe's lines of a training.
+    """Writes Caffe's lines of a training.
 
-    Losses and gradient norms wait on the device until a line needs them, so that showing them
-    does not hold up the training between two displays.
+    Losses and gradient norms stay on the device until a line needs them, so that the host does not
+    wait for the device between two displays.
 
     Args:
         message: SolverParameter.
-        log: where the lines go.
+        log: for the lines.
     """
 
     def __init__(self, message: Message, log: logging.Logger) -> None:
@@ -36,7 +36,7 @@ class TrainLog:
         self.begin(0)
 
     def begin(self, iteration: int) -> None:
-        """Starts afresh at ``iteration``: the loss window is empty, the clock at zero."""
+        """Starts anew at ``iteration``, with an empty loss window and the clock at zero."""
         self._window = LossWindow(self._average)
         self._shown_at = iteration
         self._shown_time = time.perf_counter()
@@ -51,61 +51,62 @@ class TrainLog:
         return self._window.value
 
     def add(self, iteration: int, loss: torch.Tensor) -> None:
-        """Enters the loss of ``iteration``, a 0-axis tensor."""
+        """Adds the loss of ``iteration``, a 0-axis tensor."""
         self._window.add(iteration, loss)
 
     def add_norm(self, norm: torch.Tensor | None) -> None:
-        """Enters the norm of the gradients before clipping, None where there is no clipping."""
+        """Adds the norm of the gradients before clipping; None without clipping."""
         if norm is not None:
             self._norms.append(norm)
-            if len(self._norms) >= _MOST_WAITING:
+            if len(self._norms) >= _MAX_UNREAD:
                 self.catch_up()
 
     def show(
         self, iteration: int, values: dict[str, torch.Tensor], weights: dict[str, float]
     ) -> dict[str, list[float]]:
-        """The lines of a displayed iteration, all but the rate; returns the outputs' elements."""
+        """Logs a displayed iteration except its rate; returns the outputs' elements."""
         self.catch_up()
         now = time.perf_counter()
         lapse = now - self._shown_time
         per_second = (iteration - self._shown_at) / (lapse or 1.0)
-        self._say(
+        self._log_progress(
             f"Iteration {iteration} ({number(per_second)} iter/s, {number(lapse)}s/"
             f"{self._interval} iters), loss = {number(self.loss)}"
         )
         self._shown_at, self._shown_time = iteration, now
         outputs = {name: value.flatten().tolist() for name, value in values.items()}
         for line in output_lines("Train", outputs, weights):
-            self._say(line)
+            self._log_progress(line)
         return outputs
 
     def show_rate(self, iteration: int, rate: float) -> None:
-        self._say(f"Iteration {iteration}, lr = {number(rate)}")
+        self._log_progress(f"Iteration {iteration}, lr = {number(rate)}")
 
     def show_last(self, iteration: int, loss: torch.Tensor) -> None:
-        """The line after training, with the loss of one more pass."""
+        """Logs the line after the training, with the loss of one more pass."""
         self.add(iteration, loss)
         self._log.info(f"Iteration {iteration}, loss = {number(self.loss)}")
 
     def catch_up(self) -> None:
-        """Says what has waited: clipped gradients in Caffe's words, a loss that is no number."""
+        """Logs clipped gradients and a loss that is not finite, as added since the last call."""
         norms = torch.stack(self._norms).tolist() if self._norms else []
         self._norms.clear()
         for norm in norms:
             if norm > self._limit:
-                self._say(
+                self._log_progress(
                     f"Gradient clipping: scaling down gradients (L2 norm {number(norm)} > "
                     f"{number(self._limit)}) by scale factor {number(self._limit / norm)}"
                 )
-        self._window.settle()
-        if self._window.broken is not None and not self._warned:
+        self._window.read_all()
+        if self._window.first_nonfinite is not None and not self._warned:
             self._warned = True
             self._log.warning(
-                f"Iteration {self._window.broken}: the loss is not a finite number; the run has "
-                "diverged. Lower base_lr or set clip_gradients, and go on from an older snapshot"
+                f"Iteration {self._window.first_nonfinite}: the loss is not a finite number; the "
+                "run has diverged. Lower base_lr or set clip_gradients, and go on from an older "
+                "snapshot"
             )
 
-    def _say(self, text: str) -> None:
-        """A line that a progress bar stands for; the log shows the caller's place."""
+    def _log_progress(self, text: str) -> None:
+        """Logs a line that a progress bar replaces, with the line number of the caller."""
         marked: dict[str, Any] = PROGRESS
         self._log.info(text, extra=marked, stacklevel=2)

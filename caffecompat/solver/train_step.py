@@ -1,4 +1,4 @@
-"""The passes of one iteration: forward, backward, and the watch over the loss."""
+"""TrainStep: the forward and backward passes of one iteration, and the check of their loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from caffecompat.net import Net, Result
 from caffecompat.net.execution.cuda_graph import CapturedPass
 from caffecompat.reporting.glog import number
 from caffecompat.solver.diagnostics.debug_info import DebugPass
-from caffecompat.solver.diagnostics.nonfinite import NotFinite, explain, watch
+from caffecompat.solver.diagnostics.nonfinite import NotFinite, explain, read_later
 from caffecompat.solver.distributed.gradient_buckets import GradientBuckets
 from caffecompat.solver.distributed.loss_sharding import LossSharding
 from caffecompat.solver.optim.grad_scaler import GradScaler
@@ -27,14 +27,15 @@ class TrainStep:
         net: the train net.
         count: passes per iteration.
         place: the solver's file, for messages.
-        stop: raise where a loss is not finite, instead of going on.
-        log: where ``debug_info`` goes.
-        options: how the net computes, and the processes that share the batch; losses and gradients
-            are those of all of them.
+        stop: raise an error if a loss is not finite; otherwise continue.
+        log: for the lines of ``debug_info``.
+        options: compute options and process group, which shares each batch; losses
+            and gradients are those of all ranks.
 
     Attributes:
-        debug: log every blob and gradient of the next passes in Caffe's words.
-        keeps_gradients: gradients must stay where they are from iteration to iteration.
+        debug: log the lines of ``debug_info`` for the next passes.
+        keeps_gradients: whether gradients must stay at their addresses from iteration to
+            iteration.
     """
 
     def __init__(
@@ -56,16 +57,18 @@ class TrainStep:
         self._process_group = process_group
         self.debug = False
         self._debug_pass: DebugPass | None = None
-        self._shares = LossSharding(net, process_group)
+        self._loss_sharding = LossSharding(net, process_group)
         learnable = net.learnable
         self._gradients = (
             GradientBuckets(learnable, process_group) if process_group.several else None
         )
         self._learned = [entry.tensor for entry in learnable]
-        self._scale = GradScaler(net.device, place, log) if compute.precision == "fp16" else None
+        self._grad_scaler = (
+            GradScaler(net.device, place, log) if compute.precision == "fp16" else None
+        )
         self._captured: CapturedPass | None = None
         if compute.cuda_graph:
-            scale = None if self._scale is None else self._scale.value
+            scale = None if self._grad_scaler is None else self._grad_scaler.value
             self._captured = CapturedPass(
                 net, lambda: compute.forward(net.device), scale, adds_up=count > 1
             )
@@ -73,14 +76,15 @@ class TrainStep:
 
     @property
     def replaces_gradients(self) -> bool:
-        """Whether the next passes overwrite gradients, which need not be cleared before."""
+        """Whether the next passes overwrite the gradients, which then need no clearing."""
         return self._captured is not None and self._count == 1 and not self.debug
 
     def run(self, iteration: int) -> tuple[Result, torch.Tensor]:
-        """All passes of ``iteration`` (from 0).
+        """Runs all passes of ``iteration`` (from 0).
 
         Returns:
-            The last pass's result, and the mean loss as a 0-axis tensor.
+            The last pass's result of this rank, and the mean loss over the passes, a 0-axis tensor
+            summed over the ranks.
 
         Raises:
             NotFinite: a loss is not finite; the sentence names the layer where it began.
@@ -89,7 +93,7 @@ class TrainStep:
         last = (iteration + 1) * self._count - 1
         for index in range(iteration * self._count, last + 1):
             if self._gradients is not None and index == last:
-                # Layer by layer a shared parameter gets its gradient in several pieces.
+                # In a debug pass the gradient of a shared parameter comes in several parts.
                 self._gradients.begin(overlap=not self.debug)
             losses.append(self._run(index, iteration))
         if self._gradients is not None:
@@ -97,31 +101,31 @@ class TrainStep:
         return self._result, self._process_group.sum(sum(losses[1:], losses[0]) / self._count)
 
     def usable(self, iteration: int) -> bool:
-        """Whether the gradients can be used; in fp16 they may have overflowed.
+        """Whether the gradients are finite; in fp16 they may have overflowed.
 
         Raises:
-            SolverError: they always do.
+            SolverError: they overflow at the smallest loss scale too.
         """
-        if self._scale is None:
+        if self._grad_scaler is None:
             return True
         gradients = [tensor.grad for tensor in self._learned if tensor.grad is not None]
-        return self._scale.take_off(gradients, iteration)
+        return self._grad_scaler.unscale(gradients, iteration)
 
     def save(self, state: SolverState) -> None:
-        """Puts into a solver state what passes hand on to later ones."""
-        if self._scale is not None:
-            self._scale.save(state)
+        """Writes the loss scale into a solver state."""
+        if self._grad_scaler is not None:
+            self._grad_scaler.save(state)
 
     def load(self, state: SolverState) -> None:
-        """Goes on from a solver state."""
-        if self._scale is not None:
-            self._scale.load(state)
+        """Restores the loss scale from a solver state."""
+        if self._grad_scaler is not None:
+            self._grad_scaler.load(state)
 
     def outputs(self, result: Result) -> dict[str, torch.Tensor]:
-        """The outputs of a pass for the batch of all ranks; all of them must ask."""
-        return self._shares.outputs(result)
+        """The outputs of a pass for the whole batch; a collective operation of all ranks."""
+        return self._loss_sharding.outputs(result)
 
-    def look(self, iteration: int) -> torch.Tensor:
+    def first_loss(self, iteration: int) -> torch.Tensor:
         """The loss of the first pass of ``iteration``, without a backward pass."""
         index = iteration * self._count
         with self._compute.forward(self._net.device):
@@ -134,40 +138,40 @@ class TrainStep:
                 result, value = self._run_debugged(index)
             elif self._captured is not None:
                 result = self._captured.run(index)
-                value = watch(result.loss) if self._stop else None
+                value = read_later(result.loss) if self._stop else None
             else:
                 with self._compute.forward(self._net.device):
                     result = self._net.run(index)
-                value = watch(result.loss) if self._stop else None
+                value = read_later(result.loss) if self._stop else None
                 self._backward(result.loss)
         self._result = result
         if self._net.device.type == "cuda":
-            # Before anything here waits for the device.
+            # Before the host waits for the device below.
             self._net.read_ahead(index + 1)
         if value is not None and not math.isfinite(loss := value()):
-            raise self._broken(loss, index, iteration)
-        # A captured pass writes the next loss to the same place.
+            raise self._nonfinite_loss(loss, index, iteration)
+        # A captured pass writes the next loss into the same tensor.
         return result.loss.detach() if self._captured is None else result.loss.clone()
 
     def _run_debugged(self, index: int) -> tuple[Result, Callable[[], float] | None]:
         debugged = self._debugged()
         with self._compute.forward(self._net.device):
             result = debugged.forward(index)
-        value = watch(result.loss) if self._stop else None
+        value = read_later(result.loss) if self._stop else None
         debugged.backward()
         return result, value
 
     def _backward(self, loss: torch.Tensor) -> None:
         if loss.requires_grad:
-            (loss if self._scale is None else loss * self._scale.value).backward()
+            (loss if self._grad_scaler is None else loss * self._grad_scaler.value).backward()
 
     def _debugged(self) -> DebugPass:
         self._debug_pass = self._debug_pass or DebugPass(self._net, self._log)
         return self._debug_pass
 
-    def _broken(self, loss: float, index: int, iteration: int) -> NotFinite:
-        # The other ranks do not look for the place with this one.
-        with self._process_group.apart(), self._compute.forward(self._net.device):
+    def _nonfinite_loss(self, loss: float, index: int, iteration: int) -> NotFinite:
+        # The other ranks do not run this pass.
+        with self._process_group.isolate(), self._compute.forward(self._net.device):
             found = explain(self._net, index)
         return NotFinite(
             f"{self._place}: iteration {iteration}: the loss is {number(loss)}, a finite number "

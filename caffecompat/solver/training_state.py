@@ -26,15 +26,15 @@ class TrainingState:
 
     Args:
         prepared: the solver before its nets are built.
-        stop_on_nan: raise where a loss is not finite, instead of going on.
-        log: where the log lines go.
+        stop_on_nan: raise an error if a loss is not finite; otherwise continue.
+        log: for the log lines.
 
     Attributes:
         net: the train net.
         test_nets: the test nets; their weights are those of the train net.
         iter: updates made so far.
-        seed: what everything random is drawn from.
-        activity: what the solver is doing at this moment.
+        seed: of everything random.
+        activity: what the solver is doing now.
     """
 
     net: Net
@@ -76,15 +76,15 @@ class TrainingState:
 
     @property
     def last_snapshot(self) -> str | None:
-        """The newest solver state to go on from: of this run, or the one that it resumed from."""
+        """The newest solver state: written by this run, or the one that it resumed from."""
         return self._snapshot_writer.last
 
     def _choose_seed(self, stored: int | None) -> int:
         seed = choose_seed(self._message, self._place, stored, self._log)
-        return self._process_group.of_first(seed)
+        return self._process_group.broadcast(seed)
 
     def _build_nets(self, seed: int) -> None:
-        """Builds the train net and the test nets, and an optimizer that has no history yet."""
+        """Builds the train net, the test nets, and an optimizer without history."""
         self.seed = seed
         prepared, log = self._prepared, self._log
         options = prepared.options
@@ -94,7 +94,7 @@ class TrainingState:
         self._optimizer = Optimizer(self.net.learnable, rule, self._message, self._place)
         passes = int(self._message.iter_size)
         self._train_step = TrainStep(self.net, passes, self._place, self._stop_on_nan, log, options)
-        self._process_group.copy_from_first([entry.tensor for entry in self.net.learnable])
+        self._process_group.broadcast_tensors([entry.tensor for entry in self.net.learnable])
 
     def close(self) -> None:
         """Stops the nets' data threads and closes their files."""
@@ -103,15 +103,15 @@ class TrainingState:
     def snapshot(self) -> tuple[str, str]:
         """Writes the weights and the solver state that names them.
 
-        Both are written whole beside their places and then moved there, so that a failure or a
-        crash at any moment leaves the last good pair. Of several ranks the first one writes.
+        Both are written under temporary names and then renamed, so that a failure or a crash at any
+        time leaves the last good pair. Only rank 0 writes.
 
         Returns:
             Paths of the two files.
 
         Raises:
             FileProblem: a file cannot be written.
-            SolverError: the weights are not finite numbers; nothing is written.
+            SolverError: the weights are not finite; nothing is written.
         """
         state = SolverState(self.iter, "", [], random_seed=self.seed)
         self._policy.save(state)
@@ -121,10 +121,10 @@ class TrainingState:
             return self._snapshot_writer.write(self.net, self._optimizer, state, diffs)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
-        """Goes on from a solver state: iteration, weights, history, position in the data.
+        """Resumes from a solver state: iteration, weights, history, position in the data.
 
-        A state of a run with another seed rebuilds the nets, unless the definition has a
-        ``random_seed``, which then counts; :attr:`net` and :attr:`test_nets` are new objects.
+        If the state has another seed and the definition has no ``random_seed``, the nets are built
+        again with that seed; :attr:`net` and :attr:`test_nets` are then new objects.
 
         Raises:
             FileProblem: the state or its weights are missing.
@@ -140,16 +140,16 @@ class TrainingState:
             self.close()
             self._build_nets(seed)
             self.net.load_weights(weights)
-        self._take(state, path)
+        self._apply_state(state, path)
 
-    def _take(self, state: SolverState, path: str) -> None:
+    def _apply_state(self, state: SolverState, path: str) -> None:
         learned = find_learned_net(state, path)
         self._optimizer.check(state, path)
         load_learned(self.net, learned, path, self._log)
         if not path.endswith(".h5"):
             self._log.info("SGDSolver: restoring history")
         self._optimizer.restore(state)
-        self._process_group.copy_from_first([entry.tensor for entry in self.net.learnable])
+        self._process_group.broadcast_tensors([entry.tensor for entry in self.net.learnable])
         self._train_step.load(state)
         self.iter = state.iteration
         self._policy.load(state)

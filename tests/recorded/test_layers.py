@@ -31,7 +31,7 @@ def test_layer(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sequence_in_runs(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Recorded sequences are too short for torch's operators unless made to go through them."""
     layer = f"caffecompat.layers.recurrent.{case.path.parent.name}"
-    monkeypatch.setattr(f"{layer}.worthwhile", 0)
+    monkeypatch.setattr(f"{layer}.min_run_length", 0)
     monkeypatch.delattr(f"{layer}.step")
     assert_replays(case, monkeypatch)
 

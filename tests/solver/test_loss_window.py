@@ -37,4 +37,4 @@ def test_a_broken_loss_is_remembered_and_leaves_the_window() -> None:
     assert math.isnan(window.value)
     window.add(3, torch.tensor(5.0))
     assert window.value == 4
-    assert window.broken == 1
+    assert window.first_nonfinite == 1

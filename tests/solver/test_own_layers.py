@@ -17,7 +17,7 @@ from caffecompat.net.analysis.receptive_field import receptive_fields
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver import Solver
 from caffecompat.solver.diagnostics.label_check import check_labels
-from caffecompat.solver.distributed.loss_sharding import caveats
+from caffecompat.solver.distributed.loss_sharding import sharding_warnings
 from caffecompat.solver.setup.net_plans import NetPlanner, planned_batch, scaled_plan
 from caffecompat.solver.setup.settings import read_settings
 from tests.solver import own_layers
@@ -77,27 +77,27 @@ def net_of(*layers: str, text: str = "") -> Net:
 
 
 def test_what_ranks_are_told() -> None:
-    assert caveats(net_of(loss("OwnSumLoss"), loss("OwnMeanLoss"))) == []
-    (silent,) = caveats(net_of(loss("OwnSilentLoss")))
+    assert sharding_warnings(net_of(loss("OwnSumLoss"), loss("OwnMeanLoss"))) == []
+    (silent,) = sharding_warnings(net_of(loss("OwnSilentLoss")))
     assert silent == (
         "layer 'OwnSilentLoss' (OwnSilentLoss) gives a loss and does not say how it depends on the "
         "size of the batch; it is taken for a mean over the batch"
     )
     centred = 'layer { name: "c" type: "OwnCentred" bottom: "score" top: "c" }'
-    (coupled,) = caveats(net_of(centred))
+    (coupled,) = sharding_warnings(net_of(centred))
     assert coupled == (
         "layer 'c' (OwnCentred) subtracts the mean of the whole batch, of which each rank has a "
         "slice: its results are not those of one device"
     )
     normalised = 'layer { name: "n" type: "BatchNorm" bottom: "score" top: "n" }'
-    (statistics,) = caveats(net_of(normalised))
+    (statistics,) = sharding_warnings(net_of(normalised))
     assert statistics.endswith("; the statistics that are saved are those of rank 0")
 
 
 def test_what_is_made_from_a_loss_is_no_other_loss() -> None:
     """A weighted number of a layer that reads a loss is a part already."""
     read = 'layer { name: "p" type: "Power" bottom: "OwnSumLoss" top: "p" loss_weight: 1 }'
-    (sentence,) = caveats(net_of(loss("OwnSumLoss"), read))
+    (sentence,) = sharding_warnings(net_of(loss("OwnSumLoss"), read))
     assert "another layer reads its loss" in sentence
 
 
@@ -107,7 +107,7 @@ def test_a_number_with_a_weight_is_a_loss() -> None:
         'layer { name: "r" type: "Reduction" bottom: "score" top: "r" loss_weight: 1 }',
         'layer { name: "p" type: "Parameter" top: "p" loss_weight: 1 }',
     )
-    (sentence,) = caveats(own)
+    (sentence,) = sharding_warnings(own)
     assert sentence.startswith("layer 'p' (Parameter) gives a loss and does not say")
 
 
@@ -120,8 +120,8 @@ def test_smaller_batches_are_explained(
     said = capsys.readouterr().err
     assert "batch_size is 1 and iter_size 7 now" in said
     assert (
-        "layer 'OwnSumLoss' (OwnSumLoss) adds up its batch, but passes are averaged, so its loss "
-        "will count less"
+        "layer 'OwnSumLoss' (OwnSumLoss) adds up its batch, but passes are averaged: its loss "
+        "counts less"
     ) in said
 
 

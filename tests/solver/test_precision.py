@@ -30,8 +30,8 @@ GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA dev
 def trained(path: Path, steps: int = 6, **options: Any) -> tuple[list[float], Solver]:
     """The losses of the first iterations; fp16 starts at a scale that these gradients stand."""
     solver = Solver(path, **options)
-    if solver._train_step._scale is not None:
-        solver._train_step._scale.value.fill_(256)
+    if solver._train_step._grad_scaler is not None:
+        solver._train_step._grad_scaler.value.fill_(256)
     losses = []
     for _ in range(steps):
         solver.step(1)
@@ -80,13 +80,13 @@ def test_a_resumed_run_in_bf16(tmp_path: Path) -> None:
 def test_the_loss_scale(lines: Lines) -> None:
     scale = GradScaler(torch.device("cpu"), "solver", LOGGER)
     gradient = torch.tensor([65536.0, -131072.0])
-    assert scale.take_off([gradient], 0)
+    assert scale.unscale([gradient], 0)
     assert gradient.tolist() == [1, -2]
     for i in range(1, 2000):
-        assert scale.take_off([torch.ones(2)], i)
+        assert scale.unscale([torch.ones(2)], i)
     assert float(scale.value) == 2**17
     place = scale.value.data_ptr()
-    assert not scale.take_off([torch.ones(1), torch.tensor([1, float("inf")])], 7)
+    assert not scale.unscale([torch.ones(1), torch.tensor([1, float("inf")])], 7)
     assert float(scale.value) == 2**16
     assert scale.value.data_ptr() == place
     assert lines.events == [
@@ -94,7 +94,7 @@ def test_the_loss_scale(lines: Lines) -> None:
     ]
     scale.value.fill_(2.0**-14)
     with pytest.raises(SolverError, match="whatever the loss scale"):
-        scale.take_off([torch.tensor([float("nan")])], 8)
+        scale.unscale([torch.tensor([float("nan")])], 8)
 
 
 def test_an_overflow_changes_nothing(tmp_path: Path, lines: Lines) -> None:
@@ -102,8 +102,8 @@ def test_an_overflow_changes_nothing(tmp_path: Path, lines: Lines) -> None:
     solver.step(2)
     before = [entry.tensor.clone() for entry in solver.net.learnable if entry.lr_mult]
     history = [array.clone() for array in solver.history]
-    assert solver._train_step._scale is not None
-    solver._train_step._scale.value.fill_(2.0**120)
+    assert solver._train_step._grad_scaler is not None
+    solver._train_step._grad_scaler.value.fill_(2.0**120)
     solver.step(1)
     assert lines.containing("gradients overflow in fp16")
     after = [entry.tensor for entry in solver.net.learnable if entry.lr_mult]
@@ -116,14 +116,14 @@ def test_an_overflow_changes_nothing(tmp_path: Path, lines: Lines) -> None:
 def test_a_resumed_training_keeps_the_loss_scale(tmp_path: Path, more: str) -> None:
     path = write_training(tmp_path / "run", "random_seed: 7 " + more)
     solver = Solver(path, precision="fp16")
-    assert solver._train_step._scale is not None
-    solver._train_step._scale.value.fill_(2.0**120)
+    assert solver._train_step._grad_scaler is not None
+    solver._train_step._grad_scaler.value.fill_(2.0**120)
     solver.step(4)
     _, state = solver.snapshot()
     resumed = Solver(path, snapshot=state, precision="fp16")
     resumed.step(3)
     solver.step(3)
-    scales = [s._train_step._scale for s in (solver, resumed)]
+    scales = [s._train_step._grad_scaler for s in (solver, resumed)]
     assert [float(s.value) for s in scales if s] == [2.0**113] * 2
     assert len({s._good for s in scales if s}) == 1
     for ours, theirs in zip(resumed.net.learnable, solver.net.learnable, strict=True):

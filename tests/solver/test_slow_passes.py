@@ -15,7 +15,7 @@ import torch
 from caffecompat.reporting.activity import Activity, ReportSchedule, Task, heartbeat
 from caffecompat.reporting.glog import LOGGER
 from caffecompat.solver import Action, Solver
-from caffecompat.solver.reporters.remaining_time import Pace, duration
+from caffecompat.solver.reporters.remaining_time import RemainingTime, duration
 from tests.solver.caffe_log import Lines
 from tests.solver.small import write_training
 
@@ -175,7 +175,7 @@ def told(solver: Any, clock: Clock, each: list[float], message: Any) -> list[str
     lines: list[str] = []
     log = logging.Logger("pace")
     log.info = lambda text, *more, **options: lines.append(str(text))  # type: ignore[method-assign]
-    pace = Pace(message, log)
+    pace = RemainingTime(message, log)
     for seconds in each:
         clock.now += seconds
         solver.iter += 1

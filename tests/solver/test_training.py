@@ -189,7 +189,7 @@ def test_state_of_the_train_net(
 def test_a_level_that_takes_the_place_of_another_is_mentioned(tmp_path: Path, lines: Lines) -> None:
     path = write_training(tmp_path / "run", "train_state { level: 3 }")
     Solver(path, level=0)
-    assert lines.containing("--level 0 takes the place of train_state's 3")
+    assert lines.containing("--level 0 replaces train_state's 3")
 
 
 def test_a_loss_that_is_no_number_is_reported_once(tmp_path: Path, lines: Lines) -> None:

@@ -1,1 +1,1 @@
-"""What can be wrong in a training: values that are not finite, labels, debug_info."""
+"""Diagnostics of a training: values that are not finite, wrong labels, ``debug_info``."""

@@ -1,4 +1,4 @@
-"""``debug_info``: mean absolute values of every blob and gradient, in the words of Caffe's log."""
+"""``debug_info``: mean absolute values of all blobs and gradients, in Caffe's log lines."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from caffecompat.reporting.glog import number
 
 
 class DebugPass:
-    """Runs passes layer by layer and logs what goes through.
+    """Runs passes layer by layer and logs the mean absolute values of their blobs.
 
     Lines and their order are those of Caffe's ``Net::ForwardDebugInfo`` and ``BackwardDebugInfo``.
-    The numbers that a pass computes are those of the net's program.
+    A pass computes the same values as the net's program.
     """
 
     def __init__(self, net: Net, log: logging.Logger) -> None:
@@ -31,7 +31,7 @@ class DebugPass:
         }
 
     def forward(self, index: int) -> Result:
-        """Pass number ``index``; its loss has no gradient, :meth:`backward` brings those."""
+        """Runs pass number ``index``; :meth:`backward` computes its gradients, not the loss."""
         self._stepper.begin(index)
         for i, built in enumerate(self._net.layers):
             tops = self._stepper.forward_layer(i)
@@ -77,7 +77,7 @@ def _blobs(built: BuiltLayer) -> list[torch.Tensor]:
 
 
 def _blobs_with_gradient(net: Net) -> set[object]:
-    """Versions of blobs that a gradient is computed for: something to learn lies before them."""
+    """Versions of blobs that have a gradient: those that depend on a learnable parameter."""
     needed: set[object] = set()
     for built in net.layers:
         learns = any(blob.requires_grad for blob in _blobs(built))

@@ -1,4 +1,4 @@
-"""A look at the first labels: they must be classes that the layer which reads them knows."""
+"""The check of the first labels: each must be a class of the layer that reads it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from caffecompat.layers import ClassLabels
 from caffecompat.net import Net
 from caffecompat.net.build import BuiltLayer
 
-# So many labels that none of them is in the upper half of the classes by chance.
-_TELLING = 20
-# How much of a database is looked at to tell how many classes it has: a second or two.
+# So many labels are needed to conclude that the upper half of the classes is unused.
+_MIN_LABELS = 20
+# How much of a database is read to find its largest label: one or two seconds.
 _MOST_RECORDS, _MOST_BYTES = 20_000, 128 << 20
 
 
 def check_labels(net: Net, first: int, passes: int = 2) -> list[str]:
     """Reads the labels of ``passes`` passes from ``first`` on and compares them with the classes.
 
-    A GPU would otherwise meet them in the middle of a kernel, which ends the process.
+    On a GPU a wrong label would otherwise fail inside a kernel, which ends the process.
 
     Returns:
-        What is strange without being wrong, one sentence each.
+        What is unusual but not wrong, one sentence each.
 
     Raises:
-        DataError: a label is no class; one sentence with the layer.
+        DataError: a label is not a class; one sentence with the layer.
     """
     readers = list(_labelled(net))
     seen: dict[str, _Seen] = {}
@@ -52,7 +52,7 @@ def check_labels(net: Net, first: int, passes: int = 2) -> list[str]:
 
 @dataclass(frozen=True)
 class _Reader:
-    """A layer that reads class labels straight from a data layer, whose top is ``label``."""
+    """A layer that reads class labels directly from a data layer, whose top is ``label``."""
 
     built: BuiltLayer
     accepted: ClassLabels
@@ -61,7 +61,7 @@ class _Reader:
 
 @dataclass
 class _Seen:
-    """The labels that one layer was given."""
+    """The labels that one layer has read."""
 
     reader: _Reader
     largest: int = -1
@@ -73,9 +73,9 @@ class _Seen:
         self.count += labels.numel()
 
     def remark(self, passes: int) -> str:
-        """A sentence where the labels leave much of the classes unused."""
+        """A sentence if half of the classes or more are unused, else an empty string."""
         classes = self.reader.accepted.classes
-        if self.count < _TELLING or 2 * (self.largest + 1) > classes:
+        if self.count < _MIN_LABELS or 2 * (self.largest + 1) > classes:
             return ""
         return (
             f"{self.reader.built.place}: the {self.count} labels of the first {passes} batches "
@@ -85,7 +85,7 @@ class _Seen:
 
 
 def _labelled(net: Net) -> Iterator[_Reader]:
-    """The layers that read labels from a data layer, perhaps through automatic splits."""
+    """The layers that read labels from a data layer, directly or through automatic splits."""
     origin = {top: top for built in net.layers if built.source is not None for top in built.tops}
     for built in net.layers:
         if built.node.automatic and built.bottoms[0] in origin:
@@ -98,8 +98,8 @@ def _labelled(net: Net) -> Iterator[_Reader]:
             yield _Reader(built, accepted, origin[bottom])
 
 
-def _listing(source: BuiltLayer) -> str:
-    """The command that shows all labels of a data layer's database."""
+def _list_command(source: BuiltLayer) -> str:
+    """A clause with the command that lists all labels of a data layer's database."""
     database = source.node.message.data_param.source
     if not database:
         return ""
@@ -107,17 +107,17 @@ def _listing(source: BuiltLayer) -> str:
 
 
 def _remedy(worst: int, source: BuiltLayer, ignores: bool) -> str:
-    """How many classes there must be for the labels of the data, as far as that can be told.
+    """How many classes there must be for the labels of the data, as far as known.
 
-    ``ignores``: one of the labels is not counted, and might be the largest.
+    ``ignores``: the layer ignores one label, which might be the largest.
     """
     reader: Any = getattr(source.source, "reader", None)
-    look = getattr(reader, "largest_label", None)
-    found = look(_MOST_RECORDS, _MOST_BYTES) if look is not None and not ignores else None
+    search = getattr(reader, "largest_label", None)
+    found = search(_MOST_RECORDS, _MOST_BYTES) if search is not None and not ignores else None
     if found is None:
         return (
             f"make num_output one more than the largest label of the data, which is at least "
-            f"{worst}{_listing(source)}"
+            f"{worst}{_list_command(source)}"
         )
     largest, seen = found
     largest = max(largest, worst)
@@ -125,7 +125,7 @@ def _remedy(worst: int, source: BuiltLayer, ignores: bool) -> str:
         return f"the labels of all {seen:,} records reach {largest}: make num_output {largest + 1}"
     return (
         f"the labels of the first {seen:,} of {reader.records:,} records reach {largest}: make "
-        f"num_output at least {largest + 1}{_listing(source)}"
+        f"num_output at least {largest + 1}{_list_command(source)}"
     )
 
 

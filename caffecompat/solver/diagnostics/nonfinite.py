@@ -1,4 +1,4 @@
-"""Losses and weights that are no finite numbers: noticing them, and finding where they began."""
+"""Losses and weights that are not finite: their detection, and the layer where they begin."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import torch
 from caffecompat.errors import SolverError
 from caffecompat.net import Net, Stepper
 
-_CURE = "lower base_lr or set clip_gradients"
+_REMEDY = "lower base_lr or set clip_gradients"
 
 
 class NotFinite(SolverError):
-    """A loss or a weight is no finite number; the weights are those before the iteration."""
+    """A loss or a weight is not finite; the weights are those before the iteration."""
 
 
-def watch(loss: torch.Tensor) -> Callable[[], float]:
-    """A function that gives the value of ``loss``.
+def read_later(loss: torch.Tensor) -> Callable[[], float]:
+    """A function that returns the value of ``loss``.
 
-    On a GPU the value is on its way while the caller goes on, so that asking for it after the
-    backward pass has been handed over keeps no one waiting.
+    On a GPU the value is copied asynchronously: a call after the backward pass has been launched
+    does not make the host wait for that pass.
     """
     if loss.device.type != "cuda":
         return lambda: float(loss.detach())
@@ -32,14 +32,14 @@ def watch(loss: torch.Tensor) -> Callable[[], float]:
     event = torch.cuda.Event()
     event.record(torch.cuda.current_stream(loss.device))
 
-    def arrived() -> float:
+    def value_when_copied() -> float:
         event.synchronize()
         return float(value)
 
-    return arrived
+    return value_when_copied
 
 
-def all_finite(tensors: Sequence[torch.Tensor]) -> bool:
+def tensors_are_finite(tensors: Sequence[torch.Tensor]) -> bool:
     """Whether every element is a finite number; waits for the device once."""
     present = [tensor.detach() for tensor in tensors if tensor.numel()]
     if not present:
@@ -48,41 +48,41 @@ def all_finite(tensors: Sequence[torch.Tensor]) -> bool:
     return bool(torch.isfinite(largest).all())
 
 
-def are_finite(array: np.ndarray) -> bool:
+def array_is_finite(array: np.ndarray) -> bool:
     """Whether every element is a finite number."""
     return not array.size or bool(np.isfinite([array.min(), array.max()]).all())
 
 
 def explain(net: Net, index: int) -> str:
-    """Where a pass goes wrong, and what to do about it.
+    """Finds where the loss of a pass stops being finite.
 
-    The pass is run again layer by layer; statistics that it changes get their values back.
+    The pass runs again layer by layer; statistics that it changes are restored.
 
     Returns:
-        The first layer whose output is not finite, or the parameter that was broken before the
-        pass, then a suggestion.
+        A clause that names the first layer whose output is not finite, or the parameter that was
+        not finite before the pass, and a remedy.
     """
     for entry in net.learnable:
-        if not all_finite([entry.tensor]):
+        if not tensors_are_finite([entry.tensor]):
             return (
                 f"parameter {entry.index} of layer {entry.layer!r} is already not finite before "
-                f"the pass; the update before it broke it, {_CURE}"
+                f"the pass; the update before it broke it, {_REMEDY}"
             )
-    with _statistics_kept(net), torch.no_grad():
+    with _statistics_restored(net), torch.no_grad():
         stepper = Stepper(net)
         stepper.begin(index)
         for i, built in enumerate(net.layers):
             tops = stepper.forward_layer(i)
             for version, top in zip(built.tops, tops, strict=False):
-                if all_finite([top.float()]):
+                if tensors_are_finite([top.float()]):
                     continue
-                cure = "look at the data" if built.source is not None else _CURE
-                return f"{built.place}: its output {version.blob!r} is the first; {cure}"
-    return f"every output is finite, but their sum is not; {_CURE}"
+                remedy = "look at the data" if built.source is not None else _REMEDY
+                return f"{built.place}: its output {version.blob!r} is the first; {remedy}"
+    return f"every output is finite, but their sum is not; {_REMEDY}"
 
 
 @contextmanager
-def _statistics_kept(net: Net) -> Iterator[None]:
+def _statistics_restored(net: Net) -> Iterator[None]:
     buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
     try:
         yield

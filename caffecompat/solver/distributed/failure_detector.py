@@ -1,9 +1,9 @@
-"""How ranks notice at once that one of them has failed or died.
+"""Failure detection: every rank notices at once that another rank has failed or died.
 
-The ranks stand in a ring. A thread of each waits for the last word of the next one: good-bye, or
-why it failed. A rank that dies without a word closes its connection, which ends the waiting too.
-Whoever hears bad news passes it on and ends its process, even where its main thread waits on a
-device for a collective operation that will never be complete.
+The ranks form a ring. In each rank a thread waits for the final message of the next rank: that it
+has finished, or why it failed. A rank that dies without a message closes its connection, which
+ends the wait too. A rank that learns of a failure forwards it and ends its process, even while its
+main thread waits on a device for a collective operation that will never complete.
 """
 
 from __future__ import annotations
@@ -18,85 +18,87 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-_BYE, _FAILED = 0, 1
+_FINISHED, _FAILED = 0, 1
+# Bytes of a message; its first byte is one of the codes above.
 _LENGTH = 2048
-_FAILURE = 1
+_EXIT_CODE = 1
 
 
 class FailureDetector:
-    """The place of one rank in the ring; making it is a collective operation.
+    """Detects that a rank has failed; creating one is a collective operation of all ranks.
 
     Args:
-        rank, count: which of how many.
-        patience: longer than any training.
+        rank, world_size: of this process.
+        timeout: of the wait for the final message; longer than any training.
     """
 
-    def __init__(self, rank: int, count: int, patience: timedelta) -> None:
+    def __init__(self, rank: int, world_size: int, timeout: timedelta) -> None:
         self._rank = rank
-        self._count = count
-        self._group = dist.new_group(backend="gloo", timeout=patience)
-        self._next = (rank + 1) % count
-        self._before = (rank - 1) % count
+        self._world_size = world_size
+        self._group = dist.new_group(backend="gloo", timeout=timeout)
+        self._next = (rank + 1) % world_size
+        self._previous = (rank - 1) % world_size
         self._leaving = False
-        self._thread = threading.Thread(target=self._listen, name="caffecompat-alarm", daemon=True)
+        name = "caffecompat-failure-detector"
+        self._thread = threading.Thread(target=self._wait_for_next, name=name, daemon=True)
         self._thread.start()
 
     def leave(self) -> None:
-        """Says good-bye, and waits until the next rank does."""
-        self._say(_BYE, "")
+        """Reports that this rank has finished, and waits until the next rank has too."""
+        self._send(_FINISHED, "")
         self._thread.join()
 
-    def raise_for(self, error: BaseException) -> None:
-        """Tells the others why this rank ends."""
+    def report(self, error: BaseException) -> None:
+        """Sends the other ranks the reason for which this rank fails."""
         self._leaving = True
         text = str(error) or type(error).__name__
-        self._say(_FAILED, f"rank {self._rank} of {self._count} failed: {text}")
-        # Its word goes round; what was sent may be lost if this process ends sooner.
+        self._send(_FAILED, f"rank {self._rank} of {self._world_size} failed: {text}")
+        # The message passes round the ring; it may be lost if this process ends sooner.
         self._thread.join(timeout=5)
 
-    def give_up(self, text: str) -> None:
-        """Ends this rank and, by telling them, the others."""
+    def terminate(self, text: str) -> None:
+        """Ends this process and, by a message with ``text``, the other ranks."""
         if not self._leaving:
-            self._end(text)
+            self._exit(text)
 
     @property
-    def next_has_left(self) -> bool:
-        """Whether the next rank has said its last word."""
+    def next_has_finished(self) -> bool:
+        """Whether the final message of the next rank has arrived."""
         return not self._thread.is_alive()
 
-    def wait_for_verdict(self) -> None:
-        """Gives the thread time to learn why a connection broke; it ends the process then."""
+    def wait_for_report(self) -> None:
+        """Waits up to 10 s for the cause of a broken connection, which ends the process."""
         if not self._leaving:
             self._thread.join(timeout=10)
 
-    def _listen(self) -> None:
+    def _wait_for_next(self) -> None:
         message = torch.zeros(_LENGTH, dtype=torch.uint8)
         try:
             dist.recv(message, src=self._next, group=self._group)
         except RuntimeError:
-            text = f"rank {self._next} of {self._count} has died without a word (killed, out of "
-            text += "memory, or its machine is gone)"
+            text = f"rank {self._next} of {self._world_size} has died without a message (killed, "
+            text += "out of memory, or its machine is gone)"
         else:
-            if int(message[0]) == _BYE:
+            if int(message[0]) == _FINISHED:
                 return
             text = bytes(message[1:].tolist()).rstrip(b"\0").decode(errors="replace")
         if not self._leaving:
-            self._end(text)
+            self._exit(text)
 
-    def _end(self, text: str) -> None:
+    def _exit(self, text: str) -> None:
         for line in text.splitlines():
             print(f"caffecompat: error: rank {self._rank}: {line}", file=sys.stderr)  # noqa: T201
         sentence = "the training ends here too; --snapshot auto goes on from the last snapshot"
         print(f"caffecompat: error: rank {self._rank}: {sentence}", file=sys.stderr)  # noqa: T201
         sys.stderr.flush()
         self._leaving = True
-        self._say(_FAILED, text)
-        # Time for the kernel to deliver it: a process that ends may reset its connections.
+        self._send(_FAILED, text)
+        # Gives the kernel time to deliver it: a process that ends may reset its connections.
         time.sleep(0.5)
-        os._exit(_FAILURE)
+        os._exit(_EXIT_CODE)
 
-    def _say(self, code: int, text: str) -> None:
+    def _send(self, code: int, text: str) -> None:
         data = bytes([code]) + text.encode()[: _LENGTH - 1]
         message = torch.tensor(list(data.ljust(_LENGTH, b"\0")), dtype=torch.uint8)
         with contextlib.suppress(RuntimeError):
-            dist.send(message, dst=self._before, group=self._group)
+            dist.send(message, dst=self._previous, group=self._group)

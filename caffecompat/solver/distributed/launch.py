@@ -1,4 +1,4 @@
-"""Starting the ranks of a training on this machine, as torchrun does on many."""
+"""The launcher: starts the ranks of a training on this machine, as torchrun does on several."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from caffecompat.reporting.glog import LOGGER
 
 T = TypeVar("T")
 
-# Ranks end by themselves when one fails; this is for those that cannot any more.
-_GRACE = 60.0
+# When one rank fails, the others end by themselves; after these seconds they are killed.
+_KILL_AFTER = 60.0
 _FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 def launch(work: Callable[[T], int], argument: T, count: int, preempted: int) -> int:
-    """Runs ``work(argument)`` in ``count`` new processes that can be joined as ranks.
+    """Runs ``work(argument)`` in ``count`` new processes, which ``join_ranks`` can join.
 
-    Signals go to all of them. When one fails, all end.
+    Signals are forwarded to all of them. When one fails, all end.
 
     Args:
-        work: gives an exit code; must be importable by name.
+        work: returns an exit code; must be importable by name.
         argument: must be picklable.
         count: how many processes, one per GPU.
-        preempted: the exit code of a rank that was stopped and wants to be started again.
+        preempted: the exit code of a rank that was preempted and should be started again.
 
     Returns:
-        0 where all ranks give it, ``preempted`` where one gives that and none fails, else 1.
+        0 if all ranks return 0, ``preempted`` if one returns that and none fails, else 1.
 
     Raises:
         SolverError: a rank was killed.
@@ -47,15 +47,15 @@ def launch(work: Callable[[T], int], argument: T, count: int, preempted: int) ->
     context = mp.get_context("spawn")
     environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
     processes = [
-        context.Process(target=_be_rank, args=(work, argument, rank, count, environment))
+        context.Process(target=_run_rank, args=(work, argument, rank, count, environment))
         for rank in range(count)
     ]
     previous = _forward_signals(processes)
     try:
-        with _held_back():
+        with _signals_blocked():
             for process in processes:
                 process.start()
-        return _verdict(_codes(processes), preempted)
+        return _exit_code(_wait_for_exit_codes(processes), preempted)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -64,21 +64,21 @@ def launch(work: Callable[[T], int], argument: T, count: int, preempted: int) ->
                 process.kill()
 
 
-def _be_rank(
+def _run_rank(
     work: Callable[[T], int], argument: T, rank: int, count: int, environment: dict[str, str]
 ) -> None:
     os.environ.update(environment, TORCHELASTIC_USE_AGENT_STORE="True")
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
     os.environ.update(WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count))
     if hasattr(os, "setpgrp"):
-        # A terminal sends Ctrl-C to a whole group; it comes from the parent, once.
+        # A terminal sends Ctrl-C to a whole process group; here the parent forwards it, once.
         os.setpgrp()
     threading.Thread(target=_follow_parent, daemon=True).start()
     sys.exit(work(argument))
 
 
 def _follow_parent() -> None:
-    """Ends this rank with a snapshot where the parent is killed."""
+    """Sends this rank SIGTERM, which makes a snapshot, if its parent process ends."""
     parent = parent_process()
     if parent is not None:
         parent.join()
@@ -86,10 +86,10 @@ def _follow_parent() -> None:
 
 
 @contextmanager
-def _held_back() -> Iterator[None]:
-    """Processes started in this context get signals only once they let them through.
+def _signals_blocked() -> Iterator[None]:
+    """Context in which new processes start with signals blocked, until they unblock them.
 
-    They load their libraries first, which takes seconds; a signal would end them in the meantime.
+    They load their libraries first, which takes seconds; a signal would end them before that.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -103,7 +103,7 @@ def _held_back() -> Iterator[None]:
 
 
 def _forward_signals(processes: Sequence[Any]) -> dict[int, Any]:
-    """Passes signals on to the processes; returns the handlers that did their work before."""
+    """Forwards signals to the processes; returns the handlers that were replaced."""
 
     def forward(number: int, frame: object) -> None:
         for process in processes:
@@ -119,12 +119,12 @@ def _forward_signals(processes: Sequence[Any]) -> dict[int, Any]:
     return previous
 
 
-def _codes(processes: Sequence[Any]) -> list[int]:
+def _wait_for_exit_codes(processes: Sequence[Any]) -> list[int]:
     """The exit codes of all processes, once all have ended."""
     deadline: float | None = None
     while running := [process for process in processes if process.exitcode is None]:
         if deadline is None and any(process.exitcode for process in processes):
-            deadline = time.monotonic() + _GRACE
+            deadline = time.monotonic() + _KILL_AFTER
         if deadline is not None and time.monotonic() > deadline:
             LOGGER.error(f"{len(running)} rank(s) do not end by themselves and are killed")
             for process in running:
@@ -133,7 +133,7 @@ def _codes(processes: Sequence[Any]) -> list[int]:
     return [int(process.exitcode) for process in processes]
 
 
-def _verdict(codes: Sequence[int], preempted: int) -> int:
+def _exit_code(codes: Sequence[int], preempted: int) -> int:
     for rank, code in enumerate(codes):
         if code < 0:
             raise SolverError(

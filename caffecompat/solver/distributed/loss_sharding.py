@@ -1,4 +1,4 @@
-"""Each rank's part of the losses, so that the parts add up to the loss of the whole batch."""
+"""Loss sharding: scales the losses of each rank so that they sum to the loss of the whole batch."""
 
 from __future__ import annotations
 
@@ -17,66 +17,66 @@ _Factor = Callable[[Sequence[torch.Tensor]], torch.Tensor | float]
 
 
 class LossSharding:
-    """Makes the losses of a rank's net parts of the losses of all ranks together.
+    """Scales the losses of a rank's net so that the sum over all ranks is the loss of one net.
 
-    A loss that a layer divides by the batch (or by all its positions) is multiplied by this rank's
-    part of the batch; one that is divided by the labels that are not ignored, by the rank's part
-    of those; a plain sum is a part already. Each layer says which of these its loss is
-    (``Layer.loss_reduction``).
+    A loss that a layer divides by the batch size (or by the number of positions) is multiplied by
+    this rank's fraction of the batch; one that is divided by the number of labels that are not
+    ignored, by the rank's fraction of those labels; a sum stays as it is. Each layer declares
+    which of these applies (``Layer.loss_reduction``).
 
     Args:
-        net: the train net of this rank, which is changed.
-        ranks: of the training.
+        net: the train net of this rank; it gets forward hooks.
+        process_group: of the training.
     """
 
-    def __init__(self, net: Net, ranks: ProcessGroup) -> None:
+    def __init__(self, net: Net, process_group: ProcessGroup) -> None:
         self._net = net
-        self._ranks = ranks
-        self._part = 1.0 if net.samples is None else net.samples.count / net.samples.total
+        self._process_group = process_group
+        self._fraction = 1.0 if net.samples is None else net.samples.count / net.samples.total
         self._scaled: set[str] = set()
-        if ranks.several:
+        if process_group.several:
             losses = find_losses(net)
             self._scaled = losses.blobs
             for built, reductions in losses.layers:
                 self._shard(built, reductions)
 
     def _shard(self, built: BuiltLayer, reductions: Reductions) -> None:
-        """Scales the losses of a layer that are means."""
+        """Scales those losses of a layer that are means."""
         factors = {top: self._factor(reduction) for top, reduction in reductions.items()}
         needed = {top: factor for top, factor in factors.items() if factor is not None}
         if needed and built.module is not None:
             built.module.register_forward_hook(_scaling(needed))
 
     def _factor(self, reduction: LossReduction) -> _Factor | None:
-        """What a loss is multiplied with; None for nothing."""
+        """The factor of a loss; None for a loss that is not scaled."""
         if reduction.kind == "sum":
             return None
         count = reduction.count
         if count is None:
-            return lambda bottoms: self._part
-        return lambda bottoms: self._part_of_count(count(bottoms))
+            return lambda bottoms: self._fraction
+        return lambda bottoms: self._fraction_of_count(count(bottoms))
 
     @torch.compiler.disable
-    def _part_of_count(self, own: torch.Tensor) -> torch.Tensor:
-        # In this order each rank waits for no other when it is on its own.
-        return own.clamp(min=1) / self._ranks.sum(own).clamp(min=1)
+    def _fraction_of_count(self, own: torch.Tensor) -> torch.Tensor:
+        # A single process has the fraction 1: own and the sum are equal, and both are clamped.
+        return own.clamp(min=1) / self._process_group.sum(own).clamp(min=1)
 
     def outputs(self, result: Result) -> dict[str, torch.Tensor]:
-        """The net's outputs for the whole batch, on the CPU; all ranks must ask.
+        """The net's outputs for the whole batch, on the CPU; a collective operation of all ranks.
 
-        Losses are added up, other single numbers averaged, rows put one after the other.
+        Losses are summed, other scalars averaged, rows concatenated in the order of the ranks.
         """
         own = {name: value.detach().float().cpu() for name, value in result.outputs.items()}
-        if not self._ranks.several:
+        if not self._process_group.several:
             return own
-        found = self._ranks.gather((self._part, own))
-        return {name: self._joined(name, [(p, o[name]) for p, o in found]) for name in own}
+        found = self._process_group.gather((self._fraction, own))
+        return {name: self._merged(name, [(p, o[name]) for p, o in found]) for name in own}
 
-    def _joined(self, name: str, parts: list[tuple[float, torch.Tensor]]) -> torch.Tensor:
+    def _merged(self, name: str, parts: list[tuple[float, torch.Tensor]]) -> torch.Tensor:
         if name in self._scaled:
             return torch.stack([value for _, value in parts]).sum(0)
         if parts[0][1].dim() == 0:
-            return torch.stack([part * value for part, value in parts]).sum(0)
+            return torch.stack([fraction * value for fraction, value in parts]).sum(0)
         return torch.cat([value for _, value in parts])
 
 
@@ -91,34 +91,34 @@ def _scaling(factors: Mapping[int, _Factor]) -> Any:
     return scale
 
 
-def caveats(net: Net) -> list[str]:
-    """Layers that mix the samples of a batch, for which ranks are not quite one net."""
+def sharding_warnings(net: Net) -> list[str]:
+    """One sentence for each layer whose results on several ranks may differ from those on one."""
     found = []
     for built, losses in find_losses(net).layers:
         layer = built.layer
         if layer is None:
             continue
-        who = f"layer {built.name!r} ({built.type})"
+        name = f"layer {built.name!r} ({built.type})"
         if layer.batch_coupling is not None:
             found.append(
-                f"{who} {layer.batch_coupling}, of which each rank has a slice: its results are "
-                "not those of one device" + _about_statistics(layer)
+                f"{name} {layer.batch_coupling}, of which each rank has a slice: its results are "
+                "not those of one device" + _statistics_clause(layer)
             )
         if any(built.read[top] for top in losses):
             found.append(
-                f"{who}: another layer reads its loss, of which each rank has a part; the sum of "
+                f"{name}: another layer reads its loss, of which each rank has a part; the sum of "
                 "the ranks is right only where the reader multiplies it by a number and adds "
                 "nothing"
             )
         if any(reduction.kind == "unknown" for reduction in losses.values()):
             found.append(
-                f"{who} gives a loss and does not say how it depends on the size of the batch; it "
+                f"{name} gives a loss and does not say how it depends on the size of the batch; it "
                 "is taken for a mean over the batch"
             )
     return found
 
 
-def _about_statistics(layer: Layer) -> str:
+def _statistics_clause(layer: Layer) -> str:
     if all(spec.learned for spec in layer.specs):
         return ""
     return "; the statistics that are saved are those of rank 0"

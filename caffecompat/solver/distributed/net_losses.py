@@ -17,8 +17,9 @@ class NetLosses:
     """The tops of a net that are losses.
 
     Attributes:
-        layers: each layer with its tops that are losses, by position, which most have none of.
-        blobs: names of the losses and of the numbers that other layers make from them.
+        layers: each layer with the reductions of its losses by position of the top; empty for most
+            layers.
+        blobs: names of the losses and of the scalars that other layers compute from them.
     """
 
     layers: list[tuple[BuiltLayer, Reductions]]
@@ -26,7 +27,7 @@ class NetLosses:
 
 
 def find_losses(net: Net) -> NetLosses:
-    """Asks each layer of ``net``; what is made from a loss is not taken for another one."""
+    """The losses of all layers of ``net``; a scalar computed from a loss is not a loss itself."""
     found = NetLosses([], set())
     for built in net.layers:
         single = all(shape == () for shape in built.shapes)
@@ -43,8 +44,8 @@ def find_losses(net: Net) -> NetLosses:
 def _losses_of(built: BuiltLayer) -> Reductions:
     """The losses of one layer.
 
-    A layer's own declaration is about its first top. Where there is none, a loss type's first top
-    is a loss, and so are tops that have a weight and are one number.
+    A layer's own declaration applies to its first top. Without one, the first top of a loss type
+    is a loss, and so is every scalar top that has a loss weight.
     """
     layer = built.layer
     if layer is None:
@@ -52,7 +53,7 @@ def _losses_of(built: BuiltLayer) -> Reductions:
     declared = layer.loss_reduction
     if declared is not None and declared.kind != "unknown":
         return {0: declared}
-    # Code that cannot be asked, as pycaffe's, often gives a loss one axis.
+    # Python layers declare nothing, and many give their loss the shape (1,).
     numbers = [shape == () if declared is None else prod(shape) == 1 for shape in built.shapes]
     found = {i for i, weight in enumerate(built.loss_weights) if weight and numbers[i]}
     return dict.fromkeys(found | ({0} if layer.is_loss else set()), LossReduction.unknown())

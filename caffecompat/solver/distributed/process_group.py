@@ -1,4 +1,4 @@
-"""The processes of one training: what they tell each other, and how they end together."""
+"""The process group of a training: collective operations, and the end of all ranks together."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ import torch.distributed as dist
 from caffecompat.data.shard import Shard
 from caffecompat.errors import SolverError, first_line
 from caffecompat.solver.distributed.failure_detector import FailureDetector
-from caffecompat.solver.distributed.rendezvous import Meeting, Presence
+from caffecompat.solver.distributed.rendezvous import LivenessMonitor, Rendezvous
 from caffecompat.solver.signals import Action
 
 T = TypeVar("T")
 
-# In the order in which a wish of one rank outdoes that of another.
-_WEIGHT = (Action.NONE, Action.SNAPSHOT, Action.STOP, Action.PREEMPT)
-# Ranks may wait for a long test or a slow disk of another one; a dead one is noticed otherwise.
-_PATIENCE = timedelta(days=30)
+# By rising priority: the highest action that a rank requests holds for all.
+_BY_PRIORITY = (Action.NONE, Action.SNAPSHOT, Action.STOP, Action.PREEMPT)
+# Long enough for a long test or a slow disk of another rank; FailureDetector finds dead ranks.
+_COLLECTIVE_TIMEOUT = timedelta(days=30)
 # Seconds that a rank may be missing.
 RANK_TIMEOUT = 600.0
 
 
 class ProcessGroup:
-    """One of the processes that train together, and its ways to the others.
+    """The processes that train together, as one of them sees them.
 
-    ``ProcessGroup()`` is a process on its own: everything here then does nothing, at no cost. Use
-    :func:`join_ranks` for more.
+    ``ProcessGroup()`` is a single process: its collective operations do nothing, at no cost.
+    :func:`join_ranks` gives a group of several.
 
     Attributes:
-        rank, world_size: which of how many; rank 0 logs, tests and writes snapshots.
-        silent: no rank may be waited for; each goes by what it knows itself.
+        rank, world_size: of this process; rank 0 logs, tests and writes snapshots.
+        isolated: whether :meth:`sum` returns the value of this rank alone, without waiting.
     """
 
     def __init__(self, rank: int = 0, world_size: int = 1) -> None:
         self.rank = rank
         self.world_size = world_size
-        self.silent = False
+        self.isolated = False
 
     @property
     def shard(self) -> Shard:
-        """The part of each batch that is this rank's."""
+        """The part of each batch that this rank reads."""
         return Shard(self.rank, self.world_size)
 
     @property
@@ -58,24 +58,24 @@ class ProcessGroup:
         return self.world_size > 1
 
     @contextmanager
-    def apart(self) -> Iterator[None]:
-        """While it lasts this rank does not wait for others, even where it else would."""
-        before, self.silent = self.silent, True
+    def isolate(self) -> Iterator[None]:
+        """Context in which :meth:`sum` does not wait for the other ranks."""
+        before, self.isolated = self.isolated, True
         try:
             yield
         finally:
-            self.silent = before
+            self.isolated = before
 
     def agree(self, action: Action) -> Action:
-        """The strongest of the ranks' wishes."""
+        """The action of the highest priority that a rank requests, on every rank."""
         if not self.several:
             return action
-        wish = torch.tensor(_WEIGHT.index(action))
-        self._wait(lambda: dist.all_reduce(wish, dist.ReduceOp.MAX))
-        return _WEIGHT[int(wish)]
+        priority = torch.tensor(_BY_PRIORITY.index(action))
+        self._wait(lambda: dist.all_reduce(priority, dist.ReduceOp.MAX))
+        return _BY_PRIORITY[int(priority)]
 
-    def of_first(self, value: T) -> T:
-        """What rank 0 passes, on every rank; must be picklable."""
+    def broadcast(self, value: T) -> T:
+        """The ``value`` of rank 0, on every rank; must be picklable."""
         if not self.several:
             return value
         box: list[Any] = [value]
@@ -83,7 +83,7 @@ class ProcessGroup:
         return box[0]
 
     def gather(self, value: T) -> list[T]:
-        """What all ranks pass, in their order, on every rank; must be picklable."""
+        """The values of all ranks, in their order, on every rank; must be picklable."""
         if not self.several:
             return [value]
         found: list[Any] = [None] * self.world_size
@@ -92,22 +92,22 @@ class ProcessGroup:
 
     def sum(self, value: torch.Tensor) -> torch.Tensor:
         """The sum over all ranks of a tensor without a gradient, as a new tensor."""
-        if not self.several or self.silent:
+        if not self.several or self.isolated:
             return value
         total = value.detach().clone()
         self._wait(lambda: dist.all_reduce(total))
         return total
 
     def start_sum(self, value: torch.Tensor) -> Any:
-        """Begins to add up ``value`` over all ranks in place; :meth:`finish` takes the answer."""
+        """Starts to sum ``value`` over all ranks in place; :meth:`finish` takes what it returns."""
         return self._wait(lambda: dist.all_reduce(value, async_op=True))
 
     def finish(self, work: Any) -> None:
-        """Waits for what :meth:`start_sum` began; on a GPU only the device waits."""
+        """Waits for the sum that :meth:`start_sum` started; on a GPU only the device waits."""
         self._wait(work.wait)
 
-    def copy_from_first(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Gives ``tensors`` the values that rank 0 has."""
+    def broadcast_tensors(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Gives ``tensors`` the values that they have on rank 0."""
         if not self.several:
             return
         with torch.no_grad():
@@ -121,28 +121,33 @@ class ProcessGroup:
         try:
             return work()
         except RuntimeError as error:
-            raise self._left_alone(error) from error
+            raise self._connection_error(error) from error
 
-    def _left_alone(self, error: RuntimeError) -> SolverError:
-        """The answer to a connection that broke; mostly the alarm says why and ends the process."""
+    def _connection_error(self, error: RuntimeError) -> SolverError:
+        """The error for a broken connection; usually the failure detector reports the cause."""
         return SolverError(
             f"rank {self.rank} of {self.world_size}: lost the other ranks: {first_line(error)}"
         )
 
 
 class _Joined(ProcessGroup):
-    """A rank of several, while its process group lasts."""
+    """A process group of several ranks, until its context ends."""
 
     def __init__(self, store: dist.Store, limit: float) -> None:
         super().__init__(dist.get_rank(), dist.get_world_size())
-        self._alarm = alarm = FailureDetector(self.rank, self.world_size, _PATIENCE)
-        self._presence = Presence(
-            self.rank, self.world_size, store, limit, alarm.give_up, lambda: alarm.next_has_left
+        self._detector = detector = FailureDetector(self.rank, self.world_size, _COLLECTIVE_TIMEOUT)
+        self._monitor = LivenessMonitor(
+            self.rank,
+            self.world_size,
+            store,
+            limit,
+            detector.terminate,
+            lambda: detector.next_has_finished,
         )
 
-    def _left_alone(self, error: RuntimeError) -> SolverError:
-        self._alarm.wait_for_verdict()
-        return super()._left_alone(error)
+    def _connection_error(self, error: RuntimeError) -> SolverError:
+        self._detector.wait_for_report()
+        return super()._connection_error(error)
 
     def __enter__(self) -> _Joined:
         return self
@@ -154,25 +159,25 @@ class _Joined(ProcessGroup):
         trace: TracebackType | None,
     ) -> None:
         if error is None:
-            self._alarm.leave()
-            self._presence.leave()
+            self._detector.leave()
+            self._monitor.stop()
             dist.destroy_process_group()
         else:
-            # The group is not taken down: that could wait for what will never come.
-            self._alarm.raise_for(error)
+            # The group is not destroyed: that could wait forever for the other ranks.
+            self._detector.report(error)
 
 
 def is_rank() -> bool:
-    """Whether this process was started as one of several (torchrun, or our own launcher)."""
-    return _number("WORLD_SIZE", 1) > 1
+    """Whether this process is one of several ranks that torchrun or :mod:`.launch` has started."""
+    return _environment_number("WORLD_SIZE", 1) > 1
 
 
 def local_rank() -> int:
-    """The number of this process among those on its machine."""
-    return _number("LOCAL_RANK", _number("RANK", 0))
+    """The number of this rank among those on its machine, from 0."""
+    return _environment_number("LOCAL_RANK", _environment_number("RANK", 0))
 
 
-def _number(name: str, default: int) -> int:
+def _environment_number(name: str, default: int) -> int:
     text = os.environ.get(name, "")
     if text and not text.isdecimal():
         raise SolverError(
@@ -184,15 +189,15 @@ def _number(name: str, default: int) -> int:
 
 @contextmanager
 def join_ranks(device: str | torch.device, limit: float = RANK_TIMEOUT) -> Iterator[ProcessGroup]:
-    """This process among those that torchrun, or ``--gpu 0,1``, has started with it.
+    """Joins the process group of the ranks that torchrun, or ``--gpu 0,1``, has started.
 
-    When a rank fails or dies while the context lasts, every rank says so and ends, whatever it
-    was doing; leaving the context waits until all ranks leave it.
+    When a rank fails or dies inside the context, every rank reports it and ends, whatever it is
+    doing. The end of the context waits until all ranks have reached it.
 
     Args:
-        device: what the rank works on. Gradients travel by NCCL between GPUs, else by gloo.
-        limit: seconds that a rank may be missing, at the start or by being suspended later; until
-            then a line every ten seconds says which one is awaited.
+        device: of this rank. Gradients are reduced by NCCL between GPUs, otherwise by gloo.
+        limit: seconds that a rank may be missing, at the start or suspended later; until then a
+            line every ten seconds names the missing rank.
 
     Raises:
         SolverError: the other ranks cannot be reached.
@@ -204,15 +209,15 @@ def join_ranks(device: str | torch.device, limit: float = RANK_TIMEOUT) -> Itera
     if device.type == "cuda":
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"
-    rank, count = _number("RANK", 0), _number("WORLD_SIZE", 1)
-    store = Meeting(rank, count, limit).gather()
+    rank, count = _environment_number("RANK", 0), _environment_number("WORLD_SIZE", 1)
+    store = Rendezvous(rank, count, limit).wait_for_all()
     try:
         dist.init_process_group(
             backend,
             store=dist.PrefixStore("group", store),
             rank=rank,
             world_size=count,
-            timeout=_PATIENCE,
+            timeout=_COLLECTIVE_TIMEOUT,
         )
     except (RuntimeError, ValueError) as error:
         raise SolverError(f"the ranks cannot reach each other: {first_line(error)}") from error

@@ -1,1 +1,1 @@
-"""What a training will need: memory, disk, time."""
+"""Estimates of the memory, disk space and iterations of a training."""

@@ -1,4 +1,4 @@
-"""Looking ahead at a training, and cutting it into pieces that fit."""
+"""AutoIterSize: estimates the memory of a training and divides its batch to fit."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from caffecompat.net.allocation import available
 from caffecompat.reporting.units import format_memory
 from caffecompat.solver.estimate.memory import Footprint, footprint
 from caffecompat.solver.estimate.report import Forecast, make_forecast, split_plan, split_settings
-from caffecompat.solver.setup.build_nets import NetOptions, probe
+from caffecompat.solver.setup.build_nets import NetOptions, shapes_only_net
 from caffecompat.solver.setup.net_plans import PlannedNet
 from caffecompat.solver.setup.settings import Settings
 
 
 class AutoIterSize:
-    """Looks ahead at a solver's training before its nets are built.
+    """Estimates a solver's training before its nets are built.
 
     Args:
         settings: of the solver; :meth:`split` changes its message.
         plan: the train net.
-        options: how its nets are built; of several processes the one with the least memory
-            decides.
+        options: of its nets; with several ranks the one with the least free memory decides.
         prefix: the snapshot prefix.
 
     Attributes:
@@ -47,9 +46,9 @@ class AutoIterSize:
         known = [free for free in group.gather(available(options.device)) if free is not None]
         self._free = min(known, default=None)
         try:
-            self._net = probe(plan, options)
+            self._net = shapes_only_net(plan, options)
         except CaffeError:
-            # Building the net itself will say it, with the place in the file.
+            # Building the net itself raises the error, with the place in the file.
             self._net = None
         self._need: Footprint | None = None
         if self._net is not None:
@@ -57,7 +56,7 @@ class AutoIterSize:
 
     def _footprint(self, net: Net) -> Footprint:
         scratch = self._rule.type != "SGD"
-        return footprint(net, self._rule.blocks, scratch, self._half)
+        return footprint(net, self._rule.history_slots, scratch, self._half)
 
     def _forecast(self, net: Net) -> Forecast:
         need = self._need or self._footprint(net)
@@ -65,16 +64,16 @@ class AutoIterSize:
         return make_forecast(net, need, self._message, prefix, device, self._free, self._world_size)
 
     def split(self) -> list[str]:
-        """Divides the batch where memory would not suffice.
+        """Divides the batch if the memory is not sufficient.
 
         Returns:
-            What was done and why, one sentence each.
+            What was changed and why, one sentence each.
 
         Raises:
-            SolverError: nothing would fit.
+            SolverError: no division fits.
         """
         if self._net is None:
-            return ["--auto-iter-size: this net cannot be looked at in advance; nothing is changed"]
+            return ["--auto-iter-size: this net cannot be estimated in advance; nothing is changed"]
         forecast = self._forecast(self._net)
         if forecast.fits:
             return []
@@ -90,7 +89,7 @@ class AutoIterSize:
         text += (
             f"that {format_memory(self._need.total)} of memory do; samples and updates are the same"
         )
-        return [text + (f", but {split.caveat}" if split.caveat else "")]
+        return [text + (f", but {split.difference}" if split.difference else "")]
 
     def report(self, net: Net, log: logging.Logger) -> None:
         """Logs the forecast for the train net that was built."""

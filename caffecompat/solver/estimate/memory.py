@@ -1,4 +1,4 @@
-"""How much memory a training needs, found by following what autograd keeps on ``meta`` tensors."""
+"""The memory of a training, measured from the ``meta`` tensors that autograd saves."""
 
 from __future__ import annotations
 
@@ -30,29 +30,31 @@ class Footprint:
 
     Attributes:
         parameters, gradients, history: of all learnable parameters.
-        moments: what a pass takes at each of its moments, in two parts: values and gradients of
-            blobs, which grow with the batch, and new gradients of parameters, which do not.
-        scratch: what the update takes for a moment.
+        peak_points: the need of a pass at each layer, in two parts: values and gradients of blobs,
+            which grow with the batch, and new gradients of parameters, which do not.
+        scratch: temporary arrays of the update.
     """
 
     parameters: int
     gradients: int
     history: int
-    moments: tuple[tuple[int, int], ...]
+    peak_points: tuple[tuple[int, int], ...]
     scratch: int
 
     @property
     def activations(self) -> int:
-        """The most that a pass takes at any moment."""
-        return max((blobs + own for blobs, own in self.moments), default=0)
+        """The largest need of a pass."""
+        return max((blobs + own for blobs, own in self.peak_points), default=0)
 
     def divided(self, parts: int) -> Footprint:
         """The need with a batch that is ``parts`` times smaller."""
-        return replace(self, moments=tuple((blobs // parts, own) for blobs, own in self.moments))
+        return replace(
+            self, peak_points=tuple((blobs // parts, own) for blobs, own in self.peak_points)
+        )
 
     @property
     def fixed(self) -> int:
-        """What does not depend on the batch."""
+        """The part that does not depend on the batch."""
         return self.parameters + self.gradients + self.history
 
     @property
@@ -60,13 +62,15 @@ class Footprint:
         return self.fixed + max(self.activations, self.scratch)
 
 
-def footprint(net: Net, blocks: int, scratch: bool, half: torch.dtype | None = None) -> Footprint:
-    """The need of a training of ``net``, which may have been built for its shapes only.
+def footprint(
+    net: Net, history_slots: int, scratch: bool, half: torch.dtype | None = None
+) -> Footprint:
+    """The memory of a training of ``net``, which may be built for its shapes only.
 
     Args:
-        blocks: history arrays per parameter.
-        scratch: the update rule makes an array per parameter on its way.
-        half: what autocast computes products in, None without it.
+        history_slots: history arrays per parameter.
+        scratch: whether the update rule makes a temporary array per parameter.
+        half: the 16-bit type of autocast; None without autocast.
     """
     learnable = net.learnable
     sizes = [_BYTES * entry.tensor.numel() for entry in learnable]
@@ -74,55 +78,55 @@ def footprint(net: Net, blocks: int, scratch: bool, half: torch.dtype | None = N
     return Footprint(
         sum(sizes),
         sum(learned),
-        blocks * sum(sizes),
-        tuple(_moments(net, half)),
+        history_slots * sum(sizes),
+        tuple(_peak_points(net, half)),
         sum(sizes) if scratch else 0,
     )
 
 
-def _moments(net: Net, half: torch.dtype | None) -> Iterator[tuple[int, int]]:
-    """Bytes while the backward pass is at each layer; a forward pass takes no more."""
+def _peak_points(net: Net, half: torch.dtype | None) -> Iterator[tuple[int, int]]:
+    """Bytes in use while the backward pass is at each layer; a forward pass needs no more."""
     try:
-        ledger = _what_is_kept(net, half)
+        memory = _saved_for_backward(net, half)
     except (CaffeError, RuntimeError, NotImplementedError, TypeError):
-        # Layers whose shapes depend on values cannot run on meta; every blob and its gradient is
-        # a fair guess then.
+        # Layers whose shapes depend on values cannot run on meta tensors; then the estimate is
+        # every blob and its gradient.
         yield 2 * sum(_size(shape) for built in net.layers for shape in built.shapes), 0
         return
     for i, built in enumerate(net.layers):
-        alive = sum(size for size, first in ledger.kept.values() if first <= i)
+        alive = sum(size for size, first in memory.saved.values() if first <= i)
         own = sum(_BYTES * blob.numel() for blob in built.module.blobs()) if built.module else 0
-        yield alive + ledger.around.get(i, 0), own + ledger.copies
+        yield alive + memory.blobs.get(i, 0), own + memory.copies
 
 
 @dataclass
-class _Ledger:
-    """What a pass takes.
+class _PassMemory:
+    """The memory of a pass.
 
     Attributes:
-        kept: storages that autograd keeps: bytes and the first layer that keeps them.
-        around: bytes of the bottoms and tops of each layer.
+        saved: bytes of each storage that autograd saves, and the first layer that saves it.
+        blobs: bytes of the bottoms and tops of each layer.
         copies: bytes of the parameters that autocast has copied.
-        held: all tensors that were kept.
-        layer: the one that runs.
+        references: all saved tensors.
+        layer: index of the layer that runs.
     """
 
-    kept: dict[int, tuple[int, int]] = field(default_factory=dict)
-    around: dict[int, int] = field(default_factory=dict)
+    saved: dict[int, tuple[int, int]] = field(default_factory=dict)
+    blobs: dict[int, int] = field(default_factory=dict)
     copies: int = 0
-    held: list[torch.Tensor] = field(default_factory=list)
+    references: list[torch.Tensor] = field(default_factory=list)
     layer: int = 0
 
     def pack(self, tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        self.kept.setdefault(storage._cdata, (storage.nbytes(), self.layer))
-        # While it is held no other storage gets its number.
-        self.held.append(tensor)
+        self.saved.setdefault(storage._cdata, (storage.nbytes(), self.layer))
+        # While the tensor exists, no other storage gets the same address.
+        self.references.append(tensor)
         return tensor
 
 
 class _Autocast(TorchFunctionMode):
-    """What torch.autocast does, which knows nothing of ``meta`` tensors; counts copies."""
+    """Casts as torch.autocast does, which does not support ``meta`` tensors; counts the copies."""
 
     def __init__(self, half: torch.dtype) -> None:
         super().__init__()
@@ -146,35 +150,40 @@ class _Autocast(TorchFunctionMode):
         return self.copies.setdefault(id(tensor), tensor.to(wanted))
 
 
-def _what_is_kept(net: Net, half: torch.dtype | None) -> _Ledger:
-    ledger = _Ledger()
+def _saved_for_backward(net: Net, half: torch.dtype | None) -> _PassMemory:
+    memory = _PassMemory()
     autocast = None if half is None else _Autocast(half)
     program = net.program()
     feeds = [torch.empty(net.shape_of(top), device="meta") for top in program.feeds]
-    hooks = torch.autograd.graph.saved_tensors_hooks(ledger.pack, lambda tensor: tensor)
-    with _counting_layers(net.layers, ledger), _learning(net), hooks, autocast or nullcontext():
+    hooks = torch.autograd.graph.saved_tensors_hooks(memory.pack, lambda tensor: tensor)
+    with (
+        _record_layers(net.layers, memory),
+        _gradients_enabled(net),
+        hooks,
+        autocast or nullcontext(),
+    ):
         result = program(feeds)
     parameters = {blob.untyped_storage()._cdata for blob in [*net.parameters(), *net.buffers()]}
     del result
     if autocast is not None:
         parameters |= {copy.untyped_storage()._cdata for copy in autocast.copies.values()}
-        ledger.copies = sum(copy.untyped_storage().nbytes() for copy in autocast.copies.values())
-    ledger.kept = {key: entry for key, entry in ledger.kept.items() if key not in parameters}
-    return ledger
+        memory.copies = sum(copy.untyped_storage().nbytes() for copy in autocast.copies.values())
+    memory.saved = {key: entry for key, entry in memory.saved.items() if key not in parameters}
+    return memory
 
 
 @contextmanager
-def _counting_layers(layers: list[BuiltLayer], ledger: _Ledger) -> Iterator[None]:
+def _record_layers(layers: list[BuiltLayer], memory: _PassMemory) -> Iterator[None]:
     handles = []
     for i, built in enumerate(layers):
         if built.module is not None:
 
             def enter(module: object, arguments: object, i: int = i) -> None:
-                ledger.layer = i
+                memory.layer = i
 
             def leave(module: object, bottoms: Any, tops: Any, i: int = i) -> None:
                 blobs = tree_leaves((bottoms, tops))
-                ledger.around[i] = sum(b.numel() * b.element_size() for b in blobs)
+                memory.blobs[i] = sum(b.numel() * b.element_size() for b in blobs)
 
             handles.append(built.module.register_forward_pre_hook(enter))
             handles.append(built.module.register_forward_hook(leave))
@@ -186,8 +195,8 @@ def _counting_layers(layers: list[BuiltLayer], ledger: _Ledger) -> Iterator[None
 
 
 @contextmanager
-def _learning(net: Net) -> Iterator[None]:
-    """Lets the parameters of a net that was built for its shapes want gradients."""
+def _gradients_enabled(net: Net) -> Iterator[None]:
+    """Context in which the learnable parameters of a shapes-only net require gradients."""
     changed = [
         entry.tensor
         for entry in net.learnable

@@ -1,4 +1,4 @@
-"""What a training is going to need and to do, said before its first iteration."""
+"""The forecast of a training, logged before its first iteration."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from caffecompat.solver.distributed.net_losses import find_losses
 from caffecompat.solver.estimate.memory import Footprint
 from caffecompat.solver.setup.net_plans import PlannedNet, scaled_plan
 
-# Libraries take some memory for themselves, and the rest is not in one piece.
+# Fraction of the free memory: libraries need some of it, and the rest is fragmented.
 _USABLE = 0.95
 
 
 @dataclass(frozen=True)
 class Split:
-    """The same training in smaller pieces.
+    """The same training with smaller batches and more passes.
 
     Attributes:
         parts: ``batch_size`` is divided by it, ``iter_size`` multiplied.
-        batch, passes: what they become.
-        caveat: why the trajectory would not be quite the same; empty if it is.
+        batch, passes: the new ``batch_size`` and ``iter_size``.
+        difference: why the trajectory is not exactly the same; empty if it is.
     """
 
     parts: int
     batch: int
     passes: int
-    caveat: str = ""
+    difference: str = ""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a training is going to need and to do.
+    """The needs of a training and its number of iterations and snapshots.
 
     Attributes:
         batch: images per pass, None for a net without data layers.
         passes: passes per iteration.
-        records: images in the training data, None where unknown.
+        records: images in the training data, None if unknown.
         need: memory.
-        free: bytes there are on the device, None where unknown.
+        free: free bytes on the device, None if unknown.
         max_iter: iterations of the whole training.
         snapshots: how many snapshots will be written, the last one included.
-        disk: free bytes where they go, None where unknown.
-        split: what fits if ``need`` does not; None if it does, or nothing would.
-        place: what the device is called.
+        disk: free bytes on their disk, None if unknown.
+        split: a division that fits if ``need`` does not; None if ``need`` fits or no division does.
+        place: name of the device.
     """
 
     batch: int | None
@@ -76,7 +76,7 @@ class Forecast:
         return self.need.parameters + self.need.history
 
     def lines(self) -> list[str]:
-        """For the log; those of :meth:`warnings` are not among them."""
+        """The log lines, without those of :meth:`warnings`."""
         lines = []
         if self.batch is not None:
             lines.append(self._data_line(self.batch * self.passes))
@@ -101,7 +101,7 @@ class Forecast:
         )
 
     def warnings(self) -> list[str]:
-        """What the user should change."""
+        """Problems with their remedies, one sentence each."""
         found = []
         if not self.fits and self.free is not None:
             found.append(self._memory_warning(self.free))
@@ -125,7 +125,7 @@ class Forecast:
             return f"{text}; not even one image per pass would fit"
         text += f"; with batch_size {self.split.batch} and iter_size {self.split.passes} the "
         text += "gradients are equal and it fits (--auto-iter-size does that)"
-        return text + (f"; {self.split.caveat}" if self.split.caveat else "")
+        return text + (f"; {self.split.difference}" if self.split.difference else "")
 
 
 def make_forecast(
@@ -137,11 +137,11 @@ def make_forecast(
     free: int | None,
     world_size: int = 1,
 ) -> Forecast:
-    """Looks ahead at a training.
+    """Makes the forecast of a training.
 
     Args:
-        net: the train net; one that was built for its shapes only cannot count its records.
-        need: memory that it takes.
+        net: the train net; a shapes-only net has no record count.
+        need: its memory.
         message: SolverParameter.
         prefix: the snapshot prefix.
         free: bytes free on ``device``, see :func:`caffecompat.net.allocation.available`.
@@ -164,7 +164,7 @@ def make_forecast(
     if whole.fits or batch is None or free is None or not can_split(net):
         return whole
     split = _find_split(need, batch, passes, free, batch // world_size)
-    return replace(whole, split=split and replace(split, caveat=_caveat(net)))
+    return replace(whole, split=split and replace(split, difference=_difference(net)))
 
 
 def _find_split(need: Footprint, batch: int, passes: int, free: int, most: int) -> Split | None:
@@ -180,22 +180,20 @@ def _divisors(number: int) -> list[int]:
     return sorted({*small, *(number // i for i in small)})
 
 
-def _caveat(net: Net) -> str:
-    """What sees a pass as a whole, so that smaller passes are not quite the same training."""
+def _difference(net: Net) -> str:
+    """Why smaller passes are not exactly the same training, for the first layer of that kind."""
     for built, losses in find_losses(net).layers:
         coupling = None if built.layer is None else built.layer.batch_coupling
-        who = f"layer {built.name!r} ({built.type})"
+        name = f"layer {built.name!r} ({built.type})"
         if coupling is not None:
-            return f"{who} {coupling}, which will be smaller"
+            return f"{name} {coupling}, which will be smaller"
         for reduction in losses.values():
             if reduction.kind == "sum":
-                return (
-                    f"{who} adds up its batch, but passes are averaged, so its loss will count less"
-                )
+                return f"{name} adds up its batch, but passes are averaged: its loss counts less"
             if reduction.kind == "unknown":
-                return f"{who} does not say whether its loss is a mean over the batch"
+                return f"{name} does not say whether its loss is a mean over the batch"
             if reduction.count is not None:
-                return f"{who} averages over what counts in each pass, not over the whole batch"
+                return f"{name} averages over the labels of each pass, not of the whole batch"
     return ""
 
 
@@ -210,12 +208,12 @@ def batch_size(net: Net) -> int | None:
 
 
 def records(net: Net) -> int | None:
-    """How many records the first data layer's source has; None where it does not say."""
+    """How many records the first data layer's source has; None if unknown."""
     return next((built.source.records for built in net.layers if built.source is not None), None)
 
 
 def can_split(net: Net) -> bool:
-    """Whether all data layers have a batch size to divide, the same one."""
+    """Whether all data layers have the same batch size, which can be divided."""
     sizes = [
         built.source.batch_size(built.node.message) if built.source.reads_shard else None
         for built in net.layers

@@ -1,4 +1,4 @@
-"""From gradients to new parameters: clipping, normalisation, regularisation, the update rule."""
+"""The optimizer: clipping, normalisation and regularisation of gradients, and the update rule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from caffecompat.errors import SolverError, UnknownName
 from caffecompat.layers._base import format_shape
 from caffecompat.net import Learnable
 from caffecompat.proto.schema import Message
-from caffecompat.solver.diagnostics.nonfinite import are_finite
+from caffecompat.solver.diagnostics.nonfinite import array_is_finite
 from caffecompat.solver.optim.rules import UpdateRule
 from caffecompat.weights import SolverState, match_shape
 
@@ -48,12 +48,12 @@ class _Group:
 
 
 class Optimizer:
-    """One update of a net's learnable parameters.
+    """Updates a net's learnable parameters.
 
     The order is Caffe's: clip the summed gradients, divide them by ``iter_size``, add the
-    regularisation, let the rule compute the updates, subtract them. All of it is a few
-    multi-tensor operations per group of equal ``lr_mult`` and ``decay_mult``, and nothing waits
-    for the device; the rate reaches it as a tensor.
+    regularisation, let the rule compute the updates, subtract them. These are a few
+    multi-tensor operations per group of equal ``lr_mult`` and ``decay_mult``; the host never waits
+    for the device, and the rate is a tensor.
 
     Attributes:
         history: the rule's arrays in the order of Caffe's solver states.
@@ -72,9 +72,11 @@ class Optimizer:
         self._clip = float(message.clip_gradients)
         self._passes = int(message.iter_size)
         self._keep = bool(message.snapshot_diff)
-        self._stand_ins: dict[int, Tensor] = {}
+        self._zero_gradients: dict[int, Tensor] = {}
         self._last: dict[int, Tensor] = {}
-        self.history = [torch.zeros_like(v) for _ in range(rule.blocks) for v in self._values]
+        self.history = [
+            torch.zeros_like(v) for _ in range(rule.history_slots) for v in self._values
+        ]
         self._groups = self._make_groups(np.float32(message.weight_decay))
 
     def _make_groups(self, weight_decay: np.float32) -> list[_Group]:
@@ -86,7 +88,10 @@ class Optimizer:
             _Group(
                 which,
                 [self._values[i] for i in which],
-                [[self.history[b * count + i] for i in which] for b in range(self._rule.blocks)],
+                [
+                    [self.history[b * count + i] for i in which]
+                    for b in range(self._rule.history_slots)
+                ],
                 np.float32(lr_mult),
                 float(weight_decay * np.float32(decay_mult)),
                 torch.zeros((), device=self._values[which[0]].device),
@@ -96,19 +101,19 @@ class Optimizer:
 
     @torch.no_grad()
     def clear(self, in_place: bool = False, replaced: bool = False) -> None:
-        """Forgets all gradients, before the first pass of an iteration.
+        """Clears all gradients, before the first pass of an iteration.
 
         Args:
-            in_place: they become zeros where they are. Otherwise the next pass brings tensors of
-                its own, which costs less than adding to zeros.
-            replaced: nor that, since the next pass overwrites them.
+            in_place: fill them with zeros. Otherwise ``.grad`` becomes None, and the next pass
+                assigns new tensors, which is faster than adding to zeros.
+            replaced: leave them, since the next pass overwrites them.
         """
         if not in_place:
             for entry in self._learnable:
                 entry.tensor.grad = None
         present = [e.tensor.grad for e in self._learnable if e.tensor.grad is not None]
         present = [] if replaced else present
-        present += self._stand_ins.values()
+        present += self._zero_gradients.values()
         if present:
             torch._foreach_zero_(present)
 
@@ -121,7 +126,7 @@ class Optimizer:
             iteration: counted from 0.
 
         Returns:
-            The norm of all gradients as a 0-axis tensor where ``clip_gradients`` is on.
+            The norm of all gradients as a 0-axis tensor; None without ``clip_gradients``.
         """
         gradients = [self._gradient(i) for i in range(len(self._values))]
         if not gradients:
@@ -158,22 +163,22 @@ class Optimizer:
         return norm
 
     def _gradient(self, i: int) -> Tensor:
-        """The gradient of a parameter; zeros of our own where no pass gave it one.
+        """The gradient of a parameter; zeros if no pass has computed one.
 
-        Regularisation acts on those too, and the second moments of some rules show it.
+        Regularisation applies to those too, and changes the second moments of some rules.
         """
         gradient = self._learnable[i].tensor.grad
         if gradient is not None:
             return gradient
-        if i not in self._stand_ins:
-            self._stand_ins[i] = torch.zeros_like(self._values[i])
-        return self._stand_ins[i]
+        if i not in self._zero_gradients:
+            self._zero_gradients[i] = torch.zeros_like(self._values[i])
+        return self._zero_gradients[i]
 
     @torch.no_grad()
     def show_updates(self) -> None:
-        """Puts the last updates where the gradients are, for snapshots with ``snapshot_diff``.
+        """Copies the last updates into the gradients, for snapshots with ``snapshot_diff``.
 
-        Caffe computes updates in place of the gradients, so that is what its files hold.
+        Caffe computes updates in place of the gradients, so its files hold the updates.
         """
         for i, update in self._last.items():
             gradient = self._learnable[i].tensor.grad
@@ -181,14 +186,14 @@ class Optimizer:
                 gradient.copy_(update)
 
     def check(self, state: SolverState, place: str) -> None:
-        """Makes sure that the history of a solver state fits, before anything is changed.
+        """Checks that the history of a solver state fits, before a change.
 
         Args:
             place: the state's file, for messages.
 
         Raises:
-            SolverError: number or shapes of the arrays differ, which mostly means another net or
-                another solver type.
+            SolverError: number or shapes of the arrays differ; usually the state is of another
+                net or another solver type.
         """
         if len(state.history) != len(self.history):
             raise SolverError(
@@ -197,10 +202,10 @@ class Optimizer:
                 "Is it the state of another net, or of another solver type?"
             )
         for i, (array, fitted) in enumerate(zip(state.history, self._fitted(state), strict=True)):
-            if not are_finite(array):
+            if not array_is_finite(array):
                 raise SolverError(
-                    f"{place}: history array {i} has values that are no finite numbers; the file "
-                    "is damaged, or of a training that had gone wrong"
+                    f"{place}: history array {i} has values that are not finite; the file is "
+                    "damaged, or of a training that had diverged"
                 )
             if fitted is None:
                 entry = self._learnable[i % len(self._values)]
@@ -212,10 +217,10 @@ class Optimizer:
 
     @torch.no_grad()
     def restore(self, state: SolverState) -> None:
-        """Takes the history of a solver state that :meth:`check` has accepted."""
+        """Copies the history of a solver state that :meth:`check` has accepted."""
         for target, array in zip(self.history, self._fitted(state), strict=True):
             if array is not None:
-                # A copy of torch's own: arrays of a mapped file may lie at odd addresses.
+                # Copied first: arrays of a memory-mapped file may be at unaligned addresses.
                 target.copy_(torch.from_numpy(np.array(array, dtype=np.float32)))
 
     def _fitted(self, state: SolverState) -> list[np.ndarray | None]:

@@ -1,4 +1,4 @@
-"""Which output of which test net a learning-rate policy watches, and which way is better."""
+"""The plateau metric: the output of a test net that a learning-rate policy watches."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Callbacks that show a training: the progress bar, TensorBoard."""
+"""Callbacks that report a training: progress bar, remaining time, TensorBoard."""

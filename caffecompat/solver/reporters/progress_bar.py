@@ -1,4 +1,4 @@
-"""A progress bar on a terminal in place of the lines that would scroll by."""
+"""The progress bar of a training on a terminal, which replaces the lines of the iterations."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from caffecompat.reporting.progress import AboveBarHandler, bar_is_possible
 from caffecompat.reporting.terminal import columns
 from caffecompat.solver.callbacks import Callback, Training
 
-# Cells of the bar itself that texts leave free, and seconds until a pass is called a long one.
-_LEAST_BAR = 10
-_LONG = 2.0
+# The least width of the bar itself in columns; seconds after which a pass is shown as long.
+_MIN_BAR_WIDTH = 10
+_LONG_PASS = 2.0
 
 
 def training_log(first: bool = True) -> AbstractContextManager[Any]:
-    """Context for the log of a training: above the bar where there is one, else plain lines.
+    """Context for the log of a training: above the bar if there is one, else plain lines.
 
-    Of ranks that are not the ``first`` only warnings are shown, such as those of data layers.
+    Ranks that are not the ``first`` show only warnings, such as those of data layers.
     """
     if not first:
         handler = StderrHandler()
@@ -36,7 +36,7 @@ def training_log(first: bool = True) -> AbstractContextManager[Any]:
 def training_bar(solver: Training, iterations: int) -> Iterator[None]:
     """Shows the progress of ``solver`` to ``iterations`` while the context lasts.
 
-    Does nothing where no bar is possible.
+    Does nothing if no bar is possible.
     """
     if not bar_is_possible():
         yield
@@ -44,7 +44,7 @@ def training_bar(solver: Training, iterations: int) -> Iterator[None]:
     from tqdm import tqdm
 
     form = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-    # Terminals of containers may say that they have no size; tqdm would draw nothing.
+    # Terminals of containers may report the size 0, for which tqdm draws nothing.
     size = {"ncols": columns(), "nrows": 24}
     with tqdm(total=iterations, initial=solver.iter, bar_format=form, **size) as bar:
         callback = _Bar(bar, solver, iterations)
@@ -56,44 +56,44 @@ def training_bar(solver: Training, iterations: int) -> Iterator[None]:
 
 
 class _Bar(Callback):
-    """Moves a bar on. tqdm itself shows the time that is left."""
+    """Updates a bar of tqdm, which itself shows the remaining time."""
 
     def __init__(self, bar: Any, solver: Training, iterations: int) -> None:
         self._bar = bar
         self._iterations = iterations
         self._images = solver.images_per_iteration
         self._lock = threading.Lock()
-        self._mark(solver)
+        self._start_interval(solver)
 
     def iterated(self, solver: Training) -> None:
         # Reading the loss waits for the device, so only when the bar is drawn anyway.
         if self._bar.update(1) or solver.iter == self._iterations:
-            self._show(fitting(self._parts(solver), self._room()), refresh=False)
-            self._mark(solver)
+            self._show(fitting(self._parts(solver), self._width()), refresh=False)
+            self._start_interval(solver)
 
-    def busy(self, moment: Task, now: float) -> None:
-        if now - moment.since < _LONG:
+    def busy(self, task: Task, now: float) -> None:
+        if now - task.since < _LONG_PASS:
             return
-        where = moment.layer.replace("layer ", "")
-        parts = [f"{moment.what}: {now - moment.since:.0f} s", *([where] if where else [])]
-        self._show(fitting(parts, self._room()), refresh=True)
+        where = task.layer.replace("layer ", "")
+        parts = [f"{task.what}: {now - task.since:.0f} s", *([where] if where else [])]
+        self._show(fitting(parts, self._width()), refresh=True)
 
     def _show(self, text: str, refresh: bool) -> None:
         with self._lock:
             self._bar.ncols = columns()
             self._bar.set_postfix_str(text, refresh=refresh)
 
-    def _room(self) -> int:
-        """How many characters a text may have beside the bar."""
+    def _width(self) -> int:
+        """The number of characters that fit beside the bar."""
         values = self._bar.format_dict
         spent = self._bar.format_interval(values["elapsed"])
         total = self._iterations
-        # The time that is left may take a few characters more than the one that has passed.
+        # The remaining time may be a few characters longer than the elapsed time.
         fixed = f"100%|| {total}/{total} [{spent}<{spent}00, ]"
-        return columns() - len(fixed) - _LEAST_BAR
+        return columns() - len(fixed) - _MIN_BAR_WIDTH
 
     def _parts(self, solver: Training) -> list[str]:
-        """What the bar shows beside itself, the most important first."""
+        """The texts beside the bar, the most important first."""
         spent = time.perf_counter() - self._time
         rate = f"lr {solver.rate:.3g}"
         if spent <= 0:
@@ -109,19 +109,19 @@ class _Bar(Callback):
         wait = f"data wait {min(waited / spent, 1):.0%}"
         return [f"loss {solver.loss:.4g}", text, rate, wait]
 
-    def _mark(self, solver: Training) -> None:
-        """What is shown next counts from here."""
+    def _start_interval(self, solver: Training) -> None:
+        """Starts the interval over which speed and data wait are measured."""
         self._time = time.perf_counter()
         self._iter = solver.iter
         self._reading = solver.net.seconds_reading
 
 
-def fitting(parts: Sequence[str], room: int) -> str:
-    """As many of ``parts``, in their order, as fit into ``room`` characters."""
+def fitting(parts: Sequence[str], width: int) -> str:
+    """As many of ``parts``, in their order, as fit into ``width`` characters."""
     text = ""
     for part in parts:
         longer = f"{text}, {part}" if text else part
-        if len(longer) > room:
+        if len(longer) > width:
             break
         text = longer
-    return text or parts[0][: max(room, 0)]
+    return text or parts[0][: max(width, 0)]

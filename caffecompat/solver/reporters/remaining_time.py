@@ -1,4 +1,4 @@
-"""How long the rest of a training will take, said once its first iterations have shown it."""
+"""The remaining time of a training, estimated once from its first iterations."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from caffecompat.reporting.glog import number
 from caffecompat.solver.callbacks import Callback, Training
 from caffecompat.solver.test_nets import scheduled_tests
 
-# Seconds that the first iteration must take to be enough; it makes things that later ones need not.
+# The first iteration alone counts from so many seconds on; it includes work that is done once.
 _LONG_FIRST = 30.0
-# Seconds of further iterations that are enough.
+# Otherwise so many seconds of further iterations count.
 _ENOUGH = 10.0
-# Below this a forecast is not worth a line.
-_WORTH_SAYING = 60.0
+# Seconds; a shorter remaining time is not logged.
+_SHORTEST = 60.0
 _UNITS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
 
 
-class Pace(Callback):
-    """Says once what the remaining iterations will take at the speed of the first ones.
+class RemainingTime(Callback):
+    """Logs once how long the remaining iterations take at the speed of the first ones.
 
     Args:
         message: SolverParameter.
-        log: where the line goes.
+        log: for the line.
     """
 
     def __init__(self, message: Message, log: logging.Logger) -> None:
         self._message = message
         self._log = log
-        self._said = False
+        self._logged = False
         self._started = time.monotonic()
         self._first: float | None = None
         self._iterations = 0
         self._testing = 0.0
 
     def iterated(self, solver: Training) -> None:
-        if self._said:
+        if self._logged:
             return
         now = time.monotonic()
         if self._first is None:
@@ -52,10 +52,10 @@ class Pace(Callback):
             spent = now - self._first - (solver.seconds_testing - self._testing)
             count, enough = self._iterations, _ENOUGH
         if spent >= enough:
-            self._said = True
-            self._say(solver, spent / count)
+            self._logged = True
+            self._log_estimate(solver, spent / count)
 
-    def _say(self, solver: Training, each: float) -> None:
+    def _log_estimate(self, solver: Training, each: float) -> None:
         left = int(self._message.max_iter) - solver.iter
         seconds, tests = left * each, ""
         if solver.tests_made:
@@ -63,7 +63,7 @@ class Pace(Callback):
             coming = scheduled_tests(self._message, int(self._message.max_iter)) - made
             seconds += coming * solver.seconds_testing / solver.tests_made
             tests = ", tests included"
-        if seconds < _WORTH_SAYING:
+        if seconds < _SHORTEST:
             return
         self._log.info(
             f"Forecast: the remaining {left} iterations take about {duration(seconds)} at this "
@@ -72,24 +72,24 @@ class Pace(Callback):
 
 
 @contextmanager
-def pace_reported(solver: Training, message: Message, log: logging.Logger) -> Iterator[None]:
-    """While the context lasts ``log`` tells what takes long, and how long all of it will take."""
+def time_reported(solver: Training, message: Message, log: logging.Logger) -> Iterator[None]:
+    """Context in which ``log`` gets lines about long tasks and about the remaining time."""
 
-    def look_on(moment: Task, now: float) -> None:
+    def call_busy(task: Task, now: float) -> None:
         for callback in list(solver.callbacks):
-            callback.busy(moment, now)
+            callback.busy(task, now)
 
-    pace = Pace(message, log)
-    solver.callbacks.append(pace)
+    estimate = RemainingTime(message, log)
+    solver.callbacks.append(estimate)
     try:
-        with heartbeat(solver.activity, log, look_on):
+        with heartbeat(solver.activity, log, call_busy):
             yield
     finally:
-        solver.callbacks.remove(pace)
+        solver.callbacks.remove(estimate)
 
 
 def duration(seconds: float) -> str:
-    """A span of time for people: ``3.2 hours``."""
+    """A duration as text: ``3.2 hours``."""
     for length, name in _UNITS:
         if seconds >= 2 * length:
             return f"{seconds / length:.3g} {name}"

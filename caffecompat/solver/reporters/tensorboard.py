@@ -1,4 +1,4 @@
-"""Losses, scores and rates as TensorBoard shows them."""
+"""The TensorBoard callback, which writes losses, scores and learning rates."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from caffecompat.solver.scores import Scores
 
 
 class TensorBoard(Callback):
-    """Writes scalars.
+    """Writes scalars for TensorBoard.
 
     At each displayed iteration ``train/mean_loss``, ``train/<output>`` and ``lr``; after each test
-    ``test/<output>``, with several test nets ``test0/<output>`` and so on. Curves that cannot be
-    written are a warning, once; the training goes on.
+    ``test/<output>``, with several test nets ``test0/<output>`` and so on. If they cannot
+    be written, it logs one warning, and the training continues.
 
     Args:
-        folder: where the event file goes; made if it is missing.
+        folder: of the event file; created if it is missing.
 
     Raises:
         MissingExtra: tensorboard is not installed.
@@ -34,7 +34,7 @@ class TensorBoard(Callback):
         except ImportError as error:
             raise MissingExtra("--tensorboard", "tensorboard") from error
         self._folder = folder
-        self._broken = False
+        self._failed = False
         try:
             self._writer: Any = SummaryWriter(folder)
         except OSError as error:
@@ -57,7 +57,7 @@ class TensorBoard(Callback):
         try:
             self._writer.close()
         except OSError as error:
-            self._give_up(error)
+            self._report_failure(error)
 
     def _write(self, kind: str, outputs: dict[str, list[float]], iteration: int) -> None:
         for name, values in outputs.items():
@@ -66,16 +66,16 @@ class TensorBoard(Callback):
                 self._add(tag, value, iteration)
 
     def _add(self, tag: str, value: float, iteration: int) -> None:
-        if self._broken:
+        if self._failed:
             return
         try:
             self._writer.add_scalar(tag, value, iteration)
         except OSError as error:
-            self._give_up(error)
+            self._report_failure(error)
 
-    def _give_up(self, error: OSError) -> None:
-        if not self._broken:
-            self._broken = True
+    def _report_failure(self, error: OSError) -> None:
+        if not self._failed:
+            self._failed = True
             LOGGER.warning(
                 f"{self._folder}: the curves for TensorBoard cannot be written: "
                 f"{error.strerror or error}; the training goes on without them"
@@ -84,7 +84,7 @@ class TensorBoard(Callback):
 
 @contextmanager
 def tensorboard(solver: Training, folder: str) -> Iterator[None]:
-    """Lets TensorBoard follow ``solver`` while the context lasts; nothing for an empty name."""
+    """Context in which ``solver`` writes to TensorBoard; does nothing for an empty ``folder``."""
     if not folder:
         yield
         return
@@ -100,15 +100,15 @@ def tensorboard(solver: Training, folder: str) -> Iterator[None]:
 
 @contextmanager
 def _writers_fail_quietly() -> Iterator[None]:
-    """Keeps TensorBoard's thread from printing a traceback: who writes next gets its error."""
+    """Keeps TensorBoard's thread from printing a traceback; the next write raises its error."""
     before = threading.excepthook
 
-    def answer(failure: threading.ExceptHookArgs) -> None:
+    def handle(failure: threading.ExceptHookArgs) -> None:
         writes = type(failure.thread).__module__.startswith("tensorboard.")
         if not (writes and isinstance(failure.exc_value, OSError)):
             before(failure)
 
-    threading.excepthook = answer
+    threading.excepthook = handle
     try:
         yield
     finally:

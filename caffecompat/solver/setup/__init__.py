@@ -1,1 +1,1 @@
-"""From a solver definition to nets, device, seed and options."""
+"""Setup of a solver: settings, planned nets, device, seed and options."""

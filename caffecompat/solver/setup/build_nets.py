@@ -1,4 +1,4 @@
-"""Building the nets of a solver: with its seed, on its device, from its weights."""
+"""Builds the nets of a solver and loads their weights."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from caffecompat.solver.snapshots.files import LearnedNet
 
 @dataclass(frozen=True)
 class NetOptions:
-    """What holds for all nets of a solver.
+    """The options of all nets of a solver.
 
     Attributes:
-        device: where they are.
-        build: how they are built; the seed, the state and the shard are those of each net.
-        weights: files that they start from.
-        layers, on_mismatch: which layers take their weights from there, and what happens to
-            those that do not fit; see :meth:`caffecompat.net.Net.load_weights`.
-        compute: how they compute.
+        device: of the nets.
+        build: build options; seed, state and shard are set for each net.
+        weights: weight files to start from.
+        layers, on_mismatch: which layers are loaded from them, and what happens to those that do
+            not fit; see :meth:`caffecompat.net.Net.load_weights`.
+        compute: compute options.
         process_group: the processes that share each batch of the train net. Test nets take whole
             batches.
     """
@@ -61,7 +61,7 @@ def _prepare(
     net: Net, plan: PlannedNet, options: NetOptions, share_with: Net | None, log: logging.Logger
 ) -> None:
     if share_with is not None:
-        # Refuses layers of one name and different shapes, which lending alone passes over.
+        # Raises for layers of one name and different shapes, which Net(share_with=...) ignores.
         net.share_weights(share_with)
     for note in net.notes:
         log.info(note)
@@ -70,7 +70,7 @@ def _prepare(
     log.info("Network initialization done.")
     selective = options.layers is not None or options.on_mismatch != "error"
     if selective and share_with is not None:
-        # Has the train net's weights already; it need not have all the layers that are named.
+        # It shares the train net's weights already, and may lack some of the named layers.
         return
     for path in options.weights:
         log.info(f"Finetuning from {path}")
@@ -78,7 +78,7 @@ def _prepare(
             path,
             layers=options.layers,
             on_mismatch=options.on_mismatch,
-            # A test net may have none of the layers; the train net has been held to them.
+            # A test net may have none of the layers; the train net was checked.
             lenient=options.build.lenient or share_with is not None,
         )
         for layer in report.ignored:
@@ -87,7 +87,7 @@ def _prepare(
 
 
 def load_learned(net: Net, learned: LearnedNet | None, state: str, log: logging.Logger) -> None:
-    """Gives ``net`` the weights ``learned`` of a solver state; logs what it did not get.
+    """Loads the weights ``learned`` of a solver state into ``net``; logs what is missing.
 
     Raises:
         FileProblem, FormatError, WeightsError: they are missing, damaged or of another net.
@@ -102,10 +102,10 @@ def load_learned(net: Net, learned: LearnedNet | None, state: str, log: logging.
         log.warning(f"{learned.path}: {sentence}")
 
 
-def probe(plan: PlannedNet, options: NetOptions) -> Net | None:
-    """The planned net with shapes alone, for looking ahead; its data sources are closed.
+def shapes_only_net(plan: PlannedNet, options: NetOptions) -> Net | None:
+    """The planned net built for its shapes only, for estimates; its data sources are closed.
 
-    None where that would run code that the definition names more often than its author expects.
+    None for a net with layers that import code, which would then run twice.
     """
     types = {layer.type for layer in plan.definition.message.layer}
     if any(catalogue.find(name).imports_code for name in types if name in catalogue):
@@ -115,6 +115,6 @@ def probe(plan: PlannedNet, options: NetOptions) -> Net | None:
 
 
 def weight_files(given: Sequence[str]) -> tuple[str, ...]:
-    """Names of weight files; every entry may be a list with commas and blanks."""
+    """Names of weight files; every entry may be a list separated by commas."""
     names = [name.strip() for entry in given for name in entry.split(",")]
     return tuple(name for name in names if name)

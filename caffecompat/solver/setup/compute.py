@@ -1,4 +1,4 @@
-"""How a training computes: precision, order in memory, compilation, capture."""
+"""Compute options of a training: precision, memory format, torch.compile, CUDA graphs."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from caffecompat.net.execution.precision import (
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """How nets compute.
+    """Precision, memory format, compilation and CUDA graphs of nets.
 
     Attributes:
         precision: ``"fp32"``, ``"tf32"``, ``"bf16"`` or ``"fp16"``; weights, gradients of weights
             and updates are in fp32 in all of them.
-        channels_last: whether blobs have their channels innermost in memory; None lets the device
-            decide: on a GPU in 16 bits, where its matrix units want it.
-        compiled: let ``torch.compile`` have the train net.
-        cuda_graph: record a training pass once and play it back.
+        channels_last: whether blobs are in channels-last memory format; None means on a GPU in 16
+            bits, where it is faster.
+        compiled: compile the train net with ``torch.compile``.
+        cuda_graph: capture a training pass in a CUDA graph and replay it.
     """
 
     precision: str = "fp32"
@@ -39,16 +39,16 @@ class ComputeOptions:
 
     @property
     def half(self) -> torch.dtype | None:
-        """The type of 16 bits that products are computed in, None in other precisions."""
+        """The 16-bit type of products, None in other precisions."""
         return HALVES.get(self.precision)
 
     def check(self, device: torch.device, world_size: int, debug_info: bool = False) -> None:
-        """Refuses what cannot be had.
+        """Raises for options that are not available.
 
         Raises:
             NetError: there is no such precision.
-            SolverError: there are no CUDA graphs here, or ``debug_info`` asks for gradients as
-                they would be without loss scaling.
+            SolverError: CUDA graphs are not available, or ``debug_info`` is on, whose gradients
+                fp16 would scale.
         """
         check_precision(self.precision, TRAINING_PRECISIONS)
         if self.precision == "fp16" and debug_info:
@@ -67,7 +67,7 @@ class ComputeOptions:
             )
 
     def prepare(self, net: Net, train: bool) -> None:
-        """Gives a net, before its first pass, what the mode asks for."""
+        """Applies the options to a net, before its first pass."""
         if self.half is not None:
             keep_results_whole(net.layers)
         if self._wants_channels_last(net):

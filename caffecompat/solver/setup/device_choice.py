@@ -1,4 +1,4 @@
-"""Which device a run works on."""
+"""The choice of devices: ``--gpu``, ``solver_mode`` and ranks; their description in the log."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from caffecompat.errors import SolverError
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
 
-# Words of --gpu that mean the CPU; Caffe's users write -1.
+# Values of --gpu that mean the CPU; -1 is common in Caffe scripts.
 _NO_GPU = ("none", "cpu", "-1")
-_WAYS_OUT = "add --cpu to run on the CPU (in Python device='cpu'), or install torch with CUDA"
+_REMEDY = "add --cpu to run on the CPU (in Python device='cpu'), or install torch with CUDA"
 
 
 def solver_device(message: Message, wanted: str | torch.device | None) -> torch.device:
-    """The device of a solver: ``wanted``, else ``solver_mode`` where it is written, else the CPU.
+    """The device of a solver: ``wanted``, else that of ``solver_mode`` if it is set, else the CPU.
 
     As in Caffe the default of ``solver_mode`` (GPU) does not count.
 
     Raises:
-        SolverError: a GPU is asked for that is not there.
+        SolverError: the GPU does not exist.
     """
     if wanted is not None:
         return checked_device(wanted)
@@ -29,37 +29,38 @@ def solver_device(message: Message, wanted: str | torch.device | None) -> torch.
 
 
 def asks_for_gpu(message: Message) -> bool:
-    """Whether a solver's ``solver_mode`` is GPU, written out."""
+    """Whether a solver sets ``solver_mode`` to GPU explicitly."""
     modes = schema.enum_names("SolverParameter.SolverMode")
     return bool(message.HasField("solver_mode") and message.solver_mode == modes["GPU"])
 
 
-def checked_device(wanted: str | torch.device, who: str = "") -> torch.device:
+def checked_device(wanted: str | torch.device, source: str = "") -> torch.device:
     """``wanted`` as a torch device that exists.
 
     Args:
         wanted: e.g. ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-        who: what asks for it, for the message.
+        source: the flag or field that names it, for the message.
 
     Raises:
-        SolverError: torch does not know it, or it is not there.
+        SolverError: torch does not know the device, or it does not exist.
     """
-    who = who or f"device {str(wanted)!r}"
+    source = source or f"device {str(wanted)!r}"
     try:
         device = torch.device(wanted)
     except RuntimeError:
         raise SolverError(
-            f"{who}: there is no such device; use 'cpu', 'cuda' or 'cuda:1'"
+            f"{source}: there is no such device; use 'cpu', 'cuda' or 'cuda:1'"
         ) from None
     if device.type != "cuda":
         return device
     if not torch.cuda.is_available():
-        raise SolverError(f"{who}: {torch_version()} cannot use a GPU here; {_WAYS_OUT}")
+        raise SolverError(f"{source}: {torch_version()} cannot use a GPU here; {_REMEDY}")
     if str(device) == "cuda":
         return torch.device("cuda", torch.cuda.current_device())
     if device.index >= torch.cuda.device_count():
         raise SolverError(
-            f"{who}: there is no GPU {device.index}; this machine has {torch.cuda.device_count()}"
+            f"{source}: there is no GPU {device.index}; this machine has "
+            f"{torch.cuda.device_count()}"
         )
     return device
 
@@ -70,24 +71,24 @@ def torch_version() -> str:
 
 
 def wants_cpu(flag: str) -> bool:
-    """Whether ``--gpu`` asks for the CPU, whatever ``solver_mode`` says."""
+    """Whether ``--gpu`` names the CPU, which overrides ``solver_mode``."""
     return flag.strip().lower() in _NO_GPU
 
 
 def flagged_devices(flag: str) -> list[int]:
     """GPU ids from Caffe's ``--gpu`` flag: ``"0"``, ``"0,1"`` or ``"all"``.
 
-    None for an empty flag and for one that asks for the CPU (:func:`wants_cpu`).
+    Empty for an empty flag and for one that names the CPU (:func:`wants_cpu`).
 
     Raises:
-        SolverError: the flag is not a list of numbers, or a GPU of it is not there.
+        SolverError: the flag is not a list of numbers, or a GPU of it does not exist.
     """
     if not flag or wants_cpu(flag):
         return []
     if flag == "all":
         count = device_count()
         if count == 0:
-            raise SolverError(f"--gpu all: {torch_version()} cannot use a GPU here; {_WAYS_OUT}")
+            raise SolverError(f"--gpu all: {torch_version()} cannot use a GPU here; {_REMEDY}")
         return list(range(count))
     parts = [part.strip() for part in flag.split(",")]
     if not all(part.isdigit() for part in parts):
@@ -107,7 +108,7 @@ def flagged_device(flag: str) -> str | None:
     """The one device that ``--gpu`` names, as torch calls it; None without the flag.
 
     Raises:
-        SolverError: the flag names several GPUs, or one that is not there.
+        SolverError: the flag names several GPUs, or one that does not exist.
     """
     if wants_cpu(flag):
         return "cpu"
@@ -145,10 +146,10 @@ def rank_device(flag: str, solver: Message, local: int) -> str | None:
 def describe_batch(
     batch: int | None, passes: int, world_size: int, per_device: bool = False
 ) -> list[str]:
-    """The effective batch, and which devices see how much of it.
+    """A line about the effective batch size and its division over the devices.
 
     Args:
-        batch: images per pass of all devices together, None where unknown.
+        batch: images per pass of all devices together, None if unknown.
         passes: ``iter_size``.
         world_size: devices.
         per_device: the definition's batch size is that of each device, as in Caffe.
@@ -167,7 +168,7 @@ def describe_batch(
 
 
 def describe_choice(device: torch.device) -> list[str]:
-    """What Caffe's log says about the device of a training."""
+    """Caffe's log lines about the device of a training."""
     if device.type != "cuda":
         return ["Use CPU."]
     name = torch.cuda.get_device_name(device)
@@ -175,12 +176,12 @@ def describe_choice(device: torch.device) -> list[str]:
 
 
 def describe_no_device() -> str:
-    """What there is to say where torch can use no GPU."""
+    """A clause for a machine on which torch can use no GPU."""
     return f"no CUDA device; {torch_version()}"
 
 
 def describe_device(number: int) -> list[str]:
-    """What torch knows about a GPU, one property per line, labelled as Caffe labels them."""
+    """The properties of a GPU, one per line, with Caffe's labels."""
     properties = torch.cuda.get_device_properties(number)
     entries: list[tuple[str, object]] = [
         ("Device id:", number),

@@ -1,4 +1,4 @@
-"""Which nets a solver trains and tests, and in which states."""
+"""Planned nets: the train net and the test nets of a solver, with their net states."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _TRAIN_FIELDS = ("net", "net_param", "train_net", "train_net_param")
 
 @dataclass(frozen=True)
 class PlannedNet:
-    """A net that a solver is going to build.
+    """A net that a solver will build.
 
     Attributes:
         definition: of the net, read once.
-        origin: the field (and file) it comes from, in the words of Caffe's log.
-        state: NetState message: phase, level and stages with everything laid over each other.
-        notes: what its author may not expect, one sentence each.
+        origin: the field (and file) it comes from, as Caffe's log names it.
+        state: the merged NetState message: phase, level and stages.
+        notes: log lines, one sentence each.
     """
 
     definition: Definition
@@ -56,7 +56,7 @@ class NetPlanner:
             stages: added to the stages of ``train_state``.
 
         Raises:
-            SolverError: no train net is named, or more than one.
+            SolverError: the definition names no train net, or more than one.
             FileProblem, FormatError: the net file cannot be read.
         """
         message, place = self._settings.message, self._settings.place
@@ -73,9 +73,7 @@ class NetPlanner:
         notes: tuple[str, ...] = ()
         if level is not None:
             if wanted.level not in (0, level):
-                notes = (
-                    f"{place}: --level {level} takes the place of train_state's {wanted.level}",
-                )
+                notes = (f"{place}: --level {level} replaces train_state's {wanted.level}",)
             wanted.level = level
         wanted.stage.extend(stages)
         plan = self._plan(getattr(message, given[0]), given[0], "TRAIN", wanted)
@@ -127,7 +125,7 @@ class NetPlanner:
         """The net that a field of the solver holds or names.
 
         Raises:
-            FileProblem: it cannot be read; the sentence says who names it, and seen from where.
+            FileProblem: it cannot be read; the message names the field and the folder.
         """
         lenient, max_bytes = self._settings.lenient, self._settings.max_bytes
         if not isinstance(source, str):
@@ -159,7 +157,7 @@ def _check_counts(message: Message, place: str, explicit: int, common: bool) -> 
 
 
 def planned_batch(plan: PlannedNet) -> int | None:
-    """Images per pass by the definition; None for a net without a source that says it."""
+    """Images per pass by the definition; None for a net whose sources do not state it."""
     definition = plan.definition
     for node in build_graph(definition.message, plan.state, definition.place):
         source = source_class(node.type)

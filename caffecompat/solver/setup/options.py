@@ -1,4 +1,4 @@
-"""What the user of a solver chooses beside its definition."""
+"""SolverOptions: options of a solver that are not in its definition."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ class SolverOptions:
     """Options of a :class:`caffecompat.Solver`, which takes each of them as a keyword too.
 
     Attributes:
-        level, stages: put into ``train_state``, as Caffe's command line does it.
-        on_nan: what a loss that is no finite number does: ``"stop"`` raises, ``"ignore"`` goes on
-            as Caffe does. Weights that are not finite are never written in either case.
-        forecast: say before the first iteration what the training needs.
-        auto_iter_size: where memory would not suffice, divide ``batch_size`` and multiply
-            ``iter_size``; the samples and the updates are the same.
+        level, stages: merged into ``train_state``, as Caffe's command line does.
+        on_nan: what happens if the loss is not finite: ``"stop"`` raises an error, ``"ignore"``
+            continues as Caffe does. Weights that are not finite are never written.
+        forecast: log the needs of the training before its first iteration.
+        auto_iter_size: if the memory is not sufficient, divide ``batch_size`` and multiply
+            ``iter_size``; the samples and the updates stay the same.
         layers, on_mismatch: of the weights to start from; see
             :meth:`caffecompat.net.Net.load_weights`.
-        allow_python: run the code that Python layers name; without it they are refused.
-        skip_corrupt: let the next good record stand in for one that cannot be read.
-        lenient: pass over fields that nothing here knows, with a note, instead of refusing them.
+        allow_python: run the code that Python layers name; otherwise they are refused.
+        skip_corrupt: replace a record that cannot be read by the next good one.
+        lenient: ignore unknown fields, with a note, instead of refusing them.
         max_bytes: the largest solver file, net, weight file, solver state or list to read, and the
-            most that such a file may claim to hold; None for the limit that each kind has.
-        precision, channels_last, compiled, cuda_graph: how nets compute; see
+            most that such a file may claim to hold; None for the default limit of each kind.
+        precision, channels_last, compiled, cuda_graph: compute options; see
             :class:`caffecompat.solver.setup.compute.ComputeOptions`.
-        batch_per_device: each rank works on the whole ``batch_size``, as in Caffe, instead of on
-            its slice.
+        batch_per_device: each rank reads the whole ``batch_size``, as in Caffe, instead of its
+            shard.
 
     Raises:
-        SolverError: ``on_nan`` is none of its values.
+        SolverError: ``on_nan`` has another value.
     """
 
     level: int | None = None
@@ -62,10 +62,10 @@ class SolverOptions:
 
     @property
     def compute(self) -> ComputeOptions:
-        """How the nets compute."""
+        """The compute options."""
         return ComputeOptions(self.precision, self.channels_last, self.compiled, self.cuda_graph)
 
     @property
-    def in_one_piece(self) -> bool:
-        """Whether a pass is one program, which cannot be watched or left between layers."""
+    def runs_as_one_program(self) -> bool:
+        """Whether a pass is one program, which cannot be stopped between layers."""
         return self.compiled or self.cuda_graph

@@ -1,4 +1,4 @@
-"""Which seed a run has."""
+"""The choice of the seed of a run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from caffecompat.proto.schema import Message
 
 
 def choose_seed(message: Message, place: str, stored: int | None, log: logging.Logger) -> int:
-    """``random_seed`` of the definition, else that of the solver state, else a fresh one.
+    """``random_seed`` of the definition, else that of the solver state, else a random one.
 
     The choice is logged.
 
     Args:
         message: SolverParameter; a negative ``random_seed`` counts as none.
         place: the definition's file, for messages.
-        stored: the seed in the state that the run goes on from, where there is one.
+        stored: the seed in the state that the run resumes from; None without one.
     """
     if message.random_seed >= 0:
         seed = int(message.random_seed)

@@ -1,4 +1,4 @@
-"""A solver definition, read and checked as a whole before anything is built."""
+"""Settings: a solver definition that is read and checked before anything is built."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from caffecompat.solver.optim.optimizer import REGULARIZATIONS
 from caffecompat.solver.optim.policies import Policy, policies
 from caffecompat.solver.optim.rules import UpdateRule, rules
 
-Made = TypeVar("Made")
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a solver definition says.
+    """A checked solver definition.
 
     Attributes:
         message: the SolverParameter, upgraded.
         path: the solver file; None for a definition that was given as a message.
-        policy: gives the learning rates.
-        rule: computes the updates.
-        notes: what its author may want to know, one sentence each.
-        lenient: whether fields that nothing here knows are passed over, in its nets too.
+        policy: the learning-rate policy.
+        rule: the update rule.
+        notes: warnings, one sentence each.
+        lenient: whether unknown fields are ignored, in its nets too.
         max_bytes: the largest file to read, of its nets too; None for the limit of each kind.
     """
 
@@ -58,7 +58,7 @@ def read_settings(
 
     Args:
         source: path of a solver prototxt, or a SolverParameter message (which is copied).
-        lenient: pass over fields that nothing here knows, with a note each.
+        lenient: ignore unknown fields, with a note each.
         max_bytes: see :func:`caffecompat.proto.files.read_solver`.
 
     Raises:
@@ -98,7 +98,7 @@ def read_settings(
     return Settings(message, path, policy, rule, notes, lenient, max_bytes)
 
 
-def _attempt(make: Callable[[], Made], problems: list[CaffeError]) -> Made | None:
+def _attempt(make: Callable[[], Built], problems: list[CaffeError]) -> Built | None:
     try:
         return make()
     except CaffeError as error:
@@ -120,18 +120,18 @@ def _misfits(message: Message) -> Iterator[str]:
     if not math.isfinite(message.base_lr):
         yield f"base_lr is {message.base_lr}, it must be a finite number"
     if message.lr_policy == "plateau" and message.plateau_metric and 0 in message.test_iter:
-        yield "test_iter is 0, but plateau_metric watches what the tests give; give test passes"
+        yield "test_iter is 0, but plateau_metric watches the tests; set it to 1 or more"
 
 
 def _foreign(message: Message) -> Iterator[str]:
     for name in foreign_fields(message):
-        # Fields inside a net are the business of its layers.
+        # The layers of a net check the fields inside it.
         if "net_param." not in name:
             yield f"{name} comes from another Caffe version and is not known here"
 
 
 def _remarks(message: Message) -> Iterator[str]:
-    """What is accepted but does less than its author may expect."""
+    """Sentences about settings that are accepted but have less effect than expected."""
     if not message.HasField("base_lr"):
         yield "base_lr is not given: the learning rate is 0 and nothing will be learned"
     if message.base_lr < 0:

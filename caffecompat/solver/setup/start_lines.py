@@ -1,4 +1,4 @@
-"""What the log says at the start of a training."""
+"""The log lines at the start of a training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def report_start(
 
     Args:
         plan: the train net.
-        per_device: each rank works on the whole batch size, as in Caffe.
+        per_device: each rank reads the whole batch size, as in Caffe.
         notes: sentences about where the training starts.
     """
     passes = int(settings.message.iter_size)
@@ -42,9 +42,9 @@ def report_start(
 
 
 def nothing_to_do(iteration: int, max_iter: int) -> list[str]:
-    """What to say where a training that is resumed has reached its end already."""
+    """A sentence if a resumed training has already reached ``max_iter``."""
     if iteration == 0:
-        return []  # the settings' own remarks say that max_iter is 0
+        return []  # the notes of the settings report that max_iter is 0
     return [
         f"nothing to do: this training is at iteration {iteration} already, and max_iter is "
         f"{max_iter}; raise max_iter to train on"

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Sequence
 
 from caffecompat.net import Net
-from caffecompat.solver.distributed.loss_sharding import caveats
+from caffecompat.solver.distributed.loss_sharding import sharding_warnings
 from caffecompat.solver.setup.build_nets import NetOptions, open_net
 from caffecompat.solver.setup.net_plans import PlannedNet
 
 
 class TrainingNets:
-    """Builds the nets of a training; none stays open where one cannot be built.
+    """Builds the nets of a training; if one cannot be built, all are closed.
 
     Attributes:
         train: the train net.
@@ -40,7 +40,9 @@ class TrainingNets:
     def _open_all(self, train: PlannedNet, tests: Sequence[PlannedNet]) -> None:
         self._log.info(f"Creating training net from {train.origin}")
         self.train = self._open(train, None)
-        for sentence in caveats(self.train) if self._options.process_group.several else ():
+        for sentence in (
+            sharding_warnings(self.train) if self._options.process_group.several else ()
+        ):
             self._log.warning(sentence)
         self.tests: list[Net] = []
         for i, plan in enumerate(tests):

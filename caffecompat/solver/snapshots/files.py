@@ -1,4 +1,4 @@
-"""Snapshots: where they go, and how a solver state is found and understood again."""
+"""Snapshot files: their names, writing a pair of them, reading a state and finding its weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from caffecompat.proto.schema import Message
 from caffecompat.weights import SolverState, Weights, read_state, save_weights, write_state
 from caffecompat.weights.known_files import file_hash
 
-# Files of a pair have this before their names until both are whole.
+# The names of both files of a pair have this prefix until both are complete.
 STAGED = ".new."
 
 
@@ -28,7 +28,7 @@ class SnapshotFiles:
     """Names of the files of a run's snapshots, composed as Caffe composes them.
 
     Attributes:
-        prefix: ``snapshot_prefix`` of the solver, or its stand-in.
+        prefix: ``snapshot_prefix`` of the solver, or the default for it.
         hdf5: HDF5 instead of binary protobuf.
     """
 
@@ -42,7 +42,7 @@ class SnapshotFiles:
         return f"{self.prefix}_iter_{iteration}.solverstate" + (".h5" if self.hdf5 else "")
 
     def check_writable(self, place: str) -> None:
-        """Makes sure that snapshots can be written, before the work that they shall keep.
+        """Checks that snapshots can be written, before the training starts.
 
         Raises:
             SolverError: the folder is missing or not writable.
@@ -55,12 +55,12 @@ class SnapshotFiles:
             reason = error.strerror or str(error)
             raise SolverError(
                 f"{place}: cannot write snapshots to {self.prefix!r}: {reason} ({folder}); "
-                f"{_way_out(folder, error.errno)}, or change snapshot_prefix"
+                f"{_remedy(folder, error.errno)}, or change snapshot_prefix"
             ) from error
 
 
-def _way_out(folder: str, number: int | None) -> str:
-    """What makes it possible to write to ``folder`` after a failure with error ``number``."""
+def _remedy(folder: str, number: int | None) -> str:
+    """The remedy for error ``number`` of a write to ``folder``."""
     if number in (errno.ENOSPC, errno.EDQUOT):
         return "free some space there"
     if os.path.isdir(folder):
@@ -97,7 +97,7 @@ def load_state(path: str, max_bytes: int | None = None) -> SolverState:
     Raises:
         FileProblem: it is missing or unreadable.
         FormatError: it is damaged or another kind of file.
-        SolverError: its name says that it holds the weights beside a state.
+        SolverError: its name is that of a weight file.
     """
     if ".caffemodel" in os.path.basename(path):
         state = path.replace(".caffemodel", ".solverstate")
@@ -117,29 +117,29 @@ def load_state(path: str, max_bytes: int | None = None) -> SolverState:
 def write_pair(weights: Weights, state: SolverState, path: str) -> None:
     """Writes the weights to ``state.learned_net`` and the state to ``path``.
 
-    Both are written whole under other names before either takes its place, so that a full disk
-    harms neither an older pair of these names nor any other. A state of another run that has this
-    name goes before the weights come, so that a crash between the two moves never leaves it
-    beside our weights. The state gets the hash of the weights' file, which ties the two.
+    Both are written under temporary names before either is renamed, so that a full disk damages no
+    older snapshot. A state of another run with this name is removed before the weights are renamed,
+    so that a crash between the two renames never leaves it beside the new weights. The state holds
+    the hash of the weight file, which identifies the pair.
 
     Raises:
-        FileProblem: a file cannot be written, or would replace something that is no regular file;
-            nothing has changed then.
+        FileProblem: a file cannot be written, or would replace something that is not a regular
+            file; nothing is then changed.
     """
     model = state.learned_net
     targets = {name: check_target(name) for name in (model, path)}
-    drafts = {_staged(target): target for target in targets.values()}
+    temporaries = {_staged(target): target for target in targets.values()}
     try:
         save_weights(weights, _staged(targets[model]))
         state.learned_net_sha256 = file_hash(_staged(targets[model]))
         write_state(state, _staged(targets[path]))
-        for draft, target in drafts.items():
-            with open(draft, "rb") as file:
+        for temporary, target in temporaries.items():
+            with open(temporary, "rb") as file:
                 keep_permissions(target, file.fileno())
         if targets[path].exists() and not _is_same(path, state):
             targets[path].unlink()
-        for draft, target in drafts.items():
-            os.replace(draft, target)
+        for temporary, target in temporaries.items():
+            os.replace(temporary, target)
         for folder in {target.parent for target in targets.values()}:
             sync_folder(folder)
     except FileProblem as error:
@@ -150,13 +150,13 @@ def write_pair(weights: Weights, state: SolverState, path: str) -> None:
     except OSError as error:
         raise FileProblem(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        for draft in drafts:
+        for temporary in temporaries:
             with contextlib.suppress(OSError):
-                draft.unlink()
+                temporary.unlink()
 
 
 def _staged(target: Path) -> Path:
-    """The name under which a file waits beside its place; the ending decides the format."""
+    """The temporary name of a file in its folder; the suffix, which decides the format, stays."""
     return target.with_name(STAGED + target.name)
 
 
@@ -176,11 +176,11 @@ def _is_same(path: str, state: SolverState) -> bool:
 
 @dataclass(frozen=True)
 class LearnedNet:
-    """The weights that a solver state is gone on with.
+    """The weight file of a solver state.
 
     Attributes:
         path: the file.
-        note: what the log should say about the choice; empty where there was none.
+        note: a log line about the choice between two files; empty if there was only one.
     """
 
     path: str
@@ -190,13 +190,13 @@ class LearnedNet:
 def find_learned_net(state: SolverState, path: str) -> LearnedNet | None:
     """The weights that belong to a state; None if it names none.
 
-    The file beside the state is preferred, so that a copied pair stays together though the
-    original is still there; else the name is looked for from the current folder, as in Caffe.
-    Where the state has the hash of its weights, only a file of that hash will do.
+    The file beside the state is preferred, so that a copied pair stays together even if the
+    original still exists; otherwise the name is resolved from the current folder, as in Caffe. If
+    the state has the hash of its weights, only a file with that hash is accepted.
 
     Raises:
         FileProblem: it is in neither place.
-        SolverError: it is there, but is not what the state was written with.
+        SolverError: it exists, but its hash differs from the one in the state.
     """
     if not state.learned_net:
         return None
@@ -209,19 +209,21 @@ def find_learned_net(state: SolverState, path: str) -> LearnedNet | None:
             f"{path}: its weights {state.learned_net!r} are missing, both seen from the current "
             "folder and beside the state; put the two files of the snapshot into one folder"
         )
-    right = [place for place in found if _belongs(place, state)]
-    if not right:
+    matching = [place for place in found if _belongs(place, state)]
+    if not matching:
         raise SolverError(
             f"{path}: {' and '.join(map(str, found))} are not the weights that this state was "
             "written with (their SHA-256 differs): they are of another run, were changed or are "
             "damaged; put the snapshot's own weights beside the state, or start afresh from these "
             f"with --weights {found[0]}"
         )
-    others = [place for place in found if place != right[0]]
-    note = f"{path}: its weights are taken from {right[0]}, not from {others[0]}" if others else ""
-    return LearnedNet(str(right[0]), note)
+    others = [place for place in found if place != matching[0]]
+    note = (
+        f"{path}: its weights are taken from {matching[0]}, not from {others[0]}" if others else ""
+    )
+    return LearnedNet(str(matching[0]), note)
 
 
 def _belongs(weights: Path, state: SolverState) -> bool:
-    """Whether a file has the hash that a state has of its weights; True where it has none."""
+    """Whether a file has the hash that a state records; True if it records none."""
     return not state.learned_net_sha256 or file_hash(weights) == state.learned_net_sha256

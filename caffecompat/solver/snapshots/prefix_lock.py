@@ -1,4 +1,4 @@
-"""One training at a time under one snapshot prefix."""
+"""The lock of a snapshot prefix: one training at a time writes under it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from caffecompat.errors import SolverError
 
 
 class PrefixLock:
-    """A file beside the snapshots that a training holds locked.
+    """A file beside the snapshots that a training keeps locked.
 
-    The kernel releases the lock when the process ends, however it ends, so that a file which a
-    killed training has left behind locks nothing. Where files cannot be locked, or none can be
-    made, trainings are not kept apart.
+    The kernel releases the lock when the process ends for any reason, so that the file of a killed
+    training locks nothing. On systems without file locks, and if the file cannot be created,
+    nothing prevents two trainings from using one prefix.
 
     Args:
         prefix: the snapshot prefix.
@@ -29,7 +29,7 @@ class PrefixLock:
         self.path = f"{prefix}.lock"
 
     def check(self) -> None:
-        """Raises SolverError where another training holds the lock now."""
+        """Raises SolverError if another training holds the lock now."""
         if os.path.exists(self.path):
             with self.held():
                 pass
@@ -39,25 +39,25 @@ class PrefixLock:
         """Context in which this process holds the lock.
 
         Raises:
-            SolverError: another training holds it; the sentence has its process and machine.
+            SolverError: another training holds it; the message names its process and machine.
         """
-        descriptor = self._take()
+        descriptor = self._lock()
         if descriptor is None:
             yield
             return
         try:
             yield
         finally:
-            # While it is still locked: nobody else can have taken this file for his own.
+            # Removed while still locked, so that no other training can hold a lock on this file.
             with contextlib.suppress(OSError):
                 os.unlink(self.path)
             os.close(descriptor)
 
-    def _take(self) -> int | None:
-        """The locked file; None where there can be none."""
+    def _lock(self) -> int | None:
+        """The descriptor of the locked file; None if it cannot be locked."""
         try:
             import fcntl
-        except ImportError:  # as on Windows
+        except ImportError:  # on Windows
             return None
         while True:
             try:
@@ -78,7 +78,7 @@ class PrefixLock:
                 with contextlib.suppress(OSError):
                     os.write(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode())
                 return descriptor
-            # Its holder has removed it between the two calls.
+            # The previous holder has removed the file between the two calls.
             os.close(descriptor)
 
     def _refusal(self, holder: str) -> SolverError:
@@ -89,7 +89,7 @@ class PrefixLock:
 
 
 def _holder(descriptor: int) -> str:
-    """Who has written his name into the lock file."""
+    """Process and machine that the lock file names, or an empty string."""
     with contextlib.suppress(OSError, ValueError):
         pid, host = os.pread(descriptor, 300, 0).decode().split()
         return f"(process {pid} on {host}) "

@@ -1,4 +1,4 @@
-"""The newest snapshot that can be gone on with, and what killed runs leave behind."""
+"""Resuming: the newest intact snapshot, and the removal of unfinished files of killed runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from caffecompat.errors import CaffeError, SolverError
-from caffecompat.solver.diagnostics.nonfinite import are_finite
+from caffecompat.solver.diagnostics.nonfinite import array_is_finite
 from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.snapshots.files import STAGED, SnapshotFiles, find_learned_net
 from caffecompat.weights import load_weights, read_state
@@ -18,7 +18,7 @@ AUTO = "auto"
 
 
 def check_start(weights: str | os.PathLike[str] | None, snapshot: str | None) -> None:
-    """Raises SolverError where a training is given two states to start from."""
+    """Raises SolverError if a training is given both weights and a snapshot to start from."""
     if weights and snapshot and snapshot != AUTO:
         raise SolverError(
             "weights and snapshot are both given; give a snapshot to resume a training or "
@@ -29,53 +29,53 @@ def check_start(weights: str | os.PathLike[str] | None, snapshot: str | None) ->
 def find_start(
     snapshot: str | None,
     files: SnapshotFiles,
-    blocks: int,
+    history_slots: int,
     process_group: ProcessGroup,
     max_bytes: int | None = None,
 ) -> tuple[str | None, list[str]]:
-    """The state to go on from, and what the log should say about the choice.
+    """The state to resume from, and log lines about the choice.
 
     Args:
         snapshot: a state's path, ``"auto"``, or None to start from the beginning.
-        files, blocks, max_bytes: see :func:`newest_intact`.
+        files, history_slots, max_bytes: see :func:`newest_intact`.
         process_group: of the training; rank 0 chooses for all.
     """
     if snapshot is None:
-        return None, _earlier(files.prefix) if process_group.first else []
+        return None, _earlier_run(files.prefix) if process_group.first else []
     if snapshot != AUTO:
         return snapshot, []
-    return process_group.of_first(
-        newest_intact(files, blocks) if process_group.first else (None, [])
+    return process_group.broadcast(
+        newest_intact(files, history_slots) if process_group.first else (None, [])
     )
 
 
 def newest_intact(
-    files: SnapshotFiles, blocks: int, max_bytes: int | None = None
+    files: SnapshotFiles, history_slots: int, max_bytes: int | None = None
 ) -> tuple[str | None, list[str]]:
-    """The state with the most iterations under the snapshot prefix whose two files are whole.
+    """The state with the most iterations under the snapshot prefix whose two files are intact.
 
     Args:
         files: of the solver; states of both formats count.
-        blocks: history arrays per parameter.
+        history_slots: history arrays per parameter.
         max_bytes: see :func:`caffecompat.weights.load_weights`.
 
     Returns:
-        The state's path, None where there is no state at all; and a sentence for each later one
-        that was skipped, and where another run seems to have written under the prefix since.
+        The state's path, None if there is no state; and a sentence for each later state that was
+        skipped, and one if another run seems to have written under the prefix since.
 
     Raises:
-        SolverError: there are states, but none is intact. Starting afresh beside them could
-            overwrite what may still be saved, so that is left to the user.
+        SolverError: there are states, but none is intact. A start from the beginning could
+            overwrite data that can be recovered, so the user must decide.
     """
     skipped: list[str] = []
     states = _states(files.prefix)
     for i, path in enumerate(states):
         try:
-            _check_pair(path, blocks, max_bytes)
+            _check_pair(path, history_slots, max_bytes)
         except (CaffeError, OSError) as error:
             skipped.append(f"skipped {path}: {error}")
         else:
-            return path, skipped + _rivals(path, states[i + 1 :])
+            return path, skipped + _later_written(path, states[i + 1 :])
     if skipped:
         raise SolverError(
             "\n".join(skipped)
@@ -85,8 +85,8 @@ def newest_intact(
     return None, []
 
 
-def _rivals(path: str, others: list[str]) -> list[str]:
-    """What to say if a state of fewer iterations than that of ``path`` was written after it."""
+def _later_written(path: str, others: list[str]) -> list[str]:
+    """A sentence if a state with fewer iterations than ``path`` was written after it."""
     written = os.stat(path).st_mtime_ns
     later = [other for other in others if os.stat(other).st_mtime_ns > written]
     if not later:
@@ -97,8 +97,8 @@ def _rivals(path: str, others: list[str]) -> list[str]:
     ]
 
 
-def _earlier(prefix: str) -> list[str]:
-    """What to say of snapshots that a training from the beginning finds under its prefix."""
+def _earlier_run(prefix: str) -> list[str]:
+    """A sentence if a training from the beginning finds snapshots under its prefix."""
     states = _states(prefix)
     if not states:
         return []
@@ -109,7 +109,7 @@ def _earlier(prefix: str) -> list[str]:
 
 
 def _states(prefix: str) -> list[str]:
-    """The states under a prefix, most iterations first; of equals the one written last first."""
+    """The states under a prefix by falling iteration, then by falling time of writing."""
     folder, base = os.path.split(prefix)
     pattern = re.compile(re.escape(base) + r"_iter_(\d+)\.solverstate(\.h5)?")
     found = []
@@ -121,7 +121,7 @@ def _states(prefix: str) -> list[str]:
     return [path for _, _, path in sorted(found, reverse=True)]
 
 
-def _check_pair(path: str, blocks: int, max_bytes: int | None) -> None:
+def _check_pair(path: str, history_slots: int, max_bytes: int | None) -> None:
     """Reads a state and its weights.
 
     Raises:
@@ -135,33 +135,33 @@ def _check_pair(path: str, blocks: int, max_bytes: int | None) -> None:
     weights = load_weights(learned.path, max_bytes=max_bytes)
     blobs_by_file = ((learned.path, layer.blobs) for layer in weights.layers)
     for name, arrays in [(path, state.history), *blobs_by_file]:
-        if not all(map(are_finite, arrays)):
-            raise SolverError(f"{name} has values that are no finite numbers; it is damaged")
+        if not all(map(array_is_finite, arrays)):
+            raise SolverError(f"{name} has values that are not finite; it is damaged")
     blobs = sum(len(layer.blobs) for layer in weights.layers)
     # At least: shared blobs are stored with every layer that uses them.
-    if blobs * blocks < len(state.history):
+    if blobs * history_slots < len(state.history):
         raise SolverError(
             f"its weights {learned.path} have {blobs} blobs, too few for its {len(state.history)} "
             "history arrays; the file is cut off"
         )
 
 
-def remove_drafts(prefix: str) -> list[str]:
-    """Removes half-written files that killed runs with this prefix have left.
+def remove_unfinished(prefix: str) -> list[str]:
+    """Removes the unfinished files of killed runs with this prefix.
 
     Returns:
-        The names of the files that are gone.
+        The names of the removed files.
     """
     folder, base = os.path.split(prefix)
     start = re.escape(f"{base}_iter_")
     staged = re.escape(STAGED)
-    # Drafts have the first 64 letters of the name that they were for.
+    # A temporary file has the first 64 characters of the final name.
     shortened = re.escape(f"{base}_iter_"[: 64 - len(STAGED)])
-    draft = re.compile(rf"\.(?:{staged})?{shortened}.*\.[0-9a-f]{{8}}\.tmp")
+    temporary = re.compile(rf"\.(?:{staged})?{shortened}.*\.[0-9a-f]{{8}}\.tmp")
     whole = re.compile(rf"{staged}{start}\d+\.(?:caffemodel|solverstate)(?:\.h5)?")
     removed = []
     for name in _names(Path(folder or ".")):
-        if draft.fullmatch(name) or whole.fullmatch(name):
+        if temporary.fullmatch(name) or whole.fullmatch(name):
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(folder, name))
                 removed.append(name)

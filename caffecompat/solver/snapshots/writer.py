@@ -1,4 +1,4 @@
-"""Writing the snapshots of a run, and knowing which one is good."""
+"""The snapshot writer of a run, which records the last good snapshot."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from contextlib import AbstractContextManager, nullcontext
 
 from caffecompat.errors import FileProblem
 from caffecompat.net import Net
-from caffecompat.solver.diagnostics.nonfinite import NotFinite, all_finite
+from caffecompat.solver.diagnostics.nonfinite import NotFinite, tensors_are_finite
 from caffecompat.solver.optim.optimizer import Optimizer
 from caffecompat.solver.snapshots.files import SnapshotFiles, write_pair
 from caffecompat.solver.snapshots.prefix_lock import PrefixLock
-from caffecompat.solver.snapshots.resume import remove_drafts
+from caffecompat.solver.snapshots.resume import remove_unfinished
 from caffecompat.weights import SolverState
 
 
 class SnapshotWriter:
-    """Keeps the snapshots of a run.
+    """Writes the snapshots of a run.
 
     Args:
-        files: where they go.
+        files: names of the files.
         place: the solver's file, for messages.
-        log: where lines go.
-        writes: false on ranks that leave it to another; everything here then does nothing.
+        log: for the lines.
+        writes: False on all ranks but the first; nothing is then written.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class SnapshotWriter:
         self._lock = PrefixLock(files.prefix, place)
 
     def check_writable(self) -> None:
-        """Raises SolverError where snapshots cannot be written."""
+        """Raises SolverError if snapshots cannot be written."""
         if self._writes:
             self._files.check_writable(self._place)
 
     def check_unlocked(self) -> None:
-        """Raises SolverError where another training writes snapshots with this prefix."""
+        """Raises SolverError if another training writes snapshots with this prefix."""
         if self._writes:
             self._lock.check()
 
@@ -49,20 +49,20 @@ class SnapshotWriter:
         """Context in which no other training writes snapshots with this prefix.
 
         Raises:
-            SolverError: one does so now.
+            SolverError: another training does so now.
         """
         return self._lock.held() if self._writes else nullcontext()
 
     @property
     def last(self) -> str | None:
-        """The state of the last good snapshot of this run, or the one that it goes on from."""
+        """The state of the last good snapshot of this run, or the state that it resumed from."""
         return None if self._last is None else self._last[1]
 
     def clean_up(self) -> None:
-        """Removes what killed runs have left half-written."""
-        removed = remove_drafts(self._files.prefix) if self._writes else []
+        """Removes the unfinished files of killed runs."""
+        removed = remove_unfinished(self._files.prefix) if self._writes else []
         if removed:
-            text = "removed what a killed run has left half-written: "
+            text = "removed unfinished files of a killed run: "
             self._log.info(text + ", ".join(removed))
 
     def has(self, iteration: int) -> bool:
@@ -70,6 +70,7 @@ class SnapshotWriter:
         return self._last is not None and self._last[0] == iteration
 
     def resumed_from(self, iteration: int, path: str) -> None:
+        """Records the state at ``path`` as the last good snapshot."""
         self._last = (iteration, path)
 
     def write(
@@ -78,21 +79,21 @@ class SnapshotWriter:
         """Writes the weights of ``net`` and the history of ``optimizer``.
 
         Args:
-            state: everything else; what is missing is filled in.
-            diffs: write the last updates, too.
+            state: iteration and other state; weights file and history are filled in.
+            diffs: write the last updates too.
 
         Returns:
             Paths of the two files.
 
         Raises:
             FileProblem: a file cannot be written.
-            NotFinite: the weights are not finite numbers; nothing is written.
+            NotFinite: the weights are not finite; nothing is written.
         """
         model, path = self._files.model(state.iteration), self._files.state(state.iteration)
         if not self._writes:
             self._last = (state.iteration, path)
             return model, path
-        if not all_finite([entry.tensor for entry in net.learnable]):
+        if not tensors_are_finite([entry.tensor for entry in net.learnable]):
             raise NotFinite(
                 f"{self._place}: iteration {state.iteration}: the weights are not finite numbers, "
                 f"so no snapshot is written; {self.last_good()}"
@@ -110,14 +111,14 @@ class SnapshotWriter:
         return model, path
 
     def report_failure(self, iteration: int, error: FileProblem) -> None:
-        """Logs that a snapshot in the middle of a training cannot be written."""
+        """Logs that a snapshot during the training cannot be written."""
         self._log.error(
             f"Iteration {iteration}: this snapshot cannot be written, the training goes on; "
             f"{self.last_good()}: {error}"
         )
 
     def last_good(self) -> str:
-        """A clause about what there is to go on from."""
+        """A clause about the last good snapshot."""
         if self._last is None:
             return "this run has none yet"
         return f"the last one, {self._last[1]}, is kept"

@@ -1,4 +1,4 @@
-"""Losses and weights that are no finite numbers."""
+"""Losses and weights that are not finite."""
 
 from __future__ import annotations
 

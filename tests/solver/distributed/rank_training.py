@@ -110,7 +110,7 @@ def be_rank(run: dict[str, Any], rank: int, port: int) -> int:
     if run["what"] == "command":
         return command_line(run["options"])
     try:
-        rendezvous.EVERY = run.get("every", rendezvous.EVERY)
+        rendezvous.REPORT_INTERVAL = run.get("every", rendezvous.REPORT_INTERVAL)
         with join_ranks(torch.device("cpu"), run.get("limit", 600.0)) as ranks:
             train(run, ranks)
     except CaffeError as error:

@@ -182,7 +182,7 @@ def test_the_batch_on_each_device(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("die", "has died without a word"),
+        ("die", "has died without a message"),
         ("fail", "rank 2 of 3 failed: this rank does not like it any more"),
         ("diverge", "the loss is "),
     ],
@@ -217,7 +217,7 @@ import sys
 from caffecompat.errors import CaffeError
 from caffecompat.solver.distributed import rendezvous
 from caffecompat.solver.distributed.process_group import join_ranks
-rendezvous.EVERY = 0.5
+rendezvous.REPORT_INTERVAL = 0.5
 try:
     with join_ranks("cpu", 2.0):
         pass

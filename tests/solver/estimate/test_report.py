@@ -82,7 +82,7 @@ def test_memory_follows_what_autograd_keeps(more: str, kept: int, tmp_path: Path
     path = tmp_path / "n.prototxt"
     path.write_text(KEEPING.format(more="") + more)
     net = Net(path, shapes_only=True)
-    need = footprint(net, blocks=2, scratch=True)
+    need = footprint(net, history_slots=2, scratch=True)
     weights = 4 * (8 * 3 * 9 + 8)
     assert (need.parameters, need.gradients, need.history) == (weights, weights, 2 * weights)
     assert 4 * kept <= need.activations <= 4 * (kept + 3 * 5 * 8 * 120) + weights
@@ -140,7 +140,7 @@ def test_memory_is_as_foreseen(more: str, precision: str, tmp_path: Path) -> Non
         run(1)
     shapes = Net(path, phase="train", shapes_only=True)
     mode.prepare(shapes, train=True)
-    need = footprint(shapes, blocks=1, scratch=False, half=mode.half)
+    need = footprint(shapes, history_slots=1, scratch=False, half=mode.half)
     assert need.activations == pytest.approx(memory.peak, rel=0.15)
 
 
@@ -160,7 +160,7 @@ def test_memory_on_a_gpu_is_as_foreseen(precision: str, tmp_path: Path) -> None:
     solver.step(2)
     found = torch.cuda.max_memory_allocated() - before
     shapes = Net(net, phase="train", shapes_only=True)
-    need = footprint(shapes, blocks=1, scratch=False, half=ComputeOptions(precision).half)
+    need = footprint(shapes, history_slots=1, scratch=False, half=ComputeOptions(precision).half)
     assert need.total == pytest.approx(found, rel=0.15)
 
 
@@ -174,7 +174,7 @@ def little_memory(monkeypatch: pytest.MonkeyPatch, share: float) -> Callable[[Pa
 
     def shrink(path: Path) -> None:
         net = Net(path.with_name("net.prototxt"), phase="train", shapes_only=True)
-        need = footprint(net, blocks=1, scratch=False)
+        need = footprint(net, history_slots=1, scratch=False)
         free = int((need.fixed + share * need.activations) / 0.95) + 1
         monkeypatch.setattr(
             "caffecompat.solver.estimate.auto_iter_size.available", lambda device: free

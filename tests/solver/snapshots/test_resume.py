@@ -15,7 +15,7 @@ from caffecompat.cli.main import main
 from caffecompat.errors import FileProblem, SolverError
 from caffecompat.proto import read_solver
 from caffecompat.solver import Action, Solver
-from caffecompat.solver.snapshots.resume import remove_drafts
+from caffecompat.solver.snapshots.resume import remove_unfinished
 from caffecompat.weights import load_weights, read_state, save_weights, write_state
 from tests.places import REPOSITORY
 from tests.solver.caffe_log import Lines
@@ -145,7 +145,7 @@ def test_values_that_are_no_numbers(name: str, tmp_path: Path, lines: Lines) -> 
         with pytest.raises(SolverError, match=r"history array 1 has values that are no finite"):
             Solver(path, snapshot=damaged)
     assert Solver(path, snapshot="auto").iter == 10
-    assert lines.containing(f"{name} has values that are no finite numbers")
+    assert lines.containing(f"{name} has values that are not finite")
 
 
 def test_a_layer_that_the_snapshot_does_not_have(tmp_path: Path, lines: Lines) -> None:
@@ -190,9 +190,9 @@ def test_leftovers_of_killed_runs_are_removed(tmp_path: Path, lines: Lines) -> N
     Solver(path).solve()
     assert not any((folder / name).exists() for name in leftovers)
     assert all((folder / name).exists() for name in others)
-    (line,) = lines.containing("removed what a killed run")
+    (line,) = lines.containing("removed unfinished files of a killed run")
     assert all(name in line for name in leftovers)
-    assert remove_drafts(f"{folder}/none/x") == []
+    assert remove_unfinished(f"{folder}/none/x") == []
 
 
 def full_disk(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""The contract between a learning-rate policy and the solver."""
+"""The base class of learning-rate policies, and their registry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ policies: Registry[type[Policy]] = Registry("lr_policy", "caffecompat.solver.opt
 
 
 def register(name: str) -> Callable[[type[Policy]], type[Policy]]:
-    """Class decorator that enters a :class:`Policy` under the name ``lr_policy`` gives."""
+    """Class decorator that registers a :class:`Policy` under its name in ``lr_policy``."""
 
     def enter(policy: type[Policy]) -> type[Policy]:
         policy.name = name
@@ -28,16 +28,16 @@ def register(name: str) -> Callable[[type[Policy]], type[Policy]]:
 class Policy:
     """The learning rate as a function of the iteration.
 
-    A subclass reads its constants in :meth:`setup` and gives the rate in :meth:`rate`. Constants
+    A subclass reads its constants in :meth:`setup` and returns the rate in :meth:`rate`. Constants
     are float32 values, as the definition stores them; a policy rounds where Caffe rounds, so that
     rates are equal to the last bit.
 
     Attributes:
-        name: what ``lr_policy`` gives, set by :func:`register`.
-        status: how the log calls a change of ``step``; empty where none is worth a line.
-        watches_loss: whether :meth:`observe` wants the loss of every iteration.
-        metric: the output of a test net that :meth:`observe` wants after every test, None if none.
-        step: the counter that solver states carry as ``current_step``; :meth:`rate` may move it.
+        name: value of ``lr_policy``, set by :func:`register`.
+        status: start of the log line about a change of ``step``; empty for no line.
+        watches_loss: whether :meth:`observe` is called with the loss of every iteration.
+        metric: the output of a test net with which :meth:`observe` is called after every test.
+        step: the counter that solver states hold as ``current_step``; :meth:`rate` may change it.
         base_lr: ``base_lr`` of the definition.
         place: the definition's file, for messages.
     """
@@ -54,27 +54,27 @@ class Policy:
         self.setup(message)
 
     def setup(self, message: Message) -> None:
-        """Reads the SolverParameter ``message``; refuses values that make no sense."""
+        """Reads the SolverParameter ``message``; raises for impossible values."""
 
     def rate(self, iteration: int) -> np.float32:
         """The rate that the update of ``iteration`` (counted from 0) uses."""
         raise NotImplementedError
 
     def observe(self, iteration: int, value: float) -> None:
-        """Sees what is watched, before the rate of ``iteration`` is asked for.
+        """Gets the watched value, before :meth:`rate` is called for ``iteration``.
 
         Args:
             iteration: counted from 0.
             value: a loss, or a score of the test before this iteration; lower is better. Scores
-                where higher is better come with the other sign.
+                for which higher is better are negated.
         """
 
     def save(self, state: SolverState) -> None:
-        """Puts what :meth:`load` needs into a solver state."""
+        """Writes the policy's state into a solver state."""
         state.current_step = self.step
 
     def load(self, state: SolverState) -> None:
-        """Goes on from a solver state."""
+        """Restores the policy's state from a solver state."""
         self.step = state.current_step
 
     def check(self, condition: bool, sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""The rate drops when what is watched has stopped improving."""
+"""The rate drops when the watched value has stopped improving."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from caffecompat.proto.schema import Message
 from caffecompat.solver.optim.policies.base import Policy, decayed, register
 from caffecompat.weights import SolverState
 
-# SSD's value for "nothing seen yet".
-_NOTHING_YET = np.float32(1e38)
+# The initial minimum in SSD's Caffe.
+_INITIAL_BEST = np.float32(1e38)
 
 
 @register("plateau")
@@ -18,11 +18,11 @@ class Plateau(Policy):
 
     A drop comes when the watched value has not improved for ``plateau_winsize`` iterations since
     the last improvement or drop; the n-th window holds for the n-th drop, the last one for all
-    later drops. There are ``plateau_drops`` drops, without it as many as windows.
+    later drops. There are ``plateau_drops`` drops, or by default as many as windows.
 
-    Watched is the output of a test net that ``plateau_metric`` names, looked at after each test;
-    without it the training loss, averaged over ``average_loss`` iterations, as in SSD's Caffe,
-    whose formula this is.
+    The watched value is the output of a test net that ``plateau_metric`` names, read after each
+    test; by default it is the training loss, averaged over ``average_loss`` iterations. The formula
+    is that of SSD's Caffe.
     """
 
     status = "Plateau Status"
@@ -42,7 +42,7 @@ class Plateau(Policy):
         self.metric = message.plateau_metric or None
         self.watches_loss = self.metric is None
         self.average = int(message.average_loss)
-        self.best = _NOTHING_YET
+        self.best = _INITIAL_BEST
         self.last_event = 0
         self.recent: list[float] = []
 
@@ -70,6 +70,6 @@ class Plateau(Policy):
 
     def load(self, state: SolverState) -> None:
         super().load(state)
-        self.best = _NOTHING_YET if state.minimum_loss is None else np.float32(state.minimum_loss)
+        self.best = _INITIAL_BEST if state.minimum_loss is None else np.float32(state.minimum_loss)
         self.last_event = state.iter_last_event if state.minimum_loss is not None else 0
         self.recent = list(state.recent_losses)

@@ -12,7 +12,7 @@ from caffecompat.solver.optim.policies.base import Policy, power, register
 class Polynomial(Policy):
     """base_lr * (1 - iteration / max_iter) ^ power.
 
-    Every operation is rounded to float32, as Caffe's net of floats does it.
+    Every operation is rounded to float32, as in Caffe with float parameters.
     """
 
     def setup(self, message: Message) -> None:

@@ -12,7 +12,7 @@ from caffecompat.solver.optim.policies.base import Policy, register
 class Sigmoid(Policy):
     """base_lr / (1 + exp(-gamma * (iteration - stepsize))); it grows, since gamma >= 0.
 
-    Every operation is rounded to float32, as Caffe's net of floats does it.
+    Every operation is rounded to float32, as in Caffe with float parameters.
     """
 
     def setup(self, message: Message) -> None:

@@ -1,4 +1,4 @@
-"""AdaDelta: rates from the ratio of recent updates and recent gradients."""
+"""AdaDelta: gradients scaled by the ratio of recent updates to recent gradients."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from caffecompat.solver.optim.rules.base import Tensors, UpdateRule, register
 class AdaDelta(UpdateRule):
     """G = m G + (1 - m) g^2; u = g sqrt((U + delta) / (G + delta)); U = m U + (1 - m) u^2.
 
-    The update is rate * u: the history of updates takes them before the rate. ``momentum`` is the
+    The update is rate * u; the history holds u, without the rate. ``momentum`` is the
     decay constant m. Source: Caffe's AdaDeltaSolver.
     """
 
-    blocks = 2
+    history_slots = 2
 
     def updates(self, gradients: Tensors, history: Sequence[Tensors], rate: Tensor) -> Tensors:
         seen, applied = history

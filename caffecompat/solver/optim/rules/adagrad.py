@@ -1,4 +1,4 @@
-"""AdaGrad: rates that shrink with the gradients seen so far."""
+"""AdaGrad: gradients divided by the root of the sum of their squares."""
 
 from __future__ import annotations
 

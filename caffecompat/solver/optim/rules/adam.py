@@ -22,7 +22,7 @@ class Adam(UpdateRule):
     uncorrected root. Source: Caffe's AdamSolver.
     """
 
-    blocks = 2
+    history_slots = 2
 
     def setup(self, message: Message) -> None:
         self.momentum2 = float(message.momentum2)

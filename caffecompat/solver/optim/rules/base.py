@@ -1,4 +1,4 @@
-"""The contract between an update rule and the solver."""
+"""The base class of update rules, and their registry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ rules: Registry[type[UpdateRule]] = Registry("solver type", "caffecompat.solver.
 
 
 def register(name: str) -> Callable[[type[UpdateRule]], type[UpdateRule]]:
-    """Class decorator that enters an :class:`UpdateRule` under the solver's ``type``."""
+    """Class decorator that registers an :class:`UpdateRule` under the solver's ``type``."""
 
     def enter(rule: type[UpdateRule]) -> type[UpdateRule]:
         rule.type = name
@@ -27,21 +27,21 @@ def register(name: str) -> Callable[[type[UpdateRule]], type[UpdateRule]]:
 
 
 class UpdateRule:
-    """What is subtracted from the parameters, given their gradients.
+    """Computes the updates, which are subtracted from the parameters, from the gradients.
 
-    A rule sees lists of tensors and works on a whole list at once; it knows nothing about
-    clipping, regularisation, files or iterations. Everything it does in :meth:`updates` stays on
-    the device, so that a step can be captured.
+    A rule gets lists of tensors and processes a whole list at once; clipping, regularisation and
+    solver states are not part of it. :meth:`updates` runs on the device only, so that a step can
+    be captured.
 
     Attributes:
         type: Caffe's name, set by :func:`register`.
-        blocks: history arrays per parameter. States hold the first array of every parameter,
+        history_slots: history arrays per parameter. States hold the first array of every parameter,
             then the second of every parameter.
         place: the solver's file, for messages.
     """
 
     type: ClassVar[str] = ""
-    blocks: ClassVar[int] = 1
+    history_slots: ClassVar[int] = 1
 
     def __init__(self, message: Message, place: str) -> None:
         self.place = place
@@ -50,18 +50,18 @@ class UpdateRule:
         self.setup(message)
 
     def setup(self, message: Message) -> None:
-        """Reads further constants of the SolverParameter ``message``, refuses impossible ones."""
+        """Reads further constants of the SolverParameter ``message``; checks them."""
 
     def rate_factor(self, iteration: int) -> float:
-        """What the rate of ``iteration`` is multiplied with before :meth:`updates` sees it."""
+        """The factor of the rate of ``iteration``, applied before :meth:`updates` gets it."""
         return 1.0
 
     def updates(self, gradients: Tensors, history: Sequence[Tensors], rate: Tensor) -> Tensors:
-        """What to subtract from the parameters; advances ``history`` in place.
+        """The updates to subtract from the parameters; changes ``history`` in place.
 
         Args:
             gradients: one tensor per parameter; may be overwritten.
-            history: ``blocks`` lists, each with one tensor per parameter.
+            history: ``history_slots`` lists, each with one tensor per parameter.
             rate: 0-axis tensor on the parameters' device.
 
         Returns:
@@ -77,13 +77,13 @@ class UpdateRule:
         rate: float,
         decay: float,
     ) -> Tensors | None:
-        """All of an update with L2 regularisation in one operation, where torch has one.
+        """A whole update with L2 regularisation in one operation, if torch has one.
 
-        The same as adding ``decay`` times the values to the gradients, :meth:`updates`, and
-        subtracting what it gives from the values, within rounding.
+        Equal to adding ``decay`` times the values to the gradients, :meth:`updates`, and
+        subtracting its result from the values, within rounding.
 
         Returns:
-            What was subtracted, as :meth:`updates`; None where nothing was done.
+            The updates that were subtracted; None if nothing was done.
         """
         return None
 

@@ -1,4 +1,4 @@
-"""Nesterov: momentum with a look ahead."""
+"""Nesterov: Nesterov's accelerated gradient."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Nesterov(UpdateRule):
         (velocity,) = history
         torch._foreach_mul_(gradients, rate)
         torch._foreach_mul_(velocity, self.momentum)
-        # momentum * h, the part to take off again, is what the velocity holds at this point.
+        # momentum * h, which is subtracted, is the value of the velocity at this point.
         updates = torch._foreach_neg(velocity)
         torch._foreach_add_(velocity, gradients)
         torch._foreach_add_(updates, velocity, alpha=1.0 + self.momentum)

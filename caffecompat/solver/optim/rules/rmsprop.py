@@ -1,4 +1,4 @@
-"""RMSProp: rates that follow the recent size of the gradients."""
+"""RMSProp: gradients divided by the root of their running mean square."""
 
 from __future__ import annotations
 

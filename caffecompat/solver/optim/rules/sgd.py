@@ -14,7 +14,7 @@ from caffecompat.solver.optim.rules.base import Tensors, UpdateRule, register
 class SGD(UpdateRule):
     """h = momentum * h + rate * g; the update is h.
 
-    The rate is inside the history: when it drops, what has been gathered does not shrink.
+    The history includes the rate: when the rate drops, the accumulated history does not shrink.
     Source: Caffe's SGDSolver.
     """
 
@@ -34,11 +34,11 @@ class SGD(UpdateRule):
         decay: float,
     ) -> Tensors | None:
         (velocity,) = history
-        # The operation refuses to keep a history that has no part in the update.
-        if self.momentum == 0 or not all(map(_lie_alike, values, gradients, velocity)):
+        # The operation does not accept a history when the momentum is 0.
+        if self.momentum == 0 or not all(map(_same_layout, values, gradients, velocity)):
             return None
-        # torch's rate stands outside its history. With 1 for it, and ours as what dampening leaves
-        # of gradient and decay on their way into the history, its formula is Caffe's.
+        # torch's history does not include the rate. With lr = 1 and dampening = 1 - rate, gradient
+        # and decay enter the history multiplied by the rate, which is Caffe's formula.
         torch._fused_sgd_(
             values,
             gradients,
@@ -54,8 +54,8 @@ class SGD(UpdateRule):
         return velocity
 
 
-def _lie_alike(*tensors: Tensor) -> bool:
-    """The fused operation walks through memory, whatever the strides."""
+def _same_layout(*tensors: Tensor) -> bool:
+    """Whether all tensors are dense with equal strides, which the fused operation ignores."""
     first = tensors[0]
     dense = first.is_contiguous() or first.is_contiguous(memory_format=torch.channels_last)
     return dense and all(t.stride() == first.stride() and t.dtype == torch.float32 for t in tensors)
