@@ -115,9 +115,9 @@ def test_so_does_a_pipe(inception: str, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_errors_are_red(tmp_path: Path) -> None:
-    text = on_terminal(80, "summary", str(tmp_path / "none.prototxt"))
+    text = on_terminal(80, "upgrade-net", str(tmp_path / "none.prototxt"), "out")
     assert text.startswith("\x1b[31mcaffecompat: error:\x1b[0m ")
-    assert "\x1b" not in on_terminal(80, "summary", str(tmp_path / "no.prototxt"), TERM="dumb")
+    assert "\x1b" not in on_terminal(80, "upgrade-net", str(tmp_path / "no"), "out", TERM="dumb")
 
 
 class TestFitting:

@@ -21,7 +21,8 @@ from caffecompat.solver.distributed.loss_sharding import sharding_warnings
 from caffecompat.solver.setup.net_plans import NetPlanner, planned_batch, scaled_plan
 from caffecompat.solver.setup.settings import read_settings
 from tests.solver import own_layers
-from tests.solver.distributed.test_ranks import a_run, assert_same, carry_out, seen
+from tests.solver.distributed.rank_processes import RankProcesses
+from tests.solver.distributed.test_ranks import a_run, assert_same, seen
 from tests.solver.small import write_training
 
 assert own_layers
@@ -57,12 +58,12 @@ def write(folder: Path, losses: str) -> str:
     return str(path)
 
 
-def test_losses_on_two_ranks(tmp_path: Path) -> None:
+def test_losses_on_two_ranks(tmp_path: Path, rank_processes: RankProcesses) -> None:
     """A sum stays a sum, a mean is one over the whole batch, whatever the slices."""
     types = ("OwnSumLoss", "OwnMeanLoss", "OwnCountedLoss", "OwnSilentLoss")
     solver = write(tmp_path / "run", "\n".join(loss(name) for name in types))
     outs = [tmp_path / "one.npz", tmp_path / "two.npz"]
-    carry_out(tmp_path, a_run(outs[0], 1, solver), a_run(outs[1], 2, solver))
+    rank_processes.carry_out(tmp_path, a_run(outs[0], 1, solver), a_run(outs[1], 2, solver))
     one, two = seen(outs[0]), seen(outs[1])
     assert np.abs(one["shown"]).min() > 0
     assert_same(two, one)

@@ -247,10 +247,13 @@ def test_a_program_ends_with_a_reader_open(database: str, ending: str) -> None:
         text=True,
     )
     assert program.stdout is not None
-    assert program.stdout.readline() == "ready\n"
-    if ending == "wait":
-        program.send_signal(signal.SIGINT)
-    _, errors = program.communicate(timeout=20)
+    try:
+        assert program.stdout.readline() == "ready\n"
+        if ending == "wait":
+            program.send_signal(signal.SIGINT)
+        _, errors = program.communicate(timeout=60)
+    finally:
+        program.kill()
     if ending == "wait":
         assert errors.rstrip().endswith("KeyboardInterrupt")
     else:

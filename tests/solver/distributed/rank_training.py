@@ -1,10 +1,11 @@
 """Trains with several processes on this machine, as often as it is told.
 
-    python rank_training.py RUNS.json
+    python rank_training.py
 
-Each run is {"ranks", "solver", "steps", "snapshot", "out", "what", "options", "bucket"}; rank 0
-writes what it has seen to "out" (.npz). "what" is "train", "command" for the command line with
-"options", or how one rank ends: "die", "fail", "signal". "bucket" is a size for gradients. The
+It reads paths of JSON files from standard input and answers each with a line when its runs are
+done. Each run is {"ranks", "solver", "steps", "snapshot", "out", "what", "options", "bucket"};
+rank 0 writes what it has seen to "out" (.npz). "what" is "train", "command" for the command line
+with "options", or how one rank ends: "die", "fail", "signal". "bucket" is a size for gradients. The
 ranks are forks of this process, which has loaded everything but never computed, so that they start
 at once. What the ranks print and their exit codes go to "out" with the suffix .txt.
 """
@@ -126,9 +127,16 @@ def free_port() -> int:
 
 
 def main() -> None:
-    runs = json.loads(Path(sys.argv[1]).read_text())
-    # Shape inference loads much of torch when it first runs.
-    Net(Path(runs[0]["solver"]).with_name("net.prototxt"), phase="train", shapes_only=True)
+    for line in sys.stdin:
+        runs = json.loads(Path(line.rstrip("\n")).read_text())
+        # Shape inference loads much of torch when it first runs.
+        Net(Path(runs[0]["solver"]).with_name("net.prototxt"), phase="train", shapes_only=True)
+        carry_out(runs)
+        sys.stdout.write("done\n")
+        sys.stdout.flush()
+
+
+def carry_out(runs: list[dict[str, Any]]) -> None:
     for run in runs:
         port = free_port()
         children = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from caffecompat.errors import SolverError
 from caffecompat.solver.distributed.process_group import is_rank, local_rank
 from caffecompat.weights import load_weights
 from tests.places import REPOSITORY
+from tests.solver.distributed.rank_processes import RankProcesses
 from tests.solver.small import write_training
 
 # Every way that a loss can be divided, losses that are read, shared parameters, a parameter that
@@ -100,17 +100,6 @@ def a_run(out: Path, ranks: int, solver: str, steps: int = 6, **more: Any) -> di
     return {**run, "what": "train", "snapshot": None, "options": {}, **more}
 
 
-def carry_out(folder: Path, *runs: dict[str, Any]) -> list[str]:
-    """What the ranks of each run have written to standard error, and their exit codes."""
-    (folder / "runs.json").write_text(json.dumps(runs))
-    script = Path(__file__).with_name("rank_training.py")
-    root = REPOSITORY
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), str(folder / "runs.json")]
-    subprocess.run(command, env=environment, timeout=120, check=True)
-    return [Path(f"{run['out']}.txt").read_text() for run in runs]
-
-
 def seen(out: Path) -> dict[str, np.ndarray]:
     with np.load(out) as archive:
         return {key: archive[key] for key in archive.files}
@@ -126,12 +115,12 @@ def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
             np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=1e-5 * scale, err_msg=key)
 
 
-def test_two_and_three_are_one(tmp_path: Path) -> None:
+def test_two_and_three_are_one(tmp_path: Path, rank_processes: RankProcesses) -> None:
     """Seven images over two and three ranks, too: their slices are of different sizes."""
     solver = write(tmp_path / "run", "snap")
     debugged = write(tmp_path / "run", "debugged", "debug_info: true")
     outs = [tmp_path / f"{i}.npz" for i in range(4)]
-    carry_out(
+    rank_processes.carry_out(
         tmp_path,
         a_run(outs[0], 1, solver, 7),
         # So small that no two gradients travel together.
@@ -147,7 +136,7 @@ def test_two_and_three_are_one(tmp_path: Path) -> None:
         assert_same(seen(out), one)
 
 
-def test_resumed_on_other_numbers_of_ranks(tmp_path: Path) -> None:
+def test_resumed_on_other_numbers_of_ranks(tmp_path: Path, rank_processes: RankProcesses) -> None:
     """Two ranks, then one, then three go the way of one that nothing has interrupted."""
     whole = write(tmp_path / "run", "whole")
     parts = write(tmp_path / "run", "parts")
@@ -156,7 +145,7 @@ def test_resumed_on_other_numbers_of_ranks(tmp_path: Path) -> None:
     for i, ranks in enumerate((2, 1, 3)):
         snapshot = f"{tmp_path}/run/parts_iter_{4 * i}.solverstate" if i else None
         runs.append(a_run(tmp_path / f"{ranks}.npz", ranks, parts, 4, snapshot=snapshot))
-    carry_out(tmp_path, *runs)
+    rank_processes.carry_out(tmp_path, *runs)
     expected, last = seen(out), seen(tmp_path / "3.npz")
     # The displayed loss is averaged anew after resuming, the last iteration's own is not.
     shown, displayed = last.pop("shown"), expected.pop("shown")
@@ -164,17 +153,19 @@ def test_resumed_on_other_numbers_of_ranks(tmp_path: Path) -> None:
     np.testing.assert_allclose(shown[-1, 1:], displayed[-1, 1:], rtol=1e-5, atol=1e-6)
 
 
-def test_the_batch_on_each_device(tmp_path: Path) -> None:
+def test_the_batch_on_each_device(tmp_path: Path, rank_processes: RankProcesses) -> None:
     """Caffe's convention on two ranks is a batch of twice the size on one."""
     solver = write(tmp_path / "run", "snap")
     net = tmp_path / "run" / "net.prototxt"
     outs = [tmp_path / "two.npz", tmp_path / "one.npz"]
     half = net.read_text().replace("batch_size: 7", "batch_size: 4").replace("[7, 3]", "[4, 3]", 1)
     net.write_text(half)
-    carry_out(tmp_path, a_run(outs[0], 2, solver, 3, options={"batch_per_device": True}))
+    rank_processes.carry_out(
+        tmp_path, a_run(outs[0], 2, solver, 3, options={"batch_per_device": True})
+    )
     twice = half.replace("batch_size: 4 }", "batch_size: 8 }", 1)
     net.write_text(twice.replace("[4, 3]", "[8, 3]", 1))
-    carry_out(tmp_path, a_run(outs[1], 1, solver, 3))
+    rank_processes.carry_out(tmp_path, a_run(outs[1], 1, solver, 3))
     assert seen(outs[1])["feed/0/0"].shape[0] == 8
     assert_same(seen(outs[0]), seen(outs[1]))
 
@@ -187,11 +178,13 @@ def test_the_batch_on_each_device(tmp_path: Path) -> None:
         ("diverge", "the loss is "),
     ],
 )
-def test_a_rank_that_ends_takes_the_others_with_it(what: str, words: str, tmp_path: Path) -> None:
+def test_a_rank_that_ends_takes_the_others_with_it(
+    what: str, words: str, tmp_path: Path, rank_processes: RankProcesses
+) -> None:
     solver = write(tmp_path / "run", "snap")
     if what == "diverge":
         Path(solver).write_text(Path(solver).read_text().replace("0.05", "1e30"))
-    (text,) = carry_out(tmp_path, a_run(tmp_path / "out", 3, solver, 9, what=what))
+    (text,) = rank_processes.carry_out(tmp_path, a_run(tmp_path / "out", 3, solver, 9, what=what))
     codes = [1, 1, -9] if what == "die" else [1, 1, 1]
     assert f"exit codes {codes}" in text
     assert words in text
@@ -200,11 +193,11 @@ def test_a_rank_that_ends_takes_the_others_with_it(what: str, words: str, tmp_pa
     assert "Traceback" not in text
 
 
-def test_a_rank_that_is_suspended(tmp_path: Path) -> None:
+def test_a_rank_that_is_suspended(tmp_path: Path, rank_processes: RankProcesses) -> None:
     """The others say who is silent, and end when that has lasted too long; so does it, woken up."""
     solver = write(tmp_path / "run", "snap")
     run = a_run(tmp_path / "out", 3, solver, 9, what="suspend", every=1.0, limit=4.0)
-    (text,) = carry_out(tmp_path, run)
+    (text,) = rank_processes.carry_out(tmp_path, run)
     assert "exit codes [1, 1, 1]" in text
     assert "caffecompat: rank 1: rank 2 of 3 has not been heard from for 1 s" in text
     assert "rank 2 of 3 has not been heard from for 4 s" in text
@@ -260,15 +253,15 @@ def test_a_rank_that_is_missing(rank: int, host: str, words: str) -> None:
     assert f"rank {rank} of 2 gives up after 2 s (--rank-timeout): {words}" in lines[-1]
 
 
-def test_one_rank_is_told_to_stop(tmp_path: Path) -> None:
+def test_one_rank_is_told_to_stop(tmp_path: Path, rank_processes: RankProcesses) -> None:
     solver = write(tmp_path / "run", "snap")
-    (text,) = carry_out(tmp_path, a_run(tmp_path / "out", 2, solver, what="signal"))
+    (text,) = rank_processes.carry_out(tmp_path, a_run(tmp_path / "out", 2, solver, what="signal"))
     assert text.count("stopped at 1, preempted True") == 2
     assert "exit codes [0, 0]" in text
     assert (tmp_path / "run" / "snap_iter_1.solverstate").exists()
 
 
-def test_the_command_line(tmp_path: Path) -> None:
+def test_the_command_line(tmp_path: Path, rank_processes: RankProcesses) -> None:
     solver = write(tmp_path / "run", "snap")
     command = ["train", "--solver", solver, "--snapshot", "auto"]
     bad = ["train", "--solver", write(tmp_path / "run", "bad", "solver_mode: GPU")]
@@ -277,7 +270,7 @@ def test_the_command_line(tmp_path: Path) -> None:
         a_run(tmp_path / "again", 3, solver, what="command", options=command),
         a_run(tmp_path / "bad", 2, solver, what="command", options=bad),
     ]
-    good, again, bad_text = carry_out(tmp_path, *runs)
+    good, again, bad_text = rank_processes.carry_out(tmp_path, *runs)
     lines = good.splitlines()
     assert "Log file: " in lines[0]
     assert lines[1].endswith(

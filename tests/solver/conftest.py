@@ -1,0 +1,17 @@
+"""Fixtures of the solver's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.solver.distributed.rank_processes import RankProcesses
+
+
+@pytest.fixture(scope="module")
+def rank_processes() -> Iterator[RankProcesses]:
+    """Carries out trainings of several processes."""
+    started = RankProcesses()
+    yield started
+    started.close()
