@@ -13,6 +13,7 @@
     ├── WeightsError     (ValueError)   weights that do not match a net
     ├── DataError        (ValueError)   a record or an image that cannot be used
     ├── SolverError      (ValueError)   invalid solver settings or solver states
+    ├── ExportError      (ValueError)   a model that another program's format cannot hold
     └── MissingExtra     (ImportError)  an optional library is not installed
 
 Every message states the place, the subject, what was found, what was expected, and the remedy.
@@ -90,6 +91,10 @@ class DataError(CaffeError, ValueError):
 
 class SolverError(CaffeError, ValueError):
     """Invalid solver settings, or a solver state that cannot be used."""
+
+
+class ExportError(CaffeError, ValueError):
+    """The format of another program cannot hold a model."""
 
 
 class MissingExtra(CaffeError, ImportError):

@@ -1,0 +1,1 @@
+"""Engines that run a model, one file each; see caffecompat.export.engine."""

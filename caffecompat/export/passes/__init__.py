@@ -1,0 +1,1 @@
+"""Graph passes: functions from one :class:`caffecompat.export.model.CaffeModel` to another."""

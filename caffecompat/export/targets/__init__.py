@@ -1,0 +1,1 @@
+"""The forms that ``caffecompat convert`` writes, one file each; see caffecompat.export.target."""
