@@ -176,8 +176,8 @@ def lines_of(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
-# What is special about a layer type stands in its file: other packages ask the layer class. A format
-# of another program has words of its own for the types, and so has a pass that rewrites layers.
+# What is special about a layer type stands in its file: other packages ask the layer class. A
+# format of another program has words of its own for the types, and so has a pass on layers.
 KNOW_LAYER_TYPES = {"layers", "proto", "weights", "export"}
 # Path and type name -> why it is named there.
 NAMED_TYPES = {
