@@ -13,7 +13,7 @@ import torch
 from caffecompat.errors import LayerError, NetError
 from caffecompat.layers import Shape
 from caffecompat.layers._base import format_shape
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.reporting.units import format_memory
 
 _BYTES = 4

@@ -18,7 +18,8 @@ from caffecompat.net.batch_shard import sample_range
 from caffecompat.net.blobs.blob import Blob
 from caffecompat.net.blobs.inputs import Array
 from caffecompat.net.blobs.values import Result
-from caffecompat.net.build import BuiltLayer, build_layers
+from caffecompat.net.build import build_layers
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.definition import read_definition
 from caffecompat.net.execution import partial
 from caffecompat.net.execution.device import usable_device

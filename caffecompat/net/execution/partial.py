@@ -15,7 +15,7 @@ from caffecompat.layers._base import format_shape
 from caffecompat.net.blobs.array_view import to_numpy
 from caffecompat.net.blobs.blob import Blob
 from caffecompat.net.blobs.inputs import Array
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.execution.stepper import LayeredNet, Stepper
 
 
