@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from caffecompat.errors import LayerError, NetError, UnknownName, suggestion
 from caffecompat.graph import Graph, LayerNode, Version
 from caffecompat.layers import BuildOptions, Layer, Source, catalogue
-from caffecompat.layers._base import format_shape
 from caffecompat.proto.fork_fields import foreign_fields
+from caffecompat.reporting.units import format_shape
 
 AUTOMATIC_TOP = "(automatic)"
 

@@ -10,9 +10,9 @@ import torch
 from caffecompat.errors import CaffeError, LayerError, first_line
 from caffecompat.graph import LayerNode
 from caffecompat.layers import Layer, Shape
-from caffecompat.layers._base import format_shape
 from caffecompat.net.module import LayerModule
 from caffecompat.proto import schema
+from caffecompat.reporting.units import format_shape
 
 
 class InferredShapes:
