@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from caffecompat.net import Net
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.reporting.activity import Activity
 
 T = TypeVar("T")
