@@ -172,7 +172,8 @@ def test_heavy_imports_wait(path: Path) -> None:
 @pytest.mark.parametrize("path", list(modules()), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_sizes(path: Path) -> None:
     key = str(path.relative_to(PACKAGE))
-    assert path.read_text().count("\n") <= EXCEPTIONS.get(key, (LONGEST_FILE,))[0], f"{key} is too long"
+    length = path.read_text().count("\n")
+    assert length <= EXCEPTIONS.get(key, (LONGEST_FILE,))[0], f"{key} is too long"
     for node in nodes_of(path):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             limit = EXCEPTIONS.get(f"{key}::{node.name}", (LONGEST_FUNCTION,))[0]
@@ -189,8 +190,9 @@ def lines_of(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
-# What is special about a layer type stands in its file: other packages ask the layer class. A format
-# of another program has words of its own for the types, and so has a pass that rewrites layers.
+# What is special about a layer type stands in its file: other packages ask the layer class. A
+# format of another program has words of its own for the types, and so has a pass that rewrites
+# layers.
 KNOW_LAYER_TYPES = {"layers", "proto", "weights", "export"}
 # Path and type name -> why it is named there.
 NAMED_TYPES = {
