@@ -13,16 +13,13 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.graph import OnnxGraph, Value
 from caffecompat.export.onnx_graph.layer import FixedSizesNeeded, OnnxLayer, writers
 from caffecompat.export.onnx_graph.sizes import Freedom, Sizes, possible_sizes
+from caffecompat.export.value_names import SAME, value_names
 from caffecompat.graph import Version
 from caffecompat.layers._base import format_shape
-from caffecompat.layers.dropout import Dropout
-from caffecompat.layers.split import Silence, Split
+from caffecompat.layers.split import Silence
 from caffecompat.net import Net
 from caffecompat.net.build import BuiltLayer
 from caffecompat.net.module import LayerModule
-
-# In phase TEST they return their bottom.
-SAME = (Dropout, Split)
 
 
 def unknown_layers(net: Net) -> list[BuiltLayer]:
@@ -68,7 +65,7 @@ class _Walk:
         self._sizes = sizes
         self._values: dict[Version, Value] = {}
         self._weights: dict[tuple[int, tuple[int, ...]], str] = {}
-        self._names = _value_names(net)
+        self._names = value_names(net)
         for name in self._names.values():
             self.graph.new_value(name)
         for built in net.layers:
@@ -122,29 +119,6 @@ def _arrays(module: LayerModule) -> dict[str, np.ndarray]:
 
 def _last_versions(net: Net) -> dict[str, Version]:
     return {top.blob: top for built in net.layers for top in built.tops}
-
-
-def _value_names(net: Net) -> dict[Version, str]:
-    """The last value of a blob has the blob's name, and so has an input.
-
-    A value that an in-place layer replaces is called ``<blob> before <layer>``.
-    """
-    inputs = {top for built in net.layers if built.source is not None for top in built.tops}
-    names: dict[Version, str] = {}
-    same: dict[Version, Version] = {}
-    for built in net.layers:
-        for top in built.tops:
-            before = same.get(v := Version(top.blob, top.number - 1), v)
-            same[top] = top
-            if before in names and isinstance(built.layer, SAME):
-                same[top] = before
-            elif before in inputs:
-                names[top] = str(top)
-            else:
-                if before in names:
-                    names[before] = f"{top.blob} before {built.name}"
-                names[top] = top.blob
-    return {version: names[first] for version, first in same.items()}
 
 
 def fold_preprocessing(graph: OnnxGraph, steps: Preprocessing) -> None:
