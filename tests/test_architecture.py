@@ -39,7 +39,7 @@ HEAVY_FOR_CLI = {"torch", "numpy", "google", "cv2", "lmdb", "h5py", "tqdm"}
 SUBPACKAGES = {
     "proto": ["text", "upgrades", "binary"],
     "data": ["codec", "backends", "transforms", "sources", "loader", "tools"],
-    "export": ["passes", "layouts", "targets", "engines"],
+    "export": ["passes", "layouts", "sources", "targets", "engines"],
     "net": ["blobs", "parameters", "execution", "analysis"],
     "solver": [
         *("diagnostics", "distributed", "optim", "snapshots", "setup", "estimate", "reporters"),

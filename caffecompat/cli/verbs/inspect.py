@@ -195,7 +195,7 @@ def _print_recognition(path: Path) -> None:
 
 def _naming(path: Path) -> Any:
     """How state dicts spell layer names; asked for only where they are read."""
-    if path.suffix not in (".pt", ".pth"):
+    if path.suffix not in (".pt", ".pth", ".safetensors"):
         return None
     from caffecompat.net.parameters.state_dict_names import torch_naming
 
