@@ -197,7 +197,7 @@ def _print_recognition(path: Path) -> None:
 
 def _naming(path: Path) -> Any:
     """The spelling of layer names in state dicts, loaded for such files only."""
-    if path.suffix not in (".pt", ".pth"):
+    if path.suffix not in (".pt", ".pth", ".safetensors"):
         return None
     from caffecompat.net.parameters.state_dict_names import torch_naming
 

@@ -29,6 +29,14 @@ def loading_lines(target: Path, format_name: str, keys: Sequence[str], model: st
             f"  state = torch.load({path!r}, weights_only=True)  # a dict for load_state_dict",
             f"in caffecompat: caffecompat.Net({definition!r}, weights={path!r})",
         ]
+    if format_name == "safetensors":
+        return [
+            _listed("keys", keys),
+            "in PyTorch, with the library safetensors:",
+            "  from safetensors.torch import load_file",
+            f"  state = load_file({path!r})  # a dict for load_state_dict",
+            f"in caffecompat: caffecompat.Net({definition!r}, weights={path!r})",
+        ]
     if format_name == "npz":
         return [
             _listed("keys", keys),
