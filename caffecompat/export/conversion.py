@@ -54,6 +54,7 @@ class ConvertOptions:
         bvlc_batch_norm: split NVCaffe's BatchNorm of five blobs.
         preparation: what the user says about images.
         target: options of targets.
+        trust: load a source of a form that can contain code.
         max_bytes: the limit for sizes and claims of files.
     """
 
@@ -67,6 +68,7 @@ class ConvertOptions:
     bvlc_batch_norm: bool = False
     preparation: PreparationOptions = field(default_factory=PreparationOptions)
     target: TargetOptions = field(default_factory=TargetOptions)
+    trust: bool = False
     max_bytes: int | None = None
 
 
@@ -94,7 +96,7 @@ def convert(source: Path, target: Path | None, options: ConvertOptions, say: Say
     check_free(source, path, options.force)
     of_target = form.is_weights and issubclass(form.format, NamedFormat)
     layout = None if of_target else options.layout
-    read = read_source(source, options.model, options.max_bytes, layout)
+    read = read_source(source, options.model, options.max_bytes, layout, options.trust)
     loaded = _rewritten(prepared(read, options.preparation), options, say)
     for extra in _side_files(loaded, form, path, options):
         check_free(source, extra, options.force)
