@@ -126,8 +126,13 @@ def _rewritten(source: Source, options: ConvertOptions, say: Say) -> Source:
                 say(f"Ignoring source layer {name}")
         source = replace(source, weights=weights)
     for name in options.passes:
-        source = source.with_model(graph_passes.find(name)(source.model(f"--{name}")))
-        say(f"applied --{name}")
+        old = source.model(f"--{name}")
+        new = graph_passes.find(name)(old)
+        # A pass that has nothing to change gives the model itself.
+        source = source if new is old else source.with_model(new)
+        for note in new.definition.notes[len(old.definition.notes) :]:
+            say(note)
+        say(f"--{name}: nothing to change" if new is old else f"applied --{name}")
     if options.rgb:
         model, lines = rgb_input(source.model("--rgb"))
         source = replace(source, weights=model.weights, preprocessing=model.preprocessing)
@@ -149,7 +154,9 @@ def _write_weights(
         f"wrote {path}: {counted(layers, 'layer')} with parameters, {counted(values, 'value')}"
         f"{checked}"
     )
-    for line in loading_lines(path, form.name, array_keys(weights, form.name), options.model or ""):
+    # A pass may have changed the definition; then it lies beside the weights.
+    prototxt = str(_prototxt(path)) if source.own_definition else options.model or ""
+    for line in loading_lines(path, form.name, array_keys(weights, form.name), prototxt):
         say(line)
     if form.name.startswith("caffemodel") and not any(layer.type for layer in weights.layers):
         say(
