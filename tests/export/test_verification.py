@@ -25,6 +25,7 @@ from caffecompat.export.verification import (
     run_both,
     verify_conversion,
 )
+from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.weights import save_weights
 from tests.export.models import model_of, random_inputs
 
@@ -180,9 +181,10 @@ def test_a_record_with_pickled_objects_is_refused(tmp_path: Path) -> None:
         open_engine(str(tmp_path / "net.npz"), EngineOptions())
 
 
-def test_a_weight_file_needs_its_definition(files: Path) -> None:
+def test_a_weight_file_needs_its_definition(tmp_path: Path) -> None:
+    save_weights(model_of(TEXT).weights, tmp_path / "net.pt", naming=torch_naming())
     with pytest.raises(ExportError, match="--model"):
-        open_engine(str(files / "net.caffemodel"), EngineOptions())
+        open_engine(str(tmp_path / "net.pt"), EngineOptions())
 
 
 def test_old_opencv_reads_caffe_files(files: Path) -> None:
