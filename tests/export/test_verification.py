@@ -12,6 +12,7 @@ import pytest
 from caffecompat import Net
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import CaffeError, ExportError, FormatError
+from caffecompat.export import opencv_process
 from caffecompat.export.engine import EngineOptions, open_engine
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.model import CaffeModel
@@ -25,6 +26,7 @@ from caffecompat.export.verification import (
     run_both,
     verify_conversion,
 )
+from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.weights import save_weights
 from tests.export.models import model_of, random_inputs
 
@@ -173,6 +175,28 @@ def test_onnx_files_that_reach_for_other_files_or_code_are_refused(tmp_path: Pat
         open_engine(str(tmp_path / "net.onnx"), EngineOptions())
 
 
+def test_a_file_that_crashes_opencv_gets_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cv2")
+    engine = open_engine(f"opencv:{with_onnx(tmp_path)}", EngineOptions())
+    crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    monkeypatch.setattr(opencv_process, "PROGRAM", crash)
+    with pytest.raises(ExportError, match=r"OpenCV crashes on it \(SIGSEGV\)"):
+        engine.run(random_inputs(model_of(TEXT).net()))
+
+
+def test_an_operator_that_opencv_refuses_gets_a_sentence(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("cv2")
+    loaded = onnx.load(with_onnx(tmp_path))
+    loaded.graph.node[0].op_type = "NoSuchOperator"
+    (tmp_path / "net.onnx").write_bytes(loaded.SerializeToString())
+    engine = open_engine(f"opencv:{tmp_path / 'net.onnx'}", EngineOptions())
+    with pytest.raises(ExportError, match="OpenCV cannot run it"):
+        engine.run(random_inputs(model_of(TEXT).net()))
+
+
 def test_a_record_with_pickled_objects_is_refused(tmp_path: Path) -> None:
     arrays: dict[str, Any] = {"out/a": np.array([print], dtype=object)}
     np.savez(tmp_path / "net.npz", **arrays)
@@ -180,9 +204,10 @@ def test_a_record_with_pickled_objects_is_refused(tmp_path: Path) -> None:
         open_engine(str(tmp_path / "net.npz"), EngineOptions())
 
 
-def test_a_weight_file_needs_its_definition(files: Path) -> None:
+def test_a_weight_file_needs_its_definition(tmp_path: Path) -> None:
+    save_weights(model_of(TEXT).weights, tmp_path / "net.pt", naming=torch_naming())
     with pytest.raises(ExportError, match="--model"):
-        open_engine(str(files / "net.caffemodel"), EngineOptions())
+        open_engine(str(tmp_path / "net.pt"), EngineOptions())
 
 
 def test_old_opencv_reads_caffe_files(files: Path) -> None:
