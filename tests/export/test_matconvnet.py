@@ -110,6 +110,20 @@ def test_a_chain_is_exact_there_and_back(form: str, tmp_path: Path) -> None:
     )
 
 
+def test_a_training_net_is_deployed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = """
+        layer { name: "data" type: "DummyData" top: "data" top: "label"
+                dummy_data_param { shape { dim: 2 dim: 3 dim: 16 dim: 12 } shape { dim: 2 } } }"""
+    loss = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }'
+    body = CHAIN[CHAIN.index('layer { name: "conv1"') : CHAIN.index('layer { name: "prob"')]
+    (tmp_path / "net.prototxt").write_text(data + body + loss)
+    Net(tmp_path / "net.prototxt", phase="train").save(tmp_path / "net.caffemodel")
+    assert run(tmp_path / "net.caffemodel", tmp_path / "net.mat") == 0
+    assert "made a deploy net of it" in capsys.readouterr().out
+    layers = scipy_io.loadmat(tmp_path / "net.mat", simplify_cells=True)["layers"]
+    assert [layer["type"] for layer in layers][-2:] == ["dropout", "softmax"]
+
+
 def test_branches_and_batch_normalisation(tmp_path: Path) -> None:
     net = written(BRANCHED, tmp_path)
     assert run(tmp_path / "net.caffemodel", tmp_path / "net.mat") == 0
