@@ -15,6 +15,9 @@ from caffecompat.weights.weights import as_float32
 CONV, POOL, RELU, SIGMOID, SOFTMAX = "conv", "pool", "relu", "sigmoid", "softmax"
 LRN, BNORM, DROPOUT, CONCAT, SUM, LOSS = "lrn", "bnorm", "dropout", "concat", "sum", "loss"
 
+# A kernel, stride or pad; far more than any image has.
+LARGEST_EXTENT = 1 << 16
+
 # SimpleNN's names of types, and DagNN's, that mean the same.
 SIMPLE_TYPES = {"normalize": LRN, "softmaxloss": SOFTMAX}
 DAG_TYPES = {
@@ -91,8 +94,8 @@ def numbers(value: Any, count: int) -> tuple[int, ...]:
     """One number for all, or ``count`` of them."""
     flat = np.asarray(value, np.float64).reshape(-1)
     found = tuple(int(n) for n in (np.repeat(flat, count) if flat.size == 1 else flat))
-    if len(found) != count or min(found) < 0:
-        raise ValueError(f"{len(found)} numbers, expected {count}")
+    if len(found) != count or min(found) < 0 or max(found) > LARGEST_EXTENT:
+        raise ValueError(f"{flat.tolist()!r:.40}, expected {count} numbers from 0 on")
     return found
 
 
@@ -157,6 +160,8 @@ def _pool(layer: dict[str, Any]) -> dict[str, Any]:
 def _lrn(layer: dict[str, Any]) -> dict[str, Any]:
     values = np.asarray(layer.get("param", (5, 1, 0.0001 / 5, 0.75)), np.float64).reshape(-1)
     size, kappa, alpha, beta = (float(value) for value in values)
+    if not 0 < size <= LARGEST_EXTENT:
+        raise ValueError(f"a window of {size:g} channels")
     return {"param": (size, kappa, alpha, beta)}
 
 

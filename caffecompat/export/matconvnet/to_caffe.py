@@ -31,6 +31,7 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.net.definition import read_definition
 from caffecompat.proto.schema import new
 from caffecompat.weights import LayerWeights, Weights
+from caffecompat.weights.weights import as_float32
 
 Shape = tuple[int, int, int]
 FILTER_AXES = 4
@@ -93,6 +94,9 @@ class _Build:
             return
         if any(name not in self.shapes for name in layer.inputs) or not layer.inputs:
             self.problems.append(f"{self.who(layer)} reads what no layer before it gives")
+            return
+        if not layer.outputs:
+            self.problems.append(f"{self.who(layer)} gives nothing")
             return
         write = _WRITERS.get(layer.type)
         if write is None:
@@ -215,7 +219,7 @@ def _relu(build: _Build, layer: MatLayer) -> Shape:
 
 def _lrn(build: _Build, layer: MatLayer) -> Shape | str:
     size, kappa, alpha, beta = layer.settings["param"]
-    if size != int(size) or int(size) % 2 == 0 or size < 0:
+    if size != int(size) or int(size) % 2 == 0:
         return f"its window of {size:g} channels is even, which Caffe does not have"
     p = build.layer(layer, "LRN").lrn_param
     # Caffe divides alpha by the size of the window.
@@ -240,10 +244,10 @@ def _bnorm(build: _Build, layer: MatLayer) -> Shape | str:
         name=f"{layer.name}_scale", type="Scale", bottom=[top], top=[top]
     )
     scale.scale_param.bias_term = True
-    pairs = moments.reshape(channels, 2).astype(np.float64)
-    mean, deviation = pairs[:, 0], pairs[:, 1]
-    variance = np.maximum(deviation**2 - eps, 0)
-    statistics = [mean.astype(np.float32), variance.astype(np.float32), np.ones(1, np.float32)]
+    with np.errstate(invalid="ignore", over="ignore"):
+        pairs = moments.reshape(channels, 2).astype(np.float64)
+        variance = as_float32(np.maximum(pairs[:, 1] ** 2 - eps, 0))
+        statistics = [as_float32(pairs[:, 0]), variance, np.ones(1, np.float32)]
     build.weights.append(LayerWeights(layer.name, "BatchNorm", statistics))
     blobs = [multiplier.reshape(-1), bias.reshape(-1)]
     build.weights.append(LayerWeights(f"{layer.name}_scale", "Scale", blobs))
