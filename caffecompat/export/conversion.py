@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from caffecompat.export.channel_order import rgb_input
+from caffecompat.export.definitions import has_inputs
+from caffecompat.export.deploy.definition import deploy
 from caffecompat.export.forms import Form, check_free, choose_form
 from caffecompat.export.graph_pass import graph_passes
 from caffecompat.export.image_preparation import PreparationOptions, prepared
@@ -18,6 +18,7 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.opencv_lines import blob_lines
 from caffecompat.export.source import Source, read_source, side_file
 from caffecompat.export.target import Target, TargetOptions, targets
+from caffecompat.export.verification import verify_conversion
 from caffecompat.export.weight_files import (
     array_keys,
     through_net,
@@ -26,14 +27,12 @@ from caffecompat.export.weight_files import (
     write_and_read_back,
     write_named_and_read_back,
 )
+from caffecompat.net.definition import read_definition
 from caffecompat.output_files import atomic_write
 from caffecompat.proto.files import write_text
 from caffecompat.reporting.units import counted
 from caffecompat.weights import to_bvlc_batch_norm
 from caffecompat.weights.format import NamedFormat
-
-# The module that compares engines; its function returns lines to show.
-VERIFICATION = "caffecompat.export.verification"
 
 Say = Callable[[str], None]
 
@@ -183,7 +182,7 @@ def _write_layout(
 def _write_target(
     source: Source, form: Form, path: Path, options: ConvertOptions, say: Say
 ) -> None:
-    model = source.model(f"the form {form.name!r}")
+    model = _fed_by_inputs(source.model(f"the form {form.name!r}"), say)
     target = targets.find(form.name)(options.target)
     target.refuse(model)
     target.write(model, path)
@@ -192,6 +191,19 @@ def _write_target(
         say(line)
     if options.verify:
         _verify(target, model, path, say)
+
+
+def _fed_by_inputs(model: CaffeModel, say: Say) -> CaffeModel:
+    """The model with its deploy definition, where it has that of a training, which reads data.
+
+    Raises:
+        NetError, ExportError: as ``caffecompat deploy``.
+    """
+    if has_inputs(model.definition.message):
+        return model
+    say("the definition reads data; made a deploy net of it, as 'caffecompat deploy' does")
+    message = deploy(model.definition, name=model.path).message
+    return replace(model, definition=read_definition(message))
 
 
 def _verify(target: Target, model: CaffeModel, path: Path, say: Say) -> None:
@@ -203,11 +215,7 @@ def _verify(target: Target, model: CaffeModel, path: Path, say: Say) -> None:
     if target.engine is None:
         say("not verified: nothing here runs such a file")
         return
-    if importlib.util.find_spec(VERIFICATION) is None:
-        say(f"not verified: the engine {target.engine!r} is not there")
-        return
-    lines: list[str] = importlib.import_module(VERIFICATION).verify_conversion(model, path)
-    for line in lines:
+    for line in verify_conversion(model, path):
         say(line)
 
 
