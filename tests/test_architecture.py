@@ -41,6 +41,7 @@ SUBPACKAGES = {
     "data": ["codec", "backends", "transforms", "sources", "loader", "tools"],
     "export": ["passes", "targets", "engines"],
     "net": ["blobs", "parameters", "execution", "analysis"],
+    "evaluate": ["images", "protocols", "classification"],
     "solver": [
         *("diagnostics", "distributed", "optim", "snapshots", "setup", "estimate", "reporters"),
     ],
