@@ -39,7 +39,7 @@ HEAVY_FOR_CLI = {"torch", "numpy", "google", "cv2", "lmdb", "h5py", "tqdm"}
 SUBPACKAGES = {
     "proto": ["text", "upgrades", "binary"],
     "data": ["codec", "backends", "transforms", "sources", "loader", "tools"],
-    "export": ["passes", "targets", "engines"],
+    "export": ["passes", "layouts", "targets", "engines"],
     "net": ["blobs", "parameters", "execution", "analysis"],
     "evaluate": ["images", "protocols", "classification"],
     "solver": [

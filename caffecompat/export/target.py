@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,14 +10,41 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.registry import Registry
 
 
+@dataclass(frozen=True)
+class TargetOptions:
+    """What the user chose for a target; each target reads what concerns it.
+
+    Attributes:
+        fold_preprocessing: put mean, scale and channel order into the model's own graph, so that
+            its input is RGB from 0 to 1.
+        program: the program that will read the file ("opencv5"), or "" for any.
+    """
+
+    fold_preprocessing: bool = False
+    program: str = ""
+
+
 class Target:
     """One form in which a model can be written; each is registered in a file of ``targets/``.
 
+    Args:
+        options: what the user chose.
+
     Attributes:
         suffixes: file name suffixes that select this form, with their dots.
+        engine: the name of the engine (``engines/``) that runs such a file, with which
+            ``caffecompat.export.verification.verify_conversion`` compares source and target; None
+            if nothing runs it.
+        holds_preprocessing: whether the file has the preprocessing in it; for the others a JSON
+            file is written beside.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
+    engine: ClassVar[str | None] = None
+    holds_preprocessing: ClassVar[bool] = False
+
+    def __init__(self, options: TargetOptions | None = None) -> None:
+        self.options = options or TargetOptions()
 
     def refuse(self, model: CaffeModel) -> None:
         """Raises an error if this form cannot hold the model; nothing has been written yet.
