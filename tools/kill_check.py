@@ -91,7 +91,7 @@ def _training(rule: str, share: int) -> Job:
 
 
 def _conversion(target: str, *more: str) -> Job:
-    argv = ("convert", f"{INPUTS}/weights.caffemodel", target, *more)
+    argv = ("convert", f"{INPUTS}/weights.caffemodel", target, "--force", *more)
     return Job(f"convert-{target.partition('.')[2]}", argv, argv, (target,), True, 2)
 
 

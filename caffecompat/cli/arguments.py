@@ -22,8 +22,8 @@ def add_weight_arguments(parser: argparse.ArgumentParser) -> None:
         "--on-mismatch",
         choices=("error", "skip", "reinit"),
         default="error",
-        help="a layer whose blobs do not fit ends the run, keeps its values, or is filled afresh "
-        "(default: error)",
+        help="a layer whose blobs do not fit ends the run, keeps its values, or is initialised by "
+        "its fillers (default: error)",
     )
 
 
@@ -37,7 +37,7 @@ def add_trust_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip-corrupt",
         action="store_true",
-        help="let the next good record stand in for one that cannot be read; each is named once",
+        help="replace a record that cannot be read by the next good one; each is named once",
     )
 
 
@@ -46,8 +46,8 @@ def add_lenient_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lenient",
         action="store_true",
-        help="pass over fields that nothing here knows, with a note each, and accept weights that "
-        "match no layer of the net",
+        help="skip unknown fields with a note for each, and accept weights that match no layer of "
+        "the net",
     )
 
 
@@ -68,18 +68,18 @@ def add_max_bytes_argument(parser: argparse.ArgumentParser) -> None:
         "--max-bytes",
         type=int,
         metavar="N",
-        help="read files of up to N bytes, and let them claim as much memory (default: each kind "
-        "of file has its limit, which the message about a file above it states)",
+        help="read files of up to N bytes that take up to N bytes of memory (default: a limit for "
+        "each kind of file, which the message about a larger file states)",
     )
 
 
 def add_precision_argument(parser: argparse.ArgumentParser) -> None:
-    """``--precision``: what products are computed in."""
+    """``--precision``: the number format of products."""
     parser.add_argument(
         "--precision",
         choices=("fp32", "tf32", "bf16", "fp16"),
         default="fp32",
-        help="what convolutions and products are computed in; weights stay fp32 (default: fp32)",
+        help="number format of convolutions and matrix products; weights stay fp32 (default: fp32)",
     )
 
 

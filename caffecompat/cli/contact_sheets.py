@@ -1,4 +1,4 @@
-"""Action ``dataset show``: a picture of the first images of a database, or of what a net is fed."""
+"""Action ``dataset show``: a picture of the first images of a database, or of a net's inputs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.arguments import add_max_bytes_argument, add_state_arguments, stages
 from caffecompat.errors import DataError, FileProblem
+from caffecompat.reporting.units import format_shape
 
 if TYPE_CHECKING:
     from caffecompat.layers import Source
@@ -17,7 +18,7 @@ _SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def add_show_arguments(parser: argparse.ArgumentParser) -> None:
-    """A database or a net, the picture, and what is on it."""
+    """The database or net, the picture, and the choice of images."""
     parser.add_argument(
         "paths",
         metavar="[DB] [OUT.png]",
@@ -25,9 +26,9 @@ def add_show_arguments(parser: argparse.ArgumentParser) -> None:
         help="the database, shown as stored, and the picture to write, .png or .jpg (default: the "
         "name of the database and .png, in the current folder)",
     )
-    parser.add_argument("--backend", help="lmdb or leveldb (default: what the files say)")
+    parser.add_argument("--backend", help="lmdb or leveldb (default: recognised by the files)")
     parser.add_argument(
-        "--net", metavar="PROTOTXT", help="show what its data layer gives, after the transforms"
+        "--net", metavar="PROTOTXT", help="show the tops of its data layer, after the transforms"
     )
     parser.add_argument("--phase", default="TRAIN", help="TRAIN or TEST (default: TRAIN)")
     add_state_arguments(parser)
@@ -35,16 +36,16 @@ def add_show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", metavar="FILE", help="names of the labels, one per line, the first for label 0"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of crops and flips")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of crops, mirroring")
     parser.add_argument("--count", type=int, default=64, metavar="N", help="images (default: 64)")
-    parser.add_argument("--first", type=int, default=0, metavar="N", help="skip that many before")
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="skip that many records")
     parser.add_argument("--columns", type=int, default=8, metavar="N", help="(default: 8)")
     parser.add_argument("--cell", type=int, default=128, metavar="PIXELS", help="(default: 128)")
     add_max_bytes_argument(parser)
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """Write the picture and say what is on it."""
+    """Writes the picture and prints what it shows."""
     from caffecompat.data.tools.contact_sheet import contact_sheet, value_range
     from caffecompat.output_files import atomic_write
 
@@ -61,7 +62,7 @@ def show(arguments: argparse.Namespace) -> int:
     sheet = contact_sheet(images, captions, arguments.columns, arguments.cell, encoding)
     with atomic_write(output) as file:
         file.write(sheet)
-    shapes = sorted({"x".join(map(str, image.shape)) for image in images})
+    shapes = sorted({format_shape(image.shape) for image in images})
     print(f"{output}: {len(images)} images of {', '.join(shapes[:4])}")
     if any(image.dtype.kind == "f" for image in images):
         low, high = value_range(images)
@@ -86,7 +87,7 @@ def _paths(arguments: argparse.Namespace) -> tuple[str, str]:
     name = Path(os.path.abspath(database or arguments.net))
     output = f"{name.stem if arguments.net else name.name}.png"
     if os.path.lexists(output):
-        # Nobody has named it, so nobody has said that it may be replaced.
+        # The user has not named this file, so it must not be overwritten.
         raise FileProblem(
             f"{output}: already exists; name it to replace it, or give another name: "
             f"dataset show {database or f'--net {arguments.net}'} {output}"
@@ -128,7 +129,7 @@ def _from_database(path: str, arguments: argparse.Namespace) -> tuple[list[Any],
 
 
 def _from_net(arguments: argparse.Namespace) -> tuple[list[Any], list[str]]:
-    """Images and labels that a data layer gives; the rest of the net is not built."""
+    """Images and labels of a data layer; the rest of the net is not built."""
     import numpy as np
 
     source = _data_layer(arguments)
@@ -152,7 +153,7 @@ def _from_net(arguments: argparse.Namespace) -> tuple[list[Any], list[str]]:
 
 
 def _data_layer(arguments: argparse.Namespace) -> Source:
-    """The data layer to show, set up."""
+    """The data layer to show, after its setup."""
     from caffecompat.graph import build_graph, net_state
     from caffecompat.layers import BuildOptions, Context, Source, catalogue
     from caffecompat.proto.files import read_net

@@ -1,6 +1,6 @@
-"""Arguments and work of the verbs that bring published data sets into databases.
+"""Arguments and work of the verbs that convert published data sets to databases.
 
-Caffe's own tools for them are verbs of their own; ``dataset import`` has them all.
+Each of Caffe's tools for them is a verb; ``dataset import`` has all of them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ def add_mnist_arguments(parser: argparse.ArgumentParser, backend: str = "lmdb") 
 
 
 def add_siamese_arguments(parser: argparse.ArgumentParser) -> None:
-    """As those of MNIST; the pairs depend on a seed."""
+    """The arguments for MNIST, and the seed of the pairs."""
     add_mnist_arguments(parser, "leveldb")
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the pairs (default: 0)"
+        "--seed", type=int, default=0, metavar="N", help="seed of the random pairs (default: 0)"
     )
 
 
@@ -43,33 +43,33 @@ def add_cifar_arguments(parser: argparse.ArgumentParser, coarse: bool = False) -
 
 
 def import_mnist(arguments: argparse.Namespace) -> int:
-    """Images with their labels."""
-    from caffecompat.cli.jobs import working
+    """Converts MNIST's images and labels."""
+    from caffecompat.cli.jobs import logged_progress
     from caffecompat.data.tools.mnist import convert_mnist
 
     given = (arguments.images, arguments.labels, arguments.database, arguments.backend)
-    with working() as progress:
+    with logged_progress() as progress:
         convert_mnist(*given, progress, arguments.max_bytes)
     return 0
 
 
 def import_siamese(arguments: argparse.Namespace) -> int:
-    """Pairs of images."""
-    from caffecompat.cli.jobs import working
+    """Converts pairs of MNIST's images."""
+    from caffecompat.cli.jobs import logged_progress
     from caffecompat.data.tools.mnist import convert_mnist_siamese
 
     given = (arguments.images, arguments.labels, arguments.database, arguments.backend)
-    with working() as progress:
+    with logged_progress() as progress:
         convert_mnist_siamese(*given, arguments.seed, progress, arguments.max_bytes)
     return 0
 
 
 def import_cifar10(arguments: argparse.Namespace) -> int:
-    """Two databases of CIFAR-10."""
-    from caffecompat.cli.jobs import working
+    """Converts CIFAR-10 to two databases."""
+    from caffecompat.cli.jobs import logged_progress
     from caffecompat.data.tools.cifar import CIFAR10, convert_cifar
 
-    with working() as progress:
+    with logged_progress() as progress:
         convert_cifar(
             *(arguments.folder, arguments.target, CIFAR10, arguments.backend),
             progress=progress,
@@ -79,11 +79,11 @@ def import_cifar10(arguments: argparse.Namespace) -> int:
 
 
 def import_cifar100(arguments: argparse.Namespace) -> int:
-    """Two databases of CIFAR-100."""
-    from caffecompat.cli.jobs import working
+    """Converts CIFAR-100 to two databases."""
+    from caffecompat.cli.jobs import logged_progress
     from caffecompat.data.tools.cifar import CIFAR100, convert_cifar
 
-    with working() as progress:
+    with logged_progress() as progress:
         convert_cifar(
             *(arguments.folder, arguments.target, CIFAR100, arguments.backend),
             coarse=arguments.coarse,

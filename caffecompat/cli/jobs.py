@@ -1,4 +1,4 @@
-"""What verbs share that work through many records: their log and their progress."""
+"""Log and progress of the verbs that process many records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def working(unit: str = "records") -> Iterator[Progress]:
+def logged_progress(unit: str = "records") -> Iterator[Progress]:
     """Log lines on standard error, and a function to call with (done, in all)."""
     from caffecompat.reporting.glog import log_to
     from caffecompat.reporting.progress import console_handler, show_progress

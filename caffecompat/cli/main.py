@@ -1,4 +1,4 @@
-"""``caffecompat VERB ...``: finds the verb, reads its arguments, turns errors into sentences."""
+"""``caffecompat VERB ...``: finds the verb, parses its arguments, prints errors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from types import ModuleType
 
 from caffecompat.cli import verbs
 from caffecompat.cli.spelling import normalise
-from caffecompat.cli.starting import loading_told
+from caffecompat.cli.starting import slow_loading_reported
 from caffecompat.errors import CaffeError, suggestion
 from caffecompat.reporting import terminal
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 
-_NOT_THERE_YET = {"classify", "detect", "draw-net", "extract-features"}
+_MISSING_TOOLS = {"classify", "detect", "draw-net", "extract-features"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         terminal.accept_any_text(stream)
     if arguments and arguments[0] in ("caffe", "caffe.bin"):
-        # What is left of ./build/tools/caffe when the folder becomes "caffecompat ".
+        # ./build/tools/caffe, with its folder replaced by "caffecompat ".
         arguments.pop(0)
     # Caffe's tool takes flags before the verb too; the verb is the first word that names one.
     names = verb_names()
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def console() -> int:
-    """What the installed command runs: :func:`main`, and no traceback for Ctrl-C at its end."""
+    """The installed command: :func:`main`, without a traceback for Ctrl-C at its end."""
     try:
         return main()
     except KeyboardInterrupt:
@@ -63,9 +63,9 @@ def console() -> int:
 
 
 def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
-    """Runs a verb whose arguments are read; errors become sentences and exit codes."""
+    """Runs a verb with parsed arguments; prints errors and returns the exit code."""
     try:
-        with loading_told(sys.stderr):
+        with slow_loading_reported(sys.stderr):
             code: int = module.run(arguments)
         sys.stdout.flush()
         return code
@@ -81,7 +81,7 @@ def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
     except MemoryError:
         return _fail("out of memory; try a smaller batch_size")
     except RuntimeError as error:
-        # By name and words, since torch need not be there.
+        # By name and words, since torch may not be installed.
         if type(error).__name__ == "OutOfMemoryError":
             where = "GPU memory"
         elif "can't allocate memory" in str(error):
@@ -123,7 +123,7 @@ def verb_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
 
 
 def _verb(word: str) -> str:
-    """A verb as its file spells it, of ``upgrade_net_proto_text.bin`` or ``parse_log.py``, too."""
+    """The name of a verb, also from ``upgrade_net_proto_text.bin`` or ``parse_log.py``."""
     word = word.removesuffix(".bin").removesuffix(".py").replace("_", "-")
     return word.removesuffix("-proto-text").removesuffix("-proto-binary")
 
@@ -138,10 +138,11 @@ def _without_verb(arguments: list[str], names: list[str]) -> int:
         print(f"caffecompat {__version__}")
         return DONE
     words = [word for word in arguments if not word.startswith("-")]
-    forgotten = _forgotten_verb(arguments)
-    if words and _verb(words[0]) in _NOT_THERE_YET:
+    forgotten = _verb_for_flags(arguments)
+    if words and _verb(words[0]) in _MISSING_TOOLS:
         print(
-            f"caffecompat: {words[0]!r} is a tool of Caffe that is not there yet", file=sys.stderr
+            f"caffecompat: {words[0]!r} is a tool of Caffe that caffecompat does not have",
+            file=sys.stderr,
         )
     elif forgotten:
         line = shlex.join(["caffecompat", forgotten, *arguments])
@@ -156,8 +157,8 @@ def _without_verb(arguments: list[str], names: list[str]) -> int:
     return BAD_USAGE
 
 
-def _forgotten_verb(arguments: list[str]) -> str | None:
-    """The verb that flags without one are for; None where that cannot be told."""
+def _verb_for_flags(arguments: list[str]) -> str | None:
+    """The verb that takes these flags; None if that is not clear."""
     if not arguments or not arguments[0].startswith("-"):
         return None
     flags = {word.lstrip("-").partition("=")[0] for word in arguments if word.startswith("-")}
@@ -178,7 +179,7 @@ def _overview(names: list[str]) -> str:
             "verbs:",
             *lines,
             "",
-            "caffecompat VERB --help tells about one verb. Caffe's spellings work too: -solver x,",
+            "caffecompat VERB --help describes one verb. Caffe's spellings work too: -solver x,",
             "--solver=x, device_query.",
         ]
     )

@@ -1,4 +1,4 @@
-"""The command that goes on with a training that was stopped."""
+"""The command that resumes a training that was stopped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-# What the snapshot takes the place of.
+# Flags that the snapshot replaces.
 _REPLACED = ("snapshot", "weights", "layers", "on_mismatch")
 
 
@@ -19,7 +19,7 @@ def resume_command(
     """A line for a shell: the same training, from ``snapshot``.
 
     Args:
-        parser: the one that has read ``arguments``.
+        parser: the one that has parsed ``arguments``.
     """
     words = [*_program(), "train"]
     for action in parser._actions:
@@ -34,7 +34,7 @@ def resume_command(
 
 
 def _has_value_flag(parser: argparse.ArgumentParser, action: argparse.Action) -> bool:
-    """Whether another flag already says what the switch ``action`` says, as --gpu for --cpu."""
+    """Whether another flag sets the same value as the switch ``action``, as --gpu for --cpu."""
     return any(other.dest == action.dest and other.nargs != 0 for other in parser._actions)
 
 

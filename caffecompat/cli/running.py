@@ -1,4 +1,4 @@
-"""What verbs share that run one net: test and time."""
+"""Arguments and net of the verbs that run one net: test and time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def add_running_arguments(parser: argparse.ArgumentParser) -> None:
-    """The device, the precision, what is trusted, and the net's state."""
+    """Device, precision, Python layers, limits, and the net's state."""
     parser.add_argument("--gpu", default="", help="GPU id, or none; default: the CPU")
     add_cpu_argument(parser)
     add_precision_argument(parser)

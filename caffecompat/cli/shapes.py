@@ -1,4 +1,4 @@
-"""What verbs share that look at a net without running it."""
+"""Arguments and net of the verbs that describe a net without running it."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def add_net_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_shape_argument(parser: argparse.ArgumentParser) -> None:
-    """``--shape``: what a data layer whose files are missing would bring."""
+    """``--shape``: shapes of tops of a data layer whose files are missing."""
     parser.add_argument(
         "--shape",
         action="append",
         default=[],
-        type=_stated,
+        type=_top_shape,
         metavar="TOP=SHAPE",
         help="the shape of a top of a data or input layer, such as data=3x227x227, with the batch "
-        "size in front if it is another than the definition's; may be given several times",
+        "size in front if it differs from the definition's; may be given several times",
     )
 
 
-def _stated(text: str) -> tuple[str, tuple[int, ...]]:
+def _top_shape(text: str) -> tuple[str, tuple[int, ...]]:
     name, _, extents = text.rpartition("=")
     if not name or not re.fullmatch(r"[0-9]{1,9}([x,][0-9]{1,9})*", extents):
         raise argparse.ArgumentTypeError(f"{text!r} is no shape of a top; write data=3x227x227")
@@ -57,7 +57,7 @@ def _stated(text: str) -> tuple[str, tuple[int, ...]]:
 
 
 def print_notes(notes: Iterable[str]) -> None:
-    """What the user should know about a net, as comments."""
+    """Prints the notes on a net as comments."""
     for note in notes:
         print(terminal.as_warning(f"# {terminal.printable(note)}", sys.stdout))
 

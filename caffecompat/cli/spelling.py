@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 
-# Of the logging library of Caffe's tool; old scripts have them, and nothing here depends on them.
+# Flags of the logging library of Caffe's tool, which old scripts give; they have no effect here.
 _LOGGING_SWITCHES = {"logtostderr", "alsologtostderr", "colorlogtostderr", "log-prefix"}
 _LOGGING_FLAGS = {"minloglevel", "stderrthreshold", "log-dir", "logbuflevel"}
 _TRUE = {"true", "t", "1", "yes", "y"}
@@ -64,7 +64,7 @@ def _flag(name: str, word: str, value: str, words: Iterator[str]) -> list[str]:
 def _options(parser: argparse.ArgumentParser) -> tuple[set[str], set[str]]:
     """Names of the parser's long flags that take a value, and of those that do not.
 
-    Those of sub-commands count too; ``--help`` does not, its place says whose help is meant.
+    Those of sub-commands count too; ``--help`` does not: its position decides whose help it is.
     """
     flags: set[str] = set()
     switches: set[str] = set()

@@ -1,4 +1,4 @@
-"""While a verb still loads its libraries: answers to signals, and a line where it takes long."""
+"""Signal handlers, and a line about slow imports, while a verb imports its libraries."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _TICK = 0.1
 
 
 @contextlib.contextmanager
-def loading_told(stream: TextIO) -> Iterator[None]:
-    """Context in which ``stream``, if it is a terminal, is told of torch while that is loading.
+def slow_loading_reported(stream: TextIO) -> Iterator[None]:
+    """Context that prints a line to ``stream``, if it is a terminal, while torch loads slowly.
 
-    Of several ranks the first one tells. The thread that does it ends when torch is there.
+    Of several ranks only the first prints. The thread that prints ends once torch is loaded.
     """
     if not is_terminal(stream) or os.environ.get("RANK", "0") != "0":
         yield
@@ -66,11 +66,11 @@ def _is_loading(library: Any) -> bool:
 
 
 class SignalsAtStart:
-    """Answers SIGINT, SIGHUP and SIGTERM before there is anything to snapshot (a context manager).
+    """Handles SIGINT, SIGHUP and SIGTERM before there is anything to snapshot (a context manager).
 
-    A stop ends the process on the spot with one sentence: an exception would go through imports
-    that are half done. Once a training has its own handlers they count; :meth:`finish` then makes
-    signals that come after it be ignored, since its exit code is decided. Nothing here loads torch.
+    A stop ends the process at once with one sentence: an exception would interrupt unfinished
+    imports. Once a training has handlers of its own they replace these. After :meth:`finish`
+    signals are ignored, since the exit code is decided. Nothing here loads torch.
 
     Args:
         effects: what SIGINT and SIGHUP do: ``"stop"``, ``"snapshot"`` or ``"none"``.
@@ -89,7 +89,7 @@ class SignalsAtStart:
         for name in self._effects:
             number = getattr(signal, name, None)
             if number is not None:
-                # Only the main thread may; elsewhere signals stay as they are.
+                # Only the main thread may set handlers; in others signals stay as they are.
                 with contextlib.suppress(ValueError):
                     self._previous[number] = signal.signal(number, self._answer)
         return self

@@ -1,4 +1,4 @@
-"""What ``upgrade-net`` and ``upgrade-solver`` have in common."""
+"""Arguments and report of ``upgrade-net`` and ``upgrade-solver``."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from caffecompat.input_files import STANDARD_INPUT, PathLike, path_or_standard_i
 
 
 def add_upgrade_arguments(parser: argparse.ArgumentParser, source: str) -> None:
-    """Source (of what kind, says ``source``) and target, ``--binary``, ``--max-bytes``."""
+    """The source file, which is a ``source``, the target, ``--binary`` and ``--max-bytes``."""
     parser.add_argument("source", help=f"{source} of any generation; - for standard input")
     parser.add_argument("target", help="file to write, text or binary as the source")
     parser.add_argument(
         "--binary",
         action="store_true",
-        help="the source is binary; by default its content tells",
+        help="the source is binary (default: recognised by content)",
     )
     add_max_bytes_argument(parser)
 
 
 def source_of(arguments: argparse.Namespace) -> PathLike:
-    """The source as readers take it; what came through standard input is kept with it."""
+    """The source for readers; standard input is read once and kept."""
     return path_or_standard_input(arguments.source, arguments.max_bytes)
 
 
@@ -35,7 +35,7 @@ def is_binary(arguments: argparse.Namespace, source: PathLike) -> bool:
 
 
 def report(arguments: argparse.Namespace, notes: Sequence[str]) -> int:
-    """Prints what was done, one line each, problems on stderr; 1 if something was lost, else 0."""
+    """Prints one line for each upgrade, problems on stderr; returns 1 if there are problems."""
     from caffecompat.proto.upgrades import Problem
 
     problems = [note for note in notes if isinstance(note, Problem)]

@@ -33,8 +33,9 @@ class Target:
     Attributes:
         suffixes: file name suffixes that select this form, with their dots.
         engine: the name of the engine (``engines/``) that runs such a file, with which
-            ``caffecompat.export.verification.verify_conversion`` compares source and target; None
-            if nothing runs it.
+            ``caffecompat.export.verification.verify_conversion(model, path)`` compares source and
+            target: it returns lines to show, and raises ExportError where they differ. None if
+            nothing runs the file.
         holds_preprocessing: whether the file has the preprocessing in it; for the others a JSON
             file is written beside.
     """

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 from caffecompat.data.read_options import ReadOptions
+from caffecompat.data.shard import Shard
 
 Message: TypeAlias = Any
 
@@ -40,6 +41,24 @@ class BuildOptions(ReadOptions):
     strict: bool = False
     allow_python: bool = False
     lenient: bool = False
+
+
+class BuildKeywords(TypedDict, total=False):
+    """The fields of :class:`BuildOptions` as keywords, for type checkers."""
+
+    seed: int
+    workers: int | None
+    skip_corrupt: bool
+    shard: Shard
+    max_bytes: int | None
+    level: int
+    stages: Sequence[str]
+    state: Message
+    shapes_only: bool
+    shapes: Mapping[str, Sequence[int]]
+    strict: bool
+    allow_python: bool
+    lenient: bool
 
 
 @dataclass(frozen=True)

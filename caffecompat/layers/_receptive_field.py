@@ -51,5 +51,5 @@ class ReceptiveField:
     def __str__(self) -> str:
         square = len(set(self.size)) == 1 and len(set(self.stride)) == 1
         size = str(self.size[0]) if square else format_shape(self.size)
-        stride = str(self.stride[0]) if square else "x".join(map(str, self.stride))
+        stride = str(self.stride[0]) if square else format_shape(self.stride)
         return f"{size} /{stride}"

@@ -12,9 +12,8 @@ import torch
 
 from caffecompat.errors import LayerError, NetError
 from caffecompat.layers import Shape
-from caffecompat.layers._base import format_shape
-from caffecompat.net.build import BuiltLayer
-from caffecompat.reporting.units import format_memory
+from caffecompat.net.built_layer import BuiltLayer
+from caffecompat.reporting.units import format_memory, format_shape
 
 _BYTES = 4
 # Libraries need some memory too, and free memory is fragmented.

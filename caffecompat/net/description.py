@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from caffecompat.graph import Graph, Version
-from caffecompat.layers._base import ParameterSpec, format_shape
-from caffecompat.net.build import BuiltLayer
+from caffecompat.layers._base import ParameterSpec
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import describe_parameters
 from caffecompat.net.parameters.initial_values import learnables
 from caffecompat.reporting.terminal import printable
+from caffecompat.reporting.units import format_shape
 
 
 class OwnMembers(type):

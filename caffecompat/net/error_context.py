@@ -10,8 +10,9 @@ from caffecompat.errors import LayerError, NetError, first_line
 from caffecompat.graph import Version
 from caffecompat.layers import Shape
 from caffecompat.net.allocation import explain_allocation, is_out_of_memory
-from caffecompat.net.build import BuiltLayer, infer_shapes
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import LayerModule
+from caffecompat.net.top_shapes import infer_shapes
 
 
 def explain_failure(

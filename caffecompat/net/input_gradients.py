@@ -1,11 +1,12 @@
-"""The inputs of a net that get gradients (Caffe's rules for ``propagate_down``)."""
+"""Which bottoms and inputs get gradients (Caffe's rules for ``propagate_down``)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from caffecompat.graph import Version
-from caffecompat.net.build import BuiltLayer
+from caffecompat.errors import LayerError
+from caffecompat.graph import LayerNode, Version
+from caffecompat.net.built_layer import BuiltLayer
 
 
 def inputs_with_gradient(layers: Sequence[BuiltLayer], force_backward: bool) -> set[Version]:
@@ -34,3 +35,20 @@ def inputs_with_gradient(layers: Sequence[BuiltLayer], force_backward: bool) -> 
                 asked = [True] * len(bottoms)
             wanted.update(b for b, yes in zip(bottoms, asked, strict=False) if yes and b in sources)
     return wanted
+
+
+def blocked_bottoms(node: LayerNode, force_backward: bool) -> tuple[bool, ...]:
+    """For each bottom, whether its gradient is stopped.
+
+    Raises:
+        LayerError: the number of ``propagate_down`` values is not that of the bottoms.
+    """
+    given = node.message.propagate_down
+    if given and len(given) != len(node.bottoms):
+        raise LayerError(
+            f"{node.place}: has {len(given)} propagate_down values for {len(node.bottoms)} "
+            "bottom(s); give none, or one for each bottom"
+        )
+    if force_backward or not given:
+        return (False,) * len(node.bottoms)
+    return tuple(not value for value in given)

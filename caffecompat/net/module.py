@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from caffecompat.layers import Layer
-from caffecompat.layers._base import ParameterSpec, Shape, format_shape
+from caffecompat.layers._base import ParameterSpec, Shape
+from caffecompat.reporting.units import format_shape
 
 
 class LayerModule(nn.Module):

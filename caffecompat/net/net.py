@@ -6,19 +6,21 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from caffecompat.graph import Version, build_graph, net_state
 from caffecompat.layers import BuildOptions, Shape
+from caffecompat.layers._context import BuildKeywords
 from caffecompat.net import description, pickling
 from caffecompat.net.batch_shard import sample_range
 from caffecompat.net.blobs.blob import Blob
 from caffecompat.net.blobs.inputs import Array
 from caffecompat.net.blobs.values import Result
-from caffecompat.net.build import BuiltLayer, build_layers
+from caffecompat.net.build import build_layers
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.definition import read_definition
 from caffecompat.net.execution import partial
 from caffecompat.net.execution.device import usable_device
@@ -30,6 +32,9 @@ from caffecompat.net.parameters.initial_values import (
 from caffecompat.net.parameters.net_weights import NetWeights
 from caffecompat.net.program import Program
 from caffecompat.weights import Weights
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Net(NetWeights, metaclass=description.OwnMembers):
@@ -72,7 +77,7 @@ class Net(NetWeights, metaclass=description.OwnMembers):
         *,
         options: BuildOptions | None = None,
         share_with: Net | None = None,
-        **keywords: Any,
+        **keywords: Unpack[BuildKeywords],
     ) -> None:
         super().__init__()
         self._options = options = replace(options or BuildOptions(), **keywords)

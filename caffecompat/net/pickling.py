@@ -8,7 +8,7 @@ from typing import Any
 
 from caffecompat.graph import Graph
 from caffecompat.layers import BuildOptions
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.proto import schema
 
 

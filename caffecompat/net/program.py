@@ -20,7 +20,7 @@ import torch
 from torch import fx
 
 from caffecompat.graph import Version
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 
 # An optimization of inductor (torch 2.13) may move the use of a gradient before the scatter that
 # fills it, after max pooling: the layers before the pooling then learn nothing, without an error.

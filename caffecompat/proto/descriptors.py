@@ -1,6 +1,6 @@
-"""What text reading and printing must know of the schema: the fields of each message by name.
+"""The fields of each message of the schema by name, for text parsing and printing.
 
-The only place that asks protobuf's descriptors, whose interface differs between its versions.
+Only this module uses protobuf's descriptors, whose interface differs between versions.
 """
 
 from __future__ import annotations

@@ -4,9 +4,8 @@
 ``tools/generate_schema.py`` into ``caffe.binpb`` beside this file. Everything works on messages of
 the united schema, whose numbers are BVLC's wherever BVLC has the field; a field of a fork has a
 number of ours there (:data:`FORK_NUMBERS`), since forks' own numbers collide. Binary files of a
-fork are read by the schema of their dialect, see :mod:`caffecompat.proto.binary.dialects`. Private
-pools also let ours live beside a ``caffe_pb2`` that some other package has put into the default
-pool.
+fork are read by the schema of their dialect, see :mod:`caffecompat.proto.binary.dialects`. With
+private pools the package works beside another ``caffe_pb2`` in the default pool.
 
 Importing this module costs nothing: protobuf is loaded by the first call.
 """

@@ -1,4 +1,4 @@
-"""Recognises files that are given in the place of others, to say so in one sentence."""
+"""Recognises files of a wrong kind, for the error messages that refuse them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 
 
 def wrong_text(text: str) -> str | None:
-    """What ``text`` is, if it is not prototxt but a common stand-in; None if it may be."""
+    """The kind of file that ``text`` comes from, if it is recognised and no prototxt; else None."""
     start = text[:200].lstrip("\ufeff \t\r\n").lower()
     if start.startswith("version https://git-lfs"):
         return "this is a Git LFS pointer, not the file itself (run: git lfs pull)"
@@ -33,7 +33,7 @@ def wrong_text(text: str) -> str | None:
 
 
 def wrong_bytes(data: bytes) -> str | None:
-    """What the first bytes of a file show, if they are not text; None if they may be."""
+    """The kind of file that the first bytes show, if they are not text; else None."""
     if not data:
         return "the file is empty"
     for magic, kind in _MAGIC:
@@ -52,9 +52,9 @@ def looks_like_text(data: bytes) -> bool:
 
 
 def mistaken_kind(expected: str, names: Set[str]) -> str | None:
-    """One sentence if the top-level field names are those of a net where a solver was expected.
+    """A sentence if a solver was expected and the fields are those of a net, or the reverse.
 
-    And the other way round. None if the names tell no such story.
+    None otherwise.
 
     Args:
         expected: the message that was expected, ``"NetParameter"`` or ``"SolverParameter"``.

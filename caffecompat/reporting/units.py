@@ -41,6 +41,6 @@ def format_memory(count: float) -> str:
     return f"{count:.3g} {units[power]}"
 
 
-def format_shape(shape: Iterable[int]) -> str:
+def format_shape(shape: Iterable[object]) -> str:
     """The extents of an array: ``64x3x7x7``; ``()`` for a scalar."""
     return "x".join(map(str, shape)) or "()"

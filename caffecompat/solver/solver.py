@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -24,7 +24,7 @@ from caffecompat.solver.optim.plateau_metric import PlateauMetric, find_metric
 from caffecompat.solver.preparation import Start, prepare
 from caffecompat.solver.reporters.remaining_time import time_reported
 from caffecompat.solver.scores import Scores
-from caffecompat.solver.setup.options import STOP, SolverOptions
+from caffecompat.solver.setup.options import STOP, SolverKeywords, SolverOptions
 from caffecompat.solver.setup.settings import Settings
 from caffecompat.solver.setup.start_lines import nothing_to_do
 from caffecompat.solver.signals import Action
@@ -32,6 +32,9 @@ from caffecompat.solver.test_nets import Tester, is_test_due
 from caffecompat.solver.train_log import TrainLog
 from caffecompat.solver.training_state import TrainingState
 from caffecompat.weights import SolverState
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Solver(TrainingState):
@@ -94,7 +97,7 @@ class Solver(TrainingState):
         options: SolverOptions | None = None,
         process_group: ProcessGroup | None = None,
         log: logging.Logger | None = None,
-        **keywords: Any,
+        **keywords: Unpack[SolverKeywords],
     ) -> None:
         options = replace(options or SolverOptions(), **keywords)
         process_group = process_group or ProcessGroup()

@@ -26,11 +26,13 @@ class NamedArrays:
         table: the layers behind the names as JSON, written by :func:`flatten`; None in files of
             other programs.
         stored: the number type of each array in the file.
+        metadata: as in :class:`Weights`.
     """
 
     arrays: dict[str, np.ndarray]
     table: str | None = None
     stored: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def flatten(weights: Weights, naming: Naming) -> NamedArrays:
                 )
             arrays[name] = blob
         rows.append([layer.name, layer.type, names])
-    return NamedArrays(arrays, json.dumps({"net": weights.net_name, "layers": rows}))
+    table = json.dumps({"net": weights.net_name, "layers": rows})
+    return NamedArrays(arrays, table, metadata=weights.metadata)
 
 
 def gather(named: NamedArrays, naming: Naming | None, path: str) -> Weights:
@@ -108,7 +111,9 @@ def gather(named: NamedArrays, naming: Naming | None, path: str) -> Weights:
         other.stored.append(named.stored.get(array_name, "float32"))
     for layer in others.values():
         layer.legacy = [False] * len(layer.blobs)
-    return Weights([*layers, *others.values()], net_name, path)
+    weights = Weights([*layers, *others.values()], net_name, path)
+    weights.metadata = dict(named.metadata)
+    return weights
 
 
 def current_blobs(layer: LayerWeights) -> list[np.ndarray]:

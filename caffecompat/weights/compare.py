@@ -13,6 +13,8 @@ from caffecompat.weights.weights import LayerWeights, Weights
 
 # Elements compared at a time.
 PIECE = 1 << 21
+# Bytes compared at a time, which goes fastest within a processor's cache.
+BITS_PIECE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,6 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two float32 arrays hold the same values bit by bit, in whatever shapes."""
     if a.size != b.size:
         return False
-    ours, theirs = a.reshape(-1), b.reshape(-1)
-    return all(
-        bytes(ours[start : start + PIECE]) == bytes(theirs[start : start + PIECE])
-        for start in range(0, ours.size, PIECE)
-    )
+    ours, theirs = (x.reshape(-1).view(np.uint8) for x in (a, b))
+    pieces = (slice(start, start + BITS_PIECE) for start in range(0, ours.size, BITS_PIECE))
+    return all(bool((ours[piece] == theirs[piece]).all()) for piece in pieces)

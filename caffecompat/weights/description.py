@@ -26,6 +26,7 @@ TITLES = {
     "caffemodel": "caffemodel",
     "hdf5": "HDF5 weights",
     "npz": "NumPy archive",
+    "safetensors": "safetensors",
     "torch": "torch state dict",
 }
 # Values processed at a time, which bounds the memory that a mapped file takes.

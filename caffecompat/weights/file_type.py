@@ -26,7 +26,7 @@ _MAGIC = (
     (b"%PDF", "a PDF document"),
     (b"\xff\xfe", "UTF-16 text; save it as UTF-8"),
     (b"\xfe\xff", "UTF-16 text; save it as UTF-8"),
-    (b"MATLAB ", "a MATLAB file, which is not read here"),
+    (b"MATLAB ", "a MATLAB file; caffecompat convert reads those of MatConvNet"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
 )
 # The first keys of a NetParameter: of name, layers, input or layer.
@@ -64,7 +64,16 @@ def other_file_type(head: bytes, path: Path) -> str | None:
 
 def looks_like_net(head: bytes) -> bool:
     """Whether a file with these first bytes may be a caffemodel."""
-    return head.startswith(_NET_KEYS) and not looks_like_text(head)
+    return (
+        head.startswith(_NET_KEYS)
+        and not looks_like_text(head)
+        and not looks_like_safetensors(head)
+    )
+
+
+def looks_like_safetensors(head: bytes) -> bool:
+    """Whether a file begins as safetensors does: a length below 2**32, then a JSON object."""
+    return head[4:9] == b"\0\0\0\0{"
 
 
 def _text_kind(text: str) -> str:

@@ -82,6 +82,8 @@ class Weights(Mapping[str, LayerWeights]):
     Attributes:
         generation: "V0", "V1" or "V2" for a caffemodel, else empty.
         dialect: the fork of Caffe that wrote the file, if its layout shows it ("NVCaffe").
+        metadata: text that travels with the weights in formats that can hold it: "prototxt", the
+            net's definition, and "preprocessing", that of images as JSON.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Weights(Mapping[str, LayerWeights]):
         self.format = format
         self.generation = ""
         self.dialect = ""
+        self.metadata: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> LayerWeights:
         """The last layer called ``name``.

@@ -164,7 +164,7 @@ def test_summarize_of_an_old_net(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("name", ["classify", "detect.py", "draw_net.py", "extract_features.bin"])
 def test_tools_that_are_not_there_yet(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "x"]) == 2
-    assert f"{name!r} is a tool of Caffe that is not there yet" in capsys.readouterr().err
+    assert f"{name!r} is a tool of Caffe that caffecompat does not have" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("word", ["caffe", "caffe.bin"])

@@ -11,9 +11,7 @@ import torch
 
 import caffecompat
 from caffecompat.cli.main import main
-from caffecompat.cli.verbs import convert
 from caffecompat.weights import LayerWeights, Weights, load_weights, save_weights
-from caffecompat.weights.format import formats
 from tests.places import COPIES
 
 DATA = COPIES / "files"
@@ -50,13 +48,14 @@ def test_old_generations_become_todays(generation: str, tmp_path: Path) -> None:
     assert load_weights(target).generation == "V2"
 
 
-def test_names_of_formats_are_those_there_are() -> None:
-    assert sorted(convert.FORMATS) == list(formats)
-
-
 @pytest.mark.parametrize(
     ("arguments", "written"),
-    [([], "net.pt"), (["--format", "npz"], "net.npz"), (["--format", "hdf5"], "net.caffemodel.h5")],
+    [
+        ([], "net.safetensors"),
+        (["--to", "torch"], "net.pt"),
+        (["--format", "npz"], "net.npz"),
+        (["--to", "hdf5"], "net.caffemodel.h5"),
+    ],
 )
 def test_default_targets(model: Path, arguments: list[str], written: str) -> None:
     assert run(model, *arguments) == 0
@@ -69,8 +68,10 @@ def test_refusals(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "source and target are one file" in capsys.readouterr().err
     assert run(tmp_path / "none", target) == 1
     assert "there is no such file" in capsys.readouterr().err
-    assert run(model, target, "--format", "onyx") == 2
-    assert "--format" in capsys.readouterr().err
+    assert run(model, target, "--to", "nzp") == 2
+    assert "unknown form of a model 'nzp'; did you mean 'npz'?" in capsys.readouterr().err
+    assert run(model, tmp_path / "x.onyx") == 1
+    assert "unknown file name suffix '.onyx'" in capsys.readouterr().err
     assert run(DATA / "convnet" / "v2.caffemodel.h5", target, "--format", "caffemodel-v1") == 1
     assert "has no type in the file it was read from" in capsys.readouterr().err
     assert not target.exists()
@@ -90,7 +91,7 @@ def test_more_axes_than_a_blob_has_are_refused_before_anything_is_written(
         torch.save({"fc.weight": torch.ones(shape)}, tmp_path / source)
     path = tmp_path / target
     path.write_bytes(b"as it was")
-    assert main(["convert", str(tmp_path / source), str(path)]) == 1
+    assert main(["convert", str(tmp_path / source), str(path), "--force"]) == 1
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
     assert "layer 'fc', blob 0 has 33 axes, but Caffe's blobs have at most 32; write .npz" in error
@@ -124,7 +125,7 @@ def test_batch_norm_of_nvcaffe(tmp_path: Path) -> None:
 def test_a_damaged_result_is_noticed(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from caffecompat import weights as package
+    from caffecompat.export import weight_files
 
     def damaging(weights: Weights, path: Path, **options: object) -> None:
         other = Weights(
@@ -132,7 +133,7 @@ def test_a_damaged_result_is_noticed(
         )
         save_weights(other, path)
 
-    monkeypatch.setattr(package, "save_weights", damaging)
+    monkeypatch.setattr(weight_files, "save_weights", damaging)
     assert run(model, tmp_path / "x.caffemodel") == 1
     assert "differs from what was written" in capsys.readouterr().err
 
@@ -159,7 +160,7 @@ class TestLoadingLines:
         self, files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
     ) -> None:
         definition, source = files
-        assert run(source, "--model", definition) == 0
+        assert run(source, "--model", definition, "--to", "torch") == 0
         out = capsys.readouterr().out
         assert "4 arrays equal bit for bit" in out
         assert "keys: one.weight, one.bias, two%2Eb.weight, ... (4)" in out
@@ -188,11 +189,12 @@ class TestLoadingLines:
         self, files: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
         definition, source = files
-        state = tmp_path / "other.pt"
+        state = tmp_path / "folder" / "other.pt"
+        state.parent.mkdir()
         torch.save({"one.weight": torch.zeros(4, 3), "one.bias": torch.zeros(4)}, state)
         assert run(state) == 0
         out = capsys.readouterr().out
-        assert f"in Caffe: caffe test -model deploy.prototxt -weights {tmp_path}/other" in out
+        assert f"in Caffe: caffe test -model deploy.prototxt -weights {state.parent}/other" in out
         assert "1 layer with parameters, 16 values" in out
         assert "--model NET.prototxt adds them" in out
         assert run(source, tmp_path / "new.caffemodel", "--model", definition) == 0

@@ -225,7 +225,7 @@ def test_an_hdf5_data_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         file["data"] = np.zeros((5, 3, 2))
         file["label"] = np.zeros(5)
     assert run(capsys, str(path)).splitlines()[1:] == [
-        "format: HDF5, data for HDF5Data layers, whose tops are called as the data sets",
+        "format: HDF5, data for HDF5Data layers, whose tops have the names of the data sets",
         "",
         "data set  shape",
         "data      5x3x2",

@@ -67,6 +67,7 @@ COMMANDS = [
     ("dataset import mnist images.gz labels.gz out", "claims"),
     ("dataset show --net net.prototxt out.png", "prototxt text"),
     ("dataset show --net net.prototxt --labels labels.txt out.png", "text"),
+    ("deploy net.prototxt deploy.prototxt", "prototxt text"),
     ("diff net.prototxt net.prototxt", "prototxt"),
     ("diff w.pt w.pt", "claims"),
     ("extract-seconds train.log out.txt", "text"),

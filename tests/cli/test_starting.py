@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from caffecompat.cli import starting
-from caffecompat.cli.starting import loading_told
+from caffecompat.cli.starting import slow_loading_reported
 
 
 class Terminal(io.StringIO):
@@ -39,24 +39,24 @@ def library(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_a_library_that_takes_long_is_told(library: ModuleType) -> None:
     stream = Terminal()
-    with loading_told(stream):
+    with slow_loading_reported(stream):
         wait_for(lambda: stream.getvalue().count("\n") >= 2)
         vars(library)["__spec__"]._initializing = False
         time.sleep(0.1)
-        told = stream.getvalue()
+        notes_on_dialect = stream.getvalue()
         time.sleep(0.3)
-    assert told.count("caffecompat: loading slow_library for 0 s\n") >= 2
-    assert stream.getvalue() == told
+    assert notes_on_dialect.count("caffecompat: loading slow_library for 0 s\n") >= 2
+    assert stream.getvalue() == notes_on_dialect
 
 
 def test_files_pipes_and_other_ranks_are_not_told(
     library: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream, terminal = io.StringIO(), Terminal()
-    with loading_told(stream):
+    with slow_loading_reported(stream):
         time.sleep(0.3)
     monkeypatch.setenv("RANK", "1")
-    with loading_told(terminal):
+    with slow_loading_reported(terminal):
         time.sleep(0.3)
     assert stream.getvalue() == terminal.getvalue() == ""
 
@@ -66,6 +66,6 @@ def test_nothing_is_said_where_no_library_is_loaded(
 ) -> None:
     monkeypatch.delitem(sys.modules, "slow_library")
     stream = Terminal()
-    with loading_told(stream):
+    with slow_loading_reported(stream):
         time.sleep(0.3)
     assert stream.getvalue() == ""

@@ -83,7 +83,7 @@ def test_convert_onto_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[
     save_weights(WEIGHTS, source)
     save_weights(Weights([LayerWeights("old", "", [ARRAY[:2]])]), target)
     with small_disk(LARGEST):
-        assert main(["convert", str(source), str(target)]) == 1
+        assert main(["convert", str(source), str(target), "--force"]) == 1
     assert f"{target}: cannot be written" in capsys.readouterr().err
     assert list(load_weights(target)) == ["old"]
     assert sorted(tmp_path.iterdir()) == [source, target]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
+import weakref
 from collections.abc import Callable
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -101,6 +104,18 @@ def test_the_first_pass_is_watched_and_fast_ones_are_not(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("slow")
+def test_a_solver_that_is_dropped_frees_its_nets(tmp_path: Path) -> None:
+    def trained() -> list[weakref.ref[torch.nn.Module]]:
+        with closing(Solver(write_training(tmp_path))) as solver:
+            solver.step(1)
+            solver.test_all()
+            return [weakref.ref(net) for net in (solver.net, *solver.test_nets)]
+
+    nets = trained()
+    gc.collect()
+    assert [net() for net in nets] == [None, None]
+
+
 def test_a_stop_in_a_test(tmp_path: Path, lines: Lines) -> None:
     solver = Solver(write_training(tmp_path))
     stop_at(solver, lambda at: "'accuracy'" in at, Action.STOP)

@@ -23,7 +23,7 @@ NAMING = Naming(
     ],
     layer=lambda module: module.replace("%2E", "."),
 )
-SUFFIXES = [".caffemodel", ".caffemodel.h5", ".npz", ".pt", ".pth"]
+SUFFIXES = [".caffemodel", ".caffemodel.h5", ".npz", ".pt", ".pth", ".safetensors"]
 
 
 @pytest.fixture

@@ -17,9 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "output", metavar="OUT", nargs="?", help="binaryproto to write; none: only print the means"
     )
-    parser.add_argument(
-        "--backend", help="lmdb or leveldb (default: what the files of the database say)"
-    )
+    parser.add_argument("--backend", help="lmdb or leveldb (default: recognised by the files)")
     parser.add_argument(
         "--channels",
         action="store_true",
@@ -30,15 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compute, log the mean of each channel, write the mean image if asked."""
+    from caffecompat.cli.jobs import logged_progress
     from caffecompat.data.backends.database import guess_backend
     from caffecompat.data.tools.compute_image_mean import compute_colours, compute_image_mean
     from caffecompat.data.transforms.color_pca import ColourPCA, describe
-    from caffecompat.reporting.glog import log_to
-    from caffecompat.reporting.progress import console_handler, show_progress
 
     database, output = arguments.database, arguments.output
     backend = arguments.backend or guess_backend(database) or "lmdb"
-    with log_to(console_handler()), show_progress("records") as progress:
+    with logged_progress() as progress:
         if arguments.channels and not output:
             colours: ColourPCA | None = compute_colours(database, backend, progress)
         else:

@@ -15,11 +15,11 @@ EXAMPLE = """\
   Each line of train.txt is a file name, one space, a label:
     cats/tabby one.jpg 281
   Without a list each sub-folder is a class; their names go to train_lmdb.labels.txt, in order of
-  the labels. After an interruption the same command with --resume goes on."""
+  the labels. After an interruption the same command with --resume continues."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of Caffe's tool, and more."""
+    """The flags of Caffe's tool, and those of this package."""
     parser.add_argument("root", metavar="ROOT/", help="put before each name, with its slash")
     parser.add_argument(
         "list",
@@ -91,23 +91,20 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         "--on-error",
         default="skip",
         choices=("skip", "fail"),
-        help="what to do with images that cannot be read: leave them out and tell (default), stop",
+        help="what to do with unreadable images: leave them out and log them (default), or stop",
     )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with what an interrupted run has left"
-    )
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="delete what an interrupted run has left (DB.unfinished) and begin anew",
+        help="delete the files of an interrupted run (DB.unfinished) and start again",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert; some unreadable images are logged and left out, which is no failure."""
+    from caffecompat.cli.jobs import logged_progress
     from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
-    from caffecompat.reporting.glog import log_to
-    from caffecompat.reporting.progress import console_handler, show_progress
 
     settings = Settings(
         gray=arguments.gray,
@@ -129,6 +126,6 @@ def run(arguments: argparse.Namespace) -> int:
         labels=arguments.labels,
         max_bytes=arguments.max_bytes,
     )
-    with log_to(console_handler()), show_progress("images") as progress:
+    with logged_progress("images") as progress:
         convert_imageset(arguments.root, arguments.list, arguments.database, settings, progress)
     return 0

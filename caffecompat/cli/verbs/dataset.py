@@ -1,4 +1,4 @@
-"""Verb ``dataset``: look at databases, check them, make new ones of them."""
+"""Verb ``dataset``: describe, check and rewrite databases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from caffecompat.cli.importing import (
     import_mnist,
     import_siamese,
 )
-from caffecompat.cli.jobs import working
+from caffecompat.cli.jobs import logged_progress
 
 if TYPE_CHECKING:
     from caffecompat.data.backends.database import Database
@@ -30,7 +30,7 @@ EXAMPLE = """\
   caffecompat dataset verify train_lmdb
   caffecompat dataset split train_lmdb part_lmdb held_out_lmdb --fraction 0.95
 
-  caffecompat dataset ACTION --help tells about one action."""
+  caffecompat dataset ACTION --help describes one action."""
 
 Parser = argparse.ArgumentParser
 
@@ -55,17 +55,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one = action("merge", _merge, "all records of several databases, one after the other")
     one.add_argument("databases", metavar="DB", nargs="+", help="the databases")
     _add_target(one)
-    one = action("shuffle", _shuffle, "the records in another order")
+    one = action("shuffle", _shuffle, "the records in random order")
     _add_rewriting(one)
-    one = action("split", _split, "two databases, each record in one of them, by chance")
+    one = action("split", _split, "two databases; each record goes to one of them at random")
     _add_database(one)
     one.add_argument("first", metavar="OUT1", help="database to make")
-    one.add_argument("second", metavar="OUT2", help="database to make, of the rest")
+    one.add_argument("second", metavar="OUT2", help="database to make of the other records")
     one.add_argument(
         "--fraction", type=float, required=True, metavar="F", help="part in OUT1, from 0 to 1"
     )
     _add_seed(one)
-    one = action("sample", _sample, "some records, by chance, in their old order")
+    one = action("sample", _sample, "records chosen at random, in their order")
     _add_rewriting(one)
     one.add_argument("--count", type=int, required=True, metavar="N", help="how many")
     one = action("export", _export, "image files and list.txt, for convert-imageset")
@@ -96,9 +96,7 @@ def _add_imports(kinds: Any) -> None:
 
 def _add_database(parser: Parser) -> None:
     parser.add_argument("database", metavar="DB", help="the database")
-    parser.add_argument(
-        "--backend", help="lmdb or leveldb (default: what the files of the database say)"
-    )
+    parser.add_argument("--backend", help="lmdb or leveldb (default: recognised by the files)")
 
 
 def _add_target(parser: Parser) -> None:
@@ -107,7 +105,7 @@ def _add_target(parser: Parser) -> None:
 
 
 def _add_seed(parser: Parser) -> None:
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of chance (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
 
 
 def _add_rewriting(parser: Parser) -> None:
@@ -137,7 +135,7 @@ def _kind(arguments: argparse.Namespace, source: str) -> str:
 def _info(arguments: argparse.Namespace) -> int:
     from caffecompat.data.tools.stats import describe, summarise
 
-    with _open(arguments.database, arguments.backend) as database, working() as progress:
+    with _open(arguments.database, arguments.backend) as database, logged_progress() as progress:
         summary = summarise(database, progress)
     print(describe(summary, max(arguments.most, 1)), end="")
     return 0
@@ -148,7 +146,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     found = 0
     with _open(arguments.database, arguments.backend) as database:
-        with working() as progress:
+        with logged_progress() as progress:
             for fault in find_faults(database, arguments.workers, progress):
                 print(fault, flush=True)
                 found += 1
@@ -164,7 +162,7 @@ def _merge(arguments: argparse.Namespace) -> int:
     kind = _kind(arguments, arguments.databases[0])
     with ExitStack() as stack:
         sources = [stack.enter_context(_open(path)) for path in arguments.databases]
-        progress = stack.enter_context(working())
+        progress = stack.enter_context(logged_progress())
         count = merge(sources, arguments.output, kind, progress)
     print(f"{arguments.output}: {count} records")
     return 0
@@ -174,7 +172,7 @@ def _shuffle(arguments: argparse.Namespace) -> int:
     from caffecompat.data.tools.rewrite import shuffle
 
     kind = _kind(arguments, arguments.database)
-    with _open(arguments.database) as source, working() as progress:
+    with _open(arguments.database) as source, logged_progress() as progress:
         count = shuffle(source, arguments.output, kind, arguments.seed, progress)
     print(f"{arguments.output}: {count} records")
     return 0
@@ -185,7 +183,7 @@ def _split(arguments: argparse.Namespace) -> int:
 
     kind = _kind(arguments, arguments.database)
     targets = (arguments.first, arguments.second)
-    with _open(arguments.database, arguments.backend) as source, working() as progress:
+    with _open(arguments.database, arguments.backend) as source, logged_progress() as progress:
         counts = split(source, targets, kind, arguments.fraction, arguments.seed, progress)
     for target, count in zip(targets, counts, strict=True):
         print(f"{target}: {count} records")
@@ -196,7 +194,7 @@ def _sample(arguments: argparse.Namespace) -> int:
     from caffecompat.data.tools.rewrite import sample
 
     kind = _kind(arguments, arguments.database)
-    with _open(arguments.database) as source, working() as progress:
+    with _open(arguments.database) as source, logged_progress() as progress:
         sample(source, arguments.output, kind, arguments.count, arguments.seed, progress)
     print(f"{arguments.output}: {arguments.count} records")
     return 0
@@ -205,7 +203,7 @@ def _sample(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     from caffecompat.data.sources.image_list import write_list
 
-    with working():
+    with logged_progress():
         count, classes = write_list(arguments.folder, arguments.list, arguments.root)
     print(
         f"{arguments.list}: {count} images of {classes} classes, named in {arguments.list}.labels"
@@ -216,7 +214,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _export(arguments: argparse.Namespace) -> int:
     from caffecompat.data.tools.export import LIST, export
 
-    with _open(arguments.database, arguments.backend) as source, working() as progress:
+    with _open(arguments.database, arguments.backend) as source, logged_progress() as progress:
         count = export(source, arguments.folder, progress)
     print(f"{arguments.folder}: {count} images and {LIST}")
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "show what GPUs there are"
+HELP = "list the GPUs of this machine"
 EXAMPLE = """\
   caffecompat device-query --gpu all"""
 

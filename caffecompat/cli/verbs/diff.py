@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from caffecompat.cli.arguments import add_max_bytes_argument
 from caffecompat.reporting.table import Column, print_table
 from caffecompat.reporting.terminal import printable
-from caffecompat.reporting.units import counted
+from caffecompat.reporting.units import counted, format_shape
 
 if TYPE_CHECKING:
     from caffecompat.weights import Weights
@@ -112,7 +112,7 @@ def _print_distances(comparison: WeightsComparison, tolerance: float) -> None:
     if apart:
         rows = []
         for d in apart:
-            shape = "x".join(map(str, d.shape)) or "()"
+            shape = format_shape(d.shape)
             nans = str(d.nans) if d.nans else ""
             cells = (d.layer, str(d.index), shape, f"{d.largest:.6g}", f"{d.relative:.6g}", nans)
             rows.append(cells)

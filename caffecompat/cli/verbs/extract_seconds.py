@@ -1,4 +1,4 @@
-"""Verb ``extract-seconds``: when a training's log names its iterations."""
+"""Verb ``extract-seconds``: the times of the iterations in a training's log."""
 
 from __future__ import annotations
 

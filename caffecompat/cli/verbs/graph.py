@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from caffecompat.cli.shapes import add_net_arguments, net_for_shapes
 from caffecompat.reporting.table import Column, print_table
 from caffecompat.reporting.terminal import printable
+from caffecompat.reporting.units import format_shape
 
 if TYPE_CHECKING:
     from caffecompat.net import Net
@@ -82,8 +83,6 @@ def _target(node: Any) -> str:
 
 def dot(net: Net) -> str:
     """The net as graphviz text: layers as boxes, blobs on the arrows with their shapes."""
-    from caffecompat.layers._base import format_shape
-
     producers: dict[Any, int] = {}
     lines = ["digraph net {", "  rankdir=TB;", '  node [shape=box, fontname="Helvetica"];']
     for i, built in enumerate(net.layers):

@@ -1,4 +1,4 @@
-"""``caffecompat inspect``: what a model, a definition, a solver state or a mean holds."""
+"""``caffecompat inspect``: the content of a model, a definition, a solver state or a mean."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from caffecompat.input_files import (
 )
 from caffecompat.reporting.table import Column, print_table
 from caffecompat.reporting.terminal import printable
-from caffecompat.reporting.units import counted
+from caffecompat.reporting.units import counted, format_shape
 
 if TYPE_CHECKING:
     from caffecompat.net import Net
     from caffecompat.weights.description import BlobEntry, Description
 
-HELP = "say what a file is: format, layers, shapes, numbers, whether it is a published one"
+HELP = "describe a file: format, layers, shapes, values, and whether it is a published model"
 EXAMPLE = """  caffecompat inspect VGG_ILSVRC_16_layers.caffemodel
   caffecompat inspect --values --model prototxt/D_deploy.prototxt vgg16.caffemodel
   caffecompat inspect prototxt/D_deploy.prototxt"""
@@ -58,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         help="caffemodel, HDF5 weights, npz, state dict, solver state, mean binaryproto, or "
-        "prototxt; its kind is recognised by content; of a database or a list of images the "
-        "command that tells or does more; - for a prototxt from standard input",
+        "prototxt; its kind is recognised by content; for a database or a list of images the "
+        "command that reads it is shown; - for a prototxt from standard input",
     )
     parser.add_argument(
         "--model", help="net definition; adds its top shapes, multiply-adds, receptive fields"
@@ -99,7 +99,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.hash:
         print(f"sha256: {file_hash(path)}")
     if data_sets := _data_sets(path, arguments.max_bytes):
-        print("format: HDF5, data for HDF5Data layers, whose tops are called as the data sets\n")
+        print(
+            "format: HDF5, data for HDF5Data layers, whose tops have the names of the data sets\n"
+        )
         print_table((Column("data set", is_name=True), Column("shape")), data_sets)
         return 0
     if file_kind(path) == OTHER and _is_image_list(_text(read_head(path))):
@@ -157,7 +159,7 @@ def _inspect_image_list(path: Path, max_bytes: int | None) -> None:
 
 
 def _image_root(path: Path) -> str:
-    """The folder that the names of a list are below, where that is the list's own or this one."""
+    """The folder that the names of a list start from, if it is this one or the list's own."""
     from caffecompat.weights.mapped import read_head
 
     first = os.fsdecode(read_head(path, _LONGEST_LINE)).splitlines()[0].rpartition(" ")[0]
@@ -166,7 +168,7 @@ def _image_root(path: Path) -> str:
 
 
 def _data_sets(path: Path, max_bytes: int | None) -> list[tuple[str, str]]:
-    """Names and shapes of the data sets of an HDF5 file that has nothing else at its top."""
+    """Names and shapes of the data sets of an HDF5 file without groups."""
     from caffecompat.weights.hdf5_input.values import SIGNATURE, open_hdf5
     from caffecompat.weights.mapped import read_head
 
@@ -178,7 +180,7 @@ def _data_sets(path: Path, max_bytes: int | None) -> list[tuple[str, str]]:
             entry = file.describe(name)
             if entry is None:
                 return []
-            found.append((name, _shape(entry.shape or ())))
+            found.append((name, format_shape(entry.shape or ())))
         return found
 
 
@@ -194,8 +196,8 @@ def _print_recognition(path: Path) -> None:
 
 
 def _naming(path: Path) -> Any:
-    """How state dicts spell layer names; asked for only where they are read."""
-    if path.suffix not in (".pt", ".pth"):
+    """The spelling of layer names in state dicts, loaded for such files only."""
+    if path.suffix not in (".pt", ".pth", ".safetensors"):
         return None
     from caffecompat.net.parameters.state_dict_names import torch_naming
 
@@ -237,7 +239,7 @@ def _print_layers(description: Description, arguments: argparse.Namespace) -> No
         row = (
             layer.name,
             layer.type,
-            " ".join(_shape(blob.shape) for blob in layer.blobs),
+            " ".join(format_shape(blob.shape) for blob in layer.blobs),
             " ".join(dict.fromkeys(blob.stored for blob in layer.blobs)),
             f"{layer.parameters:,}" if layer.parameters else "",
         )
@@ -273,7 +275,7 @@ def _numbers(blob: BlobEntry) -> tuple[str, str, str, str]:
 def _print_arrays(arrays: list[BlobEntry]) -> None:
     rows: list[tuple[str, ...]] = []
     for index, array in enumerate(arrays):
-        rows.append((str(index), _shape(array.shape), *_numbers(array)))
+        rows.append((str(index), format_shape(array.shape), *_numbers(array)))
     columns: tuple[Column, ...] = (Column("array", right=True), Column("shape"))
     if arrays[0].values is not None:
         columns += _NUMBERS
@@ -282,7 +284,7 @@ def _print_arrays(arrays: list[BlobEntry]) -> None:
 
 
 def _print_fit(net: Net, arguments: argparse.Namespace) -> None:
-    """Whether the weights fit the net, and what to do where they do not."""
+    """Prints whether the weights fit the net, and what to do if they do not."""
     report = net.load_weights(arguments.file, on_mismatch="skip", lenient=True)
     print(f"\nin {arguments.model}:")
     for line in report.sentences():
@@ -339,7 +341,7 @@ def _print_net(net: Net) -> None:
     cells = _net_cells(net)
     rows = []
     for row in summary.rows:
-        shapes = " ".join(_shape(shape) for shape in row.parameter_shapes)
+        shapes = " ".join(format_shape(shape) for shape in row.parameter_shapes)
         count = f"{row.parameters:,}" if row.parameters else ""
         rows.append((row.name, row.type, shapes, count, *cells[row.name]))
     print_table((_NAME, _TYPE, _SHAPES, _PARAMETERS, *NET_COLUMNS), rows)
@@ -359,13 +361,9 @@ def _net_cells(net: Net) -> dict[str, tuple[str, str, str]]:
     )
     return {
         row.name: (
-            " ".join(_shape(shape) for _, shape in row.tops),
+            " ".join(format_shape(shape) for _, shape in row.tops),
             f"{row.multiply_adds:,}" if row.multiply_adds else "",
             str(by_name[row.name].field or ""),
         )
         for row in summarise(net).rows
     }
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "()"

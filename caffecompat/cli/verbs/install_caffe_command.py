@@ -1,4 +1,4 @@
-"""Verb ``install-caffe-command``: scripts called as Caffe's tools, for those who want them."""
+"""Verb ``install-caffe-command``: scripts with the names of Caffe's tools."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from caffecompat.errors import FileProblem
 
-HELP = "write a script called caffe, so that old command lines work; never over another one"
+HELP = "write a script named caffe, so that old command lines work; replaces no other program"
 
 EXAMPLE = """\
   caffecompat install-caffe-command
@@ -33,7 +33,7 @@ _TOOLS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to, and how many."""
+    """The folder, and whether to write all tools."""
     parser.add_argument(
         "--dir",
         default=sysconfig.get_path("scripts"),
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check that nothing is hidden or overwritten, then write."""
+    """Checks that no other program is hidden or overwritten, then writes."""
     folder = Path(arguments.dir)
     # Name of a script -> the verb that it gives; none for caffe, which is called with one.
     scripts = {"caffe": ""}
@@ -75,7 +75,7 @@ def _script(verb: str) -> str:
     """A shell script that runs a verb with the Python that runs now."""
     root = str(Path(__file__).resolve().parents[3])
     installed = root in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    # From a checkout the package is found only if somebody says where it is.
+    # In a checkout Python finds the package only by PYTHONPATH.
     path = "" if installed else f"PYTHONPATH={shlex.quote(root)}${{PYTHONPATH:+:$PYTHONPATH}} "
     words = f"{shlex.quote(sys.executable)} -m caffecompat{f' {verb}' if verb else ''}"
     export = f"export {path}\n".replace(" \n", "\n") if path else ""
@@ -86,7 +86,7 @@ def _refuse_another(folder: Path, name: str) -> None:
     """Raises FileProblem if the script would overwrite or hide a program that is not ours."""
     target = folder / name
     if os.path.lexists(target) and not _is_ours(target):
-        raise FileProblem(f"{target}: is there already and is another program; give another --dir")
+        raise FileProblem(f"{target}: is another program; give another --dir")
     found = shutil.which(name)
     if found and _is_on_path(folder) and not _is_ours(Path(found)):
         raise FileProblem(

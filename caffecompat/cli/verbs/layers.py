@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     width = max(len(name) for name in catalogue)
     for name in catalogue:
         print(f"{name:<{width}}  {_first_sentence(catalogue.find(name))}")
-    print(f"{len(list(catalogue))} layer types; caffecompat layers TYPE tells about one")
+    print(f"{len(list(catalogue))} layer types; caffecompat layers TYPE describes one")
     return 0
 
 
@@ -39,7 +39,7 @@ def _first_sentence(layer: type[Layer]) -> str:
 
 
 def _plain(docstring: str | None) -> str:
-    """Without the marks of reStructuredText, which a terminal does not show as what they mean."""
+    """Without the marks of reStructuredText."""
     text = re.sub(r"(?m)^::\n\n", "", docstring or "")
     return re.sub(r":\w+:`([^`]+)`", r"\1", text).replace("``", "")
 
@@ -73,7 +73,7 @@ def _page(layer: type[Layer]) -> str:
 def _fields(field: str, known: Sequence[str]) -> list[str]:
     """The fields of one message of LayerParameter, with types and defaults from the schema.
 
-    Fields of forks are shown only where the layer type knows them.
+    Fields of forks are shown only if the layer type supports them.
     """
     from caffecompat.proto.schema import FORK_NUMBERS, new
 
@@ -105,7 +105,7 @@ def _type(descriptor: Any) -> str:
 
 
 def _default(message: Any, descriptor: Any) -> str:
-    """The default in the words of the prototxt; repeated fields and messages have none."""
+    """The default as in a prototxt; repeated fields and messages have none."""
     value = getattr(message, descriptor.name)
     if descriptor.message_type is not None:
         return ""

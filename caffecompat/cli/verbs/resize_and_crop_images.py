@@ -32,15 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Resize and crop; unreadable images are logged and left out."""
-    from caffecompat.cli.jobs import working
+    from caffecompat.cli.jobs import logged_progress
     from caffecompat.data.tools.resize_and_crop import resize_and_crop_images
     from caffecompat.errors import DataError
 
     if arguments.image_lib.lower() != "opencv":
-        raise DataError(f"--image-lib is {arguments.image_lib!r}; only opencv is there")
+        raise DataError(f"--image-lib is {arguments.image_lib!r}; only opencv is supported")
     if arguments.num_clients is not None and arguments.num_clients < 1:
         raise DataError(f"--num-clients is {arguments.num_clients}, expected 1 or more")
-    with working("images") as progress:
+    with logged_progress("images") as progress:
         written, left_out = resize_and_crop_images(
             arguments.input_folder,
             arguments.output_folder,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat.cli.shapes import add_net_arguments, net_for_shapes, print_notes
 from caffecompat.reporting.table import Column, print_table
-from caffecompat.reporting.units import rounded
+from caffecompat.reporting.units import format_shape, rounded
 
 if TYPE_CHECKING:
     from caffecompat.net.analysis.summary import Summary
@@ -39,8 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print_summary(summary: Summary) -> None:
-    from caffecompat.layers._base import format_shape
-
     rows = [
         (
             row.name,

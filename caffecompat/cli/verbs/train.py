@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from caffecompat.solver.distributed.process_group import ProcessGroup
     from caffecompat.solver.setup.settings import Settings
 
-HELP = "train a net as a solver prototxt says, or go on from a snapshot"
+HELP = "train a net by a solver prototxt, or resume from a snapshot"
 EXAMPLE = """\
   caffecompat train --solver solver.prototxt --gpu 0
   caffecompat train --solver solver.prototxt --weights vgg16.caffemodel
@@ -36,7 +36,7 @@ EXAMPLE = """\
 
 exit codes: 0 trained to the end, or stopped by Ctrl-C; 1 bad input or a failed run, or Ctrl-C
 before the training had begun; 2 bad usage; 75 stopped by SIGTERM, with a snapshot written if the
-training had begun: run again with --snapshot auto to go on"""
+training had begun: run again with --snapshot auto to resume"""
 
 EFFECTS = ("stop", "snapshot", "none")
 # sysexits.h: a temporary failure, try again later. Schedulers take 0 for a job that is done.
@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpu",
         default="",
-        help="GPU ids, separated by commas, or all; several work together on each batch; none is "
-        "the CPU. Default: what solver_mode says where it is written, else the CPU",
+        help="GPU ids, separated by commas, or all; several GPUs divide each batch; none is the "
+        "CPU (default: solver_mode if the solver has it, else the CPU)",
     )
     add_cpu_argument(parser)
     _add_speed_arguments(parser)
@@ -59,14 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--on-nan",
         choices=("stop", "ignore"),
         default="stop",
-        help="what a loss that is no finite number does: stop and name the layer where it began, "
-        "or go on as Caffe does (default: stop)",
+        help="if the loss is NaN or infinite: stop and name the layer where it began, or continue "
+        "as Caffe does (default: stop)",
     )
     parser.add_argument(
         "--auto-iter-size",
         action="store_true",
-        help="where memory would not suffice, divide batch_size and multiply iter_size; samples "
-        "and updates stay the same",
+        help="if a batch does not fit into memory, divide batch_size and multiply iter_size; "
+        "samples and updates stay the same",
     )
     parser.add_argument(
         "--tensorboard", default="", metavar="DIR", help="write curves for TensorBoard to DIR"
@@ -89,11 +89,11 @@ def _add_start_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--snapshot",
         default="",
-        help="solver state (.solverstate) to go on from, or auto: the newest intact one under the "
-        "snapshot prefix, and the beginning (or --weights) where there is none",
+        help="solver state (.solverstate) to resume from, or auto: the newest intact one under the "
+        "snapshot prefix, or a new training (from --weights) if there is none",
     )
     parser.add_argument(
-        "--weights", default="", help="weights to start from, several separated by commas"
+        "--weights", default="", help="weight files to start from, separated by commas"
     )
     add_weight_arguments(parser)
 
@@ -102,14 +102,14 @@ def _add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-per-gpu",
         action="store_true",
-        help="each GPU works on the whole batch_size, as in Caffe; default: the GPUs share it",
+        help="each GPU takes batch_size samples, as in Caffe (default: the GPUs divide them)",
     )
     parser.add_argument(
         "--rank-timeout",
         type=float,
         default=600.0,
         metavar="SECONDS",
-        help="how long a process of several may be missing or suspended (default: 600)",
+        help="how long to wait for a rank that is missing or suspended (default: 600)",
     )
     add_precision_argument(parser)
     parser.add_argument(
@@ -120,7 +120,7 @@ def _add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="let torch.compile have the net; needs a C++ compiler, the first iteration takes long",
+        help="compile the net by torch.compile; needs a C++ compiler; slow in the first iteration",
     )
     parser.add_argument(
         "--cuda-graph",
@@ -165,7 +165,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if not is_rank():
         ids = flagged_devices(arguments.gpu)
         if len(ids) > 1:
-            return launch(_be_rank, arguments, len(ids), PREEMPTED)
+            return launch(_run_rank, arguments, len(ids), PREEMPTED)
         settings = read_settings(arguments.solver, arguments.lenient, arguments.max_bytes)
         return _train(arguments, settings, flagged_device(arguments.gpu), None)
     settings = read_settings(arguments.solver, arguments.lenient, arguments.max_bytes)
@@ -174,8 +174,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return _train(arguments, settings, device, process_group)
 
 
-def _be_rank(arguments: argparse.Namespace) -> int:
-    """One of the processes that ``--gpu 0,1`` starts."""
+def _run_rank(arguments: argparse.Namespace) -> int:
+    """Runs one of the processes that ``--gpu 0,1`` starts."""
     from caffecompat.cli.main import load_verb, run_verb
 
     return run_verb(load_verb("train"), arguments)
@@ -219,7 +219,7 @@ def _train(
                     LOGGER.info("Starting Optimization")
                 solver.solve()
             if first:
-                LOGGER.info(_last_words(solver, arguments))
+                LOGGER.info(_last_log_line(solver, arguments))
             if solver.stopped and solver.preempted:
                 return PREEMPTED
         finally:
@@ -235,8 +235,8 @@ def _log_path(arguments: argparse.Namespace, settings: Settings) -> str:
     return log_path(files.prefix, arguments.log_dir or None)
 
 
-def _last_words(solver: Solver, arguments: argparse.Namespace) -> str:
-    """What the log says at the end; how to go on where the training was stopped."""
+def _last_log_line(solver: Solver, arguments: argparse.Namespace) -> str:
+    """The last line of the log; if the training was stopped, with the command that resumes it."""
     from caffecompat.cli.main import load_verb, verb_parser
     from caffecompat.cli.resuming import resume_command
 

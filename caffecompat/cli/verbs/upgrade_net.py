@@ -1,4 +1,4 @@
-"""``caffecompat upgrade-net``: a net definition or model of an older generation as today's."""
+"""``caffecompat upgrade-net``: rewrites a net definition or model of an older generation."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     given = source_of(arguments)
     if is_binary(arguments, given):
-        net, dialect, told, notes = upgrade_binary_net(given, arguments.max_bytes)
+        net, dialect, notes_on_dialect, notes = upgrade_binary_net(given, arguments.max_bytes)
         files.write_binary(net, arguments.target, dialect)
-        for line in told:
+        for line in notes_on_dialect:
             print(line)
         return report(arguments, notes)
     net, source = files.read_upgraded(given, "NetParameter", max_bytes=arguments.max_bytes)

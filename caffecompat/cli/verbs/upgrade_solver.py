@@ -1,4 +1,4 @@
-"""``caffecompat upgrade-solver``: a solver definition of an older generation as today's."""
+"""``caffecompat upgrade-solver``: rewrites a solver definition of an older generation."""
 
 from __future__ import annotations
 

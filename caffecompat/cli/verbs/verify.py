@@ -1,30 +1,54 @@
-"""``caffecompat verify``: are our numbers those that another engine recorded?"""
+"""``caffecompat verify``: do two programs compute the same from one model?"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import add_max_bytes_argument
+from caffecompat.reporting.units import counted
 
 if TYPE_CHECKING:
+    from caffecompat.export.engine import Arrays, Engine
+    from caffecompat.export.verification import Comparison
     from caffecompat.net.analysis.replay import Difference
 
-HELP = "replay recorded passes of Caffe and compare every blob and gradient"
-EXAMPLE = """  caffecompat verify --recorded my_net.prototxt          (my_net.npz lies beside it)
+HELP = "compare a model in two programs, or with passes that Caffe recorded"
+EXAMPLE = """  caffecompat verify vgg16.caffemodel vgg16.onnx --model deploy.prototxt
+  caffecompat verify vgg16.onnx opencv:vgg16.onnx --layers --plot layers.png
+  caffecompat verify --recorded my_net.prototxt          (my_net.npz lies beside it)
   caffecompat verify --recorded cases/ --device cuda --rtol 1e-3
   Record a case on the old machine with tools/record_caffe.py."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "engines",
+        nargs="*",
+        metavar="FILE",
+        help="two model files: weights (with --model) run here, .onnx in ONNX Runtime, .pt2 in "
+        "torch, .npz holds recorded values; opencv:FILE.onnx runs in OpenCV, and "
+        "opencv-caffe:FILE.caffemodel in OpenCV 4",
+    )
+    parser.add_argument("--model", metavar="PROTOTXT", help="net definition of weight files")
+    parser.add_argument(
+        "--layers",
+        action="store_true",
+        help="compare every layer, say where two files diverge first, and guess the cause",
+    )
+    parser.add_argument("--plot", metavar="PNG", help="with --layers: a picture of the differences")
+    parser.add_argument("--seed", type=int, default=0, help="of the random inputs (default: 0)")
+    parser.add_argument(
+        "--trust", action="store_true", help="also run .pt2 files, which may contain code"
+    )
+    parser.add_argument(
         "--recorded",
         nargs="+",
-        required=True,
         metavar="PATH",
         help="prototxts with their .npz beside them; a folder means every such pair below it, "
         "and paths inside its prototxts are taken from it",
@@ -33,21 +57,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rtol",
         type=_tolerance,
         default=1e-4,
-        help="allowed difference of a blob, as a part of its largest magnitude (at least 1); "
-        "gradients may differ by twice as much (default: %(default)g)",
+        help="allowed difference, as a part of the largest magnitude (of recorded blobs at least "
+        "1; their gradients may differ by twice as much) (default: %(default)g)",
     )
     parser.add_argument(
         "--atol",
         type=_tolerance,
         default=0.0,
-        help="absolute difference allowed besides (default: 0)",
+        help="with --recorded: absolute difference allowed besides (default: 0)",
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="with --recorded: cpu, cuda or cuda:N (default: cpu)",
+    )
     parser.add_argument(
         "--precision",
         choices=("fp32", "fp64", "tf32", "bf16", "fp16"),
         default="fp32",
-        help="arithmetic of the passes (default: fp32)",
+        help="with --recorded: arithmetic of the passes (default: fp32)",
     )
     add_max_bytes_argument(parser)
 
@@ -60,6 +88,100 @@ def _tolerance(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.recorded is None and len(arguments.engines) == 2:
+        return _compare(arguments)
+    if arguments.recorded is not None and not arguments.engines:
+        return _replay(arguments)
+    print("verify: give two model files, or --recorded and recorded cases", file=sys.stderr)
+    return 2
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from caffecompat.export.verification import compare
+
+    first, second, values = _run_both(arguments)
+    comparison = compare(*values, arguments.rtol)
+    _print_differences(comparison)
+    print(_verdict(comparison, arguments))
+    if not comparison.agrees and arguments.layers:
+        _explain(comparison, first, second, values)
+    if arguments.plot:
+        from caffecompat.export.difference_plot import plot_differences
+
+        plot_differences(comparison, arguments.plot)
+        print(f"wrote {arguments.plot}")
+    return 0 if comparison.agrees else 1
+
+
+def _run_both(arguments: argparse.Namespace) -> tuple[Engine, Engine, tuple[Arrays, Arrays]]:
+    """Both engines, and their values on the same inputs; logs what takes long."""
+    from caffecompat.export.engine import EngineOptions, open_engine
+    from caffecompat.export.verification import draw_inputs, run_both
+    from caffecompat.reporting.activity import Activity, heartbeat
+    from caffecompat.reporting.glog import LOGGER, log_to
+    from caffecompat.reporting.progress import console_handler
+
+    options = EngineOptions(arguments.model, arguments.trust, arguments.max_bytes)
+    activity = Activity()
+    with log_to(console_handler()), heartbeat(activity, LOGGER):
+        engines = []
+        for where in arguments.engines:
+            with activity.during(f"loading {where}"):
+                engines.append(open_engine(where, options))
+        first, second = engines
+        with activity.during("running both"):
+            inputs = draw_inputs(first, second, arguments.seed)
+            return first, second, run_both(first, second, inputs, arguments.layers)
+
+
+def _print_differences(comparison: Comparison) -> None:
+    from caffecompat.layers._base import format_shape
+    from caffecompat.reporting.table import Column, print_table
+
+    columns = [
+        Column("value", shortens=True, is_name=True),
+        Column("shape", rank=1),
+        Column("absolute", right=True),
+        Column("relative", right=True),
+        Column(""),
+    ]
+    rows = [
+        [
+            d.name,
+            format_shape(d.shape),
+            f"{d.absolute:.2g}",
+            f"{d.relative:.2g}",
+            d.note or ("" if d.relative <= comparison.tolerance else "DIFFERS"),
+        ]
+        for d in comparison.differences
+    ]
+    print_table(columns, rows)
+
+
+def _verdict(comparison: Comparison, arguments: argparse.Namespace) -> str:
+    first, second = arguments.engines
+    values = counted(len(comparison.differences), "value")
+    limit = f"{comparison.tolerance:g} of the largest magnitude"
+    if comparison.agrees:
+        return f"agree: {first} and {second}, {values} within {limit}"
+    worst = comparison.worst
+    return (
+        f"DIFFER: {first} and {second}, {worst.name!r} by {worst.relative:.2g}, allowed is {limit}"
+    )
+
+
+def _explain(
+    comparison: Comparison, first: Engine, second: Engine, values: tuple[Arrays, Arrays]
+) -> None:
+    from caffecompat.export.diagnosis import diagnose
+
+    assert comparison.first is not None
+    print(f"first difference: {comparison.first.name!r}")
+    print(diagnose(comparison.first.name, (first, second), values))
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    """Replays recorded passes; see caffecompat.net.analysis.replay."""
     from caffecompat.net.analysis.replay import find_cases
     from caffecompat.net.execution.device import usable_device
 

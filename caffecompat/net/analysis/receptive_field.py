@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from caffecompat.graph import Version
 from caffecompat.layers import ReceptiveField
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 
 # Batch and channels stand before the spatial axes, of which an image has two.
 IMAGE_AXES = 4

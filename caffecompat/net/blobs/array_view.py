@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from caffecompat.errors import NetError
-from caffecompat.layers._base import format_shape
+from caffecompat.reporting.units import format_shape
 
 _NUMPY_ONLY = frozenset(dir(np.ndarray)) - frozenset(dir(torch.Tensor))
 

@@ -10,9 +10,9 @@ import torch
 from caffecompat.errors import BlobError, NetError, suggestion
 from caffecompat.graph import Version
 from caffecompat.layers import Shape
-from caffecompat.layers._base import format_shape
 from caffecompat.net.blobs.array_view import BlobData, plain_tensor, with_write_hook
 from caffecompat.net.blobs.values import BlobValues
+from caffecompat.reporting.units import format_shape
 
 Value = TypeVar("Value")
 

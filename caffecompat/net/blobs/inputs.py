@@ -15,7 +15,7 @@ from caffecompat.graph import Version
 from caffecompat.net.allocation import zeros
 from caffecompat.net.blobs.array_view import plain_array
 from caffecompat.net.blobs.host_to_device import Transfer
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.weights.blob import MAX_AXES
 
 Array: TypeAlias = np.ndarray | torch.Tensor

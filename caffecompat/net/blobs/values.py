@@ -11,7 +11,7 @@ from caffecompat.errors import BlobError
 from caffecompat.graph import Version
 from caffecompat.layers import Shape
 from caffecompat.net.blobs.inputs import Inputs
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 
 
 @dataclass(frozen=True)

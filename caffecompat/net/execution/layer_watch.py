@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
+from torch.utils.hooks import RemovableHandle
 
 from caffecompat.net import Net
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.reporting.activity import Activity
 
 T = TypeVar("T")
@@ -70,10 +71,12 @@ class LayerWatch:
 
     @contextmanager
     def _hooks(self, net: Net) -> Iterator[None]:
-        handles = []
+        # Hooks of the tops too: autograd's graph holds them where the garbage collector does not
+        # see them, and through them a net that keeps the graph would hold itself.
+        handles: list[RemovableHandle] = []
         for built in net.layers:
             if built.module is not None:
-                enter, leave = self._before(built), self._after(built.name)
+                enter, leave = self._before(built), self._after(built.name, handles)
                 handles.append(built.module.register_forward_pre_hook(enter))
                 handles.append(built.module.register_forward_hook(leave))
         self.activity.layer = "reading data"
@@ -93,7 +96,7 @@ class LayerWatch:
 
         return enter
 
-    def _after(self, name: str) -> Callable[..., None]:
+    def _after(self, name: str, handles: list[RemovableHandle]) -> Callable[..., None]:
         text = f"backward, layer {name!r}"
 
         def mark(gradient: torch.Tensor) -> None:
@@ -102,7 +105,7 @@ class LayerWatch:
         def leave(module: Any, bottoms: Any, tops: Any) -> None:
             for top in (tops,) if isinstance(tops, torch.Tensor) else tops or ():
                 if top.requires_grad and not top.is_leaf:
-                    top.register_hook(mark)
+                    handles.append(top.register_hook(mark))
 
         return leave
 

@@ -11,12 +11,12 @@ import torch
 
 from caffecompat.errors import BlobError, CaffeError, LayerError, first_line, suggestion
 from caffecompat.graph import Version
-from caffecompat.layers._base import format_shape
 from caffecompat.net.blobs.array_view import to_numpy
 from caffecompat.net.blobs.blob import Blob
 from caffecompat.net.blobs.inputs import Array
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.execution.stepper import LayeredNet, Stepper
+from caffecompat.reporting.units import format_shape
 
 
 @dataclass(frozen=True)

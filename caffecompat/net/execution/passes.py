@@ -12,7 +12,7 @@ from caffecompat.graph import Graph, Version
 from caffecompat.net.blobs.blob import BackwardRoots, Blob, NamedMapping
 from caffecompat.net.blobs.inputs import Array, Inputs
 from caffecompat.net.blobs.values import BlobValues, Result
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.error_context import explain_failure
 from caffecompat.net.execution import partial
 from caffecompat.net.input_gradients import inputs_with_gradient

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from caffecompat.errors import NetError
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 
 PRECISIONS = ("fp32", "fp64", "tf32", "bf16", "fp16")
 # Parameters stay in fp32 in these.

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from caffecompat.graph import Graph, Version
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 
 
 class LayeredNet(Protocol):

@@ -9,7 +9,8 @@ import numpy as np
 from caffecompat.errors import LayerError
 from caffecompat.graph import LayerNode
 from caffecompat.layers import Layer, Shape
-from caffecompat.layers._base import Message, format_shape
+from caffecompat.layers._base import Message
+from caffecompat.reporting.units import format_shape
 from caffecompat.weights.blob_shapes import match_shape
 
 _OLD_SIZES = ("num", "channels", "height", "width")

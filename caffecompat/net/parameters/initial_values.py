@@ -11,12 +11,13 @@ import torch
 
 from caffecompat.errors import CaffeError, LayerError, first_line
 from caffecompat.graph import ParameterUse
-from caffecompat.layers._base import ParameterSpec, format_shape
+from caffecompat.layers._base import ParameterSpec
 from caffecompat.layers._counter_rng import derive_seed
 from caffecompat.layers.fillers import fill, fillers
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import LayerModule
 from caffecompat.net.parameters.embedded import embedded_value
+from caffecompat.reporting.units import format_shape
 from caffecompat.weights import load_weights
 from caffecompat.weights.blob_shapes import match_shape
 

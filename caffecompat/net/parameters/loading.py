@@ -14,10 +14,10 @@ import torch
 
 from caffecompat.errors import WeightsError, suggestion
 from caffecompat.graph.state import PHASES
-from caffecompat.layers._base import format_shape
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import LayerModule
 from caffecompat.net.parameters.initial_values import initial_value
+from caffecompat.reporting.units import format_shape
 from caffecompat.weights import LayerWeights, Weights
 from caffecompat.weights.blob_shapes import match_shape
 from caffecompat.weights.mapped import release_pages

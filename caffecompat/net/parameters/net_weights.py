@@ -12,7 +12,7 @@ from caffecompat.graph import Graph
 from caffecompat.layers import BuildOptions
 from caffecompat.net.blobs.array_view import BlobParameter, BlobStatistic, with_data
 from caffecompat.net.blobs.blob import NamedMapping
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.parameters import loading
 from caffecompat.net.parameters.initial_values import Learnable, learnables
 from caffecompat.net.parameters.state_dict_names import torch_naming

@@ -1,8 +1,8 @@
 """Binary nets by number: which Caffe's schema a file follows, and its fields in the united schema.
 
 All Caffes agree on the numbers of names, types, wiring and blobs. From number 137 on each fork
-counted for itself, so the parameters that are particular to a layer type mean something only under
-the schema that the file was written with. A file does not name it; it is recognised by its layer
+has numbers of its own, so the parameters of a layer type can be read only by the schema that the
+file was written with. A file does not name it; it is recognised by its layer
 types and the numbers that occur.
 """
 
@@ -201,7 +201,7 @@ def _own_unknown_numbers(message: Message) -> Iterator[int]:
 
 
 def _keep_common(message: Message) -> int:
-    """Clear all but the common fields of a net and its layers; how many went."""
+    """Clear all but the common fields of a net and its layers; returns how many were cleared."""
     kept = COMMON.get(message.DESCRIPTOR.name)
     if kept is None:
         return 0

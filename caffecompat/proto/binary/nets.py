@@ -33,8 +33,8 @@ def read_binary_net(
 ) -> tuple[Message, Source]:
     """Read a binary net by the numbers of its dialect, upgraded to today's form.
 
-    What is particular to a layer type is kept only under a dialect that explains the file; of an
-    unknown one names, types, wiring and blobs remain. ``Source.notes`` tells which it was.
+    Parameters of layer types are kept only if the dialect is known; else names, types, bottoms,
+    tops and blobs remain. ``Source.notes`` names the dialect.
 
     Args:
         path: the file; parsed as a whole, so not for weights that should rather be mapped.

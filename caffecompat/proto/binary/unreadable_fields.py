@@ -14,7 +14,7 @@ from typing import Any
 from caffecompat.errors import FormatError
 from caffecompat.proto.schema import UNITED, Message, message_class
 
-# The fields on which all Caffes agree; in them damage is damage.
+# The fields on which all Caffes agree; if one cannot be parsed, the file is damaged.
 COMMON = {
     "LayerParameter": ("name", "type", "bottom", "top", "phase", "loss_weight", "param", "blobs"),
     "V1LayerParameter": ("name", "type", "bottom", "top", "blobs", "blobs_lr", "weight_decay"),
@@ -26,8 +26,8 @@ def without_unreadable_fields(data: bytes) -> tuple[bytes, list[str]]:
     """A binary NetParameter without the fields that cannot be parsed by BVLC's schema.
 
     Returns:
-        The message without them, and one phrase for each that went ("recurrent_param of layer
-        'x'"). Repeated values of a field go together.
+        The message without them, and one phrase for each field left out ("recurrent_param of layer
+        'x'"). All values of a repeated field are left out together.
 
     Raises:
         FormatError: what all Caffes agree on is damaged.

@@ -1,1 +1,1 @@
-"""Prototxt text: parsing with places and mistakes, and printing."""
+"""Prototxt text: parsing, with the places of layers and of mistakes, and printing."""

@@ -1,8 +1,8 @@
 """Finds the brace that is missing or one too many, where the braces of a prototxt do not match.
 
-A reader notices at the end of the file what went wrong hundreds of lines before. What tells where:
-a field that only the message around knows (or the one just closed), and lines that are indented
-less than they should be (or more).
+A reader notices at the end of the file what went wrong hundreds of lines before. Two
+things show the place: a field of the message around (or of the one just closed), and lines that are
+indented less than they should be (or more).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Block:
 
 
 def missing_closer(text: str, start: int, outer: Layout) -> BraceMistake | None:
-    """The place before which a closing brace is missing; None where nothing shows it.
+    """The place before which a closing brace is missing; None if nothing shows it.
 
     Args:
         text: the prototxt.
@@ -72,7 +72,7 @@ def missing_closer(text: str, start: int, outer: Layout) -> BraceMistake | None:
 
 
 def surplus_closer(text: str, start: int, outer: Layout) -> BraceMistake | None:
-    """The closing brace that is one too many; None where nothing shows which."""
+    """The closing brace that is one too many; None if nothing shows which."""
     walk = _Walk(text, start, outer)
     for token in walk:
         inner = walk.open[-1]
@@ -100,7 +100,7 @@ def _surplus(text: str, closed: _Block, evidence: str) -> BraceMistake:
 class _Walk:
     """Goes over the names of fields and the closing braces, and keeps which messages are open.
 
-    Each is handed out before a closing brace closes its message. ``open[0]`` is the top level.
+    It yields each of them before a closing brace closes its message. ``open[0]`` is the top level.
     """
 
     def __init__(self, text: str, start: int, outer: Layout) -> None:

@@ -1,4 +1,4 @@
-"""The way out for a name that the schema does not have, as the tail of a sentence."""
+"""Hints on names that the schema does not have, for the end of an error message."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Messages whose text was read before, but for some strings: they are copied, not read again.
+"""A cache of parsed messages: one whose text differs in strings only is copied, not parsed.
 
-Nets say the same thing in each layer, down to the last blank; only names differ.
+Many layers of a net have the same text, except for names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from caffecompat.proto.schema import Message
 
 # Longer messages are not compared.
 _LONGEST = 8000
-# Another name or closing brace follows, so that the careful reader has nothing to look at.
+# Another name or closing brace follows, so that the parser has nothing left to do.
 _FOLLOWING = re.compile(r"\s*[;,]?\s*(?:\#[^\n]*\n\s*){0,9}(?=[A-Za-z_}])", re.ASCII)
 # A field that takes a string or a list, in a text without the content of strings.
 _STRINGS = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*)\s*:\s*(["']|\[[^\[\]]*\])""", re.ASCII)
@@ -25,9 +25,9 @@ class Block(NamedTuple):
     """The text of a message.
 
     Attributes:
-        key: what tells it from other texts: the kind of message, its text up to the first inner
-            message without the content of strings, and all that follows. A text with comments
-            stands in the last place as a whole.
+        key: equal for blocks that differ in strings only: the kind of message, its text up to the
+            first inner message without the content of strings, and the rest. The whole of a text
+            with comments counts as the rest.
         strings: the content of the strings in the second place.
         end: offset behind its closing brace.
         following: offset of what follows, behind separators and comments.
@@ -40,7 +40,7 @@ class Block(NamedTuple):
 
 
 class KnownBlock:
-    """What a block stands for.
+    """A parsed block, to be copied for blocks that differ in strings only.
 
     Attributes:
         room: the memory that its inner messages take.
@@ -68,7 +68,7 @@ class KnownBlock:
 
 
 class KnownBlocks:
-    """The messages of one prototxt that may come again."""
+    """The parsed messages of one prototxt."""
 
     def __init__(self) -> None:
         self._known: dict[Key, KnownBlock] = {}
@@ -103,8 +103,8 @@ class KnownBlocks:
 def find_block(text: str, start: int, kind: str) -> Block | None:
     """The block that begins at an offset; None for one that is too large or in any way unusual.
 
-    That a brace in a string is taken for one of the text's own does no harm: no text that was
-    read to its end ends so.
+    A brace inside a string may be taken for the end of the block. That does no harm: such a text
+    is never equal to one that was parsed.
 
     Args:
         text: the prototxt.

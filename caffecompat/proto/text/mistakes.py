@@ -1,4 +1,4 @@
-"""The mistakes of one prototxt, collected to be told together."""
+"""Collects the mistakes of one prototxt, to report them together."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from caffecompat.proto.schema import Message
+from caffecompat.proto.text.parse_state import layer_name
 from caffecompat.proto.text.positions import Positions
-from caffecompat.proto.text.reading import layer_name
 
 MOST_MISTAKES = 100
 
@@ -28,11 +28,11 @@ class Mistake:
 
 
 class UnreadableError(Exception):
-    """After a mistake in the structure nothing that follows can be told apart."""
+    """After a mistake in its structure the rest of a text cannot be read."""
 
 
 class Mistakes:
-    """What is wrong with a text; after the first hundred nothing more is looked for."""
+    """The mistakes of a text; reading ends at the hundredth."""
 
     def __init__(self) -> None:
         self.found: list[Mistake] = []
@@ -59,25 +59,25 @@ class Mistakes:
         raise UnreadableError
 
     def replace_from(self, mistake: Mistake) -> None:
-        """Puts a mistake in the place of all that it has led to, which come after it."""
+        """Replaces all mistakes after ``mistake``, which it caused, by it."""
         self.found = [entry for entry in self.found if entry.start < mistake.start]
         self.found.append(mistake)
         self.cut_short = False
 
     @property
     def mostly_misplaced(self) -> bool:
-        """Whether most mistakes look like the trace of one missing brace."""
+        """Whether one missing brace may have caused most mistakes."""
         return 2 * sum(mistake.misplaced for mistake in self.found) > len(self.found)
 
     def sentences(self, path: str, positions: Positions) -> list[str]:
-        """All of them, and a last one where there may be more."""
-        result = told(self.found, path, positions)
+        """A sentence for each mistake, and a last one if there may be more."""
+        result = describe_mistakes(self.found, path, positions)
         if self.cut_short:
             result.append(f"{path}: only the first {MOST_MISTAKES} mistakes are shown")
         return result
 
 
-def told(mistakes: list[Mistake], path: str, positions: Positions) -> list[str]:
+def describe_mistakes(mistakes: list[Mistake], path: str, positions: Positions) -> list[str]:
     """Mistakes in order of place, each with file, line, column and layer."""
     result = []
     for mistake in sorted(mistakes, key=operator.attrgetter("start")):

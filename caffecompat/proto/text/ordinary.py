@@ -1,8 +1,8 @@
-"""Reads what nearly all prototxt consists of, fast: ``name: value``, ``name {`` and ``}``.
+"""The fast reader, for ordinary fields only: ``name: value``, ``name {`` and ``}``.
 
-Whatever looks unusual in any way (joined strings, an escape, a mistake) is left to the careful
-reader in :mod:`caffecompat.proto.text.parser`, which starts where this one stops. Both keep their
-state in one :class:`~caffecompat.proto.text.reading.Reading`.
+It stops at everything else (joined strings, an escape, a mistake), and the parser in
+:mod:`caffecompat.proto.text.parser` continues there. Both keep their state in one
+:class:`~caffecompat.proto.text.parse_state.ParseState`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from caffecompat.proto.descriptors import Field
 from caffecompat.proto.schema import Message
 from caffecompat.proto.text.known_blocks import find_block
-from caffecompat.proto.text.reading import Begun, OpenMessage, Reading
+from caffecompat.proto.text.parse_state import BlockStart, OpenMessage, ParseState
 from caffecompat.proto.text.runs import (
     DECIMAL,
     MOST_DIGITS,
@@ -52,61 +52,61 @@ _QUOTED_IN_LIST = re.compile(r"""\s*(?:"([^"\\\n]*)"|'([^'\\\n]*)')\s*(?:,(?!\s*
 _BLANKS = " \t\r\n\v\f"
 
 
-def read_ordinary(reading: Reading, base: int) -> None:
-    """Reads on until something unusual comes.
+def read_ordinary(state: ParseState, base: int) -> None:
+    """Reads up to the first field that is not ordinary.
 
     Args:
-        reading: is taken forward; ``reading.at`` is where this reader stopped.
-        base: the message with this number among the open ones is not closed here.
+        state: is updated; ``state.at`` is the offset where this reader stopped.
+        base: index in ``state.open`` of a message that is not closed here.
     """
-    reading.steps += 1
-    text, at = reading.text, reading.at
+    state.steps += 1
+    text, at = state.text, state.at
     last: Field | None = None
-    entry = reading.open[-1]
+    entry = state.open[-1]
     while (match := _ORDINARY.match(text, at)) is not None:
         kind = match.lastindex or 0
         if kind == _CLOSED:
-            if len(reading.open) - 1 <= base or not _close(reading, match):
+            if len(state.open) - 1 <= base or not _close(state, match):
                 break
-            entry, last = reading.open[-1], None
+            entry, last = state.open[-1], None
             at = match.end()
             continue
         name, value = match.group(1, kind)
         target = entry.layout.fields.get(name)
         following: int | None = match.end()
         if target is None:
-            following = _pass_over(reading, kind, match)
+            following = _skip_unknown_field(state, kind, match)
         elif kind == _OPENED:
-            following = _read_message(reading, target, match)
-            entry = reading.open[-1]
-        elif target is last and (run := _read_run(reading, target, at)) > at:
+            following = _read_message(state, target, match)
+            entry = state.open[-1]
+        elif target is last and (run := _read_run(state, target, at)) > at:
             following = run
         else:
             count = _put(entry, target, kind, value, at)
             if count == 0:
                 break
             last = target if target.repeated else None
-            if len(reading.open) == 1:
-                reading.places_of(name).extend([at] * count)
+            if len(state.open) == 1:
+                state.places_of(name).extend([at] * count)
         if following is None:
             break
         at = following
-    reading.at = at
+    state.at = at
 
 
-def _read_message(reading: Reading, target: Field, match: re.Match[str]) -> int | None:
-    """Goes into a message, or copies it whole if one of the same text was read before.
+def _read_message(state: ParseState, target: Field, match: re.Match[str]) -> int | None:
+    """Opens a message, or copies the whole of it if one of the same text was read before.
 
     Returns:
-        The offset of what follows; None where the careful reader must look at it.
+        The offset of what follows; None if the parser must read the message.
     """
     if target.kind != "message":
         return None
-    entry, fields, start = reading.open[-1], target.inside, match.start()
-    block = find_block(reading.text, match.end(_OPENED), fields.name)
-    known = reading.known.get(block) if block is not None else None
+    entry, fields, start = state.open[-1], target.inside, match.start()
+    block = find_block(state.text, match.end(_OPENED), fields.name)
+    known = state.known.get(block) if block is not None else None
     room = fields.size if known is None else fields.size + known.room
-    if len(reading.open) >= DEEPEST or reading.room < room:
+    if len(state.open) >= DEEPEST or state.room < room:
         return None
     child = getattr(entry.message, target.name)
     if target.repeated:
@@ -116,55 +116,55 @@ def _read_message(reading: Reading, target: Field, match: re.Match[str]) -> int 
     else:
         child.SetInParent()
         entry.seen[target.name] = start
-    if len(reading.open) == 1:
-        reading.places_of(target.name).append(start)
-    reading.room -= room
+    if len(state.open) == 1:
+        state.places_of(target.name).append(start)
+    state.room -= room
     if known is not None and block is not None:
         known.copy_to(child, block.strings)
         if fields.is_layer:
-            reading.note_layer(child, start)
+            state.note_layer(child, start)
         return block.following
     inner = OpenMessage(target.name, fields, child, start, "}")
     if block is not None:
-        inner.begun = Begun(block, reading.progress(), reading.room)
-    reading.open.append(inner)
+        inner.begun = BlockStart(block, state.progress(), state.room)
+    state.open.append(inner)
     return match.end()
 
 
-def _close(reading: Reading, match: re.Match[str]) -> bool:
-    entry = reading.open[-1]
+def _close(state: ParseState, match: re.Match[str]) -> bool:
+    entry = state.open[-1]
     if entry.closer != "}" or entry.layout.required:
         return False
     begun = entry.begun
-    if begun is not None and begun.progress == reading.progress():
+    if begun is not None and begun.progress == state.progress():
         block = begun.block
         if block.end == match.end(_CLOSED):
-            room = begun.room - reading.room
-            reading.known.add(block, entry.layout, entry.message, room)
-    reading.close()
+            room = begun.room - state.room
+            state.known.add(block, entry.layout, entry.message, room)
+    state.close()
     return True
 
 
-def _pass_over(reading: Reading, kind: int, match: re.Match[str]) -> int | None:
-    """The offset after an unknown field; None where the careful reader must look at it."""
+def _skip_unknown_field(state: ParseState, kind: int, match: re.Match[str]) -> int | None:
+    """The offset after an unknown field; None if the parser must read the field."""
     end = match.end()
     if kind == _LISTED:
         return None
     if kind == _OPENED:
-        block = _UNKNOWN_BLOCK.match(reading.text, match.end(_OPENED))
+        block = _UNKNOWN_BLOCK.match(state.text, match.end(_OPENED))
         if block is None:
             return None
         end = block.end()
-    return end if reading.passes_over_more() else None
+    return end if state.skips_silently() else None
 
 
 def read_ordinary_list(
-    reading: Reading, target: Field, message: Message, at: int, start: int
+    state: ParseState, target: Field, message: Message, at: int, start: int
 ) -> int:
-    """Reads values of a list in brackets as long as they are ordinary.
+    """Reads the ordinary values at the start of a list in brackets.
 
     Args:
-        reading: its position stays as it is.
+        state: its position stays as it is.
         target: the field.
         message: takes the values.
         at: offset of a value.
@@ -177,25 +177,25 @@ def read_ordinary_list(
         return at
     values = getattr(message, target.name)
     before = len(values)
-    end = read_list_run(reading.text, at, target, message)
-    if len(reading.open) == 1:
-        reading.places_of(target.name).extend([start] * (len(values) - before))
+    end = read_list_run(state.text, at, target, message)
+    if len(state.open) == 1:
+        state.places_of(target.name).extend([start] * (len(values) - before))
     return end
 
 
-def _read_run(reading: Reading, target: Field, at: int) -> int:
-    message = reading.open[-1].message
-    if len(reading.open) > 1:
-        return read_run(reading.text, at, target, message)
-    places = reading.places_of(target.name)
-    return read_run_with_places(reading.text, at, target, message, places)
+def _read_run(state: ParseState, target: Field, at: int) -> int:
+    message = state.open[-1].message
+    if len(state.open) > 1:
+        return read_run(state.text, at, target, message)
+    places = state.places_of(target.name)
+    return read_run_with_places(state.text, at, target, message, places)
 
 
 def _put(entry: OpenMessage, target: Field, kind: int, text: str, start: int) -> int:
-    """Puts a value, or those of a list, where they belong.
+    """Stores a value, or those of a list, in the message.
 
     Returns:
-        How many there were; 0 where the careful reader must look at it.
+        How many there were; 0 if the parser must read them.
     """
     name = target.name
     if kind == _LISTED:

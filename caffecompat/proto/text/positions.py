@@ -29,7 +29,7 @@ class Positions:
         return self._line_ends_before[block] + self._text.count("\n", block * _BLOCK, offset) + 1
 
     def lines(self, offsets: Sequence[int]) -> Iterator[int]:
-        """The lines of ascending offsets, in one walk over the text."""
+        """The lines of ascending offsets, in one pass over the text."""
         ends = map(self._text.count, repeat("\n"), chain([0], offsets), offsets)
         return islice(accumulate(ends, initial=1), 1, None)
 
@@ -46,10 +46,10 @@ class Source:
     """The origin of a message that was read from text.
 
     Attributes:
-        path: as the reader was given it.
+        path: as given to the reader.
         lines: for each layer name the lines of its entries, in file order.
-        warnings: what a lenient reader passed over, one ``file:line:column: ...`` each.
-        notes: what was upgraded on reading, one line each.
+        warnings: one ``file:line:column: ...`` for each field that a lenient reader skipped.
+        notes: one line for each upgrade on reading.
         fields: for each field name at the top level the lines where it stands, in file order.
     """
 

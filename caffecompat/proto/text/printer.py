@@ -59,7 +59,7 @@ def _format_value(target: Field, value: Any) -> str:
     if target.kind == "bool":
         return "true" if value else "false"
     if target.kind in ("string", "bytes"):
-        # A binary file may hold names that are not UTF-8; protobuf hands them out as bytes.
+        # A binary file may hold names that are not UTF-8; protobuf returns them as bytes.
         raw = value.encode("utf-8") if isinstance(value, str) else value
         return '"' + "".join([_ESCAPES[byte] for byte in raw]) + '"'
     return str(value)

@@ -1,6 +1,6 @@
 """Reads many values of one repeated field at once, as blobs in a prototxt have them.
 
-Each reader goes from one offset to another; where it knows nothing it stays where it is.
+Each function takes an offset and returns the offset after what it has read, or the same one.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _read_numbers(text: str, at: int, values: list[float]) -> int:
 
 @cache
 def _json_decoder() -> Callable[[str], list[float]]:
-    """JSON knows fewer numbers than prototxt, and those alike."""
+    """Each number of JSON means the same in prototxt."""
     import json  # which most prototxts need not wait for
 
     # As an int, "-0" would lose its sign.

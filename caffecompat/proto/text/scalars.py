@@ -167,7 +167,7 @@ def read_string(target: Field, text: str, start: int) -> tuple[str | bytes, int]
             end = token.end
         token.go_to(end)
     if token.kind == UNCLOSED:
-        raise no_string(target, token.kind, token.word)
+        raise not_a_string(target, token.kind, token.word)
     if target.kind == "bytes":
         return raw.getvalue(), end
     try:
@@ -179,7 +179,7 @@ def read_string(target: Field, text: str, start: int) -> tuple[str | bytes, int]
 
 
 def _joined(strings: str) -> str:
-    """The insides of strings in a row, with a seam between them where escapes are in any."""
+    """The contents of adjacent strings; a separator stands between them if one has escapes."""
     quote, other = ('"', "'") if '"' in strings else ("'", '"')
     if "\\" not in strings and other not in strings:
         return "".join(strings.split(quote)[1::2])
@@ -237,8 +237,8 @@ def curly_quotes(target: Field, text: str) -> WrongValueError:
     )
 
 
-def no_string(target: Field, kind: int, text: str) -> WrongValueError:
-    """The mistake of a token where a string must stand."""
+def not_a_string(target: Field, kind: int, text: str) -> WrongValueError:
+    """The mistake of a token in the place of a string."""
     hint = not_a_string_hint(target.name, text) if kind in (NAME, NUMBER) else ""
     return WrongValueError(
         f"{target.name} takes a string in quotes, found {shown(kind, text)}{hint}"
@@ -246,7 +246,7 @@ def no_string(target: Field, kind: int, text: str) -> WrongValueError:
 
 
 def shown(kind: int, text: str) -> str:
-    """A token as a message shows it."""
+    """A token as shown in error messages."""
     if kind == END:
         return "the end of the file"
     if kind == UNCLOSED:

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 
 NAME, NUMBER, STRING, SIGN, UNCLOSED, CURLY, STRAY, END = range(1, 9)
 
+CLOSERS = {"{": "}", "<": ">", "[": "]"}
+
 # Typographic quotes, and what Windows' encoding of them becomes where UTF-8 is expected.
 CURLY_QUOTES = "\u201c\u201d\u201e\u2018\u2019\u201a\udc91\udc92\udc93\udc94"
 
 _SPACE = re.compile(r"(?:[ \t\r\n\v\f]+|#[^\n]*){0,200}")
-# A number is first taken as everything that hangs together ("0x1F", "1e-5f", "12ab"), so that a
+# A number is first taken with all characters attached to it ("0x1F", "1e-5f", "12ab"), so that a
 # malformed one is a single token and a single mistake.
 _TOKEN = re.compile(
     rf"""
@@ -32,11 +34,11 @@ _TOKEN = re.compile(
 _IN_STRING = {
     quote: re.compile(rf"[^{quote}\\\n]*(?:\\.[^{quote}\\\n]*){{0,200}}") for quote in "\"'"
 }
-# Blocks without inner ones are passed over whole.
+# Blocks without inner ones are skipped.
 _NO_BRACE = re.compile(
     r"""(?:[^{}<>\[\]"'#]+|\{[^{}<>\[\]"'#]*\}|#[^\n]*|"[^"\\\n]*"|'[^'\\\n]*'){1,200}"""
 )
-# What hangs together with a word: the rest of a path whose quote is missing, say, and that quote.
+# The characters attached to a word, such as the rest of a path without an opening quote.
 _REST_OF_WORD = re.compile(r"""([^\s"'{}<>\[\],;:#]*)["']?""")
 _BYTE_ORDER_MARK = "\ufeff"
 
@@ -77,14 +79,14 @@ class Tokens:
         self.go_to(self.end)
 
     def accept(self, sign: str) -> bool:
-        """Passes over ``sign`` if it stands here."""
+        """Skips ``sign`` if it stands here; whether it did."""
         if self.word != sign:
             return False
         self.go_to(self.end)
         return True
 
     def __iter__(self) -> Iterator[Tokens]:
-        """This object again and again, one token further each time, until the end."""
+        """Yields this object at each token, until the end."""
         while self.kind != END:
             yield self
             self.advance()
@@ -108,7 +110,7 @@ def skip_space(text: str, offset: int) -> int:
 
 
 def pieces(text: str, start: int, quote: str) -> Iterator[int]:
-    """Ends of the pieces that a string's inside falls into, none of which cuts an escape."""
+    """Offsets that divide the content of a string into pieces and cut no escape."""
     pattern = _IN_STRING[quote]
     while True:
         match = pattern.match(text, start)
@@ -120,9 +122,9 @@ def pieces(text: str, start: int, quote: str) -> Iterator[int]:
 
 
 def next_brace(text: str, offset: int) -> int:
-    """An offset not behind the next brace or bracket outside of strings, comments and blocks.
+    """An offset at or before the next brace or bracket outside of strings, comments and blocks.
 
-    Blocks without other braces inside are passed over whole.
+    Blocks without other braces inside are skipped.
     """
     while match := _NO_BRACE.match(text, offset):
         offset = match.end()
@@ -130,10 +132,10 @@ def next_brace(text: str, offset: int) -> int:
 
 
 def end_of_string(token: Tokens) -> int:
-    """Where reading goes on after a string, or after what began as one.
+    """The offset after a string, or after an unclosed one.
 
-    A closing brace that an unclosed string has swallowed still counts, unless it swallowed the
-    opening one too; else each missing quote would be a missing brace as well.
+    A closing brace inside an unclosed string counts as a brace, unless its opening brace is inside
+    too: otherwise each missing quote would also be reported as a missing brace.
     """
     if token.kind == UNCLOSED:
         depth = 0
@@ -145,9 +147,9 @@ def end_of_string(token: Tokens) -> int:
 
 
 def loose_word(token: Tokens) -> tuple[str, int]:
-    """A name or number with all that hangs together with it, and the offset after it.
+    """A name or number with the characters attached to it, and the offset after it.
 
-    A quote at its end is passed over: the one at its beginning was forgotten.
+    A quote at its end is skipped: the one at its beginning is missing.
     """
     match = _REST_OF_WORD.match(token.text, token.end)
     assert match is not None

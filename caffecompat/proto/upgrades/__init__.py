@@ -1,7 +1,8 @@
 """Brings definitions of older Caffe generations up to date, one file per generation.
 
-An upgrade is a pair: is it needed, do it. The pairs run in a fixed order, each announced in one
-line; running them twice changes nothing. To add one, add a file with a registered function::
+An upgrade is a pair of functions: whether it is needed, and what it does. They run in a fixed
+order, with a note for each; a second run changes nothing. To add one, add a file with a registered
+function::
 
     @upgrade("old name", message="NetParameter", order=45, note="...", needed=has_old_name)
     def replace_old_name(net: Message) -> list[str]: ...
@@ -78,7 +79,7 @@ class OldSolverError(SolverError):
 
 
 def located(error: OldNetError | OldSolverError, source: Source) -> NetError | SolverError:
-    """The same error with file and lines, where the text that was read had them."""
+    """The same error with file and lines, if the source has them."""
     lines = [source.line_of(name, index) for name, index in error.entries]
     known = [line for line in lines if line is not None]
     place = f"{source.path}:{known[0]}" if known else source.path
@@ -176,7 +177,7 @@ def _run(kind: str, message: Message, *read_net: ReadNet) -> list[str]:
                 notes.append(step.note)
                 notes.extend(step.apply(message, *(read_net if step.reads_net else ())))
     except UnicodeDecodeError as error:
-        # protobuf reads any bytes from a binary file, and hands out only what is text.
+        # protobuf reads any bytes from a binary file, but returns only valid text.
         problem = OldNetError if kind == "NetParameter" else OldSolverError
         found = error.object[:_MOST_BYTES_SHOWN]
         raise problem(

@@ -2,7 +2,7 @@
 
 It was a fork of the first generation. What it added is brought to today's fields here, as far as
 they exist; the step for the first generation then does the rest. Its schema is public, its code
-is not: a field whose meaning nothing tells is dropped with a note, and one that would change what
+is not: a field of unknown meaning is dropped with a note, and one that would change what
 a layer computes is refused.
 """
 

@@ -8,7 +8,7 @@ from math import prod
 import torch
 
 from caffecompat.net import Net, Result, Stepper
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.reporting.glog import number
 
 

@@ -13,7 +13,7 @@ from caffecompat.errors import DataError
 from caffecompat.graph import Version
 from caffecompat.layers import ClassLabels
 from caffecompat.net import Net
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 
 # So many labels are needed to conclude that the upper half of the classes is unused.
 _MIN_LABELS = 20

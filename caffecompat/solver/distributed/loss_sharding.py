@@ -9,7 +9,7 @@ import torch
 
 from caffecompat.layers import Layer, LossReduction
 from caffecompat.net import Net, Result
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.solver.distributed.net_losses import Reductions, find_losses
 from caffecompat.solver.distributed.process_group import ProcessGroup
 

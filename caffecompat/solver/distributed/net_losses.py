@@ -7,7 +7,7 @@ from math import prod
 
 from caffecompat.layers import LossReduction
 from caffecompat.net import Net
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 
 Reductions = dict[int, LossReduction]
 

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from caffecompat.errors import CaffeError
 from caffecompat.net import Net
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.built_layer import BuiltLayer
 
 _BYTES = 4
 # The operations of our layers that torch.autocast runs in 16 bits, and those in fp32.

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from caffecompat.errors import SolverError, UnknownName
-from caffecompat.layers._base import format_shape
 from caffecompat.net import Learnable
 from caffecompat.proto.schema import Message
+from caffecompat.reporting.units import format_shape
 from caffecompat.solver.diagnostics.nonfinite import array_is_finite
 from caffecompat.solver.optim.rules import UpdateRule
 from caffecompat.weights import SolverState, match_shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from caffecompat.errors import SolverError
 from caffecompat.solver.setup.compute import ComputeOptions
@@ -69,3 +70,24 @@ class SolverOptions:
     def runs_as_one_program(self) -> bool:
         """Whether a pass is one program, which cannot be stopped between layers."""
         return self.compiled or self.cuda_graph
+
+
+class SolverKeywords(TypedDict, total=False):
+    """The fields of :class:`SolverOptions` as keywords, for type checkers."""
+
+    level: int | None
+    stages: Sequence[str] | None
+    on_nan: str
+    forecast: bool
+    auto_iter_size: bool
+    layers: Sequence[str] | None
+    on_mismatch: str
+    allow_python: bool
+    skip_corrupt: bool
+    lenient: bool
+    max_bytes: int | None
+    precision: str
+    channels_last: bool | None
+    compiled: bool
+    cuda_graph: bool
+    batch_per_device: bool

@@ -28,6 +28,7 @@ OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 REMEDY = "save one state dict with torch.save(model.state_dict(), ...)"
 # torch stores metadata for load_state_dict in this attribute of the dict and ignores other keys.
 METADATA, OWN_NOTE = "_metadata", "caffecompat"
+TEXTS = "caffecompat_metadata"
 # Bytes per value in memory, at least: values are used as float32.
 MIN_WIDTH = 4
 
@@ -40,6 +41,7 @@ class TorchState(NamedFormat):
     """
 
     suffixes = (".pt", ".pth")
+    holds_metadata = True
 
     def sniff(self, head: bytes, path: Path) -> bool:
         if head.startswith(OLD_MAGIC):
@@ -59,19 +61,26 @@ class TorchState(NamedFormat):
         own = notes.get("", {}) if isinstance(notes, dict) else {}
         table = own.get(OWN_NOTE) if isinstance(own, dict) else None
         stored = {str(name): str(t.dtype).removeprefix("torch.") for name, t in state.items()}
-        return NamedArrays(arrays, table if isinstance(table, str) else None, stored)
+        texts = own.get(TEXTS) if isinstance(own, dict) else None
+        return NamedArrays(arrays, table if isinstance(table, str) else None, stored, _texts(texts))
 
     def write(self, named: NamedArrays, path: Path) -> None:
         import torch
 
         state = OrderedDict((name, _tensor(array)) for name, array in named.arrays.items())
-        setattr(state, METADATA, OrderedDict({"": {"version": 1, OWN_NOTE: named.table}}))
+        own = {"version": 1, OWN_NOTE: named.table, TEXTS: dict(named.metadata)}
+        setattr(state, METADATA, OrderedDict({"": own}))
         with atomic_write(path) as file:
             try:
                 torch.save(state, file)
             except RuntimeError as error:
                 # After a failed write torch fails again when it closes its archive.
                 raise error.__context__ or error from None
+
+
+def _texts(found: object) -> dict[str, str]:
+    texts = found if isinstance(found, dict) else {}
+    return {str(key): value for key, value in texts.items() if isinstance(value, str)}
 
 
 def _load(path: Path, max_bytes: int | None) -> dict[Any, torch.Tensor]:

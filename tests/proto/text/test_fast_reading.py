@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from caffecompat.errors import CaffeError
 from caffecompat.proto.schema import Message
-from caffecompat.proto.text import ordinary, reading, scalars
+from caffecompat.proto.text import ordinary, parse_state, scalars
 from caffecompat.proto.text import parser as careful
 from caffecompat.proto.text.known_blocks import KnownBlock
 from caffecompat.proto.text.parser import parse_text
@@ -19,7 +19,7 @@ from caffecompat.proto.text.parser import parse_text
 
 @dataclass(frozen=True)
 class Read:
-    """All that reading a text yields."""
+    """What parsing a text yields: message, source, or error."""
 
     message: bytes
     lines: dict[str, list[int]]
@@ -46,7 +46,7 @@ def read_carefully(text: str, lenient: bool) -> Read:
     """Each field one by one, each string by itself and each escape sequence too."""
     always, never = re.compile(b""), re.compile("(?!)")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(careful, "read_ordinary", lambda reading, base: None)
+        patch.setattr(careful, "read_ordinary", lambda state, base: None)
         patch.setattr(ordinary, "read_list_run", lambda text, at, target, message: at)
         patch.setattr(scalars, "_JOINED", never)
         patch.setattr(scalars, "_RARE_ESCAPE", always)
@@ -159,7 +159,7 @@ def texts(draw: st.DrawFn) -> str:
 @given(texts(), st.booleans())
 def test_the_fast_reader_finds_what_the_careful_one_finds(text: str, lenient: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "MOST_LISTED", 2)
+        patch.setattr(parse_state, "MOST_LISTED", 2)
         assert read(text, lenient) == read_carefully(text, lenient)
 
 

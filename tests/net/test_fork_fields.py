@@ -1,4 +1,4 @@
-"""Fields of forks: understood, or refused; never passed over in silence."""
+"""Fields of forks: the layer type supports them, or the net is refused."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ layer { name: "p" type: "Pooling" bottom: "x" top: "p"
 """
 
 
-def test_a_field_that_the_layer_knows() -> None:
+def test_supported_field_of_a_fork() -> None:
     assert net(NET % "").blobs["p"].shape == (2, 3, 4, 3)
     assert net(NET % "ceil_mode: true").blobs["p"].shape == (2, 3, 4, 3)
     assert net(NET % "ceil_mode: false").blobs["p"].shape == (2, 3, 3, 2)
 
 
 @pytest.mark.parametrize("field", ["pad_l: 1 pad_r: 1", "pool: AVE_EXC_PAD"])
-def test_a_field_that_it_does_not_know(field: str) -> None:
-    with pytest.raises(LayerError, match=r"layer 'p' \(Pooling\): pooling_param\.p.*not known"):
+def test_unsupported_field_of_a_fork(field: str) -> None:
+    with pytest.raises(LayerError, match=r"layer 'p' \(Pooling\): pooling_param\.p.*not supported"):
         net(NET % field)
 
 
-def test_leniently_a_field_is_ignored_but_no_value() -> None:
+def test_lenient_nets_ignore_fields_but_no_enum_values() -> None:
     lenient = net(NET % "pad_l: 1", lenient=True)
     assert any("pooling_param.pad_l" in note for note in lenient.notes)
     with pytest.raises(LayerError, match="AVE_EXC_PAD"):
@@ -37,7 +37,7 @@ def test_leniently_a_field_is_ignored_but_no_value() -> None:
 
 
 @pytest.mark.parametrize("name", list(catalogue))
-def test_known_fields_are_fields_of_forks(name: str) -> None:
+def test_fork_fields_of_layer_types_are_fields_of_forks(name: str) -> None:
     for path in catalogue.find(name).fork_fields:
         layer = schema.new("LayerParameter")
         parent, _, field = path.rpartition(".")

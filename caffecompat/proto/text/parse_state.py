@@ -1,4 +1,4 @@
-"""How far a prototxt has been read: what the fast and the careful reader both go on from."""
+"""The state of parsing a prototxt, which the fast reader and the parser share."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MOST_LISTED = 100
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A message that was just opened, whose text may come again.
+class BlockStart:
+    """A message that was just opened, to be added to the known blocks at its end.
 
     Attributes:
         block: its text.
-        progress: of the reading then; it is the same at its end if all in it was ordinary.
-        room: of the reading then.
+        progress: of the state at that time; at the end it is the same if all fields were ordinary.
+        room: of the state at that time.
     """
 
     block: Block
@@ -42,25 +42,25 @@ class OpenMessage:
         self.start = start
         self.closer = closer
         self.seen: dict[str, int] = {}
-        self.begun: Begun | None = None
+        self.begun: BlockStart | None = None
 
 
 @dataclass
-class Reading:
-    """How far a text has been read, and what was found so far.
+class ParseState:
+    """How far a text has been parsed, and what was found.
 
     Attributes:
         text: the prototxt.
         at: offset of what comes next.
         room: bytes of memory that the messages may still take.
-        lenient: unknown fields are passed over.
+        lenient: unknown fields are skipped.
         open: the messages around ``at``, outermost first.
         names, places: of every layer that was closed, its name and where it began.
         top_level: where each field at the top level stands.
-        known: messages that may come again.
-        steps: how often the fast reader has begun.
-        unlisted: how many unknown fields were passed over without a word.
-        listed: how many with one.
+        known: parsed messages, for texts that repeat.
+        steps: how often the fast reader was started.
+        unlisted: the number of unknown fields that were skipped without a warning.
+        listed: the number of those with a warning.
     """
 
     text: str
@@ -77,7 +77,7 @@ class Reading:
     unlisted: int = 0
 
     def close(self) -> None:
-        """Takes the innermost message from the open ones."""
+        """Closes the innermost open message."""
         entry = self.open.pop()
         if entry.layout.is_layer:
             self.note_layer(entry.message, entry.start)
@@ -87,17 +87,17 @@ class Reading:
         self.places.append(start)
 
     def progress(self) -> tuple[int, int, int]:
-        """Changes whenever more is found than ordinary fields of messages that are no layers."""
+        """Numbers that change when anything but ordinary fields outside of layers is read."""
         return self.steps, len(self.names), self.unlisted
 
-    def passes_over_more(self) -> bool:
-        """Whether one more unknown field is passed over without a word; counts it."""
+    def skips_silently(self) -> bool:
+        """Whether one more unknown field is skipped without a warning; counts it."""
         passes = self.lenient and self.listed >= MOST_LISTED
         self.unlisted += passes
         return passes
 
     def places_of(self, name: str) -> array[int]:
-        """Where a field of the top level stands; to be added to."""
+        """The offsets of a field of the top level, a list to append to."""
         if name not in self.top_level:
             self.top_level[name] = array("q")
         return self.top_level[name]

@@ -1,4 +1,4 @@
-"""The lines that load a weight file, for who has just written one."""
+"""The lines of code that load a weight file, printed after it is written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SHOWN = 3
 
 
 def loading_lines(target: Path, format_name: str, keys: Sequence[str], model: str) -> list[str]:
-    """What there is in ``target``, and two lines of a program that load it.
+    """The content of ``target``, and two lines of a program that load it.
 
     Args:
         target: the file.
@@ -27,6 +27,14 @@ def loading_lines(target: Path, format_name: str, keys: Sequence[str], model: st
             "in PyTorch:",
             "  import torch",
             f"  state = torch.load({path!r}, weights_only=True)  # a dict for load_state_dict",
+            f"in caffecompat: caffecompat.Net({definition!r}, weights={path!r})",
+        ]
+    if format_name == "safetensors":
+        return [
+            _listed("keys", keys),
+            "in PyTorch, with the library safetensors:",
+            "  from safetensors.torch import load_file",
+            f"  state = load_file({path!r})  # a dict for load_state_dict",
             f"in caffecompat: caffecompat.Net({definition!r}, weights={path!r})",
         ]
     if format_name == "npz":

@@ -1,0 +1,210 @@
+"""One conversion: read, rewrite, refuse or write, check, and say what to do with the result."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from caffecompat.export.channel_order import rgb_input
+from caffecompat.export.forms import Form, check_free, choose_form
+from caffecompat.export.graph_pass import graph_passes
+from caffecompat.export.loading_lines import loading_lines
+from caffecompat.export.model import CaffeModel
+from caffecompat.export.source import Source, read_source, side_file
+from caffecompat.export.target import Target, TargetOptions, targets
+from caffecompat.export.weight_files import (
+    array_keys,
+    through_net,
+    with_metadata,
+    with_types,
+    write_and_read_back,
+)
+from caffecompat.output_files import atomic_write
+from caffecompat.proto.files import write_text
+from caffecompat.reporting.units import counted
+from caffecompat.weights import to_bvlc_batch_norm
+
+# The module that compares engines; its function returns lines to show.
+VERIFICATION = "caffecompat.export.verification"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """What the user chose.
+
+    Attributes:
+        model: the net's prototxt; None to look for it.
+        to: the name of the form to write; None for what the suffix says.
+        force: whether an existing file may be replaced.
+        verify: compare what was written with what was to be written.
+        passes: names of graph passes, applied in this order.
+        rgb: swap the input channels of the first layers, so that the net takes R, G, B.
+        bvlc_batch_norm: split NVCaffe's BatchNorm of five blobs.
+        target: options of targets.
+        max_bytes: the limit for sizes and claims of files.
+    """
+
+    model: str | None = None
+    to: str | None = None
+    force: bool = False
+    verify: bool = True
+    passes: tuple[str, ...] = ()
+    rgb: bool = False
+    bvlc_batch_norm: bool = False
+    target: TargetOptions = field(default_factory=TargetOptions)
+    max_bytes: int | None = None
+
+
+def convert(source: Path, target: Path | None, options: ConvertOptions, say: Say) -> Path:
+    """Converts a model file.
+
+    Everything that could be refused is refused before anything is written.
+
+    Args:
+        source: a weight file or another program's model file; its content decides what it is.
+        target: the file to write; None for the source's name with the form's suffix.
+        options: what the user chose.
+        say: receives the lines for the user.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        FileProblem, FormatError, TextError: a file is missing, damaged or in the way.
+        UnknownName: no form or pass of that name.
+        NetError, WeightsError: definition and weights do not fit each other.
+        ExportError: the form cannot hold the model; all layers are named.
+    """
+    form, path = choose_form(source, target, options.to)
+    check_free(source, path, options.force)
+    loaded = _rewritten(read_source(source, options.model, options.max_bytes), options, say)
+    for extra in _side_files(loaded, form, path, options):
+        check_free(source, extra, options.force)
+    if form.is_weights:
+        _write_weights(loaded, form, path, options, say)
+    else:
+        _write_target(loaded, form, path, options, say)
+    _write_side_files(loaded, form, path, options, say)
+    return path
+
+
+def _rewritten(source: Source, options: ConvertOptions, say: Say) -> Source:
+    """The source after what the user wants changed."""
+    for note in source.notes:
+        say(note)
+    if source.origin:
+        say(f"definition: {source.origin}")
+    if options.bvlc_batch_norm:
+        source = replace(source, weights=to_bvlc_batch_norm(source.weights))
+    if options.model is not None:
+        weights, report = through_net(source, options.max_bytes)
+        for name in report.ignored:
+            if source.weights[name].blobs:
+                say(f"Ignoring source layer {name}")
+        source = replace(source, weights=weights)
+    for name in options.passes:
+        source = source.with_model(graph_passes.find(name)(source.model(f"--{name}")))
+        say(f"applied --{name}")
+    if options.rgb:
+        model, lines = rgb_input(source.model("--rgb"))
+        source = replace(source, weights=model.weights, preprocessing=model.preprocessing)
+        for line in lines:
+            say(line)
+    return source
+
+
+def _write_weights(
+    source: Source, form: Form, path: Path, options: ConvertOptions, say: Say
+) -> None:
+    with_types(source)
+    weights = with_metadata(source) if form.format.holds_metadata else source.weights
+    arrays = write_and_read_back(weights, path, form.name, options.verify)
+    layers = sum(1 for layer in weights.values() if layer.blobs)
+    values = sum(blob.size for layer in weights.values() for blob in layer.blobs)
+    checked = f"; read back: {counted(arrays, 'array')} equal bit for bit" if options.verify else ""
+    say(
+        f"wrote {path}: {counted(layers, 'layer')} with parameters, {counted(values, 'value')}"
+        f"{checked}"
+    )
+    for line in loading_lines(path, form.name, array_keys(weights, form.name), options.model or ""):
+        say(line)
+    if form.name.startswith("caffemodel") and not any(layer.type for layer in weights.layers):
+        say(
+            "its layers have no types, which Caffe does not need and inspect would show; "
+            "--model NET.prototxt adds them"
+        )
+
+
+def _write_target(
+    source: Source, form: Form, path: Path, options: ConvertOptions, say: Say
+) -> None:
+    model = source.model(f"the form {form.name!r}")
+    target = targets.find(form.name)(options.target)
+    target.refuse(model)
+    target.write(model, path)
+    say(f"wrote {path}")
+    for line in target.loading_lines(model, path):
+        say(line)
+    if options.verify:
+        _verify(target, model, path, say)
+
+
+def _verify(target: Target, model: CaffeModel, path: Path, say: Say) -> None:
+    """Runs source and target on the same inputs, where something runs the target's form.
+
+    Raises:
+        ExportError: they differ by more than the tolerance.
+    """
+    if target.engine is None:
+        say("not verified: nothing here runs such a file")
+        return
+    if importlib.util.find_spec(VERIFICATION) is None:
+        say(f"not verified: the engine {target.engine!r} is not there")
+        return
+    lines: list[str] = importlib.import_module(VERIFICATION).verify_conversion(model, path)
+    for line in lines:
+        say(line)
+
+
+def _side_files(source: Source, form: Form, path: Path, options: ConvertOptions) -> list[Path]:
+    """What is written beside the target."""
+    found = []
+    if source.preprocessing is not None and not _holds_preprocessing(form):
+        found.append(side_file(path))
+    if form.is_weights and source.own_definition:
+        found.append(_prototxt(path))
+    return found
+
+
+def _write_side_files(
+    source: Source, form: Form, path: Path, options: ConvertOptions, say: Say
+) -> None:
+    for extra in _side_files(source, form, path, options):
+        if extra == _prototxt(path):
+            assert source.definition is not None
+            write_text(source.definition.message, extra)
+            say(f"wrote {extra}: the definition")
+        else:
+            assert source.preprocessing is not None
+            with atomic_write(extra) as file:
+                file.write(source.preprocessing.to_json().encode())
+            say(f"wrote {extra}: the preprocessing")
+
+
+def _holds_preprocessing(form: Form) -> bool:
+    if form.is_weights:
+        return form.format.holds_metadata
+    return targets.find(form.name).holds_preprocessing
+
+
+def _prototxt(path: Path) -> Path:
+    """The prototxt beside a weight file."""
+    for ending in (".caffemodel.h5", ".caffemodel"):
+        if path.name.endswith(ending):
+            return path.with_name(path.name.removesuffix(ending) + ".prototxt")
+    return path.with_suffix(".prototxt")

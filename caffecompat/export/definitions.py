@@ -1,0 +1,174 @@
+"""Where the definition of a weight file's net is: in its metadata, beside it, or in the file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from caffecompat.errors import CaffeError
+from caffecompat.input_files import MEBIBYTE, StandardInput
+from caffecompat.net.definition import Definition, read_definition
+from caffecompat.proto.binary.nets import read_binary_net
+from caffecompat.proto.text.parser import parse_text
+from caffecompat.proto.wrong_files import looks_like_text
+from caffecompat.weights import Weights, wire
+from caffecompat.weights.file_type import looks_like_net
+from caffecompat.weights.formats.caffemodel import LAYER, OLD_LAYERS, V0, V1, V2
+from caffecompat.weights.mapped import map_file, read_head
+from caffecompat.weights.wire import Field, Message, Part
+
+PROTOTXT = "prototxt"
+# Prototxts beside a weight file that are looked at, and how large they may be.
+MOST_CANDIDATES, MOST_BYTES = 200, 4 * MEBIBYTE
+# The largest definition inside of a weight file.
+MOST_EMBEDDED_BYTES = 64 * MEBIBYTE
+
+
+@dataclass(frozen=True)
+class FoundDefinition:
+    """A definition and the sentence about its origin."""
+
+    definition: Definition
+    origin: str
+    path: Path | None = None
+
+
+def find_definition(path: Path, weights: Weights) -> tuple[FoundDefinition | None, list[str]]:
+    """The definition that belongs to a weight file.
+
+    Looked for in the file's metadata, in the prototxts of its folder whose layers include all that
+    have weights, and in the layers of the file itself, which Caffe stores with their settings.
+
+    Returns:
+        The definition, or None; and notes for the user.
+
+    Raises:
+        FormatError: the metadata have a prototxt that does not parse.
+    """
+    text = weights.metadata.get(PROTOTXT)
+    if text:
+        message, _ = parse_text(text, "NetParameter", f"{path}: its prototxt")
+        return FoundDefinition(read_definition(message), "from the file's metadata"), []
+    beside = definitions_beside(path, weights)
+    if len(beside) == 1:
+        found = beside[0]
+        return FoundDefinition(read_definition(found), "beside the weights", found), []
+    notes = []
+    if beside:
+        names = ", ".join(found.name for found in beside)
+        notes.append(f"several definitions beside the weights fit: {names}; --model chooses one")
+    embedded = embedded_definition(path)
+    if embedded is None:
+        return None, notes
+    return FoundDefinition(embedded, "from the layers of the model file"), notes
+
+
+def definitions_beside(path: Path, weights: Weights) -> list[Path]:
+    """The prototxts in a weight file's folder that may be its net's.
+
+    Their layers include all layers with weights. Among them those with inputs are preferred
+    (deploy) to those that read data, and then one with the weight file's own name.
+    """
+    names = {layer.name for layer in weights.layers if layer.blobs}
+    fitting: dict[Path, Any] = {}
+    for candidate in sorted(path.parent.glob("*.prototxt"))[:MOST_CANDIDATES]:
+        message = _net_in(candidate)
+        if names and message is not None and names <= {layer.name for layer in message.layer}:
+            fitting[candidate] = message
+    deployed = [found for found, message in fitting.items() if has_inputs(message)]
+    chosen = deployed or list(fitting)
+    own = [p for p in chosen if p.stem in (path.stem, f"{path.stem}_deploy")]
+    return own if len(own) == 1 else chosen
+
+
+def has_inputs(message: Any) -> bool:
+    """Whether a net is fed by its caller, as a deploy prototxt is."""
+    return any(layer.type == "Input" for layer in message.layer)
+
+
+def embedded_definition(path: Path) -> Definition | None:
+    """The definition inside of a caffemodel; None where its layers have names and blobs only.
+
+    Nothing of the blobs is read.
+    """
+    if not looks_like_net(read_head(path)):
+        return None
+    try:
+        net = Message.whole(map_file(path), str(path))
+        data = b"".join(_without_blobs(net))
+        if len(data) > MOST_EMBEDDED_BYTES:
+            return None
+        message, _ = read_binary_net(_Extract(data, str(path)), max_bytes=None)
+        definition = read_definition(message)
+    except CaffeError:
+        return None
+    return definition if _has_settings(definition.message) else None
+
+
+class _Extract(StandardInput):
+    """A part of a file that is in memory; it stands where a path does."""
+
+    def __init__(self, data: bytes, path: str) -> None:
+        super().__init__(data)
+        self.path = path
+
+    def __fspath__(self) -> str:
+        return self.path
+
+
+def _net_in(path: Path) -> Any:
+    """The upgraded net of a prototxt; None where it is none that can be read."""
+    try:
+        if os.stat(path).st_size > MOST_BYTES or not looks_like_text(read_head(path)):
+            return None
+        return read_definition(path).message
+    except (CaffeError, OSError):
+        return None
+
+
+def _has_settings(message: Any) -> bool:
+    """Whether a layer has parameters of its type, which Caffe writes and other programs do not."""
+    return any(
+        entry.name.endswith("_param") and entry.name not in ("include", "exclude")
+        for layer in message.layer
+        for entry, _ in layer.ListFields()
+    )
+
+
+def _without_blobs(net: Message) -> list[Part]:
+    """The bytes of a net without the blobs of its layers."""
+    parts: list[Part] = []
+    for field in net.fields():
+        if field.wire == wire.LENGTH and field.number in (LAYER, OLD_LAYERS):
+            generation = V2 if field.number == LAYER else V1
+            parts += wire.delimited(field.number, _layer(net.child(field), generation.blobs))
+        else:
+            parts += _copied(net, field)
+    return parts
+
+
+def _layer(message: Message, blobs: int) -> list[Part]:
+    parts: list[Part] = []
+    for field in message.fields():
+        if field.wire == wire.LENGTH and field.number == blobs:
+            continue
+        if field.wire == wire.LENGTH and blobs == V1.blobs and field.number == V1.inner:
+            parts += wire.delimited(field.number, _layer(message.child(field), V0.blobs))
+        else:
+            parts += _copied(message, field)
+    return parts
+
+
+def _copied(message: Message, field: Field) -> list[Part]:
+    """A field as it stands; groups, which Caffe's files do not have, are left out."""
+    data = message.data[field.start : field.end]
+    if field.wire == wire.LENGTH:
+        return wire.delimited(field.number, [data])
+    if field.wire == wire.VARINT and field.repeats == 1:
+        return wire.number_field(field.number, field.value)
+    if field.wire in wire.WIDTH or field.wire == wire.VARINT:
+        # The values of a run have their keys between them, in front of the first is one more.
+        return [wire.varint(field.number << 3 | field.wire), data]
+    return []

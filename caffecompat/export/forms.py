@@ -1,0 +1,121 @@
+"""In what form, and under what name, a model is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from caffecompat.errors import FileProblem, UnknownName
+from caffecompat.export.target import targets
+from caffecompat.output_files import check_target
+from caffecompat.weights.file_type import looks_like_net
+from caffecompat.weights.format import Format, formats
+from caffecompat.weights.mapped import read_head
+
+CAFFE_ENDINGS = (".caffemodel.h5", ".caffemodel")
+# What a format without a suffix of its own is written with.
+SUFFIX_OF = {"caffemodel-v1": ".caffemodel", "hdf5": ".caffemodel.h5"}
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form: a weight format, or a target of ``targets/``.
+
+    Attributes:
+        name: its name, as ``--to`` takes it.
+        is_weights: whether it is a weight format.
+    """
+
+    name: str
+    is_weights: bool
+
+    @property
+    def format(self) -> type[Format]:
+        """The class of the weight format."""
+        return formats.find(self.name)
+
+
+def choose_form(source: Path, target: Path | None, to: str | None) -> tuple[Form, Path]:
+    """The form that the user wants, and the file to write.
+
+    ``to`` decides, then the target's suffix; without either a Caffe file becomes safetensors,
+    and any other file a caffemodel.
+
+    Raises:
+        UnknownName: no form of that name or suffix.
+    """
+    if to is not None:
+        form = named_form(to)
+    elif target is not None:
+        form = _by_suffix(target)
+    else:
+        form = Form("safetensors" if _is_caffe(source) else "caffemodel", True)
+    return form, target or _default_path(source, form)
+
+
+def check_free(source: Path, target: Path, force: bool) -> None:
+    """Refuses to write over a file.
+
+    Raises:
+        FileProblem: source and target are one file; or the target exists, and not ``force``; or it
+            is no regular file.
+    """
+    check_target(target)
+    if not target.exists():
+        return
+    if source.exists() and target.samefile(source):
+        raise FileProblem(f"{target}: source and target are one file; give another target")
+    if not force:
+        raise FileProblem(f"{target}: exists already; --force replaces it, or name another target")
+
+
+def named_form(name: str) -> Form:
+    """The form that ``--to`` names.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    if name in formats:
+        return Form(name, True)
+    if name in targets:
+        return Form(name, False)
+    raise UnknownName("form of a model", name, [*formats, *targets])
+
+
+def _by_suffix(target: Path) -> Form:
+    by_suffix = {s: Form(name, True) for name in formats for s in formats.find(name).suffixes}
+    found = _longest(target, by_suffix)
+    if found is None:
+        # The targets are imported only now: some load large libraries.
+        others = {s: Form(name, False) for name in targets for s in targets.find(name).suffixes}
+        found = _longest(target, others)
+        by_suffix |= others
+    if found is None:
+        raise UnknownName("file name suffix", target.suffix, by_suffix, f"{target}; --to names one")
+    return found
+
+
+def _longest(target: Path, by_suffix: dict[str, Form]) -> Form | None:
+    for suffix in sorted(by_suffix, key=len, reverse=True):
+        if target.name.lower().endswith(suffix):
+            return by_suffix[suffix]
+    return None
+
+
+def _is_caffe(source: Path) -> bool:
+    return source.name.endswith(CAFFE_ENDINGS) or looks_like_net(read_head(source))
+
+
+def _default_path(source: Path, form: Form) -> Path:
+    suffix = _suffix(form)
+    for ending in CAFFE_ENDINGS:
+        if source.name.endswith(ending):
+            return source.with_name(source.name.removesuffix(ending) + suffix)
+    return source.with_suffix(suffix)
+
+
+def _suffix(form: Form) -> str:
+    if form.name in SUFFIX_OF:
+        return SUFFIX_OF[form.name]
+    suffixes = form.format.suffixes if form.is_weights else targets.find(form.name).suffixes
+    return suffixes[0] if suffixes else f".{form.name}"

@@ -1,0 +1,97 @@
+"""ONNX files of others: what is safe to pass on to a program that runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from caffecompat.data.preprocessing import Preprocessing
+from caffecompat.errors import ExportError, FormatError, first_line
+from caffecompat.export.onnx_graph.file import MAX_BYTES, import_onnx
+from caffecompat.input_files import open_input
+
+STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+
+
+def read_onnx(path: Path, max_bytes: int | None = None) -> Any:
+    """The ModelProto of a file that keeps its weights and needs no code of its own.
+
+    Raises:
+        FileProblem: it is unreadable.
+        FormatError: it is no ONNX file.
+        ExportError: its weights are in other files, or its operators are not those of ONNX.
+    """
+    onnx = import_onnx()
+    with open_input(path, MAX_BYTES if max_bytes is None else max_bytes) as file:
+        data = file.read()
+    try:
+        model = onnx.ModelProto.FromString(data)
+    except Exception as error:  # protobuf has an exception of its own for each implementation
+        raise FormatError(f"{path}: is no ONNX file: {first_line(error)}") from error
+    if not model.HasField("graph") or not model.ir_version:
+        raise FormatError(f"{path}: is no ONNX file: it has no graph")
+    _check(model, path)
+    return model
+
+
+def _check(model: Any, path: Path) -> None:
+    domains = [opset.domain for opset in model.opset_import]
+    foreign = [domain for domain in domains if domain not in STANDARD_DOMAINS]
+    if foreign:
+        raise ExportError(
+            f"{path}: has operators of {foreign[0]!r}, which come with code of their own and are "
+            "not run"
+        )
+    from onnx.external_data_helper import _get_all_tensors, uses_external_data
+
+    if any(uses_external_data(tensor) for tensor in _get_all_tensors(model)):
+        raise ExportError(
+            f"{path}: its weights are in other files, which are not read; save it with its weights "
+            "inside (onnx.save of onnx.load)"
+        )
+
+
+def input_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes of the inputs; 0 for extents that may have any size."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return {
+        value.name: tuple(
+            d.dim_value if d.HasField("dim_value") else 0 for d in value.type.tensor_type.shape.dim
+        )
+        for value in model.graph.input
+        if value.name not in weights
+    }
+
+
+def preprocessing_inside(model: Any, path: Path) -> Preprocessing | None:
+    """The preprocessing that the graph does itself, if this package wrote it so."""
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if "preprocessing_in_graph" not in metadata or "preprocessing" not in metadata:
+        return None
+    return Preprocessing.from_json(metadata["preprocessing"], str(path))
+
+
+def with_all_values(model: Any) -> tuple[Any, list[str]]:
+    """The model with every float value as an output, and their names in order of execution.
+
+    Raises:
+        ExportError: the shapes in the model contradict each other.
+    """
+    import onnx
+
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception as error:
+        raise ExportError(f"the model's shapes cannot be inferred: {first_line(error)}") from error
+    types = {value.name: value for value in inferred.graph.value_info}
+    outputs = {value.name for value in inferred.graph.output}
+    names = []
+    for node in inferred.graph.node:
+        for name in node.output:
+            info = types.get(name)
+            if name in outputs:
+                names.append(name)
+            elif info is not None and info.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+                inferred.graph.output.append(info)
+                names.append(name)
+    return inferred, names

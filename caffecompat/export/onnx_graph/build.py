@@ -1,0 +1,182 @@
+"""An ONNX graph from a net, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from caffecompat.data.preprocessing import Preprocessing
+from caffecompat.errors import ExportError
+from caffecompat.export.model import CaffeModel
+from caffecompat.export.onnx_graph.graph import OnnxGraph, Value
+from caffecompat.export.onnx_graph.layer import FixedSizesNeeded, OnnxLayer, writers
+from caffecompat.export.onnx_graph.sizes import Freedom, Sizes, possible_sizes
+from caffecompat.export.value_names import SAME, value_names
+from caffecompat.graph import Version
+from caffecompat.layers._base import format_shape
+from caffecompat.layers.split import Silence
+from caffecompat.net import Net
+from caffecompat.net.build import BuiltLayer
+from caffecompat.net.module import LayerModule
+
+
+def unknown_layers(net: Net) -> list[BuiltLayer]:
+    """The layers whose type ONNX export does not know."""
+    return [
+        built
+        for built in net.layers
+        if built.module is not None
+        and not isinstance(built.layer, (*SAME, Silence))
+        and built.type not in writers
+    ]
+
+
+def build_onnx_graph(net: Net, fold: Preprocessing | None = None) -> tuple[OnnxGraph, Freedom]:
+    """The graph of a net in phase TEST, and the input sizes that it takes.
+
+    Batch, height and width of the inputs are free where net and operators allow it.
+
+    Args:
+        net: a net with its weights, on the CPU; the graph's weights are views of them.
+        fold: preprocessing that becomes part of the graph, whose input is then RGB from 0 to 1.
+
+    Raises:
+        ExportError: a layer has no operators in ONNX.
+    """
+    shapes_only = Net(net.definition, phase=net.phase.lower(), shapes_only=True)
+    for freedom in Freedom:
+        sizes = possible_sizes(shapes_only, freedom)
+        if sizes is None:
+            continue
+        try:
+            return _Walk(net, sizes, fold).graph, freedom
+        except FixedSizesNeeded:
+            continue
+    raise AssertionError("no freedom needs no fixed sizes")
+
+
+class _Walk:
+    """The net's layers in order, each written by the function of its type."""
+
+    def __init__(self, net: Net, sizes: Sizes, fold: Preprocessing | None) -> None:
+        self.graph = OnnxGraph(net.name or "net")
+        self._sizes = sizes
+        self._values: dict[Version, Value] = {}
+        self._weights: dict[tuple[int, tuple[int, ...]], str] = {}
+        self._names = value_names(net)
+        for name in self._names.values():
+            self.graph.new_value(name)
+        for built in net.layers:
+            self._add(built)
+        self._add_outputs(net)
+        if fold is not None:
+            fold_preprocessing(self.graph, fold)
+
+    def _add(self, built: BuiltLayer) -> None:
+        if built.node.automatic or isinstance(built.layer, SAME):
+            for top in built.tops:
+                self._values[top] = self._values[built.bottoms[0]]
+            return
+        if not isinstance(built.layer, Silence):
+            for top in built.tops:
+                self._values[top] = Value(self._names[top], self._sizes.shapes[top])
+        if built.source is not None:
+            self.graph.inputs += [self._values[top] for top in built.tops]
+        elif not isinstance(built.layer, Silence):
+            self.graph.layers.append((built.name, built.type))
+            writers.find(built.type, built.place)(self._layer(built))
+
+    def _layer(self, built: BuiltLayer) -> OnnxLayer:
+        assert built.module is not None
+        return OnnxLayer(
+            name=built.name,
+            layer=built.layer,
+            bottoms=tuple(self._values[bottom] for bottom in built.bottoms),
+            tops=tuple(self._values[top] for top in built.tops),
+            arrays=_arrays(built.module),
+            weights=self._weights,
+            graph=self.graph,
+        )
+
+    def _add_outputs(self, net: Net) -> None:
+        """Declares the outputs; one that is another blob's value is copied to have its name."""
+        last = _last_versions(net)
+        for blob in net.outputs:
+            value = self._values[last[blob]]
+            name = self._names[last[blob]]
+            if value.name != name:
+                self.graph.add_node("Identity", [value.name], [name], f"output {blob}", {})
+            self.graph.outputs.append(Value(name, value.shapes))
+
+
+def _arrays(module: LayerModule) -> dict[str, np.ndarray]:
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    shapes = {spec.name: spec.shape for spec in module.layer.specs}
+    return {name: tensors[name].detach().numpy().reshape(shape) for name, shape in shapes.items()}
+
+
+def _last_versions(net: Net) -> dict[str, Version]:
+    return {top.blob: top for built in net.layers for top in built.tops}
+
+
+def fold_preprocessing(graph: OnnxGraph, steps: Preprocessing) -> None:
+    """Puts channel order, mean and scale before the first image input.
+
+    The input is then RGB (or gray) from 0 to 1, with its old name.
+
+    Raises:
+        ExportError: no input has as many channels as the preprocessing.
+    """
+    channels = 1 if steps.channel_order == "gray" else 3
+    images = [v for v in graph.inputs if len(v.shape) == 4 and v.shape[1] == channels]
+    if not images:
+        raise ExportError(
+            f"preprocessing for {channels} channels ({steps.channel_order}) does not fit the "
+            f"inputs {', '.join(f'{v.name!r} {format_shape(v.shape)}' for v in graph.inputs)}"
+        )
+    image = images[0]
+    inner = graph.new_value(f"{image.name}/preprocessed")
+    _rename_input(graph, image.name, inner)
+    mean = np.asarray(steps.mean, np.float64).reshape(1, -1, 1, 1)
+    x, nodes = image.name, list(graph.nodes)
+    graph.nodes.clear()
+    if steps.channel_order == "BGR":
+        order = graph.add_weight("preprocessing/order", np.array([2, 1, 0], np.int64))
+        x = _preprocess(graph, "Gather", [x, order], axis=1)
+    factor = graph.add_weight(
+        "preprocessing/factor", np.array(255 * steps.scale, np.float32).reshape(1, 1, 1, 1)
+    )
+    x = _preprocess(graph, "Mul", [x, factor])
+    shift = graph.add_weight("preprocessing/shift", (-mean * steps.scale).astype(np.float32))
+    graph.add_node("Add", [x, shift], [inner], "preprocessing/Add", {})
+    graph.nodes.extend(nodes)
+
+
+def _preprocess(graph: OnnxGraph, operator: str, inputs: Sequence[str], axis: int = -1) -> str:
+    output = graph.new_value(f"preprocessing/{operator}")
+    attributes = {} if axis < 0 else {"axis": axis}
+    graph.add_node(operator, inputs, [output], output, attributes)
+    return output
+
+
+def _rename_input(graph: OnnxGraph, old: str, new: str) -> None:
+    for index, node in enumerate(graph.nodes):
+        inputs = tuple(new if name == old else name for name in node.inputs)
+        graph.nodes[index] = replace(node, inputs=inputs)
+
+
+def check_known(model: CaffeModel, net: Net) -> None:
+    """Refuses a net with layers that ONNX export does not know.
+
+    Raises:
+        ExportError: names them all.
+    """
+    unknown = unknown_layers(net)
+    if unknown:
+        names = ", ".join(f"{b.name!r} ({b.type})" for b in unknown)
+        raise ExportError(
+            f"{model.path or net.name}: ONNX has no operators for {names}; a net for training "
+            "becomes one for use with 'caffecompat deploy'"
+        )

@@ -1,0 +1,1 @@
+"""The layer types that ONNX export knows; see caffecompat.export.onnx_graph.layer."""

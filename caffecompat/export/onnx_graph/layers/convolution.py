@@ -1,0 +1,54 @@
+"""Convolution and Deconvolution."""
+
+from __future__ import annotations
+
+from caffecompat.export.onnx_graph.graph import Value
+from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
+
+MOST_AXES = 3
+
+
+@writers.register("Convolution")
+def convolution(at: OnnxLayer) -> None:
+    _write_each(at, "Conv")
+
+
+@writers.register("Deconvolution")
+def deconvolution(at: OnnxLayer) -> None:
+    _write_each(at, "ConvTranspose")
+
+
+def _write_each(at: OnnxLayer, operator: str) -> None:
+    """One node for each bottom; all use the same weight."""
+    geometry = at.layer.geometry
+    if not 1 <= geometry.axes <= MOST_AXES or geometry.channel_axis != 1:
+        at.refuse(
+            f"its kernel has {geometry.axes} axes from axis {geometry.channel_axis + 1} on; ONNX "
+            "programs compute 1 to 3 axes from axis 2 on"
+        )
+    weights = [at.parameter(name) for name in ("weight", "bias") if name in at.arrays]
+    for index, bottom in enumerate(at.bottoms):
+        at.write(
+            operator,
+            bottom.name,
+            *weights,
+            top=index,
+            kernel_shape=geometry.kernel,
+            strides=geometry.stride,
+            pads=[*geometry.pad, *_pads_after(at, bottom, operator)],
+            dilations=geometry.dilation,
+            group=at.layer.group,
+        )
+
+
+def _pads_after(at: OnnxLayer, bottom: Value, operator: str) -> list[int]:
+    """The padding after the input; more than before it where the kernel is the larger one.
+
+    Caffe rounds the number of positions toward zero, so that there is one then, see
+    ``caffecompat.layers._convolution_geometry``.
+    """
+    geometry = at.layer.geometry
+    if operator == "ConvTranspose":
+        return list(geometry.pad)
+    sizes = zip(geometry.pad, geometry.kernel_extent, bottom.shape[2:], strict=True)
+    return [pad + max(0, extent - 2 * pad - size) for pad, extent, size in sizes]

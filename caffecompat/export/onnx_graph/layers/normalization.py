@@ -1,0 +1,121 @@
+"""LRN, BatchNorm, MVN, Scale and Bias."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from caffecompat.export.onnx_graph.graph import Value
+from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
+
+
+@writers.register("LRN")
+def lrn(at: OnnxLayer) -> None:
+    layer = at.layer
+    if not layer.within:
+        at.write(
+            "LRN", at.x, alpha=layer.alpha, beta=layer.beta, bias=float(layer.k), size=layer.size
+        )
+        return
+    margin = layer.size // 2
+    means = at.node(
+        "AveragePool",
+        at.node("Mul", at.x, at.x),
+        kernel_shape=[layer.size] * 2,
+        pads=[margin] * 4,
+        strides=[1, 1],
+        count_include_pad=1,
+    )
+    share = at.node("Mul", means, at.constant("alpha", layer.alpha))
+    base = at.node("Add", share, at.constant("one", 1))
+    at.write("Mul", at.x, at.node("Pow", base, at.constant("power", -layer.beta)))
+
+
+@writers.register("BatchNorm")
+def batch_norm(at: OnnxLayer) -> None:
+    """Caffe's statistics are divided by their factor here; a factor of 0 makes both 0."""
+    layer = at.layer
+    if not layer.use_statistics:
+        at.need_fixed(at.bottom, range(len(at.bottom.shape)))
+        axes = [axis for axis in range(len(at.bottom.shape)) if axis != 1]
+        _normalize(at, at.bottom, axes, inside=layer.eps)
+        return
+    factor = float(at.arrays["scale_factor"].reshape(-1)[0])
+    share = np.float32(0 if factor == 0 else 1 / factor)
+    mean, variance = at.arrays["mean"] * share, at.arrays["variance"] * share
+    at.write(
+        "BatchNormalization",
+        at.x,
+        at.constant("scale", np.ones_like(mean)),
+        at.constant("shift", np.zeros_like(mean)),
+        at.graph.add_weight(f"{at.name}.mean", mean),
+        at.graph.add_weight(f"{at.name}.variance", variance),
+        epsilon=layer.eps,
+    )
+
+
+@writers.register("MVN")
+def mvn(at: OnnxLayer) -> None:
+    layer = at.layer
+    x = at.bottom
+    if len(x.shape) < 4:
+        x = Value(at.node("Reshape", at.x, at.reshaped(at.top)), at.top.shapes)
+    _normalize(at, x, layer.over, scaled=layer.scaled, outside=layer.eps)
+
+
+def _normalize(
+    at: OnnxLayer,
+    x: Value,
+    axes: list[int] | tuple[int, ...],
+    scaled: bool = True,
+    inside: float = 0,
+    outside: float = 0,
+) -> None:
+    """(x - mean) / (sqrt(variance + inside) + outside); not divided unless ``scaled``."""
+    over = at.integers("axes", axes)
+    mean = at.node("ReduceMean", x.name, over, keepdims=1)
+    if not scaled:
+        at.write("Sub", x.name, mean)
+        return
+    centred = at.node("Sub", x.name, mean)
+    square = at.node("Mul", centred, centred)
+    variance = at.node("ReduceMean", square, over, keepdims=1)
+    if inside:
+        variance = at.node("Add", variance, at.constant("eps", inside))
+    deviation = at.node("Sqrt", variance)
+    if outside:
+        deviation = at.node("Add", deviation, at.constant("eps", outside))
+    at.write("Div", centred, deviation)
+
+
+@writers.register("Scale")
+def scale(at: OnnxLayer) -> None:
+    factor = _operand(at, "weight")
+    if "bias" not in at.arrays:
+        at.write("Mul", at.x, factor)
+        return
+    at.write(
+        "Add", at.node("Mul", at.x, factor), at.parameter("bias", _broadcast_shape(at, "bias"))
+    )
+
+
+@writers.register("Bias")
+def bias(at: OnnxLayer) -> None:
+    at.write("Add", at.x, _operand(at, "bias"))
+
+
+def _operand(at: OnnxLayer, parameter: str) -> str:
+    """The second bottom, or the parameter, in a shape that broadcasts against the first bottom."""
+    if len(at.bottoms) == 1:
+        return at.parameter(parameter, _broadcast_shape(at, parameter))
+    operand = at.bottoms[1]
+    missing = len(at.bottom.shape) - at.layer.first - len(operand.shape)
+    if missing == 0:
+        return operand.name
+    shapes = tuple((*shape, *(1,) * missing) for shape in operand.shapes)
+    extents = at.shape_input(operand, Value("", shapes))
+    return at.node("Reshape", operand.name, at.integers("shape", extents))
+
+
+def _broadcast_shape(at: OnnxLayer, parameter: str) -> tuple[int, ...]:
+    own = at.arrays[parameter].shape
+    return own + (1,) * (len(at.bottom.shape) - at.layer.first - len(own))

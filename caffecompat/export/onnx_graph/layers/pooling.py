@@ -1,0 +1,156 @@
+"""Pooling and SPP.
+
+Programs disagree about average pooling whose last window is cut off by the border, and older ones
+about ``ceil_mode``. Every window here therefore lies inside explicit padding, and Caffe's divisor
+is written as a constant where it is not the size of the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from caffecompat.export.onnx_graph.graph import Value
+from caffecompat.export.onnx_graph.layer import FixedSizesNeeded, OnnxLayer, writers
+from caffecompat.layers.pooling import Windows
+
+SPATIAL = (2, 3)
+
+# Caffe's maximum of a window without elements.
+LOWEST = float(np.finfo(np.float32).min)
+
+
+@writers.register("Pooling")
+def pooling(at: OnnxLayer) -> None:
+    layer = at.layer
+    if layer.kernel is None:
+        _global(at)
+        return
+    size = (at.bottom.shape[2], at.bottom.shape[3])
+    windows = Windows(size, layer.kernel, layer.stride, layer.pad, layer.ceil)
+    if layer.method == "MAX":
+        _maximum(at, windows)
+    elif layer.method == "AVE":
+        _average(at, windows, at.write)
+    else:
+        _stochastic(at, windows)
+
+
+def _global(at: OnnxLayer) -> None:
+    if at.layer.method == "STOCHASTIC" or at.layer.mask:
+        at.refuse("global pooling is written for MAX and AVE with one top only")
+    at.write("GlobalMaxPool" if at.layer.method == "MAX" else "GlobalAveragePool", at.x)
+
+
+def _maximum(at: OnnxLayer, windows: Windows) -> None:
+    x, attributes = _padded(at, windows, LOWEST)
+    if not at.layer.mask:
+        at.write("MaxPool", x, **attributes)
+        return
+    if x != at.x:
+        at.refuse("the index of a window outside of the plane cannot be written")
+    # ONNX counts through the whole tensor, Caffe through one plane.
+    at.need_fixed(at.bottom, SPATIAL)
+    outputs = at.graph.new_value(f"{at.name}/index")
+    index = Value(outputs, at.tops[1].shapes)
+    at.write_all("MaxPool", at.x, tops=(at.top, index), **attributes)
+    plane = at.constant("plane", prod(at.bottom.shape[2:]), np.int64)
+    at.write("Cast", at.node("Mod", outputs, plane), top=1, to=1)
+
+
+def _stochastic(at: OnnxLayer, windows: Windows) -> None:
+    """The mean in phase TEST, weighted with the values: the sum of squares by the sum."""
+    at.need_fixed(at.bottom, SPATIAL)
+    x, attributes = _padded(at, windows, 0)
+    squares = at.node("AveragePool", at.node("Mul", x, x), count_include_pad=1, **attributes)
+    values = at.node("AveragePool", x, count_include_pad=1, **attributes)
+    smallest = np.finfo(np.float32).tiny
+    at.write("Div", squares, at.node("Add", values, at.constant("smallest", smallest)))
+
+
+def _average(at: OnnxLayer, windows: Windows, last: Callable[..., Any]) -> Any:
+    """The means over ``windows``; ``last`` adds the last node."""
+    x, attributes = _padded(at, windows, 0)
+    factors = prod(windows.kernel) / _divisors(windows)
+    if windows.ceil and windows.stride != (1, 1):
+        # The divisors depend on where the border cuts windows off.
+        at.need_fixed(at.bottom, SPATIAL)
+    if np.all(factors == 1):
+        return last("AveragePool", x, count_include_pad=1, **attributes)
+    means = at.node("AveragePool", x, count_include_pad=1, **attributes)
+    return last("Mul", means, at.constant("divisor", factors[None, None]))
+
+
+def _divisors(windows: Windows) -> np.ndarray:
+    """The number of elements of each window inside of plane and padding, (H', W')."""
+
+    def along(axis: int) -> np.ndarray:
+        start = np.arange(windows.count[axis]) * windows.stride[axis] - windows.pad[axis]
+        end = np.minimum(start + windows.kernel[axis], windows.size[axis] + windows.pad[axis])
+        return np.maximum(end - start, 1)
+
+    return np.outer(along(0), along(1)).astype(np.float64)
+
+
+def _padded(at: OnnxLayer, windows: Windows, fill: float) -> tuple[str, dict[str, Any]]:
+    """The bottom, and kernel, strides and pads with which all windows lie in the padded plane.
+
+    A window may have no element of the plane if the stride is greater than the kernel. Pads as
+    large as the kernel are refused, so the bottom is padded with ``fill`` by a node of its own.
+
+    Raises:
+        FixedSizesNeeded: the padding depends on the size of the plane.
+    """
+    if any(at.bottom.varies(axis) for axis in SPATIAL):
+        after = _padding_for_any_size(at, windows)
+    else:
+        _, right, _, bottom = windows.margins
+        after = [max(0, bottom), max(0, right)]
+    pads = [*windows.pad, *after]
+    x = at.x
+    if any(pad >= kernel for pad, kernel in zip(pads, windows.kernel * 2, strict=True)):
+        before, behind = [0, 0, *pads[:2]], [0, 0, *pads[2:]]
+        x = at.node("Pad", x, at.integers("pads", before + behind), at.constant("fill", fill))
+        pads = [0] * 4
+    return x, {
+        "kernel_shape": list(windows.kernel),
+        "strides": list(windows.stride),
+        "pads": pads,
+    }
+
+
+def _padding_for_any_size(at: OnnxLayer, windows: Windows) -> list[int]:
+    """Padding after the plane with which rounding down gives Caffe's number of windows.
+
+    Rounding up is rounding down after adding stride - 1. Caffe drops a last window that begins
+    after the plane; there is none where pad + stride is at most the kernel.
+    """
+    if not windows.ceil:
+        return list(windows.pad)
+    after = [pad + stride - 1 for pad, stride in zip(windows.pad, windows.stride, strict=True)]
+    if any(extra >= kernel for extra, kernel in zip(after, windows.kernel, strict=True)):
+        raise FixedSizesNeeded(f"layer {at.name!r} (Pooling): windows may be dropped")
+    return after
+
+
+@writers.register("SPP")
+def spatial_pyramid(at: OnnxLayer) -> None:
+    from caffecompat.layers.pooling import maximum
+
+    at.need_fixed(at.bottom, SPATIAL)
+    levels = []
+    for level in range(at.layer.height):
+        windows = at.layer._windows(at.bottom.shape, 2**level)
+        if at.layer.pool is maximum:
+            x, attributes = _padded(at, windows, LOWEST)
+            pooled = at.node("MaxPool", x, **attributes)
+        else:
+            pooled = _average(at, windows, at.node)
+        levels.append(pooled)
+    if len(levels) == 1:
+        at.write("Identity", levels[0])
+        return
+    at.write("Concat", *(at.node("Flatten", x, axis=1) for x in levels), axis=1)

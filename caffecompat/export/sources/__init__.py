@@ -1,0 +1,1 @@
+"""Model files of other programs that are read as Caffe models, one form per file."""

@@ -1,0 +1,35 @@
+"""One name for each value of a net, the same in every engine and file."""
+
+from __future__ import annotations
+
+from caffecompat.graph import Version
+from caffecompat.layers.dropout import Dropout
+from caffecompat.layers.split import Split
+from caffecompat.net import Net
+
+# In phase TEST they return their bottom.
+SAME = (Dropout, Split)
+
+
+def value_names(net: Net) -> dict[Version, str]:
+    """The last value of a blob has the blob's name, and so has an input.
+
+    A value that an in-place layer replaces is called ``<blob> before <layer>``. What replaces an
+    input is called ``<blob>'``.
+    """
+    inputs = {top for built in net.layers if built.source is not None for top in built.tops}
+    names: dict[Version, str] = {}
+    same: dict[Version, Version] = {}
+    for built in net.layers:
+        for top in built.tops:
+            before = same.get(v := Version(top.blob, top.number - 1), v)
+            same[top] = top
+            if before in names and isinstance(built.layer, SAME):
+                same[top] = before
+            elif before in inputs:
+                names[top] = str(top)
+            else:
+                if before in names:
+                    names[before] = f"{top.blob} before {built.name}"
+                names[top] = top.blob
+    return {version: names[first] for version, first in same.items()}

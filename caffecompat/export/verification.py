@@ -1,0 +1,207 @@
+"""Two engines on the same inputs: differences of outputs, or of every value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from caffecompat.data.preprocessing import Preprocessing
+from caffecompat.errors import ExportError
+from caffecompat.export.engine import Arrays, Engine, EngineOptions, engines
+from caffecompat.export.engines.caffe_net import CaffeNet
+from caffecompat.export.model import CaffeModel
+from caffecompat.export.target import targets
+from caffecompat.layers import Shape
+from caffecompat.layers._base import format_shape
+
+TOLERANCE = 1e-4
+
+# Deviation of random pixels from the mean, and of the values of other inputs.
+PIXEL_DEVIATION, DEVIATION = 50.0, 1.0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The difference between the values that two engines have under one name.
+
+    Attributes:
+        name: the name of the value.
+        shape: its shape in the first engine.
+        absolute: the largest absolute difference; infinite if shapes differ, or if one value is no
+            number where the other is one.
+        relative: ``absolute`` divided by the largest magnitude in the first engine.
+        note: why they cannot be compared; "" if they can.
+    """
+
+    name: str
+    shape: Shape
+    absolute: float
+    relative: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All differences, in the order of execution.
+
+    Attributes:
+        differences: one per name that both engines have; at least one.
+        tolerance: the largest relative difference of engines that agree.
+    """
+
+    differences: Sequence[Difference]
+    tolerance: float = TOLERANCE
+
+    @property
+    def worst(self) -> Difference:
+        return max(self.differences, key=lambda difference: difference.relative)
+
+    @property
+    def agrees(self) -> bool:
+        return self.first is None
+
+    @property
+    def first(self) -> Difference | None:
+        """The first difference beyond the tolerance."""
+        return next((d for d in self.differences if not d.relative <= self.tolerance), None)
+
+
+def verify_conversion(
+    model: CaffeModel, path: Path, tolerance: float = TOLERANCE, seed: int = 0
+) -> Comparison:
+    """Runs a model and the file that was just written from it on the same random inputs.
+
+    Args:
+        path: a file of a target that has an ``engine``; it may be a form that could contain code.
+
+    Raises:
+        ExportError: no engine runs such files, or it fails.
+        MissingExtra: the engine is not installed.
+    """
+    name = next(
+        (t.engine for t in map(targets.find, targets) if path.name.endswith(t.suffixes)), None
+    )
+    if name is None:
+        raise ExportError(f"{path}: no engine runs such files")
+    target = engines.find(name)(path, EngineOptions(trust=True))
+    source = CaffeNet.of(model)
+    inputs = draw_inputs(source, target, seed)
+    return compare(*run_both(source, target, inputs), tolerance)
+
+
+def draw_inputs(first: Engine, second: Engine, seed: int) -> Arrays:
+    """Values for the inputs of both engines: recorded ones, else random ones.
+
+    Pixels (4 axes, 1 or 3 channels) are those of an image from 0 to 1 if an engine has its
+    preprocessing inside; else they are drawn around 0 as if a mean had been subtracted.
+
+    Raises:
+        ExportError: the engines' inputs have different names or shapes.
+    """
+    for recorded in (first, second):
+        if recorded.given:
+            return dict(recorded.given)
+    if set(first.inputs) != set(second.inputs):
+        raise ExportError(
+            f"the inputs are called {_listed(first.inputs)} in one and {_listed(second.inputs)} in "
+            "the other; they must have the same names"
+        )
+    generator = np.random.default_rng(seed)
+    as_image = first.preprocessing is not None or second.preprocessing is not None
+    return {
+        name: _draw(_common_shape(name, shape, second.inputs[name]), generator, as_image)
+        for name, shape in first.inputs.items()
+    }
+
+
+def _listed(names: Mapping[str, Shape]) -> str:
+    return ", ".join(map(repr, names)) or "nothing"
+
+
+def _common_shape(name: str, first: Shape, second: Shape) -> Shape:
+    """The shape that both take; an extent that neither fixes is 1."""
+    fits = len(first) == len(second) and all(
+        a == b or 0 in (a, b) for a, b in zip(first, second, strict=False)
+    )
+    if not fits:
+        raise ExportError(
+            f"input {name!r} is {format_shape(first)} in one and {format_shape(second)} in the "
+            "other; they must have the same shape"
+        )
+    return tuple(a or b or 1 for a, b in zip(first, second, strict=True))
+
+
+def _draw(shape: Shape, generator: np.random.Generator, as_image: bool) -> np.ndarray:
+    if len(shape) != 4 or shape[1] not in (1, 3):
+        return generator.normal(0, DEVIATION, shape).astype(np.float32)
+    if as_image:
+        return generator.random(shape, np.float32)
+    return generator.normal(0, PIXEL_DEVIATION, shape).astype(np.float32)
+
+
+def run_both(
+    first: Engine, second: Engine, inputs: Arrays, every_value: bool = False
+) -> tuple[Arrays, Arrays]:
+    """The outputs of both engines, or every value that they show.
+
+    An engine without preprocessing inside gets preprocessed images where the other one has it.
+
+    Raises:
+        ExportError: an engine fails.
+    """
+    steps = first.preprocessing or second.preprocessing
+    found = []
+    for engine in (first, second):
+        given = inputs if steps is None or engine.preprocessing else preprocess(inputs, steps)
+        found.append(engine.values(given) if every_value else engine.run(given))
+    return found[0], found[1]
+
+
+def preprocess(inputs: Arrays, steps: Preprocessing) -> Arrays:
+    """Images (N, C, H, W), RGB or gray from 0 to 1, as the net wants them."""
+    channels = 1 if steps.channel_order == "gray" else 3
+    images = [n for n, v in inputs.items() if v.ndim == 4 and v.shape[1] == channels]
+    if not images:
+        return dict(inputs)
+    pixels = inputs[images[0]] * np.float32(255)
+    if steps.channel_order == "BGR":
+        pixels = pixels[:, ::-1]
+    mean = np.asarray(steps.mean, np.float32).reshape(1, -1, 1, 1)
+    image = np.ascontiguousarray((pixels - mean) * np.float32(steps.scale))
+    return {**inputs, images[0]: image}
+
+
+def compare(first: Arrays, second: Arrays, tolerance: float = TOLERANCE) -> Comparison:
+    """Compares the values that have the same name, in the order of ``first``.
+
+    Raises:
+        ExportError: there are none.
+    """
+    names = [name for name in first if name in second]
+    if not names:
+        raise ExportError(
+            "no output has the same name in both: "
+            f"{', '.join(map(repr, first))} and {', '.join(map(repr, second))}"
+        )
+    return Comparison([difference(name, first[name], second[name]) for name in names], tolerance)
+
+
+def difference(name: str, first: np.ndarray, second: np.ndarray) -> Difference:
+    if first.shape != second.shape:
+        note = f"{format_shape(first.shape)} and {format_shape(second.shape)}"
+        return Difference(name, first.shape, np.inf, np.inf, note)
+    if not np.array_equal(np.isnan(first), np.isnan(second)):
+        return Difference(name, first.shape, np.inf, np.inf, "NaN in one only")
+    equal = (first == second) | np.isnan(first)
+    with np.errstate(invalid="ignore"):
+        apart = np.where(equal, 0, np.abs(first.astype(np.float64) - second))
+    absolute = float(apart.max(initial=0))
+    finite = np.abs(first[np.isfinite(first)])
+    magnitude = float(finite.max(initial=0))
+    if absolute == 0:
+        return Difference(name, first.shape, 0.0, 0.0)
+    relative = absolute / magnitude if magnitude > 0 else np.inf
+    return Difference(name, first.shape, absolute, relative)

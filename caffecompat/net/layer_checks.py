@@ -1,0 +1,115 @@
+"""Checks of layer definitions while a net is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffecompat.errors import LayerError, NetError, UnknownName, suggestion
+from caffecompat.graph import Graph, LayerNode, Version
+from caffecompat.layers import BuildOptions, Layer, Source, catalogue
+from caffecompat.proto.fork_fields import foreign_fields
+from caffecompat.reporting.units import format_shape
+
+AUTOMATIC_TOP = "(automatic)"
+
+
+def layer_classes(graph: Graph) -> list[type[Layer] | None]:
+    """The class of each layer of ``graph``; None for automatic splits.
+
+    Raises:
+        UnknownName, NetError: layer types do not exist; one error names all of them.
+    """
+    unknown: list[UnknownName] = []
+    classes: list[type[Layer] | None] = []
+    for node in graph:
+        try:
+            classes.append(None if node.automatic else catalogue.find(node.type, _where(node)))
+        except UnknownName as error:
+            unknown.append(error)
+    if len(unknown) == 1:
+        raise unknown[0]
+    if unknown:
+        raise NetError("\n".join(str(error) for error in unknown))
+    return classes
+
+
+def _where(node: LayerNode) -> str:
+    """The node's place without its type, which the message names already."""
+    return node.place.removesuffix(f" ({node.type})")
+
+
+def check_stated_shapes(
+    graph: Graph, classes: Sequence[type[Layer] | None], options: BuildOptions
+) -> None:
+    """Refuses stated shapes of tops that no source has, and of nets that read data."""
+    sources = [
+        top
+        for node, layer_class in zip(graph, classes, strict=True)
+        if layer_class is not None and issubclass(layer_class, Source)
+        for top in node.message.top
+    ]
+    for name, shape in options.shapes.items():
+        if name not in sources:
+            raise NetError(
+                f"a shape is stated for {name!r}, which no data or input layer has as its top"
+                f"{suggestion(name, sources)}"
+            )
+        if not shape or min(shape) < 1:
+            raise NetError(f"the stated shape of {name!r} is {format_shape(shape)}; give sizes")
+    if options.shapes and not options.shapes_only:
+        raise NetError("shapes can be stated for a net that is built with shapes_only=True")
+
+
+def check_fork_fields(
+    node: LayerNode, layer_class: type[Layer], lenient: bool, notes: list[str]
+) -> None:
+    """Refuses fields of forks that the layer type does not support; with ``lenient`` notes them."""
+    lost = [name for name in foreign_fields(node.message) if name not in layer_class.fork_fields]
+    if not lost:
+        return
+    sentence = (
+        f"{node.place}: {', '.join(lost)}: from another Caffe version, not supported by this "
+        "layer type"
+    )
+    # An unknown enum value ("field: VALUE") cannot be ignored: the field has no other value.
+    if not lenient or any(": " in name for name in lost):
+        raise LayerError(f"{sentence}; remove it, or ignore it with lenient=True (--lenient)")
+    notes.append(f"{sentence}; ignored")
+
+
+def checked_tops(node: LayerNode, layer_class: type[Layer], automatic: int) -> tuple[Version, ...]:
+    """The tops, including an automatic one; checks their number and in-place computation.
+
+    Raises:
+        LayerError: the type does not allow this number of bottoms or tops, or works not in place.
+    """
+    tops = node.tops
+    if layer_class.automatic_top and len(tops) < layer_class.tops.min:
+        tops = (*tops, Version(AUTOMATIC_TOP, automatic))
+    for kind, allowed, found in (
+        ("bottom", layer_class.bottoms, node.bottoms),
+        ("top", layer_class.tops, tops),
+    ):
+        if not allowed.admits(len(found)):
+            names = ", ".join(repr(str(version)) for version in found) or "none"
+            raise LayerError(f"{node.place}: takes {allowed} {kind}(s), found {names}")
+    shared = set(node.message.bottom) & set(node.message.top)
+    if shared and not layer_class.in_place:
+        raise LayerError(
+            f"{node.place}: cannot work in place on {sorted(shared)[0]!r}; "
+            "give its top a name of its own"
+        )
+    return tops
+
+
+def notes_on_unused_fields(node: LayerNode, layer: Layer, known: frozenset[str]) -> list[str]:
+    """Notes on fields of the definition that the layer type, as in Caffe, does not use."""
+    fields = [field.name for field, _ in node.message.ListFields()]
+    unused = [name for name in fields if name.endswith("_param") and name not in known]
+    for path in layer.ignored_fields:
+        message, _, field = path.partition(".")
+        if getattr(node.message, message).HasField(field):
+            unused.append(path)
+    if not unused:
+        return layer.notes
+    return [*layer.notes, f"{node.place}: {', '.join(unused)} has no effect on this layer type"]

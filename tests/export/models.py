@@ -1,0 +1,89 @@
+"""Small models with random weights, and programs that run their ONNX files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from caffecompat import Net
+from caffecompat.export.model import CaffeModel
+from caffecompat.net.definition import read_definition
+from caffecompat.proto.text.parser import parse_text
+
+Arrays = dict[str, np.ndarray]
+
+
+def model_of(text: str, seed: int = 5) -> CaffeModel:
+    """The model of a prototxt, with random weights from 0.5 to 1.5 or around 0."""
+    message, _ = parse_text(text, "NetParameter")
+    definition = read_definition(message)
+    net = Net(definition)
+    generator = np.random.default_rng(seed)
+    weights = net.to_weights()
+    for layer in weights.layers:
+        for index, blob in enumerate(layer.blobs):
+            values = generator.normal(size=blob.shape).astype(np.float32)
+            positive = layer.type == "BatchNorm" and index > 0
+            layer.blobs[index] = 0.5 + abs(values) if positive else values * 0.5
+    return CaffeModel(definition, weights, path="net.caffemodel")
+
+
+def layer_net(layer: str, *shapes: Sequence[int], tops: int = 1) -> str:
+    """A prototxt with one layer, whose bottoms a, b ... are inputs and whose tops are y, z ..."""
+    bottoms = "abcdefgh"[: len(shapes)]
+    inputs = "".join(
+        f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ '
+        f"{' '.join(f'dim: {extent}' for extent in shape)} }} }} }}\n"
+        for name, shape in zip(bottoms, shapes, strict=True)
+    )
+    wires = " ".join(
+        [f'bottom: "{name}"' for name in bottoms] + [f'top: "{t}"' for t in "yz"[:tops]]
+    )
+    return f'name: "one"\n{inputs}layer {{ name: "one" {wires} {layer} }}\n'
+
+
+def random_inputs(
+    net: Net, seed: int = 3, shapes: Mapping[str, Sequence[int]] | None = None
+) -> Arrays:
+    """Normal values for the inputs of a net, by name."""
+    generator = np.random.default_rng(seed)
+    return {
+        name: generator.normal(size=(shapes or {}).get(name, net.blobs[name].shape)).astype(
+            np.float32
+        )
+        for name in net.inputs
+    }
+
+
+def expected_outputs(net: Net, inputs: Arrays) -> Arrays:
+    return {name: np.array(value) for name, value in net.forward(**inputs).items()}
+
+
+def run_onnxruntime(path: Path, inputs: Arrays) -> Arrays:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def run_opencv(path: Path, inputs: Arrays, outputs: Sequence[str]) -> Arrays:
+    cv2: Any = pytest.importorskip("cv2")
+    net = cv2.dnn.readNetFromONNX(str(path))
+    for name, value in inputs.items():
+        net.setInput(value, name)
+    return dict(zip(outputs, net.forward(list(outputs)), strict=True))
+
+
+def assert_close(found: Arrays, wanted: Arrays, tolerance: float = 1e-4) -> None:
+    """Equal shapes, and values within ``tolerance`` of the largest magnitude."""
+    assert set(found) == set(wanted)
+    for name, value in wanted.items():
+        assert found[name].shape == value.shape, name
+        scale = np.abs(value).max(initial=1e-6)
+        assert np.abs(found[name] - value).max(initial=0) <= tolerance * scale, name

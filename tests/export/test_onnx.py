@@ -1,0 +1,215 @@
+"""ONNX files of whole nets: names, sizes, metadata, preprocessing, refusals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+
+from caffecompat.data.preprocessing import Preprocessing
+from caffecompat.errors import ExportError
+from caffecompat.export.model import CaffeModel
+from caffecompat.export.onnx_graph import file as onnx_file
+from caffecompat.export.target import TargetOptions
+from caffecompat.export.targets.onnx import Onnx
+from tests.export.models import (
+    Arrays,
+    assert_close,
+    expected_outputs,
+    layer_net,
+    model_of,
+    random_inputs,
+    run_onnxruntime,
+    run_opencv,
+)
+
+INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { %s } } }\n'
+IMAGE = INPUT % "dim: 2 dim: 3 dim: 12 dim: 10"
+CONV = """layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 4 kernel_size: 3 pad: 1 } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool"
+  pooling_param { kernel_size: 2 stride: 2 } }
+"""
+DENSE = """layer { name: "drop" type: "Dropout" bottom: "pool" top: "pool" }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc"
+  inner_product_param { num_output: 5 } }
+layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
+"""
+
+
+def written(model: CaffeModel, folder: Path, options: TargetOptions | None = None) -> Any:
+    import onnx
+
+    Onnx(options).write(model, folder / "net.onnx")
+    loaded = onnx.load(folder / "net.onnx")
+    onnx.checker.check_model(loaded, full_check=True)
+    return loaded
+
+
+def extents(value: Any) -> list[int | str]:
+    return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+
+
+def both(path: Path, inputs: Arrays, outputs: list[str]) -> list[Arrays]:
+    return [run_onnxruntime(path, inputs), run_opencv(path, inputs, outputs)]
+
+
+def test_names_are_those_of_the_prototxt(tmp_path: Path) -> None:
+    loaded = written(model_of(IMAGE + CONV + DENSE), tmp_path)
+    graph = loaded.graph
+    assert [value.name for value in graph.input] == ["data"]
+    assert [value.name for value in graph.output] == ["prob"]
+    named = {"conv.weight", "conv.bias", "fc.weight", "fc.bias"}
+    assert named <= {tensor.name for tensor in graph.initializer}
+    assert {"conv", "relu", "pool", "fc", "prob"} <= {node.name for node in graph.node}
+    assert {value for node in graph.node for value in node.output} >= {"conv", "pool", "fc"}
+    assert loaded.producer_name == "caffecompat"
+    layers = json.loads({p.key: p.value for p in loaded.metadata_props}["layers"])
+    assert layers["conv"] == "Convolution"
+
+
+def test_a_net_with_dense_layers_takes_any_batch(tmp_path: Path) -> None:
+    model = model_of(IMAGE + CONV + DENSE)
+    loaded = written(model, tmp_path)
+    assert extents(loaded.graph.input[0]) == ["batch", 3, 12, 10]
+    assert extents(loaded.graph.output[0]) == ["batch", 5]
+    net = model.net()
+    for batch in (1, 5):
+        inputs = random_inputs(net, shapes={"data": (batch, 3, 12, 10)})
+        for found in both(tmp_path / "net.onnx", inputs, ["prob"]):
+            assert_close(found, expected_outputs(net, inputs))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        'layer { name: "up" type: "Deconvolution" bottom: "pool" top: "up" '
+        "convolution_param { num_output: 2 kernel_size: 4 stride: 2 } }\n"
+        'layer { name: "crop" type: "Crop" bottom: "up" bottom: "data" top: "crop" '
+        "crop_param { axis: 2 offset: 1 } }",
+        'layer { name: "ave" type: "Pooling" bottom: "pool" top: "ave" '
+        "pooling_param { pool: AVE kernel_size: 3 stride: 1 pad: 1 } }",
+        'layer { name: "all" type: "Pooling" bottom: "pool" top: "all" '
+        "pooling_param { pool: AVE global_pooling: true } }",
+        'layer { name: "soft" type: "Softmax" bottom: "pool" top: "soft" }',
+    ],
+    ids=["crop", "average", "global", "softmax"],
+)
+def test_a_fully_convolutional_net_takes_any_size(more: str, tmp_path: Path) -> None:
+    model = model_of(IMAGE + CONV + more)
+    loaded = written(model, tmp_path)
+    assert extents(loaded.graph.input[0]) == ["batch", 3, "height", "width"]
+    net = model.net()
+    for shape in ((1, 3, 12, 10), (2, 3, 17, 23)):
+        inputs = random_inputs(net, shapes={"data": shape})
+        for found in both(tmp_path / "net.onnx", inputs, net.outputs):
+            assert_close(found, expected_outputs(net, inputs))
+
+
+def test_sizes_are_fixed_where_divisors_depend_on_them(tmp_path: Path) -> None:
+    layer = 'type: "Pooling" pooling_param { pool: AVE kernel_size: 3 stride: 2 }'
+    loaded = written(model_of(layer_net(layer, (2, 3, 8, 6))), tmp_path)
+    assert extents(loaded.graph.input[0]) == ["batch", 3, 8, 6]
+
+
+def test_a_batch_that_the_net_fixes_stays(tmp_path: Path) -> None:
+    layer = 'type: "Reshape" reshape_param { shape { dim: 2 dim: 12 } }'
+    loaded = written(model_of(layer_net(layer, (2, 3, 4))), tmp_path)
+    assert extents(loaded.graph.input[0]) == [2, 3, 4]
+
+
+def test_an_input_changed_in_place_keeps_its_name(tmp_path: Path) -> None:
+    relu = 'layer { name: "relu" type: "ReLU" bottom: "data" top: "data" }'
+    model = model_of(IMAGE + relu)
+    loaded = written(model, tmp_path)
+    assert [value.name for value in loaded.graph.input] == ["data"]
+    inputs = random_inputs(model.net())
+    found = run_onnxruntime(tmp_path / "net.onnx", inputs)
+    assert_close(found, {"data'": np.maximum(inputs["data"], 0)})
+
+
+def test_an_output_that_copies_a_blob_has_its_own_name(tmp_path: Path) -> None:
+    text = IMAGE + CONV + 'layer { name: "drop" type: "Dropout" bottom: "pool" top: "out" }'
+    model = model_of(text)
+    written(model, tmp_path)
+    net = model.net()
+    inputs = random_inputs(net)
+    assert net.outputs == ["out"]
+    for found in both(tmp_path / "net.onnx", inputs, ["out"]):
+        assert_close(found, expected_outputs(net, inputs))
+
+
+def test_shared_parameters_are_written_once(tmp_path: Path) -> None:
+    layers = "".join(
+        f'layer {{ name: "fc{i}" type: "InnerProduct" bottom: "data" top: "fc{i}" '
+        'param { name: "w" } param { name: "b" } inner_product_param { num_output: 4 } }'
+        for i in (1, 2)
+    )
+    loaded = written(model_of(IMAGE + layers), tmp_path)
+    assert [t.name for t in loaded.graph.initializer] == ["fc1.weight", "fc1.bias"]
+
+
+@pytest.mark.parametrize("order", ["BGR", "RGB"])
+def test_preprocessing_becomes_part_of_the_graph(order: str, tmp_path: Path) -> None:
+    steps = Preprocessing(channel_order=order, mean=(104.0, 117.0, 123.0), scale=0.02)
+    model = replace(model_of(IMAGE + CONV + DENSE), preprocessing=steps)
+    loaded = written(model, tmp_path, TargetOptions(fold_preprocessing=True))
+    metadata = {p.key: p.value for p in loaded.metadata_props}
+    assert Preprocessing.from_json(metadata["preprocessing"]) == steps
+    assert "preprocessing_in_graph" in metadata
+    image = np.random.default_rng(1).random((2, 3, 12, 10), np.float32)
+    pixels = 255 * (image[:, ::-1] if order == "BGR" else image)
+    blob = (pixels - np.reshape(steps.mean, (3, 1, 1))) * steps.scale
+    wanted = expected_outputs(model.net(), {"data": blob.astype(np.float32)})
+    for found in both(tmp_path / "net.onnx", {"data": image}, ["prob"]):
+        assert_close(found, wanted)
+
+
+def test_unknown_preprocessing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="--preprocessing"):
+        written(model_of(IMAGE + CONV), tmp_path, TargetOptions(fold_preprocessing=True))
+    gray = replace(model_of(IMAGE + CONV), preprocessing=Preprocessing("gray"))
+    with pytest.raises(ExportError, match="1 channels"):
+        written(gray, tmp_path, TargetOptions(fold_preprocessing=True))
+
+
+def test_all_unknown_layers_are_named_before_anything_is_written(tmp_path: Path) -> None:
+    text = (
+        INPUT % "dim: 2 dim: 3"
+        + (INPUT % "dim: 2").replace("data", "label")
+        + 'layer { name: "l" type: "SoftmaxWithLoss" bottom: "data" bottom: "label" top: "l" }'
+        + 'layer { name: "a" type: "Accuracy" bottom: "data" bottom: "label" top: "a" }'
+    )
+    target = tmp_path / "net.onnx"
+    target.write_bytes(b"old")
+    with pytest.raises(ExportError, match=r"'l' \(SoftmaxWithLoss\), 'a' \(Accuracy\)"):
+        Onnx().write(model_of(text), target)
+    assert target.read_bytes() == b"old"
+
+
+def test_a_model_above_the_limit_of_protobuf_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_file, "MAX_BYTES", 1000)
+    with pytest.raises(ExportError, match="ONNX files hold 1,000"):
+        Onnx().write(model_of(IMAGE + CONV + DENSE), tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_with_any_characters(tmp_path: Path) -> None:
+    strange = "\\\"'{}\\n;%s/ü \\x00 import os"
+    text = IMAGE + CONV.replace('"conv"', f'"{strange}"')
+    model = model_of(text)
+    loaded = written(model, tmp_path)
+    name = next(b.name for b in model.net().layers if b.type == "Convolution")
+    assert f"{name}.weight" in [tensor.name for tensor in loaded.graph.initializer]
+    inputs = random_inputs(model.net())
+    found = run_onnxruntime(tmp_path / "net.onnx", inputs)
+    assert_close(found, expected_outputs(model.net(), inputs))

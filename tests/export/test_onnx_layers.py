@@ -1,0 +1,165 @@
+"""Each layer type that ONNX export writes: the file computes what this package computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnx")
+
+from caffecompat.export.onnx_graph.layer import writers
+from caffecompat.export.targets.onnx import Onnx
+from tests.export.models import (
+    assert_close,
+    expected_outputs,
+    layer_net,
+    model_of,
+    random_inputs,
+    run_onnxruntime,
+    run_opencv,
+)
+
+IMAGE = (2, 3, 7, 5)
+
+
+def pool(text: str) -> str:
+    return f'type: "Pooling" pooling_param {{ {text} }}'
+
+
+def conv(text: str, kind: str = "Convolution") -> str:
+    return f'type: "{kind}" convolution_param {{ weight_filler {{ type: "xavier" }} {text} }}'
+
+
+def case(layer: str, *shapes: tuple[int, ...], tops: int = 1, opencv: str = "") -> tuple:
+    """A layer, the shapes of its bottoms, its number of tops, and why OpenCV cannot run it."""
+    return (layer, shapes, tops, opencv)
+
+
+CASES = [
+    case(conv("num_output: 4 kernel_size: 3"), IMAGE),
+    case(conv("num_output: 4 kernel_h: 3 kernel_w: 1 pad_h: 2 pad_w: 0 stride: 2"), IMAGE),
+    case(conv("num_output: 6 kernel_size: 3 pad: 2 dilation: 2 group: 3 bias_term: false"), IMAGE),
+    case(conv("num_output: 4 kernel_size: 9 pad: 1 stride: 5"), (1, 3, 9, 9)),
+    case(conv("num_output: 4 kernel_size: 3"), (2, 3, 4, 7, 5)),
+    case(conv("num_output: 4 kernel_size: 3"), (2, 3, 7)),
+    case(conv("num_output: 4 kernel_size: 3 stride: 2 pad: 1", "Deconvolution"), IMAGE),
+    case(conv("num_output: 6 kernel_size: 4 stride: 2 group: 3", "Deconvolution"), IMAGE),
+    case(conv("num_output: 3 kernel_size: 2 group: 3 dilation: 2", "Deconvolution"), IMAGE),
+    case(pool("pool: MAX kernel_size: 3 stride: 2"), IMAGE),
+    case(pool("pool: MAX kernel_size: 2 stride: 2"), (2, 3, 7, 8)),
+    case(pool("pool: MAX kernel_size: 3 stride: 2 pad: 1"), (2, 3, 6, 9)),
+    case(pool("pool: MAX kernel_size: 2 stride: 2 pad: 1"), (2, 3, 5, 6)),
+    case(pool("pool: MAX kernel_size: 2 stride: 3"), (2, 3, 9, 6)),
+    case(pool("pool: MAX kernel_h: 3 kernel_w: 2 stride: 2 round_mode: FLOOR"), (2, 3, 8, 5)),
+    case(pool("pool: MAX global_pooling: true"), IMAGE),
+    case(pool("pool: MAX kernel_size: 3 stride: 2"), IMAGE, tops=2, opencv="no index"),
+    case(pool("pool: AVE kernel_size: 3 stride: 2"), (2, 3, 8, 6)),
+    case(pool("pool: AVE kernel_size: 3 stride: 2 pad: 1"), (2, 3, 6, 9)),
+    case(pool("pool: AVE kernel_size: 3 stride: 1 pad: 1"), IMAGE),
+    case(pool("pool: AVE kernel_size: 2 stride: 2 pad: 1"), (2, 3, 5, 6)),
+    case(pool("pool: AVE kernel_size: 3 stride: 2 round_mode: FLOOR"), (2, 3, 8, 6)),
+    case(pool("pool: AVE global_pooling: true"), IMAGE),
+    case('type: "SPP" spp_param { pyramid_height: 2 pool: MAX }', IMAGE),
+    case('type: "SPP" spp_param { pyramid_height: 3 pool: AVE }', (2, 3, 7, 9)),
+    case('type: "LRN" lrn_param { local_size: 3 alpha: 0.7 beta: 0.6 k: 2 }', (2, 6, 4, 3)),
+    case(
+        'type: "LRN" lrn_param { local_size: 3 alpha: 0.7 beta: 0.6 norm_region: WITHIN_CHANNEL }',
+        IMAGE,
+    ),
+    case('type: "BatchNorm"', IMAGE),
+    case('type: "BatchNorm" batch_norm_param { eps: 0.01 }', (2, 6)),
+    case('type: "BatchNorm" batch_norm_param { use_global_stats: false }', IMAGE),
+    case('type: "MVN"', IMAGE),
+    case('type: "MVN" mvn_param { across_channels: true eps: 0.1 }', IMAGE),
+    case('type: "MVN" mvn_param { normalize_variance: false }', (2, 3, 7)),
+    case('type: "Scale" scale_param { bias_term: true }', IMAGE),
+    case('type: "Scale" scale_param { axis: 2 num_axes: 1 }', IMAGE),
+    case('type: "Scale" scale_param { num_axes: 0 bias_term: true }', IMAGE),
+    case('type: "Scale" scale_param { axis: 0 }', IMAGE, (2, 3)),
+    case('type: "Bias" bias_param { axis: 1 num_axes: 2 }', IMAGE),
+    case('type: "Bias"', (2, 3), (3,)),
+    case('type: "InnerProduct" inner_product_param { num_output: 4 }', IMAGE),
+    case('type: "InnerProduct" inner_product_param { num_output: 4 bias_term: false }', (2, 6)),
+    case('type: "InnerProduct" inner_product_param { num_output: 4 transpose: true }', IMAGE),
+    case('type: "InnerProduct" inner_product_param { num_output: 4 axis: 2 }', IMAGE),
+    case('type: "InnerProduct" inner_product_param { num_output: 4 axis: 0 }', (2, 3)),
+    case('type: "ReLU"', IMAGE),
+    case('type: "ReLU" relu_param { negative_slope: 0.3 }', (2, 6)),
+    case('type: "PReLU"', IMAGE),
+    case('type: "PReLU"', (2, 6)),
+    case('type: "PReLU" prelu_param { channel_shared: true }', IMAGE),
+    case('type: "ELU" elu_param { alpha: 0.7 }', IMAGE),
+    case('type: "Sigmoid"', IMAGE),
+    case('type: "TanH"', IMAGE),
+    case('type: "AbsVal"', IMAGE),
+    case('type: "BNLL"', IMAGE),
+    case('type: "Swish"', IMAGE),
+    case('type: "Swish" swish_param { beta: 0.5 }', IMAGE),
+    case('type: "Clip" clip_param { min: -0.5 max: 0.7 }', IMAGE),
+    case('type: "Clip" clip_param { min: 0.5 max: -0.7 }', IMAGE),
+    case('type: "Threshold" threshold_param { threshold: 0.2 }', IMAGE),
+    case('type: "Power" power_param { power: 2 scale: 0.5 shift: -1 }', IMAGE),
+    case('type: "Power" power_param { power: 3 }', IMAGE),
+    case('type: "Power" power_param { shift: 3 }', IMAGE),
+    case('type: "Power" power_param { scale: 0 shift: 3 power: 2 }', IMAGE),
+    case('type: "Power"', IMAGE),
+    case('type: "Exp" exp_param { base: 2 scale: 0.5 shift: 1 }', IMAGE),
+    case('type: "Exp"', IMAGE),
+    case('type: "Log" log_param { base: 2 scale: 0.01 shift: 3 }', IMAGE),
+    case('type: "Eltwise" eltwise_param { coeff: 1 coeff: -0.5 coeff: 2 }', IMAGE, IMAGE, IMAGE),
+    case('type: "Eltwise" eltwise_param { operation: PROD }', IMAGE, IMAGE),
+    case('type: "Eltwise" eltwise_param { operation: MAX }', IMAGE, IMAGE, IMAGE),
+    case('type: "Concat"', IMAGE, (2, 4, 7, 5)),
+    case('type: "Concat" concat_param { axis: -2 }', IMAGE, (2, 3, 2, 5)),
+    case('type: "Concat"', IMAGE),
+    case('type: "Slice" slice_param { slice_point: 1 }', IMAGE, tops=2),
+    case('type: "Slice" slice_param { axis: 2 }', (2, 3, 4, 5), tops=2),
+    case('type: "Softmax"', IMAGE),
+    case('type: "Softmax" softmax_param { axis: -1 }', IMAGE),
+    case('type: "Softmax"', (2, 6)),
+    case('type: "Flatten"', IMAGE),
+    case('type: "Flatten" flatten_param { axis: 2 end_axis: 3 }', IMAGE),
+    case('type: "Flatten" flatten_param { axis: 0 end_axis: 1 }', IMAGE),
+    case('type: "Reshape" reshape_param { shape { dim: 0 dim: -1 dim: 5 } }', IMAGE),
+    case('type: "Reshape" reshape_param { shape { dim: 7 dim: 3 } axis: 1 num_axes: 2 }', IMAGE),
+    case('type: "Reshape" reshape_param { shape { dim: 1 } axis: 1 num_axes: 0 }', IMAGE),
+    case('type: "Crop" crop_param { axis: 2 offset: 1 offset: 2 }', IMAGE, (2, 4, 5, 3)),
+    case('type: "Crop" crop_param { axis: 1 offset: 1 }', IMAGE, (2, 2, 5, 3)),
+    case('type: "Tile" tile_param { axis: 2 tiles: 3 }', IMAGE),
+    case('type: "Reduction" reduction_param { axis: 1 coeff: 0.5 }', IMAGE),
+    case('type: "Reduction" reduction_param { axis: 2 operation: ASUM }', IMAGE),
+    case('type: "Reduction" reduction_param { axis: 1 operation: SUMSQ }', IMAGE),
+    case('type: "Reduction" reduction_param { axis: -1 operation: MEAN }', IMAGE),
+    case('type: "ArgMax" argmax_param { axis: 1 top_k: 2 }', IMAGE),
+    case('type: "ArgMax" argmax_param { axis: 1 out_max_val: true }', IMAGE),
+    case('type: "ArgMax" argmax_param { top_k: 2 out_max_val: true }', IMAGE),
+]
+
+
+def sentence(one: tuple) -> str:
+    return f"{one[0].removeprefix('type: ')} {' '.join('x'.join(map(str, s)) for s in one[1])}"
+
+
+@pytest.mark.parametrize("one", CASES, ids=sentence)
+@pytest.mark.parametrize("program", ["onnxruntime", "opencv"])
+def test_layer(one: tuple, program: str, tmp_path: Path) -> None:
+    layer, shapes, tops, without_opencv = one
+    if program == "opencv" and without_opencv:
+        pytest.skip(without_opencv)
+    model = model_of(layer_net(layer, *shapes, tops=tops))
+    path = tmp_path / "net.onnx"
+    Onnx().write(model, path)
+    net = model.net()
+    inputs = random_inputs(net)
+    wanted = expected_outputs(net, inputs)
+    if program == "onnxruntime":
+        found = run_onnxruntime(path, inputs)
+    else:
+        found = run_opencv(path, inputs, net.outputs)
+    assert_close(found, wanted)
+
+
+def test_every_type_has_a_case() -> None:
+    named = {one[0].split('"')[1] for one in CASES}
+    assert set(writers) - named <= {"Embed", "BatchReindex", "Parameter"}

@@ -1,0 +1,197 @@
+"""Comparisons of two engines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from caffecompat import Net
+from caffecompat.data.preprocessing import Preprocessing
+from caffecompat.errors import CaffeError, ExportError, FormatError
+from caffecompat.export.engine import EngineOptions, open_engine
+from caffecompat.export.engines.caffe_net import CaffeNet
+from caffecompat.export.model import CaffeModel
+from caffecompat.export.target import TargetOptions
+from caffecompat.export.targets.onnx import Onnx
+from caffecompat.export.verification import (
+    compare,
+    difference,
+    draw_inputs,
+    run_both,
+    verify_conversion,
+)
+from caffecompat.weights import save_weights
+from tests.export.models import model_of, random_inputs
+
+TEXT = """name: "small"
+layer { name: "data" type: "Input" top: "data" input_param {
+  shape { dim: 2 dim: 3 dim: 9 dim: 7 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 4 kernel_size: 3 } }
+layer { name: "norm" type: "BatchNorm" bottom: "conv" top: "conv" }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool"
+  pooling_param { pool: AVE kernel_size: 3 stride: 2 } }
+layer { name: "drop" type: "Dropout" bottom: "pool" top: "pool" }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc"
+  inner_product_param { num_output: 5 } }
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder with a small model: net.prototxt, net.caffemodel, and values in net.npz."""
+    model = model_of(TEXT)
+    (tmp_path / "net.prototxt").write_text(TEXT)
+    save_weights(model.weights, tmp_path / "net.caffemodel")
+    net = model.net()
+    inputs = random_inputs(net)
+    net.forward(**inputs)
+    recorded = {f"out/{name}": net.blobs[name].data.numpy() for name in net.blobs}
+    arrays: dict[str, Any] = {"in/data": inputs["data"], **recorded}
+    np.savez(tmp_path / "net.npz", **arrays)
+    return tmp_path
+
+
+def with_onnx(folder: Path, model: CaffeModel | None = None) -> Path:
+    pytest.importorskip("onnx")
+    Onnx().write(model or model_of(TEXT), folder / "net.onnx")
+    return folder / "net.onnx"
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "opencv"])
+def test_engines_agree_on_every_value(engine: str, files: Path) -> None:
+    pytest.importorskip({"onnxruntime": "onnxruntime", "opencv": "cv2"}[engine])
+    options = EngineOptions(model=str(files / "net.prototxt"))
+    ours = open_engine(str(files / "net.caffemodel"), options)
+    theirs = open_engine(f"{engine}:{with_onnx(files)}", options)
+    inputs = draw_inputs(ours, theirs, seed=1)
+    result = compare(*run_both(ours, theirs, inputs, every_value=True))
+    names = [difference.name for difference in result.differences]
+    assert names == ["conv before norm", "conv before relu", "conv", "pool", "fc"]
+    assert result.agrees
+    assert result.worst.absolute > 0, "these are different programs"
+
+
+def test_recorded_values_are_compared_with_recorded_inputs(files: Path) -> None:
+    options = EngineOptions(model=str(files / "net.prototxt"))
+    ours = open_engine(str(files / "net.caffemodel"), options)
+    recorded = open_engine(str(files / "net.npz"), options)
+    inputs = draw_inputs(ours, recorded, seed=1)
+    result = compare(*run_both(ours, recorded, inputs, every_value=True))
+    assert [d.name for d in result.differences] == ["data", "conv", "pool", "fc"]
+    assert result.worst.absolute == 0
+
+
+def test_a_conversion_is_verified(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    model = model_of(TEXT)
+    path = with_onnx(tmp_path, model)
+    result = verify_conversion(model, path)
+    assert result.agrees
+    assert [d.name for d in result.differences] == ["fc"]
+    other = model_of(TEXT, seed=6)
+    assert not verify_conversion(other, path).agrees
+
+
+def test_images_are_preprocessed_for_the_engine_that_does_not(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    steps = Preprocessing(mean=(104.0, 117.0, 123.0), scale=0.5)
+    model = replace(model_of(TEXT), preprocessing=steps)
+    Onnx(TargetOptions(fold_preprocessing=True)).write(model, tmp_path / "net.onnx")
+    assert verify_conversion(model, tmp_path / "net.onnx").agrees
+
+
+def test_differences() -> None:
+    x = np.array([1, -4, np.nan], np.float32)
+    assert difference("x", x, x).relative == 0
+    assert difference("x", x, x + np.float32(1)).relative == 0.25
+    assert difference("x", x, np.zeros(3, np.float32)).note == "NaN in one only"
+    assert difference("x", x, x[:2]).note == "3 and 2"
+    infinite = np.array([1, np.inf], np.float32)
+    assert difference("x", infinite, infinite).absolute == 0
+    assert difference("x", np.zeros(2), np.ones(2)).relative == np.inf
+    with pytest.raises(ExportError, match="same name"):
+        compare({"a": x}, {"b": x})
+
+
+def test_inputs_must_agree(files: Path, tmp_path: Path) -> None:
+    first = CaffeNet.of(model_of(TEXT))
+    larger = CaffeNet.of(model_of(TEXT.replace("dim: 7", "dim: 8")))
+    renamed = CaffeNet.of(model_of(TEXT.replace('"data"', '"image"')))
+    with pytest.raises(ExportError, match="2x3x9x7 in one and 2x3x9x8"):
+        draw_inputs(first, larger, 0)
+    with pytest.raises(ExportError, match="'data' in one and 'image'"):
+        draw_inputs(first, renamed, 0)
+
+
+def test_inputs_depend_on_the_seed() -> None:
+    engine = CaffeNet.of(model_of(TEXT))
+    one, same, other = (draw_inputs(engine, engine, seed)["data"] for seed in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("net.onnx", b"", "is no ONNX file"),
+        ("net.onnx", b"\xff" * 50, "is no ONNX file"),
+        ("net.npz", b"PK\x03\x04 nothing", "damaged"),
+        ("net.txt", b"", "no engine runs such files"),
+    ],
+)
+def test_damaged_files_get_a_sentence(
+    name: str, content: bytes, sentence: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnx")
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(CaffeError, match=sentence):
+        open_engine(str(path), EngineOptions())
+
+
+def test_onnx_files_that_reach_for_other_files_or_code_are_refused(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    loaded = onnx.load(with_onnx(tmp_path))
+    loaded.graph.initializer[0].ClearField("raw_data")
+    loaded.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+    loaded.graph.initializer[0].external_data.add(key="location", value="/etc/passwd")
+    (tmp_path / "net.onnx").write_bytes(loaded.SerializeToString())
+    with pytest.raises(ExportError, match="weights are in other files"):
+        open_engine(str(tmp_path / "net.onnx"), EngineOptions())
+    loaded = onnx.load(with_onnx(tmp_path))
+    loaded.opset_import.add(domain="evil", version=1)
+    (tmp_path / "net.onnx").write_bytes(loaded.SerializeToString())
+    with pytest.raises(ExportError, match="'evil'"):
+        open_engine(str(tmp_path / "net.onnx"), EngineOptions())
+
+
+def test_a_record_with_pickled_objects_is_refused(tmp_path: Path) -> None:
+    arrays: dict[str, Any] = {"out/a": np.array([print], dtype=object)}
+    np.savez(tmp_path / "net.npz", **arrays)
+    with pytest.raises(FormatError):
+        open_engine(str(tmp_path / "net.npz"), EngineOptions())
+
+
+def test_a_weight_file_needs_its_definition(files: Path) -> None:
+    with pytest.raises(ExportError, match="--model"):
+        open_engine(str(files / "net.caffemodel"), EngineOptions())
+
+
+def test_old_opencv_reads_caffe_files(files: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    options = EngineOptions(model=str(files / "net.prototxt"))
+    where = f"opencv-caffe:{files / 'net.caffemodel'}"
+    if not hasattr(cv2.dnn, "readNetFromCaffe"):
+        with pytest.raises(ExportError, match="no longer reads Caffe"):
+            open_engine(where, options)
+        return
+    ours, theirs = (open_engine(w, options) for w in (str(files / "net.caffemodel"), where))
+    result = compare(*run_both(ours, theirs, draw_inputs(ours, theirs, 1), every_value=True))
+    assert result.agrees
+    assert Net(options.model).outputs == ["fc"]
