@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from caffecompat.data.loader.threaded_map import threaded_map
 from caffecompat.errors import DataError
+from caffecompat.evaluate.classification import posteriors as posteriors_file
 from caffecompat.evaluate.classification.error_rates import top_k_error
 from caffecompat.evaluate.classification.posterior_net import Average, InputSize, PosteriorNet
 from caffecompat.evaluate.classification.posteriors import NO_LABEL, Posteriors
@@ -108,8 +109,8 @@ class Evaluation:
 
         Args:
             images: of the net's number of channels.
-            output: the file that will be written; finished parts are kept beside it, and a later
-                run with the same arguments goes on behind them. None keeps nothing.
+            output: the file of posteriors to write; until then finished parts are kept beside it,
+                and a later run with the same arguments goes on behind them. None writes nothing.
             group: the ranks that share the work; the result is the same for any number of them.
             progress: called with the numbers of finished and of all images, and the error so far.
 
@@ -136,7 +137,11 @@ class Evaluation:
         together: dict[int, Posteriors] = {}
         for others in group.gather(found):
             together.update(others)
-        return _joined([together[part] for part in sorted(together)], self.settings(images))
+        result = _joined([together[part] for part in sorted(together)], self.settings(images))
+        if output is not None and group.first:
+            posteriors_file.save(result, output)
+            kept.remove()
+        return result
 
     def settings(self, images: LabelledImages) -> dict[str, Any]:
         """All that decides the result, as JSON values."""
