@@ -1,4 +1,4 @@
-"""Where the tests find this repository and the files that travel with them."""
+"""Paths of this repository and of the files of the tests."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path, failure: type[BaseExcepti
     assert names(tmp_path) == ["old"]
 
 
-def test_a_full_disk_is_told_with_the_path(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_with_the_path(tmp_path: Path) -> None:
     target = tmp_path / "old"
     target.write_bytes(b"before")
     with pytest.raises(FileProblem, match=r"old: cannot be written: No space left"):  # noqa: SIM117
@@ -205,7 +205,7 @@ with atomic_write(sys.argv[1]) as file:
 
 
 def test_only_drafts_of_dead_writers_are_removed(tmp_path: Path) -> None:
-    """Names that are near, folders and links stay, whatever they point to."""
+    """Similar names, folders and links of any target stay."""
     kept = [".file.12345678.tmp.old", ".file.1234567.tmp", "file.12345678.tmp", ".fil.12345678.tmp"]
     for name in [*kept, ".file.00000001.tmp"]:
         (tmp_path / name).write_bytes(b"x")

@@ -1,4 +1,4 @@
-"""pyproject.toml says what is needed, and a wheel of this tree works where it is installed."""
+"""pyproject.toml lists the requirements, and an installed wheel of this tree works."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 
 The jobs are trainings (SGD with binary snapshots, Adam with HDF5 ones, both with a test net),
 convert-imageset, dataset merge, shuffle and sample, and convert into each weight format. Each is
-compared bit for bit with a run that nobody disturbed: after every kill no half-written file may
+compared bit for bit with an uninterrupted run: after every kill no half-written file may
 stand under a name that others look for and no older file may be lost; after the last repeat all
 files must be those of the undisturbed run, with none left over.
 
@@ -57,7 +57,7 @@ _DRAFT = re.compile(r".*\.tmp|\.new\..*|.*\.unfinished.*")
 _LOG = re.compile(r".*\.log")
 _LATEST = 0.003
 _GLANCE = 0.0002
-_PATIENCE = 120.0
+_TIMEOUT = 120.0
 _OLD = b"an older file of this name\n"
 _IMAGES = 2500
 _RECORDS = 1200
@@ -218,7 +218,7 @@ class Victim:
         while self.is_alive():
             look()
             time.sleep(_GLANCE)
-            if time.monotonic() - self.begun > _PATIENCE:
+            if time.monotonic() - self.begun > _TIMEOUT:
                 self.kill()
         assert self.status is not None
         return os.waitstatus_to_exitcode(self.status)
@@ -246,18 +246,18 @@ def _be_victim(work: Callable[[], int | None], folder: Path, told: Path) -> None
         os._exit(code)
 
 
-def drafts(folder: Path) -> set[str]:
+def unfinished_files(folder: Path) -> set[str]:
     """Names of files and folders in the making."""
     return {name for name in os.listdir(folder) if _DRAFT.fullmatch(name)}
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A run that nobody disturbed: its folder, how long it took, how many drafts were seen."""
+    """An uninterrupted run: its folder, how long it took, how many unfinished files were seen."""
 
     folder: Path
     seconds: float
-    drafts: int
+    unfinished_files: int
 
 
 def undisturbed(job: Job, folder: Path, inputs: Path, told: Path) -> Reference:
@@ -269,7 +269,7 @@ def undisturbed(job: Job, folder: Path, inputs: Path, told: Path) -> Reference:
     _begin_folder(folder, inputs)
     seen: set[str] = set()
     victim = Victim(job.begin, folder, told)
-    code = victim.finish(lambda: seen.update(drafts(folder)))
+    code = victim.finish(lambda: seen.update(unfinished_files(folder)))
     if code:
         raise RuntimeError(f"{job.name} fails undisturbed, exit code {code}:\n{told.read_text()}")
     return Reference(folder, time.monotonic() - victim.begun, max(1, len(seen)))
@@ -284,7 +284,7 @@ def _begin_folder(folder: Path, inputs: Path) -> None:
 
 
 def visible(folder: Path) -> list[str]:
-    """Names of results: all but the inputs, logs, drafts and locks."""
+    """Names of results: all but the inputs, logs, unfinished files and locks."""
     hidden = (INPUTS,)
     return sorted(
         name
@@ -410,7 +410,7 @@ class Check:
                 count.too_late += 1
                 break
             count.kills += 1
-            count.in_writing += bool(drafts(folder))
+            count.in_writing += bool(unfinished_files(folder))
             faults += differences_while_killed(job, folder, reference.folder, old)
             argv = job.again
         else:
@@ -425,19 +425,19 @@ class Check:
         shutil.rmtree(folder)
 
     def _strike(self, victim: Victim, reference: Reference, folder: Path) -> bool:
-        """Kills at a random moment of its life, or soon after a draft appears."""
+        """Kills at a random moment of its life, or soon after an unfinished file appears."""
         if self._chance.random() < 0.5:
             moment = victim.begun + self._chance.random() * reference.seconds
             while victim.is_alive() and time.monotonic() < moment:
                 time.sleep(_GLANCE)
             return victim.kill()
-        wanted = self._chance.randint(1, reference.drafts)
+        wanted = self._chance.randint(1, reference.unfinished_files)
         # Mostly at once: a small file is written in less than a millisecond.
         delay = self._chance.random() ** 4 * _LATEST
-        seen = drafts(folder)
+        seen = unfinished_files(folder)
         before = len(seen)
         while victim.is_alive() and len(seen) - before < wanted:
-            seen |= drafts(folder)
+            seen |= unfinished_files(folder)
             time.sleep(_GLANCE)
         time.sleep(delay)
         return victim.kill()

@@ -39,6 +39,25 @@ class Preprocessing:
     labels: tuple[str, ...] = ()
     interpolation: str = "bilinear"
 
+    def sentence(self) -> str:
+        """The steps in words: "shorter side resized to 256, central crop 224 x 224, ..."."""
+        steps = []
+        if isinstance(self.resize, int):
+            steps.append(f"shorter side resized to {self.resize} ({self.interpolation})")
+        elif self.resize is not None:
+            steps.append(f"resized to {_size_text(self.resize)} ({self.interpolation})")
+        if self.crop is not None:
+            steps.append(f"central crop {_size_text(self.crop)}")
+        order = "gray" if self.channel_order == "gray" else ", ".join(self.channel_order)
+        steps.append(f"{order} from 0 to 255")
+        if any(self.mean):
+            steps.append(f"minus {', '.join(f'{value:g}' for value in self.mean)}")
+        if self.scale != 1:
+            steps.append(f"times {self.scale:g}")
+        if self.labels:
+            steps.append(f"{len(self.labels)} labels")
+        return ", ".join(steps)
+
     def to_json(self) -> str:
         """This as one JSON object; its keys are the attributes' names."""
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -79,6 +98,10 @@ class Preprocessing:
                     f"{place}: {key!r} of the preprocessing is {_shown(value)}, expected {expected}"
                 ) from error
         return cls(**values)
+
+
+def _size_text(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
 
 
 def _shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""How the data of a net are read, whatever they are read from."""
+"""Options of reading data, for all kinds of sources."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class ReadOptions:
         seed: everything random is a pure function of it and of the running number of the sample.
         workers: threads that decode; None takes one per usable core, at most 16. The batches do
             not depend on it.
-        skip_corrupt: let the next good record in order stand in for one that cannot be read or
-            decoded; each one is logged once. Records of an unfit size are errors all the same.
+        skip_corrupt: replace a record that cannot be read or decoded by the next good one; each
+            one is logged once. Records of an unfit size are errors nevertheless.
         shard: the part of each batch that is read. The parts of all ranks are, pixel for pixel,
             the batch that one process would read.
         max_bytes: the largest list or other text file to read; None for the limit of each kind.

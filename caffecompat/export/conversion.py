@@ -11,8 +11,10 @@ from pathlib import Path
 from caffecompat.export.channel_order import rgb_input
 from caffecompat.export.forms import Form, check_free, choose_form
 from caffecompat.export.graph_pass import graph_passes
+from caffecompat.export.image_preparation import PreparationOptions, prepared
 from caffecompat.export.loading_lines import loading_lines
 from caffecompat.export.model import CaffeModel
+from caffecompat.export.opencv_lines import blob_lines
 from caffecompat.export.source import Source, read_source, side_file
 from caffecompat.export.target import Target, TargetOptions, targets
 from caffecompat.export.weight_files import (
@@ -45,6 +47,7 @@ class ConvertOptions:
         passes: names of graph passes, applied in this order.
         rgb: swap the input channels of the first layers, so that the net takes R, G, B.
         bvlc_batch_norm: split NVCaffe's BatchNorm of five blobs.
+        preparation: what the user says about images.
         target: options of targets.
         max_bytes: the limit for sizes and claims of files.
     """
@@ -56,6 +59,7 @@ class ConvertOptions:
     passes: tuple[str, ...] = ()
     rgb: bool = False
     bvlc_batch_norm: bool = False
+    preparation: PreparationOptions = field(default_factory=PreparationOptions)
     target: TargetOptions = field(default_factory=TargetOptions)
     max_bytes: int | None = None
 
@@ -82,7 +86,8 @@ def convert(source: Path, target: Path | None, options: ConvertOptions, say: Say
     """
     form, path = choose_form(source, target, options.to)
     check_free(source, path, options.force)
-    loaded = _rewritten(read_source(source, options.model, options.max_bytes), options, say)
+    read = read_source(source, options.model, options.max_bytes)
+    loaded = _rewritten(prepared(read, options.preparation), options, say)
     for extra in _side_files(loaded, form, path, options):
         check_free(source, extra, options.force)
     if form.is_weights:
@@ -90,6 +95,7 @@ def convert(source: Path, target: Path | None, options: ConvertOptions, say: Say
     else:
         _write_target(loaded, form, path, options, say)
     _write_side_files(loaded, form, path, options, say)
+    _say_preprocessing(loaded, options.target, say)
     return path
 
 
@@ -194,6 +200,18 @@ def _write_side_files(
             with atomic_write(extra) as file:
                 file.write(source.preprocessing.to_json().encode())
             say(f"wrote {extra}: the preprocessing")
+
+
+def _say_preprocessing(source: Source, options: TargetOptions, say: Say) -> None:
+    if source.preprocessing is None:
+        if options.program:
+            say(f"for {options.program}: the preprocessing is not known; --preprocessing names one")
+        return
+    say(f"preprocessing: {source.preprocessing.sentence()}")
+    if options.program:
+        say(f"for {options.program}:")
+        for line in blob_lines(source.preprocessing, options.fold_preprocessing):
+            say(f"  {line}")
 
 
 def _holds_preprocessing(form: Form) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.data.preprocessing import Preprocessing
-from caffecompat.errors import ExportError
+from caffecompat.errors import ExportError, MissingExtra
 from caffecompat.export.engine import Arrays, Engine, EngineOptions, engines
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.model import CaffeModel
@@ -69,27 +69,53 @@ class Comparison:
         return next((d for d in self.differences if not d.relative <= self.tolerance), None)
 
 
-def verify_conversion(
-    model: CaffeModel, path: Path, tolerance: float = TOLERANCE, seed: int = 0
-) -> Comparison:
-    """Runs a model and the file that was just written from it on the same random inputs.
+def verify_conversion(model: CaffeModel, path: Path, seed: int = 0) -> list[str]:
+    """Runs a model and the file that was just written from it, and says how close they are.
 
     Args:
-        path: a file of a target that has an ``engine``; it may be a form that could contain code.
+        path: a file of a target that has an ``engine``.
+
+    Returns:
+        Lines for the user: one per output and the verdict; or why nothing was compared.
+
+    Raises:
+        ExportError: they differ by more than :data:`TOLERANCE`, or the engine cannot run the file.
+    """
+    try:
+        comparison = compare_conversion(model, path, seed)
+    except MissingExtra as error:
+        return [f"not verified: {error}"]
+    lines = [
+        f"{d.name}: {format_shape(d.shape)}, largest difference {d.absolute:.2g}, "
+        f"{d.relative:.2g} of the largest magnitude" + (f" ({d.note})" if d.note else "")
+        for d in comparison.differences
+    ]
+    if not comparison.agrees:
+        raise ExportError(
+            f"{path}: computes something else than {model.path or 'the net'}: {'; '.join(lines)}; "
+            "'caffecompat verify --layers' finds the layer"
+        )
+    return [*lines, f"verified: {path} computes what the net does, within {TOLERANCE:g}"]
+
+
+def compare_conversion(model: CaffeModel, path: Path, seed: int = 0) -> Comparison:
+    """The outputs of a model and of the file that was just written from it.
+
+    The file is trusted, also if it has a form that could contain code.
 
     Raises:
         ExportError: no engine runs such files, or it fails.
         MissingExtra: the engine is not installed.
     """
-    name = next(
-        (t.engine for t in map(targets.find, targets) if path.name.endswith(t.suffixes)), None
-    )
-    if name is None:
+    known = [target for target in map(targets.find, targets) if target.engine is not None]
+    names = [target.engine for target in known if path.name.endswith(target.suffixes)]
+    if not names:
         raise ExportError(f"{path}: no engine runs such files")
-    target = engines.find(name)(path, EngineOptions(trust=True))
+    assert names[0] is not None
+    target = engines.find(names[0])(path, EngineOptions(trust=True))
     source = CaffeNet.of(model)
     inputs = draw_inputs(source, target, seed)
-    return compare(*run_both(source, target, inputs), tolerance)
+    return compare(*run_both(source, target, inputs))
 
 
 def draw_inputs(first: Engine, second: Engine, seed: int) -> Arrays:

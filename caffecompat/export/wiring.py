@@ -79,6 +79,13 @@ class Wiring:
     def readers(self, value: Version) -> list[Step]:
         return [step for step in self.steps if value in step.bottoms]
 
+    def can_bypass(self, step: Step) -> bool:
+        """Whether no output of the net loses its name by :meth:`bypass`."""
+        bottom = step.bottoms[0]
+        producer = self.producer(bottom)
+        named = producer is None or not producer.bottoms or len(self.readers(bottom)) > 1
+        return not (named and set(step.tops) & set(self.outputs))
+
     def bypass(self, step: Step) -> None:
         """Removes a layer: those that read its tops read its first bottom instead.
 

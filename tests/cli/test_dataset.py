@@ -1,4 +1,4 @@
-"""The verb dataset: looking at databases, checking them, making new ones."""
+"""The verb dataset: describing, checking and rewriting databases."""
 
 from __future__ import annotations
 
@@ -345,7 +345,7 @@ def test_show_what_a_net_sees(numbered: Path, tmp_path: Path, run: Run) -> None:
     assert "no data layer 'train' in phase TEST; it has: test" in err
 
 
-def test_a_picture_that_nobody_names_is_called_like_the_database(
+def test_the_default_name_of_the_picture_is_that_of_the_database(
     mixed: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "here").mkdir()

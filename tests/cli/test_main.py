@@ -32,7 +32,7 @@ def net(tmp_path: Path) -> str:
 
 class TestVerbs:
     @pytest.mark.parametrize("name", verb_names())
-    def test_each_says_what_it_does_with_an_example(
+    def test_the_help_of_each_verb_has_an_example(
         self, name: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         module = load_verb(name)

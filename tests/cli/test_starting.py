@@ -37,7 +37,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_a_library_that_takes_long_is_told(library: ModuleType) -> None:
+def test_a_slow_import_is_reported(library: ModuleType) -> None:
     stream = Terminal()
     with slow_loading_reported(stream):
         wait_for(lambda: stream.getvalue().count("\n") >= 2)
@@ -49,7 +49,7 @@ def test_a_library_that_takes_long_is_told(library: ModuleType) -> None:
     assert stream.getvalue() == notes_on_dialect
 
 
-def test_files_pipes_and_other_ranks_are_not_told(
+def test_a_slow_import_is_reported_on_the_first_terminal_only(
     library: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream, terminal = io.StringIO(), Terminal()

@@ -1,4 +1,4 @@
-"""Flags of ``train`` and ``test`` beyond Caffe's: what is loaded, trusted, passed over, shown."""
+"""Flags of ``train`` and ``test`` that Caffe does not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verbs upgrade-net and upgrade-solver beyond the recorded cases: what is lost is told."""
+"""The verbs upgrade-net and upgrade-solver beyond the recorded cases: losses are reported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from caffecompat.proto.binary import dialects
 from caffecompat.proto.text.parser import parse_text
 
 
-def test_a_lossy_upgrade_is_written_told_and_returns_1(
+def test_a_lossy_upgrade_is_written_and_reported_and_returns_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, target = tmp_path / "old.prototxt", tmp_path / "new.prototxt"

@@ -104,7 +104,7 @@ def test_a_rank_may_jump(pictures: str) -> None:
             assert np.array_equal(share.batch(index).data, in_order[index])
 
 
-def test_stand_ins_of_corrupt_records_do_not_depend_on_ranks(tmp_path: Path) -> None:
+def test_replacements_of_corrupt_records_do_not_depend_on_ranks(tmp_path: Path) -> None:
     records = [datum(np.full((1, 4, 5), n), n) for n in range(10)]
     records[3] = records[4] = encoded_datum(b"no image")
     path = write_records(tmp_path / "db", records)

@@ -87,7 +87,7 @@ def test_another_purpose_is_refused_and_kept(tmp_path: Path) -> None:
     assert keys(tmp_path / "db.unfinished") == [b"1", b"2"]
 
 
-def test_unfinished_work_without_records_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_unfinished_work_without_records_is_replaced(tmp_path: Path) -> None:
     begin(tmp_path / "db", [])
     assert os.listdir(tmp_path) == []
     # Killed after the folder was made and before anything was in it.
@@ -131,7 +131,7 @@ def test_a_run_killed_after_its_last_record_is_brought_to_its_end(tmp_path: Path
     with resume_database(target, "LMDB", "purpose", False) as writer:
         writer.write(RECORDS)
     whole = sorted(os.listdir(target))
-    # What such a run leaves: the mark of its purpose, and a lock that nobody holds.
+    # Such a run leaves the mark of its purpose, and a free lock.
     (target / "begun-with.txt").write_text("purpose")
     (tmp_path / "db.lock").touch()
     with pytest.raises(FileProblem, match="exists"), resume_database(target, "LMDB", "x", True):
@@ -236,7 +236,7 @@ def test_a_system_without_locks_still_writes(
     (tmp_path / "db.unfinished-1").mkdir()
     with create_database(tmp_path / "db") as writer:
         writer.write(RECORDS)
-    # Perhaps alive: nobody can tell.
+    # It may be alive.
     assert (tmp_path / "db.unfinished-1").exists()
 
 

@@ -1,4 +1,4 @@
-"""README, docs and scripts name what is there."""
+"""README, docs and scripts name things that exist."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ PAGE = ROOT / "docs" / "troubleshooting.md"
 HEADINGS = re.findall(r"^## `(.+)`$", PAGE.read_text(), re.MULTILINE)
 
 
+@pytest.fixture(scope="module")
 def texts_in_code() -> list[str]:
     """The texts of all string literals, with a line break where a value stands."""
     found = []
@@ -26,14 +27,11 @@ def texts_in_code() -> list[str]:
     return found
 
 
-TEXTS = texts_in_code()
-
-
 def test_the_page_has_nothing_but_messages() -> None:
     assert len(HEADINGS) > 8
     assert len(HEADINGS) == PAGE.read_text().count("\n## ")
 
 
 @pytest.mark.parametrize("message", HEADINGS)
-def test_the_message_exists(message: str) -> None:
-    assert any(message in text for text in TEXTS)
+def test_the_message_exists(message: str, texts_in_code: list[str]) -> None:
+    assert any(message in text for text in texts_in_code)

@@ -19,6 +19,7 @@ from caffecompat.export.target import TargetOptions
 from caffecompat.export.targets.onnx import Onnx
 from caffecompat.export.verification import (
     compare,
+    compare_conversion,
     difference,
     draw_inputs,
     run_both,
@@ -91,11 +92,12 @@ def test_a_conversion_is_verified(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     model = model_of(TEXT)
     path = with_onnx(tmp_path, model)
-    result = verify_conversion(model, path)
-    assert result.agrees
-    assert [d.name for d in result.differences] == ["fc"]
-    other = model_of(TEXT, seed=6)
-    assert not verify_conversion(other, path).agrees
+    assert [d.name for d in compare_conversion(model, path).differences] == ["fc"]
+    lines = verify_conversion(model, path)
+    assert lines[0].startswith("fc: 2x5, largest difference ")
+    assert lines[1] == f"verified: {path} computes what the net does, within 0.0001"
+    with pytest.raises(ExportError, match="computes something else"):
+        verify_conversion(model_of(TEXT, seed=6), path)
 
 
 def test_images_are_preprocessed_for_the_engine_that_does_not(tmp_path: Path) -> None:
@@ -103,7 +105,7 @@ def test_images_are_preprocessed_for_the_engine_that_does_not(tmp_path: Path) ->
     steps = Preprocessing(mean=(104.0, 117.0, 123.0), scale=0.5)
     model = replace(model_of(TEXT), preprocessing=steps)
     Onnx(TargetOptions(fold_preprocessing=True)).write(model, tmp_path / "net.onnx")
-    assert verify_conversion(model, tmp_path / "net.onnx").agrees
+    assert compare_conversion(model, tmp_path / "net.onnx").agrees
 
 
 def test_differences() -> None:

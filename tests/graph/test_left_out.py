@@ -1,4 +1,4 @@
-"""What a user is told of layers that their rules leave out."""
+"""Notes on layers that their rules leave out."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_nothing_is_said_of_a_layer_whose_namesake_is_kept() -> None:
     assert graph(TWO_SOURCES).notes == []
 
 
-def test_a_layer_left_out_without_another_of_its_name_is_told_with_its_place() -> None:
+def test_a_left_out_layer_is_reported_with_its_place() -> None:
     text = TWO_SOURCES + 'layer { name: "acc" type: "Input" top: "a" include { phase: TEST } }'
     assert graph(text, stages=("all",)).notes == [
         "n.prototxt:acc0: layer 'acc' (Input): left out by its rules: it exists only in phase "
@@ -65,7 +65,7 @@ def test_a_layer_left_out_without_another_of_its_name_is_told_with_its_place() -
     ]
 
 
-def test_a_blob_that_many_layers_miss_is_told_once() -> None:
+def test_a_blob_that_many_layers_miss_is_reported_once() -> None:
     text = layer("include { phase: TEST }") + (
         'layer { name: "more" type: "Sigmoid" bottom: "data" top: "more" }'
     )

@@ -8,7 +8,9 @@ import io
 import struct
 import warnings
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import h5py
@@ -22,12 +24,16 @@ FLOATS = np.arange(6, dtype="<f4").tobytes()
 
 @dataclass(frozen=True)
 class Attack:
-    """A file by name, its bytes, and a part of the sentence."""
+    """A file by name, its bytes or what makes them, and a part of the sentence."""
 
     name: str
     file: str
-    data: bytes
+    content: bytes | Callable[[], bytes]
     sentence: str
+
+    @cached_property
+    def data(self) -> bytes:
+        return self.content if isinstance(self.content, bytes) else self.content()
 
 
 def message(number: int, *parts: bytes | Part) -> bytes:
@@ -266,14 +272,14 @@ def archive_attacks(folder: Path) -> list[Attack]:
             "code in npz header", "x.npz", npz("__import__('os').abort()"), "damaged or cut off"
         ),
         Attack("npz bomb", "x.npz", npz(header("<f4", "99999999,"), bytes(1 << 20)), "claims"),
-        Attack("npz of packed zeros", "x.npz", packed_zeros(), "its unpacked content would take"),
+        Attack("npz of packed zeros", "x.npz", packed_zeros, "its unpacked content would take"),
         Attack("npz of one member", "x.npz", shared_member(1000), "shares bytes of the file"),
         Attack("npz of a long directory", "x.npz", long_directory(), "damaged zip archive"),
         Attack("npz of one name", "x.npz", same_names(), "several entries of this archive"),
         Attack("npz cut", "x.npz", good[:-30], "damaged zip archive"),
         Attack("npz out of its folder", "x.npz", npz("{", name="../../x.npy"), "layer/index"),
         *(
-            Attack(f"HDF5 {build}", "x.caffemodel.h5", hdf5(folder, build), sentence)
+            Attack(f"HDF5 {build}", "x.caffemodel.h5", partial(hdf5, folder, build), sentence)
             for build, sentence in (
                 ("external link", "is a soft or external link"),
                 ("soft link", "is a soft or external link"),

@@ -1,4 +1,4 @@
-"""Every reader of files from elsewhere: what it is given damaged, and how it is asked."""
+"""Every reader of untrusted files: its valid inputs, and how it is called."""
 
 from __future__ import annotations
 

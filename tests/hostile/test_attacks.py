@@ -110,7 +110,7 @@ def test_fields_of_a_file_are_counted(
 def test_a_run_of_numbers_is_one_field(
     key: bytes, number: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Skipped at once, whatever their length; what stands behind is read."""
+    """Skipped at once, for any length; the fields behind them are read."""
     path = tmp_path / "x.caffemodel"
     monkeypatch.setattr(wire, "MAX_FIELDS", 100)
     for count in (1, 63, 64, 65, 1000, 100_000):

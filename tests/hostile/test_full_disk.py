@@ -1,4 +1,4 @@
-"""A writer that fails half-way leaves the old file as it was, and nothing else behind."""
+"""A writer that fails half-way leaves the old file unchanged, and no other files."""
 
 from __future__ import annotations
 

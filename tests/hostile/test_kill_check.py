@@ -1,4 +1,4 @@
-"""Killed jobs leave nothing half-written, and end as if nobody had disturbed them.
+"""Killed jobs leave no incomplete files, and end like uninterrupted ones.
 
 ``CAFFECOMPAT_KILLS`` in the environment is the number of kills (default 20). The long check is
 ``tools/kill_check.sh``.

@@ -1,4 +1,4 @@
-"""Names in a prototxt are data: whatever they hold, none of it runs and no net breaks."""
+"""Names in a prototxt are data: no name runs as code or breaks a net."""
 
 from __future__ import annotations
 

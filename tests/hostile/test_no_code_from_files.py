@@ -33,7 +33,7 @@ ALLOWED = {
     "registry.py": "names of the package's own modules",
     "solver/__init__.py": "names of the package's own modules",
 }
-# Only here may a graph be built whose text torch.fx runs; tests/hostile/test_names.py watches it.
+# Only here may a graph be built whose text torch.fx runs; tests/hostile/test_names.py tests it.
 MAY_USE_FX = {"net/program.py"}
 
 

@@ -28,7 +28,7 @@ def build(message: Any, bottoms: Sequence[tuple[int, ...]], phase: str = "TRAIN"
 
 
 def call(layer: Layer, bottoms: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
-    """The tops as a list, whatever their number."""
+    """The tops as a list, also for a single one."""
     names = [spec.name for spec in layer.specs]
     tops = layer.forward(*bottoms, **dict(zip(names, parameters, strict=True)))
     return list(tops) if isinstance(tops, tuple) else [tops]

@@ -1,4 +1,4 @@
-"""What every layer type must do, and whether what it says of itself holds, on small examples."""
+"""The contract of all layer types, and tests of their attributes, on small examples."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ METRICS = {"Accuracy"}
 @types
 @tries
 @given(data=st.data())
-def test_rows_depend_on_each_other_only_where_the_type_says_so(type_name: str, data: Any) -> None:
+def test_rows_depend_on_each_other_only_with_batch_coupling(type_name: str, data: Any) -> None:
     example = data.draw(examples[type_name])
     layer = prepared(type_name, example)
     apart = layer.batch_coupling is None and layer.loss_reduction is None
@@ -352,8 +352,8 @@ def test_batch_sizes_of_sources(type_name: str) -> None:
 
 
 @pytest.mark.parametrize("type_name", SOURCES)
-def test_sources_that_cut_batches_say_how_large_they_are(type_name: str) -> None:
-    """Else nobody could tell the part of a rank."""
+def test_sources_that_cut_batches_state_their_batch_size(type_name: str) -> None:
+    """Otherwise the shard of a rank would be unknown."""
     layer = source_of(type_name)
     assert layer.batch_param or not layer.reads_shard
     assert layer.filled_by_user or not layer.is_input

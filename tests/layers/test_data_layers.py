@@ -100,7 +100,7 @@ def test_bad_definitions_name_the_layer(
     assert_one_sentence(str(caught.value))
 
 
-def test_an_unknown_size_says_what_to_give() -> None:
+def test_an_unknown_size_names_the_remedy() -> None:
     with pytest.raises(FileProblem, match=r"no crop_size, .* --shape .* no list of images"):
         net(source("ImageData", "image_data_param { source: 'no' }"), shapes_only=True)
 
@@ -191,9 +191,7 @@ def test_hdf5_output_takes_at_most_four_axes(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_hdf5_output_keeps_gradients_out_of_the_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hdf5_output_stops_no_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = source("MemoryData", MEMORY) + LOSS
     text += (

@@ -134,7 +134,7 @@ def test_mvn_gradient_leaves_eps_out() -> None:
     assert torch.allclose(x.grad, expected.detach())
 
 
-def test_recurrent_state_goes_on_and_is_dropped() -> None:
+def test_recurrent_state_continues_and_is_dropped() -> None:
     layer = made("LSTM", "recurrent_param { num_output: 3 }", (4, 2, 5), (4, 2))
     parameters = [distinct(spec.shape, seed) for seed, spec in enumerate(layer.specs)]
     x = distinct((4, 2, 5))
@@ -232,7 +232,7 @@ def test_accuracy_counts_many_classes_in_16_bits() -> None:
     assert share.item() == 0, "299 others are as good"
 
 
-def test_recurrent_state_goes_on_where_the_bottom_has_16_bits() -> None:
+def test_recurrent_state_continues_with_a_bottom_of_16_bits() -> None:
     layer = made("LSTM", "recurrent_param { num_output: 3 }", (4, 2, 5), (4, 2))
     parameters = [distinct(spec.shape, seed).float() for seed, spec in enumerate(layer.specs)]
     bottoms = [distinct((4, 2, 5)).bfloat16(), torch.ones(4, 2)]

@@ -41,7 +41,7 @@ class TestInterface:
         assert isinstance(outputs["prob"], np.ndarray)
         np.testing.assert_allclose(outputs["prob"].sum(axis=1), 1, rtol=1e-6)
 
-    def test_shapes_are_told_without_making_values(self) -> None:
+    def test_shapes_are_known_without_values(self) -> None:
         """Of 10 TB each."""
         shape = "shape { dim: 100 dim: 1000 dim: 5000 dim: 5000 }"
         built = net(
@@ -127,7 +127,7 @@ class TestInterface:
             np.testing.assert_array_equal(twin.forward(**batch())["prob"], expected)
             assert twin.params["fc"][0] is not original.params["fc"][0]
 
-    def test_arrays_are_copied_whatever_their_strides(self) -> None:
+    def test_arrays_of_any_strides_are_copied(self) -> None:
         small = net(CLASSIFIER, phase="train")
         given = batch()
         small.forward(**given)

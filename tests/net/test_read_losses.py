@@ -2,7 +2,7 @@
 
 In Caffe the weight of a loss stands in the gradient of its top, where the backward pass of the
 readers overwrites it. A ``loss_weight`` of the definition makes its InsertSplits give the top a
-split, whose first copy nobody else reads and keeps the weight.
+split, whose first copy has no other reader and keeps the weight.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ NVIDIA = (
 )
 
 
-def test_forks_fields_stand_apart_from_all_numbers_that_a_file_can_have() -> None:
+def test_numbers_of_fork_fields_do_not_occur_in_files() -> None:
     layer = net(SSD).layer[0]
     numbers = [entry.number for entry, _ in layer.ListFields()]
     assert max(numbers) in schema.FORK_NUMBERS
@@ -139,7 +139,7 @@ def test_the_vgg_group_s_binary_nets(tmp_path: Path) -> None:
     assert len(notes) == 2
 
 
-def test_other_files_are_told(tmp_path: Path) -> None:
+def test_other_files_are_recognised(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with pytest.raises(FileProblem, match="there is no such file"):
         nets.read_binary_net(path)

@@ -127,7 +127,7 @@ NOT_TEXT = [
 
 
 @pytest.mark.parametrize(("data", "sentence"), NOT_TEXT)
-def test_what_is_no_text_is_told(tmp_path: Path, data: bytes, sentence: str) -> None:
+def test_other_files_than_text_are_recognised(tmp_path: Path, data: bytes, sentence: str) -> None:
     path = tmp_path / "net.prototxt"
     path.write_bytes(data)
     with pytest.raises(FormatError) as raised:
@@ -146,7 +146,7 @@ NOT_BINARY = [
 
 
 @pytest.mark.parametrize(("data", "sentence"), NOT_BINARY)
-def test_what_is_no_message_is_told(tmp_path: Path, data: bytes, sentence: str) -> None:
+def test_other_bytes_than_a_message_are_refused(tmp_path: Path, data: bytes, sentence: str) -> None:
     path = tmp_path / "net.caffemodel"
     path.write_bytes(data)
     with pytest.raises(FormatError) as raised:

@@ -171,7 +171,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "sentence"), REFUSED)
-def test_what_no_upgrade_can_mend_is_told(text: str, sentence: str) -> None:
+def test_problems_that_no_upgrade_solves_are_reported(text: str, sentence: str) -> None:
     with pytest.raises(NetError) as raised:
         upgrade_net(net(text))
     assert sentence in str(raised.value)

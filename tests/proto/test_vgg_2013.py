@@ -81,7 +81,7 @@ def test_a_net_becomes_today_s_with_a_note_for_each_thing() -> None:
     for name in (
         "root_img_dir became image_data_param.root_folder",
         "crop_meanfile became transform_param.crop_mean_file",
-        "dropped img_aug_type: 3; nothing public tells its values",
+        "dropped img_aug_type: 3; the meaning of its values is not public",
         "dropped img_sampling_type: 1",
         "weight_filler takes its values from layer 'conv1_1' of 'A.caffemodel'",
         "top_k 1, 5 became a layer for each value",
@@ -115,7 +115,7 @@ def test_what_has_no_successor_is_dropped_as_a_problem(layer: str, note: str) ->
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("label_rank: 2", "layer 'a' (accuracy) has label_rank 2, but no layer of today looks at"),
+        ("label_rank: 2", "layer 'a' (accuracy) has label_rank 2, but today's layers use"),
         ("margin: 0.5", "layer 'a' (accuracy) has margin 0.5, but the margin of today's HingeLoss"),
     ],
 )

@@ -151,13 +151,13 @@ KINDS: dict[str, Callable[[RecordedCases], Iterator[Case]]] = {
 def parameters(recorded: RecordedCases, kind: str) -> list[Any]:
     """The cases of a kind for pytest's ``parametrize``.
 
-    Where no copies of a kind travel with the tests there is one test, which is skipped in words.
+    Without copies of a kind there is one test, which is skipped with the reason.
     The full set has cases of every kind; pytest refuses a test without any.
     """
     found = [pytest.param(case, id=case.name) for case in KINDS[kind](recorded)]
     if found or recorded.complete:
         return found
-    reason = f"no copies of recorded {kind} travel with the tests; --recorded PATH runs them"
+    reason = f"this repository has no copies of recorded {kind}; --recorded PATH runs them"
     return [pytest.param(None, id="none", marks=pytest.mark.skip(reason=reason))]
 
 

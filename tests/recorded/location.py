@@ -20,7 +20,7 @@ class RecordedCases:
     Attributes:
         folder: holds a folder per subject: layers, data, solver, files, upgrade, netstate, cli.
         published: published definitions and what Caffe made of them; None where they are not.
-        complete: false for the copies that travel with the tests, a small part of the full set.
+        complete: false for the copies in this repository, a small part of the full set.
     """
 
     folder: Path

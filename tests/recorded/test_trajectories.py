@@ -22,7 +22,7 @@ def test_follows_caffe(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.recorded_cases("resumed trajectories")
-def test_goes_on_from_caffes_state(
+def test_resumes_from_a_state_of_caffe(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A resumed run follows the uninterrupted one, also where Caffe restarts its data."""

@@ -1,4 +1,4 @@
-"""What the tables of verbs look like on a narrow terminal, in a pipe, and in words."""
+"""The tables of verbs on a narrow terminal and in a pipe, and numbers in words."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestWidth:
-    def test_what_the_terminal_says(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_terminal_output(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.__stdout__", io.StringIO())
         for width, expected in ((61, 61), (0, 80)):
             with pseudo_terminal(width) as stream:

@@ -1,4 +1,4 @@
-"""Weights that match no layer are an error; what was loaded is always said."""
+"""Weights that match no layer are an error; loaded layers are always logged."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def test_lenience_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert any(line.startswith("W") and "loaded 0 of 3 layers" in line for line in lines)
 
 
-def test_what_was_loaded_is_always_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_loaded_layers_are_always_logged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     solver = write_training(tmp_path)
     for command in commands(solver, own(tmp_path)):
         assert main(command) == 0

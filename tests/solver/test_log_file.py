@@ -1,4 +1,4 @@
-"""The log file of a training: where it is, what is in it, and that it never ends a training."""
+"""The log file of a training: its place and content; its failures do not end the training."""
 
 from __future__ import annotations
 

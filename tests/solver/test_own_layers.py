@@ -59,7 +59,7 @@ def write(folder: Path, losses: str) -> str:
 
 
 def test_losses_on_two_ranks(tmp_path: Path, rank_processes: RankProcesses) -> None:
-    """A sum stays a sum, a mean is one over the whole batch, whatever the slices."""
+    """A sum stays a sum, and a mean is one over the whole batch, for any slices."""
     types = ("OwnSumLoss", "OwnMeanLoss", "OwnCountedLoss", "OwnSilentLoss")
     solver = write(tmp_path / "run", "\n".join(loss(name) for name in types))
     outs = [tmp_path / "one.npz", tmp_path / "two.npz"]
@@ -77,7 +77,7 @@ def net_of(*layers: str, text: str = "") -> Net:
     return Net(parse_text(source + "\n".join(layers) + text, "NetParameter")[0], phase="train")
 
 
-def test_what_ranks_are_told() -> None:
+def test_environment_of_the_ranks() -> None:
     assert sharding_warnings(net_of(loss("OwnSumLoss"), loss("OwnMeanLoss"))) == []
     (silent,) = sharding_warnings(net_of(loss("OwnSilentLoss")))
     assert silent == (
@@ -103,7 +103,7 @@ def test_what_is_made_from_a_loss_is_no_other_loss() -> None:
 
 
 def test_a_number_with_a_weight_is_a_loss() -> None:
-    """Whatever its type says, or does not say."""
+    """For any loss_reduction of its type, and without one."""
     own = net_of(
         'layer { name: "r" type: "Reduction" bottom: "score" top: "r" loss_weight: 1 }',
         'layer { name: "p" type: "Parameter" top: "p" loss_weight: 1 }',

@@ -92,7 +92,7 @@ def test_a_termination_asks_to_preempt() -> None:
 
 
 @pytest.mark.slow
-def test_a_preempted_training_goes_on(tmp_path: Path) -> None:
+def test_a_preempted_training_resumes(tmp_path: Path) -> None:
     """SIGTERM: a snapshot, exit code 75; the same command goes on and ends as if undisturbed."""
     text = """net: "{folder}/net.prototxt" base_lr: 0.01 lr_policy: "fixed" random_seed: 1
         max_iter: 1500 snapshot_prefix: "{folder}/snap" snapshot_after_train: false """

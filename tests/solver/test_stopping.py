@@ -96,7 +96,7 @@ def parsed(*words: str) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     return parser, parser.parse_args(list(words))
 
 
-def test_the_command_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_that_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("caffecompat.cli.resuming._program", lambda: ["caffecompat"])
     flags = ["--solver", "my solver.prototxt", "--gpu", "0,1", "--auto-iter-size", "--level", "2"]
     parser, arguments = parsed(*flags, "--weights", "a.caffemodel", "--layers", "conv*")

@@ -93,7 +93,7 @@ def test_a_seed_in_the_definition_counts(tmp_path: Path, lines: Lines) -> None:
     assert lines.containing("random_seed is 9, but the state was trained with 7")
 
 
-def test_the_first_lines_say_what_runs(tmp_path: Path, lines: Lines) -> None:
+def test_the_first_lines_describe_the_training(tmp_path: Path, lines: Lines) -> None:
     solver = Solver(write_training(tmp_path / "run", ""))
     batch = "Effective batch size: 6 (batch size 3 x iter_size 2, on 1 device)"
     assert lines.events[:2] == [batch, "Use CPU."]

@@ -53,7 +53,7 @@ def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
 
 
 class TestMismatches:
-    def test_error_copies_nothing_and_says_what_to_do(self) -> None:
+    def test_error_copies_nothing_and_names_the_remedy(self) -> None:
         ours = net()
         before = values(ours)
         with pytest.raises(WeightsError) as caught:

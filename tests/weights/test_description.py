@@ -1,4 +1,4 @@
-"""What a file is: kinds, generations, numbers; published files, whole or altered."""
+"""Descriptions of files: kinds, generations, values; published files, intact or altered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are no weights: one sentence says what they are."""
+"""Files without weights are named in one sentence."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_missing_files_folders_and_pipes(tmp_path: Path) -> None:
         load_weights("a\0b")
 
 
-def test_solver_states_and_means_are_named_with_a_way_out(tmp_path: Path) -> None:
+def test_solver_states_and_means_are_named_with_a_remedy(tmp_path: Path) -> None:
     state = SolverState(7, "net_iter_7.caffemodel", [np.zeros((2, 3), np.float32)])
     for name in ("x.solverstate", "x.solverstate.h5"):
         write_state(state, tmp_path / name)

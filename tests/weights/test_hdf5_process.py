@@ -49,7 +49,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("program", "end"), [(DYING, "it was ended by SIGSEGV"), (HALF, "it ended with code 0")]
 )
-def test_a_death_is_told(program: str, end: str) -> None:
+def test_a_dead_rank_is_reported(program: str, end: str) -> None:
     process = HDF5Process(program)
     with pytest.raises(ProcessDied, match=end):
         process.ask({"read": "x"})

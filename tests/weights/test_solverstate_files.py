@@ -194,7 +194,7 @@ def test_a_tied_state_comes_back(name: str, tmp_path: Path) -> None:
     assert (tmp_path / f"again_{name}").read_bytes() == (tmp_path / name).read_bytes()
 
 
-def test_the_hashes_stand_in_fields_of_ours(tmp_path: Path) -> None:
+def test_the_hashes_have_fields_of_their_own(tmp_path: Path) -> None:
     """Behind all fields of BVLC's schema, which other readers pass over."""
     write_state(TIED, tmp_path / "x.solverstate")
     data = (tmp_path / "x.solverstate").read_bytes()

@@ -47,7 +47,7 @@ HEIGHT, WIDTH, CROP = 256, 341, 224
 # Of the paper's training input: what it is stored as, and the range of the smallest side.
 PAPER_SIZE = (512, 683)
 SIDES = (256, 512)
-# Memory is watched with small images, as a million large ones would take very long.
+# Memory is measured with small images, as a million large ones would take very long.
 SMALL = (40, 53, 32)
 QUALITY = 95  # what convert-imageset --min-side writes
 MEAN = (103.939, 116.779, 123.68)
@@ -210,7 +210,7 @@ def resident() -> float:
     return pages * os.sysconf("SC_PAGESIZE") / 1e6
 
 
-def watch_memory(path: Path, batch: int, workers: int, crops: int) -> None:
+def measure_memory(path: Path, batch: int, workers: int, crops: int) -> None:
     height, width, crop = SMALL
     make_database(path, 256, height, width)
     reading = Reading(path, batch, workers, crop)
@@ -331,7 +331,7 @@ def main() -> int:
         compare(path, arguments)
         if arguments.memory:
             small = Path(folder) / "small"
-            watch_memory(small, arguments.batch, max(arguments.workers), arguments.memory)
+            measure_memory(small, arguments.batch, max(arguments.workers), arguments.memory)
     return 0
 
 

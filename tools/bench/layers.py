@@ -318,7 +318,7 @@ def measure(case: Case, device: torch.device, rounds: int) -> tuple[float, float
             torch.empty(extent, device=device)
             for extent in torch.randint(1 << 21, (4,), generator=places).tolist()
         ]
-        # Whoever comes second finds the bottoms in the cache, so they take turns.
+        # The second of the two finds the bottoms in the cache, so they take turns.
         for which in (0, 1) if turn % 2 else (1, 0):
             times[which].append(timed(passes[which], leaves, gradients, device))
     return statistics.median(times[0][2:]), statistics.median(times[1][2:])

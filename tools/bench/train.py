@@ -229,7 +229,7 @@ def repeated(work: Callable[[], object], arguments: argparse.Namespace) -> Calla
 
 
 def hand_tuned(work: Callable[[], object], arguments: argparse.Namespace) -> Callable[[int], None]:
-    """The same with whatever algorithm of cuDNN is fastest; a solver takes repeatable ones."""
+    """The same with the fastest algorithms of cuDNN; a solver takes repeatable ones."""
     run = repeated(work, arguments)
 
     def tuned(steps: int) -> None:

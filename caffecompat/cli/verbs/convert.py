@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from caffecompat.cli.arguments import add_max_bytes_argument
+from caffecompat.data.preprocessing_presets import PRESETS
 from caffecompat.export.graph_pass import pass_help
 from caffecompat.reporting.terminal import printable
 
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="read weights back and compare every bit; run other forms and compare (default: on)",
     )
     _add_changes(parser)
+    _add_preprocessing(parser)
     add_max_bytes_argument(parser)
 
 
@@ -76,8 +78,37 @@ def _add_changes(parser: argparse.ArgumentParser) -> None:
         )
 
 
+def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--preprocessing",
+        choices=PRESETS,
+        help="what happens to an image before, written with the model: "
+        + "; ".join(f"{name}: {text}" for name, (_, text) in PRESETS.items())
+        + ". Default: what the source or the data layer of --model says",
+    )
+    parser.add_argument(
+        "--mean", metavar="B,G,R|FILE", help="its mean: numbers, or a mean file's channel means"
+    )
+    parser.add_argument("--labels", metavar="FILE", help="class names, one per line")
+    parser.add_argument(
+        "--fold-preprocessing",
+        action="store_true",
+        help="put mean, scale and channel order into the model, which then takes R, G, B from 0 to "
+        "1 (ONNX and the like)",
+    )
+    parser.add_argument(
+        "--for",
+        dest="program",
+        choices=("opencv5",),
+        default="",
+        help="also print the lines that prepare an image in that program",
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.export.conversion import ConvertOptions, convert
+    from caffecompat.export.image_preparation import PreparationOptions
+    from caffecompat.export.target import TargetOptions
 
     options = ConvertOptions(
         model=arguments.model,
@@ -87,6 +118,8 @@ def run(arguments: argparse.Namespace) -> int:
         passes=tuple(getattr(arguments, "passes", None) or ()),
         rgb=arguments.rgb,
         bvlc_batch_norm=arguments.bvlc_batch_norm,
+        preparation=PreparationOptions(arguments.preprocessing, arguments.mean, arguments.labels),
+        target=TargetOptions(arguments.fold_preprocessing, arguments.program),
         max_bytes=arguments.max_bytes,
     )
     target = Path(arguments.target) if arguments.target else None

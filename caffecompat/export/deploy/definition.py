@@ -120,8 +120,9 @@ class _Deploying:
         self._prune(predictions.ancestors(wanted))
         if self.options.remove_dropout:
             for step in [s for s in self.wiring.steps if s.type == DROPOUT]:
-                self.wiring.bypass(step)
-                self.notes.append(f"{step.place}: removed, it does nothing in phase TEST")
+                if self.wiring.can_bypass(step):
+                    self.wiring.bypass(step)
+                    self.notes.append(f"{step.place}: removed, it does nothing in phase TEST")
         self._replace_sources(predictions.ancestors(wanted))
         for step in self.wiring.steps:
             without_training_settings(step.message)

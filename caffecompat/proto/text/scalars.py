@@ -129,7 +129,7 @@ def _read_enum(target: Field, kind: int, text: str, negative: bool) -> int:
         )
     if kind == NUMBER and _WHOLE.fullmatch(text):
         value = _read_whole(target, kind, text, negative)
-        # A fork's value has a number of ours, which no file can mean.
+        # The numbers of forks' values are our own, so a file cannot refer to them.
         numbers = {n: name for name, n in target.numbers.items() if n not in FORK_NUMBERS}
         if value in numbers:
             return value

@@ -42,15 +42,15 @@ _SOLVER_FIELDS = (
     "load_solver_state",
     "snapshot_history_length",
 )
-# The value that these have where they change nothing, and what another one would mean.
+# The values with which these fields have no effect, and why others are refused.
 _NEUTRAL = {
-    "label_rank": (0, "no layer of today looks at another label than the one that it is given"),
+    "label_rank": (0, "today's layers use only the label that they are given"),
     "margin": (1.0, "the margin of today's HingeLoss is always 1"),
 }
 _DROPPED = {
-    "img_aug_type": "nothing public tells its values; say mirror, crop_size and "
+    "img_aug_type": "the meaning of its values is not public; write mirror, crop_size and "
     "img_rand_resize_lower/upper in transform_param",
-    "img_sampling_type": "nothing public tells its values",
+    "img_sampling_type": "the meaning of its values is not public",
     "vis_label": "it served pictures of what a class looks like",
     "channels": "it served pictures of what a class looks like",
     "save_dir": "it served pictures of what a class looks like",

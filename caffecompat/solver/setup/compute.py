@@ -62,8 +62,8 @@ class ComputeOptions:
             )
         if self.cuda_graph and world_size > 1:
             raise SolverError(
-                "--cuda-graph: works on one GPU only, since gradients of several travel while the "
-                "backward pass runs; leave the flag out"
+                "--cuda-graph: works on one GPU only, since several sum their gradients during "
+                "the backward pass; leave the flag out"
             )
 
     def prepare(self, net: Net, train: bool) -> None:

@@ -79,7 +79,7 @@ def test_a_forgotten_database_is_closed(path: str) -> None:
     lmdb.open(path, readonly=True, lock=False).close()
 
 
-def test_a_closed_database_says_so(path: str) -> None:
+def test_a_closed_database_raises_an_error(path: str) -> None:
     database = open_database(path)
     database.close()
     database.close()

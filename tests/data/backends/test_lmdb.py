@@ -1,4 +1,4 @@
-"""LMDB files page by page: what is read, what is refused, what a damaged page costs."""
+"""LMDB files page by page: reading, refusals, and the records lost with a damaged page."""
 
 from __future__ import annotations
 
@@ -320,7 +320,7 @@ def test_a_database_after_many_changes_passes_the_check(tmp_path: Path) -> None:
         assert len(everything(database)) == len(database) > 100
 
 
-def test_a_damaged_database_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_a_damaged_database_is_not_resumed(tmp_path: Path) -> None:
     made(tmp_path / "db", 900)
     leaf = branches_and_leaves(tmp_path / "db")[1][3]
     edit(tmp_path / "db", lambda data: data.__setitem__(leaf * PAGE + 10, 4))
@@ -360,7 +360,7 @@ def test_the_umask_decides_who_may_read(tmp_path: Path, mask: int, mode: int) ->
     assert stat.S_IMODE((tmp_path / "db" / "data.mdb").stat().st_mode) == mode
 
 
-def test_a_far_jump_that_takes_long_is_told(
+def test_a_slow_jump_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("caffecompat.reporting.progress._SECONDS_TO_FIRST_LINE", 0.0)

@@ -97,7 +97,9 @@ def test_sixteen_bit_images_need_a_forced_colour() -> None:
         ({"data": b"x" * 9, "encoded": True, "label": 2}, "9 encoded bytes are not an image"),
     ],
 )
-def test_a_record_that_cannot_be_used_says_why(fields: dict[str, Any], sentence: str) -> None:
+def test_the_error_of_an_unusable_record_has_the_reason(
+    fields: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(DataError, match=sentence):
         decode_datum(message(**fields))
 

@@ -29,7 +29,7 @@ from tests.sentences import assert_one_sentence
 
 
 @pytest.mark.parametrize("kind", images())
-def test_the_header_says_what_the_decoder_gives(kind: str) -> None:
+def test_the_header_agrees_with_the_decoder(kind: str) -> None:
     decoded: Any = cv2.imdecode(np.frombuffer(images()[kind], np.uint8), cv2.IMREAD_UNCHANGED)
     assert image_size(images()[kind]) == decoded.shape[:2] == (48, 62)
     assert image_size(images()[kind][:9]) in (None, (48, 62))

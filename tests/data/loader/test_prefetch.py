@@ -1,4 +1,4 @@
-"""BatchReader: the same batches whatever the threads do, and threads that end."""
+"""BatchReader: the same batches for any timing of its threads, and threads that end."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ BAD = (0, 4, 5, 10)
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """Eleven records; the bad ones are the first, two neighbours and the last."""
+    """Eleven records; the bad ones are the first, two adjacent ones and the last."""
     values = [datum(np.full((3, 5, 6), number), number) for number in range(11)]
     for number in BAD:
         values[number] = (b"\xff\xff", encoded_datum(b"no image"))[number % 2]

@@ -153,7 +153,7 @@ def test_a_batch_size_below_one_is_refused(source: str) -> None:
 
 @pytest.mark.parametrize("kind", ["external link", "soft link", "external values", "virtual"])
 def test_rows_of_other_files_are_refused(kind: str, tmp_path: Path) -> None:
-    """Else HDF5Output would write out whatever file of the machine a data file names."""
+    """Otherwise HDF5Output would write out any file that a data file names."""
     write_file(tmp_path / "secret.h5", x=np.arange(4.0))
     for name in ("a.h5", "b.h5"):
         with h5py.File(tmp_path / name, "w") as file:

@@ -147,7 +147,7 @@ def test_no_labels() -> None:
     assert convert(no_labels=True) == [0, 0]
 
 
-def test_a_few_odd_labels_are_only_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_few_odd_labels_are_only_logged(caplog: pytest.LogCaptureFixture) -> None:
     write("cat/2.jpg 1\ndog/3.jpg dog\n")
     assert convert() == [1, 0]
     assert "1 labels are not whole numbers (the first is 'dog' in line 2)" in caplog.text

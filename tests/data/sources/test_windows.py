@@ -1,4 +1,4 @@
-"""Windows: the file, what is cut out, chance."""
+"""Window files, their crops and their random choices."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_recorded_means(
     compare(golden / "data", f"{name}_lmdb", facts[f"{name}_lmdb"], tmp_path / "out", caplog)
 
 
-def test_the_mean_is_given_back_and_progress_told(tmp_path: Path) -> None:
+def test_the_mean_is_returned_and_progress_reported(tmp_path: Path) -> None:
     pixels = np.arange(24).reshape(2, 3, 4)
     path = write_records(tmp_path / "db", [datum(pixels), datum(pixels + 7), datum(pixels * 2)])
     seen: list[tuple[int, int]] = []

@@ -138,7 +138,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     monkeypatch.setattr(module, "_RECORDS_PER_COMMIT", 7)
 
 
-def test_an_interrupted_conversion_is_gone_on_with(
+def test_an_interrupted_conversion_is_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = write_images(tmp_path, 40)
@@ -212,7 +212,7 @@ module.convert_imageset(root, source, target)
 """
 
 
-def test_killed_in_the_middle_it_opens_and_goes_on(tmp_path: Path) -> None:
+def test_a_killed_conversion_opens_and_resumes(tmp_path: Path) -> None:
     source = write_images(tmp_path, 120)
     root, target = source.removesuffix("list.txt"), str(tmp_path / "db")
     program = subprocess.Popen(
@@ -229,7 +229,7 @@ def test_killed_in_the_middle_it_opens_and_goes_on(tmp_path: Path) -> None:
     assert len(records(target)) == 120
 
 
-def test_a_leveldb_can_be_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_leveldb_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("plyvel", reason="plyvel (extra leveldb) is not installed")
     source = write_images(tmp_path, 40)
     with monkeypatch.context() as patch:

@@ -150,7 +150,7 @@ def places(batch: Batch, height: int, width: int) -> list[tuple[int, int, int]]:
     return found
 
 
-def test_forcing_a_colour_on_raw_records_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_forcing_a_colour_on_raw_records_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     made = transform(force_gray=True)
     raw = schema.new("Datum")
     raw.channels, raw.height, raw.width, raw.data = 3, 1, 1, b"abc"

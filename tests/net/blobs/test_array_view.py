@@ -73,7 +73,7 @@ class TestReading:
         assert isinstance(torch.nn.Parameter(data), torch.nn.Parameter)
         assert isinstance(data - np.ones(6, np.float32), np.ndarray)
 
-    def test_numpy_methods_say_what_to_write(self) -> None:
+    def test_errors_of_numpy_methods_name_the_remedy(self) -> None:
         data = net(CLASSIFIER).blobs["data"].data
         with pytest.raises(AttributeError, match=r"has no 'astype'; convert it, np\.asarray"):
             _ = data.astype

@@ -1,4 +1,4 @@
-"""The fast reader finds what the careful one finds: messages, lines, warnings and mistakes."""
+"""The fast reader and the parser agree on messages, lines, warnings and mistakes."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_the_fast_reader_finds_what_the_careful_one_finds(text: str, lenient: bo
         assert read(text, lenient) == read_carefully(text, lenient)
 
 
-def test_layers_that_differ_by_their_names_alone_are_copied(
+def test_layers_that_differ_in_names_only_are_copied(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     copied: list[list[str]] = []

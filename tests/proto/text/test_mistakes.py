@@ -1,4 +1,4 @@
-"""Each mistake in prototxt text gets one sentence with its place and the way out."""
+"""Each mistake in prototxt text gets one sentence with its place and the remedy."""
 
 from __future__ import annotations
 
@@ -272,7 +272,7 @@ def test_a_wrong_brace_is_named(text: str, sentence: str) -> None:
     assert problems(text) == (f"n.prototxt:{sentence}",)
 
 
-def test_what_is_wrong_before_a_missing_brace_is_told_too() -> None:
+def test_mistakes_before_a_missing_brace_are_reported_too() -> None:
     text = NET.replace("lr_mult: 1\n  }", "lr_mult: 1").replace('top: "data"', 'topp: "data"')
     found = problems(text)
     assert [sentence.split(":")[1] for sentence in found] == ["5", "15"]

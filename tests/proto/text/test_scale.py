@@ -142,7 +142,7 @@ def test_a_message_that_comes_again_is_read_again() -> None:
     assert net.layer[1].convolution_param.num_output == 3
 
 
-def test_a_mistake_in_a_message_that_comes_again_is_told_each_time() -> None:
+def test_a_mistake_in_a_repeated_message_is_reported_each_time() -> None:
     from caffecompat.errors import TextError
 
     text = "layer { param { lr_mult: 1 lr_mult: 2 } }\n" * 3

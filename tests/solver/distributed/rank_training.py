@@ -1,4 +1,4 @@
-"""Trains with several processes on this machine, as often as it is told.
+"""Trains with several processes on this machine, as many times as requested.
 
     python rank_training.py
 

@@ -123,7 +123,7 @@ def test_two_and_three_are_one(tmp_path: Path, rank_processes: RankProcesses) ->
     rank_processes.carry_out(
         tmp_path,
         a_run(outs[0], 1, solver, 7),
-        # So small that no two gradients travel together.
+        # So small that each gradient has a bucket of its own.
         a_run(outs[1], 2, solver, 7, bucket=8),
         a_run(outs[2], 3, solver, 7),
         a_run(outs[3], 2, debugged, 7, bucket=300),
@@ -228,7 +228,7 @@ except CaffeError as error:
     ],
 )
 def test_a_rank_that_is_missing(rank: int, host: str, words: str) -> None:
-    """Rank 1 never comes; a port that accepts and says nothing; a host that nobody knows."""
+    """Rank 1 never starts; a port that accepts and never answers; an unknown host."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         port = silent.getsockname()[1]

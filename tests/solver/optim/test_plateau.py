@@ -1,4 +1,4 @@
-"""``lr_policy: "plateau"``: when it drops, what it watches, how it goes on."""
+"""``lr_policy: "plateau"``: its drops, its metric, its resumption."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_resumed_run_equals_the_uninterrupted(
             np.testing.assert_array_equal(ours.tensor.detach(), theirs.tensor.detach())
 
 
-def test_which_way_is_better_is_said(tmp_path: Path, lines: Lines) -> None:
+def test_the_log_says_whether_lower_or_higher_is_better(tmp_path: Path, lines: Lines) -> None:
     for metric, better in (("accuracy", "higher"), ("loss", "lower"), ("-accuracy", "lower")):
         lines.text.clear()
         Solver(write_training(tmp_path / metric, f'plateau_metric: "{metric}"', TRAINING))

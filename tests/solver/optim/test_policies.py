@@ -39,7 +39,7 @@ def test_multistep_takes_one_step_per_iteration() -> None:
     assert policy.step == 3
 
 
-def test_multistep_goes_on_from_its_counter() -> None:
+def test_multistep_resumes_from_its_counter() -> None:
     policy = make('lr_policy: "multistep" base_lr: 1 gamma: 0.5 stepvalue: [2, 4]')
     policy.step = 1
     assert rates(policy, [3, 4]) == [0.5, 0.25]

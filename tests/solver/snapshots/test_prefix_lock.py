@@ -56,7 +56,7 @@ def test_a_second_training_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     assert not (tmp_path / "snap.lock").exists()
 
 
-def test_the_lock_of_a_killed_training_holds_nobody_up(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_training_is_free(tmp_path: Path) -> None:
     path = write_training(tmp_path)
     other = hold(tmp_path / "snap")
     solver = None

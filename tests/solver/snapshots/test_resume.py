@@ -252,7 +252,7 @@ def test_a_preempted_run_always_has_a_snapshot(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_and_gone_on_with(tmp_path: Path) -> None:
+def test_killed_at_any_moment_and_resumed(tmp_path: Path) -> None:
     """However often a run is killed, it ends with the weights of an undisturbed one."""
     settings = 'snapshot: 1 max_iter: 150 display: 0 snapshot_prefix: "{folder}/snap"'
     text = """net: "{folder}/net.prototxt" base_lr: 0.05 lr_policy: "plateau" gamma: 0.5

@@ -86,7 +86,7 @@ def test_a_snapshot_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_crash_between_the_files_leaves_no_mixed_pair(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever happens while the files are written, the pair that was there stays as it was."""
+    """A failure while the files are written leaves the earlier pair unchanged."""
     path = write_training(tmp_path / "run", "", PLAIN)
     solver = Solver(path)
     solver.step(1)

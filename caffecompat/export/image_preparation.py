@@ -1,0 +1,188 @@
+"""What happens to images before a net: as the user says, as a train_val says, as is published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caffecompat.data.preprocessing import Preprocessing
+from caffecompat.data.preprocessing_presets import NEEDS_MEAN, PRESETS
+from caffecompat.errors import CaffeError, ExportError, UnknownName
+from caffecompat.export.source import Source
+from caffecompat.input_files import read_input
+from caffecompat.weights.known_files import VERY_DEEP, recognise
+from caffecompat.weights.mean import read_mean
+
+MAX_LABEL_BYTES = 1 << 24
+IMAGE_AXES = 4
+TEST_PHASE = 1
+
+
+@dataclass(frozen=True)
+class PreparationOptions:
+    """What the user said about images.
+
+    Attributes:
+        preset: the name of a preset, or None.
+        mean: values separated by commas, or the path of a mean file; None for the preset's.
+        labels: a text file with one class per line, or None.
+    """
+
+    preset: str | None = None
+    mean: str | None = None
+    labels: str | None = None
+
+
+def prepared(source: Source, options: PreparationOptions) -> Source:
+    """The source with its preprocessing: the preset, what was found with it, or what is published.
+
+    Raises:
+        UnknownName: no such preset.
+        ExportError: a mean or labels without any preprocessing to put them in, or a mean that is
+            neither numbers nor a file.
+        FileProblem, FormatError: the mean file or the labels cannot be read.
+    """
+    found, notes = source.preprocessing, list(source.notes)
+    if options.preset is not None:
+        found = _preset(options.preset, source, options)
+    if found is None:
+        found, more = _of_data_layer(source)
+        notes += more
+    if found is None and _is_published_vgg(source.path):
+        found = PRESETS["vgg"][0](input_size(source))
+    if found is None and (options.mean or options.labels):
+        raise ExportError(
+            f"{source.path}: --mean and --labels need a preprocessing that they belong to; name "
+            f"one with --preprocessing ({', '.join(PRESETS)})"
+        )
+    if found is not None and options.mean:
+        found = replace(found, mean=read_means(options.mean))
+    if found is not None and options.labels:
+        found = replace(found, labels=read_labels(options.labels))
+    return replace(source, preprocessing=found, notes=notes)
+
+
+def input_size(source: Source) -> tuple[int, int] | None:
+    """Height and width of the images that the net takes; None if nothing says so."""
+    if source.definition is None:
+        return None
+    for layer in source.definition.message.layer:
+        if layer.type == "Input":
+            for shape in layer.input_param.shape:
+                if len(shape.dim) == IMAGE_AXES:
+                    return int(shape.dim[2]), int(shape.dim[3])
+    return None
+
+
+def read_means(text: str) -> tuple[float, ...]:
+    """Numbers separated by commas, or the channel means of a mean file.
+
+    Raises:
+        ExportError: neither.
+        FileProblem, FormatError: the file cannot be read.
+    """
+    try:
+        means = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        if not Path(text).exists():
+            raise ExportError(
+                f"--mean {text}: expected numbers separated by commas (104,117,123), or a mean file"
+            ) from None
+        return channel_means(read_mean(text))
+    if not np.isfinite(means).all():
+        raise ExportError(f"--mean {text}: expected finite numbers")
+    return means
+
+
+def channel_means(image: np.ndarray) -> tuple[float, ...]:
+    """The mean of each channel of a mean image (C, H, W)."""
+    return tuple(float(value) for value in image.mean(axis=(1, 2), dtype=np.float64))
+
+
+def read_labels(path: str) -> tuple[str, ...]:
+    """The lines of a text file, without their ends.
+
+    Raises:
+        FileProblem, FormatError: it cannot be read, or is larger than 16 MiB.
+    """
+    text = read_input(path, MAX_LABEL_BYTES).decode("utf-8", "replace")
+    return tuple(text.splitlines())
+
+
+def _preset(name: str, source: Source, options: PreparationOptions) -> Preprocessing:
+    if name not in PRESETS:
+        raise UnknownName("preprocessing", name, PRESETS, "--preprocessing")
+    if name in NEEDS_MEAN and not options.mean:
+        raise ExportError(
+            f"--preprocessing {name}: its mean is that of your own data; give it with --mean "
+            "mean.binaryproto, or as numbers (--mean 104,117,123)"
+        )
+    return PRESETS[name][0](input_size(source))
+
+
+def _is_published_vgg(path: Path) -> bool:
+    recognition = recognise(path)
+    return (
+        recognition is not None
+        and recognition.exact
+        and recognition.published.preparation is VERY_DEEP
+    )
+
+
+def _of_data_layer(source: Source) -> tuple[Preprocessing | None, list[str]]:
+    """The transform_param of the net's data layer, that of phase TEST where there is one."""
+    if source.definition is None:
+        return None, []
+    layers = [
+        layer
+        for layer in source.definition.message.layer
+        if layer.HasField("transform_param") and not layer.bottom
+    ]
+    # Of two data layers the one for TEST says how images are prepared when the net is used.
+    layers.sort(key=lambda layer: any(rule.phase == TEST_PHASE for rule in layer.include))
+    return _of_transform(layers[-1]) if layers else (None, [])
+
+
+def _of_transform(layer: Any) -> tuple[Preprocessing, list[str]]:
+    transform = layer.transform_param
+    mean, notes = _transform_mean(transform, layer.name)
+    crop = int(transform.crop_size)
+    gray = transform.force_gray or (
+        layer.HasField("image_data_param") and not layer.image_data_param.is_color
+    )
+    found = Preprocessing(
+        channel_order="gray" if gray else "BGR",
+        mean=mean,
+        scale=float(transform.scale),
+        resize=_resize(layer),
+        crop=(crop, crop) if crop else None,
+    )
+    return found, notes
+
+
+def _transform_mean(transform: Any, layer: str) -> tuple[tuple[float, ...], list[str]]:
+    if transform.mean_value:
+        return tuple(map(float, transform.mean_value)), []
+    file = transform.mean_file or transform.crop_mean_file
+    if not file:
+        return (0.0,), []
+    try:
+        means = channel_means(read_mean(file))
+    except CaffeError as error:
+        return (0.0,), [
+            f"layer {layer!r}: its mean file cannot be used, and the preprocessing has no mean "
+            f"({error}); give one with --mean"
+        ]
+    return means, [f"layer {layer!r}: of the mean image {file} the mean of each channel is kept"]
+
+
+def _resize(layer: Any) -> tuple[int, int] | int | None:
+    image, transform = layer.image_data_param, layer.transform_param
+    if image.new_height and image.new_width:
+        return int(image.new_height), int(image.new_width)
+    # In phase TEST the shorter side has the middle of the range.
+    middle = (int(transform.img_rand_resize_lower) + int(transform.img_rand_resize_upper)) // 2
+    return middle or None

@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""Writes nets as ONNX and compares ONNX Runtime and OpenCV with this package; prints a table.
+
+Weights and inputs are random. A net is built in phase TEST, for a batch of 1 where its inputs
+allow that. Fully connected layers with more than 1000 outputs get 500, so that nets of hundreds of
+megabytes take seconds. Definitions for training and solvers are left out.
+
+Examples:
+    python tools/onnx_table.py prototxt
+    python tools/onnx_table.py ../shared/zoo --only resnet --markdown table.md
+
+The exit code is 1 if a net differs by more than 1e-4 of the largest magnitude of a value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+
+from caffecompat import Net
+from caffecompat.errors import CaffeError, first_line
+from caffecompat.export.engine import Engine, EngineOptions, engines
+from caffecompat.export.engines.caffe_net import CaffeNet
+from caffecompat.export.model import CaffeModel
+from caffecompat.export.targets.onnx import Onnx
+from caffecompat.export.verification import TOLERANCE, compare, draw_inputs, run_both
+from caffecompat.net.definition import Definition, read_definition
+from caffecompat.weights import Weights
+
+PROGRAMS = ("onnxruntime", "opencv")
+MOST_OUTPUTS, FEWER_OUTPUTS = 1000, 500
+
+
+@dataclass
+class Row:
+    """One net.
+
+    Attributes:
+        net: the prototxt.
+        layers: number of layers.
+        problem: why there is no ONNX file; "" if there is one.
+        sizes: the extents of the first input, with names for those that are free.
+        results: by program, the largest relative difference of a value, or what went wrong.
+    """
+
+    net: str
+    layers: int = 0
+    problem: str = ""
+    sizes: str = ""
+    results: dict[str, float | str] | None = None
+
+    def agrees(self) -> bool:
+        return self.results is not None and all(
+            isinstance(value, float) and value <= TOLERANCE for value in self.results.values()
+        )
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    rows = []
+    for path in definitions(arguments.paths):
+        if arguments.only and arguments.only not in str(path):
+            continue
+        row = in_own_process(path)
+        if row is not None:
+            rows.append(row)
+            print(json.dumps(asdict(row)), flush=True)
+    if arguments.markdown:
+        Path(arguments.markdown).write_text(markdown(rows))
+    written = [row for row in rows if not row.problem]
+    agreeing = sum(row.agrees() for row in written)
+    print(f"{len(rows)} nets, {len(written)} as ONNX, {agreeing} agree in {', '.join(PROGRAMS)}")
+    return 0 if agreeing == len(written) else 1
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("paths", nargs="+", help="prototxts, or folders with prototxts")
+    parser.add_argument("--only", help="nets whose path has this text in it")
+    parser.add_argument("--markdown", metavar="FILE", help="also write the table to this file")
+    return parser.parse_args()
+
+
+def definitions(paths: Sequence[str]) -> Iterator[Path]:
+    for path in map(Path, paths):
+        yield from sorted(path.rglob("*.prototxt")) if path.is_dir() else [path]
+
+
+def in_own_process(path: Path) -> Row | None:
+    """The row of a net; a program that crashes takes only its own process with it."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=send_row, args=(path, sender))
+    process.start()
+    sender.close()
+    row = Row(str(path))
+    try:
+        while (received := receiver.recv()) is not None:
+            row = received
+        found: Row | None = row if row.net else None
+    except EOFError:
+        found = row
+        found.problem = found.problem or "the process crashed"
+    process.join()
+    return found
+
+
+def send_row(path: Path, sender: Connection) -> None:
+    """Sends the row after each step, then None; a row without a name for a file that is no net."""
+    torch.set_num_threads(1)
+    row = Row(str(path))
+    try:
+        definition = for_table(path)
+        if definition is None:
+            sender.send(Row(""))
+        else:
+            fill_row(row, definition, sender)
+    except CaffeError as error:
+        row.problem = first_line(error)
+        sender.send(row)
+    sender.send(None)
+
+
+def for_table(path: Path) -> Definition | None:
+    """The definition with small layers and a batch of 1; None if it is not for use in programs."""
+    try:
+        message = read_definition(path, lenient=True).message
+    except CaffeError:
+        return None
+    kinds = {layer.type for layer in message.layer}
+    if not any(kind == "Input" for kind in kinds) or any("Loss" in kind for kind in kinds):
+        return None
+    for layer in message.layer:
+        p = layer.inner_product_param
+        if layer.type == "InnerProduct" and p.num_output > MOST_OUTPUTS:
+            p.num_output = FEWER_OUTPUTS
+    single = read_definition(message)
+    shapes = [s for layer in single.message.layer for s in layer.input_param.shape if s.dim]
+    if len({shape.dim[0] for shape in shapes}) == 1:
+        for shape in shapes:
+            shape.dim[0] = 1
+        try:
+            Net(single, shapes_only=True)
+        except CaffeError:
+            return read_definition(message)
+    return single
+
+
+def fill_row(row: Row, definition: Definition, sender: Connection) -> None:
+    net = Net(definition)
+    row.layers = sum(not built.node.automatic for built in net.layers)
+    model = CaffeModel(definition, random_weights(net), path=row.net)
+    del net
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "net.onnx"
+        Onnx().write(model, target)
+        row.sizes = sizes_of(target)
+        ours = CaffeNet.of(model)
+        row.results = dict.fromkeys(PROGRAMS, "crashed")
+        for program in PROGRAMS:
+            sender.send(row)
+            row.results[program] = result_of(program, ours, target)
+    sender.send(row)
+
+
+def random_weights(net: Net) -> Weights:
+    """Values that keep the magnitude of blobs, as those of trained nets do."""
+    weights = net.to_weights()
+    for layer in weights.layers:
+        for index, blob in enumerate(layer.blobs):
+            seed = zlib.crc32(f"{layer.name}/{index}".encode())
+            normal = np.random.default_rng(seed).normal(size=blob.shape).astype(np.float32)
+            layer.blobs[index] = _scaled(layer.type, index, normal)
+    return weights
+
+
+def _scaled(kind: str, index: int, normal: np.ndarray) -> np.ndarray:
+    if kind == "BatchNorm":
+        choices = (0.1 * normal, 1 + 0.1 * abs(normal), np.ones_like(normal))
+        return np.asarray(choices[index], np.float32)
+    if kind == "Scale" and index == 0:
+        return np.asarray(1 + 0.1 * normal, np.float32)
+    if normal.ndim < 2:
+        return normal * np.float32(0.1)
+    return normal * np.float32(np.sqrt(2 / np.prod(normal.shape[1:])))
+
+
+def sizes_of(path: Path) -> str:
+    import onnx
+
+    value = onnx.load(path).graph.input[0]
+    return " x ".join(str(d.dim_param or d.dim_value) for d in value.type.tensor_type.shape.dim)
+
+
+def result_of(program: str, ours: CaffeNet, path: Path) -> float | str:
+    try:
+        theirs: Engine = engines.find(program)(path, EngineOptions())
+        inputs = draw_inputs(ours, theirs, seed=0)
+        outputs = compare(*run_both(ours, theirs, inputs))
+        # Values before a softmax say more than its outputs, which may be 0 and 1.
+        every = compare(*run_both(ours, theirs, inputs, every_value=True))
+    except CaffeError as error:
+        return first_line(error)
+    if outputs.agrees and every.agrees:
+        return max(outputs.worst.relative, every.worst.relative)
+    worst = outputs.worst
+    first = every.first.name if every.first else "none with all values as outputs"
+    return f"{worst.name!r} differs by {worst.relative:.2g} {worst.note}; first: {first}"
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    lines = [
+        "| net | layers | input | ONNX Runtime | OpenCV 5 |",
+        "| --- | ---: | --- | --- | --- |",
+    ]
+    for row in rows:
+        name = "/".join(Path(row.net).parts[-2:])
+        if row.problem:
+            lines.append(f"| {name} | {row.layers or ''} | | {row.problem} | |")
+            continue
+        results: dict[str, Any] = row.results or {}
+        cells = [v if isinstance(v, str) else f"{v:.1e}" for v in results.values()]
+        lines.append(f"| {name} | {row.layers} | {row.sizes} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
