@@ -39,14 +39,14 @@ def add_preparation_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preprocessing",
         metavar="NAME",
-        help="channel order, mean and scale of a known family: vgg, caffenet, digits, none, ... "
-        "(default: what the model file says)",
+        help="channel order, mean and scale of a known family: vgg, caffenet, pycaffe-classifier, "
+        "digits, none (default: what the model file or its train_val says)",
     )
     parser.add_argument(
         "--mean",
-        type=_numbers,
         metavar="B,G,R",
-        help="mean to subtract from values of 0 to 255, one number per channel or one for all",
+        help="mean to subtract from values of 0 to 255, one number per channel or one for all, or "
+        "a mean file",
     )
     parser.add_argument(
         "--input-scale",
@@ -86,11 +86,16 @@ def add_scale_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_model(arguments: argparse.Namespace, verb: str) -> CaffeModel:
-    """The model of ``--weights`` and ``--model``."""
+    """The model of ``--weights`` and ``--model``, with the preprocessing of its images."""
+    from caffecompat.export.image_preparation import PreparationOptions, prepared
     from caffecompat.export.source import read_source
 
     source = read_source(Path(arguments.weights), arguments.model, arguments.max_bytes)
-    return source.model(f"caffecompat {verb}")
+    preset = arguments.preprocessing
+    if preset is None and arguments.mean is not None and source.preprocessing is None:
+        preset = "none"
+    options = PreparationOptions(preset, arguments.mean, arguments.labels)
+    return prepared(source, options).model(f"caffecompat {verb}")
 
 
 def device_of(arguments: argparse.Namespace) -> torch.device:
@@ -113,22 +118,16 @@ def preparation_of(arguments: argparse.Namespace, model: CaffeModel) -> ImagePre
 
 
 def _preprocessing(arguments: argparse.Namespace, model: CaffeModel) -> Preprocessing:
-    from caffecompat.data.preprocessing import Preprocessing
     from caffecompat.errors import DataError
     from caffecompat.evaluate.classification.posterior_net import input_size
 
     channels = input_size(model).channels
     found = model.preprocessing
-    if arguments.preprocessing:
-        found = preset(arguments.preprocessing)  # TODO
-    if found is None and arguments.mean is None:
+    if found is None:
         raise DataError(
             f"{model.path}: nothing says how images are prepared for this net; give "
             "--preprocessing vgg (or caffenet, digits, none), or --mean B,G,R"
         )
-    found = found or Preprocessing()
-    if arguments.mean is not None:
-        found = replace(found, mean=arguments.mean)
     if arguments.input_scale is not None:
         found = replace(found, scale=arguments.input_scale)
     if channels == 1:
@@ -147,15 +146,6 @@ def default_scales(model: CaffeModel) -> tuple[int, ...]:
 
     largest = max(input_size(model).crop)
     return (256,) if 200 <= largest <= 256 else (largest + largest // 8,)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: expected numbers separated by commas"
-        ) from None
 
 
 def _sides(text: str) -> tuple[int, ...]:

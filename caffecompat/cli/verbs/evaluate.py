@@ -257,9 +257,9 @@ def _protocol(settings: dict[str, Any]) -> str:
 
 
 def _write_report(arguments: argparse.Namespace, found: Posteriors) -> Path:
-    from caffecompat.data.sources.image_list import read_class_names
     from caffecompat.errors import DataError
     from caffecompat.evaluate.classification.report import ReportContent, write_report
+    from caffecompat.export.image_preparation import read_labels
 
     if not arguments.data:
         raise DataError("--report needs the images: give --data")
@@ -267,7 +267,7 @@ def _write_report(arguments: argparse.Namespace, found: Posteriors) -> Path:
     try:
         names = images.class_names
         if arguments.labels:
-            names = read_class_names(arguments.labels, arguments.max_bytes)
+            names = list(read_labels(arguments.labels))
         title = f"Evaluation on {images.path}"
         content = ReportContent(title, [_protocol(found.settings)], names)
         return write_report(arguments.report, content, found, images)
