@@ -40,7 +40,10 @@ HEAVY_FOR_CLI = {"torch", "numpy", "google", "cv2", "lmdb", "h5py", "tqdm"}
 SUBPACKAGES = {
     "proto": ["text", "upgrades", "binary"],
     "data": ["codec", "backends", "transforms", "sources", "loader", "tools"],
-    "export": ["deploy", "passes", "layouts", "sources", "onnx_graph", "targets", "engines"],
+    "export": [
+        *("deploy", "torch_import", "passes", "layouts", "sources", "onnx_graph", "python_code"),
+        *("targets", "engines"),
+    ],
     "net": ["blobs", "parameters", "execution", "analysis"],
     "evaluate": ["images", "protocols", "classification"],
     "solver": [

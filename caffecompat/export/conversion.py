@@ -12,7 +12,8 @@ from caffecompat.export.channel_order import rgb_input
 from caffecompat.export.forms import Form, check_free, choose_form
 from caffecompat.export.graph_pass import graph_passes
 from caffecompat.export.image_preparation import PreparationOptions, prepared
-from caffecompat.export.loading_lines import loading_lines
+from caffecompat.export.layout_weights import to_torchvision
+from caffecompat.export.loading_lines import loading_lines, torchvision_lines
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.opencv_lines import blob_lines
 from caffecompat.export.source import Source, read_source, side_file
@@ -23,11 +24,13 @@ from caffecompat.export.weight_files import (
     with_metadata,
     with_types,
     write_and_read_back,
+    write_named_and_read_back,
 )
 from caffecompat.output_files import atomic_write
 from caffecompat.proto.files import write_text
 from caffecompat.reporting.units import counted
 from caffecompat.weights import to_bvlc_batch_norm
+from caffecompat.weights.format import NamedFormat
 
 # The module that compares engines; its function returns lines to show.
 VERIFICATION = "caffecompat.export.verification"
@@ -45,6 +48,8 @@ class ConvertOptions:
         force: whether an existing file may be replaced.
         verify: compare what was written with what was to be written.
         passes: names of graph passes, applied in this order.
+        layout: whose names the state dict has, the target or else the source: "torchvision", or
+            None for the layers' names.
         rgb: swap the input channels of the first layers, so that the net takes R, G, B.
         bvlc_batch_norm: split NVCaffe's BatchNorm of five blobs.
         preparation: what the user says about images.
@@ -57,6 +62,7 @@ class ConvertOptions:
     force: bool = False
     verify: bool = True
     passes: tuple[str, ...] = ()
+    layout: str | None = None
     rgb: bool = False
     bvlc_batch_norm: bool = False
     preparation: PreparationOptions = field(default_factory=PreparationOptions)
@@ -86,11 +92,15 @@ def convert(source: Path, target: Path | None, options: ConvertOptions, say: Say
     """
     form, path = choose_form(source, target, options.to)
     check_free(source, path, options.force)
-    read = read_source(source, options.model, options.max_bytes)
+    of_target = form.is_weights and issubclass(form.format, NamedFormat)
+    layout = None if of_target else options.layout
+    read = read_source(source, options.model, options.max_bytes, layout)
     loaded = _rewritten(prepared(read, options.preparation), options, say)
     for extra in _side_files(loaded, form, path, options):
         check_free(source, extra, options.force)
-    if form.is_weights:
+    if form.is_weights and of_target and options.layout:
+        _write_layout(loaded, form, path, options, say)
+    elif form.is_weights:
         _write_weights(loaded, form, path, options, say)
     else:
         _write_target(loaded, form, path, options, say)
@@ -144,6 +154,21 @@ def _write_weights(
             "its layers have no types, which Caffe does not need and inspect would show; "
             "--model NET.prototxt adds them"
         )
+
+
+def _write_layout(
+    source: Source, form: Form, path: Path, options: ConvertOptions, say: Say
+) -> None:
+    source = replace(source, weights=with_metadata(source))
+    named, architecture = to_torchvision(source.model(f"--layout {options.layout}"))
+    arrays = write_named_and_read_back(named, path, form.name, options.verify)
+    checked = f"; read back: {counted(arrays, 'array')} equal bit for bit" if options.verify else ""
+    count = counted(len(named.arrays), "array")
+    say(f"wrote {path}: torchvision's {architecture}, {count}{checked}")
+    for line in torchvision_lines(path, form.name, list(named.arrays), architecture):
+        say(line)
+    if not options.rgb:
+        say("the net takes B, G, R as before; --rgb makes it take R, G, B")
 
 
 def _write_target(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,9 @@ def find_definition(path: Path, weights: Weights) -> tuple[FoundDefinition | Non
     Raises:
         FormatError: the metadata have a prototxt that does not parse.
     """
-    text = weights.metadata.get(PROTOTXT)
-    if text:
-        message, _ = parse_text(text, "NetParameter", f"{path}: its prototxt")
-        return FoundDefinition(read_definition(message), "from the file's metadata"), []
+    definition = definition_in(weights.metadata, path)
+    if definition is not None:
+        return FoundDefinition(definition, "from the file's metadata"), []
     beside = definitions_beside(path, weights)
     if len(beside) == 1:
         found = beside[0]
@@ -63,6 +63,19 @@ def find_definition(path: Path, weights: Weights) -> tuple[FoundDefinition | Non
     if embedded is None:
         return None, notes
     return FoundDefinition(embedded, "from the layers of the model file"), notes
+
+
+def definition_in(metadata: Mapping[str, str], path: Path) -> Definition | None:
+    """The definition in a file's metadata; None if there is none.
+
+    Raises:
+        TextError: it does not parse.
+    """
+    text = metadata.get(PROTOTXT)
+    if not text:
+        return None
+    message, _ = parse_text(text, "NetParameter", f"{path}: its prototxt")
+    return read_definition(message)
 
 
 def definitions_beside(path: Path, weights: Weights) -> list[Path]:

@@ -50,6 +50,36 @@ def loading_lines(target: Path, format_name: str, keys: Sequence[str], model: st
     ]
 
 
+def torchvision_lines(
+    target: Path, format_name: str, keys: Sequence[str], architecture: str
+) -> list[str]:
+    """What there is in ``target``, and the lines that load it into torchvision's net.
+
+    Args:
+        target: the file.
+        format_name: the name of its format, torch or safetensors.
+        keys: the names of its arrays.
+        architecture: the name of torchvision's function.
+    """
+    path = str(target)
+    library, call = "torch", f"torch.load({path!r}, weights_only=True)"
+    if format_name == "safetensors":
+        library, call = "safetensors.torch", f"safetensors.torch.load_file({path!r})"
+    return [
+        _listed("keys", keys),
+        "in torchvision, with as many classes as the net has:",
+        f"  import torchvision, {library}",
+        f"  net = torchvision.models.{architecture}({_extra_arguments(architecture)})",
+        f"  net.load_state_dict({call})",
+    ]
+
+
+def _extra_arguments(architecture: str) -> str:
+    if architecture == "googlenet":
+        return "init_weights=False, aux_logits=False"
+    return ""
+
+
 def _listed(title: str, names: Sequence[str]) -> str:
     more = f", ... ({len(names)})" if len(names) > _SHOWN else ""
     return printable(f"{title}: {', '.join(names[:_SHOWN])}{more}")

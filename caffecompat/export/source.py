@@ -7,17 +7,25 @@ from pathlib import Path
 
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import ExportError
-from caffecompat.export.definitions import find_definition
+from caffecompat.export.definitions import definition_in, find_definition
+from caffecompat.export.layout_weights import LAYOUT, from_torchvision
 from caffecompat.export.model import CaffeModel
 from caffecompat.input_files import read_input
 from caffecompat.net.definition import Definition, read_definition
 from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.registry import Registry
 from caffecompat.weights import Weights, load_weights
+from caffecompat.weights.array_names import NamedArrays
+from caffecompat.weights.files import read_named
 from caffecompat.weights.format import HEAD_BYTES
 from caffecompat.weights.mapped import read_head
 
 PREPROCESSING = "preprocessing"
+TORCHVISION_IMAGES = (
+    "images: torchvision's weights take R, G, B from 0 to 1, minus mean=[0.485, 0.456, 0.406], "
+    "divided by std=[0.229, 0.224, 0.225]; Caffe's transform_param has one scale for all channels, "
+    "so prepare images in your program; --rgb makes the net take B, G, R"
+)
 # The file with the preprocessing beside a model file whose format has no place for it.
 SIDE_SUFFIX = ".preprocessing.json"
 MAX_SIDE_BYTES = 1 << 24
@@ -98,13 +106,16 @@ model_files: Registry[type[ModelFile]] = Registry("model file", "caffecompat.exp
 """Other programs' model files; a new file in ``sources/`` needs no other change."""
 
 
-def read_source(path: Path, model: str | None, max_bytes: int | None = None) -> Source:
+def read_source(
+    path: Path, model: str | None, max_bytes: int | None = None, layout: str | None = None
+) -> Source:
     """Reads a weight file or another program's model file, and finds the definition.
 
     Args:
         path: the file; its content decides what it is.
         model: the prototxt that the user gave.
         max_bytes: the limit for sizes and claims.
+        layout: the layout of a state dict; None for what its metadata say, or layer names.
 
     Raises:
         FileProblem, FormatError, TextError: a file is missing or damaged.
@@ -122,6 +133,14 @@ def read_source(path: Path, model: str | None, max_bytes: int | None = None) -> 
             return Source(
                 path, found.weights, definition, origin, found.preprocessing, given is None
             )
+    arrays = read_named(path, max_bytes)
+    if arrays is not None and (layout or arrays.metadata.get(LAYOUT)):
+        return _from_layout(path, arrays, given, str(model))
+    if layout:
+        raise ExportError(
+            f"{path}: --layout {layout} is about a state dict, .pt or .safetensors, and this is "
+            "none"
+        )
     weights = load_weights(path, torch_naming(), max_bytes)
     preprocessing = _preprocessing(path, weights)
     if given is not None:
@@ -131,6 +150,26 @@ def read_source(path: Path, model: str | None, max_bytes: int | None = None) -> 
         return Source(path, weights, preprocessing=preprocessing, notes=notes)
     where = f"{located.path} ({located.origin})" if located.path else located.origin
     return Source(path, weights, located.definition, where, preprocessing, False, notes)
+
+
+def _from_layout(path: Path, arrays: NamedArrays, given: Definition | None, model: str) -> Source:
+    """A state dict of torchvision's net as a Caffe net's weights."""
+    origin, definition = model, given
+    if definition is None:
+        definition, origin = definition_in(arrays.metadata, path), "from the file's metadata"
+    if definition is None:
+        raise ExportError(
+            f"{path}: weights under torchvision's names need the net's definition; give it with "
+            "--model deploy.prototxt"
+        )
+    weights, architecture, left = from_torchvision(arrays, definition, str(path))
+    notes = [f"these are the weights of torchvision's {architecture}"]
+    if left:
+        notes.append(f"not used: {len(left)} arrays that only training needs, such as {left[0]}")
+    preprocessing = _preprocessing(path, weights)
+    if preprocessing is None:
+        notes.append(TORCHVISION_IMAGES)
+    return Source(path, weights, definition, origin, preprocessing, False, notes)
 
 
 def side_file(path: Path) -> Path:

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from caffecompat.errors import WeightsError
+from caffecompat.errors import ExportError, WeightsError
 from caffecompat.export.source import PREPROCESSING, Source
 from caffecompat.net import LoadReport, Net
 from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.proto.text.printer import format_text
 from caffecompat.weights import LayerWeights, Weights, load_weights, match_shape, save_weights
+from caffecompat.weights.array_names import NamedArrays
 from caffecompat.weights.compare import same_bits
+from caffecompat.weights.files import read_named
+from caffecompat.weights.format import NamedFormat, formats
 from caffecompat.weights.mapped import release_pages
 
 NO_LIMIT = 2**63 - 1
@@ -138,6 +141,26 @@ def write_and_read_back(weights: Weights, path: Path, format_name: str, verify: 
             raise WeightsError(f"{path}: layer {layer.name!r} differs from what was written")
         count += len(found)
     return count
+
+
+def write_named_and_read_back(
+    named: NamedArrays, path: Path, format_name: str, verify: bool
+) -> int:
+    """As :func:`write_and_read_back`, for arrays by name."""
+    writer = formats.find(format_name)()
+    if not isinstance(writer, NamedFormat):
+        raise ExportError(
+            f"{path}: {format_name} holds layers, and a layout is about the names of a state dict; "
+            "write .pt or .safetensors"
+        )
+    writer.write(named, path)
+    if not verify:
+        return 0
+    written = read_named(path, NO_LIMIT)
+    for name, array in named.arrays.items():
+        if written is None or name not in written.arrays or not _same(written.arrays[name], array):
+            raise WeightsError(f"{path}: array {name!r} differs from what was written")
+    return len(named.arrays)
 
 
 def _same(written: np.ndarray, array: np.ndarray) -> bool:

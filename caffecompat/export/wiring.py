@@ -73,6 +73,10 @@ class Wiring:
         """The blob name that a value has, or should have."""
         return self._names.get(value, value.blob)
 
+    def rename(self, value: Version, name: str) -> None:
+        """Gives a value the blob name ``name``, if that is possible in :meth:`layers`."""
+        self._names[value] = name
+
     def producer(self, value: Version) -> Step | None:
         return next((step for step in self.steps if value in step.tops), None)
 

@@ -16,7 +16,7 @@ from caffecompat.reporting.units import format_shape
 
 
 class InferredShapes:
-    """A cache of inferred top shapes by layer type, settings and bottom shapes.
+    """A cache of inferred top shapes by layer type, settings, bottom and parameter shapes.
 
     Running a layer on ``meta`` tensors takes up to a millisecond, and large nets have many equal
     layers.
@@ -30,15 +30,17 @@ class InferredShapes:
     ) -> list[Shape]:
         """The same as :func:`infer_shapes`, from the cache where that is possible."""
         layer = module.layer
-        # Layers of other packages may use any part of the message.
-        if layer.specs or not type(layer).__module__.startswith("caffecompat.layers."):
+        # Layers of other packages may use any part of the message; embedded blobs are large.
+        own = type(layer).__module__.startswith("caffecompat.layers.")
+        if not own or len(node.message.blobs):
             return infer_shapes(module, node, bottoms, tops)
         settings = schema.new("LayerParameter")
         settings.CopyFrom(node.message)
-        for name in ("name", "bottom", "top"):
+        for name in ("name", "bottom", "top", "param"):
             settings.ClearField(name)
         text = settings.SerializeToString(deterministic=True)
-        key = (type(layer), node.phase, text, tops, tuple(bottoms))
+        parameters = tuple(spec.shape for spec in layer.specs)
+        key = (type(layer), node.phase, text, tops, tuple(bottoms), parameters)
         if type(layer).infer is not Layer.infer or key not in self._shapes:
             self._shapes[key] = infer_shapes(module, node, bottoms, tops)
         return list(self._shapes[key])

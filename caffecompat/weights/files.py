@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from caffecompat.errors import FormatError, UnknownName, WeightsError
-from caffecompat.weights.array_names import Naming, flatten, gather
+from caffecompat.weights.array_names import NamedArrays, Naming, flatten, gather
 from caffecompat.weights.file_type import SNAPSHOT_HINT, SOLVER_STATE, other_file_type
-from caffecompat.weights.format import HEAD_BYTES, LayerFormat, formats
+from caffecompat.weights.format import HEAD_BYTES, LayerFormat, NamedFormat, formats
 from caffecompat.weights.mapped import read_head
 from caffecompat.weights.weights import Weights
 
@@ -41,6 +41,22 @@ def load_weights(
         raise FormatError(f"{path}: this is {kind}; {expected}{hint}")
     # As in Caffe, an unrecognised file is parsed as protobuf; the error names the damaged byte.
     return _read("caffemodel", path, naming, max_bytes)
+
+
+def read_named(path: str | os.PathLike[str], max_bytes: int | None = None) -> NamedArrays | None:
+    """The arrays of a state dict by name, as the file has them; None for files of other formats.
+
+    Raises:
+        FileProblem, FormatError: as :func:`load_weights`.
+    """
+    path = Path(path)
+    head = read_head(path, HEAD_BYTES)
+    for name in formats:
+        reader = formats.find(name)()
+        if reader.sniff(head, path):
+            reader.max_bytes = max_bytes
+            return reader.read(path) if isinstance(reader, NamedFormat) else None
+    return None
 
 
 def save_weights(

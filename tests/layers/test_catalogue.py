@@ -69,7 +69,7 @@ def test_page_of_a_type_described_elsewhere_too(capsys: pytest.CaptureFixture[st
     assert main(["layers", "LSTM"]) == 0
     out = capsys.readouterr().out
     assert "See Recurrent. Source" in out.replace("\n", " ")
-    assert "\nRecurrent: What RNN and LSTM share" in out
+    assert "\nRecurrent: The base class of RNN and LSTM" in out
     assert "`" not in out
     assert "recurrent_param {" in out
     assert "lstm_param {" not in out, "a fork's message, which the type does not read"

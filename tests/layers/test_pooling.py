@@ -147,7 +147,7 @@ def test_stochastic_takes_elements_in_proportion() -> None:
         ("global_pooling: true kernel_size: 2", (1, 2, 5, 6), 1, "exclude each other"),
         ("global_pooling: true stride: 2", (1, 2, 5, 6), 1, "stride 1"),
         ("pool: AVE kernel_size: 2", (1, 2, 5, 6), 2, "no second top"),
-        ("pool: STOCHASTIC kernel_size: 2 pad: 1", (1, 2, 5, 6), 1, "no padding"),
+        ("pool: STOCHASTIC kernel_size: 2 pad: 1", (1, 2, 5, 6), 1, "needs pad 0"),
         ("kernel_size: 2", (5, 6), 1, "4 axes"),
         ("kernel_size: 9", (1, 2, 3, 5), 1, "too small"),
     ],

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -30,55 +31,82 @@ INCEPTION = (
 )
 
 
-def test_the_graph_fits_the_terminal(tmp_path: Path) -> None:
+def test_the_graph_fits_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "net.prototxt"
     path.write_text(INCEPTION)
-    narrow = COLOUR.sub("", on_terminal(80, "graph", str(path))).splitlines()
+    narrow = COLOUR.sub("", program_on_terminal(80, "graph", str(path))).splitlines()
     table = [line for line in narrow if not line.startswith("#")]
     assert len(table) == 5
     assert max(map(len, table)) <= 80
     # The line in the prototxt stays readable.
     assert re.search(r" 2( |$)", table[2])
-    whole = subprocess.run(
-        [sys.executable, "-m", "caffecompat", "graph", str(path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    assert main(["graph", str(path)]) == 0
+    whole = capsys.readouterr().out
     assert "2  layer 'inception_3a/1x1_reduce_of_the_first' (Convolution)" in whole
     assert f"# net in phase TEST, lines of {path}" in whole
 
 
-def on_terminal(width: int, *arguments: str, **environment: str) -> str:
-    """What a verb writes to a terminal of that width."""
-    master, slave = pty.openpty()
-    termios.tcsetwinsize(slave, (24, width)) if sys.version_info >= (3, 11) else os.system(
-        f"stty cols {width} < {os.ttyname(slave)}"
-    )
-    process = subprocess.Popen(
+class Terminal:
+    """A terminal of a width in characters, and what is written to it."""
+
+    def __init__(self, width: int) -> None:
+        self._master, self.slave = pty.openpty()
+        termios.tcsetwinsize(self.slave, (24, width)) if sys.version_info >= (3, 11) else os.system(
+            f"stty cols {width} < {os.ttyname(self.slave)}"
+        )
+        self._parts: list[bytes] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                part = os.read(self._master, 65536)
+            except OSError:  # the other end is closed
+                return
+            if not part:
+                return
+            self._parts.append(part)
+
+    def text(self) -> str:
+        """All that was written, when the last program that has the terminal open has ended."""
+        os.close(self.slave)
+        self._reader.join(timeout=60)
+        os.close(self._master)
+        return b"".join(self._parts).decode().replace("\r\n", "\n")
+
+
+ENVIRONMENT = {"COLUMNS": "", "TERM": "xterm", "NO_COLOR": ""}
+
+
+def program_on_terminal(width: int, *arguments: str) -> str:
+    """What a verb, started as a program, writes to a terminal of that width."""
+    terminal = Terminal(width)
+    subprocess.run(
         [sys.executable, "-m", "caffecompat", *arguments],
         cwd=ROOT,
-        stdout=slave,
-        stderr=slave,
-        stdin=slave,
-        env={**os.environ, "COLUMNS": "", "TERM": "xterm", "NO_COLOR": "", **environment},
+        stdout=terminal.slave,
+        stderr=terminal.slave,
+        stdin=terminal.slave,
+        env={**os.environ, **ENVIRONMENT},
+        timeout=600,
     )
-    os.close(slave)
-    parts = []
-    while True:
-        try:
-            part = os.read(master, 65536)
-        except OSError:  # the other end is closed
-            break
-        if not part:
-            break
-        parts.append(part)
-    process.wait(timeout=60)
-    os.close(master)
-    lines = b"".join(parts).decode().replace("\r\n", "\n").splitlines(keepends=True)
+    lines = terminal.text().splitlines(keepends=True)
     # On a slow machine.
     return "".join(line for line in lines if not line.startswith("caffecompat: loading torch"))
+
+
+def on_terminal(width: int, *arguments: str, **environment: str) -> str:
+    """What a verb, called in this process, writes to a terminal of that width."""
+    terminal = Terminal(width)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**ENVIRONMENT, **environment}.items():
+            patch.setenv(name, value)
+        with open(terminal.slave, "w", encoding="utf-8", closefd=False) as stream:
+            for name in ("stdout", "stderr", "__stdout__", "__stderr__"):
+                patch.setattr(sys, name, stream)
+            main(arguments)
+    return terminal.text()
 
 
 @pytest.fixture

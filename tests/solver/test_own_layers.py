@@ -149,7 +149,7 @@ def test_receptive_fields_of_own_layers() -> None:
     rows = dict(zip([b.name for b in net.layers], receptive_fields(net.layers), strict=True))
     assert str(rows["c"].field) == "3 /1"
     assert rows["wide"].field == ReceptiveField((7, 3), (Fraction(2), Fraction(1)))
-    assert "its type does not say" in rows["end"].reason
+    assert "its type does not define a field" in rows["end"].reason
 
 
 DATA = """

@@ -63,6 +63,12 @@ def _form_name(name: str) -> str:
 
 def _add_changes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "--layout",
+        choices=("torchvision",),
+        help="name the arrays of a state dict as torchvision does, where the architectures agree; "
+        "of the target if that is a state dict, else of the source",
+    )
+    parser.add_argument(
         "--rgb",
         action="store_true",
         help="swap the input channels of the first convolution, so that the net takes R, G, B",
@@ -116,6 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         verify=arguments.verify,
         passes=tuple(getattr(arguments, "passes", None) or ()),
+        layout=arguments.layout,
         rgb=arguments.rgb,
         bvlc_batch_norm=arguments.bvlc_batch_norm,
         preparation=PreparationOptions(arguments.preprocessing, arguments.mean, arguments.labels),

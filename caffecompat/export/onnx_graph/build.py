@@ -9,10 +9,10 @@ import numpy as np
 
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import ExportError
+from caffecompat.export.input_sizes import Freedom, Sizes, possible_sizes
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.graph import OnnxGraph, Value
 from caffecompat.export.onnx_graph.layer import FixedSizesNeeded, OnnxLayer, writers
-from caffecompat.export.onnx_graph.sizes import Freedom, Sizes, possible_sizes
 from caffecompat.export.value_names import SAME, value_names
 from caffecompat.graph import Version
 from caffecompat.layers._base import format_shape

@@ -142,7 +142,7 @@ def test_values_that_are_no_numbers(name: str, tmp_path: Path, lines: Lines) -> 
         state = read_state(damaged)
         state.history[1] = np.full_like(state.history[1], np.inf)
         write_state(state, damaged)
-        with pytest.raises(SolverError, match=r"history array 1 has values that are no finite"):
+        with pytest.raises(SolverError, match=r"history array 1 has values that are not finite"):
             Solver(path, snapshot=damaged)
     assert Solver(path, snapshot="auto").iter == 10
     assert lines.containing(f"{name} has values that are not finite")

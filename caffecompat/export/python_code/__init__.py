@@ -1,0 +1,5 @@
+"""Python source of a net as an ``nn.Module`` that needs torch alone.
+
+``layers/`` has one function per layer type, ``definitions.py`` the classes and functions that the
+source brings along where torch has none, ``module.py`` puts it all together.
+"""

@@ -1,0 +1,36 @@
+"""Python source of an ``nn.Module``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from caffecompat.export.model import CaffeModel
+from caffecompat.export.python_code.module import check_known, python_source
+from caffecompat.export.target import Target, targets
+from caffecompat.net import Net
+from caffecompat.output_files import atomic_write
+
+
+@targets.register("python")
+class PythonSource(Target):
+    """``.py``: readable source that needs torch alone, with the layers' names.
+
+    The weights are not in it: ``load(path)`` takes a state dict with keys like ``conv1_1.weight``,
+    as ``.safetensors`` and ``.pt`` files of this package have them.
+    """
+
+    suffixes = (".py",)
+
+    def refuse(self, model: CaffeModel) -> None:
+        check_known(Net(model.definition, shapes_only=True), model.path)
+
+    def write(self, model: CaffeModel, path: Path) -> None:
+        net = Net(model.definition, shapes_only=True)
+        check_known(net, model.path)
+        source = python_source(net)
+        with atomic_write(path) as file:
+            file.write(source.encode("ascii"))
+
+    def loading_lines(self, model: CaffeModel, path: Path) -> list[str]:
+        stem = path.stem if path.stem.isidentifier() else "model"
+        return [f"from {stem} import load", f"net = load({path.stem + '.safetensors'!r})"]

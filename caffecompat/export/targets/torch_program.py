@@ -1,0 +1,98 @@
+"""Torch programs: ``.pt2`` files of torch.export."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from caffecompat.errors import ExportError, first_line
+from caffecompat.export.input_sizes import Freedom, possible_sizes
+from caffecompat.export.model import CaffeModel
+from caffecompat.export.target import Target, targets
+from caffecompat.net import Net
+from caffecompat.output_files import atomic_write
+
+METADATA = "caffecompat.json"
+
+
+@targets.register("torch-program")
+class TorchProgram(Target):
+    """``.pt2``: the net's program of torch operators, with its weights.
+
+    It loads with ``torch.export.load`` and needs nothing of this package. It takes the inputs in
+    the order of the prototxt and returns a dict of outputs by blob name. The batch size is free
+    where the net allows it. The extra file ``caffecompat.json`` has the names and shapes of the
+    inputs, and the preprocessing.
+    """
+
+    suffixes = (".pt2",)
+    engine = "torch"
+    holds_preprocessing = True
+
+    def write(self, model: CaffeModel, path: Path) -> None:
+        net = model.net()
+        exported = _exported(net, model.path or net.name)
+        names = [top.blob for top in net.program().feeds]
+        inputs = {top.blob: net.shape_of(top) for top in net.program().feeds}
+        metadata: dict[str, Any] = {"inputs": names, "shapes": inputs}
+        if model.preprocessing is not None:
+            metadata["preprocessing"] = json.loads(model.preprocessing.to_json())
+        text = json.dumps(metadata, ensure_ascii=False)
+        with atomic_write(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.export.save(exported, file, extra_files={METADATA: text})
+
+    def loading_lines(self, model: CaffeModel, path: Path) -> list[str]:
+        return ["import torch", f"net = torch.export.load({str(path)!r}).module()"]
+
+
+class _ByBlob(nn.Module):
+    """A net's program that returns its outputs by blob name."""
+
+    def __init__(self, net: Net) -> None:
+        super().__init__()
+        program = net.program()
+        self.program = program.module
+        self._names = [version.blob for version in program.versions]
+
+    def forward(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        values, _ = self.program(*inputs)
+        return dict(zip(self._names, values, strict=True))
+
+
+def _exported(net: Net, who: str) -> torch.export.ExportedProgram:
+    """The program, for any batch where the net and torch allow it.
+
+    Raises:
+        ExportError: torch cannot export it.
+    """
+    net.requires_grad_(False)
+    shapes = [net.shape_of(top) for top in net.program().feeds]
+    shapes_only = Net(net.definition, phase=net.phase.lower(), shapes_only=True)
+    failure: Exception | None = None
+    for freedom in (Freedom.BATCH, Freedom.NONE):
+        if possible_sizes(shapes_only, freedom) is None:
+            continue
+        free = freedom is Freedom.BATCH
+        # torch takes a batch of 1 for a fixed size.
+        batch = [(max(2, shape[0]), *shape[1:]) if free else shape for shape in shapes]
+        inputs = tuple(torch.zeros(shape) for shape in batch)
+        dims = {0: torch.export.Dim("batch")} if free else None
+        try:
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return torch.export.export(
+                    _ByBlob(net),
+                    inputs,
+                    dynamic_shapes=(tuple(dims for _ in inputs),),
+                    strict=False,
+                )
+        except Exception as error:  # of any type, depending on what the trace meets
+            failure = error
+    assert failure is not None
+    raise ExportError(f"{who}: torch cannot export this net: {first_line(failure)}") from failure

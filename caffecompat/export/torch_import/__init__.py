@@ -1,0 +1,1 @@
+"""Torch modules as Caffe models: a program that torch.export traced, operator by operator."""

@@ -1,0 +1,95 @@
+"""The layers and weights of a model that is being built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from caffecompat.export.wiring import Wiring
+from caffecompat.graph import Version, build_graph, net_state
+from caffecompat.proto import schema
+from caffecompat.weights import LayerWeights, Weights
+
+# Types that Caffe runs in place; with two bottoms none of them does.
+IN_PLACE = {
+    *("BatchNorm", "Bias", "Clip", "Dropout", "ELU", "PReLU", "Power", "ReLU", "Scale"),
+    *("Sigmoid", "TanH"),
+}
+
+
+class Layers:
+    """Collects layers; each has one top with the layer's name."""
+
+    def __init__(self) -> None:
+        self._messages: list[Any] = []
+        self._weights: list[LayerWeights] = []
+        self._names: set[str] = set()
+        self._users: dict[str, list[tuple[Any, int]]] = {}
+
+    def add(
+        self,
+        kind: str,
+        name: str,
+        bottoms: Sequence[str],
+        blobs: Sequence[np.ndarray] = (),
+        parameters: Sequence[str] = (),
+    ) -> Any:
+        message = schema.new("LayerParameter")
+        message.name, message.type = self._free(name), kind
+        message.bottom.extend(bottoms)
+        message.top.append(message.name)
+        self._messages.append(message)
+        if blobs:
+            self._weights.append(LayerWeights(message.name, kind, list(blobs)))
+        for index, parameter in enumerate(parameters):
+            self._users.setdefault(parameter, []).append((message, index))
+        return message
+
+    def is_read(self, blob: str) -> bool:
+        return any(blob in message.bottom for message in self._messages)
+
+    def is_input(self, blob: str) -> bool:
+        return any(not m.bottom and blob in m.top for m in self._messages)
+
+    def _free(self, name: str) -> str:
+        """The name, or with a number where there is such a layer."""
+        candidate, number = name, 1
+        while candidate in self._names:
+            number += 1
+            candidate = f"{name}_{number}"
+        self._names.add(candidate)
+        return candidate
+
+    def finish(self, name: str) -> tuple[Any, Weights, dict[str, str]]:
+        """Runs layers in place where Caffe can.
+
+        Returns:
+            The NetParameter, the weights, and the blob name that each top has now.
+        """
+        self._share()
+        message = schema.new("NetParameter")
+        message.name = name
+        message.layer.extend(self._messages)
+        wiring = Wiring(build_graph(message, net_state(message, "test")))
+        inputs = {top for step in wiring.steps if not step.bottoms for top in step.tops}
+        for step in wiring.steps:
+            if step.type in IN_PLACE and len(step.bottoms) == 1:
+                bottom: Version = step.bottoms[0]
+                if bottom not in inputs and len(wiring.readers(bottom)) == 1:
+                    wiring.rename(step.tops[0], wiring.name_of(bottom))
+        del message.layer[:]
+        message.layer.extend(wiring.layers())
+        names = {step.name: step.message.top[0] for step in wiring.steps}
+        return message, Weights(self._weights, name), names
+
+    def _share(self) -> None:
+        """Gives a name to each parameter that several layers use, as Caffe shares them."""
+        for parameter, users in self._users.items():
+            if len(users) < 2:
+                continue
+            for message, index in users:
+                while len(message.param) <= index:
+                    message.param.add()
+                message.param[index].name = parameter

@@ -1,0 +1,1 @@
+"""Torch operators as Caffe layers, one file per family."""

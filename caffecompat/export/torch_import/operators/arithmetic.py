@@ -1,0 +1,111 @@
+"""Sums and products of blobs, numbers and parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from caffecompat.export.torch_import.operator import Call, operators, shape_of
+
+
+@operators.register("aten.add")
+def add(call: Call) -> str:
+    return _sum(call, 1.0)
+
+
+@operators.register("aten.sub")
+def subtract(call: Call) -> str:
+    return _sum(call, -1.0)
+
+
+@operators.register("aten.rsub")
+def subtract_from(call: Call) -> str:
+    """other - alpha self."""
+    x, y, alpha = (call.arguments[name] for name in ("self", "other", "alpha"))
+    if isinstance(y, (int, float)):
+        return _power(call, scale=-alpha, shift=y)
+    return _weighted_sum(call, x, y, -alpha, 1)
+
+
+@operators.register("aten.mul")
+def multiply(call: Call) -> str:
+    x, y = call.arguments["self"], call.arguments["other"]
+    if isinstance(y, (int, float)):
+        return _power(call, scale=y)
+    if call.is_constant(x):
+        x, y = y, x
+    if call.is_constant(y):
+        values = _per_channel(call, x, y)
+        return str(call.add("Scale", [call.blob(x)], values).name)
+    if shape_of(x) != shape_of(y):
+        return _gated(call, x, y)
+    message = call.add("Eltwise", [call.blob(x), call.blob(y)])
+    message.eltwise_param.operation = message.eltwise_param.PROD
+    return str(message.name)
+
+
+@operators.register("aten.neg")
+def negative(call: Call) -> str:
+    return _power(call, scale=-1)
+
+
+def _sum(call: Call, sign: float) -> str:
+    x, y = call.arguments["self"], call.arguments["other"]
+    factor = sign * call.arguments.get("alpha", 1)
+    if isinstance(y, (int, float)):
+        return _power(call, shift=factor * y)
+    if call.is_constant(x) and factor == 1:
+        x, y = y, x
+    if call.is_constant(y):
+        values = np.asarray(factor * _per_channel(call, x, y), np.float32)
+        return str(call.add("Bias", [call.blob(x)], values).name)
+    return _weighted_sum(call, x, y, 1, factor)
+
+
+def _weighted_sum(call: Call, x: Any, y: Any, first: float, second: float) -> str:
+    call.check(
+        shape_of(x) == shape_of(y),
+        f"its operands are {shape_of(x)} and {shape_of(y)}; Caffe's Eltwise needs equal shapes",
+    )
+    message = call.add("Eltwise", [call.blob(x), call.blob(y)])
+    if (first, second) != (1, 1):
+        message.eltwise_param.coeff.extend((first, second))
+    return str(message.name)
+
+
+def _power(call: Call, scale: float = 1.0, shift: float = 0.0) -> str:
+    message = call.add("Power", [call.bottom("self")])
+    if scale != 1:
+        message.power_param.scale = scale
+    if shift != 0:
+        message.power_param.shift = shift
+    return str(message.name)
+
+
+def _per_channel(call: Call, x: Any, y: Any) -> np.ndarray:
+    """The values of a parameter with one value per channel of ``x``, or one for all."""
+    shape, own = shape_of(x), shape_of(y)
+    full = (1,) * (len(shape) - len(own)) + own
+    call.check(
+        len(shape) > 1 and all(extent == 1 for axis, extent in enumerate(full) if axis != 1),
+        f"its parameter is {own}; Caffe takes one value per channel",
+    )
+    tensor = call.constants[y][1].detach().cpu().float().reshape(-1).expand(shape[1])
+    return np.ascontiguousarray(tensor.numpy())
+
+
+def _gated(call: Call, x: Any, y: Any) -> str:
+    """(N, C, H, W) times one factor per image and channel: a Scale with two bottoms."""
+    if np.prod(shape_of(y)) > np.prod(shape_of(x)):
+        x, y = y, x
+    shape, factors = shape_of(x), shape_of(y)
+    call.check(
+        factors == shape[:2] + (1,) * (len(shape) - 2),
+        f"its operands are {shape} and {factors}; Caffe takes equal shapes, or one factor per "
+        "image and channel",
+    )
+    flat = call.add("Flatten", [call.blob(y)], end="_factors")
+    message = call.add("Scale", [call.blob(x), flat.name])
+    message.scale_param.axis = 0
+    return str(message.name)

@@ -1,0 +1,112 @@
+"""Pooling. Caffe rounds the number of windows up, torch down; round_mode makes them equal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from caffecompat.export.torch_import.operator import Call, operators
+
+Pair = tuple[int, int]
+
+
+@operators.register("aten.max_pool2d")
+def max_pool(call: Call) -> str:
+    call.check(call.pair("dilation") == (1, 1), "Caffe's Pooling has no dilation")
+    return _pooling(call, "MAX")
+
+
+@operators.register("aten.avg_pool2d")
+def average_pool(call: Call) -> str:
+    padded = call.pair("padding") != (0, 0)
+    call.check(
+        call.arguments["count_include_pad"] or not padded,
+        "count_include_pad is false, but Caffe's mean counts the padding",
+    )
+    call.check(call.arguments["divisor_override"] is None, "Caffe has no divisor_override")
+    return _pooling(call, "AVE")
+
+
+@operators.register("aten.adaptive_avg_pool2d")
+def adaptive_average_pool(call: Call) -> str:
+    bottom, wanted = call.bottom_shape("self")[-2:], call.pair("output_size")
+    if wanted == bottom:
+        return call.bottom("self")
+    if wanted == (1, 1):
+        return _global(call)
+    call.check(
+        all(size % count == 0 for size, count in zip(bottom, wanted, strict=True)),
+        f"its windows have different sizes: {bottom[0]}x{bottom[1]} does not divide into "
+        f"{wanted[0]}x{wanted[1]}",
+    )
+    kernel = (bottom[0] // wanted[0], bottom[1] // wanted[1])
+    message = call.add("Pooling", [call.bottom("self")])
+    _set_pooling(message.pooling_param, "AVE", kernel, kernel, (0, 0))
+    return str(message.name)
+
+
+@operators.register("aten.mean")
+def mean(call: Call) -> str:
+    """The mean over height and width."""
+    axes = len(call.bottom_shape("self"))
+    dims = sorted(dim % axes for dim in call.arguments.get("dim") or ())
+    call.check(axes == 4 and dims == [2, 3], "only the mean over height and width is supported")
+    pooled = _global(call)
+    if call.arguments["keepdim"]:
+        return pooled
+    return str(call.add("Flatten", [pooled], end="_flat").name)
+
+
+def _global(call: Call) -> str:
+    message = call.add("Pooling", [call.bottom("self")])
+    p = message.pooling_param
+    p.pool, p.global_pooling = p.AVE, True
+    return str(message.name)
+
+
+def _pooling(call: Call, method: str) -> str:
+    kernel, padding = call.pair("kernel_size"), call.pair("padding")
+    stride = call.pair("stride") if call.arguments["stride"] else kernel
+    call.check(
+        padding[0] < kernel[0] and padding[1] < kernel[1],
+        "its padding is not smaller than its kernel, which Caffe refuses",
+    )
+    message = call.add("Pooling", [call.bottom("self")])
+    p = message.pooling_param
+    _set_pooling(p, method, kernel, stride, padding)
+    size, wanted = call.bottom_shape("self")[-2:], call.shape[-2:]
+    if not call.arguments["ceil_mode"] and _counts(size, kernel, stride, padding) != wanted:
+        p.round_mode = p.FLOOR
+    elif _counts(size, kernel, stride, padding) != wanted:
+        call.refuse("its last window lies beyond the image, where Caffe has one and torch none")
+    return str(message.name)
+
+
+def _counts(size: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair) -> tuple[int, ...]:
+    """The number of windows in Caffe, which rounds up.
+
+    With padding, the last window is dropped if it starts beyond the image and its padding on the
+    first side.
+    """
+    counts = []
+    for n, k, s, p in zip(size, kernel, stride, padding, strict=True):
+        count = -(-(n + 2 * p - k) // s) + 1
+        if any(padding) and (count - 1) * s >= n + p:
+            count -= 1
+        counts.append(count)
+    return tuple(counts)
+
+
+def _set_pooling(p: Any, method: str, kernel: Pair, stride: Pair, padding: Pair) -> None:
+    p.pool = p.MAX if method == "MAX" else p.AVE
+    for stem, short, values, default in (
+        ("kernel", "kernel_size", kernel, None),
+        ("stride", "stride", stride, (1, 1)),
+        ("pad", "pad", padding, (0, 0)),
+    ):
+        if values == default:
+            continue
+        if values[0] == values[1]:
+            setattr(p, short, values[0])
+        else:
+            setattr(p, f"{stem}_h", values[0])
+            setattr(p, f"{stem}_w", values[1])

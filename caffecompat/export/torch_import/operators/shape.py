@@ -1,0 +1,52 @@
+"""Operators that change shapes, or pass values on."""
+
+from __future__ import annotations
+
+from math import prod
+
+from caffecompat.export.torch_import.operator import Call, operators
+
+
+@operators.register("aten.flatten")
+@operators.register("aten.reshape")
+@operators.register("aten.squeeze")
+@operators.register("aten.unsqueeze")
+@operators.register("aten.view")
+@operators.register("aten._unsafe_view")
+def reshape(call: Call) -> str:
+    old, new = call.bottom_shape("self"), call.shape
+    if old == new:
+        return call.bottom("self")
+    call.check(
+        bool(old) and bool(new) and old[0] == new[0],
+        f"it reshapes {old} to {new}, across the axis of the batch",
+    )
+    if new == (old[0], prod(old[1:])):
+        return str(call.add("Flatten", [call.bottom("self")]).name)
+    message = call.add("Reshape", [call.bottom("self")])
+    message.reshape_param.shape.dim.extend((0, *new[1:]))
+    return str(message.name)
+
+
+@operators.register("aten.alias")
+@operators.register("aten.clone")
+@operators.register("aten.contiguous")
+@operators.register("aten.detach")
+@operators.register("aten.detach_")
+@operators.register("aten.dropout")
+@operators.register("aten.feature_dropout")
+@operators.register("aten.lift_fresh_copy")
+def passed_on(call: Call) -> str:
+    call.check(not call.arguments.get("train"), "dropout is active; export after .eval()")
+    name = "self" if "self" in call.arguments else "input"
+    return call.bottom(name)
+
+
+@operators.register("aten.cat")
+def concatenate(call: Call) -> str:
+    bottoms = [call.blob(value) for value in call.arguments["tensors"]]
+    axis = call.arguments["dim"] % len(call.shape)
+    message = call.add("Concat", bottoms)
+    if axis != 1:
+        message.concat_param.axis = axis
+    return str(message.name)

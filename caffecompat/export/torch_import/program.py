@@ -1,0 +1,208 @@
+"""A program that torch.export traced, as a Caffe model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx.node import map_arg
+
+from caffecompat.errors import ExportError, first_line
+from caffecompat.export.model import CaffeModel
+from caffecompat.export.torch_import.layers import Layers
+from caffecompat.export.torch_import.operator import Call, Unsupported, operators, shape_of
+from caffecompat.export.torch_import.operators.normalization import parts_of_local_response
+from caffecompat.net.definition import read_definition
+
+GET_ITEM = "getitem"
+# Stands for the blob of an operator that could not be converted, so that others are looked at too.
+UNKNOWN = "?"
+
+
+def from_module(module: nn.Module, example_input: Any) -> CaffeModel:
+    """See :func:`caffecompat.export.from_torch`."""
+    inputs = tuple(example_input) if isinstance(example_input, (tuple, list)) else (example_input,)
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        with own_warnings_ignored():
+            program = torch.export.export(module, inputs)
+    except Exception as error:  # torch raises many types for code that it cannot trace
+        raise ExportError(
+            f"{type(module).__name__}: torch.export cannot trace it: {first_line(error)}"
+        ) from error
+    finally:
+        for part in training:
+            part.training = True
+    return from_program(program, type(module).__name__)
+
+
+def from_program(program: Any, name: str) -> CaffeModel:
+    """The Caffe model of an exported program.
+
+    Args:
+        program: a ``torch.export.ExportedProgram``, traced in evaluation mode.
+        name: the net's name, and what messages call the program.
+
+    Raises:
+        ExportError: it has operators or settings that no layer of Caffe has; all are named.
+    """
+    # In-place operators become others, and views copies; the operators stay those of the module.
+    with own_warnings_ignored():
+        program = program.run_decompositions({})
+    conversion = _Conversion(program)
+    conversion.run()
+    if conversion.problems:
+        lines = "\n".join(conversion.problems)
+        raise ExportError(f"{name} cannot be written as layers of Caffe:\n{lines}")
+    message, weights, names = conversion.layers.finish(name)
+    definition = read_definition(message)
+    notes = [f"output {i} is blob {names[top]!r}" for i, top in enumerate(conversion.outputs)]
+    return CaffeModel(replace(definition, notes=[*definition.notes, *notes]), weights, path=name)
+
+
+@contextmanager
+def own_warnings_ignored() -> Iterator[None]:
+    """Hides what torch says about its own code while it traces: a user can change nothing there."""
+    with warnings.catch_warnings():
+        for category in (FutureWarning, DeprecationWarning):
+            warnings.simplefilter("ignore", category)
+        yield
+
+
+class _Conversion:
+    """Goes through the nodes of a program in order."""
+
+    def __init__(self, program: Any) -> None:
+        self.program = program
+        self.layers = Layers()
+        self.problems: list[str] = []
+        self.outputs: list[str] = []
+        self._blobs: dict[Any, str] = {}
+        self._constants: dict[Any, tuple[str, Any]] = {}
+
+    def run(self) -> None:
+        self._read_inputs()
+        nodes = [n for n in self.program.graph.nodes if n.op == "call_function"]
+        absorbed = {part for node in nodes for part in parts_of_local_response(node)}
+        for node in nodes:
+            if node.users and node not in absorbed and not self._fold_constants(node):
+                self._convert(node)
+        self._write_outputs()
+
+    def _read_inputs(self) -> None:
+        signature = self.program.graph_signature
+        names = {spec.arg.name: spec.target for spec in signature.input_specs if spec.target}
+        tensors = {**self.program.state_dict, **self.program.constants}
+        for node in self.program.graph.nodes:
+            if node.op != "placeholder":
+                continue
+            if node.name in names:
+                self._constants[node] = (names[node.name], tensors[names[node.name]])
+                continue
+            value = node.meta.get("val")
+            if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+                self.problems.append(f"input {node.name!r}: it is no tensor of floating point")
+                continue
+            message = self.layers.add("Input", node.name, [])
+            message.input_param.shape.add().dim.extend(shape_of(node))
+            self._blobs[node] = message.name
+
+    def _fold_constants(self, node: Any) -> bool:
+        """Computes what depends on parameters alone, or on nothing."""
+        inputs = node.all_input_nodes
+        if not all(value in self._constants for value in inputs):
+            return False
+        if not isinstance(node.meta.get("val"), torch.Tensor):
+            return True
+        values = {value: self._constants[value][1] for value in inputs}
+        with torch.no_grad():
+            result = node.target(
+                *map_arg(node.args, values.__getitem__), **map_arg(node.kwargs, values.__getitem__)
+            )
+        self._constants[node] = (node.name, result)
+        return True
+
+    def _convert(self, node: Any) -> None:
+        operator = _operator(node)
+        if operator == GET_ITEM and node.args[0] in self._blobs:
+            self._take_item(node)
+            return
+        if not isinstance(node.meta.get("val"), (torch.Tensor, tuple, list)):
+            return  # a size, which the shapes of the example stand for
+        try:
+            if operator not in operators:
+                raise Unsupported("Caffe has no layer for it")
+            self._blobs[node] = operators.find(operator)(self._call(node))
+        except Unsupported as error:
+            self._blobs[node] = UNKNOWN
+            # A setting of an operator on an unknown value may be no mistake of its own.
+            follows = any(self._blobs.get(value) == UNKNOWN for value in node.all_input_nodes)
+            if operator not in operators or not follows:
+                self.problems.append(f"{_place(node)}: {operator}: {error}")
+
+    def _take_item(self, node: Any) -> None:
+        """The first value of an operator with several, which is the only one with a blob."""
+        blob = self._blobs[node.args[0]]
+        if node.args[1] != 0 and blob != UNKNOWN:
+            self.problems.append(f"{_place(node)}: value {node.args[1]} of an operator is used")
+            blob = UNKNOWN
+        self._blobs[node] = blob
+
+    def _call(self, node: Any) -> Call:
+        arguments = {}
+        for position, argument in enumerate(node.target._schema.arguments):
+            if position < len(node.args):
+                arguments[argument.name] = node.args[position]
+            else:
+                default = argument.default_value if argument.has_default_value() else None
+                arguments[argument.name] = node.kwargs.get(argument.name, default)
+        name = _module(node)[0] or node.name
+        return Call(self.layers, node, arguments, self._blobs, self._constants, name)
+
+    def _write_outputs(self) -> None:
+        """Makes each output of the program a blob that no layer reads."""
+        (output,) = [node for node in self.program.graph.nodes if node.op == "output"]
+        for index, node in enumerate(output.args[0]):
+            blob = self._blobs.get(node)
+            if blob is None:
+                self.problems.append(f"output {index}: it does not depend on an input")
+            elif blob != UNKNOWN:
+                if self.layers.is_read(blob) or self.layers.is_input(blob) or blob in self.outputs:
+                    blob = str(self.layers.add("Split", f"{blob}_output", [blob]).name)
+                self.outputs.append(blob)
+
+
+def _operator(node: Any) -> str:
+    """``aten.conv2d`` for any overload of the operator."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return str(getattr(node.target, "__name__", node.target))
+    return str(schema.name).replace("::", ".")
+
+
+def _module(node: Any) -> tuple[str, str]:
+    """Path and type of the innermost module that calls an operator, if it calls nothing else."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    if not stack:
+        return "", ""
+    path, kind = stack[-1]
+    kind = kind if isinstance(kind, str) else kind.__qualname__
+    return (path if kind.startswith("torch.nn.") else ""), f"{path} ({kind.rpartition('.')[2]})"
+
+
+def _place(node: Any) -> str:
+    """Module, and line of the code that calls the operator."""
+    where = _module(node)[1].removeprefix(" ") or node.name
+    trace = node.meta.get("stack_trace") or ""
+    lines = [line.strip() for line in trace.splitlines() if line.strip().startswith("File ")]
+    own = [line for line in lines if "/torch/nn/" not in line]
+    if not own:
+        return where
+    file, _, rest = own[-1].removeprefix('File "').partition('", line ')
+    return f"{file}:{rest.partition(',')[0]}: {where}"

@@ -1,0 +1,276 @@
+"""Torch modules as Caffe models: the outputs are equal after writing and reading."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from caffecompat import Net
+from caffecompat.errors import ExportError
+from caffecompat.export import from_torch
+from caffecompat.export.model import CaffeModel
+from caffecompat.proto.files import write_text
+from caffecompat.weights import save_weights
+from tests.export.torch_import.modules import NETS
+
+
+def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
+    """The module in evaluation mode, with values that show every mistake."""
+    torch.manual_seed(seed)
+    for name, value in [*module.named_parameters(), *module.named_buffers()]:
+        if value.is_floating_point():
+            with torch.no_grad():
+                one_axis = value.dim() < 2
+                value.uniform_(0.5, 1.5) if one_axis else value.normal_(0, 0.4)
+                if name.endswith(("bias", "running_mean")):
+                    value.sub_(1)
+    return module.eval()
+
+
+def read_back(model: CaffeModel, folder: Path) -> Net:
+    """The model after it was written as prototxt and caffemodel."""
+    write_text(model.definition.message, folder / "net.prototxt")
+    save_weights(model.weights, folder / "net.caffemodel")
+    weights = folder / "net.caffemodel" if model.weights.layers else None
+    return Net(folder / "net.prototxt", weights, strict=True)
+
+
+def assert_same(module: nn.Module, shape: tuple[int, ...], folder: Path) -> CaffeModel:
+    module = randomised(module)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    model = from_torch(module, x)
+    net = read_back(model, folder)
+    with torch.no_grad():
+        expected = module(x.clone())
+    expected = [expected] if isinstance(expected, Tensor) else list(expected)
+    found = net.forward(**{net.inputs[0]: x.numpy()})
+    assert len(found) == len(expected)
+    names = [re.findall(r"output \d+ is blob '(.*)'", n) for n in model.definition.notes]
+    for (name,), value in zip(names, expected, strict=True):
+        np.testing.assert_allclose(found[name], value.numpy(), atol=1e-5, rtol=1e-5)
+    return model
+
+
+def types(model: CaffeModel) -> list[str]:
+    return [m.type for m in model.definition.message.layer]
+
+
+@pytest.mark.parametrize("net", NETS, ids=lambda net: net.__name__)
+def test_nets_with_the_structure_of_torchvisions(net: type[nn.Module], tmp_path: Path) -> None:
+    model = assert_same(net(), NETS[net], tmp_path)
+    keys = {name.rpartition(".")[0] for name, _ in net().named_parameters()}
+    layers = {layer.name.removesuffix("_scale") for layer in model.weights.layers}
+    assert keys <= layers
+
+
+MODULES = [
+    (nn.Conv2d(4, 6, (3, 2), (1, 2), (0, 1), (2, 1), groups=2), ["Convolution"]),
+    (nn.Conv2d(4, 6, 3, padding="same"), ["Convolution"]),
+    (nn.ConvTranspose2d(4, 6, (3, 2), (2, 1), (1, 0), 0, 2, True, (1, 2)), ["Deconvolution"]),
+    (nn.Linear(7, 3), ["InnerProduct"]),
+    (nn.Linear(7, 3, bias=False), ["InnerProduct"]),
+    (nn.BatchNorm2d(4, eps=0.1), ["BatchNorm", "Scale"]),
+    (nn.ReLU(), ["ReLU"]),
+    (nn.ReLU6(), ["Clip"]),
+    (nn.LeakyReLU(0.3), ["ReLU"]),
+    (nn.PReLU(), ["PReLU"]),
+    (nn.PReLU(4), ["PReLU"]),
+    (nn.ELU(0.7), ["ELU"]),
+    (nn.Sigmoid(), ["Sigmoid"]),
+    (nn.Tanh(), ["TanH"]),
+    (nn.SiLU(), ["Sigmoid", "Eltwise"]),
+    (nn.Hardswish(), ["Power", "Clip", "Eltwise"]),
+    (nn.Hardsigmoid(), ["Power", "Clip"]),
+    (nn.Hardtanh(-0.4, 0.8), ["Clip"]),
+    (nn.MaxPool2d(3, 2), ["Pooling"]),
+    (nn.MaxPool2d(2, 3, 1), ["Pooling"]),
+    (nn.MaxPool2d((2, 3), (2, 1), ceil_mode=True), ["Pooling"]),
+    (nn.AvgPool2d(3, 2), ["Pooling"]),
+    (nn.AvgPool2d(3, 2, 1), ["Pooling"]),
+    (nn.AvgPool2d(3, 2, 1, ceil_mode=True), ["Pooling"]),
+    (nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False), ["Pooling"]),
+    (nn.AdaptiveAvgPool2d(1), ["Pooling"]),
+    (nn.AdaptiveAvgPool2d((3, 1)), ["Pooling"]),
+    (nn.LocalResponseNorm(3, 0.5, 0.7, 1.5), ["LRN"]),
+    (nn.Softmax(1), ["Softmax"]),
+    (nn.Softmax(-1), ["Softmax"]),
+    (nn.Flatten(), ["Flatten"]),
+    (nn.Flatten(2), ["Reshape"]),
+]  # fmt: skip
+
+
+class Each(nn.Module):
+    """Several modules on one input."""
+
+    def __init__(self, modules: list[nn.Module]) -> None:
+        super().__init__()
+        self.each = nn.ModuleList(modules)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(module(x) for module in self.each)
+
+
+def test_each_module(tmp_path: Path) -> None:
+    """One program for all of them: a trace takes longer than everything else."""
+    model = assert_same(Each([module for module, _ in MODULES]), (2, 4, 6, 7), tmp_path)
+    made = [(m.name, m.type) for m in model.definition.message.layer]
+    for index, (module, expected) in enumerate(MODULES):
+        own = [kind for name, kind in made if re.fullmatch(rf"each\.{index}(_.*)?", name)]
+        assert own == expected, module
+
+
+class Function(nn.Module):
+    def __init__(self, function: Any, parameter: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.function = function
+        self.p = nn.Parameter(torch.ones(parameter))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(x, self.p)
+
+
+def half(x: Tensor) -> tuple[Tensor, Tensor]:
+    y = x * 0.5
+    return y, y + x
+
+
+def in_place(x: Tensor) -> Tensor:
+    y = x * 2
+    z = y.view(y.shape[0], -1)
+    z.relu_()
+    return y + x
+
+
+FUNCTIONS = [
+    (lambda x, p: x + x * 2, ()),
+    (lambda x, p: x - torch.sigmoid(x), ()),
+    (lambda x, p: 3 - x, ()),
+    (lambda x, p: torch.add(x, x, alpha=-0.3), ()),
+    (lambda x, p: -x / 4 + 1, ()),
+    (lambda x, p: x * p, (1, 4, 1, 1)),
+    (lambda x, p: p + x * torch.tensor(0.25), (4, 1, 1)),
+    (lambda x, p: x - p.exp(), (4, 1, 1)),
+    (lambda x, p: x * x.mean((2, 3), keepdim=True), ()),
+    (lambda x, p: x.mean([2, 3]), ()),
+    (lambda x, p: torch.cat([x, x * 2], 2), ()),
+    (lambda x, p: x.clamp(min=0).clamp(max=0.7).abs(), ()),
+    (lambda x, p: half(x), ()),
+    (lambda x, p: in_place(x), ()),
+    (lambda x, p: (x.tanh(), x.tanh().flatten(1)), ()),
+]
+
+
+class Flat(nn.Module):
+    def __init__(self, functions: list[Function]) -> None:
+        super().__init__()
+        self.functions = nn.ModuleList(functions)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found: list[Tensor] = []
+        for function in self.functions:
+            value = function(x)
+            found += [value] if isinstance(value, Tensor) else value
+        return found
+
+
+def test_functions(tmp_path: Path) -> None:
+    functions = [Function(function, parameter) for function, parameter in FUNCTIONS]
+    assert_same(Flat(functions), (2, 4, 6, 7), tmp_path)
+
+
+class Twins(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.conv(x))
+
+
+def test_a_module_that_is_used_twice_shares_its_parameters(tmp_path: Path) -> None:
+    model = assert_same(Twins(), (2, 4, 6, 7), tmp_path)
+    names = [[p.name for p in m.param] for m in model.definition.message.layer]
+    assert names == [[], ["conv.weight", "conv.bias"], ["conv.weight", "conv.bias"]]
+
+
+def test_what_caffe_does_not_have_is_named_at_once() -> None:
+    class Bad(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pool = nn.AvgPool2d(3, 2, 1, count_include_pad=False)
+            self.up = nn.Upsample(scale_factor=2)
+            self.fine = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.up(self.fine(self.pool(x)))
+            return torch.nn.functional.gelu(x)
+
+    with pytest.raises(ExportError) as caught:
+        from_torch(Bad(), torch.zeros(1, 3, 9, 7))
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "Bad cannot be written as layers of Caffe:"
+    assert len(lines) == 4
+    for line, parts in zip(
+        lines[1:],
+        [
+            (
+                "pool (AvgPool2d): aten.avg_pool2d: count_include_pad is false",
+                "test_from_torch.py:",
+            ),
+            ("up (Upsample): aten.upsample_nearest2d: Caffe has no layer for it", "test_from"),
+            ("aten.gelu: Caffe has no layer for it", "test_from_torch.py:"),
+        ],
+        strict=True,
+    ):
+        assert all(part in line for part in parts)
+
+
+REFUSED = [
+    (nn.ConvTranspose2d(4, 3, 3, 2, output_padding=1), "Caffe has no output_padding"),
+    (nn.MaxPool2d(2, dilation=2), "Caffe's Pooling has no dilation"),
+    (nn.AdaptiveAvgPool2d(4), "6x7 does not divide into 4x4"),
+    (nn.BatchNorm2d(4, track_running_stats=False), "takes its statistics from the batch"),
+    (nn.LocalResponseNorm(4), "its size 4 is even"),
+    (nn.SELU(), "aten.selu: Caffe has no layer for it"),
+    (nn.Conv2d(4, 3, 2, padding="same"), "pads one side more than the other"),
+    (Function(lambda x, p: x.permute(0, 2, 1, 3)), "aten.permute: Caffe has no layer"),
+    (Function(lambda x, p: x.reshape(-1, 7)), "across the axis of the batch"),
+    (Function(lambda x, p: x + x[:, :1]), "aten.slice: Caffe has no layer for it"),
+    (Function(lambda x, p: x.nonzero()), "aten.nonzero: Caffe has no layer"),
+    (Function(lambda x, p: p * 1), "it does not depend on an input"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_settings_that_caffe_does_not_have_are_named_at_once() -> None:
+    with pytest.raises(ExportError) as caught:
+        from_torch(Each([module for module, _ in REFUSED]), torch.zeros(2, 4, 6, 7))
+    for (module, reason), line in zip(REFUSED, str(caught.value).splitlines()[1:], strict=True):
+        assert reason in line, module
+
+
+def test_what_cannot_be_traced() -> None:
+    with pytest.raises(ExportError, match=r"Function: torch.export cannot trace it"):
+        from_torch(Function(lambda x, p: x if x.sum() > 0 else -x), torch.zeros(2, 4, 6, 7))
+
+
+def test_the_module_is_not_changed() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Dropout()).train()
+    module[0].eval()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    from_torch(module, torch.zeros(1, 3, 4, 5))
+    assert [part.training for part in module.modules()] == [True, False, True]
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["vgg11", "alexnet", "resnet18", "squeezenet1_1", "mobilenet_v2"])
+def test_torchvision(name: str, tmp_path: Path) -> None:
+    models = pytest.importorskip("torchvision.models")
+    shape = (1, 3, 224, 224) if name == "vgg11" else (1, 3, 97, 130)
+    assert_same(getattr(models, name)(weights=None), shape, tmp_path)
