@@ -7,11 +7,13 @@ import shlex
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from caffecompat.cli.image_arguments import (
+    add_data_arguments,
     add_model_arguments,
     add_preparation_arguments,
     add_scale_arguments,
     default_scales,
     device_of,
+    open_data,
     preparation_of,
     read_model,
 )
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from caffecompat.evaluate.classification.posteriors import Posteriors
-    from caffecompat.evaluate.images.labelled_images import LabelledImages
     from caffecompat.solver.distributed.process_group import ProcessGroup
 
 HELP = "classification error under the VGG paper's protocols: center, dense, multi-crop, ensembles"
@@ -46,7 +47,10 @@ _PROTOCOLS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser, required=False)
-    _add_data_arguments(parser)
+    add_data_arguments(parser, required=False)
+    parser.add_argument(
+        "--skip-corrupt", action="store_true", help="leave out images that cannot be read"
+    )
     add_preparation_arguments(parser)
     add_scale_arguments(parser)
     parser.add_argument(
@@ -81,21 +85,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--report", metavar="DIR", help="write an HTML page with confusions and the worst mistakes"
-    )
-
-
-def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data",
-        help="folder with a sub-folder for each class, list of images with labels, LMDB or LevelDB",
-    )
-    parser.add_argument("--root", default="", help="folder of the names in the list")
-    parser.add_argument(
-        "--unlabelled", action="store_true", help="the list has no labels; needs --output"
-    )
-    parser.add_argument("--labels", metavar="FILE", help="names of the classes, one per line")
-    parser.add_argument(
-        "--skip-corrupt", action="store_true", help="leave out images that cannot be read"
     )
 
 
@@ -204,21 +193,12 @@ def _posteriors(member: argparse.Namespace, group: ProcessGroup) -> Posteriors:
     preparation = preparation_of(member, model)
     compute = ComputeOptions(member.precision)
     evaluation = Evaluation(model, preparation, options, device, compute)
-    images = _open_images(member, evaluation.size.channels == 1)
+    images = open_data(member, evaluation.size.channels == 1)
     try:
         with show_progress("images") as progress:
             return evaluation.run(images, member.output, group, progress if group.first else None)
     finally:
         images.close()
-
-
-def _open_images(arguments: argparse.Namespace, gray: bool) -> LabelledImages:
-    from caffecompat.evaluate.images.labelled_images import ImageOptions, open_images
-
-    labelled = not arguments.unlabelled
-    return open_images(
-        arguments.data, ImageOptions(arguments.root, gray, labelled, arguments.max_bytes)
-    )
 
 
 def _title(member: argparse.Namespace) -> str:
@@ -263,7 +243,7 @@ def _write_report(arguments: argparse.Namespace, found: Posteriors) -> Path:
 
     if not arguments.data:
         raise DataError("--report needs the images: give --data")
-    images = _open_images(arguments, gray=False)
+    images = open_data(arguments, gray=False)
     try:
         names = images.class_names
         if arguments.labels:
