@@ -99,10 +99,16 @@ def run(arguments: argparse.Namespace) -> int:
         if group.first:
             for member, found in zip(members, results, strict=True):
                 _print_result(_title(member), found)
-            if arguments.ensemble:
-                _print_result(f"mean of {len(results)} members", average(results))
+            whole = results[0]
+            if len(results) > 1:
+                whole = average(results)
+                _print_result(f"mean of {len(results)} members", whole)
             if arguments.report:
-                print(f"wrote {_write_report(arguments, average(results))}")
+                facts = [
+                    f"{_title(member)}: {_protocol(found.settings)}"
+                    for member, found in zip(members, results, strict=True)
+                ]
+                print(f"wrote {_write_report(arguments, whole, facts)}")
     return 0
 
 
@@ -236,7 +242,7 @@ def _protocol(settings: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _write_report(arguments: argparse.Namespace, found: Posteriors) -> Path:
+def _write_report(arguments: argparse.Namespace, found: Posteriors, facts: list[str]) -> Path:
     from caffecompat.errors import DataError
     from caffecompat.evaluate.classification.report import ReportContent, write_report
     from caffecompat.export.image_preparation import read_labels
@@ -249,7 +255,7 @@ def _write_report(arguments: argparse.Namespace, found: Posteriors) -> Path:
         if arguments.labels:
             names = list(read_labels(arguments.labels))
         title = f"Evaluation on {images.path}"
-        content = ReportContent(title, [_protocol(found.settings)], names)
+        content = ReportContent(title, facts, names)
         return write_report(arguments.report, content, found, images)
     finally:
         images.close()
