@@ -155,6 +155,7 @@ def test_classify(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert f"class number {best[0]['class']}" in out
     picture = cv2.imread("picture.png")
+    assert picture is not None
     assert picture.shape[0] == 300
     assert picture.shape[1] > 420
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,12 @@ def test_bad_files(tmp_path: Path) -> None:
 )
 def test_arrays_that_do_not_fit(change: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:
     found = some()
-    parts = {"indices": found.indices, "labels": found.labels, "values": found.values, **change}
+    parts: dict[str, Any] = {
+        "indices": found.indices,
+        "labels": found.labels,
+        "values": found.values,
+        **change,
+    }
     save(Posteriors(found.names, **parts), tmp_path / "p.npz")
     with pytest.raises(FormatError, match=words):
         load(tmp_path / "p.npz")
