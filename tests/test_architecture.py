@@ -45,6 +45,7 @@ SUBPACKAGES = {
         *("python_code", "targets", "engines"),
     ],
     "net": ["blobs", "parameters", "execution", "analysis"],
+    "evaluate": ["images", "protocols", "classification", "features"],
     "solver": [
         *("diagnostics", "distributed", "optim", "snapshots", "setup", "estimate", "reporters"),
     ],

@@ -20,7 +20,7 @@ def normalise(arguments: Sequence[str], parser: argparse.ArgumentParser) -> list
     Caffe's logging library are dropped. Everything else is left alone, so that the parser
     reports it.
     """
-    flags, switches = _options(parser)
+    flags, switches, lists = _options(parser)
     result: list[str] = []
     switched: dict[str, int | None] = {}
     words = iter(arguments)
@@ -34,6 +34,8 @@ def normalise(arguments: Sequence[str], parser: argparse.ArgumentParser) -> list
             result.append(word)
         elif name in flags:
             result.extend(_flag(name, word, value, words))
+        elif name in lists:
+            result.extend([f"--{name}", value] if "=" in word else [f"--{name}"])
         elif name in switches and (not value or value.lower() in _TRUE | _FALSE):
             switched[name] = len(result) if value.lower() not in _FALSE else None
         elif name.startswith("no") and name[2:] in switches and not value:
@@ -61,22 +63,22 @@ def _flag(name: str, word: str, value: str, words: Iterator[str]) -> list[str]:
     return [f"--{name}={value}"]
 
 
-def _options(parser: argparse.ArgumentParser) -> tuple[set[str], set[str]]:
-    """Names of the parser's long flags that take a value, and of those that do not.
+def _options(parser: argparse.ArgumentParser) -> tuple[set[str], set[str], set[str]]:
+    """Names of the parser's long flags that take a value, that take none, that take several.
 
     Those of sub-commands count too; ``--help`` does not: its position decides whose help it is.
     """
     flags: set[str] = set()
     switches: set[str] = set()
+    lists: set[str] = set()
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for part in action.choices.values():
-                more_flags, more_switches = _options(part)
-                flags |= more_flags
-                switches |= more_switches
+                for names, more in zip((flags, switches, lists), _options(part), strict=True):
+                    names |= more
             continue
         if action.dest == "help":
             continue
-        names = {option[2:] for option in action.option_strings if option.startswith("--")}
-        (switches if action.nargs == 0 else flags).update(names)
-    return flags, switches
+        kind = switches if action.nargs == 0 else lists if action.nargs in ("+", "*") else flags
+        kind.update(option[2:] for option in action.option_strings if option.startswith("--"))
+    return flags, switches, lists

@@ -8,14 +8,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from typing import Protocol
 
 from caffecompat.reporting.glog import StderrHandler
 from caffecompat.reporting.terminal import as_level
+from caffecompat.reporting.units import duration
 
 log = logging.getLogger(__name__)
 
 # Called with the number of items done and the total.
 Progress = Callable[[int, int], None]
+
+
+class ProgressWithNote(Protocol):
+    """Like :data:`Progress`, with a text about the results so far."""
+
+    def __call__(self, done: int, total: int, note: str = "", /) -> None: ...
+
 
 # No command is silent for longer than this.
 _SECONDS_TO_FIRST_LINE = 2.0
@@ -33,8 +42,8 @@ def console_handler() -> logging.Handler:
 
 
 @contextmanager
-def show_progress(unit: str) -> Iterator[Progress]:
-    """Context with a function that shows progress; call it with (items done, total).
+def show_progress(unit: str) -> Iterator[ProgressWithNote]:
+    """Context with a function that shows progress; call it with (items done, total[, note]).
 
     Args:
         unit: the counted items, in plural ("records").
@@ -46,8 +55,10 @@ def show_progress(unit: str) -> Iterator[Progress]:
 
     with tqdm(unit=f" {unit}", dynamic_ncols=True) as bar:
 
-        def show(done: int, total: int) -> None:
+        def show(done: int, total: int, note: str = "", /) -> None:
             bar.total = total
+            if note:
+                bar.set_postfix_str(note, refresh=False)
             bar.update(done - bar.n)
 
         yield show
@@ -62,14 +73,18 @@ class ProgressLines:
 
     def __init__(self, unit: str) -> None:
         self._unit = unit
-        self._due = time.monotonic() + min(_SECONDS_TO_FIRST_LINE, _SECONDS_PER_LINE)
+        self._begun = time.monotonic()
+        self._due = self._begun + min(_SECONDS_TO_FIRST_LINE, _SECONDS_PER_LINE)
         self._step = _SECONDS_TO_FIRST_LINE if sys.stderr.isatty() else _SECONDS_PER_LINE
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, note: str = "", /) -> None:
         now = time.monotonic()
-        if now >= self._due:
-            self._due = now + self._step
-            log.info("%d of %d %s", done, total, self._unit)
+        if now < self._due:
+            return
+        self._due = now + self._step
+        left = (now - self._begun) * (total - done) / max(done, 1)
+        estimate = f", about {duration(left)} left" if 0 < done < total else ""
+        log.info("%d of %d %s%s%s", done, total, self._unit, estimate, f"; {note}" if note else "")
 
 
 class AboveBarHandler(logging.Handler):

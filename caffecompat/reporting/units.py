@@ -1,10 +1,11 @@
-"""Formats for numbers, byte sizes and shapes in messages."""
+"""Formats for numbers, byte sizes, durations and shapes in messages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 _WORDS = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"), (10**3, "thousand"))
+_DURATIONS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
 
 
 def rounded(count: int) -> str:
@@ -39,6 +40,14 @@ def format_memory(count: float) -> str:
     while count >= 1000 and power < len(units) - 1:
         count, power = count / 1024, power + 1
     return f"{count:.3g} {units[power]}"
+
+
+def duration(seconds: float) -> str:
+    """A duration as text: ``3.2 hours``."""
+    for length, name in _DURATIONS:
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {name}"
+    return f"{seconds:.0f} seconds"
 
 
 def format_shape(shape: Iterable[object]) -> str:

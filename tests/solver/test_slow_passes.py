@@ -17,8 +17,9 @@ import torch
 
 from caffecompat.reporting.activity import Activity, ReportSchedule, Task, heartbeat
 from caffecompat.reporting.glog import LOGGER
+from caffecompat.reporting.units import duration
 from caffecompat.solver import Action, Solver
-from caffecompat.solver.reporters.remaining_time import RemainingTime, duration
+from caffecompat.solver.reporters.remaining_time import RemainingTime
 from tests.solver.caffe_log import Lines
 from tests.solver.small import write_training
 

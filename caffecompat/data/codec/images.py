@@ -37,6 +37,7 @@ _TAIL_BYTES = 1024
 
 Pixels = NDArray[np.uint8]
 Colour = Literal["unchanged", "color", "gray"]
+Interpolation = Literal["smooth", "bilinear", "bicubic", "area"]
 
 
 def read_image_file(path: bytes) -> bytes:
@@ -162,25 +163,33 @@ def scale_channels(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any
     return resized(together).transpose(2, 0, 1)
 
 
-def isotropic_size(height: int, width: int, side: int) -> tuple[int, int]:
+def isotropic_size(height: int, width: int, side: int, round_down: bool = False) -> tuple[int, int]:
     """Height and width, in pixels, of an image rescaled so that its smallest side is ``side``.
 
-    The other side is rounded to the nearest pixel.
+    The other side is rounded to the nearest pixel, or down.
     """
     shortest = min(height, width)
     # Integer arithmetic, so that the size does not depend on floating-point rounding.
+    half = 0 if round_down else shortest
     return (
-        side if height == shortest else (2 * height * side + shortest) // (2 * shortest),
-        side if width == shortest else (2 * width * side + shortest) // (2 * shortest),
+        side if height == shortest else (2 * height * side + half) // (2 * shortest),
+        side if width == shortest else (2 * width * side + half) // (2 * shortest),
     )
 
 
-def rescale_image(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Smooth resize: area averaging where an image shrinks, bicubic where it grows."""
+def rescale_image(
+    pixels: Pixels, height: int, width: int, interpolation: Interpolation = "smooth"
+) -> Pixels:
+    """Resizes an image; ``"smooth"`` averages areas where it shrinks and is bicubic otherwise."""
     cv2 = _opencv()
     # Area averaging shrinks without aliasing, but does not interpolate when an image grows.
-    method = cv2.INTER_AREA if height < pixels.shape[0] else cv2.INTER_CUBIC
-    return cv2.resize(pixels, (width, height), interpolation=method)
+    methods = {
+        "smooth": cv2.INTER_AREA if height < pixels.shape[0] else cv2.INTER_CUBIC,
+        "bilinear": cv2.INTER_LINEAR,
+        "bicubic": cv2.INTER_CUBIC,
+        "area": cv2.INTER_AREA,
+    }
+    return cv2.resize(pixels, (width, height), interpolation=methods[interpolation])
 
 
 def image_kind(data: bytes) -> str | None:

@@ -16,7 +16,10 @@ _ITEMS_AHEAD = 64
 
 
 def threaded_map(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int | None = None,
+    ahead: int = _ITEMS_AHEAD,
 ) -> Generator[Result, None, None]:
     """Yields ``function(item)`` for each item, in order; raises an error in place of its result.
 
@@ -26,15 +29,16 @@ def threaded_map(
         function: called in the threads.
         items: iterated in the calling thread.
         workers: number of threads; None for one per core, at most 16.
+        ahead: number of results that may wait to be yielded.
     """
     pool = ThreadPoolExecutor(workers or min(_MAX_WORKERS, os.cpu_count() or 1))
-    ahead: deque[Future[Result]] = deque()
+    waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
-            ahead.append(pool.submit(function, item))
-            if len(ahead) > _ITEMS_AHEAD:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.activity import Task, heartbeat
 from caffecompat.reporting.glog import number
+from caffecompat.reporting.units import duration
 from caffecompat.solver.callbacks import Callback, Training
 from caffecompat.solver.test_nets import scheduled_tests
 
@@ -19,7 +20,6 @@ _LONG_FIRST = 30.0
 _ENOUGH = 10.0
 # Seconds; a shorter remaining time is not logged.
 _SHORTEST = 60.0
-_UNITS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
 
 
 class RemainingTime(Callback):
@@ -86,11 +86,3 @@ def time_reported(solver: Training, message: Message, log: logging.Logger) -> It
             yield
     finally:
         solver.callbacks.remove(estimate)
-
-
-def duration(seconds: float) -> str:
-    """A duration as text: ``3.2 hours``."""
-    for length, name in _UNITS:
-        if seconds >= 2 * length:
-            return f"{seconds / length:.3g} {name}"
-    return f"{seconds:.0f} seconds"

@@ -1,0 +1,183 @@
+"""Arguments of the verbs that run a deploy net on images: evaluate, classify, features."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from caffecompat.cli.arguments import (
+    add_cpu_argument,
+    add_max_bytes_argument,
+    add_precision_argument,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from caffecompat.data.preprocessing import Preprocessing
+    from caffecompat.evaluate.images.labelled_images import LabelledImages
+    from caffecompat.evaluate.images.preparation import ImagePreparation
+    from caffecompat.export.model import CaffeModel
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """The net, its weights, and the device."""
+    parser.add_argument(
+        "--model",
+        help="deploy prototxt (default: the one beside the weights, or from the weight file)",
+    )
+    parser.add_argument("--weights", required=required, help="weight file")
+    parser.add_argument("--gpu", default="", help="GPU id, or none; default: the CPU")
+    add_cpu_argument(parser)
+    add_precision_argument(parser)
+    add_max_bytes_argument(parser)
+
+
+def add_preparation_arguments(parser: argparse.ArgumentParser) -> None:
+    """How images become inputs of the net."""
+    parser.add_argument(
+        "--preprocessing",
+        metavar="NAME",
+        help="channel order, mean and scale of a known family: vgg, caffenet, pycaffe-classifier, "
+        "digits, none (default: what the model file or its train_val says)",
+    )
+    parser.add_argument(
+        "--mean",
+        metavar="B,G,R",
+        help="mean to subtract from values of 0 to 255, one number per channel or one for all, or "
+        "a mean file",
+    )
+    parser.add_argument(
+        "--input-scale",
+        type=float,
+        metavar="X",
+        help="multiply by X after subtracting the mean (scale of transform_param)",
+    )
+    parser.add_argument(
+        "--interpolation",
+        choices=("smooth", "bilinear", "bicubic", "area"),
+        default="smooth",
+        help="how images are rescaled; the paper does not say. smooth: averages areas where an "
+        "image shrinks, bicubic where it grows, as convert-imageset --min-side (default: smooth)",
+    )
+    parser.add_argument(
+        "--round-down",
+        action="store_true",
+        help="round the longer side of a rescaled image down (default: to the nearest pixel)",
+    )
+
+
+def add_data_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """The images and their labels."""
+    parser.add_argument(
+        "--data",
+        required=required,
+        help="folder with a sub-folder for each class, list of images with labels, LMDB or LevelDB",
+    )
+    parser.add_argument("--root", default="", help="folder of the names in the list")
+    parser.add_argument("--unlabelled", action="store_true", help="the list has no labels")
+    parser.add_argument("--labels", metavar="FILE", help="names of the classes, one per line")
+
+
+def open_data(arguments: argparse.Namespace, gray: bool) -> LabelledImages:
+    """The images of ``--data``."""
+    from caffecompat.evaluate.images.labelled_images import ImageOptions, open_images
+
+    labelled = not arguments.unlabelled
+    return open_images(
+        arguments.data, ImageOptions(arguments.root, gray, labelled, arguments.max_bytes)
+    )
+
+
+def add_scale_arguments(parser: argparse.ArgumentParser) -> None:
+    """Test scales and flips."""
+    parser.add_argument(
+        "--scales",
+        type=_sides,
+        metavar="Q,Q,...",
+        help="smallest sides to which images are rescaled, in pixels (default: 256, or the net's "
+        "input where that is larger or much smaller)",
+    )
+    parser.add_argument(
+        "--no-flip",
+        dest="flip",
+        action="store_false",
+        help="leave the mirrored images out",
+    )
+
+
+def read_model(arguments: argparse.Namespace, verb: str) -> CaffeModel:
+    """The model of ``--weights`` and ``--model``, with the preprocessing of its images."""
+    from caffecompat.export.image_preparation import PreparationOptions, prepared
+    from caffecompat.export.source import read_source
+
+    source = read_source(Path(arguments.weights), arguments.model, arguments.max_bytes)
+    preset = arguments.preprocessing
+    if preset is None and arguments.mean is not None and source.preprocessing is None:
+        preset = "none"
+    options = PreparationOptions(preset, arguments.mean, arguments.labels)
+    return prepared(source, options).model(f"caffecompat {verb}")
+
+
+def device_of(arguments: argparse.Namespace) -> torch.device:
+    """The device of ``--gpu``."""
+    from caffecompat.solver.setup.device_choice import checked_device, flagged_device
+
+    return checked_device(flagged_device(arguments.gpu) or "cpu")
+
+
+def preparation_of(arguments: argparse.Namespace, model: CaffeModel) -> ImagePreparation:
+    """How images become inputs of the net.
+
+    Raises:
+        DataError: nothing says how, or the mean has another number of channels.
+    """
+    from caffecompat.evaluate.images.preparation import ImagePreparation
+
+    preprocessing = _preprocessing(arguments, model)
+    return ImagePreparation(preprocessing, arguments.interpolation, arguments.round_down)
+
+
+def _preprocessing(arguments: argparse.Namespace, model: CaffeModel) -> Preprocessing:
+    from caffecompat.errors import DataError
+    from caffecompat.evaluate.classification.posterior_net import input_size
+
+    channels = input_size(model).channels
+    found = model.preprocessing
+    if found is None:
+        raise DataError(
+            f"{model.path}: nothing says how images are prepared for this net; give "
+            "--preprocessing vgg (or caffenet, digits, none), or --mean B,G,R"
+        )
+    if arguments.input_scale is not None:
+        found = replace(found, scale=arguments.input_scale)
+    if channels == 1:
+        found = replace(found, channel_order="gray")
+    if len(found.mean) not in (1, channels):
+        raise DataError(
+            f"the mean has {len(found.mean)} numbers, but the net's input has {channels} "
+            "channels; give --mean one number, or one for each channel"
+        )
+    return found
+
+
+def default_scales(model: CaffeModel) -> tuple[int, ...]:
+    """256 for nets of Caffe's usual sizes, else the net's input and an eighth more."""
+    from caffecompat.evaluate.classification.posterior_net import input_size
+
+    largest = max(input_size(model).crop)
+    return (256,) if 200 <= largest <= 256 else (largest + largest // 8,)
+
+
+def _sides(text: str) -> tuple[int, ...]:
+    try:
+        sides = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sides = (0,)
+    if min(sides) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected numbers of pixels separated by commas, e.g. 256,384,512"
+        )
+    return sides

@@ -1,0 +1,261 @@
+"""``caffecompat evaluate``: the VGG paper's test protocols on a set of images."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from caffecompat.cli.image_arguments import (
+    add_data_arguments,
+    add_model_arguments,
+    add_preparation_arguments,
+    add_scale_arguments,
+    default_scales,
+    device_of,
+    open_data,
+    preparation_of,
+    read_model,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from caffecompat.evaluate.classification.posteriors import Posteriors
+    from caffecompat.solver.distributed.process_group import ProcessGroup
+
+HELP = "classification error under the VGG paper's protocols: center, dense, multi-crop, ensembles"
+EXAMPLE = """\
+  caffecompat evaluate --weights vgg16.caffemodel --data val.txt --root val/ --protocol dense \\
+      --scales 256,384,512 --output D.npz
+  caffecompat evaluate --ensemble D.npz E.npz
+  caffecompat evaluate --ensemble members.txt --data val.txt --root val/ --report report/
+  torchrun --nproc-per-node 4 -m caffecompat evaluate ... --gpu all
+
+Each line of an ensemble's file is an .npz of posteriors, or the arguments of one member:
+  --weights D.caffemodel --model D_deploy.prototxt --scales 224,256,288 --protocol both"""
+
+# The largest list of an ensemble's members, in bytes.
+_MAX_LIST = 1 << 20
+_PROTOCOLS = {
+    "center": ("center",),
+    "dense": ("dense",),
+    "multicrop": ("multicrop",),
+    "both": ("dense", "multicrop"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model_arguments(parser, required=False)
+    add_data_arguments(parser, required=False)
+    parser.add_argument(
+        "--skip-corrupt", action="store_true", help="leave out images that cannot be read"
+    )
+    add_preparation_arguments(parser)
+    add_scale_arguments(parser)
+    parser.add_argument(
+        "--protocol",
+        choices=_PROTOCOLS,
+        default="dense",
+        help="center: the central crop; dense: the fully convolutional net on the whole image; "
+        "multicrop: 5x5 crops; both: the mean of dense and multicrop (default: dense)",
+    )
+    parser.add_argument(
+        "--average",
+        choices=("scores", "posteriors"),
+        default="scores",
+        help="what dense evaluation averages over the map: class scores, before the softmax, or "
+        "posteriors, after it; the paper does not say (default: scores)",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="crops of the net's input size in a batch (default: 16, on a GPU 64)",
+    )
+    parser.add_argument(
+        "--ensemble",
+        nargs="+",
+        metavar="FILE",
+        help="average the posteriors of .npz files that --output has written, or of the members "
+        "that a text file lists",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE.npz", help="write the posteriors, for ensembles without a new run"
+    )
+    parser.add_argument(
+        "--report", metavar="DIR", help="write an HTML page with confusions and the worst mistakes"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.evaluate.classification.posteriors import average
+    from caffecompat.reporting.glog import log_to_stderr
+    from caffecompat.solver.distributed.process_group import join_ranks
+
+    members = _members(arguments)
+    with log_to_stderr(), join_ranks("cpu") as group:
+        results = [_posteriors(member, group) for member in members]
+        if group.first:
+            for member, found in zip(members, results, strict=True):
+                _print_result(_title(member), found)
+            whole = results[0]
+            if len(results) > 1:
+                whole = average(results)
+                _print_result(f"mean of {len(results)} members", whole)
+            if arguments.report:
+                facts = [
+                    f"{_title(member)}: {_protocol(found.settings)}"
+                    for member, found in zip(members, results, strict=True)
+                ]
+                print(f"wrote {_write_report(arguments, whole, facts)}")
+    return 0
+
+
+def _members(arguments: argparse.Namespace) -> list[argparse.Namespace]:
+    """The arguments of each member of the ensemble, or those of the command."""
+    if not arguments.ensemble:
+        return [_checked(arguments, "the command")]
+    members = []
+    for file in arguments.ensemble:
+        if file.lower().endswith(".npz"):
+            members.append(argparse.Namespace(**vars(arguments), posteriors=file))
+        else:
+            members += _listed_members(arguments, file)
+    return members
+
+
+def _listed_members(arguments: argparse.Namespace, file: str) -> list[argparse.Namespace]:
+    """The members in a text file; arguments that a line does not give are the command's."""
+    from caffecompat.errors import DataError
+    from caffecompat.input_files import read_input
+
+    members = []
+    text = read_input(file, arguments.max_bytes or _MAX_LIST).decode("utf-8", "replace")
+    for number, line in enumerate(text.splitlines(), 1):
+        place = f"{file}:{number}"
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise DataError(f"{place}: {error}") from error
+        if len(words) == 1 and words[0].lower().endswith(".npz"):
+            members.append(argparse.Namespace(**vars(arguments), posteriors=words[0]))
+        elif words:
+            given = argparse.Namespace(**{**vars(arguments), "ensemble": None, "output": None})
+            parser = _LineParser(place)
+            add_arguments(parser)
+            members.append(_checked(parser.parse_args(words, given), place))
+    if not members:
+        raise DataError(f"{file}: it lists no members; each line is an .npz or has arguments")
+    return members
+
+
+class _LineParser(argparse.ArgumentParser):
+    """Parses one line of a file; a mistake is an error of the file."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(add_help=False)
+        self._place = place
+
+    def error(self, message: str) -> NoReturn:
+        from caffecompat.errors import DataError
+
+        raise DataError(f"{self._place}: {message}")
+
+
+def _checked(arguments: argparse.Namespace, place: str) -> argparse.Namespace:
+    from caffecompat.errors import DataError
+
+    for name in ("weights", "data"):
+        if not getattr(arguments, name):
+            raise DataError(f"{place}: --{name} is missing; caffecompat evaluate --help")
+    if arguments.unlabelled and not arguments.output:
+        raise DataError(
+            f"{place}: images without labels have no error; give --output FILE.npz for their "
+            "posteriors"
+        )
+    return argparse.Namespace(**vars(arguments), posteriors=None)
+
+
+def _posteriors(member: argparse.Namespace, group: ProcessGroup) -> Posteriors:
+    """The posteriors of one member, read or computed."""
+    from caffecompat.evaluate.classification.evaluation import Evaluation, EvaluationOptions
+    from caffecompat.evaluate.classification.posteriors import load
+    from caffecompat.reporting.progress import show_progress
+    from caffecompat.solver.setup.compute import ComputeOptions
+
+    if member.posteriors:
+        return load(member.posteriors, member.max_bytes)
+    model = read_model(member, "evaluate")
+    device = device_of(member)
+    options = EvaluationOptions(
+        protocols=_PROTOCOLS[member.protocol],
+        scales=member.scales or default_scales(model),
+        flip=member.flip,
+        average=member.average,
+        batch=member.batch or (16 if device.type == "cpu" else 64),
+        skip_corrupt=member.skip_corrupt,
+    )
+    preparation = preparation_of(member, model)
+    compute = ComputeOptions(member.precision)
+    evaluation = Evaluation(model, preparation, options, device, compute)
+    images = open_data(member, evaluation.size.channels == 1)
+    try:
+        with show_progress("images") as progress:
+            return evaluation.run(images, member.output, group, progress if group.first else None)
+    finally:
+        images.close()
+
+
+def _title(member: argparse.Namespace) -> str:
+    return str(member.posteriors or member.weights)
+
+
+def _print_result(title: str, found: Posteriors) -> None:
+    from caffecompat.evaluate.classification.error_rates import top_k_error
+
+    labelled = found.labelled
+    print(f"{title}: {len(found.names):,} images; {_protocol(found.settings)}")
+    if not labelled.any():
+        return
+    values, labels = found.values[labelled], found.labels[labelled]
+    errors = [
+        f"top-{k} error {100 * top_k_error(values, labels, k):.2f} %"
+        for k in (1, 5)
+        if k == 1 or k < values.shape[1]
+    ]
+    print(f"  {', '.join(errors)}")
+
+
+def _protocol(settings: dict[str, Any]) -> str:
+    """How the posteriors were computed, for a reader of the report."""
+    members = settings.get("average of")
+    if members is not None:
+        return "posteriors averaged"
+    names = " and ".join(settings.get("protocols", []))
+    scales = ", ".join(map(str, settings.get("scales", [])))
+    parts = [f"{names} at scale {scales}", "with flips" if settings.get("flip") else "no flips"]
+    if "dense" in names:
+        parts.append(f"{settings.get('average')} averaged over the map")
+    rounding = "down" if settings.get("round_down") else "to the nearest pixel"
+    parts.append(f"{settings.get('interpolation')} interpolation, longer side rounded {rounding}")
+    return "; ".join(parts)
+
+
+def _write_report(arguments: argparse.Namespace, found: Posteriors, facts: list[str]) -> Path:
+    from caffecompat.errors import DataError
+    from caffecompat.evaluate.classification.report import ReportContent, write_report
+    from caffecompat.export.image_preparation import read_labels
+
+    if not arguments.data:
+        raise DataError("--report needs the images: give --data")
+    images = open_data(arguments, gray=False)
+    try:
+        names = images.class_names
+        if arguments.labels:
+            names = list(read_labels(arguments.labels))
+        title = f"Evaluation on {images.path}"
+        content = ReportContent(title, facts, names)
+        return write_report(arguments.report, content, found, images)
+    finally:
+        images.close()

@@ -1,0 +1,1 @@
+"""Class posteriors of images: computed, stored, averaged and scored."""

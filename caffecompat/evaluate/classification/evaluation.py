@@ -1,0 +1,277 @@
+"""Class posteriors of a set of images under test protocols and at several scales."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from caffecompat.data.loader.threaded_map import threaded_map
+from caffecompat.errors import DataError
+from caffecompat.evaluate.classification import posteriors as posteriors_file
+from caffecompat.evaluate.classification.error_rates import top_k_error
+from caffecompat.evaluate.classification.posterior_net import Average, InputSize, PosteriorNet
+from caffecompat.evaluate.classification.posteriors import NO_LABEL, Posteriors
+from caffecompat.evaluate.classification.unfinished import UnfinishedEvaluation
+from caffecompat.evaluate.images.labelled_images import LabelledImage, LabelledImages
+from caffecompat.evaluate.images.preparation import ImagePreparation
+from caffecompat.evaluate.protocol import Protocol, protocols
+from caffecompat.export.model import CaffeModel
+from caffecompat.solver.distributed.process_group import ProcessGroup
+from caffecompat.solver.setup.compute import ComputeOptions
+
+log = logging.getLogger(__name__)
+
+# Images of one part are decoded together, so that those of like shapes can share a batch.
+PART = 64
+# Batches that are prepared while the net works on another one.
+_BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """The test protocol.
+
+    Attributes:
+        protocols: names of protocols; the posteriors of several are averaged.
+        scales: smallest sides of the images, in pixels; the posteriors of several are averaged.
+        flip: average with the posteriors of the mirrored images.
+        average: whether scores or posteriors are averaged over the map of a dense evaluation.
+        batch: images of the size of the net's input in one batch; larger images make smaller
+            batches.
+        skip_corrupt: leave out images that cannot be read.
+    """
+
+    protocols: tuple[str, ...] = ("center",)
+    scales: tuple[int, ...] = (256,)
+    flip: bool = True
+    average: Average = "scores"
+    batch: int = 16
+    skip_corrupt: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """What decides the result, for the file of posteriors."""
+        return {key: value for key, value in asdict(self).items() if key != "skip_corrupt"}
+
+
+@dataclass
+class Evaluation:
+    """Evaluates a model on a set of images.
+
+    Args:
+        model: a deploy net with its weights.
+        preparation: how images become inputs.
+        options: the protocol.
+        device: where the nets run.
+        compute: their precision.
+    """
+
+    model: CaffeModel
+    preparation: ImagePreparation
+    options: EvaluationOptions
+    device: str | torch.device = "cpu"
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
+
+    def __post_init__(self) -> None:
+        kinds = [protocols.find(name) for name in self.options.protocols]
+        self._protocols: list[Protocol] = [kind() for kind in kinds]
+        self._nets = {
+            dense: PosteriorNet(self.model, dense, self.options.average, self.device, self.compute)
+            for dense in sorted({protocol.dense for protocol in self._protocols})
+        }
+        self._check_scales()
+
+    @property
+    def size(self) -> InputSize:
+        """The size of the net's input."""
+        return next(iter(self._nets.values())).size
+
+    @property
+    def classes(self) -> int:
+        return next(iter(self._nets.values())).classes
+
+    def run(
+        self,
+        images: LabelledImages,
+        output: str | None = None,
+        group: ProcessGroup | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> Posteriors:
+        """The posteriors of all images.
+
+        Args:
+            images: of the net's number of channels.
+            output: the file of posteriors to write; until then finished parts are kept beside it,
+                and a later run with the same arguments goes on behind them. None writes nothing.
+            group: the ranks that share the work; the result is the same for any number of them.
+            progress: called with the numbers of finished and of all images, and the error so far.
+
+        Raises:
+            DataError: an image cannot be read (without ``skip_corrupt``) or is too small, a label
+                is not one of the net's classes, or ``output`` belongs to other settings.
+        """
+        group = group or ProcessGroup()
+        kept = UnfinishedEvaluation(output, self.settings(images))
+        found: dict[int, Posteriors] = {}
+        parts = range(0, len(images), PART)
+        own = [part for part in range(len(parts)) if part % group.world_size == group.rank]
+        done = 0
+        for part in own:
+            indices = range(parts[part], min(parts[part] + PART, len(images)))
+            result = kept.load(part)
+            if result is None:
+                result = self._evaluate(images, indices)
+                kept.save(part, result)
+            found[part] = result
+            done += len(indices)
+            if progress is not None:
+                progress(done, min(len(own) * PART, len(images)), _errors_so_far(found))
+        together: dict[int, Posteriors] = {}
+        for others in group.gather(found):
+            together.update(others)
+        result = _joined([together[part] for part in sorted(together)], self.settings(images))
+        if output is not None and group.first:
+            posteriors_file.save(result, output)
+            kept.remove()
+        return result
+
+    def settings(self, images: LabelledImages) -> dict[str, Any]:
+        """All that decides the result, as JSON values."""
+        return {
+            **self.options.as_json(),
+            "protocols": list(self.options.protocols),
+            "scales": list(self.options.scales),
+            "images": len(images),
+            "data": images.path,
+            "model": _digest(self.model),
+            "interpolation": self.preparation.interpolation,
+            "round_down": self.preparation.round_down,
+            "preprocessing": {
+                **asdict(replace(self.preparation.preprocessing, labels=())),
+                "mean": list(self.preparation.preprocessing.mean),
+            },
+        }
+
+    def _check_scales(self) -> None:
+        for scale in self.options.scales:
+            if scale < max(self.size.crop):
+                raise DataError(
+                    f"--scales: {scale} is smaller than the {self.size.height}x{self.size.width} "
+                    "of the net's input, which an image of that scale cannot fill"
+                )
+
+    def _evaluate(self, images: LabelledImages, indices: Sequence[int]) -> Posteriors:
+        """The posteriors of some images."""
+        loaded = list(threaded_map(partial(self._read, images), indices))
+        usable = [image for image in loaded if image is not None]
+        kept = [index for index, image in zip(indices, loaded, strict=True) if image is not None]
+        sums = np.zeros((len(usable), self.classes))
+        for protocol in self._protocols:
+            for scale in self.options.scales:
+                sums += self._posteriors(usable, protocol, scale)
+        count = len(self._protocols) * len(self.options.scales)
+        labels = [NO_LABEL if image.label is None else image.label for image in usable]
+        names = tuple(image.name for image in usable)
+        values = (sums / count).astype(np.float32)
+        return Posteriors(names, np.array(kept, np.int64), np.array(labels, np.int64), values)
+
+    def _read(self, images: LabelledImages, index: int) -> LabelledImage | None:
+        try:
+            image = images.read(index)
+        except DataError as error:
+            if not self.options.skip_corrupt:
+                raise DataError(
+                    f"{error}; --skip-corrupt leaves out images that cannot be read"
+                ) from error
+            log.warning("%s; it is left out", error)
+            return None
+        if image.label is not None and not 0 <= image.label < self.classes:
+            raise DataError(
+                f"{images.path}: image {image.name!r} has the label {image.label}, but the net has "
+                f"the classes 0 to {self.classes - 1}"
+            )
+        return image
+
+    def _posteriors(
+        self, images: Sequence[LabelledImage], protocol: Protocol, scale: int
+    ) -> NDArray[np.float64]:
+        """The posteriors under one protocol at one scale, averaged over crops and flips."""
+        sums = np.zeros((len(images), self.classes))
+        counts = np.zeros((len(images), 1))
+        net = self._nets[protocol.dense]
+        work = partial(self._views, images, protocol, scale)
+        batches = self._batches(images, protocol, scale)
+        for members, batch in threaded_map(work, batches, ahead=_BATCHES_AHEAD):
+            values = net(batch)
+            if self.options.flip:
+                values = (values + net(batch.flip(3))) / 2
+            np.add.at(sums, members, values.double().cpu().numpy())
+            np.add.at(counts, members, 1)
+        return sums / counts
+
+    def _batches(
+        self, images: Sequence[LabelledImage], protocol: Protocol, scale: int
+    ) -> Iterator[list[int]]:
+        """Indices of images whose views have one shape and fit into one batch."""
+        shapes: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, image in enumerate(images):
+            size = self.preparation.size(image.pixels, scale)
+            shapes[size if protocol.dense else self.size.crop].append(index)
+        limit = self.options.batch * self.size.height * self.size.width
+        for (height, width), members in sorted(shapes.items()):
+            views = 1 if protocol.dense else len(protocol.corners(height, width, self.size.crop))
+            count = max(1, limit // (views * height * width))
+            for start in range(0, len(members), count):
+                yield members[start : start + count]
+
+    def _views(
+        self, images: Sequence[LabelledImage], protocol: Protocol, scale: int, members: list[int]
+    ) -> tuple[NDArray[np.int64], torch.Tensor]:
+        """The index of the image of each view, and the views as one batch."""
+        views: list[NDArray[np.float32]] = []
+        owners: list[int] = []
+        for index in members:
+            scaled = self.preparation.at_scale(images[index].pixels, scale)
+            parts = protocol.views(scaled, self.size.crop)
+            views += parts
+            owners += [index] * len(parts)
+        return np.array(owners), torch.from_numpy(np.stack(views))
+
+
+def _digest(model: CaffeModel) -> str:
+    """A hash of a net's definition and weights."""
+    digest = hashlib.sha256(model.definition.message.SerializeToString(deterministic=True))
+    for layer in model.weights.values():
+        digest.update(layer.name.encode("utf-8", "surrogatepass"))
+        for blob in layer.blobs:
+            digest.update(np.ascontiguousarray(blob).data)
+    return digest.hexdigest()
+
+
+def _joined(parts: Sequence[Posteriors], settings: dict[str, Any]) -> Posteriors:
+    names = tuple(name for part in parts for name in part.names)
+    if not names:
+        raise DataError("none of the images can be read, so there is nothing to evaluate")
+    indices = np.concatenate([part.indices for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
+    values = np.concatenate([part.values for part in parts])
+    return Posteriors(names, indices, labels, values, settings)
+
+
+def _errors_so_far(found: dict[int, Posteriors]) -> str:
+    values = np.concatenate([part.values for part in found.values()])
+    labels = np.concatenate([part.labels for part in found.values()])
+    usable = labels != NO_LABEL
+    if not usable.any():
+        return ""
+    values, labels = values[usable], labels[usable]
+    one, five = (100 * top_k_error(values, labels, k) for k in (1, 5))
+    return f"top-1 error {one:.2f} %, top-5 error {five:.2f} %"

@@ -1,0 +1,70 @@
+"""What an evaluation has finished, so that it can go on after it was ended."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from caffecompat.errors import DataError
+from caffecompat.evaluate.classification import posteriors as posteriors_file
+from caffecompat.evaluate.classification.posteriors import Posteriors
+from caffecompat.output_files import atomic_write
+
+_SETTINGS = "settings.json"
+
+
+class UnfinishedEvaluation:
+    """A folder beside the result, with one file of posteriors for each finished part.
+
+    Args:
+        output: the file that the evaluation will write; None keeps nothing.
+        settings: all that decides the result, as JSON values.
+
+    Raises:
+        DataError: the folder is of an evaluation with other settings.
+    """
+
+    def __init__(self, output: str | None, settings: dict[str, Any]) -> None:
+        self._folder = None if output is None else Path(f"{output}.unfinished")
+        if self._folder is None:
+            return
+        text = json.dumps(settings, sort_keys=True, indent=1)
+        record = self._folder / _SETTINGS
+        if record.exists():
+            _compare(json.loads(record.read_text("utf-8")), json.loads(text), self._folder)
+            return
+        self._folder.mkdir(exist_ok=True)
+        with atomic_write(record) as file:
+            file.write(text.encode())
+
+    def load(self, part: int) -> Posteriors | None:
+        """The posteriors of a part that is finished, else None."""
+        if self._folder is None or not self._file(part).exists():
+            return None
+        return posteriors_file.load(self._file(part))
+
+    def save(self, part: int, found: Posteriors) -> None:
+        """Keeps the posteriors of a finished part."""
+        if self._folder is not None:
+            posteriors_file.save(found, self._file(part))
+
+    def remove(self) -> None:
+        """Removes the folder, after the result has been written."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+
+    def _file(self, part: int) -> Path:
+        assert self._folder is not None
+        return self._folder / f"part-{part:06d}.npz"
+
+
+def _compare(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+    different = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    if different:
+        key = different[0]
+        raise DataError(
+            f"{folder}: an unfinished evaluation with {key} {before.get(key)!r}, now it is "
+            f"{now.get(key)!r}; give another --output, or remove the folder"
+        )

@@ -1,0 +1,74 @@
+"""The HDF5 file with the descriptors of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffecompat.errors import DataError
+from caffecompat.weights.hdf5_input.values import create_hdf5, open_hdf5
+
+FEATURES, LABELS, NAMES = "features", "labels", "names"
+NO_LABEL = -1
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Descriptors of images.
+
+    Attributes:
+        features: float32, images x length.
+        labels: int64, one class per image, -1 without a label; or images x classes for images of
+            several classes: 1 for its classes, -1 for the others, 0 for those that do not count.
+        names: of the images; empty if they are not known.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    names: tuple[str, ...] = ()
+
+
+def save_features(found: FeatureSet, path: str) -> None:
+    """Writes the data sets ``features``, ``labels`` and ``names`` atomically.
+
+    Raises:
+        FileProblem: the file cannot be written.
+    """
+    with create_hdf5(Path(path)) as content:
+        content[FEATURES] = found.features
+        content[LABELS] = found.labels
+        if found.names:
+            encoded = [name.encode("utf-8", "surrogateescape") for name in found.names]
+            content[NAMES] = np.array(encoded)
+
+
+def load_features(path: str, max_bytes: int | None = None) -> FeatureSet:
+    """Reads what :func:`save_features`, or another program, has written.
+
+    Raises:
+        FileProblem, FormatError: the file is missing or damaged, or holds too much.
+        DataError: a data set is missing, or their shapes do not fit.
+    """
+    with open_hdf5(Path(path), max_bytes) as file:
+        for name in (FEATURES, LABELS):
+            if name not in file:
+                raise DataError(
+                    f"{path}: there is no data set {name!r}; expected features (images x length) "
+                    "and labels, as caffecompat features writes them"
+                )
+        features = file.read(FEATURES).astype(np.float32)
+        labels = file.read(LABELS).astype(np.int64)
+        names = file.read(NAMES, "S").tolist() if NAMES in file else []
+    if features.ndim != 2 or labels.ndim not in (1, 2) or len(labels) != len(features):
+        raise DataError(
+            f"{path}: features of shape {features.shape} and labels of shape {labels.shape} do "
+            "not belong together; expected images x length, and images or images x classes"
+        )
+    if not np.isfinite(features).all():
+        raise DataError(f"{path}: there are features that are not finite numbers")
+    return FeatureSet(
+        features, labels, tuple(name.decode("utf-8", "surrogateescape") for name in names)
+    )

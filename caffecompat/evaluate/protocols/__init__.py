@@ -1,0 +1,1 @@
+"""Test protocols, one file each; see caffecompat.evaluate.protocol."""
