@@ -34,6 +34,9 @@ from caffecompat.reporting.units import counted
 from caffecompat.weights import to_bvlc_batch_norm
 from caffecompat.weights.format import NamedFormat
 
+# A source from this size on takes a second or more.
+LARGE_BYTES = 64 << 20
+
 Say = Callable[[str], None]
 
 
@@ -99,6 +102,9 @@ def convert(source: Path, target: Path | None, options: ConvertOptions, say: Say
     loaded = _rewritten(prepared(read, options.preparation), options, say)
     for extra in _side_files(loaded, form, path, options):
         check_free(source, extra, options.force)
+    if source.stat().st_size > LARGE_BYTES:
+        # Such a file takes seconds, which should not pass in silence.
+        say(f"writing {path} ...")
     if form.is_weights and of_target and options.layout:
         _write_layout(loaded, form, path, options, say)
     elif form.is_weights:
