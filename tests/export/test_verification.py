@@ -28,7 +28,7 @@ from caffecompat.export.verification import (
 )
 from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.weights import save_weights
-from tests.export.models import model_of, random_inputs
+from tests.export.models import layer_net, model_of, random_inputs
 
 TEXT = """name: "small"
 layer { name: "data" type: "Input" top: "data" input_param {
@@ -131,6 +131,23 @@ def test_inputs_must_agree(files: Path, tmp_path: Path) -> None:
         draw_inputs(first, larger, 0)
     with pytest.raises(ExportError, match="'data' in one and 'image'"):
         draw_inputs(first, renamed, 0)
+
+
+def test_indices_are_drawn_for_embed(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    layer = 'type: "Embed" embed_param { num_output: 3 input_dim: 7 }'
+    model = model_of(layer_net(layer, (5, 4)))
+    path = with_onnx(tmp_path, model)
+    assert compare_conversion(model, path).worst.absolute == 0
+    engine = CaffeNet.of(model)
+    assert set(draw_inputs(engine, engine, 0)["a"].ravel()) <= set(range(7))
+
+
+def test_a_run_does_not_go_on_from_the_run_before() -> None:
+    layer = 'type: "LSTM" recurrent_param { num_output: 3 }'
+    engine = CaffeNet.of(model_of(layer_net(layer, (4, 2, 5), (4, 2))))
+    inputs = {**draw_inputs(engine, engine, 0), "b": np.ones((4, 2), np.float32)}
+    assert np.array_equal(engine.run(inputs)["y"], engine.run(inputs)["y"])
 
 
 def test_inputs_depend_on_the_seed() -> None:

@@ -12,6 +12,8 @@ from caffecompat.export.engine import Arrays, Engine, EngineOptions, check_input
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.source import read_source
 from caffecompat.export.value_names import value_names
+from caffecompat.layers.embed import Embed
+from caffecompat.layers.recurrent import Recurrent
 
 
 @engines.register("caffecompat")
@@ -37,6 +39,12 @@ class CaffeNet(Engine):
         self.net = model.net()
         feeds = self.net.program().feeds
         self.inputs = {top.blob: self.net.shape_of(top) for top in feeds}
+        self.indices = {
+            bottom.blob: built.layer.rows
+            for built in self.net.layers
+            if isinstance(built.layer, Embed)
+            for bottom in built.bottoms
+        }
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         values = self.values(inputs)
@@ -47,6 +55,9 @@ class CaffeNet(Engine):
 
     def values(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         check_inputs(self, inputs, self._path)
+        for built in self.net.layers:
+            if isinstance(built.layer, Recurrent):
+                built.layer.state = None  # else it goes on from the run before
         program = self.net.program(observed=True)
         names = value_names(self.net)
         feeds = [torch.from_numpy(inputs[top.blob]) for top in program.feeds]
