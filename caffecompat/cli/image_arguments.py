@@ -110,7 +110,7 @@ def add_scale_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read_model(arguments: argparse.Namespace, verb: str) -> CaffeModel:
     """The model of ``--weights`` and ``--model``, with the preprocessing of its images."""
-    from caffecompat.export.image_preparation import PreparationOptions, prepared
+    from caffecompat.export.convert.image_preparation import PreparationOptions, prepared
     from caffecompat.export.source import read_source
 
     source = read_source(Path(arguments.weights), arguments.model, arguments.max_bytes)

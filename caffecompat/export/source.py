@@ -8,8 +8,8 @@ from pathlib import Path
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import ExportError
 from caffecompat.export.definitions import definition_in, find_definition
-from caffecompat.export.layout_weights import LAYOUT, from_torchvision
 from caffecompat.export.model import CaffeModel
+from caffecompat.export.torchvision.weights import LAYOUT, from_torchvision
 from caffecompat.input_files import read_input
 from caffecompat.net.definition import Definition, read_definition
 from caffecompat.net.parameters.state_dict_names import torch_naming

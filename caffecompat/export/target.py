@@ -32,10 +32,9 @@ class Target:
 
     Attributes:
         suffixes: file name suffixes that select this form, with their dots.
-        engine: the name of the engine (``engines/``) that runs such a file, with which
-            ``caffecompat.export.verification.verify_conversion(model, path)`` compares source and
-            target: it returns lines to show, and raises ExportError where they differ. None if
-            nothing runs the file.
+        engine: the name of the engine (``engines/``) that runs such a file, for the comparison of
+            source and target after writing, see ``verify/verification.py``. None if nothing runs
+            the file.
         holds_preprocessing: whether the file has the preprocessing in it; for the others a JSON
             file is written beside.
     """

@@ -125,7 +125,7 @@ def test_batch_norm_of_nvcaffe(tmp_path: Path) -> None:
 def test_a_damaged_result_is_noticed(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from caffecompat.export import weight_files
+    from caffecompat.export.convert import weight_files
 
     def damaging(weights: Weights, path: Path, **options: object) -> None:
         other = Weights(

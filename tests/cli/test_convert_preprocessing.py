@@ -14,7 +14,7 @@ from caffecompat import Net
 from caffecompat.cli.main import main
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.data.preprocessing_presets import PRESETS
-from caffecompat.export.opencv_lines import blob_lines
+from caffecompat.export.convert.opencv_lines import blob_lines
 from caffecompat.weights import load_weights, write_mean
 
 BODY = """

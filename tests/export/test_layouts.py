@@ -12,8 +12,8 @@ import torch
 from caffecompat import Net
 from caffecompat.cli.main import main
 from caffecompat.export.layout import CONVOLUTION, NORM, Step, layouts
-from caffecompat.export.layout_match import all_steps, find_architecture
-from caffecompat.export.net_steps import net_steps
+from caffecompat.export.torchvision.match import all_steps, find_architecture
+from caffecompat.export.torchvision.net_steps import net_steps
 from caffecompat.net.definition import read_definition
 from caffecompat.weights import load_weights
 from tests.export.torchvision_nets import PAIRS_BY_NAME, NetText, googlenet_text, resnet_text

@@ -10,7 +10,7 @@ import torch
 from caffecompat.errors import ExportError, FileProblem, FormatError
 from caffecompat.export.engine import EngineOptions, open_engine
 from caffecompat.export.targets.torch_program import TorchProgram
-from caffecompat.export.verification import compare_conversion
+from caffecompat.export.verify.verification import compare_conversion
 from tests.export.models import assert_close, expected_outputs, layer_net, model_of, random_inputs
 
 TEXT = """name: "small"

@@ -12,13 +12,13 @@ import pytest
 from caffecompat import Net
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import CaffeError, ExportError, FormatError
-from caffecompat.export import opencv_process
 from caffecompat.export.engine import EngineOptions, open_engine
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.model import CaffeModel
+from caffecompat.export.opencv import process as opencv_process
 from caffecompat.export.target import TargetOptions
 from caffecompat.export.targets.onnx import Onnx
-from caffecompat.export.verification import (
+from caffecompat.export.verify.verification import (
     compare,
     compare_conversion,
     difference,

@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from caffecompat.export.conversion import ConvertOptions, convert
+from caffecompat.export.convert.conversion import ConvertOptions, convert
 from caffecompat.weights import save_weights
 from tools.bench.weights import Target, best, peak, processor, vgg16
 
@@ -35,8 +35,8 @@ NET = Path(__file__).resolve().parents[2] / "prototxt" / "D_deploy.prototxt"
 
 PREPARE = (
     "from pathlib import Path; "
-    "from caffecompat.export.conversion import ConvertOptions, convert; "
-    "from caffecompat.export.forms import named_form; named_form({form!r}); "
+    "from caffecompat.export.convert.conversion import ConvertOptions, convert; "
+    "from caffecompat.export.convert.forms import named_form; named_form({form!r}); "
     "options = ConvertOptions(force=True, to={form!r}, model={net!r})"
 )
 WORK = "convert(Path({model!r}), Path({target!r}), options, lambda line: None)"

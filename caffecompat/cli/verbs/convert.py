@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _form_name(name: str) -> str:
     """``name``, if there is such a form; only asked where the flag is used, since it loads them."""
     from caffecompat.errors import UnknownName
-    from caffecompat.export.forms import named_form
+    from caffecompat.export.convert.forms import named_form
 
     try:
         return named_form(name).name
@@ -117,8 +117,8 @@ def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.export.conversion import ConvertOptions, convert
-    from caffecompat.export.image_preparation import PreparationOptions
+    from caffecompat.export.convert.conversion import ConvertOptions, convert
+    from caffecompat.export.convert.image_preparation import PreparationOptions
     from caffecompat.export.target import TargetOptions
 
     options = ConvertOptions(

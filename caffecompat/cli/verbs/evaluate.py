@@ -245,7 +245,7 @@ def _protocol(settings: dict[str, Any]) -> str:
 def _write_report(arguments: argparse.Namespace, found: Posteriors, facts: list[str]) -> Path:
     from caffecompat.errors import DataError
     from caffecompat.evaluate.classification.report import ReportContent, write_report
-    from caffecompat.export.image_preparation import read_labels
+    from caffecompat.export.convert.image_preparation import read_labels
 
     if not arguments.data:
         raise DataError("--report needs the images: give --data")

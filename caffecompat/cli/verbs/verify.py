@@ -15,7 +15,7 @@ from caffecompat.reporting.units import counted
 
 if TYPE_CHECKING:
     from caffecompat.export.engine import Arrays, Engine
-    from caffecompat.export.verification import Comparison
+    from caffecompat.export.verify.verification import Comparison
     from caffecompat.net.analysis.replay import Difference
 
 HELP = "compare a model in two programs, or with passes that Caffe recorded"
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from caffecompat.export.verification import compare
+    from caffecompat.export.verify.verification import compare
 
     first, second, values = _run_both(arguments)
     comparison = compare(*values, arguments.rtol)
@@ -106,7 +106,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     if not comparison.agrees and arguments.layers:
         _explain(comparison, first, second, values)
     if arguments.plot:
-        from caffecompat.export.difference_plot import plot_differences
+        from caffecompat.export.verify.difference_plot import plot_differences
 
         plot_differences(comparison, arguments.plot)
         print(f"wrote {arguments.plot}")
@@ -116,7 +116,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _run_both(arguments: argparse.Namespace) -> tuple[Engine, Engine, tuple[Arrays, Arrays]]:
     """Both engines, and their values on the same inputs; logs what takes long."""
     from caffecompat.export.engine import EngineOptions, open_engine
-    from caffecompat.export.verification import draw_inputs, run_both
+    from caffecompat.export.verify.verification import draw_inputs, run_both
     from caffecompat.reporting.activity import Activity, heartbeat
     from caffecompat.reporting.glog import LOGGER, log_to
     from caffecompat.reporting.progress import console_handler
@@ -173,7 +173,7 @@ def _verdict(comparison: Comparison, arguments: argparse.Namespace) -> str:
 def _explain(
     comparison: Comparison, first: Engine, second: Engine, values: tuple[Arrays, Arrays]
 ) -> None:
-    from caffecompat.export.diagnosis import diagnose
+    from caffecompat.export.verify.diagnosis import diagnose
 
     assert comparison.first is not None
     print(f"first difference: {comparison.first.name!r}")

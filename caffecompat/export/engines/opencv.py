@@ -17,7 +17,7 @@ from caffecompat.export.onnx_file import (
     read_onnx,
     with_all_values,
 )
-from caffecompat.export.opencv_process import OpenCvRequest, run_in_opencv
+from caffecompat.export.opencv.process import OpenCvRequest, run_in_opencv
 from caffecompat.input_files import open_input
 from caffecompat.net import Net
 

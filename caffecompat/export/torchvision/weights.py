@@ -8,9 +8,9 @@ import numpy as np
 
 from caffecompat.errors import WeightsError
 from caffecompat.export.layout import NORM, Step
-from caffecompat.export.layout_match import Match, find_architecture
 from caffecompat.export.model import CaffeModel
-from caffecompat.export.net_steps import net_steps
+from caffecompat.export.torchvision.match import Match, find_architecture
+from caffecompat.export.torchvision.net_steps import net_steps
 from caffecompat.net.definition import Definition
 from caffecompat.weights import LayerWeights, Weights
 from caffecompat.weights.array_names import NamedArrays, current_blobs

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import ExportError
-from caffecompat.export.opencv_program import OPENCV_FAILED
+from caffecompat.export.opencv.program import OPENCV_FAILED
 
 # The interpreter runs in isolated mode, with the import path of this process.
 PROGRAM = """
 import sys
 sys.path[:] = {path!r}
-from caffecompat.export.opencv_program import main
+from caffecompat.export.opencv.program import main
 main({folder!r})
 """
 

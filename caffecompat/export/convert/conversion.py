@@ -6,20 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from caffecompat.export.channel_order import rgb_input
-from caffecompat.export.definitions import has_inputs
-from caffecompat.export.deploy.definition import deploy
-from caffecompat.export.forms import Form, check_free, choose_form
-from caffecompat.export.graph_pass import graph_passes
-from caffecompat.export.image_preparation import PreparationOptions, prepared
-from caffecompat.export.layout_weights import to_torchvision
-from caffecompat.export.loading_lines import loading_lines, torchvision_lines
-from caffecompat.export.model import CaffeModel
-from caffecompat.export.opencv_lines import blob_lines
-from caffecompat.export.source import Source, read_source, side_file
-from caffecompat.export.target import Target, TargetOptions, targets
-from caffecompat.export.verification import verify_conversion
-from caffecompat.export.weight_files import (
+from caffecompat.export.convert.channel_order import rgb_input
+from caffecompat.export.convert.forms import Form, check_free, choose_form
+from caffecompat.export.convert.image_preparation import PreparationOptions, prepared
+from caffecompat.export.convert.loading_lines import loading_lines, torchvision_lines
+from caffecompat.export.convert.opencv_lines import blob_lines
+from caffecompat.export.convert.weight_files import (
     array_keys,
     through_net,
     with_metadata,
@@ -27,6 +19,14 @@ from caffecompat.export.weight_files import (
     write_and_read_back,
     write_named_and_read_back,
 )
+from caffecompat.export.definitions import has_inputs
+from caffecompat.export.deploy.definition import deploy
+from caffecompat.export.graph_pass import graph_passes
+from caffecompat.export.model import CaffeModel
+from caffecompat.export.source import Source, read_source, side_file
+from caffecompat.export.target import Target, TargetOptions, targets
+from caffecompat.export.torchvision.weights import to_torchvision
+from caffecompat.export.verify.verification import verify_conversion
 from caffecompat.net.definition import read_definition
 from caffecompat.output_files import atomic_write
 from caffecompat.proto.files import write_text

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import FormatError, MissingExtra
-from caffecompat.export.verification import Comparison
+from caffecompat.export.verify.verification import Comparison
 from caffecompat.output_files import atomic_write
 
 # Differences of 0 cannot be drawn on a logarithmic axis.

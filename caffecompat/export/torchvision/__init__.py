@@ -1,0 +1,1 @@
+"""torchvision's parameter names for Caffe nets of the same architecture."""

@@ -1,0 +1,1 @@
+"""Comparisons of one model in two programs, and guesses at why they differ."""
