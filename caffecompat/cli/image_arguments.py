@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from caffecompat.data.preprocessing import Preprocessing
+    from caffecompat.evaluate.images.labelled_images import LabelledImages
     from caffecompat.evaluate.images.preparation import ImagePreparation
     from caffecompat.export.model import CaffeModel
 
@@ -65,6 +66,28 @@ def add_preparation_arguments(parser: argparse.ArgumentParser) -> None:
         "--round-down",
         action="store_true",
         help="round the longer side of a rescaled image down (default: to the nearest pixel)",
+    )
+
+
+def add_data_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """The images and their labels."""
+    parser.add_argument(
+        "--data",
+        required=required,
+        help="folder with a sub-folder for each class, list of images with labels, LMDB or LevelDB",
+    )
+    parser.add_argument("--root", default="", help="folder of the names in the list")
+    parser.add_argument("--unlabelled", action="store_true", help="the list has no labels")
+    parser.add_argument("--labels", metavar="FILE", help="names of the classes, one per line")
+
+
+def open_data(arguments: argparse.Namespace, gray: bool) -> LabelledImages:
+    """The images of ``--data``."""
+    from caffecompat.evaluate.images.labelled_images import ImageOptions, open_images
+
+    labelled = not arguments.unlabelled
+    return open_images(
+        arguments.data, ImageOptions(arguments.root, gray, labelled, arguments.max_bytes)
     )
 
 

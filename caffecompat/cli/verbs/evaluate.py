@@ -7,11 +7,13 @@ import shlex
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from caffecompat.cli.image_arguments import (
+    add_data_arguments,
     add_model_arguments,
     add_preparation_arguments,
     add_scale_arguments,
     default_scales,
     device_of,
+    open_data,
     preparation_of,
     read_model,
 )
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from caffecompat.evaluate.classification.posteriors import Posteriors
-    from caffecompat.evaluate.images.labelled_images import LabelledImages
     from caffecompat.solver.distributed.process_group import ProcessGroup
 
 HELP = "classification error under the VGG paper's protocols: center, dense, multi-crop, ensembles"
@@ -46,7 +47,10 @@ _PROTOCOLS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser, required=False)
-    _add_data_arguments(parser)
+    add_data_arguments(parser, required=False)
+    parser.add_argument(
+        "--skip-corrupt", action="store_true", help="leave out images that cannot be read"
+    )
     add_preparation_arguments(parser)
     add_scale_arguments(parser)
     parser.add_argument(
@@ -84,21 +88,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data",
-        help="folder with a sub-folder for each class, list of images with labels, LMDB or LevelDB",
-    )
-    parser.add_argument("--root", default="", help="folder of the names in the list")
-    parser.add_argument(
-        "--unlabelled", action="store_true", help="the list has no labels; needs --output"
-    )
-    parser.add_argument("--labels", metavar="FILE", help="names of the classes, one per line")
-    parser.add_argument(
-        "--skip-corrupt", action="store_true", help="leave out images that cannot be read"
-    )
-
-
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.evaluate.classification.posteriors import average
     from caffecompat.reporting.glog import log_to_stderr
@@ -110,10 +99,16 @@ def run(arguments: argparse.Namespace) -> int:
         if group.first:
             for member, found in zip(members, results, strict=True):
                 _print_result(_title(member), found)
-            if arguments.ensemble:
-                _print_result(f"mean of {len(results)} members", average(results))
+            whole = results[0]
+            if len(results) > 1:
+                whole = average(results)
+                _print_result(f"mean of {len(results)} members", whole)
             if arguments.report:
-                print(f"wrote {_write_report(arguments, average(results))}")
+                facts = [
+                    f"{_title(member)}: {_protocol(found.settings)}"
+                    for member, found in zip(members, results, strict=True)
+                ]
+                print(f"wrote {_write_report(arguments, whole, facts)}")
     return 0
 
 
@@ -204,21 +199,12 @@ def _posteriors(member: argparse.Namespace, group: ProcessGroup) -> Posteriors:
     preparation = preparation_of(member, model)
     compute = ComputeOptions(member.precision)
     evaluation = Evaluation(model, preparation, options, device, compute)
-    images = _open_images(member, evaluation.size.channels == 1)
+    images = open_data(member, evaluation.size.channels == 1)
     try:
         with show_progress("images") as progress:
             return evaluation.run(images, member.output, group, progress if group.first else None)
     finally:
         images.close()
-
-
-def _open_images(arguments: argparse.Namespace, gray: bool) -> LabelledImages:
-    from caffecompat.evaluate.images.labelled_images import ImageOptions, open_images
-
-    labelled = not arguments.unlabelled
-    return open_images(
-        arguments.data, ImageOptions(arguments.root, gray, labelled, arguments.max_bytes)
-    )
 
 
 def _title(member: argparse.Namespace) -> str:
@@ -256,20 +242,20 @@ def _protocol(settings: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _write_report(arguments: argparse.Namespace, found: Posteriors) -> Path:
+def _write_report(arguments: argparse.Namespace, found: Posteriors, facts: list[str]) -> Path:
     from caffecompat.errors import DataError
     from caffecompat.evaluate.classification.report import ReportContent, write_report
     from caffecompat.export.image_preparation import read_labels
 
     if not arguments.data:
         raise DataError("--report needs the images: give --data")
-    images = _open_images(arguments, gray=False)
+    images = open_data(arguments, gray=False)
     try:
         names = images.class_names
         if arguments.labels:
             names = list(read_labels(arguments.labels))
         title = f"Evaluation on {images.path}"
-        content = ReportContent(title, [_protocol(found.settings)], names)
+        content = ReportContent(title, facts, names)
         return write_report(arguments.report, content, found, images)
     finally:
         images.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,8 +18,11 @@ from caffecompat.evaluate.features.average_precision import (
 from caffecompat.evaluate.features.feature_file import FeatureSet
 from caffecompat.reporting.progress import Progress
 
+log = logging.getLogger("caffecompat")
+
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)
 HELD_OUT = 0.2
+MAX_ITERATIONS = 10_000
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,16 @@ class LinearSvm:
     Args:
         cost: C, the weight of the loss against the norm.
         seed: of the solver.
+
+    Attributes:
+        unfinished: classifiers that had not converged after ``MAX_ITERATIONS``.
     """
 
     def __init__(self, cost: float, seed: int = 0) -> None:
         self._cost = cost
         self._seed = seed
         self._classifiers: list[object | None] = []
+        self.unfinished = 0
 
     def fit(self, features: NDArray[np.float32], targets: NDArray[np.int64]) -> None:
         """Trains on images x length and images x classes of 1, -1, or 0 to leave an image out."""
@@ -88,14 +97,19 @@ class LinearSvm:
 
     def _fit_class(self, features: NDArray[np.float32], target: NDArray[np.int64]) -> object | None:
         try:
+            from sklearn.exceptions import ConvergenceWarning
             from sklearn.svm import LinearSVC
         except ImportError as error:
             raise MissingExtra("training linear classifiers", "quickstart") from error
         counted = target != 0
         if len(np.unique(target[counted])) < 2:
             return None
-        classifier = LinearSVC(C=self._cost, random_state=self._seed)
-        classifier.fit(features[counted], target[counted])
+        classifier = LinearSVC(C=self._cost, random_state=self._seed, max_iter=MAX_ITERATIONS)
+        with warnings.catch_warnings():
+            # With separable classes and a large C the last digits need many more iterations.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            classifier.fit(features[counted], target[counted])
+        self.unfinished += int(classifier.n_iter_ >= MAX_ITERATIONS)
         return classifier
 
 
@@ -133,6 +147,12 @@ def train_and_test(
     cost = max(options.costs, key=lambda c: (validation.get(c, 0.0), -c))
     svm = LinearSvm(cost, options.seed)
     svm.fit(train.features, targets)
+    if svm.unfinished:
+        log.warning(
+            "C = %g: %d of %d classifiers had not converged after %d iterations; they are used as "
+            "they are",
+            *(cost, svm.unfinished, classes, MAX_ITERATIONS),
+        )
     decisions = svm.decide(test.features)
     show(steps, steps)
     measure = "mean class recall" if test.labels.ndim == 1 else "mean average precision"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +109,12 @@ def open_images(path: str, options: ImageOptions | None = None) -> LabelledImage
         images.close()
         raise DataError(f"{path}: there are no images")
     return images
+
+
+def files_by_name(names: Sequence[str], options: ImageOptions) -> LabelledImages:
+    """Image files, given by their paths."""
+    entries = [Entry(os.fsencode(name), 0) for name in names]
+    return ImageFiles("command line", entries, "", options)
 
 
 class ImageFiles(LabelledImages):

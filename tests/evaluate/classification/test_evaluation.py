@@ -187,7 +187,12 @@ def test_an_ended_evaluation_goes_on(tmp_path: Path) -> None:
 
 def test_an_ended_evaluation_with_other_settings(tmp_path: Path, images: LabelledImages) -> None:
     output = str(tmp_path / "found.npz")
-    evaluation(scales=(16,)).run(images, output)
+
+    def end(done: int, total: int, errors: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluation(scales=(16,)).run(images, output, progress=end)
     with pytest.raises(DataError, match=r"found.npz.unfinished: .* with scales \[16\], now it is"):
         evaluation(scales=(18,)).run(images, output)
     other = Evaluation(small_model(seed=4), PREPARATION, EvaluationOptions(scales=(16,)))

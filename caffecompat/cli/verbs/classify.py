@@ -1,0 +1,135 @@
+"""``caffecompat classify``: the most likely classes of images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from caffecompat.cli.image_arguments import (
+    add_model_arguments,
+    add_preparation_arguments,
+    add_scale_arguments,
+    default_scales,
+    device_of,
+    preparation_of,
+    read_model,
+)
+from caffecompat.reporting.table import Column, print_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from caffecompat.evaluate.classification.posteriors import Posteriors
+
+HELP = "print the most likely classes of images"
+EXAMPLE = """\
+  caffecompat classify cat.jpg --weights vgg16.caffemodel --labels synset_words.txt
+  caffecompat classify *.jpg --weights vgg16.caffemodel --json
+  caffecompat classify cat.jpg --weights vgg16.caffemodel --picture cat-classes.png"""
+
+_COLUMNS = (
+    Column("image", shortens=True),
+    Column("class", right=True),
+    Column("name", shortens=True, is_name=True),
+    Column("probability", right=True),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    add_model_arguments(parser)
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="names of the classes, one per line (default: those in the model file)",
+    )
+    add_preparation_arguments(parser)
+    add_scale_arguments(parser)
+    parser.add_argument(
+        "--protocol",
+        choices=("center", "dense", "multicrop"),
+        default="center",
+        help="central crop, whole image, or 5x5 crops (default: center)",
+    )
+    parser.add_argument(
+        "--top", type=int, default=5, metavar="K", help="classes per image (default: 5)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--picture",
+        metavar="FILE.png",
+        help="write the first image beside a bar chart of its classes",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.evaluate.classification.evaluation import Evaluation, EvaluationOptions
+    from caffecompat.evaluate.images.labelled_images import ImageOptions, files_by_name
+    from caffecompat.reporting.glog import LOGGER
+    from caffecompat.solver.setup.compute import ComputeOptions
+
+    model = read_model(arguments, "classify")
+    options = EvaluationOptions(
+        (arguments.protocol,), arguments.scales or default_scales(model), arguments.flip
+    )
+    preparation = preparation_of(arguments, model)
+    compute = ComputeOptions(arguments.precision)
+    evaluation = Evaluation(model, preparation, options, device_of(arguments), compute)
+    labels = model.preprocessing.labels if model.preprocessing else ()
+    if labels and len(labels) != evaluation.classes:
+        LOGGER.warning(
+            f"{len(labels)} names of classes, but the net has {evaluation.classes} classes"
+        )
+    gray = evaluation.size.channels == 1
+    images = files_by_name(arguments.images, ImageOptions(gray=gray, labelled=False))
+    found = evaluation.run(images)
+    top = max(1, min(arguments.top, evaluation.classes))
+    if arguments.json:
+        print(json.dumps(_as_json(found, labels, top), indent=1))
+    else:
+        _print_table(found, labels, top)
+    if arguments.picture:
+        print(f"wrote {_draw(arguments, found, labels, top)}")
+    return 0
+
+
+def _best(found: Posteriors, row: int, top: int) -> list[tuple[int, float]]:
+    values = found.values[row]
+    order = (-values).argsort(kind="stable")[:top]
+    return [(int(label), float(values[label])) for label in order]
+
+
+def _name(labels: tuple[str, ...], label: int) -> str:
+    return labels[label] if label < len(labels) else ""
+
+
+def _as_json(found: Posteriors, labels: tuple[str, ...], top: int) -> list[dict[str, object]]:
+    return [
+        {
+            "image": name,
+            "classes": [
+                {"class": label, "name": _name(labels, label), "probability": round(value, 6)}
+                for label, value in _best(found, row, top)
+            ],
+        }
+        for row, name in enumerate(found.names)
+    ]
+
+
+def _print_table(found: Posteriors, labels: tuple[str, ...], top: int) -> None:
+    rows = []
+    for row, name in enumerate(found.names):
+        for place, (label, value) in enumerate(_best(found, row, top)):
+            shown = "" if place else name
+            rows.append((shown, str(label), _name(labels, label), f"{value:.4f}"))
+    print_table(_COLUMNS, rows)
+
+
+def _draw(
+    arguments: argparse.Namespace, found: Posteriors, labels: tuple[str, ...], top: int
+) -> Path:
+    from caffecompat.evaluate.classification.picture import draw_classes
+
+    best = [(_name(labels, label) or str(label), value) for label, value in _best(found, 0, top)]
+    return draw_classes(arguments.images[0], best, arguments.picture)

@@ -1,0 +1,140 @@
+"""``caffecompat features``: descriptors of images (VGG paper, Appendix B)."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from caffecompat.cli.image_arguments import (
+    add_data_arguments,
+    add_model_arguments,
+    add_preparation_arguments,
+    add_scale_arguments,
+    default_scales,
+    device_of,
+    open_data,
+    preparation_of,
+    read_model,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from caffecompat.evaluate.features.feature_file import FeatureSet
+    from caffecompat.evaluate.features.image_features import FeatureExtraction
+    from caffecompat.evaluate.images.labelled_images import LabelledImages
+
+HELP = "descriptors of images: dense activations, averaged, for a linear classifier"
+EXAMPLE = """\
+  caffecompat features --weights vgg16.caffemodel --data train.txt --root images/ \\
+      --scales 256,384,512 --output train.h5
+  caffecompat features --weights vgg19.caffemodel --data train.txt --root images/ \\
+      --stack-with train.h5 --output both.h5
+  caffecompat svm train.h5 test.h5"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model_arguments(parser)
+    add_data_arguments(parser)
+    add_preparation_arguments(parser)
+    add_scale_arguments(parser)
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="FILE.h5", help="HDF5 file to write"
+    )
+    parser.add_argument(
+        "--blob", default="", help="blob to take (default: the bottom of the last layer of weights)"
+    )
+    parser.add_argument(
+        "--pooling",
+        choices=("average", "stack"),
+        default="average",
+        help="descriptors of several scales are averaged, or stacked into a longer one "
+        "(default: average)",
+    )
+    parser.add_argument(
+        "--no-normalize",
+        dest="normalize",
+        action="store_false",
+        help="leave out the division by the Euclidean norm",
+    )
+    parser.add_argument(
+        "--stack-with",
+        metavar="FILE.h5",
+        help="features of another net for the same images, to put before these in each row",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.evaluate.features.feature_file import save_features
+    from caffecompat.evaluate.features.image_features import FeatureExtraction, FeatureOptions
+    from caffecompat.output_files import check_target
+    from caffecompat.reporting.glog import log_to_stderr
+    from caffecompat.solver.setup.compute import ComputeOptions
+
+    check_target(arguments.output)
+    with log_to_stderr():
+        model = read_model(arguments, "features")
+        options = FeatureOptions(
+            arguments.blob,
+            arguments.scales or default_scales(model),
+            arguments.pooling,
+            arguments.flip,
+            arguments.normalize,
+        )
+        extraction = FeatureExtraction(
+            model,
+            preparation_of(arguments, model),
+            options,
+            device_of(arguments),
+            ComputeOptions(arguments.precision),
+        )
+        images = open_data(arguments, extraction.net.size.channels == 1)
+        try:
+            found = _extract(extraction, images)
+        finally:
+            images.close()
+        if arguments.stack_with:
+            found = _stacked(arguments, found)
+        save_features(found, arguments.output)
+    print(
+        f"wrote {arguments.output}: {len(found.features):,} descriptors of length "
+        f"{found.features.shape[1]:,} from blob {extraction.net.blob!r}"
+    )
+    return 0
+
+
+def _extract(extraction: FeatureExtraction, images: LabelledImages) -> FeatureSet:
+    import numpy as np
+
+    from caffecompat.evaluate.features.feature_file import NO_LABEL, FeatureSet
+    from caffecompat.reporting.progress import show_progress
+
+    rows: list[np.ndarray] = []
+    labels: list[int] = []
+    names: list[str] = []
+    with show_progress("images") as progress:
+        for image, row in extraction.run(images, progress):
+            rows.append(row)
+            labels.append(NO_LABEL if image.label is None else image.label)
+            names.append(image.name)
+    return FeatureSet(np.stack(rows), np.array(labels, np.int64), tuple(names))
+
+
+def _stacked(arguments: argparse.Namespace, found: FeatureSet) -> FeatureSet:
+    """The descriptors of another net and these, in one row, of norm 1 if normalised."""
+    import numpy as np
+
+    from caffecompat.errors import DataError
+    from caffecompat.evaluate.features.feature_file import FeatureSet, load_features
+    from caffecompat.evaluate.features.image_features import normalized
+
+    other = load_features(arguments.stack_with, arguments.max_bytes)
+    if other.names != found.names:
+        raise DataError(
+            f"{arguments.stack_with}: its {len(other.features)} images are not the "
+            f"{len(found.features)} of --data; compute both on the same data"
+        )
+    rows = np.concatenate([other.features, found.features], 1)
+    if arguments.normalize:
+        rows = np.stack([normalized(row) for row in rows])
+    return FeatureSet(rows, found.labels, found.names)

@@ -1,0 +1,198 @@
+"""The verbs that run a deploy net on images: evaluate, classify, features, svm."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from caffecompat.cli.main import main
+from caffecompat.evaluate.classification import posteriors
+from caffecompat.evaluate.features.feature_file import load_features
+from tests.evaluate.small import NET, small_model, write_images
+
+MEAN = ["--mean", "104,117,123", "--input-scale", "0.02"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "images")
+    (tmp_path / "deploy.prototxt").write_text(NET)
+    small_model().net().save("net.caffemodel")
+    return tmp_path
+
+
+def evaluate(*arguments: str) -> int:
+    given = ["--weights", "net.caffemodel", "--data", "images/list.txt", "--scales", "15,18"]
+    return main(["evaluate", *given, *arguments])
+
+
+def test_evaluate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(*MEAN, "--protocol", "both", "--output", "found.npz") == 0
+    out = capsys.readouterr().out
+    assert "7 images; dense and multicrop at scale 15, 18; with flips; scores averaged" in out
+    found = posteriors.load("found.npz")
+    right = (found.values.argmax(1) == found.labels).mean()
+    assert f"top-1 error {100 * (1 - right):.2f} %, top-5 error " in out
+    assert not Path("found.npz.unfinished").exists()
+    np.testing.assert_allclose(found.values.sum(1), 1, atol=1e-5)
+
+
+def test_an_ensemble(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(*MEAN, "--protocol", "center", "--output", "a.npz") == 0
+    Path("members.txt").write_text(
+        "a.npz  # computed before\n\n--weights net.caffemodel --scales 20 --protocol multicrop\n"
+    )
+    assert evaluate(*MEAN, "--ensemble", "members.txt", "a.npz") == 0
+    out = capsys.readouterr().out
+    assert "net.caffemodel: 7 images; multicrop at scale 20;" in out
+    assert "mean of 3 members: 7 images; posteriors averaged" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("--weights net.caffemodel --protocol middle", "m.txt:1: argument --protocol: invalid"),
+        ("\n--weights 'net.caffemodel", "m.txt:2: No closing quotation"),
+        ("# nothing", "m.txt: it lists no members"),
+        ("none.npz", "none.npz: "),
+    ],
+)
+def test_ensembles_that_are_wrong(
+    text: str, words: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("m.txt").write_text(text)
+    assert evaluate(*MEAN, "--ensemble", "m.txt") == 1
+    err = capsys.readouterr().err
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_members_of_other_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(*MEAN, "--output", "a.npz") == 0
+    lines = Path("images/list.txt").read_text().splitlines()
+    Path("images/list.txt").write_text("\n".join(lines[1:]) + "\n")
+    assert evaluate(*MEAN, "--output", "b.npz") == 0
+    capsys.readouterr()
+    assert main(["evaluate", "--ensemble", "a.npz", "b.npz"]) == 1
+    assert "member 2 of the ensemble has 6 images, which are not the 7" in capsys.readouterr().err
+
+
+def test_the_report(folder: Path) -> None:
+    Path("names.txt").write_text("\n".join(f"<class {i}>" for i in range(6)))
+    assert evaluate(*MEAN, "--report", "report", "--labels", "names.txt") == 0
+    page = Path("report/index.html").read_text()
+    assert "&lt;class 3&gt;" in page
+    assert "<class 3>" not in page
+    assert 'src="http' not in page
+    pictures = re.findall(r"data:image/(\w+);base64,([A-Za-z0-9+/=]+)", page)
+    assert len(pictures) > 2
+    for _, data in pictures:
+        decoded = np.frombuffer(base64.b64decode(data), np.uint8)
+        assert cv2.imdecode(decoded, cv2.IMREAD_UNCHANGED) is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "nothing says how images are prepared for this net; give --preprocessing vgg"),
+        (["--mean", "1,2"], "the mean has 2 numbers, but the net's input has 3 channels"),
+        ([*MEAN, "--scales", "9"], "--scales: 9 is smaller than the 14x10 of the net's input"),
+        ([*MEAN, "--data", "none.txt"], "none.txt: "),
+        ([*MEAN, "--unlabelled"], "give --output FILE.npz"),
+        ([*MEAN, "--preprocessing", "vggg"], "did you mean 'vgg'"),
+    ],
+)
+def test_bad_input(
+    arguments: list[str], words: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(*arguments) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_the_advice_about_preprocessing_works(folder: Path) -> None:
+    assert evaluate("--preprocessing", "vgg") == 0
+
+
+def test_damaged_posteriors(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a.npz").write_bytes(b"PK\x03\x04 no archive")
+    assert main(["evaluate", "--ensemble", "a.npz"]) == 1
+    np.savez("b.npz", names=np.array([b"x"]))
+    assert main(["evaluate", "--ensemble", "b.npz"]) == 1
+    err = capsys.readouterr().err
+    assert "this .npz holds no class posteriors" in err
+    assert "Traceback" not in err
+
+
+def test_a_folder_of_classes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(6):
+        Path("classes", f"c{number}").mkdir(parents=True)
+        Path("images", f"{number}.png").rename(Path("classes", f"c{number}", "image.png"))
+    assert evaluate(*MEAN, "--data", "classes") == 0
+    assert "6 images" in capsys.readouterr().out
+
+
+def test_classify(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("names.txt").write_text("\n".join(f"class number {i}" for i in range(6)))
+    files = ["images/0.png", "images/3.png"]
+    common = ["--weights", "net.caffemodel", "--labels", "names.txt", *MEAN, "--scales", "16"]
+    assert main(["classify", *files, *common, "--top", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [image["image"] for image in found] == files
+    best = found[1]["classes"]
+    assert best[0]["probability"] >= best[1]["probability"]
+    assert best[0]["name"] == f"class number {best[0]['class']}"
+    assert evaluate(*MEAN, "--protocol", "center", "--scales", "16", "--output", "a.npz") == 0
+    assert best[0]["class"] == posteriors.load("a.npz").values[3].argmax()
+    capsys.readouterr()
+    assert main(["classify", *files, *common, "--picture", "picture.png"]) == 0
+    out = capsys.readouterr().out
+    assert f"class number {best[0]['class']}" in out
+    picture = cv2.imread("picture.png")
+    assert picture is not None
+    assert picture.shape[0] == 300
+    assert picture.shape[1] > 420
+
+
+def test_classify_bad_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["--weights", "net.caffemodel", *MEAN, "--scales", "16"]
+    Path("bad.png").write_bytes(b"no image")
+    assert main(["classify", "bad.png", *common]) == 1
+    assert main(["classify", "none.png", *common]) == 1
+    err = capsys.readouterr().err
+    assert "'bad.png': it is not an image" in err
+    assert "'none.png': it cannot be read" in err
+
+
+def test_features_and_svm(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    write_images(folder / "many", 40, seed=5)
+    common = ["--weights", "net.caffemodel", "--data", "many/list.txt", *MEAN]
+    stack = ["--scales", "15,20", "--pooling", "stack"]
+    assert main(["features", *common, *stack, "-o", "a.h5"]) == 0
+    assert "40 descriptors of length 16 from blob 'fc6'" in capsys.readouterr().out
+    found = load_features("a.h5")
+    np.testing.assert_allclose(np.linalg.norm(found.features, axis=1), 1, rtol=1e-5)
+    assert main(["features", *common, "--scales", "17", "--stack-with", "a.h5", "-o", "b.h5"]) == 0
+    assert load_features("b.h5").features.shape == (40, 24)
+    assert main(["svm", "b.h5", "b.h5", "--cost", "1,100"]) == 0
+    out = capsys.readouterr().out
+    assert "C = 1: mean class recall" in out
+    assert "trained on 40 images: mean class recall" in out
+    assert main(["svm", "a.h5", "b.h5"]) == 1
+    assert "have the length 16, the test features 24" in capsys.readouterr().err
+
+
+def test_features_of_a_blob_that_is_not_there(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--weights", "net.caffemodel", "--data", "images/list.txt", *MEAN]
+    assert main(["features", *common, "--blob", "fc7", "-o", "a.h5"]) == 1
+    assert "no blob 'fc7' in this net" in capsys.readouterr().err
+    assert not Path("a.h5").exists()

@@ -1,0 +1,72 @@
+"""Every command of the page about the paper's tables runs, on a miniature data set."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from caffecompat import Net
+from caffecompat.cli.main import main
+from tests.places import REPOSITORY
+
+PAGE = (REPOSITORY / "docs" / "reproduce.md").read_text("utf-8")
+COMMANDS = re.findall(r"^caffecompat (.+)$", PAGE, re.MULTILINE)
+# As coarse as can be, with the input of the paper's nets.
+NET = """
+layer { name: "data" type: "Input" top: "data"
+        input_param { shape { dim: 1 dim: 3 dim: 224 dim: 224 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+        convolution_param { num_output: 2 kernel_size: 32 stride: 32
+                            weight_filler { type: "xavier" } } }
+layer { name: "fc7" type: "InnerProduct" bottom: "conv" top: "fc7"
+        inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
+layer { name: "fc8" type: "InnerProduct" bottom: "fc7" top: "fc8"
+        inner_product_param { num_output: 6 weight_filler { type: "xavier" } } }
+layer { name: "prob" type: "Softmax" bottom: "fc8" top: "prob" }
+"""
+
+
+@pytest.fixture
+def miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files that the commands name, but small."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("prototxt", "weights", "val", "images", "posteriors"):
+        Path(folder).mkdir()
+    for name in set(re.findall(r"prototxt/[\w-]+\.prototxt", PAGE)):
+        assert (REPOSITORY / name).exists()
+        Path(name).write_text(NET)
+    weights = sorted(set(re.findall(r"weights/[\w-]+\.caffemodel", PAGE)))
+    for seed, name in enumerate(weights):
+        Net(next(Path("prototxt").iterdir()), seed=seed).save(name)
+    random = np.random.default_rng(0)
+    for folder, lists in (("val", ["val.txt"]), ("images", ["train.txt", "test.txt"])):
+        for number in range(12):
+            pixels = random.integers(0, 256, (20, 20 + number % 2, 3), dtype=np.uint8)
+            cv2.imwrite(f"{folder}/{number}.png", pixels)
+        count = 2 if folder == "val" else 12
+        lines = "".join(f"{number}.png {number % 2}\n" for number in range(count))
+        for name in lists:
+            Path(name).write_text(lines)
+
+
+def test_the_commands(miniature: None, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    for command in COMMANDS:
+        assert main(shlex.split(command)) == 0, command
+    out = capsys.readouterr().out
+    assert out.count("top-1 error ") >= 30
+    assert out.count("mean class recall") >= 2
+    assert "mean of 7 members: 2 images; posteriors averaged" in out
+
+
+def test_each_row_has_its_command() -> None:
+    """As many evaluations as rows of Tables 3 and 4, and of the crops of Table 5."""
+    rows = re.findall(r"^\| [A-E][\w-]* \| \S+ \| [\d,]+ \| [\d., ]+ \| +\|$", PAGE, re.MULTILINE)
+    evaluations = [command for command in COMMANDS if "--protocol" in command]
+    assert len(rows) == 12 + 10
+    assert len(evaluations) == len(rows) + 2

@@ -1,0 +1,76 @@
+"""Blobs of a net's data as databases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caffecompat import Net
+from caffecompat.cli.main import main
+from caffecompat.data.backends.database import open_database
+from caffecompat.data.codec.datum import decode_datum, parse_datum
+
+NET = """
+layer { name: "d" type: "DummyData" top: "data"
+        dummy_data_param { shape { dim: 3 dim: 2 dim: 4 dim: 5 }
+                           data_filler { type: "gaussian" } } }
+layer { name: "c" type: "Convolution" bottom: "data" top: "conv"
+        convolution_param { num_output: 3 kernel_size: 2 weight_filler { type: "xavier" } } }
+layer { name: "f" type: "InnerProduct" bottom: "conv" top: "feat"
+        inner_product_param { num_output: 6 weight_filler { type: "xavier" } } }
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("net.prototxt").write_text(NET)
+    Net("net.prototxt", seed=2).save("w.caffemodel")
+    return tmp_path
+
+
+def extract(*words: str) -> int:
+    return main(["extract_features", "w.caffemodel", "net.prototxt", *words])
+
+
+@pytest.mark.parametrize("backend", ["lmdb", "leveldb"])
+def test_rows_of_two_blobs(backend: str, folder: Path) -> None:
+    if backend == "leveldb":
+        pytest.importorskip("plyvel")
+    assert extract("conv,feat", "a,b", "2", backend, "CPU") == 0
+    net = Net("net.prototxt", weights="w.caffemodel")
+    net.observe = True
+    for name, blob in (("a", "conv"), ("b", "feat")):
+        with open_database(name, backend) as database:
+            records = [database.read(index) for index in range(len(database))]
+        assert [key for key, _ in records] == [f"{i:010d}".encode() for i in range(6)]
+        for batch in range(2):
+            net.run(batch)
+            rows = net.blobs[blob].data.numpy()
+            for index in range(3):
+                datum = parse_datum(records[3 * batch + index][1])
+                assert not datum.HasField("label")
+                expected = rows[index].reshape((*rows[index].shape, 1, 1)[:3])
+                np.testing.assert_array_equal(decode_datum(datum), expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["feat,fc8", "a,b", "1", "lmdb"], "no blob 'fc8' in this net"),
+        (["feat", "a,b", "1", "lmdb"], "1 blobs (feat) but 2 databases (a, b)"),
+        (["feat", "a", "0", "lmdb"], "the number of batches is 0"),
+        (["feat", "a", "1", "sqlite"], "SQLITE"),
+        (["feat", "w.caffemodel", "1", "lmdb"], "w.caffemodel"),
+    ],
+)
+def test_bad_input(
+    words: list[str], sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert extract(*words) == 1
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert "Traceback" not in err
+    assert not Path("a").exists()
