@@ -45,7 +45,7 @@ SUBPACKAGES = {
         *("targets", "engines"),
     ],
     "net": ["blobs", "parameters", "execution", "analysis"],
-    "evaluate": ["images", "protocols", "classification", "features"],
+    "evaluate": ["images", "protocols", "classification", "features", "localisation"],
     "solver": [
         *("diagnostics", "distributed", "optim", "snapshots", "setup", "estimate", "reporters"),
     ],

@@ -89,7 +89,7 @@ def merge(
     for i in range(len(kept) - 1):
         table[i, i + 1 :] = match_scores(kept[i], kept[i + 1 :], options.match)
     while table.size:
-        i, j = np.unravel_index(int(table.argmin()), table.shape)
+        i, j = divmod(int(table.argmin()), len(table))
         if not table[i, j] <= options.threshold:
             break
         shares = counts[[i, j]] if options.weighted else np.ones(2)

@@ -32,7 +32,9 @@ def write_boxes(folder: Path, count: int = 7, seed: int = 2) -> str:
     random = np.random.default_rng(seed)
     lines = []
     for number in range(count):
-        height, width = cv2.imread(str(folder / f"{number}.png")).shape[:2]
+        pixels = cv2.imread(str(folder / f"{number}.png"))
+        assert pixels is not None
+        height, width = pixels.shape[:2]
         words = [f"{number}.png", str(number % CLASSES)]
         for _ in range(1 + number % 2):
             left, right = sorted(random.choice(width, 2, replace=False))
