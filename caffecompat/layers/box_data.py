@@ -37,7 +37,7 @@ class BoxData(BatchSource):
 
     tops = between(2, 3)
     batch_param = "image_data_param"
-    param_fields = ("box_data_param", "image_data_param", "transform_param")
+    param_fields = ("image_data_param", "transform_param")
 
     @classmethod
     def missing_files(cls, message: Message, phase: str, definition: Message) -> list[MissingInput]:

@@ -27,6 +27,7 @@ EXAMPLE = """\
       --preprocessing vgg --boxes val_boxes.txt --root val/ --protocol gt-crop --scales 384
   caffecompat localise --nets nets.txt --preprocessing vgg --boxes val_boxes.txt --root val/ \\
       --protocol full --posteriors D.npz E.npz --draw pictures/
+  torchrun --nproc-per-node 4 -m caffecompat localise ... --gpu all
 
 Each line of the file of --nets has the arguments of one net; their boxes are merged together:
   --weights S384.caffemodel --model D_PCR_deploy.prototxt --scales 352,384"""
@@ -113,9 +114,10 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.evaluate.localisation.evaluation import localise
     from caffecompat.reporting.glog import log_to_stderr
     from caffecompat.reporting.progress import show_progress
+    from caffecompat.solver.distributed.process_group import join_ranks
 
     members = _members(arguments)
-    with log_to_stderr():
+    with log_to_stderr(), join_ranks("cpu") as group:
         localisers = [_localiser(member) for member in members]
         gray = localisers[0].net.size.channels == 1
         images = AnnotatedImages(arguments.boxes, arguments.root, gray, arguments.max_bytes)
@@ -124,9 +126,11 @@ def run(arguments: argparse.Namespace) -> int:
         # A dense pass takes long on a CPU, so each image shows progress.
         batch = 1 if arguments.protocol == "full" else 16
         with show_progress("images") as progress:
-            found = localise(images, protocol, batch, arguments.skip_corrupt, progress)
-        _print_result(arguments, localisers, found)
-        if arguments.draw:
+            shown = progress if group.first else None
+            found = localise(images, protocol, batch, arguments.skip_corrupt, group, shown)
+        if group.first:
+            _print_result(arguments, localisers, found)
+        if group.first and arguments.draw:
             from caffecompat.evaluate.localisation.drawing import draw_pictures
 
             count = draw_pictures(arguments.draw, images, found, names)

@@ -97,8 +97,8 @@ class MapNet:
             outputs, _ = self._net.program()([batch.to(device, non_blocking=True)])
         (values,) = outputs.values()
         rows, columns = values.shape[2:]
-        flat = values.double().reshape(len(values), self.channels, -1).transpose(1, 2)
-        return Map(flat.cpu().numpy(), self._windows(rows, columns))
+        flat = values.float().reshape(len(values), self.channels, -1).transpose(1, 2)
+        return Map(flat.cpu().double().numpy(), self._windows(rows, columns))
 
     def _windows(self, rows: int, columns: int) -> Floats:
         top, left = np.meshgrid(

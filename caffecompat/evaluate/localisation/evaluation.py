@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -18,6 +18,7 @@ from caffecompat.evaluate.localisation.localisation_error import (
     localisation_error,
 )
 from caffecompat.evaluate.localisation.protocol import LocalisationProtocol
+from caffecompat.solver.distributed.process_group import ProcessGroup
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def localise(
     protocol: LocalisationProtocol,
     batch: int = 16,
     skip_corrupt: bool = False,
+    group: ProcessGroup | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> LocalisedImages:
     """Predicts boxes for all images.
@@ -61,32 +63,36 @@ def localise(
         protocol: how.
         batch: images that the protocol gets at once.
         skip_corrupt: leave out images that cannot be read.
-        progress: called with the numbers of finished and of all images, and the error so far.
+        group: the ranks that share the images; each gets the result of all.
+        progress: called with the numbers of this rank's finished and of all its images, and the
+            error so far.
 
     Raises:
         DataError: an image cannot be read (without ``skip_corrupt``), or none can; as
             :meth:`LocalisationProtocol.predict`.
     """
-    indices: list[int] = []
-    predictions: list[Prediction] = []
-    truths: list[Truth] = []
-    wrong = 0
+    group = group or ProcessGroup()
+    own = range(group.rank, len(images), group.world_size)
     read = partial(_read, images, skip_corrupt)
-    for group in _groups(threaded_map(read, range(len(images)), ahead=2 * batch), batch):
-        present = [image for _, image in group]
-        if present:
-            found = protocol.predict(present)
-            predictions += found
-            truths += [image.truth for image in present]
-            indices += [index for index, _ in group]
-            pairs = zip(found, present, strict=True)
-            wrong += sum(not is_right(one, image.truth) for one, image in pairs)
-        if progress is not None and indices:
-            note = f"localisation error {100 * wrong / len(indices):.2f} %"
-            progress(indices[-1] + 1, len(images), note)
-    if not indices:
+    found: list[tuple[int, Prediction, Truth]] = []
+    done = wrong = 0
+    results = threaded_map(read, own, ahead=2 * batch)
+    while taken := list(islice(results, batch)):
+        present = [result for result in taken if result is not None]
+        predictions = protocol.predict([image for _, image in present]) if present else []
+        for (index, image), prediction in zip(present, predictions, strict=True):
+            found.append((index, prediction, image.truth))
+            wrong += not is_right(prediction, image.truth)
+        done += len(taken)
+        if progress is not None:
+            note = f"localisation error {100 * wrong / len(found):.2f} %" if found else ""
+            progress(done, len(own), note)
+    together = [entry for part in group.gather(found) for entry in part]
+    if not together:
         raise DataError(f"{images.path}: none of the images can be read")
-    return LocalisedImages(tuple(indices), tuple(predictions), tuple(truths))
+    together.sort(key=lambda entry: entry[0])
+    indices, all_predictions, truths = zip(*together, strict=True)
+    return LocalisedImages(indices, all_predictions, truths)
 
 
 def _read(
@@ -101,10 +107,3 @@ def _read(
             ) from error
         log.warning("%s; it is left out", error)
         return None
-
-
-def _groups(
-    results: Iterator[tuple[int, AnnotatedImage] | None], size: int
-) -> Iterator[list[tuple[int, AnnotatedImage]]]:
-    while group := list(islice(results, size)):
-        yield [result for result in group if result is not None]

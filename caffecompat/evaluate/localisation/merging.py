@@ -75,7 +75,7 @@ def merge(
     """Merges the boxes that were predicted for one class.
 
     Of pairs with equal match scores the one with the smaller indices is merged first; a merged box
-    has the smaller index of its two. Takes time proportional to the cube of the number of boxes.
+    has the smaller index of its two. Needs 8 N * N bytes.
 
     Args:
         boxes: (N, 4) in one unit; at least one.
@@ -84,22 +84,50 @@ def merge(
     kept = np.array(boxes, np.float64)
     sums, counts = np.array(scores, np.float64), np.ones(len(kept), np.int64)
     alive = np.ones(len(kept), bool)
-    # Only pairs (i, j) with i < j are filled in.
-    table = np.full((len(kept), len(kept)), np.inf)
-    for i in range(len(kept) - 1):
-        table[i, i + 1 :] = match_scores(kept[i], kept[i + 1 :], options.match)
-    while table.size:
-        i, j = divmod(int(table.argmin()), len(table))
-        if not table[i, j] <= options.threshold:
+    pairs = _Pairs(kept, options.match)
+    while True:
+        score, i, j = pairs.smallest()
+        if not score <= options.threshold:
             break
         shares = counts[[i, j]] if options.weighted else np.ones(2)
         kept[i] = np.average(kept[[i, j]], 0, shares)
         sums[i] += sums[j]
         counts[i] += counts[j]
         alive[j] = False
-        table[j] = table[:, j] = np.inf
-        renewed = np.where(alive, match_scores(kept[i], kept, options.match), np.inf)
-        table[i, i + 1 :] = renewed[i + 1 :]
-        table[:i, i] = renewed[:i]
+        renewed = match_scores(kept[i], kept, options.match)
+        pairs.merge(i, j, np.where(alive, renewed, np.inf))
     order = np.argsort(-sums[alive], kind="stable")
     return MergedBoxes(kept[alive][order], sums[alive][order], counts[alive][order])
+
+
+class _Pairs:
+    """The match scores of all pairs (i, j) with i < j, and the smallest one of each i."""
+
+    def __init__(self, boxes: Floats, match: Match) -> None:
+        count = len(boxes)
+        self._table = np.full((count, count), np.inf)
+        for i in range(count - 1):
+            self._table[i, i + 1 :] = match_scores(boxes[i], boxes[i + 1 :], match)
+        self._column = self._table.argmin(1)
+        self._score = self._table.min(1)
+
+    def smallest(self) -> tuple[float, int, int]:
+        """The smallest score, and its pair; infinite where no pair is left."""
+        i = int(self._score.argmin())
+        return float(self._score[i]), i, int(self._column[i])
+
+    def merge(self, i: int, j: int, scores: Floats) -> None:
+        """Removes box ``j``; box ``i`` has new match scores (N,), infinite for removed boxes."""
+        table = self._table
+        table[j] = table[:, j] = np.inf
+        table[i, i + 1 :] = scores[i + 1 :]
+        table[:i, i] = scores[:i]
+        # Only rows that lose their smallest score, or may have a new one, are searched again.
+        lost = (self._column == i) | (self._column == j)
+        stale = (lost & (self._score < np.inf)) | (table[:, i] < np.inf) & (
+            table[:, i] <= self._score
+        )
+        stale[[i, j]] = True
+        rows = np.flatnonzero(stale)
+        self._column[rows] = table[rows].argmin(1)
+        self._score[rows] = table[rows, self._column[rows]]

@@ -16,6 +16,7 @@ from caffecompat.data.sources.box_list import (
     read_box_list,
     relative_boxes,
 )
+from caffecompat.data.transforms.deferred_crops import DeferredCrops
 from caffecompat.errors import CaffeError, DataError, LayerError
 from caffecompat.net import Net
 from caffecompat.proto.text.parser import parse_text
@@ -94,6 +95,19 @@ def test_targets_follow_crop_flip_and_scale(
             np.testing.assert_allclose(clipped, found, atol=tolerance)
             compared += 1
     assert compared > 15
+
+
+def test_a_net_on_a_gpu_gets_the_same_blobs(rectangles: Path) -> None:
+    transform = f"crop_size: {CROP} mirror: true mean_value: 9 scale: 0.5"
+    plain = box_net(rectangles, transform, "classes: 7", tops=3).layers[0].source
+    other = box_net(rectangles, transform, "classes: 7", tops=3).layers[0].source
+    assert plain is not None
+    assert other is not None
+    crops, *targets = other.read_for_gpu(1)
+    expected = plain.read(1)
+    assert isinstance(crops, DeferredCrops)
+    for found, blob in zip([crops.floats(), *targets], expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(blob))
 
 
 def test_per_class_targets_are_those_of_the_class(rectangles: Path) -> None:

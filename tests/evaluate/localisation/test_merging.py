@@ -68,7 +68,7 @@ def slow_merge(boxes: np.ndarray, scores: np.ndarray, options: MergeOptions) -> 
     left = [(box, score, 1) for box, score in zip(boxes, scores, strict=True)]
 
     def match(a: np.ndarray, b: np.ndarray) -> float:
-        apart = math.dist(a[:2], b[:2]) / ((a[2] + a[3] + b[2] + b[3]) / 4)
+        apart = np.hypot(a[0] - b[0], a[1] - b[1]) / ((a[2] + a[3] + b[2] + b[3]) / 4)
         unlike = 1 - float(overlap(a, b))
         return {"distance": apart, "overlap": unlike}.get(options.match, apart + unlike)
 
@@ -80,8 +80,8 @@ def slow_merge(boxes: np.ndarray, scores: np.ndarray, options: MergeOptions) -> 
             break
         i, j = pairs[best]
         (a, score_a, count_a), (b, score_b, count_b) = left[i], left[j]
-        share = count_a / (count_a + count_b) if options.weighted else 0.5
-        left[i] = (a * share + b * (1 - share), score_a + score_b, count_a + count_b)
+        shares = [count_a, count_b] if options.weighted else [1, 1]
+        left[i] = (np.average([a, b], 0, shares), score_a + score_b, count_a + count_b)
         del left[j]
     return sorted(left, key=lambda entry: -entry[1])
 
@@ -101,6 +101,19 @@ def test_merging(match: Any, threshold: float, weighted: bool) -> None:
         found = merge(boxes, scores, options)
         assert found.counts.tolist() == [count for _, _, count in expected]
         np.testing.assert_allclose(found.scores, [score for _, score, _ in expected])
+        np.testing.assert_allclose(found.boxes, [box for box, _, _ in expected])
+
+
+def test_many_boxes_on_a_grid() -> None:
+    """Many equal match scores: the first pair of them is merged."""
+    places = np.stack(np.meshgrid(np.arange(6.0), np.arange(6.0)), -1).reshape(-1, 2)
+    boxes = np.concatenate([places, np.full((36, 2), 2.0)], 1)
+    for threshold in (1.17, 1.4):
+        options = MergeOptions(threshold=threshold)
+        expected = slow_merge(boxes, np.ones(36), options)
+        found = merge(boxes, np.ones(36), options)
+        assert 1 < len(found.counts) < 36
+        assert found.counts.tolist() == [count for _, _, count in expected]
         np.testing.assert_allclose(found.boxes, [box for box, _, _ in expected])
 
 

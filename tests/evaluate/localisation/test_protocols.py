@@ -21,6 +21,7 @@ from caffecompat.evaluate.localisation.protocols.full import Full, FullOptions
 from caffecompat.evaluate.localisation.protocols.ground_truth_class import GroundTruthClass
 from caffecompat.export.model import CaffeModel
 from caffecompat.net import Net
+from caffecompat.solver.distributed.process_group import ProcessGroup
 from tests.evaluate.localisation.small import PREPARATION, box_model, write_boxes
 from tests.evaluate.small import CLASSES, CROP, NET, STRIDE, small_model
 
@@ -172,10 +173,36 @@ def test_unreadable_images_are_refused_or_left_out(images: AnnotatedImages) -> N
     with pytest.raises(DataError, match=r"line 3, image '2\.png': it is not an image.*--skip"):
         localise(images, protocol)
     seen: list[Any] = []
-    result = localise(images, protocol, 2, True, lambda *state: seen.append(state))
+    result = localise(images, protocol, 2, True, progress=lambda *state: seen.append(state))
     assert result.indices == (0, 1, 3, 4, 5, 6)
     assert seen[-1][:2] == (7, 7)
     assert seen[-1][2] == f"localisation error {100 * result.error:.2f} %"
+
+
+class TwoRanks(ProcessGroup):
+    """One of two ranks; the other one's result is known."""
+
+    def __init__(self, rank: int, other: list[Any]) -> None:
+        super().__init__(rank=rank, world_size=2)
+        self.other = other
+        self.own: Any = None
+
+    def gather(self, value: Any) -> list[Any]:
+        self.own = value
+        return [value, *self.other]
+
+
+def test_ranks_share_the_images(images: AnnotatedImages) -> None:
+    protocol = GroundTruthClass(Localiser(BoxNet(box_model()), PREPARATION, (17,)))
+    second = TwoRanks(1, [])
+    localise(images, protocol, 2, group=second)
+    assert [index for index, _, _ in second.own] == [1, 3, 5]
+    together = localise(images, protocol, 2, group=TwoRanks(0, [second.own]))
+    alone = localise(images, protocol)
+    assert together.indices == alone.indices
+    for found, expected in zip(together.predictions, alone.predictions, strict=True):
+        assert found.classes == expected.classes
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-6)
 
 
 def test_nets_that_do_not_fit(images: AnnotatedImages) -> None:

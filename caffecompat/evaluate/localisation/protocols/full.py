@@ -122,16 +122,13 @@ class Full(LocalisationProtocol):
         posterior: NDArray[np.float32],
     ) -> list[Candidates]:
         batch = torch.from_numpy(localiser.preparation.at_scale(image.pixels, scale))[None]
-        found = [self._of_batch(localiser, batch, posterior)]
         if self._options.flip:
-            other = self._of_batch(localiser, batch.flip(3), posterior)
-            found.append(Candidates(mirrored(other.boxes), other.scores))
-        return found
-
-    def _of_batch(
-        self, localiser: Localiser, batch: torch.Tensor, posterior: NDArray[np.float32]
-    ) -> Candidates:
-        boxes = localiser.net(batch)[0]
-        if localiser.scores is not None:
-            return Candidates(boxes, localiser.scores(batch)[0])
-        return Candidates(boxes, np.tile(posterior.astype(np.float64), (len(boxes), 1)))
+            batch = torch.cat([batch, batch.flip(3)])
+        boxes = localiser.net(batch)
+        boxes[1:] = mirrored(boxes[1:])
+        if localiser.scores is None:
+            shape = (*boxes.shape[:2], len(posterior))
+            scores: Floats = np.broadcast_to(posterior.astype(np.float64), shape)
+        else:
+            scores = localiser.scores(batch)
+        return [Candidates(*pair) for pair in zip(boxes, scores, strict=True)]
