@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,34 @@ class BoxEntry:
     corners: NDArray[np.int32]
 
 
-def read_box_list(path: str, max_bytes: int | None = None) -> list[BoxEntry]:
+class BoxList(Sequence[BoxEntry]):
+    """The entries of a list, parsed when they are asked for: a line takes less memory.
+
+    Args:
+        path: the list, for messages.
+        lines: its lines.
+    """
+
+    def __init__(self, path: str, lines: Sequence[bytes]) -> None:
+        self._path = path
+        self._lines = lines
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, index: int) -> BoxEntry: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> BoxList: ...
+
+    def __getitem__(self, index: int | slice) -> BoxEntry | BoxList:
+        if isinstance(index, slice):
+            return BoxList(self._path, self._lines[index])
+        return _entry(self._lines[index], f"{self._path}: line {index + 1}")
+
+
+def read_box_list(path: str, max_bytes: int | None = None) -> BoxList:
     """The entries of a box list.
 
     Args:
@@ -55,10 +83,13 @@ def read_box_list(path: str, max_bytes: int | None = None) -> list[BoxEntry]:
         FileProblem, FormatError: the list cannot be read, or is larger than that.
         DataError: it is empty, or a line has another form.
     """
-    lines = read_names(path, max_bytes)
+    lines = [entry.name for entry in read_names(path, max_bytes)]
     if not lines:
         raise DataError(f"{path}: the list is empty; it needs at least one image")
-    return [_entry(line.name, f"{path}: line {n}") for n, line in enumerate(lines, 1)]
+    found = BoxList(path, lines)
+    for _ in found:  # parses every line
+        pass
+    return found
 
 
 def _entry(line: bytes, place: str) -> BoxEntry:
@@ -150,7 +181,7 @@ class BoxSamples(ImageSamples):
     def __init__(
         self,
         path: str,
-        entries: list[BoxEntry],
+        entries: Sequence[BoxEntry],
         transform: Transform,
         root: str = "",
         color: bool = True,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from caffecompat.data.codec.images import Pixels, decode_image, read_image_file
 from caffecompat.data.sources.box_list import (
-    BoxEntry,
     image_path,
     read_box_list,
     relative_boxes,
@@ -48,7 +47,7 @@ class AnnotatedImages:
         self, path: str, root: str = "", gray: bool = False, max_bytes: int | None = None
     ) -> None:
         self.path = path
-        self.entries: list[BoxEntry] = read_box_list(path, max_bytes)
+        self.entries = read_box_list(path, max_bytes)
         self._root = root or os.path.dirname(path)
         self._gray = gray
 

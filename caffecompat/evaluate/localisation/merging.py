@@ -123,10 +123,9 @@ class _Pairs:
         table[i, i + 1 :] = scores[i + 1 :]
         table[:i, i] = scores[:i]
         # Only rows that lose their smallest score, or may have a new one, are searched again.
-        lost = (self._column == i) | (self._column == j)
-        stale = (lost & (self._score < np.inf)) | (table[:, i] < np.inf) & (
-            table[:, i] <= self._score
-        )
+        lost = ((self._column == i) | (self._column == j)) & (self._score < np.inf)
+        gained = (table[:, i] <= self._score) & (table[:, i] < np.inf)
+        stale = lost | gained
         stale[[i, j]] = True
         rows = np.flatnonzero(stale)
         self._column[rows] = table[rows].argmin(1)

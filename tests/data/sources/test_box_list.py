@@ -103,8 +103,10 @@ def test_a_net_on_a_gpu_gets_the_same_blobs(rectangles: Path) -> None:
     other = box_net(rectangles, transform, "classes: 7", tops=3).layers[0].source
     assert plain is not None
     assert other is not None
-    crops, *targets = other.read_for_gpu(1)
-    expected = plain.read(1)
+    given, expected = other.read_for_gpu(1), plain.read(1)
+    assert given is not None
+    assert expected is not None
+    crops, *targets = given
     assert isinstance(crops, DeferredCrops)
     for found, blob in zip([crops.floats(), *targets], expected, strict=True):
         np.testing.assert_array_equal(np.asarray(found), np.asarray(blob))

@@ -13,11 +13,13 @@ import pytest
 
 from caffecompat import Net, Solver
 from caffecompat.data.preprocessing import Preprocessing
+from caffecompat.evaluate.classification.posteriors import Posteriors
 from caffecompat.evaluate.images.preparation import ImagePreparation
 from caffecompat.evaluate.localisation.annotated_images import AnnotatedImages
 from caffecompat.evaluate.localisation.box_net import BoxNet
 from caffecompat.evaluate.localisation.evaluation import localise
 from caffecompat.evaluate.localisation.protocol import Localiser
+from caffecompat.evaluate.localisation.protocols.full import Full, FullOptions
 from caffecompat.evaluate.localisation.protocols.ground_truth_class import GroundTruthClass
 from caffecompat.export.model import CaffeModel
 from caffecompat.net.definition import read_definition
@@ -81,13 +83,20 @@ def train_val(path: str, per_class: bool) -> str:
     return data + trunk + (CLASS_LOSS if per_class else SHARED_LOSS)
 
 
-def error_of(net: Net, path: str, per_class: bool) -> float:
+def errors_of(net: Net, path: str, per_class: bool) -> tuple[float, float]:
+    """The error of the true class, and that of the full protocol with known classes."""
     text = INPUT + TRUNK.replace("OUTPUTS", "8" if per_class else "4")
     definition = read_definition(parse_text(text, "NetParameter")[0])
     preprocessing = Preprocessing(mean=(60.0,), scale=0.01)
     model = CaffeModel(definition, net.to_weights(), preprocessing, "small")
     localiser = Localiser(BoxNet(model), ImagePreparation(preprocessing), (24,))
-    return localise(AnnotatedImages(path), GroundTruthClass(localiser)).error
+    images = AnnotatedImages(path)
+    labels = np.array([entry.label for entry in images.entries])
+    names = tuple(entry.name.decode() for entry in images.entries)
+    known = Posteriors(names, np.arange(len(names)), labels, np.eye(2, dtype=np.float32)[labels])
+    protocols = GroundTruthClass(localiser), Full([localiser], known, FullOptions(flip=True))
+    of_class, full = (localise(images, protocol).error for protocol in protocols)
+    return of_class, full
 
 
 @pytest.mark.parametrize("per_class", [True, False])
@@ -99,11 +108,11 @@ def test_training_lowers_the_localisation_error(per_class: bool, tmp_path: Path)
         "momentum: 0.9 momentum2: 0.999 random_seed: 2 snapshot_after_train: false max_iter: 250"
     )
     solver = Solver(str(tmp_path / "solver.prototxt"))
-    before = error_of(solver.net, path, per_class)
+    before = errors_of(solver.net, path, per_class)
     solver.step(250)
-    after = error_of(solver.net, path, per_class)
-    assert before > 0.5
-    assert after < 0.2
+    after = errors_of(solver.net, path, per_class)
+    assert min(before) > 0.5
+    assert max(after) < 0.2
 
 
 def test_the_files_are_those_of_the_generator() -> None:
