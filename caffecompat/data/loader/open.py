@@ -8,7 +8,7 @@ from caffecompat.data.backends.database import open_database
 from caffecompat.data.counter_rng import draw, pick
 from caffecompat.data.loader.prefetch import BatchReader
 from caffecompat.data.read_options import DEFAULTS, ReadOptions
-from caffecompat.data.sources.box_list import BoxSamples, check_labels, read_box_list
+from caffecompat.data.sources.box_list import BoxSamples, read_box_list
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
 from caffecompat.data.sources.image_list import ImageSamples, read_list
 from caffecompat.data.sources.windows import WindowSamples
@@ -92,9 +92,8 @@ def open_box_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS)
         DataError: a line of the list has another form, or a label that is no class.
     """
     p = layer.image_data_param
-    entries = read_box_list(p.source, options.max_bytes)
-    if layer.box_data_param.classes > 1:
-        check_labels(p.source, entries, layer.box_data_param.classes)
+    classes = layer.box_data_param.classes
+    entries = read_box_list(p.source, options.max_bytes, classes if classes > 1 else None)
     transform = Transform(layer.transform_param, phase)
     samples = BoxSamples(
         *(p.source, entries, transform, p.root_folder, p.is_color, p.shuffle),

@@ -8,10 +8,8 @@ pixels of the image file, counted from 0; ``xmax`` and ``ymax`` are the last pix
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +20,13 @@ from caffecompat.data.sources.image_list import Entry, ImageSamples, read_names
 from caffecompat.data.transforms.box_targets import LABEL_SHAPE, box_label
 from caffecompat.data.transforms.transform import Augmentation, Transform
 from caffecompat.errors import DataError
+from caffecompat.reporting.progress import ProgressLines
 from caffecompat.reporting.terminal import shorten
 
 # A name, a label and the first box.
 _FEWEST_WORDS = 6
-_NUMBER = re.compile(rb"[0-9]{1,6}")
+_MAX_DIGITS = 6
+_LINES_PER_REPORT = 1 << 14
 _SHAPE_OF_A_LINE = "expected name label xmin ymin xmax ymax, and four more numbers for each object"
 
 
@@ -45,7 +45,7 @@ class BoxEntry:
     corners: NDArray[np.int32]
 
 
-class BoxList(Sequence[BoxEntry]):
+class BoxList:
     """The entries of a list, parsed when they are asked for: a line takes less memory.
 
     Args:
@@ -60,55 +60,66 @@ class BoxList(Sequence[BoxEntry]):
     def __len__(self) -> int:
         return len(self._lines)
 
-    @overload
-    def __getitem__(self, index: int) -> BoxEntry: ...
+    def __getitem__(self, index: int) -> BoxEntry:
+        name, numbers = _parse(self._lines[index], self._path, index)
+        return BoxEntry(name, numbers[0], np.array(numbers[1:], np.int32).reshape(-1, 4))
 
-    @overload
-    def __getitem__(self, index: slice) -> BoxList: ...
-
-    def __getitem__(self, index: int | slice) -> BoxEntry | BoxList:
-        if isinstance(index, slice):
-            return BoxList(self._path, self._lines[index])
-        return _entry(self._lines[index], f"{self._path}: line {index + 1}")
+    def names(self) -> Iterator[tuple[bytes, int]]:
+        """Name and label of each entry."""
+        for line in self._lines:
+            words = line.split(maxsplit=2)
+            yield words[0], int(words[1])
 
 
-def read_box_list(path: str, max_bytes: int | None = None) -> BoxList:
+def read_box_list(path: str, max_bytes: int | None = None, classes: int | None = None) -> BoxList:
     """The entries of a box list.
 
     Args:
         path: the list.
         max_bytes: the largest accepted size; None for 512 MiB.
+        classes: refuse labels that are not below this; None accepts any.
 
     Raises:
         FileProblem, FormatError: the list cannot be read, or is larger than that.
-        DataError: it is empty, or a line has another form.
+        DataError: it is empty, or a line has another form or a label that is no class.
     """
     lines = [entry.name for entry in read_names(path, max_bytes)]
     if not lines:
         raise DataError(f"{path}: the list is empty; it needs at least one image")
-    found = BoxList(path, lines)
-    for _ in found:  # parses every line
-        pass
-    return found
+    progress = ProgressLines("lines with boxes read")
+    for index, line in enumerate(lines):
+        if index % _LINES_PER_REPORT == 0:
+            progress(index, len(lines))
+        label = _parse(line, path, index)[1][0]
+        if classes is not None and label >= classes:
+            raise DataError(
+                f"{path}: line {index + 1} has the label {label}, but there are {classes} "
+                f"classes, 0 to {classes - 1}"
+            )
+    return BoxList(path, lines)
 
 
-def _entry(line: bytes, place: str) -> BoxEntry:
+def _parse(line: bytes, path: str, index: int) -> tuple[bytes, list[int]]:
+    """The name in a line, and its numbers: the label, then four for each box."""
     words = line.split()
     if len(words) < _FEWEST_WORDS or (len(words) - 2) % 4:
-        raise DataError(f"{place} has {len(words)} words, {_SHAPE_OF_A_LINE}")
-    for word in words[1:]:
-        if not _NUMBER.fullmatch(word):
-            shown = shorten(word.decode(errors="backslashreplace"), 40)
-            raise DataError(
-                f"{place}: {shown!r} is not a whole number from 0 to 999999; {_SHAPE_OF_A_LINE} "
-                "(names have no spaces)"
-            )
-    corners = np.array(words[2:], np.int32).reshape(-1, 4)
-    if (corners[:, :2] > corners[:, 2:]).any():
+        raise DataError(f"{path}: line {index + 1} has {len(words)} words, {_SHAPE_OF_A_LINE}")
+    texts = words[1:]
+    if not all(map(bytes.isdigit, texts)) or max(map(len, texts)) > _MAX_DIGITS:
+        wrong = next(word for word in texts if not word.isdigit() or len(word) > _MAX_DIGITS)
+        shown = shorten(wrong.decode(errors="backslashreplace"), 40)
         raise DataError(
-            f"{place}: a box ends before it begins; a box is xmin ymin xmax ymax, in pixels"
+            f"{path}: line {index + 1}: {shown!r} is not a whole number from 0 to 999999; "
+            f"{_SHAPE_OF_A_LINE} (names have no spaces)"
         )
-    return BoxEntry(words[0], int(words[1]), corners)
+    numbers = list(map(int, texts))
+    for i in range(1, len(numbers), 4):
+        if numbers[i] > numbers[i + 2] or numbers[i + 1] > numbers[i + 3]:
+            raise DataError(
+                f"{path}: line {index + 1}: a box ends before it begins; a box is xmin ymin xmax "
+                "ymax, in pixels"
+            )
+    return words[0], numbers
 
 
 def line_of(entry: BoxEntry) -> bytes:
@@ -140,20 +151,6 @@ def relative_boxes(entry: BoxEntry, height: int, width: int) -> NDArray[np.float
     return np.concatenate([(start + end) / 2, end - start], 1)
 
 
-def check_labels(path: str, entries: Iterable[BoxEntry], classes: int) -> None:
-    """Refuses labels that are not below ``classes``.
-
-    Raises:
-        DataError: names the first one.
-    """
-    for number, entry in enumerate(entries, 1):
-        if entry.label >= classes:
-            raise DataError(
-                f"{path}: line {number} has the label {entry.label}, but there are {classes} "
-                f"classes, 0 to {classes - 1}"
-            )
-
-
 @dataclass(frozen=True)
 class BoxSample(Sample):
     """An image with one of its boxes, relative to the image."""
@@ -181,14 +178,14 @@ class BoxSamples(ImageSamples):
     def __init__(
         self,
         path: str,
-        entries: Sequence[BoxEntry],
+        entries: BoxList,
         transform: Transform,
         root: str = "",
         color: bool = True,
         shuffle: bool = False,
         seed: int = 0,
     ) -> None:
-        names = [Entry(entry.name, entry.label) for entry in entries]
+        names = [Entry(name, label) for name, label in entries.names()]
         super().__init__(path, names, root, color, shuffle=shuffle, seed=seed)
         self._boxes = entries
         self._transform = transform

@@ -170,7 +170,10 @@ def test_pixels_and_fractions() -> None:
 def test_lines_are_read_as_written(tmp_path: Path) -> None:
     path = tmp_path / "boxes.txt"
     path.write_bytes(b"a/b.jpg 3 1 2 3 4\nc.jpg\t0 1 1 1 1  2 2 9 9\r\n")
-    first, second = read_box_list(str(path))
+    found = read_box_list(str(path))
+    assert len(found) == 2
+    first, second = found[0], found[1]
+    assert list(found.names()) == [(b"a/b.jpg", 3), (b"c.jpg", 0)]
     assert (first.name, first.label, first.corners.tolist()) == (b"a/b.jpg", 3, [[1, 2, 3, 4]])
     assert second.corners.tolist() == [[1, 1, 1, 1], [2, 2, 9, 9]]
     assert line_of(second) == b"c.jpg 0 1 1 1 1 2 2 9 9"
