@@ -41,8 +41,8 @@ SUBPACKAGES = {
     "proto": ["text", "upgrades", "binary"],
     "data": ["codec", "backends", "transforms", "sources", "loader", "tools"],
     "export": [
-        *("deploy", "torch_import", "passes", "layouts", "sources", "onnx_graph", "python_code"),
-        *("targets", "engines"),
+        *("deploy", "torch_import", "passes", "layouts", "matconvnet", "sources", "onnx_graph"),
+        *("python_code", "targets", "engines"),
     ],
     "net": ["blobs", "parameters", "execution", "analysis"],
     "evaluate": ["images", "protocols", "classification", "features", "localisation"],

@@ -260,19 +260,20 @@ def result_of(program: str, ours: CaffeNet, path: Path) -> float | str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
+    """The table of the nets that have an ONNX file, and how many have none."""
     lines = [
         "| net | layers | input | ONNX Runtime | OpenCV 5 |",
         "| --- | ---: | --- | --- | --- |",
     ]
     for row in rows:
-        name = "/".join(Path(row.net).parts[-2:])
         if row.problem:
-            lines.append(f"| {name} | {row.layers or ''} | | {row.problem} | |")
             continue
+        name = "/".join(Path(row.net).parts[-2:])
         results: dict[str, Any] = row.results or {}
-        cells = [v if isinstance(v, str) else f"{v:.1e}" for v in results.values()]
+        cells = [v if isinstance(v, str) else f"{v:.0e}" for v in results.values()]
         lines.append(f"| {name} | {row.layers} | {row.sizes} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    left = sum(bool(row.problem) for row in rows)
+    return "\n".join([*lines, "", f"{left} more cannot be built or written.", ""])
 
 
 if __name__ == "__main__":

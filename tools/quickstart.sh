@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A tour of caffecompat on real images: database, training, test, resume, conversion.
+# A tour of caffecompat on real images: database, training, test, resume, conversion, evaluation.
 #
 #   tools/quickstart.sh
 #
@@ -58,6 +58,13 @@ run caffecompat convert $work/digits.pt $work/back.caffemodel \
     --model prototxt/quickstart_deploy.prototxt
 run python tools/quickstart/compare_models.py $work/digits_iter_500.caffemodel $work/digits.pt \
     $work/back.caffemodel
+
+step "7. Evaluation: whole images, by the fully convolutional net; the classes of one image"
+digits=(--model prototxt/quickstart_deploy.prototxt --weights $work/digits_iter_500.caffemodel
+    --preprocessing none --mean 80 --input-scale 0.0078125 --scales 32 --no-flip)
+run caffecompat evaluate "${digits[@]}" --data $work/images/test.txt --protocol dense \
+    --report $work/report
+run caffecompat classify $work/images/0005.png "${digits[@]}" --picture $work/classes.png
 
 cat <<TEXT
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from caffecompat.export.channel_order import rgb_input
+from caffecompat.export.definitions import has_inputs
+from caffecompat.export.deploy.definition import deploy
 from caffecompat.export.forms import Form, check_free, choose_form
 from caffecompat.export.graph_pass import graph_passes
 from caffecompat.export.image_preparation import PreparationOptions, prepared
@@ -18,6 +18,7 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.opencv_lines import blob_lines
 from caffecompat.export.source import Source, read_source, side_file
 from caffecompat.export.target import Target, TargetOptions, targets
+from caffecompat.export.verification import verify_conversion
 from caffecompat.export.weight_files import (
     array_keys,
     through_net,
@@ -26,14 +27,15 @@ from caffecompat.export.weight_files import (
     write_and_read_back,
     write_named_and_read_back,
 )
+from caffecompat.net.definition import read_definition
 from caffecompat.output_files import atomic_write
 from caffecompat.proto.files import write_text
 from caffecompat.reporting.units import counted
 from caffecompat.weights import to_bvlc_batch_norm
 from caffecompat.weights.format import NamedFormat
 
-# The module that compares engines; its function returns lines to show.
-VERIFICATION = "caffecompat.export.verification"
+# A source from this size on takes a second or more.
+LARGE_BYTES = 64 << 20
 
 Say = Callable[[str], None]
 
@@ -54,6 +56,7 @@ class ConvertOptions:
         bvlc_batch_norm: split NVCaffe's BatchNorm of five blobs.
         preparation: what the user says about images.
         target: options of targets.
+        trust: load a source of a form that can contain code.
         max_bytes: the limit for sizes and claims of files.
     """
 
@@ -67,6 +70,7 @@ class ConvertOptions:
     bvlc_batch_norm: bool = False
     preparation: PreparationOptions = field(default_factory=PreparationOptions)
     target: TargetOptions = field(default_factory=TargetOptions)
+    trust: bool = False
     max_bytes: int | None = None
 
 
@@ -94,10 +98,13 @@ def convert(source: Path, target: Path | None, options: ConvertOptions, say: Say
     check_free(source, path, options.force)
     of_target = form.is_weights and issubclass(form.format, NamedFormat)
     layout = None if of_target else options.layout
-    read = read_source(source, options.model, options.max_bytes, layout)
+    read = read_source(source, options.model, options.max_bytes, layout, options.trust)
     loaded = _rewritten(prepared(read, options.preparation), options, say)
     for extra in _side_files(loaded, form, path, options):
         check_free(source, extra, options.force)
+    if source.stat().st_size > LARGE_BYTES:
+        # Such a file takes seconds, which should not pass in silence.
+        say(f"writing {path} ...")
     if form.is_weights and of_target and options.layout:
         _write_layout(loaded, form, path, options, say)
     elif form.is_weights:
@@ -124,8 +131,13 @@ def _rewritten(source: Source, options: ConvertOptions, say: Say) -> Source:
                 say(f"Ignoring source layer {name}")
         source = replace(source, weights=weights)
     for name in options.passes:
-        source = source.with_model(graph_passes.find(name)(source.model(f"--{name}")))
-        say(f"applied --{name}")
+        old = source.model(f"--{name}")
+        new = graph_passes.find(name)(old)
+        # A pass that has nothing to change gives the model itself.
+        source = source if new is old else source.with_model(new)
+        for note in new.definition.notes[len(old.definition.notes) :]:
+            say(note)
+        say(f"--{name}: nothing to change" if new is old else f"applied --{name}")
     if options.rgb:
         model, lines = rgb_input(source.model("--rgb"))
         source = replace(source, weights=model.weights, preprocessing=model.preprocessing)
@@ -147,7 +159,9 @@ def _write_weights(
         f"wrote {path}: {counted(layers, 'layer')} with parameters, {counted(values, 'value')}"
         f"{checked}"
     )
-    for line in loading_lines(path, form.name, array_keys(weights, form.name), options.model or ""):
+    # A pass may have changed the definition; then it lies beside the weights.
+    prototxt = str(_prototxt(path)) if source.own_definition else options.model or ""
+    for line in loading_lines(path, form.name, array_keys(weights, form.name), prototxt):
         say(line)
     if form.name.startswith("caffemodel") and not any(layer.type for layer in weights.layers):
         say(
@@ -174,7 +188,7 @@ def _write_layout(
 def _write_target(
     source: Source, form: Form, path: Path, options: ConvertOptions, say: Say
 ) -> None:
-    model = source.model(f"the form {form.name!r}")
+    model = _fed_by_inputs(source.model(f"the form {form.name!r}"), say)
     target = targets.find(form.name)(options.target)
     target.refuse(model)
     target.write(model, path)
@@ -183,6 +197,19 @@ def _write_target(
         say(line)
     if options.verify:
         _verify(target, model, path, say)
+
+
+def _fed_by_inputs(model: CaffeModel, say: Say) -> CaffeModel:
+    """The model with its deploy definition, where it has that of a training, which reads data.
+
+    Raises:
+        NetError, ExportError: as ``caffecompat deploy``.
+    """
+    if has_inputs(model.definition.message):
+        return model
+    say("the definition reads data; made a deploy net of it, as 'caffecompat deploy' does")
+    message = deploy(model.definition, name=model.path).message
+    return replace(model, definition=read_definition(message))
 
 
 def _verify(target: Target, model: CaffeModel, path: Path, say: Say) -> None:
@@ -194,11 +221,7 @@ def _verify(target: Target, model: CaffeModel, path: Path, say: Say) -> None:
     if target.engine is None:
         say("not verified: nothing here runs such a file")
         return
-    if importlib.util.find_spec(VERIFICATION) is None:
-        say(f"not verified: the engine {target.engine!r} is not there")
-        return
-    lines: list[str] = importlib.import_module(VERIFICATION).verify_conversion(model, path)
-    for line in lines:
+    for line in verify_conversion(model, path):
         say(line)
 
 

@@ -39,6 +39,7 @@ class Engine:
         suffixes: file name suffixes that select the engine, with their dots.
         inputs: shapes of the inputs by name; an extent is 0 where any is accepted.
         preprocessing: what the model itself does with an image from 0 to 1; None for nothing.
+        indices: for inputs that hold indices, how many values an index has.
         given: values of inputs that the model was run with before; empty for engines that run.
     """
 
@@ -46,6 +47,7 @@ class Engine:
 
     inputs: Mapping[str, Shape]
     preprocessing: Preprocessing | None = None
+    indices: Mapping[str, int] = {}
     given: Mapping[str, np.ndarray] = {}
 
     def __init__(self, path: Path, options: EngineOptions) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.net import Net
 from caffecompat.net.definition import Definition
+from caffecompat.proto import schema
+from caffecompat.proto.schema import Message
 from caffecompat.weights import Weights
 
 
@@ -33,4 +35,26 @@ class CaffeModel:
             NetError, UnknownName: the net cannot be built.
             WeightsError: the weights do not fit.
         """
-        return Net(self.definition, self.weights)
+        return Net(self._without_fillers(), self.weights)
+
+    def _without_fillers(self) -> Definition:
+        """The definition without initial values for the layers that have weights.
+
+        Drawing them takes longer than reading the weights that replace them.
+        """
+        message = schema.new("NetParameter")
+        message.CopyFrom(self.definition.message)
+        for layer in message.layer:
+            if layer.name in self.weights and self.weights[layer.name].blobs:
+                _clear_fillers(layer)
+        return replace(self.definition, message=message)
+
+
+def _clear_fillers(layer: Message) -> None:
+    """Clears all fillers in the settings of a layer."""
+    for field, settings in layer.ListFields():
+        if not field.name.endswith("_param"):
+            continue
+        for inner in settings.DESCRIPTOR.fields:
+            if inner.message_type is not None and inner.message_type.name == "FillerParameter":
+                settings.ClearField(inner.name)

@@ -84,9 +84,11 @@ class ModelFile:
     Attributes:
         max_bytes: the limit for the size of the file and of its claimed content; None for the
             default.
+        trust: whether the user knows where the file is from, so that code in it may run.
     """
 
     max_bytes: int | None = None
+    trust: bool = False
 
     def sniff(self, head: bytes, path: Path) -> bool:
         """Whether the file has this form, by its first bytes or by opening it."""
@@ -107,7 +109,11 @@ model_files: Registry[type[ModelFile]] = Registry("model file", "caffecompat.exp
 
 
 def read_source(
-    path: Path, model: str | None, max_bytes: int | None = None, layout: str | None = None
+    path: Path,
+    model: str | None,
+    max_bytes: int | None = None,
+    layout: str | None = None,
+    trust: bool = False,
 ) -> Source:
     """Reads a weight file or another program's model file, and finds the definition.
 
@@ -116,6 +122,7 @@ def read_source(
         model: the prototxt that the user gave.
         max_bytes: the limit for sizes and claims.
         layout: the layout of a state dict; None for what its metadata say, or layer names.
+        trust: load a file of a form that can contain code.
 
     Raises:
         FileProblem, FormatError, TextError: a file is missing or damaged.
@@ -125,13 +132,14 @@ def read_source(
     given = None if model is None else read_definition(model, max_bytes=max_bytes)
     for name in model_files:
         reader = model_files.find(name)()
-        reader.max_bytes = max_bytes
+        reader.max_bytes, reader.trust = max_bytes, trust
         if reader.sniff(head, path):
             found = reader.read(path)
             definition = found.definition if given is None else given
             origin = "from the file" if given is None else str(model)
+            notes = list(found.definition.notes) if given is None else []
             return Source(
-                path, found.weights, definition, origin, found.preprocessing, given is None
+                path, found.weights, definition, origin, found.preprocessing, given is None, notes
             )
     arrays = read_named(path, max_bytes)
     if arrays is not None and (layout or arrays.metadata.get(LAYOUT)):

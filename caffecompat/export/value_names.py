@@ -14,10 +14,11 @@ SAME = (Dropout, Split)
 def value_names(net: Net) -> dict[Version, str]:
     """The last value of a blob has the blob's name, and so has an input.
 
-    A value that an in-place layer replaces is called ``<blob> before <layer>``. What replaces an
-    input is called ``<blob>'``.
+    A value that an in-place layer replaces is called ``<blob> before <layer>``. The last value that
+    replaces an input is called ``<blob>'``.
     """
     inputs = {top for built in net.layers if built.source is not None for top in built.tops}
+    blobs = {top.blob for top in inputs}
     names: dict[Version, str] = {}
     same: dict[Version, Version] = {}
     for built in net.layers:
@@ -26,10 +27,9 @@ def value_names(net: Net) -> dict[Version, str]:
             same[top] = top
             if before in names and isinstance(built.layer, SAME):
                 same[top] = before
-            elif before in inputs:
-                names[top] = str(top)
-            else:
-                if before in names:
-                    names[before] = f"{top.blob} before {built.name}"
-                names[top] = top.blob
+                continue
+            if before in names and before not in inputs:
+                names[before] = f"{top.blob} before {built.name}"
+            replaces_input = top.blob in blobs and top not in inputs
+            names[top] = f"{top.blob}'" if replaces_input else top.blob
     return {version: names[first] for version, first in same.items()}

@@ -137,10 +137,15 @@ def draw_inputs(first: Engine, second: Engine, seed: int) -> Arrays:
         )
     generator = np.random.default_rng(seed)
     as_image = first.preprocessing is not None or second.preprocessing is not None
-    return {
-        name: _draw(_common_shape(name, shape, second.inputs[name]), generator, as_image)
-        for name, shape in first.inputs.items()
-    }
+    indices = {**first.indices, **second.indices}
+    drawn = {}
+    for name, shape in first.inputs.items():
+        shape = _common_shape(name, shape, second.inputs[name])
+        if name in indices:
+            drawn[name] = generator.integers(0, indices[name], shape).astype(np.float32)
+        else:
+            drawn[name] = _draw(shape, generator, as_image)
+    return drawn
 
 
 def _listed(names: Mapping[str, Shape]) -> str:

@@ -184,4 +184,6 @@ def test_a_line_comes_after_two_seconds_and_then_now_and_then(
             for second in range(30):
                 now[0] = 100.0 + second
                 lines(second, 30)
-        assert caplog.messages[:3] == [f"{second} of 30 records" for second in expected]
+        assert caplog.messages[:3] == [
+            f"{second} of 30 records, about {30 - second} seconds left" for second in expected
+        ]

@@ -39,6 +39,13 @@ WINDOWS = NET.replace("ImageData", "WindowData").replace(
 ROWS = """
 layer { name: "rows" type: "HDF5Data" top: "x" hdf5_data_param { source: "h5.txt" batch_size: 1 } }
 """
+DEPLOY = """
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 3 dim: 6 dim: 6 } } }
+layer { name: "score" type: "InnerProduct" bottom: "data" top: "score"
+  inner_product_param { num_output: 2 weight_filler { type: "xavier" } } }
+"""
+IMAGE_NET = "--model deploy6.prototxt --weights w.pt --preprocessing none"
 LOG = """\
 I0210 13:39:19.381449 25210 solver.cpp:280] Solving small
 I0210 13:39:20.381449 25210 solver.cpp:204] Iteration 0, loss = 1.5
@@ -56,6 +63,7 @@ LIMITS = {
 
 # A command, and the limits that it can meet.
 COMMANDS = [
+    (f"classify images/first.png {IMAGE_NET}", "prototxt claims"),
     ("convert w.pt out.npz", "claims"),
     ("convert w.caffemodel out.npz --model net.prototxt", "prototxt text"),
     ("convert-boxes annotations labels.txt out", "text"),
@@ -71,7 +79,10 @@ COMMANDS = [
     ("deploy net.prototxt deploy.prototxt", "prototxt text"),
     ("diff net.prototxt net.prototxt", "prototxt"),
     ("diff w.pt w.pt", "claims"),
+    (f"evaluate --data list.txt --root images {IMAGE_NET}", "prototxt text claims"),
+    ("extract-features w.pt net.prototxt score scores 1 lmdb", "prototxt text claims"),
     ("extract-seconds train.log out.txt", "text"),
+    (f"features --data list.txt --root images -o f.h5 {IMAGE_NET}", "prototxt text claims"),
     ("graph net.prototxt", "prototxt text"),
     ("inspect net.prototxt", "prototxt text"),
     ("inspect solver.prototxt", "prototxt"),
@@ -109,6 +120,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _write_images()
         Path("net.prototxt").write_text(NET)
         Path("windows.prototxt").write_text(WINDOWS)
+        Path("deploy6.prototxt").write_text(DEPLOY)
         Path("rows.prototxt").write_text(ROWS)
         Path("solver.prototxt").write_text(SOLVER)
         Path("train.log").write_text(LOG)
@@ -162,6 +174,9 @@ def _write_rows() -> None:
     with h5py.File("rows.h5", "w") as file:
         file["x"] = np.zeros((2, 3), np.float32)
     Path("h5.txt").write_text("rows.h5 rows.h5\n")
+    with h5py.File("features.h5", "w") as file:
+        file["features"] = np.eye(6, 40, dtype=np.float32)
+        file["labels"] = np.array([0, 1, 0, 1, 0, 1])
 
 
 def _write_snapshot() -> None:
@@ -234,9 +249,16 @@ def test_the_flag_is_the_limit_of_snapshots(
     assert main([*words, "--max-bytes", "10000000"]) == 0
 
 
+def test_the_flag_is_the_limit_of_features(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["svm", "features.h5", "features.h5", "--cost", "1"]
+    assert main([*words, "--max-bytes", "600"]) == 1
+    assert "raise the limit with --max-bytes" in capfd.readouterr().err
+    assert main([*words, "--max-bytes", "10000000"]) == 0
+
+
 def test_every_verb_with_the_flag_is_tried() -> None:
     have = {name for name in verb_names() if "--max-bytes" in _flags(name)}
-    assert have == {command.split()[0] for command, _ in COMMANDS}
+    assert have == {command.split()[0] for command, _ in COMMANDS} | {"svm"}
     assert set(verb_names()) - have == WITHOUT
 
 

@@ -126,13 +126,18 @@ def test_a_batch_that_the_net_fixes_stays(tmp_path: Path) -> None:
 
 
 def test_an_input_changed_in_place_keeps_its_name(tmp_path: Path) -> None:
-    relu = 'layer { name: "relu" type: "ReLU" bottom: "data" top: "data" }'
-    model = model_of(IMAGE + relu)
+    layers = (
+        'layer { name: "same" type: "Dropout" bottom: "data" top: "data" }\n'
+        'layer { name: "add" type: "Power" bottom: "data" top: "data" power_param { shift: 1 } }\n'
+        'layer { name: "relu" type: "ReLU" bottom: "data" top: "data" }\n'
+    )
+    model = model_of(IMAGE + layers)
     loaded = written(model, tmp_path)
     assert [value.name for value in loaded.graph.input] == ["data"]
     inputs = random_inputs(model.net())
     found = run_onnxruntime(tmp_path / "net.onnx", inputs)
-    assert_close(found, {"data'": np.maximum(inputs["data"], 0)})
+    assert_close(found, {"data'": np.maximum(inputs["data"] + 1, 0)})
+    assert "data before relu" in [name for node in loaded.graph.node for name in node.output]
 
 
 def test_an_output_that_copies_a_blob_has_its_own_name(tmp_path: Path) -> None:

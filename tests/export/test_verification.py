@@ -12,6 +12,7 @@ import pytest
 from caffecompat import Net
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import CaffeError, ExportError, FormatError
+from caffecompat.export import opencv_process
 from caffecompat.export.engine import EngineOptions, open_engine
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.model import CaffeModel
@@ -25,8 +26,9 @@ from caffecompat.export.verification import (
     run_both,
     verify_conversion,
 )
+from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.weights import save_weights
-from tests.export.models import model_of, random_inputs
+from tests.export.models import layer_net, model_of, random_inputs
 
 TEXT = """name: "small"
 layer { name: "data" type: "Input" top: "data" input_param {
@@ -131,6 +133,23 @@ def test_inputs_must_agree(files: Path, tmp_path: Path) -> None:
         draw_inputs(first, renamed, 0)
 
 
+def test_indices_are_drawn_for_embed(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    layer = 'type: "Embed" embed_param { num_output: 3 input_dim: 7 }'
+    model = model_of(layer_net(layer, (5, 4)))
+    path = with_onnx(tmp_path, model)
+    assert compare_conversion(model, path).worst.absolute == 0
+    engine = CaffeNet.of(model)
+    assert set(draw_inputs(engine, engine, 0)["a"].ravel()) <= set(range(7))
+
+
+def test_a_run_does_not_go_on_from_the_run_before() -> None:
+    layer = 'type: "LSTM" recurrent_param { num_output: 3 }'
+    engine = CaffeNet.of(model_of(layer_net(layer, (4, 2, 5), (4, 2))))
+    inputs = {**draw_inputs(engine, engine, 0), "b": np.ones((4, 2), np.float32)}
+    assert np.array_equal(engine.run(inputs)["y"], engine.run(inputs)["y"])
+
+
 def test_inputs_depend_on_the_seed() -> None:
     engine = CaffeNet.of(model_of(TEXT))
     one, same, other = (draw_inputs(engine, engine, seed)["data"] for seed in (1, 1, 2))
@@ -173,6 +192,28 @@ def test_onnx_files_that_reach_for_other_files_or_code_are_refused(tmp_path: Pat
         open_engine(str(tmp_path / "net.onnx"), EngineOptions())
 
 
+def test_a_file_that_crashes_opencv_gets_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cv2")
+    engine = open_engine(f"opencv:{with_onnx(tmp_path)}", EngineOptions())
+    crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    monkeypatch.setattr(opencv_process, "PROGRAM", crash)
+    with pytest.raises(ExportError, match=r"OpenCV crashes on it \(SIGSEGV\)"):
+        engine.run(random_inputs(model_of(TEXT).net()))
+
+
+def test_an_operator_that_opencv_refuses_gets_a_sentence(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("cv2")
+    loaded = onnx.load(with_onnx(tmp_path))
+    loaded.graph.node[0].op_type = "NoSuchOperator"
+    (tmp_path / "net.onnx").write_bytes(loaded.SerializeToString())
+    engine = open_engine(f"opencv:{tmp_path / 'net.onnx'}", EngineOptions())
+    with pytest.raises(ExportError, match="OpenCV cannot run it"):
+        engine.run(random_inputs(model_of(TEXT).net()))
+
+
 def test_a_record_with_pickled_objects_is_refused(tmp_path: Path) -> None:
     arrays: dict[str, Any] = {"out/a": np.array([print], dtype=object)}
     np.savez(tmp_path / "net.npz", **arrays)
@@ -180,9 +221,10 @@ def test_a_record_with_pickled_objects_is_refused(tmp_path: Path) -> None:
         open_engine(str(tmp_path / "net.npz"), EngineOptions())
 
 
-def test_a_weight_file_needs_its_definition(files: Path) -> None:
+def test_a_weight_file_needs_its_definition(tmp_path: Path) -> None:
+    save_weights(model_of(TEXT).weights, tmp_path / "net.pt", naming=torch_naming())
     with pytest.raises(ExportError, match="--model"):
-        open_engine(str(files / "net.caffemodel"), EngineOptions())
+        open_engine(str(tmp_path / "net.pt"), EngineOptions())
 
 
 def test_old_opencv_reads_caffe_files(files: Path) -> None:

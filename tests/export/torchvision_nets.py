@@ -45,7 +45,7 @@ class Vgg(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.classifier(torch.flatten(self.features(x), 1))  # type: ignore[no-any-return]
+        return self.classifier(torch.flatten(self.features(x), 1))
 
 
 class AlexNet(nn.Module):
@@ -146,7 +146,7 @@ class ResNet(nn.Module):
         x = nn.functional.max_pool2d(self.bn1(self.conv1(x)).relu(), 3, 2, 1)
         for stage in range(1, 5):
             x = getattr(self, f"layer{stage}")(x)
-        return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]
+        return self.fc(x.mean((2, 3)))
 
 
 class BasicConv(nn.Module):
@@ -156,7 +156,7 @@ class BasicConv(nn.Module):
         self.bn = nn.BatchNorm2d(outputs, eps=0.001)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.bn(self.conv(x)).relu()  # type: ignore[no-any-return]
+        return self.bn(self.conv(x)).relu()
 
 
 class Inception(nn.Module):
@@ -195,7 +195,7 @@ class GoogLeNet(nn.Module):
             if name in self.POOLED:
                 x = pool(x, *self.POOLED[name])
             x = getattr(self, f"inception{name}")(x)
-        return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]
+        return self.fc(x.mean((2, 3)))
 
 
 # Caffe
@@ -342,14 +342,14 @@ class Pair:
     text: str
 
 
-VGG = {
+VGG: dict[str, tuple[int, ...]] = {
     "vgg11": (1, 1, 2, 2, 2),
     "vgg13": (2, 2, 2, 2, 2),
     "vgg16": (2, 2, 3, 3, 3),
     "vgg19": (2, 2, 4, 4, 4),
 }
 FIRES = {"squeezenet1_0": (7, "FFFPFFFFPF"), "squeezenet1_1": (3, "FFPFFPFFFF")}
-RESNETS = {
+RESNETS: dict[str, tuple[tuple[int, ...], int]] = {
     "resnet18": ((2, 2, 2, 2), 1),
     "resnet34": ((3, 4, 6, 3), 1),
     "resnet50": ((3, 4, 6, 3), 4),
@@ -373,10 +373,10 @@ def _pairs(width: int = 2) -> dict[str, Pair]:
             lambda kernel=kernel, modules=modules: SqueezeNet(kernel, modules, width),  # type: ignore[misc]
             squeezenet_text(kernel, modules, width),
         )
-    for name, (counts, expansion) in RESNETS.items():
+    for name, (blocks, expansion) in RESNETS.items():
         found[name] = Pair(
-            lambda counts=counts, expansion=expansion: ResNet(counts, expansion, width),  # type: ignore[misc]
-            resnet_text(counts, expansion, width),
+            lambda blocks=blocks, expansion=expansion: ResNet(blocks, expansion, width),  # type: ignore[misc]
+            resnet_text(blocks, expansion, width),
         )
     found["googlenet"] = Pair(lambda: GoogLeNet(width), googlenet_text(width))
     return found

@@ -320,6 +320,12 @@ READERS: dict[str, Reader] = {
     "hdf5-data": Reader(_rows, (hdf5_rows,), 5),
     "npz": Reader(partial(_archive, "x.npz", "npz"), (all_values, describe), 6, _INSPECT),
     "pt": Reader(partial(_archive, "x.pt", "pt"), (all_values, describe), 3, _INSPECT),
+    "safetensors": Reader(
+        partial(_one, "x.safetensors", "safetensors", BINARY_MOVES),
+        (all_values, describe),
+        4,
+        _INSPECT,
+    ),
     "prototxt": Reader(
         partial(_definition, "x.prototxt", "prototxt"),
         (net_text, net_shapes),

@@ -121,6 +121,7 @@ def _weight_files(folder: Path) -> dict[str, list[bytes]]:
     weights.layers[2].name = "fc6"
     save_weights(weights, folder / "x.caffemodel.h5")
     save_weights(weights, folder / "x.pt", naming=torch_naming())
+    save_weights(weights, folder / "x.safetensors", naming=torch_naming())
     state = SolverState(7, "net_iter_7.caffemodel", [np.ones((2, 3), np.float32)] * 2, 1, 5)
     write_state(state, folder / "x.solverstate")
     write_state(state, folder / "x.solverstate.h5")
@@ -133,6 +134,7 @@ def _weight_files(folder: Path) -> dict[str, list[bytes]]:
         "mean": [*sorted((WEIGHTS / "mean").glob("*.binaryproto")), folder / "x.binaryproto"],
         "npz": [folder / "x.npz"],
         "pt": [folder / "x.pt"],
+        "safetensors": [folder / "x.safetensors"],
         "hdf5": [*sorted(convnet.glob("*.h5")), folder / "x.caffemodel.h5"],
         "solverstate-hdf5": [
             *sorted(states.glob("adam_h5_iter_5.solverstate.h5")),

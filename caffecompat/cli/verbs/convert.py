@@ -47,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_changes(parser)
     _add_preprocessing(parser)
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="load a .pt2 program as the source, although it can contain code that then runs",
+    )
     add_max_bytes_argument(parser)
 
 
@@ -127,6 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
         bvlc_batch_norm=arguments.bvlc_batch_norm,
         preparation=PreparationOptions(arguments.preprocessing, arguments.mean, arguments.labels),
         target=TargetOptions(arguments.fold_preprocessing, arguments.program),
+        trust=arguments.trust,
         max_bytes=arguments.max_bytes,
     )
     target = Path(arguments.target) if arguments.target else None

@@ -1,4 +1,4 @@
-"""This package: a weight file with its prototxt."""
+"""This package: a weight file with its net definition, or another program's model file."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from caffecompat.errors import ExportError
 from caffecompat.export.engine import Arrays, Engine, EngineOptions, check_inputs, engines
 from caffecompat.export.model import CaffeModel
+from caffecompat.export.source import read_source
 from caffecompat.export.value_names import value_names
-from caffecompat.net.definition import read_definition
-from caffecompat.net.parameters.state_dict_names import torch_naming
-from caffecompat.weights import load_weights
+from caffecompat.layers.embed import Embed
+from caffecompat.layers.recurrent import Recurrent
 
 
 @engines.register("caffecompat")
@@ -24,7 +23,8 @@ class CaffeNet(Engine):
     suffixes = (".caffemodel", ".caffemodel.h5", ".h5", ".safetensors", ".pt", ".pth", ".mat")
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
-        self._use(_read(path, options), path)
+        source = read_source(path, options.model, options.max_bytes)
+        self._use(source.model("running it"), path)
 
     @classmethod
     def of(cls, model: CaffeModel) -> CaffeNet:
@@ -39,6 +39,12 @@ class CaffeNet(Engine):
         self.net = model.net()
         feeds = self.net.program().feeds
         self.inputs = {top.blob: self.net.shape_of(top) for top in feeds}
+        self.indices = {
+            bottom.blob: built.layer.rows
+            for built in self.net.layers
+            if isinstance(built.layer, Embed)
+            for bottom in built.bottoms
+        }
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         values = self.values(inputs)
@@ -49,6 +55,9 @@ class CaffeNet(Engine):
 
     def values(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         check_inputs(self, inputs, self._path)
+        for built in self.net.layers:
+            if isinstance(built.layer, Recurrent):
+                built.layer.state = None  # else it goes on from the run before
         program = self.net.program(observed=True)
         names = value_names(self.net)
         feeds = [torch.from_numpy(inputs[top.blob]) for top in program.feeds]
@@ -56,14 +65,3 @@ class CaffeNet(Engine):
             values, _ = program(feeds)
         # The last one of a name: copies of a value share one.
         return {names[version]: value.numpy() for version, value in values.items()}
-
-
-def _read(path: Path, options: EngineOptions) -> CaffeModel:
-    if options.model is None:
-        raise ExportError(
-            f"{path}: a weight file runs with its net definition; give it with --model "
-            "deploy.prototxt"
-        )
-    definition = read_definition(options.model, max_bytes=options.max_bytes)
-    weights = load_weights(path, torch_naming(), options.max_bytes)
-    return CaffeModel(definition, weights, path=str(path))

@@ -49,8 +49,12 @@ class OnnxRuntime(Engine):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
         try:
+            # Without its own second attempt, which prints a banner.
             return onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                model.SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,
             )
         except Exception as error:  # its exceptions derive from RuntimeError and from Exception
             raise ExportError(

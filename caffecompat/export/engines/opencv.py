@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from caffecompat.errors import ExportError, MissingExtra, first_line
+from caffecompat.errors import ExportError, MissingExtra
 from caffecompat.export.engine import Arrays, Engine, EngineOptions, check_inputs, engines
 from caffecompat.export.onnx_file import (
     input_shapes,
@@ -16,6 +17,7 @@ from caffecompat.export.onnx_file import (
     read_onnx,
     with_all_values,
 )
+from caffecompat.export.opencv_process import OpenCvRequest, run_in_opencv
 from caffecompat.input_files import open_input
 from caffecompat.net import Net
 
@@ -29,28 +31,23 @@ class OpenCvOnnx(Engine):
         self._model = read_onnx(path, options.max_bytes)
         self.inputs = input_shapes(self._model)
         self.preprocessing = preprocessing_inside(self._model, path)
-        self._net = self._open(self._model)
+        import_cv2()
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         names = [value.name for value in self._model.graph.output]
-        return self._run(self._net, names, inputs)
+        return self._run(self._path, names, inputs)
 
     def values(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         model, names = with_all_values(self._model)
-        return self._run(self._open(model), names, inputs)
+        with tempfile.TemporaryDirectory() as folder:
+            changed = Path(folder, "net.onnx")
+            changed.write_bytes(model.SerializeToString())
+            return self._run(changed, names, inputs)
 
-    def _open(self, model: Any) -> Any:
-        data = np.frombuffer(model.SerializeToString(), np.uint8)
-        try:
-            return import_cv2().dnn.readNetFromONNX(data)
-        except import_cv2().error as error:
-            raise ExportError(
-                f"{self._path}: OpenCV cannot load it: {first_line(error)}"
-            ) from error
-
-    def _run(self, net: Any, names: list[str], inputs: Mapping[str, np.ndarray]) -> Arrays:
+    def _run(self, model: Path, names: list[str], inputs: Mapping[str, np.ndarray]) -> Arrays:
         check_inputs(self, inputs, self._path)
-        return _forward(net, names, {name: inputs[name] for name in self.inputs}, self._path)
+        given = {name: inputs[name] for name in self.inputs}
+        return run_in_opencv(OpenCvRequest(str(model), names), given, self._path)
 
 
 @engines.register("opencv-caffe")
@@ -71,27 +68,27 @@ class OpenCvCaffe(Engine):
         net = Net(options.model, shapes_only=True, max_bytes=options.max_bytes)
         self.inputs = {top.blob: net.shape_of(top) for top in net.program().feeds}
         self._outputs = net.outputs
-        try:
-            self._net = cv2.dnn.readNetFromCaffe(options.model, str(path))
-        except cv2.error as error:
-            raise ExportError(f"{path}: OpenCV cannot load it: {first_line(error)}") from error
-        # Fused layers would hide the values between them.
-        self._net.enableFusion(False)
+        self._prototxt = options.model
         # OpenCV knows layers, not blobs: the last layer that writes a blob.
-        self._layer_of = {top.blob: built.name for built in net.layers for top in built.tops}
+        self._layer_of = {
+            top.blob: built.name
+            for built in net.layers
+            if built.module is not None
+            for top in built.tops
+        }
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         return self._run(self._outputs, inputs)
 
     def values(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        known = set(self._net.getLayerNames())
-        return self._run([blob for blob, layer in self._layer_of.items() if layer in known], inputs)
+        return self._run(list(self._layer_of), inputs)
 
     def _run(self, blobs: Sequence[str], inputs: Mapping[str, np.ndarray]) -> Arrays:
         check_inputs(self, inputs, self._path)
         layers = [self._layer_of[blob] for blob in blobs]
         given = {name: inputs[name] for name in self.inputs}
-        values = _forward(self._net, layers, given, self._path)
+        request = OpenCvRequest(str(self._path), layers, self._prototxt)
+        values = run_in_opencv(request, given, self._path)
         return {blob: values[layer] for blob, layer in zip(blobs, layers, strict=True)}
 
 
@@ -106,14 +103,3 @@ def import_cv2() -> Any:
     except ImportError as error:
         raise MissingExtra("OpenCV", "opencv-headless") from error
     return cv2
-
-
-def _forward(net: Any, names: Sequence[str], inputs: Arrays, path: Path) -> Arrays:
-    cv2 = import_cv2()
-    try:
-        for name, value in inputs.items():
-            net.setInput(np.ascontiguousarray(value), name)
-        values = net.forward(list(names))
-    except cv2.error as error:
-        raise ExportError(f"{path}: OpenCV fails: {first_line(error)}") from error
-    return {name: np.array(value) for name, value in zip(names, values, strict=True)}

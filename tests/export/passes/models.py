@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod, sqrt
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from caffecompat import Net
 from caffecompat.export.model import CaffeModel
-from caffecompat.net.definition import read_definition
+from caffecompat.net.definition import Definition, read_definition
 from tests.net.nets import message
 
 INPUT = 'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {} }} }} }}\n'
@@ -23,7 +24,11 @@ def net_text(shape: tuple[int, ...], *layers: str) -> str:
 
 def random_model(text: str, seed: int = 0, **options: Any) -> CaffeModel:
     """The model of a prototxt with random weights; positive where they are variances."""
-    definition = read_definition(message(text))
+    return randomised(read_definition(message(text)), seed, **options)
+
+
+def randomised(definition: Definition, seed: int = 0, **options: Any) -> CaffeModel:
+    """:func:`random_model` of a definition."""
     net = Net(definition, **options)
     generator = np.random.default_rng(seed)
     weights = net.to_weights()
@@ -35,7 +40,8 @@ def random_model(text: str, seed: int = 0, **options: Any) -> CaffeModel:
 def values(generator: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.ndarray:
     if kind == "BatchNorm":
         return generator.uniform(0.5, 2, shape).astype(np.float32)
-    return generator.standard_normal(shape).astype(np.float32)
+    fan_in = max(prod(shape[1:]), 1)
+    return (generator.standard_normal(shape) / sqrt(fan_in)).astype(np.float32)
 
 
 def outputs(model: CaffeModel, seed: int = 1, **shapes: tuple[int, ...]) -> dict[str, np.ndarray]:

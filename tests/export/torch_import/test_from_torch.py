@@ -272,5 +272,5 @@ def test_the_module_is_not_changed() -> None:
 @pytest.mark.parametrize("name", ["vgg11", "alexnet", "resnet18", "squeezenet1_1", "mobilenet_v2"])
 def test_torchvision(name: str, tmp_path: Path) -> None:
     models = pytest.importorskip("torchvision.models")
-    shape = (1, 3, 224, 224) if name == "vgg11" else (1, 3, 97, 130)
+    shape = (1, 3, 224, 224) if name in ("vgg11", "alexnet") else (1, 3, 97, 130)
     assert_same(getattr(models, name)(weights=None), shape, tmp_path)

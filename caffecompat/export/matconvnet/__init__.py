@@ -1,0 +1,1 @@
+"""MatConvNet's nets, SimpleNN and DagNN: MAT files, their layers, and both directions."""

@@ -1,0 +1,261 @@
+"""A Caffe model as MatConvNet's layers and meta."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from caffecompat.errors import ExportError
+from caffecompat.export.matconvnet.layers import (
+    BNORM,
+    CONCAT,
+    CONV,
+    DROPOUT,
+    LRN,
+    POOL,
+    RELU,
+    SIGMOID,
+    SOFTMAX,
+    SUM,
+    MatLayer,
+)
+from caffecompat.export.model import CaffeModel
+from caffecompat.net import Net
+from caffecompat.net.build import BuiltLayer
+from caffecompat.weights.array_names import current_blobs
+
+COLOURS = 3
+IMAGE_AXES = 4
+
+
+@dataclass
+class MatNet:
+    """The layers, and the size (H, W, C) of the image that they take."""
+
+    layers: list[MatLayer] = field(default_factory=list)
+    size: tuple[int, int, int] = (0, 0, 0)
+    input: str = "data"
+
+
+def from_caffe(model: CaffeModel) -> MatNet:
+    """The model's layers as MatConvNet has them, for R, G, B images.
+
+    A fully connected layer becomes a convolution over its whole map, Scale goes into the BatchNorm
+    before it, and the first convolution of a net for B, G, R images is turned.
+
+    Raises:
+        NetError: the net cannot be built.
+        ExportError: MatConvNet has no such layer; all are named.
+    """
+    writer = _Writer(model)
+    for built in Net(model.definition, shapes_only=True).layers:
+        writer.add(built)
+    if writer.problems:
+        raise ExportError("\n".join(writer.problems))
+    return writer.net
+
+
+class _Writer:
+    def __init__(self, model: CaffeModel) -> None:
+        self.model = model
+        self.net = MatNet()
+        self.problems: list[str] = []
+        # The variable and the shape of each value of a blob.
+        self.variables: dict[Any, str] = {}
+        self.shapes: dict[Any, tuple[int, ...]] = {}
+
+    def add(self, built: BuiltLayer) -> None:
+        for top, shape in zip(built.tops, built.shapes, strict=True):
+            self.shapes[top] = tuple(shape)
+            # MatConvNet has no layers in place; Caffe's importer there appends an x, too.
+            self.variables[top] = str(top).replace("'", "x")
+        if built.type in ("Split", "Flatten"):
+            for top in built.tops:
+                self.variables[top] = self.variables[built.bottoms[0]]
+        elif not built.bottoms:
+            self._input(built)
+        elif built.type == "Scale" and self._joins_norm(built):
+            self.variables[built.tops[0]] = self.variables[built.bottoms[0]]
+        elif built.type not in _WRITERS:
+            self.problems.append(
+                f"{self.who(built)}: MatConvNet has no such layer, or it is not mapped"
+            )
+        else:
+            try:
+                _WRITERS[built.type](self, built)
+            except ExportError as error:
+                self.problems.append(f"{self.who(built)}: {error}")
+
+    def layer(
+        self,
+        built: BuiltLayer,
+        kind: str,
+        settings: dict[str, Any],
+        arrays: list[np.ndarray] | None = None,
+    ) -> None:
+        self.net.layers.append(
+            MatLayer(
+                built.name.replace("-", "_"),
+                kind,
+                [self.variables[bottom] for bottom in built.bottoms],
+                [self.variables[top] for top in built.tops[:1]],
+                settings,
+                arrays or [],
+            )
+        )
+
+    def blobs(self, built: BuiltLayer) -> list[np.ndarray]:
+        weights = self.model.weights
+        if built.name not in weights or not weights[built.name].blobs:
+            raise ExportError("it has no weights")
+        return current_blobs(weights[built.name])
+
+    def who(self, built: BuiltLayer) -> str:
+        return f"{self.model.path}: layer {built.name!r} ({built.type})"
+
+    def reads_image(self, built: BuiltLayer) -> bool:
+        return self.variables[built.bottoms[0]] == self.net.input
+
+    def _input(self, built: BuiltLayer) -> None:
+        shape = tuple(built.shapes[0]) if built.shapes else ()
+        if len(shape) != IMAGE_AXES or self.net.size != (0, 0, 0):
+            self.problems.append(f"{self.who(built)}: MatConvNet's nets take one image")
+            return
+        self.net.size = (shape[2], shape[3], shape[1])
+        self.net.input = self.variables[built.tops[0]]
+
+    def _joins_norm(self, built: BuiltLayer) -> bool:
+        """Puts a Scale into the BatchNorm right before it."""
+        last = self.net.layers[-1] if self.net.layers else None
+        if last is None or last.type != BNORM or len(built.bottoms) != 1:
+            return False
+        if last.outputs != [self.variables[built.bottoms[0]]]:
+            return False
+        blobs = self.blobs(built)
+        last.arrays[: len(blobs)] = blobs
+        return True
+
+
+def _convolution(writer: _Writer, built: BuiltLayer) -> None:
+    layer: Any = built.layer
+    if len(built.bottoms) != 1 or layer.geometry.axes != 2:
+        raise ExportError("MatConvNet's convolution takes one image")
+    (y, x) = layer.geometry.pad
+    filters, *bias = writer.blobs(built)
+    settings = {
+        "pad": (y, y, x, x),
+        "stride": layer.geometry.stride,
+        "dilate": layer.geometry.dilation,
+    }
+    _add_conv(writer, built, filters.reshape(layer.specs[0].shape), bias, settings)
+
+
+def _inner_product(writer: _Writer, built: BuiltLayer) -> None:
+    layer: Any = built.layer
+    shape = writer.shapes[built.bottoms[0]]
+    if layer.transpose or layer.first != 1:
+        raise ExportError("it is transposed or reads other axes than all but the first")
+    filters, *bias = writer.blobs(built)
+    whole = (*shape, 1, 1)[1:4]
+    filters = filters.reshape(len(filters.reshape(layer.specs[0].shape)), *whole)
+    _add_conv(writer, built, filters, bias, {"pad": (0,) * 4, "stride": (1, 1), "dilate": (1, 1)})
+
+
+def _add_conv(
+    writer: _Writer,
+    built: BuiltLayer,
+    filters: np.ndarray,
+    bias: list[np.ndarray],
+    settings: dict[str, Any],
+) -> None:
+    preprocessing = writer.model.preprocessing
+    rgb = preprocessing is not None and preprocessing.channel_order == "RGB"
+    if writer.reads_image(built) and filters.shape[1] == COLOURS and not rgb:
+        filters = filters[:, ::-1]
+    biases = bias[0] if bias else np.zeros(0, np.float32)
+    writer.layer(built, CONV, settings, [filters.transpose(2, 3, 1, 0), biases])
+
+
+def _pooling(writer: _Writer, built: BuiltLayer) -> None:
+    layer: Any = built.layer
+    size, out = writer.shapes[built.bottoms[0]][2:], built.shapes[0][2:]
+    kernel = size if layer.kernel is None else layer.kernel
+    if layer.method not in ("MAX", "AVE"):
+        raise ExportError(f"MatConvNet has no pooling of method {layer.method}")
+    if layer.method == "AVE" and any(layer.pad):
+        raise ExportError("Caffe's average counts the padding, MatConvNet's leaves it out")
+    # MatConvNet rounds down, so what Caffe's rounding adds becomes padding at the end.
+    after = [
+        max(0, (count - 1) * stride + k - extent - pad)
+        for count, stride, k, extent, pad in zip(
+            out, layer.stride, kernel, size, layer.pad, strict=True
+        )
+    ]
+    (y, x), method = layer.pad, "avg" if layer.method == "AVE" else "max"
+    pad = (y, after[0], x, after[1])
+    settings = {"method": method, "pool": tuple(kernel), "stride": layer.stride, "pad": pad}
+    writer.layer(built, POOL, settings)
+
+
+def _batch_norm(writer: _Writer, built: BuiltLayer) -> None:
+    layer: Any = built.layer
+    mean, variance, factor = (blob.astype(np.float64).reshape(-1) for blob in writer.blobs(built))
+    inverse = 1 / factor[0] if factor[0] else 0.0
+    deviation = np.sqrt(variance * inverse + layer.eps)
+    moments = np.stack([mean * inverse, deviation], axis=1).astype(np.float32)
+    ones = np.ones(len(mean), np.float32)
+    writer.layer(built, BNORM, {"epsilon": float(layer.eps)}, [ones, ones * 0, moments])
+
+
+def _lrn(writer: _Writer, built: BuiltLayer) -> None:
+    p = built.node.message.lrn_param
+    if p.norm_region != p.ACROSS_CHANNELS:
+        raise ExportError("MatConvNet has LRN across channels only")
+    param = (float(p.local_size), float(p.k), float(p.alpha) / p.local_size, float(p.beta))
+    writer.layer(built, LRN, {"param": param})
+
+
+def _relu(writer: _Writer, built: BuiltLayer) -> None:
+    slope = float(built.node.message.relu_param.negative_slope)
+    writer.layer(built, RELU, {"leak": slope})
+
+
+def _dropout(writer: _Writer, built: BuiltLayer) -> None:
+    rate = float(built.node.message.dropout_param.dropout_ratio)
+    writer.layer(built, DROPOUT, {"rate": rate})
+
+
+def _concat(writer: _Writer, built: BuiltLayer) -> None:
+    channels = sum(writer.shapes[bottom][1] for bottom in built.bottoms)
+    if channels != built.shapes[0][1]:
+        raise ExportError("MatConvNet's nets are joined along channels")
+    writer.layer(built, CONCAT, {"dim": 3})
+
+
+def _eltwise(writer: _Writer, built: BuiltLayer) -> None:
+    layer: Any = built.layer
+    if layer.operation != "SUM" or set(layer.coefficients) != {1.0}:
+        raise ExportError("MatConvNet has sums without coefficients only")
+    writer.layer(built, SUM, {})
+
+
+def _plain(kind: str) -> Callable[[_Writer, BuiltLayer], None]:
+    return lambda writer, built: writer.layer(built, kind, {})
+
+
+_WRITERS: dict[str, Callable[[_Writer, BuiltLayer], None]] = {
+    "BatchNorm": _batch_norm,
+    "Concat": _concat,
+    "Convolution": _convolution,
+    "Dropout": _dropout,
+    "Eltwise": _eltwise,
+    "InnerProduct": _inner_product,
+    "LRN": _lrn,
+    "Pooling": _pooling,
+    "ReLU": _relu,
+    "Sigmoid": _plain(SIGMOID),
+    "Softmax": _plain(SOFTMAX),
+}

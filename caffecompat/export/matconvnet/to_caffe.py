@@ -1,0 +1,364 @@
+"""A MatConvNet net as a Caffe model: definition, weights and preprocessing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caffecompat.data.preprocessing import Preprocessing
+from caffecompat.errors import ExportError, FormatError
+from caffecompat.export.matconvnet.layers import (
+    BNORM,
+    CONCAT,
+    CONV,
+    DROPOUT,
+    LOSS,
+    LRN,
+    POOL,
+    RELU,
+    SIGMOID,
+    SOFTMAX,
+    SUM,
+    MatLayer,
+    one,
+    texts,
+)
+from caffecompat.export.model import CaffeModel
+from caffecompat.net.definition import read_definition
+from caffecompat.proto.schema import new
+from caffecompat.weights import LayerWeights, Weights
+from caffecompat.weights.weights import as_float32
+
+Shape = tuple[int, int, int]
+FILTER_AXES = 4
+COLOURS = 3
+CHANNEL_DIM = 3
+
+
+def to_caffe(layers: list[MatLayer], variables: dict[str, Any], path: Path) -> CaffeModel:
+    """The net as Caffe has it, for B, G, R images where its first layer is a convolution.
+
+    Raises:
+        ExportError: layers that Caffe does not have, all named.
+        FormatError: sizes that do not fit each other.
+    """
+    meta = _meta(variables)
+    build = _Build(layers, path, _input_shape(meta, layers, path))
+    for layer in layers:
+        build.add(layer)
+    if build.problems:
+        raise ExportError("\n".join(build.problems))
+    message = build.message
+    preprocessing = _preprocessing(meta, build.swapped)
+    weights = Weights(build.weights, message.name, str(path), "matconvnet")
+    return CaffeModel(read_definition(message), weights, preprocessing, str(path))
+
+
+class _Build:
+    """The net in the making.
+
+    Attributes:
+        message: the NetParameter.
+        weights: the layers' arrays.
+        problems: sentences about layers that cannot be written.
+        swapped: whether the first convolution was turned from R, G, B to B, G, R.
+    """
+
+    def __init__(self, layers: list[MatLayer], path: Path, size: Shape) -> None:
+        self.path = path
+        self.message = new("NetParameter")
+        self.message.name = path.stem
+        self.weights: list[LayerWeights] = []
+        self.problems: list[str] = []
+        self.swapped = False
+        self.read = Counter(name for layer in layers for name in layer.inputs)
+        made = {name for layer in layers for name in layer.outputs}
+        # A label that only a loss reads is no input of the deployed net.
+        data = [n for x in layers if x.type != LOSS for n in x.inputs if n not in made]
+        self.inputs = list(dict.fromkeys(data))
+        # The blob and the shape (C, H, W) of each variable.
+        self.blobs: dict[str, str] = {}
+        self.shapes: dict[str, Shape] = {}
+        for index, name in enumerate(self.inputs):
+            blob = "data" if index == 0 else name
+            layer = self.message.layer.add(name=blob, type="Input", top=[blob])
+            layer.input_param.shape.add(dim=[1, *size])
+            self.blobs[name], self.shapes[name] = blob, size
+
+    def add(self, layer: MatLayer) -> None:
+        if layer.type == LOSS:
+            return
+        if any(name not in self.shapes for name in layer.inputs) or not layer.inputs:
+            self.problems.append(f"{self.who(layer)} reads what no layer before it gives")
+            return
+        if not layer.outputs:
+            self.problems.append(f"{self.who(layer)} gives nothing")
+            return
+        write = _WRITERS.get(layer.type)
+        if write is None:
+            self.problems.append(f"{self.who(layer)}: Caffe has no such layer, or it is not mapped")
+            # What follows is looked at all the same, with the shape that goes in.
+            shape: Shape | str = self.shapes[layer.inputs[0]]
+        else:
+            shape = write(self, layer)
+        if isinstance(shape, str):
+            self.problems.append(f"{self.who(layer)}: {shape}")
+            shape = self.shapes[layer.inputs[0]]
+        for name in layer.outputs:
+            self.shapes[name] = shape
+            self.blobs.setdefault(name, layer.name)
+
+    def layer(self, layer: MatLayer, kind: str, in_place: bool = False) -> Any:
+        """A new layer of the definition, with the wiring of ``layer``."""
+        bottoms = [self.blobs[name] for name in layer.inputs]
+        alone = self.read[layer.inputs[0]] == 1 and layer.inputs[0] not in self.inputs
+        top = bottoms[0] if in_place and alone else layer.name
+        self.blobs[layer.outputs[0]] = top
+        return self.message.layer.add(name=layer.name, type=kind, bottom=bottoms, top=[top])
+
+    def who(self, layer: MatLayer) -> str:
+        return f"{self.path}: layer {layer.name!r} ({layer.type})"
+
+
+def _conv(build: _Build, layer: MatLayer) -> Shape | str:
+    if not layer.arrays or not layer.arrays[0].size or layer.arrays[0].ndim > FILTER_AXES:
+        return "it has no filters of four axes"
+    filters = layer.arrays[0]
+    # MATLAB drops extents of 1 at the end.
+    height, width, depth, outputs = (*filters.shape, 1, 1)[:FILTER_AXES]
+    filters = filters.reshape(height, width, depth, outputs)
+    shape = build.shapes[layer.inputs[0]]
+    top, bottom, left, right = layer.settings["pad"]
+    (stride_y, stride_x), (dilate_y, dilate_x) = layer.settings["stride"], layer.settings["dilate"]
+    if (top, left) != (bottom, right):
+        return "its padding differs between two sides, which Caffe's convolution has not"
+    if depth == 0 or shape[0] % depth or outputs % max(1, shape[0] // depth):
+        return f"its filters take {depth} channels, but it reads {shape[0]}"
+    p = build.layer(layer, "Convolution").convolution_param
+    p.num_output, p.group = outputs, shape[0] // depth
+    biases = [array.reshape(-1) for array in layer.arrays[1:2] if array.size]
+    p.bias_term = bool(biases)
+    _set_pairs(p, kernel=(height, width), stride=(stride_y, stride_x), pad=(top, left))
+    if (dilate_y, dilate_x) != (1, 1):
+        p.dilation.extend([dilate_y, dilate_x])
+    blob = filters.transpose(3, 2, 0, 1)
+    if layer.inputs[0] in build.inputs and depth == COLOURS:
+        blob, build.swapped = blob[:, ::-1], True
+    blobs = [np.ascontiguousarray(blob), *biases]
+    build.weights.append(LayerWeights(layer.name, "Convolution", blobs))
+    extent = (dilate_y * (height - 1) + 1, dilate_x * (width - 1) + 1)
+    return _checked(
+        outputs, _floor(shape, extent, (stride_y, stride_x), (top, bottom, left, right))
+    )
+
+
+def _pool(build: _Build, layer: MatLayer) -> Shape | str:
+    shape = build.shapes[layer.inputs[0]]
+    kernel, stride, pad = (layer.settings[key] for key in ("pool", "stride", "pad"))
+    top, bottom, left, right = pad
+    wanted = _floor(shape, kernel, stride, pad)
+    if layer.settings["method"] == "avg" and (top or left):
+        return "its average leaves out the padding, Caffe's counts it"
+    p = build.layer(layer, "Pooling").pooling_param
+    p.pool = p.AVE if layer.settings["method"] == "avg" else p.MAX
+    _set_pairs(p, kernel=kernel, stride=stride, pad=(top, left))
+    if wanted != _ceil(shape, kernel, stride, (top, left)):
+        if (top, left) != (bottom, right):
+            return "no rounding of Caffe's gives its windows; it has padding on one side only"
+        p.round_mode = p.FLOOR
+    return _checked(shape[0], wanted)
+
+
+def _checked(channels: int, size: tuple[int, int]) -> Shape | str:
+    return (channels, *size) if min(size) > 0 else "the image is too small for it"
+
+
+def _floor(
+    shape: Shape, kernel: tuple[int, int], stride: tuple[int, int], pad: tuple[int, ...]
+) -> tuple[int, int]:
+    height = (shape[1] + pad[0] + pad[1] - kernel[0]) // max(1, stride[0]) + 1
+    width = (shape[2] + pad[2] + pad[3] - kernel[1]) // max(1, stride[1]) + 1
+    return height, width
+
+
+def _ceil(
+    shape: Shape, kernel: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int]
+) -> tuple[int, ...]:
+    """Caffe's extents, without the last window if it starts behind the padded image."""
+    found = []
+    for size, k, s, p in zip(shape[1:], kernel, stride, pad, strict=True):
+        count = -(-(size + 2 * p - k) // max(1, s)) + 1
+        found.append(count - 1 if p and (count - 1) * s >= size + p else count)
+    return tuple(found)
+
+
+def _set_pairs(p: Any, **pairs: tuple[int, int]) -> None:
+    """kernel, stride and pad: one field where both extents agree, else those with _h and _w."""
+    for name, (y, x) in pairs.items():
+        plain = "kernel_size" if name == "kernel" else name
+        repeated = hasattr(getattr(p, plain), "append")
+        if y == x and repeated:
+            getattr(p, plain).append(y)
+        elif y == x:
+            setattr(p, plain, y)
+        else:
+            setattr(p, f"{name}_h", y)
+            setattr(p, f"{name}_w", x)
+
+
+def _relu(build: _Build, layer: MatLayer) -> Shape:
+    message = build.layer(layer, "ReLU", in_place=True)
+    if layer.settings["leak"]:
+        message.relu_param.negative_slope = layer.settings["leak"]
+    return build.shapes[layer.inputs[0]]
+
+
+def _lrn(build: _Build, layer: MatLayer) -> Shape | str:
+    size, kappa, alpha, beta = layer.settings["param"]
+    if size != int(size) or int(size) % 2 == 0:
+        return f"its window of {size:g} channels is even, which Caffe does not have"
+    p = build.layer(layer, "LRN").lrn_param
+    # Caffe divides alpha by the size of the window.
+    p.local_size, p.k, p.alpha, p.beta = int(size), kappa, alpha * size, beta
+    return build.shapes[layer.inputs[0]]
+
+
+def _bnorm(build: _Build, layer: MatLayer) -> Shape | str:
+    channels = build.shapes[layer.inputs[0]][0]
+    if len(layer.arrays) != 3 or [a.size for a in layer.arrays] != [
+        channels,
+        channels,
+        2 * channels,
+    ]:
+        return f"it has no multiplier, bias and moments for {channels} channels"
+    multiplier, bias, moments = layer.arrays
+    eps = layer.settings["epsilon"]
+    message = build.layer(layer, "BatchNorm")
+    message.batch_norm_param.eps = eps
+    top = build.blobs[layer.outputs[0]]
+    scale = build.message.layer.add(
+        name=f"{layer.name}_scale", type="Scale", bottom=[top], top=[top]
+    )
+    scale.scale_param.bias_term = True
+    with np.errstate(invalid="ignore", over="ignore"):
+        pairs = moments.reshape(channels, 2).astype(np.float64)
+        variance = as_float32(np.maximum(pairs[:, 1] ** 2 - eps, 0))
+        statistics = [as_float32(pairs[:, 0]), variance, np.ones(1, np.float32)]
+    build.weights.append(LayerWeights(layer.name, "BatchNorm", statistics))
+    blobs = [multiplier.reshape(-1), bias.reshape(-1)]
+    build.weights.append(LayerWeights(f"{layer.name}_scale", "Scale", blobs))
+    return build.shapes[layer.inputs[0]]
+
+
+def _dropout(build: _Build, layer: MatLayer) -> Shape:
+    message = build.layer(layer, "Dropout", in_place=True)
+    message.dropout_param.dropout_ratio = layer.settings["rate"]
+    return build.shapes[layer.inputs[0]]
+
+
+def _concat(build: _Build, layer: MatLayer) -> Shape:
+    build.layer(layer, "Concat")
+    shapes = [build.shapes[name] for name in layer.inputs]
+    return sum(shape[0] for shape in shapes), *shapes[0][1:]
+
+
+def _same(kind: str) -> Callable[[_Build, MatLayer], Shape]:
+    def write(build: _Build, layer: MatLayer) -> Shape:
+        build.layer(layer, kind)
+        return build.shapes[layer.inputs[0]]
+
+    return write
+
+
+_WRITERS: dict[str, Callable[[_Build, MatLayer], Shape | str]] = {
+    CONV: _conv,
+    POOL: _pool,
+    RELU: _relu,
+    LRN: _lrn,
+    BNORM: _bnorm,
+    DROPOUT: _dropout,
+    CONCAT: _concat,
+    SIGMOID: _same("Sigmoid"),
+    SOFTMAX: _same("Softmax"),
+    SUM: _same("Eltwise"),
+}
+
+
+def _meta(variables: dict[str, Any]) -> dict[str, Any]:
+    """``meta``; in files from before beta17 its parts are variables of their own."""
+    meta = variables.get("meta")
+    return one(meta) if isinstance(meta, list) and meta else variables
+
+
+def _part(meta: dict[str, Any], name: str) -> dict[str, Any]:
+    found = meta.get(name)
+    return found[0] if isinstance(found, list) and found and isinstance(found[0], dict) else {}
+
+
+def _input_shape(meta: dict[str, Any], layers: list[MatLayer], path: Path) -> Shape:
+    for place, key in (("inputs", "size"), ("normalization", "imageSize")):
+        size = np.asarray(_part(meta, place).get(key, ()))
+        if size.dtype.kind in "fiu" and size.size >= 2:
+            height, width, *more = (int(n) for n in size.reshape(-1))
+            if min(height, width) < 1 or max(height, width) > 1 << 16:
+                raise FormatError(f"{path}: the size of its images is {height} x {width}")
+            return _channels(layers, more), height, width
+    raise FormatError(
+        f"{path}: it does not say the size of its images (meta.normalization.imageSize)"
+    )
+
+
+def _channels(layers: list[MatLayer], stated: list[int]) -> int:
+    first = layers[0].arrays if layers else []
+    if stated:
+        return max(1, stated[0])
+    return first[0].shape[2] if first and first[0].ndim > 2 else COLOURS
+
+
+def _preprocessing(meta: dict[str, Any], swapped: bool) -> Preprocessing | None:
+    """What ``meta.normalization`` says about images, for the channels that the net takes."""
+    normalization = _part(meta, "normalization")
+    mean = np.asarray(normalization.get("averageImage", ()))
+    size = np.asarray(normalization.get("imageSize", ()))
+    if mean.dtype.kind not in "fiu" or size.dtype.kind not in "fiu" or size.size < 2:
+        return None
+    gray = size.size > 2 and int(size.flat[2]) == 1
+    values = _channel_means(mean)
+    crop = int(size.flat[0]), int(size.flat[1])
+    bicubic = str(normalization.get("interpolation", "")) == "bicubic"
+    labels = _part(meta, "classes").get("description", ())
+    return Preprocessing(
+        channel_order="gray" if gray else "BGR" if swapped else "RGB",
+        mean=values[::-1] if swapped else values,
+        resize=_resize(normalization, crop),
+        crop=crop,
+        labels=tuple(texts(labels)) if isinstance(labels, (list, str)) else (),
+        interpolation="bicubic" if bicubic else "bilinear",
+    )
+
+
+def _channel_means(mean: np.ndarray) -> tuple[float, ...]:
+    """Of a mean image (H, W, C) or a vector, the mean of each channel."""
+    if not mean.size:
+        return (0.0,)
+    per_channel = mean.reshape(-1, mean.shape[-1] if mean.ndim == CHANNEL_DIM else mean.size)
+    if per_channel.shape[1] not in (1, COLOURS):
+        return (float(mean.mean(dtype=np.float64)),)
+    found = tuple(float(value) for value in per_channel.mean(axis=0, dtype=np.float64))
+    return found if np.isfinite(found).all() else (0.0,)
+
+
+def _resize(normalization: dict[str, Any], crop: tuple[int, int]) -> tuple[int, int] | int:
+    border = np.asarray(normalization.get("border", ())).reshape(-1)
+    part = np.asarray(normalization.get("cropSize", ())).reshape(-1)
+    size = crop
+    if border.size == 2 and border.dtype.kind in "fiu":
+        size = crop[0] + int(border[0]), crop[1] + int(border[1])
+    elif part.size and part.dtype.kind in "fiu" and 0 < float(part[0]) <= 1:
+        size = round(crop[0] / float(part[0])), round(crop[1] / float(part[0]))
+    keep = np.asarray(normalization.get("keepAspect", True)).reshape(-1)
+    return min(size) if keep.size and bool(keep[0]) else size

@@ -1,0 +1,96 @@
+"""Runs models in OpenCV, in a process of its own: some damaged files end OpenCV's process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from caffecompat.errors import ExportError
+from caffecompat.export.opencv_program import OPENCV_FAILED
+
+# The interpreter runs in isolated mode, with the import path of this process.
+PROGRAM = """
+import sys
+sys.path[:] = {path!r}
+from caffecompat.export.opencv_program import main
+main({folder!r})
+"""
+
+
+@dataclass(frozen=True)
+class OpenCvRequest:
+    """What to run.
+
+    Attributes:
+        model: an ONNX file, or a caffemodel.
+        outputs: names of the values to return.
+        prototxt: the definition of a caffemodel.
+    """
+
+    model: str
+    outputs: Sequence[str]
+    prototxt: str | None = None
+
+
+def run_in_opencv(
+    request: OpenCvRequest, inputs: Mapping[str, np.ndarray], path: Path
+) -> dict[str, np.ndarray]:
+    """The values by name.
+
+    Args:
+        inputs: all inputs by name.
+        path: the user's file, for messages.
+
+    Raises:
+        ExportError: OpenCV cannot load or run the model, or its process ends.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        _write_request(Path(folder), request, inputs)
+        root = str(Path(__file__).resolve().parents[2])
+        search = [root, *(entry or os.getcwd() for entry in sys.path)]
+        program = PROGRAM.format(path=search, folder=folder)
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", program],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        if done.returncode == OPENCV_FAILED:
+            sentence = done.stdout.decode("utf-8", "replace").strip()
+            raise ExportError(f"{path}: OpenCV cannot run it: {sentence}")
+        if done.returncode != 0:
+            raise ExportError(f"{path}: OpenCV crashes on it ({_end(done.returncode)})")
+        with np.load(Path(folder, "outputs.npz"), allow_pickle=False) as values:
+            return {name: values[f"arr_{i}"] for i, name in enumerate(request.outputs)}
+
+
+def _write_request(folder: Path, request: OpenCvRequest, inputs: Mapping[str, np.ndarray]) -> None:
+    content = {
+        "model": os.path.abspath(request.model),
+        "outputs": list(request.outputs),
+        "inputs": list(inputs),
+    }
+    if request.prototxt is not None:
+        content["prototxt"] = os.path.abspath(request.prototxt)
+    (folder / "request.json").write_text(json.dumps(content))
+    arrays = {str(index): value for index, value in enumerate(inputs.values())}
+    with open(folder / "inputs.npz", "wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type] # the keys are numbers
+
+
+def _end(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
