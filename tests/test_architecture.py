@@ -45,7 +45,7 @@ SUBPACKAGES = {
         *("onnx_graph", "python_code", "targets", "opencv", "engines", "verify", "convert"),
     ],
     "net": ["blobs", "parameters", "execution", "analysis"],
-    "evaluate": ["images", "protocols", "classification", "features"],
+    "evaluate": ["images", "protocols", "classification", "features", "localisation"],
     "solver": [
         *("diagnostics", "distributed", "optim", "snapshots", "setup", "estimate", "reporters"),
     ],

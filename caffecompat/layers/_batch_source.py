@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from caffecompat.errors import DataError, FileProblem, FormatError
 from caffecompat.layers._base import Message, Shape, between, format_shape
@@ -35,7 +35,7 @@ class BatchSource(Source):
     :class:`caffecompat.data.loader.prefetch.BatchReader`.
     """
 
-    param_fields = ("transform_param",)
+    param_fields: ClassVar[tuple[str, ...]] = ("transform_param",)
     tops = between(1, 2)
     reads_shard = True
 

@@ -66,6 +66,7 @@ COMMANDS = [
     (f"classify images/first.png {IMAGE_NET}", "prototxt claims"),
     ("convert w.pt out.npz", "claims"),
     ("convert w.caffemodel out.npz --model net.prototxt", "prototxt text"),
+    ("convert-boxes annotations labels.txt out", "text"),
     ("convert-cifar-data cifar10 out", "text"),
     ("convert-imageset images/ list.txt out", "text"),
     ("convert-imageset images/ words.txt out --labels labels.txt", "text"),
@@ -87,6 +88,11 @@ COMMANDS = [
     ("inspect solver.prototxt", "prototxt"),
     ("inspect w.pt", "claims"),
     ("inspect w.pt --model net.prototxt", "prototxt text claims"),
+    (
+        "localise --weights box.caffemodel --model box.prototxt --mean 0 --boxes boxes.txt "
+        "--root images --protocol gt-crop --scales 6",
+        "prototxt text",
+    ),
     ("parse-log train.log", "text"),
     ("plot-log train.log -o out.png", "text"),
     ("resize-and-crop-images --input-folder images --output-folder out --input names.txt", "text"),
@@ -126,6 +132,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
         net.close()
         _write_snapshot()
         _write_case()
+        _write_boxes()
     return place
 
 
@@ -190,6 +197,21 @@ def _write_case() -> None:
     Path("case.prototxt").write_text(text)
     ones = np.ones((2, 30), np.float32)
     np.savez("case.npz", **{"in/x": ones, "out/y": ones})  # type: ignore[arg-type]
+
+
+def _write_boxes() -> None:
+    os.mkdir("annotations")
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>3</xmax><ymax>3</ymax></bndbox>"
+    Path("annotations/first.xml").write_text(f"<a><object><name>cat</name>{box}</object></a>")
+    Path("boxes.txt").write_text("first.png 0 1 1 3 3\n")
+    text = """
+    layer { name: "data" type: "Input" top: "data"
+      input_param { shape { dim: 1 dim: 3 dim: 6 dim: 6 } } }
+    layer { name: "box" type: "InnerProduct" bottom: "data" top: "box"
+      inner_product_param { num_output: 4 } }
+    """
+    Path("box.prototxt").write_text(text)
+    Net("box.prototxt").save("box.caffemodel")
 
 
 @pytest.mark.parametrize(

@@ -290,5 +290,6 @@ def test_check_names_changed_missing_and_foreign_files(tmp_path: Path) -> None:
         "prototxt/solver_B.prototxt",
     ]
     subprocess.run(script, capture_output=True, check=True)
-    assert sorted(path.name for path in (tmp_path / "prototxt").iterdir()) == NETS + SOLVERS
+    written = (tmp_path / "prototxt").glob("*.prototxt")
+    assert sorted(path.name for path in written) == NETS + SOLVERS
     assert changed.read_bytes() == (PROTOTXT / changed.name).read_bytes()

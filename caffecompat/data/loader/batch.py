@@ -27,7 +27,7 @@ class Batch:
 
     Attributes:
         blob: N x channels x height x width, float32 or deferred.
-        labels: N, float32.
+        labels: N x the shape of a label, float32.
         skipped: row and error message of each corrupt record that was skipped for that row.
     """
 
@@ -47,7 +47,7 @@ class PartialBatch:
 
     Attributes:
         data: the rows, float32, or uint8 if the arithmetic is deferred.
-        labels: N, float32.
+        labels: N x the shape of a label, float32.
         first: the first sample, which was decoded to find the batch's shape.
         samples: the samples as read, one per row.
         augmentations: one per row.
@@ -132,7 +132,7 @@ class BatchMaker:
         )
         shape = self._shape(samples[0], first, augmentations[0])
         data = self._buffers.array(shape, np.uint8 if deferred else np.float32)
-        labels = np.empty(self.rows, np.float32)
+        labels = np.empty((self.rows, *self.samples.label_shape), np.float32)
         return PartialBatch(data, labels, first, samples, augmentations, skips)
 
     def fill(self, batch: PartialBatch, row: int) -> None:
@@ -143,7 +143,10 @@ class BatchMaker:
         """
         raw = batch.samples[row]
         sample = batch.first if row == 0 else self._decode(raw, row, batch.skips)
-        batch.labels[row] = sample.label
+        try:
+            batch.labels[row] = self.samples.label(sample, batch.augmentations[row])
+        except DataError as error:
+            raise self._located(error, raw) from error
         if batch.data.dtype == np.uint8 and sample.pixels.dtype != np.uint8:
             batch.floats.append((row, sample))
             return

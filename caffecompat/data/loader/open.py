@@ -8,6 +8,7 @@ from caffecompat.data.backends.database import open_database
 from caffecompat.data.counter_rng import draw, pick
 from caffecompat.data.loader.prefetch import BatchReader
 from caffecompat.data.read_options import DEFAULTS, ReadOptions
+from caffecompat.data.sources.box_list import BoxSamples, read_box_list
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
 from caffecompat.data.sources.image_list import ImageSamples, read_list
 from caffecompat.data.sources.windows import WindowSamples
@@ -74,6 +75,30 @@ def open_image_reader(layer: Message, phase: str, options: ReadOptions = DEFAULT
         skip=skip,
     )
     transform = Transform(layer.transform_param, phase)
+    return BatchReader(
+        samples, transform, p.batch_size, options, prefetch=layer.data_param.prefetch
+    )
+
+
+def open_box_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS) -> BatchReader:
+    """The reader that a BoxData layer describes; its labels are those of ``box_label``.
+
+    Args:
+        layer: a LayerParameter.
+        phase: ``"TRAIN"`` or ``"TEST"``.
+
+    Raises:
+        FileProblem, FormatError: the list or the mean file cannot be read.
+        DataError: a line of the list has another form, or a label that is no class.
+    """
+    p = layer.image_data_param
+    classes = layer.box_data_param.classes
+    entries = read_box_list(p.source, options.max_bytes, classes if classes > 1 else None)
+    transform = Transform(layer.transform_param, phase)
+    samples = BoxSamples(
+        *(p.source, entries, transform, p.root_folder, p.is_color, p.shuffle),
+        seed=options.seed,
+    )
     return BatchReader(
         samples, transform, p.batch_size, options, prefetch=layer.data_param.prefetch
     )

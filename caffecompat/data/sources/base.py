@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from caffecompat.data.backends.database import Database
 from caffecompat.data.codec.datum import parse_datum
-from caffecompat.data.transforms.transform import Transform
+from caffecompat.data.transforms.transform import Augmentation, Transform
 from caffecompat.errors import DataError
 from caffecompat.reporting.terminal import short_name
 
@@ -49,8 +49,11 @@ class Sample:
 class Samples(ABC):
     """An endless series of samples; sample ``s`` of a run is a pure function of ``s``.
 
-    ``path`` is the path of the source, for messages.
+    ``path`` is the path of the source, for messages. ``label_shape`` is the shape of a sample's
+    label: () where it is a number.
     """
+
+    label_shape: tuple[int, ...] = ()
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -74,6 +77,10 @@ class Samples(ABC):
         Raises:
             DataError: it cannot be used; the message does not contain its place.
         """
+
+    def label(self, sample: Sample, augmentation: Augmentation) -> ArrayLike:
+        """The label of a result of :meth:`decode` that is transformed with ``augmentation``."""
+        return sample.label
 
     def locate(self, raw: RawSample) -> str:
         """The place of a sample, for messages."""

@@ -81,6 +81,22 @@ class Augmentation:
 _NO_AUGMENTATION = Augmentation(None, None, mirror=False)
 
 
+@dataclass(frozen=True)
+class CropPlace:
+    """The part of a rescaled image that becomes the sample, in pixels.
+
+    Attributes:
+        image: height and width of the image after rescaling.
+        top, left: the upper left corner of the part.
+        size: height and width of the part.
+    """
+
+    image: tuple[int, int]
+    top: int
+    left: int
+    size: tuple[int, int]
+
+
 class Transform:
     """The transform of a ``transform_param`` in one phase.
 
@@ -172,6 +188,17 @@ class Transform:
             )
         return (channels, self._crop, self._crop) if self._crop else record
 
+    def place(self, record: Shape3, augmentation: Augmentation) -> CropPlace:
+        """Which part of a sample of shape ``record`` :meth:`apply` takes, before it is flipped."""
+        _, height, width = record
+        if self._rescale is not None and augmentation.side is not None:
+            height, width = self._rescale.size(height, width, augmentation.side)
+        if not self._crop:
+            return CropPlace((height, width), 0, 0, (height, width))
+        top = _offset(height - self._crop, augmentation.row)
+        left = _offset(width - self._crop, augmentation.column)
+        return CropPlace((height, width), top, left, (self._crop, self._crop))
+
     def draw_augmentations(self, seed: int, ordinals: NDArray[np.int64]) -> list[Augmentation]:
         """The random choices for the samples ``ordinals`` of a run; a pure function."""
         nothing = [None] * len(ordinals)
@@ -208,16 +235,14 @@ class Transform:
                 f"its batch makes it {format_shape(out.shape)}; use batch_size 1, one size for all "
                 "images, or crop_size (and force_color where gray and colour are mixed)"
             )
+        place = self.place((channels, height, width), augmentation)
         if self._rescale is not None and augmentation.side is not None:
-            height, width = self._rescale.size(height, width, augmentation.side)
             # The whole image, although a crop follows: warping the crop alone takes as long, and
             # OpenCV's warp has a precision of 1/32 pixel only.
-            pixels = scale_channels(pixels, height, width)
-        top = left = 0
-        if self._crop:
-            top = _offset(height - self._crop, augmentation.row)
-            left = _offset(width - self._crop, augmentation.column)
-        window = np.s_[:, top : top + shape[1], left : left + shape[2]]
+            pixels = scale_channels(pixels, *place.image)
+        window = np.s_[
+            :, place.top : place.top + place.size[0], place.left : place.left + place.size[1]
+        ]
         if out.dtype == np.uint8:
             for channel, plane in enumerate(self._planes(pixels[window], augmentation.mirror)):
                 np.copyto(out[channel], plane)

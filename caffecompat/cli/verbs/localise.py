@@ -1,0 +1,276 @@
+"""``caffecompat localise``: the VGG paper's localisation protocols on annotated images."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from typing import TYPE_CHECKING, NoReturn
+
+from caffecompat.cli.image_arguments import (
+    add_model_arguments,
+    add_preparation_arguments,
+    add_scale_arguments,
+    default_scales,
+    device_of,
+    preparation_of,
+    read_model,
+)
+
+if TYPE_CHECKING:
+    from caffecompat.evaluate.localisation.evaluation import LocalisedImages
+    from caffecompat.evaluate.localisation.merging import MergeOptions
+    from caffecompat.evaluate.localisation.protocol import LocalisationProtocol, Localiser
+
+HELP = "localisation error of bounding-box nets under the VGG paper's protocols"
+EXAMPLE = """\
+  caffecompat localise --weights pcr.caffemodel --model D_PCR_deploy.prototxt \\
+      --preprocessing vgg --boxes val_boxes.txt --root val/ --protocol gt-crop --scales 384
+  caffecompat localise --nets nets.txt --preprocessing vgg --boxes val_boxes.txt --root val/ \\
+      --protocol full --posteriors D.npz E.npz --draw pictures/
+  torchrun --nproc-per-node 4 -m caffecompat localise ... --gpu all
+
+Each line of the file of --nets has the arguments of one net; their boxes are merged together:
+  --weights S384.caffemodel --model D_PCR_deploy.prototxt --scales 352,384"""
+
+# The largest file of --nets, in bytes.
+_MAX_LIST = 1 << 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model_arguments(parser, required=False)
+    parser.add_argument(
+        "--nets", metavar="FILE", help="text file with the arguments of one net on each line"
+    )
+    _add_data_arguments(parser)
+    add_preparation_arguments(parser)
+    add_scale_arguments(parser)
+    parser.add_argument(
+        "--protocol",
+        choices=("gt-crop", "full"),
+        default="full",
+        help="gt-crop: the box of the true class from the central crop; full: dense boxes of the "
+        "most likely classes, merged (default: full)",
+    )
+    _add_merging_arguments(parser)
+    parser.add_argument(
+        "--draw", metavar="DIR", help="write a picture of each image with its boxes, as PNG"
+    )
+
+
+def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--boxes",
+        metavar="LIST",
+        help="list of images: name label xmin ymin xmax ymax, as convert-boxes writes it",
+    )
+    parser.add_argument("--root", default="", help="folder of the names in the list")
+    parser.add_argument("--labels", metavar="FILE", help="names of the classes, for --draw")
+    parser.add_argument(
+        "--posteriors",
+        nargs="+",
+        metavar="FILE.npz",
+        help="class posteriors of the images, written by caffecompat evaluate --output; those of "
+        "several files are averaged; for --protocol full",
+    )
+    parser.add_argument("--top", type=int, default=5, metavar="K", help="classes (default: 5)")
+    parser.add_argument(
+        "--skip-corrupt", action="store_true", help="leave out images that cannot be used"
+    )
+
+
+def _add_merging_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--match",
+        choices=("distance-overlap", "overlap", "distance"),
+        default="distance-overlap",
+        help="the match score of two boxes: the distance of their centres, divided by their mean "
+        "side; 1 minus their overlap; or the sum of both; not published (default: the sum)",
+    )
+    parser.add_argument(
+        "--match-threshold",
+        type=float,
+        default=0.5,
+        metavar="T",
+        help="boxes with a match score up to this are merged; not published (default: 0.5)",
+    )
+    parser.add_argument(
+        "--merge-average",
+        choices=("predictions", "pairs"),
+        default="predictions",
+        help="a merged box is the mean of all its predictions, or of the two boxes that were "
+        "merged last; not published (default: predictions)",
+    )
+    parser.add_argument(
+        "--score-weights",
+        metavar="FILE",
+        help="classification net that scores the window of each box (default: all windows of an "
+        "image have its class posterior)",
+    )
+    parser.add_argument("--score-model", metavar="FILE", help="deploy prototxt of that net")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.evaluate.localisation.annotated_images import AnnotatedImages
+    from caffecompat.evaluate.localisation.evaluation import localise
+    from caffecompat.reporting.glog import log_to_stderr
+    from caffecompat.reporting.progress import show_progress
+    from caffecompat.solver.distributed.process_group import join_ranks
+
+    members = _members(arguments)
+    with log_to_stderr(), join_ranks("cpu") as group:
+        localisers = [_localiser(member) for member in members]
+        gray = localisers[0].net.size.channels == 1
+        images = AnnotatedImages(arguments.boxes, arguments.root, gray, arguments.max_bytes)
+        names = _names(arguments)
+        protocol = _protocol(arguments, localisers)
+        # A dense pass takes long on a CPU, so each image shows progress.
+        batch = 1 if arguments.protocol == "full" else 16
+        with show_progress("images") as progress:
+            shown = progress if group.first else None
+            found = localise(images, protocol, batch, arguments.skip_corrupt, group, shown)
+        if group.first:
+            _print_result(arguments, localisers, found)
+        if group.first and arguments.draw:
+            from caffecompat.evaluate.localisation.drawing import draw_pictures
+
+            count = draw_pictures(arguments.draw, images, found, names)
+            print(f"wrote {count:,} pictures to {arguments.draw}")
+    return 0
+
+
+def _members(arguments: argparse.Namespace) -> list[argparse.Namespace]:
+    """The arguments of each net, checked before anything is read."""
+    from caffecompat.errors import DataError
+
+    full = arguments.protocol == "full"
+    if not arguments.boxes:
+        raise DataError("--boxes is missing; caffecompat localise --help")
+    if full and not arguments.posteriors:
+        raise DataError(
+            "--protocol full predicts the classes by --posteriors FILE.npz, which caffecompat "
+            "evaluate --output writes; give it, or --protocol gt-crop"
+        )
+    if arguments.top < 1:
+        raise DataError(f"--top is {arguments.top}, expected 1 or more classes")
+    if not arguments.match_threshold >= 0:
+        raise DataError(
+            f"--match-threshold is {arguments.match_threshold:g}, expected 0 or more: equal boxes "
+            "have the match score 0"
+        )
+    if not arguments.nets:
+        return [_checked(arguments, "the command")]
+    members = _listed_members(arguments)
+    if not full and len(members) > 1:
+        raise DataError(
+            f"{arguments.nets}: it lists {len(members)} nets, but --protocol gt-crop is for one"
+        )
+    return members
+
+
+def _listed_members(arguments: argparse.Namespace) -> list[argparse.Namespace]:
+    from caffecompat.errors import DataError
+    from caffecompat.input_files import read_input
+
+    text = read_input(arguments.nets, arguments.max_bytes or _MAX_LIST).decode("utf-8", "replace")
+    members = []
+    for number, line in enumerate(text.splitlines(), 1):
+        place = f"{arguments.nets}:{number}"
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise DataError(f"{place}: {error}") from error
+        if words:
+            parser = _LineParser(place)
+            add_arguments(parser)
+            given = argparse.Namespace(**{**vars(arguments), "nets": None})
+            members.append(_checked(parser.parse_args(words, given), place))
+    if not members:
+        raise DataError(f"{arguments.nets}: it lists no nets; each line has arguments of one")
+    return members
+
+
+class _LineParser(argparse.ArgumentParser):
+    """Parses one line of a file; a mistake is an error of the file."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(add_help=False)
+        self._place = place
+
+    def error(self, message: str) -> NoReturn:
+        from caffecompat.errors import DataError
+
+        raise DataError(f"{self._place}: {message}")
+
+
+def _checked(arguments: argparse.Namespace, place: str) -> argparse.Namespace:
+    from caffecompat.errors import DataError
+
+    if not arguments.weights:
+        raise DataError(f"{place}: --weights is missing; caffecompat localise --help")
+    return arguments
+
+
+def _localiser(member: argparse.Namespace) -> Localiser:
+    from caffecompat.evaluate.localisation.box_net import BoxNet, WindowScores
+    from caffecompat.evaluate.localisation.protocol import Localiser
+    from caffecompat.solver.setup.compute import ComputeOptions
+
+    model = read_model(member, "localise")
+    device, compute = device_of(member), ComputeOptions(member.precision)
+    net = BoxNet(model, device, compute)
+    scores = None
+    if member.score_weights:
+        changed = {"weights": member.score_weights, "model": member.score_model}
+        other = read_model(argparse.Namespace(**{**vars(member), **changed}), "localise")
+        scores = WindowScores(other, net, device, compute)
+    scales = member.scales or default_scales(model)
+    return Localiser(net, preparation_of(member, model), scales, scores)
+
+
+def _protocol(arguments: argparse.Namespace, localisers: list[Localiser]) -> LocalisationProtocol:
+    from caffecompat.evaluate.classification.posteriors import average, load
+    from caffecompat.evaluate.localisation.protocols.full import Full, FullOptions
+    from caffecompat.evaluate.localisation.protocols.ground_truth_class import GroundTruthClass
+
+    if arguments.protocol == "gt-crop":
+        return GroundTruthClass(localisers[0])
+    options = FullOptions(_merging(arguments), arguments.flip, arguments.top)
+    files = [load(name, arguments.max_bytes) for name in arguments.posteriors]
+    return Full(localisers, average(files) if len(files) > 1 else files[0], options)
+
+
+def _merging(arguments: argparse.Namespace) -> MergeOptions:
+    from caffecompat.evaluate.localisation.merging import MergeOptions
+
+    weighted = arguments.merge_average == "predictions"
+    return MergeOptions(arguments.match, arguments.match_threshold, weighted)
+
+
+def _names(arguments: argparse.Namespace) -> tuple[str, ...]:
+    from caffecompat.export.image_preparation import read_labels
+
+    return read_labels(arguments.labels) if arguments.labels else ()
+
+
+def _print_result(
+    arguments: argparse.Namespace, localisers: list[Localiser], found: LocalisedImages
+) -> None:
+    count = f"{len(found.indices):,} images"
+    scales = "; ".join(", ".join(map(str, one.scales)) for one in localisers)
+    if arguments.protocol == "gt-crop":
+        print(f"{count}; true class, central crop at scale {scales}")
+        print(f"  localisation error of the true class {100 * found.error:.2f} %")
+        return
+    parts = [
+        f"{count}; dense at scale {scales}",
+        "with flips" if arguments.flip else "no flips",
+        f"merged up to a match score ({arguments.match}) of {arguments.match_threshold:g}",
+        f"mean of {arguments.merge_average}",
+        "scored by " + (arguments.score_weights or "the posterior of the image"),
+    ]
+    print("; ".join(parts))
+    k = arguments.top
+    print(
+        f"  top-{k} localisation error {100 * found.error:.2f} %, "
+        f"top-{k} error {100 * found.class_error:.2f} %"
+    )
