@@ -247,7 +247,7 @@ def _merging(arguments: argparse.Namespace) -> MergeOptions:
 
 
 def _names(arguments: argparse.Namespace) -> tuple[str, ...]:
-    from caffecompat.export.image_preparation import read_labels
+    from caffecompat.export.convert.image_preparation import read_labels
 
     return read_labels(arguments.labels) if arguments.labels else ()
 
