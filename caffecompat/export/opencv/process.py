@@ -55,7 +55,7 @@ def run_in_opencv(
     """
     with tempfile.TemporaryDirectory() as folder:
         _write_request(Path(folder), request, inputs)
-        root = str(Path(__file__).resolve().parents[2])
+        root = str(Path(__file__).resolve().parents[3])
         search = [root, *(entry or os.getcwd() for entry in sys.path)]
         program = PROGRAM.format(path=search, folder=folder)
         done = subprocess.run(

@@ -6,7 +6,6 @@ It is started with a folder, which has ``request.json`` and ``inputs.npz``, and 
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -19,8 +18,10 @@ OPENCV_FAILED = 3
 
 def main(folder: str) -> None:
     """Runs the request in ``folder``."""
+    import cv2 as opencv
+
     # OpenCV's declarations lack what version 4 alone has.
-    cv2: Any = importlib.import_module("cv2")
+    cv2: Any = opencv
     request = json.loads(Path(folder, "request.json").read_text())
     names = request["outputs"]
     try:
