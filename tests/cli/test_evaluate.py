@@ -49,7 +49,10 @@ def test_an_ensemble(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("members.txt").write_text(
         "a.npz  # computed before\n\n--weights net.caffemodel --scales 20 --protocol multicrop\n"
     )
-    assert evaluate(*MEAN, "--ensemble", "members.txt", "a.npz") == 0
+    assert evaluate(*MEAN, "--ensemble", "members.txt", "a.npz", "--output", "mean.npz") == 0
+    first, mean = posteriors.load("a.npz"), posteriors.load("mean.npz")
+    assert mean.names == first.names
+    assert not np.allclose(mean.values, first.values)
     out = capsys.readouterr().out
     assert "net.caffemodel: 7 images; multicrop at scale 20;" in out
     assert "mean of 3 members: 7 images; posteriors averaged" in out

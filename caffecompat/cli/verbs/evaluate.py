@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.image_arguments import (
     add_data_arguments,
@@ -17,6 +16,7 @@ from caffecompat.cli.image_arguments import (
     preparation_of,
     read_model,
 )
+from caffecompat.cli.member_list import member_lines, parse_member
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,8 +35,6 @@ EXAMPLE = """\
 Each line of an ensemble's file is an .npz of posteriors, or the arguments of one member:
   --weights D.caffemodel --model D_deploy.prototxt --scales 224,256,288 --protocol both"""
 
-# The largest list of an ensemble's members, in bytes.
-_MAX_LIST = 1 << 20
 _PROTOCOLS = {
     "center": ("center",),
     "dense": ("dense",),
@@ -81,7 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "that a text file lists",
     )
     parser.add_argument(
-        "--output", metavar="FILE.npz", help="write the posteriors, for ensembles without a new run"
+        "--output",
+        metavar="FILE.npz",
+        help="write the posteriors (with --ensemble their mean), for ensembles without a new run",
     )
     parser.add_argument(
         "--report", metavar="DIR", help="write an HTML page with confusions and the worst mistakes"
@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.evaluate.classification.posteriors import average
+    from caffecompat.evaluate.classification.posteriors import average, save
     from caffecompat.reporting.glog import log_to_stderr
     from caffecompat.solver.distributed.process_group import join_ranks
 
@@ -103,6 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
             if len(results) > 1:
                 whole = average(results)
                 _print_result(f"mean of {len(results)} members", whole)
+            if arguments.ensemble and arguments.output:
+                save(whole, arguments.output)
             if arguments.report:
                 facts = [
                     f"{_title(member)}: {_protocol(found.settings)}"
@@ -128,39 +130,17 @@ def _members(arguments: argparse.Namespace) -> list[argparse.Namespace]:
 def _listed_members(arguments: argparse.Namespace, file: str) -> list[argparse.Namespace]:
     """The members in a text file; arguments that a line does not give are the command's."""
     from caffecompat.errors import DataError
-    from caffecompat.input_files import read_input
 
+    defaults = {**vars(arguments), "ensemble": None, "output": None}
     members = []
-    text = read_input(file, arguments.max_bytes or _MAX_LIST).decode("utf-8", "replace")
-    for number, line in enumerate(text.splitlines(), 1):
-        place = f"{file}:{number}"
-        try:
-            words = shlex.split(line, comments=True)
-        except ValueError as error:
-            raise DataError(f"{place}: {error}") from error
+    for place, words in member_lines(file, arguments.max_bytes):
         if len(words) == 1 and words[0].lower().endswith(".npz"):
             members.append(argparse.Namespace(**vars(arguments), posteriors=words[0]))
-        elif words:
-            given = argparse.Namespace(**{**vars(arguments), "ensemble": None, "output": None})
-            parser = _LineParser(place)
-            add_arguments(parser)
-            members.append(_checked(parser.parse_args(words, given), place))
+        else:
+            members.append(_checked(parse_member(words, place, add_arguments, defaults), place))
     if not members:
         raise DataError(f"{file}: it lists no members; each line is an .npz or has arguments")
     return members
-
-
-class _LineParser(argparse.ArgumentParser):
-    """Parses one line of a file; a mistake is an error of the file."""
-
-    def __init__(self, place: str) -> None:
-        super().__init__(add_help=False)
-        self._place = place
-
-    def error(self, message: str) -> NoReturn:
-        from caffecompat.errors import DataError
-
-        raise DataError(f"{self._place}: {message}")
 
 
 def _checked(arguments: argparse.Namespace, place: str) -> argparse.Namespace:

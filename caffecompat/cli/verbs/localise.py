@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from caffecompat.cli.image_arguments import (
     add_model_arguments,
@@ -15,6 +14,7 @@ from caffecompat.cli.image_arguments import (
     preparation_of,
     read_model,
 )
+from caffecompat.cli.member_list import member_lines, parse_member
 
 if TYPE_CHECKING:
     from caffecompat.evaluate.localisation.evaluation import LocalisedImages
@@ -33,7 +33,6 @@ Each line of the file of --nets has the arguments of one net; their boxes are me
   --weights S384.caffemodel --model D_PCR_deploy.prototxt --scales 352,384"""
 
 # The largest file of --nets, in bytes.
-_MAX_LIST = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -169,37 +168,15 @@ def _members(arguments: argparse.Namespace) -> list[argparse.Namespace]:
 
 def _listed_members(arguments: argparse.Namespace) -> list[argparse.Namespace]:
     from caffecompat.errors import DataError
-    from caffecompat.input_files import read_input
 
-    text = read_input(arguments.nets, arguments.max_bytes or _MAX_LIST).decode("utf-8", "replace")
-    members = []
-    for number, line in enumerate(text.splitlines(), 1):
-        place = f"{arguments.nets}:{number}"
-        try:
-            words = shlex.split(line, comments=True)
-        except ValueError as error:
-            raise DataError(f"{place}: {error}") from error
-        if words:
-            parser = _LineParser(place)
-            add_arguments(parser)
-            given = argparse.Namespace(**{**vars(arguments), "nets": None})
-            members.append(_checked(parser.parse_args(words, given), place))
+    defaults = {**vars(arguments), "nets": None}
+    members = [
+        _checked(parse_member(words, place, add_arguments, defaults), place)
+        for place, words in member_lines(arguments.nets, arguments.max_bytes)
+    ]
     if not members:
         raise DataError(f"{arguments.nets}: it lists no nets; each line has arguments of one")
     return members
-
-
-class _LineParser(argparse.ArgumentParser):
-    """Parses one line of a file; a mistake is an error of the file."""
-
-    def __init__(self, place: str) -> None:
-        super().__init__(add_help=False)
-        self._place = place
-
-    def error(self, message: str) -> NoReturn:
-        from caffecompat.errors import DataError
-
-        raise DataError(f"{self._place}: {message}")
 
 
 def _checked(arguments: argparse.Namespace, place: str) -> argparse.Namespace:
