@@ -7,7 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,11 @@ class Evaluation:
         }
         self._check_scales()
 
+    @cached_property
+    def _digest(self) -> str:
+        """A hash of the model; of VGG-16 it takes a second."""
+        return _digest(self.model)
+
     @property
     def size(self) -> InputSize:
         """The size of the net's input."""
@@ -151,7 +156,7 @@ class Evaluation:
             "scales": list(self.options.scales),
             "images": len(images),
             "data": images.path,
-            "model": _digest(self.model),
+            "model": self._digest,
             "interpolation": self.preparation.interpolation,
             "round_down": self.preparation.round_down,
             "preprocessing": {

@@ -28,17 +28,28 @@ def _write_each(at: OnnxLayer, operator: str) -> None:
         )
     weights = [at.parameter(name) for name in ("weight", "bias") if name in at.arrays]
     for index, bottom in enumerate(at.bottoms):
+        x, pads = bottom.name, [*geometry.pad, *_pads_after(at, bottom, operator)]
+        if operator == "Conv" and max(geometry.kernel) == 1 and any(pads):
+            # OpenCV 5.0 computes kernels of 1 x 1 without their padding.
+            x, pads = _padded(at, x, pads), [0] * len(pads)
         at.write(
             operator,
-            bottom.name,
+            x,
             *weights,
             top=index,
             kernel_shape=geometry.kernel,
             strides=geometry.stride,
-            pads=[*geometry.pad, *_pads_after(at, bottom, operator)],
+            pads=pads,
             dilations=geometry.dilation,
             group=at.layer.group,
         )
+
+
+def _padded(at: OnnxLayer, x: str, pads: list[int]) -> str:
+    """A value with zeros around its spatial axes; ``pads`` before all axes, then after all."""
+    axes = len(pads) // 2
+    whole = [0, 0, *pads[:axes], 0, 0, *pads[axes:]]
+    return at.node("Pad", x, at.integers("pads", whole), at.constant("fill", 0.0))
 
 
 def _pads_after(at: OnnxLayer, bottom: Value, operator: str) -> list[int]:
