@@ -68,7 +68,8 @@ class ImagePreparation:
         if self.preprocessing.channel_order == "RGB":
             planes = planes[::-1]
         mean = np.asarray(self.preprocessing.mean, np.float32)[:, None, None]
-        values = planes.astype(np.float32)
+        # Planes in a row, which convolutions of 3 channels are faster with.
+        values = planes.astype(np.float32, order="C")
         values -= mean
         if self.preprocessing.scale != 1:
             values *= np.float32(self.preprocessing.scale)

@@ -28,30 +28,36 @@ class OnnxRuntime(Engine):
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
         self._path = path
-        self._model = read_onnx(path, options.max_bytes)
-        self.inputs = input_shapes(self._model)
-        self.preprocessing = preprocessing_inside(self._model, path)
-        self._session = self._open(self._model)
+        self._max_bytes = options.max_bytes
+        # The model is as large as the file, and is not kept.
+        model = read_onnx(path, options.max_bytes)
+        self.inputs = input_shapes(model)
+        self.preprocessing = preprocessing_inside(model, path)
+        self._outputs = [value.name for value in model.graph.output]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        names = [value.name for value in self._model.graph.output]
-        return self._run(self._session, names, inputs)
+        return self._run(self._open(str(self._path)), self._outputs, inputs)
 
     def values(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        model, names = with_all_values(self._model)
-        return self._run(self._open(model), names, inputs)
+        model, names = with_all_values(read_onnx(self._path, self._max_bytes))
+        return self._run(self._open(model.SerializeToString()), names, inputs)
 
-    def _open(self, model: Any) -> Any:
+    def _open(self, model: str | bytes) -> Any:
+        """A session for a file, or for the bytes of a model."""
         try:
             import onnxruntime
         except ImportError as error:
             raise MissingExtra("ONNX Runtime", "onnx") from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
+        # For one or two runs, memory counts more than speed: no copies of the weights in another
+        # order, and no memory that is kept.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        options.enable_cpu_mem_arena = False
         try:
             # Without its own second attempt, which prints a banner.
             return onnxruntime.InferenceSession(
-                model.SerializeToString(),
+                model,
                 options,
                 providers=["CPUExecutionProvider"],
                 enable_fallback=0,
