@@ -213,16 +213,22 @@ def test_closing_does_not_wait_for_what_is_read_ahead(
     opened = reader(database, batch_size=50, workers=1, prefetch=8)
     fill = opened._maker.fill
     filled: list[int] = []
+    closing = threading.Event()
+
+    def stopping() -> bool:
+        ahead = opened._prefetcher
+        return closing.is_set() and (ahead is None or ahead._stopping)
 
     def fill_until_closed(batch: PartialBatch, row: int) -> None:
         filled.append(row)
         # The first row of the second batch is filled while the reader closes.
-        while len(filled) > 50 and (ahead := opened._prefetcher) and not ahead._stopping:
+        while len(filled) > 50 and not stopping():
             time.sleep(0.001)
         fill(batch, row)
 
     monkeypatch.setattr(opened._maker, "fill", fill_until_closed)
     opened.batch(0)
+    closing.set()
     opened.close()
     assert len(filled) <= 51, "rows of the batches ahead were filled"
 
