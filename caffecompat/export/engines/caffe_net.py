@@ -12,8 +12,10 @@ from caffecompat.export.engine import Arrays, Engine, EngineOptions, check_input
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.source import read_source
 from caffecompat.export.value_names import value_names
+from caffecompat.graph import Version
 from caffecompat.layers.embed import Embed
 from caffecompat.layers.recurrent import Recurrent
+from caffecompat.net.program import Program
 
 
 @engines.register("caffecompat")
@@ -47,21 +49,22 @@ class CaffeNet(Engine):
         }
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        values = self.values(inputs)
-        names = value_names(self.net)
-        last = {top.blob: top for built in self.net.layers for top in built.tops}
+        values = self._run(self.net.program(), inputs)
         # An output has the blob's name here, also where it replaces an input.
-        return {blob: values[names[last[blob]]] for blob in self.net.outputs}
+        return {version.blob: value for version, value in values.items()}
 
     def values(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        names = value_names(self.net)
+        values = self._run(self.net.program(observed=True), inputs)
+        # The last one of a name: copies of a value share one.
+        return {names[version]: value for version, value in values.items()}
+
+    def _run(self, program: Program, inputs: Mapping[str, np.ndarray]) -> dict[Version, np.ndarray]:
         check_inputs(self, inputs, self._path)
         for built in self.net.layers:
             if isinstance(built.layer, Recurrent):
                 built.layer.state = None  # else it goes on from the run before
-        program = self.net.program(observed=True)
-        names = value_names(self.net)
         feeds = [torch.from_numpy(inputs[top.blob]) for top in program.feeds]
         with torch.inference_mode():
             values, _ = program(feeds)
-        # The last one of a name: copies of a value share one.
-        return {names[version]: value.numpy() for version, value in values.items()}
+        return {version: value.numpy() for version, value in values.items()}

@@ -17,6 +17,8 @@ from caffecompat.export.target import targets
 from caffecompat.layers import Shape
 from caffecompat.layers._base import format_shape
 
+# Enough to see values that go to the wrong sample.
+LARGEST_BATCH = 2
 TOLERANCE = 1e-4
 
 # Deviation of random pixels from the mean, and of the values of other inputs.
@@ -157,7 +159,10 @@ def _listed(names: Mapping[str, Shape]) -> str:
 
 
 def _common_shape(name: str, first: Shape, second: Shape) -> Shape:
-    """The shape that both take; an extent that neither fixes is 1."""
+    """The shape that both take; an extent that neither fixes is 1.
+
+    If one of them takes batches of any size, the batch is small.
+    """
     fits = len(first) == len(second) and all(
         a == b or 0 in (a, b) for a, b in zip(first, second, strict=False)
     )
@@ -166,7 +171,9 @@ def _common_shape(name: str, first: Shape, second: Shape) -> Shape:
             f"input {name!r} is {format_shape(first)} in one and {format_shape(second)} in the "
             "other; they must have the same shape"
         )
-    return tuple(a or b or 1 for a, b in zip(first, second, strict=True))
+    shape = tuple(a or b or 1 for a, b in zip(first, second, strict=True))
+    free = bool(shape) and 0 in (first[0], second[0])
+    return (min(shape[0], LARGEST_BATCH), *shape[1:]) if free else shape
 
 
 def _draw(shape: Shape, generator: np.random.Generator, as_image: bool) -> np.ndarray:
