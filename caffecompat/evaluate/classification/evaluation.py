@@ -87,7 +87,7 @@ class Evaluation:
             dense: PosteriorNet(self.model, dense, self.options.average, self.device, self.compute)
             for dense in sorted({protocol.dense for protocol in self._protocols})
         }
-        self._check_scales()
+        self.size.check_scales(self.options.scales)
 
     @cached_property
     def _digest(self) -> str:
@@ -164,14 +164,6 @@ class Evaluation:
                 "mean": list(self.preparation.preprocessing.mean),
             },
         }
-
-    def _check_scales(self) -> None:
-        for scale in self.options.scales:
-            if scale < max(self.size.crop):
-                raise DataError(
-                    f"--scales: {scale} is smaller than the {self.size.height}x{self.size.width} "
-                    "of the net's input, which an image of that scale cannot fill"
-                )
 
     def _evaluate(self, images: LabelledImages, indices: Sequence[int]) -> Posteriors:
         """The posteriors of some images."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from caffecompat.errors import NetError
+from caffecompat.errors import DataError, NetError
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.passes.fully_convolutional import fully_convolutional
 from caffecompat.layers.softmax import Softmax
@@ -30,6 +31,19 @@ class InputSize:
     @property
     def crop(self) -> tuple[int, int]:
         return self.height, self.width
+
+    def check_scales(self, scales: Sequence[int]) -> None:
+        """Refuses test scales (smallest sides, in pixels) at which an image may not fill the input.
+
+        Raises:
+            DataError: names the first of them.
+        """
+        for scale in scales:
+            if scale < max(self.crop):
+                raise DataError(
+                    f"--scales: {scale} is smaller than the {self.height}x{self.width} of the "
+                    "net's input, which an image of that scale cannot fill"
+                )
 
 
 class PosteriorNet:

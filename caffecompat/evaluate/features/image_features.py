@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from caffecompat.data.loader.threaded_map import threaded_map
-from caffecompat.errors import DataError
 from caffecompat.evaluate.classification.posterior_net import input_size
 from caffecompat.evaluate.images.labelled_images import LabelledImage, LabelledImages
 from caffecompat.evaluate.images.preparation import ImagePreparation
@@ -131,14 +130,7 @@ class FeatureExtraction:
 
     def __post_init__(self) -> None:
         self.net = FeatureNet(self.model, self.options.blob, self.device, self.compute)
-        smallest = max(self.net.size.crop)
-        for scale in self.options.scales:
-            if scale < smallest:
-                raise DataError(
-                    f"--scales: {scale} is smaller than the {self.net.size.height}x"
-                    f"{self.net.size.width} of the net's input, which an image of that scale "
-                    "cannot fill"
-                )
+        self.net.size.check_scales(self.options.scales)
 
     @property
     def length(self) -> int:

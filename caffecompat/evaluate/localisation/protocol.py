@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from caffecompat.errors import DataError
 from caffecompat.evaluate.images.preparation import ImagePreparation
 from caffecompat.evaluate.localisation.annotated_images import AnnotatedImage
 from caffecompat.evaluate.localisation.box_net import BoxNet, WindowScores
@@ -33,13 +32,7 @@ class Localiser:
     scores: WindowScores | None = None
 
     def __post_init__(self) -> None:
-        size = self.net.size
-        for scale in self.scales:
-            if scale < max(size.crop):
-                raise DataError(
-                    f"--scales: {scale} is smaller than the {size.height}x{size.width} of the "
-                    "net's input, which an image of that scale cannot fill"
-                )
+        self.net.size.check_scales(self.scales)
 
 
 class LocalisationProtocol(ABC):
