@@ -17,8 +17,8 @@ class Registry(Generic[Entry]):
     """Named entries of one kind, registered by the modules of one package.
 
     Modules register entries with :meth:`register`. The first look-up imports all modules of the
-    package, so a new file needs no other change. Users may register entries from their own files
-    at any time.
+    package and of its sub-packages, so a new file needs no other change. Users may register
+    entries from their own files at any time.
 
     Args:
         kind: the kind of the entries, for messages ("layer type").
@@ -66,7 +66,7 @@ class Registry(Generic[Entry]):
         try:
             return self._entries[name]
         except KeyError:
-            raise UnknownName(self.kind, name, self._entries, place) from None
+            raise UnknownName(self.kind, name, list(self), place) from None
 
     def __contains__(self, name: str) -> bool:
         self._load()
@@ -86,8 +86,8 @@ class Registry(Generic[Entry]):
             self._loading = True
             try:
                 package = importlib.import_module(self._package)
-                for module in pkgutil.iter_modules(package.__path__):
-                    importlib.import_module(f"{self._package}.{module.name}")
+                for module in pkgutil.walk_packages(package.__path__, f"{self._package}."):
+                    importlib.import_module(module.name)
                 self._loaded = True
             finally:
                 self._loading = False

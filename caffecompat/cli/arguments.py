@@ -51,6 +51,18 @@ def add_lenient_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_fork_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--lenient`` and ``--dialect``, for nets of forks of Caffe."""
+    add_lenient_argument(parser)
+    parser.add_argument(
+        "--dialect",
+        default="",
+        metavar="FORK",
+        help="the fork of Caffe whose layer types are meant where forks define a type differently "
+        "and the net does not tell, e.g. segnet; caffecompat layers TYPE names them",
+    )
+
+
 def add_cpu_argument(parser: argparse.ArgumentParser) -> None:
     """``--cpu``: the same as ``--gpu none``."""
     parser.add_argument(

@@ -165,7 +165,7 @@ def _data_layer(arguments: argparse.Namespace) -> Source:
     for node in build_graph(message, state, lines.place, False):
         if node.automatic or node.bottoms:
             continue
-        kind = catalogue.find(node.type, node.place)
+        kind = catalogue.choose(node.message, "", node.place)
         if not issubclass(kind, Source) or kind.is_input:
             continue
         names.append(node.name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import (
     add_cpu_argument,
-    add_lenient_argument,
+    add_fork_arguments,
     add_max_bytes_argument,
     add_precision_argument,
     add_state_arguments,
@@ -25,7 +25,7 @@ def add_running_arguments(parser: argparse.ArgumentParser) -> None:
     add_cpu_argument(parser)
     add_precision_argument(parser)
     add_trust_arguments(parser)
-    add_lenient_argument(parser)
+    add_fork_arguments(parser)
     add_max_bytes_argument(parser)
     add_state_arguments(parser)
 
@@ -48,6 +48,7 @@ def open_net(arguments: argparse.Namespace, phase: str) -> Net:
         allow_python=arguments.allow_python,
         skip_corrupt=arguments.skip_corrupt,
         lenient=arguments.lenient,
+        dialect=arguments.dialect,
         max_bytes=arguments.max_bytes,
     )
     for note in net.notes:

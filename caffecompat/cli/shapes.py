@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import (
-    add_lenient_argument,
+    add_fork_arguments,
     add_max_bytes_argument,
     add_state_arguments,
     stages,
@@ -25,7 +25,7 @@ def add_net_arguments(parser: argparse.ArgumentParser) -> None:
     """The net's prototxt, its phase, level and stages, ``--lenient``, ``--max-bytes``."""
     parser.add_argument("net", help="net definition (prototxt); - for standard input")
     parser.add_argument("--phase", default="TEST", help="TRAIN or TEST (default: %(default)s)")
-    add_lenient_argument(parser)
+    add_fork_arguments(parser)
     parser.add_argument(
         "--allow-python",
         action="store_true",
@@ -74,6 +74,7 @@ def net_for_shapes(arguments: argparse.Namespace) -> Net:
         level=arguments.level,
         stages=stages(arguments),
         lenient=arguments.lenient,
+        dialect=arguments.dialect,
         max_bytes=arguments.max_bytes,
         allow_python=arguments.allow_python,
         shapes_only=True,

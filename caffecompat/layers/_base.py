@@ -8,12 +8,12 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 
 from caffecompat.errors import LayerError
+from caffecompat.layers._catalogue import Catalogue
 from caffecompat.layers._class_labels import ClassLabels
 from caffecompat.layers._context import Context
 from caffecompat.layers._loss_reduction import LossReduction
 from caffecompat.layers._receptive_field import ReceptiveField
 from caffecompat.proto.schema import FORK_NUMBERS, new
-from caffecompat.registry import Registry
 from caffecompat.reporting.units import format_shape as format_shape
 from caffecompat.weights.blob import MAX_AXES
 
@@ -34,7 +34,7 @@ ALONG_BATCH = "works along the first axis of the batch"
 Shape: TypeAlias = tuple[int, ...]
 Message: TypeAlias = Any
 
-catalogue: Registry[type[Layer]] = Registry("layer type", "caffecompat.layers")
+catalogue: Catalogue[Layer] = Catalogue("caffecompat.layers")
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,16 @@ class ParameterSpec:
     values: np.ndarray | None = None
 
 
-def register(name: str) -> Callable[[type[Layer]], type[Layer]]:
-    """Class decorator that registers a :class:`Layer` under Caffe's type name."""
+def register(name: str, fork: str = "") -> Callable[[type[Layer]], type[Layer]]:
+    """Class decorator that registers a :class:`Layer` under Caffe's type name.
 
-    def enter(layer: type[Layer]) -> type[Layer]:
-        layer.type = name
-        return catalogue.register(name)(layer)
-
-    return enter
+    Args:
+        name: the layer type.
+        fork: whose Caffe defines it, e.g. ``"SSD"`` or ``"DeepLab, PSPNet"``; empty for types of
+            BVLC Caffe and for a user's own. Several forks may define one type differently, each
+            in a class of its own, which :meth:`Layer.fits` tells apart.
+    """
+    return catalogue.register(name, fork)
 
 
 class Layer:
@@ -105,6 +107,7 @@ class Layer:
 
     Attributes:
         type: Caffe's name, set by :func:`register`.
+        fork: the forks of Caffe that define the type, set by :func:`register`; empty for BVLC's.
         bottoms, tops: how many bottoms and tops the layer takes.
         parameters: names of the parameter blobs in Caffe's order; torch keys are ``layer.name``.
         can_be_restored: a forward pass changes nothing but buffers and ``state``, so that the
@@ -119,6 +122,8 @@ class Layer:
             field that is named after the type.
         fork_fields: fields of forks that the type supports, e.g. ``"pooling_param.ceil_mode"``;
             the type refuses all other fields of forks.
+        ignored_fork_fields: fields of forks that do not change what the type computes; a net that
+            sets one gets no note.
         ignored_fields: fields that Caffe reads but does not use, e.g. ``"data_param.mirror"``; a
             net that sets one gets a note.
         noise: the layer's random numbers; the net sets them before the first pass.
@@ -147,6 +152,7 @@ class Layer:
     """
 
     type: ClassVar[str] = ""
+    fork: ClassVar[str] = ""
     bottoms: ClassVar[BlobCount] = exactly(1)
     tops: ClassVar[BlobCount] = exactly(1)
     parameters: ClassVar[tuple[str, ...]] = ()
@@ -158,6 +164,7 @@ class Layer:
     forces_input_gradients: ClassVar[bool] = False
     param_fields: ClassVar[tuple[str, ...]] = ()
     fork_fields: ClassVar[tuple[str, ...]] = ()
+    ignored_fork_fields: ClassVar[tuple[str, ...]] = ()
     ignored_fields: ClassVar[tuple[str, ...]] = ()
     checks_blobs: ClassVar[bool] = False
     pointwise: ClassVar[bool] = False
@@ -176,6 +183,15 @@ class Layer:
         self.notes: list[str] = []
         # Whether forward passes values to the next pass itself, which a CUDA graph cannot replay.
         self.keeps_state = False
+
+    @classmethod
+    def fits(cls, message: Message) -> bool | None:
+        """Whether a LayerParameter of this type means this class's definition of the type.
+
+        Asked only if several forks define the type. True: it can mean no other. False: it cannot
+        mean this one. None: it does not tell.
+        """
+        return None
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         """Reads the LayerParameter ``message``; ``bottoms`` are the bottoms' shapes."""

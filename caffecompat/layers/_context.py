@@ -31,6 +31,8 @@ class BuildOptions(ReadOptions):
         max_bytes: the largest net, weight file or list to read; None for each kind's own limit.
         lenient: ignore unknown fields with a note, instead of refusing them; accept weights that
             match no layer.
+        dialect: the fork of Caffe whose layer types are meant where several forks define a type
+            differently and the definition does not tell, e.g. ``"segnet"``.
     """
 
     level: int = 0
@@ -41,6 +43,7 @@ class BuildOptions(ReadOptions):
     strict: bool = False
     allow_python: bool = False
     lenient: bool = False
+    dialect: str = ""
 
 
 class BuildKeywords(TypedDict, total=False):
@@ -59,6 +62,7 @@ class BuildKeywords(TypedDict, total=False):
     strict: bool
     allow_python: bool
     lenient: bool
+    dialect: str
 
 
 @dataclass(frozen=True)

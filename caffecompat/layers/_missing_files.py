@@ -43,5 +43,5 @@ def refuse_missing(layer: Message, phase: str, definition: Message | None = None
 
 
 def _missing_of(layer: Message, phase: str, definition: Message) -> list[MissingInput]:
-    source = source_class(layer.type)
+    source = source_class(layer)
     return [] if source is None else source.missing_files(layer, phase, definition)

@@ -98,9 +98,9 @@ class Source(Layer):
         """Stops threads and closes files."""
 
 
-def source_class(type_name: str) -> type[Source] | None:
-    """The class of a layer type if it is a source; None for other and for unknown types."""
-    if type_name not in catalogue:
-        return None
-    layer_class = catalogue.find(type_name)
-    return layer_class if issubclass(layer_class, Source) else None
+def source_class(message: Message) -> type[Source] | None:
+    """The class of a LayerParameter if it is a source; None for other and for unknown types."""
+    for layer_class in catalogue.definitions(message.type):
+        if issubclass(layer_class, Source) and layer_class.fits(message) is not False:
+            return layer_class
+    return None

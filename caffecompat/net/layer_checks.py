@@ -13,17 +13,23 @@ from caffecompat.reporting.units import format_shape
 AUTOMATIC_TOP = "(automatic)"
 
 
-def layer_classes(graph: Graph) -> list[type[Layer] | None]:
+def layer_classes(graph: Graph, dialect: str) -> list[type[Layer] | None]:
     """The class of each layer of ``graph``; None for automatic splits.
+
+    Args:
+        dialect: see :class:`caffecompat.layers.BuildOptions`.
 
     Raises:
         UnknownName, NetError: layer types do not exist; one error names all of them.
+        LayerError: nothing tells which fork's layer type is meant.
     """
     unknown: list[UnknownName] = []
     classes: list[type[Layer] | None] = []
     for node in graph:
         try:
-            classes.append(None if node.automatic else catalogue.find(node.type, _where(node)))
+            automatic = node.automatic
+            place = _where(node)
+            classes.append(None if automatic else catalogue.choose(node.message, dialect, place))
         except UnknownName as error:
             unknown.append(error)
     if len(unknown) == 1:
@@ -64,7 +70,8 @@ def check_fork_fields(
     node: LayerNode, layer_class: type[Layer], lenient: bool, notes: list[str]
 ) -> None:
     """Refuses fields of forks that the layer type does not support; with ``lenient`` notes them."""
-    lost = [name for name in foreign_fields(node.message) if name not in layer_class.fork_fields]
+    known = {*layer_class.fork_fields, *layer_class.ignored_fork_fields}
+    lost = [name for name in foreign_fields(node.message) if name not in known]
     if not lost:
         return
     sentence = (

@@ -144,6 +144,7 @@ def _net_options(
             allow_python=options.allow_python,
             skip_corrupt=options.skip_corrupt,
             lenient=options.lenient,
+            dialect=options.dialect,
             max_bytes=options.max_bytes,
         ),
         weights=weight_files(files),

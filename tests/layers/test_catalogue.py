@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import inspect
 import re
+from typing import Any
 
 import pytest
 
 from caffecompat.cli.main import main
+from caffecompat.errors import LayerError
 from caffecompat.layers import Layer, catalogue
+from caffecompat.layers._catalogue import Catalogue
+from caffecompat.proto.schema import Message
+from caffecompat.proto.text.parser import parse_text
 
 # BVLC Caffe 1.0's registered types.
 BVLC = """
@@ -85,3 +90,75 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
 def test_unknown_type(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["layers", "Poolin"]) == 1
     assert "unknown layer type 'Poolin'; did you mean 'Pooling'?" in capsys.readouterr().err
+
+
+@pytest.fixture
+def forks() -> Catalogue[Layer]:
+    """A catalogue of its own: one type of two forks, one of BVLC's that a fork changed."""
+    found: Catalogue[Layer] = Catalogue("caffecompat.layers.fillers")
+
+    class First(Layer):
+        @classmethod
+        def fits(cls, message: Any) -> bool | None:
+            return True if message.HasField("bn_param") else None
+
+    class Second(Layer):
+        @classmethod
+        def fits(cls, message: Any) -> bool | None:
+            return False if message.HasField("bn_param") else None
+
+    class Published(Layer):
+        pass
+
+    class Changed(Layer):
+        @classmethod
+        def fits(cls, message: Any) -> bool | None:
+            return True if message.HasField("lstm_param") else None
+
+    found.register("BN", fork="PSPNet, ICNet")(First)
+    found.register("BN", fork="SegNet")(Second)
+    found.register("LSTM")(Published)
+    found.register("LSTM", fork="Lisa")(Changed)
+    return found
+
+
+def layer_message(text: str) -> Message:
+    return parse_text(text, "LayerParameter")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "dialect", "chosen"),
+    [
+        ("type: 'BN' bn_param { }", "", "PSPNet, ICNet"),
+        ("type: 'BN' bn_param { }", "segnet", "PSPNet, ICNet"),
+        ("type: 'BN'", "SegNet", "SegNet"),
+        ("type: 'BN'", "icnet", "PSPNet, ICNet"),
+        ("type: 'LSTM'", "", ""),
+        ("type: 'LSTM'", "lisa", "Lisa"),
+        ("type: 'LSTM' lstm_param { num_output: 2 }", "", "Lisa"),
+    ],
+)
+def test_the_definition_or_the_dialect_tells_the_fork(
+    forks: Catalogue[Layer], text: str, dialect: str, chosen: str
+) -> None:
+    assert forks.choose(layer_message(text), dialect).fork == chosen
+
+
+@pytest.mark.parametrize("dialect", ["", "enet"])
+def test_nothing_tells_the_fork(forks: Catalogue[Layer], dialect: str) -> None:
+    with pytest.raises(LayerError) as caught:
+        forks.choose(layer_message("type: 'BN'"), dialect, "net.prototxt:3 (layer 'bn')")
+    assert str(caught.value) == (
+        "net.prototxt:3 (layer 'bn'): several forks of Caffe define the type 'BN' differently "
+        "(PSPNet, ICNet; SegNet), and this definition does not tell which is meant; state one of "
+        "them, as in dialect='segnet' (--dialect segnet)"
+    )
+
+
+def test_names_of_types_with_several_definitions(forks: Catalogue[Layer]) -> None:
+    assert list(forks) == ["BN (PSPNet, ICNet)", "BN (SegNet)", "LSTM", "LSTM (Lisa)"]
+    assert "BN" in forks
+    assert forks.find("BN (SegNet)").fork == "SegNet"
+    assert forks.find("LSTM").fork == ""
+    with pytest.raises(LayerError, match="several forks"):
+        forks.find("BN")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from caffecompat.cli.arguments import (
-    add_lenient_argument,
+    add_fork_arguments,
     add_max_bytes_argument,
     add_state_arguments,
     stages,
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave Dropout layers out; outside training they pass values on",
     )
     parser.add_argument("--force", action="store_true", help="replace an existing target")
-    add_lenient_argument(parser)
+    add_fork_arguments(parser)
     parser.add_argument(
         "--allow-python",
         action="store_true",
@@ -90,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         level=arguments.level,
         stages=stages(arguments),
         lenient=arguments.lenient,
+        dialect=arguments.dialect,
         allow_python=arguments.allow_python,
         max_bytes=arguments.max_bytes,
     )

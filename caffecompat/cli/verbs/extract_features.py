@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from caffecompat.cli.arguments import (
-    add_lenient_argument,
+    add_fork_arguments,
     add_max_bytes_argument,
     add_precision_argument,
     add_trust_arguments,
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_precision_argument(parser)
     add_trust_arguments(parser)
-    add_lenient_argument(parser)
+    add_fork_arguments(parser)
     add_max_bytes_argument(parser)
 
 

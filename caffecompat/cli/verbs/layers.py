@@ -25,7 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.layers import catalogue
 
     if arguments.type:
-        print(_page(catalogue.find(arguments.type)))
+        found = catalogue.definitions(arguments.type) or [catalogue.find(arguments.type)]
+        print("\n\n".join(_page(layer) for layer in found))
         return 0
     width = max(len(name) for name in catalogue)
     for name in catalogue:
@@ -58,6 +59,8 @@ def _descriptions(layer: type[Layer]) -> list[str]:
 
 def _page(layer: type[Layer]) -> str:
     lines = [layer.type, "=" * len(layer.type), ""]
+    if layer.fork:
+        lines += [f"A layer type of forks of Caffe: {layer.fork}.", ""]
     for text in _descriptions(layer):
         lines += [text, ""]
     lines.append(f"bottoms: {layer.bottoms}; tops: {layer.tops}")

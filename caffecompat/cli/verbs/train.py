@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import (
     add_cpu_argument,
-    add_lenient_argument,
+    add_fork_arguments,
     add_max_bytes_argument,
     add_precision_argument,
     add_state_arguments,
@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-log", action="store_true", help="write no log file")
     add_trust_arguments(parser)
-    add_lenient_argument(parser)
+    add_fork_arguments(parser)
     add_max_bytes_argument(parser)
     add_state_arguments(parser)
 
@@ -275,6 +275,7 @@ def _solver(
         allow_python=arguments.allow_python,
         skip_corrupt=arguments.skip_corrupt,
         lenient=arguments.lenient,
+        dialect=arguments.dialect,
         max_bytes=arguments.max_bytes,
         precision=arguments.precision,
         channels_last=arguments.channels_last or None,

@@ -43,6 +43,7 @@ class DeployOptions:
         remove_dropout: leave Dropout layers out, which do nothing in phase TEST.
         level, stages: the parts of the net state that include and exclude rules test.
         lenient: ignore unknown fields.
+        dialect: see :class:`caffecompat.layers.BuildOptions`.
         allow_python: run the code of Python layers, to learn their shapes.
         max_bytes: the largest list that a data layer names; None for its own limit.
     """
@@ -54,6 +55,7 @@ class DeployOptions:
     level: int = 0
     stages: Sequence[str] = ()
     lenient: bool = False
+    dialect: str = ""
     allow_python: bool = False
     max_bytes: int | None = None
 
@@ -201,6 +203,7 @@ class _Deploying:
         options = BuildOptions(
             state=state,
             lenient=self.options.lenient,
+            dialect=self.options.dialect,
             allow_python=self.options.allow_python,
             shapes_only=True,
             max_bytes=self.options.max_bytes,

@@ -171,7 +171,7 @@ def is_loss(step: Step) -> bool:
     if any(step.message.loss_weight):
         return True
     if step.type in catalogue:
-        return catalogue.find(step.type).is_loss
+        return any(kind.is_loss for kind in catalogue.definitions(step.type))
     return step.type.endswith("Loss")
 
 

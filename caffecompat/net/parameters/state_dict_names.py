@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import string
 
-from caffecompat.layers._base import catalogue
+from caffecompat.layers._base import Layer, catalogue
 from caffecompat.layers.inner_product import InnerProduct
 from caffecompat.weights import LayerWeights, Naming
 
@@ -74,6 +74,9 @@ def torch_naming() -> Naming:
 
 
 def _state_names(layer: LayerWeights) -> list[str]:
-    known = catalogue.find(layer.type) if layer.type in catalogue else InnerProduct
+    count = len(layer.blobs)
+    # Forks' definitions of one type differ in their number of blobs.
+    known: list[type[Layer]] = [*catalogue.definitions(layer.type), InnerProduct]
+    kind = next((one for one in known if len(one.parameters) == count), known[0])
     module = module_name(layer.name)
-    return [f"{module}.{name}" for name in known.parameter_names(len(layer.blobs))]
+    return [f"{module}.{name}" for name in kind.parameter_names(count)]

@@ -108,7 +108,7 @@ def shapes_only_net(plan: PlannedNet, options: NetOptions) -> Net | None:
     None for a net with layers that import code, which would then run twice.
     """
     types = {layer.type for layer in plan.definition.message.layer}
-    if any(catalogue.find(name).imports_code for name in types if name in catalogue):
+    if any(kind.imports_code for name in types for kind in catalogue.definitions(name)):
         return None
     build = replace(options.build, state=plan.state, shapes_only=True)
     return Net(plan.definition, options=build)

@@ -160,7 +160,7 @@ def planned_batch(plan: PlannedNet) -> int | None:
     """Images per pass by the definition; None for a net whose sources do not state it."""
     definition = plan.definition
     for node in build_graph(definition.message, plan.state, definition.place):
-        source = source_class(node.type)
+        source = source_class(node.message)
         batch = None if source is None else source.batch_size(node.message)
         if batch is not None:
             return batch
@@ -176,7 +176,7 @@ def scaled_plan(plan: PlannedNet, factor: Fraction) -> PlannedNet:
     scaled = schema.new("NetParameter")
     scaled.CopyFrom(plan.definition.message)
     for layer in scaled.layer:
-        source = source_class(layer.type)
+        source = source_class(layer)
         if source is not None:
             source.scale_batch(layer, factor)
     return replace(plan, definition=replace(plan.definition, message=scaled))

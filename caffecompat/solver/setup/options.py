@@ -28,6 +28,7 @@ class SolverOptions:
         allow_python: run the code that Python layers name; otherwise they are refused.
         skip_corrupt: replace a record that cannot be read by the next good one.
         lenient: ignore unknown fields, with a note, instead of refusing them.
+        dialect: see :class:`caffecompat.layers.BuildOptions`.
         max_bytes: the largest solver file, net, weight file, solver state or list to read, and the
             most that such a file may claim to hold; None for the default limit of each kind.
         precision, channels_last, compiled, cuda_graph: compute options; see
@@ -49,6 +50,7 @@ class SolverOptions:
     allow_python: bool = False
     skip_corrupt: bool = False
     lenient: bool = False
+    dialect: str = ""
     max_bytes: int | None = None
     precision: str = "fp32"
     channels_last: bool | None = None
@@ -85,6 +87,7 @@ class SolverKeywords(TypedDict, total=False):
     allow_python: bool
     skip_corrupt: bool
     lenient: bool
+    dialect: str
     max_bytes: int | None
     precision: str
     channels_last: bool | None

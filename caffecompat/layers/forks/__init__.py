@@ -1,0 +1,1 @@
+"""Layer types that forks of Caffe define, by the subject of the forks: one file per type."""
