@@ -44,7 +44,7 @@ SUBPACKAGES = {
         *("deploy", "torch_import", "passes", "layouts", "torchvision", "matconvnet", "sources"),
         *("onnx_graph", "python_code", "targets", "opencv", "engines", "verify", "convert"),
     ],
-    "net": ["blobs", "parameters", "execution", "analysis"],
+    "net": ["shapes", "blobs", "parameters", "execution", "analysis"],
     "evaluate": ["images", "protocols", "classification", "features", "localisation"],
     "solver": [
         *("diagnostics", "distributed", "optim", "snapshots", "setup", "estimate", "reporters"),

@@ -25,7 +25,7 @@ from caffecompat.net.loss_weights import loss_weights, notes_on_read_losses
 from caffecompat.net.module import LayerModule
 from caffecompat.net.parameters.embedded import check_embedded
 from caffecompat.net.parameters.state_dict_names import module_name
-from caffecompat.net.top_shapes import InferredShapes, shape_error
+from caffecompat.net.shapes.top_shapes import InferredShapes, shape_error
 from caffecompat.proto.schema import Message
 
 
