@@ -8,7 +8,28 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.layers.strategies import Bottom, Draw, Example, example_of, fields, plane
+from tests.layers.strategies import (
+    ELSEWHERE,
+    Bottom,
+    Draw,
+    Example,
+    example_of,
+    fields,
+    plane,
+)
+
+ELSEWHERE.update(
+    dict.fromkeys(
+        [
+            "Proposal (PVANet, mini-caffe)",
+            "Proposal (Synopsys)",
+            "Python (ProposalLayer of py-faster-rcnn)",
+            "Python (AnchorTargetLayer of py-faster-rcnn)",
+            "Python (ProposalTargetLayer of py-faster-rcnn)",
+        ],
+        "its bottoms are maps of anchors that fit each other, see test_rcnn_proposals",
+    )
+)
 
 
 @dataclass(frozen=True)
