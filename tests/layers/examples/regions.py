@@ -93,3 +93,36 @@ def psroi_pooling(draw: Draw) -> Example:
         "psroi_pooling_param", output_dim=outputs, group_size=bins, spatial_scale=1 / stride
     )
     return Example(text, (Bottom(shape), regions_of(draw, shape, stride)))
+
+
+@example_of("SmoothL1LossOHEM")
+def smooth_l1_loss_ohem(draw: Draw) -> Example:
+    shape = draw(st.sampled_from([(3, 8), (2, 4, 1, 3), (1, 2, 3, 2)]))
+    modes = ["FULL", "VALID", "BATCH_SIZE", "NONE", "PRE_FIXED pre_fixed_normalizer: 7"]
+    mode = draw(st.sampled_from(modes))
+    bottoms = [Bottom(shape), Bottom(shape)]
+    return Example(
+        f"loss_param {{ normalization: {mode} }}", tuple(bottoms), tops=draw(st.integers(1, 2))
+    )
+
+
+@example_of("SoftmaxWithLossOHEM")
+def softmax_with_loss_ohem(draw: Draw) -> Example:
+    n, c, *rest = draw(st.sampled_from([(3, 4), (2, 3, 1, 4)]))
+    mode = draw(st.sampled_from(["VALID", "NONE", "PRE_FIXED pre_fixed_normalizer: 7"]))
+    ignored = draw(st.sampled_from(["", "ignore_label: 1"]))
+    bottoms = (Bottom((n, c, *rest)), Bottom((n, *rest), "labels", c))
+    text = f"loss_param {{ normalization: {mode} {ignored} }}"
+    return Example(text, bottoms, tops=draw(st.integers(1, 3)))
+
+
+@example_of("BoxAnnotatorOHEM")
+def box_annotator_ohem(draw: Draw) -> Example:
+    rows = draw(st.sampled_from([1, 7]))
+    bottoms = (
+        Regions((rows, 5), images=2),
+        Bottom((rows,), "positive"),
+        Bottom((rows,)),
+        Bottom((rows, 8)),
+    )
+    return Example("box_annotator_ohem_param { roi_per_img: 2 }", bottoms, tops=2)
