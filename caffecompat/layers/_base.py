@@ -193,6 +193,14 @@ class Layer:
         """
         return None
 
+    @classmethod
+    def finds_code(cls, message: Message) -> bool:
+        """Whether the code that a LayerParameter names is there; for types that import code.
+
+        The code then runs instead of a built-in equivalent.
+        """
+        return False
+
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         """Reads the LayerParameter ``message``; ``bottoms`` are the bottoms' shapes."""
 

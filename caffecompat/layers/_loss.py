@@ -112,10 +112,11 @@ class Normalization:
     """The divisor of a loss, from a LossParameter.
 
     FULL: the number of positions. VALID: the number of positions whose label is not ignored.
-    BATCH_SIZE: the product of the extents before the class axis. NONE: 1. The divisor is at least
-    1, so that a batch without valid labels has loss 0. The old field ``normalize`` means VALID if
-    true and BATCH_SIZE if false; ``normalization`` overrides it. Source: LossParameter in
-    caffe.proto, and the layers that read it.
+    BATCH_SIZE: the product of the extents before the class axis. NONE: 1. PRE_FIXED, of R-FCN:
+    ``pre_fixed_normalizer``. The divisor is at least 1, so that a batch without valid labels has
+    loss 0. The old field ``normalize`` means VALID if true and BATCH_SIZE if false;
+    ``normalization`` overrides it. Source: LossParameter in caffe.proto, and the layers that read
+    it.
 
     Args:
         message: the LossParameter.
@@ -130,19 +131,22 @@ class Normalization:
             self.mode = "VALID" if message.normalize else "BATCH_SIZE"
         else:
             self.mode = default
+        self.fixed = float(message.pre_fixed_normalizer)
 
     def reduction(self) -> LossReduction:
         """The loss reduction of this divisor; labels are the layer's second bottom."""
-        if self.mode == "NONE":
+        if self.mode in ("NONE", "PRE_FIXED"):
             return LossReduction.sum()
         if self.mode != "VALID" or self.ignore is None:
             return LossReduction.mean()
         return LossReduction.mean(partial(_count_kept_labels, ignored=self.ignore))
 
-    def divisor(self, outer: int, inner: int, kept: Tensor | None) -> Tensor | int:
+    def divisor(self, outer: int, inner: int, kept: Tensor | None) -> Tensor | float:
         """The divisor for ``outer`` x ``inner`` positions; ``kept`` None means that all count."""
         if self.mode == "NONE":
             return 1
+        if self.mode == "PRE_FIXED":
+            return max(self.fixed, 1)
         if self.mode == "BATCH_SIZE":
             return max(outer, 1)
         if self.mode == "FULL" or kept is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+log = logging.getLogger(__name__)
+
+
 @register("Python")
 class Python(Layer):
     """Runs ``setup``, ``reshape``, ``forward`` and ``backward`` of a user's class.
@@ -28,6 +32,10 @@ class Python(Layer):
     ``python_param`` names ``module`` (found on the import path), ``layer`` (a class in it) and
     ``param_str``. The class works on blobs with numpy arrays ``data`` and ``diff``; its backward
     pass takes part in autograd. Any number of bottoms and tops; ``share_in_parallel`` is ignored.
+
+    Some well-known classes, as those of py-faster-rcnn, are built in, and their nets need no code;
+    ``caffecompat layers Python`` shows them. If code is allowed and the named module can be
+    imported, the module runs.
 
     The module's code runs when the net is built, so the user must allow it:
     ``Net(..., allow_python=True)`` or ``--allow-python``. A stop request during a pass in which the
@@ -42,6 +50,18 @@ class Python(Layer):
     differentiable = (True,)
     imports_code = True
     loss_reduction = LossReduction.unknown()
+
+    @classmethod
+    def finds_code(cls, message: Message) -> bool:
+        p = message.python_param
+        with pycaffe_name():
+            try:
+                module = importlib.import_module(p.module)
+            except Exception as error:
+                # Published code is often for Python 2, or needs pycaffe.
+                log.info("cannot import %s: %s: %s", p.module, type(error).__name__, error)
+                return False
+        return isinstance(getattr(module, p.layer, None), type)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.python_param

@@ -39,7 +39,7 @@ def build_layers(graph: Graph, options: BuildOptions, definition: Message) -> li
         UnknownName, NetError: layer types do not exist; one error names all of them.
         LayerError: a layer refuses its definition or its bottoms.
     """
-    classes = layer_classes(graph, options.dialect)
+    classes = layer_classes(graph, options)
     check_stated_shapes(graph, classes, options)
     builder = _Builder(graph, options, definition)
     try:

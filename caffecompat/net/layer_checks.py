@@ -8,16 +8,14 @@ from caffecompat.errors import LayerError, NetError, UnknownName, suggestion
 from caffecompat.graph import Graph, LayerNode, Version
 from caffecompat.layers import BuildOptions, Layer, Source, catalogue
 from caffecompat.proto.fork_fields import foreign_fields
+from caffecompat.proto.schema import Message
 from caffecompat.reporting.units import format_shape
 
 AUTOMATIC_TOP = "(automatic)"
 
 
-def layer_classes(graph: Graph, dialect: str) -> list[type[Layer] | None]:
+def layer_classes(graph: Graph, options: BuildOptions) -> list[type[Layer] | None]:
     """The class of each layer of ``graph``; None for automatic splits.
-
-    Args:
-        dialect: see :class:`caffecompat.layers.BuildOptions`.
 
     Raises:
         UnknownName, NetError: layer types do not exist; one error names all of them.
@@ -29,7 +27,7 @@ def layer_classes(graph: Graph, dialect: str) -> list[type[Layer] | None]:
         try:
             automatic = node.automatic
             place = _where(node)
-            classes.append(None if automatic else catalogue.choose(node.message, dialect, place))
+            classes.append(None if automatic else _class_of(node.message, options, place))
         except UnknownName as error:
             unknown.append(error)
     if len(unknown) == 1:
@@ -37,6 +35,16 @@ def layer_classes(graph: Graph, dialect: str) -> list[type[Layer] | None]:
     if unknown:
         raise NetError("\n".join(str(error) for error in unknown))
     return classes
+
+
+def _class_of(message: Message, options: BuildOptions, place: str) -> type[Layer]:
+    """The class of a layer; one that runs the user's code where that is allowed and there."""
+    chosen = catalogue.choose(message, options.dialect, place)
+    if options.allow_python and not chosen.imports_code:
+        for layer_class in catalogue.definitions(message.type):
+            if layer_class.imports_code and layer_class.finds_code(message):
+                return layer_class
+    return chosen
 
 
 def _where(node: LayerNode) -> str:

@@ -1,0 +1,65 @@
+"""Regions of interest: rows [image, x1, y1, x2, y2] as bottoms of pooling layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from caffecompat.layers._base import Layer, format_shape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def check_regions(layer: Layer, features: Tensor, regions: Tensor) -> None:
+    """Refuses bottoms that are not features (N, C, H, W) and regions (R, 5) or (R, 5, 1, 1)."""
+    layer.check(
+        features.dim() == 4,
+        f"its first bottom is {format_shape(features.shape)}, expected features N x C x H x W",
+    )
+    rows = regions.shape[0] if regions.dim() else 0
+    layer.check(
+        regions.dim() >= 2 and regions.shape[1] == 5 and regions.numel() == 5 * rows,
+        f"its second bottom is {format_shape(regions.shape)}, expected regions R x 5, with rows "
+        "[image, x1, y1, x2, y2]",
+    )
+
+
+def columns(regions: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """The image numbers (R) as int64, and x1, y1, x2, y2 (R), without gradients."""
+    image, x1, y1, x2, y2 = regions.detach().reshape(-1, 5).unbind(1)
+    return image.long(), (x1, y1, x2, y2)
+
+
+def round_away(x: Tensor) -> Tensor:
+    """C's ``round``: halves are rounded away from zero; torch rounds them to even numbers."""
+    return (x.abs() + 0.5).floor().copysign(x)
+
+
+def padded(
+    corners: tuple[Tensor, Tensor, Tensor, Tensor], ratio: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Corners of boxes that are enlarged on each side by ``ratio`` times their size."""
+    x1, y1, x2, y2 = corners
+    wide, high = (x2 - x1 + 1) * ratio, (y2 - y1 + 1) * ratio
+    return x1 - wide, y1 - high, x2 + wide, y2 + high
+
+
+@contextmanager
+def naming_bad_images(layer: Layer, images: int) -> Iterator[None]:
+    """Turns torch's error about an index out of range into one about the image of a region.
+
+    Raises:
+        LayerError: a region's image is not in the batch, on a CPU. On a GPU torch reports a
+            failed assertion later.
+    """
+    try:
+        yield
+    except (IndexError, RuntimeError) as problem:
+        if any(words in str(problem) for words in ("out of bounds", "out of range")):
+            layer.refuse(
+                f"a region belongs to an image outside 0 to {images - 1}, the images of the first "
+                "bottom; the first number of its row is the index of the image in the batch"
+            )
+        raise
