@@ -25,6 +25,7 @@ class GeometricCrop(Layer):
     bottoms = exactly(2)
     in_place = False
     differentiable = (True, False)
+    reads_definition = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         definition, options = self.context.definition, self.context.options

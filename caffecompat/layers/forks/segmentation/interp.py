@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@register("Interp", fork="DeepLab, PSPNet, ICNet")
+@register("Interp", fork="DeepLab, PSPNet, ICNet, OpenVINO")
 class Interp(Layer):
     """The bottom (N, C, H, W), resized to (N, C, H', W') with aligned corners.
 
@@ -20,8 +20,9 @@ class Interp(Layer):
     both axes, to h x w. With a second bottom H' and W' are its extents; else the first of these
     that is given decides: ``shrink_factor`` alone, (h - 1) / shrink + 1; ``zoom_factor`` alone,
     h + (h - 1)(zoom - 1); ``height`` and ``width``; shrink and zoom, one after the other. Divisions
-    are rounded down. Output row i is at row i (h - 1) / (H' - 1) of the bottom.
-    Source: the Interp layer of DeepLab and PSPNet.
+    are rounded down. Output row i is at row i (h - 1) / (H' - 1) of the bottom. The net does not
+    tell that OpenVINO's Caffe is meant, in which ``zoom_factor`` alone gives h zoom: state it with
+    ``dialect="openvino"``. Source: the Interp layers of DeepLab, PSPNet and OpenVINO's Caffe.
     """
 
     bottoms = between(1, 2)
@@ -35,6 +36,7 @@ class Interp(Layer):
             self.check(
                 not p.HasField(name), f"interp_param: {name} is not supported, only one fork has it"
             )
+        self.whole = self.context.options.dialect.lower() == "openvino"
         self.begin, self.end = -p.pad_beg, -p.pad_end
         self.check(
             self.begin >= 0 and self.end >= 0,
@@ -72,6 +74,8 @@ class Interp(Layer):
         if self.size is not None and (self.shrink is None) == (self.zoom is None):
             return self.size
         shrink, zoom = self.shrink or 1, self.zoom or 1
+        if self.whole and self.shrink is None:
+            return height * zoom, width * zoom
 
         def along(extent: int) -> int:
             extent = (extent - 1) // shrink + 1

@@ -21,7 +21,8 @@ class CTCGreedyDecoder(Layer):
     negative one. Tops: the labels (N, T, 1, 1), filled with -1; then, if asked for, the sum of the
     best scores with a minus (N, 1, 1, 1); then, with true labels, one minus the mean over the
     streams of the edit distance divided by the greater length (1, 1, 1, 1). With three bottoms and
-    two tops the second top is the latter. ``blank_index`` is C - 1 by default; of equal scores the
+    two tops the second top is the latter; with ``dialect="openvino"`` it is the fraction of streams
+    whose labels begin with the true ones. ``blank_index`` is C - 1 by default; of equal scores the
     first class is taken. No gradient. Source: the CTCGreedyDecoder layer of ChWick's Caffe.
     """
 
@@ -36,6 +37,7 @@ class CTCGreedyDecoder(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.ctc_decoder_param
         self.blank, self.merges = p.blank_index, p.ctc_merge_repeated
+        self.whole = self.context.options.dialect.lower() == "openvino"
         self.judges = len(bottoms) == 3 and len(message.top) > 1
         self.scores = len(message.top) > (2 if self.judges else 1)
         self.check(
@@ -64,7 +66,11 @@ class CTCGreedyDecoder(Layer):
             rows = truth.detach().reshape(steps, streams).t()
             within = (rows >= 0).long().cumprod(1).bool()
             wanted, counts = packed((rows + 0.5).long(), within, -2)
-            score = _likeness(labels, lengths, wanted, counts)
+            score = (
+                _prefixes(labels, wanted, counts)
+                if self.whole
+                else _likeness(labels, lengths, wanted, counts)
+            )
             tops.append(score.to(scores.dtype).reshape(1, 1, 1, 1))
         return tuple(tops) if len(tops) > 1 else tops[0]
 
@@ -76,6 +82,14 @@ class CTCGreedyDecoder(Layer):
             f"its bottoms are {', '.join(format_shape(x.shape) for x in (scores, *others))}; they "
             "must be scores TxNxC, flags TxN and labels TxN",
         )
+
+
+def _prefixes(labels: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
+    """The fraction of sequences that begin with the wanted labels."""
+    import torch
+
+    after = torch.arange(labels.shape[1], device=labels.device) >= counts[:, None]
+    return ((labels == wanted) | after).all(1).double().mean()
 
 
 def _likeness(labels: Tensor, lengths: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
