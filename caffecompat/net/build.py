@@ -133,7 +133,8 @@ class _Builder:
 
     def _set_up(self, node: LayerNode, layer_class: type[Layer], bottoms: list[Shape]) -> Layer:
         """The layer after its setup."""
-        definition = self._definition if issubclass(layer_class, Source) else None
+        asks = layer_class.reads_definition or issubclass(layer_class, Source)
+        definition = self._definition if asks else None
         layer = layer_class(Context(node.phase, node.place, self._options, definition))
         if isinstance(layer, Source):
             self.opened.append(layer)
