@@ -40,10 +40,15 @@ def sources(layer: type[Layer]) -> str:
     return "\n".join(inspect.getsource(c) for c in classes)
 
 
+# Fields that the base class reads in a message that the type makes for it.
+IN_A_COPY = {"CCCP": {"convolution_param"}}
+
+
 @pytest.mark.parametrize("name", list(catalogue))
 def test_settings_name_what_the_type_reads(name: str) -> None:
     layer = catalogue.find(name)
     read = set(re.findall(r"message\.(\w+_param)\b", sources(layer)))
+    read -= IN_A_COPY.get(name, set())
     assert read <= set(layer.settings()), f"{name} reads {read}"
 
 
