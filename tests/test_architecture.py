@@ -33,6 +33,7 @@ PACKAGES = [
     "logs",
     "pycaffe",
     "cli",
+    "run",
 ]
 TORCH_FREE = [*PACKAGES[: PACKAGES.index("net")], "logs", "cli"]
 HEAVY_FOR_CLI = {"torch", "numpy", "google", "cv2", "lmdb", "h5py", "tqdm"}
@@ -46,6 +47,7 @@ SUBPACKAGES = {
         *("onnx_graph", "python_code", "targets", "opencv", "engines", "verify", "convert"),
     ],
     "net": ["shapes", "blobs", "parameters", "execution", "analysis"],
+    "pycaffe": ["execution", "scripts"],
     "evaluate": ["images", "protocols", "classification", "features", "localisation"],
     "solver": [
         *("diagnostics", "distributed", "optim", "snapshots", "setup", "estimate", "reporters"),
