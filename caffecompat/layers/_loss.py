@@ -108,12 +108,17 @@ class ClassScores:
             raise
 
 
+# Fields of R-FCN's LossParameter that a layer with a Normalization supports.
+PRE_FIXED_FIELDS = ("loss_param.normalization: PRE_FIXED", "loss_param.pre_fixed_normalizer")
+
+
 class Normalization:
     """The divisor of a loss, from a LossParameter.
 
     FULL: the number of positions. VALID: the number of positions whose label is not ignored.
-    BATCH_SIZE: the product of the extents before the class axis. NONE: 1. The divisor is at least
-    1, so that a batch without valid labels has loss 0. The old field ``normalize`` means VALID if
+    BATCH_SIZE: the product of the extents before the class axis. NONE: 1. These divisors are at
+    least 1, so that a batch without valid labels has loss 0. PRE_FIXED (R-FCN):
+    ``pre_fixed_normalizer``. The old field ``normalize`` means VALID if
     true and BATCH_SIZE if false; ``normalization`` overrides it. Source: LossParameter in
     caffe.proto, and the layers that read it.
 
@@ -124,6 +129,7 @@ class Normalization:
 
     def __init__(self, message: Message, default: str = "VALID") -> None:
         self.ignore = message.ignore_label if message.HasField("ignore_label") else None
+        self.fixed = float(message.pre_fixed_normalizer)
         if message.HasField("normalization"):
             self.mode = message.NormalizationMode.Name(message.normalization)
         elif message.HasField("normalize"):
@@ -133,16 +139,18 @@ class Normalization:
 
     def reduction(self) -> LossReduction:
         """The loss reduction of this divisor; labels are the layer's second bottom."""
-        if self.mode == "NONE":
+        if self.mode in ("NONE", "PRE_FIXED"):
             return LossReduction.sum()
         if self.mode != "VALID" or self.ignore is None:
             return LossReduction.mean()
         return LossReduction.mean(partial(_count_kept_labels, ignored=self.ignore))
 
-    def divisor(self, outer: int, inner: int, kept: Tensor | None) -> Tensor | int:
+    def divisor(self, outer: int, inner: int, kept: Tensor | None) -> Tensor | float:
         """The divisor for ``outer`` x ``inner`` positions; ``kept`` None means that all count."""
         if self.mode == "NONE":
             return 1
+        if self.mode == "PRE_FIXED":
+            return self.fixed
         if self.mode == "BATCH_SIZE":
             return max(outer, 1)
         if self.mode == "FULL" or kept is None:
