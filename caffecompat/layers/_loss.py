@@ -108,6 +108,10 @@ class ClassScores:
             raise
 
 
+# Fields of R-FCN's LossParameter that a layer with a Normalization supports.
+PRE_FIXED_FIELDS = ("loss_param.normalization: PRE_FIXED", "loss_param.pre_fixed_normalizer")
+
+
 class Normalization:
     """The divisor of a loss, from a LossParameter.
 
@@ -125,13 +129,13 @@ class Normalization:
 
     def __init__(self, message: Message, default: str = "VALID") -> None:
         self.ignore = message.ignore_label if message.HasField("ignore_label") else None
+        self.fixed = float(message.pre_fixed_normalizer)
         if message.HasField("normalization"):
             self.mode = message.NormalizationMode.Name(message.normalization)
         elif message.HasField("normalize"):
             self.mode = "VALID" if message.normalize else "BATCH_SIZE"
         else:
             self.mode = default
-        self.fixed = float(message.pre_fixed_normalizer)
 
     def reduction(self) -> LossReduction:
         """The loss reduction of this divisor; labels are the layer's second bottom."""

@@ -30,6 +30,8 @@ class BatchNorm(Layer):
 
     parameters = ("mean", "variance", "scale_factor")
     pointwise = True
+    # NVCaffe's definition of the type is meant where it is true.
+    ignored_fork_fields = ("batch_norm_param.scale_bias",)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.batch_norm_param

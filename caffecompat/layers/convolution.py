@@ -34,6 +34,7 @@ class BaseConvolution(Layer):
     bottoms = at_least(1)
     tops = at_least(1)
     parameters = ("weight", "bias")
+    fork_fields = tuple(f"convolution_param.pad_{side}" for side in "lrtb")
     in_place = False
     checks_blobs = True
     prefers_channels_last = True
@@ -114,7 +115,8 @@ class Convolution(BaseConvolution):
     Bottom (batch ..., C, spatial ...), ``axis`` at C, becomes (batch ..., num_output, ...) with
     extents floor((in + 2 pad - kernel_extent) / stride) + 1, where kernel_extent is
     dilation (kernel - 1) + 1. The weight is (num_output, C / group, kernel ...). There may be any
-    number of spatial axes; without any it is a fully connected layer with groups.
+    number of spatial axes; without any it is a fully connected layer with groups. With the fields
+    ``pad_l``, ``pad_r``, ``pad_t`` and ``pad_b`` of Synopsys' Caffe each side has its own padding.
     Source: Caffe's Convolution layer.
     """
 
@@ -138,6 +140,7 @@ class Convolution(BaseConvolution):
             return y.squeeze(-1)
         if g.axes > 3:
             return correlate(g.windows(self, x), weight, bias, g.axes, self.group)
+        x = g.pad_sides(x)
         more = g.extra_padding(self, x)
         if any(more):
             x = F.pad(x, [pad for extra in reversed(more) for pad in (0, extra)])

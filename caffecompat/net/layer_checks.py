@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from caffecompat.errors import LayerError, NetError, UnknownName, suggestion
 from caffecompat.graph import Graph, LayerNode, Version
 from caffecompat.layers import BuildOptions, Layer, Source, catalogue
-from caffecompat.proto.fork_fields import foreign_fields
+from caffecompat.proto.fork_fields import effective_fields
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.units import format_shape
 
@@ -79,15 +79,15 @@ def check_fork_fields(
 ) -> None:
     """Refuses fields of forks that the layer type does not support; with ``lenient`` notes them."""
     known = {*layer_class.fork_fields, *layer_class.ignored_fork_fields}
-    lost = [name for name in foreign_fields(node.message) if name not in known]
+    lost = [one for one in effective_fields(node.message) if one.path not in known]
     if not lost:
         return
-    sentence = (
-        f"{node.place}: {', '.join(lost)}: from another Caffe version, not supported by this "
-        "layer type"
-    )
+    paths = ", ".join(one.path for one in lost)
+    meaning = lost[0].meaning
+    why = "from another Caffe version" if meaning is None else meaning.sentence
+    sentence = f"{node.place}: {paths}: {why}; not supported by this layer type"
     # An unknown enum value ("field: VALUE") cannot be ignored: the field has no other value.
-    if not lenient or any(": " in name for name in lost):
+    if not lenient or any(": " in one.path for one in lost):
         raise LayerError(f"{sentence}; remove it, or ignore it with lenient=True (--lenient)")
     notes.append(f"{sentence}; ignored")
 

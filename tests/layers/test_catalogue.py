@@ -64,7 +64,7 @@ def test_every_type_has_a_page(name: str, capsys: pytest.CaptureFixture[str]) ->
 def test_page_of_pooling(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["layers", "Pooling"]) == 0
     out = capsys.readouterr().out
-    assert "pad_l" not in out
+    assert "temporal_stride" not in out
     for line in (
         "  pool: MAX | AVE | STOCHASTIC = MAX",
         "  ceil_mode: bool = true",
