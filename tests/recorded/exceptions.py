@@ -63,7 +63,7 @@ EXCEPTIONS = {
 # BVLC Caffe never belongs here.
 TYPES_OF_FORKS = {
     *("Axpy", "BN", "ConvolutionDepthwise", "DepthwiseConvolution", "DetectionOutput"),
-    *("Normalize", "Permute", "PriorBox", "ReLU6", "Reorg", "ShuffleChannel"),
+    *("Normalize", "Permute", "PriorBox", "ReLU6", "ShuffleChannel"),
 }
 
 # Published definitions that no Caffe reads, and the beginning of what is said of them.
