@@ -47,7 +47,8 @@ def test_reorg(stride: int, reverse: bool) -> None:
     [
         ((1, 8, 3, 4), "reorg_param { stride: 2 }", "and of 2 rows and columns"),
         ((1, 6, 4, 4), "reorg_param { stride: 2 reverse: true }", "a multiple of 4 channels$"),
-        ((1, 8, 4, 4), "", "reorg_param has no stride"),
+        ((1, 8, 4, 4), "reorg_param { stride: 0 }", "stride is 0, it must be positive"),
+        ((1, 8, 3, 4), "", "stride 2 needs"),
     ],
 )
 def test_reorg_refuses(shape: Sequence[int], text: str, sentence: str) -> None:

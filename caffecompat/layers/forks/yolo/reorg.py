@@ -11,14 +11,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_DEFAULT_STRIDE = 2
+
+
 @register("Reorg", fork="YOLOv2, MobileNet-YOLO, Intel")
 class Reorg(Layer):
-    """(N, C, H, W) as (N, C * s^2, H / s, W / s), in the order of Darknet; s is ``stride``.
+    """(N, C, H, W) as (N, C * s^2, H / s, W / s), in the order of Darknet; s is ``stride`` (2).
 
     It is not the usual rearrangement: the input is read as C / s^2 planes of s * H rows and s * W
     columns, from each block of s x s pixels of which the values go to channels C / s^2 apart, and
     the result is read in the shape of the top. With ``reverse`` the other way, (N, C / s^2, s * H,
-    s * W). Source: reorg_layer of YOLOv2's Caffe.
+    s * W). Source: reorg_layer of MobileNet-YOLO.
     """
 
     in_place = False
@@ -27,7 +30,9 @@ class Reorg(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.reorg_param
         self.check(p.stride > 0, "reorg_param has no stride; give 1 or more")
-        self.stride, self.reverse = int(p.stride), bool(p.reverse)
+        self.stride = int(p.stride) if p.HasField("stride") else _DEFAULT_STRIDE
+        self.check(self.stride > 0, "stride is 0, it must be positive")
+        self.reverse = bool(p.reverse)
 
     def forward(self, x: Tensor) -> Tensor:
         s = self.stride
