@@ -10,7 +10,6 @@ from caffecompat.layers._base import Layer, Message, Shape, format_shape, regist
 if TYPE_CHECKING:
     from torch import Tensor
 
-
 _DEFAULT_STRIDE = 2
 
 
@@ -29,7 +28,6 @@ class Reorg(Layer):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.reorg_param
-        self.check(p.stride > 0, "reorg_param has no stride; give 1 or more")
         self.stride = int(p.stride) if p.HasField("stride") else _DEFAULT_STRIDE
         self.check(self.stride > 0, "stride is 0, it must be positive")
         self.reverse = bool(p.reverse)
