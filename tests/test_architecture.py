@@ -31,6 +31,7 @@ PACKAGES = [
     "solver",
     "evaluate",
     "logs",
+    "pycaffe",
     "cli",
 ]
 TORCH_FREE = [*PACKAGES[: PACKAGES.index("net")], "logs", "cli"]
@@ -44,7 +45,7 @@ SUBPACKAGES = {
         *("deploy", "torch_import", "passes", "layouts", "torchvision", "matconvnet", "sources"),
         *("onnx_graph", "python_code", "targets", "opencv", "engines", "verify", "convert"),
     ],
-    "net": ["blobs", "parameters", "execution", "analysis"],
+    "net": ["shapes", "blobs", "parameters", "execution", "analysis"],
     "evaluate": ["images", "protocols", "classification", "features", "localisation"],
     "solver": [
         *("diagnostics", "distributed", "optim", "snapshots", "setup", "estimate", "reporters"),
@@ -194,7 +195,7 @@ def lines_of(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int
 
 # What is special about a layer type stands in its file: other packages ask the layer class. A
 # format of another program has words of its own for the types, and so has a pass on layers.
-KNOW_LAYER_TYPES = {"layers", "proto", "weights", "export"}
+KNOW_LAYER_TYPES = {"layers", "proto", "weights", "export", "pycaffe"}
 # Path and type name -> why it is named there.
 NAMED_TYPES = {
     ("graph/splits.py", "Split"): "a graph adds such layers itself, and graph/ is below layers/",

@@ -142,7 +142,7 @@ def preparation_of(arguments: argparse.Namespace, model: CaffeModel) -> ImagePre
 
 def _preprocessing(arguments: argparse.Namespace, model: CaffeModel) -> Preprocessing:
     from caffecompat.errors import DataError
-    from caffecompat.evaluate.classification.posterior_net import input_size
+    from caffecompat.evaluate.images.inference import input_size
 
     channels = input_size(model).channels
     found = model.preprocessing
@@ -165,7 +165,7 @@ def _preprocessing(arguments: argparse.Namespace, model: CaffeModel) -> Preproce
 
 def default_scales(model: CaffeModel) -> tuple[int, ...]:
     """256 for nets of Caffe's usual sizes, else the net's input and an eighth more."""
-    from caffecompat.evaluate.classification.posterior_net import input_size
+    from caffecompat.evaluate.images.inference import input_size
 
     largest = max(input_size(model).crop)
     return (256,) if 200 <= largest <= 256 else (largest + largest // 8,)

@@ -12,6 +12,7 @@ from caffecompat.errors import CaffeError
 from caffecompat.graph import Version
 from caffecompat.layers import Shape
 from caffecompat.net import Net
+from caffecompat.net.shapes.operator_shapes import OperatorShapes
 
 # Added to height and width. Multiples of 32 suit nets that reduce and enlarge maps by powers of 2.
 MORE_ROWS, MORE_COLUMNS = 64, 96
@@ -71,7 +72,7 @@ def _larger(shape: Shape) -> Shape:
 def _shapes(net: Net, inputs: Sequence[Shape]) -> dict[Version, Shape] | None:
     program = net.program(observed=True)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), OperatorShapes():
             values, _ = program([torch.empty(shape, device="meta") for shape in inputs])
     except (CaffeError, RuntimeError, NotImplementedError, IndexError, ValueError):
         return None

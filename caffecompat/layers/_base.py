@@ -135,6 +135,8 @@ class Layer:
             the bottoms, so that the receptive field does not change; see :meth:`receptive_field`.
         prefers_channels_last: on a GPU the layer is faster in 16 bits with the memory format
             ``torch.channels_last``.
+        reads_definition: what the layer computes depends on other layers of the net; its context
+            holds the whole definition, as that of a source does.
         imports_code: :meth:`setup` runs code that the definition names. The user must allow it,
             and commands that need only the shapes do not build the net.
 
@@ -169,6 +171,7 @@ class Layer:
     checks_blobs: ClassVar[bool] = False
     pointwise: ClassVar[bool] = False
     prefers_channels_last: ClassVar[bool] = False
+    reads_definition: ClassVar[bool] = False
     imports_code: ClassVar[bool] = False
 
     batch_coupling: str | None = None

@@ -25,7 +25,7 @@ from caffecompat.net.loss_weights import loss_weights, notes_on_read_losses
 from caffecompat.net.module import LayerModule
 from caffecompat.net.parameters.embedded import check_embedded
 from caffecompat.net.parameters.state_dict_names import module_name
-from caffecompat.net.top_shapes import InferredShapes, shape_error
+from caffecompat.net.shapes.top_shapes import InferredShapes, shape_error
 from caffecompat.proto.schema import Message
 
 
@@ -133,7 +133,8 @@ class _Builder:
 
     def _set_up(self, node: LayerNode, layer_class: type[Layer], bottoms: list[Shape]) -> Layer:
         """The layer after its setup."""
-        definition = self._definition if issubclass(layer_class, Source) else None
+        asks = layer_class.reads_definition or issubclass(layer_class, Source)
+        definition = self._definition if asks else None
         layer = layer_class(Context(node.phase, node.place, self._options, definition))
         if isinstance(layer, Source):
             self.opened.append(layer)

@@ -12,7 +12,7 @@ from caffecompat.layers import Shape
 from caffecompat.net.allocation import explain_allocation, is_out_of_memory
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import LayerModule
-from caffecompat.net.top_shapes import infer_shapes
+from caffecompat.net.shapes.top_shapes import infer_shapes
 
 
 def explain_failure(

@@ -57,7 +57,7 @@ class TrainStep:
         self._process_group = process_group
         self.debug = False
         self._debug_pass: DebugPass | None = None
-        self._loss_sharding = LossSharding(net, process_group)
+        self._loss_sharding = LossSharding(net, process_group, compute.compiled)
         learnable = net.learnable
         self._gradients = (
             GradientBuckets(learnable, process_group) if process_group.several else None

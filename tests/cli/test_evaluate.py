@@ -108,7 +108,7 @@ def test_the_report(folder: Path) -> None:
         (["--mean", "1,2"], "the mean has 2 numbers, but the net's input has 3 channels"),
         ([*MEAN, "--scales", "9"], "--scales: 9 is smaller than the 14x10 of the net's input"),
         ([*MEAN, "--data", "none.txt"], "none.txt: "),
-        ([*MEAN, "--unlabelled"], "give --output FILE.npz"),
+        ([*MEAN, "--unlabelled"], "give --output FILE for"),
         ([*MEAN, "--preprocessing", "vggg"], "did you mean 'vgg'"),
     ],
 )
@@ -129,7 +129,7 @@ def test_damaged_posteriors(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     np.savez("b.npz", names=np.array([b"x"]))
     assert main(["evaluate", "--ensemble", "b.npz"]) == 1
     err = capsys.readouterr().err
-    assert "this .npz holds no class posteriors" in err
+    assert "b.npz: this file holds no class posteriors" in err
     assert "Traceback" not in err
 
 

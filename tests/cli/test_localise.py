@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 
@@ -46,13 +47,16 @@ def test_both_protocols(kind: str, folder: Path, capsys: pytest.CaptureFixture[s
     out = capsys.readouterr().out
     assert "7 images; true class, central crop at scale 17\n" in out
     assert re.search(r"  localisation error of the true class \d+\.\d\d %", out)
-    assert localise("--posteriors", "found.npz", "--no-flip", kind=kind) == 0
+    flags = ["--posteriors", "found.npz", "--no-flip", "--output", "boxes.h5"]
+    assert localise(*flags, kind=kind) == 0
     out = capsys.readouterr().out
     assert (
         "7 images; dense at scale 17; no flips; merged up to a match score (distance-overlap) of "
         "0.5; mean of predictions; scored by the posterior of the image\n" in out
     )
     assert re.search(r"  top-5 localisation error \d+\.\d\d %, top-5 error \d+\.\d\d %", out)
+    with h5py.File("boxes.h5") as file:
+        assert file["boxes"].shape == (7, 5, 4)
 
 
 def test_several_nets_and_window_scores(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,7 +98,7 @@ def test_pictures(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "--protocol full predicts the classes by --posteriors FILE.npz"),
+        ([], "--protocol full predicts the classes by --posteriors FILE, which"),
         (["--posteriors", "none.npz"], "none.npz: "),
         (["--posteriors", "images/boxes.txt"], "images/boxes.txt: "),
         (["--protocol", "gt-crop", "--boxes", "none.txt"], "none.txt: "),

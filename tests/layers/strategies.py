@@ -51,7 +51,11 @@ class Example:
 
 # Types with tests of their own, instead of examples and recorded layer cases.
 ELSEWHERE = {
+    "AutoCrop": "asks the whole net",
+    "CROP": "asks the whole net",
     "HDF5Output": "writes files",
+    "MULTI_STAGE_MEANFIELD": "waits for the device",
+    "MultiStageMeanfield": "waits for the device",
     "Python": "runs a user's class",
 }
 

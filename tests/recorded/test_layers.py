@@ -6,11 +6,18 @@ import pytest
 
 from caffecompat.layers import Source, catalogue
 from caffecompat.net.analysis.replay import replay
+from caffecompat.net.shapes import top_shapes
 from tests.layers.strategies import ELSEWHERE
+from tests.net.shapes.checked import CheckedShapes
 from tests.places import COPIES
 from tests.recorded.cases import Case
 from tests.recorded.exceptions import assert_agrees
 from tests.recorded.tolerances import too_far
+
+
+@pytest.fixture(autouse=True)
+def shape_rules_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(top_shapes, "OperatorShapes", CheckedShapes)
 
 
 def assert_replays(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

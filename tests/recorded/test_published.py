@@ -19,9 +19,11 @@ import torch
 from caffecompat import Net, read_net
 from caffecompat.errors import CaffeError
 from caffecompat.layers import catalogue
+from caffecompat.net.shapes import top_shapes
 from caffecompat.proto import files
 from caffecompat.proto.fork_fields import foreign_fields
 from caffecompat.proto.text.parser import format_text, parse_text
+from tests.net.shapes.checked import CheckedShapes
 from tests.recorded.cases import Case
 from tests.recorded.exceptions import BROKEN_DEFINITIONS, TYPES_OF_FORKS
 from tests.recorded.tally import Tally
@@ -59,7 +61,8 @@ def built(case: Case, without_lrn_k: bool = False, **options: Any) -> Net | None
 
 
 @pytest.mark.recorded_cases("published shapes")
-def test_shapes(case: Case) -> None:
+def test_shapes(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(top_shapes, "OperatorShapes", CheckedShapes)
     net = built(case, shapes_only=True)
     assert net is not None, "the shapes of a net that is refused have been recorded"
     expected = json.loads(case.path.with_suffix(".shapes.json").read_text())

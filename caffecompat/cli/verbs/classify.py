@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.image_arguments import (
@@ -18,8 +19,6 @@ from caffecompat.cli.image_arguments import (
 from caffecompat.reporting.table import Column, print_table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from caffecompat.evaluate.classification.posteriors import Posteriors
 
 HELP = "print the most likely classes of images"
@@ -64,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.evaluate.classification.class_order import order_warning
     from caffecompat.evaluate.classification.evaluation import Evaluation, EvaluationOptions
     from caffecompat.evaluate.images.labelled_images import ImageOptions, files_by_name
     from caffecompat.reporting.glog import LOGGER
@@ -81,6 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
         LOGGER.warning(
             f"{len(labels)} names of classes, but the net has {evaluation.classes} classes"
         )
+    wrong_order = order_warning(Path(model.path), model.definition.message.name, labels)
+    if wrong_order:
+        LOGGER.warning(wrong_order)
     gray = evaluation.size.channels == 1
     images = files_by_name(arguments.images, ImageOptions(gray=gray, labelled=False))
     found = evaluation.run(images)

@@ -32,7 +32,7 @@ EXAMPLE = """\
   caffecompat evaluate --ensemble members.txt --data val.txt --root val/ --report report/
   torchrun --nproc-per-node 4 -m caffecompat evaluate ... --gpu all
 
-Each line of an ensemble's file is an .npz of posteriors, or the arguments of one member:
+Each line of an ensemble's file is a file of posteriors, or the arguments of one member:
   --weights D.caffemodel --model D_deploy.prototxt --scales 224,256,288 --protocol both"""
 
 _PROTOCOLS = {
@@ -75,13 +75,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ensemble",
         nargs="+",
         metavar="FILE",
-        help="average the posteriors of .npz files that --output has written, or of the members "
+        help="average the posteriors of files that --output has written, or of the members "
         "that a text file lists",
     )
     parser.add_argument(
         "--output",
-        metavar="FILE.npz",
-        help="write the posteriors (with --ensemble their mean), for ensembles without a new run",
+        metavar="FILE",
+        help="write the posteriors (with --ensemble their mean) to an .npz or .h5, for ensembles "
+        "without a new run",
     )
     parser.add_argument(
         "--report", metavar="DIR", help="write an HTML page with confusions and the worst mistakes"
@@ -116,11 +117,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _members(arguments: argparse.Namespace) -> list[argparse.Namespace]:
     """The arguments of each member of the ensemble, or those of the command."""
+    from caffecompat.evaluate.array_file import SUFFIXES
+
     if not arguments.ensemble:
         return [_checked(arguments, "the command")]
     members = []
     for file in arguments.ensemble:
-        if file.lower().endswith(".npz"):
+        if file.lower().endswith(SUFFIXES):
             members.append(argparse.Namespace(**vars(arguments), posteriors=file))
         else:
             members += _listed_members(arguments, file)
@@ -130,16 +133,19 @@ def _members(arguments: argparse.Namespace) -> list[argparse.Namespace]:
 def _listed_members(arguments: argparse.Namespace, file: str) -> list[argparse.Namespace]:
     """The members in a text file; arguments that a line does not give are the command's."""
     from caffecompat.errors import DataError
+    from caffecompat.evaluate.array_file import SUFFIXES
 
     defaults = {**vars(arguments), "ensemble": None, "output": None}
     members = []
     for place, words in member_lines(file, arguments.max_bytes):
-        if len(words) == 1 and words[0].lower().endswith(".npz"):
+        if len(words) == 1 and words[0].lower().endswith(SUFFIXES):
             members.append(argparse.Namespace(**vars(arguments), posteriors=words[0]))
         else:
             members.append(_checked(parse_member(words, place, add_arguments, defaults), place))
     if not members:
-        raise DataError(f"{file}: it lists no members; each line is an .npz or has arguments")
+        raise DataError(
+            f"{file}: it lists no members; each line is an .npz, an .h5, or has arguments"
+        )
     return members
 
 
@@ -151,8 +157,7 @@ def _checked(arguments: argparse.Namespace, place: str) -> argparse.Namespace:
             raise DataError(f"{place}: --{name} is missing; caffecompat evaluate --help")
     if arguments.unlabelled and not arguments.output:
         raise DataError(
-            f"{place}: images without labels have no error; give --output FILE.npz for their "
-            "posteriors"
+            f"{place}: images without labels have no error; give --output FILE for their posteriors"
         )
     return argparse.Namespace(**vars(arguments), posteriors=None)
 

@@ -17,7 +17,7 @@ from caffecompat.cli.image_arguments import (
 from caffecompat.cli.member_list import member_lines, parse_member
 
 if TYPE_CHECKING:
-    from caffecompat.evaluate.localisation.evaluation import LocalisedImages
+    from caffecompat.evaluate.localisation.localised_images import LocalisedImages
     from caffecompat.evaluate.localisation.merging import MergeOptions
     from caffecompat.evaluate.localisation.protocol import LocalisationProtocol, Localiser
 
@@ -31,8 +31,6 @@ EXAMPLE = """\
 
 Each line of the file of --nets has the arguments of one net; their boxes are merged together:
   --weights S384.caffemodel --model D_PCR_deploy.prototxt --scales 352,384"""
-
-# The largest file of --nets, in bytes.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_merging_arguments(parser)
     parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write classes and boxes to an .npz or .h5; the same command after a kill goes on",
+    )
+    parser.add_argument(
         "--draw", metavar="DIR", help="write a picture of each image with its boxes, as PNG"
     )
 
@@ -67,7 +70,7 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--posteriors",
         nargs="+",
-        metavar="FILE.npz",
+        metavar="FILE",
         help="class posteriors of the images, written by caffecompat evaluate --output; those of "
         "several files are averaged; for --protocol full",
     )
@@ -110,7 +113,7 @@ def _add_merging_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.evaluate.localisation.annotated_images import AnnotatedImages
-    from caffecompat.evaluate.localisation.evaluation import localise
+    from caffecompat.evaluate.localisation.evaluation import LocalisationOptions, localise
     from caffecompat.reporting.glog import log_to_stderr
     from caffecompat.reporting.progress import show_progress
     from caffecompat.solver.distributed.process_group import join_ranks
@@ -126,7 +129,8 @@ def run(arguments: argparse.Namespace) -> int:
         batch = 1 if arguments.protocol == "full" else 16
         with show_progress("images") as progress:
             shown = progress if group.first else None
-            found = localise(images, protocol, batch, arguments.skip_corrupt, group, shown)
+            options = LocalisationOptions(batch, arguments.skip_corrupt, arguments.output)
+            found = localise(images, protocol, options, group, shown)
         if group.first:
             _print_result(arguments, localisers, found)
         if group.first and arguments.draw:
@@ -146,7 +150,7 @@ def _members(arguments: argparse.Namespace) -> list[argparse.Namespace]:
         raise DataError("--boxes is missing; caffecompat localise --help")
     if full and not arguments.posteriors:
         raise DataError(
-            "--protocol full predicts the classes by --posteriors FILE.npz, which caffecompat "
+            "--protocol full predicts the classes by --posteriors FILE, which caffecompat "
             "evaluate --output writes; give it, or --protocol gt-crop"
         )
     if arguments.top < 1:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -18,12 +17,14 @@ from caffecompat.data.loader.threaded_map import threaded_map
 from caffecompat.errors import DataError
 from caffecompat.evaluate.classification import posteriors as posteriors_file
 from caffecompat.evaluate.classification.error_rates import top_k_error
-from caffecompat.evaluate.classification.posterior_net import Average, InputSize, PosteriorNet
+from caffecompat.evaluate.classification.posterior_net import Average, PosteriorNet
 from caffecompat.evaluate.classification.posteriors import NO_LABEL, Posteriors
-from caffecompat.evaluate.classification.unfinished import UnfinishedEvaluation
+from caffecompat.evaluate.images.inference import InputSize
 from caffecompat.evaluate.images.labelled_images import LabelledImage, LabelledImages
 from caffecompat.evaluate.images.preparation import ImagePreparation
+from caffecompat.evaluate.model_digest import model_digest
 from caffecompat.evaluate.protocol import Protocol, protocols
+from caffecompat.evaluate.unfinished import UnfinishedEvaluation
 from caffecompat.export.model import CaffeModel
 from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.setup.compute import ComputeOptions
@@ -91,8 +92,7 @@ class Evaluation:
 
     @cached_property
     def _digest(self) -> str:
-        """A hash of the model; of VGG-16 it takes a second."""
-        return _digest(self.model)
+        return model_digest(self.model)
 
     @property
     def size(self) -> InputSize:
@@ -124,7 +124,8 @@ class Evaluation:
                 is not one of the net's classes, or ``output`` belongs to other settings.
         """
         group = group or ProcessGroup()
-        kept = UnfinishedEvaluation(output, self.settings(images))
+        files = (posteriors_file.load, posteriors_file.save)
+        kept = UnfinishedEvaluation(output, self.settings(images), *files)
         found: dict[int, Posteriors] = {}
         parts = range(0, len(images), PART)
         own = [part for part in range(len(parts)) if part % group.world_size == group.rank]
@@ -157,12 +158,7 @@ class Evaluation:
             "images": len(images),
             "data": images.path,
             "model": self._digest,
-            "interpolation": self.preparation.interpolation,
-            "round_down": self.preparation.round_down,
-            "preprocessing": {
-                **asdict(replace(self.preparation.preprocessing, labels=())),
-                "mean": list(self.preparation.preprocessing.mean),
-            },
+            **self.preparation.as_json(),
         }
 
     def _evaluate(self, images: LabelledImages, indices: Sequence[int]) -> Posteriors:
@@ -241,16 +237,6 @@ class Evaluation:
             views += parts
             owners += [index] * len(parts)
         return np.array(owners), torch.from_numpy(np.stack(views))
-
-
-def _digest(model: CaffeModel) -> str:
-    """A hash of a net's definition and weights."""
-    digest = hashlib.sha256(model.definition.message.SerializeToString(deterministic=True))
-    for layer in model.weights.values():
-        digest.update(layer.name.encode("utf-8", "surrogatepass"))
-        for blob in layer.blobs:
-            digest.update(np.ascontiguousarray(blob).data)
-    return digest.hexdigest()
 
 
 def _joined(parts: Sequence[Posteriors], settings: dict[str, Any]) -> Posteriors:

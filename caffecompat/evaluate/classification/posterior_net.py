@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from caffecompat.errors import DataError, NetError
+from caffecompat.errors import NetError
+from caffecompat.evaluate.images.inference import InferenceNet, counted, input_size
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.passes.fully_convolutional import fully_convolutional
 from caffecompat.layers.softmax import Softmax
 from caffecompat.net import Net
 from caffecompat.proto.schema import Message
-from caffecompat.reporting.units import format_shape
 from caffecompat.solver.setup.compute import ComputeOptions
 
 Average = Literal["scores", "posteriors"]
-
-
-@dataclass(frozen=True)
-class InputSize:
-    """Sizes of a net's input: channels, height and width in pixels."""
-
-    channels: int
-    height: int
-    width: int
-
-    @property
-    def crop(self) -> tuple[int, int]:
-        return self.height, self.width
-
-    def check_scales(self, scales: Sequence[int]) -> None:
-        """Refuses test scales (smallest sides, in pixels) at which an image may not fill the input.
-
-        Raises:
-            DataError: names the first of them.
-        """
-        for scale in scales:
-            if scale < max(self.crop):
-                raise DataError(
-                    f"--scales: {scale} is smaller than the {self.height}x{self.width} of the "
-                    "net's input, which an image of that scale cannot fill"
-                )
 
 
 class PosteriorNet:
@@ -77,16 +49,14 @@ class PosteriorNet:
         device: str | torch.device = "cpu",
         compute: ComputeOptions | None = None,
     ) -> None:
-        self._compute = compute or ComputeOptions()
         self._average = average
         self.size = input_size(model)
         if dense:
             model = fully_convolutional(model)
         message = without_softmax(model)
-        self._net = Net(message, model.weights, device=device)
-        self._compute.prepare(self._net, train=False)
-        self._net.requires_grad_(False)
-        self.classes = self._net.blobs[self._net.outputs[0]].shape[1]
+        self._net = InferenceNet(message, model.weights, device, compute)
+        net = self._net.net
+        self.classes = net.blobs[net.outputs[0]].shape[1]
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """The posteriors of a batch.
@@ -97,37 +67,12 @@ class PosteriorNet:
         Returns:
             N x classes, float32.
         """
-        device = self._net.device
-        with torch.inference_mode(), self._compute.whole_pass(), self._compute.forward(device):
-            values, _ = self._net.program()([batch.to(device, non_blocking=True)])
-        (scores,) = values.values()
+        (scores,) = self._net(batch).values()
         # N x classes x positions of the map; a fully connected net has one position.
         maps = scores.float().reshape(len(scores), scores.shape[1], -1)
         if self._average == "posteriors":
             return maps.softmax(1).mean(2)
         return maps.mean(2).softmax(1)
-
-
-def input_size(model: CaffeModel) -> InputSize:
-    """The sizes of a net's only input.
-
-    Raises:
-        NetError: it has several inputs, or one without channels, height and width.
-    """
-    net = Net(model.definition, shapes_only=True)
-    inputs = net.inputs
-    if len(inputs) != 1:
-        raise NetError(
-            f"{model.path}: the net has {_counted(inputs, 'input')}, expected one for the images; "
-            "caffecompat deploy makes a deploy net of a train_val net"
-        )
-    shape = net.blobs[inputs[0]].shape
-    if len(shape) != 4:
-        raise NetError(
-            f"{model.path}: input {inputs[0]!r} has the shape {format_shape(shape)}, expected "
-            "images x channels x height x width"
-        )
-    return InputSize(*shape[1:])
 
 
 def without_softmax(model: CaffeModel) -> Message:
@@ -139,7 +84,7 @@ def without_softmax(model: CaffeModel) -> Message:
     net = Net(model.definition, shapes_only=True)
     if len(net.outputs) != 1:
         raise NetError(
-            f"{model.path}: the net has {_counted(net.outputs, 'output')}, expected one with the "
+            f"{model.path}: the net has {counted(net.outputs, 'output')}, expected one with the "
             "scores of the classes; remove the layers of the others"
         )
     message = type(model.definition.message)()
@@ -150,7 +95,3 @@ def without_softmax(model: CaffeModel) -> Message:
         del message.layer[:]
         message.layer.extend(kept)
     return message
-
-
-def _counted(names: list[str], noun: str) -> str:
-    return f"{len(names)} {noun}s ({', '.join(map(repr, names))})" if names else f"no {noun}"

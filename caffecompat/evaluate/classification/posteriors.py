@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.errors import DataError, FormatError
-from caffecompat.input_files import open_input
-from caffecompat.output_files import PathLike, atomic_write
-from caffecompat.weights.zip_checks import library_errors, zip_archive
+from caffecompat.evaluate.array_file import (
+    json_array,
+    json_of,
+    load_arrays,
+    save_arrays,
+    text_array,
+    texts_of,
+)
+from caffecompat.output_files import PathLike
+from caffecompat.weights.zip_checks import library_errors
 
 NO_LABEL = -1
 _ARRAYS = ("names", "indices", "labels", "posteriors", "settings")
@@ -73,24 +78,22 @@ def average(members: Sequence[Posteriors]) -> Posteriors:
 
 
 def save(posteriors: Posteriors, path: PathLike) -> None:
-    """Writes an .npz, atomically: names, indices, labels, posteriors and settings (JSON).
+    """Writes names, indices, labels, posteriors and settings (JSON), atomically.
+
+    Args:
+        path: an .npz, or an HDF5 file if the name ends in .h5 or .hdf5.
 
     Raises:
         FileProblem: the file cannot be written.
     """
-    arrays = {
-        "names": np.array([name.encode("utf-8", "surrogateescape") for name in posteriors.names]),
-        "indices": posteriors.indices,
-        "labels": posteriors.labels,
-        "posteriors": posteriors.values,
-        "settings": np.array(json.dumps(posteriors.settings, sort_keys=True).encode()),
-    }
-    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            # A fixed date, so that equal posteriors give equal files.
-            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            with archive.open(entry, "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+    values = (
+        text_array(posteriors.names),
+        posteriors.indices,
+        posteriors.labels,
+        posteriors.values,
+        json_array(posteriors.settings),
+    )
+    save_arrays(dict(zip(_ARRAYS, values, strict=True)), path)
 
 
 def load(path: PathLike, max_bytes: int | None = None) -> Posteriors:
@@ -100,26 +103,12 @@ def load(path: PathLike, max_bytes: int | None = None) -> Posteriors:
         FileProblem: the file is missing or not readable.
         FormatError: it is damaged, holds something else, or claims more than ``max_bytes``.
     """
-    name = Path(path)
-    with (
-        open_input(name, max_bytes) as source,
-        library_errors(name, "an .npz"),
-        zip_archive(name, source, max_bytes) as archive,
-    ):
-        missing = {f"{key}.npy" for key in _ARRAYS} - set(archive.namelist())
-        if missing:
-            raise FormatError(
-                f"{path}: this .npz holds no class posteriors, as caffecompat evaluate --output "
-                f"writes them: it has no {', '.join(sorted(missing))}"
-            )
-        arrays = {}
-        for key in _ARRAYS:
-            with archive.open(f"{key}.npy") as member:
-                arrays[key] = np.lib.format.read_array(member, allow_pickle=False)
-        settings = json.loads(bytes(arrays["settings"][()]))
-        names = tuple(item.decode("utf-8", "surrogateescape") for item in arrays["names"].tolist())
-    numbers = (arrays["indices"], arrays["labels"], arrays["posteriors"])
-    return _checked(Posteriors(names, *numbers, settings), name)
+    content = "class posteriors, as caffecompat evaluate --output writes them"
+    found = load_arrays(path, _ARRAYS, content, max_bytes)
+    with library_errors(Path(path), "a file of class posteriors"):
+        names, settings = texts_of(found["names"]), json_of(found["settings"])
+    numbers = (found["indices"], found["labels"], found["posteriors"])
+    return _checked(Posteriors(names, *numbers, settings), Path(path))
 
 
 def _checked(found: Posteriors, path: Path) -> Posteriors:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from caffecompat.data.loader.threaded_map import threaded_map
-from caffecompat.evaluate.classification.posterior_net import input_size
+from caffecompat.evaluate.images.inference import InferenceNet, input_size
 from caffecompat.evaluate.images.labelled_images import LabelledImage, LabelledImages
 from caffecompat.evaluate.images.preparation import ImagePreparation
 from caffecompat.export.model import CaffeModel
@@ -72,20 +72,15 @@ class FeatureNet:
         device: str | torch.device = "cpu",
         compute: ComputeOptions | None = None,
     ) -> None:
-        self._compute = compute or ComputeOptions()
         self.size = input_size(model)
         self.blob = blob or penultimate_blob(model)
         dense = fully_convolutional(_until(model, self.blob))
-        self._net = Net(dense.definition, dense.weights, device=device)
-        self._compute.prepare(self._net, train=False)
-        self._net.requires_grad_(False)
-        self.length = self._net.blobs[self.blob].shape[1]
+        self._net = InferenceNet(dense.definition, dense.weights, device, compute)
+        self.length = self._net.net.blobs[self.blob].shape[1]
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Descriptors, N x channels, of images, N x channels x height x width."""
-        device = self._net.device
-        with torch.inference_mode(), self._compute.whole_pass(), self._compute.forward(device):
-            values, _ = self._net.program()([batch.to(device)])
+        values = self._net(batch)
         maps = values[next(v for v in values if v.blob == self.blob)].float()
         return maps.reshape(*maps.shape[:2], -1).mean(2)
 

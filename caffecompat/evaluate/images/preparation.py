@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,17 @@ class ImagePreparation:
         if pixels.shape[:2] != (height, width):
             pixels = rescale_image(pixels, height, width, self.interpolation)
         return self.values(pixels)
+
+    def as_json(self) -> dict[str, Any]:
+        """What decides the values, as JSON values."""
+        return {
+            "interpolation": self.interpolation,
+            "round_down": self.round_down,
+            "preprocessing": {
+                **asdict(replace(self.preprocessing, labels=())),
+                "mean": list(self.preprocessing.mean),
+            },
+        }
 
     def values(self, pixels: Pixels) -> NDArray[np.float32]:
         """The values that a net takes for an image of its size: mean subtracted, then scaled.

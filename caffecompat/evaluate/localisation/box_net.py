@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from caffecompat.errors import DataError, NetError
-from caffecompat.evaluate.classification.posterior_net import input_size, without_softmax
+from caffecompat.evaluate.classification.posterior_net import without_softmax
+from caffecompat.evaluate.images.inference import InferenceNet, input_size
 from caffecompat.evaluate.localisation.boxes import from_window
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.passes.fully_convolutional import fully_convolutional
@@ -47,6 +48,7 @@ class MapNet:
         compute: precision and memory format.
 
     Attributes:
+        model: as it was given.
         size: of the net's input.
         channels: of its output.
 
@@ -61,41 +63,24 @@ class MapNet:
         device: str | torch.device = "cpu",
         compute: ComputeOptions | None = None,
     ) -> None:
-        self._compute = compute or ComputeOptions()
         self.path = model.path
+        self.model = model
         self.size = input_size(model)
         model = fully_convolutional(model)
-        self._net = Net(without_softmax(model), model.weights, device=device)
-        self._compute.prepare(self._net, train=False)
-        self._net.requires_grad_(False)
-        shape = self._net.blobs[self._net.outputs[0]].shape
+        self._net = InferenceNet(without_softmax(model), model.weights, device, compute)
+        net = self._net.net
+        shape = net.blobs[net.outputs[0]].shape
         self.channels = shape[1]
         if len(shape) != 4 or tuple(shape[2:]) != (1, 1):
             raise NetError(
                 f"{model.path}: at its own input size the net's output has the shape "
                 f"{tuple(shape)}, expected one row of numbers for each image"
             )
-        self.stride = self._stride(model.path)
-
-    def _stride(self, path: str) -> tuple[float, float]:
-        """The distance between the windows of neighbouring places: down, across, in pixels."""
-        rows = receptive_fields(self._net.layers)
-        reason = "its output does not come from images"
-        for built, row in zip(self._net.layers, rows, strict=True):
-            reason = f"layer {built.name!r}: {row.reason}" if row.reason else reason
-            if self._net.outputs[0] in {top.blob for top in built.tops} and row.field is not None:
-                return float(row.field.stride[0]), float(row.field.stride[1])
-        raise NetError(
-            f"{path}: the places of the output in the image are unknown: {reason}; remove what "
-            "comes between the convolutions and the output"
-        )
+        self.stride = _stride(net, model.path)
 
     def __call__(self, batch: torch.Tensor) -> Map:
         """The outputs for a batch: N x channels x height x width, float32, on any device."""
-        device = self._net.device
-        with torch.inference_mode(), self._compute.whole_pass(), self._compute.forward(device):
-            outputs, _ = self._net.program()([batch.to(device, non_blocking=True)])
-        (values,) = outputs.values()
+        (values,) = self._net(batch).values()
         rows, columns = values.shape[2:]
         flat = values.float().reshape(len(values), self.channels, -1).transpose(1, 2)
         return Map(flat.cpu().double().numpy(), self._windows(rows, columns))
@@ -106,6 +91,19 @@ class MapNet:
         )
         sides = np.broadcast_to([self.size.width, self.size.height], (rows * columns, 2))
         return np.concatenate([left.reshape(-1, 1), top.reshape(-1, 1), sides], 1)
+
+
+def _stride(net: Net, path: str) -> tuple[float, float]:
+    """The distance between the windows of neighbouring places: down, across, in pixels."""
+    reason = "its output does not come from images"
+    for built, row in zip(net.layers, receptive_fields(net.layers), strict=True):
+        reason = f"layer {built.name!r}: {row.reason}" if row.reason else reason
+        if net.outputs[0] in {top.blob for top in built.tops} and row.field is not None:
+            return float(row.field.stride[0]), float(row.field.stride[1])
+    raise NetError(
+        f"{path}: the places of the output in the image are unknown: {reason}; remove what comes "
+        "between the convolutions and the output"
+    )
 
 
 class BoxNet:
@@ -173,8 +171,8 @@ class WindowScores:
         device: str | torch.device = "cpu",
         compute: ComputeOptions | None = None,
     ) -> None:
-        self._net = MapNet(model, device, compute)
-        own, other = self._net, box_net.map_net
+        self.map_net = MapNet(model, device, compute)
+        own, other = self.map_net, box_net.map_net
         if own.size != other.size or own.stride != other.stride:
             raise NetError(
                 f"{model.path}: its input is {own.size.height}x{own.size.width} and its stride "
@@ -186,7 +184,7 @@ class WindowScores:
 
     def __call__(self, batch: torch.Tensor) -> Floats:
         """The posteriors for a batch: (N, places, classes)."""
-        scores = self._net(batch).values
+        scores = self.map_net(batch).values
         exponentials = np.exp(scores - scores.max(-1, keepdims=True))
         posteriors: Floats = exponentials / exponentials.sum(-1, keepdims=True)
         return posteriors

@@ -12,8 +12,8 @@ from caffecompat.data.codec.images import Pixels, draw_text, encode_image
 from caffecompat.errors import FileProblem
 from caffecompat.evaluate.localisation.annotated_images import AnnotatedImages
 from caffecompat.evaluate.localisation.boxes import to_corners
-from caffecompat.evaluate.localisation.evaluation import LocalisedImages
 from caffecompat.evaluate.localisation.localisation_error import Prediction, Truth
+from caffecompat.evaluate.localisation.localised_images import LocalisedImages
 from caffecompat.output_files import atomic_write
 
 # B, G, R.

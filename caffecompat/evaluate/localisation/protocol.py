@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from caffecompat.evaluate.images.preparation import ImagePreparation
 from caffecompat.evaluate.localisation.annotated_images import AnnotatedImage
 from caffecompat.evaluate.localisation.box_net import BoxNet, WindowScores
 from caffecompat.evaluate.localisation.localisation_error import Prediction
+from caffecompat.evaluate.model_digest import model_digest
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ class Localiser:
     def __post_init__(self) -> None:
         self.net.size.check_scales(self.scales)
 
+    def settings(self) -> dict[str, Any]:
+        """All that decides the boxes, as JSON values."""
+        scores = None if self.scores is None else model_digest(self.scores.map_net.model)
+        return {
+            "net": model_digest(self.net.map_net.model),
+            "scales": list(self.scales),
+            "scores": scores,
+            **self.preparation.as_json(),
+        }
+
 
 class LocalisationProtocol(ABC):
     """One way to predict boxes for images."""
@@ -45,3 +57,7 @@ class LocalisationProtocol(ABC):
         Raises:
             DataError: an image cannot be prepared, or its class is not one of the net's.
         """
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """All that decides the predictions, as JSON values."""

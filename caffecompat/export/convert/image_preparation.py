@@ -52,7 +52,7 @@ def prepared(source: Source, options: PreparationOptions) -> Source:
         found, more = _of_data_layer(source)
         notes += more
     if found is None and _is_published_vgg(source.path):
-        found = PRESETS["vgg"][0](input_size(source))
+        found = PRESETS["vgg"][0](stated_image_size(source))
     if found is None and (options.mean or options.labels):
         raise ExportError(
             f"{source.path}: --mean and --labels need a preprocessing that they belong to; name "
@@ -65,7 +65,7 @@ def prepared(source: Source, options: PreparationOptions) -> Source:
     return replace(source, preprocessing=found, notes=notes)
 
 
-def input_size(source: Source) -> tuple[int, int] | None:
+def stated_image_size(source: Source) -> tuple[int, int] | None:
     """Height and width of the images that the net takes; None if nothing says so."""
     if source.definition is None:
         return None
@@ -120,7 +120,7 @@ def _preset(name: str, source: Source, options: PreparationOptions) -> Preproces
             f"--preprocessing {name}: its mean is that of your own data; give it with --mean "
             "mean.binaryproto, or as numbers (--mean 104,117,123)"
         )
-    return PRESETS[name][0](input_size(source))
+    return PRESETS[name][0](stated_image_size(source))
 
 
 def _is_published_vgg(path: Path) -> bool:

@@ -14,7 +14,7 @@ from caffecompat.export.graph_pass import graph_passes
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.wiring import Step, Wiring, net_of, renamed_places
 from caffecompat.graph import Version
-from caffecompat.layers import Shape
+from caffecompat.layers import Shape, catalogue
 from caffecompat.net import Net
 from caffecompat.net.definition import Definition
 from caffecompat.reporting.units import format_shape
@@ -22,12 +22,6 @@ from caffecompat.weights import LayerWeights, Weights
 
 HELP = "turn InnerProduct layers into convolutions; the net then takes images of any size"
 
-# Each element of the top depends on the elements at its own place in the bottoms, wherever the
-# axes lie.
-ELEMENTWISE = {
-    *("AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Eltwise", "Exp", "Log", "Power", "ReLU"),
-    *("Sigmoid", "Silence", "Split", "Swish", "TanH", "Threshold"),
-}
 # Work along or across the channels; the setting that has the axis, if there is one.
 CHANNELWISE = {
     "Accuracy": "accuracy_param",
@@ -122,7 +116,7 @@ class _Conversion:
             elif self._flattens(step) and self._may_go(step.tops[0]):
                 self.wiring.bypass(step)
                 self.notes.append(f"{step.place}: removed, convolutions need no flat bottom")
-            elif step.type in ELEMENTWISE:
+            elif is_elementwise(step):
                 self._follow_bottom(step)
             elif any(self._changed(bottom) for bottom in step.bottoms):
                 self._adapt(step)
@@ -151,7 +145,7 @@ class _Conversion:
             (reader.type == INNER_PRODUCT and self._takes_channels(reader))
             or (self._flattens_again(reader, value) and self._may_go(reader.tops[0]))
             or (
-                reader.type in ELEMENTWISE
+                is_elementwise(reader)
                 and len(reader.bottoms) == 1
                 and all(self._may_go(top) for top in reader.tops)
             )
@@ -246,6 +240,15 @@ class _Conversion:
                         step,
                         f"it shares {param.name!r} with a layer whose weight has another shape",
                     )
+
+
+def is_elementwise(step: Step) -> bool:
+    """Whether each element of the tops depends on the elements at its own place in the bottoms."""
+    if step.type in CHANNELWISE:
+        return False
+    return step.type == "Silence" or any(
+        layer.pointwise for layer in catalogue.definitions(step.type)
+    )
 
 
 def _make_convolution(message: Any, weight: Shape) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.target import targets
 from caffecompat.layers import Shape
 from caffecompat.layers._base import format_shape
+from caffecompat.weights.mapped import release_pages
 
 # Enough to see values that go to the wrong sample.
 LARGEST_BATCH = 2
@@ -103,7 +105,8 @@ def verify_conversion(model: CaffeModel, path: Path, seed: int = 0) -> list[str]
 def compare_conversion(model: CaffeModel, path: Path, seed: int = 0) -> Comparison:
     """The outputs of a model and of the file that was just written from it.
 
-    The file is trusted, also if it has a form that could contain code.
+    The file is trusted, also if it has a form that could contain code. Weights that are views into
+    a file must not have been written to.
 
     Raises:
         ExportError: no engine runs such files, or it fails.
@@ -114,14 +117,24 @@ def compare_conversion(model: CaffeModel, path: Path, seed: int = 0) -> Comparis
     if not names:
         raise ExportError(f"{path}: no engine runs such files")
     assert names[0] is not None
+    _release_pages(model)
     target = engines.find(names[0])(path, EngineOptions(trust=True))
     source = CaffeNet.of(model)
     inputs = draw_inputs(source, target, seed)
     steps = source.preprocessing or target.preprocessing
     expected = _run(source, inputs, steps)
-    # Its weights make room for those of the other engine.
+    # Its weights make room for those of the other engine. A net is part of reference cycles.
     del source
+    gc.collect()
+    _release_pages(model)
     return compare(expected, _run(target, inputs, steps))
+
+
+def _release_pages(model: CaffeModel) -> None:
+    """Releases the memory of weights that are views into a file, until they are read again."""
+    for layer in model.weights.layers:
+        for blob in layer.blobs:
+            release_pages(blob)
 
 
 def draw_inputs(first: Engine, second: Engine, seed: int) -> Arrays:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from caffecompat.proto.descriptors import Field, layout
@@ -23,19 +24,25 @@ _ESCAPES = [
 ]
 
 
-def format_text(message: Message) -> str:
+def format_text(message: Message, format_float: Callable[[float], str] | None = None) -> str:
     """The message as prototxt text: set fields in order of number, two blanks per level.
 
     As in protobuf 3.21, which BVLC Caffe uses, a float prints with six significant digits if
     these give the same float32 again, else with nine (15 and 17 for double); bytes outside ASCII
     print as octal escapes. Fields that the schema does not know are left out.
+
+    Args:
+        message: any message of the schema.
+        format_float: writes float and double values in another way than Caffe.
     """
     lines: list[str] = []
-    _format_message(message, "", lines)
+    _format_message(message, "", lines, format_float)
     return "".join(lines)
 
 
-def _format_message(message: Message, indent: str, lines: list[str]) -> None:
+def _format_message(
+    message: Message, indent: str, lines: list[str], format_float: Callable[[float], str] | None
+) -> None:
     fields = layout(message.DESCRIPTOR).fields
     for entry, value in message.ListFields():
         target = fields[entry.name]
@@ -43,8 +50,10 @@ def _format_message(message: Message, indent: str, lines: list[str]) -> None:
         if target.kind == "message":
             for child in values:
                 lines.append(f"{indent}{target.name} {{\n")
-                _format_message(child, indent + "  ", lines)
+                _format_message(child, indent + "  ", lines, format_float)
                 lines.append(f"{indent}}}\n")
+        elif format_float is not None and target.kind in ("float", "double"):
+            lines.extend(f"{indent}{target.name}: {format_float(one)}\n" for one in values)
         else:
             lines.extend(f"{indent}{target.name}: {_format_value(target, one)}\n" for one in values)
 

@@ -27,11 +27,13 @@ class LossSharding:
     Args:
         net: the train net of this rank; it gets forward hooks.
         process_group: of the training.
+        compiled: whether the net is compiled; the sum over the ranks then stays outside.
     """
 
-    def __init__(self, net: Net, process_group: ProcessGroup) -> None:
+    def __init__(self, net: Net, process_group: ProcessGroup, compiled: bool = False) -> None:
         self._net = net
         self._process_group = process_group
+        self._compiled = compiled
         self._fraction = 1.0 if net.samples is None else net.samples.count / net.samples.total
         self._scaled: set[str] = set()
         if process_group.several:
@@ -54,9 +56,12 @@ class LossSharding:
         count = reduction.count
         if count is None:
             return lambda bottoms: self._fraction
-        return lambda bottoms: self._fraction_of_count(count(bottoms))
+        fraction = self._fraction_of_count
+        if self._compiled:
+            # Not as a decorator: it imports torch._dynamo, which takes as long as importing torch.
+            fraction = torch.compiler.disable(fraction)
+        return lambda bottoms: fraction(count(bottoms))
 
-    @torch.compiler.disable
     def _fraction_of_count(self, own: torch.Tensor) -> torch.Tensor:
         # A single process has the fraction 1: own and the sum are equal, and both are clamped.
         return own.clamp(min=1) / self._process_group.sum(own).clamp(min=1)

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from caffecompat.errors import CaffeError
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
+from caffecompat.net.shapes.operator_shapes import OperatorShapes
 
 _BYTES = 4
 # The operations of our layers that torch.autocast runs in 16 bits, and those in fp32.
@@ -161,6 +162,7 @@ def _saved_for_backward(net: Net, half: torch.dtype | None) -> _PassMemory:
         _gradients_enabled(net),
         hooks,
         autocast or nullcontext(),
+        OperatorShapes(),
     ):
         result = program(feeds)
     parameters = {blob.untyped_storage()._cdata for blob in [*net.parameters(), *net.buffers()]}

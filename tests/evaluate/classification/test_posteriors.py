@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -22,8 +23,9 @@ def some(seed: int = 0, count: int = 4, classes: int = 3) -> Posteriors:
     return Posteriors(names, np.arange(count), labels, values.astype(np.float32), {"flip": True})
 
 
-def test_round_trip(tmp_path: Path) -> None:
-    path = tmp_path / "p.npz"
+@pytest.mark.parametrize("name", ["p.npz", "p.h5"])
+def test_round_trip(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
     save(some(), path)
     found = load(path)
     assert found.names == some().names
@@ -33,6 +35,19 @@ def test_round_trip(tmp_path: Path) -> None:
     first = path.read_bytes()
     save(some(), path)
     assert path.read_bytes() == first
+
+
+def test_hdf5_of_other_content(tmp_path: Path) -> None:
+    path = tmp_path / "p.hdf5"
+    with h5py.File(path, "w") as file:
+        file["names"] = np.array([b"a"])
+    with pytest.raises(
+        FormatError, match=r"p.hdf5: this file holds no class posteriors, as .*: it"
+    ):
+        load(path)
+    path.write_bytes(b"no HDF5")
+    with pytest.raises(FormatError):
+        load(path)
 
 
 def test_average() -> None:

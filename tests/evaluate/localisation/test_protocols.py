@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from caffecompat.errors import DataError, NetError
+from caffecompat.errors import DataError, FormatError, NetError
 from caffecompat.evaluate.classification.posteriors import Posteriors
 from caffecompat.evaluate.localisation.annotated_images import AnnotatedImages
 from caffecompat.evaluate.localisation.box_net import BoxNet, WindowScores
-from caffecompat.evaluate.localisation.evaluation import localise
+from caffecompat.evaluate.localisation.evaluation import LocalisationOptions, localise
+from caffecompat.evaluate.localisation.localised_images import LocalisedImages, load, save
 from caffecompat.evaluate.localisation.merging import MergeOptions, merge
 from caffecompat.evaluate.localisation.protocol import Localiser
 from caffecompat.evaluate.localisation.protocols.full import Full, FullOptions
@@ -86,7 +88,7 @@ def test_a_padded_net_at_its_own_size_gives_the_plain_nets_boxes() -> None:
 def test_the_central_crop_and_the_true_class(per_class: bool, images: AnnotatedImages) -> None:
     model = box_model(per_class)
     protocol = GroundTruthClass(Localiser(BoxNet(model), PREPARATION, (17,)))
-    result = localise(images, protocol, batch=3)
+    result = localise(images, protocol, LocalisationOptions(3))
     assert result.indices == tuple(range(7))
     net = plain(model)
     for number, prediction in enumerate(result.predictions):
@@ -132,7 +134,9 @@ def test_the_full_protocol(per_class: bool, scored: bool, flip: bool, tmp_path: 
         scores = WindowScores(classifier, dense) if scored else None
         localisers.append(Localiser(dense, PREPARATION, sides, scores))
     merging = MergeOptions(threshold=0.3)
-    result = localise(images, Full(localisers, posteriors, FullOptions(merging, flip)), batch=2)
+    result = localise(
+        images, Full(localisers, posteriors, FullOptions(merging, flip)), LocalisationOptions(2)
+    )
     nets, own = [plain(model) for model in models], plain(classifier)
     for number, prediction in enumerate(result.predictions):
         boxes, scores_of_windows = [], []
@@ -173,7 +177,8 @@ def test_unreadable_images_are_refused_or_left_out(images: AnnotatedImages) -> N
     with pytest.raises(DataError, match=r"line 3, image '2\.png': it is not an image.*--skip"):
         localise(images, protocol)
     seen: list[Any] = []
-    result = localise(images, protocol, 2, True, progress=lambda *state: seen.append(state))
+    options = LocalisationOptions(2, skip_corrupt=True)
+    result = localise(images, protocol, options, progress=lambda *state: seen.append(state))
     assert result.indices == (0, 1, 3, 4, 5, 6)
     assert seen[-1][:2] == (7, 7)
     assert seen[-1][2] == f"localisation error {100 * result.error:.2f} %"
@@ -192,17 +197,80 @@ class TwoRanks(ProcessGroup):
         return [value, *self.other]
 
 
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("caffecompat.evaluate.localisation.evaluation.PART", 2)
+
+
+@pytest.mark.usefixtures("small_parts")
 def test_ranks_share_the_images(images: AnnotatedImages) -> None:
     protocol = GroundTruthClass(Localiser(BoxNet(box_model()), PREPARATION, (17,)))
     second = TwoRanks(1, [])
-    localise(images, protocol, 2, group=second)
-    assert [index for index, _, _ in second.own] == [1, 3, 5]
-    together = localise(images, protocol, 2, group=TwoRanks(0, [second.own]))
-    alone = localise(images, protocol)
-    assert together.indices == alone.indices
-    for found, expected in zip(together.predictions, alone.predictions, strict=True):
-        assert found.classes == expected.classes
-        np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-6)
+    localise(images, protocol, group=second)
+    assert [part.indices for part in second.own] == [(2, 3), (6,)]
+    assert_equal(
+        localise(images, protocol, group=TwoRanks(0, [second.own])), localise(images, protocol)
+    )
+
+
+def assert_equal(found: LocalisedImages, expected: LocalisedImages) -> None:
+    assert found.indices == expected.indices
+    assert found.names == expected.names
+    assert json.dumps(found.settings, sort_keys=True) == json.dumps(
+        expected.settings, sort_keys=True
+    )
+    for one, other in zip(found.predictions, expected.predictions, strict=True):
+        assert one.classes == other.classes
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-6)
+    for first, second in zip(found.truths, expected.truths, strict=True):
+        assert first.label == second.label
+        assert np.array_equal(first.boxes, second.boxes)
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("name", ["boxes.npz", "boxes.h5"])
+def test_an_ended_run_goes_on(images: AnnotatedImages, tmp_path: Path, name: str) -> None:
+    protocol = GroundTruthClass(Localiser(BoxNet(box_model()), PREPARATION, (17,)))
+    output = str(tmp_path / name)
+    options = LocalisationOptions(output=output)
+
+    def end(done: int, total: int, note: str) -> None:
+        if done > 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        localise(images, protocol, options, progress=end)
+    assert not Path(output).exists()
+    read = []
+    original = images.read
+    images.read = lambda index: read.append(index) or original(index)  # type: ignore
+    notes: list[str] = []
+    again = localise(images, protocol, options, progress=lambda *state: notes.append(state[2]))
+    assert sorted(read) == [4, 5, 6]
+    assert notes[-1] == f"localisation error {100 * again.error:.2f} %"
+    whole = localise(images, protocol)
+    assert_equal(again, whole)
+    assert_equal(load(output), whole)
+    assert not Path(f"{output}.unfinished").exists()
+    with pytest.raises(KeyboardInterrupt):
+        localise(images, protocol, options, progress=end)
+    other = GroundTruthClass(Localiser(BoxNet(box_model()), PREPARATION, (18,)))
+    with pytest.raises(DataError, match="unfinished evaluation with nets"):
+        localise(images, other, options)
+
+
+def test_files_without_boxes(images: AnnotatedImages, tmp_path: Path) -> None:
+    path = tmp_path / "boxes.npz"
+    np.savez(path, names=np.array([b"x"]))
+    with pytest.raises(FormatError, match="holds no boxes, as caffecompat localise --output"):
+        load(path)
+    protocol = GroundTruthClass(Localiser(BoxNet(box_model()), PREPARATION, (17,)))
+    save(localise(images, protocol), path)
+    with np.load(path) as found:
+        arrays = dict(found)
+    np.savez(path, **{**arrays, "boxes": arrays["boxes"][:, :, :3]})
+    with pytest.raises(FormatError, match="do not belong together"):
+        load(path)
 
 
 def test_nets_that_do_not_fit(images: AnnotatedImages) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,6 +79,7 @@ class Full(LocalisationProtocol):
     ) -> None:
         self._localisers = localisers
         self._options = options or FullOptions()
+        self._digest = hashlib.sha256(posteriors.values.tobytes()).hexdigest()
         self._posteriors = dict(zip(posteriors.names, posteriors.values, strict=True))
         classes = posteriors.values.shape[1]
         for localiser in localisers:
@@ -90,6 +93,14 @@ class Full(LocalisationProtocol):
 
     def predict(self, images: Sequence[AnnotatedImage]) -> list[Prediction]:
         return [self._predict(image) for image in images]
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "protocol": "full",
+            "nets": [localiser.settings() for localiser in self._localisers],
+            "posteriors": self._digest,
+            **asdict(self._options),
+        }
 
     def _predict(self, image: AnnotatedImage) -> Prediction:
         posterior = self._posteriors.get(image.name)

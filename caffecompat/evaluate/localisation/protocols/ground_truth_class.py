@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,3 +54,6 @@ class GroundTruthClass(LocalisationProtocol):
             box = places[0, label if net.classes > 1 else 0]
             found.append(Prediction((label,), from_window(box, np.array(window))[None]))
         return found
+
+    def settings(self) -> dict[str, Any]:
+        return {"protocol": "ground-truth class", "nets": [self._localiser.settings()]}

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from caffecompat.errors import DataError
-from caffecompat.evaluate.classification import posteriors as posteriors_file
-from caffecompat.evaluate.classification.posteriors import Posteriors
 from caffecompat.output_files import atomic_write
+
+Part = TypeVar("Part")
 
 _SETTINGS = "settings.json"
 
 
-class UnfinishedEvaluation:
-    """A folder beside the result, with one file of posteriors for each finished part.
+class UnfinishedEvaluation(Generic[Part]):
+    """A folder beside the result, with one file for each finished part.
 
     Args:
         output: the file that the evaluation will write; None keeps nothing.
         settings: all that decides the result, as JSON values.
+        load, save: read and write the file (.npz) of a part.
 
     Raises:
         DataError: the folder is of an evaluation with other settings.
     """
 
-    def __init__(self, output: str | None, settings: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        output: str | None,
+        settings: dict[str, Any],
+        load: Callable[[Path], Part],
+        save: Callable[[Part, Path], None],
+    ) -> None:
+        self._load, self._save = load, save
         self._folder = None if output is None else Path(f"{output}.unfinished")
         if self._folder is None:
             return
@@ -39,16 +48,16 @@ class UnfinishedEvaluation:
         with atomic_write(record) as file:
             file.write(text.encode())
 
-    def load(self, part: int) -> Posteriors | None:
-        """The posteriors of a part that is finished, else None."""
+    def load(self, part: int) -> Part | None:
+        """The result of a part that is finished, else None."""
         if self._folder is None or not self._file(part).exists():
             return None
-        return posteriors_file.load(self._file(part))
+        return self._load(self._file(part))
 
-    def save(self, part: int, found: Posteriors) -> None:
-        """Keeps the posteriors of a finished part."""
+    def save(self, part: int, found: Part) -> None:
+        """Keeps the result of a finished part."""
         if self._folder is not None:
-            posteriors_file.save(found, self._file(part))
+            self._save(found, self._file(part))
 
     def remove(self) -> None:
         """Removes the folder, after the result has been written."""

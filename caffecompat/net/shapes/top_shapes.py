@@ -11,6 +11,7 @@ from caffecompat.errors import CaffeError, LayerError, first_line
 from caffecompat.graph import LayerNode
 from caffecompat.layers import Layer, Shape
 from caffecompat.net.module import LayerModule
+from caffecompat.net.shapes.operator_shapes import OperatorShapes
 from caffecompat.proto import schema
 from caffecompat.reporting.units import format_shape
 
@@ -55,7 +56,7 @@ def infer_shapes(
         LayerError: the layer cannot work on these shapes.
     """
     try:
-        with torch.no_grad():
+        with torch.no_grad(), OperatorShapes():
             result = module.infer(*(torch.empty(shape, device="meta") for shape in bottoms))
     except CaffeError:
         raise

@@ -1,0 +1,1 @@
+"""Layer types of forks for small nets: depthwise convolution, channel shuffling, activations."""

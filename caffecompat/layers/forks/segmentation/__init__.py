@@ -1,0 +1,1 @@
+"""Layer types of forks for dense prediction: segmentation, edges, saliency, binarization."""

@@ -1,0 +1,1 @@
+"""Layer types of forks for sequences: recurrent layers, connectionist temporal classification."""

@@ -1,0 +1,1 @@
+"""pycaffe: the Python interface of Caffe, on this package."""

@@ -1,0 +1,1 @@
+"""The package ``caffe.proto`` of pycaffe; its one module is ``caffe_pb2``."""
