@@ -53,8 +53,11 @@ class Example:
 ELSEWHERE = {
     "AutoCrop": "asks the whole net",
     "CROP": "asks the whole net",
+    "DetectionEvaluate": "its bottoms belong together: forks/test_ssd_detections.py",
+    "DetectionOutput": "its bottoms belong together: forks/test_ssd_detections.py",
     "HDF5Output": "writes files",
     "MULTI_STAGE_MEANFIELD": "waits for the device",
+    "MultiBoxLoss": "its bottoms belong together: forks/test_ssd_multibox_loss.py",
     "MultiStageMeanfield": "waits for the device",
     "Python": "runs a user's class",
 }

@@ -30,6 +30,9 @@ PUBLISHED = {
     "se_bn_inception/SE-BN-Inception": 1e-3,
 }
 
+# OpenCV sums in another order than we do, over all layers of a deep net.
+OPENCV = 1e-3
+
 # Gray levels that a recorded image may be off by, before the transformation scales them.
 IMAGE_LEVELS = 2
 # The data layers' cases that decode a JPEG, convert it to gray or resize; all others are exact.

@@ -1,0 +1,1 @@
+"""Layer types of SSD (single shot multibox detector) and of detectors that are built like it."""
