@@ -61,7 +61,7 @@ EXCEPTIONS = {
 
 # Layer types of forks that are not there; nets with them are refused by the type's name. A type of
 # BVLC Caffe never belongs here.
-TYPES_OF_FORKS = {"Reorg"}
+TYPES_OF_FORKS: set[str] = set()
 
 # Published definitions that no Caffe reads, and the beginning of what is said of them.
 BROKEN_DEFINITIONS = {

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
+
+from caffecompat.layers.forks import _suppression as suppression
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    Overlap: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-
-# Boxes whose mutual overlaps are computed at once.
-_BLOCK = 512
 
 
 def sizes(boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,33 +71,9 @@ def clip(boxes: Tensor, height: Tensor, width: Tensor) -> Tensor:
     return torch.minimum(boxes, most).clamp(min=0)
 
 
-def suppress(
-    boxes: Tensor, threshold: float, limit: int = 0, overlap: Overlap = overlaps
-) -> Tensor:
-    """Indices (K) of the boxes that stay, in their order: greedy non-maximum suppression.
+def suppress(boxes: Tensor, threshold: float, limit: int = 0) -> Tensor:
+    """Indices of the boxes (R, 4), the best first, that overlap no better one above a threshold.
 
-    A box is dropped if its overlap with one before it that stays is above ``threshold``.
-
-    Args:
-        boxes: (R, 4), the best first.
-        limit: the largest number that stays; 0 for any.
-        overlap: overlaps (M, N) of kept boxes (M, 4) with others (N, 4).
+    At most ``limit`` stay; 0 for any number.
     """
-    import torch
-
-    host = boxes.detach().cpu()
-    kept = torch.zeros(0, dtype=torch.int64)
-    for start in range(0, len(host), _BLOCK):
-        block = host[start : start + _BLOCK]
-        alive = ~(overlap(host[kept], block) > threshold).any(0)
-        covers = (overlap(block, block) > threshold).numpy()
-        left, chosen = alive.numpy(), []
-        for i in range(len(block)):
-            if left[i]:
-                chosen.append(start + i)
-                left[i + 1 :] &= ~covers[i, i + 1 :]
-        kept = torch.cat([kept, torch.tensor(chosen, dtype=torch.int64)])
-        if 0 < limit <= len(kept):
-            kept = kept[:limit]
-            break
-    return kept.to(boxes.device)
+    return suppression.suppress(boxes, lambda a, b: overlaps(a, b) > threshold, limit)

@@ -1,0 +1,20 @@
+"""Layers of YOLO."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from tests.layers.strategies import ELSEWHERE, Bottom, Draw, Example, example_of, fields
+
+ELSEWHERE.update(
+    YoloDetectionOutput="its tops depend on values, see test_yolo_outputs",
+    Yolov3DetectionOutput="its tops depend on values, see test_yolo_outputs",
+)
+
+
+@example_of("Reorg")
+def reorg(draw: Draw) -> Example:
+    stride = draw(st.sampled_from([1, 2, 3]))
+    shape = (draw(st.integers(1, 2)), 2 * stride**2, 2 * stride, 3 * stride)
+    reverse = draw(st.sampled_from([None, True]))
+    return Example(fields("reorg_param", stride=stride, reverse=reverse), (Bottom(shape),))
