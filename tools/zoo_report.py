@@ -43,6 +43,10 @@ from tools.zoo.published import (
 
 # Sums are taken in another order than in the recording program, over all layers of a deep net.
 BOUND = 1e-3
+LOOSER = {
+    # In float64 the outputs are 4e-3 (of the largest) from ours and 6e-3 from Caffe's.
+    "east_mbv3/deploy.prototxt": 1e-2,
+}
 IMAGE = (3, 224, 224)
 # What cannot be told from a definition without its data: the shapes of its tops.
 STATED: dict[str, dict[str, tuple[int, ...]]] = {
@@ -147,9 +151,10 @@ def _compare(row: Row, most_gmac: float) -> None:
         output_difference(blob_of(net, name, recorded), facts, arrays)
         for name, facts in recorded["outputs"].items()
     )
-    row.agrees = worst <= BOUND
+    bound = LOOSER.get(row.entry.name, BOUND)
+    row.agrees = worst <= bound
     if not row.agrees:
-        row.note = first_divergent(net, recorded, BOUND) or f"outputs only, by {worst:.1e}"
+        row.note = first_divergent(net, recorded, bound) or f"outputs only, by {worst:.1e}"
 
 
 def _one_line(error: Exception) -> str:

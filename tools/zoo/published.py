@@ -110,10 +110,18 @@ def input_value(name: str, facts: Mapping[str, Any]) -> np.ndarray:
 
 
 def prepare(message: Any, recorded: Mapping[str, Any]) -> None:
-    """Changes a definition to what the other program makes of it: OpenCV ignores k of LRN."""
+    """Changes a definition to what the other program makes of it.
+
+    OpenCV ignores k of LRN, and its Axpy is a y + x, not a x + y.
+    """
+    if not is_opencv(recorded):
+        return
     for layer in message.layer:
-        if is_opencv(recorded) and layer.HasField("lrn_param"):
+        if layer.HasField("lrn_param"):
             layer.lrn_param.ClearField("k")
+        if layer.type == "Axpy":
+            a, x, y = layer.bottom
+            layer.bottom[:] = [a, y, x]
 
 
 def is_opencv(recorded: Mapping[str, Any]) -> bool:
@@ -130,10 +138,19 @@ def run(net: Net, recorded: Mapping[str, Any]) -> None:
 
 
 def blob_of(net: Net, name: str, recorded: Mapping[str, Any]) -> np.ndarray:
-    """The value that is recorded as ``name``."""
+    """The value that is recorded as ``name``.
+
+    Raises:
+        KeyError: the net has none, or, for OpenCV, a later layer changes it in place.
+    """
     if is_opencv(recorded):
-        layer = next(one for one in net.layers if one.name == name)
+        last = {top: one.name for one in net.layers for top in one.node.message.top}
+        layer = next((one for one in net.layers if one.name == name), None)
+        if layer is None:
+            raise KeyError(name)
         name = (layer.node.message.top or layer.node.message.bottom)[0]
+        if last.get(name, layer.name) != layer.name and layer.node.message.top:
+            raise KeyError(name)
     return net.blobs[name].data.numpy()
 
 
@@ -174,7 +191,7 @@ def first_divergent(net: Net, recorded: Mapping[str, Any], bound: float) -> str:
     for name, facts in recorded.get("layers" if is_opencv(recorded) else "blobs", {}).items():
         try:
             value = blob_of(net, name, recorded).astype(np.float64)
-        except (KeyError, StopIteration):
+        except KeyError:
             continue
         if "mean" not in facts or facts["shape"][3:] == [_DETECTION]:
             continue
