@@ -5,7 +5,9 @@ Images are arrays of height x width x channels, float32 in [0, 1], channels in R
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,14 +15,39 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from caffecompat.data.codec.images import decode_image, read_image_file
-from caffecompat.errors import DataError
+from caffecompat.errors import CaffeError, DataError
 from caffecompat.pycaffe.proto import caffe_pb2
 from caffecompat.pycaffe.resizing import resize_centers, zoom_corners
 
 Array = NDArray[Any]
 
+# Functions of other libraries that scripts take from here: name -> library and what to import.
+_BORROWED = {
+    "skimage": ("scikit-image", "skimage.io"),
+    "resize": ("scikit-image", "skimage.transform"),
+    "zoom": ("scipy", "scipy.ndimage"),
+}
+
 # The luminance of R, G and B in scikit-image, which pycaffe reads images by.
 _LUMINANCE = np.array([0.2125, 0.7154, 0.0721])
+
+
+class MissingLibrary(CaffeError, AttributeError):
+    """A function of another library that is not installed."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _BORROWED:
+        raise AttributeError(f"module 'caffe.io' has no attribute {name!r}")
+    library, module_name = _BORROWED[name]
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise MissingLibrary(
+            f"caffe.io.{name} is a part of {library}, which is not installed: pip install "
+            f"{library}; caffe.io.resize_image and caffe.io.load_image do without"
+        ) from error
+    return sys.modules[name] if name == "skimage" else getattr(module, name)
 
 
 def blobproto_to_array(blob: Any, return_diff: bool = False) -> Array:
