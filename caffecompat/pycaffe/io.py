@@ -65,9 +65,8 @@ def blobproto_to_array(blob: Any, return_diff: bool = False) -> Array:
         DataError: the number of values is not that of the shape.
     """
     field = "diff" if return_diff else "data"
-    values = np.array(getattr(blob, field), dtype=np.float64)
-    if not values.size:
-        values = np.array(getattr(blob, f"double_{field}"), dtype=np.float64)
+    stored = getattr(blob, field) or getattr(blob, f"double_{field}")
+    values = np.fromiter(stored, np.float64, len(stored))
     legacy = ("num", "channels", "height", "width")
     if any(blob.HasField(name) for name in legacy):
         shape = tuple(getattr(blob, name) for name in legacy)
@@ -95,9 +94,9 @@ def array_to_blobproto(arr: Array, diff: Array | None = None) -> Any:
         )
     blob = caffe_pb2.BlobProto()
     blob.shape.dim.extend(arr.shape)
-    blob.data.extend(arr.astype(float).flat)
+    blob.data.extend(arr.astype(float).ravel().tolist())
     if diff is not None:
-        blob.diff.extend(diff.astype(float).flat)
+        blob.diff.extend(diff.astype(float).ravel().tolist())
     return blob
 
 
@@ -134,7 +133,7 @@ def array_to_datum(arr: Array, label: int | None = None) -> Any:
     if arr.dtype == np.uint8:
         datum.data = arr.tobytes()
     else:
-        datum.float_data.extend(arr.astype(float).flat)
+        datum.float_data.extend(arr.astype(float).ravel().tolist())
     if label is not None:
         datum.label = label
     return datum
