@@ -80,6 +80,12 @@ def test_resize_of_a_constant(arrays: dict[str, np.ndarray]) -> None:
     np.testing.assert_array_equal(found, arrays["resize/const/out"])
 
 
+def test_names(folder: Path) -> None:
+    names = json.loads((folder / "pycaffe.json").read_text())["surface"]["io"]
+    # These are there where their libraries are.
+    assert set(names) - set(dir(io)) == {"skimage", "resize", "zoom"}
+
+
 def test_oversample(arrays: dict[str, np.ndarray]) -> None:
     found = io.oversample(arrays["oversample/in"], (5, 6))
     np.testing.assert_array_equal(found, arrays["oversample/out"])
