@@ -15,7 +15,7 @@ from types import ModuleType
 
 from caffecompat.cli import verbs
 from caffecompat.cli.spelling import normalise
-from caffecompat.cli.starting import slow_loading_reported
+from caffecompat.cli.starting import LoadedWithoutCollections, slow_loading_reported
 from caffecompat.errors import CaffeError, suggestion
 from caffecompat.reporting import terminal
 
@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def console() -> int:
     """The installed command: :func:`main`, without a traceback for Ctrl-C at its end."""
+    LoadedWithoutCollections().insert()
     try:
         return main()
     except KeyboardInterrupt:
