@@ -47,7 +47,7 @@ SUBPACKAGES = {
         *("onnx_graph", "python_code", "targets", "opencv", "engines", "verify", "convert"),
     ],
     "net": ["shapes", "blobs", "parameters", "execution", "analysis"],
-    "pycaffe": ["execution", "scripts"],
+    "pycaffe": ["proto", "execution", "running", "scripts"],
     "evaluate": ["images", "protocols", "classification", "features", "localisation"],
     "solver": [
         *("diagnostics", "distributed", "optim", "snapshots", "setup", "estimate", "reporters"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import log
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from caffecompat.layers._base import ALONG_BATCH, Message, Shape, between, register
 from caffecompat.layers._class_labels import ClassLabels
@@ -35,7 +35,7 @@ class SoftmaxWithLoss(Loss):
 
     param_fields = ("softmax_param", "loss_param")
     tops = between(1, 2)
-    fork_fields = (
+    fork_fields: ClassVar[tuple[str, ...]] = (
         *PRE_FIXED_FIELDS,
         "loss_param.weight_by_label_freqs",
         "loss_param.class_weighting",

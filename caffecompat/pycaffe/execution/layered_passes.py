@@ -15,7 +15,7 @@ from caffecompat.net import Net, Result
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.execution.local_pass import LocalPass
 from caffecompat.net.module import LayerModule
-from caffecompat.net.top_shapes import infer_shapes
+from caffecompat.net.shapes.top_shapes import infer_shapes
 from caffecompat.pycaffe.blob import Blob
 from caffecompat.pycaffe.execution.backward_needs import backward_needs
 from caffecompat.pycaffe.execution.memory import Memory, Views
