@@ -32,6 +32,7 @@ PACKAGES = [
     "evaluate",
     "logs",
     "pycaffe",
+    "doctor",
     "cli",
     "run",
 ]

@@ -108,7 +108,7 @@ COMMANDS = [
     ("verify --recorded case.prototxt", "prototxt claims"),
 ]
 # Verbs that read databases and images alone, whose limits follow from their content, or nothing.
-WITHOUT = {"compute-image-mean", "device-query", "install-caffe-command", "layers"}
+WITHOUT = {"compute-image-mean", "device-query", "doctor", "install-caffe-command", "layers"}
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Sequence
+from typing import TypeGuard
 
 # Regular expression of a line that Python 3 cannot parse -> what to write.
 _SYNTAX = (
@@ -39,6 +41,7 @@ _METHODS = {
     "iterkeys": "keys()",
     "next": "next(iterator)",
 }
+_METHODS_OF_DICT = {"has_key", "iteritems", "itervalues", "iterkeys"}
 _IMPORTS = {
     "cPickle": "pickle",
     "StringIO": "io (io.StringIO or io.BytesIO)",
@@ -56,6 +59,7 @@ _IMPORTS = {
     "copy_reg": "copyreg",
     "thread": "_thread, or threading",
 }
+_DEFINITIONS = (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
 _MOVED = {"izip": "zip", "imap": "map", "ifilter": "filter", "maketrans": "str.maketrans"}
 
 
@@ -82,6 +86,41 @@ def _without_strings(line: str) -> str:
     """The line with the content of its string literals and its comment replaced."""
     line = re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", "''", line)
     return line.split("#", 1)[0]
+
+
+def uses(tree: ast.AST) -> list[tuple[int, str]]:
+    """The names, methods and modules of Python 2 that a script uses, with their lines."""
+    defined = {node.id for node in ast.walk(tree) if _is_stored(node)}
+    defined |= {node.name for node in ast.walk(tree) if isinstance(node, _DEFINITIONS)}
+    defined |= {name for node in ast.walk(tree) for name in _imported(node)}
+    found: dict[tuple[int, str], None] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in _NAMES and node.id not in defined:
+            found[node.lineno, f"Python 3 has no {node.id}: write {_NAMES[node.id]}"] = None
+        elif isinstance(node, ast.Attribute) and node.attr in _METHODS_OF_DICT:
+            remedy = _METHODS[node.attr]
+            found[node.lineno, f"Python 3 has no {node.attr}(): write {remedy}"] = None
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name in _IMPORTS:
+                    remedy = _IMPORTS[alias.name]
+                    said = f"Python 3 has no module {alias.name}: import {remedy}"
+                    found[node.lineno, said] = None
+        elif isinstance(node, ast.ImportFrom) and node.module in _IMPORTS:
+            said = f"Python 3 has no module {node.module}: import {_IMPORTS[node.module]}"
+            found[node.lineno, said] = None
+    return sorted(found)
+
+
+def _is_stored(node: ast.AST) -> TypeGuard[ast.Name]:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+
+
+def _imported(node: ast.AST) -> list[str]:
+    """The names that an import statement binds."""
+    if not isinstance(node, (ast.Import, ast.ImportFrom)):
+        return []
+    return [alias.asname or alias.name.split(".")[0] for alias in node.names]
 
 
 def runtime_hint(error: BaseException) -> str | None:
