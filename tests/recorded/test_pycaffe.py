@@ -14,7 +14,7 @@ from caffecompat import CaffeError
 from caffecompat import pycaffe as caffe
 from tests.recorded.cases import read_json
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, Any]
 SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
 
 
