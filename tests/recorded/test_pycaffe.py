@@ -175,7 +175,7 @@ def kind_of(recorded: str) -> type[Exception]:
 
 def test_mistakes(case: Recorded) -> None:
     net, rows = open_net("chain"), np.zeros((2, 3, 9, 8), np.float32)
-    many = {"data": np.zeros((7, 3, 9, 8)), "label": np.zeros(7)}
+    many: Arrays = {"data": np.zeros((7, 3, 9, 8)), "label": np.zeros(7)}
     arrays = (rows, np.zeros(2, np.float32))
     blob = net.blobs["ip"]
     calls: dict[str, Callable[[], object]] = {
