@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
-from caffecompat.errors import CaffeError, LayerError, first_line
 from caffecompat.graph import Version
 from caffecompat.layers.python import Python
 from caffecompat.net import Net, Result
 from caffecompat.net.built_layer import BuiltLayer
-from caffecompat.net.execution.local_pass import LocalPass
 from caffecompat.net.module import LayerModule
 from caffecompat.net.shapes.top_shapes import infer_shapes
 from caffecompat.pycaffe.blob import Blob
 from caffecompat.pycaffe.execution.backward_needs import backward_needs
+from caffecompat.pycaffe.execution.local_passes import LocalPasses
 from caffecompat.pycaffe.execution.memory import Memory, Views
 from caffecompat.pycaffe.execution.python_calls import PythonCalls
+from caffecompat.pycaffe.execution.step import Origin, Step, changes_something, origins
 from caffecompat.pycaffe.execution.total_loss import loss_with_backward
-from caffecompat.reporting.units import format_shape
 
 
 @dataclass
@@ -32,23 +30,6 @@ class Callbacks:
     after_forward: list[Callable[[int], None]] = field(default_factory=list)
     before_backward: list[Callable[[int], None]] = field(default_factory=list)
     after_backward: list[Callable[[int], None]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Step:
-    """A layer with the memory of its blobs.
-
-    ``records``: its forward pass must not run a second time for the backward pass, because it
-    changes something. ``in_place``: the value of its bottom is gone after its forward pass.
-    """
-
-    built: BuiltLayer
-    bottoms: list[Memory]
-    tops: list[Memory]
-    constant: frozenset[int]
-    records: bool
-    in_place: bool
-    user: PythonCalls | None
 
 
 class LayeredPasses:
@@ -78,33 +59,30 @@ class LayeredPasses:
         self._diffs = diffs
         self._views = views
         self._needs = backward_needs(net.layers, net.graph.force_backward)
-        self._steps = [self._step(built) for built in net.layers]
-        self._recording = net.phase == "TRAIN"
-        self._local: dict[int, LocalPass] = {}
-        self._kept_bottoms: dict[int, list[torch.Tensor]] = {}
+        self._steps = [
+            self._step(built, found) for built, found in zip(net.layers, origins(net), strict=True)
+        ]
+        recording = net.phase == "TRAIN"
+        self._local = LocalPasses(self._steps, self._needs.bottoms, recording)
         self._passes = 0
         self._read = [0] * len(self._steps)
         self.callbacks = Callbacks()
         self._fill_constants()
 
-    def _step(self, built: BuiltLayer) -> _Step:
-        layer = built.layer
+    def _step(self, built: BuiltLayer, found: list[Origin | None]) -> Step:
         bottoms = [bottom.blob for bottom in built.bottoms]
         tops = [top.blob for top in built.tops]
-        changes = bool(layer and layer.batch_coupling) and any(
-            not spec.learned for spec in (layer.specs if layer else ())
-        )
         source = built.source
         user = None
-        if isinstance(layer, Python):
-            user = PythonCalls(layer, self._blobs(bottoms), self._blobs(tops))
-        return _Step(
+        if isinstance(built.layer, Python):
+            user = PythonCalls(built.layer, self._blobs(bottoms), self._blobs(tops))
+        return Step(
             built,
             [self._data[name] for name in bottoms],
             [self._data[name] for name in tops],
             frozenset() if source is None else frozenset(source.constant_tops),
-            changes or bool(layer and layer.keeps_state),
-            bool(set(bottoms) & set(tops)),
+            changes_something(built),
+            found,
             user,
         )
 
@@ -155,10 +133,7 @@ class LayeredPasses:
                 self._forward_layer(i, self._steps[i])
                 if not quiet:
                     self._call(callbacks.after_forward, i)
-        for i in range(end + 1, len(self._steps)):
-            # Their bottoms may have changed: they run again on the present ones.
-            self._local.pop(i, None)
-            self._kept_bottoms.pop(i, None)
+        self._local.forget_after(end)
         self._views.show()
 
     def _call(self, functions: Sequence[Callable[[int], None]], layer: int) -> None:
@@ -166,14 +141,18 @@ class LayeredPasses:
             function(layer)
         self._views.send()
 
-    def _forward_layer(self, i: int, step: _Step) -> None:
+    def _forward_layer(self, i: int, step: Step) -> None:
         built = step.built
-        module = built.module
         if step.user is not None:
             step.user.forward()
             self._views.send()
-        elif module is not None:
-            self._run_module(i, step, module)
+        elif built.module is not None:
+            tops = self._local.forward(i, built.module, self._needs.layers[i])
+            if isinstance(tops, torch.Tensor):
+                step.tops[0].put(tops)
+            else:
+                for top, value in zip(step.tops, tops or (), strict=False):
+                    top.put(value)
         elif built.source is None:
             for top in step.tops:
                 top.put(step.bottoms[0].tensor())
@@ -183,27 +162,6 @@ class LayeredPasses:
             for j, (top, value) in enumerate(zip(step.tops, values, strict=True)):
                 if j not in step.constant:
                     top.put(value.detach())
-
-    def _run_module(self, i: int, step: _Step, module: LayerModule) -> None:
-        bottoms = [memory.tensor() for memory in step.bottoms]
-        try:
-            if self._needs.layers[i] and (self._recording or step.records):
-                self._local[i] = local = LocalPass(module, bottoms, self._needs.bottoms[i])
-                self._kept_bottoms.pop(i, None)
-                result: Any = tuple(top.detach() for top in local.tops)
-            else:
-                result = module(*bottoms)
-                if step.in_place:
-                    self._kept_bottoms[i] = bottoms
-        except CaffeError:
-            raise
-        except RuntimeError as error:
-            raise _explained(step, bottoms, error) from error
-        if isinstance(result, torch.Tensor):
-            step.tops[0].put(result)
-        else:
-            for top, value in zip(step.tops, result or (), strict=False):
-                top.put(value)
 
     def loss(self, start: int, end: int) -> torch.Tensor:
         """The total weighted loss of the tops of layers ``start`` to ``end``, 0-axis."""
@@ -222,7 +180,7 @@ class LayeredPasses:
         Args:
             keep: whether another backward pass over these layers may follow.
         """
-        self._recording = True
+        self._local.recording = True
         self._views.send()
         callbacks = self.callbacks
         quiet = not (callbacks.before_backward or callbacks.after_backward)
@@ -236,7 +194,7 @@ class LayeredPasses:
                 self._call(callbacks.after_backward, i)
         self._views.show()
 
-    def _backward_layer(self, i: int, step: _Step, keep: bool) -> None:
+    def _backward_layer(self, i: int, step: Step, keep: bool) -> None:
         built, wanted = step.built, self._needs.bottoms[i]
         diffs = [self._diff(top.blob, memory) for top, memory in _pairs(built.tops, step.tops)]
         given = [diff.tensor() for diff in diffs]
@@ -246,7 +204,7 @@ class LayeredPasses:
             step.user.backward(wanted)
             self._views.send()
         elif built.module is not None:
-            found = self._gradients(i, step, built.module, given, keep)
+            found = self._local.backward(i, built.module, given, keep)
             used = {diff.untyped_storage().data_ptr() for diff in given}
             for (bottom, memory), want, gradient in zip(
                 _pairs(built.bottoms, step.bottoms), wanted, found, strict=True
@@ -256,27 +214,6 @@ class LayeredPasses:
         elif built.source is None and wanted[0]:
             total = given[0].clone() if len(given) == 1 else torch.stack(given).sum(0)
             self._diff(built.bottoms[0].blob, step.bottoms[0]).put(total)
-
-    def _gradients(
-        self,
-        i: int,
-        step: _Step,
-        module: LayerModule,
-        given: list[torch.Tensor],
-        keep: bool,
-    ) -> list[torch.Tensor | None]:
-        if not any(module.layer.differentiable):
-            return [None] * len(step.bottoms)
-        local = self._local.get(i) if keep else self._local.pop(i, None)
-        if local is not None:
-            return local.backward(given, keep)
-        bottoms = self._kept_bottoms.get(i) or [memory.tensor() for memory in step.bottoms]
-        try:
-            return LocalPass(module, bottoms, self._needs.bottoms[i]).backward(given)
-        except CaffeError:
-            raise
-        except RuntimeError as error:
-            raise _explained(step, bottoms, error) from error
 
     def _diff(self, name: str, data: Memory) -> Memory:
         """The gradient of a blob, in the present shape of its data."""
@@ -327,11 +264,3 @@ def _own(gradient: torch.Tensor | None, data: Memory, used: set[int]) -> torch.T
         return gradient.clone()
     used.add(address)
     return gradient
-
-
-def _explained(step: _Step, bottoms: Sequence[torch.Tensor], error: RuntimeError) -> LayerError:
-    shapes = ", ".join(
-        f"{bottom} {format_shape(value.shape)}"
-        for bottom, value in zip(step.built.bottoms, bottoms, strict=True)
-    )
-    return LayerError(f"{step.built.place}: cannot work on bottom(s) {shapes}: {first_line(error)}")
