@@ -29,7 +29,7 @@ def resize_centers(image: Floats, height: int, width: int, order: int) -> Floats
     Pixels are areas: the centre of output pixel i lies at (i + 0.5) * scale - 0.5. Outside the
     image everything is 0, so that an enlarged image darkens at its edges. An axis that shrinks is
     smoothed first by a Gaussian of standard deviation (scale - 1) / 2, as in scikit-image from 0.15
-    on; older versions do not smooth.
+    on; older versions do not smooth. The tests compare with 0.19 (recorded) and 0.26.
 
     Args:
         image: height x width x channels.
