@@ -398,7 +398,7 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> Array:
 def resize_image(im: Array, new_dims: ArrayLike, interp_order: int = 1) -> Array:
     """Resizes an image to height and width.
 
-    Images of 1 or 3 channels get what scikit-image 0.15 and later give (pixels as areas, smoothed
+    Images of 1 or 3 channels get what scikit-image 0.19 to 0.26 give (pixels as areas, smoothed
     where the image shrinks, darkened at the edges where it grows), all others what scipy's zoom
     gives (pixels as points, not smoothed), both as in pycaffe. A constant image keeps its value.
 
