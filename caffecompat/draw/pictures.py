@@ -17,6 +17,9 @@ _MOST_OUTPUTS, _MOST_INPUTS = 16, 24
 _MOST_FILTERS = 96
 _MOST_MAPS = 64
 _LONGEST_MAP_SIDE = 48
+_SMALLEST_KERNEL_SIDE = 12
+# Maps of at least this side are encoded as JPEG, which takes a third of the bytes.
+_SMALLEST_SIDE_OF_JPEG = 16
 # A matrix is averaged to at most so many rows and columns.
 _MATRIX_ROWS, _MATRIX_COLUMNS = 128, 256
 _SEPARATOR = 232
@@ -65,7 +68,8 @@ def _colour_filters(weight: Array) -> tuple[str, str]:
     shown = np.asarray(weight[:_MOST_FILTERS], np.float32)
     limit = _limit(shown)
     tiles = np.clip(127.5 + 127.5 * shown / limit, 0, 255).round().astype(np.uint8)
-    picture = _grid(list(tiles.transpose(0, 2, 3, 1)), ceil(sqrt(len(tiles) * 1.6)))
+    enlarged = [_enlarged(tile) for tile in tiles.transpose(0, 2, 3, 1)]
+    picture = _grid(enlarged, ceil(sqrt(len(tiles) * 1.6)))
     return _address(picture), f"{_of(len(shown), len(weight))} filters; gray is zero"
 
 
@@ -73,7 +77,7 @@ def _kernels(weight: Array) -> tuple[str, str]:
     shown = np.asarray(weight[:_MOST_OUTPUTS, :_MOST_INPUTS], np.float32)
     outputs, inputs = shown.shape[:2]
     coloured = _two_sided(shown.reshape(outputs * inputs, -1)).reshape(*shown.shape, 3)
-    picture = _grid([tile for row in coloured for tile in row], inputs)
+    picture = _grid([_enlarged(tile) for row in coloured for tile in row], inputs)
     counts = f"{_of(outputs, weight.shape[0])} outputs (rows)"
     return (
         _address(picture),
@@ -88,19 +92,30 @@ def activation_picture(value: Array) -> tuple[str, str] | None:
         value: channels x height x width.
 
     Returns:
-        The address with the data of the PNG, and a sentence; None for other shapes.
+        The address with the data of the picture, and a sentence; None for other shapes, and where
+        all values are equal.
     """
     if value.ndim != 3 or not value.size or max(value.shape[1:]) < 2:
         return None
     shown = np.asarray(value[:_MOST_MAPS], np.float32)
-    low, high = np.percentile(shown[np.isfinite(shown)], [0.5, _COVERED]) if shown.size else (0, 0)
+    finite = shown[np.isfinite(shown)]
+    low, high = np.percentile(finite, [100 - _COVERED, _COVERED]) if finite.size else (0, 0)
     if not high > low:
-        low, high = low - 0.5, low + 0.5
+        low, high = (finite.min(), finite.max()) if finite.size else (0, 0)
+    if not high > low:
+        return None
     gray = np.nan_to_num((shown - low) * (255 / (high - low)), nan=0, posinf=255, neginf=0)
     tiles = [_reduced(tile) for tile in np.clip(gray, 0, 255).round().astype(np.uint8)]
     picture = _grid([_ramp(tile) for tile in tiles], ceil(sqrt(len(tiles))))
     words = f"{_of(len(shown), len(value))} channels; dark is {low:.3g}, light is {high:.3g}"
-    return _address(picture), words
+    encoding = "jpg" if min(tiles[0].shape) >= _SMALLEST_SIDE_OF_JPEG else "png"
+    return _address(picture, encoding), words
+
+
+def _enlarged(tile: Pixels) -> Pixels:
+    """A small kernel in larger pixels, so that the lines between kernels are thin beside it."""
+    factor = max(1, _SMALLEST_KERNEL_SIDE // max(tile.shape[:2]))
+    return np.repeat(np.repeat(tile, factor, 0), factor, 1)
 
 
 def _reduced(tile: Pixels) -> Pixels:
@@ -162,5 +177,6 @@ def _of(shown: int, count: int) -> str:
     return f"all {count}" if shown == count else f"the first {shown} of {count:,}"
 
 
-def _address(pixels: Pixels) -> str:
-    return f"data:image/png;base64,{base64.b64encode(encode_image(pixels, 'png')).decode()}"
+def _address(pixels: Pixels, encoding: str = "png") -> str:
+    data = base64.b64encode(encode_image(pixels, encoding)).decode()
+    return f"data:image/{'jpeg' if encoding == 'jpg' else encoding};base64,{data}"
