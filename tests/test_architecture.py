@@ -30,6 +30,7 @@ PACKAGES = [
     "export",
     "solver",
     "evaluate",
+    "draw",
     "logs",
     "pycaffe",
     "doctor",

@@ -21,7 +21,7 @@ from caffecompat.reporting import terminal
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 
-_MISSING_TOOLS = {"detect", "draw-net"}
+_MISSING_TOOLS = {"detect"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,9 +25,7 @@ def layer_classes(graph: Graph, options: BuildOptions) -> list[type[Layer] | Non
     classes: list[type[Layer] | None] = []
     for node in graph:
         try:
-            automatic = node.automatic
-            place = _where(node)
-            classes.append(None if automatic else _class_of(node.message, options, place))
+            classes.append(class_of(node, options))
         except UnknownName as error:
             unknown.append(error)
     if len(unknown) == 1:
@@ -37,9 +35,19 @@ def layer_classes(graph: Graph, options: BuildOptions) -> list[type[Layer] | Non
     return classes
 
 
-def _class_of(message: Message, options: BuildOptions, place: str) -> type[Layer]:
-    """The class of a layer; one that runs the user's code where that is allowed and there."""
-    chosen = catalogue.choose(message, options.dialect, place)
+def class_of(node: LayerNode, options: BuildOptions) -> type[Layer] | None:
+    """The class of a layer; None for automatic splits.
+
+    It is one that runs the user's code where that is allowed and there.
+
+    Raises:
+        UnknownName: the layer type does not exist.
+        LayerError: nothing tells which fork's layer type is meant.
+    """
+    if node.automatic:
+        return None
+    message = node.message
+    chosen = catalogue.choose(message, options.dialect, _where(node))
     if options.allow_python and not chosen.imports_code:
         for layer_class in catalogue.definitions(message.type):
             if layer_class.imports_code and layer_class.finds_code(message):
