@@ -27,7 +27,7 @@ class Batch:
 
     Attributes:
         blob: N x channels x height x width, float32 or deferred.
-        labels: N x the shape of a label, float32.
+        labels: N x the shape of a label, float32; for AnnotatedData N arrays.
         skipped: row and error message of each corrupt record that was skipped for that row.
     """
 
@@ -132,7 +132,9 @@ class BatchMaker:
         )
         shape = self._shape(samples[0], first, augmentations[0])
         data = self._buffers.array(shape, np.uint8 if deferred else np.float32)
-        labels = np.empty((self.rows, *self.samples.label_shape), np.float32)
+        labels: NDArray[Any] = np.empty(
+            (self.rows, *self.samples.label_shape), self.samples.label_type
+        )
         return PartialBatch(data, labels, first, samples, augmentations, skips)
 
     def fill(self, batch: PartialBatch, row: int) -> None:

@@ -8,6 +8,7 @@ from caffecompat.data.backends.database import open_database
 from caffecompat.data.counter_rng import draw, pick
 from caffecompat.data.loader.prefetch import BatchReader
 from caffecompat.data.read_options import DEFAULTS, ReadOptions
+from caffecompat.data.sources.annotated import AnnotatedSamples
 from caffecompat.data.sources.box_list import BoxSamples, read_box_list
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
 from caffecompat.data.sources.image_list import ImageSamples, read_list
@@ -42,6 +43,38 @@ def open_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS) -> 
     except DataError:
         database.close()
         raise
+
+
+def open_annotated_reader(
+    layer: Message, phase: str, options: ReadOptions = DEFAULTS
+) -> tuple[BatchReader, bool]:
+    """The reader that an AnnotatedData layer describes.
+
+    Args:
+        layer: a LayerParameter.
+        phase: ``"TRAIN"`` or ``"TEST"``.
+
+    Returns:
+        the reader, and whether a record has boxes, so that the batch's labels are one array of rows
+        for each image; else they are numbers.
+
+    Raises:
+        FileProblem, FormatError, DataError: the database or the mean file cannot be used, or a
+            setting is impossible.
+    """
+    parameter = layer.data_param
+    transform = Transform(layer.transform_param, phase)
+    names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
+    database = open_database(parameter.source, names[parameter.backend])
+    try:
+        samples = AnnotatedSamples(database, layer, phase, transform, options.seed)
+        reader = BatchReader(
+            samples, transform, parameter.batch_size, options, prefetch=parameter.prefetch
+        )
+    except DataError:
+        database.close()
+        raise
+    return reader, samples.has_boxes
 
 
 def open_image_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS) -> BatchReader:

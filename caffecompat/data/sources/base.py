@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from caffecompat.data.backends.database import Database
@@ -50,10 +51,11 @@ class Samples(ABC):
     """An endless series of samples; sample ``s`` of a run is a pure function of ``s``.
 
     ``path`` is the path of the source, for messages. ``label_shape`` is the shape of a sample's
-    label: () where it is a number.
+    label: () where it is a number, or where ``label_type`` is object, an array of any shape.
     """
 
     label_shape: tuple[int, ...] = ()
+    label_type: type = np.float32
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -19,6 +19,11 @@ from caffecompat.solver.optim.rules import UpdateRule, rules
 
 Built = TypeVar("Built")
 
+# SSD's tests: how the outputs of a test net are scored, and which average precision is taken.
+EVAL_TYPES = ("classification", "detection")
+AP_VERSIONS = ("11point", "MaxIntegral", "Integral")
+_KNOWN_OF_FORKS = ("eval_type", "ap_version", "show_per_class_result")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -83,7 +88,8 @@ def read_settings(
     foreign = list(_foreign(message))
     if lenient:
         notes += [f"{sentence}; ignored" for sentence in foreign]
-    misfits = [*_misfits(message), *([] if lenient else [f"{s}; remove it" for s in foreign])]
+    misfits = [*_misfits(message), *_misfits_of_detection(message)]
+    misfits = [*misfits, *([] if lenient else [f"{s}; remove it" for s in foreign])]
     problems: list[CaffeError] = [SolverError(f"{place}: {text}") for text in misfits]
     policy = _attempt(lambda: policies.find(message.lr_policy, place)(message, place), problems)
     rule = _attempt(lambda: rules.find(message.type, place)(message, place), problems)
@@ -126,8 +132,16 @@ def _misfits(message: Message) -> Iterator[str]:
 def _foreign(message: Message) -> Iterator[str]:
     for name in foreign_fields(message):
         # The layers of a net check the fields inside it.
-        if "net_param." not in name:
+        if "net_param." not in name and name not in _KNOWN_OF_FORKS:
             yield f"{name} comes from another Caffe version and is not known here"
+
+
+def _misfits_of_detection(message: Message) -> Iterator[str]:
+    """What is wrong with SSD's settings of tests."""
+    for name, known in (("eval_type", EVAL_TYPES), ("ap_version", AP_VERSIONS)):
+        value = getattr(message, name)
+        if value not in known:
+            yield f"{name} is {value!r}, it must be one of {', '.join(known)}"
 
 
 def _remarks(message: Message) -> Iterator[str]:
