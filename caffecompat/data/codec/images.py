@@ -134,6 +134,12 @@ def resize_image(pixels: Pixels, width: int, height: int) -> Pixels:
     return opencv().resize(pixels, (width, height))
 
 
+def resize_nearest(pixels: Pixels, width: int, height: int) -> Pixels:
+    """Resize to height x width; each pixel takes the value of the nearest one."""
+    cv2 = _opencv()
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_NEAREST)
+
+
 def scale_channels(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     """Resizes for training: bilinear, or area averaging if the smallest side is at least halved.
 

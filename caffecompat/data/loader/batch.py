@@ -133,7 +133,7 @@ class BatchMaker:
         shape = self._shape(samples[0], first, augmentations[0])
         data = self._buffers.array(shape, np.uint8 if deferred else np.float32)
         labels: NDArray[Any] = np.empty(
-            (self.rows, *self.samples.label_shape), self.samples.label_type
+            (self.rows, *self.samples.label_shape_of(first)), self.samples.label_type
         )
         return PartialBatch(data, labels, first, samples, augmentations, skips)
 
@@ -145,14 +145,15 @@ class BatchMaker:
         """
         raw = batch.samples[row]
         sample = batch.first if row == 0 else self._decode(raw, row, batch.skips)
+        if batch.data.dtype == np.uint8 and sample.pixels.dtype != np.uint8:
+            batch.floats.append((row, sample))
+        else:
+            # It refuses a sample of another size, before a label of that size is stored.
+            self._apply(batch, row, sample, batch.data)
         try:
             batch.labels[row] = self.samples.label(sample, batch.augmentations[row])
         except DataError as error:
             raise self._located(error, raw) from error
-        if batch.data.dtype == np.uint8 and sample.pixels.dtype != np.uint8:
-            batch.floats.append((row, sample))
-            return
-        self._apply(batch, row, sample, batch.data)
 
     def finish(self, batch: PartialBatch) -> Batch:
         """The finished batch, after all rows have been filled.

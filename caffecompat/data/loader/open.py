@@ -12,6 +12,7 @@ from caffecompat.data.sources.annotated import AnnotatedSamples
 from caffecompat.data.sources.box_list import BoxSamples, read_box_list
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
 from caffecompat.data.sources.image_list import ImageSamples, read_list
+from caffecompat.data.sources.label_maps import LabelMapSettings, MapSamples, read_map_list
 from caffecompat.data.sources.windows import WindowSamples
 from caffecompat.data.transforms.transform import Transform
 from caffecompat.errors import DataError
@@ -135,6 +136,32 @@ def open_box_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS)
     return BatchReader(
         samples, transform, p.batch_size, options, prefetch=layer.data_param.prefetch
     )
+
+
+def open_map_reader(
+    parameter: Message, settings: LabelMapSettings, options: ReadOptions = DEFAULTS
+) -> BatchReader:
+    """The reader of images with label maps; its labels are those of ``MapSamples.label``.
+
+    Args:
+        parameter: an ImageDataParameter, or a DenseImageDataParameter, which has its fields.
+        settings: what happens to images and maps.
+
+    Raises:
+        FileProblem, FormatError, DataError: the list cannot be used.
+    """
+    p = parameter
+    skip = 0
+    if p.rand_skip:
+        once = np.zeros(1, np.int64)
+        skip = int(pick(draw(options.seed, once, "rand_skip"), p.rand_skip)[0])
+    entries = read_map_list(p.source, settings.kind, options.max_bytes)
+    samples = MapSamples(
+        *(p.source, entries, settings, p.root_folder, p.is_color, p.shuffle), options.seed, skip
+    )
+    # Samples come ready, so nothing is left for a transform to do.
+    nothing = Transform(schema.new("TransformationParameter"), "TEST")
+    return BatchReader(samples, nothing, p.batch_size, options)
 
 
 def open_window_reader(layer: Message, options: ReadOptions = DEFAULTS) -> BatchReader:

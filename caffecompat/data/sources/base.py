@@ -84,6 +84,10 @@ class Samples(ABC):
         """The label of a result of :meth:`decode` that is transformed with ``augmentation``."""
         return sample.label
 
+    def label_shape_of(self, first: Sample) -> tuple[int, ...]:
+        """The shape of the labels of a batch whose first sample is ``first``."""
+        return self.label_shape
+
     def locate(self, raw: RawSample) -> str:
         """The place of a sample, for messages."""
         key = short_name(raw.key.decode(errors="backslashreplace"))
