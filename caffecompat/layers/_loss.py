@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
@@ -44,6 +44,25 @@ class Loss(Layer):
                 f"its bottoms are {format_shape(first.shape)} and {format_shape(second.shape)}; "
                 "they must have equally many elements"
             )
+
+
+@contextmanager
+def naming_bad_labels(layer: Layer, classes: int) -> Iterator[None]:
+    """Turns torch's error about an index out of range into one about labels.
+
+    Raises:
+        LayerError: a label is out of range, on a CPU. On a GPU torch reports a failed
+            assertion later.
+    """
+    try:
+        yield
+    except (IndexError, RuntimeError) as problem:
+        if any(words in str(problem) for words in ("out of bounds", "out of range")):
+            layer.refuse(
+                f"a label lies outside 0 to {classes - 1}, the classes of its scores; "
+                "num_output below the number of classes, or a missing ignore_label?"
+            )
+        raise
 
 
 class ClassScores:
@@ -89,23 +108,9 @@ class ClassScores:
         if self.kept is not None:
             self.labels = self.labels.where(self.kept, 0)
 
-    @contextmanager
-    def naming_bad_labels(self, layer: Layer) -> Iterator[None]:
-        """Turns torch's error about an index out of range into one about labels.
-
-        Raises:
-            LayerError: a label is out of range, on a CPU. On a GPU torch reports a failed
-                assertion later.
-        """
-        try:
-            yield
-        except (IndexError, RuntimeError) as problem:
-            if any(words in str(problem) for words in ("out of bounds", "out of range")):
-                layer.refuse(
-                    f"a label lies outside 0 to {self.classes - 1}, the classes of its scores; "
-                    "num_output below the number of classes, or a missing ignore_label?"
-                )
-            raise
+    def naming_bad_labels(self, layer: Layer) -> AbstractContextManager[None]:
+        """:func:`naming_bad_labels` for these classes."""
+        return naming_bad_labels(layer, self.classes)
 
 
 # Fields of R-FCN's LossParameter that a layer with a Normalization supports.
