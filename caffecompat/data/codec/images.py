@@ -136,7 +136,7 @@ def resize_image(pixels: Pixels, width: int, height: int) -> Pixels:
 
 def resize_nearest(pixels: Pixels, width: int, height: int) -> Pixels:
     """Resize to height x width; each pixel takes the value of the nearest one."""
-    cv2 = _opencv()
+    cv2 = opencv()
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
