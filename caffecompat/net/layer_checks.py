@@ -8,7 +8,6 @@ from caffecompat.errors import LayerError, NetError, UnknownName, suggestion
 from caffecompat.graph import Graph, LayerNode, Version
 from caffecompat.layers import BuildOptions, Layer, Source, catalogue
 from caffecompat.proto.fork_fields import effective_fields
-from caffecompat.proto.schema import Message
 from caffecompat.reporting.units import format_shape
 
 AUTOMATIC_TOP = "(automatic)"
