@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from caffecompat.cli.arguments import add_lenient_argument, add_max_bytes_argument
+from caffecompat.cli.arguments import add_fork_arguments, add_max_bytes_argument
 
 HELP = "draw a net by graphviz, with the arguments of Caffe's draw_net.py"
 EXAMPLE = """\
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show the learning-rate multipliers of parameters that are not 0",
     )
-    add_lenient_argument(parser)
+    add_fork_arguments(parser)
     add_max_bytes_argument(parser)
 
 
@@ -49,7 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_picture_suffix(arguments.target)
     definition, source = read(arguments)
-    options = DrawOptions(arguments.phase, lenient=arguments.lenient, max_bytes=arguments.max_bytes)
+    options = DrawOptions(
+        arguments.phase,
+        lenient=arguments.lenient,
+        dialect=arguments.dialect,
+        max_bytes=arguments.max_bytes,
+    )
     diagram = diagram_of(definition, source, options)
     write_picture(arguments.target, diagram, DotOptions(arguments.rankdir, arguments.display_lrm))
     report(arguments.target, diagram)
