@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from caffecompat.errors import LayerError, NetError, UnknownName, suggestion
+from caffecompat.errors import (
+    LayerError,
+    NetError,
+    UnknownLayerType,
+    UnknownName,
+    suggestion,
+)
 from caffecompat.graph import Graph, LayerNode, Version
 from caffecompat.layers import BuildOptions, Layer, Source, catalogue
+from caffecompat.layers.fillers import FORK_FIELDS
+from caffecompat.layers.forks._known_types import forks_of, layer_to_start_from
 from caffecompat.proto.fork_fields import effective_fields
 from caffecompat.reporting.units import format_shape
 
@@ -20,18 +28,35 @@ def layer_classes(graph: Graph, options: BuildOptions) -> list[type[Layer] | Non
         UnknownName, NetError: layer types do not exist; one error names all of them.
         LayerError: nothing tells which fork's layer type is meant.
     """
-    unknown: list[UnknownName] = []
+    unknown: list[UnknownLayerType] = []
     classes: list[type[Layer] | None] = []
     for node in graph:
         try:
             classes.append(class_of(node, options))
         except UnknownName as error:
-            unknown.append(error)
+            unknown.append(_explained(error, node))
     if len(unknown) == 1:
         raise unknown[0]
     if unknown:
-        raise NetError("\n".join(str(error) for error in unknown))
+        advice = [error.advice for error in unknown if error.advice][:1]
+        raise NetError("\n".join([*(error.sentence for error in unknown), *advice]))
     return classes
+
+
+def _explained(error: UnknownName, node: LayerNode) -> UnknownLayerType:
+    """Which forks define an unknown layer type, and a layer to start from."""
+    forks = forks_of(node.type)
+    plain = str(error)
+    if not forks and "did you mean" in plain:
+        return UnknownLayerType(plain, node.type)
+    known = f"; it is defined by {forks}" if forks else "; no fork that defines it is known here"
+    sentence = f"unknown layer type {node.type!r} in {_where(node)}{known}"
+    code = layer_to_start_from(node.type, len(node.bottoms), len(node.message.top))
+    advice = (
+        f"To compute {node.type!r} yourself, write its formula into this file and import it before "
+        f"the net is built (docs/layers.md):\n\n{code}"
+    )
+    return UnknownLayerType(sentence, node.type, advice)
 
 
 def class_of(node: LayerNode, options: BuildOptions) -> type[Layer] | None:
@@ -86,7 +111,12 @@ def check_fork_fields(
 ) -> None:
     """Refuses fields of forks that the layer type does not support; with ``lenient`` notes them."""
     known = {*layer_class.fork_fields, *layer_class.ignored_fork_fields}
-    lost = [one for one in effective_fields(node.message) if one.path not in known]
+    lost = [
+        one
+        for one in effective_fields(node.message)
+        if one.path not in known
+        and not (one.message == "FillerParameter" and one.field in FORK_FIELDS)
+    ]
     if not lost:
         return
     paths = ", ".join(one.path for one in lost)

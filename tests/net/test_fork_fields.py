@@ -9,7 +9,7 @@ from caffecompat.layers import catalogue
 from caffecompat.proto import schema
 from caffecompat.proto.fork_fields import effective_fields, foreign_fields
 from caffecompat.proto.fork_meanings import NO_FORK, has_no_effect, meaning_of, meanings
-from caffecompat.proto.text.parser import parse_text
+from caffecompat.proto.schema import Message
 from tests.net.nets import message, net
 
 NET = """
@@ -74,24 +74,25 @@ def test_fork_fields_of_layer_types_are_fields_of_forks(name: str) -> None:
     for path in (*layer_class.fork_fields, *layer_class.ignored_fork_fields):
         place, _, value = path.partition(": ")
         *parents, field = place.split(".")
-        kind = schema.new("LayerParameter").DESCRIPTOR
+        layer = target = schema.new("LayerParameter")
         for parent in parents:
-            kind = kind.fields_by_name[parent].message_type
-        entry = kind.fields_by_name[field]
-        text = value or (
-            "{ }"
-            if entry.message_type
-            else (entry.enum_type and entry.enum_type.values[0].name) or "1"
-        )
-        if entry.type == entry.TYPE_STRING:
-            text = "'a'"
-        if entry.type == entry.TYPE_BOOL:
-            text = "true"
-        written = f"{field}{' ' if entry.message_type else ': '}{text}"
-        for parent in reversed(parents):
-            written = f"{parent} {{ {written} }}"
-        layer = parse_text(written, "LayerParameter")[0]
+            target = getattr(target, parent)
+        set_something(target, field, value)
         assert foreign_fields(layer) == [path]
+
+
+def set_something(target: Message, field: str, value: str) -> None:
+    """Sets a field to a value of its enum, or to its default."""
+    entry = target.DESCRIPTOR.fields_by_name[field]
+    held = getattr(target, field)
+    if hasattr(held, "extend"):
+        held.extend([entry.message_type._concrete_class() if entry.message_type else 1])
+    elif entry.message_type:
+        held.SetInParent()
+    elif value:
+        setattr(target, field, entry.enum_type.values_by_name[value].number)
+    else:
+        setattr(target, field, held)
 
 
 def test_bvlc_nets_have_none() -> None:
