@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from caffecompat.errors import LayerError, TextError
@@ -72,27 +74,29 @@ def test_fields_without_effect_are_accepted_in_silence(text: str) -> None:
 def test_fork_fields_of_layer_types_are_fields_of_forks(name: str) -> None:
     layer_class = catalogue.find(name)
     for path in (*layer_class.fork_fields, *layer_class.ignored_fork_fields):
-        place, _, value = path.partition(": ")
-        *parents, field = place.split(".")
-        layer = target = schema.new("LayerParameter")
-        for parent in parents:
-            target = getattr(target, parent)
-        set_something(target, field, value)
+        layer = schema.new("LayerParameter")
+        set_field(layer, path)
         assert foreign_fields(layer) == [path]
 
 
-def set_something(target: Message, field: str, value: str) -> None:
-    """Sets a field to a value of its enum, or to its default."""
-    entry = target.DESCRIPTOR.fields_by_name[field]
-    held = getattr(target, field)
-    if hasattr(held, "extend"):
-        held.extend([entry.message_type._concrete_class() if entry.message_type else 1])
-    elif entry.message_type:
-        held.SetInParent()
-    elif value:
-        setattr(target, field, entry.enum_type.values_by_name[value].number)
+def set_field(layer: Message, path: str) -> None:
+    """Sets the field of a path like ``"pooling_param.pool: NAME"`` to that or to any value."""
+    place, _, value = path.partition(": ")
+    *parents, name = place.split(".")
+    for parent in parents:
+        layer = getattr(layer, parent)
+    field = layer.DESCRIPTOR.fields_by_name[name]
+    if field.message_type is not None:
+        (getattr(layer, name).add if field.is_repeated else getattr(layer, name).SetInParent)()
+        return
+    given: Any = "a" if field.type == field.TYPE_STRING else 1
+    if field.enum_type is not None:
+        names = field.enum_type.values_by_name
+        given = (names[value] if value else field.enum_type.values[0]).number
+    if field.is_repeated:
+        getattr(layer, name).append(given)
     else:
-        setattr(target, field, held)
+        setattr(layer, name, given)
 
 
 def test_bvlc_nets_have_none() -> None:
