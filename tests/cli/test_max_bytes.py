@@ -66,6 +66,7 @@ COMMANDS = [
     (f"classify images/first.png {IMAGE_NET}", "prototxt claims"),
     ("convert w.pt out.npz", "claims"),
     ("convert w.caffemodel out.npz --model net.prototxt", "prototxt text"),
+    ("convert-annoset images/ list.txt out", "text"),
     ("convert-boxes annotations labels.txt out", "text"),
     ("convert-cifar-data cifar10 out", "text"),
     ("convert-imageset images/ list.txt out", "text"),
