@@ -16,7 +16,7 @@ from caffecompat.layers._base import (
     format_shape,
     register,
 )
-from caffecompat.layers._convolution_geometry import read_geometry
+from caffecompat.layers._convolution_geometry import Geometry, read_geometry
 from caffecompat.layers._receptive_field import ReceptiveField
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ class BaseConvolution(Layer):
     prefers_channels_last = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        p = message.convolution_param
+        p = self.read(message)
         self.check(
             len(message.top) == len(bottoms),
             f"it has {len(bottoms)} bottoms and {len(message.top)} tops; give one top for each "
             "bottom",
         )
-        self.geometry = read_geometry(self, p, bottoms[0])
+        self.geometry = self.read_geometry(p, bottoms[0])
         self.batch_coupling = ALONG_BATCH if self.geometry.channel_axis == 0 else None
         self.channels = bottoms[0][self.geometry.channel_axis]
         self.group = p.group
@@ -60,6 +60,14 @@ class BaseConvolution(Layer):
         self.parameter("weight", self.weight_shape(p.num_output), p.weight_filler)
         if p.bias_term:
             self.parameter("bias", (p.num_output,), p.bias_filler)
+
+    def read(self, message: Message) -> Message:
+        """The message with the settings."""
+        return message.convolution_param
+
+    def read_geometry(self, p: Message, bottom: Shape) -> Geometry:
+        """The geometry in the settings, for the shape of a bottom."""
+        return read_geometry(self, p, bottom)
 
     def weight_shape(self, outputs: int) -> Shape:
         raise NotImplementedError

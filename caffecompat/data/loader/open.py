@@ -9,6 +9,7 @@ from caffecompat.data.counter_rng import draw, pick
 from caffecompat.data.loader.prefetch import BatchReader
 from caffecompat.data.read_options import DEFAULTS, ReadOptions
 from caffecompat.data.sources.annotated import AnnotatedSamples
+from caffecompat.data.sources.base import DatabaseSamples
 from caffecompat.data.sources.box_list import BoxSamples, read_box_list
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
 from caffecompat.data.sources.image_list import ImageSamples, read_list
@@ -24,7 +25,7 @@ def open_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS) -> 
     """The reader that a Data layer's ``data_param`` and ``transform_param`` describe.
 
     ``rand_skip``, ``force_encoded_color`` and the transform fields of ``data_param`` have no
-    effect, as in Caffe.
+    effect, as in Caffe. With the forks' ``shuffle`` each pass has an order of its own.
 
     Args:
         layer: a LayerParameter.
@@ -38,8 +39,10 @@ def open_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS) -> 
     names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
     database = open_database(parameter.source, names[parameter.backend])
     try:
+        seed = options.seed if parameter.shuffle else None
+        samples = DatabaseSamples(database, transform, seed)
         return BatchReader(
-            database, transform, parameter.batch_size, options, prefetch=parameter.prefetch
+            samples, transform, parameter.batch_size, options, prefetch=parameter.prefetch
         )
     except DataError:
         database.close()
