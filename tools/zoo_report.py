@@ -19,9 +19,10 @@ import gc
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -55,11 +56,21 @@ STATED: dict[str, dict[str, tuple[int, ...]]] = {
     "bvlc_mnist_siamese": {"pair_data": (2, 28, 28)},
     "bvlc_cifar10": {"data": (3, 32, 32)},
     "bvlc_hdf5_classification": {"data": (10, 4), "label": (10,)},
+    "crnn": {"data": (523, 3, 32, 128), "label": (523, 6)},
+    "east_vgg": {
+        "data": (1, 3, 512, 512),
+        "score_map": (1, 1, 128, 128),
+        "geo_map": (1, 5, 128, 128),
+    },
+    "lrcn_activity": {"data": (48, 3, 227, 227), "label": (48,), "clip_markers": (48,)},
+    "rankiqa": {"data": (48, 3, 224, 224), "label": (48, 1)},
 }
 # The fork of nets that need a dialect stated.
-DIALECTS = {"omz_semseg": "openvino"}
+DIALECTS = {"omz_semseg": "openvino", "amsoftmax": "amsoftmax"}
 _UNKNOWN_SHAPE = re.compile(r"state it with --shape ([^\s=]+)=")
-_MOST_SHAPES = 10
+_FOREIGN_CODE = re.compile(r"layer '([^']+)' \(Python\): runs code from module")
+_OTHER_PHASE = "exists only in phase"
+_MOST_TRIES = 40
 
 
 @dataclass
@@ -87,7 +98,7 @@ class Row:
         return [self.entry.name, self.entry.source, *states, self.note]
 
 
-HEADER = ["net", "source", "parsed", "built", "agrees", "first divergent blob or error"]
+HEADER = ["net", "source", "parsed", "built", "agrees", "first divergent blob, or error"]
 
 
 def report(entry: Entry, runs: bool, most_gmac: float) -> Row:
@@ -99,8 +110,8 @@ def report(entry: Entry, runs: bool, most_gmac: float) -> Row:
             return row
         read_net(entry.path)
         row.read = True
-        for phase in ("train", "test") if entry.kind == "train_val" else ("test",):
-            _shapes_only(entry, phase)
+        phases = ("train", "test") if entry.kind == "train_val" else ("test",)
+        row.note = _build(entry, phases)
         row.built = True
         if runs:
             _compare(row, most_gmac)
@@ -116,22 +127,81 @@ def _solver(row: Row) -> None:
     row.read = bool(message.ListFields())
 
 
-def _shapes_only(entry: Entry, phase: str, path: Path | None = None) -> Net:
-    """The net without its data; shapes that it does not tell are stated."""
-    folder = entry.path.parent.name
-    shapes = dict(STATED.get(folder, {})) if entry.kind == "train_val" else {}
-    dialect = DIALECTS.get(folder, "")
-    for _ in range(_MOST_SHAPES):
+def _build(entry: Entry, phases: Sequence[str]) -> str:
+    """Builds the net without its data; a definition for one phase need not build in the other.
+
+    Returns:
+        what was replaced.
+    """
+    notes, problems = [], []
+    for phase in phases:
         try:
-            return Net(
-                path or entry.path, phase=phase, shapes_only=True, shapes=shapes, dialect=dialect
+            notes.append(_shapes_only(entry, phase))
+        except CaffeError as error:
+            if _OTHER_PHASE not in str(error):
+                raise
+            problems.append(error)
+    if not notes:
+        raise problems[0]
+    return notes[0]
+
+
+def _shapes_only(entry: Entry, phase: str) -> str:
+    """The net without its data: shapes that it does not tell are stated.
+
+    Python layers whose code is not there are replaced by inputs. Returns which.
+    """
+    folder = entry.path.parent.name
+    stated = STATED.get(folder, {}) if entry.kind == "train_val" else {}
+    message = read_net(entry.path)
+    sources = {
+        top
+        for layer in message.layer
+        if not layer.bottom and layer.type != "Python"
+        for top in layer.top
+    }
+    shapes = {name: shape for name, shape in stated.items() if name in sources}
+    replaced: list[str] = []
+    for _ in range(_MOST_TRIES):
+        try:
+            Net(
+                message,
+                phase=phase,
+                shapes_only=True,
+                shapes=shapes,
+                dialect=DIALECTS.get(folder, ""),
             )
         except CaffeError as error:
             unknown = _UNKNOWN_SHAPE.search(str(error))
-            if unknown is None or unknown[1] in shapes:
+            foreign = _FOREIGN_CODE.search(str(error))
+            if foreign is not None and foreign[1] not in replaced:
+                _replace(message, foreign[1], stated)
+                replaced.append(foreign[1])
+            elif unknown is not None and unknown[1] not in shapes:
+                shapes[unknown[1]] = IMAGE
+            else:
                 raise
-            shapes[unknown[1]] = IMAGE
-    raise CaffeError("too many data layers without a shape")
+        else:
+            return f"without the code of {', '.join(replaced)}" if replaced else ""
+    raise CaffeError("too many layers without a shape or without code")
+
+
+def _replace(message: Any, name: str, stated: Mapping[str, tuple[int, ...]]) -> None:
+    """A Python layer becomes an input for the tops that are read, or vanishes."""
+    read = {bottom for layer in message.layer for bottom in layer.bottom}
+    for layer in [one for one in message.layer if one.name == name and one.type == "Python"]:
+        tops = [top for top in layer.top if top in read]
+        if layer.bottom and not tops:
+            message.layer.remove(layer)
+            continue
+        layer.type = "Input"
+        layer.ClearField("bottom")
+        layer.ClearField("python_param")
+        layer.ClearField("loss_weight")
+        layer.top[:] = tops
+        for top in tops:
+            shape = stated.get(top, (1, *IMAGE) if top == "data" else (1,))
+            layer.input_param.shape.add().dim.extend(shape)
 
 
 def _compare(row: Row, most_gmac: float) -> None:
