@@ -42,7 +42,8 @@ def add_preparation_arguments(parser: argparse.ArgumentParser) -> None:
         "--preprocessing",
         metavar="NAME",
         help="channel order, mean and scale of a known family: vgg, caffenet, pycaffe-classifier, "
-        "digits, none (default: what the model file or its train_val says)",
+        "digits, ssd, mobilenet-ssd, faster-rcnn, none (default: what the model file or its "
+        "train_val says)",
     )
     parser.add_argument(
         "--mean",

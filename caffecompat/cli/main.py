@@ -21,8 +21,6 @@ from caffecompat.reporting import terminal
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 
-_MISSING_TOOLS = {"detect"}
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb.
@@ -140,12 +138,7 @@ def _without_verb(arguments: list[str], names: list[str]) -> int:
         return DONE
     words = [word for word in arguments if not word.startswith("-")]
     forgotten = _verb_for_flags(arguments)
-    if words and _verb(words[0]) in _MISSING_TOOLS:
-        print(
-            f"caffecompat: {words[0]!r} is a tool of Caffe that caffecompat does not have",
-            file=sys.stderr,
-        )
-    elif forgotten:
+    if forgotten:
         line = shlex.join(["caffecompat", forgotten, *arguments])
         print(f"caffecompat: did you forget the verb? {line}", file=sys.stderr)
     elif words:
