@@ -42,7 +42,7 @@ class SoftmaxWithLoss(Loss):
         self.probabilities = len(message.top) > 1
         self._sum_of_losses = _sum_of_losses()
 
-    def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
         self.check_batch(scores, labels)
         view = ClassScores(self, scores, labels, self.along, self.normalization.ignore)
         with view.naming_bad_labels(self):
