@@ -12,6 +12,12 @@ ELSEWHERE.update(
         "its tops depend on values, see test_rcnn_cascade_outputs",
     )
 )
+ELSEWHERE.update(
+    dict.fromkeys(
+        ["BboxAccuracy", "DetectionGroupAccuracy", "DetectionGroupLoss", "ProposalTarget"],
+        "its bottoms are boxes and targets that fit each other, see test_rcnn_cascade_training",
+    )
+)
 
 
 @example_of("FeatureExtrapolating")
