@@ -140,6 +140,19 @@ def resize_nearest(pixels: Pixels, width: int, height: int) -> Pixels:
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
+def scale_image(pixels: NDArray[Any], factor: float) -> NDArray[Any]:
+    """Bilinear resize by a factor without smoothing; sides are rounded to whole pixels.
+
+    Args:
+        pixels: height x width x channels, uint8 or float32.
+        factor: of both sides, positive.
+    """
+    cv2 = _opencv()
+    method = cv2.INTER_LINEAR
+    scaled: NDArray[Any] = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=method)
+    return scaled
+
+
 def scale_channels(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     """Resizes for training: bilinear, or area averaging if the smallest side is at least halved.
 

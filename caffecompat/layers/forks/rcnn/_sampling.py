@@ -33,3 +33,17 @@ def some(chosen: Tensor, keys: Tensor, limit: int) -> Tensor:
     """Up to ``limit`` indices of the entries that are True, in random order."""
     found = chosen.nonzero().squeeze(1)
     return found[keys[found].argsort(stable=True)[:limit]]
+
+
+def hardest(chosen: Tensor, ranking: Tensor, limit: Tensor | int) -> Tensor:
+    """``chosen`` (n) bool, reduced to the ``limit`` entries with the largest ``ranking``.
+
+    Of equal ones the last counts as larger.
+    """
+    import torch
+
+    lowest = ranking.where(chosen, -float("inf")).flip(0)
+    order = len(ranking) - 1 - lowest.argsort(descending=True, stable=True)
+    rank = torch.empty_like(order)
+    rank = rank.scatter(0, order, torch.arange(len(order), device=order.device))
+    return chosen & (rank < limit)

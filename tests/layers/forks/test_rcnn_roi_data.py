@@ -1,0 +1,122 @@
+"""RoIDataLayer: images of a list, scaled, flipped and shuffled as in py-faster-rcnn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from caffecompat.errors import DataError, FileProblem, LayerError
+from caffecompat.layers import Source
+from tests.layers.messages import message
+from tests.layers.single import build
+
+ROI_DATA = "Python (RoIDataLayer of py-faster-rcnn)"
+MEANS = np.array([102.9801, 115.9465, 122.7717], np.float32)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name, shape in (("wide", (20, 45, 3)), ("high", (30, 24, 3))):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), rng.integers(0, 256, shape).astype(np.uint8))
+    (tmp_path / "list.txt").write_text(
+        "wide.png 0 3 4 20 15\nhigh.png 1 0 0 9 9 5 5 23 29\nwide.png 1 30 2 44 19\n"
+    )
+    return tmp_path
+
+
+def layer(folder: Path, options: str = "", tops: int = 3) -> Any:
+    text = (
+        'python_param { module: "roi_data_layer.layer" layer: "RoIDataLayer" param_str: '
+        f"\"'num_classes': 3\\n'source': '{folder}/list.txt'\\n'root_folder': '{folder}/'"
+        f"\\n'SCALES': [40]\\n'MAX_SIZE': 60{options}\" }}"
+    )
+    return build(message(ROI_DATA, text, tops), [])
+
+
+def test_images_and_objects(images: Path) -> None:
+    source = layer(images, "\\n'shuffle': false\\n'USE_FLIPPED': false")
+    assert isinstance(source, Source)
+    assert source.shapes == [(1, 3, 40, 60), (1, 3), (1, 5)]
+    assert source.records == 2
+    pixels, facts, objects = source.read(0)
+    # The longer side would have 90 pixels, so that it decides: 60 / 45.
+    factor = 60 / 45
+    stored = cv2.imread(str(images / "wide.png"))
+    assert stored is not None
+    scaled = cv2.resize(stored.astype(np.float32) - MEANS, None, fx=factor, fy=factor)
+    np.testing.assert_allclose(pixels[0], scaled.transpose(2, 0, 1), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(facts, [[27, 60, factor]])
+    np.testing.assert_allclose(
+        objects,
+        [[*np.array([3, 4, 20, 15]) * factor, 1], [*np.array([30, 2, 44, 19]) * factor, 2]],
+        rtol=1e-6,
+    )
+    pixels, facts, objects = source.read(1)
+    assert pixels.shape == (1, 3, 50, 40)
+    assert objects[:, 4].tolist() == [2, 2]
+
+
+def test_flipped_images(images: Path) -> None:
+    source = layer(images, "\\n'shuffle': false\\n'USE_FLIPPED': true")
+    plain, flipped = source.read(1), source.read(3)
+    np.testing.assert_allclose(flipped[0], plain[0][..., ::-1], atol=1e-3)
+    factor = 40 / 24
+    x = 23 - plain[2][:, [2, 0]] / factor
+    np.testing.assert_allclose(flipped[2][:, [0, 2]], x * factor, rtol=1e-5, atol=1e-4)
+    np.testing.assert_array_equal(flipped[2][:, [1, 3, 4]], plain[2][:, [1, 3, 4]])
+
+
+def test_each_time_through_has_an_order_of_its_own(images: Path) -> None:
+    source = layer(images)
+    widths = [[source.read(4 * k + i)[0].shape[3] for i in range(4)] for k in range(6)]
+    assert all(sorted(row) == [40, 40, 60, 60] for row in widths)
+    assert len({tuple(row) for row in widths}) > 1
+    again = layer(images)
+    assert [again.read(i)[0].shape[3] for i in range(4)] == widths[0]
+
+
+def test_images_of_a_program(images: Path) -> None:
+    source = layer(images, "\\n'shuffle': false")
+    boxes = np.array([[1, 2, 11, 12], [0, 0, 44, 19]])
+    entry = {"image": str(images / "wide.png"), "boxes": boxes, "gt_classes": [2, 0]}
+    mirrored = {**entry, "boxes": [[33, 2, 43, 12], [0, 0, 44, 19]], "flipped": True, "width": 45}
+    source.set_roidb([entry, mirrored])
+    plain, flipped = source.read(0), source.read(1)
+    factor = 60 / 45
+    np.testing.assert_allclose(plain[2], [[factor, 2 * factor, 11 * factor, 12 * factor, 2]])
+    np.testing.assert_allclose(flipped[2][0, [0, 2]], np.array([33, 43]) * factor, rtol=1e-6)
+    np.testing.assert_allclose(flipped[0], plain[0][..., ::-1], atol=1e-3)
+
+
+def test_without_images(images: Path) -> None:
+    (images / "list.txt").rename(images / "other.txt")
+    with pytest.raises(FileProblem, match=r"list\.txt"):
+        layer(images)
+    text = """python_param { module: "roi_data_layer.layer" layer: "RoIDataLayer"
+              param_str: "'num_classes': 21" }"""
+    source: Any = build(message(ROI_DATA, text, 6), [])
+    assert source.shapes[:3] == [(1, 3, 600, 1000), (1, 5), (1,)]
+    with pytest.raises(LayerError, match="it has no images: name a list of boxes as 'source'"):
+        source.read(0)
+    with pytest.raises(LayerError, match="it has 6 tops; set_roidb is for data"):
+        source.set_roidb([])
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("wide.png 2 0 0 5 5", "the label 2, but there are 2 classes"),
+        ("wide.png 0 0 0 60 5", "a box reaches to pixel 60, 5"),
+        ("none.png 0 0 0 5 5", r"none\.png: it cannot be read"),
+        ("list.txt 0 0 0 5 5", r"list\.txt: it cannot be decoded as an image"),
+    ],
+)
+def test_faults_of_the_list(images: Path, line: str, sentence: str) -> None:
+    (images / "list.txt").write_text(line + "\n")
+    with pytest.raises(DataError, match=sentence):
+        layer(images).read(0)
