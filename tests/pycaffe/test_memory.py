@@ -89,7 +89,8 @@ def test_arrays_are_ordinary(tmp_path: Path) -> None:
     data = net.forward()["prob"]
     assert isinstance(data, np.ndarray)
     assert data.dtype == np.float32
-    for result in (data + 1, np.exp(data), data.sum(axis=1), np.asarray(data)):
+    made = (data + 1, np.exp(data), data.sum(axis=1), np.asarray(data), data.copy())
+    for result in (*made, data.astype(int), np.concatenate([data, data])):
         assert type(result) is np.ndarray
     assert isinstance(data.sum(), np.floating)
     assert repr(data) == repr(np.array(np.asarray(data)))
