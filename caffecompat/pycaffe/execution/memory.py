@@ -13,6 +13,11 @@ from caffecompat.layers import Shape
 from caffecompat.pycaffe.execution.arrays import BlobArray, named_array
 
 
+def has_own_memory(device: torch.device) -> bool:
+    """Whether numpy cannot read the memory of the device."""
+    return device.type != "cpu"
+
+
 class Views:
     """The blobs of a net of which a numpy view exists.
 
@@ -25,7 +30,7 @@ class Views:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.on_host_only = device.type != "cpu"
+        self.on_host_only = has_own_memory(device)
         self._viewed: dict[Memory, None] = {}
         # A script may write into a view and drop it; it is kept until it is sent.
         self._kept: dict[int, BlobArray] = {}
@@ -166,8 +171,8 @@ class Memory:
 
 
 def _on_host(tensor: torch.Tensor) -> np.ndarray:
-    array: np.ndarray = tensor.float().cpu().numpy()
-    return array
+    """The values as an array of its own memory."""
+    return np.array(tensor.float().cpu().numpy())
 
 
 class ParameterMemory(Memory):
