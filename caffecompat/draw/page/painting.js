@@ -248,16 +248,18 @@ class Painter {
     const { context, colours, model } = this;
     const index = Number(item.key.slice(1));
     const group = model.groups[index];
+    // A repetition looks like a pile of boxes.
     const behind = group.kind === "repetition" ? [6, 3] : [];
+    const inset = behind[0] ?? 0;
+    const inner = { x: item.x, y: item.y, w: item.w - inset, h: item.h - inset };
     context.lineWidth = 1;
     context.strokeStyle = colours["frame-line"];
     context.fillStyle = colours.surface;
     for (const shift of [...behind, 0]) {
-      this.rounded(item.x + shift, item.y + shift, item.w - 6, item.h - 6, RADIUS);
+      this.rounded(item.x + shift, item.y + shift, inner.w, inner.h, RADIUS);
       context.fill();
       context.stroke();
     }
-    const inner = { x: item.x, y: item.y, w: item.w - 6, h: item.h - 6 };
     this.kindBar(inner, group, readable ? 4 : inner.h);
     const problem = model.layersOf(index).some((layer) => model.layers[layer].problem);
     this.outline(inner, problem, state.key === item.key);
