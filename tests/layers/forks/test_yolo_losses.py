@@ -57,7 +57,7 @@ def test_region_loss(match: int, rescore: int) -> None:
     (loss,) = run("RegionLoss", text, x, OBJECTS)
     table = x.detach().numpy().reshape(2, 2, 8, SIDE, SIDE)
     wanted = np.zeros_like(table)
-    biases = np.float32(BIASES).tolist()
+    biases = np.array(BIASES, np.float32).tolist()
     for image in range(2):
         objects = [row for row in OBJECTS[image].tolist() if row[1]]
 
