@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from caffecompat.layers import register
     from caffecompat.net import Net
     from caffecompat.proto import read_net, read_solver
+    from caffecompat.pycaffe.running.installing import install_as_caffe
     from caffecompat.solver import Solver
     from caffecompat.weights import LayerWeights, Weights, load_weights, save_weights
 
@@ -30,6 +31,7 @@ _MODULES = {
     "TEST": "caffecompat.graph",
     "TRAIN": "caffecompat.graph",
     "Weights": "caffecompat.weights",
+    "install_as_caffe": "caffecompat.pycaffe.running.installing",
     "load_weights": "caffecompat.weights",
     "read_net": "caffecompat.proto",
     "read_solver": "caffecompat.proto",
@@ -46,6 +48,7 @@ __all__ = [
     "Net",
     "Solver",
     "Weights",
+    "install_as_caffe",
     "load_weights",
     "read_net",
     "read_solver",

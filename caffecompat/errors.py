@@ -69,6 +69,21 @@ class UnknownName(CaffeError, LookupError):
         self.name = name
 
 
+class UnknownLayerType(UnknownName):
+    """A layer type without a class.
+
+    Args:
+        sentence: which type, where, and who defines it.
+        name: the type.
+        advice: how to write the type, after the sentences about all unknown types.
+    """
+
+    def __init__(self, sentence: str, name: str, advice: str = "") -> None:
+        CaffeError.__init__(self, f"{sentence}\n{advice}" if advice else sentence)
+        self.kind, self.name = "layer type", name
+        self.sentence, self.advice = sentence, advice
+
+
 class NetError(CaffeError, ValueError):
     """A net definition that cannot be built or run."""
 

@@ -30,9 +30,12 @@ PACKAGES = [
     "export",
     "solver",
     "evaluate",
+    "draw",
     "logs",
     "pycaffe",
+    "doctor",
     "cli",
+    "run",
 ]
 TORCH_FREE = [*PACKAGES[: PACKAGES.index("net")], "logs", "cli"]
 HEAVY_FOR_CLI = {"torch", "numpy", "google", "cv2", "lmdb", "h5py", "tqdm"}
@@ -46,7 +49,8 @@ SUBPACKAGES = {
         *("onnx_graph", "python_code", "targets", "opencv", "engines", "verify", "convert"),
     ],
     "net": ["shapes", "blobs", "parameters", "execution", "analysis"],
-    "evaluate": ["images", "protocols", "classification", "features", "localisation"],
+    "pycaffe": ["proto", "execution", "running", "scripts"],
+    "evaluate": ["images", "protocols", "classification", "features", "localisation", "detection"],
     "solver": [
         *("diagnostics", "distributed", "optim", "snapshots", "setup", "estimate", "reporters"),
     ],

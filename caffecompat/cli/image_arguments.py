@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from caffecompat.evaluate.images.labelled_images import LabelledImages
     from caffecompat.evaluate.images.preparation import ImagePreparation
     from caffecompat.export.model import CaffeModel
+    from caffecompat.export.source import Source
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
@@ -41,7 +42,8 @@ def add_preparation_arguments(parser: argparse.ArgumentParser) -> None:
         "--preprocessing",
         metavar="NAME",
         help="channel order, mean and scale of a known family: vgg, caffenet, pycaffe-classifier, "
-        "digits, none (default: what the model file or its train_val says)",
+        "digits, ssd, mobilenet-ssd, faster-rcnn, none (default: what the model file or its "
+        "train_val says)",
     )
     parser.add_argument(
         "--mean",
@@ -110,10 +112,16 @@ def add_scale_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read_model(arguments: argparse.Namespace, verb: str) -> CaffeModel:
     """The model of ``--weights`` and ``--model``, with the preprocessing of its images."""
-    from caffecompat.export.convert.image_preparation import PreparationOptions, prepared
     from caffecompat.export.source import read_source
 
     source = read_source(Path(arguments.weights), arguments.model, arguments.max_bytes)
+    return prepared_model(source, arguments, verb)
+
+
+def prepared_model(source: Source, arguments: argparse.Namespace, verb: str) -> CaffeModel:
+    """The model of what was read, with the preprocessing of its images."""
+    from caffecompat.export.convert.image_preparation import PreparationOptions, prepared
+
     preset = arguments.preprocessing
     if preset is None and arguments.mean is not None and source.preprocessing is None:
         preset = "none"

@@ -15,13 +15,11 @@ from types import ModuleType
 
 from caffecompat.cli import verbs
 from caffecompat.cli.spelling import normalise
-from caffecompat.cli.starting import slow_loading_reported
+from caffecompat.cli.starting import LoadedWithoutCollections, slow_loading_reported
 from caffecompat.errors import CaffeError, suggestion
 from caffecompat.reporting import terminal
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
-
-_MISSING_TOOLS = {"detect", "draw-net"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def console() -> int:
     """The installed command: :func:`main`, without a traceback for Ctrl-C at its end."""
+    LoadedWithoutCollections().insert()
     try:
         return main()
     except KeyboardInterrupt:
@@ -139,12 +138,7 @@ def _without_verb(arguments: list[str], names: list[str]) -> int:
         return DONE
     words = [word for word in arguments if not word.startswith("-")]
     forgotten = _verb_for_flags(arguments)
-    if words and _verb(words[0]) in _MISSING_TOOLS:
-        print(
-            f"caffecompat: {words[0]!r} is a tool of Caffe that caffecompat does not have",
-            file=sys.stderr,
-        )
-    elif forgotten:
+    if forgotten:
         line = shlex.join(["caffecompat", forgotten, *arguments])
         print(f"caffecompat: did you forget the verb? {line}", file=sys.stderr)
     elif words:

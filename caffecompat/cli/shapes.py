@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from caffecompat.net import Net
 
 
-def add_net_arguments(parser: argparse.ArgumentParser) -> None:
+def add_net_arguments(parser: argparse.ArgumentParser, phases: str = "TRAIN or TEST") -> None:
     """The net's prototxt, its phase, level and stages, ``--lenient``, ``--max-bytes``."""
     parser.add_argument("net", help="net definition (prototxt); - for standard input")
-    parser.add_argument("--phase", default="TEST", help="TRAIN or TEST (default: %(default)s)")
+    parser.add_argument("--phase", default="TEST", help=f"{phases} (default: %(default)s)")
     add_fork_arguments(parser)
     parser.add_argument(
         "--allow-python",

@@ -9,6 +9,9 @@ from caffecompat.data.preprocessing import Preprocessing
 # B, G, R. The mean pixel of the VGG release's readme, and the means of Caffe's ilsvrc12 mean image.
 VGG_MEAN = (103.939, 116.779, 123.68)
 ILSVRC12_MEAN = (104.00698793, 116.66876762, 122.67891434)
+# Of SSD's transform_param, and of py-faster-rcnn's configuration.
+SSD_MEAN = (104.0, 117.0, 123.0)
+FASTER_RCNN_MEAN = (102.9801, 115.9465, 122.7717)
 
 Crop = tuple[int, int] | None
 
@@ -29,6 +32,18 @@ def _none(crop: Crop) -> Preprocessing:
     return Preprocessing()
 
 
+def _ssd(crop: Crop) -> Preprocessing:
+    return Preprocessing(mean=SSD_MEAN, resize=crop)
+
+
+def _mobilenet_ssd(crop: Crop) -> Preprocessing:
+    return Preprocessing(mean=(127.5,), scale=0.007843, resize=crop)
+
+
+def _faster_rcnn(crop: Crop) -> Preprocessing:
+    return Preprocessing(mean=FASTER_RCNN_MEAN, resize=600)
+
+
 PRESETS: dict[str, tuple[Callable[[Crop], Preprocessing], str]] = {
     "vgg": (_vgg, "shorter side 256, central crop, minus the mean pixel of the VGG release"),
     "caffenet": (_caffenet, "256 x 256, central crop, minus the channel means of ilsvrc12"),
@@ -37,6 +52,9 @@ PRESETS: dict[str, tuple[Callable[[Crop], Preprocessing], str]] = {
         "caffe.Classifier as its notebook sets it up: the numbers of caffenet",
     ),
     "digits": (_digits, "DIGITS: 256 x 256, central crop, minus the mean of your data (--mean)"),
+    "ssd": (_ssd, "SSD: stretched to the input, minus 104, 117, 123"),
+    "mobilenet-ssd": (_mobilenet_ssd, "MobileNet-SSD: stretched, minus 127.5, times 0.007843"),
+    "faster-rcnn": (_faster_rcnn, "py-faster-rcnn: shorter side 600, minus its mean pixel"),
     "none": (_none, "values of 0 to 255 as they are, B, G, R"),
 }
 """By name: what makes the preset for the crop that a net takes, and what it is in words."""

@@ -24,8 +24,12 @@ def report_device(device: torch.device) -> None:
 
 
 @torch.no_grad()
-def score(net: Net, batches: int) -> Scores:
+def score(net: Net, batches: int, sums: ScoreSums | None = None) -> Scores:
     """Runs ``batches`` passes of a net that has data layers and logs Caffe's lines.
+
+    Args:
+        sums: collects the outputs; by default their means are taken and those of each batch are
+            logged, too.
 
     Raises:
         SolverError: ``batches`` is not positive.
@@ -33,17 +37,20 @@ def score(net: Net, batches: int) -> Scores:
     if batches < 1:
         raise SolverError(f"--iterations is {batches}, it must be at least 1")
     LOGGER.info(f"Running for {batches} iterations.")
-    sums = ScoreSums()
+    each = sums is None
+    sums = ScoreSums() if sums is None else sums
     # No request ends a batch: Ctrl-C ends the command.
     watch = LayerWatch(Activity(), possible=True, stop_requested=lambda: False)
     with heartbeat(watch.activity, LOGGER):
         for batch in range(batches):
             result = watch.run(net, "batch", batch, partial(net.run, batch))
             sums.add(result.outputs, result.loss)
-            for name, value in result.outputs.items():
+            for name, value in result.outputs.items() if each else ():
                 for element in value.flatten().tolist():
                     LOGGER.info(f"Batch {batch}, {name} = {number(element)}")
     scores = sums.means()
+    for line in sums.lines():
+        LOGGER.info(line)
     LOGGER.info(f"Loss: {number(scores.loss)}")
     for name, means in scores.outputs.items():
         weight = net.loss_weights.get(name, 0.0)

@@ -35,9 +35,9 @@ class CaffeModel:
             NetError, UnknownName: the net cannot be built.
             WeightsError: the weights do not fit.
         """
-        return Net(self._without_fillers(), self.weights)
+        return Net(self.without_fillers(), self.weights)
 
-    def _without_fillers(self) -> Definition:
+    def without_fillers(self) -> Definition:
         """The definition without initial values for the layers that have weights.
 
         Drawing them takes longer than reading the weights that replace them.

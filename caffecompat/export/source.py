@@ -110,7 +110,7 @@ model_files: Registry[type[ModelFile]] = Registry("model file", "caffecompat.exp
 
 def read_source(
     path: Path,
-    model: str | None,
+    model: str | Definition | None,
     max_bytes: int | None = None,
     layout: str | None = None,
     trust: bool = False,
@@ -119,7 +119,7 @@ def read_source(
 
     Args:
         path: the file; its content decides what it is.
-        model: the prototxt that the user gave.
+        model: the prototxt that the user gave, or its definition.
         max_bytes: the limit for sizes and claims.
         layout: the layout of a state dict; None for what its metadata say, or layer names.
         trust: load a file of a form that can contain code.

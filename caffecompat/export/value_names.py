@@ -6,9 +6,13 @@ from caffecompat.graph import Version
 from caffecompat.layers.dropout import Dropout
 from caffecompat.layers.split import Split
 from caffecompat.net import Net
+from caffecompat.net.built_layer import BuiltLayer
 
-# In phase TEST they return their bottom.
-SAME = (Dropout, Split)
+
+def is_same(built: BuiltLayer) -> bool:
+    """Whether a layer returns its bottom in phase TEST."""
+    layer = built.layer
+    return isinstance(layer, Split) or (isinstance(layer, Dropout) and layer.passes_on)
 
 
 def value_names(net: Net) -> dict[Version, str]:
@@ -25,7 +29,7 @@ def value_names(net: Net) -> dict[Version, str]:
         for top in built.tops:
             before = same.get(v := Version(top.blob, top.number - 1), v)
             same[top] = top
-            if before in names and isinstance(built.layer, SAME):
+            if before in names and is_same(built):
                 same[top] = before
                 continue
             if before in names and before not in inputs:

@@ -3,7 +3,7 @@
 This package does not depend on what a layer type computes; see ``layers/`` and ``net/``.
 """
 
-from caffecompat.graph.build import build_graph
+from caffecompat.graph.build import Wiring, build_graph, wire_layers
 from caffecompat.graph.model import Graph, LayerNode, Version
 from caffecompat.graph.sharing import ParameterUse, resolve_sharing
 from caffecompat.graph.state import (
@@ -22,10 +22,12 @@ __all__ = [
     "LayerNode",
     "ParameterUse",
     "Version",
+    "Wiring",
     "build_graph",
     "describe_state",
     "merge_state",
     "net_state",
     "resolve_sharing",
     "rule_holds",
+    "wire_layers",
 ]

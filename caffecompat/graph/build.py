@@ -27,15 +27,12 @@ def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool =
     Raises:
         NetError: with one sentence per mistake in the wiring.
     """
-    notes: list[str] = []
+    wiring = wire_layers(net, state, place)
+    if wiring.problems:
+        raise NetError("\n".join(wiring.problems))
     problems: list[str] = []
-    nodes, left_out = _included_layers(net, state, place, problems)
-    kept = {node.name for node in nodes}
-    notes += [layer.note(state) for layer in left_out if layer.message.name not in kept]
-    outputs = _connect(nodes, problems, left_out, state)
-    if problems:
-        raise NetError("\n".join(problems))
-    layers = insert_splits(nodes, notes)
+    notes = wiring.notes
+    layers = insert_splits(wiring.nodes, notes)
     _check_in_place(layers, notes, problems if strict else None)
     if problems:
         raise NetError("\n".join(problems))
@@ -43,10 +40,43 @@ def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool =
         name=net.name,
         state=state,
         layers=layers,
-        outputs=_net_outputs(layers, outputs),
+        outputs=_net_outputs(layers, wiring.last),
         force_backward=net.force_backward,
         notes=notes,
     )
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The layers of a net as they are written, without splits, mistakes included.
+
+    Attributes:
+        nodes: in file order. A bottom that no layer makes is a version that is no node's top.
+        last: the last version of each blob.
+        notes: sentences about layers that are left out by their rules.
+        problems: one sentence per mistake.
+    """
+
+    nodes: list[LayerNode]
+    last: dict[str, Version]
+    notes: list[str]
+    problems: list[str]
+
+
+def wire_layers(net: Any, state: Any | None, place: Place | None = None) -> Wiring:
+    """The layers of a net definition and their connections, also of one with mistakes.
+
+    Args:
+        net: an upgraded NetParameter message.
+        state: the NetState for the include and exclude rules; None for the layers of every state.
+        place: gives ``file:line`` for the n-th layer of a name.
+    """
+    problems: list[str] = []
+    nodes, left_out = _included_layers(net, state, place, problems)
+    kept = {node.name for node in nodes}
+    notes = [layer.note(state) for layer in left_out if layer.message.name not in kept]
+    last = _connect(nodes, problems, left_out, state)
+    return Wiring(nodes, last, notes, problems)
 
 
 @dataclass(frozen=True)
@@ -64,7 +94,7 @@ class _LeftOut:
 
 
 def _included_layers(
-    net: Any, state: Any, place: Place | None, problems: list[str]
+    net: Any, state: Any | None, place: Place | None, problems: list[str]
 ) -> tuple[list[LayerNode], list[_LeftOut]]:
     seen: Counter[str] = Counter()
     nodes: list[LayerNode] = []
@@ -73,14 +103,14 @@ def _included_layers(
         where = _place(place, message, seen[message.name])
         seen[message.name] += 1
         try:
-            included = layer_is_included(message, state, where)
+            included = state is None or layer_is_included(message, state, where)
         except NetError as error:
             problems.append(str(error))
             continue
         if not included:
             left_out.append(_LeftOut(message, where))
             continue
-        phase = PHASES[message.phase if message.HasField("phase") else state.phase]
+        phase = _phase(message, state)
         weights = tuple(message.loss_weight)
         nodes.append(
             LayerNode(
@@ -88,6 +118,16 @@ def _included_layers(
             )
         )
     return nodes, left_out
+
+
+def _phase(message: Any, state: Any | None) -> str:
+    """The layer's own phase, else that of the state; of all states the first that has it."""
+    if message.HasField("phase"):
+        return PHASES[message.phase]
+    if state is not None:
+        return PHASES[state.phase]
+    rules = [rule.phase for rule in message.include if rule.HasField("phase")]
+    return PHASES[rules[0]] if rules else PHASES[0]
 
 
 def _place(place: Place | None, message: Any, occurrence: int) -> str:

@@ -85,7 +85,8 @@ class BatchSource(Source):
             f"{unless}; state it with --shape {message.top[0]}=3x224x224, or create the files"
         ):
             self.refuse_missing(message)
-        raise AssertionError("only called where a file is missing")
+            # The layer's type names no command that creates the file.
+            raise FileProblem(f"{self.path(message) or 'source'}: there is no such file")
 
     def _files_missing(self, message: Message) -> bool:
         try:

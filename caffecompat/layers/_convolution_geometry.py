@@ -20,6 +20,8 @@ class Geometry:
     Attributes:
         channel_axis: the axes before it are batch axes, all axes after it are spatial.
         kernel, stride, pad, dilation: in elements of the input.
+        sides: the padding before and after each axis where a fork gives it for each side; ``pad``
+            is 0 then. A negative one cuts elements off.
     """
 
     channel_axis: int
@@ -27,6 +29,7 @@ class Geometry:
     stride: Extents
     pad: Extents
     dilation: Extents
+    sides: tuple[tuple[int, int], ...] | None = None
 
     @property
     def axes(self) -> int:
@@ -49,6 +52,14 @@ class Geometry:
         if self.channel_axis == 1:
             return y
         return y.reshape(like.shape[: self.channel_axis] + y.shape[1:])
+
+    def pad_sides(self, x: Tensor) -> Tensor:
+        """``x`` (B, C, spatial ...) with the padding of :attr:`sides`."""
+        import torch.nn.functional as F
+
+        if self.sides is None:
+            return x
+        return F.pad(x, [pad for side in reversed(self.sides) for pad in side])
 
     def extra_padding(self, layer: Layer, x: Tensor) -> Extents:
         """The zeros to add after the padded (B, C, spatial ...) input, per spatial axis.
@@ -110,6 +121,7 @@ def read_geometry(layer: Layer, p: Message, bottom: Shape) -> Geometry:
         stride=_extents(layer, p, "stride", "stride", axes, default=1),
         pad=_extents(layer, p, "pad", "pad", axes, default=0),
         dilation=_plain_extents(layer, p, "dilation", axes, default=1),
+        sides=_sides(layer, p, axes),
     )
     for name in ("kernel", "stride", "dilation"):
         extents = getattr(geometry, name)
@@ -119,6 +131,17 @@ def read_geometry(layer: Layer, p: Message, bottom: Shape) -> Geometry:
             + (f" (give both {name}_h and {name}_w)" if _has_pair(p, name) else ""),
         )
     return geometry
+
+
+def _sides(layer: Layer, p: Message, axes: int) -> tuple[tuple[int, int], ...] | None:
+    """The fields of Synopsys' Caffe that pad each side by its own amount."""
+    if not any(p.HasField(name) for name in ("pad_l", "pad_r", "pad_t", "pad_b")):
+        return None
+    layer.check(
+        axes == 2 and not p.pad and not p.HasField("pad_h") and not p.HasField("pad_w"),
+        "pad_l, pad_r, pad_t and pad_b are for 2 spatial axes and exclude pad, pad_h and pad_w",
+    )
+    return ((p.pad_t, p.pad_b), (p.pad_l, p.pad_r))
 
 
 def _extents(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
@@ -44,6 +44,25 @@ class Loss(Layer):
                 f"its bottoms are {format_shape(first.shape)} and {format_shape(second.shape)}; "
                 "they must have equally many elements"
             )
+
+
+@contextmanager
+def naming_bad_labels(layer: Layer, classes: int) -> Iterator[None]:
+    """Turns torch's error about an index out of range into one about labels.
+
+    Raises:
+        LayerError: a label is out of range, on a CPU. On a GPU torch reports a failed
+            assertion later.
+    """
+    try:
+        yield
+    except (IndexError, RuntimeError) as problem:
+        if any(words in str(problem) for words in ("out of bounds", "out of range")):
+            layer.refuse(
+                f"a label lies outside 0 to {classes - 1}, the classes of its scores; "
+                "num_output below the number of classes, or a missing ignore_label?"
+            )
+        raise
 
 
 class ClassScores:
@@ -89,23 +108,13 @@ class ClassScores:
         if self.kept is not None:
             self.labels = self.labels.where(self.kept, 0)
 
-    @contextmanager
-    def naming_bad_labels(self, layer: Layer) -> Iterator[None]:
-        """Turns torch's error about an index out of range into one about labels.
+    def naming_bad_labels(self, layer: Layer) -> AbstractContextManager[None]:
+        """:func:`naming_bad_labels` for these classes."""
+        return naming_bad_labels(layer, self.classes)
 
-        Raises:
-            LayerError: a label is out of range, on a CPU. On a GPU torch reports a failed
-                assertion later.
-        """
-        try:
-            yield
-        except (IndexError, RuntimeError) as problem:
-            if any(words in str(problem) for words in ("out of bounds", "out of range")):
-                layer.refuse(
-                    f"a label lies outside 0 to {self.classes - 1}, the classes of its scores; "
-                    "num_output below the number of classes, or a missing ignore_label?"
-                )
-            raise
+
+# Fields of R-FCN's LossParameter that a layer with a Normalization supports.
+PRE_FIXED_FIELDS = ("loss_param.normalization: PRE_FIXED", "loss_param.pre_fixed_normalizer")
 
 
 class Normalization:
@@ -125,13 +134,13 @@ class Normalization:
 
     def __init__(self, message: Message, default: str = "VALID") -> None:
         self.ignore = message.ignore_label if message.HasField("ignore_label") else None
+        self.fixed = float(message.pre_fixed_normalizer)
         if message.HasField("normalization"):
             self.mode = message.NormalizationMode.Name(message.normalization)
         elif message.HasField("normalize"):
             self.mode = "VALID" if message.normalize else "BATCH_SIZE"
         else:
             self.mode = default
-        self.fixed = float(message.pre_fixed_normalizer)
 
     def reduction(self) -> LossReduction:
         """The loss reduction of this divisor; labels are the layer's second bottom."""

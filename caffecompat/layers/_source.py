@@ -68,6 +68,11 @@ class Source(Layer):
         return []
 
     @property
+    def constant_tops(self) -> Sequence[int]:
+        """Positions of tops that Caffe fills once, when the net is built, and not in each pass."""
+        return ()
+
+    @property
     def records(self) -> int | None:
         """The number of records in the source; None if it is unknown."""
         return None

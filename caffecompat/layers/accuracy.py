@@ -31,8 +31,11 @@ class Accuracy(Layer):
     equal to that of the label: a constant prediction has accuracy 0. Positions with
     ``ignore_label`` do not count; the accuracy of 0 positions is 0. First top: 0 axes. Second top
     (classes,): accuracy per class, 0 for classes without a position. No gradient.
+    With NormFace's ``min_is_better`` the lowest scores are the best.
     Source: Caffe's Accuracy layer.
     """
+
+    fork_fields = ("accuracy_param.min_is_better",)
 
     bottoms = exactly(2)
     tops = between(1, 2)
@@ -44,6 +47,7 @@ class Accuracy(Layer):
         self.along = self.axis(p.axis, bottoms[0])
         self.batch_coupling = ALONG_BATCH if self.along == 0 else None
         self.top_k = p.top_k
+        self.lowest = p.min_is_better
         self.ignore = p.ignore_label if p.HasField("ignore_label") else None
         self.per_class = len(message.top) > 1
         classes = bottoms[0][self.along]
@@ -57,7 +61,8 @@ class Accuracy(Layer):
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         import torch
 
-        view = ClassScores(self, scores.detach(), labels, self.along, self.ignore)
+        scores = -scores.detach() if self.lowest else scores.detach()
+        view = ClassScores(self, scores, labels, self.along, self.ignore)
         with view.naming_bad_labels(self):
             true = view.scores.gather(1, view.labels)
         # A comparison that writes floats takes a quarter of the time of one that writes bools.

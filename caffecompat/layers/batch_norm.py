@@ -25,15 +25,20 @@ class BatchNorm(Layer):
 
     with the factor of the variance 1 where m is 1. In TEST, or with ``use_global_stats: true``,
     mean / scale_factor and variance / scale_factor are used; a factor of 0 makes both 0.
+    With Synopsys' ``add_eps_before_sqrt: false`` the divisor is sqrt(variance) + eps.
     Statistics are never learned: ``lr_mult`` must be 0. Source: Caffe's BatchNorm layer.
     """
 
     parameters = ("mean", "variance", "scale_factor")
     pointwise = True
+    fork_fields = ("batch_norm_param.add_eps_before_sqrt",)
+    # NVCaffe's definition of the type is meant where it is true.
+    ignored_fork_fields = ("batch_norm_param.scale_bias",)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.batch_norm_param
         self.eps = p.eps
+        self.eps_outside = p.HasField("add_eps_before_sqrt") and not p.add_eps_before_sqrt
         self.fraction = p.moving_average_fraction
         stated = p.HasField("use_global_stats")
         self.use_statistics = p.use_global_stats if stated else not self.training
@@ -65,9 +70,12 @@ class BatchNorm(Layer):
         cudnn = torch.backends.cudnn.enabled
         if self.use_statistics:
             scale = torch.where(scale_factor == 0, 0, 1 / scale_factor)
+            if self.eps_outside:
+                return self._divided_outside(x, mean * scale, variance * scale)
             return torch.batch_norm(
                 x, None, None, mean * scale, variance * scale, False, 0.0, self.eps, cudnn
             )
+        self.check(not self.eps_outside, "add_eps_before_sqrt: false is for stored statistics only")
         if x.numel() == x.shape[1]:
             # With one value per channel torch's factor m / (m - 1) would divide by zero.
             self._add_batch(x.detach().flatten(), None, mean, variance, scale_factor)
@@ -77,6 +85,10 @@ class BatchNorm(Layer):
         y = torch.batch_norm(x, None, None, batch_mean, batch_variance, True, 1.0, self.eps, cudnn)
         self._add_batch(batch_mean, batch_variance, mean, variance, scale_factor)
         return y
+
+    def _divided_outside(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        shape = (-1, *(1,) * (x.dim() - 2))
+        return (x - mean.view(shape)) / (variance.sqrt() + self.eps).view(shape)
 
     def _add_batch(
         self,

@@ -16,7 +16,7 @@ from caffecompat.layers._base import (
     format_shape,
     register,
 )
-from caffecompat.layers._convolution_geometry import read_geometry
+from caffecompat.layers._convolution_geometry import Geometry, read_geometry
 from caffecompat.layers._receptive_field import ReceptiveField
 
 if TYPE_CHECKING:
@@ -34,18 +34,19 @@ class BaseConvolution(Layer):
     bottoms = at_least(1)
     tops = at_least(1)
     parameters = ("weight", "bias")
+    fork_fields = tuple(f"convolution_param.pad_{side}" for side in "lrtb")
     in_place = False
     checks_blobs = True
     prefers_channels_last = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        p = message.convolution_param
+        p = self.read(message)
         self.check(
             len(message.top) == len(bottoms),
             f"it has {len(bottoms)} bottoms and {len(message.top)} tops; give one top for each "
             "bottom",
         )
-        self.geometry = read_geometry(self, p, bottoms[0])
+        self.geometry = self.read_geometry(p, bottoms[0])
         self.batch_coupling = ALONG_BATCH if self.geometry.channel_axis == 0 else None
         self.channels = bottoms[0][self.geometry.channel_axis]
         self.group = p.group
@@ -59,6 +60,14 @@ class BaseConvolution(Layer):
         self.parameter("weight", self.weight_shape(p.num_output), p.weight_filler)
         if p.bias_term:
             self.parameter("bias", (p.num_output,), p.bias_filler)
+
+    def read(self, message: Message) -> Message:
+        """The message with the settings."""
+        return message.convolution_param
+
+    def read_geometry(self, p: Message, bottom: Shape) -> Geometry:
+        """The geometry in the settings, for the shape of a bottom."""
+        return read_geometry(self, p, bottom)
 
     def weight_shape(self, outputs: int) -> Shape:
         raise NotImplementedError
@@ -114,7 +123,8 @@ class Convolution(BaseConvolution):
     Bottom (batch ..., C, spatial ...), ``axis`` at C, becomes (batch ..., num_output, ...) with
     extents floor((in + 2 pad - kernel_extent) / stride) + 1, where kernel_extent is
     dilation (kernel - 1) + 1. The weight is (num_output, C / group, kernel ...). There may be any
-    number of spatial axes; without any it is a fully connected layer with groups.
+    number of spatial axes; without any it is a fully connected layer with groups. With the fields
+    ``pad_l``, ``pad_r``, ``pad_t`` and ``pad_b`` of Synopsys' Caffe each side has its own padding.
     Source: Caffe's Convolution layer.
     """
 
@@ -138,6 +148,7 @@ class Convolution(BaseConvolution):
             return y.squeeze(-1)
         if g.axes > 3:
             return correlate(g.windows(self, x), weight, bias, g.axes, self.group)
+        x = g.pad_sides(x)
         more = g.extra_padding(self, x)
         if any(more):
             x = F.pad(x, [pad for extra in reversed(more) for pad in (0, extra)])

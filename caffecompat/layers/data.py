@@ -19,7 +19,8 @@ class Data(BatchSource):
     Tops: images (batch, C, H, W), and labels (batch,) if there is a second top. Pass i reads the
     records from i * batch_size on and continues with the first record after the last. Crops,
     flips, sizes and colours are a pure function of the seed and the sample's number in the run.
-    The first record of a batch decides its size. Source: Caffe's Data layer.
+    The first record of a batch decides its size. With the forks' ``shuffle`` each pass has an
+    order of its own, a pure function of the seed. Source: Caffe's Data layer.
 
     In a net with ``shapes_only`` the database and the mean file may be missing if ``crop_size``
     gives the image size; an image has 3 channels unless ``force_gray`` or several ``mean_value``
@@ -27,6 +28,7 @@ class Data(BatchSource):
     """
 
     batch_param = "data_param"
+    fork_fields = ("data_param.shuffle",)
     ignored_fields = (
         "data_param.crop_size",
         "data_param.force_encoded_color",

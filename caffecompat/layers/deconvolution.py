@@ -43,6 +43,14 @@ class Deconvolution(BaseConvolution):
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         import torch.nn.functional as F
 
+        y = self._spread(x, weight, bias)
+        sides = self.geometry.sides
+        # Padding cuts the top off.
+        return y if sides is None else F.pad(y, [-pad for side in reversed(sides) for pad in side])
+
+    def _spread(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        import torch.nn.functional as F
+
         g = self.geometry
         self._check_size(x)
         if g.axes == 0:
@@ -55,10 +63,11 @@ class Deconvolution(BaseConvolution):
 
     def _check_size(self, x: Tensor) -> None:
         g = self.geometry
+        pads = [sum(side) for side in g.sides] if g.sides else [2 * pad for pad in g.pad]
         out = [
-            stride * (size - 1) + extent - 2 * pad
+            stride * (size - 1) + extent - pad
             for size, stride, extent, pad in zip(
-                x.shape[2:], g.stride, g.kernel_extent, g.pad, strict=True
+                x.shape[2:], g.stride, g.kernel_extent, pads, strict=True
             )
         ]
         self.check(

@@ -11,22 +11,37 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def passes_on(message: Message) -> bool:
+    """Whether a Dropout layer with this LayerParameter returns its bottom in phase TEST."""
+    p = message.dropout_param
+    return bool(p.dropout_ratio == 0 or (p.scale_train and not p.sample_weights_test))
+
+
 @register("Dropout")
 class Dropout(Layer):
     """y = x / (1 - ratio) with probability 1 - ratio, else 0; in TEST y = x.
 
     Bottom and top have any shape. The mask depends on the run's seed, the layer's name, the pass
-    and the element only. Source: Caffe's Dropout layer.
+    and the element only. With the forks' ``scale_train: false`` y is x or 0 in TRAIN and
+    (1 - ratio) x in TEST; with Bayesian SegNet's ``sample_weights_test`` TEST drops values as TRAIN
+    does. Source: Caffe's Dropout layer.
     """
 
     pointwise = True
+    fork_fields = ("dropout_param.scale_train", "dropout_param.sample_weights_test")
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        self.ratio = message.dropout_param.dropout_ratio
+        p = message.dropout_param
+        self.ratio = p.dropout_ratio
+        self.scale_train = p.scale_train
+        self.passes_on = passes_on(message)
+        self.drops = self.training or p.sample_weights_test
         self.check(0 <= self.ratio < 1, f"dropout_ratio is {self.ratio:g}, it must be in [0, 1)")
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.ratio == 0:
+        if self.ratio == 0:
             return x
-        keep = self.noise.keep(x, 1 - self.ratio)
-        return x * keep.to(x.dtype).mul_(1 / (1 - self.ratio))
+        if not self.drops:
+            return x if self.scale_train else x * (1 - self.ratio)
+        keep = self.noise.keep(x, 1 - self.ratio).to(x.dtype)
+        return x * (keep.mul_(1 / (1 - self.ratio)) if self.scale_train else keep)

@@ -70,6 +70,10 @@ class DummyData(Source):
         )
         return values * tops if len(values) == 1 else values
 
+    @property
+    def constant_tops(self) -> Sequence[int]:
+        return [i for i, filler in enumerate(self.fillers) if filler.type == "constant"]
+
     def read(self, index: int) -> list[Tensor]:
         return [self._top(i, index) for i in range(len(self.shapes))]
 

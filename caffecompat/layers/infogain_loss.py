@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from caffecompat.layers._base import ALONG_BATCH, Message, Shape, between, format_shape, register
 from caffecompat.layers._batch_source import errors_at
 from caffecompat.layers._class_labels import ClassLabels
-from caffecompat.layers._loss import ClassScores, Loss, Normalization
+from caffecompat.layers._loss import PRE_FIXED_FIELDS, ClassScores, Loss, Normalization
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +31,7 @@ class InfogainLoss(Loss):
     """
 
     param_fields = ("loss_param",)
+    fork_fields = PRE_FIXED_FIELDS
     bottoms = between(2, 3)
     tops = between(1, 2)
     differentiable = (True, False, False)

@@ -20,10 +20,15 @@ class InnerProduct(Layer):
     Bottom (A, ..., B, ...) with ``axis`` at B becomes (A, ..., num_output). The weight is
     (num_output, K), or (K, num_output) with ``transpose``; K is the product of the extents from
     ``axis`` on. Source: Caffe's InnerProduct layer.
+
+    Of forks: with NormFace's ``normalize`` each pass divides every row of the weight by its norm,
+    sqrt(sum w^2 + 1e-6), and the gradient is that of the divided weight; in phase TEST the weight
+    itself stays as it is. MyCaffe's ``min_top_axes`` appends axes of extent 1.
     """
 
     parameters = ("weight", "bias")
     in_place = False
+    fork_fields = ("inner_product_param.normalize", "inner_product_param.min_top_axes")
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.inner_product_param
@@ -32,6 +37,11 @@ class InnerProduct(Layer):
         self.batch_coupling = ALONG_BATCH if self.first == 0 else None
         self.inputs = prod(bottoms[0][self.first :])
         self.transpose = p.transpose
+        self.normalize = p.normalize
+        self.check(
+            not (p.normalize and p.transpose), "normalize is for a weight that is not transposed"
+        )
+        self.least_axes = p.min_top_axes
         shape = (p.num_output, self.inputs)
         self.parameter("weight", shape[::-1] if p.transpose else shape, p.weight_filler)
         if p.bias_term:
@@ -54,4 +64,16 @@ class InnerProduct(Layer):
         )
         if self.transpose:
             weight = weight.t()
-        return F.linear(x.flatten(self.first), weight, bias)
+        if self.normalize:
+            weight = self._normalized(weight)
+        y = F.linear(x.flatten(self.first), weight, bias)
+        for _ in range(self.least_axes - y.dim()):
+            y = y.unsqueeze(-1)
+        return y
+
+    def _normalized(self, weight: Tensor) -> Tensor:
+        import torch
+
+        with torch.no_grad():
+            factor = (weight * weight).sum(1, keepdim=True).add_(1e-6).rsqrt_()
+            return weight.mul_(factor) if self.training else weight * factor

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Message, Shape, exactly, format_shape, register
+from caffecompat.layers._base import Message, Shape, between, format_shape, register
 from caffecompat.layers._batch_source import errors_at
 from caffecompat.layers._source import Source
 
@@ -25,11 +26,13 @@ class MemoryData(Source):
     Tops: data (batch_size, channels, height, width), and labels, which are (batch_size,) when the
     net is built and (batch_size, 1, 1, 1) in each pass, as in Caffe. There is no transform. On
     several ranks, :meth:`set` takes all rows, and each rank reads its slice of each batch.
+    With the list ``dim`` of Caffe Neural the data have that shape, and there may be one top only.
     Source: Caffe's MemoryData layer.
     """
 
     param_fields = ("transform_param",)
-    tops = exactly(2)
+    tops = between(1, 2)
+    fork_fields = ("memory_data_param.dim",)
     batch_param = "memory_data_param"
     reads_shard = True
     filled_by_user = True
@@ -38,22 +41,41 @@ class MemoryData(Source):
         from caffecompat.data.transforms.transform import refuse_extensions
 
         p = message.memory_data_param
-        self.shape = (p.batch_size, p.channels, p.height, p.width)
+        self.shape: Shape = tuple(p.dim) or (p.batch_size, p.channels, p.height, p.width)
+        self.check(
+            len(message.top) > 1 or bool(p.dim),
+            "it takes 2 top(s), found 1; only with dim it may have 1",
+        )
         self.check(
             min(self.shape) > 0,
-            f"memory_data_param says batch_size {p.batch_size}, channels {p.channels}, height "
+            f"memory_data_param says dim {format_shape(self.shape)}; all must be positive"
+            if p.dim
+            else f"memory_data_param says batch_size {p.batch_size}, channels {p.channels}, height "
             f"{p.height}, width {p.width}; all four must be given and positive",
         )
         if message.HasField("transform_param"):
             with errors_at(self.context.place):
                 refuse_extensions(message.transform_param, "MemoryData")
             log.warning("%s: transform_param has no effect on arrays", self.context.place)
-        self.slice = self.context.options.shard.rows(p.batch_size, self.context.place)
-        self.shapes = [(len(self.slice), *self.shape[1:]), (len(self.slice),)]
+        self.slice = self.context.options.shard.rows(self.shape[0], self.context.place)
+        self.shapes = [(len(self.slice), *self.shape[1:]), (len(self.slice),)][: len(message.top)]
         self.data: np.ndarray | None = None
         self.labels: np.ndarray | None = None
         self.first = 0
         self.following = 0
+
+    @classmethod
+    def batch_size(cls, message: Message) -> int | None:
+        p = message.memory_data_param
+        return int(p.dim[0]) if p.dim else super().batch_size(message)
+
+    @classmethod
+    def scale_batch(cls, message: Message, factor: Fraction) -> None:
+        p = message.memory_data_param
+        if p.dim:
+            p.dim[0] = int(p.dim[0] * factor)
+        else:
+            super().scale_batch(message, factor)
 
     def set(self, data: Array, labels: Array) -> None:
         """Sets the layer's data; the next pass begins with the first row.
@@ -92,5 +114,5 @@ class MemoryData(Source):
         count = self.shape[0]
         start = (index - self.first) * count % len(self.data)
         rows = slice(start + self.slice.start, start + self.slice.stop)
-        labels = self.labels[rows].reshape(-1, 1, 1, 1)
-        return [self.data[rows].copy(), labels.copy()]
+        labels = self.labels[rows].reshape(-1, *(1,) * (len(self.shape) - 1))
+        return [self.data[rows].copy(), labels.copy()][: len(self.shapes)]

@@ -1,4 +1,4 @@
-"""Pooling over two spatial axes: maximum, average, stochastic."""
+"""Pooling over spatial axes: maximum, average, stochastic."""
 
 from __future__ import annotations
 
@@ -7,35 +7,60 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, between, format_shape, register
+from caffecompat.layers._pooling_settings import PoolingSettings, read_settings
 from caffecompat.layers._receptive_field import ReceptiveField
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Pair = tuple[int, int]
+Extents = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Windows:
-    """The positions of pooling windows in an H x W plane; pairs are (vertical, horizontal)."""
+    """The positions of pooling windows in a plane or volume.
 
-    size: Pair
-    kernel: Pair
-    stride: Pair
-    pad: Pair
+    Each setting has one entry per spatial axis, H before W.
+
+    Attributes:
+        pad: the padding before the plane.
+        pad_after: the padding after the plane; None if it is the same.
+        dilation: the distance of a window's elements; None for 1.
+        counts_padding: whether an average divides by the elements in the padding too.
+    """
+
+    size: Extents
+    kernel: Extents
+    stride: Extents
+    pad: Extents
     ceil: bool = True
+    pad_after: Extents | None = None
+    dilation: Extents | None = None
+    counts_padding: bool = True
 
     @property
-    def count(self) -> Pair:
+    def after(self) -> Extents:
+        """The padding after the plane."""
+        return self.pad if self.pad_after is None else self.pad_after
+
+    @property
+    def extent(self) -> Extents:
+        """The extents of a window: dilation (kernel - 1) + 1."""
+        if self.dilation is None:
+            return self.kernel
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    @property
+    def count(self) -> Extents:
         """Extents of the top.
 
         With ``ceil`` the last window may end outside of the plane. If any pad is non-zero, the last
         window of an axis is dropped if it starts at or after size + pad.
         """
-        clip = any(self.pad)
+        clip = any(self.pad) or any(self.after)
 
-        def along(size: int, kernel: int, stride: int, pad: int) -> int:
-            span = size + 2 * pad - kernel
+        def along(size: int, extent: int, stride: int, pad: int, after: int) -> int:
+            span = size + pad + after - extent
             count = (-(-span // stride) if self.ceil else span // stride) + 1
             return count - 1 if clip and (count - 1) * stride >= size + pad else count
 
@@ -47,13 +72,15 @@ class Windows:
         torch allows pads up to half the kernel, and its ceil mode drops a window that starts at or
         after size + pad, with or without padding.
         """
+        if self.dilation is not None or self.after != self.pad:
+            return None
         if any(2 * pad > kernel for pad, kernel in zip(self.pad, self.kernel, strict=True)):
             return None
 
-        def floor(size: int, kernel: int, stride: int, pad: int) -> int:
+        def floor(size: int, kernel: int, stride: int, pad: int, after: int) -> int:
             return (size + 2 * pad - kernel) // stride + 1
 
-        def ceil(size: int, kernel: int, stride: int, pad: int) -> int:
+        def ceil(size: int, kernel: int, stride: int, pad: int, after: int) -> int:
             count = -(-(size + 2 * pad - kernel) // stride) + 1
             return count - 1 if (count - 1) * stride >= size + pad else count
 
@@ -62,34 +89,39 @@ class Windows:
         return True if self._each(ceil) == self.count else None
 
     @property
-    def margins(self) -> tuple[int, int, int, int]:
+    def margins(self) -> Extents:
         """The padding for ``F.pad`` (negative: cropping) with which all windows fit the plane."""
-        after = tuple(
-            (count - 1) * stride + kernel - size - pad
-            for count, stride, kernel, size, pad in zip(
-                self.count, self.stride, self.kernel, self.size, self.pad, strict=True
+        after = (
+            (count - 1) * stride + extent - size - pad
+            for count, stride, extent, size, pad in zip(
+                self.count, self.stride, self.extent, self.size, self.pad, strict=True
             )
         )
-        return (self.pad[1], after[1], self.pad[0], after[0])
+        pairs = [(pad, more) for pad, more in zip(self.pad, after, strict=True)]
+        return tuple(value for pair in reversed(pairs) for value in pair)
 
     def divisors(self, like: Tensor) -> Tensor:
-        """The divisor of each window's average: its elements inside of plane and padding.
+        """The divisor of each window's average, in the shape of :attr:`count`; at least 1.
 
-        It is at least 1.
+        It is the number of elements inside of plane and padding, or of the plane alone.
         """
         import torch
 
-        def along(axis: int) -> Tensor:
+        product = like.new_ones(())
+        for axis in range(len(self.size)):
             start = torch.arange(self.count[axis], device=like.device) * self.stride[axis]
             start = start - self.pad[axis]
-            end = (start + self.kernel[axis]).clamp(max=self.size[axis] + self.pad[axis])
-            return (end - start).clamp(min=1).to(like.dtype)
+            end = start + self.kernel[axis]
+            if self.counts_padding:
+                end = end.clamp(max=self.size[axis] + self.after[axis])
+            else:
+                start, end = start.clamp(min=0), end.clamp(max=self.size[axis])
+            product = product.unsqueeze(-1) * (end - start).clamp(min=1).to(like.dtype)
+        return product
 
-        return torch.outer(along(0), along(1))
-
-    def _each(self, along: Callable[[int, int, int, int], int]) -> Pair:
-        (h, w), (kh, kw), (sh, sw), (ph, pw) = self.size, self.kernel, self.stride, self.pad
-        return (along(h, kh, sh, ph), along(w, kw, sw, pw))
+    def _each(self, along: Callable[[int, int, int, int, int], int]) -> Extents:
+        settings = (self.size, self.extent, self.stride, self.pad, self.after)
+        return tuple(along(*axis) for axis in zip(*settings, strict=True))
 
 
 @register("Pooling")
@@ -100,6 +132,11 @@ class Pooling(Layer):
     or floor with ``round_mode: FLOOR`` (or the forks' ``ceil_mode: false``). If there is padding, a
     last window that starts at or after in + pad is dropped. With ``global_pooling`` the window is
     the whole plane.
+
+    Of forks: ``pad_l``, ``pad_r``, ``pad_t``, ``pad_b`` pad each side by its own amount and
+    ``AVE_EXC_PAD`` (also ``AVE_TF``) is AVE without the padding in the divisor (Synopsys). With one
+    ``kernel_size``, ``stride``, ``pad`` and ``dilation`` per axis the bottom may have one to three
+    spatial axes, (N, C, D, H, W) for three; ``dilation`` is for MAX.
 
     - MAX ignores padding; of equal values the first in row-major order is taken. A second top
       holds its index in the plane, h W + w, as a float.
@@ -115,64 +152,72 @@ class Pooling(Layer):
 
     tops = between(1, 2)
     in_place = False
-    fork_fields = ("pooling_param.ceil_mode",)
+    fork_fields = (
+        "pooling_param.ceil_mode",
+        "pooling_param.pad_l",
+        "pooling_param.pad_r",
+        "pooling_param.pad_t",
+        "pooling_param.pad_b",
+        "pooling_param.axis",
+        "pooling_param.dilation",
+        "pooling_param.kernel_size_list",
+        "pooling_param.stride_list",
+        "pooling_param.pad_list",
+        "pooling_param.pool: AVE_EXC_PAD",
+        "pooling_param.pool: AVE_TF",
+    )
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.pooling_param
         self.method = p.PoolMethod.Name(p.pool)
+        self.counts_padding = not self.method.startswith("AVE_")
+        self.method = self.method.partition("_")[0]
         self.mask = len(message.top) > 1
         self.check(
             self.method == "MAX" or not self.mask, f"{self.method} pooling has no second top (mask)"
         )
         self.ceil = p.ceil_mode if p.HasField("ceil_mode") else p.round_mode == p.CEIL
-        self.kernel = self._kernel(p)
-        self.stride = self._pair(p, "stride")
-        self.pad = self._pair(p, "pad")
-        self.check(min(self.stride) > 0, "stride is 0, it must be positive")
-        if self.kernel is None:
+        self.settings_of_windows = read_settings(self, p, len(bottoms[0]))
+        self.kernel = self.settings_of_windows.kernel
+        self.stride = self.settings_of_windows.stride
+        self.pad = self.settings_of_windows.pad
+        self._check_settings(self.settings_of_windows)
+
+    def _check_settings(self, settings: PoolingSettings) -> None:
+        padded = any(settings.pad) or any(settings.pad_after)
+        self.check(min(settings.stride) > 0, "stride is 0, it must be positive")
+        if settings.kernel is None:
             self.check(
-                self.pad == (0, 0) and self.stride == (1, 1),
+                not padded and set(settings.stride) == {1},
                 "global_pooling needs pad 0 and stride 1",
             )
             return
         self.check(
-            self.pad[0] < self.kernel[0] and self.pad[1] < self.kernel[1],
-            f"pad {format_shape(self.pad)} must be smaller than the kernel "
-            f"{format_shape(self.kernel)}",
+            all(
+                max(pads) < kernel
+                for *pads, kernel in zip(
+                    settings.pad, settings.pad_after, settings.kernel, strict=True
+                )
+            ),
+            f"pad {format_shape(settings.pad)} must be smaller than the kernel "
+            f"{format_shape(settings.kernel)}",
+        )
+        plain = len(settings.kernel) == 2 and settings.dilation is None
+        self.check(
+            self.method != "STOCHASTIC" or (plain and not padded),
+            "STOCHASTIC pooling needs pad 0, two spatial axes and no dilation",
         )
         self.check(
-            self.method != "STOCHASTIC" or self.pad == (0, 0), "STOCHASTIC pooling needs pad 0"
+            self.method == "MAX" or settings.dilation is None, "dilation is for MAX pooling only"
         )
-
-    def _kernel(self, p: Message) -> Pair | None:
-        """Kernel extents; None for ``global_pooling``."""
-        named = [name for name in ("kernel_size", "kernel_h", "kernel_w") if p.HasField(name)]
-        if p.global_pooling:
-            self.check(not named, f"global_pooling and {' and '.join(named)} exclude each other")
-            return None
-        self.check(
-            named in (["kernel_size"], ["kernel_h", "kernel_w"]),
-            f"it has {' and '.join(named) or 'no kernel'}; give kernel_size, or kernel_h and "
-            "kernel_w, or global_pooling",
-        )
-        kernel = (p.kernel_size,) * 2 if len(named) == 1 else (p.kernel_h, p.kernel_w)
-        self.check(min(kernel) > 0, f"kernel is {format_shape(kernel)}, it must be positive")
-        return kernel
-
-    def _pair(self, p: Message, stem: str) -> Pair:
-        named = [name for name in (stem, f"{stem}_h", f"{stem}_w") if p.HasField(name)]
-        self.check(
-            named in ([], [stem], [f"{stem}_h", f"{stem}_w"]),
-            f"it has {' and '.join(named)}; give {stem}, or both {stem}_h and {stem}_w",
-        )
-        if len(named) == 2:
-            return (getattr(p, f"{stem}_h"), getattr(p, f"{stem}_w"))
-        return (getattr(p, stem),) * 2
+        self.check(plain or not self.mask, "the second top (mask) needs two spatial axes")
 
     def receptive_field(self, field: ReceptiveField) -> ReceptiveField | str:
         if self.kernel is None:
             return "it pools whole maps"
-        return field.through(self.kernel, self.stride)
+        if len(self.kernel) != field.axes:
+            return "its windows do not lie in the axes of the image"
+        return field.through(self.windows(self.kernel).extent, self.stride)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         windows = self._windows(x)
@@ -182,12 +227,25 @@ class Pooling(Layer):
             return maximum_and_index(x, windows) if self.mask else maximum(x, windows)
         return self._stochastic(x, windows)
 
-    def _windows(self, x: Tensor) -> Windows:
-        self.check(
-            x.dim() == 4, f"the bottom is {format_shape(x.shape)}, it must have 4 axes (N, C, H, W)"
+    def windows(self, size: Sequence[int]) -> Windows:
+        """The windows in a plane or volume of extents ``size``."""
+        settings = self.settings_of_windows
+        return Windows(
+            tuple(size),
+            settings.kernel or tuple(size),
+            settings.stride,
+            settings.pad,
+            self.ceil,
+            settings.pad_after,
+            settings.dilation,
+            self.counts_padding,
         )
-        size = (x.shape[2], x.shape[3])
-        windows = Windows(size, self.kernel or size, self.stride, self.pad, self.ceil)
+
+    def _windows(self, x: Tensor) -> Windows:
+        axes = len(self.stride) + 2
+        wanted = "4 axes (N, C, H, W)" if axes == 4 else f"{axes} axes, the last {axes - 2} spatial"
+        self.check(x.dim() == axes, f"the bottom is {format_shape(x.shape)}, it must have {wanted}")
+        windows = self.windows(x.shape[2:])
         self.check(
             min(windows.count) > 0,
             f"a kernel of {format_shape(windows.kernel)} does not fit into the bottom "
@@ -213,27 +271,46 @@ class Pooling(Layer):
 
 
 def average(x: Tensor, windows: Windows) -> Tensor:
-    """Means of (N, C, H, W) over ``windows``."""
+    """Means of (N, C, H, W), or of 1 or 3 spatial axes, over ``windows``."""
     import torch.nn.functional as F
 
-    if windows.kernel == windows.size and windows.pad == (0, 0):
-        return x.mean((2, 3), keepdim=True)
+    plain = not any(windows.pad) and not any(windows.after)
+    if windows.kernel == windows.size and plain:
+        return x.mean(tuple(range(2, x.dim())), keepdim=True)
     ceil = windows.torch_mode()
-    if ceil is not None:
-        return F.avg_pool2d(x, windows.kernel, windows.stride, windows.pad, ceil_mode=ceil)
+    if ceil is not None and len(windows.size) == 2:
+        return F.avg_pool2d(
+            x,
+            windows.kernel,
+            windows.stride,
+            windows.pad,
+            ceil_mode=ceil,
+            count_include_pad=windows.counts_padding,
+        )
     padded = F.pad(x, windows.margins)
-    sums = F.avg_pool2d(padded, windows.kernel, windows.stride, divisor_override=1)
+    if len(windows.size) == 1:
+        kernel, stride = (1, *windows.kernel), (1, *windows.stride)
+        sums = F.avg_pool2d(padded.unsqueeze(2), kernel, stride, divisor_override=1).squeeze(2)
+    elif len(windows.size) == 2:
+        sums = F.avg_pool2d(padded, windows.kernel, windows.stride, divisor_override=1)
+    else:
+        sums = F.avg_pool3d(padded, windows.kernel, windows.stride, divisor_override=1)
     return sums / windows.divisors(x)
 
 
 def maximum(x: Tensor, windows: Windows) -> Tensor:
-    """Maxima of (N, C, H, W) over ``windows``, without padding."""
+    """Maxima of (N, C, H, W), or of 1 or 3 spatial axes, over ``windows``, without padding."""
     import torch.nn.functional as F
 
     ceil = windows.torch_mode()
-    if ceil is not None:
+    if ceil is not None and len(windows.size) == 2:
         return F.max_pool2d(x, windows.kernel, windows.stride, windows.pad, ceil_mode=ceil)
-    return F.max_pool2d(_pad_with_lowest(x, windows), windows.kernel, windows.stride)
+    over = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(windows.size) - 1]
+    dilation = windows.dilation or (1,) * len(windows.size)
+    pooled: Tensor = over(
+        _pad_with_lowest(x, windows), windows.kernel, windows.stride, dilation=dilation
+    )
+    return pooled
 
 
 def maximum_and_index(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:

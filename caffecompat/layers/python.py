@@ -76,10 +76,13 @@ class Python(Layer):
         self.user.param_str = self.user.param_str_ = p.param_str
         self.user.phase = 0 if self.training else 1
         self.user.blobs = BlobVector()
+        self._reshaped: list[Shape] | None = None
         self.bottom = [NumpyBlob(shape) for shape in bottoms]
         self.top = [NumpyBlob((0,)) for _ in message.top]
         self._call("setup", self.bottom, self.top)
         self._call("reshape", self.bottom, self.top)
+        self._reshaped = [blob.shape for blob in self.bottom]
+        self._own_blobs = tuple(self.user.blobs)
         for i, blob in enumerate(self.user.blobs):
             filler = new("FillerParameter")
             self.parameter(f"blob{i}", blob.shape, filler, values=blob.data)
@@ -87,7 +90,10 @@ class Python(Layer):
     def infer(self, *bottoms: Tensor, **parameters: Tensor) -> tuple[Tensor, ...]:
         import torch
 
-        self._reshape(bottoms)
+        # setup has called the user's reshape for the first shapes.
+        if [tuple(bottom.shape) for bottom in bottoms] != self._reshaped:
+            self._reshape(bottoms)
+        self._reshaped = None
         return tuple(torch.empty(tuple(top.shape), device="meta") for top in self.top)
 
     def forward(self, *bottoms: Tensor, **parameters: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -102,7 +108,8 @@ class Python(Layer):
         """The user's forward pass: tops from bottoms and parameters."""
         self._reshape(bottoms)
         self._load(bottoms, parameters)
-        self._call("forward", self.bottom, self.top)
+        with self._with_own_blobs():
+            self._call("forward", self.bottom, self.top)
         return [top.data.copy() for top in self.top]
 
     def compute_gradients(
@@ -116,13 +123,25 @@ class Python(Layer):
         self._load(bottoms, parameters)
         for blob, diff in zip(self.top, top_diffs, strict=True):
             blob.diff[...] = diff
-        for blob in (*self.bottom, *self.user.blobs):
+        blobs = (*self.bottom, *self._own_blobs)
+        for blob in blobs:
             blob.diff[...] = 0
-        self._call("backward", self.top, list(wanted), self.bottom)
-        return [blob.diff.copy() for blob in (*self.bottom, *self.user.blobs)]
+        with self._with_own_blobs():
+            self._call("backward", self.top, list(wanted), self.bottom)
+        return [blob.diff.copy() for blob in blobs]
+
+    @contextmanager
+    def _with_own_blobs(self) -> Iterator[None]:
+        """``self.blobs`` of the user's class are arrays of this layer, not pycaffe's."""
+        shown = list(self.user.blobs)
+        self.user.blobs[:] = self._own_blobs
+        try:
+            yield
+        finally:
+            self.user.blobs[:] = shown
 
     def _load(self, bottoms: Sequence[np.ndarray], parameters: Sequence[np.ndarray]) -> None:
-        blobs = (*self.bottom, *self.user.blobs)
+        blobs = (*self.bottom, *self._own_blobs)
         for blob, value in zip(blobs, (*bottoms, *parameters), strict=True):
             blob.data[...] = value
 
@@ -136,7 +155,7 @@ class Python(Layer):
             try:
                 module = importlib.import_module(p.module)
             except ImportError as error:
-                raise LayerError(
+                raise UserCodeError(
                     f"{self.context.place}: cannot import module {p.module!r}: {error}; put its "
                     "folder on PYTHONPATH"
                 ) from error
@@ -154,7 +173,7 @@ class Python(Layer):
             except Exception as error:
                 raise self._failure(step, error) from error
 
-    def _failure(self, step: str, error: Exception) -> LayerError:
+    def _failure(self, step: str, error: Exception) -> UserCodeError:
         """The user's exception in one sentence; raise it from ``error`` to keep the traceback."""
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
@@ -163,7 +182,11 @@ class Python(Layer):
         if trace is not None:
             where = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
         what = f"{type(error).__name__}: {error}"
-        return LayerError(f"{self.context.place}: its {step} failed{where}: {what}")
+        return UserCodeError(f"{self.context.place}: its {step} failed{where}: {what}")
+
+
+class UserCodeError(LayerError):
+    """The user's code raised the exception that is the ``__cause__`` of this one."""
 
 
 class NumpyBlob:
@@ -220,8 +243,11 @@ def pycaffe_name() -> Iterator[None]:
     if "caffe" in sys.modules or importlib.util.find_spec("caffe") is not None:
         yield
         return
-    module = ModuleType("caffe", "The part of pycaffe that Python layers use.")
-    vars(module).update(Layer=PythonLayerBase, TRAIN=0, TEST=1)
+    # A script that uses pycaffe's interface here may use all of it in its layers.
+    module = sys.modules.get("caffecompat.pycaffe")
+    if module is None:
+        module = ModuleType("caffe", "The part of pycaffe that Python layers use.")
+        vars(module).update(Layer=PythonLayerBase, TRAIN=0, TEST=1)
     sys.modules["caffe"] = module
     try:
         yield

@@ -10,23 +10,26 @@ from caffecompat.layers._base import Layer, Message, Shape, register
 if TYPE_CHECKING:
     from torch import Tensor
 
+SIX = 6.0
+
 
 @register("ReLU")
 class ReLU(Layer):
     """y = max(x, 0) + negative_slope * min(x, 0).
 
-    Bottom and top have any shape. The gradient at exactly 0 is ``negative_slope``.
-    Source: Caffe's ReLU layer.
+    Bottom and top have any shape. The gradient at exactly 0 is ``negative_slope``. With the field
+    ``relu6`` of Synopsys' Caffe y is at most 6. Source: Caffe's ReLU layer.
     """
 
     pointwise = True
+    fork_fields = ("relu_param.relu6",)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.negative_slope = message.relu_param.negative_slope
+        self.limit = SIX if message.relu_param.relu6 else None
 
     def forward(self, x: Tensor) -> Tensor:
         import torch.nn.functional as F
 
-        if self.negative_slope == 0:
-            return F.relu(x)
-        return F.leaky_relu(x, self.negative_slope)
+        y = F.leaky_relu(x, self.negative_slope) if self.negative_slope else F.relu(x)
+        return y if self.limit is None else y.clamp(max=self.limit)

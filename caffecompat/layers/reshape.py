@@ -18,13 +18,22 @@ class Reshape(Layer):
 
     In ``shape`` 0 copies the bottom's extent at the same position, and one extent may be -1, which
     is inferred. An empty shape removes the axes. Unlike in all other layers, a negative ``axis``
-    counts from one past the end, so that -1 appends axes. Source: Caffe's Reshape layer.
+    counts from one past the end, so that -1 appends axes.
+
+    With ``pixelshuffler`` r above 1, a field of Synopsys' Caffe, (N, C, H, W) becomes
+    (N, C / r^2, r H, r W): channel c r^2 + i r + j of a pixel goes to row i and column j of its
+    r x r block in channel c. Source: Caffe's Reshape layer.
     """
 
     in_place = False
+    fork_fields = ("reshape_param.pixelshuffler",)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.reshape_param
+        self.block = p.pixelshuffler
+        if self.block != 1:
+            self.check(self.block > 1, f"pixelshuffler is {self.block}, it must be positive")
+            return
         self.start, self.count = p.axis, p.num_axes
         self.new = tuple(p.shape.dim)
         self.check(self.count >= -1, f"num_axes is {self.count}, it must be at least -1")
@@ -38,6 +47,13 @@ class Reshape(Layer):
     def forward(self, x: Tensor) -> Tensor:
         import torch
 
+        if self.block != 1:
+            self.check(
+                x.dim() == 4 and x.shape[1] % self.block**2 == 0,
+                f"the bottom is {format_shape(x.shape)}; pixelshuffler {self.block} needs 4 axes "
+                f"and a multiple of {self.block**2} channels",
+            )
+            return torch.pixel_shuffle(x, self.block)
         # Computing the extents takes longer than the view, so those of the built shape are cached.
         made_for = x.shape == self._made_for
         return torch.reshape(x, self._extents if made_for else self._shape(tuple(x.shape)))

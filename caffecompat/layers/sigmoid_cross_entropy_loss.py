@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, register
-from caffecompat.layers._loss import Loss, Normalization
+from caffecompat.layers._loss import PRE_FIXED_FIELDS, Loss, Normalization
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +23,7 @@ class SigmoidCrossEntropyLoss(Loss):
     """
 
     param_fields = ("loss_param",)
+    fork_fields = PRE_FIXED_FIELDS
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.normalization = Normalization(message.loss_param, default="BATCH_SIZE")

@@ -19,6 +19,9 @@ class Softmax(Layer):
     Bottom and top have any shape. Source: Caffe's Softmax layer.
     """
 
+    # NormFace's SoftmaxWithLoss reads it, its Softmax does not.
+    ignored_fork_fields = ("softmax_param.normalize_type",)
+
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.along = self.axis(message.softmax_param.axis, bottoms[0])
         self.batch_coupling = ALONG_BATCH if self.along == 0 else None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import log
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from caffecompat.layers._base import ALONG_BATCH, Message, Shape, between, register
 from caffecompat.layers._class_labels import ClassLabels
-from caffecompat.layers._loss import ClassScores, Loss, Normalization
+from caffecompat.layers._loss import PRE_FIXED_FIELDS, ClassScores, Loss, Normalization
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,12 +26,21 @@ class SoftmaxWithLoss(Loss):
     clamps p at the smallest normal float (a loss of 87.3365 per position), the gradient
     p - 1{label} does not.
 
+    With SegNet's ``weight_by_label_freqs`` each position is multiplied by the value of
+    ``class_weighting`` for its label, loss and gradient; the divisor does not change.
+
     A second top holds the probabilities; its gradient is ignored. Caffe documents this top, but its
     check of loss weights refuses it. Source: Caffe's SoftmaxWithLoss layer.
     """
 
     param_fields = ("softmax_param", "loss_param")
     tops = between(1, 2)
+    fork_fields: ClassVar[tuple[str, ...]] = (
+        *PRE_FIXED_FIELDS,
+        "loss_param.weight_by_label_freqs",
+        "loss_param.class_weighting",
+        "softmax_param.normalize_type",
+    )
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.along = self.axis(message.softmax_param.axis, bottoms[0], "softmax_param.axis")
@@ -40,13 +49,39 @@ class SoftmaxWithLoss(Loss):
         self.loss_reduction = self.normalization.reduction()
         self.class_labels = ClassLabels(bottoms[0][self.along], self.normalization.ignore)
         self.probabilities = len(message.top) > 1
+        self.class_weights = self._class_weights(message.loss_param, bottoms[0][self.along])
+        kind = message.softmax_param.normalize_type
+        self.check(
+            kind == "Softmax",
+            f"normalize_type is {kind!r}, with which NormFace's Caffe divides the scores by their "
+            "norm; only 'Softmax' is supported",
+        )
         self._sum_of_losses = _sum_of_losses()
+
+    def _class_weights(self, p: Message, classes: int) -> tuple[float, ...] | None:
+        if not p.weight_by_label_freqs:
+            return None
+        self.check(
+            len(p.class_weighting) == classes,
+            f"class_weighting has {len(p.class_weighting)} values for {classes} classes; give one "
+            "for each class",
+        )
+        return tuple(p.class_weighting)
+
+    def _position_weights(self, view: ClassScores) -> Tensor | None:
+        """Which positions count, or their weights."""
+        if self.class_weights is None:
+            return view.kept
+        weights = view.scores.new_tensor(self.class_weights, dtype=view.exact)[view.labels]
+        return weights if view.kept is None else weights * view.kept
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
         self.check_batch(scores, labels)
         view = ClassScores(self, scores, labels, self.along, self.normalization.ignore)
         with view.naming_bad_labels(self):
-            total: Tensor = self._sum_of_losses(view.scores, view.labels, view.kept)
+            total: Tensor = self._sum_of_losses(
+                view.scores, view.labels, self._position_weights(view)
+            )
         loss = total / self.normalization.divisor(view.outer, view.inner, view.kept)
         if self.probabilities:
             return loss, scores.detach().softmax(self.along)
@@ -67,28 +102,36 @@ def _softmax(scores: Tensor) -> Tensor:
     return scores.log_softmax(1, dtype=exact).mul_(1 / log(2)).exp2_()
 
 
-def _sum_of_losses() -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
-    """-sum(log p(label)) over the kept positions, as a function of scores, labels and kept.
+def _weighted(values: Tensor, weights: Tensor) -> Tensor:
+    """The values at positions that count, or multiplied by weights; ``weights`` bool or numbers."""
+    import torch
 
-    The arguments are those of a ClassScores. It has its own gradient, because Caffe's gradient
+    return values.where(weights, 0) if weights.dtype == torch.bool else values * weights
+
+
+def _sum_of_losses() -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+    """-sum(weight log p(label)), as a function of scores, labels and weights.
+
+    Scores and labels are those of a ClassScores; weights are its ``kept``, numbers in that shape,
+    or None for 1. It has its own gradient, because Caffe's gradient
     ignores the clamp; the gradient takes one pass over p, that of log_softmax takes three.
     """
     import torch
 
     class SumOfLosses(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, scores: Tensor, labels: Tensor, kept: Tensor | None) -> Tensor:
+        def forward(ctx: Any, scores: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
             p = _softmax(scores)
             at_labels = p.gather(1, labels)
-            ctx.save_for_backward(p, at_labels, labels, kept)
+            ctx.save_for_backward(p, at_labels, labels, weights)
             logs = at_labels.clamp(min=_MIN_PROBABILITY).log_()
-            return -(logs if kept is None else logs.where(kept, 0)).sum()
+            return -(logs if weights is None else _weighted(logs, weights)).sum()
 
         @staticmethod
         @torch.autograd.function.once_differentiable
         def backward(ctx: Any, diff: Tensor) -> tuple[Tensor, None, None]:
-            p, at_labels, labels, kept = ctx.saved_tensors
-            weight = diff if kept is None else diff.where(kept, 0)
+            p, at_labels, labels, weights = ctx.saved_tensors
+            weight = diff if weights is None else _weighted(diff, weights)
             return (p * weight).scatter_(1, labels, at_labels.sub(1).mul_(weight)), None, None
 
     return SumOfLosses.apply

@@ -18,6 +18,7 @@ from caffecompat.net.layer_checks import (
     check_fork_fields,
     check_stated_shapes,
     checked_tops,
+    class_of,
     layer_classes,
     notes_on_unused_fields,
 )
@@ -53,6 +54,30 @@ def build_layers(graph: Graph, options: BuildOptions, definition: Message) -> li
         raise
 
 
+def build_each(
+    graph: Graph, options: BuildOptions, definition: Message
+) -> list[BuiltLayer | CaffeError | None]:
+    """Sets up every layer that can be built, for descriptions of nets that cannot run.
+
+    Sharing of parameters is not resolved.
+
+    Args:
+        graph: with or without its splits.
+        options: with ``shapes_only``.
+        definition: the whole NetParameter, including layers of other states.
+
+    Returns:
+        For each layer what was built, or the reason why it cannot be; None where the shape of a
+        bottom is unknown.
+    """
+    builder = _Builder(graph, options, definition)
+    try:
+        return [builder.build_if_possible(node) for node in graph]
+    finally:
+        for source in builder.opened:
+            source.close()
+
+
 class _Builder:
     """Builds the layers of a graph one after another; notes on them go to ``graph.notes``.
 
@@ -82,6 +107,15 @@ class _Builder:
             built = self._build_layer(node, layer_class, bottoms)
         self._shapes.update(zip(built.tops, built.shapes, strict=True))
         return built
+
+    def build_if_possible(self, node: LayerNode) -> BuiltLayer | CaffeError | None:
+        """The next layer, the reason why it cannot be built, or None, as :func:`build_each`."""
+        if not self._shapes.keys() >= set(node.bottoms):
+            return None
+        try:
+            return self.build(node, class_of(node, self._options))
+        except CaffeError as error:
+            return error
 
     def _build_split(self, node: LayerNode, bottoms: list[Shape]) -> BuiltLayer:
         return BuiltLayer(

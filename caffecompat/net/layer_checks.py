@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from caffecompat.errors import LayerError, NetError, UnknownName, suggestion
+from caffecompat.errors import (
+    LayerError,
+    NetError,
+    UnknownLayerType,
+    UnknownName,
+    suggestion,
+)
 from caffecompat.graph import Graph, LayerNode, Version
 from caffecompat.layers import BuildOptions, Layer, Source, catalogue
-from caffecompat.proto.fork_fields import foreign_fields
-from caffecompat.proto.schema import Message
+from caffecompat.layers.fillers import FORK_FIELDS
+from caffecompat.layers.forks._known_types import forks_of, layer_to_start_from
+from caffecompat.proto.fork_fields import effective_fields
 from caffecompat.reporting.units import format_shape
 
 AUTOMATIC_TOP = "(automatic)"
@@ -21,25 +28,50 @@ def layer_classes(graph: Graph, options: BuildOptions) -> list[type[Layer] | Non
         UnknownName, NetError: layer types do not exist; one error names all of them.
         LayerError: nothing tells which fork's layer type is meant.
     """
-    unknown: list[UnknownName] = []
+    unknown: list[UnknownLayerType] = []
     classes: list[type[Layer] | None] = []
     for node in graph:
         try:
-            automatic = node.automatic
-            place = _where(node)
-            classes.append(None if automatic else _class_of(node.message, options, place))
+            classes.append(class_of(node, options))
         except UnknownName as error:
-            unknown.append(error)
+            unknown.append(_explained(error, node))
     if len(unknown) == 1:
         raise unknown[0]
     if unknown:
-        raise NetError("\n".join(str(error) for error in unknown))
+        advice = [error.advice for error in unknown if error.advice][:1]
+        raise NetError("\n".join([*(error.sentence for error in unknown), *advice]))
     return classes
 
 
-def _class_of(message: Message, options: BuildOptions, place: str) -> type[Layer]:
-    """The class of a layer; one that runs the user's code where that is allowed and there."""
-    chosen = catalogue.choose(message, options.dialect, place)
+def _explained(error: UnknownName, node: LayerNode) -> UnknownLayerType:
+    """Which forks define an unknown layer type, and a layer to start from."""
+    forks = forks_of(node.type)
+    plain = str(error)
+    if not forks and "did you mean" in plain:
+        return UnknownLayerType(plain, node.type)
+    known = f"; it is defined by {forks}" if forks else "; no fork that defines it is known here"
+    sentence = f"unknown layer type {node.type!r} in {_where(node)}{known}"
+    code = layer_to_start_from(node.type, len(node.bottoms), len(node.message.top))
+    advice = (
+        f"To compute {node.type!r} yourself, write its formula into this file and import it before "
+        f"the net is built (docs/layers.md):\n\n{code}"
+    )
+    return UnknownLayerType(sentence, node.type, advice)
+
+
+def class_of(node: LayerNode, options: BuildOptions) -> type[Layer] | None:
+    """The class of a layer; None for automatic splits.
+
+    It is one that runs the user's code where that is allowed and there.
+
+    Raises:
+        UnknownName: the layer type does not exist.
+        LayerError: nothing tells which fork's layer type is meant.
+    """
+    if node.automatic:
+        return None
+    message = node.message
+    chosen = catalogue.choose(message, options.dialect, _where(node))
     if options.allow_python and not chosen.imports_code:
         for layer_class in catalogue.definitions(message.type):
             if layer_class.imports_code and layer_class.finds_code(message):
@@ -79,15 +111,20 @@ def check_fork_fields(
 ) -> None:
     """Refuses fields of forks that the layer type does not support; with ``lenient`` notes them."""
     known = {*layer_class.fork_fields, *layer_class.ignored_fork_fields}
-    lost = [name for name in foreign_fields(node.message) if name not in known]
+    lost = [
+        one
+        for one in effective_fields(node.message)
+        if one.path not in known
+        and not (one.message == "FillerParameter" and one.field in FORK_FIELDS)
+    ]
     if not lost:
         return
-    sentence = (
-        f"{node.place}: {', '.join(lost)}: from another Caffe version, not supported by this "
-        "layer type"
-    )
+    paths = ", ".join(one.path for one in lost)
+    meaning = lost[0].meaning
+    why = "from another Caffe version" if meaning is None else meaning.sentence
+    sentence = f"{node.place}: {paths}: {why}; not supported by this layer type"
     # An unknown enum value ("field: VALUE") cannot be ignored: the field has no other value.
-    if not lenient or any(": " in name for name in lost):
+    if not lenient or any(": " in one.path for one in lost):
         raise LayerError(f"{sentence}; remove it, or ignore it with lenient=True (--lenient)")
     notes.append(f"{sentence}; ignored")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ class Net(NetWeights, metaclass=description.OwnMembers):
 
     Attributes:
         observe: when true, :meth:`run` keeps every blob, not only the net outputs.
+        runner: what :meth:`run` calls instead of the net's program, if it is not None.
         seconds_reading: the time that passes have waited for data layers.
         samples: the samples of each pass that this rank computes; None for all.
 
@@ -88,6 +89,7 @@ class Net(NetWeights, metaclass=description.OwnMembers):
         self.graph = build_graph(message, state, definition.place, options.strict)
         self.seed = options.seed
         self.observe = False
+        self.runner: Callable[[int], Result] | None = None
         self.layers: list[BuiltLayer] = build_layers(self.graph, options, message)
         self.samples = sample_range(self.layers, options.shard)
         self.notes = definition.notes + self.graph.notes
@@ -200,6 +202,8 @@ class Net(NetWeights, metaclass=description.OwnMembers):
         Data, dropout and other noise are pure functions of (seed, index). Call ``backward()`` on
         the result's loss to train.
         """
+        if self.runner is not None:
+            return self.runner(index)
         return self._passes.run(index, self.feeds(index), self.observe)
 
     def feeds(self, index: int) -> list[torch.Tensor]:

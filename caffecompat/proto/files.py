@@ -30,6 +30,7 @@ from caffecompat.proto.upgrades import (
     upgrade_net,
     upgrade_solver,
 )
+from caffecompat.proto.upgrades.v1_layers import join_generations
 from caffecompat.proto.wrong_files import looks_like_text, wrong_bytes, wrong_text
 
 # The default limit of a prototxt: 270,000 layers of VGG.
@@ -124,12 +125,18 @@ def read_upgraded(
     result, source = read_text(path, message, lenient, max_bytes)
     try:
         if message == "NetParameter":
-            notes = upgrade_net(result)
+            notes = [*_join_generations(result, source), *upgrade_net(result)]
         else:
             notes = upgrade_solver(result, read_upgraded_net)
     except (OldNetError, OldSolverError) as error:
         raise located(error, source) from error
     return result, dataclasses.replace(source, notes=tuple(notes))
+
+
+def _join_generations(net: Message, source: Source) -> list[str]:
+    lines = [source.line_of("layer", i) for i in range(len(net.layer))]
+    old_lines = [source.line_of("layers", i) for i in range(len(net.layers))]
+    return join_generations(net, lines, old_lines)
 
 
 def read_binary(

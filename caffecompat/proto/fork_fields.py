@@ -7,11 +7,37 @@ so code that uses a message of BVLC's must check for other fields of forks here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+from caffecompat.proto.fork_meanings import Meaning, has_no_effect, meaning_of
 from caffecompat.proto.schema import FORK_NUMBERS, Message
 
 _MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class ForeignField:
+    """A field that BVLC Caffe does not have, or a value of an enum.
+
+    Attributes:
+        path: where it stands, as ``"pooling_param.ceil_mode"`` or ``"pooling_param.pool: AVE_TF"``.
+        message: the message that holds it, ``"PoolingParameter"``.
+        field: its name there, ``"ceil_mode"`` or ``"pool=AVE_TF"``.
+    """
+
+    path: str
+    message: str
+    field: str
+
+    @property
+    def without_effect(self) -> bool:
+        """Whether it does not change values."""
+        return has_no_effect(self.message, self.field)
+
+    @property
+    def meaning(self) -> Meaning | None:
+        return meaning_of(self.message, self.field)
 
 
 def foreign_fields(message: Message) -> list[str]:
@@ -21,21 +47,31 @@ def foreign_fields(message: Message) -> list[str]:
     Extensions of caffecompat (docs/extensions.md) do not count. Each name comes once, in the order
     of the message.
     """
-    return _once(_found(message.ListFields(), ""))
+    return [one.path for one in all_foreign(message)]
+
+
+def effective_fields(message: Message) -> list[ForeignField]:
+    """:func:`foreign_fields` that change values, or may."""
+    return [one for one in all_foreign(message) if not one.without_effect]
+
+
+def all_foreign(message: Message) -> list[ForeignField]:
+    """:func:`foreign_fields` with their messages."""
+    return _once(_found(message.ListFields(), "", message.DESCRIPTOR.name))
 
 
 def foreign_settings(net: Message) -> list[str]:
     """Notes on the fields of forks in a net, one line for each field.
 
-    A layer type that does not support such a field ignores it. Whole parameter
-    messages of forks' layer types are left out.
+    Fields that do not change values, and whole parameter messages of forks' layer types, are left
+    out. A layer type that does not support a field refuses it.
     """
     layers: dict[str, list[str]] = {}
     for layer in net.layer:
-        for name in foreign_fields(layer):
-            if "." in name or not name.endswith("_param"):
-                layers.setdefault(name, []).append(layer.name)
-    notes = [f"{name} is a field of other Caffe versions" for name in _outside_layers(net)]
+        for one in effective_fields(layer):
+            if "." in one.path or not one.path.endswith("_param"):
+                layers.setdefault(one.path, []).append(layer.name)
+    notes = [_note_outside_layers(one) for one in _outside_layers(net)]
     for name, names in layers.items():
         shown = ", ".join(repr(one) for one in names[:_MOST_NAMED])
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
@@ -46,27 +82,36 @@ def foreign_settings(net: Message) -> list[str]:
     return notes
 
 
-def _outside_layers(net: Message) -> list[str]:
+def _note_outside_layers(one: ForeignField) -> str:
+    if one.meaning is None:
+        return f"{one.path} is a field of other Caffe versions"
+    return f"{one.path}: {one.meaning.sentence}; not supported, ignored"
+
+
+def _outside_layers(net: Message) -> list[ForeignField]:
     fields = [pair for pair in net.ListFields() if pair[0].name not in ("layer", "layers")]
-    return _once(_found(fields, ""))
+    found = _once(_found(fields, "", net.DESCRIPTOR.name))
+    return [one for one in found if not one.without_effect]
 
 
-def _once(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
+def _once(fields: Iterable[ForeignField]) -> list[ForeignField]:
+    return list(dict.fromkeys(fields))
 
 
-def _found(fields: Iterable[tuple[Any, Any]], path: str) -> Iterator[str]:
-    """The foreign ones among set fields, each with its descriptor and value."""
+def _found(fields: Iterable[tuple[Any, Any]], path: str, message: str) -> Iterator[ForeignField]:
+    """The foreign ones among set fields of ``message``, each with its descriptor and value."""
     for entry, value in fields:
         name = f"{path}{entry.name}"
         several = hasattr(value, "__len__") and not isinstance(value, (str, bytes))
         values = value if several else (value,)
         if entry.number in FORK_NUMBERS:
-            yield name
+            yield ForeignField(name, message, entry.name)
         elif entry.message_type is not None:
             for child in values:
-                yield from _found(child.ListFields(), f"{name}.")
-        elif entry.enum_type is not None and any(one in FORK_NUMBERS for one in values):
+                yield from _found(child.ListFields(), f"{name}.", entry.message_type.name)
+        elif entry.enum_type is not None:
             names = entry.enum_type.values_by_number
-            shown = ", ".join(names[one].name for one in values if one in FORK_NUMBERS)
-            yield f"{name}: {shown}"
+            for one in values:
+                if one in FORK_NUMBERS:
+                    shown = names[one].name
+                    yield ForeignField(f"{name}: {shown}", message, f"{entry.name}={shown}")

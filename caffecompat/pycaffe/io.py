@@ -5,7 +5,9 @@ Images are arrays of height x width x channels, float32 in [0, 1], channels in R
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,14 +15,39 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from caffecompat.data.codec.images import decode_image, read_image_file
-from caffecompat.errors import DataError
+from caffecompat.errors import CaffeError, DataError
 from caffecompat.pycaffe.proto import caffe_pb2
 from caffecompat.pycaffe.resizing import resize_centers, zoom_corners
 
 Array = NDArray[Any]
 
+# Functions of other libraries that scripts take from here: name -> library and what to import.
+_BORROWED = {
+    "skimage": ("scikit-image", "skimage.io"),
+    "resize": ("scikit-image", "skimage.transform"),
+    "zoom": ("scipy", "scipy.ndimage"),
+}
+
 # The luminance of R, G and B in scikit-image, which pycaffe reads images by.
 _LUMINANCE = np.array([0.2125, 0.7154, 0.0721])
+
+
+class MissingLibrary(CaffeError, AttributeError):
+    """A function of another library that is not installed."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _BORROWED:
+        raise AttributeError(f"module 'caffe.io' has no attribute {name!r}")
+    library, module_name = _BORROWED[name]
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise MissingLibrary(
+            f"caffe.io.{name} is a part of {library}, which is not installed: pip install "
+            f"{library}; caffe.io.resize_image and caffe.io.load_image do without"
+        ) from error
+    return sys.modules[name] if name == "skimage" else getattr(module, name)
 
 
 def blobproto_to_array(blob: Any, return_diff: bool = False) -> Array:
@@ -38,9 +65,8 @@ def blobproto_to_array(blob: Any, return_diff: bool = False) -> Array:
         DataError: the number of values is not that of the shape.
     """
     field = "diff" if return_diff else "data"
-    values = np.array(getattr(blob, field), dtype=np.float64)
-    if not values.size:
-        values = np.array(getattr(blob, f"double_{field}"), dtype=np.float64)
+    stored = getattr(blob, field) or getattr(blob, f"double_{field}")
+    values = np.fromiter(stored, np.float64, len(stored))
     legacy = ("num", "channels", "height", "width")
     if any(blob.HasField(name) for name in legacy):
         shape = tuple(getattr(blob, name) for name in legacy)
@@ -68,9 +94,9 @@ def array_to_blobproto(arr: Array, diff: Array | None = None) -> Any:
         )
     blob = caffe_pb2.BlobProto()
     blob.shape.dim.extend(arr.shape)
-    blob.data.extend(arr.astype(float).flat)
+    blob.data.extend(arr.astype(float).ravel().tolist())
     if diff is not None:
-        blob.diff.extend(diff.astype(float).flat)
+        blob.diff.extend(diff.astype(float).ravel().tolist())
     return blob
 
 
@@ -107,7 +133,7 @@ def array_to_datum(arr: Array, label: int | None = None) -> Any:
     if arr.dtype == np.uint8:
         datum.data = arr.tobytes()
     else:
-        datum.float_data.extend(arr.astype(float).flat)
+        datum.float_data.extend(arr.astype(float).ravel().tolist())
     if label is not None:
         datum.label = label
     return datum
@@ -372,7 +398,7 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> Array:
 def resize_image(im: Array, new_dims: ArrayLike, interp_order: int = 1) -> Array:
     """Resizes an image to height and width.
 
-    Images of 1 or 3 channels get what scikit-image 0.15 and later give (pixels as areas, smoothed
+    Images of 1 or 3 channels get what scikit-image 0.19 to 0.26 give (pixels as areas, smoothed
     where the image shrinks, darkened at the edges where it grows), all others what scipy's zoom
     gives (pixels as points, not smoothed), both as in pycaffe. A constant image keeps its value.
 

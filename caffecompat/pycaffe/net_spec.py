@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from caffecompat.errors import CaffeError, suggestion
+from caffecompat.proto.schema import FORK_NUMBERS
 from caffecompat.pycaffe.proto import caffe_pb2
 
 Names = dict[Any, str]
@@ -92,7 +93,8 @@ def assign_proto(proto: Any, name: str, val: Any) -> None:
     """
     fields = proto.DESCRIPTOR.fields_by_name
     if name not in fields:
-        raise FieldError(f"{proto.DESCRIPTOR.name} has no field {name!r}{suggestion(name, fields)}")
+        remedy = _messages_with(name, fields) or suggestion(name, fields)
+        raise FieldError(f"{proto.DESCRIPTOR.name} has no field {name!r}{remedy}")
     target = getattr(proto, name)
     repeated = hasattr(target, "extend")
     if isinstance(val, (tuple, np.ndarray)):
@@ -122,6 +124,20 @@ def _assign(proto: Any, name: str, val: Any, target: Any) -> None:
                 assign_proto(element, key, value)
     else:
         target.extend([_plain(value) for value in val])
+
+
+def _messages_with(name: str, fields: Any) -> str:
+    """The end of a message about a field that messages of other fields have."""
+    found = [
+        entry.name
+        for entry in fields.values()
+        if entry.message_type is not None
+        and entry.number not in FORK_NUMBERS
+        and name in entry.message_type.fields_by_name
+    ]
+    if not found:
+        return ""
+    return f"; {', '.join(found)} have: pass {found[0]}=dict({name}=...), or another of them"
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -35,6 +36,10 @@ class ScoreSums:
             value = value.float().flatten()
             known = self.outputs.get(name)
             self.outputs[name] = value if known is None else known + value
+
+    def lines(self) -> Iterator[str]:
+        """Log lines before those of the outputs."""
+        return iter(())
 
     def means(self) -> Scores:
         """The means; without a pass the loss is NaN, as Caffe prints it."""

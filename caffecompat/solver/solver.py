@@ -252,7 +252,7 @@ class Solver(TrainingState):
         step = policy.step
         if policy.watches_loss:
             policy.observe(self.iter, float(loss))
-        rate = policy.rate(self.iter)
+        rate = self._limits.applied(policy.rate(self.iter), self.iter)
         self.rate = float(rate)
         self._announce_step(step)
         if display:

@@ -11,6 +11,7 @@ from caffecompat.net import Net, Result
 from caffecompat.net.execution.layer_watch import LayerWatch, StopRequested
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.glog import number, output_lines
+from caffecompat.solver.detection_scores import DetectionSums
 from caffecompat.solver.diagnostics.debug_info import DebugPass
 from caffecompat.solver.scores import Scores, ScoreSums
 from caffecompat.solver.setup.compute import ComputeOptions
@@ -82,15 +83,26 @@ class Tester:
         def watched(number: int) -> Result:
             return self._watch.run(net, what, number - first, lambda: run_pass(number))
 
+        sums = self._sums()
         with self._compute.whole_pass(), self._compute.forward(net.device):
-            scores = run_test(net, first, passes, interrupted, watched)
+            scores = run_test(net, first, passes, interrupted, watched, sums)
         if scores is None:
             return None
         if self._message.test_compute_loss:
             self._log.info(f"Test loss: {number(scores.loss)}")
+        for line in sums.lines():
+            self._log.info(line)
         for line in output_lines("Test", scores.outputs, net.loss_weights):
             self._log.info(line)
         return scores
+
+    def _sums(self) -> ScoreSums:
+        """What collects the outputs: their means, or for detections their precision."""
+        message = self._message
+        if message.eval_type != "detection":
+            return ScoreSums()
+        version, shown = message.ap_version, message.show_per_class_result
+        return DetectionSums(version=version, show_classes=shown)
 
 
 @torch.no_grad()
@@ -100,6 +112,7 @@ def run_test(
     passes: int,
     interrupted: Callable[[], bool],
     run: Callable[[int], Result] | None = None,
+    sums: ScoreSums | None = None,
 ) -> Scores | None:
     """Runs a test net and averages its outputs.
 
@@ -107,11 +120,12 @@ def run_test(
         first_pass: index of the first pass, which determines the data.
         interrupted: called before each pass; True ends the test.
         run: runs a pass by its index; by default the net does.
+        sums: collects the outputs; by default their means are taken.
 
     Returns:
         The means, None if the test was interrupted.
     """
-    sums = ScoreSums()
+    sums = ScoreSums() if sums is None else sums
     run = run or net.run
     while sums.passes < passes:
         if interrupted():

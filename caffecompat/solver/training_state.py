@@ -12,6 +12,7 @@ from caffecompat.reporting.activity import Activity
 from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.optim.optimizer import Optimizer
 from caffecompat.solver.optim.policies import Policy
+from caffecompat.solver.optim.rate_limits import RateLimits
 from caffecompat.solver.preparation import Preparation
 from caffecompat.solver.setup.build_nets import load_learned
 from caffecompat.solver.setup.seed import choose_seed
@@ -54,6 +55,10 @@ class TrainingState:
     @property
     def _process_group(self) -> ProcessGroup:
         return self._prepared.options.process_group
+
+    @property
+    def _limits(self) -> RateLimits:
+        return self._prepared.settings.limits
 
     @property
     def _policy(self) -> Policy:

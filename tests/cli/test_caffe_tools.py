@@ -161,12 +161,6 @@ def test_summarize_of_an_old_net(capsys: pytest.CaptureFixture[str]) -> None:
     assert "c ReLU  x? -> c*" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["detect.py", "draw_net.py"])
-def test_tools_that_are_not_there_yet(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([name, "x"]) == 2
-    assert f"{name!r} is a tool of Caffe that caffecompat does not have" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("word", ["caffe", "caffe.bin"])
 def test_old_command_lines_work_by_one_substitution(
     word: str, capsys: pytest.CaptureFixture[str]

@@ -184,7 +184,10 @@ def test_the_lines_for_opencv_resize_by_the_shorter_side(
 
 
 def test_presets_are_complete() -> None:
-    assert set(PRESETS) == {"vgg", "caffenet", "pycaffe-classifier", "digits", "none"}
+    assert set(PRESETS) == {
+        *("vgg", "caffenet", "pycaffe-classifier", "digits", "none"),
+        *("ssd", "mobilenet-ssd", "faster-rcnn"),
+    }
     for make, text in PRESETS.values():
         assert Preprocessing.from_json(make((5, 4)).to_json()) == make((5, 4))
         assert text

@@ -66,6 +66,7 @@ COMMANDS = [
     (f"classify images/first.png {IMAGE_NET}", "prototxt claims"),
     ("convert w.pt out.npz", "claims"),
     ("convert w.caffemodel out.npz --model net.prototxt", "prototxt text"),
+    ("convert-annoset images/ list.txt out", "text"),
     ("convert-boxes annotations labels.txt out", "text"),
     ("convert-cifar-data cifar10 out", "text"),
     ("convert-imageset images/ list.txt out", "text"),
@@ -79,6 +80,9 @@ COMMANDS = [
     ("deploy net.prototxt deploy.prototxt", "prototxt text"),
     ("diff net.prototxt net.prototxt", "prototxt"),
     ("diff w.pt w.pt", "claims"),
+    ("draw deploy6.prototxt net.html --force", "prototxt"),
+    ("draw net.prototxt net.html --weights w.pt --force", "claims"),
+    ("draw-net net.prototxt net.dot", "prototxt"),
     (f"evaluate --data list.txt --root images {IMAGE_NET}", "prototxt text claims"),
     ("extract-features w.pt net.prototxt score scores 1 lmdb", "prototxt text claims"),
     ("extract-seconds train.log out.txt", "text"),
@@ -108,7 +112,7 @@ COMMANDS = [
     ("verify --recorded case.prototxt", "prototxt claims"),
 ]
 # Verbs that read databases and images alone, whose limits follow from their content, or nothing.
-WITHOUT = {"compute-image-mean", "device-query", "install-caffe-command", "layers"}
+WITHOUT = {"compute-image-mean", "device-query", "doctor", "install-caffe-command", "layers"}
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,14 @@
-"""What a terminal shows while libraries are being loaded."""
+"""Loading of libraries: what a terminal shows meanwhile, and garbage collection."""
 
 from __future__ import annotations
 
+import gc
+import importlib
 import io
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -69,3 +72,21 @@ def test_nothing_is_said_where_no_library_is_loaded(
     with slow_loading_reported(stream):
         time.sleep(0.3)
     assert stream.getvalue() == ""
+
+
+def test_torch_is_loaded_without_collections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "instead_of_torch.py").write_text("import gc\nenabled = gc.isenabled()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(starting, "_LIBRARY", "instead_of_torch")
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    finders = list(sys.meta_path)
+    starting.LoadedWithoutCollections().insert()
+    module = importlib.import_module("instead_of_torch")
+    assert not module.enabled
+    assert gc.isenabled()
+    assert sys.meta_path == finders
+    starting.LoadedWithoutCollections().insert()
+    assert sys.meta_path == finders, "it is loaded already"
+    monkeypatch.delitem(sys.modules, "instead_of_torch")

@@ -32,6 +32,12 @@ INEXACT = {
     "CTCLoss": "the gradient of the sum over the streams",
     "DiceCoefLoss": "the gradient of the sum over the batch",
     "Upsample (SegNet)": "a value that another one has replaced gets a gradient too",
+    "CenterLoss": "steps of centers",
+    "MarginInnerProduct": "coefficients of norm 1",
+    "GeneralContrastiveLoss": "the second top has none",
+    "EvenDistLoss": "one number for all elements",
+    "MinQuantizeLoss": "one number for all elements",
+    "TransformLoss": "weights are left out of the derivative",
 }
 
 # Shapes of their tops depend on values.

@@ -180,9 +180,14 @@ def test_foreign_fields_are_named() -> None:
         "eltwise_mem_sharing",
     ]
     told = foreign_settings(mixed)
-    assert told[0] == "eltwise_mem_sharing is a field of other Caffe versions"
-    assert told[1].startswith("pooling_param.ceil_mode of 'a', 'b' is a field of other Caffe")
-    assert len(told) == 3
+    # eltwise_mem_sharing does not change values.
+    assert told[0].startswith("pooling_param.ceil_mode of 'a', 'b' is a field of other Caffe")
+    assert len(told) == 2
+    (outside,) = foreign_settings(net("bn_stats_batch_size: 4"))
+    assert outside == (
+        "bn_stats_batch_size: from the Caffe of Intel, where it takes the statistics of BatchNorm "
+        "from parts of a batch; not supported, ignored"
+    )
 
 
 def test_a_list_for_a_single_field_goes_to_its_companion() -> None:

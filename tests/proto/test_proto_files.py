@@ -79,13 +79,35 @@ def test_lenient_reading_goes_through(tmp_path: Path) -> None:
     assert len(files.read_solver(path, lenient=True)[1].warnings) == 1
 
 
+def test_both_kinds_of_layers_keep_the_order_of_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "both.prototxt"
+    path.write_text(
+        "layers { name: 'a' type: INPUT top: 'x' input_param { shape { dim: 2 dim: 3 } } }\n"
+        "layer { name: 'b' type: 'ReLU' bottom: 'x' top: 'x' }\n"
+        "layers { name: 'c' type: INNER_PRODUCT bottom: 'x' top: 'y' blobs_lr: 2\n"
+        "  inner_product_param { num_output: 4 } }\n"
+        "layer { name: 'd' type: 'Softmax' bottom: 'y' top: 'p' }"
+    )
+    net, source = files.read_net(path)
+    assert [(layer.name, layer.type) for layer in net.layer] == [
+        ("a", "Input"),
+        ("b", "ReLU"),
+        ("c", "InnerProduct"),
+        ("d", "Softmax"),
+    ]
+    assert net.layer[2].param[0].lr_mult == 2
+    assert not net.layers
+    assert "joined layer and layers entries in the order of their lines" in source.notes
+    assert source.place("d") == f"{path}:5"
+
+
 def test_a_failing_upgrade_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "both.prototxt"
-    path.write_text("name: 'n'\nlayers { name: 'b' }\nlayer {\n  name: 'a'\n}")
+    path.write_text("name: 'n'\nlayers { name: 'b' } layer { name: 'a' }")
     with pytest.raises(NetError) as raised:
         files.read_net(path)
     assert str(raised.value) == (
-        f"{path}:3: the net has both layer (e.g. 'a' on line 3) and layers (e.g. 'b' on line 2) "
+        f"{path}:2: the net has both layer (e.g. 'a' on line 2) and layers (e.g. 'b' on line 2) "
         "entries, whose order is unknown; write all as layer"
     )
     path.write_text("base_lr: 1\nsolver_type: SGD\n\ntype: ''")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,19 @@ def test_blobs_of_all_generations() -> None:
         io.blobproto_to_array(doubles, return_diff=True)
     with pytest.raises(DataError, match=r"diff has shape \(2,\), arr has \(3,\)"):
         io.array_to_blobproto(np.zeros(3), np.zeros(2))
+
+
+def test_functions_of_other_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts take them from caffe.io, where pycaffe has imported them."""
+    pytest.importorskip("skimage")
+    assert io.skimage.io.imread
+    assert io.resize(np.zeros((4, 4)), (2, 3)).shape == (2, 3)
+    assert io.zoom(np.zeros((4, 4)), 2).shape == (8, 8)
+    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
+    with pytest.raises(AttributeError, match=r"pip install scipy; caffe\.io\.resize_image"):
+        _ = io.zoom
+    with pytest.raises(AttributeError, match="no attribute 'resise'"):
+        _ = io.resise
 
 
 def test_encoded_datum() -> None:

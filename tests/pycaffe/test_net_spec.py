@@ -104,6 +104,7 @@ def test_mistakes() -> None:
         _ = P.Poling.MAX
     cases = [
         (L.Convolution(n.data, kernel_sise=3), "'Convolution' has no field 'kernel_sise'; did you"),
+        (L.Deconvolution(n.data, group=2), "convolution_param have: pass convolution_param=dict("),
         (L.Convolution(n.data, kernel_size="3"), "ConvolutionParameter.kernel_size = "),
         (L.Convolution(n.data, weight_filler={"typ": "x"}), "FillerParameter has no field 'typ'"),
         (L.Convolution(n.data, num_output=[1]), "ConvolutionParameter.num_output"),

@@ -65,7 +65,6 @@ TYPES_OF_FORKS: set[str] = set()
 
 # Published definitions that no Caffe reads, and the beginning of what is said of them.
 BROKEN_DEFINITIONS = {
-    "deepbit/deploy32.prototxt": ":331: the net has both layer (e.g. 'relu8_kevin' on line 331)",
     "mycaffe_gpt_mini/gpt-mini.prototxt": ":12:15: layer 'tokdata1': source has an unknown escape",
 }
 

@@ -1,4 +1,8 @@
-"""``caffe.io`` against the values of pycaffe of BVLC Caffe 1.0 with scikit-image 0.19."""
+"""``caffe.io`` against the values of pycaffe of BVLC Caffe 1.0 with scikit-image 0.19.
+
+Resizing in scikit-image 0.14 and older differs where an image shrinks: it does not smooth. 0.26
+gives the same as 0.19 (tests/pycaffe/test_io.py).
+"""
 
 from __future__ import annotations
 
@@ -78,6 +82,12 @@ def test_resize(number: int, size: Any, order: int, arrays: dict[str, np.ndarray
 def test_resize_of_a_constant(arrays: dict[str, np.ndarray]) -> None:
     found = io.resize_image(np.full((4, 4, 3), 0.3, np.float32), (6, 5))
     np.testing.assert_array_equal(found, arrays["resize/const/out"])
+
+
+def test_names(folder: Path) -> None:
+    names = json.loads((folder / "pycaffe.json").read_text())["surface"]["io"]
+    # These are there where their libraries are.
+    assert set(names) - set(dir(io)) == {"skimage", "resize", "zoom"}
 
 
 def test_oversample(arrays: dict[str, np.ndarray]) -> None:

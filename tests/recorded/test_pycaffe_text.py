@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from caffecompat.pycaffe import coord_map as cm
+from caffecompat.pycaffe import net_spec
 from caffecompat.pycaffe.net_spec import NetSpec, Top, to_proto
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.pycaffe.net_spec import params as P
@@ -141,6 +142,15 @@ def test_crops(name: str, facts: Any) -> None:
     except AssertionError as error:
         found = f"AssertionError: {error}"
     assert found == expected
+
+
+def test_names(facts: Any) -> None:
+    """The public names of the modules, without those of the libraries that they import."""
+    # What each imports for its own use.
+    imported = {"net_spec": {"six", "protobuf"}, "coord_map": {"division"}}
+    for module in (net_spec, cm):
+        name = module.__name__.split(".")[-1]
+        assert set(facts["surface"][name]) - set(dir(module)) == imported[name]
 
 
 def test_undefined(facts: Any) -> None:

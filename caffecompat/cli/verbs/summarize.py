@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from caffecompat.cli.arguments import add_lenient_argument, add_max_bytes_argument
+from caffecompat.draw.geometry import geometry
 from caffecompat.input_files import path_or_standard_input
 
 HELP = "list the layers of a net with bottoms and tops, without building it"
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
                 ", ".join(bottoms),
                 "->",
                 ", ".join(_tops(layer, unread)),
-                _geometry(layer),
+                geometry(layer),
             ]
         )
     print(_table(rows, max(arguments.max_width, 1)))
@@ -81,38 +82,6 @@ def _tops(layer: Any, unread: set[str]) -> list[str]:
     tops = [f"{name}*" if name in unread else name for name in layer.top]
     weights = list(layer.loss_weight)
     return [f"{weights[n]:g} * {top}" if n < len(weights) else top for n, top in enumerate(tops)]
-
-
-def _geometry(layer: Any) -> str:
-    """``kernel/stride+pad``, and ``outputs/groups`` of convolutions; strides of 1 are left out."""
-    if layer.HasField("convolution_param"):
-        p = layer.convolution_param
-        kernel = _extent(p.kernel_size, p.kernel_h, p.kernel_w)
-        stride = _extent(p.stride, p.stride_h, p.stride_w)
-        pad = _extent(p.pad, p.pad_h, p.pad_w)
-        group = f"/{p.group}" if p.group != 1 else ""
-        outputs = f" {p.num_output}{group}" if p.num_output else ""
-        return f"{_joined(kernel, stride, pad)}{outputs}"
-    if not layer.HasField("pooling_param"):
-        return ""
-    p = layer.pooling_param
-    if p.global_pooling:
-        return "global"
-    kernel = _extent([p.kernel_size], p.kernel_h, p.kernel_w)
-    stride = _extent([p.stride], p.stride_h, p.stride_w)
-    return _joined(kernel, stride, _extent([p.pad], p.pad_h, p.pad_w))
-
-
-def _extent(values: Any, height: int, width: int) -> str:
-    if height or width:
-        return f"{height}x{width}"
-    sizes = [str(value) for value in values]
-    return sizes[0] if len(set(sizes)) == 1 else "x".join(sizes)
-
-
-def _joined(kernel: str, stride: str, pad: str) -> str:
-    stride = f"/{stride}" if stride not in ("", "1") else ""
-    return f"{kernel}{stride}{f'+{pad}' if pad not in ('', '0') else ''}"
 
 
 def _table(rows: list[list[str]], most: int) -> str:

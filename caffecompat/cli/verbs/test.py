@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import add_weight_arguments, layers
 from caffecompat.cli.running import add_running_arguments, open_net
+
+if TYPE_CHECKING:
+    from caffecompat.solver.scores import ScoreSums
 
 HELP = "score a net on its test data"
 EXAMPLE = """\
@@ -17,6 +21,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", required=True, help="weight file")
     parser.add_argument(
         "--iterations", type=int, default=50, help="number of batches (default: 50)"
+    )
+    parser.add_argument(
+        "--eval-type",
+        default="classification",
+        choices=("classification", "detection"),
+        help="detection: the mean average precision of an SSD's test net (default: classification)",
+    )
+    parser.add_argument(
+        "--ap-version",
+        default="Integral",
+        choices=("11point", "MaxIntegral", "Integral"),
+        help="which average precision: VOC 2007's, VOC 2012's, or the area (default: Integral)",
     )
     add_weight_arguments(parser)
     add_running_arguments(parser)
@@ -37,7 +53,16 @@ def run(arguments: argparse.Namespace) -> int:
             mode = ComputeOptions(arguments.precision)
             mode.prepare(net, train=False)
             with mode.whole_pass(), mode.forward(net.device):
-                score(net, arguments.iterations)
+                score(net, arguments.iterations, _sums(arguments))
         finally:
             net.close()
     return 0
+
+
+def _sums(arguments: argparse.Namespace) -> ScoreSums | None:
+    """What collects the outputs."""
+    from caffecompat.solver.detection_scores import DetectionSums
+
+    if arguments.eval_type != "detection":
+        return None
+    return DetectionSums(version=arguments.ap_version, show_classes=True)

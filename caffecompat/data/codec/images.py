@@ -81,7 +81,7 @@ def decode_image(data: bytes, colour: Colour) -> NDArray[Any] | None:
     """
     if not _is_bounded(data):
         return None
-    cv2 = _opencv()
+    cv2 = opencv()
     flags = {
         "unchanged": cv2.IMREAD_UNCHANGED,
         "color": cv2.IMREAD_COLOR,
@@ -104,7 +104,7 @@ def encode_image(pixels: Pixels, encoding: str) -> bytes:
     Raises:
         DataError: there is no encoder of that name.
     """
-    cv2 = _opencv()
+    cv2 = opencv()
     try:
         done, encoded = cv2.imencode(f".{encoding}", pixels)
     except cv2.error:
@@ -124,14 +124,20 @@ def split_channels(pixels: Pixels, planes: list[Pixels], mirror: bool) -> Sequen
         planes: one height x width array per channel; the result uses their memory.
         mirror: whether to flip.
     """
-    cv2 = _opencv()
+    cv2 = opencv()
     channels: Sequence[Pixels] = cv2.split(cv2.flip(pixels, 1) if mirror else pixels, planes)
     return channels
 
 
 def resize_image(pixels: Pixels, width: int, height: int) -> Pixels:
     """Bilinear resize to height x width without smoothing, as in Caffe."""
-    return _opencv().resize(pixels, (width, height))
+    return opencv().resize(pixels, (width, height))
+
+
+def resize_nearest(pixels: Pixels, width: int, height: int) -> Pixels:
+    """Resize to height x width; each pixel takes the value of the nearest one."""
+    cv2 = opencv()
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
 def scale_image(pixels: NDArray[Any], factor: float) -> NDArray[Any]:
@@ -161,7 +167,7 @@ def scale_channels(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any
     """
     if pixels.shape[1:] == (height, width):
         return pixels
-    cv2 = _opencv()
+    cv2 = opencv()
     halved = 2 * min(height, width) <= min(pixels.shape[1:])
     method = cv2.INTER_AREA if halved else cv2.INTER_LINEAR
 
@@ -194,7 +200,7 @@ def rescale_image(
     pixels: Pixels, height: int, width: int, interpolation: Interpolation = "smooth"
 ) -> Pixels:
     """Resizes an image; ``"smooth"`` averages areas where it shrinks and is bicubic otherwise."""
-    cv2 = _opencv()
+    cv2 = opencv()
     # Area averaging shrinks without aliasing, but does not interpolate when an image grows.
     methods = {
         "smooth": cv2.INTER_AREA if height < pixels.shape[0] else cv2.INTER_CUBIC,
@@ -233,7 +239,7 @@ def is_cut_off(data: bytes) -> bool:
 
 def draw_text(pixels: Pixels, text: str, left: int, bottom: int) -> None:
     """Draws a line of small black ASCII text into an image; (left, bottom) is its lower left."""
-    cv2 = _opencv()
+    cv2 = opencv()
     place = (left, bottom)
     cv2.putText(pixels, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
 
@@ -276,7 +282,12 @@ def _png_shape(data: bytes) -> tuple[int, int, int] | None:
 
 
 @functools.cache
-def _opencv() -> Any:
+def opencv() -> Any:
+    """The module cv2.
+
+    Raises:
+        MissingExtra, CaffeError: it is not installed, or cannot be loaded.
+    """
     try:
         import cv2
     except ModuleNotFoundError as error:

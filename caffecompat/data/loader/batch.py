@@ -27,7 +27,7 @@ class Batch:
 
     Attributes:
         blob: N x channels x height x width, float32 or deferred.
-        labels: N x the shape of a label, float32.
+        labels: N x the shape of a label, float32; for AnnotatedData N arrays.
         skipped: row and error message of each corrupt record that was skipped for that row.
     """
 
@@ -132,7 +132,9 @@ class BatchMaker:
         )
         shape = self._shape(samples[0], first, augmentations[0])
         data = self._buffers.array(shape, np.uint8 if deferred else np.float32)
-        labels = np.empty((self.rows, *self.samples.label_shape), np.float32)
+        labels: NDArray[Any] = np.empty(
+            (self.rows, *self.samples.label_shape_of(first)), self.samples.label_type
+        )
         return PartialBatch(data, labels, first, samples, augmentations, skips)
 
     def fill(self, batch: PartialBatch, row: int) -> None:
@@ -143,14 +145,15 @@ class BatchMaker:
         """
         raw = batch.samples[row]
         sample = batch.first if row == 0 else self._decode(raw, row, batch.skips)
+        if batch.data.dtype == np.uint8 and sample.pixels.dtype != np.uint8:
+            batch.floats.append((row, sample))
+        else:
+            # It refuses a sample of another size, before a label of that size is stored.
+            self._apply(batch, row, sample, batch.data)
         try:
             batch.labels[row] = self.samples.label(sample, batch.augmentations[row])
         except DataError as error:
             raise self._located(error, raw) from error
-        if batch.data.dtype == np.uint8 and sample.pixels.dtype != np.uint8:
-            batch.floats.append((row, sample))
-            return
-        self._apply(batch, row, sample, batch.data)
 
     def finish(self, batch: PartialBatch) -> Batch:
         """The finished batch, after all rows have been filled.

@@ -8,9 +8,12 @@ from caffecompat.data.backends.database import open_database
 from caffecompat.data.counter_rng import draw, pick
 from caffecompat.data.loader.prefetch import BatchReader
 from caffecompat.data.read_options import DEFAULTS, ReadOptions
+from caffecompat.data.sources.annotated import AnnotatedSamples
+from caffecompat.data.sources.base import DatabaseSamples
 from caffecompat.data.sources.box_list import BoxSamples, read_box_list
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
 from caffecompat.data.sources.image_list import ImageSamples, read_list
+from caffecompat.data.sources.label_maps import LabelMapSettings, MapSamples, read_map_list
 from caffecompat.data.sources.windows import WindowSamples
 from caffecompat.data.transforms.transform import Transform
 from caffecompat.errors import DataError
@@ -22,7 +25,7 @@ def open_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS) -> 
     """The reader that a Data layer's ``data_param`` and ``transform_param`` describe.
 
     ``rand_skip``, ``force_encoded_color`` and the transform fields of ``data_param`` have no
-    effect, as in Caffe.
+    effect, as in Caffe. With the forks' ``shuffle`` each pass has an order of its own.
 
     Args:
         layer: a LayerParameter.
@@ -36,12 +39,46 @@ def open_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS) -> 
     names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
     database = open_database(parameter.source, names[parameter.backend])
     try:
+        seed = options.seed if parameter.shuffle else None
+        samples = DatabaseSamples(database, transform, seed)
         return BatchReader(
-            database, transform, parameter.batch_size, options, prefetch=parameter.prefetch
+            samples, transform, parameter.batch_size, options, prefetch=parameter.prefetch
         )
     except DataError:
         database.close()
         raise
+
+
+def open_annotated_reader(
+    layer: Message, phase: str, options: ReadOptions = DEFAULTS
+) -> tuple[BatchReader, bool]:
+    """The reader that an AnnotatedData layer describes.
+
+    Args:
+        layer: a LayerParameter.
+        phase: ``"TRAIN"`` or ``"TEST"``.
+
+    Returns:
+        the reader, and whether a record has boxes, so that the batch's labels are one array of rows
+        for each image; else they are numbers.
+
+    Raises:
+        FileProblem, FormatError, DataError: the database or the mean file cannot be used, or a
+            setting is impossible.
+    """
+    parameter = layer.data_param
+    transform = Transform(layer.transform_param, phase)
+    names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
+    database = open_database(parameter.source, names[parameter.backend])
+    try:
+        samples = AnnotatedSamples(database, layer, phase, transform, options.seed)
+        reader = BatchReader(
+            samples, transform, parameter.batch_size, options, prefetch=parameter.prefetch
+        )
+    except DataError:
+        database.close()
+        raise
+    return reader, samples.has_boxes
 
 
 def open_image_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS) -> BatchReader:
@@ -102,6 +139,32 @@ def open_box_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS)
     return BatchReader(
         samples, transform, p.batch_size, options, prefetch=layer.data_param.prefetch
     )
+
+
+def open_map_reader(
+    parameter: Message, settings: LabelMapSettings, options: ReadOptions = DEFAULTS
+) -> BatchReader:
+    """The reader of images with label maps; its labels are those of ``MapSamples.label``.
+
+    Args:
+        parameter: an ImageDataParameter, or a DenseImageDataParameter, which has its fields.
+        settings: what happens to images and maps.
+
+    Raises:
+        FileProblem, FormatError, DataError: the list cannot be used.
+    """
+    p = parameter
+    skip = 0
+    if p.rand_skip:
+        once = np.zeros(1, np.int64)
+        skip = int(pick(draw(options.seed, once, "rand_skip"), p.rand_skip)[0])
+    entries = read_map_list(p.source, settings.kind, options.max_bytes)
+    samples = MapSamples(
+        *(p.source, entries, settings, p.root_folder, p.is_color, p.shuffle), options.seed, skip
+    )
+    # Samples come ready, so nothing is left for a transform to do.
+    nothing = Transform(schema.new("TransformationParameter"), "TEST")
+    return BatchReader(samples, nothing, p.batch_size, options)
 
 
 def open_window_reader(layer: Message, options: ReadOptions = DEFAULTS) -> BatchReader:

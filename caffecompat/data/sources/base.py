@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from caffecompat.data.backends.database import Database
 from caffecompat.data.codec.datum import parse_datum
+from caffecompat.data.counter_rng import permutation
 from caffecompat.data.transforms.transform import Augmentation, Transform
 from caffecompat.errors import DataError
 from caffecompat.reporting.terminal import short_name
@@ -50,10 +53,11 @@ class Samples(ABC):
     """An endless series of samples; sample ``s`` of a run is a pure function of ``s``.
 
     ``path`` is the path of the source, for messages. ``label_shape`` is the shape of a sample's
-    label: () where it is a number.
+    label: () where it is a number, or where ``label_type`` is object, an array of any shape.
     """
 
     label_shape: tuple[int, ...] = ()
+    label_type: type = np.float32
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -82,6 +86,10 @@ class Samples(ABC):
         """The label of a result of :meth:`decode` that is transformed with ``augmentation``."""
         return sample.label
 
+    def label_shape_of(self, first: Sample) -> tuple[int, ...]:
+        """The shape of the labels of a batch whose first sample is ``first``."""
+        return self.label_shape
+
     def locate(self, raw: RawSample) -> str:
         """The place of a sample, for messages."""
         key = short_name(raw.key.decode(errors="backslashreplace"))
@@ -105,20 +113,35 @@ class Samples(ABC):
 
 
 class DatabaseSamples(Samples):
-    """The records of a database in order; the first record follows the last."""
+    """The records of a database in order; the first record follows the last.
 
-    def __init__(self, database: Database, transform: Transform) -> None:
+    Args:
+        shuffle_seed: the seed of the orders in which passes take the records; None for their own.
+    """
+
+    def __init__(
+        self, database: Database, transform: Transform, shuffle_seed: int | None = None
+    ) -> None:
         super().__init__(database.path)
         self._database = database
         self._transform = transform
         if len(database) == 0:
             raise DataError(f"{database.path}: the database has no records; put images into it")
 
+        # Two passes, since a batch and replacements of corrupt records may reach the next pass.
+        @functools.lru_cache(maxsize=2)
+        def order(epoch: int) -> NDArray[np.int64]:
+            return permutation(shuffle_seed or 0, len(database), f"database, pass {epoch}")
+
+        self._order = None if shuffle_seed is None else order
+
     def __len__(self) -> int:
         return len(self._database)
 
     def fetch(self, ordinal: int) -> RawSample:
-        position = ordinal % len(self._database)
+        epoch, position = divmod(ordinal, len(self._database))
+        if self._order is not None:
+            position = int(self._order(epoch)[position])
         return RawSample(ordinal, position, *self._database.read(position))
 
     def decode(self, raw: RawSample) -> Sample:

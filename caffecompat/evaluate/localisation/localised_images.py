@@ -119,10 +119,13 @@ def load(path: PathLike, max_bytes: int | None = None) -> LocalisedImages:
         names, settings = texts_of(found["names"]), json_of(found["settings"])
     numbers = {key: found[key] for key in _NUMBERS}
     count, counts = len(names), numbers["true_counts"]
-    fit = all(array.ndim == _AXES.get(key, 1) for key, array in numbers.items())
-    fit = fit and all(len(numbers[key]) == count for key in _NUMBERS[:-1])
-    fit = fit and numbers["boxes"].shape == (*numbers["classes"].shape, 4)
-    fit = fit and (counts > 0).all() and numbers["true_boxes"].shape == (counts.sum(), 4)
+    fit = (
+        all(array.ndim == _AXES.get(key, 1) for key, array in numbers.items())
+        and all(len(numbers[key]) == count for key in _NUMBERS[:-1])
+        and numbers["boxes"].shape == (*numbers["classes"].shape, 4)
+        and bool((counts > 0).all())
+        and numbers["true_boxes"].shape == (counts.sum(), 4)
+    )
     if not fit:
         shapes = ", ".join(f"{key} {array.shape}" for key, array in numbers.items())
         raise FormatError(f"{path}: {count} names and {shapes} do not belong together")

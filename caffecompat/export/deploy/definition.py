@@ -19,6 +19,7 @@ from caffecompat.export.wiring import Step, Wiring, net_of
 from caffecompat.graph import Version, build_graph, net_state
 from caffecompat.graph.state import layer_is_included
 from caffecompat.layers import BuildOptions, catalogue
+from caffecompat.layers.dropout import passes_on
 from caffecompat.net import Net
 from caffecompat.net.definition import Definition
 from caffecompat.proto import schema
@@ -121,7 +122,9 @@ class _Deploying:
         self.notes += predictions.notes
         self._prune(predictions.ancestors(wanted))
         if self.options.remove_dropout:
-            for step in [s for s in self.wiring.steps if s.type == DROPOUT]:
+            for step in [
+                s for s in self.wiring.steps if s.type == DROPOUT and passes_on(s.message)
+            ]:
                 if self.wiring.can_bypass(step):
                     self.wiring.bypass(step)
                     self.notes.append(f"{step.place}: removed, it does nothing in phase TEST")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from caffecompat.errors import ExportError
+from caffecompat.export.fork_settings import unwritten_settings
 from caffecompat.export.matconvnet.layers import (
     BNORM,
     CONCAT,
@@ -79,6 +80,8 @@ class _Writer:
             self._input(built)
         elif built.type == "Scale" and self._joins_norm(built):
             self.variables[built.tops[0]] = self.variables[built.bottoms[0]]
+        elif fields := unwritten_settings(built):
+            self.problems.append(f"{self.who(built)}: MatConvNet has no such settings: {fields}")
         elif built.type not in _WRITERS:
             self.problems.append(
                 f"{self.who(built)}: MatConvNet has no such layer, or it is not mapped"

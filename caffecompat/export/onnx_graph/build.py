@@ -9,17 +9,29 @@ import numpy as np
 
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import ExportError
+from caffecompat.export.fork_settings import unwritten_settings
 from caffecompat.export.input_sizes import Freedom, Sizes, possible_sizes
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.graph import OnnxGraph, Value
 from caffecompat.export.onnx_graph.layer import FixedSizesNeeded, OnnxLayer, writers
-from caffecompat.export.value_names import SAME, value_names
+from caffecompat.export.value_names import is_same, value_names
 from caffecompat.graph import Version
 from caffecompat.layers._base import format_shape
 from caffecompat.layers.split import Silence
 from caffecompat.net import Net
 from caffecompat.net.build import BuiltLayer
 from caffecompat.net.module import LayerModule
+
+# Fields of forks in BVLC Caffe's layer types that the writers know.
+KNOWN_FORK_FIELDS = (
+    "relu_param.relu6",
+    "reshape_param.pixelshuffler",
+    *(f"convolution_param.pad_{side}" for side in "lrtb"),
+    "pooling_param.ceil_mode",
+    "pooling_param.pool: AVE_EXC_PAD",
+    "pooling_param.pool: AVE_TF",
+    *(f"pooling_param.pad_{side}" for side in "lrtb"),
+)
 
 
 def unknown_layers(net: Net) -> list[BuiltLayer]:
@@ -28,8 +40,9 @@ def unknown_layers(net: Net) -> list[BuiltLayer]:
         built
         for built in net.layers
         if built.module is not None
-        and not isinstance(built.layer, (*SAME, Silence))
-        and built.type not in writers
+        and not is_same(built)
+        and not isinstance(built.layer, Silence)
+        and (built.type not in writers or unwritten_settings(built, KNOWN_FORK_FIELDS))
     ]
 
 
@@ -75,7 +88,7 @@ class _Walk:
             fold_preprocessing(self.graph, fold)
 
     def _add(self, built: BuiltLayer) -> None:
-        if built.node.automatic or isinstance(built.layer, SAME):
+        if built.node.automatic or is_same(built):
             for top in built.tops:
                 self._values[top] = self._values[built.bottoms[0]]
             return
@@ -86,6 +99,8 @@ class _Walk:
             self.graph.inputs += [self._values[top] for top in built.tops]
         elif not isinstance(built.layer, Silence):
             self.graph.layers.append((built.name, built.type))
+            if fields := unwritten_settings(built, KNOWN_FORK_FIELDS):
+                raise ExportError(f"{built.place}: its settings {fields} have no form in ONNX here")
             writers.find(built.type, built.place)(self._layer(built))
 
     def _layer(self, built: BuiltLayer) -> OnnxLayer:

@@ -16,6 +16,7 @@ from caffecompat.export.wiring import Step, Wiring, net_of
 from caffecompat.graph import Version
 from caffecompat.net import Net
 from caffecompat.net.definition import Definition
+from caffecompat.proto.fork_fields import effective_fields
 from caffecompat.weights import LayerWeights, Weights
 
 HELP = "fold BatchNorm and Scale into the weights of the Convolution or InnerProduct before them"
@@ -113,6 +114,8 @@ class _Folding:
     def _reason_to_keep(self, step: Step, target: Step | None) -> str:
         """Why a BatchNorm cannot be folded; empty if it can."""
         p = step.message.batch_norm_param
+        if effective_fields(step.message):
+            return "because it has settings of a fork"
         if p.HasField("use_global_stats") and not p.use_global_stats:
             return "because it uses the statistics of each batch (use_global_stats: false)"
         if target is None or target.type not in SETTINGS:

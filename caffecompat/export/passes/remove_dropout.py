@@ -8,6 +8,7 @@ from caffecompat.export.graph_pass import graph_passes
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.wiring import Wiring, net_of
 from caffecompat.graph import build_graph, net_state
+from caffecompat.layers.dropout import passes_on
 from caffecompat.net.definition import Definition
 
 HELP = "leave Dropout layers out; outside training they pass values on"
@@ -28,7 +29,7 @@ def remove_dropout(model: CaffeModel) -> CaffeModel:
     state = net_state(definition.message, "test")
     wiring = Wiring(build_graph(definition.message, state, definition.place))
     notes = []
-    for step in [step for step in wiring.steps if step.type == DROPOUT]:
+    for step in [step for step in wiring.steps if step.type == DROPOUT and passes_on(step.message)]:
         if not wiring.can_bypass(step):
             notes.append(f"{step.place}: stays, because it gives an output its name")
         else:

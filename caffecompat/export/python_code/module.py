@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import caffecompat
 from caffecompat.errors import ExportError
+from caffecompat.export.fork_settings import unwritten_settings
 from caffecompat.export.python_code.definitions import DEFINITIONS, NEEDS
 from caffecompat.export.python_code.layer import (
     INDENT,
@@ -12,7 +13,7 @@ from caffecompat.export.python_code.layer import (
     identifier,
     writers,
 )
-from caffecompat.export.value_names import SAME
+from caffecompat.export.value_names import is_same
 from caffecompat.graph import Version
 from caffecompat.layers.split import Silence
 from caffecompat.net import Net
@@ -51,7 +52,9 @@ def check_known(net: Net, path: str) -> None:
     Raises:
         ExportError: names them all.
     """
-    unknown = [b for b in net.layers if _is_written(b) and b.type not in writers]
+    unknown = [
+        b for b in net.layers if _is_written(b) and (b.type not in writers or unwritten_settings(b))
+    ]
     if unknown:
         names = ", ".join(f"{b.name!r} ({b.type})" for b in unknown)
         raise ExportError(
@@ -96,14 +99,14 @@ def python_source(net: Net) -> str:
 
 
 def _is_written(built: BuiltLayer) -> bool:
-    return built.module is not None and not isinstance(built.layer, (*SAME, Silence))
+    return built.module is not None and not (is_same(built) or isinstance(built.layer, Silence))
 
 
 def _name_tops(built: BuiltLayer, variables: dict[Version, str], taken: set[str]) -> None:
     """In-place layers keep the variable; a copy has the variable of what it copies."""
     for top in built.tops:
         before = Version(top.blob, top.number - 1)
-        if built.node.automatic or isinstance(built.layer, SAME):
+        if built.node.automatic or is_same(built):
             variables[top] = variables[built.bottoms[0]]
         elif before in variables and _only_reader(before, variables):
             variables[top] = variables[before]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from caffecompat.errors import ExportError
+from caffecompat.export.fork_settings import unwritten_settings
 from caffecompat.export.layout import (
     CONCAT,
     CONVOLUTION,
@@ -57,6 +58,8 @@ def _step(built: BuiltLayer, inputs: tuple[Step, ...]) -> Step:
         inputs[0].scale = built.name
         return inputs[0]
     kind, settings = _KINDS.get(built.type, _other)(built, inputs)
+    if fields := unwritten_settings(built):
+        kind, settings = f"{built.type} with {fields}", {}
     return Step(kind, built.name, inputs, settings, shape)
 
 

@@ -1,5 +1,5 @@
 """Fillers, which give parameters their initial values: one file per filler type."""
 
-from caffecompat.layers.fillers.base import Filler, fill, fillers, register
+from caffecompat.layers.fillers.base import FORK_FIELDS, Filler, fill, fillers, register
 
-__all__ = ["Filler", "fill", "fillers", "register"]
+__all__ = ["FORK_FIELDS", "Filler", "fill", "fillers", "register"]

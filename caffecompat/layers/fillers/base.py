@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Filler: TypeAlias = "Callable[[Request], torch.Tensor]"
 
+# Fields of forks in a FillerParameter that a filler here reads.
+FORK_FIELDS = ("diag_val",)
+
 fillers: Registry[Filler] = Registry("filler", "caffecompat.layers.fillers")
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
 from caffecompat.graph import Graph, Version
 from caffecompat.net.built_layer import BuiltLayer
+from caffecompat.net.execution.local_pass import LocalPass
 
 
 class LayeredNet(Protocol):
@@ -54,7 +55,7 @@ class Stepper:
         self.values: dict[Version, torch.Tensor] = {}
         self.gradients: dict[Version, torch.Tensor] = {}
         self.loss = 0.0
-        self._local: dict[int, tuple[list[torch.Tensor], tuple[torch.Tensor, ...]]] = {}
+        self._local: dict[int, LocalPass] = {}
         self._index = 0
 
     def begin(self, index: int = 0) -> None:
@@ -88,17 +89,9 @@ class Stepper:
 
     def _run(self, i: int, built: BuiltLayer) -> tuple[torch.Tensor, ...]:
         assert built.module is not None
-        bottoms = [
-            self.values[bottom].detach().requires_grad_(not blocked)
-            for bottom, blocked in zip(built.bottoms, built.blocked, strict=True)
-        ]
-        with torch.enable_grad():
-            result: Any = built.module(*bottoms)
-        if result is None:
-            return ()
-        tops = (result,) if isinstance(result, torch.Tensor) else tuple(result)
-        self._local[i] = (bottoms, tops)
-        return tuple(top.detach() for top in tops)
+        bottoms = [self.values[bottom] for bottom in built.bottoms]
+        self._local[i] = local = LocalPass(built.module, bottoms, [not b for b in built.blocked])
+        return tuple(top.detach() for top in local.tops)
 
     def backward_layer(self, i: int) -> None:
         """Passes gradients through layer ``i``; parameter gradients add up in ``.grad``."""
@@ -109,17 +102,9 @@ class Stepper:
             return
         if i not in self._local:
             return
-        bottoms, tops = self._local.pop(i)
-        pairs = [
-            (value, gradient)
-            for value, gradient in zip(tops, self._top_gradients(built), strict=False)
-            if gradient is not None and value.requires_grad
-        ]
-        if not pairs:
-            return
-        torch.autograd.backward([value for value, _ in pairs], [g for _, g in pairs])
-        for name, bottom in zip(built.bottoms, bottoms, strict=True):
-            self._add(name, bottom.grad)
+        gradients = self._local.pop(i).backward(self._top_gradients(built))
+        for name, gradient in zip(built.bottoms, gradients, strict=True):
+            self._add(name, gradient)
 
     def _top_gradients(self, built: BuiltLayer) -> Sequence[torch.Tensor | None]:
         return [self._top_gradient(built, top) for top in built.tops]

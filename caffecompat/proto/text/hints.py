@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from caffecompat.errors import suggestion
 from caffecompat.proto.descriptors import Layout, layout
+from caffecompat.proto.fork_meanings import NO_FORK, meaning_of
 from caffecompat.proto.layer_types import V1_TYPES
 
 # A longer list of known names hides the sentence that it should help.
@@ -14,6 +15,7 @@ _MOST_NAMES_LISTED = 12
 # Names of this ending are alike by it alone, so only what stands before it is compared, strictly.
 _ENDING = "_param"
 _LIKENESS = 0.75
+_LENIENT = " Remove it; summary, graph, train, test and time pass over it with --lenient"
 
 
 def unknown_field_hint(name: str, enclosing: Sequence[tuple[str, Layout]]) -> str:
@@ -31,6 +33,9 @@ def unknown_field_hint(name: str, enclosing: Sequence[tuple[str, Layout]]) -> st
         if name in outer.fields:
             inner = enclosing[-1][0]
             return f"; it belongs to {label}: is the '}}' that closes {inner} missing before it?"
+    meaning = meaning_of(here.name, name)
+    if meaning is not None and meaning.fork != NO_FORK:
+        return f"; {meaning.sentence}; not supported.{_LENIENT}"
     inside = [
         entry.name
         for entry in here.fields.values()
@@ -69,9 +74,5 @@ def _parameter_hint(name: str, known: Iterable[str]) -> str:
 
 
 def _foreign(what: str) -> str:
-    way_out = (
-        " Remove it; summary, graph, train, test and time pass over it with --lenient"
-        if what == "field"
-        else ""
-    )
+    way_out = _LENIENT if what == "field" else ""
     return f"; a {what} of another Caffe version?{way_out}"

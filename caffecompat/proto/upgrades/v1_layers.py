@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from caffecompat.proto.layer_types import V1_TYPES
 from caffecompat.proto.schema import Message, enum_names
 from caffecompat.proto.upgrades import OldNetError, put, upgrade
+
+# Types that old files name although only today's layers have them.
+SAME_AS_TODAY = {"INPUT": "Input"}
 
 # Fields of the same name that changed their meaning, or that today's layers do not have.
 _CHANGED = {"type", "param", "blob_share_mode", "blobs_lr", "weight_decay", "layer"}
@@ -35,22 +40,63 @@ def replace_v1_layers(net: Message) -> list[str]:
             ("layer", 0),
             ("layers", 0),
         )
-    names = {number: name for name, number in enum_names("V1LayerParameter.LayerType").items()}
-    notes = []
-    for old in net.layers:
-        layer = net.layer.add()
-        for entry, value in old.ListFields():
-            if entry.name not in _CHANGED:
-                put(layer, entry.name, value)
-        if old.HasField("type"):
-            name = names[old.type]
-            layer.type = V1_TYPES.get(name, name)
-            if name not in V1_TYPES:
-                # Its CROP, say, is not BVLC's Crop.
-                notes.append(f"layer {old.name!r}: a fork's old type {name} keeps its name")
-        _copy_parameter_settings(old, layer)
+    notes = [note for old in net.layers for note in _convert(old, net.layer.add())]
     net.ClearField("layers")
     return notes
+
+
+def join_generations(
+    net: Message, lines: Sequence[int | None], old_lines: Sequence[int | None]
+) -> list[str]:
+    """Brings ``layer`` and ``layers`` entries of one net into the order of their lines.
+
+    A net whose order the lines do not tell, or that has layers of the first generation, stays as it
+    is.
+
+    Args:
+        lines, old_lines: the line of each ``layer`` and of each ``layers`` entry.
+
+    Returns:
+        Notes; empty if nothing was done.
+    """
+    known = [line for line in (*lines, *old_lines) if line is not None]
+    count = len(net.layer) + len(net.layers)
+    if not (net.layer and net.layers) or len(known) != count:
+        return []
+    if set(lines) & set(old_lines) or any(old.HasField("layer") for old in net.layers):
+        return []
+    entries = [*zip(lines, net.layer, strict=True), *zip(old_lines, net.layers, strict=True)]
+    # Stable: entries of one kind that share a line keep their order.
+    entries.sort(key=lambda pair: pair[0] or 0)
+    joined = type(net)()
+    notes = []
+    for _, entry in entries:
+        layer = joined.layer.add()
+        if entry.DESCRIPTOR.name == layer.DESCRIPTOR.name:
+            layer.CopyFrom(entry)
+        else:
+            notes += _convert(entry, layer)
+    del net.layer[:]
+    net.ClearField("layers")
+    net.MergeFrom(joined)
+    return ["joined layer and layers entries in the order of their lines", *notes]
+
+
+def _convert(old: Message, layer: Message) -> list[str]:
+    """Fills ``layer`` from an entry of the old kind; returns notes."""
+    names = {number: name for name, number in enum_names("V1LayerParameter.LayerType").items()}
+    for entry, value in old.ListFields():
+        if entry.name not in _CHANGED:
+            put(layer, entry.name, value)
+    _copy_parameter_settings(old, layer)
+    if not old.HasField("type"):
+        return []
+    name = names[old.type]
+    layer.type = V1_TYPES[name] if name in V1_TYPES else SAME_AS_TODAY.get(name, name)
+    if name in V1_TYPES or name in SAME_AS_TODAY:
+        return []
+    # Its CROP, say, is not BVLC's Crop.
+    return [f"layer {old.name!r}: a fork's old type {name} keeps its name"]
 
 
 def _copy_parameter_settings(old: Message, layer: Message) -> None:

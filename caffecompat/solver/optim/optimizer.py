@@ -174,6 +174,10 @@ class Optimizer:
             self._zero_gradients[i] = torch.zeros_like(self._values[i])
         return self._zero_gradients[i]
 
+    def keep_updates(self) -> None:
+        """Keeps the updates of each iteration for :meth:`show_updates`, as ``snapshot_diff``."""
+        self._keep = True
+
     @torch.no_grad()
     def show_updates(self) -> None:
         """Copies the last updates into the gradients, for snapshots with ``snapshot_diff``.

@@ -11,13 +11,20 @@ from typing import TypeVar
 from caffecompat.errors import CaffeError, SolverError, UnknownName
 from caffecompat.proto import schema
 from caffecompat.proto.files import read_solver
-from caffecompat.proto.fork_fields import foreign_fields
+from caffecompat.proto.fork_fields import effective_fields
 from caffecompat.proto.schema import Message
+from caffecompat.solver.optim import rate_limits
 from caffecompat.solver.optim.optimizer import REGULARIZATIONS
 from caffecompat.solver.optim.policies import Policy, policies
+from caffecompat.solver.optim.rate_limits import RateLimits
 from caffecompat.solver.optim.rules import UpdateRule, rules
 
 Built = TypeVar("Built")
+
+# SSD's tests: how the outputs of a test net are scored, and which average precision is taken.
+EVAL_TYPES = ("classification", "detection")
+AP_VERSIONS = ("11point", "MaxIntegral", "Integral")
+FORK_FIELDS = (*rate_limits.FORK_FIELDS, "eval_type", "ap_version", "show_per_class_result")
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,7 @@ class Settings:
         message: the SolverParameter, upgraded.
         path: the solver file; None for a definition that was given as a message.
         policy: the learning-rate policy.
+        limits: what changes the policy's rate.
         rule: the update rule.
         notes: warnings, one sentence each.
         lenient: whether unknown fields are ignored, in its nets too.
@@ -37,6 +45,7 @@ class Settings:
     message: Message
     path: str | None
     policy: Policy
+    limits: RateLimits
     rule: UpdateRule
     notes: list[str] = field(default_factory=list)
     lenient: bool = False
@@ -83,7 +92,9 @@ def read_settings(
     foreign = list(_foreign(message))
     if lenient:
         notes += [f"{sentence}; ignored" for sentence in foreign]
-    misfits = [*_misfits(message), *([] if lenient else [f"{s}; remove it" for s in foreign])]
+    misfits = [*_misfits(message), *_misfits_of_detection(message)]
+    misfits += rate_limits.misfits(message)
+    misfits += [] if lenient else [f"{sentence}; remove it" for sentence in foreign]
     problems: list[CaffeError] = [SolverError(f"{place}: {text}") for text in misfits]
     policy = _attempt(lambda: policies.find(message.lr_policy, place)(message, place), problems)
     rule = _attempt(lambda: rules.find(message.type, place)(message, place), problems)
@@ -95,7 +106,7 @@ def read_settings(
     if problems or policy is None or rule is None:
         raise SolverError("\n".join(str(problem) for problem in problems))
     notes += _remarks(message)
-    return Settings(message, path, policy, rule, notes, lenient, max_bytes)
+    return Settings(message, path, policy, RateLimits.of(message), rule, notes, lenient, max_bytes)
 
 
 def _attempt(make: Callable[[], Built], problems: list[CaffeError]) -> Built | None:
@@ -124,10 +135,25 @@ def _misfits(message: Message) -> Iterator[str]:
 
 
 def _foreign(message: Message) -> Iterator[str]:
-    for name in foreign_fields(message):
+    known = set(FORK_FIELDS)
+    if message.lr_policy in policies:
+        known.update(policies.find(message.lr_policy).fork_fields)
+    for one in effective_fields(message):
         # The layers of a net check the fields inside it.
-        if "net_param." not in name:
-            yield f"{name} comes from another Caffe version and is not known here"
+        if "net_param." in one.path or one.path in known:
+            continue
+        if one.meaning is None:
+            yield f"{one.path} comes from another Caffe version and is not known here"
+        else:
+            yield f"{one.path} is {one.meaning.sentence}; it is not supported"
+
+
+def _misfits_of_detection(message: Message) -> Iterator[str]:
+    """What is wrong with SSD's settings of tests."""
+    for name, known in (("eval_type", EVAL_TYPES), ("ap_version", AP_VERSIONS)):
+        value = getattr(message, name)
+        if value not in known:
+            yield f"{name} is {value!r}, it must be one of {', '.join(known)}"
 
 
 def _remarks(message: Message) -> Iterator[str]:

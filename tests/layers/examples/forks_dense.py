@@ -163,3 +163,9 @@ def squeeze(draw: Draw) -> Example:
         )
     )
     return Example(fields("squeeze_param", axis=axes), (Bottom(shape),))
+
+
+@example_of("SigmoidCrossEntropyLoss (HED, RCF)")
+def balanced_cross_entropy(draw: Draw) -> Example:
+    shape = plane(draw)
+    return Example("", (Bottom(shape), Bottom(shape, "flags")))

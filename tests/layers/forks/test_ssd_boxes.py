@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffecompat.layers.forks._boxes import areas, coverages, falling, overlaps, suppress
+from caffecompat.data.boxes import areas, coverages, falling, overlaps, suppress
 
 
 def random_boxes(count: int, seed: int) -> np.ndarray:

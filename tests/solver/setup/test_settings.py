@@ -20,22 +20,46 @@ def test_good() -> None:
     assert settings("") is not None
 
 
-@pytest.mark.parametrize("field", ["rampup_interval: 100", "min_lr: 0.1", 'eval_type: "detection"'])
+@pytest.mark.parametrize("field", ["larc: true", "stagelr: 0.1", "stepearly: 5"])
 def test_fields_of_other_versions_are_refused(field: str) -> None:
     name = field.partition(":")[0]
-    with pytest.raises(SolverError, match=f"solver: {name} comes from another Caffe version"):
+    with pytest.raises(SolverError, match=rf"solver: {name} is from .*; it is not supported; remo"):
         settings(field)
 
 
 def test_fields_of_other_versions_are_noted_leniently() -> None:
-    message = parse_text(GOOD + "rampup_interval: 100", "SolverParameter")[0]
+    message = parse_text(GOOD + "larc_eta: 0.1", "SolverParameter")[0]
     read = read_settings(message, lenient=True)
-    assert any("rampup_interval" in note and "ignored" in note for note in read.notes)
+    assert any("larc_eta" in note and "ignored" in note for note in read.notes)
+
+
+def test_fields_without_effect_are_accepted_in_silence() -> None:
+    message = parse_text(GOOD + "richness: 200 show_per_class_result: true", "SolverParameter")[0]
+    assert read_settings(message).notes == []
 
 
 def test_several_at_once() -> None:
-    with pytest.raises(SolverError, match=r"(?s)iter_size is 0.*rampup_interval comes from"):
-        settings("iter_size: 0 rampup_interval: 3")
+    with pytest.raises(SolverError, match=r"(?s)iter_size is 0.*larc is from"):
+        settings("iter_size: 0 larc: true")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('lr_policy: "fixed" warmup_iter: -1', "warmup_iter is -1, it must not be negative"),
+        ('lr_policy: "fixed" warmup_iter: 2 rampup_interval: 2', "exclude each other"),
+        ('lr_policy: "fixed" min_lr: -0.5', "min_lr is -0.5, it must not be negative"),
+        ('lr_policy: "poly" min_lr: 0.5', "min_lr is 0.5, above base_lr 0.1"),
+        ('lr_policy: "multifixed"', "stagelr is missing"),
+        (
+            'lr_policy: "multifixed" stagelr: 1 stageiter: 2 stageiter: 3',
+            "stagelr has 1 values and stageiter 2",
+        ),
+    ],
+)
+def test_rates_of_forks_that_are_impossible(text: str, sentence: str) -> None:
+    with pytest.raises(SolverError, match=sentence):
+        read_settings(parse_text(f'net: "n" base_lr: 0.1 {text}', "SolverParameter")[0])
 
 
 def test_plateau_that_watches_tests_without_passes() -> None:

@@ -28,7 +28,7 @@ def _write_each(at: OnnxLayer, operator: str) -> None:
         )
     weights = [at.parameter(name) for name in ("weight", "bias") if name in at.arrays]
     for index, bottom in enumerate(at.bottoms):
-        x, pads = bottom.name, [*geometry.pad, *_pads_after(at, bottom, operator)]
+        x, pads = bottom.name, [*_pads_before(at), *_pads_after(at, bottom, operator)]
         if operator == "Conv" and max(geometry.kernel) == 1 and any(pads):
             # OpenCV 5.0 computes kernels of 1 x 1 without their padding.
             x, pads = _padded(at, x, pads), [0] * len(pads)
@@ -52,6 +52,14 @@ def _padded(at: OnnxLayer, x: str, pads: list[int]) -> str:
     return at.node("Pad", x, at.integers("pads", whole), at.constant("fill", 0.0))
 
 
+def _pads_before(at: OnnxLayer) -> list[int]:
+    geometry = at.layer.geometry
+    before = [side[0] for side in geometry.sides] if geometry.sides else list(geometry.pad)
+    if geometry.sides and min(map(min, geometry.sides)) < 0:
+        at.refuse("a negative padding is not written")
+    return before
+
+
 def _pads_after(at: OnnxLayer, bottom: Value, operator: str) -> list[int]:
     """The padding after the input; more than before it where the kernel is the larger one.
 
@@ -59,7 +67,9 @@ def _pads_after(at: OnnxLayer, bottom: Value, operator: str) -> list[int]:
     ``caffecompat.layers._convolution_geometry``.
     """
     geometry = at.layer.geometry
+    after = [side[1] for side in geometry.sides] if geometry.sides else list(geometry.pad)
     if operator == "ConvTranspose":
-        return list(geometry.pad)
-    sizes = zip(geometry.pad, geometry.kernel_extent, bottom.shape[2:], strict=True)
-    return [pad + max(0, extent - 2 * pad - size) for pad, extent, size in sizes]
+        return after
+    pads = zip(_pads_before(at), after, strict=True)
+    sizes = zip(pads, geometry.kernel_extent, bottom.shape[2:], strict=True)
+    return [end + max(0, extent - start - end - size) for (start, end), extent, size in sizes]

@@ -11,8 +11,11 @@ FLOAT = 1
 
 @writers.register("ReLU")
 def relu(at: OnnxLayer) -> None:
-    slope = at.layer.negative_slope
-    if slope == 0:
+    slope, limit = at.layer.negative_slope, at.layer.limit
+    if limit is not None:
+        y = at.node("LeakyRelu", at.x, alpha=slope) if slope else at.node("Relu", at.x)
+        at.write("Min", y, at.constant("limit", limit))
+    elif slope == 0:
         at.write("Relu", at.x)
     else:
         at.write("LeakyRelu", at.x, alpha=slope)

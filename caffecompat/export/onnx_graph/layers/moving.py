@@ -48,12 +48,15 @@ def flatten(at: OnnxLayer) -> None:
     if (at.layer.start, at.layer.end) == (1, len(at.bottom.shape)):
         at.write("Flatten", at.x, axis=1)
     else:
-        reshape(at)
+        at.write("Reshape", at.x, at.reshaped(at.top))
 
 
 @writers.register("Reshape")
 def reshape(at: OnnxLayer) -> None:
-    at.write("Reshape", at.x, at.reshaped(at.top))
+    if at.layer.block == 1:
+        at.write("Reshape", at.x, at.reshaped(at.top))
+    else:
+        at.write("DepthToSpace", at.x, blocksize=at.layer.block, mode="CRD")
 
 
 @writers.register("Crop")

@@ -30,7 +30,7 @@ def pooling(at: OnnxLayer) -> None:
         _global(at)
         return
     size = (at.bottom.shape[2], at.bottom.shape[3])
-    windows = Windows(size, layer.kernel, layer.stride, layer.pad, layer.ceil)
+    windows = layer.windows(size)
     if layer.method == "MAX":
         _maximum(at, windows)
     elif layer.method == "AVE":
@@ -75,7 +75,7 @@ def _average(at: OnnxLayer, windows: Windows, last: Callable[..., Any]) -> Any:
     """The means over ``windows``; ``last`` adds the last node."""
     x, attributes = _padded(at, windows, 0)
     factors = prod(windows.kernel) / _divisors(windows)
-    if windows.ceil and windows.stride != (1, 1):
+    if (windows.ceil and windows.stride != (1, 1)) or not windows.counts_padding:
         # The divisors depend on where the border cuts windows off.
         at.need_fixed(at.bottom, SPATIAL)
     if np.all(factors == 1):
@@ -89,7 +89,11 @@ def _divisors(windows: Windows) -> np.ndarray:
 
     def along(axis: int) -> np.ndarray:
         start = np.arange(windows.count[axis]) * windows.stride[axis] - windows.pad[axis]
-        end = np.minimum(start + windows.kernel[axis], windows.size[axis] + windows.pad[axis])
+        end = start + windows.kernel[axis]
+        if windows.counts_padding:
+            end = np.minimum(end, windows.size[axis] + windows.after[axis])
+        else:
+            start, end = np.maximum(start, 0), np.minimum(end, windows.size[axis])
         return np.maximum(end - start, 1)
 
     return np.outer(along(0), along(1)).astype(np.float64)
@@ -129,8 +133,8 @@ def _padding_for_any_size(at: OnnxLayer, windows: Windows) -> list[int]:
     after the plane; there is none where pad + stride is at most the kernel.
     """
     if not windows.ceil:
-        return list(windows.pad)
-    after = [pad + stride - 1 for pad, stride in zip(windows.pad, windows.stride, strict=True)]
+        return list(windows.after)
+    after = [pad + stride - 1 for pad, stride in zip(windows.after, windows.stride, strict=True)]
     if any(extra >= kernel for extra, kernel in zip(after, windows.kernel, strict=True)):
         raise FixedSizesNeeded(f"layer {at.name!r} (Pooling): windows may be dropped")
     return after

@@ -87,7 +87,7 @@ def pooling(at: CodeLayer) -> None:
         at.write(over, "(2, 3)", "keepdim=True")
         return
     size = (at.shapes[0][2], at.shapes[0][3])
-    windows = Windows(size, layer.kernel, layer.stride, layer.pad, layer.ceil)
+    windows = layer.windows(size)
     mode = windows.torch_mode()
     if mode is None or (layer.ceil and not _rounds_as_torch(windows)):
         at.refuse("torch's pooling has no such windows")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.layers.forks._boxes import Boxes, falling, suppress
+from caffecompat.data.boxes import Boxes, falling, suppress
 
 Floats = NDArray[np.float32]
 
@@ -19,7 +19,7 @@ class DetectionOptions:
     Attributes:
         background: the class that is left out.
         threshold: only larger scores count.
-        nms_threshold, eta: see :func:`caffecompat.layers.forks._boxes.suppress`.
+        nms_threshold, eta: see :func:`caffecompat.data.boxes.suppress`.
         top_k: the largest number of boxes of a class before suppression; -1 for all.
         keep_top_k: the largest number of detections of an image; -1 for all.
     """

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.layers.forks._boxes import Boxes
+from caffecompat.data.boxes import Boxes
 from caffecompat.layers.forks.ssd._box_codes import decode
 from caffecompat.layers.forks.ssd._ground_truth import Truth
 from caffecompat.layers.forks.ssd._matching import LEFT_OUT, UNMATCHED, Match, match_boxes

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from caffecompat.data.boxes import Boxes
 from caffecompat.layers._base import Layer
-from caffecompat.layers.forks._boxes import Boxes
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.layers.forks._boxes import Boxes, overlaps
+from caffecompat.data.boxes import Boxes, overlaps
 
 UNMATCHED = -1
 # The box crosses the border of the image and takes no part.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from caffecompat.data.boxes import Boxes, areas, falling, suppress
 from caffecompat.layers._base import Message
-from caffecompat.layers.forks._boxes import Boxes, areas, falling, suppress
 from caffecompat.layers.forks.ssd._matching import UNMATCHED, Match
 
 # Non-maximum suppression before mining drops boxes with a smaller area.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from caffecompat.data.boxes import Boxes
 from caffecompat.layers._base import Message
-from caffecompat.layers.forks._boxes import Boxes
 from caffecompat.layers.forks.ssd._matching import MatchOptions
 from caffecompat.layers.forks.ssd._mining import MiningOptions
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from caffecompat.data.boxes import Boxes
 from caffecompat.layers._base import Message
-from caffecompat.layers.forks._boxes import Boxes
 
 
 def to_pixels(boxes: Boxes, height: int, width: int, resize: Message | None) -> Boxes:

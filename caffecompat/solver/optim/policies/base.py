@@ -34,6 +34,7 @@ class Policy:
 
     Attributes:
         name: value of ``lr_policy``, set by :func:`register`.
+        fork_fields: fields of forks in the SolverParameter that the policy reads.
         status: start of the log line about a change of ``step``; empty for no line.
         watches_loss: whether :meth:`observe` is called with the loss of every iteration.
         metric: the output of a test net with which :meth:`observe` is called after every test.
@@ -43,6 +44,7 @@ class Policy:
     """
 
     name: ClassVar[str] = ""
+    fork_fields: ClassVar[tuple[str, ...]] = ()
     status: ClassVar[str] = ""
     watches_loss: bool = False
     metric: str | None = None

@@ -1,0 +1,95 @@
+"""``caffecompat doctor``: what of a legacy project runs here, and what it lacks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from caffecompat.reporting.table import Column, print_table
+from caffecompat.reporting.terminal import printable
+
+if TYPE_CHECKING:
+    from caffecompat.doctor.findings import FileReport, ProjectReport
+
+HELP = "examine a project's nets, solvers, weights and scripts: what runs, what is missing"
+EXAMPLE = """  caffecompat doctor old_project/
+  caffecompat doctor old_project/ --fix      (writes NET.upgraded.prototxt beside old nets)
+  caffecompat doctor train_val.prototxt --json"""
+
+_COLUMNS = (
+    Column("file", shortens=True, is_name=True),
+    Column("kind", rank=2),
+    Column("dialect", shortens=True, rank=1),
+    Column("verdict"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", help="a file, or the folder of a project")
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="write an upgraded copy beside each net of an old generation or with unknown fields",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--dialect",
+        default="",
+        metavar="FORK",
+        help="the fork of Caffe whose layer types are meant where forks define a type differently",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.doctor.examination import examine
+    from caffecompat.reporting.progress import show_progress
+
+    with show_progress("files") as progress:
+        found = examine(Path(arguments.path), arguments.dialect, arguments.fix, progress)
+    if arguments.json:
+        print(json.dumps(found.as_json(), indent=1))
+    else:
+        _print_report(found, arguments)
+    return 0 if found.runs else 1
+
+
+def _print_report(found: ProjectReport, arguments: argparse.Namespace) -> None:
+    if not found.files:
+        print(f"{arguments.path}: no net, solver, weight file or script that uses caffe")
+        return
+    rows = [(file.path, file.kind, file.dialect, file.verdict.value) for file in found.files]
+    print_table(_COLUMNS, rows)
+    for file in found.files:
+        _print_findings(file)
+    for path in found.written:
+        print(f"wrote {printable(path)}")
+    _print_next(found, arguments)
+
+
+def _print_findings(file: FileReport) -> None:
+    if not file.findings:
+        return
+    print(f"\n{printable(file.path)}: {file.verdict.value}")
+    for finding in file.findings:
+        print(f"  {finding.severity.value:8}{printable(finding.place)}: ", end="")
+        first, *more = finding.sentence.splitlines() or [""]
+        print(printable(first))
+        for line in more:
+            print(f"          {printable(line)}")
+
+
+def _print_next(found: ProjectReport, arguments: argparse.Namespace) -> None:
+    """The commands to run next."""
+    commands = [command for file in found.files for command in file.commands]
+    fixable = any(f.severity.value == "upgrade" for file in found.files for f in file.findings)
+    if fixable and not arguments.fix:
+        commands.insert(0, f"caffecompat doctor {shlex.quote(arguments.path)} --fix")
+    if commands:
+        print("\nnext:")
+        for command in commands:
+            print(f"  {printable(command)}")
+    sys.stdout.flush()

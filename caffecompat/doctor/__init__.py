@@ -1,0 +1,1 @@
+"""What of a legacy project runs here, and what it lacks."""

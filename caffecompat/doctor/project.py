@@ -1,0 +1,129 @@
+"""The files of a project that matter, by kind."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from caffecompat.errors import CaffeError, FileProblem
+from caffecompat.input_files import open_input, read_input
+
+NET, SOLVER, WEIGHTS, SCRIPT, NOTEBOOK, SHELL = (
+    *("net", "solver", "weights", "script", "notebook", "shell script"),
+)
+_PROTOTXT = (".prototxt", ".prototxt.txt", ".pt", ".pbtxt")
+_WEIGHTS = (".caffemodel", ".caffemodel.h5", ".solverstate", ".solverstate.h5", ".binaryproto")
+_SKIPPED_FOLDERS = {".git", ".svn", ".hg", "__pycache__", "node_modules", ".venv"}
+# The largest text that is looked at, and how much of it tells what it is.
+MAX_TEXT_BYTES = 64 << 20
+_HEAD_BYTES = 1 << 16
+
+# What a net and a solver have at their top level, and no other prototxt has.
+_OF_NET = re.compile(r"(?m)^\s*(layers?\s*:?\s*\{|input\s*:|input_(dim|shape))")
+_OF_SOLVER = re.compile(
+    r"(?m)^\s*(base_lr|lr_policy|max_iter|train_net|test_net|solver_type|net|test_iter)\s*:"
+)
+_IMPORTS_CAFFE = re.compile(rb"(?m)^\s*(>>>\s*)?(import|from)\s+caffe\b|^\s*import\s.*\bcaffe\b")
+_RUNS_CAFFE = re.compile(rb"\bcaffe(\.bin|\.exe)?\s+(train|test|time|device_query)\b")
+
+
+@dataclass(frozen=True)
+class ProjectFile:
+    """One file.
+
+    Attributes:
+        path: from the current folder.
+        shown: from the folder that the user named, as reports show it.
+        kind: one of the constants of this module.
+    """
+
+    path: Path
+    shown: str
+    kind: str
+
+
+def project_files(root: Path) -> list[ProjectFile]:
+    """The files at or below ``root`` that an examination looks at, in order of name.
+
+    A file that the user names counts as what its content is, whatever its name.
+
+    Raises:
+        FileProblem: there is no such file or folder.
+    """
+    if not root.exists():
+        raise FileProblem(f"{root}: there is no such file or folder")
+    if not root.is_dir():
+        kind = _kind_of(root, named=True)
+        if kind is None:
+            raise FileProblem(
+                f"{root}: this is no net, solver, weight file or script that uses caffe"
+            )
+        return [ProjectFile(root, str(root), kind)]
+    found = []
+    for path in _walk(root):
+        kind = _kind_of(path, named=False)
+        if kind is not None:
+            found.append(ProjectFile(path, str(path.relative_to(root)), kind))
+    return found
+
+
+def python_modules(root: Path) -> dict[str, Path]:
+    """Every Python file of a project by the end of its dotted name: ``"layers.focal"``, "focal"."""
+    found: dict[str, Path] = {}
+    for path in _walk(root if root.is_dir() else root.parent):
+        if path.suffix != ".py":
+            continue
+        parts = path.with_suffix("").parts
+        for start in range(len(parts)):
+            found.setdefault(".".join(parts[start:]), path)
+    return found
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if name not in _SKIPPED_FOLDERS)
+        for name in sorted(names):
+            yield Path(folder) / name
+
+
+def _kind_of(path: Path, named: bool) -> str | None:
+    """The kind of a file; None for one that does not matter, or cannot be read."""
+    name = path.name.lower()
+    try:
+        if name.endswith(_WEIGHTS):
+            return WEIGHTS
+        if name.endswith(".py"):
+            return (
+                SCRIPT if named or _IMPORTS_CAFFE.search(read_input(path, MAX_TEXT_BYTES)) else None
+            )
+        if name.endswith(".ipynb"):
+            return NOTEBOOK if b"caffe" in read_input(path, MAX_TEXT_BYTES) else None
+        if name.endswith((".sh", ".bat", ".bash")):
+            return SHELL if _RUNS_CAFFE.search(read_input(path, MAX_TEXT_BYTES)) else None
+        if named or name.endswith(_PROTOTXT):
+            return _kind_of_text(_head(path))
+    except CaffeError:
+        return None
+    return None
+
+
+def _head(path: Path) -> bytes:
+    with open_input(path) as file:
+        return file.read(_HEAD_BYTES)
+
+
+def _kind_of_text(head: bytes) -> str | None:
+    if b"\0" in head:
+        return None
+    text = head.decode("utf-8", "replace")
+    if _OF_SOLVER.search(text) and not re.search(r"(?m)^\s*layers?\s*:?\s*\{", text):
+        return SOLVER
+    return NET if _OF_NET.search(text) else None
+
+
+def of_kind(files: Sequence[ProjectFile], kind: str) -> list[ProjectFile]:
+    """The files of one kind."""
+    return [file for file in files if file.kind == kind]

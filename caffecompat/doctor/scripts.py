@@ -1,0 +1,229 @@
+"""Examines Python scripts that use pycaffe, notebooks, and shell scripts that run caffe."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from caffecompat import pycaffe
+from caffecompat.doctor.findings import FileReport, Findings
+from caffecompat.doctor.project import MAX_TEXT_BYTES, NOTEBOOK, SHELL, ProjectFile
+from caffecompat.errors import CaffeError
+from caffecompat.input_files import read_input
+from caffecompat.pycaffe.running.python2 import syntax_hint, uses
+
+_MOST_SYNTAX_ERRORS = 100
+_CAFFE = "caffe"
+_RUN_LINE = re.compile(r"(?m)^.*\bcaffe(?:\.bin|\.exe)?\s+(?:train|test|time|device_query)\b.*$")
+# Functions that return a solver.
+_SOLVERS = ("get_solver",)
+
+
+def examine_script(file: ProjectFile) -> FileReport:
+    """Examines a script, a notebook or a shell script."""
+    findings = Findings(str(file.path))
+    try:
+        text = read_input(file.path, MAX_TEXT_BYTES).decode("utf-8", "replace")
+    except CaffeError as error:
+        findings.error(str(error))
+        return FileReport(file.shown, file.kind, "", findings.all)
+    if file.kind == SHELL:
+        return _examine_shell(file, text, findings)
+    if file.kind == NOTEBOOK:
+        text = _code_of_notebook(text, findings)
+    tree = _parsed(text, str(file.path), findings)
+    for line, sentence in uses(tree):
+        findings.error(sentence, f"{file.path}:{line}")
+    for line, name in missing_names(tree):
+        findings.error(
+            f"{name} does not exist in caffecompat's pycaffe (docs/pycaffe.md lists what does)",
+            f"{file.path}:{line}",
+        )
+    commands = []
+    if not findings.has_errors and file.kind != NOTEBOOK and _is_program(tree):
+        commands = [f"python -m caffecompat.run {shlex.quote(str(file.path))}"]
+    return FileReport(file.shown, file.kind, "", findings.all, commands)
+
+
+def _examine_shell(file: ProjectFile, text: str, findings: Findings) -> FileReport:
+    for found in _RUN_LINE.finditer(text):
+        line = text.count("\n", 0, found.start()) + 1
+        findings.note(
+            "runs with caffecompat in place of the path of caffe, or after "
+            "'caffecompat install-caffe-command'",
+            f"{file.path}:{line}",
+        )
+    return FileReport(file.shown, file.kind, "", findings.all)
+
+
+def _code_of_notebook(text: str, findings: Findings) -> str:
+    """The code of all cells, one after another; lines that are no Python are left out."""
+    try:
+        cells = json.loads(text)
+        cells = cells.get("cells") or [c for sheet in cells["worksheets"] for c in sheet["cells"]]
+        sources = [
+            "".join(cell.get("source") or cell.get("input") or [])
+            for cell in cells
+            if cell.get("cell_type") == "code"
+        ]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        findings.error(f"this is no notebook: {error}")
+        return ""
+    lines = "\n".join(sources).splitlines()
+    return "\n".join("pass" if re.match(r"\s*[%!?]", line) else line for line in lines)
+
+
+def _parsed(text: str, path: str, findings: Findings) -> ast.Module:
+    """The syntax tree; lines of Python 2 are reported and left out."""
+    lines = text.splitlines()
+    for _ in range(_MOST_SYNTAX_ERRORS):
+        try:
+            return ast.parse("\n".join(lines) + "\n")
+        except (SyntaxError, ValueError) as error:
+            number = getattr(error, "lineno", None) or 0
+            hint = syntax_hint(error, lines) if isinstance(error, SyntaxError) else None
+            said = f"Python 2: {hint}" if hint else f"this is no Python 3: {error}"
+            findings.error(said, f"{path}:{number}" if number else path)
+            if hint is None or not 0 < number <= len(lines):
+                break
+            indent = re.match(r"\s*", lines[number - 1])
+            replaced = "pass" if not lines[number - 1].rstrip().endswith(":") else "if True:"
+            if re.match(r"\s*except\b", lines[number - 1]):
+                replaced = "except Exception:"
+            lines[number - 1] = f"{indent[0] if indent else ''}{replaced}"
+    return ast.Module([], [])
+
+
+def _is_program(tree: ast.Module) -> bool:
+    """Whether a file does something when it is run: more than imports and definitions."""
+    passive = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign)
+    return any(
+        not isinstance(node, passive)
+        and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        for node in tree.body
+    )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a name of the script stands for: an object of pycaffe, or an instance of a class."""
+
+    found: Any
+    instance: bool = False
+
+
+def missing_names(tree: ast.Module) -> list[tuple[int, str]]:
+    """Names of pycaffe that a script uses and that do not exist here, with their lines."""
+    names: dict[str, _Known] = {}
+    missing: dict[tuple[int, str], None] = {}
+    for line, name, bound in _imports(tree):
+        found = _find(name)
+        if found is None:
+            missing[line, name] = None
+        else:
+            names[bound] = _Known(found)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            made = _made_by(node.value, names)
+            for target in node.targets:
+                if made is not None and isinstance(target, ast.Name):
+                    names[target.id] = _Known(made, instance=True)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            lost = _lost_attribute(node, names)
+            if lost is not None:
+                missing[node.lineno, lost] = None
+    return sorted(missing)
+
+
+def _imports(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
+    """Line, dotted name from caffe on, and the name that it is bound to."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                parts = alias.name.split(".")
+                if parts[0] == _CAFFE and alias.asname:
+                    yield node.lineno, alias.name, alias.asname
+                elif parts[0] == _CAFFE:
+                    yield node.lineno, _CAFFE, _CAFFE
+        elif isinstance(node, ast.ImportFrom) and _is_of_caffe(node):
+            for alias in node.names:
+                if alias.name != "*":
+                    name = f"{node.module}.{alias.name}"
+                    yield node.lineno, name, alias.asname or alias.name
+
+
+def _is_of_caffe(node: ast.ImportFrom) -> bool:
+    return not node.level and (node.module or "").split(".")[0] == _CAFFE
+
+
+def _find(name: str) -> Any:
+    """The object of pycaffe with a dotted name that begins with caffe; None if there is none."""
+    found: Any = pycaffe
+    for part in name.split(".")[1:]:
+        found = _attribute(found, part)
+        if found is None:
+            return None
+    return found
+
+
+def _attribute(owner: Any, name: str) -> Any:
+    try:
+        return getattr(owner, name)
+    except AttributeError:
+        return None
+    except ImportError:
+        # It exists, but needs a library that is not installed.
+        return ModuleType(name)
+
+
+def _made_by(call: ast.Call, names: dict[str, _Known]) -> type | None:
+    """The class of what a call returns, where that is a class of pycaffe's or a solver."""
+    found = _resolve(call.func, names)
+    if found is None or found.instance:
+        return None
+    if isinstance(found.found, type) and found.found.__module__.startswith(pycaffe.__name__):
+        return found.found
+    if getattr(found.found, "__name__", "") in _SOLVERS:
+        return pycaffe.SGDSolver
+    return None
+
+
+def _resolve(node: ast.expr, names: dict[str, _Known]) -> _Known | None:
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.Attribute):
+        owner = _resolve(node.value, names)
+        # Attributes of instances have values that only a run tells.
+        if owner is None or owner.instance:
+            return None
+        found = _attribute(owner.found, node.attr)
+        return None if found is None else _Known(found)
+    return None
+
+
+def _lost_attribute(node: ast.Attribute, names: dict[str, _Known]) -> str | None:
+    """The name of an attribute that its owner does not have."""
+    owner = _resolve(node.value, names)
+    if owner is None or not _is_checked(owner.found):
+        return None
+    if owner.instance and isinstance(node.ctx, ast.Store):
+        return None
+    if _attribute(owner.found, node.attr) is not None:
+        return None
+    # None is a value too.
+    if node.attr in dir(owner.found) or node.attr in getattr(owner.found, "__annotations__", {}):
+        return None
+    return ast.unparse(node)
+
+
+def _is_checked(found: Any) -> bool:
+    """Whether all attributes of an object are known without a run."""
+    module = found.__name__ if isinstance(found, ModuleType) else getattr(found, "__module__", "")
+    return isinstance(found, (ModuleType, type)) and str(module).startswith(pycaffe.__name__)

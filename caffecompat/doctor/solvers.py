@@ -1,0 +1,86 @@
+"""Examines solvers: settings, and the nets that they name."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from caffecompat.doctor.findings import FileReport, Findings, Verdict
+from caffecompat.doctor.nets import ExaminedNet
+from caffecompat.doctor.project import ProjectFile
+from caffecompat.errors import CaffeError, TextError
+from caffecompat.proto.schema import Message
+from caffecompat.solver.setup.settings import read_settings
+
+
+@dataclass(frozen=True)
+class NamedNet:
+    """A net that a solver names.
+
+    Attributes:
+        path: as written in the solver.
+        found: the file, or None.
+    """
+
+    path: str
+    found: Path | None
+
+
+def examine_solver(file: ProjectFile, nets: Sequence[ExaminedNet]) -> FileReport:
+    """Examines one solver, after the project's nets."""
+    findings = Findings(str(file.path))
+    try:
+        settings = read_settings(file.path)
+    except TextError as error:
+        for problem in error.problems:
+            findings.error(problem)
+        return FileReport(file.shown, file.kind, "", findings.all)
+    except CaffeError as error:
+        findings.error(str(error))
+        return FileReport(file.shown, file.kind, "", findings.all)
+    for note in settings.notes:
+        findings.note(note)
+    examined = {net.file.path.resolve(): net for net in nets}
+    folder = None
+    for named in _named_nets(settings.message, file.path):
+        if named.found is None:
+            findings.error(f"the net {named.path} is not there")
+            continue
+        folder = _folder_of(named, file.path)
+        net = examined.get(named.found.resolve())
+        if net is not None and net.report.verdict is Verdict.CANNOT_RUN:
+            findings.error(f"its net {net.report.path} cannot run")
+    command = [] if findings.has_errors else [_command(file.path, folder)]
+    return FileReport(file.shown, file.kind, "", findings.all, command)
+
+
+def _named_nets(message: Message, path: Path) -> list[NamedNet]:
+    names = [message.net, message.train_net, *message.test_net]
+    return [NamedNet(name, _found(name, path)) for name in names if name]
+
+
+def _found(name: str, solver: Path) -> Path | None:
+    """The net, from the current folder, the solver's, or a folder above it as in Caffe's tree."""
+    for folder in (Path(), solver.parent, *solver.parent.resolve().parents):
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
+def _folder_of(named: NamedNet, solver: Path) -> Path | None:
+    """Where training must be started, so that the names in the solver hold."""
+    assert named.found is not None
+    if Path(named.path).is_absolute() or Path(named.path).is_file():
+        return None
+    parts = len(Path(named.path).parts)
+    return named.found.resolve().parents[parts - 1]
+
+
+def _command(path: Path, folder: Path | None) -> str:
+    if folder is None:
+        return f"caffecompat train --solver {shlex.quote(str(path))}"
+    inside = path.resolve()
+    shown = inside.relative_to(folder) if inside.is_relative_to(folder) else inside
+    return f"cd {shlex.quote(str(folder))} && caffecompat train --solver {shlex.quote(str(shown))}"

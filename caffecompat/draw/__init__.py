@@ -1,0 +1,1 @@
+"""Pictures of nets: an interactive HTML page, and graphviz's formats."""

@@ -1,0 +1,1 @@
+"""Layer types of optical flow and disparity (FlowNet and its successors)."""

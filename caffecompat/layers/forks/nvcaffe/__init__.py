@@ -1,0 +1,1 @@
+"""Layer types that NVIDIA's Caffe defines differently."""

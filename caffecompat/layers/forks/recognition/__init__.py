@@ -1,0 +1,1 @@
+"""Layer types of faces, metric learning and binary codes."""

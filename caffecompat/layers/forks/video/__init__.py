@@ -1,0 +1,1 @@
+"""Layer types of clips of video (C3D, action recognition)."""

@@ -1,0 +1,61 @@
+"""The names of pycaffe's compiled module."""
+
+from caffecompat.pycaffe.blob import Blob, BlobVec
+from caffecompat.pycaffe.layer import Layer, layer_type_list
+from caffecompat.pycaffe.mode import (
+    set_device,
+    set_mode_cpu,
+    set_mode_gpu,
+    set_multiprocess,
+    set_random_seed,
+    set_solver_count,
+    set_solver_rank,
+    solver_count,
+    solver_rank,
+)
+from caffecompat.pycaffe.nccl import NCCL, has_nccl
+from caffecompat.pycaffe.net import Net
+from caffecompat.pycaffe.script_log import init_log, log
+from caffecompat.pycaffe.solver import (
+    AdaDeltaSolver,
+    AdaGradSolver,
+    AdamSolver,
+    NesterovSolver,
+    RMSPropSolver,
+    SGDSolver,
+    Solver,
+    get_solver,
+)
+from caffecompat.pycaffe.timer import Timer
+
+__version__ = "1.0.0"
+
+__all__ = [
+    "NCCL",
+    "AdaDeltaSolver",
+    "AdaGradSolver",
+    "AdamSolver",
+    "Blob",
+    "BlobVec",
+    "Layer",
+    "NesterovSolver",
+    "Net",
+    "RMSPropSolver",
+    "SGDSolver",
+    "Solver",
+    "Timer",
+    "get_solver",
+    "has_nccl",
+    "init_log",
+    "layer_type_list",
+    "log",
+    "set_device",
+    "set_mode_cpu",
+    "set_mode_gpu",
+    "set_multiprocess",
+    "set_random_seed",
+    "set_solver_count",
+    "set_solver_rank",
+    "solver_count",
+    "solver_rank",
+]

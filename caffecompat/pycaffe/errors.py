@@ -1,0 +1,38 @@
+"""Exceptions of the pycaffe interface: CaffeError, and the type that pycaffe raises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from caffecompat.errors import BlobError, CaffeError, FileProblem, NetError
+from caffecompat.layers.python import UserCodeError
+
+
+class ArgumentError(CaffeError, TypeError):
+    """A call without a needed argument, or with one of another type."""
+
+
+class CallError(NetError, RuntimeError):
+    """A call that this net cannot do, or with arrays that do not fit."""
+
+
+class FileError(FileProblem, RuntimeError):
+    """A file is missing or cannot be read; pycaffe raises RuntimeError for it."""
+
+
+class LayerNameError(BlobError, ValueError):
+    """No layer of that name; pycaffe raises ValueError for it."""
+
+
+@contextmanager
+def pycaffe_errors() -> Iterator[None]:
+    """Context that raises exceptions of Python layers as they were, and file problems as here."""
+    try:
+        yield
+    except UserCodeError as failure:
+        raise (failure.__cause__ or failure) from None
+    except FileError:
+        raise
+    except FileProblem as problem:
+        raise FileError(str(problem)) from problem

@@ -1,0 +1,1 @@
+"""The passes of pycaffe's nets, layer by layer over blobs that keep their memory."""

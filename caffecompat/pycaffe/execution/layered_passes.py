@@ -1,0 +1,266 @@
+"""Forward and backward passes over some layers of a net, with the blobs of Caffe's nets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from caffecompat.graph import Version
+from caffecompat.layers.python import Python
+from caffecompat.net import Net, Result
+from caffecompat.net.built_layer import BuiltLayer
+from caffecompat.net.module import LayerModule
+from caffecompat.net.shapes.top_shapes import infer_shapes
+from caffecompat.pycaffe.blob import Blob
+from caffecompat.pycaffe.execution.backward_needs import backward_needs
+from caffecompat.pycaffe.execution.local_passes import LocalPasses
+from caffecompat.pycaffe.execution.memory import Memory, Views
+from caffecompat.pycaffe.execution.python_calls import PythonCalls
+from caffecompat.pycaffe.execution.step import Origin, Step, changes_something, origins
+from caffecompat.pycaffe.execution.total_loss import loss_with_backward
+
+
+@dataclass
+class Callbacks:
+    """Functions that get the index of a layer, before and after its passes."""
+
+    before_forward: list[Callable[[int], None]] = field(default_factory=list)
+    after_forward: list[Callable[[int], None]] = field(default_factory=list)
+    before_backward: list[Callable[[int], None]] = field(default_factory=list)
+    after_backward: list[Callable[[int], None]] = field(default_factory=list)
+
+
+class LayeredPasses:
+    """Runs the layers of a net one by one over blobs with one memory per name.
+
+    Each layer works on what the blobs hold when it runs, so that passes may start and end anywhere
+    and scripts may write into any blob between them. As in Caffe, an in-place layer replaces the
+    data of its bottom, the backward pass of each layer replaces the gradients of its bottoms and
+    adds to those of its parameters, and only layers that a loss depends on run backward (all, with
+    ``force_backward``).
+
+    Layers record their autograd graphs during the forward pass in the phase TRAIN, and in nets that
+    have run backward before. Otherwise the forward pass runs without graphs, which is faster, and
+    the first backward pass runs the layers again on the data of their bottoms.
+
+    Args:
+        net: the net.
+        data, diffs: the memory of its blobs by name.
+        views: those of the net.
+    """
+
+    def __init__(
+        self, net: Net, data: dict[str, Memory], diffs: dict[str, Memory], views: Views
+    ) -> None:
+        self._net = net
+        self._data = data
+        self._diffs = diffs
+        self._views = views
+        self._needs = backward_needs(net.layers, net.graph.force_backward)
+        self._steps = [
+            self._step(built, found) for built, found in zip(net.layers, origins(net), strict=True)
+        ]
+        recording = net.phase == "TRAIN"
+        self._local = LocalPasses(self._steps, self._needs.bottoms, recording)
+        self._passes = 0
+        self._read = [0] * len(self._steps)
+        self.callbacks = Callbacks()
+        self._fill_constants()
+
+    def _step(self, built: BuiltLayer, found: list[Origin | None]) -> Step:
+        bottoms = [bottom.blob for bottom in built.bottoms]
+        tops = [top.blob for top in built.tops]
+        source = built.source
+        user = None
+        if isinstance(built.layer, Python):
+            user = PythonCalls(built.layer, self._blobs(bottoms), self._blobs(tops))
+        return Step(
+            built,
+            [self._data[name] for name in bottoms],
+            [self._data[name] for name in tops],
+            frozenset() if source is None else frozenset(source.constant_tops),
+            changes_something(built),
+            found,
+            user,
+        )
+
+    def _blobs(self, names: Iterable[str]) -> list[Blob]:
+        return [Blob(f"blob {name!r}", self._data[name], self._diffs[name]) for name in names]
+
+    def _fill_constants(self) -> None:
+        for step in self._steps:
+            if step.constant and step.built.source is not None:
+                values = self._net.read_source(step.built, 0)
+                for i in step.constant:
+                    step.tops[i].put(values[i].detach().clone())
+
+    # Forward
+
+    def forward(self, start: int, end: int) -> None:
+        """Runs layers ``start`` to ``end``."""
+        self._begin(self._passes)
+        self._run(start, end)
+
+    def run(self, index: int) -> Result:
+        """A whole pass with number ``index``; ``backward()`` of its loss runs the layers backward.
+
+        It is the :attr:`caffecompat.net.Net.runner` of the nets of a solver.
+        """
+        self._read = [index] * len(self._steps)
+        self._begin(index)
+        last = len(self._steps) - 1
+        self._run(0, last)
+        loss = self.loss(0, last)
+        if torch.is_grad_enabled():
+            loss = loss_with_backward(loss, lambda: self.backward(last, 0, keep=False))
+        outputs = {name: self._data[name].tensor() for name in self._net.graph.outputs}
+        return Result(outputs, loss)
+
+    def _begin(self, index: int) -> None:
+        self._passes = index + 1
+        self._net.position.fill_(index)
+        self._views.send()
+
+    def _run(self, start: int, end: int) -> None:
+        callbacks = self.callbacks
+        quiet = not (callbacks.before_forward or callbacks.after_forward)
+        with torch.no_grad():
+            for i in range(start, end + 1):
+                if not quiet:
+                    self._call(callbacks.before_forward, i)
+                self._forward_layer(i, self._steps[i])
+                if not quiet:
+                    self._call(callbacks.after_forward, i)
+        self._local.forget_after(end)
+        self._views.show()
+
+    def _call(self, functions: Sequence[Callable[[int], None]], layer: int) -> None:
+        for function in functions:
+            function(layer)
+        self._views.send()
+
+    def _forward_layer(self, i: int, step: Step) -> None:
+        built = step.built
+        if step.user is not None:
+            step.user.forward()
+            self._views.send()
+        elif built.module is not None:
+            tops = self._local.forward(i, built.module, self._needs.layers[i])
+            if isinstance(tops, torch.Tensor):
+                step.tops[0].put(tops)
+            else:
+                for top, value in zip(step.tops, tops or (), strict=False):
+                    top.put(value)
+        elif built.source is None:
+            for top in step.tops:
+                top.put(step.bottoms[0].tensor())
+        elif not built.source.is_input:
+            values = self._net.read_source(built, self._read[i])
+            self._read[i] += 1
+            for j, (top, value) in enumerate(zip(step.tops, values, strict=True)):
+                if j not in step.constant:
+                    top.put(value.detach())
+
+    def loss(self, start: int, end: int) -> torch.Tensor:
+        """The total weighted loss of the tops of layers ``start`` to ``end``, 0-axis."""
+        total = torch.zeros((), device=self._net.device)
+        for step in self._steps[start : end + 1]:
+            for top, weight in zip(step.tops, step.built.loss_weights, strict=True):
+                if weight:
+                    total = total + weight * top.tensor().sum()
+        return total
+
+    # Backward
+
+    def backward(self, start: int, end: int, keep: bool = True) -> None:
+        """Runs layers ``start`` down to ``end`` backward.
+
+        Args:
+            keep: whether another backward pass over these layers may follow.
+        """
+        self._local.recording = True
+        self._views.send()
+        callbacks = self.callbacks
+        quiet = not (callbacks.before_backward or callbacks.after_backward)
+        for i in range(start, end - 1, -1):
+            if not quiet:
+                self._call(callbacks.before_backward, i)
+            if self._needs.layers[i]:
+                with torch.no_grad():
+                    self._backward_layer(i, self._steps[i], keep)
+            if not quiet:
+                self._call(callbacks.after_backward, i)
+        self._views.show()
+
+    def _backward_layer(self, i: int, step: Step, keep: bool) -> None:
+        built, wanted = step.built, self._needs.bottoms[i]
+        diffs = [self._diff(top.blob, memory) for top, memory in _pairs(built.tops, step.tops)]
+        given = [diff.tensor() for diff in diffs]
+        if step.user is not None:
+            for bottom, memory in _pairs(built.bottoms, step.bottoms):
+                self._diff(bottom.blob, memory)
+            step.user.backward(wanted)
+            self._views.send()
+        elif built.module is not None:
+            found = self._local.backward(i, built.module, given, keep)
+            used = {diff.untyped_storage().data_ptr() for diff in given}
+            for (bottom, memory), want, gradient in zip(
+                _pairs(built.bottoms, step.bottoms), wanted, found, strict=True
+            ):
+                if want:
+                    self._diff(bottom.blob, memory).put(_own(gradient, memory, used))
+        elif built.source is None and wanted[0]:
+            total = given[0].clone() if len(given) == 1 else torch.stack(given).sum(0)
+            self._diff(built.bottoms[0].blob, step.bottoms[0]).put(total)
+
+    def _diff(self, name: str, data: Memory) -> Memory:
+        """The gradient of a blob, in the present shape of its data."""
+        diff = self._diffs[name]
+        if diff.shape != data.shape:
+            diff.resize(data.shape)
+        return diff
+
+    # Shapes
+
+    def reshape(self) -> None:
+        """Gives all blobs the shapes that follow from those of the inputs.
+
+        Raises:
+            LayerError: a layer cannot work on these shapes.
+        """
+        for step in self._steps:
+            built = step.built
+            if step.user is not None:
+                step.user.reshape()
+                continue
+            if built.source is not None:
+                continue
+            shapes = [memory.shape for memory in step.bottoms]
+            if built.layer is None:
+                shapes = shapes * len(step.tops)
+            else:
+                module = LayerModule(built.layer)
+                shapes = infer_shapes(module, built.node, shapes, len(step.tops))
+            for top, memory, shape in zip(built.tops, step.tops, shapes, strict=True):
+                memory.resize(shape)
+                self._diff(top.blob, memory)
+        self._views.show()
+
+
+def _pairs(
+    versions: Sequence[Version], memories: Sequence[Memory]
+) -> Iterable[tuple[Version, Memory]]:
+    return zip(versions, memories, strict=True)
+
+
+def _own(gradient: torch.Tensor | None, data: Memory, used: set[int]) -> torch.Tensor:
+    """``gradient`` in memory of its own, or zeros; ``used`` are the addresses of other memory."""
+    if gradient is None:
+        return torch.zeros_like(data.tensor())
+    address = gradient.untyped_storage().data_ptr()
+    if address in used:
+        return gradient.clone()
+    used.add(address)
+    return gradient

@@ -1,0 +1,190 @@
+"""The memory of blobs: tensors that layers use, and numpy views of them that stay valid."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from math import prod
+
+import numpy as np
+import torch
+
+from caffecompat.layers import Shape
+from caffecompat.pycaffe.execution.arrays import BlobArray, named_array
+
+
+class Views:
+    """The blobs of a net of which a numpy view exists.
+
+    A view costs nothing until it is asked for. After a pass, :meth:`show` copies new values into
+    the views that still exist, since passes put them into new tensors. On a GPU the views are
+    copies on the host, and :meth:`send` brings what was written into them to the device.
+    """
+
+    def __init__(self) -> None:
+        self._viewed: dict[Memory, None] = {}
+        self._written: dict[Memory, None] = {}
+
+    def add(self, memory: Memory, on_host_only: bool) -> None:
+        self._viewed[memory] = None
+        if on_host_only:
+            self._written[memory] = None
+
+    def show(self) -> None:
+        """Brings all existing views up to date."""
+        if self._viewed:
+            self._viewed = {memory: None for memory in self._viewed if memory.show()}
+
+    def send(self) -> None:
+        """Copies the views that a script may have written into to the device."""
+        if self._written:
+            written, self._written = self._written, {}
+            for memory in written:
+                memory.send()
+
+
+class Memory:
+    """One array of a blob: its ``data`` or its ``diff``.
+
+    Args:
+        name: for messages.
+        shape: the initial shape.
+        views: those of the net.
+        device: of the net.
+        fill: the initial value of all elements.
+    """
+
+    def __init__(
+        self, name: str, shape: Shape, views: Views, device: torch.device, fill: float = 0.0
+    ) -> None:
+        self.name = name
+        self._shape = tuple(shape)
+        self._views = views
+        self._device = device
+        self._fill = fill
+        self._tensor: torch.Tensor | None = None
+        self._view: weakref.ref[BlobArray] | None = None
+        # On the CPU, the tensor whose memory the view is.
+        self._viewed: torch.Tensor | None = None
+        # On a GPU, the view, until it is sent.
+        self._host: BlobArray | None = None
+
+    @property
+    def shape(self) -> Shape:
+        return self._shape if self._tensor is None else tuple(self._tensor.shape)
+
+    def tensor(self) -> torch.Tensor:
+        """The values on the net's device."""
+        if self._tensor is None:
+            self._tensor = torch.full(self._shape, self._fill, device=self._device)
+        return self._tensor
+
+    def put(self, tensor: torch.Tensor) -> None:
+        """Replaces the values, by those of a tensor without gradient graph."""
+        self._tensor = tensor
+        self._host = None
+
+    def resize(self, shape: Sequence[int]) -> None:
+        """Changes the shape. A smaller blob keeps its first values, a larger one is cleared."""
+        wanted = tuple(int(extent) for extent in shape)
+        if wanted == self.shape:
+            return
+        self._host = None
+        old, count = self._tensor, prod(wanted)
+        if old is None or count > old.numel():
+            self._shape, self._tensor = wanted, None
+        else:
+            self._tensor = old.contiguous().view(-1)[:count].view(wanted)
+
+    def array(self) -> BlobArray:
+        """A writable view of the values; it remains one while the shape does not change."""
+        view = self._view() if self.show() and self._view is not None else None
+        if view is None:
+            view = self._new_view()
+            self._view = weakref.ref(view)
+        self._views.add(self, self._device.type != "cpu")
+        if self._device.type != "cpu":
+            self._host = view
+        # A view of it: a script may change the shape of its array.
+        return named_array(view, self.name)
+
+    def _new_view(self) -> BlobArray:
+        tensor = self.tensor()
+        if self._device.type != "cpu":
+            return named_array(tensor.float().cpu().numpy(), self.name)
+        if not (tensor.is_contiguous() and tensor.dtype == torch.float32):
+            tensor = tensor.float().contiguous()
+            self.put(tensor)
+        self._viewed = tensor
+        return named_array(tensor.numpy(), self.name)
+
+    def show(self) -> bool:
+        """Copies the values into the view, if it still exists and fits; returns whether it does."""
+        view = None if self._view is None else self._view()
+        if view is None or view.shape != self.shape:
+            self._view = self._viewed = None
+            return False
+        if self._device.type != "cpu":
+            if self._host is None:
+                np.copyto(view, self.tensor().float().cpu().numpy())
+        elif self._viewed is not self._tensor:
+            assert self._viewed is not None
+            self._viewed.copy_(self.tensor())
+            self._tensor = self._viewed
+        return True
+
+    def send(self) -> None:
+        """Copies what was written into the view to the device."""
+        if self._host is not None:
+            # ``.data`` hides the write from autograd: graphs of the last pass stay usable.
+            self.tensor().data.copy_(torch.from_numpy(np.asarray(self._host)))
+            self._host = None
+
+
+class ParameterMemory(Memory):
+    """``data`` of a parameter, whose tensor the layer's module holds.
+
+    Args:
+        find: gives the tensor, in the shape that the layer uses.
+    """
+
+    def __init__(
+        self, name: str, find: Callable[[], torch.Tensor], views: Views, device: torch.device
+    ) -> None:
+        super().__init__(name, tuple(find().shape), views, device)
+        self._find = find
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self._find().shape)
+
+    def tensor(self) -> torch.Tensor:
+        return self._find()
+
+    def put(self, tensor: torch.Tensor) -> None:
+        self._find().copy_(tensor)
+
+    def resize(self, shape: Sequence[int]) -> None:
+        if tuple(shape) != self.shape:
+            raise ValueError(
+                f"{self.name}: a parameter keeps its shape {self.shape}; to change it, change the "
+                "definition and load the weights again"
+            )
+
+    def array(self) -> BlobArray:
+        if self._device.type != "cpu":
+            return super().array()
+        # A parameter keeps its memory.
+        return named_array(self._find().numpy(), self.name)
+
+
+def parameter_data(parameter: torch.Tensor, shape: Shape) -> torch.Tensor:
+    """The values of a parameter in the shape of a layer that shares it."""
+    return parameter.detach().view(shape)
+
+
+def parameter_diff(parameter: torch.Tensor, shape: Shape) -> torch.Tensor:
+    """The gradient of a parameter, made of zeros if there is none yet."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter, requires_grad=False)
+    return parameter.grad.view(shape)

@@ -1,0 +1,80 @@
+"""A layer of a net with the memory of its blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from caffecompat.errors import LayerError, first_line
+from caffecompat.net import Net
+from caffecompat.net.built_layer import BuiltLayer
+from caffecompat.pycaffe.execution.memory import Memory
+from caffecompat.pycaffe.execution.python_calls import PythonCalls
+from caffecompat.reporting.units import format_shape
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The layer, and the position of its top, that computes a value."""
+
+    layer: int
+    top: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """A layer of a net with the memory of its blobs.
+
+    Attributes:
+        bottoms, tops: the memory of its blobs.
+        constant: positions of tops that are filled once.
+        records: its forward pass must not run again for the backward pass, because it changes
+            something.
+        origins: for each bottom that a later in-place layer overwrites, what computes it.
+        user: the calls of a Python layer.
+    """
+
+    built: BuiltLayer
+    bottoms: list[Memory]
+    tops: list[Memory]
+    constant: frozenset[int]
+    records: bool
+    origins: list[Origin | None]
+    user: PythonCalls | None
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether the layer works in place."""
+        tops = {top.blob for top in self.built.tops}
+        return any(bottom.blob in tops for bottom in self.built.bottoms)
+
+    def failure(self, bottoms: Sequence[torch.Tensor], error: RuntimeError) -> LayerError:
+        """The error to show where torch refuses to run the layer on ``bottoms``."""
+        shapes = ", ".join(
+            f"{bottom} {format_shape(value.shape)}"
+            for bottom, value in zip(self.built.bottoms, bottoms, strict=True)
+        )
+        return LayerError(
+            f"{self.built.place}: cannot work on bottom(s) {shapes}: {first_line(error)}"
+        )
+
+
+def changes_something(built: BuiltLayer) -> bool:
+    """Whether a forward pass of the layer changes its state, such as running statistics."""
+    layer = built.layer
+    if layer is None:
+        return False
+    statistics = any(not spec.learned for spec in layer.specs)
+    return layer.keeps_state or (statistics and layer.batch_coupling is not None)
+
+
+def origins(net: Net) -> Iterator[list[Origin | None]]:
+    """For each layer, the origins of its bottoms that in-place layers overwrite later."""
+    last = {top.blob: top for built in net.layers for top in built.tops}
+    made = {
+        top: Origin(i, j) for i, built in enumerate(net.layers) for j, top in enumerate(built.tops)
+    }
+    for built in net.layers:
+        yield [None if bottom == last[bottom.blob] else made[bottom] for bottom in built.bottoms]

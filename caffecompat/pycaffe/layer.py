@@ -1,0 +1,63 @@
+"""Layers as pycaffe shows them, and ``caffe.Layer``, from which Python layers derive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from caffecompat.layers import catalogue
+from caffecompat.layers.python import Python, PythonLayerBase
+from caffecompat.net.built_layer import BuiltLayer
+from caffecompat.pycaffe.blob import Blob, BlobVec
+
+
+class Layer(PythonLayerBase):
+    """Base class of Python layers.
+
+    A subclass defines ``setup``, ``reshape`` and ``forward`` with the arguments ``(bottom, top)``,
+    sequences of blobs, and ``backward`` with ``(top, propagate_down, bottom)``.
+
+    Attributes:
+        param_str: of the layer's definition.
+        phase: ``TRAIN`` (0) or ``TEST`` (1).
+        blobs: the layer's parameters; ``self.blobs.add_blob(*shape)`` in ``setup`` adds one.
+    """
+
+    type = Python.type
+    blobs: Any = ()
+
+    def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        """Runs once, when the net is built."""
+        raise NotImplementedError(f"Python layer {type(self).__name__} has no setup(bottom, top)")
+
+    def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        """Gives the tops their shapes; runs after ``setup`` and before each ``forward``."""
+        raise NotImplementedError(f"Python layer {type(self).__name__} has no reshape(bottom, top)")
+
+
+class BuiltInLayer:
+    """A layer of a net that is not written in Python.
+
+    Attributes:
+        type: the layer type.
+        blobs: its parameters.
+    """
+
+    def __init__(self, built: BuiltLayer, blobs: list[Blob]) -> None:
+        self._name = built.name
+        self.type = built.type
+        self.blobs = BlobVec(blobs)
+
+    def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        """Does nothing: the layer was set up when the net was built."""
+
+    def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        """Does nothing: the layer takes its shapes from its bottoms in each pass."""
+
+    def __repr__(self) -> str:
+        return f"<layer {self._name!r} ({self.type})>"
+
+
+def layer_type_list() -> list[str]:
+    """The names of all layer types."""
+    return sorted(catalogue)

@@ -1,0 +1,144 @@
+"""What a pycaffe net consists of: blobs, parameters, layers, names."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from caffecompat.errors import BlobError, suggestion
+from caffecompat.layers.python import Python
+from caffecompat.net import Net as TorchNet
+from caffecompat.pycaffe.blob import Blob, BlobVec
+from caffecompat.pycaffe.execution.layered_passes import LayeredPasses
+from caffecompat.pycaffe.execution.memory import Memory, Views
+from caffecompat.pycaffe.execution.parameter_blobs import parameter_blobs
+from caffecompat.pycaffe.layer import BuiltInLayer
+
+Value = TypeVar("Value")
+
+
+class Named(OrderedDict[str, Value]):
+    """Values by name, in the order of the net; an unknown name is a KeyError that suggests one."""
+
+    kind = "blob"
+
+    def __missing__(self, name: str) -> Value:
+        raise BlobError(f"no {self.kind} {name!r} in this net{suggestion(str(name), self)}")
+
+
+class NamedParameters(Named[BlobVec]):
+    kind = "layer with parameters"
+
+
+class NetStructure:
+    """The part of :class:`caffecompat.pycaffe.Net` that says what the net consists of.
+
+    Attributes:
+        torch_net: the net as :class:`caffecompat.Net`, a torch module with the same parameters.
+    """
+
+    def _use(self, net: TorchNet) -> None:
+        self.torch_net = net
+        self._views = views = Views()
+        weights = net.loss_weights
+        shapes = {name: blob.shape for name, blob in net.blobs.items()}
+        data = {k: Memory(f"blob {k!r}", shape, views, net.device) for k, shape in shapes.items()}
+        diffs = {
+            k: Memory(f"diff of blob {k!r}", shape, views, net.device, weights.get(k, 0.0))
+            for k, shape in shapes.items()
+        }
+        self._blobs_by_name = Named({k: Blob(f"blob {k!r}", data[k], diffs[k]) for k in shapes})
+        self._parameters = parameter_blobs(net, views)
+        self._layer_list = [
+            built.layer.user
+            if isinstance(built.layer, Python)
+            else BuiltInLayer(built, self._parameters[i])
+            for i, built in enumerate(net.layers)
+        ]
+        self._passes = LayeredPasses(net, data, diffs, views)
+
+    # Structure
+
+    @property
+    def blobs(self) -> Named[Blob]:
+        """All blobs by name in order of creation, those of automatic splits included."""
+        return self._blobs_by_name
+
+    @property
+    def params(self) -> NamedParameters:
+        """The parameters of each layer that has any, by layer name."""
+        pairs = zip(self._layer_names, self._parameters, strict=True)
+        return NamedParameters({name: BlobVec(blobs) for name, blobs in pairs if blobs})
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers: ``type`` and ``blobs`` of each; of a Python layer, the user's object."""
+        return list(self._layer_list)
+
+    @property
+    def layer_dict(self) -> OrderedDict[str, Any]:
+        """The layers by name."""
+        return OrderedDict(zip(self._layer_names, self._layer_list, strict=True))
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the blobs of Input layers."""
+        return self.torch_net.inputs
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the blobs that no layer reads, in alphabetical order."""
+        return self.torch_net.outputs
+
+    @property
+    def top_names(self) -> OrderedDict[str, list[str]]:
+        """Names of the tops of each layer, by layer name."""
+        return OrderedDict((b.name, [t.blob for t in b.tops]) for b in self.torch_net.layers)
+
+    @property
+    def bottom_names(self) -> OrderedDict[str, list[str]]:
+        """Names of the bottoms of each layer, by layer name."""
+        return OrderedDict((b.name, [t.blob for t in b.bottoms]) for b in self.torch_net.layers)
+
+    @property
+    def blob_loss_weights(self) -> OrderedDict[str, float]:
+        """The loss weight of each blob, mostly 0."""
+        weights = self.torch_net.loss_weights
+        return OrderedDict((name, weights.get(name, 0.0)) for name in self.blobs)
+
+    # Private names that scripts use
+
+    @property
+    def _layer_names(self) -> list[str]:
+        return [built.name for built in self.torch_net.layers]
+
+    @property
+    def _blob_names(self) -> list[str]:
+        return list(self.blobs)
+
+    @property
+    def _blobs(self) -> list[Blob]:
+        return list(self.blobs.values())
+
+    @property
+    def _inputs(self) -> list[int]:
+        return self._ids(self.inputs)
+
+    @property
+    def _outputs(self) -> list[int]:
+        return self._ids(self.outputs)
+
+    @property
+    def _blob_loss_weights(self) -> list[float]:
+        return list(self.blob_loss_weights.values())
+
+    def _bottom_ids(self, layer: int) -> list[int]:
+        return self._ids([bottom.blob for bottom in self.torch_net.layers[layer].bottoms])
+
+    def _top_ids(self, layer: int) -> list[int]:
+        return self._ids([top.blob for top in self.torch_net.layers[layer].tops])
+
+    def _ids(self, names: Sequence[str]) -> list[int]:
+        known = self._blob_names
+        return [known.index(name) for name in names]

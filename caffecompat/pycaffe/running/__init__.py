@@ -1,0 +1,1 @@
+"""Running scripts that import caffe."""

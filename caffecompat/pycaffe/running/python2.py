@@ -1,0 +1,157 @@
+"""Hints for scripts that were written for Python 2."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from typing import TypeGuard
+
+# Regular expression of a line that Python 3 cannot parse -> what to write.
+_SYNTAX = (
+    (r"(^|[:;])\s*print\s+[^(\s=]", "print is a function: print(...)"),
+    (r"^\s*except\s+[^:]+?,\s*\w+\s*:", "write 'except {kind} as {name}:'"),
+    (r"^\s*raise\s+[\w.]+\s*,", "write 'raise Kind(message)'"),
+    (r"^\s*exec\s+[^(\s=]", "exec is a function: exec(...)"),
+    (r"<>", "write != instead of <>"),
+    (r"`[^`]+`", "write repr(...) instead of backticks"),
+    (r"\b\d+[lL]\b", "long integers have no suffix: write the number without L"),
+    (r"(?<![\w.])0[0-7]+\b", "octal numbers start with 0o: write 0o755 instead of 0755"),
+    (r"\bur['\"]", "write r'...' instead of ur'...'"),
+    (r"\bdef\s+\w+\([^)]*\(|\blambda\s*\(", "parameters in parentheses: unpack them in the body"),
+)
+# Names of Python 2 -> what to write.
+_NAMES = {
+    "xrange": "range",
+    "raw_input": "input",
+    "unicode": "str",
+    "basestring": "str",
+    "unichr": "chr",
+    "long": "int",
+    "reduce": "functools.reduce, after 'import functools'",
+    "reload": "importlib.reload, after 'import importlib'",
+    "execfile": "exec(open(path).read())",
+    "file": "open",
+    "cmp": "(a > b) - (a < b)",
+}
+_METHODS = {
+    "has_key": "'key in dictionary'",
+    "iteritems": "items()",
+    "itervalues": "values()",
+    "iterkeys": "keys()",
+    "next": "next(iterator)",
+}
+_METHODS_OF_DICT = {"has_key", "iteritems", "itervalues", "iterkeys"}
+_IMPORTS = {
+    "cPickle": "pickle",
+    "StringIO": "io (io.StringIO or io.BytesIO)",
+    "cStringIO": "io (io.StringIO or io.BytesIO)",
+    "ConfigParser": "configparser",
+    "Queue": "queue",
+    "Tkinter": "tkinter",
+    "urllib2": "urllib.request",
+    "urlparse": "urllib.parse",
+    "httplib": "http.client",
+    "commands": "subprocess",
+    "itertools.izip": "zip",
+    "exceptions": "no import: exceptions are built in",
+    "__builtin__": "builtins",
+    "copy_reg": "copyreg",
+    "thread": "_thread, or threading",
+}
+_DEFINITIONS = (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
+_MOVED = {"izip": "zip", "imap": "map", "ifilter": "filter", "maketrans": "str.maketrans"}
+
+
+def syntax_hint(error: SyntaxError, lines: Sequence[str]) -> str | None:
+    """What to change in the line that does not parse; None if it is not Python 2's syntax.
+
+    Args:
+        lines: those of the script.
+    """
+    if isinstance(error, TabError):
+        return "tabs and spaces are mixed: indent with spaces (expand -t 8 script.py)"
+    number = error.lineno or 0
+    line = lines[number - 1] if 0 < number <= len(lines) else error.text or ""
+    code = _without_strings(line)
+    for pattern, remedy in _SYNTAX:
+        if re.search(pattern, code):
+            found = re.search(r"except\s+(.+?),\s*(\w+)\s*:", line)
+            kind, name = found.groups() if found else ("", "")
+            return remedy.format(kind=kind, name=name) if found else remedy
+    return None
+
+
+def _without_strings(line: str) -> str:
+    """The line with the content of its string literals and its comment replaced."""
+    line = re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", "''", line)
+    return line.split("#", 1)[0]
+
+
+def uses(tree: ast.AST) -> list[tuple[int, str]]:
+    """The names, methods and modules of Python 2 that a script uses, with their lines."""
+    defined = {node.id for node in ast.walk(tree) if _is_stored(node)}
+    defined |= {node.name for node in ast.walk(tree) if isinstance(node, _DEFINITIONS)}
+    defined |= {name for node in ast.walk(tree) for name in _imported(node)}
+    found: dict[tuple[int, str], None] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in _NAMES and node.id not in defined:
+            found[node.lineno, f"Python 3 has no {node.id}: write {_NAMES[node.id]}"] = None
+        elif isinstance(node, ast.Attribute) and node.attr in _METHODS_OF_DICT:
+            remedy = _METHODS[node.attr]
+            found[node.lineno, f"Python 3 has no {node.attr}(): write {remedy}"] = None
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name in _IMPORTS:
+                    remedy = _IMPORTS[alias.name]
+                    said = f"Python 3 has no module {alias.name}: import {remedy}"
+                    found[node.lineno, said] = None
+        elif isinstance(node, ast.ImportFrom) and node.module in _IMPORTS:
+            said = f"Python 3 has no module {node.module}: import {_IMPORTS[node.module]}"
+            found[node.lineno, said] = None
+    return sorted(found)
+
+
+def _is_stored(node: ast.AST) -> TypeGuard[ast.Name]:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+
+
+def _imported(node: ast.AST) -> list[str]:
+    """The names that an import statement binds."""
+    if not isinstance(node, (ast.Import, ast.ImportFrom)):
+        return []
+    return [alias.asname or alias.name.split(".")[0] for alias in node.names]
+
+
+def runtime_hint(error: BaseException) -> str | None:
+    """What to write instead of a name, method or module of Python 2; None for other errors."""
+    if isinstance(error, ImportError):
+        return _import_hint(error)
+    if isinstance(error, NameError):
+        name = error.name if isinstance(error.name, str) else ""
+        return f"Python 3 has no {name}: write {_NAMES[name]}" if name in _NAMES else None
+    if isinstance(error, AttributeError) and error.name in _METHODS:
+        return f"Python 3 has no {error.name}(): write {_METHODS[error.name]}"
+    if isinstance(error, TypeError):
+        return _type_hint(str(error))
+    return None
+
+
+def _import_hint(error: ImportError) -> str | None:
+    moved = re.search(r"cannot import name '(\w+)'", str(error))
+    if moved and moved[1] in _MOVED:
+        return f"Python 3 has no {moved[1]}: write {_MOVED[moved[1]]}"
+    name = error.name or ""
+    return f"Python 3 has no module {name}: import {_IMPORTS[name]}" if name in _IMPORTS else None
+
+
+def _type_hint(text: str) -> str | None:
+    if ">>: 'builtin_function_or_method'" in text:
+        return "print is a function: write print(..., file=f)"
+    if re.search(r"'(dict_keys|dict_values|dict_items|map|filter|zip)' object", text):
+        return "it is no list in Python 3: write list(...) around it"
+    if "'float' object cannot be interpreted as an integer" in text:
+        return "/ gives a float in Python 3: write // for whole numbers"
+    if "a bytes-like object is required, not 'str'" in text:
+        return "open the file in binary mode, or write text.encode()"
+    return None

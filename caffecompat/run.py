@@ -1,0 +1,125 @@
+"""``python -m caffecompat.run script.py ...``: runs a script that imports caffe, unchanged.
+
+``import caffe`` gives :mod:`caffecompat.pycaffe`. The script is ``__main__``; its folder is the
+first on the import path, as with ``python script.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import builtins
+import linecache
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from types import CodeType, ModuleType, TracebackType
+
+from caffecompat.errors import CaffeError
+from caffecompat.pycaffe.running.installing import install_as_caffe
+from caffecompat.pycaffe.running.python2 import runtime_hint, syntax_hint
+
+EXAMPLE = "python -m caffecompat.run classify.py --gpu image.jpg predictions.npy"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a script; returns the exit status: 1 if the script fails, 2 for wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="python -m caffecompat.run",
+        description="Runs a script that imports caffe, on this package.",
+        epilog=f"example: {EXAMPLE}",
+    )
+    parser.add_argument("--force", action="store_true", help="hide another caffe that is installed")
+    parser.add_argument("--cpu", action="store_true", help="set_mode_gpu() has no effect")
+    parser.add_argument("--quiet", action="store_true", help="write no log")
+    parser.add_argument("script", help="the script")
+    parser.add_argument("args", nargs=argparse.REMAINDER, help="its arguments")
+    given = parser.parse_args(arguments)
+    try:
+        source = _read(given.script)
+    except OSError as error:
+        print(f"{given.script}: {error.strerror}", file=sys.stderr)
+        return 2
+    sys.argv = [given.script, *given.args]
+    sys.path.insert(0, os.path.dirname(os.path.abspath(given.script)))
+    try:
+        install_as_caffe(given.force)
+    except CaffeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    _prepare(given.cpu, given.quiet)
+    return _run(given.script, source)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _prepare(cpu: bool, quiet: bool) -> None:
+    # Imported when needed: a script should not wait for torch before its own imports.
+    if cpu:
+        from caffecompat.pycaffe.mode import stay_on_cpu
+
+        stay_on_cpu()
+    if not quiet:
+        from caffecompat.pycaffe.script_log import init_log
+
+        init_log()
+
+
+def _run(path: str, source: bytes) -> int:
+    code = _compiled(path, source)
+    if code is None:
+        return 1
+    module = ModuleType("__main__")
+    module.__file__ = path
+    vars(module)["__builtins__"] = builtins
+    sys.modules["__main__"] = module
+    try:
+        exec(code, vars(module))
+    except Exception as error:
+        _report(error, path)
+        return 1
+    return 0
+
+
+def _compiled(path: str, source: bytes) -> CodeType | None:
+    try:
+        return compile(source, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        traceback.print_exception(type(error), error, None)
+        if isinstance(error, SyntaxError):
+            lines = source.decode("utf-8", "replace").splitlines()
+            _print_hint(path, error.lineno, syntax_hint(error, lines))
+        return None
+
+
+def _report(error: Exception, path: str) -> None:
+    """Prints the traceback of a script, without the frames of this module, and a hint."""
+    trace = error.__traceback__
+    error.__traceback__ = shown = trace.tb_next if trace is not None else None
+    traceback.print_exception(type(error), error, shown)
+    where, line = _last_place(shown, path)
+    _print_hint(where, line, runtime_hint(error))
+
+
+def _last_place(trace: TracebackType | None, path: str) -> tuple[str, int | None]:
+    """File and line where the error was raised."""
+    place: tuple[str, int | None] = (path, None)
+    while trace is not None:
+        place = (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+        trace = trace.tb_next
+    return place
+
+
+def _print_hint(path: str, line: int | None, hint: str | None) -> None:
+    if hint is None:
+        return
+    text = linecache.getline(path, line).strip() if line else ""
+    quoted = f" ({text})" if text else ""
+    print(f"{path}:{line}: {hint}{quoted}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Unknown layer types: who defines them, and a layer of one's own to start from."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from caffecompat.errors import NetError, UnknownLayerType, UnknownName
+from caffecompat.layers import catalogue
+from caffecompat.layers.forks._known_types import forks_of, layer_to_start_from
+from tests.net.nets import net
+
+NET = """
+layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "k" type: "FixedNeuron" bottom: "x" bottom: "x" top: "y" }
+"""
+OTHERS = """
+layer { name: "a" type: "Frobnicate9" bottom: "x" top: "z" }
+layer { name: "b" type: "Convolutio" bottom: "x" top: "c" }
+"""
+
+
+def test_the_forks_of_a_known_type() -> None:
+    with pytest.raises(UnknownName) as caught:
+        net(NET)
+    assert isinstance(caught.value, UnknownLayerType)
+    assert caught.value.name == "FixedNeuron"
+    first, *rest = str(caught.value).splitlines()
+    assert first == "unknown layer type 'FixedNeuron' in layer 'k'; it is defined by DeePhi"
+    assert "    bottoms, tops = exactly(2), exactly(1)" in rest
+
+
+def test_all_unknown_types_at_once_with_one_layer_to_start_from() -> None:
+    with pytest.raises(NetError) as caught:
+        net(NET + OTHERS)
+    text = str(caught.value)
+    assert "unknown layer type 'FixedNeuron' in layer 'k'; it is defined by DeePhi" in text
+    assert "'Frobnicate9' in layer 'a'; no fork that defines it is known here" in text
+    assert "unknown layer type 'Convolutio' in layer 'b'; did you mean 'Convolution'?" in text
+    assert text.count("@register") == 1
+
+
+def test_no_type_of_bvlc_is_that_of_a_fork() -> None:
+    own = [name for name in catalogue if not catalogue.find(name).fork]
+    assert [name for name in own if forks_of(name)] == []
+
+
+SCRIPT = """
+import numpy
+
+import caffecompat
+import mine
+
+net = caffecompat.Net("net.prototxt")
+print([tuple(net.blobs[name].shape) for name in net.outputs])
+assert net.forward(x=numpy.ones((2, 3))) is not None
+"""
+
+
+@pytest.mark.parametrize(
+    ("bottoms", "tops", "shapes"),
+    [
+        (1, 1, "[(2, 3)]"),
+        (3, 2, "[(2, 3), (2, 3)]"),
+        (0, 2, "[(1, 3, 224, 224), (1, 3, 224, 224)]"),
+    ],
+)
+def test_the_layer_to_start_from_runs_as_it_stands(
+    tmp_path: Path, bottoms: int, tops: int, shapes: str
+) -> None:
+    code = layer_to_start_from("Kept", bottoms, tops)
+    assert len(code.splitlines()) <= 17
+    (tmp_path / "mine.py").write_text(code)
+    wiring = " ".join(["bottom: 'x'"] * bottoms + [f"top: 't{i}'" for i in range(tops)])
+    source = "layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 2 dim: 3 } } }"
+    text = f"layer {{ name: 'k' type: 'Kept' {wiring} }}"
+    (tmp_path / "net.prototxt").write_text(text if bottoms == 0 else f"{source}\n{text}")
+    script = SCRIPT if bottoms else SCRIPT.replace("x=numpy.ones((2, 3))", "")
+    found = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.strip() == shapes

@@ -1,0 +1,177 @@
+"""``install_as_caffe`` and ``python -m caffecompat.run``, in processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from caffecompat.pycaffe.running.python2 import runtime_hint, syntax_hint
+from tests.places import REPOSITORY
+from tests.pycaffe.definitions import DEPLOY
+
+
+def python(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    path = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
+    if arguments[0] == "-c":
+        arguments = ("-c", path + arguments[1])
+    elif arguments[0] == "-m":
+        run = f"import runpy; runpy.run_module({arguments[1]!r}, run_name='__main__')"
+        arguments = ("-c", f"{path}sys.argv = {['', *arguments[2:]]!r}\n{run}")
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return python("-m", "caffecompat.run", *arguments, folder=folder)
+
+
+SCRIPT = """
+import sys, os
+import numpy as np
+import neighbour
+import caffe
+from caffe import layer
+import caffe.net as net_module
+assert caffe is sys.modules["caffe"] and net_module.Net is caffe.Net
+assert __name__ == "__main__" and os.path.basename(__file__) == "script.py"
+caffe.set_mode_gpu()
+net = caffe.Net("net.prototxt", caffe.TEST)
+print(sys.argv[1:], sorted(net.forward()), neighbour.VALUE)
+sys.exit(3)
+"""
+
+
+def test_a_script_runs_unchanged(tmp_path: Path) -> None:
+    folder = tmp_path / "scripts"
+    folder.mkdir()
+    (folder / "neighbour.py").write_text("VALUE = 17\n")
+    (folder / "script.py").write_text(SCRIPT)
+    (tmp_path / "net.prototxt").write_text(DEPLOY)
+    result = run(tmp_path, "--cpu", "scripts/script.py", "--gpu", "x")
+    assert result.stdout == "['--gpu', 'x'] ['prob'] 17\n", result.stderr
+    assert result.returncode == 3
+
+
+def test_installing_is_done_once_and_gives_one_package(tmp_path: Path) -> None:
+    code = """
+import caffecompat
+caffecompat.install_as_caffe()
+caffecompat.install_as_caffe()
+import caffe, caffecompat.pycaffe, sys
+from caffe.errors import CallError
+assert caffe is caffecompat.pycaffe
+assert CallError is caffecompat.pycaffe.errors.CallError
+assert caffe.errors.__spec__.name == "caffecompat.pycaffe.errors"
+assert sum(type(f).__name__ == "_Finder" for f in sys.meta_path) == 1
+try:
+    import caffe.nothing
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    result = python("-c", code, folder=tmp_path)
+    assert result.stdout == "No module named 'caffe.nothing'\n", result.stderr
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_another_caffe_is_hidden_only_when_asked(tmp_path: Path, force: bool) -> None:
+    (tmp_path / "caffe").mkdir()
+    (tmp_path / "caffe" / "__init__.py").write_text("other = True\n")
+    (tmp_path / "script.py").write_text("import caffe; print(hasattr(caffe, 'other'))")
+    result = run(tmp_path, *(["--force"] if force else []), "script.py")
+    if force:
+        assert (result.returncode, result.stdout) == (0, "False\n")
+    else:
+        assert result.returncode == 1
+        assert f"a caffe is installed at {tmp_path}" in result.stderr
+        assert "add --force" in result.stderr
+
+
+def test_a_folder_called_caffe_is_no_caffe(tmp_path: Path) -> None:
+    (tmp_path / "caffe").mkdir()
+    (tmp_path / "script.py").write_text("import caffe; print(caffe.__version__)")
+    assert run(tmp_path, "script.py").stdout == "1.0.0\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "hint"),
+    [
+        ("x = 1\nprint 'loss', x", 2, "print is a function"),
+        ("import caffe\nfor i in xrange(3):\n    pass", 2, "Python 3 has no xrange: write range"),
+        ("d = {}\n\nd.has_key('a')", 3, "write 'key in dictionary'"),
+        ("import cPickle", 1, "Python 3 has no module cPickle: import pickle"),
+    ],
+)
+def test_hints(tmp_path: Path, text: str, line: int, hint: str) -> None:
+    (tmp_path / "old.py").write_text(text + "\n")
+    result = run(tmp_path, "--quiet", "old.py")
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"old.py:{line}: ")
+    assert hint in last
+    assert "caffecompat/run.py" not in result.stderr
+
+
+def test_wrong_usage(tmp_path: Path) -> None:
+    result = run(tmp_path, "missing.py")
+    assert (result.returncode, result.stderr) == (2, "missing.py: No such file or directory\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("print x", "print(...)"),
+        ("print 'a', # b", "print(...)"),
+        ("except IOError, e:", "write 'except IOError as e:'"),
+        ("except (IOError, OSError), e:", "write 'except (IOError, OSError) as e:'"),
+        ("raise ValueError, 'no'", "write 'raise Kind(message)'"),
+        ("if a <> b:", "!="),
+        ("x = `y`", "repr(...)"),
+        ("n = 10L", "without L"),
+        ("os.mkdir(p, 0755)", "0o"),
+        ("exec code", "exec(...)"),
+        ("f = lambda (a, b): a", "unpack"),
+    ],
+)
+def test_hints_for_syntax(line: str, hint: str) -> None:
+    body = f"try:\n    pass\n{line}\n    pass" if line.startswith("except") else line
+    body += "\n    pass" if line.startswith("if") else ""
+    with pytest.raises(SyntaxError) as caught:
+        compile(body, "old.py", "exec")
+    found = syntax_hint(caught.value, body.splitlines())
+    assert found is not None
+    assert hint in found
+
+
+def test_no_hint_for_mistakes_of_python_3() -> None:
+    with pytest.raises(SyntaxError) as caught:
+        compile("x = (1 +", "new.py", "exec")
+    assert syntax_hint(caught.value, ["x = (1 +"]) is None
+    assert syntax_hint(caught.value, ['x = "print this <> `that`" (']) is None
+
+
+def test_hints_at_run_time() -> None:
+    def hint_of(code: str) -> str | None:
+        try:
+            exec(code, {})
+        except Exception as error:
+            return runtime_hint(error)
+        return None
+
+    for code, words in {
+        "raw_input()": "write input",
+        "unicode('a')": "write str",
+        "{}.iteritems()": "write items()",
+        "iter([]).next()": "next(iterator)",
+        "from itertools import izip": "write zip",
+        "import sys; print >>sys.stderr, 3": "print(..., file=f)",
+        "import urllib2": "urllib.request",
+        "range(3 / 2)": "write // for whole",
+        "{}.keys()[0]": "list(...)",
+        "map(str, [1])[0]": "list(...)",
+    }.items():
+        assert words in (hint_of(code) or ""), code
+    for code in ("undefined", "1 / 0", "import no_such_module", "[].nothing()", "len(3)"):
+        assert hint_of(code) is None
