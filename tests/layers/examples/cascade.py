@@ -14,7 +14,10 @@ ELSEWHERE.update(
 )
 ELSEWHERE.update(
     dict.fromkeys(
-        ["BboxAccuracy", "DetectionGroupAccuracy", "DetectionGroupLoss", "ProposalTarget"],
+        [
+            *("BboxAccuracy", "DetectionAccuracy", "DetectionGroupAccuracy"),
+            *("DetectionGroupLoss", "DetectionLoss", "ProposalTarget"),
+        ],
         "its bottoms are boxes and targets that fit each other, see test_rcnn_cascade_training",
     )
 )

@@ -9,6 +9,9 @@ from tests.layers.strategies import ELSEWHERE, Bottom, Draw, Example, example_of
 ELSEWHERE.update(
     YoloDetectionOutput="its tops depend on values, see test_yolo_outputs",
     Yolov3DetectionOutput="its tops depend on values, see test_yolo_outputs",
+    RegionLoss="its gradient is not the derivative, see test_yolo_losses",
+    Yolov3="its gradient is not the derivative, see test_yolo_losses",
+    YoloSeg="its gradient is not the derivative, see test_yolo_losses",
 )
 
 

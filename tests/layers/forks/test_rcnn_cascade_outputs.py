@@ -206,7 +206,8 @@ def test_frcnn_output(aware: bool, most: int) -> None:
         best = sorted(expected, key=lambda row: -row[6])[:most]
         assert len(best) < len(expected)
         expected = sorted(best, key=lambda row: row[5])
-    np.testing.assert_allclose(top[:, :, 0, 0], [[0, *[-1] * 6], *expected])
+    first: list[float] = [0, *[-1.0] * 6]
+    np.testing.assert_allclose(top[:, :, 0, 0], [first, *expected])
 
 
 def test_feature_extrapolating() -> None:

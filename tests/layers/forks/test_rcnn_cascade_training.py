@@ -168,6 +168,85 @@ def test_group_accuracy() -> None:
     assert float(overlap) == pytest.approx(np.mean(shared))
 
 
+MSCNN = "cls_num: 3 field_w: 16 field_h: 12 downsample_rate: 8 field_xyr: 2 field_whr: 2"
+
+
+@pytest.mark.parametrize("smoothed", [True, False])
+@pytest.mark.parametrize("weights", ["", "iou_weighted: true", "pos_neg_weighted: true"])
+def test_loss_of_ms_cnn(weights: str, smoothed: bool) -> None:
+    x, maps = values((2, 7, 3, 4), 1).requires_grad_(True), target_maps()[::2]
+    text = (
+        f"detection_loss_param {{ {MSCNN} lambda: 2 bg_threshold: 0.6 bg_multiple: 1 "
+        f"sample_mode: 'bootstrap' bb_smooth: {str(smoothed).lower()} {weights} }} {NORMALISED} }}"
+    )
+    (top,) = run("DetectionLoss", text, x, maps)
+    table, found = maps.numpy(), x.detach().numpy()
+    shares = x.detach()[:, :3].softmax(1).numpy()
+    kept = np.zeros((2, 3, 4), bool)
+    for n in range(2):
+        free = [p for p in np.ndindex(3, 4) if table[n, 0][p] == 0 and table[n, 5][p] < 0.6]
+        for k in (1, 2):
+            count = max(4, int((table[n, 0] == k).sum()))
+            for place in sorted(free, key=lambda p: -found[n, k][p])[:count]:
+                kept[n][place] = True
+    objects = table[:, 0] > 0
+    factor = np.ones((2, 3, 4))
+    if "iou" in weights:
+        factor = np.where(objects, table[:, 5], 1)
+    if "neg" in weights:
+        total = objects.sum() + kept.sum()
+        factor = np.where(objects, 0.5 * total / objects.sum(), 0.5 * total / kept.sum())
+    class_loss, box_loss = 0.0, 0.0
+    most = np.array([0.5, 0.5, log(2), log(2)]) / STDS
+    for n, i, j in zip(*(objects | kept).nonzero(), strict=True):
+        label = int(table[n, 0, i, j])
+        class_loss -= log(shares[n, label, i, j]) * factor[n, i, j] / (objects | kept).sum()
+        if label:
+            d = np.clip(found[n, 3:, i, j], -most, most) - wanted_deltas(table[n:], 0, i, j)
+            box_loss += sum(smooth(v) if smoothed else v * v / 2 for v in d) / (4 * objects.sum())
+    expected = [class_loss + 2 * box_loss, 2 * box_loss]
+    np.testing.assert_allclose(top.detach().flatten(), expected)
+
+
+@pytest.mark.parametrize("mode", ["random", "mixture", "all"])
+def test_background_that_ms_cnn_draws(mode: str) -> None:
+    x, maps = values((2, 7, 3, 4), 1).requires_grad_(True), target_maps()[::2]
+    drawing = f"bg_threshold: 0.6 bg_multiple: 1 sample_mode: '{mode}'"
+    text = f"detection_loss_param {{ {MSCNN} {drawing} }}"
+    run("DetectionLoss", text, x, maps)[0][0, 0, 0, 0].backward()
+    assert x.grad is not None
+    used = x.grad[:, :3].abs().sum(1) > 0
+    free = (maps[:, 0] == 0) & (maps[:, 5] < 0.6)
+    assert used[maps[:, 0] > 0].all()
+    assert not (used & (maps[:, 0] == 0) & ~free).any()
+    drawn = int((used & free).sum())
+    assert drawn == int(free.sum()) if mode == "all" else 0 < drawn < int(free.sum())
+
+
+def test_accuracy_of_ms_cnn() -> None:
+    x, maps = values((1, 7, 3, 4), 1), target_maps()[:1]
+    text = f"detection_accuracy_param {{ {MSCNN} bg_threshold: 0.6 }}"
+    shares, overlap = run("DetectionAccuracy", text, x, maps, tops=2)
+    right, shared = {}, []
+    for i, j in np.ndindex(3, 4):
+        label, cx, cy, w, h, covered = maps[0, :, i, j].tolist()
+        if label or covered < 0.6:
+            right[i, j] = int(x[0, :3, i, j].argmax()) == label
+        if label:
+            d = x[0, 3:, i, j].numpy()
+            d = np.array([*np.clip(d[:2], -0.5, 0.5), *np.clip(d[2:], -log(2), log(2))])
+            bw, bh = 16 * np.exp(d[2]), 12 * np.exp(d[3])
+            bx, by = d[0] * 16 + (j + 0.5) * 8 - bw / 2, d[1] * 12 + (i + 0.5) * 8 - bh / 2
+            wide = min(bx + bw, cx + w / 2) - max(bx, cx - w / 2)
+            high = min(by + bh, cy + h / 2) - max(by, cy - h / 2)
+            common = max(wide, 0) * max(high, 0)
+            shared.append(common / (bw * bh + w * h - common))
+    own = [value for (i, j), value in right.items() if maps[0, 0, i, j]]
+    expected = [np.mean(list(right.values())), np.mean(own)]
+    np.testing.assert_allclose(shares.flatten(), expected, rtol=1e-6)
+    assert float(overlap) == pytest.approx(np.mean(shared))
+
+
 OBJECTS = torch.tensor(
     [
         [0, 10.0, 12, 40, 50, 1, 0],

@@ -40,7 +40,7 @@ def layer(folder: Path, options: str = "", tops: int = 3) -> Any:
 
 def test_images_and_objects(images: Path) -> None:
     source = layer(images, "\\n'shuffle': false\\n'USE_FLIPPED': false")
-    assert isinstance(source, Source)
+    assert issubclass(type(source), Source)
     assert source.shapes == [(1, 3, 40, 60), (1, 3), (1, 5)]
     assert source.records == 2
     pixels, facts, objects = source.read(0)

@@ -78,7 +78,7 @@ def smooth_l1(difference: Tensor) -> Tensor:
     return (0.5 * difference * difference).where(size < 1, size - 0.5)
 
 
-def accuracies(scores: Tensor, targets: DenseTargets, labels: Tensor, counted: Tensor) -> Tensor:
+def accuracies(scores: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
     """The share of right classes, and that among objects, as (1, 1, 1, 2); -1 without any."""
     import torch
 

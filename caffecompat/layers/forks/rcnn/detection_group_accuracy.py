@@ -65,7 +65,7 @@ class DetectionGroupAccuracy(Layer):
         counted = (labels != 0) | (targets.overlaps < self.p.bg_threshold)
         if self.ignored is not None:
             counted = counted & (labels != self.ignored)
-        shares = accuracies(scores.detach(), targets, labels, counted)
+        shares = accuracies(scores.detach(), labels, counted)
         if not self.with_overlap:
             return shares
         moves = self.bounds.limit(self.regression.original(deltas.detach(), 1))

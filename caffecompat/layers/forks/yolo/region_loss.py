@@ -1,0 +1,149 @@
+"""RegionLoss of MobileNet-YOLO: the loss of YOLOv2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from caffecompat.layers._base import Message, Shape, format_shape, register
+from caffecompat.layers._loss import Loss
+from caffecompat.layers._loss_reduction import LossReduction
+from caffecompat.layers.forks.yolo._loss_gradient import (
+    best_overlaps,
+    objects_of,
+    overlaps,
+    sigmoid,
+    squares,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+_COORDINATES = 4
+
+
+@register("RegionLoss", fork="MobileNet-YOLO, YOLOv2")
+class RegionLoss(Loss):
+    """The loss of square maps (N, num * (5 + num_class), S, S), and objects in the images.
+
+    The channels of an anchor are x, y, width, height, objectness and classes. The second bottom has
+    rows [class, x, y, width, height] for each image, relative to its size, in any shape; an x of 0
+    ends the list. The loss is the sum of squares of these differences by N, and they are also its
+    gradient, times 1 / N:
+
+    ``noobject_scale`` times o^2 (1 - o) at each objectness, o its sigmoid, unless the box overlaps
+    an object by more than ``thresh``. For each object, at the cell of its centre and the anchor of
+    its shape (with ``bias_match``; else the predicted shape that is nearest): ``coord_scale`` times
+    the differences of box coordinates, ``object_scale`` times that of objectness and the box's
+    overlap (1 without ``rescore``, and coord_scale then counts 2 - area times), and ``class_scale``
+    times that of the softmax. A later object replaces an earlier one of the same cell and anchor.
+
+    ``softmax_tree``, ``class_map`` and values of ``coords`` other than 4 are refused; ``side`` is
+    that of the map; ``jitter``, ``absolute`` and ``random`` have no effect, nor has ``softmax``.
+    Source: region_loss_layer of MobileNet-YOLO.
+    """
+
+    fork_fields = ("region_loss_param",)
+    loss_reduction = LossReduction.mean()
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        self.p = p = message.region_loss_param
+        self.check(
+            not p.softmax_tree and not p.class_map and p.coords == _COORDINATES,
+            "softmax_tree, class_map and coords other than 4 are not supported",
+        )
+        self.check(
+            p.num > 0 and len(p.biases) >= 2 * p.num,
+            f"num is {p.num} and there are {len(p.biases)} biases; it needs two for each anchor",
+        )
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        p = self.p
+        wanted = p.num * (5 + p.num_class)
+        self.check(
+            x.dim() == 4
+            and x.shape[1] == wanted
+            and x.shape[2] == x.shape[3]
+            and labels.shape[0] == x.shape[0]
+            and labels.numel() % (5 * max(len(x), 1)) == 0,
+            f"its bottoms are {format_shape(x.shape)} and {format_shape(labels.shape)}; expected "
+            f"square maps with {wanted} channels, and five numbers for each object",
+        )
+        if x.is_meta:
+            return x.new_empty(())
+        cells = x.detach().cpu().numpy().reshape(len(x), p.num, -1, *x.shape[2:])
+        truth = labels.detach().cpu().numpy()
+        return squares(x, self._differences(cells, truth).reshape(tuple(x.shape)))
+
+    def _differences(self, cells: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """The differences, as the cells (N, num, 5 + classes, S, S)."""
+        import numpy as np
+
+        differences = np.zeros_like(cells)
+        side = cells.shape[-1]
+        biases = np.asarray(self.p.biases, cells.dtype)[: 2 * self.p.num].reshape(-1, 2)
+        for image, values in enumerate(cells):
+            objects = objects_of(labels, image, len(cells))
+            boxes = _boxes(values, biases)
+            certain = sigmoid(values[:, 4])
+            away = best_overlaps(boxes, objects[:, 1:]) <= self.p.thresh
+            differences[image, :, 4] = (
+                self.p.noobject_scale * certain * certain * (1 - certain) * away
+            )
+            for row in objects:
+                column, line = (min(int(value * side), side - 1) for value in row[1:3])
+                shapes = biases / side if self.p.bias_match else boxes[:, line, column, 2:]
+                still = np.concatenate([np.zeros_like(shapes), shapes], 1)
+                anchor = int(overlaps(still, np.array([0, 0, *row[3:]], cells.dtype)).argmax())
+                differences[image, anchor, :, line, column] = self._of_object(
+                    values[anchor, :, line, column],
+                    row,
+                    (column, line, side),
+                    biases[anchor],
+                    boxes[anchor, line, column],
+                )
+        return differences
+
+    def _of_object(
+        self,
+        values: np.ndarray,
+        row: np.ndarray,
+        cell: tuple[int, int, int],
+        bias: np.ndarray,
+        box: np.ndarray,
+    ) -> np.ndarray:
+        """The differences (5 + classes) at the cell and anchor of an object."""
+        import numpy as np
+
+        p, (column, line, side) = self.p, cell
+        scale = p.coord_scale if p.rescore else p.coord_scale * (2 - row[3] * row[4])
+        centre = sigmoid(values[:2])
+        place = np.array([row[1] * side - column, row[2] * side - line])
+        size = np.log(row[3:5] * side / bias)
+        certain = sigmoid(values[4])
+        aim = overlaps(box, row[1:5]) if p.rescore else 1
+        shares = np.exp(values[5:] - values[5:].max())
+        shares /= shares.sum()
+        classes = shares - (np.arange(len(shares)) == int(row[0]))
+        found: np.ndarray = np.concatenate(
+            [
+                -scale * (place - centre) * centre * (1 - centre),
+                -scale * (size - values[2:4]),
+                [-p.object_scale * (aim - certain) * certain * (1 - certain)],
+                p.class_scale * classes,
+            ]
+        )
+        return found
+
+
+def _boxes(values: np.ndarray, biases: np.ndarray) -> np.ndarray:
+    """Boxes (num, S, S, 4) of an image from its cells (num, 5 + classes, S, S)."""
+    import numpy as np
+
+    side = values.shape[-1]
+    at = np.arange(side)
+    x = (at + sigmoid(values[:, 0])) / side
+    y = (at[:, None] + sigmoid(values[:, 1])) / side
+    wide, high = (np.exp(values[:, 2 + k]) * biases[:, k, None, None] / side for k in range(2))
+    return np.stack([x, y, wide, high], -1)
