@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from caffecompat.layers._base import Layer, Message, Shape, between, exactly
 from caffecompat.layers._class_labels import ClassLabels
@@ -26,7 +26,7 @@ class MarginProduct(Layer):
     tops = between(1, 2)
     parameters = ("weight",)
     in_place = False
-    differentiable = (True, False)
+    differentiable: ClassVar[tuple[bool, ...]] = (True, False)
 
     def read(self, p: Message, bottom: Shape) -> Shape:
         """Reads the settings; returns the shape of the weight."""
