@@ -147,7 +147,7 @@ def scale_image(pixels: NDArray[Any], factor: float) -> NDArray[Any]:
         pixels: height x width x channels, uint8 or float32.
         factor: of both sides, positive.
     """
-    cv2 = _opencv()
+    cv2 = opencv()
     method = cv2.INTER_LINEAR
     scaled: NDArray[Any] = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=method)
     return scaled
