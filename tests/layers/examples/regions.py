@@ -26,6 +26,7 @@ ELSEWHERE.update(
             "Python (ProposalLayer of py-faster-rcnn)",
             "Python (AnchorTargetLayer of py-faster-rcnn)",
             "Python (ProposalTargetLayer of py-faster-rcnn)",
+            "Python (ProposalLayer of CTPN)",
             "Python (RoIDataLayer of py-faster-rcnn)",
         ],
         "its bottoms are maps of anchors that fit each other, see test_rcnn_proposals",

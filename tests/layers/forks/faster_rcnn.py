@@ -164,10 +164,10 @@ def write_images(folder: Path, name: str, count: int, seed: int) -> Path:
     rng = np.random.default_rng(seed)
     lines = []
     for i in range(count):
-        image = rng.integers(90, 140, (SIDE, SIDE, 3)).astype(np.uint8)
+        image = rng.integers(105, 125, (SIDE, SIDE, 3)).astype(np.uint8)
         taken: list[tuple[int, int, int, int]] = []
         for _ in range(2):
-            wide, high = (int(v) for v in rng.integers(14, 34, 2))
+            wide, high = (int(v) for v in rng.integers(18, 30, 2))
             x, y = int(rng.integers(0, SIDE - wide)), int(rng.integers(0, SIDE - high))
             box = (x, y, x + wide - 1, y + high - 1)
             if any(x <= b[2] and b[0] <= box[2] and y <= b[3] and b[1] <= box[3] for b in taken):

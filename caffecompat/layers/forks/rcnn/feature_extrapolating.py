@@ -20,7 +20,8 @@ class FeatureExtrapolating(Layer):
     scales, and the others divide the space between two of them evenly. Features of a further scale
     are those of the nearest given one (of two equally near ones the later), resized about the upper
     left corner by the ratio of the scales: the value at (y, x) is bilinear at (y / ratio,
-    x / ratio), and 0 beyond the map. Source: feature_extrapolating_layer of SubCNN.
+    x / ratio), and 0 beyond the map. Maps beyond a multiple of B are left out. Source:
+    feature_extrapolating_layer of SubCNN.
     """
 
     in_place = False
@@ -52,12 +53,9 @@ class FeatureExtrapolating(Layer):
     def forward(self, x: Tensor) -> Tensor:
         import torch
 
-        self.check(
-            x.dim() == 4 and x.shape[0] % self.given == 0,
-            f"its bottom is {format_shape(x.shape)}; expected a multiple of {self.given} maps, one "
-            "for each scale",
-        )
-        images = x.reshape(-1, self.given, *x.shape[1:])
+        self.check(x.dim() == 4, f"its bottom is {format_shape(x.shape)}, expected N x C x H x W")
+        count = x.shape[0] // self.given
+        images = x[: count * self.given].reshape(count, self.given, *x.shape[1:])
         parts = [
             images[:, at] if ratio == 1 else _resized(images[:, at], ratio)
             for at, ratio in self.sources
