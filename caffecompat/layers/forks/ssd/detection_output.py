@@ -99,7 +99,7 @@ class DetectionOutput(Layer):
             return None
         self.keeps_state = True
         with errors_at(self.context.place):
-            return DetectionFiles(p, self.options.background)
+            return DetectionFiles(p, self.options.background, self.context.options.max_bytes)
 
     def infer(self, *bottoms: Tensor) -> Tensor:
         self._check_shapes(bottoms)
