@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.codec.images import (
+    Colour,
     Pixels,
     decode_image,
     read_image_file,
@@ -230,8 +231,8 @@ class FrameSamples(ImageSamples):
     def _image(self, folder: bytes, name: str) -> Pixels:
         try:
             data = read_image_file(folder + b"/" + name.encode())
-            color = "color" if self._settings.color and not self._settings.flow else "gray"
-            pixels = decode_image(data, color) if data else None
+            colour: Colour = "gray" if self._settings.flow or not self._settings.color else "color"
+            pixels = decode_image(data, colour) if data else None
         except DataError as error:
             raise DataError(f"frame {short_name(name)!r}: {error}") from error
         if pixels is None:
