@@ -11,6 +11,7 @@ from caffecompat.layers import BuildOptions
 from caffecompat.net import Net as TorchNet
 from caffecompat.pycaffe.batches import Arrays, batches, forward_all, forward_backward_all
 from caffecompat.pycaffe.errors import CallError, LayerNameError, pycaffe_errors
+from caffecompat.pycaffe.execution.memory import Views
 from caffecompat.pycaffe.execution.parameter_blobs import clear_diffs, share_data
 from caffecompat.pycaffe.memory_arrays import set_memory_data
 from caffecompat.pycaffe.mode import current_device, next_seed
@@ -121,6 +122,7 @@ class Net(NetStructure):
             for name, value in tops.items():
                 self._check_rows(name, value)
                 self.blobs[name].diff[...] = value
+        self._views.use_diffs()
         with pycaffe_errors():
             self._passes.backward(first, last)
         return {name: blob.diff for name, blob in found.items()}
@@ -184,6 +186,7 @@ class Net(NetStructure):
 
     def clear_param_diffs(self) -> None:
         """Sets the gradients of all parameters to zero."""
+        self._views.use_diffs()
         clear_diffs(self.torch_net)
         self._views.show()
 
@@ -202,6 +205,11 @@ class Net(NetStructure):
     def after_backward(self, function: Callable[[int], None]) -> None:
         """The same, after each layer of a backward pass."""
         self._passes.callbacks.after_backward.append(function)
+
+    @property
+    def views(self) -> Views:
+        """The arrays of this net that scripts hold."""
+        return self._views
 
     def send(self) -> None:
         """Brings to the device what scripts have written; passes do it by themselves."""
@@ -255,6 +263,7 @@ class Net(NetStructure):
         return float(self._passes.loss(start, end))
 
     def _backward(self, start: int, end: int) -> None:
+        self._views.use_diffs()
         with pycaffe_errors():
             self._passes.backward(start, end)
 

@@ -36,16 +36,15 @@ class _Training(Training):
     def __init__(self, settings: Settings, device: torch.device) -> None:
         self.on_start: list[Callback] = []
         self.on_gradients: list[Callback] = []
+        # Whether the last updates are not yet shown as gradients.
+        self._hidden = False
         super().__init__(settings, device=device, options=_OPTIONS)
 
     def _build_nets(self, seed: int) -> None:
         super()._build_nets(seed)
         self._optimizer.keep_updates()
-        # Views of gradients stay valid: they keep their memory.
-        self._train_step.keeps_gradients = True
-        for entry in self.net.learnable:
-            entry.tensor.grad = torch.zeros_like(entry.tensor, requires_grad=False)
         self.shown = Net.of(self.net)
+        self.shown.views.before_diffs = self._show_updates
         self.shown_tests = [Net.of(net) for net in self.test_nets]
         for test in self.shown_tests:
             test.share_with(self.shown)
@@ -54,23 +53,41 @@ class _Training(Training):
         if self.on_start:
             self.show()
             self._call_all(self.on_start)
+        self._hidden = False
+        # Views of gradients stay valid: once a script has used them, they keep their memory.
+        self._train_step.keeps_gradients = self.shown.views.diffs_used
         return super()._iterate()
 
     def _update_parameters(self, display: bool, loss: torch.Tensor) -> None:
         self._call_all(self.on_gradients)
         super()._update_parameters(display, loss)
+        self._hidden = True
 
     def update(self) -> None:
         """One update by the gradients that the parameters have."""
+        self.shown.views.use_diffs()
         self.shown.send()
         self._optimizer.apply(self._policy.rate(self.iter), self.iter)
         self.iter += 1
+        self._hidden = True
         self.show()
 
     def show(self) -> None:
-        """Shows the last updates as gradients of the parameters, as Caffe's solvers do."""
-        self._optimizer.show_updates()
+        """Shows the last updates as gradients of the parameters, as Caffe's solvers do.
+
+        They are copies, and made only for scripts that use the gradients.
+        """
+        if self.shown.views.diffs_used:
+            self._show_updates()
         self.shown.show()
+
+    def _show_updates(self) -> None:
+        if self._hidden:
+            self._hidden = False
+            for entry in self.net.learnable:
+                if entry.tensor.grad is None:
+                    entry.tensor.grad = torch.zeros_like(entry.tensor, requires_grad=False)
+            self._optimizer.show_updates()
 
     def _call_all(self, functions: list[Callback]) -> None:
         if functions:

@@ -50,6 +50,24 @@ def test_after_a_step_blobs_and_gradients_are_there() -> None:
     assert losses[-1] == float(solver.net.blobs["loss"].data)
 
 
+def test_gradients_that_are_first_read_after_some_steps_are_the_last_update() -> None:
+    solver = caffe.get_solver("solver.prototxt")
+    torch_net = solver.net.torch_net
+    assert all(parameter.grad is None for parameter in torch_net.parameters())
+    solver.step(2)
+    before = solver.net.params["ip"][0].data.copy()
+    solver.step(1)
+    diff = solver.net.params["ip"][0].diff
+    change = before - solver.net.params["ip"][0].data
+    np.testing.assert_allclose(diff, change, rtol=1e-3, atol=1e-6)
+    update = diff.copy()
+    solver.net.forward()
+    solver.net.backward()
+    assert not np.allclose(diff, update)
+    solver.step(1)
+    assert np.abs(diff).max() < 1
+
+
 def test_apply_update() -> None:
     solver = caffe.SGDSolver("solver.prototxt")
     weight = solver.net.layers[1].blobs[0]

@@ -27,9 +27,15 @@ class Views:
 
     Args:
         device: of the net.
+
+    Attributes:
+        diffs_used: whether a script has used the gradients of parameters.
+        before_diffs: called before each use of them.
     """
 
     def __init__(self, device: torch.device) -> None:
+        self.diffs_used = False
+        self.before_diffs: Callable[[], None] | None = None
         self.on_host_only = has_own_memory(device)
         self._viewed: dict[Memory, None] = {}
         # A script may write into a view and drop it; it is kept until it is sent.
@@ -46,6 +52,12 @@ class Views:
         if self.on_host_only and other is not self and other not in self._linked:
             self._linked.append(other)
             other._linked.append(self)
+
+    def use_diffs(self) -> None:
+        """Says that a script uses the gradients of parameters now."""
+        self.diffs_used = True
+        if self.before_diffs is not None:
+            self.before_diffs()
 
     def show(self) -> None:
         """Brings all existing views up to date."""
@@ -176,21 +188,29 @@ def _on_host(tensor: torch.Tensor) -> np.ndarray:
 
 
 class ParameterMemory(Memory):
-    """``data`` of a parameter, whose tensor the layer's module holds.
+    """``data`` or ``diff`` of a parameter, whose tensors the layer's module holds.
 
     Args:
         find: gives the tensor, in the shape that the layer uses.
+        is_diff: it is the gradient.
     """
 
     def __init__(
-        self, name: str, find: Callable[[], torch.Tensor], views: Views, device: torch.device
+        self,
+        name: str,
+        shape: Shape,
+        views: Views,
+        device: torch.device,
+        find: Callable[[], torch.Tensor],
+        is_diff: bool = False,
     ) -> None:
-        super().__init__(name, tuple(find().shape), views, device)
+        super().__init__(name, shape, views, device)
         self._find = find
+        self._is_diff = is_diff
 
     @property
     def shape(self) -> Shape:
-        return tuple(self._find().shape)
+        return self._shape
 
     def tensor(self) -> torch.Tensor:
         return self._find()
@@ -206,6 +226,8 @@ class ParameterMemory(Memory):
             )
 
     def array(self) -> BlobArray:
+        if self._is_diff:
+            self._views.use_diffs()
         if self._views.on_host_only:
             # Another net may share the parameter, and solvers change it.
             self._views.send()

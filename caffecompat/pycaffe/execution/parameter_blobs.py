@@ -48,10 +48,10 @@ def _blob(
         return parameter_diff(module.blobs()[j], spec.shape)
 
     of_diff = f"diff of {name}"
-    values = ParameterMemory(name, data, views, device)
+    values = ParameterMemory(name, spec.shape, views, device, data)
     if not spec.learned:
         return Blob(name, values, Memory(of_diff, spec.shape, views, device))
-    return Blob(name, values, ParameterMemory(of_diff, diff, views, device))
+    return Blob(name, values, ParameterMemory(of_diff, spec.shape, views, device, diff, True))
 
 
 def clear_diffs(net: Net) -> None:
