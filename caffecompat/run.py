@@ -100,6 +100,11 @@ def _report(error: Exception, path: str) -> None:
     trace = error.__traceback__
     error.__traceback__ = shown = trace.tb_next if trace is not None else None
     traceback.print_exception(type(error), error, shown)
+    if isinstance(error, SyntaxError) and error.filename:
+        # In a module that the script imports.
+        hint = syntax_hint(error, linecache.getlines(error.filename))
+        _print_hint(error.filename, error.lineno, hint)
+        return
     where, line = _last_place(shown, path)
     _print_hint(where, line, runtime_hint(error))
 

@@ -30,6 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Collection makes millions of objects, and next to none of them is garbage.
+    gc.disable()
     config.stash[RECORDED] = recorded_cases(config.getoption("--recorded"))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell starts jobs in the background so, and programs under test would inherit it.
@@ -52,8 +54,8 @@ def pytest_collection_finish() -> None:
 
     The imported modules and the collected tests are millions of objects that stay to the end.
     """
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

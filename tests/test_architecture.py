@@ -50,6 +50,7 @@ SUBPACKAGES = {
     ],
     "net": ["shapes", "blobs", "parameters", "execution", "analysis"],
     "pycaffe": ["proto", "execution", "running", "scripts"],
+    "draw": ["arrays"],
     "evaluate": ["images", "protocols", "classification", "features", "localisation", "detection"],
     "solver": [
         *("diagnostics", "distributed", "optim", "snapshots", "setup", "estimate", "reporters"),

@@ -112,6 +112,9 @@ def test_a_wheel_works_where_it_is_installed(environment: Path, tmp_path: Path) 
     result = run(environment, "summary", str(net))
     assert (result.returncode, result.stderr) == (0, "")
     assert "InnerProduct" in result.stdout
+    drawn = run(environment, "draw", str(net))
+    assert (drawn.returncode, drawn.stderr) == (0, "")
+    assert "class Layout" in (tmp_path / "net.html").read_text("utf-8")
     assert run(environment, "--version").stdout == f"caffecompat {caffecompat.__version__}\n"
 
 

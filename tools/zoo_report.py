@@ -49,6 +49,17 @@ LOOSER = {
     "east_mbv3/deploy.prototxt": 1e-2,
 }
 IMAGE = (3, 224, 224)
+# The tops of the data layers of detectors: 128 regions of 2 images, or one image with 4 objects.
+_REGIONS = {"data": (2, 3, 600, 1000), "rois": (128, 5), "labels": (128,)}
+_OBJECTS = {"data": (1, 3, 600, 1000), "im_info": (1, 3), "gt_boxes": (4, 5)}
+
+
+def _regions(classes: int) -> dict[str, tuple[int, ...]]:
+    """Fast R-CNN's tops; its first version calls the weights of targets otherwise."""
+    names = ("targets", "loss_weights", "inside_weights", "outside_weights")
+    return {**_REGIONS, **{f"bbox_{name}": (128, 4 * classes) for name in names}}
+
+
 # What cannot be told from a definition without its data: the shapes of its tops.
 STATED: dict[str, dict[str, tuple[int, ...]]] = {
     "bvlc_lenet": {"data": (1, 28, 28)},
@@ -62,13 +73,34 @@ STATED: dict[str, dict[str, tuple[int, ...]]] = {
         "score_map": (1, 1, 128, 128),
         "geo_map": (1, 5, 128, 128),
     },
-    "lrcn_activity": {"data": (48, 3, 227, 227), "label": (48,), "clip_markers": (48,)},
+    "lrcn_activity": {"data": (384, 3, 227, 227), "label": (384,), "clip_markers": (384,)},
     "rankiqa": {"data": (48, 3, 224, 224), "label": (48, 1)},
+    "vdsr": {"data": (64, 1, 41, 41), "label": (64, 1, 41, 41)},
+    "modified_unet": {"data": (1, 1, 224, 224), "label": (1, 1, 224, 224)},
+    "fast_rcnn_caffenet": _regions(21),
+    "fast_rcnn_vgg_m": _regions(21),
+    "ohem": _regions(21) | {f"{top}_hard": shape for top, shape in _regions(21).items()},
+    "subcnn": _regions(4) | {"data": (4, 3, 600, 1000), "sublabels": (128,)},
+    "faster_rcnn_vgg16": _OBJECTS,
+    "faster_rcnn_zf": _OBJECTS,
+    "bottom_up_attention": {
+        **_regions(1601),
+        **_OBJECTS,
+        "gt_boxes": (4, 6),
+        "attr_labels": (32,),
+    },
+    "interactive_colorization": {"glob_conv4norm_rep": (1, 512, 32, 32)},
+}
+# Inputs that the published programs give another shape than the definition does.
+INPUTS = {
+    "subcnn": {"data": (4, 3, 227, 227)},
 }
 # The fork of nets that need a dialect stated.
 DIALECTS = {"omz_semseg": "openvino", "amsoftmax": "amsoftmax"}
 _UNKNOWN_SHAPE = re.compile(r"state it with --shape ([^\s=]+)=")
-_FOREIGN_CODE = re.compile(r"layer '([^']+)' \(Python\): runs code from module")
+# A module of another repository, or another version of one that is known.
+_FOREIGN_CODE = re.compile(r"layer '([^']+)' \(Python\): (?:runs code from module|takes .* top)")
+_OTHER_BATCH = re.compile(r"the stated shape of '([^']+)' is .*batch_size, (\d+)")
 _OTHER_PHASE = "exists only in phase"
 _MOST_TRIES = 40
 
@@ -115,10 +147,12 @@ def report(entry: Entry, runs: bool, most_gmac: float) -> Row:
         row.built = True
         if runs:
             _compare(row, most_gmac)
-    except (CaffeError, NotImplementedError) as error:
+    except Exception as error:
         stage = "built" if row.read else "read"
         setattr(row, stage, False)
         row.note = _one_line(error)
+        if not isinstance(error, (CaffeError, NotImplementedError)):
+            row.note = f"crash: {type(error).__name__}: {row.note}"
     return row
 
 
@@ -152,15 +186,20 @@ def _shapes_only(entry: Entry, phase: str) -> str:
     Python layers whose code is not there are replaced by inputs. Returns which.
     """
     folder = entry.path.parent.name
-    stated = STATED.get(folder, {}) if entry.kind == "train_val" else {}
+    stated = STATED.get(folder, {})
     message = read_net(entry.path)
+    _state_inputs(message, folder)
     sources = {
         top
         for layer in message.layer
         if not layer.bottom and layer.type != "Python"
         for top in layer.top
     }
-    shapes = {name: shape for name, shape in stated.items() if name in sources}
+    shapes = {
+        name: shape
+        for name, shape in stated.items()
+        if name in sources and entry.kind == "train_val"
+    }
     replaced: list[str] = []
     for _ in range(_MOST_TRIES):
         try:
@@ -174,16 +213,28 @@ def _shapes_only(entry: Entry, phase: str) -> str:
         except CaffeError as error:
             unknown = _UNKNOWN_SHAPE.search(str(error))
             foreign = _FOREIGN_CODE.search(str(error))
+            batch = _OTHER_BATCH.search(str(error))
             if foreign is not None and foreign[1] not in replaced:
                 _replace(message, foreign[1], stated)
                 replaced.append(foreign[1])
             elif unknown is not None and unknown[1] not in shapes:
                 shapes[unknown[1]] = IMAGE
+            elif batch is not None:
+                shapes[batch[1]] = (int(batch[2]), *shapes[batch[1]][1:])
             else:
                 raise
         else:
             return f"without the code of {', '.join(replaced)}" if replaced else ""
     raise CaffeError("too many layers without a shape or without code")
+
+
+def _state_inputs(message: Any, folder: str) -> None:
+    """Gives an input the shape that a program which uses the net would give it."""
+    stated = INPUTS.get(folder, {})
+    for layer in message.layer:
+        if layer.type == "Input":
+            for top, shape in zip(layer.top, layer.input_param.shape, strict=False):
+                shape.dim[:] = stated.get(top, tuple(shape.dim))
 
 
 def _replace(message: Any, name: str, stated: Mapping[str, tuple[int, ...]]) -> None:
@@ -196,6 +247,7 @@ def _replace(message: Any, name: str, stated: Mapping[str, tuple[int, ...]]) -> 
             continue
         layer.type = "Input"
         layer.ClearField("bottom")
+        layer.ClearField("propagate_down")
         layer.ClearField("python_param")
         layer.ClearField("loss_weight")
         layer.top[:] = tops

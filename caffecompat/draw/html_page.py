@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from caffecompat.draw.arrays.values import ArrayView
 from caffecompat.draw.diagram import Diagram
 from caffecompat.draw.page_data import net_values, view_values
-from caffecompat.draw.values import ArrayView
 
 # In the order in which they are joined; later ones use names of earlier ones.
 _PROGRAM = (

@@ -214,8 +214,10 @@ def _without_folder(layer: DrawnLayer, source: str) -> DrawnLayer:
 
 
 def _shortened(text: str, source: str) -> str:
-    folder = os.path.dirname(source)
-    return text.replace(f"{source}:", f"{Path(source).name}:") if folder else text
+    """Text with the file's name in place of its path, and without the current folder."""
+    if os.path.dirname(source):
+        text = text.replace(source, Path(source).name)
+    return text.replace(f" (from {os.getcwd()})", "")
 
 
 def definition_text(message: Message) -> str:

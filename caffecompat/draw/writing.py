@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from caffecompat.draw.arrays.values import ArrayView
 from caffecompat.draw.diagram import Diagram
 from caffecompat.draw.dot import DotOptions, dot_text
 from caffecompat.draw.html_page import html_page
 from caffecompat.draw.rendering import PICTURES, render
-from caffecompat.draw.values import ArrayView
 from caffecompat.errors import FileProblem, FormatError
 from caffecompat.output_files import atomic_write, check_target
 

@@ -260,6 +260,19 @@ class Net(NetWeights, metaclass=description.OwnMembers):
         """
         self._passes.backward(start, diffs)
 
+    def release_values(self) -> None:
+        """Releases the blobs' values of the last pass, and with them its autograd graph."""
+        self._passes.release()
+
+    def keep_values(self, values: Mapping[Version, torch.Tensor], loss: torch.Tensor) -> None:
+        """Makes values that were computed elsewhere, such as by a CUDA graph, those of the blobs.
+
+        Args:
+            values: without gradients, for every top of :attr:`Program.feeds` and every output.
+            loss: the total weighted loss, 0-axis.
+        """
+        self._passes.keep(values, loss)
+
     def read_source(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
         """The tops of one source for pass ``index``, for running a net layer by layer."""
         return self._passes.inputs.read(built, index)

@@ -50,6 +50,10 @@ def __getattr__(name: str) -> Any:
     return sys.modules[name] if name == "skimage" else getattr(module, name)
 
 
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_BORROWED])
+
+
 def blobproto_to_array(blob: Any, return_diff: bool = False) -> Array:
     """The values of a BlobProto, or its gradients, in its shape.
 
@@ -192,9 +196,12 @@ class Transformer:
     def preprocess(self, in_: str, data: Array) -> Array:
         """An image as values of the input ``in_``, without the axis of the batch.
 
+        As in pycaffe, the result is a view of a float32 array that needs neither resizing nor a
+        swap of channels, and the steps after that change the array itself; pass a copy to keep it.
+
         Args:
             in_: the name of an input.
-            data: height x width x channels where ``transpose`` is (2, 0, 1); it stays as it is.
+            data: height x width x channels where ``transpose`` is (2, 0, 1).
 
         Returns:
             a float32 array, channels x height x width.
@@ -203,7 +210,9 @@ class Transformer:
             DataError: there is no such input, or the image does not fit the settings.
         """
         self._check_input(in_)
-        values = np.array(data, dtype=np.float32)
+        values = np.asarray(data).astype(np.float32, copy=False)
+        if not values.flags.writeable:
+            values = values.copy()
         size = tuple(self.inputs[in_][2:])
         if values.shape[:2] != size:
             values = resize_image(values, size)

@@ -243,7 +243,11 @@ class Net(NetStructure):
 
     def share_with(self, other: Net) -> None:
         """Uses the values of the parameters of ``other`` in the layers with the same names."""
+        for net in (self, other):
+            net._views.send()
         share_data(self.torch_net, other.torch_net)
+        self._views.link(other._views)
+        self._views.show()
 
     def _forward(self, start: int, end: int) -> float:
         with pycaffe_errors():

@@ -93,7 +93,7 @@ def assign_proto(proto: Any, name: str, val: Any) -> None:
     """
     fields = proto.DESCRIPTOR.fields_by_name
     if name not in fields:
-        remedy = _messages_with(name, fields) or suggestion(name, fields)
+        remedy = _messages_with(name, fields) or _nearest(name, fields.values())
         raise FieldError(f"{proto.DESCRIPTOR.name} has no field {name!r}{remedy}")
     target = getattr(proto, name)
     repeated = hasattr(target, "extend")
@@ -124,6 +124,18 @@ def _assign(proto: Any, name: str, val: Any, target: Any) -> None:
                 assign_proto(element, key, value)
     else:
         target.extend([_plain(value) for value in val])
+
+
+def _nearest(name: str, fields: Iterable[Any]) -> str:
+    """The end of a message about an unknown field: the nearest one, else those of BVLC Caffe.
+
+    The latter without messages of parameters, of which a layer has one for each type.
+    """
+    bvlc = [entry.name for entry in fields if entry.number not in FORK_NUMBERS]
+    near = suggestion(name, bvlc)
+    if near.startswith("; did you mean"):
+        return near
+    return suggestion(name, [one for one in bvlc if not one.endswith(_SUFFIX)])
 
 
 def _messages_with(name: str, fields: Any) -> str:
@@ -250,9 +262,9 @@ class Function:
         if name in fields[own].message_type.fields_by_name:
             return getattr(layer, own)
         if name not in fields:
-            known = [*fields[own].message_type.fields_by_name, *fields]
+            known = [*fields[own].message_type.fields, *fields.values()]
             raise FieldError(
-                f"layer type {self.type_name!r} has no field {name!r}{suggestion(name, known)}"
+                f"layer type {self.type_name!r} has no field {name!r}{_nearest(name, known)}"
             )
         return layer
 

@@ -40,7 +40,7 @@ class NetStructure:
 
     def _use(self, net: TorchNet) -> None:
         self.torch_net = net
-        self._views = views = Views()
+        self._views = views = Views(net.device)
         weights = net.loss_weights
         shapes = {name: blob.shape for name, blob in net.blobs.items()}
         data = {k: Memory(f"blob {k!r}", shape, views, net.device) for k, shape in shapes.items()}

@@ -52,14 +52,12 @@ class _Training(Training):
 
     def _iterate(self) -> bool:
         if self.on_start:
-            self._optimizer.show_updates()
-            _call_all(self.on_start)
-            self.shown.send()
+            self.show()
+            self._call_all(self.on_start)
         return super()._iterate()
 
     def _update_parameters(self, display: bool, loss: torch.Tensor) -> None:
-        _call_all(self.on_gradients)
-        self.shown.send()
+        self._call_all(self.on_gradients)
         super()._update_parameters(display, loss)
 
     def update(self) -> None:
@@ -74,15 +72,17 @@ class _Training(Training):
         self._optimizer.show_updates()
         self.shown.show()
 
+    def _call_all(self, functions: list[Callback]) -> None:
+        if functions:
+            self.shown.show()
+            for function in functions:
+                function()
+            self.shown.send()
+
     @property
     def next_rate(self) -> float:
         """The learning rate of the next update."""
         return float(copy.copy(self._policy).rate(self.iter))
-
-
-def _call_all(functions: list[Callback]) -> None:
-    for function in functions:
-        function()
 
 
 class Solver:
@@ -145,6 +145,7 @@ class Solver:
 
         Afterwards the ``diff`` of the parameters holds the last update.
         """
+        self.net.send()
         with pycaffe_errors():
             self._training.step(iterations)
         self._training.show()
@@ -153,6 +154,7 @@ class Solver:
         """Trains to ``max_iter``, first resuming from ``resume_file`` if it is given."""
         if resume_file is not None:
             self.restore(resume_file)
+        self.net.send()
         with pycaffe_errors():
             self._training.solve()
         self._training.show()

@@ -70,8 +70,8 @@ def model(folder: Path, text: str, **values: list[list[float]]) -> list[str]:
 
 def single_shot(folder: Path) -> list[str]:
     """Class 2 where the image is red, with a box twice as wide as its prior, 2 to 6 of 8."""
-    locations = [*([0.0] * 3 for _ in range(4)), [0.0, 0.0, 10 * np.log(2), 0.0]]
-    scores = [[0, 0, 0], [0, 0, 0], [0, 0, 0.01], [0, 0, 0]]
+    locations: list[list[float]] = [*([0.0] * 3 for _ in range(4)), [0.0, 0.0, 10 * np.log(2), 0.0]]
+    scores: list[list[float]] = [[0, 0, 0], [0, 0, 0], [0, 0, 0.01], [0, 0, 0]]
     return model(folder, SSD, loc=locations, conf=scores)
 
 
@@ -114,8 +114,8 @@ def test_regions_of_faster_rcnn(
     tmp_path: Path, image: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The image is scaled to 20 x 40; the only box is (0, h / 2, 0, h) there, made wider."""
-    rois = [[0, 0, 0], [0, 0, 0], [0.5, 0, 0], [0, 0, 0], [1, 0, 0]]
-    scores = [[0, 0, 0], [0, 0, 0.01]]
+    rois: list[list[float]] = [[0, 0, 0], [0, 0, 0], [0.5, 0, 0], [0, 0, 0], [1, 0, 0]]
+    scores: list[list[float]] = [[0, 0, 0], [0, 0, 0.01]]
     wider = np.log(21) / 200
     deltas = [[0.0] * 3 for _ in range(8)]
     deltas[6] = [0, 0, wider]

@@ -65,6 +65,12 @@ LIMITS = {
 COMMANDS = [
     (f"classify images/first.png {IMAGE_NET}", "prototxt claims"),
     ("convert w.pt out.npz", "claims"),
+    ("convert-annoset images/ list.txt out", "text"),
+    (
+        "convert-annoset images/ annotated.txt out --anno-type detection --label-map-file "
+        "labelmap.prototxt",
+        "prototxt text",
+    ),
     ("convert w.caffemodel out.npz --model net.prototxt", "prototxt text"),
     ("convert-annoset images/ list.txt out", "text"),
     ("convert-boxes annotations labels.txt out", "text"),
@@ -78,6 +84,11 @@ COMMANDS = [
     ("dataset show --net net.prototxt out.png", "prototxt text"),
     ("dataset show --net net.prototxt --labels labels.txt out.png", "text"),
     ("deploy net.prototxt deploy.prototxt", "prototxt text"),
+    (
+        "detect images/first.png --model found.prototxt --weights found.caffemodel --mean 0 "
+        "--labelmap labelmap.prototxt",
+        "prototxt text",
+    ),
     ("diff net.prototxt net.prototxt", "prototxt"),
     ("diff w.pt w.pt", "claims"),
     ("draw deploy6.prototxt net.html --force", "prototxt"),
@@ -216,6 +227,18 @@ def _write_boxes() -> None:
     """
     Path("box.prototxt").write_text(text)
     Net("box.prototxt").save("box.caffemodel")
+    rows = (
+        text.replace("num_output: 4", "num_output: 7")
+        + """
+    layer { name: "rows" type: "Reshape" bottom: "box" top: "rows"
+      reshape_param { shape { dim: 1 dim: 1 dim: 1 dim: 7 } } }
+    """
+    )
+    Path("found.prototxt").write_text(rows)
+    Net("found.prototxt").save("found.caffemodel")
+    Path("labelmap.prototxt").write_text('item { name: "cat" label: 1 }')
+    shutil.copy("annotations/first.xml", "images/first.xml")
+    Path("annotated.txt").write_text("first.png first.xml\n")
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_the_page_is_what_the_tool_writes(tool: ModuleType) -> None:
     [
         ("PoolingParameter", "ceil_mode", "supported"),
         ("PoolingParameter", "pool=AVE_EXC_PAD", "supported"),
-        ("LayerParameter", "center_loss_param", "supported"),
+        ("LayerParameter", "largemargin_inner_product_param", "supported"),
         ("SolverParameter", "warmup_iter", "supported"),
         ("FillerParameter", "diag_val", "supported"),
         ("ConvolutionParameter", "fuse_type", "not supported"),

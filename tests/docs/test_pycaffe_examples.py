@@ -36,6 +36,7 @@ def test_every_example_is_tested() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(PICTURES)
 
 
+# The three together take about half a minute of one core.
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What each example prints."""
@@ -56,17 +57,20 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return {name: lines for name, *lines in (part.splitlines() for part in parts)}
 
 
+@pytest.mark.slow
 def test_classification(printed: dict[str, list[str]]) -> None:
     assert "predicted class is: squares" in printed["classification"]
     assert printed["classification"][-1] == "correct: 5 of 5"
 
 
+@pytest.mark.slow
 def test_lenet_training(printed: dict[str, list[str]]) -> None:
     words = printed["lenet_training"][-1].split()
     assert words[:2] == ["final", "accuracy:"]
     assert float(words[2]) > 0.9
 
 
+@pytest.mark.slow
 def test_net_surgery(printed: dict[str, list[str]]) -> None:
     lines = printed["net_surgery"]
     assert "fc6 weights are (32, 288) dimensional" in lines

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from caffecompat import Net
+from caffecompat.draw.arrays.values import activation_views, merged, parameter_views
 from caffecompat.draw.html_page import html_page, safe_json
-from caffecompat.draw.values import activation_views, merged, parameter_views
 from caffecompat.weights import LayerWeights, Weights
 from tests.draw.browser import Browser, chromium, program
 from tests.draw.nets import INPUT, convolution, drawn, join, product, relu, residual_net

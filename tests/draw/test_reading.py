@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,17 @@ def test_data_files_may_be_missing(tmp_path: Path) -> None:
     assert stated.layers[1].tops[0].shape == (2, 5)
     with pytest.raises(NetError, match="a shape is stated for 'x'"):
         diagram_of(read_definition(path), str(path), DrawOptions(shapes={"x": (1,)}))
+
+
+def test_folders_are_not_named(tmp_path: Path) -> None:
+    data = 'layer { name: "d" type: "ImageData" top: "d" image_data_param { source: "no.txt" } }'
+    diagram = drawn(tmp_path, 'input: "x" input_shape { dim: 2 } ' + data + relu("y"))
+    texts = [*diagram.notes, *(layer.place for layer in diagram.layers), *diagram.problems]
+    assert any("no.txt" in text for text in texts)
+    assert diagram.layers[1].place == "net.prototxt:1"
+    for text in texts:
+        assert str(tmp_path) not in text
+        assert os.getcwd() not in text
 
 
 def test_what_cannot_be_drawn_is_one_sentence(tmp_path: Path) -> None:

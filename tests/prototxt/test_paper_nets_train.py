@@ -1,4 +1,8 @@
-"""The paper's nets build in both phases and train, at full size, on records of an LMDB."""
+"""The paper's nets build in both phases and train, on images of full size from an LMDB.
+
+One has its 138 million parameters. The others have narrow fully connected layers, which hold nine
+tenths of the parameters and would only be filled and updated.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +45,21 @@ def drop_nets() -> Iterator[None]:
     gc.collect()
 
 
-def one_record_at_a_time(solver_name: str, database: str) -> Any:
+FULL_SIZE = "D"
+NARROW = 128
+
+
+def one_record_at_a_time(name: str, database: str) -> Any:
     """The solver with its net inside, fed from ``database`` with batches of one."""
+    solver_name = f"solver_{name}.prototxt"
     message = caffecompat.read_solver(PROTOTXT / solver_name)
     net = caffecompat.read_net(REPOSITORY / message.net)
     for layer in net.layer:
         if layer.type == "Data":
             layer.data_param.source = database
             layer.data_param.batch_size = 1
+        if name != FULL_SIZE and layer.name in ("fc6", "fc7"):
+            layer.inner_product_param.num_output = NARROW
     message.ClearField("net")
     message.ClearField("weights")
     message.net_param.CopyFrom(net)
@@ -71,7 +82,7 @@ def give_memory_back() -> Iterator[None]:
     "name", ["A", "A-LRN", "B", "C", "D", "E", "B_5x5", "D_xavier", "D_S384", "D_multiscale"]
 )
 def test_builds_in_both_phases_and_trains_one_step(name: str, database: str) -> None:
-    solver = caffecompat.Solver(one_record_at_a_time(f"solver_{name}.prototxt", database))
+    solver = caffecompat.Solver(one_record_at_a_time(name, database))
     try:
         (test_net,) = solver.test_nets
         outputs = test_net.run(0).outputs

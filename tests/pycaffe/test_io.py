@@ -47,6 +47,22 @@ def test_deprocess_gives_the_image_back() -> None:
     np.testing.assert_allclose(back, image, atol=1e-6)
 
 
+def test_arrays_that_are_changed() -> None:
+    """As in pycaffe, whose result is a view of an array that needs no copy."""
+    made = io.Transformer({"data": (1, 3, 2, 2)})
+    made.set_transpose("data", (2, 0, 1))
+    made.set_raw_scale("data", 2)
+    image = np.ones((2, 2, 3), dtype=np.float32)
+    assert np.shares_memory(made.preprocess("data", image), image)
+    np.testing.assert_array_equal(image, 2)
+    for other in (np.ones((2, 2, 3)), np.ones((2, 3, 3), np.float32)):
+        made.preprocess("data", other)
+        np.testing.assert_array_equal(other, 1)
+    image.flags.writeable = False
+    np.testing.assert_array_equal(made.preprocess("data", image), 4)
+    np.testing.assert_array_equal(image, 2)
+
+
 def test_a_mean_of_one_channel() -> None:
     made = io.Transformer({"gray": (1, 1, 2, 3)})
     mean = np.arange(6.0).reshape(2, 3)

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from caffecompat import pycaffe as caffe
+from caffecompat.pycaffe.execution import memory
 from tests.pycaffe.definitions import CLASSIFIER, DEPLOY, built
+
+
+@pytest.fixture(autouse=True, params=["shared memory", "own memory"])
+def device_memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether arrays are the memory of the device, or copies of it as on a GPU."""
+    if request.param == "own memory":
+        monkeypatch.setattr(memory, "has_own_memory", lambda device: True)
 
 
 def test_written_inputs_count(tmp_path: Path) -> None:
@@ -89,7 +97,8 @@ def test_arrays_are_ordinary(tmp_path: Path) -> None:
     data = net.forward()["prob"]
     assert isinstance(data, np.ndarray)
     assert data.dtype == np.float32
-    for result in (data + 1, np.exp(data), data.sum(axis=1), np.asarray(data)):
+    made = (data + 1, np.exp(data), data.sum(axis=1), np.asarray(data), data.copy())
+    for result in (*made, data.astype(int), np.concatenate([data, data])):
         assert type(result) is np.ndarray
     assert isinstance(data.sum(), np.floating)
     assert repr(data) == repr(np.array(np.asarray(data)))
@@ -106,3 +115,61 @@ def test_constant_tops_are_filled_once(tmp_path: Path) -> None:
     data = net.forward(blobs=["data"])["data"].copy()
     assert not np.array_equal(net.forward(blobs=["data"])["data"], data)
     assert net.blobs["label"].data.tolist() == [0, 1, 2, 3]
+
+
+def test_what_is_written_between_passes_counts_once(tmp_path: Path) -> None:
+    """A view that is held must not bring back old values."""
+    net, other = (built(tmp_path, CLASSIFIER, caffe.TRAIN) for _ in range(2))
+    other.share_with(net)
+    held, shared = net.params["ip"][1].data, other.params["ip"][1].data
+    held[...] = 3
+    other.forward()
+    assert (shared == 3).all()
+    shared[0] = 5
+    shared[1:] += 1
+    net.forward()
+    assert held.tolist() == [5, 4, 4, 4, 4] == net.params["ip"][1].data.tolist()
+    diff = net.params["ip"][1].diff
+    diff[...] = 1
+    net.blobs["score"].diff[...] = 1
+    net.backward(start="ip", end="ip")
+    assert diff.tolist() == [5] * 5
+
+
+def test_a_solver_and_held_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.prototxt").write_text(CLASSIFIER)
+    Path("solver.prototxt").write_text(
+        'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" random_seed: 1 max_iter: 9 '
+        "snapshot_after_train: false test_iter: 1 test_interval: 2"
+    )
+    solver, plain = (caffe.SGDSolver("solver.prototxt") for _ in range(2))
+    weight, diff = solver.net.params["ip"][0].data, solver.net.params["ip"][0].diff
+    of_test = solver.test_nets[0].params["ip"][0].data
+    label = solver.net.blobs["label"].data
+    label[...] = plain.net.blobs["label"].data[...] = [1, 2, 3, 4]
+    for _ in range(2):
+        solver.step(2)
+        plain.step(2)
+        np.testing.assert_allclose(weight, plain.net.params["ip"][0].data, rtol=1e-5)
+        np.testing.assert_allclose(diff, plain.net.params["ip"][0].diff, rtol=1e-4, atol=1e-7)
+        solver.test_nets[0].forward()
+        np.testing.assert_array_equal(of_test, weight)
+
+
+def test_callbacks_and_python_code_see_the_present_values(tmp_path: Path) -> None:
+    net = built(tmp_path, DEPLOY)
+    seen: list[np.ndarray] = []
+    net.after_forward(lambda i: seen.append(net.blobs["conv"].data.copy()) if i in (1, 2) else None)
+    net.before_forward(lambda i: net.blobs["pool"].data.fill(0) if i == 4 else None)
+    net.blobs["data"].data[...] = 1
+    found = net.forward()["prob"]
+    np.testing.assert_allclose(seen[1], 3 * seen[0], rtol=1e-6)
+    np.testing.assert_array_equal(found, np.full((2, 2, 1, 1), 0.5))
+
+
+def test_a_resized_blob_has_what_was_written(tmp_path: Path) -> None:
+    net = built(tmp_path, DEPLOY)
+    net.blobs["data"].data[...] = 1
+    net.blobs["data"].reshape(1, 3, 4, 4)
+    assert (net.blobs["data"].data == 1).all()

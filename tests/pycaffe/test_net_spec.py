@@ -104,6 +104,7 @@ def test_mistakes() -> None:
         _ = P.Poling.MAX
     cases = [
         (L.Convolution(n.data, kernel_sise=3), "'Convolution' has no field 'kernel_sise'; did you"),
+        (L.ReLU(n.data, xyz=3), "no field 'xyz'; known: blobs, bottom, engine, exclude, include, "),
         (L.Deconvolution(n.data, group=2), "convolution_param have: pass convolution_param=dict("),
         (L.Convolution(n.data, kernel_size="3"), "ConvolutionParameter.kernel_size = "),
         (L.Convolution(n.data, weight_filler={"typ": "x"}), "FillerParameter has no field 'typ'"),

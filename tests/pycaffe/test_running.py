@@ -114,6 +114,14 @@ def test_hints(tmp_path: Path, text: str, line: int, hint: str) -> None:
     assert "caffecompat/run.py" not in result.stderr
 
 
+def test_a_hint_for_an_imported_module(tmp_path: Path) -> None:
+    (tmp_path / "old.py").write_text("def f():\n    print 'x'\n")
+    (tmp_path / "script.py").write_text("import old\n")
+    result = run(tmp_path, "--quiet", "script.py")
+    last = result.stderr.splitlines()[-1]
+    assert last == f"{tmp_path / 'old.py'}:2: print is a function: print(...) (print 'x')"
+
+
 def test_wrong_usage(tmp_path: Path) -> None:
     result = run(tmp_path, "missing.py")
     assert (result.returncode, result.stderr) == (2, "missing.py: No such file or directory\n")
@@ -170,6 +178,8 @@ def test_hints_at_run_time() -> None:
         "import urllib2": "urllib.request",
         "range(3 / 2)": "write // for whole",
         "{}.keys()[0]": "list(...)",
+        "from collections import OrderedDict; OrderedDict().items()[0]": "list(...)",
+        "[1, 2][: 3 / 2]": "write // for whole",
         "map(str, [1])[0]": "list(...)",
     }.items():
         assert words in (hint_of(code) or ""), code

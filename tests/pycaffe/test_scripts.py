@@ -151,11 +151,14 @@ def test_draw_net(model: list[str]) -> None:
 
 
 def test_as_a_module() -> None:
+    """The help of a script does not wait for torch."""
     result = subprocess.run(
-        [sys.executable, "-m", "caffecompat.pycaffe.scripts.classify", "--help"],
+        [sys.executable, "-X", "importtime", "-m", "caffecompat.pycaffe.scripts.classify", "-h"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=True,
     )
     assert "--center_only" in result.stdout
+    assert "numpy" in result.stderr
+    assert "torch" not in result.stderr

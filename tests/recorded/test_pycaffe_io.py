@@ -50,16 +50,18 @@ def test_preprocess(transformers: list[dict[str, Any]], arrays: dict[str, np.nda
         key, config = case["key"], case["config"]
         image, expected = arrays[f"{key}/in"], arrays[f"{key}/preprocess"]
         made = transformer(case, arrays)
-        # Where nothing makes a copy, pycaffe changes the array that it is given, which is
-        # recorded after the call; here it stays as it is.
-        if image.shape[:2] == (7, 9) and "channel_swap" not in config:
-            np.testing.assert_array_equal(image.transpose(2, 0, 1), expected)
+        # Where nothing makes a copy, the array itself is changed; it is recorded after the call.
+        changes = image.shape[:2] == (7, 9) and "channel_swap" not in config
+        if changes:
             image = made.deprocess("data", expected)
         before = image.copy()
         found = made.preprocess("data", image)
         assert found.dtype == expected.dtype
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5, err_msg=key)
-        np.testing.assert_array_equal(image, before)
+        if changes:
+            np.testing.assert_allclose(image, arrays[f"{key}/in"], rtol=1e-5, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(image, before)
         np.testing.assert_allclose(
             made.deprocess("data", expected),
             arrays[f"{key}/deprocess"],
@@ -86,8 +88,7 @@ def test_resize_of_a_constant(arrays: dict[str, np.ndarray]) -> None:
 
 def test_names(folder: Path) -> None:
     names = json.loads((folder / "pycaffe.json").read_text())["surface"]["io"]
-    # These are there where their libraries are.
-    assert set(names) - set(dir(io)) == {"skimage", "resize", "zoom"}
+    assert set(names) <= set(dir(io))
 
 
 def test_oversample(arrays: dict[str, np.ndarray]) -> None:

@@ -51,7 +51,7 @@ def live_and_die(path: Path, kills: int, moments: random.Random) -> None:
 
 def main() -> None:
     path, kills, moments = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
-    # Shape inference loads much of torch when it first runs.
+    # Imports the modules of the layers.
     Net(path.with_name("net.prototxt"), phase="train", shapes_only=True)
     if len(sys.argv) > 4:
         live_and_die(path, kills, moments)

@@ -14,9 +14,9 @@ from caffecompat.cli.shapes import add_net_arguments
 from caffecompat.input_files import STANDARD_INPUT
 
 if TYPE_CHECKING:
+    from caffecompat.draw.arrays.values import ArrayView
     from caffecompat.draw.diagram import Diagram
     from caffecompat.draw.reading import DrawOptions
-    from caffecompat.draw.values import ArrayView
     from caffecompat.net.definition import Definition
 
 HELP = "draw a net: an interactive HTML page, or SVG, PNG, PDF and dot by graphviz"
@@ -153,8 +153,8 @@ def _views(
         return {}
 
     from caffecompat.cli.image_arguments import preparation_of, prepared_model
-    from caffecompat.draw.activations import net_after_image
-    from caffecompat.draw.values import activation_views, merged, parameter_views
+    from caffecompat.draw.arrays.activations import net_after_image
+    from caffecompat.draw.arrays.values import activation_views, merged, parameter_views
     from caffecompat.export.source import read_source
     from caffecompat.reporting.activity import Activity, heartbeat
     from caffecompat.reporting.glog import LOGGER, log_to

@@ -11,6 +11,7 @@ from caffecompat.data.read_options import DEFAULTS, ReadOptions
 from caffecompat.data.sources.annotated import AnnotatedSamples
 from caffecompat.data.sources.base import DatabaseSamples
 from caffecompat.data.sources.box_list import BoxSamples, read_box_list
+from caffecompat.data.sources.frame_lists import FrameSamples, FrameSettings, read_videos
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
 from caffecompat.data.sources.image_list import ImageSamples, read_list
 from caffecompat.data.sources.label_maps import LabelMapSettings, MapSamples, read_map_list
@@ -162,6 +163,26 @@ def open_map_reader(
     samples = MapSamples(
         *(p.source, entries, settings, p.root_folder, p.is_color, p.shuffle), options.seed, skip
     )
+    # Samples come ready, so nothing is left for a transform to do.
+    nothing = Transform(schema.new("TransformationParameter"), "TEST")
+    return BatchReader(samples, nothing, p.batch_size, options)
+
+
+def open_video_reader(
+    parameter: Message, settings: FrameSettings, options: ReadOptions = DEFAULTS
+) -> BatchReader:
+    """The reader of clips of videos whose frames are image files.
+
+    Args:
+        parameter: a VideoDataParameter.
+        settings: what happens to frames.
+
+    Raises:
+        FileProblem, FormatError, DataError: the list cannot be used.
+    """
+    p = parameter
+    videos = read_videos(p.source, options.max_bytes)
+    samples = FrameSamples(p.source, videos, settings, p.shuffle, options.seed)
     # Samples come ready, so nothing is left for a transform to do.
     nothing = Transform(schema.new("TransformationParameter"), "TEST")
     return BatchReader(samples, nothing, p.batch_size, options)

@@ -39,7 +39,11 @@ class Annotations:
 
 
 def read_annotations(
-    path: str, kind: str, size: tuple[int, int], label_map: LabelMap | None
+    path: str,
+    kind: str,
+    size: tuple[int, int],
+    label_map: LabelMap | None,
+    max_bytes: int | None = None,
 ) -> Annotations:
     """Reads an annotation file.
 
@@ -51,12 +55,13 @@ def read_annotations(
         kind: ``xml``, ``json`` or ``txt`` (lines ``label xmin ymin xmax ymax``).
         size: height and width of the image.
         label_map: of the names in XML and JSON files.
+        max_bytes: the largest file to read; None for 16 MiB.
 
     Raises:
         FileProblem, FormatError: the file cannot be read or has another form.
         DataError: an object has no box, or its name is not in the label map.
     """
-    found = READERS[kind](path, read_input(path, _MAX_BYTES), size, label_map)
+    found = READERS[kind](path, read_input(path, max_bytes or _MAX_BYTES), size, label_map)
     if (found.height, found.width) != size:
         log.warning(
             "%s: states the image size %dx%d (height x width), but the image has %dx%d",

@@ -59,7 +59,8 @@ class AnnosetSettings:
         encoded: store encoded images; the bytes of the file where nothing changes them.
         encode_type: the encoding (``png``, ``jpg``); implies ``encoded``.
         workers: threads; None for one per core, at most 16.
-        max_bytes: the largest list or label map to read; None for 512 MiB and 64 MiB.
+        max_bytes: the largest list, label map or annotation file to read; None for 512 MiB, 64 MiB
+            and 16 MiB.
     """
 
     gray: bool = False
@@ -250,7 +251,8 @@ def _record(
     path = os.fsdecode(os.fsencode(root) + line.second)
     if os.path.exists(path):
         size = (pixels.shape[0], pixels.shape[1])
-        _add_objects(record, read_annotations(path, settings.label_type, size, label_map))
+        kind, limit = settings.label_type, settings.max_bytes
+        _add_objects(record, read_annotations(path, kind, size, label_map, limit))
     return record
 
 

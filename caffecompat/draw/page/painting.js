@@ -7,7 +7,7 @@ const HEAD_HEIGHT = 42;
 const STRIP_HEIGHT = 19;
 const GROUP_HEIGHT = 50;
 const NARROWEST = 96;
-const WIDEST = 250;
+const WIDEST = 290;
 const PADDING = 11;
 const RADIUS = 6;
 /* Below this scale names of boxes are left out. */
@@ -248,17 +248,19 @@ class Painter {
     const { context, colours, model } = this;
     const index = Number(item.key.slice(1));
     const group = model.groups[index];
+    // A repetition looks like a pile of boxes.
     const behind = group.kind === "repetition" ? [6, 3] : [];
+    const inset = behind[0] ?? 0;
+    const inner = { x: item.x, y: item.y, w: item.w - inset, h: item.h - inset };
     context.lineWidth = 1;
     context.strokeStyle = colours["frame-line"];
     context.fillStyle = colours.surface;
     for (const shift of [...behind, 0]) {
-      this.rounded(item.x + shift, item.y + shift, item.w - 6, item.h - 6, RADIUS);
+      this.rounded(item.x + shift, item.y + shift, inner.w, inner.h, RADIUS);
       context.fill();
       context.stroke();
     }
-    const inner = { x: item.x, y: item.y, w: item.w - 6, h: item.h - 6 };
-    this.kindBar(inner, group);
+    this.kindBar(inner, group, readable ? 4 : inner.h);
     const problem = model.layersOf(index).some((layer) => model.layers[layer].problem);
     this.outline(inner, problem, state.key === item.key);
     if (state.found.size) {
@@ -276,7 +278,7 @@ class Painter {
   }
 
   /* The kinds of a group's boxes, as shares of a bar at its lower side. */
-  kindBar(item, group) {
+  kindBar(item, group, height) {
     const { context, colours, model } = this;
     const counts = new Map();
     for (const box of group.boxes) {
@@ -286,11 +288,12 @@ class Painter {
     context.save();
     this.rounded(item.x, item.y, item.w, item.h, RADIUS);
     context.clip();
+    context.globalAlpha = this.strong ? 0.6 : 1;
     let x = item.x;
     for (const [kind, count] of counts) {
       const w = (item.w * count) / group.boxes.length;
       context.fillStyle = colours[kind];
-      context.fillRect(x, item.y + item.h - 4, w, 4);
+      context.fillRect(x, item.y + item.h - height, w, height);
       x += w;
     }
     context.restore();

@@ -170,7 +170,7 @@ def open_detector(
     options = options or DetectorOptions()
     net = Net(model.definition, model.weights, device=options.device, dialect=options.dialect)
     images = [name for name in net.inputs if len(net.blobs[name].shape) == 4]
-    rows = [name for name in net.outputs if net.blobs[name].shape[-1:] == (_COLUMNS,)]
+    rows = [name for name in net.outputs if _holds_rows(tuple(net.blobs[name].shape))]
     if len(net.inputs) == len(images) == len(rows) == 1:
         return SingleShotDetector(net, preparation, options, rows[0])
     info = [name for name in net.inputs if net.blobs[name].shape[-1:] == (3,)]
@@ -184,3 +184,8 @@ def open_detector(
         f"{', '.join(_REGIONS)} (Faster R-CNN). Of a training definition caffecompat deploy makes "
         "such a net"
     )
+
+
+def _holds_rows(shape: tuple[int, ...]) -> bool:
+    """Whether a blob has the shape of detections, (1, 1, K, 7)."""
+    return len(shape) == 4 and shape[:2] == (1, 1) and shape[3] == _COLUMNS

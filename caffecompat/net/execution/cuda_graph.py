@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
 
 from caffecompat.errors import CaffeError, NetError, first_line
+from caffecompat.graph import Version
 from caffecompat.net.net import Net, Result
 
 # The number of warm-up passes that torch's documentation recommends.
@@ -42,6 +44,7 @@ class CapturedPass:
         self._program = net.program()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._feeds: list[torch.Tensor] = []
+        self._values: dict[Version, torch.Tensor] = {}
 
     def run(self, index: int) -> Result:
         """Pass number ``index``, forward and backward.
@@ -65,6 +68,8 @@ class CapturedPass:
             static.copy_(value)
         self._net.position.fill_(index)
         self._graph.replay()
+        # Else the blobs would show an earlier pass.
+        self._net.keep_values(self._values, self._result.loss)
         return self._result
 
     def _capture(self, feeds: list[torch.Tensor]) -> None:
@@ -75,6 +80,9 @@ class CapturedPass:
                     "without the graph"
                 )
         self._feeds = [value.detach().clone() for value in feeds]
+        # The graph of an earlier pass binds the parameters' gradients to another stream.
+        self._net.release_values()
+        gc.collect()
         learned = [p for p in self._net.parameters() if p.requires_grad]
         changed = list(self._net.buffers())
         if self._adds_up:
@@ -95,7 +103,7 @@ class CapturedPass:
                 # Data threads may use CUDA meanwhile.
                 with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                     self._result = self._pass()
-        except CaffeError:
+        except (CaffeError, torch.OutOfMemoryError):
             raise
         except RuntimeError as error:
             raise NetError(
@@ -122,5 +130,7 @@ class CapturedPass:
             raise NetError("CUDA graph: the net has no loss")
         if loss.requires_grad:
             (loss if self._scale is None else loss * self._scale).backward()
-        outputs = {version.blob: values[version].detach() for version in self._program.versions}
+        self._values = dict(zip(self._program.feeds, self._feeds, strict=True))
+        self._values |= {version: values[version].detach() for version in self._program.versions}
+        outputs = {version.blob: self._values[version] for version in self._program.versions}
         return Result(outputs, loss.detach())

@@ -32,13 +32,15 @@ def usable_device(device: str | torch.device) -> torch.device:
 
 
 def _use_exact_operators() -> None:
-    """Switches off TF32 and cuDNN's nondeterministic algorithms.
+    """Switches off TF32, and cuDNN's algorithms that are nondeterministic or chosen by timing.
 
     By default torch uses TF32 in cuDNN convolutions, which loses about three decimal digits
     compared with Caffe. Nondeterministic algorithms add gradients in the order in which threads
-    end, so that a resumed training would differ from an uninterrupted one. The switches are global,
-    because backward passes run in threads that local settings do not affect.
+    end, and algorithms chosen by timing change from run to run, so that a resumed training would
+    differ from an uninterrupted one. The switches are global, because backward passes run in
+    threads that local settings do not affect.
     """
+    torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -107,6 +107,18 @@ class Passes:
         total = torch.zeros((), device=self.position.device) if loss is None else loss
         return Result({version.blob: values[version] for version in self.outputs()}, total)
 
+    def release(self) -> None:
+        """Releases the values of the last pass, and with them its autograd graph."""
+        self.values.forget()
+        self.loss = None
+
+    def keep(self, values: Mapping[Version, torch.Tensor], loss: torch.Tensor) -> None:
+        """Stores what a pass that ran elsewhere has computed, without gradients."""
+        self.values.forget()
+        self.values.keep(values)
+        self.loss = loss
+        self._went_backward = False
+
     def forward(
         self,
         tensors: Sequence[Array],

@@ -12,10 +12,10 @@ from caffecompat.net.shapes.rules import Rules, broadcast, in_order, result
 rules = Rules()
 
 _FUNCTIONS = ["abs", "cos", "erf", "exp", "expm1", "floor", "log", "log1p", "neg", "reciprocal"]
-_FUNCTIONS += ["round", "rsqrt", "sign", "sin", "sqrt", "trunc", "clamp", "clamp_max", "clamp_min"]
+_FUNCTIONS += ["round", "rsqrt", "sign", "sin", "sqrt", "trunc"]
 _FUNCTIONS += ["elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "relu"]
 _FUNCTIONS += ["sigmoid", "silu", "softplus", "tanh"]
-_FUNCTIONS += ["pow.Tensor_Scalar", "remainder.Scalar", "rsub.Scalar"]
+_FUNCTIONS += ["pow.Tensor_Scalar"]
 _BITWISE = ["bitwise_and", "bitwise_or", "bitwise_xor"]
 _COMPARING = ["eq", "ne", "lt", "le", "gt", "ge"]
 
@@ -38,6 +38,16 @@ def function(self: Tensor, *scalars: Any, **more: Any) -> Tensor | None:
     return _elementwise(self.dtype, self) if self.is_floating_point() else None
 
 
+@rules.of("clamp", "clamp_max", "clamp_min", "remainder.Scalar", "rsub.Scalar")
+def function_with_numbers(self: Tensor, *numbers: Any, **more: Any) -> Tensor | None:
+    """A function of one tensor and some numbers that gives integers for integers."""
+    dtype = self.dtype
+    for number in (*numbers, *more.values()):
+        if number is not None:
+            dtype = torch.result_type(torch.empty((1,), dtype=dtype, device="meta"), number)
+    return None if torch.bool in (self.dtype, dtype) else _elementwise(dtype, self)
+
+
 @rules.of("clamp_", "exp_", "log_", "neg_", "reciprocal_", "relu_", "sigmoid_", "sqrt_", "tanh_")
 def function_in_place(self: Tensor, *scalars: Any, **more: Any) -> Tensor | None:
     return self if self.is_floating_point() else None
@@ -55,6 +65,11 @@ def ring_arithmetic(self: Tensor, other: Any, alpha: Any = 1) -> Tensor | None:
     """An operator of two numbers that gives integers for integers."""
     dtype = torch.result_type(self, other)
     return None if dtype == torch.bool else _elementwise(dtype, self, other)
+
+
+@rules.of("div.Tensor_mode")
+def rounded_division(self: Tensor, other: Any, *, rounding_mode: str | None) -> Tensor | None:
+    return ring_arithmetic(self, other) if rounding_mode in ("floor", "trunc") else None
 
 
 @rules.of("add_.Tensor", "sub_.Tensor", "mul_.Tensor", "div_.Tensor")

@@ -92,6 +92,13 @@ def scatter(self: Tensor, dim: int, index: Tensor, value: Any) -> Tensor | None:
     return result(self.shape, self.dtype) if fits else None
 
 
+@rules.of("scatter_add")
+def scatter_add(self: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor | None:
+    if index.shape != src.shape or src.dtype != self.dtype:
+        return None
+    return scatter(self, dim, index, src)
+
+
 def _indexes(index: Tensor, values: Tensor, dim: int) -> bool:
     """Whether ``index`` can select from ``values`` along ``dim``."""
     axis = axis_of(dim, values)

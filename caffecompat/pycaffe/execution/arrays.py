@@ -41,6 +41,14 @@ class BlobArray(np.ndarray):
         plain = np.asarray(array)
         return plain[()] if return_scalar or plain.ndim == 0 else plain
 
+    def copy(self, order: Any = "C") -> np.ndarray:
+        """A plain array, which is no longer part of the blob."""
+        return np.array(self, order=order)
+
+    def astype(self, *arguments: Any, **keywords: Any) -> np.ndarray:
+        """A plain array of another type."""
+        return np.asarray(self).astype(*arguments, **keywords)
+
     def __reduce__(self) -> Any:
         return np.asarray(self).__reduce__()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from caffecompat.errors import CaffeError
 from caffecompat.graph import Version
 from caffecompat.layers.python import Python
 from caffecompat.net import Net, Result
@@ -64,6 +65,7 @@ class LayeredPasses:
         ]
         recording = net.phase == "TRAIN"
         self._local = LocalPasses(self._steps, self._needs.bottoms, recording)
+        self._plain = [self._plain_parts(i) for i in range(len(self._steps))]
         self._passes = 0
         self._read = [0] * len(self._steps)
         self.callbacks = Callbacks()
@@ -124,22 +126,54 @@ class LayeredPasses:
         self._views.send()
 
     def _run(self, start: int, end: int) -> None:
-        callbacks = self.callbacks
-        quiet = not (callbacks.before_forward or callbacks.after_forward)
-        with torch.no_grad():
-            for i in range(start, end + 1):
-                if not quiet:
-                    self._call(callbacks.before_forward, i)
+        called = self.callbacks.before_forward or self.callbacks.after_forward
+        try:
+            with torch.no_grad():
+                if called or self._local.recording:
+                    self._run_with_calls(start, end)
+                else:
+                    self._run_plainly(start, end)
+        finally:
+            self._local.forget_after(end)
+            self._views.show()
+
+    def _run_with_calls(self, start: int, end: int) -> None:
+        for i in range(start, end + 1):
+            self._call(self.callbacks.before_forward, i)
+            self._forward_layer(i, self._steps[i])
+            self._call(self.callbacks.after_forward, i)
+
+    def _run_plainly(self, start: int, end: int) -> None:
+        """Runs layers without graphs and calls, as fast as the net's compiled program."""
+        self._local.run_without_graphs(start, end)
+        for i in range(start, end + 1):
+            plain = self._plain[i]
+            if plain is None:
                 self._forward_layer(i, self._steps[i])
-                if not quiet:
-                    self._call(callbacks.after_forward, i)
-        self._local.forget_after(end)
-        self._views.show()
+                continue
+            module, bottoms, top = plain
+            values = [memory.tensor() for memory in bottoms]
+            try:
+                top.put(module(*values))
+            except CaffeError:
+                raise
+            except RuntimeError as error:
+                raise self._steps[i].failure(values, error) from error
+
+    def _plain_parts(self, i: int) -> tuple[LayerModule, list[Memory], Memory] | None:
+        """The parts of a layer that needs nothing but its module; None for others."""
+        step = self._steps[i]
+        module = step.built.module
+        special = step.user is not None or step.records or self._local.keeps_bottoms(i)
+        if module is None or special or len(step.tops) != 1:
+            return None
+        return module, step.bottoms, step.tops[0]
 
     def _call(self, functions: Sequence[Callable[[int], None]], layer: int) -> None:
-        for function in functions:
-            function(layer)
-        self._views.send()
+        if functions:
+            for function in functions:
+                function(layer)
+            self._views.send()
 
     def _forward_layer(self, i: int, step: Step) -> None:
         built = step.built
@@ -182,17 +216,15 @@ class LayeredPasses:
         """
         self._local.recording = True
         self._views.send()
-        callbacks = self.callbacks
-        quiet = not (callbacks.before_backward or callbacks.after_backward)
-        for i in range(start, end - 1, -1):
-            if not quiet:
-                self._call(callbacks.before_backward, i)
-            if self._needs.layers[i]:
-                with torch.no_grad():
-                    self._backward_layer(i, self._steps[i], keep)
-            if not quiet:
-                self._call(callbacks.after_backward, i)
-        self._views.show()
+        try:
+            for i in range(start, end - 1, -1):
+                self._call(self.callbacks.before_backward, i)
+                if self._needs.layers[i]:
+                    with torch.no_grad():
+                        self._backward_layer(i, self._steps[i], keep)
+                self._call(self.callbacks.after_backward, i)
+        finally:
+            self._views.show()
 
     def _backward_layer(self, i: int, step: Step, keep: bool) -> None:
         built, wanted = step.built, self._needs.bottoms[i]

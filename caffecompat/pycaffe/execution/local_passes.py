@@ -42,6 +42,16 @@ class LocalPasses:
         found = [self._steps[o.layer].built for o in step.origins if o is not None]
         return step.overwrites and any(b.module is None or b.layer is None for b in found)
 
+    def keeps_bottoms(self, i: int) -> bool:
+        """Whether the bottoms of layer ``i`` must be kept, if it runs without a graph."""
+        return i in self._keeping
+
+    def run_without_graphs(self, start: int, end: int) -> None:
+        """Says that layers ``start`` to ``end`` run now; those with graphs call forward."""
+        for i in [i for i in self._graphs if start <= i <= end]:
+            del self._graphs[i]
+        self._without_graph.update(range(start, end + 1))
+
     def forward(
         self, i: int, module: LayerModule, needed: bool
     ) -> Sequence[torch.Tensor] | torch.Tensor | None:

@@ -13,22 +13,39 @@ from caffecompat.layers import Shape
 from caffecompat.pycaffe.execution.arrays import BlobArray, named_array
 
 
+def has_own_memory(device: torch.device) -> bool:
+    """Whether numpy cannot read the memory of the device."""
+    return device.type != "cpu"
+
+
 class Views:
     """The blobs of a net of which a numpy view exists.
 
     A view costs nothing until it is asked for. After a pass, :meth:`show` copies new values into
     the views that still exist, since passes put them into new tensors. On a GPU the views are
     copies on the host, and :meth:`send` brings what was written into them to the device.
+
+    Args:
+        device: of the net.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self.on_host_only = has_own_memory(device)
         self._viewed: dict[Memory, None] = {}
-        self._written: dict[Memory, None] = {}
+        # A script may write into a view and drop it; it is kept until it is sent.
+        self._kept: dict[int, BlobArray] = {}
+        self._linked: list[Views] = []
 
-    def add(self, memory: Memory, on_host_only: bool) -> None:
+    def add(self, memory: Memory, view: BlobArray) -> None:
         self._viewed[memory] = None
-        if on_host_only:
-            self._written[memory] = None
+        if self.on_host_only:
+            self._kept[id(view)] = view
+
+    def link(self, other: Views) -> None:
+        """The net shares parameters with that of ``other``, and sees what is written there."""
+        if self.on_host_only and other is not self and other not in self._linked:
+            self._linked.append(other)
+            other._linked.append(self)
 
     def show(self) -> None:
         """Brings all existing views up to date."""
@@ -36,11 +53,16 @@ class Views:
             self._viewed = {memory: None for memory in self._viewed if memory.show()}
 
     def send(self) -> None:
-        """Copies the views that a script may have written into to the device."""
-        if self._written:
-            written, self._written = self._written, {}
-            for memory in written:
-                memory.send()
+        """Copies what scripts have written into views to the device."""
+        if self.on_host_only:
+            self._send()
+            for other in self._linked:
+                other._send()
+
+    def _send(self) -> None:
+        for memory in self._viewed:
+            memory.send()
+        self._kept.clear()
 
 
 class Memory:
@@ -66,8 +88,10 @@ class Memory:
         self._view: weakref.ref[BlobArray] | None = None
         # On the CPU, the tensor whose memory the view is.
         self._viewed: torch.Tensor | None = None
-        # On a GPU, the view, until it is sent.
-        self._host: BlobArray | None = None
+        # On a GPU, the values that the view had when it was shown or sent, and whether the device
+        # has newer ones.
+        self._shown: np.ndarray | None = None
+        self._behind = False
 
     @property
     def shape(self) -> Shape:
@@ -82,14 +106,14 @@ class Memory:
     def put(self, tensor: torch.Tensor) -> None:
         """Replaces the values, by those of a tensor without gradient graph."""
         self._tensor = tensor
-        self._host = None
+        self._behind = True
 
     def resize(self, shape: Sequence[int]) -> None:
         """Changes the shape. A smaller blob keeps its first values, a larger one is cleared."""
         wanted = tuple(int(extent) for extent in shape)
         if wanted == self.shape:
             return
-        self._host = None
+        self.send()
         old, count = self._tensor, prod(wanted)
         if old is None or count > old.numel():
             self._shape, self._tensor = wanted, None
@@ -102,16 +126,16 @@ class Memory:
         if view is None:
             view = self._new_view()
             self._view = weakref.ref(view)
-        self._views.add(self, self._device.type != "cpu")
-        if self._device.type != "cpu":
-            self._host = view
+        self._views.add(self, view)
         # A view of it: a script may change the shape of its array.
         return named_array(view, self.name)
 
     def _new_view(self) -> BlobArray:
         tensor = self.tensor()
-        if self._device.type != "cpu":
-            return named_array(tensor.float().cpu().numpy(), self.name)
+        if self._views.on_host_only:
+            view = named_array(_on_host(tensor), self.name)
+            self._shown, self._behind = np.array(view), False
+            return view
         if not (tensor.is_contiguous() and tensor.dtype == torch.float32):
             tensor = tensor.float().contiguous()
             self.put(tensor)
@@ -122,23 +146,33 @@ class Memory:
         """Copies the values into the view, if it still exists and fits; returns whether it does."""
         view = None if self._view is None else self._view()
         if view is None or view.shape != self.shape:
-            self._view = self._viewed = None
+            self._view = self._viewed = self._shown = None
             return False
-        if self._device.type != "cpu":
-            if self._host is None:
-                np.copyto(view, self.tensor().float().cpu().numpy())
+        if self._views.on_host_only:
+            if self._behind and not self._is_written(view):
+                np.copyto(view, _on_host(self.tensor()))
+                self._shown, self._behind = np.array(view), False
         elif self._viewed is not self._tensor:
             assert self._viewed is not None
             self._viewed.copy_(self.tensor())
             self._tensor = self._viewed
         return True
 
+    def _is_written(self, view: BlobArray) -> bool:
+        return self._shown is not None and not np.array_equal(view, self._shown)
+
     def send(self) -> None:
-        """Copies what was written into the view to the device."""
-        if self._host is not None:
+        """Copies the view to the device, if a script has written into it."""
+        view = None if self._view is None else self._view()
+        if view is not None and self._is_written(view):
             # ``.data`` hides the write from autograd: graphs of the last pass stay usable.
-            self.tensor().data.copy_(torch.from_numpy(np.asarray(self._host)))
-            self._host = None
+            self.tensor().data.copy_(torch.from_numpy(np.asarray(view)))
+            self._shown, self._behind = np.array(view), False
+
+
+def _on_host(tensor: torch.Tensor) -> np.ndarray:
+    """The values as an array of its own memory."""
+    return np.array(tensor.float().cpu().numpy())
 
 
 class ParameterMemory(Memory):
@@ -172,10 +206,16 @@ class ParameterMemory(Memory):
             )
 
     def array(self) -> BlobArray:
-        if self._device.type != "cpu":
+        if self._views.on_host_only:
+            # Another net may share the parameter, and solvers change it.
+            self._views.send()
             return super().array()
         # A parameter keeps its memory.
         return named_array(self._find().numpy(), self.name)
+
+    def show(self) -> bool:
+        self._behind = True
+        return super().show()
 
 
 def parameter_data(parameter: torch.Tensor, shape: Shape) -> torch.Tensor:

@@ -148,9 +148,9 @@ def _import_hint(error: ImportError) -> str | None:
 def _type_hint(text: str) -> str | None:
     if ">>: 'builtin_function_or_method'" in text:
         return "print is a function: write print(..., file=f)"
-    if re.search(r"'(dict_keys|dict_values|dict_items|map|filter|zip)' object", text):
+    if re.search(r"'(o?dict_keys|o?dict_values|o?dict_items|map|filter|zip)' object", text):
         return "it is no list in Python 3: write list(...) around it"
-    if "'float' object cannot be interpreted as an integer" in text:
+    if re.search(r"'float' object cannot be interpreted|slice indices must be integers", text):
         return "/ gives a float in Python 3: write // for whole numbers"
     if "a bytes-like object is required, not 'str'" in text:
         return "open the file in binary mode, or write text.encode()"

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from caffecompat.errors import DataError
 from caffecompat.output_files import atomic_write
-from caffecompat.pycaffe.classifier import Classifier
 from caffecompat.pycaffe.io import load_image
 from caffecompat.pycaffe.scripts.options import (
     add_net_arguments,
@@ -63,6 +62,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _classify(arguments: argparse.Namespace) -> None:
+    from caffecompat.pycaffe.classifier import Classifier
+
     keywords = settings(arguments)
     net = Classifier(
         arguments.model_def, arguments.pretrained_model, image_dims=arguments.images_dim, **keywords

@@ -21,7 +21,6 @@ import numpy as np
 from caffecompat.errors import DataError
 from caffecompat.input_files import read_input
 from caffecompat.output_files import atomic_write
-from caffecompat.pycaffe.detector import Detector
 from caffecompat.pycaffe.scripts.options import add_net_arguments, run, set_channel_swap, settings
 from caffecompat.weights.hdf5_input.values import create_hdf5
 
@@ -63,6 +62,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _detect(arguments: argparse.Namespace) -> None:
+    from caffecompat.pycaffe.detector import Detector
+
     windows = _read_windows(arguments.input_file, arguments.crop_mode)
     keywords = settings(arguments)
     net = Detector(arguments.model_def, arguments.pretrained_model, **keywords)

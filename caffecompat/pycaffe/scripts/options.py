@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from caffecompat.errors import CaffeError, DataError, FormatError
 from caffecompat.input_files import open_input
-from caffecompat.pycaffe.mode import set_mode_cpu, set_mode_gpu
 from caffecompat.weights import read_mean
 
 Array = NDArray[Any]
@@ -74,6 +73,8 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
         NetError: ``--gpu`` is given and there is none.
         FileProblem, FormatError, DataError: the mean cannot be read.
     """
+    from caffecompat.pycaffe.mode import set_mode_cpu, set_mode_gpu
+
     if arguments.gpu:
         set_mode_gpu()
         print("GPU mode")

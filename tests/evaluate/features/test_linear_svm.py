@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from caffecompat.errors import DataError, FormatError
 from caffecompat.evaluate.features.feature_file import FeatureSet, load_features, save_features
 from caffecompat.evaluate.features.linear_svm import SvmOptions, train_and_test
 
-pytest.importorskip("sklearn")
+# Imported by the tests alone: it takes seconds, which every process would spend on collection.
+pytestmark = pytest.mark.skipif(find_spec("sklearn") is None, reason="needs scikit-learn")
 
 
 def clusters(count: int, spread: float, seed: int) -> FeatureSet:

@@ -169,3 +169,12 @@ def squeeze(draw: Draw) -> Example:
 def balanced_cross_entropy(draw: Draw) -> Example:
     shape = plane(draw)
     return Example("", (Bottom(shape), Bottom(shape, "flags")))
+
+
+@example_of("PR")
+def precision_recall(draw: Draw) -> Example:
+    shape = plane(draw)
+    text = fields(
+        "precision_recall_param", thresh=0.4, ignore_label=draw(st.sampled_from([None, 1, 255]))
+    )
+    return Example(text, (Bottom(shape, "shares"), Bottom(shape, "flags")), 5)

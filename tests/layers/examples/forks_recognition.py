@@ -112,3 +112,10 @@ def soft_truncation(draw: Draw) -> Example:
 def flip(draw: Draw) -> Example:
     text = fields("flip_param", flip_width=draw(st.booleans()), flip_height=draw(st.booleans()))
     return Example(text, (Bottom(plane(draw)),))
+
+
+@example_of("ChannelScale")
+def channel_scale(draw: Draw) -> Example:
+    n, c, h, w = plane(draw)
+    text = fields("channel_scale_param", do_forward=True)
+    return Example(text, (Bottom((n, c, h, w)), Bottom((n, 1, h, w))))

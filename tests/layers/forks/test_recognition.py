@@ -313,3 +313,38 @@ def test_small_layers() -> None:
     np.testing.assert_array_equal(y, x.numpy()[:, :, :, ::-1])
     (y,) = run("Flip", "flip_param { flip_width: false flip_height: true }", x)
     np.testing.assert_array_equal(y, x.numpy()[:, :, ::-1])
+
+
+def test_channel_scale_and_its_gradients() -> None:
+    x, factors = distinct((2, 3, 2, 2), 1).requires_grad_(), distinct((2, 1, 2, 2), 2)
+    factors.requires_grad_()
+    diff = distinct((2, 3, 2, 2), 3)
+    for feature, scale in ((True, True), (False, True), (True, False)):
+        text = (
+            f"channel_scale_param {{ do_backward_feature: {str(feature).lower()} "
+            f"do_backward_scale: {str(scale).lower()} }}"
+        )
+        (y,) = run("ChannelScale", text, x, factors)
+        torch.testing.assert_close(y, x * factors)
+        along_x, along_factors = gradients((y * diff).sum(), x, factors)
+        expected = diff * factors if feature else diff
+        np.testing.assert_allclose(along_x, expected.detach().numpy())
+        sums = (x * diff).sum(1, keepdim=True) * scale
+        np.testing.assert_allclose(along_factors, sums.detach().numpy())
+    (y,) = run("ChannelScale", "channel_scale_param { do_forward: false }", x, factors)
+    torch.testing.assert_close(y, x)
+
+
+def test_the_global_scale_follows_the_mean_factor() -> None:
+    x, factors = distinct((2, 3), 1), torch.tensor([2.0, 4.0], dtype=torch.float64)
+    scale = torch.tensor([-1.0], dtype=torch.float64)
+    text = "channel_scale_param { global_scale: true max_global_scale: 3.5 }"
+    y, used = run("ChannelScale", text, x, factors, tops=2, parameters=[scale], phase="TRAIN")
+    torch.testing.assert_close(y, 3 * x)
+    assert float(used) == 3
+    run("ChannelScale", text, x, 11 * factors, tops=2, parameters=[scale], phase="TRAIN")
+    assert math.isclose(float(scale), 3 * 0.99 + 0.33)
+    run("ChannelScale", text, x, 90 * factors, tops=2, parameters=[scale], phase="TRAIN")
+    assert float(scale) == 3.5
+    y, _ = run("ChannelScale", text, x, factors, tops=2, parameters=[scale], phase="TEST")
+    torch.testing.assert_close(y, 3.5 * x)

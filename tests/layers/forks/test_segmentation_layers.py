@@ -328,3 +328,17 @@ def test_crops_that_cannot_be_aligned() -> None:
     definition.layer[6].convolution_param.stride[:] = [4]
     with pytest.raises(CaffeError, match="planes of 'u' and 'data' have different scales, 0"):
         Net(definition)
+
+
+@pytest.mark.parametrize("ignored", [None, 7])
+def test_precision_and_recall(ignored: int | None) -> None:
+    scores = torch.tensor([0.9, 0.5, 0.4, 0.1, 0.8, 0.3, 0.7], dtype=torch.float64)
+    labels = torch.tensor([1, 0, 1, 0, 7, 0, 1], dtype=torch.float64)
+    text = "" if ignored is None else f"precision_recall_param {{ ignore_label: {ignored} }}"
+    tops = [float(top) for top in run("PR", text, scores, labels, tops=5)]
+    hits = 2 if ignored else 3
+    precision, recall = hits / (hits + 1), hits / (hits + 1)
+    expected = [precision, recall, (hits + 2) / (hits + 4), 2 / 3, precision]
+    np.testing.assert_allclose(tops, expected)
+    empty = [float(top) for top in run("PR", "", scores - 1, 0 * labels, tops=5)]
+    assert empty == [0, 0, 1, 1, 0]

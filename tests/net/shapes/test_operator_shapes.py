@@ -109,6 +109,14 @@ def test_pairs_of_operands(data: st.DataObject) -> None:
     overload = "Tensor" if operand is b else "Scalar"
     for name in ("eq", "lt", "bitwise_and", "__rshift__"):
         hold_equal(getattr(getattr(aten, name), overload), a, operand)
+    for mode in ("floor", "trunc", None):
+        hold_equal(aten.div.Tensor_mode, a, operand, rounding_mode=mode)
+    for number in (2, 0.5):
+        for name in ("clamp", "remainder", "rsub", "pow"):
+            packet = getattr(aten, name)
+            overload = {"clamp": "default", "pow": "Tensor_Scalar"}.get(name, "Scalar")
+            hold_equal(getattr(packet, overload), a, number)
+    hold_equal(aten.clamp.default, a, None, 1)
     hold_equal(aten.where.self, a, b, a)
     hold_equal(aten._prelu_kernel.default, a, b)
     hold_equal(aten.masked_fill.Scalar, a, b, 1)
@@ -133,6 +141,7 @@ def test_axes(data: st.DataObject) -> None:
     index = meta(*data.draw(extents), dtype=torch.int64)
     hold_equal(aten.gather.default, x, dim, index)
     hold_equal(aten.scatter.value, x, dim, index, 1)
+    hold_equal(aten.scatter_add.default, x, dim, index, meta(*index.shape))
 
 
 @tries
@@ -195,7 +204,8 @@ layer { name: "both" type: "Concat" bottom: "sum" bottom: "pool" top: "both" }
 layer { name: "drop" type: "Dropout" bottom: "both" top: "both" }
 layer { name: "fc" type: "InnerProduct" bottom: "both" top: "fc"
   inner_product_param { num_output: 5 weight_filler { type: "gaussian" } } }
-layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss"
+  loss_param { ignore_label: 3 } }
 layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy"
   include { phase: TEST } }
 """

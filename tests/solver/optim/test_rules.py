@@ -211,3 +211,18 @@ def test_a_rule_can_be_added() -> None:
     set_gradients(values)
     update.apply(np.float32(0.5), 0)
     assert set((before[0] - values[0]).flatten().tolist()) <= {-0.5, 0.0, 0.5}
+
+
+def test_single_pixel_kernels_in_any_layout_are_updated_at_once() -> None:
+    kernel = torch.arange(12.0).reshape(4, 3, 1, 1)
+    channels_last = torch.empty_strided((4, 3, 1, 1), (3, 1, 3, 3)).copy_(kernel)
+    gradient = torch.linspace(-1, 1, 12).reshape(4, 3, 1, 1)
+    assert channels_last.stride() != gradient.stride()
+    text = 'lr_policy: "fixed" base_lr: 0.5 momentum: 0.9'
+    rule = read_settings(parse_text(text, "SolverParameter")[0]).rule
+    history = [torch.zeros_like(gradient)]
+    done = rule.update_at_once([channels_last], [gradient], [history], 0.5, 0.0)
+    assert done is not None
+    torch.testing.assert_close(channels_last, kernel - 0.5 * gradient)
+    wide = torch.zeros(4, 3, 2, 2).to(memory_format=torch.channels_last)
+    assert rule.update_at_once([wide], [torch.zeros(4, 3, 2, 2)], [history], 0.5, 0.0) is None

@@ -46,9 +46,9 @@ class GeneralContrastiveLoss(Loss):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         from math import prod
 
-        self.fields = message.general_contrastive_loss_param
+        self.chosen = message.general_contrastive_loss_param
         self.check(
-            not self.fields.add_intra_mae,
+            not self.chosen.add_intra_mae,
             "add_intra_mae is set, which this type does not support; set negative_margin",
         )
         self.second = len(message.top) > 1
@@ -56,9 +56,9 @@ class GeneralContrastiveLoss(Loss):
         self.check(self.classes > 1, "it needs at least two classes")
         self.class_labels = ClassLabels(self.classes, can_ignore=False)
         self.loss_reduction = LossReduction.mean()
-        whole = self.fields.max_positive_only or self.settings.HasField("normalize_negative")
+        whole = self.chosen.max_positive_only or self.chosen.HasField("normalize_negative")
         self.batch_coupling = "compares the rows of the whole batch" if whole else None
-        self._loss = _loss(self.fields)
+        self._loss = _loss(self.chosen)
 
     def forward(self, x: Tensor, labels: Tensor, *given: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         self.check_batch(x, labels)

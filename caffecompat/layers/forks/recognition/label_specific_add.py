@@ -31,8 +31,8 @@ class LabelSpecificAdd(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         from math import prod
 
-        self.fields = message.label_specific_add_param
-        self.changes = self.fields.HasField("bias_base")
+        self.chosen = message.label_specific_add_param
+        self.changes = self.chosen.HasField("bias_base")
         self.second = len(message.top) > 1
         self.classes = prod(bottoms[0][1:])
         self.class_labels = ClassLabels(self.classes, can_ignore=False)
@@ -53,7 +53,7 @@ class LabelSpecificAdd(Layer):
         return flat.scatter_add(1, columns, added).view_as(x)
 
     def _bias(self, x: Tensor) -> Tensor:
-        p: Any = self.fields
+        p: Any = self.chosen
         if not self.changes:
             return x.new_full((1,), p.bias)
         passes = self.noise.position.to(x.device) + p.iteration

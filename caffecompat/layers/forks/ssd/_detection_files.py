@@ -35,15 +35,16 @@ class DetectionFiles:
     Args:
         p: a SaveOutputParameter with a directory, a label map and a ``name_size_file``.
         background: the class without a file.
+        max_bytes: the largest file to read; None for the limit of each kind.
 
     Raises:
         FileProblem, FormatError, TextError, DataError: the directory cannot be made, a file cannot
             be read, or a name would lead out of the directory.
     """
 
-    def __init__(self, p: Message, background: int) -> None:
-        self._names = read_label_map(p.label_map_file).names
-        self._images = read_image_sizes(p.name_size_file)
+    def __init__(self, p: Message, background: int, max_bytes: int | None = None) -> None:
+        self._names = read_label_map(p.label_map_file, max_bytes).names
+        self._images = read_image_sizes(p.name_size_file, max_bytes)
         self._count = p.num_test_image if p.HasField("num_test_image") else len(self._images)
         self._format, self._prefix = p.output_format, p.output_name_prefix
         self._background = background

@@ -68,7 +68,8 @@ class DetectionEvaluate(Layer):
         if p.name_size_file and not self.context.options.shapes_only:
             self.keeps_state = True
             with errors_at(self.context.place):
-                self.sizes = read_image_sizes(p.name_size_file)
+                limit = self.context.options.max_bytes
+                self.sizes = read_image_sizes(p.name_size_file, limit)
 
     def infer(self, detections: Tensor, truth: Tensor) -> Tensor:
         self._check_shapes(detections, truth)

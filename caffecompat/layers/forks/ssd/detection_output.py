@@ -99,7 +99,7 @@ class DetectionOutput(Layer):
             return None
         self.keeps_state = True
         with errors_at(self.context.place):
-            return DetectionFiles(p, self.options.background)
+            return DetectionFiles(p, self.options.background, self.context.options.max_bytes)
 
     def infer(self, *bottoms: Tensor) -> Tensor:
         self._check_shapes(bottoms)
@@ -164,5 +164,6 @@ class DetectionOutput(Layer):
             self.check(
                 blob.shape[:1] == expected[:1] and blob.numel() == expected[0] * expected[1],
                 f"the {name} are {format_shape(blob.shape)}, but {boxes} priors need "
-                f"{format_shape(expected)}; do the prior boxes and num_classes fit the net?",
+                f"{format_shape(expected)}; do the prior boxes and num_classes fit the net? (A "
+                "net of FaceBoxes needs dialect='faceboxes'.)",
             )

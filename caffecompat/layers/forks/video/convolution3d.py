@@ -12,8 +12,8 @@ from caffecompat.layers.forks.video._temporal import temporal_geometry
 class Convolution3D(Convolution):
     """Convolution of clips (N, C, L, H, W) with kernels over time, height and width.
 
-    Settings are in ``convolution3d_param``. Kernels are kernel_depth x kernel_size x kernel_size. The
-    top's extents are floor((in + 2 pad - kernel) / stride) + 1, with ``temporal_pad`` and
+    Settings are in ``convolution3d_param``. Kernels are kernel_depth x kernel_size x kernel_size.
+    The top's extents are floor((in + 2 pad - kernel) / stride) + 1, with ``temporal_pad`` and
     ``temporal_stride`` along L and ``pad`` and ``stride`` along H and W. The weight is
     (num_output, C, kernel_depth, kernel_size, kernel_size).
     Source: C3D's Caffe, version 1.1.

@@ -55,7 +55,17 @@ class SGD(UpdateRule):
 
 
 def _same_layout(*tensors: Tensor) -> bool:
-    """Whether all tensors are dense with equal strides, which the fused operation ignores."""
+    """Whether all tensors are dense and in one order, which the fused operation does not check.
+
+    Strides of axes with an extent of 1 do not matter; those of 1x1 kernels differ.
+    """
     first = tensors[0]
     dense = first.is_contiguous() or first.is_contiguous(memory_format=torch.channels_last)
-    return dense and all(t.stride() == first.stride() and t.dtype == torch.float32 for t in tensors)
+    return dense and all(
+        _strides(t) == _strides(first) and t.dtype == torch.float32 for t in tensors
+    )
+
+
+def _strides(tensor: Tensor) -> list[int]:
+    pairs = zip(tensor.stride(), tensor.shape, strict=True)
+    return [stride for stride, extent in pairs if extent > 1]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from caffecompat.draw.arrays.pictures import activation_picture, filter_picture
+from caffecompat.draw.arrays.statistics import Statistics, statistics_of
 from caffecompat.draw.diagram import Diagram, DrawnLayer
-from caffecompat.draw.pictures import activation_picture, filter_picture
-from caffecompat.draw.statistics import Statistics, statistics_of
 from caffecompat.errors import WeightsError
 from caffecompat.net import Net
 from caffecompat.reporting.units import format_shape

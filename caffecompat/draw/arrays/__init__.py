@@ -1,0 +1,1 @@
+"""Parameters and activations: statistics, histograms, pictures."""
