@@ -46,8 +46,7 @@ class TextProposalLayer(PythonEquivalent):
         middle = (_WIDTH - 1) / 2
         # The original keeps corners as whole numbers, cut toward zero, after halving whole heights.
         self.anchors = [
-            [int(middle - _WIDTH // 2), int(middle - high // 2)]
-            + [int(middle + _WIDTH // 2), int(middle + high // 2)]
+            [int(middle + sign * (side // 2)) for sign in (-1, 1) for side in (_WIDTH, high)]
             for high in _HEIGHTS
         ]
 
