@@ -15,6 +15,8 @@ from caffecompat.reporting.progress import ProgressLines
 
 # Up to this distance, from the position or from the start, leaves are read one after the other.
 _NEAR = 1024
+# Reading a leaf takes as long as reading the headers of so many.
+_HEADERS_PER_LEAF = 8
 _NOTHING = Leaf(b"", [], [], 0)
 # Branch pages that are kept in memory for jumps, about 20 kB each.
 _MAX_BRANCHES = 256
@@ -44,6 +46,7 @@ class RecordFinder:
         self._fault: str | None = None
         self._summed = bytearray(self._tree.leaf_pages)
         self._overflow_pages = 0
+        self._passed_over = 0
         self._rewind()
 
     def find(self, number: int) -> tuple[Leaf, int]:
@@ -74,13 +77,21 @@ class RecordFinder:
         self._jump_to(number)
 
     def _walk_to(self, number: int) -> bool:
-        """Goes to a record leaf by leaf; False if it is too far away."""
+        """Goes to a record leaf by leaf; False if it is too far away.
+
+        It is too far as well once so many leaves have been read for none of their records that
+        counting those of all leaves would have taken less.
+        """
+        if self._passed_over * _HEADERS_PER_LEAF > self._tree.leaf_pages:
+            return False
         if not 0 <= number - self._end < _NEAR:
             if number >= _NEAR:
                 return False
             self._rewind()
+        self._passed_over -= 1
         while number >= self._end:
             self._step()
+            self._passed_over += 1
         return True
 
     def _step(self) -> None:

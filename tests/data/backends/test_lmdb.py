@@ -11,6 +11,7 @@ import struct
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -358,6 +359,30 @@ def test_the_umask_decides_who_may_read(tmp_path: Path, mask: int, mode: int) ->
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "db" / "data.mdb").stat().st_mode) == mode
+
+
+def test_records_far_apart_do_not_read_the_leaves_between_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with create_database(tmp_path / "lmdb") as writer:
+        writer.write([(b"%08d" % n, b"value %d" % n) for n in range(20_000)])
+    _, leaves = branches_and_leaves(tmp_path / "lmdb")
+    read: list[int] = []
+    original = LmdbFile.leaf
+
+    def counted(file: LmdbFile, child: Child, integers: bool = False) -> Any:
+        read.append(child.number)
+        return original(file, child, integers)
+
+    monkeypatch.setattr(LmdbFile, "leaf", counted)
+    wanted = range(0, 20_000, 900)
+    with open_database(tmp_path / "lmdb") as database:
+        assert [database.read(n)[1] for n in wanted] == [b"value %d" % n for n in wanted]
+    assert len(read) < len(wanted) + len(leaves) // 4
+    read.clear()
+    with open_database(tmp_path / "lmdb") as database:
+        assert len(list(database.keys())) == 20_000
+    assert len(read) <= len(leaves) + 1, "in order, each leaf is read once"
 
 
 def test_a_slow_jump_is_logged(

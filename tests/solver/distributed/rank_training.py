@@ -129,7 +129,7 @@ def free_port() -> int:
 def main() -> None:
     for line in sys.stdin:
         runs = json.loads(Path(line.rstrip("\n")).read_text())
-        # Shape inference loads much of torch when it first runs.
+        # Imports the modules of the layers.
         Net(Path(runs[0]["solver"]).with_name("net.prototxt"), phase="train", shapes_only=True)
         carry_out(runs)
         sys.stdout.write("done\n")
