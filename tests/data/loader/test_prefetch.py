@@ -317,6 +317,24 @@ def test_open_reader_ignores_what_caffe_ignores(database: str) -> None:
         assert equal([opened.batch(0)], batches(database, [0], batch_size=3))
 
 
+def test_shuffled_databases_give_each_record_once_in_a_pass(database: str) -> None:
+    layer = schema.new("LayerParameter")
+    layer.data_param.source = database
+    layer.data_param.backend = schema.enum_names("DataParameter.DB")["LMDB"]
+    layer.data_param.batch_size = 1
+    layer.data_param.shuffle = True
+    orders = []
+    for seed in (1, 1, 2):
+        with open_reader(layer, "TRAIN", ReadOptions(seed, 1)) as opened:
+            count = opened.records
+            assert count is not None
+            labels = [float(opened.batch(index).labels[0]) for index in range(2 * count)]
+        assert sorted(labels[:count]) == sorted(labels[count:]) == list(range(count))
+        assert labels[:count] != labels[count:]
+        orders.append(labels)
+    assert orders[0] == orders[1] != orders[2]
+
+
 def test_open_reader_closes_the_database_it_cannot_use(database: str) -> None:
     layer = schema.new("LayerParameter")
     layer.data_param.source = database

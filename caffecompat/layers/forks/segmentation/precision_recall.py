@@ -28,6 +28,7 @@ class PR(Layer):
     in_place = False
     differentiable = (False,)
     fork_fields = ("precision_recall_param",)
+    batch_coupling = "divides sums over the whole batch"
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.precision_recall_param
