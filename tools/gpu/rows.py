@@ -1,0 +1,76 @@
+"""What one stage of tools/gpu_check.py hands back: rows of a table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a stage.
+
+    Attributes:
+        what: the check or the measurement.
+        value: what was found, as a person reads it.
+        passed: None where nothing can fail, as in a measurement without a target.
+    """
+
+    what: str
+    value: str
+    passed: bool | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """The arguments of a stage.
+
+    Attributes:
+        device: "cuda" or, for a rehearsal, "cpu".
+        small: sizes of a rehearsal.
+        json: the file for the rows.
+    """
+
+    device: str
+    small: bool
+    json: Path
+
+
+Check = Callable[[Work], Iterable[Row]]
+
+
+def run_stage(description: str | None, checks: dict[str, Check]) -> int:
+    """The main function of a stage's module: runs its checks and writes their rows.
+
+    A check that raises gives a row that failed, and the next one goes on. Rows are written after
+    each one, so that a stage that is stopped leaves those that it has.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--small", action="store_true", help="sizes of a rehearsal")
+    parser.add_argument("--json", type=Path, required=True, help="file for the rows")
+    parser.add_argument("--only", choices=checks, help="one check")
+    given = parser.parse_args()
+    work = Work(given.device, given.small, given.json)
+    rows: list[Row] = []
+    for name, check in checks.items():
+        if given.only in (None, name):
+            for row in _rows(name, check, work):
+                rows.append(row)
+                print(f"  {row.what}: {row.value}", flush=True)
+                work.json.write_text(json.dumps([asdict(one) for one in rows], indent=1))
+    return 1 if any(row.passed is False for row in rows) else 0
+
+
+def _rows(name: str, check: Check, work: Work) -> Iterator[Row]:
+    try:
+        yield from check(work)
+    except Exception as error:  # one broken check must not cost the others
+        first = str(error).strip().splitlines()[:1] or [""]
+        yield Row(name, f"{type(error).__name__}: {first[0]}", False)
