@@ -30,6 +30,11 @@ ALLOWED = {
     "cli/main.py": "names of the package's own verbs",
     "data/backends/leveldb.py": "names of two libraries, written there",
     "layers/python.py": "only with allow_python, which says that the net's code is to run",
+    "pycaffe/__init__.py": "names of the package's own modules",
+    "pycaffe/detector.py": "the name of one module, written there",
+    "pycaffe/io.py": "names of libraries, written there",
+    "pycaffe/running/installing.py": "names of the package's own modules",
+    "run.py": "the script that the user asks to run",
     "registry.py": "names of the package's own modules",
     "solver/__init__.py": "names of the package's own modules",
 }

@@ -124,13 +124,17 @@ def test_recorded_bilinear(golden: Path) -> None:
             )
 
 
+WITHOUT_NOISE = {"constant", "bilinear", "diagonal", "identity"}
+
+
 @pytest.mark.parametrize("name", sorted(fillers))
 def test_same_generator_same_values(name: str) -> None:
-    first, again, other = (filled(f"type: '{name}'", 3, 2, 4, 4, seed=s) for s in (1, 1, 2))
+    shape = (4, 4, 1, 1) if name == "identity" else (3, 2, 4, 4)
+    first, again, other = (filled(f"type: '{name}'", *shape, seed=s) for s in (1, 1, 2))
     assert first.dtype == torch.float32
     assert first.device.type == "cpu"
     assert torch.equal(first, again)
-    assert torch.equal(first, other) == (name in ("constant", "bilinear"))
+    assert torch.equal(first, other) == (name in WITHOUT_NOISE)
 
 
 def test_default_is_zero() -> None:

@@ -50,6 +50,10 @@ EXCEPTIONS = {
     "errors/softmaxloss_two_tops": _WEIGHTS,
     "errors/pool_stochastic_cpu": "Caffe has STOCHASTIC pooling on a GPU only",
     "errors/prelu_5d": "Caffe's PReLU takes up to 4 axes; here it takes any number",
+    "upgrade/layer_and_layers": (
+        "Caffe refuses a net with both layer and layers; here it is read where the wiring tells "
+        "the order without doubt"
+    ),
     # What Caffe takes, and what is refused here.
     "files/empty.caffemodel": (
         "a file without any layer is no weight file; Caffe copies nothing from it"

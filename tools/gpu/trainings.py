@@ -66,7 +66,11 @@ def _trained(solver: Solver, iterations: int = ITERATIONS) -> list[torch.Tensor]
 
 def _equal(what: str, first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> Row:
     different = sum(not torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    return Row(what, f"{different} of {len(first)} parameters differ" if different else "equal bit for bit", not different)
+    return Row(
+        what,
+        f"{different} of {len(first)} parameters differ" if different else "equal bit for bit",
+        not different,
+    )
 
 
 def _close(

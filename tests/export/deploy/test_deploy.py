@@ -167,7 +167,7 @@ def test_dropout_goes_on_request() -> None:
 
 
 def test_shapes_can_be_stated_for_data_layers_of_any_type() -> None:
-    data = 'layer { name: "d" type: "VideoData" top: "data" top: "label" }'
+    data = 'layer { name: "d" type: "NoSuchData" top: "data" top: "label" }'
     for shape, expected in (((2, 6, 5), [4, 2, 6, 5]), ((9, 2, 6, 5), [9, 2, 6, 5])):
         found = deployed(data + CONV + loss("SoftmaxWithLoss"), shapes={"data": shape}, batch=4)
         assert list(found.message.layer[0].input_param.shape[0].dim) == expected

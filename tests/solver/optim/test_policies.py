@@ -76,6 +76,8 @@ def test_rates_are_float32() -> None:
     for name in policies:
         fields = "base_lr: 0.3 gamma: 0.7 power: 0.3 stepsize: 2 stepvalue: 1 max_iter: 9"
         fields += " plateau_winsize: 3"
+        if name.startswith("multifixed"):
+            fields += " stagelr: 0.3 stagelr: 0.1 stageiter: 4 stageiter: 9"
         assert isinstance(make(f'lr_policy: "{name}" {fields}').rate(3), np.float32), name
 
 

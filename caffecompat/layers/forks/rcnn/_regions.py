@@ -46,6 +46,20 @@ def padded(
     return x1 - wide, y1 - high, x2 + wide, y2 + high
 
 
+def check_images(layer: Layer, image: Tensor, images: int) -> None:
+    """Refuses regions of images that are not in the batch, without waiting for a device.
+
+    Args:
+        image: (R), the image of each region.
+        images: the number of images of the batch.
+
+    Raises:
+        LayerError: as :func:`naming_bad_images`.
+    """
+    with naming_bad_images(layer, images):
+        image.new_zeros(images).index_select(0, image)
+
+
 @contextmanager
 def naming_bad_images(layer: Layer, images: int) -> Iterator[None]:
     """Turns torch's error about an index out of range into one about the image of a region.

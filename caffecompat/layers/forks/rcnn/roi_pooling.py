@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from caffecompat.layers._base import Layer, Message, Shape, exactly, register
 from caffecompat.layers.forks.rcnn._range_maximum import rectangle_maxima
 from caffecompat.layers.forks.rcnn._regions import (
+    check_images,
     check_regions,
     columns,
-    naming_bad_images,
     padded,
     round_away,
 )
@@ -60,8 +60,8 @@ class ROIPooling(Layer):
         x1, y1, x2, y2 = padded(corners, self.pad_ratio) if self.pad_ratio else corners
         rows = self._bounds(y1, y2, self.bins[0], features.shape[2])
         across = self._bounds(x1, x2, self.bins[1], features.shape[3])
-        with naming_bad_images(self, features.shape[0]):
-            return rectangle_maxima(features, image, rows, across).contiguous()
+        check_images(self, image, features.shape[0])
+        return rectangle_maxima(features, image, rows, across).contiguous()
 
     def _bounds(self, low: Tensor, high: Tensor, count: int, extent: int) -> tuple[Tensor, Tensor]:
         """First and end of each bin (R, count) along an axis, within 0 to ``extent``."""
