@@ -5,16 +5,12 @@ from __future__ import annotations
 import csv
 import gc
 import json
-import zlib
 from collections.abc import Iterator
-from functools import lru_cache
-from math import prod, sqrt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from caffecompat import Net, read_net
 from caffecompat.errors import CaffeError
@@ -28,6 +24,14 @@ from tests.recorded.cases import Case
 from tests.recorded.exceptions import BROKEN_DEFINITIONS, TYPES_OF_FORKS
 from tests.recorded.tally import Tally
 from tests.recorded.tolerances import FORWARD, OPENCV, PUBLISHED
+from tools.zoo.published import (
+    blob_of,
+    is_opencv,
+    large_normal_values,
+    output_difference,
+    prepare,
+    run,
+)
 
 
 def test_types_of_forks_are_not_there() -> None:
@@ -35,10 +39,10 @@ def test_types_of_forks_are_not_there() -> None:
     assert not there, "these types are there by now: take them out of exceptions.py"
 
 
-def built(case: Case, without_lrn_k: bool = False, **options: Any) -> Net | None:
+def built(case: Case, recorded: dict[str, Any] | None = None, **options: Any) -> Net | None:
     """The net of a definition, or None where it is refused as it must be.
 
-    ``without_lrn_k`` sets k of all LRN layers to 1, because OpenCV ignores k.
+    For values that are ``recorded`` it is what the recording program makes of the definition.
     """
     broken = BROKEN_DEFINITIONS.get(f"{case.path.parent.name}/{case.path.name}")
     if broken is not None:
@@ -47,9 +51,8 @@ def built(case: Case, without_lrn_k: bool = False, **options: Any) -> Net | None
         assert str(raised.value).startswith(f"{case.path}{broken}")
         return None
     message = read_net(case.path)
-    for layer in message.layer:
-        if without_lrn_k and layer.HasField("lrn_param"):
-            layer.lrn_param.k = 1
+    if recorded is not None:
+        prepare(message, recorded)
     missing = {layer.type for layer in message.layer if layer.type not in catalogue}
     assert missing <= TYPES_OF_FORKS
     if missing:
@@ -84,18 +87,6 @@ def layers_of(expected: dict[str, Any]) -> list[list[Any]]:
     ]
 
 
-def generator(text: str) -> np.random.RandomState:
-    return np.random.RandomState(zlib.crc32(text.encode()) & 0x7FFFFFFF)
-
-
-def normal_values(text: str, shape: tuple[int, ...]) -> np.ndarray:
-    return generator(text).standard_normal(shape).astype("float32")
-
-
-# The fc6 and fc7 of most nets are equal, and drawing one takes seconds.
-large_normal_values = lru_cache(maxsize=3)(normal_values)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def forget_large_values() -> Iterator[None]:
     yield
@@ -109,89 +100,21 @@ def drop_nets() -> Iterator[None]:
     gc.collect()
 
 
-def weight(layer: str, kind: str, i: int, shape: tuple[int, ...], scale: float) -> np.ndarray:
-    draw = large_normal_values if prod(shape) >= 2**24 else normal_values
-    normal = draw(f"{layer}/{i}", tuple(shape))
-    if kind == "BatchNorm":
-        made = (0.1 * normal, 1 + 0.1 * np.abs(normal), np.ones_like(normal))[i]
-    elif kind == "Scale":
-        made = 1 + 0.1 * normal if i == 0 else 0.1 * normal
-    elif len(shape) >= 2:
-        made = normal * np.float32(sqrt(2 / prod(shape[1:])) * scale)
-    else:
-        made = normal * np.float32(0.1)
-    return np.asarray(made, np.float32)
-
-
-def fill_weights(net: Net, scale: float) -> None:
-    for layer in net.layers:
-        blobs = layer.module.blobs() if layer.module else []
-        for i, blob in enumerate(blobs):
-            assert layer.module is not None
-            shape = layer.module.layer.specs[i].shape
-            value = torch.from_numpy(weight(layer.name, layer.type, i, shape, scale))
-            with torch.no_grad():
-                blob.view(shape).copy_(value)
-
-
-def input_value(name: str, facts: dict[str, Any]) -> np.ndarray:
-    shape = facts["shape"]
-    if "values" in facts:
-        return np.array(facts["values"], np.float32).reshape(shape)
-    image = len(shape) == 4 and shape[1] == 3
-    value = generator(f"input/{name}").standard_normal(shape).astype("float32")
-    return value * np.float32(50 if image else 1)
-
-
 @pytest.mark.recorded_cases("published outputs")
 def test_outputs(case: Case) -> None:
     """All outputs, as BVLC Caffe computes them or, for nets of forks, OpenCV."""
     expected = json.loads(case.path.with_suffix(".golden.json").read_text())
-    by_opencv = expected["oracle"].startswith("OpenCV")
-    net = built(case, without_lrn_k=by_opencv)
+    by_opencv = is_opencv(expected)
+    net = built(case, expected)
     if net is None:
         return
     assert by_opencv or expected["oracle"].startswith("BVLC Caffe 1.0 (CPU)")
-    fill_weights(net, expected.get("weight_scale", 1.0))
-    inputs = {name: input_value(name, facts) for name, facts in expected["inputs"].items()}
-    with torch.no_grad():
-        net.forward(**inputs)
+    run(net, expected)
     arrays = np.load(case.path.with_suffix(".golden.npz"))
-    # OpenCV's outputs are called after their layers; that of a Silence layer is its bottom.
-    named = {layer.name: layer.node.message for layer in net.layers} if by_opencv else {}
-    tops = {name: [*message.top, *message.bottom][0] for name, message in named.items()}
+    bound = PUBLISHED.get(case.name, OPENCV if by_opencv else FORWARD)
     for name, facts in {**expected["outputs"], **expected.get("extra", {})}.items():
-        bound = OPENCV if by_opencv else PUBLISHED.get(case.name, FORWARD)
-        blob = tops.get(name, name)
-        check(name, net.blobs[blob].data.numpy(), facts, arrays, bound)
-
-
-def check_detections(found: np.ndarray, wanted: np.ndarray) -> None:
-    """Rows of DetectionOutput in any order, since OpenCV has another for a whole image.
-
-    OpenCV adds rows of 0 where less than ``keep_top_k`` detections are left.
-    """
-    left = wanted.reshape(-1, 7)
-    left = left[(left != 0).any(1)]
-    assert len(found) == len(left)
-    for row in found:
-        distances = np.abs(left - row).max(1)
-        nearest = int(distances.argmin())
-        assert distances[nearest] < 1e-3, row
-        left = np.delete(left, nearest, 0)
-
-
-def check(name: str, found: np.ndarray, facts: dict[str, Any], arrays: Any, bound: float) -> None:
-    if facts["shape"][:2] == [1, 1] and facts["shape"][3:] == [7]:
-        check_detections(found.reshape(-1, 7), arrays[facts["key"]])
-        return
-    assert list(found.shape) == facts["shape"], name
-    flat = found.ravel()
-    if not facts["full"]:
-        flat = flat[(np.arange(4096) * (flat.size - 1)) // 4095]
-    wanted = arrays[facts["npz"]] if "npz" in facts else arrays[facts["key"]]
-    scale = max(1.0, float(np.abs(wanted).max()))
-    np.testing.assert_allclose(flat, wanted, rtol=0, atol=bound * scale, err_msg=name)
+        found = blob_of(net, name, expected)
+        assert output_difference(found, facts, arrays) <= bound, name
 
 
 def listed(published: Path) -> list[dict[str, str]]:

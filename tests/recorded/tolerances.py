@@ -28,6 +28,8 @@ EXACT_TYPES = {
 PUBLISHED = {
     # Computed in float64 the outputs are 1e-5 (of the largest) from ours and 6e-4 from BVLC's.
     "se_bn_inception/SE-BN-Inception": 1e-3,
+    # In float64 the outputs are 4e-3 (of the largest) from ours and 6e-3 from BVLC's.
+    "east_mbv3/deploy": 1e-2,
 }
 
 # OpenCV sums in another order than we do, over all layers of a deep net.
