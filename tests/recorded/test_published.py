@@ -23,12 +23,13 @@ from tests.net.shapes.checked import CheckedShapes
 from tests.recorded.cases import Case
 from tests.recorded.exceptions import BROKEN_DEFINITIONS, TYPES_OF_FORKS
 from tests.recorded.tally import Tally
-from tests.recorded.tolerances import FORWARD, OPENCV, PUBLISHED
+from tests.recorded.tolerances import FORWARD, ILL_CONDITIONED, OPENCV, PUBLISHED
 from tools.zoo.published import (
-    blob_of,
+    first_divergent,
     is_opencv,
     large_normal_values,
     output_difference,
+    output_of,
     prepare,
     run,
 )
@@ -113,8 +114,14 @@ def test_outputs(case: Case) -> None:
     usual = OPENCV if is_opencv(expected) else FORWARD
     bound = PUBLISHED.get(case.name, usual)
     for name, facts in {**expected["outputs"], **expected.get("extra", {})}.items():
-        found = blob_of(net, name, expected)
-        assert output_difference(found, facts, arrays) <= bound, name
+        found = output_of(net, name, expected)
+        if case.name not in ILL_CONDITIONED:
+            assert output_difference(found, facts, arrays) <= bound, name
+    if case.name in ILL_CONDITIONED:
+        layers = list(expected["layers"])
+        first = first_divergent(net, expected, bound)
+        assert first, "it agrees by now: take it out of ILL_CONDITIONED"
+        assert layers.index(first) >= layers.index(ILL_CONDITIONED[case.name])
 
 
 def listed(published: Path) -> list[dict[str, str]]:
@@ -153,7 +160,10 @@ def test_what_bvlc_reads_holds_nothing_foreign_and_the_rest_prints_and_reads_bac
             continue
         with tally.case(name):
             message = files.read_text(published / name, kind)[0]
-            assert (foreign_fields(message) == []) == (row["bvlc_parses"] == "yes")
+            plain = row["bvlc_parses"] == "yes" or "both 'layer' and 'layers'" in (
+                row["bvlc_parse_error"] or ""
+            )
+            assert (foreign_fields(message) == []) == plain
             if row["bvlc_parses"] != "yes":
                 again, _ = parse_text(format_text(message), kind)
                 assert again.SerializeToString() == message.SerializeToString()

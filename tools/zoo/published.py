@@ -154,6 +154,16 @@ def blob_of(net: Net, name: str, recorded: Mapping[str, Any]) -> np.ndarray:
     return net.blobs[name].data.numpy()
 
 
+def output_of(net: Net, name: str, recorded: Mapping[str, Any]) -> np.ndarray:
+    """:func:`blob_of`, where a later layer works in place the value from before it."""
+    try:
+        return blob_of(net, name, recorded)
+    except KeyError:
+        with torch.no_grad():
+            (value,) = net.forward(end=name).values()
+        return np.asarray(value)
+
+
 def output_difference(found: np.ndarray, facts: Mapping[str, Any], arrays: Any) -> float:
     """The largest difference from a recorded output, relative to its largest magnitude or 1.
 
