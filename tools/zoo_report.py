@@ -6,8 +6,8 @@ program are recorded; definitions for training are built in both phases without 
 solvers with the nets that they name, as far as those lie beside them.
 
 Examples:
-    python tools/zoo_report.py --zoo ../shared/zoo
-    python tools/zoo_report.py --zoo ../shared/zoo --only ssd --markdown docs/zoo.md
+    python tools/zoo_report.py --zoo zoo
+    python tools/zoo_report.py --zoo zoo --only ssd --markdown docs/zoo.md
 
 The exit code is 1 if a definition cannot be read or built, or a net does not agree.
 """
@@ -96,7 +96,7 @@ INPUTS = {
     "subcnn": {"data": (4, 3, 227, 227)},
 }
 # The fork of nets that need a dialect stated.
-DIALECTS = {"omz_semseg": "openvino", "amsoftmax": "amsoftmax"}
+DIALECTS = {"omz_semseg": "openvino", "amsoftmax": "amsoftmax", "faceboxes": "faceboxes"}
 _UNKNOWN_SHAPE = re.compile(r"state it with --shape ([^\s=]+)=")
 # A module of another repository, or another version of one that is known.
 _FOREIGN_CODE = re.compile(r"layer '([^']+)' \(Python\): (?:runs code from module|takes .* top)")
