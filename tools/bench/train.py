@@ -7,10 +7,13 @@ torchvision-like VGG, channels last, autocast, fused SGD.
 
     step      forward, backward and update
     pass      forward and backward alone
-    LMDB      our step fed from an LMDB of JPEGs, beside our step from memory (on CUDA, or --lmdb)
+    compiled  our step beside the plain one compiled by torch.compile (on CUDA)
+    rate      the card's own rate of matrix products, and the share of it that a step reaches
+              (three times the multiplications of a forward pass count; on CUDA)
+    lmdb      our step fed from an LMDB of JPEGs, beside our step from memory (on CUDA, or --lmdb)
 
-On CUDA the card's own rate of matrix products is measured too, and the share of it that a step
-reaches (three times the multiplications of a forward pass count).
+Both start from equal weights, those of torch's initialisation: where fewer values are zero, the
+same products take longer.
 
 Examples:
     python tools/bench/train.py --batch 2 --rounds 3
@@ -22,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import platform
 import statistics
 import sys
@@ -31,25 +35,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from caffecompat.data.backends.database import create_database
 from caffecompat.net.execution.precision import products_in_tf32
 from caffecompat.proto import schema
 from caffecompat.proto.files import read_net
 from caffecompat.solver import Solver
+from tools.bench.data import make_database
 from tools.bench.kept_memory import keep_memory
 
 Message = Any
 ROOT = Path(__file__).resolve().parents[2]
-SIZE = 224
 CLASSES = 1000
+# Rows and columns of the JPEGs, as prepared for training.
+JPEG_SIZE = (256, 341)
+MEASURES = ("step", "pass", "rate", "compiled", "lmdb")
 # Output channels of the convolutions of the paper's Table 1; 0 is a pooling.
 COLUMNS = {
     "A": [64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0],
@@ -66,23 +70,75 @@ def main() -> int:
     device = torch.device(arguments.device)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    images = torch.randn(arguments.batch, 3, SIZE, SIZE) * 60
+    images = torch.randn(arguments.batch, 3, arguments.size, arguments.size) * 60
     labels = torch.randint(CLASSES, (arguments.batch,))
-    print(f"# {machine(device)}")
-    print(f"# net {arguments.net}, batch {arguments.batch}, {arguments.precision}, {SIZE}x{SIZE}")
+    results = Results(arguments, machine(device))
     solver = memory_solver(arguments, images, labels)
-    plain = Plain(arguments, device, images, labels)
-    print(f"{'':<6} {'ours ms':>10} {'plain ms':>10} {'ratio':>7} {'images/s':>9}")
-    step = compare("step", solver.step, hand_tuned(plain.step, arguments), arguments, device)
-    passes = solver._train_step
-    ours = repeated(lambda: passes._run(0, 0), arguments)
-    compare("pass", ours, hand_tuned(plain.forward_backward, arguments), arguments, device)
-    if device.type == "cuda":
-        report_rate(solver, step, arguments, device)
-    del plain
-    if device.type == "cuda" or arguments.lmdb:
-        compare_lmdb(solver, arguments, device)
+    if {"step", "pass", "rate", "compiled"} & set(arguments.measure):
+        plain = Plain(arguments, device, images, labels)
+        plain.lend_weights(solver)
+        compare_with_plain(solver, plain, results, device)
+    if "lmdb" in arguments.measure:
+        compare_lmdb(solver, results, device)
     return 0
+
+
+def compare_with_plain(
+    solver: Solver, plain: Plain, results: Results, device: torch.device
+) -> None:
+    arguments = results.arguments
+    if {"step", "rate"} & set(arguments.measure):
+        step = compare("step", solver.step, hand_tuned(plain.step, arguments), results, device)
+    if "pass" in arguments.measure:
+        passes = solver._train_step
+        ours = repeated(lambda: passes._run(0, 0), arguments)
+        compare("pass", ours, hand_tuned(plain.forward_backward, arguments), results, device)
+    if "rate" in arguments.measure:
+        report_rate(solver, step, results, device)
+    if "compiled" in arguments.measure:
+        plain.compile()
+        tuned = hand_tuned(plain.step, arguments)
+        compare("compiled", solver.step, tuned, results, device)
+
+
+class Results:
+    """Prints what is measured, and keeps it in the file of ``--json``, if that is given."""
+
+    def __init__(self, arguments: argparse.Namespace, machine: str) -> None:
+        self.arguments = arguments
+        print(f"# {machine}")
+        print(
+            f"# net {arguments.net}, batch {arguments.batch}, {arguments.precision}, "
+            f"{arguments.size}x{arguments.size}"
+        )
+        print(f"{'':<8} {'ours ms':>10} {'plain ms':>10} {'ratio':>7} {'images/s':>9}")
+        names = ("net", "batch", "precision", "size", "compile", "cuda_graph")
+        self._found: dict[str, Any] = {"machine": machine, "rows": []}
+        self._found |= {name: getattr(arguments, name) for name in names}
+
+    def add(self, what: str, ours: float, plain: float) -> None:
+        """Seconds per step of both."""
+        speed = self.arguments.batch / ours
+        print(
+            f"{what:<8} {ours * 1e3:10.1f} {plain * 1e3:10.1f} {plain / ours:7.3f} {speed:9.1f}",
+            flush=True,
+        )
+        row = {"what": what, "ours": ours, "plain": plain, "ratio": plain / ours}
+        self._found["rows"].append({**row, "images_per_second": speed})
+        self._write()
+
+    def add_rate(self, rate: float, reached: float) -> None:
+        """Operations per second of large products, and of a step."""
+        print(
+            f"# matrix rate {rate / 1e12:.3g} TFLOP/s, step {reached / 1e12:.3g} TFLOP/s: "
+            f"{reached / rate:.1%} of it"
+        )
+        self._found |= {"matrix_rate": rate, "of_matrix_rate": reached / rate}
+        self._write()
+
+    def _write(self) -> None:
+        if self.arguments.json is not None:
+            self.arguments.json.write_text(json.dumps(self._found, indent=1))
 
 
 def parse() -> argparse.Namespace:
@@ -103,11 +159,22 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--blobs-first", action="store_true", help="ours in Caffe's order, not channels last"
     )
+    parser.add_argument("--size", type=int, default=224, help="of the images (default: 224)")
+    parser.add_argument(
+        "--measure", nargs="+", choices=MEASURES, help="default: all on CUDA, step and pass else"
+    )
+    parser.add_argument("--json", type=Path, help="file for the results")
     parser.add_argument("--lmdb", action="store_true", help="measure reading on the CPU, too")
     parser.add_argument("--records", type=int, default=1024, help="in the LMDB (default: 1024)")
     arguments = parser.parse_args()
+    on_gpu = arguments.device.startswith("cuda")
+    if arguments.measure is None:
+        arguments.measure = list(MEASURES) if on_gpu else ["step", "pass"]
+        arguments.measure += ["lmdb"] if arguments.lmdb and not on_gpu else []
+    if arguments.size % 32 or not 32 <= arguments.size <= JPEG_SIZE[0]:
+        parser.error(f"--size {arguments.size}: a multiple of 32 up to {JPEG_SIZE[0]}")
     # Reading ahead and handing work over show over many steps only.
-    arguments.steps = arguments.steps or (30 if arguments.device.startswith("cuda") else 1)
+    arguments.steps = arguments.steps or (30 if on_gpu else 1)
     return arguments
 
 
@@ -175,7 +242,7 @@ class Plain:
         labels: torch.Tensor,
     ) -> None:
         form = torch.channels_last
-        self.model: Any = vgg(COLUMNS[arguments.net]).to(device, memory_format=form)  # type: ignore
+        self.model: Any = vgg(COLUMNS[arguments.net], arguments.size).to(device, memory_format=form)  # type: ignore
         self.images = images.to(device, memory_format=form)
         self.labels = labels.to(device)
         self.half = HALVES.get(arguments.precision)
@@ -189,7 +256,16 @@ class Plain:
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=arguments.precision == "fp16")
         if arguments.compile:
-            self.model = torch.compile(self.model)
+            self.compile()
+
+    def compile(self) -> None:
+        self.model = torch.compile(self.model)
+
+    @torch.no_grad()
+    def lend_weights(self, solver: Solver) -> None:
+        """Gives a solver's net of the same column these weights."""
+        for entry, own in zip(solver.net.learnable, self.model.parameters(), strict=True):
+            entry.tensor.copy_(own.view(entry.tensor.shape))
 
     def forward_backward(self) -> None:
         with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
@@ -203,16 +279,16 @@ class Plain:
         self.scaler.update()
 
 
-def vgg(column: list[int]) -> nn.Module:
+def vgg(column: list[int], size: int = 224) -> nn.Module:
     layers: list[nn.Module] = []
-    channels = 3
+    channels, side = 3, size // 32
     for outputs in column:
         if outputs == 0:
             layers.append(nn.MaxPool2d(2, 2))
             continue
         layers += [nn.Conv2d(channels, outputs, 3, padding=1), nn.ReLU(inplace=True)]
         channels = outputs
-    layers += [nn.Flatten(), nn.Linear(512 * 7 * 7, 4096), nn.ReLU(inplace=True), nn.Dropout()]
+    layers += [nn.Flatten(), nn.Linear(512 * side**2, 4096), nn.ReLU(inplace=True), nn.Dropout()]
     layers += [nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout()]
     return nn.Sequential(*layers, nn.Linear(4096, CLASSES))
 
@@ -248,10 +324,11 @@ def compare(
     label: str,
     ours: Callable[[int], object],
     plain: Callable[[int], object],
-    arguments: argparse.Namespace,
+    results: Results,
     device: torch.device,
 ) -> float:
-    """Prints the medians of both, taken in turns; returns our seconds."""
+    """Adds the medians of both, taken in turns, to the results; returns our seconds."""
+    arguments = results.arguments
     times: tuple[list[float], list[float]] = ([], [])
     for turn in range(arguments.rounds + 1):
         for which, work in enumerate((ours, plain)):
@@ -260,11 +337,7 @@ def compare(
             if turn:
                 times[which].append(spent)
     first, second = (statistics.median(found) for found in times)
-    speed = arguments.batch / first
-    print(
-        f"{label:<6} {first * 1e3:10.1f} {second * 1e3:10.1f} {second / first:7.3f} {speed:9.1f}",
-        flush=True,
-    )
+    results.add(label, first, second)
     return first
 
 
@@ -282,12 +355,11 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def report_rate(
-    solver: Solver, step: float, arguments: argparse.Namespace, device: torch.device
-) -> None:
-    """How much of the card's measured rate of matrix products a step reaches."""
+def report_rate(solver: Solver, step: float, results: Results, device: torch.device) -> None:
+    """How much of the device's measured rate of matrix products a step reaches."""
+    arguments = results.arguments
     dtype = HALVES.get(arguments.precision, torch.float32)
-    size = 8192
+    size = 8192 if device.type == "cuda" else 256
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     product = repeated(lambda: a @ b, arguments)
     timed(product, 5, device)
@@ -297,43 +369,27 @@ def report_rate(
         for built in solver.net.layers
         if built.layer is not None
     )
-    reached = 3 * 2 * products / step
-    print(
-        f"# matrix rate {rate / 1e12:.0f} TFLOP/s, step {reached / 1e12:.0f} TFLOP/s: "
-        f"{reached / rate:.1%} of it"
-    )
+    results.add_rate(rate, 3 * 2 * products / step)
 
 
-def compare_lmdb(solver: Solver, arguments: argparse.Namespace, device: torch.device) -> None:
+def compare_lmdb(solver: Solver, results: Results, device: torch.device) -> None:
     """Our step from an LMDB of JPEGs beside our step from memory; the ratio should be near 1."""
+    arguments = results.arguments
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lmdb"
-        write_jpegs(path, arguments.records)
+        make_database(path, arguments.records, *JPEG_SIZE)
 
         def sources(net: Message) -> None:
             layer = net.layer.add(name="data", type="Data", top=["data", "label"])
             layer.data_param.source = str(path)
             layer.data_param.batch_size = arguments.batch
             layer.data_param.backend = schema.enum_names("DataParameter.DB")["LMDB"]
-            layer.transform_param.crop_size, layer.transform_param.mirror = SIZE, True
+            layer.transform_param.crop_size, layer.transform_param.mirror = arguments.size, True
             layer.transform_param.mean_value.extend([104, 117, 123])
 
         reading = make_solver(definition(arguments.net, sources), arguments)
-        compare("LMDB", reading.step, solver.step, arguments, device)
+        compare("LMDB", reading.step, solver.step, results, device)
         reading.close()
-
-
-def write_jpegs(path: Path, count: int) -> None:
-    """Smooth random images with 256 pixels on their shorter side, as prepared for training."""
-    random = np.random.default_rng(1)
-    with create_database(path) as writer:
-        for i in range(count):
-            small = random.integers(0, 256, (16, 21, 3), dtype=np.uint8)
-            image = cv2.resize(small, (341, 256), interpolation=cv2.INTER_CUBIC)
-            datum = schema.new("Datum")
-            datum.encoded, datum.label = True, i % CLASSES
-            datum.data = cv2.imencode(".jpg", image)[1].tobytes()
-            writer.write([(b"%08d" % i, datum.SerializeToString())])
 
 
 if __name__ == "__main__":

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 @dataclass(frozen=True)
@@ -20,11 +17,13 @@ class Row:
         what: the check or the measurement.
         value: what was found, as a person reads it.
         passed: None where nothing can fail, as in a measurement without a target.
+        figures: measured numbers, for tools/bench/gpu_report.py.
     """
 
     what: str
     value: str
     passed: bool | None = None
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,17 +34,23 @@ class Work:
         device: "cuda" or, for a rehearsal, "cpu".
         small: sizes of a rehearsal.
         json: the file for the rows.
+        argument: what the runner adds for a stage.
     """
 
     device: str
     small: bool
     json: Path
+    argument: str = ""
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device != "cpu"
 
 
 Check = Callable[[Work], Iterable[Row]]
 
 
-def run_stage(description: str | None, checks: dict[str, Check]) -> int:
+def run_stage(description: str | None, checks: Mapping[str, Check]) -> int:
     """The main function of a stage's module: runs its checks and writes their rows.
 
     A check that raises gives a row that failed, and the next one goes on. Rows are written after
@@ -56,15 +61,18 @@ def run_stage(description: str | None, checks: dict[str, Check]) -> int:
     parser.add_argument("--small", action="store_true", help="sizes of a rehearsal")
     parser.add_argument("--json", type=Path, required=True, help="file for the rows")
     parser.add_argument("--only", choices=checks, help="one check")
+    parser.add_argument("--argument", default="", help="for the check")
     given = parser.parse_args()
-    work = Work(given.device, given.small, given.json)
+    work = Work(given.device, given.small, given.json, given.argument)
     rows: list[Row] = []
     for name, check in checks.items():
         if given.only in (None, name):
             for row in _rows(name, check, work):
                 rows.append(row)
                 print(f"  {row.what}: {row.value}", flush=True)
-                work.json.write_text(json.dumps([asdict(one) for one in rows], indent=1))
+                draft = work.json.with_suffix(".tmp")
+                draft.write_text(json.dumps([asdict(one) for one in rows], indent=1))
+                draft.replace(work.json)
     return 1 if any(row.passed is False for row in rows) else 0
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from tools.gpu.rows import Row, Work, run_stage
-
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver import Solver
+from tools.gpu.rows import Row, Work, run_stage
 
 NET = """
-layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 8 dim: 3 dim: 20 dim: 20 } } }
+layer { name: "data" type: "Input" top: "data"
+        input_param { shape { dim: 8 dim: 3 dim: 20 dim: 20 } } }
 layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 8 } } }
 layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
         convolution_param { num_output: 16 kernel_size: 3 weight_filler { type: "msra" } } }
@@ -41,7 +41,7 @@ CPU_BOUND = 2e-3
 COMPILED_BOUND = 2e-2
 
 
-def _solver(
+def small_solver(
     work: Work, folder: str, rule: str = "SGD", iter_size: int = 1, more: str = "", **options: Any
 ) -> Solver:
     momentum = 0.0 if rule in ("AdaGrad", "RMSProp") else 0.9
@@ -66,11 +66,8 @@ def _trained(solver: Solver, iterations: int = ITERATIONS) -> list[torch.Tensor]
 
 def _equal(what: str, first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> Row:
     different = sum(not torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    return Row(
-        what,
-        f"{different} of {len(first)} parameters differ" if different else "equal bit for bit",
-        not different,
-    )
+    text = f"{different} of {len(first)} parameters differ" if different else "equal bit for bit"
+    return Row(what, text, not different)
 
 
 def _close(
@@ -85,10 +82,12 @@ def _close(
 
 def _modes(work: Work) -> Iterator[tuple[str, dict[str, Any]]]:
     """Precisions, each with and without a CUDA graph where there is a GPU."""
-    for mode in MODES[:1] if work.device == "cpu" else MODES:
-        for graph in (False,) if work.device == "cpu" else (False, True):
+    for mode in MODES if work.on_gpu else MODES[:2]:
+        for graph in (False, True) if work.on_gpu else (False,):
             name = f"{mode.get('precision', 'fp32')}, {'graph' if graph else 'eager'}"
             yield name, {**mode, "cuda_graph": graph}
+        if work.small:
+            return
 
 
 def repeated(work: Work) -> Iterator[Row]:
@@ -96,29 +95,29 @@ def repeated(work: Work) -> Iterator[Row]:
     for name, mode in _modes(work):
         for iter_size in (1, 2):
             with tempfile.TemporaryDirectory() as folder:
-                whole = _trained(_solver(work, folder, iter_size=iter_size, **mode))
-                again = _trained(_solver(work, folder, iter_size=iter_size, **mode))
+                whole = _trained(small_solver(work, folder, iter_size=iter_size, **mode))
+                again = _trained(small_solver(work, folder, iter_size=iter_size, **mode))
                 yield _equal(f"two runs: {name}, iter_size {iter_size}", whole, again)
-                half = _solver(work, folder, iter_size=iter_size, **mode)
+                half = small_solver(work, folder, iter_size=iter_size, **mode)
                 half.step(HALF)
                 half.snapshot()
                 state = f"{folder}/snap_iter_{HALF}.solverstate"
-                rest = _solver(work, folder, iter_size=iter_size, snapshot=state, **mode)
+                rest = small_solver(work, folder, iter_size=iter_size, snapshot=state, **mode)
                 resumed = _trained(rest, ITERATIONS - HALF)
                 yield _equal(f"resumed: {name}, iter_size {iter_size}", whole, resumed)
 
 
 def captured(work: Work) -> Iterator[Row]:
     """A CUDA graph makes the updates of the eager passes."""
-    if work.device == "cpu":
+    if not work.on_gpu:
         yield Row("CUDA graph beside eager", "needs a GPU")
         return
     for mode in MODES:
         for iter_size in (1, 2):
             name = f"{mode.get('precision', 'fp32')}, iter_size {iter_size}"
             with tempfile.TemporaryDirectory() as folder:
-                eager = _trained(_solver(work, folder, iter_size=iter_size, **mode))
-                solver = _solver(work, folder, iter_size=iter_size, cuda_graph=True, **mode)
+                eager = _trained(small_solver(work, folder, iter_size=iter_size, **mode))
+                solver = small_solver(work, folder, iter_size=iter_size, cuda_graph=True, **mode)
                 # A pass before the first step, whose autograd graph must not disturb the capture.
                 solver.net.forward()
                 yield _equal(f"graph = eager: {name}", eager, _trained(solver))
@@ -126,12 +125,12 @@ def captured(work: Work) -> Iterator[Row]:
 
 def beside_the_cpu(work: Work) -> Iterator[Row]:
     """The same training on the CPU, for each update rule."""
-    cpu = Work("cpu", work.small, work.json)
+    cpu = replace(work, device="cpu")
     for rule in RULES[:2] if work.small else RULES:
         for more, label in (("", ""), ("clip_gradients: 0.5", ", clipped")):
             with tempfile.TemporaryDirectory() as folder:
-                here = _trained(_solver(work, folder, rule, more=more))
-                there = _trained(_solver(cpu, folder, rule, more=more))
+                here = _trained(small_solver(work, folder, rule, more=more))
+                there = _trained(small_solver(cpu, folder, rule, more=more))
             yield _close(f"{rule}{label}, as on the CPU", there, here, CPU_BOUND)
 
 
@@ -142,19 +141,19 @@ def compiled(work: Work) -> Iterator[Row]:
         return
     for mode in MODES[:2]:
         with tempfile.TemporaryDirectory() as folder:
-            eager = _trained(_solver(work, folder, **mode))
-            other = _trained(_solver(work, folder, compiled=True, **mode))
+            eager = _trained(small_solver(work, folder, **mode))
+            other = _trained(small_solver(work, folder, compiled=True, **mode))
         name = mode.get("precision", "fp32")
         yield _close(f"compiled, as eager: {name}", eager, other, COMPILED_BOUND)
 
 
 def scaled_loss(work: Work) -> Iterator[Row]:
     """fp16 trains with finite parameters."""
-    if work.device == "cpu":
+    if not work.on_gpu:
         yield Row("fp16", "needs a GPU")
         return
     with tempfile.TemporaryDirectory() as folder:
-        values = _trained(_solver(work, folder, precision="fp16"), 30)
+        values = _trained(small_solver(work, folder, precision="fp16"), 30)
     finite = all(bool(value.isfinite().all()) for value in values)
     yield Row("fp16, 30 iterations", "finite" if finite else "not finite", finite)
 

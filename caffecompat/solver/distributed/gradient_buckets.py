@@ -13,11 +13,15 @@ from caffecompat.solver.distributed.process_group import ProcessGroup
 
 # Large enough that the cost of starting is small, small enough that the first starts early.
 BUCKET_BYTES = 25 << 20
+# Elements; kernels that work on several elements at once need each gradient to be aligned.
+_ALIGNMENT = 64
 
 
 @dataclass
 class _Bucket:
     """Gradients that are stored one after the other in ``flat`` and reduced together.
+
+    Each starts at a multiple of 64 elements; the elements between them are zeros.
 
     ``members`` has each parameter and its gradient, a view of ``flat``; ``missing`` counts the
     gradients that the current pass has not computed yet.
@@ -107,10 +111,15 @@ def _groups(tensors: Iterable[torch.Tensor], limit: int) -> list[list[torch.Tens
 
 def _bucket(tensors: list[torch.Tensor]) -> _Bucket:
     first = tensors[0]
-    flat = torch.zeros(sum(t.numel() for t in tensors), dtype=first.dtype, device=first.device)
+    size = sum(_aligned(tensor.numel()) for tensor in tensors)
+    flat = torch.zeros(size, dtype=first.dtype, device=first.device)
     members, start = [], 0
     for tensor in tensors:
         # The gradient has the strides of its parameter, which may be in channels-last order.
         members.append((tensor, flat.as_strided(tensor.shape, tensor.stride(), start)))
-        start += tensor.numel()
+        start += _aligned(tensor.numel())
     return _Bucket(flat, members)
+
+
+def _aligned(elements: int) -> int:
+    return -(-elements // _ALIGNMENT) * _ALIGNMENT

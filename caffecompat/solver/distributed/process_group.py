@@ -188,7 +188,9 @@ def _environment_number(name: str, default: int) -> int:
 
 
 @contextmanager
-def join_ranks(device: str | torch.device, limit: float = RANK_TIMEOUT) -> Iterator[ProcessGroup]:
+def join_ranks(
+    device: str | torch.device, limit: float = RANK_TIMEOUT, backend: str | None = None
+) -> Iterator[ProcessGroup]:
     """Joins the process group of the ranks that torchrun, or ``--gpu 0,1``, has started.
 
     When a rank fails or dies inside the context, every rank reports it and ends, whatever it is
@@ -198,22 +200,24 @@ def join_ranks(device: str | torch.device, limit: float = RANK_TIMEOUT) -> Itera
         device: of this rank. Gradients are reduced by NCCL between GPUs, otherwise by gloo.
         limit: seconds that a rank may be missing, at the start or suspended later; until then a
             line every ten seconds names the missing rank.
+        backend: "nccl" or "gloo", which sums the gradients; by default the one named above. gloo
+            also serves several ranks on one GPU, which NCCL refuses.
 
     Raises:
-        SolverError: the other ranks cannot be reached.
+        SolverError: the other ranks cannot be reached, or the backend does not serve the device.
     """
+    device = torch.device(device)
+    backends = _backends(device, backend)
     if not is_rank():
         yield ProcessGroup()
         return
-    device, backend = torch.device(device), "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        backend = "cpu:gloo,cuda:nccl"
     rank, count = _environment_number("RANK", 0), _environment_number("WORLD_SIZE", 1)
     store = Rendezvous(rank, count, limit).wait_for_all()
     try:
         dist.init_process_group(
-            backend,
+            backends,
             store=dist.PrefixStore("group", store),
             rank=rank,
             world_size=count,
@@ -223,3 +227,18 @@ def join_ranks(device: str | torch.device, limit: float = RANK_TIMEOUT) -> Itera
         raise SolverError(f"the ranks cannot reach each other: {first_line(error)}") from error
     with _Joined(store, limit) as process_group:
         yield process_group
+
+
+def _backends(device: torch.device, wanted: str | None) -> str:
+    """The backends of torch.distributed for a device, as ``init_process_group`` takes them."""
+    on_gpu = device.type == "cuda"
+    backend = wanted or ("nccl" if on_gpu else "gloo")
+    if backend not in ("gloo", "nccl"):
+        raise SolverError(f"backend is {backend!r}; it must be 'gloo' or 'nccl'")
+    if backend == "gloo":
+        return "cpu:gloo,cuda:gloo" if on_gpu else "gloo"
+    if not on_gpu:
+        raise SolverError(
+            f"backend 'nccl' works between GPUs, and the device is {device}; use 'gloo'"
+        )
+    return "cpu:gloo,cuda:nccl"

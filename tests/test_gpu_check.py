@@ -1,0 +1,151 @@
+"""tools/gpu_check.py without a GPU, and the page that is written from its result."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tools import gpu_check
+from tools.bench import gpu_report
+from tools.gpu.stages import Stage, all_stages, marked_files, run_stage_process
+
+
+class Command(Stage):
+    """A stage that runs a line of Python, with the file for its rows as argument."""
+
+    def command(self, device: str, small: bool, rows: Path) -> list[str]:
+        return [sys.executable, "-c", self.module, str(rows)]
+
+
+ROW = {"what": "sum", "value": "wrong", "passed": False, "figures": {}}
+WRITES = f"import sys; open(sys.argv[1], 'w').write({json.dumps([ROW])!r}); sys.exit(1)"
+
+
+def check(folder: Path, stages: list[Stage], *more: str) -> tuple[int, dict[str, Any]]:
+    arguments = ["--device", "cpu", "--small", "--out", str(folder), *more]
+    code = gpu_check.main(arguments, stages)
+    return code, json.loads((folder / "result.json").read_text())
+
+
+def test_it_goes_on_after_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sleeps = "import time; print('begun', flush=True); time.sleep(60)"
+    stages: list[Stage] = [
+        Command("slow", 0.7, sleeps),
+        Command("crash", 20, "import sys; sys.exit('no such kernel')"),
+        Command("wrong", 20, WRITES),
+        Command("right", 20, "pass"),
+    ]
+    code, result = check(tmp_path, stages)
+    assert code == 1
+    statuses = {stage["name"]: stage["status"] for stage in result["stages"]}
+    expected = {"slow": "TIMED OUT", "crash": "FAILED", "wrong": "FAILED", "right": "passed"}
+    assert statuses == expected
+    assert result["stages"][2]["rows"] == [ROW]
+    table = capsys.readouterr().out
+    for words in ("| begun", "| no such kernel", "FAILED  wrong", "1 of 4 stages passed"):
+        assert words in table
+
+
+def test_a_spent_budget_leaves_stages_out(tmp_path: Path) -> None:
+    code, result = check(tmp_path, [Command("right", 20, "pass")], "--budget", "1")
+    assert code == 0
+    assert [stage["status"] for stage in result["stages"]] == ["left out"]
+
+
+def test_the_cheapest_stages(tmp_path: Path) -> None:
+    """The whole way of a real stage: its arguments, its rows, its exit code."""
+    stages = [s for s in all_stages() if s.name in ("speed-graph", "graph")]
+    code, result = check(tmp_path, stages)
+    assert code == 0
+    assert [stage["status"] for stage in result["stages"]] == ["passed"] * 2
+    for stage in result["stages"]:
+        assert [row["value"] for row in stage["rows"]] == ["needs a GPU"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_stage_ends_with_its_children(tmp_path: Path) -> None:
+    note = tmp_path / "child"
+    child = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    command = [sys.executable, "-c", parent]
+    stage = Stage("parent", 3, "")
+    assert run_stage_process(stage, command, tmp_path / "rows.json", 3, {}).bad
+    process, deadline = int(note.read_text()), time.monotonic() + 20
+    while is_running(process) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_running(process)
+
+
+def is_running(process: int) -> bool:
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in "ZX"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu_check.main(["--out", str(tmp_path / "out")], []) == 0
+    assert "torch finds no GPU here" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_of_stages(tmp_path: Path) -> None:
+    names = [stage.name for stage in all_stages()]
+    assert len(set(names)) == len(names)
+    chosen = gpu_check._choose(all_stages(), "tests,memory", "tests:device")
+    assert {"tests:precision", "memory"} <= {stage.name for stage in chosen}
+    assert "tests:device" not in {stage.name for stage in chosen}
+    with pytest.raises(SystemExit, match="no stage memroy"):
+        gpu_check._choose(all_stages(), "memroy", "")
+
+
+def test_marked_files_are_found() -> None:
+    found = {path.name for path in marked_files()}
+    assert {"test_device.py", "test_precision.py", "test_array_view.py"} <= found
+    assert "test_registry.py" not in found
+
+
+def result_of(device: str) -> dict[str, Any]:
+    card: dict[str, Any] = {"what": "card", "value": "a GPU", "passed": None, "figures": {}}
+    speed = {"what": "step", "value": "1.1 ×", "passed": None, "figures": {"ratio": 1.1}}
+    stages = [
+        {"name": "machine", "status": "passed", "rows": [card]},
+        {"name": "wrong", "status": "FAILED", "rows": [ROW]},
+        {"name": "speed", "status": "passed", "rows": [speed]},
+    ]
+    return {"started": "2026-01-02 03:04:05", "device": device, "small": False, "stages": stages}
+
+
+@pytest.mark.parametrize(("device", "figures"), [("cpu", False), ("cuda", True)])
+def test_the_report(device: str, figures: bool, tmp_path: Path) -> None:
+    result, page = tmp_path / "result.json", tmp_path / "page.md"
+    result.write_text(json.dumps(result_of(device)))
+    page.write_text(f"before\n{gpu_report.BEGIN}\nold\n{gpu_report.END}\nafter\n")
+    assert gpu_report.main([str(result), "--page", str(page)]) == 0
+    text = page.read_text()
+    assert gpu_report.main([str(result), "--page", str(page)]) == 0
+    assert page.read_text() == text
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "2 of 3 stages passed on 2026-01-02." in text
+    assert "| `wrong` | FAILED; 0 of 1 checks passed: sum: wrong |" in text
+    assert ("| step | 1.1 × |" in text) == figures
+    assert ("Not measured yet; rehearsed on the CPU" in text) != figures
+
+
+def test_a_page_without_the_markers(tmp_path: Path) -> None:
+    result, page = tmp_path / "result.json", tmp_path / "page.md"
+    result.write_text(json.dumps(result_of("cpu")))
+    page.write_text("nothing")
+    with pytest.raises(SystemExit, match="are missing"):
+        gpu_report.main([str(result), "--page", str(page)])
+    assert page.read_text() == "nothing"

@@ -1,0 +1,56 @@
+"""The machine: versions, card, cores, compilers, and what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+
+import torch
+
+from tools.gpu.rows import Row, Work, run_stage
+
+NEEDED = ("numpy", "protobuf", "lmdb", "opencv-python-headless", "h5py", "pytest")
+OPTIONAL = ("triton", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "tensorrt")
+MODULES = {"opencv-python-headless": "cv2", "protobuf": "google.protobuf"}
+
+
+def versions(work: Work) -> Iterator[Row]:
+    yield Row("Python", platform.python_version())
+    yield Row("torch", torch.__version__)
+    yield Row("cores", str(len(os.sched_getaffinity(0))))
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    yield Row("C compiler (for --compile)", compiler or "none")
+
+
+def card(work: Work) -> Iterator[Row]:
+    if not work.on_gpu:
+        yield Row("card", "none: a rehearsal on the CPU")
+        return
+    properties = torch.cuda.get_device_properties(0)
+    memory = properties.total_memory / 2**30
+    yield Row("card", f"{properties.name}, {memory:.0f} GiB", figures={"memory_gib": memory})
+    yield Row("CUDA, cuDNN", f"{torch.version.cuda}, {torch.backends.cudnn.version()}")
+
+
+def packages(work: Work) -> Iterator[Row]:
+    for name in NEEDED + OPTIONAL:
+        found = _version(name)
+        yield Row(name, found or "missing", None if found or name in OPTIONAL else False)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        # The same module may come from a package of another name.
+        found = importlib.util.find_spec(MODULES[name]) if name in MODULES else None
+        return "from another package" if found else ""
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage(__doc__, {"versions": versions, "card": card, "packages": packages}))

@@ -1,0 +1,37 @@
+"""The tests of one file that are marked ``gpu``, by pytest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+
+from tools.gpu.rows import Row, Work, run_stage
+
+ROOT = Path(__file__).resolve().parents[2]
+# pytest's exit code where the marker leaves no test.
+_NO_TESTS = 5
+
+
+def marked(work: Work) -> Iterator[Row]:
+    """``work.argument`` is the file, from the root of the checkout."""
+    report = work.json.with_suffix(".xml")
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
+    command += [f"--junitxml={report}", work.argument]
+    code = subprocess.run(command, cwd=ROOT).returncode
+    cases = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []
+    skipped = [case for case in cases if case.find("skipped") is not None]
+    for case in cases:
+        problem = case.find("failure")
+        problem = case.find("error") if problem is None else problem
+        if problem is not None:
+            first = (problem.get("message") or "").strip().splitlines()[:1]
+            yield Row(str(case.get("name")), "".join(first), False)
+    text = f"{len(cases) - len(skipped)} tests, {len(skipped)} skipped"
+    yield Row(Path(work.argument).name, text, code in (0, _NO_TESTS))
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage(__doc__, {"marked": marked}))

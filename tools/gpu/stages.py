@@ -1,0 +1,182 @@
+"""The stages of tools/gpu_check.py in order of value, and how one of them is run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PASSED, FAILED, TIMED_OUT, LEFT_OUT = "passed", "FAILED", "TIMED OUT", "left out"
+# The last characters of a stage's output that are kept.
+_TAIL = 4000
+# Less time than this is not worth a start.
+_LEAST = 5.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A module of tools/gpu, or one of its checks, as a process of its own.
+
+    Attributes:
+        name: in the table, and for ``--only``.
+        seconds: the most that it may take.
+        module: in tools/gpu, with a ``main`` of :func:`tools.gpu.rows.run_stage`.
+        check: one check of the module; empty for all.
+        argument: for the check.
+    """
+
+    name: str
+    seconds: float
+    module: str
+    check: str = ""
+    argument: str = ""
+
+    def command(self, device: str, small: bool, rows: Path) -> list[str]:
+        command = [sys.executable, "-m", f"tools.gpu.{self.module}"]
+        command += ["--device", device, "--json", str(rows)]
+        command += ["--small"] if small else []
+        command += ["--only", self.check] if self.check else []
+        return command + (["--argument", self.argument] if self.argument else [])
+
+
+@dataclass
+class Outcome:
+    """What a stage has given.
+
+    Attributes:
+        status: "passed", "FAILED", "TIMED OUT" or "left out".
+        rows: see :class:`tools.gpu.rows.Row`; those that were written before its end.
+        tail: the end of its output, if it did not pass.
+    """
+
+    name: str
+    status: str
+    seconds: float = 0.0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    tail: str = ""
+
+    @property
+    def bad(self) -> bool:
+        return self.status in (FAILED, TIMED_OUT)
+
+
+def all_stages() -> list[Stage]:
+    """Every stage, the most valuable first."""
+    tests = [
+        Stage(f"tests:{path.stem.removeprefix('test_')}", 70, "marked_tests", argument=str(path))
+        for path in marked_files()
+    ]
+    return [
+        Stage("machine", 30, "machine"),
+        *tests,
+        Stage("speed", 90, "training_speed", "eager"),
+        Stage("speed-graph", 60, "training_speed", "graph"),
+        Stage("layers", 90, "layer_cases", "agree"),
+        Stage("layers-twice", 60, "layer_cases", "twice"),
+        Stage("repeated", 70, "trainings", "repeated"),
+        Stage("graph", 40, "trainings", "captured"),
+        Stage("fp16", 20, "trainings", "scaled loss"),
+        Stage("cpu", 60, "trainings", "beside the CPU"),
+        Stage("memory", 60, "memory"),
+        Stage("waiting", 30, "waiting"),
+        Stage("ranks", 60, "ranks"),
+        Stage("speed-lmdb", 90, "training_speed", "LMDB"),
+        Stage("inference", 90, "inference", "eager"),
+        Stage("compile", 90, "trainings", "compiled"),
+        Stage("speed-compiled", 120, "training_speed", "compiled"),
+        Stage("inference-onnx", 60, "inference", "ONNX Runtime"),
+        Stage("inference-compiled", 150, "inference", "compiled"),
+    ]
+
+
+def marked_files() -> list[Path]:
+    """The test files with tests that are marked ``gpu``, from the root of the checkout."""
+    return [
+        path.relative_to(ROOT)
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if "pytest.mark.gpu" + "\n" in (text := path.read_text()) or "pytest.mark.gpu," in text
+    ]
+
+
+def run_stage_process(
+    stage: Stage, command: Sequence[str], rows: Path, seconds: float, environment: Mapping[str, str]
+) -> Outcome:
+    """Runs a stage's command for ``seconds`` at most, and reads the rows that it has written."""
+    log = rows.with_suffix(".log")
+    started = time.perf_counter()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code: int | None = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            _end(process)
+    spent = time.perf_counter() - started
+    found = _read(rows)
+    status = TIMED_OUT if code is None else FAILED if code else PASSED
+    text = log.read_text(errors="replace")
+    return Outcome(stage.name, status, spent, found, "" if status == PASSED else text[-_TAIL:])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a stage with all processes that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _read(rows: Path) -> list[dict[str, Any]]:
+    try:
+        found: list[dict[str, Any]] = json.loads(rows.read_text())
+    except (OSError, ValueError):
+        return []
+    return found
+
+
+def run_all(
+    stages: Sequence[Stage],
+    out: Path,
+    device: str,
+    small: bool,
+    budget: float,
+    after_each: Callable[[list[Outcome]], None],
+) -> list[Outcome]:
+    """Runs the stages one after the other, whatever becomes of each.
+
+    Args:
+        budget: seconds for all; a stage that would begin later is left out.
+        after_each: is given what there is after each stage.
+    """
+    deadline = time.perf_counter() + budget
+    outcomes: list[Outcome] = []
+    for stage in stages:
+        left = deadline - time.perf_counter()
+        if left < _LEAST:
+            outcomes.append(Outcome(stage.name, LEFT_OUT))
+        else:
+            print(f"== {stage.name} (up to {min(stage.seconds, left):.0f} s)", flush=True)
+            rows = out / f"{stage.name.replace(':', '-')}.json"
+            rows.unlink(missing_ok=True)
+            command = stage.command(device, small, rows)
+            outcome = run_stage_process(stage, command, rows, min(stage.seconds, left), {})
+            print(f"   {outcome.status} after {outcome.seconds:.1f} s", flush=True)
+            outcomes.append(outcome)
+        after_each(outcomes)
+    return outcomes

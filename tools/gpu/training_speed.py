@@ -1,0 +1,70 @@
+"""Training speed by tools/bench/train.py: VGG-D in bf16 beside the hand-tuned loop."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tools.gpu.rows import Row, Work, run_stage
+
+ROOT = Path(__file__).resolve().parents[2]
+FULL = ["--net", "D", "--batch", "128", "--precision", "bf16", "--rounds", "3", "--steps", "20"]
+SMALL = ["--net", "A", "--batch", "1", "--size", "32", "--rounds", "1", "--steps", "1"]
+
+
+def _measured(work: Work, label: str, arguments: Sequence[str]) -> Iterator[Row]:
+    result = work.json.with_suffix(".train.json")
+    result.unlink(missing_ok=True)
+    sizes = SMALL if work.small or not work.on_gpu else FULL
+    command = [sys.executable, "tools/bench/train.py", "--device", work.device, *sizes]
+    ended = subprocess.run([*command, "--json", str(result), *arguments], cwd=ROOT)
+    found = json.loads(result.read_text()) if result.exists() else {"rows": []}
+    for row in found["rows"]:
+        yield _row(label, found, row)
+    if "of_matrix_rate" in found:
+        share = found["of_matrix_rate"]
+        text = f"{share:.1%} of {found['matrix_rate'] / 1e12:.0f} TFLOP/s"
+        yield Row(f"{label}: share of the matrix rate", text, figures={"share": share})
+    if ended.returncode:
+        yield Row(label, f"tools/bench/train.py ended with {ended.returncode}", False)
+
+
+def _row(label: str, found: dict[str, Any], row: dict[str, Any]) -> Row:
+    what = f"{label}: {found['net']}, batch {found['batch']}, {found['precision']}, {row['what']}"
+    text = f"{row['ratio']:.3f} × ({row['ours'] * 1e3:.1f} ms, "
+    text += f"{row['images_per_second']:.0f} images/s)"
+    names = ("ours", "plain", "ratio", "images_per_second")
+    return Row(what, text, figures={name: row[name] for name in names})
+
+
+def eager(work: Work) -> Iterator[Row]:
+    yield from _measured(work, "eager", ["--measure", "step", "pass", "rate"])
+
+
+def graph(work: Work) -> Iterator[Row]:
+    if not work.on_gpu:
+        yield Row("CUDA graph", "needs a GPU")
+        return
+    yield from _measured(work, "CUDA graph", ["--measure", "step", "rate", "--cuda-graph"])
+
+
+def lmdb(work: Work) -> Iterator[Row]:
+    records = ["--records", "16"] if work.small else ["--records", "2048"]
+    yield from _measured(work, "from an LMDB of JPEGs", ["--measure", "lmdb", *records])
+
+
+def compiled(work: Work) -> Iterator[Row]:
+    if work.small:
+        yield Row("beside torch.compile", "left out of the rehearsal")
+        return
+    yield from _measured(work, "beside torch.compile", ["--measure", "compiled"])
+
+
+if __name__ == "__main__":
+    sys.exit(
+        run_stage(__doc__, {"eager": eager, "graph": graph, "LMDB": lmdb, "compiled": compiled})
+    )
