@@ -60,3 +60,41 @@ def test_locally_connected() -> None:
         place = 3 * i + j
         expected = (window * weight[m, 0, :, place].numpy()).sum() + bias[0, 0, m, place].item()
         np.testing.assert_allclose(y[n, m, i, j].item(), expected)
+
+
+@pytest.mark.parametrize("mode", ["", "align_corners", "half_pixel_centers", "pytorch_half_pixel"])
+@pytest.mark.parametrize("size", [(1, 8), (7, 3)])
+def test_resize_bilinear(mode: str, size: tuple[int, int]) -> None:
+    x = distinct((2, 4, 5, 3))
+    setting = f"{mode}: true" if mode else ""
+    text = f"resize_bilinear_param {{ output_height: {size[0]} output_width: {size[1]} {setting} }}"
+    (y,) = run("ResizeBilinear", text, x)
+    assert tuple(y.shape) == (2, *size, 3)
+
+    def neighbours(i: int, extent: int, count: int) -> tuple[int, int, float]:
+        at = i * extent / count
+        if mode == "align_corners" and count > 1:
+            at = i * (extent - 1) / (count - 1)
+        if "half" in mode:
+            at = (i + 0.5) * extent / count - 0.5
+        if mode == "pytorch_half_pixel" and count == 1:
+            at = -0.5
+        at = round(at, 5)
+        low, high = int(np.floor(at)), int(np.ceil(at))
+        return max(low, 0), max(min(high, extent - 1), 0), at - low
+
+    for i, j in np.ndindex(*size):
+        a, b, v = neighbours(i, 4, size[0])
+        c, d, h = neighbours(j, 5, size[1])
+        upper = (1 - h) * x[:, a, c] + h * x[:, a, d]
+        lower = (1 - h) * x[:, b, c] + h * x[:, b, d]
+        torch.testing.assert_close(y[:, i, j], (1 - v) * upper + v * lower, rtol=1e-4, atol=1e-4)
+
+
+def test_resize_bilinear_by_scale() -> None:
+    x = distinct((1, 2, 5, 3))
+    text = 'data_format: "NCHW" scale_height: 1.5 scale_width: 2'
+    (y,) = run("ResizeBilinear", f"resize_bilinear_param {{ {text} }}", x)
+    assert tuple(y.shape) == (1, 2, 7, 6)
+    with pytest.raises(LayerError, match="quantised"):
+        run("ResizeBilinear", "resize_bilinear_param { input_zero_point: 3 }", x)
