@@ -1,0 +1,1 @@
+"""Layer types of forks that belong to no single subject."""

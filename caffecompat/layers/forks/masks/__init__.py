@@ -1,0 +1,1 @@
+"""Layer types of multi-task network cascades: instance masks."""
