@@ -88,6 +88,9 @@ def test_every_exception_has_a_case_among_the_copies() -> None:
     names = {
         case.name for kind in ("layers", "refusals", "data layers") for case in KINDS[kind](LACKING)
     }
+    names |= {
+        f"upgrade/{case.path.name.removeprefix('fail_')}" for case in KINDS["upgrades"](LACKING)
+    }
     names |= {f"files/{case.facts['file']}" for case in KINDS["weight files"](LACKING)}
     assert set(EXCEPTIONS) <= names
 

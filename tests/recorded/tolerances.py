@@ -32,9 +32,9 @@ PUBLISHED = {
     "east_mbv3/deploy": 1e-2,
 }
 
-# Nets in which rounding grows until the outputs have nothing to do with each other, and the layer up
-# to which values must agree. In float64 the values of conv4_6 are 6e-2 (of a standard
-# deviation) from ours and 3e-2 from the recorded ones, those of conv4_10 more than 1 from both.
+# Nets in which rounding grows until the outputs have nothing to do with each other, and the layer
+# up to which values must agree. In float64 the values of conv4_6 are 6e-2 (of a standard deviation)
+# from ours and 3e-2 from the recorded ones, those of conv4_10 more than 1 from both.
 ILL_CONDITIONED = {"senet154/SENet-154": "conv4_3_3x3/relu"}
 
 # OpenCV sums in another order than we do, over all layers of a deep net.

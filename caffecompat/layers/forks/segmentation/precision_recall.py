@@ -27,6 +27,7 @@ class PR(Layer):
     tops = exactly(5)
     in_place = False
     differentiable = (False,)
+    param_fields = ("precision_recall_param",)
     fork_fields = ("precision_recall_param",)
     batch_coupling = "divides sums over the whole batch"
 
