@@ -157,11 +157,10 @@ def onnx_runtime(work: Work) -> Iterator[Row]:
     try:
         import onnx
         import onnxruntime
-        import onnxscript
     except ImportError as error:
         yield Row("ONNX Runtime", f"{error.name} is not installed")
         return
-    del onnx, onnxscript
+    del onnx
     provider = "CUDAExecutionProvider" if work.on_gpu else "CPUExecutionProvider"
     if provider not in onnxruntime.get_available_providers():
         yield Row("ONNX Runtime", f"has no {provider}")
