@@ -88,7 +88,8 @@ def bits(self: Tensor, other: Any) -> Tensor | None:
 
 @rules.of(*_with_operand("__lshift__", "__rshift__"))
 def shift(self: Tensor, other: Any) -> Tensor | None:
-    return None if self.dtype == torch.bool else bits(self, other)
+    shifts_flags = torch.bool in (self.dtype, getattr(other, "dtype", None))
+    return None if shifts_flags else bits(self, other)
 
 
 @rules.of(*_with_operand(*_COMPARING), "logical_and", "logical_or")
