@@ -163,6 +163,14 @@ def test_the_fast_reader_finds_what_the_careful_one_finds(text: str, lenient: bo
         assert read(text, lenient) == read_carefully(text, lenient)
 
 
+@pytest.mark.parametrize("separator", [";", ","])
+def test_no_separator_comes_first_in_a_message(separator: str) -> None:
+    text = f"layer {{ name: 'a' param {{ {separator} }} }}"
+    assert read(text, False).mistakes == (
+        f"net:1:27: layer 'a': expected a field name, found {separator}"
+    )
+
+
 def test_layers_that_differ_in_names_only_are_copied(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
