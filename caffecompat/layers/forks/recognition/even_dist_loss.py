@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, register
 from caffecompat.layers._loss import Loss
 from caffecompat.layers._loss_reduction import LossReduction
+from caffecompat.layers.forks.recognition._code_losses import HALF, code_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-HALF = 0.5
 
 
 @register("EvenDistLoss", fork="DeepBit")
@@ -30,7 +29,7 @@ class EvenDistLoss(Loss):
     loss_reduction = LossReduction.mean()
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        self._loss = _loss()
+        self._loss = code_loss(_measure)
 
     def forward(self, x: Tensor, second: Tensor) -> Tensor:
         self.check_items(x, second)
@@ -38,22 +37,6 @@ class EvenDistLoss(Loss):
         return loss
 
 
-def _loss() -> Callable[[Tensor, Tensor], Tensor]:
-    import torch
-
-    class Evenness(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Tensor, second: Tensor) -> Tensor:
-            excess = (x.flatten(1) > HALF).to(x.dtype).mean(0) - HALF
-            ctx.save_for_backward(excess.sum() / x.numel() / x.shape[0])
-            ctx.shapes = (x.shape, second.shape)
-            return (excess * excess).sum() / x.shape[0] / 2
-
-        @staticmethod
-        @torch.autograd.function.once_differentiable
-        def backward(ctx: Any, diff: Tensor) -> tuple[Tensor, Tensor]:
-            (step,) = ctx.saved_tensors
-            step = step * diff
-            return step.expand(ctx.shapes[0]), (-step).expand(ctx.shapes[1])
-
-    return Evenness.apply
+def _measure(x: Tensor) -> tuple[Tensor, Tensor]:
+    excess = (x.flatten(1) > HALF).to(x.dtype).mean(0) - HALF
+    return (excess * excess).sum() / x.shape[0] / 2, excess.sum() / x.numel() / x.shape[0]
