@@ -3,8 +3,8 @@
 
 Each input is made from a small valid file by a few changes that its number decides. It is read in a
 child process. What counts as a finding: an exception that is no CaffeError, a death by a signal,
-more than 10 seconds of the processor (or 30 of waiting), more than 1 GB of memory. The figures are
-in docs/reliability.md.
+more than 10 seconds of the processor (or 30 of waiting for something else), more than 1 GB of
+memory. The figures are in docs/reliability.md.
 
 Examples:
     python tools/fuzz.py --jobs 2 --json fuzz.json

@@ -37,7 +37,8 @@ from tests.hostile.forking import load_package
 from tests.hostile.readers import READERS, Ask, asks_for, first_path, make_input
 from tests.hostile.seeds import Files, Seeds, make_seeds
 
-# Of the processor, so that a busy machine makes no findings; and of waiting for something else.
+# Of the processor, so that a busy machine makes no findings; and of waiting for something else than
+# the processor.
 SECONDS = 10.0
 WAITING = 30.0
 MEMORY = 1 << 30
@@ -271,7 +272,7 @@ class _Worker:
         os.close(end)
         os.set_blocking(self._pipe, False)
         self._limit = self._memory() + MEMORY
-        self._seen = (task.first, 0.0)
+        self._seen = (task.first, 0.0, 0.0)
 
     def state(self) -> tuple[int, float, int, int]:
         """Number and start of the input it is at; how many were accepted and refused."""
@@ -287,8 +288,9 @@ class _Worker:
             self._judge(status)
             return False
         number, start, _, _ = self.state()
-        if self._is_stuck(number, time.monotonic() - start if start else 0.0):
-            self._end(Finding(self.task.reader, number, HANG, "", f"over {SECONDS:g} s"))
+        stuck = self._stuck(number, time.monotonic() - start if start else 0.0)
+        if stuck:
+            self._end(Finding(self.task.reader, number, HANG, "", stuck))
             return False
         used = self._memory()
         if used > self._limit:
@@ -315,12 +317,17 @@ class _Worker:
         self._slot.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _is_stuck(self, number: int, seconds: float) -> bool:
-        """Whether the input has taken too long; its processor time counts from when it was seen."""
-        used = self._processor()
+    def _stuck(self, number: int, seconds: float) -> str:
+        """What the input has taken too much of, if anything, counted from when it was seen."""
+        used, queued = self._processor(), self._queued()
         if number != self._seen[0]:
-            self._seen = (number, used)
-        return used - self._seen[1] > SECONDS or seconds > WAITING
+            self._seen = (number, used, queued)
+        used, queued = used - self._seen[1], queued - self._seen[2]
+        if used > SECONDS:
+            return f"over {SECONDS:g} s of the processor"
+        if seconds - used - queued > WAITING:
+            return f"over {WAITING:g} s of waiting"
+        return ""
 
     def _processor(self) -> float:
         """Seconds of processor time that the process and its children have used."""
@@ -329,6 +336,11 @@ class _Worker:
             words = _of_process(pid, "stat").rpartition(b")")[2].split()
             ticks += int(words[11]) + int(words[12]) if words else 0
         return ticks / os.sysconf("SC_CLK_TCK")
+
+    def _queued(self) -> float:
+        """Seconds that the process and its children have waited for a processor (schedstat)."""
+        words = [_of_process(pid, "schedstat").split() for pid in self._family()]
+        return sum(int(numbers[1]) for numbers in words if numbers) / 1e9
 
     def _memory(self) -> int:
         """Bytes that the process and its children have in memory."""
