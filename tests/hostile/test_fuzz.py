@@ -1,6 +1,6 @@
 """Thousands of damaged files for every reader: only ever a sentence, no crash, no hang, no flood.
 
-``CAFFECOMPAT_FUZZ`` in the environment is the number of inputs (default 4000 over all readers), and
+``CAFFECOMPAT_FUZZ`` in the environment is the number of inputs (default 2000 over all readers), and
 ``CAFFECOMPAT_FUZZ_SEED`` the number of the first one of each reader. ``tools/fuzz.py`` shows the
 progress of long runs.
 """
@@ -19,7 +19,7 @@ from tests.hostile.readers import READERS, first_path, make_input
 from tests.hostile.seeds import Seeds, make_seeds
 
 ROOT = Path(__file__).resolve().parents[2]
-COUNT = int(os.environ.get("CAFFECOMPAT_FUZZ", "4000"))
+COUNT = int(os.environ.get("CAFFECOMPAT_FUZZ", "2000"))
 SEED = int(os.environ.get("CAFFECOMPAT_FUZZ_SEED", "0"))
 SECONDS = 300 + COUNT // 10
 

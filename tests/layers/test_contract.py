@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -19,6 +19,7 @@ from caffecompat.errors import LayerError
 from caffecompat.layers import Layer, ReceptiveField, Source, catalogue
 from caffecompat.layers._counter_rng import Noise
 from caffecompat.layers.fillers import fill
+from tests.layers.drawn import on_examples
 from tests.layers.examples import examples
 from tests.layers.messages import message
 from tests.layers.single import build, call
@@ -46,12 +47,11 @@ DYNAMIC = {"Filter"}
 # Operators that wait for the device and bring values to the host.
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique")
 
-types = pytest.mark.parametrize("type_name", sorted(examples))
-tries = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+parsed = cache(message)
 
 
 def prepared(type_name: str, example: Example) -> Layer:
-    definition = message(type_name, example.text, example.tops)
+    definition = deepcopy(parsed(type_name, example.text, example.tops))
     return build(definition, [b.shape for b in example.bottoms], example.phase)
 
 
@@ -77,13 +77,10 @@ def test_every_type_has_examples() -> None:
     assert not missing, f"nothing in tests/layers/examples for: {', '.join(sorted(missing))}"
 
 
-@types
-@tries
-@given(data=st.data())
-def test_gradient_is_the_derivative(type_name: str, data: Any) -> None:
+@on_examples()
+def test_gradient_is_the_derivative(type_name: str, example: Example) -> None:
     if type_name in INEXACT:
         pytest.skip(INEXACT[type_name])
-    example = data.draw(examples[type_name])
     layer = prepared(type_name, example)
     bottoms = bottoms_of(example, torch.float64)
     parameters = parameters_of(layer, torch.float64)
@@ -107,11 +104,8 @@ def test_gradient_is_the_derivative(type_name: str, data: Any) -> None:
     assert torch.autograd.gradcheck(differentiable_tops, inputs, fast_mode=True)
 
 
-@types
-@tries
-@given(data=st.data())
-def test_shapes_on_meta_and_types_of_floats(type_name: str, data: Any) -> None:
-    example = data.draw(examples[type_name])
+@on_examples()
+def test_shapes_on_meta_and_types_of_floats(type_name: str, example: Example) -> None:
     layer = prepared(type_name, example)
     shapes = []
     for dtype in (torch.float32, torch.float64):
@@ -148,11 +142,8 @@ class HostSyncWatch(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@types
-@tries
-@given(data=st.data())
-def test_nothing_waits_for_the_device(type_name: str, data: Any) -> None:
-    example = data.draw(examples[type_name])
+@on_examples()
+def test_nothing_waits_for_the_device(type_name: str, example: Example) -> None:
     layer = prepared(type_name, example)
     bottoms = bottoms_of(example, torch.float32)
     parameters = parameters_of(layer, torch.float32)
@@ -162,11 +153,8 @@ def test_nothing_waits_for_the_device(type_name: str, data: Any) -> None:
     assert bool(waiting) == (type_name in DYNAMIC)
 
 
-@types
-@tries
-@given(data=st.data())
-def test_bottoms_stay_as_they_are(type_name: str, data: Any) -> None:
-    example = data.draw(examples[type_name])
+@on_examples()
+def test_bottoms_stay_as_they_are(type_name: str, example: Example) -> None:
     layer = prepared(type_name, example)
     bottoms = bottoms_of(example, torch.float32)
     before = [bottom.clone() for bottom in bottoms]
@@ -176,14 +164,11 @@ def test_bottoms_stay_as_they_are(type_name: str, data: Any) -> None:
 
 # torch's compiler records this warning of its own about an autograd.Function and drops it.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@types
-@settings(tries, max_examples=2, derandomize=True)
-@given(data=st.data())
-def test_compiles_in_one_piece(type_name: str, data: Any) -> None:
+@on_examples(count=2, derandomize=True)
+def test_compiles_in_one_piece(type_name: str, example: Example) -> None:
     """Nothing in a forward pass breaks the graph that torch.compile takes."""
     if type_name in DYNAMIC:
         pytest.skip("shapes depend on values")
-    example = data.draw(examples[type_name])
     bottoms = bottoms_of(example, torch.float32)
     plain, compiled = (prepared(type_name, example) for _ in "ab")
     torch._dynamo.reset()
@@ -227,11 +212,10 @@ def batch_of(example: Example) -> int:
 METRICS = {"Accuracy", "LabelsequenceAccuracy"}
 
 
-@types
-@tries
-@given(data=st.data())
-def test_rows_depend_on_each_other_only_with_batch_coupling(type_name: str, data: Any) -> None:
-    example = data.draw(examples[type_name])
+@on_examples()
+def test_rows_depend_on_each_other_with_batch_coupling_alone(
+    type_name: str, example: Example
+) -> None:
     layer = prepared(type_name, example)
     apart = layer.batch_coupling is None and layer.loss_reduction is None
     count = batch_of(example)
@@ -246,12 +230,9 @@ def test_rows_depend_on_each_other_only_with_batch_coupling(type_name: str, data
         torch.testing.assert_close(torch.cat([tops[i] for tops in parts]), top)
 
 
-@types
-@tries
-@given(data=st.data())
-def test_losses_of_slices_make_that_of_the_batch(type_name: str, data: Any) -> None:
+@on_examples()
+def test_losses_of_slices_make_that_of_the_batch(type_name: str, example: Example) -> None:
     """As on several ranks: a mean is multiplied by the slice's part of what it is divided by."""
-    example = data.draw(examples[type_name])
     layer = prepared(type_name, example)
     reduction = layer.loss_reduction
     if reduction is None:
@@ -276,11 +257,8 @@ def test_losses_of_slices_make_that_of_the_batch(type_name: str, data: Any) -> N
     torch.testing.assert_close(total, call(layer, bottoms, parameters)[0])
 
 
-@types
-@tries
-@given(data=st.data())
-def test_labels_beyond_the_classes_are_refused(type_name: str, data: Any) -> None:
-    example = data.draw(examples[type_name])
+@on_examples()
+def test_labels_beyond_the_classes_are_refused(type_name: str, example: Example) -> None:
     layer = prepared(type_name, example)
     labelled = [i for i, bottom in enumerate(example.bottoms) if bottom.kind == "labels"]
     accepted = layer.class_labels
@@ -300,12 +278,9 @@ def test_labels_beyond_the_classes_are_refused(type_name: str, data: Any) -> Non
 INDICES = {"BatchReindex", "Embed", "Upsample (SegNet)"}
 
 
-@types
-@tries
-@given(data=st.data())
-def test_receptive_fields_hold_every_dependency(type_name: str, data: Any) -> None:
+@on_examples()
+def test_receptive_fields_hold_every_dependency(type_name: str, example: Example) -> None:
     """No element of a top depends on more of the bottom's plane than the layer says."""
-    example = data.draw(examples[type_name])
     layer = prepared(type_name, example)
     if not example.bottoms or len(example.bottoms[0].shape) != 4 or layer.batch_coupling:
         return

@@ -25,14 +25,26 @@ from tests.recorded.exceptions import BROKEN_DEFINITIONS, TYPES_OF_FORKS
 from tests.recorded.tally import Tally
 from tests.recorded.tolerances import FORWARD, ILL_CONDITIONED, OPENCV, PUBLISHED
 from tools.zoo.published import (
+    NormalValues,
     first_divergent,
+    generator,
     is_opencv,
-    large_normal_values,
+    normal_values,
     output_difference,
     output_of,
     prepare,
     run,
 )
+
+
+def test_values_by_rule_are_those_of_one_draw() -> None:
+    kept = NormalValues(limit=4 * 100_000)
+    for name, shape in (("a", (7, 11)), ("a", (300, 301)), ("b", (2, 50_000)), ("a", (4, 3))):
+        drawn = generator(name).standard_normal(shape).astype(np.float32)
+        assert np.array_equal(kept(name, shape), drawn)
+        again = kept(name, shape)
+        assert np.array_equal(again, drawn)
+        assert again.base is kept(name, shape).base, "the values were drawn anew"
 
 
 def test_types_of_forks_are_not_there() -> None:
@@ -89,9 +101,9 @@ def layers_of(expected: dict[str, Any]) -> list[list[Any]]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def forget_large_values() -> Iterator[None]:
+def forget_values() -> Iterator[None]:
     yield
-    large_normal_values.cache_clear()
+    normal_values.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import csv
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod, sqrt
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ import torch
 
 from caffecompat import Net
 
-# Drawing as many normal values takes seconds, and large layers often have equal shapes and names.
-_LARGE = 2**24
 _SAMPLED = 4096
+# Drawing the values of a large layer takes seconds, and the layers of many nets have equal names.
+_KEPT_BYTES = 768 << 20
+_PART = 1 << 16
 _DETECTION = 7
 
 
@@ -63,17 +64,54 @@ def generator(text: str) -> np.random.RandomState:
     return np.random.RandomState(zlib.crc32(text.encode()) & 0x7FFFFFFF)
 
 
-def normal_values(text: str, shape: tuple[int, ...]) -> np.ndarray:
-    return generator(text).standard_normal(shape).astype("float32")
+def _draw(text: str, count: int) -> np.ndarray:
+    """Normal values, drawn in parts: all of them in 64 bits would take twice the memory again."""
+    random = generator(text)
+    values = np.empty(count, np.float32)
+    for start in range(0, count, _PART):
+        part = values[start : start + _PART]
+        part[:] = random.standard_normal(part.size)
+    values.flags.writeable = False
+    return values
 
 
-large_normal_values = lru_cache(maxsize=3)(normal_values)
+class NormalValues:
+    """Normal values by rule; those that were drawn last stay in memory, up to a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._bytes = 0
+        self._kept: OrderedDict[str, np.ndarray] = OrderedDict()
+
+    def __call__(self, text: str, shape: Sequence[int]) -> np.ndarray:
+        """The values that belong to ``text``: fewer values are the first of more."""
+        count = prod(shape)
+        kept = self._kept.get(text)
+        if kept is None or kept.size < count:
+            self._forget(text)
+            kept = self._kept[text] = _draw(text, count)
+            self._bytes += kept.nbytes
+            while self._bytes > self._limit:
+                self._forget(next(iter(self._kept)))
+        else:
+            self._kept.move_to_end(text)
+        return kept[:count].reshape(shape)
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self._bytes = 0
+
+    def _forget(self, text: str) -> None:
+        kept = self._kept.pop(text, None)
+        self._bytes -= 0 if kept is None else kept.nbytes
+
+
+normal_values = NormalValues(_KEPT_BYTES)
 
 
 def weight(layer: str, kind: str, i: int, shape: tuple[int, ...], scale: float) -> np.ndarray:
     """The rule's values of parameter blob ``i`` of a layer; ``kind`` is its type."""
-    draw = large_normal_values if prod(shape) >= _LARGE else normal_values
-    normal = draw(f"{layer}/{i}", tuple(shape))
+    normal = normal_values(f"{layer}/{i}", shape)
     if kind == "BatchNorm":
         made = (0.1 * normal, 1 + 0.1 * np.abs(normal), np.ones_like(normal))[i]
     elif kind == "BN":
@@ -105,7 +143,7 @@ def input_value(name: str, facts: Mapping[str, Any]) -> np.ndarray:
     if "values" in facts:
         return np.array(facts["values"], np.float32).reshape(shape)
     image = len(shape) == 4 and shape[1] == 3
-    value = normal_values(f"input/{name}", tuple(shape))
+    value = normal_values(f"input/{name}", shape)
     return value * np.float32(50 if image else 1)
 
 
