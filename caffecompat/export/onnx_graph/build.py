@@ -14,6 +14,7 @@ from caffecompat.export.input_sizes import Freedom, Sizes, possible_sizes
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.graph import OnnxGraph, Value
 from caffecompat.export.onnx_graph.layer import FixedSizesNeeded, OnnxLayer, writers
+from caffecompat.export.outputs import without_layers
 from caffecompat.export.value_names import is_same, value_names
 from caffecompat.graph import Version
 from caffecompat.layers._base import format_shape
@@ -190,8 +191,6 @@ def check_known(model: CaffeModel, net: Net) -> None:
     """
     unknown = unknown_layers(net)
     if unknown:
-        names = ", ".join(f"{b.name!r} ({b.type})" for b in unknown)
         raise ExportError(
-            f"{model.path or net.name}: ONNX has no operators for {names}; a net for training "
-            "becomes one for use with 'caffecompat deploy'"
+            f"{model.path or net.name}: ONNX has no operators for {without_layers(net, unknown)}"
         )
