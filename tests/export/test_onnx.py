@@ -99,8 +99,20 @@ def test_a_net_with_dense_layers_takes_any_batch(tmp_path: Path) -> None:
         'layer { name: "all" type: "Pooling" bottom: "pool" top: "all" '
         "pooling_param { pool: AVE global_pooling: true } }",
         'layer { name: "soft" type: "Softmax" bottom: "pool" top: "soft" }',
+        'layer { name: "up" type: "Deconvolution" bottom: "pool" top: "up" '
+        "convolution_param { num_output: 2 kernel_size: 4 stride: 2 } }\n"
+        'layer { name: "crop" type: "CROP" bottom: "up" bottom: "data" top: "crop" }',
+        'layer { name: "up" type: "Interp" bottom: "pool" top: "up" interp_param '
+        "{ zoom_factor: 3 shrink_factor: 2 } }",
+        'layer { name: "up" type: "Interp" bottom: "pool" bottom: "data" top: "up" }',
+        'layer { name: "flip" type: "Flip" bottom: "pool" top: "y" flip_param '
+        "{ flip_width: true flip_height: true } }",
+        'layer { name: "up" type: "Upsample" bottom: "pool" top: "up" '
+        "upsample_param { scale: 2 } }",
     ],
-    ids=["crop", "average", "global", "softmax"],
+    ids=[
+        *("crop", "average", "global", "softmax", "CROP", "zoom", "reference", "flip", "upsample"),
+    ],
 )
 def test_a_fully_convolutional_net_takes_any_size(more: str, tmp_path: Path) -> None:
     model = model_of(IMAGE + CONV + more)

@@ -17,6 +17,7 @@ from caffecompat.export.onnx_graph.layer import FixedSizesNeeded, OnnxLayer, wri
 from caffecompat.export.outputs import without_layers
 from caffecompat.export.value_names import is_same, value_names
 from caffecompat.graph import Version
+from caffecompat.layers import catalogue
 from caffecompat.layers._base import format_shape
 from caffecompat.layers.split import Silence
 from caffecompat.net import Net
@@ -26,6 +27,8 @@ from caffecompat.net.module import LayerModule
 # Fields of forks in BVLC Caffe's layer types that the writers know.
 KNOWN_FORK_FIELDS = (
     "relu_param.relu6",
+    "dropout_param.scale_train",
+    "dropout_param.sample_weights_test",
     "reshape_param.pixelshuffler",
     *(f"convolution_param.pad_{side}" for side in "lrtb"),
     "pooling_param.ceil_mode",
@@ -43,8 +46,32 @@ def unknown_layers(net: Net) -> list[BuiltLayer]:
         if built.module is not None
         and not is_same(built)
         and not isinstance(built.layer, Silence)
-        and (built.type not in writers or unwritten_settings(built, KNOWN_FORK_FIELDS))
+        and (writer_name(built) not in writers or _unwritten(built))
     ]
+
+
+def writer_name(built: BuiltLayer) -> str:
+    """The name that the writer of a layer is registered under.
+
+    It is the layer's type, and before it the fork whose definition of one of BVLC's types is meant:
+    ``NVCaffe BatchNorm``.
+    """
+    return f"{built.layer.fork} {built.type}" if _is_redefined(built) else built.type
+
+
+def _is_redefined(built: BuiltLayer) -> bool:
+    definitions = catalogue.definitions(built.type)
+    return bool(
+        built.layer is not None
+        and built.layer.fork
+        and definitions
+        and not all(one.fork for one in definitions)
+    )
+
+
+def _unwritten(built: BuiltLayer) -> str:
+    """The fields of forks in a layer that its writer would miss."""
+    return "" if _is_redefined(built) else unwritten_settings(built, KNOWN_FORK_FIELDS)
 
 
 def build_onnx_graph(net: Net, fold: Preprocessing | None = None) -> tuple[OnnxGraph, Freedom]:
@@ -100,9 +127,9 @@ class _Walk:
             self.graph.inputs += [self._values[top] for top in built.tops]
         elif not isinstance(built.layer, Silence):
             self.graph.layers.append((built.name, built.type))
-            if fields := unwritten_settings(built, KNOWN_FORK_FIELDS):
+            if fields := _unwritten(built):
                 raise ExportError(f"{built.place}: its settings {fields} have no form in ONNX here")
-            writers.find(built.type, built.place)(self._layer(built))
+            writers.find(writer_name(built), built.place)(self._layer(built))
 
     def _layer(self, built: BuiltLayer) -> OnnxLayer:
         assert built.module is not None
