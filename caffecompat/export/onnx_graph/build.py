@@ -56,22 +56,20 @@ def writer_name(built: BuiltLayer) -> str:
     It is the layer's type, and before it the fork whose definition of one of BVLC's types is meant:
     ``NVCaffe BatchNorm``.
     """
-    return f"{built.layer.fork} {built.type}" if _is_redefined(built) else built.type
+    fork = _redefined_by(built)
+    return f"{fork} {built.type}" if fork else built.type
 
 
-def _is_redefined(built: BuiltLayer) -> bool:
-    definitions = catalogue.definitions(built.type)
-    return bool(
-        built.layer is not None
-        and built.layer.fork
-        and definitions
-        and not all(one.fork for one in definitions)
-    )
+def _redefined_by(built: BuiltLayer) -> str:
+    """The fork whose definition of one of BVLC's types is meant; "" if it is BVLC's."""
+    if built.layer is None or all(one.fork for one in catalogue.definitions(built.type)):
+        return ""
+    return built.layer.fork
 
 
 def _unwritten(built: BuiltLayer) -> str:
     """The fields of forks in a layer that its writer would miss."""
-    return "" if _is_redefined(built) else unwritten_settings(built, KNOWN_FORK_FIELDS)
+    return "" if _redefined_by(built) else unwritten_settings(built, KNOWN_FORK_FIELDS)
 
 
 def build_onnx_graph(net: Net, fold: Preprocessing | None = None) -> tuple[OnnxGraph, Freedom]:
