@@ -126,3 +126,14 @@ def test_no_blob_no_file(files: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["convert", *arguments]) == 1
     assert "no blob 'nothing'" in capsys.readouterr().err
     assert not target.exists()
+
+
+def test_a_part_of_the_net_agrees_with_the_whole(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    source, target = str(files / "net.caffemodel"), str(files / "part.onnx")
+    assert main(["convert", source, target, "--output", "conv"]) == 0
+    capsys.readouterr()
+    assert main(["verify", source, target]) == 0
+    assert "1 value within" in capsys.readouterr().out

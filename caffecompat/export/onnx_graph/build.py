@@ -19,6 +19,7 @@ from caffecompat.export.value_names import is_same, value_names
 from caffecompat.graph import Version
 from caffecompat.layers import catalogue
 from caffecompat.layers._base import format_shape
+from caffecompat.layers._python_equivalent import PythonEquivalent
 from caffecompat.layers.split import Silence
 from caffecompat.net import Net
 from caffecompat.net.build import BuiltLayer
@@ -54,8 +55,10 @@ def writer_name(built: BuiltLayer) -> str:
     """The name that the writer of a layer is registered under.
 
     It is the layer's type, and before it the fork whose definition of one of BVLC's types is meant:
-    ``NVCaffe BatchNorm``.
+    ``NVCaffe BatchNorm``. For a Python layer that is built in it is the name of its class.
     """
+    if isinstance(built.layer, PythonEquivalent):
+        return type(built.layer).__name__
     fork = _redefined_by(built)
     return f"{fork} {built.type}" if fork else built.type
 
