@@ -40,7 +40,8 @@ from caffecompat.export.engine import Engine, EngineOptions, engines
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.targets.onnx import Onnx
-from caffecompat.export.verify.verification import TOLERANCE, compare, draw_inputs, run_both
+from caffecompat.export.verify.inputs import draw_inputs
+from caffecompat.export.verify.verification import TOLERANCE, compare, run_both
 from caffecompat.net.definition import Definition, read_definition
 from caffecompat.weights import Weights
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TypeAlias
@@ -40,6 +40,8 @@ class Engine:
         inputs: shapes of the inputs by name; an extent is 0 where any is accepted.
         preprocessing: what the model itself does with an image from 0 to 1; None for nothing.
         indices: for inputs that hold indices, how many values an index has.
+        regions: inputs (R, 5) that hold regions of images, rows [image, x1, y1, x2, y2].
+        facts: inputs (1, 3) that hold height, width and scale of the image.
         given: values of inputs that the model was run with before; empty for engines that run.
     """
 
@@ -48,6 +50,8 @@ class Engine:
     inputs: Mapping[str, Shape]
     preprocessing: Preprocessing | None = None
     indices: Mapping[str, int] = {}
+    regions: Collection[str] = ()
+    facts: Collection[str] = ()
     given: Mapping[str, np.ndarray] = {}
 
     def __init__(self, path: Path, options: EngineOptions) -> None:

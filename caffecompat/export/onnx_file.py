@@ -63,6 +63,12 @@ def input_shapes(model: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
+def region_inputs(model: Any) -> frozenset[str]:
+    """The inputs that hold regions of images."""
+    read = {n.input[1] for n in model.graph.node if n.op_type == "MaxRoiPool" and len(n.input) > 1}
+    return frozenset(read & set(input_shapes(model)))
+
+
 def preprocessing_inside(model: Any, path: Path) -> Preprocessing | None:
     """The preprocessing that the graph does itself, if this package wrote it so."""
     metadata = {entry.key: entry.value for entry in model.metadata_props}

@@ -27,7 +27,8 @@ def model_of(text: str, seed: int = 5) -> CaffeModel:
     for layer in weights.layers:
         for index, blob in enumerate(layer.blobs):
             values = generator.normal(size=blob.shape).astype(np.float32)
-            positive = layer.type == "BatchNorm" and index > 0
+            variance = layer.type == "BN" and index == 3
+            positive = variance or (layer.type == "BatchNorm" and index > 0)
             layer.blobs[index] = 0.5 + abs(values) if positive else values * 0.5
     return CaffeModel(definition, weights, path="net.caffemodel")
 

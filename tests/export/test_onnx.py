@@ -99,8 +99,20 @@ def test_a_net_with_dense_layers_takes_any_batch(tmp_path: Path) -> None:
         'layer { name: "all" type: "Pooling" bottom: "pool" top: "all" '
         "pooling_param { pool: AVE global_pooling: true } }",
         'layer { name: "soft" type: "Softmax" bottom: "pool" top: "soft" }',
+        'layer { name: "up" type: "Deconvolution" bottom: "pool" top: "up" '
+        "convolution_param { num_output: 2 kernel_size: 4 stride: 2 } }\n"
+        'layer { name: "crop" type: "CROP" bottom: "up" bottom: "data" top: "crop" }',
+        'layer { name: "up" type: "Interp" bottom: "pool" top: "up" interp_param '
+        "{ zoom_factor: 3 shrink_factor: 2 } }",
+        'layer { name: "up" type: "Interp" bottom: "pool" bottom: "data" top: "up" }',
+        'layer { name: "flip" type: "Flip" bottom: "pool" top: "y" flip_param '
+        "{ flip_width: true flip_height: true } }",
+        'layer { name: "up" type: "Upsample" bottom: "pool" top: "up" '
+        "upsample_param { scale: 2 } }",
     ],
-    ids=["crop", "average", "global", "softmax"],
+    ids=[
+        *("crop", "average", "global", "softmax", "CROP", "zoom", "reference", "flip", "upsample"),
+    ],
 )
 def test_a_fully_convolutional_net_takes_any_size(more: str, tmp_path: Path) -> None:
     model = model_of(IMAGE + CONV + more)
@@ -113,10 +125,44 @@ def test_a_fully_convolutional_net_takes_any_size(more: str, tmp_path: Path) -> 
             assert_close(found, expected_outputs(net, inputs))
 
 
-def test_sizes_are_fixed_where_divisors_depend_on_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "pool: AVE kernel_size: 3 stride: 2",
+        "pool: AVE kernel_size: 3 stride: 2 pad: 1",
+        "pool: AVE kernel_size: 2 stride: 2 pad: 1",
+        "pool: AVE kernel_h: 3 kernel_w: 2 stride_h: 3 stride_w: 2 pad_h: 2 pad_w: 0",
+        "pool: AVE kernel_size: 2 stride: 3",
+        "pool: AVE_EXC_PAD kernel_size: 3 stride: 2 pad: 1",
+        "pool: AVE_EXC_PAD kernel_size: 3 stride: 1 pad: 1",
+        "pool: AVE kernel_size: 3 pad_l: 1 pad_b: 2 stride: 2",
+        "pool: AVE kernel_size: 3 stride: 2 pad: 1 round_mode: FLOOR",
+        "pool: MAX kernel_size: 2 stride: 2 pad: 1",
+        "pool: MAX kernel_size: 2 stride: 3",
+        "pool: MAX kernel_size: 3 stride: 3 pad: 2",
+    ],
+)
+def test_pooling_that_cuts_windows_off_takes_any_size(settings: str, tmp_path: Path) -> None:
+    """Planes of odd and even extents: Caffe rounds up, drops windows, divides by what is left."""
+    model = model_of(layer_net(f'type: "Pooling" pooling_param {{ {settings} }}', (2, 3, 8, 6)))
+    loaded = written(model, tmp_path)
+    assert extents(loaded.graph.input[0]) == ["batch", 3, "height", "width"]
+    net = model.net()
+    for shape in ((2, 3, 8, 6), (1, 3, 9, 8), (1, 3, 7, 10), (1, 3, 12, 11), (2, 3, 5, 5)):
+        inputs = random_inputs(net, shapes={"a": shape})
+        for found in both(tmp_path / "net.onnx", inputs, ["y"]):
+            assert_close(found, expected_outputs(net, inputs), 1e-6)
+
+
+def test_a_plane_of_fixed_size_has_constant_divisors(tmp_path: Path) -> None:
     layer = 'type: "Pooling" pooling_param { pool: AVE kernel_size: 3 stride: 2 }'
-    loaded = written(model_of(layer_net(layer, (2, 3, 8, 6))), tmp_path)
+    dense = (
+        'layer { name: "fc" type: "InnerProduct" bottom: "y" top: "fc" '
+        "inner_product_param { num_output: 2 } }"
+    )
+    loaded = written(model_of(layer_net(layer, (2, 3, 8, 6)) + dense), tmp_path)
     assert extents(loaded.graph.input[0]) == ["batch", 3, 8, 6]
+    assert [n.op_type for n in loaded.graph.node][:2] == ["AveragePool", "Mul"]
 
 
 def test_a_batch_that_the_net_fixes_stays(tmp_path: Path) -> None:

@@ -168,12 +168,48 @@ CASES = [
     case('type: "ArgMax" argmax_param { top_k: 2 out_max_val: true }', IMAGE),
 ]
 
+FORK_CASES = [
+    case(conv("num_output: 6 kernel_size: 3 stride: 2", "DepthwiseConvolution"), IMAGE),
+    case(conv("num_output: 3 kernel_size: 3 pad: 1", "ConvolutionDepthwise"), IMAGE),
+    case('type: "CCCP" cccp_param { num_output: 4 group: 2 }', (2, 4, 7, 5)),
+    case('type: "ReLU6"', IMAGE),
+    case('type: "ReLU6" relu6_param { negative_slope: 0.1 }', IMAGE),
+    case('type: "HardSwish"', IMAGE),
+    case('type: "Mish"', IMAGE),
+    case('type: "Dropout" dropout_param { dropout_ratio: 0.3 scale_train: false }', IMAGE),
+    case('type: "ShuffleChannel" shuffle_channel_param { group: 3 }', (2, 6, 7, 5)),
+    case('type: "Axpy"', (2, 3), IMAGE, IMAGE),
+    case('type: "Axpy"', (2, 3, 1, 1), IMAGE, IMAGE),
+    case('type: "Sum"', IMAGE, IMAGE, IMAGE),
+    case('type: "Sum"', IMAGE),
+    case('type: "Reorg" reorg_param { stride: 2 }', (2, 8, 4, 6)),
+    case('type: "Reorg" reorg_param { stride: 2 reverse: true }', (2, 8, 3, 5)),
+    case('type: "Flip" flip_param { flip_width: true }', IMAGE),
+    case('type: "Flip" flip_param { flip_width: true flip_height: true }', IMAGE),
+    case('type: "Flip"', IMAGE),
+    case('type: "Reverse" reverse_param { axis: 1 }', IMAGE),
+    case('type: "Transpose" transpose_param { dim: 2 dim: 0 dim: 1 dim: 3 }', IMAGE),
+    case('type: "Squeeze" squeeze_param { axis: 2 }', (2, 3, 1, 5)),
+    case('type: "BN" bn_param { eps: 0.01 }', IMAGE),
+    case('type: "BN" bn_param { bn_mode: INFERENCE }', IMAGE),
+    case('type: "BN" bn_param { bn_mode: LEARN }', IMAGE),
+    case('type: "BatchNorm" batch_norm_param { scale_bias: true eps: 0.001 }', IMAGE),
+    case('type: "Interp" interp_param { height: 9 width: 4 }', IMAGE),
+    case('type: "Interp" interp_param { zoom_factor: 2 pad_beg: -1 pad_end: -2 }', IMAGE),
+    case('type: "Interp" interp_param { shrink_factor: 2 }', IMAGE),
+    case('type: "Interp" interp_param { shrink_factor: 2 zoom_factor: 3 }', IMAGE),
+    case('type: "Interp"', IMAGE, (2, 4, 11, 6)),
+    case('type: "BilinearInterpolation"', IMAGE, (2, 4, 11, 6)),
+    case('type: "Upsample" upsample_param { scale: 2 }', IMAGE),
+    case('type: "UpsampleDarknet" upsample_darknet_param { stride: 3 }', IMAGE),
+]
+
 
 def sentence(one: tuple) -> str:
     return f"{one[0].removeprefix('type: ')} {' '.join('x'.join(map(str, s)) for s in one[1])}"
 
 
-@pytest.mark.parametrize("one", CASES, ids=sentence)
+@pytest.mark.parametrize("one", CASES + FORK_CASES, ids=sentence)
 @pytest.mark.parametrize("program", ["onnxruntime", "opencv"])
 def test_layer(one: tuple, program: str, tmp_path: Path) -> None:
     layer, shapes, tops, without_opencv = one
@@ -193,5 +229,7 @@ def test_layer(one: tuple, program: str, tmp_path: Path) -> None:
 
 
 def test_every_type_has_a_case() -> None:
-    named = {one[0].split('"')[1] for one in CASES}
-    assert set(writers) - named <= {"Embed", "BatchReindex", "Parameter"}
+    named = {one[0].split('"')[1] for one in CASES + FORK_CASES} | {"NVCaffe BatchNorm"}
+    elsewhere = {"Embed", "BatchReindex", "Parameter", "CROP"}
+    detection = {"ROIPooling", "Proposal", "ProposalLayer"}
+    assert set(writers) - named <= elsewhere | detection

@@ -18,11 +18,11 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.opencv import process as opencv_process
 from caffecompat.export.target import TargetOptions
 from caffecompat.export.targets.onnx import Onnx
+from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.export.verify.verification import (
     compare,
     compare_conversion,
     difference,
-    draw_inputs,
     run_both,
     verify_conversion,
 )

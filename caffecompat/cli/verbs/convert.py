@@ -83,6 +83,14 @@ def _add_changes(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="split NVCaffe's BatchNorm of five blobs into BatchNorm and Scale (<name>_scale)",
     )
+    parser.add_argument(
+        "--output",
+        action="append",
+        default=[],
+        metavar="BLOB",
+        help="keep only what this blob needs, as an output; may be given several times, for "
+        "example to leave out layers that the target does not have",
+    )
     for name, text in pass_help().items():
         parser.add_argument(
             f"--{name}", dest="passes", action="append_const", const=name, help=text
@@ -126,6 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
         to=arguments.to,
         force=arguments.force,
         verify=arguments.verify,
+        outputs=tuple(arguments.output),
         passes=tuple(getattr(arguments, "passes", None) or ()),
         layout=arguments.layout,
         rgb=arguments.rgb,

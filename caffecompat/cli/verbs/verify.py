@@ -116,7 +116,8 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _run_both(arguments: argparse.Namespace) -> tuple[Engine, Engine, tuple[Arrays, Arrays]]:
     """Both engines, and their values on the same inputs; logs what takes long."""
     from caffecompat.export.engine import EngineOptions, open_engine
-    from caffecompat.export.verify.verification import draw_inputs, run_both
+    from caffecompat.export.verify.inputs import draw_inputs
+    from caffecompat.export.verify.verification import run_both
     from caffecompat.reporting.activity import Activity, heartbeat
     from caffecompat.reporting.glog import LOGGER, log_to
     from caffecompat.reporting.progress import console_handler

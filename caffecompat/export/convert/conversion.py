@@ -23,6 +23,7 @@ from caffecompat.export.definitions import has_inputs
 from caffecompat.export.deploy.definition import deploy
 from caffecompat.export.graph_pass import graph_passes
 from caffecompat.export.model import CaffeModel
+from caffecompat.export.outputs import keep_outputs
 from caffecompat.export.source import Source, read_source, side_file
 from caffecompat.export.target import Target, TargetOptions, targets
 from caffecompat.export.torchvision.weights import to_torchvision
@@ -49,6 +50,7 @@ class ConvertOptions:
         to: the name of the form to write; None for what the suffix says.
         force: whether an existing file may be replaced.
         verify: compare what was written with what was to be written.
+        outputs: blobs that are to be the outputs, so that layers behind them go; () for the net's.
         passes: names of graph passes, applied in this order.
         layout: whose names the state dict has, the target or else the source: "torchvision", or
             None for the layers' names.
@@ -64,6 +66,7 @@ class ConvertOptions:
     to: str | None = None
     force: bool = False
     verify: bool = True
+    outputs: tuple[str, ...] = ()
     passes: tuple[str, ...] = ()
     layout: str | None = None
     rgb: bool = False
@@ -124,6 +127,11 @@ def _rewritten(source: Source, options: ConvertOptions, say: Say) -> Source:
         say(f"definition: {source.origin}")
     if options.bvlc_batch_norm:
         source = replace(source, weights=to_bvlc_batch_norm(source.weights))
+    if options.outputs:
+        old = source.model("--output")
+        source = source.with_model(keep_outputs(old, options.outputs))
+        assert source.definition is not None
+        say(source.definition.notes[-1])
     if options.model is not None:
         weights, report = through_net(source, options.max_bytes)
         for name in report.ignored:

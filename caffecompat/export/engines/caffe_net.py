@@ -10,6 +10,7 @@ import torch
 
 from caffecompat.export.engine import Arrays, Engine, EngineOptions, check_inputs, engines
 from caffecompat.export.model import CaffeModel
+from caffecompat.export.regions import fact_inputs, region_inputs
 from caffecompat.export.source import read_source
 from caffecompat.export.value_names import value_names
 from caffecompat.graph import Version
@@ -41,6 +42,7 @@ class CaffeNet(Engine):
         self.net = model.net()
         feeds = self.net.program().feeds
         self.inputs = {top.blob: self.net.shape_of(top) for top in feeds}
+        self.regions, self.facts = region_inputs(self.net), fact_inputs(self.net)
         self.indices = {
             bottom.blob: built.layer.rows
             for built in self.net.layers

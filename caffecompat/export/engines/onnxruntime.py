@@ -14,6 +14,7 @@ from caffecompat.export.onnx_file import (
     input_shapes,
     preprocessing_inside,
     read_onnx,
+    region_inputs,
     with_all_values,
 )
 
@@ -32,6 +33,7 @@ class OnnxRuntime(Engine):
         # The model is as large as the file, and is not kept.
         model = read_onnx(path, options.max_bytes)
         self.inputs = input_shapes(model)
+        self.regions = region_inputs(model)
         self.preprocessing = preprocessing_inside(model, path)
         self._outputs = [value.name for value in model.graph.output]
 

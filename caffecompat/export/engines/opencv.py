@@ -15,6 +15,7 @@ from caffecompat.export.onnx_file import (
     input_shapes,
     preprocessing_inside,
     read_onnx,
+    region_inputs,
     with_all_values,
 )
 from caffecompat.export.opencv.process import OpenCvRequest, run_in_opencv
@@ -30,6 +31,7 @@ class OpenCvOnnx(Engine):
         self._path = path
         self._model = read_onnx(path, options.max_bytes)
         self.inputs = input_shapes(self._model)
+        self.regions = region_inputs(self._model)
         self.preprocessing = preprocessing_inside(self._model, path)
         import_cv2()
 

@@ -14,9 +14,12 @@ from caffecompat.export.input_sizes import Freedom, Sizes, possible_sizes
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.graph import OnnxGraph, Value
 from caffecompat.export.onnx_graph.layer import FixedSizesNeeded, OnnxLayer, writers
+from caffecompat.export.outputs import without_layers
 from caffecompat.export.value_names import is_same, value_names
 from caffecompat.graph import Version
+from caffecompat.layers import catalogue
 from caffecompat.layers._base import format_shape
+from caffecompat.layers._python_equivalent import PythonEquivalent
 from caffecompat.layers.split import Silence
 from caffecompat.net import Net
 from caffecompat.net.build import BuiltLayer
@@ -25,6 +28,8 @@ from caffecompat.net.module import LayerModule
 # Fields of forks in BVLC Caffe's layer types that the writers know.
 KNOWN_FORK_FIELDS = (
     "relu_param.relu6",
+    "dropout_param.scale_train",
+    "dropout_param.sample_weights_test",
     "reshape_param.pixelshuffler",
     *(f"convolution_param.pad_{side}" for side in "lrtb"),
     "pooling_param.ceil_mode",
@@ -42,8 +47,32 @@ def unknown_layers(net: Net) -> list[BuiltLayer]:
         if built.module is not None
         and not is_same(built)
         and not isinstance(built.layer, Silence)
-        and (built.type not in writers or unwritten_settings(built, KNOWN_FORK_FIELDS))
+        and (writer_name(built) not in writers or _unwritten(built))
     ]
+
+
+def writer_name(built: BuiltLayer) -> str:
+    """The name that the writer of a layer is registered under.
+
+    It is the layer's type, and before it the fork whose definition of one of BVLC's types is meant:
+    ``NVCaffe BatchNorm``. For a Python layer that is built in it is the name of its class.
+    """
+    if isinstance(built.layer, PythonEquivalent):
+        return type(built.layer).__name__
+    fork = _redefined_by(built)
+    return f"{fork} {built.type}" if fork else built.type
+
+
+def _redefined_by(built: BuiltLayer) -> str:
+    """The fork whose definition of one of BVLC's types is meant; "" if it is BVLC's."""
+    if built.layer is None or all(one.fork for one in catalogue.definitions(built.type)):
+        return ""
+    return built.layer.fork
+
+
+def _unwritten(built: BuiltLayer) -> str:
+    """The fields of forks in a layer that its writer would miss."""
+    return "" if _redefined_by(built) else unwritten_settings(built, KNOWN_FORK_FIELDS)
 
 
 def build_onnx_graph(net: Net, fold: Preprocessing | None = None) -> tuple[OnnxGraph, Freedom]:
@@ -99,9 +128,9 @@ class _Walk:
             self.graph.inputs += [self._values[top] for top in built.tops]
         elif not isinstance(built.layer, Silence):
             self.graph.layers.append((built.name, built.type))
-            if fields := unwritten_settings(built, KNOWN_FORK_FIELDS):
+            if fields := _unwritten(built):
                 raise ExportError(f"{built.place}: its settings {fields} have no form in ONNX here")
-            writers.find(built.type, built.place)(self._layer(built))
+            writers.find(writer_name(built), built.place)(self._layer(built))
 
     def _layer(self, built: BuiltLayer) -> OnnxLayer:
         assert built.module is not None
@@ -190,8 +219,6 @@ def check_known(model: CaffeModel, net: Net) -> None:
     """
     unknown = unknown_layers(net)
     if unknown:
-        names = ", ".join(f"{b.name!r} ({b.type})" for b in unknown)
         raise ExportError(
-            f"{model.path or net.name}: ONNX has no operators for {names}; a net for training "
-            "becomes one for use with 'caffecompat deploy'"
+            f"{model.path or net.name}: ONNX has no operators for {without_layers(net, unknown)}"
         )

@@ -116,8 +116,8 @@ def _graph_without_weights(graph: OnnxGraph) -> Any:
         for name, value in node.attributes.items():
             entry.attribute.append(onnx.helper.make_attribute(name, _plain(value)))
     names: dict[tuple[int, ...], str] = {}
-    made.input.extend(_value_info(onnx, value, names) for value in graph.inputs)
-    made.output.extend(_value_info(onnx, value, names) for value in graph.outputs)
+    made.input.extend(_value_info(onnx, value, names, INPUT_EXTENTS) for value in graph.inputs)
+    made.output.extend(_value_info(onnx, value, names, {}) for value in graph.outputs)
     return made
 
 
@@ -125,18 +125,21 @@ def _plain(value: Attribute) -> Any:
     return value if isinstance(value, (int, float, str)) else list(value)
 
 
-def _value_info(onnx: Any, value: Value, names: dict[tuple[int, ...], str]) -> Any:
+def _value_info(
+    onnx: Any, value: Value, names: dict[tuple[int, ...], str], usual: Mapping[int, str]
+) -> Any:
     """Name, type and shape; an extent that depends on the inputs is a name instead of a number.
 
     Args:
         names: the names of such extents so far; those that always agree have one name.
+        usual: names for the first such extent along an axis.
     """
     extents: list[str | int] = []
     for axis, extent in enumerate(value.shape):
         if not value.varies(axis):
             extents.append(extent)
             continue
-        plain = INPUT_EXTENTS.get(axis)
+        plain = usual.get(axis)
         name = f"{value.name} {axis}" if plain is None or plain in names.values() else plain
         extents.append(names.setdefault(value.extents(axis), name))
     return onnx.helper.make_tensor_value_info(value.name, onnx.TensorProto.FLOAT, extents)

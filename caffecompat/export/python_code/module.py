@@ -5,6 +5,7 @@ from __future__ import annotations
 import caffecompat
 from caffecompat.errors import ExportError
 from caffecompat.export.fork_settings import unwritten_settings
+from caffecompat.export.outputs import without_layers
 from caffecompat.export.python_code.definitions import DEFINITIONS, NEEDS
 from caffecompat.export.python_code.layer import (
     INDENT,
@@ -56,10 +57,9 @@ def check_known(net: Net, path: str) -> None:
         b for b in net.layers if _is_written(b) and (b.type not in writers or unwritten_settings(b))
     ]
     if unknown:
-        names = ", ".join(f"{b.name!r} ({b.type})" for b in unknown)
         raise ExportError(
-            f"{path or net.name}: Python source has no code for {names}; .pt2 has programs of any "
-            "layer"
+            f"{path or net.name}: Python source has no code for {without_layers(net, unknown)}; "
+            ".pt2 has programs of any layer"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +15,12 @@ from caffecompat.export.engine import Arrays, Engine, EngineOptions, engines
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.target import targets
+from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.layers import Shape
 from caffecompat.layers._base import format_shape
 from caffecompat.weights.mapped import release_pages
 
-# Enough to see values that go to the wrong sample.
-LARGEST_BATCH = 2
 TOLERANCE = 1e-4
-
-# Deviation of random pixels from the mean, and of the values of other inputs.
-PIXEL_DEVIATION, DEVIATION = 50.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -137,70 +133,13 @@ def _release_pages(model: CaffeModel) -> None:
             release_pages(blob)
 
 
-def draw_inputs(first: Engine, second: Engine, seed: int) -> Arrays:
-    """Values for the inputs of both engines: recorded ones, else random ones.
-
-    Pixels (4 axes, 1 or 3 channels) are those of an image from 0 to 1 if an engine has its
-    preprocessing inside; else they are drawn around 0 as if a mean had been subtracted.
-
-    Raises:
-        ExportError: the engines' inputs have different names or shapes.
-    """
-    for recorded in (first, second):
-        if recorded.given:
-            return dict(recorded.given)
-    if set(first.inputs) != set(second.inputs):
-        raise ExportError(
-            f"the inputs are called {_listed(first.inputs)} in one and {_listed(second.inputs)} in "
-            "the other; they must have the same names"
-        )
-    generator = np.random.default_rng(seed)
-    as_image = first.preprocessing is not None or second.preprocessing is not None
-    indices = {**first.indices, **second.indices}
-    drawn = {}
-    for name, shape in first.inputs.items():
-        shape = _common_shape(name, shape, second.inputs[name])
-        if name in indices:
-            drawn[name] = generator.integers(0, indices[name], shape).astype(np.float32)
-        else:
-            drawn[name] = _draw(shape, generator, as_image)
-    return drawn
-
-
-def _listed(names: Mapping[str, Shape]) -> str:
-    return ", ".join(map(repr, names)) or "nothing"
-
-
-def _common_shape(name: str, first: Shape, second: Shape) -> Shape:
-    """The shape that both take; an extent that neither fixes is 1.
-
-    If one of them takes batches of any size, the batch is small.
-    """
-    fits = len(first) == len(second) and all(
-        a == b or 0 in (a, b) for a, b in zip(first, second, strict=False)
-    )
-    if not fits:
-        raise ExportError(
-            f"input {name!r} is {format_shape(first)} in one and {format_shape(second)} in the "
-            "other; they must have the same shape"
-        )
-    shape = tuple(a or b or 1 for a, b in zip(first, second, strict=True))
-    free = bool(shape) and 0 in (first[0], second[0])
-    return (min(shape[0], LARGEST_BATCH), *shape[1:]) if free else shape
-
-
-def _draw(shape: Shape, generator: np.random.Generator, as_image: bool) -> np.ndarray:
-    if len(shape) != 4 or shape[1] not in (1, 3):
-        return generator.normal(0, DEVIATION, shape).astype(np.float32)
-    if as_image:
-        return generator.random(shape, np.float32)
-    return generator.normal(0, PIXEL_DEVIATION, shape).astype(np.float32)
-
-
 def run_both(
     first: Engine, second: Engine, inputs: Arrays, every_value: bool = False
 ) -> tuple[Arrays, Arrays]:
     """The outputs of both engines, or every value that they show.
+
+    If no output has the same name in both, as where one of them is a part of the net, the outputs
+    of each are compared with all values of the other.
 
     An engine without preprocessing inside gets preprocessed images where the other one has it.
 
@@ -208,7 +147,17 @@ def run_both(
         ExportError: an engine fails.
     """
     steps = first.preprocessing or second.preprocessing
-    return _run(first, inputs, steps, every_value), _run(second, inputs, steps, every_value)
+    found = _run(first, inputs, steps, every_value), _run(second, inputs, steps, every_value)
+    if every_value or set(found[0]) & set(found[1]):
+        return found
+    one = {**_run(first, inputs, steps, True), **found[0]}
+    other = {**_run(second, inputs, steps, True), **found[1]}
+    outputs = set(found[0]) | set(found[1])
+    return _named(one, outputs), _named(other, outputs)
+
+
+def _named(values: Arrays, names: set[str]) -> Arrays:
+    return {name: value for name, value in values.items() if name in names}
 
 
 def _run(

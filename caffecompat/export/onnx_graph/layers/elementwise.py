@@ -11,7 +11,11 @@ FLOAT = 1
 
 @writers.register("ReLU")
 def relu(at: OnnxLayer) -> None:
-    slope, limit = at.layer.negative_slope, at.layer.limit
+    rectifier(at, at.layer.negative_slope, at.layer.limit)
+
+
+def rectifier(at: OnnxLayer, slope: float, limit: float | None) -> None:
+    """x, times ``slope`` below 0, and at most ``limit``."""
     if limit is not None:
         y = at.node("LeakyRelu", at.x, alpha=slope) if slope else at.node("Relu", at.x)
         at.write("Min", y, at.constant("limit", limit))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -61,10 +62,16 @@ def reshape(at: OnnxLayer) -> None:
 
 @writers.register("Crop")
 def crop(at: OnnxLayer) -> None:
-    """Slice with constant bounds, or with the extents of the second bottom if they vary."""
+    crop_plane(at, at.layer.first, at.layer.offsets)
+
+
+def crop_plane(at: OnnxLayer, first: int, offsets: Sequence[int]) -> None:
+    """Slice of the axes from ``first`` on, to the extents of the second bottom.
+
+    The bounds are constant, or computed if the extents vary.
+    """
     reference = at.bottoms[1]
-    axes = list(range(at.layer.first, len(at.bottom.shape)))
-    offsets = at.layer.offsets
+    axes = list(range(first, len(at.bottom.shape)))
     if any(reference.varies(axis) for axis in axes):
         extents = at.node("Shape", reference.name, start=axes[0])
         ends = at.node("Add", extents, at.integers("offset", offsets))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
 from caffecompat.export.onnx_graph.graph import Value
@@ -37,7 +40,7 @@ def batch_norm(at: OnnxLayer) -> None:
     if not layer.use_statistics:
         at.need_fixed(at.bottom, range(len(at.bottom.shape)))
         axes = [axis for axis in range(len(at.bottom.shape)) if axis != 1]
-        _normalize(at, at.bottom, axes, inside=layer.eps)
+        normalize(at, at.bottom, axes, at.write, inside=layer.eps)
         return
     factor = float(at.arrays["scale_factor"].reshape(-1)[0])
     share = np.float32(0 if factor == 0 else 1 / factor)
@@ -59,23 +62,24 @@ def mvn(at: OnnxLayer) -> None:
     x = at.bottom
     if len(x.shape) < 4:
         x = Value(at.node("Reshape", at.x, at.reshaped(at.top)), at.top.shapes)
-    _normalize(at, x, layer.over, scaled=layer.scaled, outside=layer.eps)
-
-
-def _normalize(
-    at: OnnxLayer,
-    x: Value,
-    axes: list[int] | tuple[int, ...],
-    scaled: bool = True,
-    inside: float = 0,
-    outside: float = 0,
-) -> None:
-    """(x - mean) / (sqrt(variance + inside) + outside); not divided unless ``scaled``."""
-    over = at.integers("axes", axes)
-    mean = at.node("ReduceMean", x.name, over, keepdims=1)
-    if not scaled:
+    if not layer.scaled:
+        mean = at.node("ReduceMean", x.name, at.integers("axes", layer.over), keepdims=1)
         at.write("Sub", x.name, mean)
         return
+    normalize(at, x, layer.over, at.write, outside=layer.eps)
+
+
+def normalize(
+    at: OnnxLayer,
+    x: Value,
+    axes: Sequence[int],
+    last: Callable[..., Any],
+    inside: float = 0,
+    outside: float = 0,
+) -> Any:
+    """(x - mean) / (sqrt(variance + inside) + outside); ``last`` adds the last node."""
+    over = at.integers("axes", axes)
+    mean = at.node("ReduceMean", x.name, over, keepdims=1)
     centred = at.node("Sub", x.name, mean)
     square = at.node("Mul", centred, centred)
     variance = at.node("ReduceMean", square, over, keepdims=1)
@@ -84,7 +88,7 @@ def _normalize(
     deviation = at.node("Sqrt", variance)
     if outside:
         deviation = at.node("Add", deviation, at.constant("eps", outside))
-    at.write("Div", centred, deviation)
+    return last("Div", centred, deviation)
 
 
 @writers.register("Scale")

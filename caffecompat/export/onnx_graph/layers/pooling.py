@@ -1,20 +1,21 @@
 """Pooling and SPP.
 
 Programs disagree about average pooling whose last window is cut off by the border, and older ones
-about ``ceil_mode``. Every window here therefore lies inside explicit padding, and Caffe's divisor
-is written as a constant where it is not the size of the window.
+about ``ceil_mode``. Every window here therefore lies inside explicit padding. Where Caffe's divisor
+is not the size of the window, it is a constant, or computed from the size of the plane if that is
+free.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from caffecompat.export.onnx_graph.graph import Value
-from caffecompat.export.onnx_graph.layer import FixedSizesNeeded, OnnxLayer, writers
+from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
 from caffecompat.layers.pooling import Windows
 
 SPATIAL = (2, 3)
@@ -63,7 +64,6 @@ def _maximum(at: OnnxLayer, windows: Windows) -> None:
 
 def _stochastic(at: OnnxLayer, windows: Windows) -> None:
     """The mean in phase TEST, weighted with the values: the sum of squares by the sum."""
-    at.need_fixed(at.bottom, SPATIAL)
     x, attributes = _padded(at, windows, 0)
     squares = at.node("AveragePool", at.node("Mul", x, x), count_include_pad=1, **attributes)
     values = at.node("AveragePool", x, count_include_pad=1, **attributes)
@@ -74,14 +74,56 @@ def _stochastic(at: OnnxLayer, windows: Windows) -> None:
 def _average(at: OnnxLayer, windows: Windows, last: Callable[..., Any]) -> Any:
     """The means over ``windows``; ``last`` adds the last node."""
     x, attributes = _padded(at, windows, 0)
+    if _divisors_vary(at, windows):
+        means = at.node("AveragePool", x, count_include_pad=1, **attributes)
+        return last("Div", means, _counted_share(at, windows))
     factors = prod(windows.kernel) / _divisors(windows)
-    if (windows.ceil and windows.stride != (1, 1)) or not windows.counts_padding:
-        # The divisors depend on where the border cuts windows off.
-        at.need_fixed(at.bottom, SPATIAL)
     if np.all(factors == 1):
         return last("AveragePool", x, count_include_pad=1, **attributes)
     means = at.node("AveragePool", x, count_include_pad=1, **attributes)
     return last("Mul", means, at.constant("divisor", factors[None, None]))
+
+
+def _divisors_vary(at: OnnxLayer, windows: Windows) -> bool:
+    """Whether the divisors depend on where the border of a plane of free size cuts windows off."""
+    cut_off = (windows.ceil and windows.stride != (1, 1)) or not windows.counts_padding
+    return cut_off and _plane_varies(at)
+
+
+def _counted_share(at: OnnxLayer, windows: Windows) -> str:
+    """The share of each window's elements that Caffe's divisor counts, (H', W').
+
+    It is the average of ones in the place of what is counted, and zeros around. OpenCV 5.0 fails
+    to divide by one channel what comes from a pooling too, so that the axis of channels goes.
+    """
+    extents = at.node("Shape", at.x, start=2)
+    shape = at.node("Concat", at.integers("one channel", [1, 1]), extents, axis=0)
+    plane = at.node("Expand", at.constant("one", [[[[1]]]]), shape)
+    before, after = windows.pad, tuple(_padding_for_any_size(windows))
+    if windows.counts_padding:
+        plane = _pad_plane(at, plane, (*windows.pad, *windows.after), 1)
+        before, after = (0, 0), tuple(np.subtract(after, windows.after).tolist())
+    plane = _pad_plane(at, plane, (*before, *after), 0)
+    share = at.node(
+        "AveragePool", plane, kernel_shape=list(windows.kernel), strides=list(windows.stride)
+    )
+    share = at.node("Squeeze", share, at.integers("channel axes", [0, 1]))
+    if all(s <= k for s, k in zip(windows.stride, windows.kernel, strict=True)):
+        return share
+    # A window between elements has none, and Caffe's divisor is not 0.
+    return at.node("Max", share, at.constant("least", 1 / prod(windows.kernel)))
+
+
+def _pad_plane(at: OnnxLayer, plane: str, pads: Sequence[int], fill: float) -> str:
+    """``plane`` with ``pads`` (two before, two after) of ``fill``."""
+    if not any(pads):
+        return plane
+    four = [0, 0, *pads[:2], 0, 0, *pads[2:]]
+    return at.node("Pad", plane, at.integers("pads", four), at.constant("fill", fill))
+
+
+def _plane_varies(at: OnnxLayer) -> bool:
+    return any(at.bottom.varies(axis) for axis in SPATIAL)
 
 
 def _divisors(windows: Windows) -> np.ndarray:
@@ -104,20 +146,16 @@ def _padded(at: OnnxLayer, windows: Windows, fill: float) -> tuple[str, dict[str
 
     A window may have no element of the plane if the stride is greater than the kernel. Pads as
     large as the kernel are refused, so the bottom is padded with ``fill`` by a node of its own.
-
-    Raises:
-        FixedSizesNeeded: the padding depends on the size of the plane.
     """
-    if any(at.bottom.varies(axis) for axis in SPATIAL):
-        after = _padding_for_any_size(at, windows)
+    if _plane_varies(at):
+        after = _padding_for_any_size(windows)
     else:
         _, right, _, bottom = windows.margins
         after = [max(0, bottom), max(0, right)]
     pads = [*windows.pad, *after]
     x = at.x
     if any(pad >= kernel for pad, kernel in zip(pads, windows.kernel * 2, strict=True)):
-        before, behind = [0, 0, *pads[:2]], [0, 0, *pads[2:]]
-        x = at.node("Pad", x, at.integers("pads", before + behind), at.constant("fill", fill))
+        x = _pad_plane(at, x, pads, fill)
         pads = [0] * 4
     return x, {
         "kernel_shape": list(windows.kernel),
@@ -126,17 +164,18 @@ def _padded(at: OnnxLayer, windows: Windows, fill: float) -> tuple[str, dict[str
     }
 
 
-def _padding_for_any_size(at: OnnxLayer, windows: Windows) -> list[int]:
+def _padding_for_any_size(windows: Windows) -> list[int]:
     """Padding after the plane with which rounding down gives Caffe's number of windows.
 
-    Rounding up is rounding down after adding stride - 1. Caffe drops a last window that begins
-    after the plane; there is none where pad + stride is at most the kernel.
+    Rounding up is rounding down after adding stride - 1. With padding Caffe drops a last window
+    that begins after size + pad: there are as many starts as rounding (size + pad) / stride up
+    gives, which kernel - 1 elements after the plane allow.
     """
     if not windows.ceil:
         return list(windows.after)
     after = [pad + stride - 1 for pad, stride in zip(windows.after, windows.stride, strict=True)]
-    if any(extra >= kernel for extra, kernel in zip(after, windows.kernel, strict=True)):
-        raise FixedSizesNeeded(f"layer {at.name!r} (Pooling): windows may be dropped")
+    if any(windows.pad) or any(windows.after):
+        return [min(a, kernel - 1) for a, kernel in zip(after, windows.kernel, strict=True)]
     return after
 
 

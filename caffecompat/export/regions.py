@@ -1,0 +1,48 @@
+"""Inputs of detection nets that are no images: regions, and facts about an image."""
+
+from __future__ import annotations
+
+from caffecompat.graph import Version
+from caffecompat.layers.forks.rcnn.proposal import Proposal
+from caffecompat.layers.forks.rcnn.proposal_layer import ProposalLayer
+from caffecompat.layers.forks.rcnn.proposal_synopsys import Proposal as ProposalOfSynopsys
+from caffecompat.layers.forks.rcnn.psroi_pooling import PSROIPooling
+from caffecompat.layers.forks.rcnn.roi_align import ROIAlign
+from caffecompat.layers.forks.rcnn.roi_pooling import ROIPooling
+from caffecompat.net import Net
+from caffecompat.net.built_layer import BuiltLayer
+
+# Layers whose tops have as many rows as the values make, and the bottom with facts about the image.
+PROPOSALS = (Proposal, ProposalLayer, ProposalOfSynopsys)
+FACTS_BOTTOM = 2
+# Layers that pool regions of maps, and the bottom with the regions.
+POOLINGS = (ROIPooling, PSROIPooling, ROIAlign)
+REGIONS_BOTTOM = 1
+
+
+def makes_any_rows(built: BuiltLayer) -> bool:
+    """Whether the number of rows of a layer's tops depends on values."""
+    return isinstance(built.layer, PROPOSALS)
+
+
+def region_inputs(net: Net) -> frozenset[str]:
+    """The inputs (R, 5) with rows [image, x1, y1, x2, y2], of any number of rows."""
+    return _read_by(net, POOLINGS, REGIONS_BOTTOM)
+
+
+def fact_inputs(net: Net) -> frozenset[str]:
+    """The inputs (1, 3) with height, width and scale of the image."""
+    return _read_by(net, PROPOSALS, FACTS_BOTTOM)
+
+
+def _read_by(net: Net, kinds: tuple[type, ...], position: int) -> frozenset[str]:
+    """The inputs that layers of some types read as the bottom at a position."""
+    same: dict[Version, Version] = {}
+    read = set()
+    for built in net.layers:
+        if built.node.automatic:
+            same.update(dict.fromkeys(built.tops, same.get(built.bottoms[0], built.bottoms[0])))
+        elif isinstance(built.layer, kinds):
+            bottom = built.bottoms[position]
+            read.add(same.get(bottom, bottom))
+    return frozenset(top.blob for top in net.program().feeds if top in read)
