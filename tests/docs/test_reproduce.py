@@ -12,6 +12,8 @@ import pytest
 
 from caffecompat import Net
 from caffecompat.cli.main import main
+from caffecompat.evaluate.features.feature_file import load_features
+from tests.evaluate.voc import write_voc
 from tests.places import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "reproduce.md").read_text("utf-8")
@@ -52,6 +54,9 @@ def miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         lines = "".join(f"{number}.png {number % 2}\n" for number in range(count))
         for name in lists:
             Path(name).write_text(lines)
+    names = [f"2010_{number}" for number in range(4)]
+    write_voc(Path("VOCdevkit/VOC2007"), {"Main/trainval": names, "Main/test": names[2:]})
+    write_voc(Path("VOCdevkit/VOC2012"), {"Action/train": names, "Action/val": names[2:]})
 
 
 def test_the_commands(miniature: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,7 +65,13 @@ def test_the_commands(miniature: None, capsys: pytest.CaptureFixture[str]) -> No
         assert main(shlex.split(command)) == 0, command
     out = capsys.readouterr().out
     assert out.count("top-1 error ") >= 30
-    assert out.count("mean class recall") >= 2
+    # Two trainings on Caltech, four on VOC; each prints the scores of five values of C before.
+    assert len(re.findall(r"^C = .*trained on 12 images: mean class recall", out, re.M)) == 2
+    voc = r"^C = .*trained on (\d) images: mean average precision \d+\.\d+ % on (\d) test images$"
+    assert re.findall(voc, out, re.M) == [("4", "2")] * 2 + [("8", "4")] * 2
+    assert len(re.findall(r"^reading: average precision \d+\.\d+ %$", out, re.M)) == 4
+    both, image = (load_features(f"DE_{part}_val.h5") for part in ("both", "image"))
+    assert both.features.shape[1] == 2 * image.features.shape[1]
     assert "mean of 7 members: 2 images; posteriors averaged" in out
 
 

@@ -9,7 +9,7 @@ from caffecompat.cli.arguments import add_max_bytes_argument
 HELP = "train a linear one-vs-rest SVM on features and score it on a test set"
 EXAMPLE = """\
   caffecompat svm train.h5 test.h5                 (mean class recall, as for Caltech)
-  caffecompat svm voc_train.h5 voc_test.h5 --eleven-points   (labels: images x classes of 1, -1, 0)
+  caffecompat svm voc_train.h5 voc_test.h5 --eleven-points   (of features --voc: mean AP)
   caffecompat svm train.h5 test.h5 --cost 1"""
 
 
@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.evaluate.features.linear_svm import COSTS, SvmOptions, train_and_test
     from caffecompat.reporting.glog import log_to_stderr
     from caffecompat.reporting.progress import show_progress
+    from caffecompat.reporting.terminal import printable
 
     options = SvmOptions(
         costs=arguments.cost or COSTS,
@@ -60,6 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
             result = train_and_test(train, test, options, progress)
     for cost, score in result.validation.items():
         print(f"C = {cost:g}: {result.measure} {100 * score:.2f} % on the held-out images")
+    for name, score in zip(test.classes or train.classes, result.class_scores, strict=False):
+        print(f"{printable(name)}: average precision {100 * score:.2f} %")
     print(
         f"C = {result.cost:g}, trained on {len(train.features):,} images: {result.measure} "
         f"{100 * result.score:.2f} % on {len(test.features):,} test images"

@@ -11,10 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.errors import DataError, MissingExtra
-from caffecompat.evaluate.features.average_precision import (
-    mean_average_precision,
-    mean_class_recall,
-)
+from caffecompat.evaluate.features.average_precision import average_precision, mean_class_recall
 from caffecompat.evaluate.features.feature_file import FeatureSet
 from caffecompat.reporting.progress import Progress
 
@@ -53,6 +50,8 @@ class SvmResult:
         measure: ``"mean class recall"``, or ``"mean average precision"`` for several labels.
         score: of the test images, 0 to 1.
         decisions: images x classes.
+        class_scores: of images with several labels, the average precision of each class; NaN for
+            one without an image.
     """
 
     cost: float
@@ -60,6 +59,7 @@ class SvmResult:
     measure: str
     score: float
     decisions: NDArray[np.float64]
+    class_scores: tuple[float, ...] = ()
 
 
 class LinearSvm:
@@ -155,9 +155,11 @@ def train_and_test(
         )
     decisions = svm.decide(test.features)
     show(steps, steps)
-    measure = "mean class recall" if test.labels.ndim == 1 else "mean average precision"
+    several = test.labels.ndim == 2
+    measure = "mean average precision" if several else "mean class recall"
+    class_scores = _class_scores(decisions, test.labels, options.points) if several else ()
     score = _score(decisions, test.labels, options.points)
-    return SvmResult(cost, validation, measure, score, decisions)
+    return SvmResult(cost, validation, measure, score, decisions, class_scores)
 
 
 def _check(train: FeatureSet, test: FeatureSet) -> None:
@@ -170,6 +172,11 @@ def _check(train: FeatureSet, test: FeatureSet) -> None:
         raise DataError(
             f"the training labels have the shape {train.labels.shape}, the test labels "
             f"{test.labels.shape}; both need the same classes"
+        )
+    if train.classes and test.classes and train.classes != test.classes:
+        raise DataError(
+            f"the training images have the classes {', '.join(train.classes)}, the test images "
+            f"{', '.join(test.classes)}; both need the same classes in one order"
         )
     for name, found in (("training", train), ("test", test)):
         if found.labels.ndim == 1 and (found.labels < 0).any():
@@ -212,12 +219,15 @@ def _held_out(labels: NDArray[np.int64], options: SvmOptions) -> NDArray[np.bool
 def _score(decisions: NDArray[np.float64], labels: NDArray[np.int64], points: int | None) -> float:
     if labels.ndim == 1:
         return mean_class_recall(labels, decisions.argmax(1))
+    return float(np.nanmean(_class_scores(decisions, labels, points)))
+
+
+def _class_scores(
+    decisions: NDArray[np.float64], labels: NDArray[np.int64], points: int | None
+) -> tuple[float, ...]:
+    """The average precision of each class over the images that count for it."""
     values = []
-    for c in range(labels.shape[1]):
-        counted = labels[:, c] != 0
-        values.append(
-            mean_average_precision(
-                decisions[counted, c : c + 1], labels[counted, c : c + 1] > 0, points
-            )
-        )
-    return float(np.nanmean(values))
+    for column, flags in zip(decisions.T, labels.T, strict=True):
+        counted = flags != 0
+        values.append(average_precision(column[counted], flags[counted] > 0, points))
+    return tuple(values)
