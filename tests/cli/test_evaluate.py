@@ -14,6 +14,7 @@ import pytest
 from caffecompat.cli.main import main
 from caffecompat.evaluate.classification import posteriors
 from caffecompat.evaluate.features.feature_file import load_features
+from caffecompat.weights import write_mean
 from tests.evaluate.small import NET, small_model, write_images
 
 MEAN = ["--mean", "104,117,123", "--input-scale", "0.02"]
@@ -117,6 +118,29 @@ def test_bad_input(
 ) -> None:
     assert evaluate(*arguments) == 1
     assert words in capsys.readouterr().err
+
+
+def test_a_mean_file(folder: Path) -> None:
+    """Its image is subtracted, with --channel-means only its channel means."""
+    mean = np.random.default_rng(2).random((3, 20, 20), dtype=np.float32) * 255
+    write_mean(mean, "mean.binaryproto")
+    np.save("mean.npy", mean)
+    np.save("values.npy", mean.mean((1, 2), dtype=np.float64))
+    values = ",".join(f"{value:.17g}" for value in mean.mean((1, 2), dtype=np.float64))
+    found = {}
+    for name, arguments in {
+        "image": ["mean.binaryproto"],
+        "npy": ["mean.npy"],
+        "channels": ["mean.binaryproto", "--channel-means"],
+        "numbers": [values],
+        "values": ["values.npy"],
+    }.items():
+        assert evaluate("--mean", *arguments, "--input-scale", "0.02", "--output", "f.npz") == 0
+        found[name] = posteriors.load("f.npz").values
+    np.testing.assert_array_equal(found["image"], found["npy"])
+    np.testing.assert_array_equal(found["channels"], found["numbers"])
+    np.testing.assert_array_equal(found["channels"], found["values"])
+    assert not np.allclose(found["image"], found["channels"], atol=1e-3)
 
 
 def test_the_advice_about_preprocessing_works(folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.image_arguments import (
+    add_image_arguments,
     add_model_arguments,
     add_preparation_arguments,
     add_scale_arguments,
@@ -36,7 +37,7 @@ _COLUMNS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    add_image_arguments(parser, "write the first image beside a bar chart of its classes")
     add_model_arguments(parser)
     parser.add_argument(
         "--labels",
@@ -53,12 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--top", type=int, default=5, metavar="K", help="classes per image (default: 5)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument(
-        "--picture",
-        metavar="FILE.png",
-        help="write the first image beside a bar chart of its classes",
     )
 
 
