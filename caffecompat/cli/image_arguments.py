@@ -99,7 +99,9 @@ def add_data_arguments(parser: argparse.ArgumentParser, required: bool = True) -
         help="folder with a sub-folder for each class, list of images with labels, LMDB or LevelDB",
     )
     parser.add_argument("--root", default="", help="folder of the names in the list")
-    parser.add_argument("--unlabelled", action="store_true", help="the list has no labels")
+    parser.add_argument(
+        "--unlabelled", "--no-labels", action="store_true", help="the list has no labels"
+    )
     parser.add_argument("--labels", metavar="FILE", help="names of the classes, one per line")
 
 

@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
         metavar="FILE",
-        help="names of the classes, one per line (default: those in the model file)",
+        help="names of the classes, one per line (default: those in the model file, or in a "
+        "synset_words.txt or labels.txt with as many lines beside it)",
     )
     add_preparation_arguments(parser)
     add_scale_arguments(parser)
@@ -72,6 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     compute = ComputeOptions(arguments.precision)
     evaluation = Evaluation(model, preparation, options, device_of(arguments), compute)
     labels = model.preprocessing.labels if model.preprocessing else ()
+    if not labels:
+        labels = _names_beside(arguments, evaluation.classes)
     if labels and len(labels) != evaluation.classes:
         LOGGER.warning(
             f"{len(labels)} names of classes, but the net has {evaluation.classes} classes"
@@ -90,6 +93,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.picture:
         print(f"wrote {_draw(arguments, found, labels, top)}")
     return 0
+
+
+def _names_beside(arguments: argparse.Namespace, classes: int) -> tuple[str, ...]:
+    """The names of the classes in a file beside the weights or the definition."""
+    from caffecompat.evaluate.classification.class_names import names_beside
+    from caffecompat.reporting.glog import LOGGER
+
+    paths = [Path(path) for path in (arguments.weights, arguments.model) if path]
+    found = names_beside(paths, classes)
+    if found is None:
+        return ()
+    LOGGER.info(f"names of the classes from {found[0]}")
+    return found[1]
 
 
 def _best(found: Posteriors, row: int, top: int) -> list[tuple[int, float]]:

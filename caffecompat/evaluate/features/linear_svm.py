@@ -178,11 +178,23 @@ def _check(train: FeatureSet, test: FeatureSet) -> None:
             f"the training images have the classes {', '.join(train.classes)}, the test images "
             f"{', '.join(test.classes)}; both need the same classes in one order"
         )
-    for name, found in (("training", train), ("test", test)):
-        if found.labels.ndim == 1 and (found.labels < 0).any():
-            raise DataError(f"{int((found.labels < 0).sum())} of the {name} images have no label")
+    for name, found in (("training ", train), ("test ", test)):
+        check_labels(found, name)
         if len(found.features) < 2:
-            raise DataError(f"there are {len(found.features)} {name} images, expected 2 or more")
+            raise DataError(f"there are {len(found.features)} {name}images, expected 2 or more")
+
+
+def check_labels(images: FeatureSet, kind: str) -> None:
+    """Refuses images without a label.
+
+    Args:
+        kind: of images, for the message: ``"test "``, or nothing.
+
+    Raises:
+        DataError: says how many.
+    """
+    if images.labels.ndim == 1 and (images.labels < 0).any():
+        raise DataError(f"{int((images.labels < 0).sum())} of the {kind}images have no label")
 
 
 def _classes(train: FeatureSet, test: FeatureSet) -> int:
