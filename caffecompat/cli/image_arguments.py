@@ -16,7 +16,6 @@ from caffecompat.cli.arguments import (
 if TYPE_CHECKING:
     import torch
 
-    from caffecompat.data.preprocessing import Preprocessing
     from caffecompat.evaluate.images.labelled_images import LabelledImages
     from caffecompat.evaluate.images.preparation import ImagePreparation
     from caffecompat.export.model import CaffeModel
@@ -36,8 +35,19 @@ def add_model_arguments(parser: argparse.ArgumentParser, required: bool = True) 
     add_max_bytes_argument(parser)
 
 
-def add_preparation_arguments(parser: argparse.ArgumentParser) -> None:
-    """How images become inputs of the net."""
+def add_image_arguments(parser: argparse.ArgumentParser, picture: str) -> None:
+    """Image files by name, and in what form the results are shown.
+
+    Args:
+        picture: the help of ``--picture``.
+    """
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--picture", metavar="FILE.png", help=picture)
+
+
+def add_value_arguments(parser: argparse.ArgumentParser) -> None:
+    """How pixels become the values that a net takes."""
     parser.add_argument(
         "--preprocessing",
         metavar="NAME",
@@ -47,9 +57,14 @@ def add_preparation_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--mean",
-        metavar="B,G,R",
-        help="mean to subtract from values of 0 to 255, one number per channel or one for all, or "
-        "a mean file",
+        metavar="B,G,R|FILE",
+        help="mean to subtract from values of 0 to 255: one number per channel, one for all, or a "
+        "mean file (.binaryproto, .npy), whose image is stretched to the size of each image",
+    )
+    parser.add_argument(
+        "--channel-means",
+        action="store_true",
+        help="of a mean file subtract the mean of each channel",
     )
     parser.add_argument(
         "--input-scale",
@@ -57,6 +72,11 @@ def add_preparation_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="multiply by X after subtracting the mean (scale of transform_param)",
     )
+
+
+def add_preparation_arguments(parser: argparse.ArgumentParser) -> None:
+    """How images are rescaled, and become the values that a net takes."""
+    add_value_arguments(parser)
     parser.add_argument(
         "--interpolation",
         choices=("smooth", "bilinear", "bicubic", "area"),
@@ -79,7 +99,9 @@ def add_data_arguments(parser: argparse.ArgumentParser, required: bool = True) -
         help="folder with a sub-folder for each class, list of images with labels, LMDB or LevelDB",
     )
     parser.add_argument("--root", default="", help="folder of the names in the list")
-    parser.add_argument("--unlabelled", action="store_true", help="the list has no labels")
+    parser.add_argument(
+        "--unlabelled", "--no-labels", action="store_true", help="the list has no labels"
+    )
     parser.add_argument("--labels", metavar="FILE", help="names of the classes, one per line")
 
 
@@ -137,38 +159,57 @@ def device_of(arguments: argparse.Namespace) -> torch.device:
 
 
 def preparation_of(arguments: argparse.Namespace, model: CaffeModel) -> ImagePreparation:
-    """How images become inputs of the net.
+    """How images are rescaled, and become inputs of the net.
 
     Raises:
         DataError: nothing says how, or the mean has another number of channels.
+        FileProblem, FormatError: the mean file cannot be read.
     """
-    from caffecompat.evaluate.images.preparation import ImagePreparation
-
-    preprocessing = _preprocessing(arguments, model)
-    return ImagePreparation(preprocessing, arguments.interpolation, arguments.round_down)
-
-
-def _preprocessing(arguments: argparse.Namespace, model: CaffeModel) -> Preprocessing:
-    from caffecompat.errors import DataError
     from caffecompat.evaluate.images.inference import input_size
 
     channels = input_size(model).channels
+    found = value_preparation_of(arguments, model, "vgg (or caffenet, digits, none)")
+    preprocessing = found.preprocessing
+    if channels == 1:
+        preprocessing = replace(preprocessing, channel_order="gray")
+    found = replace(
+        found,
+        preprocessing=preprocessing,
+        interpolation=arguments.interpolation,
+        round_down=arguments.round_down,
+    )
+    found.check_channels(channels, "the net's input")
+    return found
+
+
+def value_preparation_of(
+    arguments: argparse.Namespace, model: CaffeModel, names: str
+) -> ImagePreparation:
+    """How pixels become the values that a net takes.
+
+    Args:
+        names: of presets, for the message where nothing says it.
+
+    Raises:
+        DataError: nothing says it.
+        FileProblem, FormatError: the mean file cannot be read.
+    """
+    from caffecompat.errors import DataError
+    from caffecompat.evaluate.images.preparation import ImagePreparation
+    from caffecompat.export.convert.image_preparation import read_mean_image
+
     found = model.preprocessing
     if found is None:
         raise DataError(
             f"{model.path}: nothing says how images are prepared for this net; give "
-            "--preprocessing vgg (or caffenet, digits, none), or --mean B,G,R"
+            f"--preprocessing {names}, or --mean B,G,R"
         )
     if arguments.input_scale is not None:
         found = replace(found, scale=arguments.input_scale)
-    if channels == 1:
-        found = replace(found, channel_order="gray")
-    if len(found.mean) not in (1, channels):
-        raise DataError(
-            f"the mean has {len(found.mean)} numbers, but the net's input has {channels} "
-            "channels; give --mean one number, or one for each channel"
-        )
-    return found
+    image = None
+    if arguments.mean is not None and not arguments.channel_means:
+        image = read_mean_image(arguments.mean, arguments.max_bytes)
+    return ImagePreparation(found, mean_image=image)
 
 
 def default_scales(model: CaffeModel) -> tuple[int, ...]:

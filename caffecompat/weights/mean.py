@@ -6,14 +6,17 @@ import os
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from caffecompat.errors import DataError, FormatError
+from caffecompat.input_files import open_input
 from caffecompat.output_files import atomic_write
 from caffecompat.reporting.units import format_shape
 from caffecompat.weights.blob import blob_parts, read_blob
 from caffecompat.weights.file_type import SINGLE_ARRAY, looks_like_net, other_file_type
 from caffecompat.weights.format import HEAD_BYTES
 from caffecompat.weights.mapped import map_file
+from caffecompat.weights.npy import SIGNATURE, read_npy
 from caffecompat.weights.wire import Message
 
 IMAGE_AXES = 3
@@ -48,6 +51,34 @@ def read_mean(path: str | os.PathLike[str], max_bytes: int | None = None) -> np.
             "width"
         )
     return mean
+
+
+def read_mean_values(
+    path: str | os.PathLike[str], max_bytes: int | None = None
+) -> NDArray[np.float32]:
+    """A mean as pycaffe's scripts keep it: a mean file, or a ``.npy`` file.
+
+    Args:
+        path: the file; its content tells which it is.
+        max_bytes: the largest accepted size.
+
+    Returns:
+        (C, H, W), or (C,) of a ``.npy`` with one value for each channel.
+
+    Raises:
+        FileProblem: missing, a folder, or unreadable.
+        FormatError: as for :func:`read_mean`, or a ``.npy`` of another shape.
+    """
+    with open_input(path) as file:
+        if file.read(len(SIGNATURE)) != SIGNATURE:
+            return read_mean(path, max_bytes)
+    mean = read_npy(path, max_bytes)
+    if mean.ndim not in (1, IMAGE_AXES) or not mean.size:
+        raise FormatError(
+            f"{path}: the mean has shape {mean.shape}, expected one value per channel or channels "
+            "x height x width"
+        )
+    return mean.astype(np.float32)
 
 
 def write_mean(array: np.ndarray, path: str | os.PathLike[str]) -> None:

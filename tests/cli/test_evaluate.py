@@ -14,6 +14,7 @@ import pytest
 from caffecompat.cli.main import main
 from caffecompat.evaluate.classification import posteriors
 from caffecompat.evaluate.features.feature_file import load_features
+from caffecompat.weights import write_mean
 from tests.evaluate.small import NET, small_model, write_images
 
 MEAN = ["--mean", "104,117,123", "--input-scale", "0.02"]
@@ -109,14 +110,41 @@ def test_the_report(folder: Path) -> None:
         ([*MEAN, "--scales", "9"], "--scales: 9 is smaller than the 14x10 of the net's input"),
         ([*MEAN, "--data", "none.txt"], "none.txt: "),
         ([*MEAN, "--unlabelled"], "give --output FILE for"),
+        ([*MEAN, "--data", "images/names.txt"], "which has no label"),
+        ([*MEAN, "--data", "images/lost.txt"], "; --skip-corrupt leaves out images that cannot"),
         ([*MEAN, "--preprocessing", "vggg"], "did you mean 'vgg'"),
     ],
 )
 def test_bad_input(
     arguments: list[str], words: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path("images/names.txt").write_text("0.png\n1.png\n")
+    Path("images/lost.txt").write_text("0.png 1\nlost.png 2\n")
     assert evaluate(*arguments) == 1
     assert words in capsys.readouterr().err
+
+
+def test_a_mean_file(folder: Path) -> None:
+    """Its image is subtracted, with --channel-means only its channel means."""
+    mean = np.random.default_rng(2).random((3, 20, 20), dtype=np.float32) * 255
+    write_mean(mean, "mean.binaryproto")
+    np.save("mean.npy", mean)
+    np.save("values.npy", mean.mean((1, 2), dtype=np.float64))
+    values = ",".join(f"{value:.17g}" for value in mean.mean((1, 2), dtype=np.float64))
+    found = {}
+    for name, arguments in {
+        "image": ["mean.binaryproto"],
+        "npy": ["mean.npy"],
+        "channels": ["mean.binaryproto", "--channel-means"],
+        "numbers": [values],
+        "values": ["values.npy"],
+    }.items():
+        assert evaluate("--mean", *arguments, "--input-scale", "0.02", "--output", "f.npz") == 0
+        found[name] = posteriors.load("f.npz").values
+    np.testing.assert_array_equal(found["image"], found["npy"])
+    np.testing.assert_array_equal(found["channels"], found["numbers"])
+    np.testing.assert_array_equal(found["channels"], found["values"])
+    assert not np.allclose(found["image"], found["channels"], atol=1e-3)
 
 
 def test_the_advice_about_preprocessing_works(folder: Path) -> None:
@@ -163,6 +191,19 @@ def test_classify(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert picture.shape[1] > 420
 
 
+def test_names_of_classes_beside_the_weights(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["classify", "images/1.png", "--weights", "net.caffemodel", *MEAN, "--json"]
+    Path("labels.txt").write_text("too\nfew\n")
+    assert main(command) == 0
+    assert {one["name"] for one in json.loads(capsys.readouterr().out)[0]["classes"]} == {""}
+    Path("labels.txt").write_text("".join(f"class {i}\n" for i in range(6)))
+    assert main(command) == 0
+    found = json.loads(capsys.readouterr().out)[0]["classes"]
+    assert [one["name"] for one in found] == [f"class {one['class']}" for one in found]
+
+
 def test_classify_bad_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["--weights", "net.caffemodel", *MEAN, "--scales", "16"]
     Path("bad.png").write_bytes(b"no image")
@@ -171,6 +212,7 @@ def test_classify_bad_images(folder: Path, capsys: pytest.CaptureFixture[str]) -
     err = capsys.readouterr().err
     assert "'bad.png': it is not an image" in err
     assert "'none.png': it cannot be read" in err
+    assert "--skip-corrupt" not in err
 
 
 def test_features_and_svm(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,7 +72,8 @@ def test_classify_with_a_net_of_gray_images(model: list[str], tmp_path: Path) ->
         (["missing.png", "o.npy"], "missing.png: it cannot be read: there is no such file"),
         (["empty", "o.npy"], "empty: has no images *.jpg; --ext names another suffix"),
         (["net.prototxt", "o.npy"], "net.prototxt: it is no image"),
-        (["a.png", "o.npy", "--mean_file", "a.png"], "a.png: expected a .npy file of numbers"),
+        (["a.png", "o.npy", "--mean_file", "a.png"], "a.png: this is a PNG image; expected a mean"),
+        (["net.npy", "o.npy"], "net.npy: expected a .npy file of numbers, it begins otherwise"),
         (["bad.npy", "o.npy"], "bad.npy: has shape (3, 4), expected images x height x width x"),
         (["a.png", "no/o.npy"], "there is no folder"),
         (["a.png", "o.npy", "--mean_file", "bad.npy"], "bad.npy: the mean has shape (3, 4)"),
@@ -83,6 +84,7 @@ def test_mistakes_of_classify(
 ) -> None:
     Path("empty").mkdir()
     np.save("bad.npy", np.zeros((3, 4)))
+    Path("net.npy").write_text("layer {}")
     assert classify.main([*words, *model]) == 1
     assert sentence in capsys.readouterr().err
     assert not Path("o.npy").exists()

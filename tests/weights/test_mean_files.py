@@ -9,6 +9,7 @@ import pytest
 
 from caffecompat.errors import DataError, FileProblem, FormatError
 from caffecompat.weights import LayerWeights, Weights, read_mean, save_weights, wire, write_mean
+from caffecompat.weights.mean import read_mean_values
 from tests.places import COPIES
 
 DATA = COPIES / "files" / "mean"
@@ -61,3 +62,53 @@ def test_other_files(tmp_path: Path) -> None:
         (tmp_path / "cut.binaryproto").write_bytes(data[:length])
         with pytest.raises(FormatError):
             read_mean(tmp_path / "cut.binaryproto")
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 4, 5), (1, 4, 5)])
+def test_means_in_npy_files(shape: tuple[int, ...], tmp_path: Path) -> None:
+    values = np.random.default_rng(1).random(shape)
+    np.save(tmp_path / "mean.npy", np.asfortranarray(values))
+    (tmp_path / "mean.npy").rename(tmp_path / "mean.any")
+    found = read_mean_values(tmp_path / "mean.any")
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, values.astype(np.float32))
+
+
+def test_either_kind_of_mean(tmp_path: Path) -> None:
+    picture = np.arange(24, dtype=np.float32).reshape(3, 2, 4)
+    write_mean(picture, tmp_path / "mean.npy")
+    np.testing.assert_array_equal(read_mean_values(tmp_path / "mean.npy"), picture)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((3, 4)), r"the mean has shape \(3, 4\), expected one value per channel"),
+        (np.zeros((0, 4, 4)), r"the mean has shape \(0, 4, 4\)"),
+        (np.array(["a"]), "expected a .npy file of numbers, it holds <U1"),
+        (np.array([None]), "expected a .npy file of numbers, it holds object"),
+    ],
+)
+def test_npy_files_without_a_mean(array: np.ndarray, words: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "mean.npy", array, allow_pickle=True)
+    with pytest.raises(FormatError, match=f"mean.npy: {words}"):
+        read_mean_values(tmp_path / "mean.npy")
+
+
+def test_damaged_npy_files(tmp_path: Path) -> None:
+    path = tmp_path / "mean.npy"
+    np.save(path, np.zeros((3, 2, 2)))
+    data = path.read_bytes()
+    for damaged, words in (
+        (data[:-1], "but has only 95 bytes for them"),
+        (data[:8], "a .npy file that is damaged or cut off"),
+        (data.replace(b"(3, 2, 2), ", b"(3, 99999999999999999999, 2), "), "damaged|claims"),
+        (data.replace(b"(3, 2, 2)", b"(-3,2,-2)"), "claims"),
+        (data.replace(b"{'descr'", b"[[[[[[[["), "a .npy file that is damaged or cut off"),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(FormatError, match=words):
+            read_mean_values(path)
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="--max-bytes"):
+        read_mean_values(path, 100)

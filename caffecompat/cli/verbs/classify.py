@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.image_arguments import (
+    add_image_arguments,
     add_model_arguments,
     add_preparation_arguments,
     add_scale_arguments,
@@ -36,12 +37,13 @@ _COLUMNS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    add_image_arguments(parser, "write the first image beside a bar chart of its classes")
     add_model_arguments(parser)
     parser.add_argument(
         "--labels",
         metavar="FILE",
-        help="names of the classes, one per line (default: those in the model file)",
+        help="names of the classes, one per line (default: those in the model file, or in a "
+        "synset_words.txt or labels.txt with as many lines beside it)",
     )
     add_preparation_arguments(parser)
     add_scale_arguments(parser)
@@ -53,12 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--top", type=int, default=5, metavar="K", help="classes per image (default: 5)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument(
-        "--picture",
-        metavar="FILE.png",
-        help="write the first image beside a bar chart of its classes",
     )
 
 
@@ -77,6 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     compute = ComputeOptions(arguments.precision)
     evaluation = Evaluation(model, preparation, options, device_of(arguments), compute)
     labels = model.preprocessing.labels if model.preprocessing else ()
+    if not labels:
+        labels = _names_beside(arguments, evaluation.classes)
     if labels and len(labels) != evaluation.classes:
         LOGGER.warning(
             f"{len(labels)} names of classes, but the net has {evaluation.classes} classes"
@@ -95,6 +93,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.picture:
         print(f"wrote {_draw(arguments, found, labels, top)}")
     return 0
+
+
+def _names_beside(arguments: argparse.Namespace, classes: int) -> tuple[str, ...]:
+    """The names of the classes in a file beside the weights or the definition."""
+    from caffecompat.evaluate.classification.class_names import names_beside
+    from caffecompat.reporting.glog import LOGGER
+
+    paths = [Path(path) for path in (arguments.weights, arguments.model) if path]
+    found = names_beside(paths, classes)
+    if found is None:
+        return ()
+    LOGGER.info(f"names of the classes from {found[0]}")
+    return found[1]
 
 
 def _best(found: Posteriors, row: int, top: int) -> list[tuple[int, float]]:

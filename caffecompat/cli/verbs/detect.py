@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.image_arguments import (
+    add_image_arguments,
     add_model_arguments,
-    add_preparation_arguments,
+    add_value_arguments,
     device_of,
     read_model,
+    value_preparation_of,
 )
 from caffecompat.reporting.table import Column, print_table
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from caffecompat.data.codec.images import Pixels
     from caffecompat.evaluate.detection.detections import Detections
     from caffecompat.evaluate.detection.detector import Detector
-    from caffecompat.evaluate.images.preparation import ImagePreparation
     from caffecompat.export.model import CaffeModel
 
 HELP = "find the objects in images"
@@ -40,7 +41,9 @@ _COLUMNS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    add_image_arguments(
+        parser, "draw the boxes into the image; of further images into FILE-2.png and so on"
+    )
     add_model_arguments(parser)
     parser.add_argument(
         "--threshold",
@@ -54,13 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="names of the classes: SSD's label map, or one per line from class 0 on",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument(
-        "--picture",
-        metavar="FILE.png",
-        help="draw the boxes into the image; of further images into FILE-2.png and so on",
-    )
-    add_preparation_arguments(parser)
+    add_value_arguments(parser)
     parser.add_argument(
         "--min-side",
         type=int,
@@ -110,7 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
         least_score=arguments.threshold,
     )
     name = _names(arguments, model)
-    detector = open_detector(model, _preparation(arguments, model), options)
+    presets = "ssd (or mobilenet-ssd, faster-rcnn, none)"
+    detector = open_detector(model, value_preparation_of(arguments, model, presets), options)
     images = files_by_name(arguments.images, ImageOptions(gray=_gray(detector), labelled=False))
     found: list[Detections] = []
     written: list[Path] = []
@@ -146,24 +144,6 @@ def _check(arguments: argparse.Namespace) -> None:
 def _gray(detector: Detector) -> bool:
     shapes = [detector.net.blobs[name].shape for name in detector.net.inputs]
     return any(len(shape) == 4 and shape[1] == 1 for shape in shapes)
-
-
-def _preparation(arguments: argparse.Namespace, model: CaffeModel) -> ImagePreparation:
-    """How images become inputs of the net."""
-    from dataclasses import replace
-
-    from caffecompat.errors import DataError
-    from caffecompat.evaluate.images.preparation import ImagePreparation
-
-    found = model.preprocessing
-    if found is None:
-        raise DataError(
-            f"{model.path}: nothing says how images are prepared for this net; give "
-            "--preprocessing ssd (or mobilenet-ssd, faster-rcnn, none), or --mean B,G,R"
-        )
-    if arguments.input_scale is not None:
-        found = replace(found, scale=arguments.input_scale)
-    return ImagePreparation(found)
 
 
 def _names(arguments: argparse.Namespace, model: CaffeModel) -> Callable[[int], str]:

@@ -180,6 +180,7 @@ def _posteriors(member: argparse.Namespace, group: ProcessGroup) -> Posteriors:
         average=member.average,
         batch=member.batch or (16 if device.type == "cpu" else 64),
         skip_corrupt=member.skip_corrupt,
+        advice="; --skip-corrupt leaves out images that cannot be read",
     )
     preparation = preparation_of(member, model)
     compute = ComputeOptions(member.precision)

@@ -30,7 +30,11 @@ EXAMPLE = """\
       --scales 256,384,512 --output train.h5
   caffecompat features --weights vgg19.caffemodel --data train.txt --root images/ \\
       --stack-with train.h5 --output both.h5
-  caffecompat svm train.h5 test.h5"""
+  caffecompat svm train.h5 test.h5
+
+  Persons of PASCAL VOC, whole image and box (the paper's action classification):
+  caffecompat features --weights vgg16.caffemodel --data VOCdevkit/VOC2012 --voc Action/train \
+      --part both --output train.h5"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,10 +50,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--pooling",
-        choices=("average", "stack"),
+        choices=("average", "max", "stack"),
         default="average",
-        help="descriptors of several scales are averaged, or stacked into a longer one "
-        "(default: average)",
+        help="descriptors of several scales are averaged, or combined by the maximum of each "
+        "element, or stacked into a longer one (default: average)",
+    )
+    parser.add_argument(
+        "--voc",
+        metavar="TASK/SET",
+        help="--data is the folder of a PASCAL VOC data set; its images are those of "
+        "ImageSets/TASK/, e.g. Main/trainval, or Action/train for a descriptor of each person",
+    )
+    parser.add_argument(
+        "--part",
+        choices=("image", "box", "both"),
+        default="image",
+        help="with --voc Action/SET: the whole image, the person's box, which is cut out and "
+        "rescaled like an image, or both, stacked (default: image)",
     )
     parser.add_argument(
         "--no-normalize",
@@ -80,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.pooling,
             arguments.flip,
             arguments.normalize,
+            arguments.part,
         )
         extraction = FeatureExtraction(
             model,
@@ -88,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
             device_of(arguments),
             ComputeOptions(arguments.precision),
         )
-        images = open_data(arguments, extraction.net.size.channels == 1)
+        images = _open(arguments, extraction.net.size.channels == 1)
         try:
             found = _extract(extraction, images)
         finally:
@@ -103,6 +121,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _open(arguments: argparse.Namespace, gray: bool) -> LabelledImages:
+    from caffecompat.errors import DataError
+    from caffecompat.evaluate.images.labelled_images import ImageOptions
+    from caffecompat.evaluate.images.voc_images import VocImages
+
+    if not arguments.voc:
+        return open_data(arguments, gray)
+    if arguments.root or arguments.unlabelled:
+        raise DataError("--root and --unlabelled are for lists; with --voc leave them out")
+    options = ImageOptions(gray=gray, max_bytes=arguments.max_bytes)
+    return VocImages(arguments.data, arguments.voc, options)
+
+
 def _extract(extraction: FeatureExtraction, images: LabelledImages) -> FeatureSet:
     import numpy as np
 
@@ -110,14 +141,15 @@ def _extract(extraction: FeatureExtraction, images: LabelledImages) -> FeatureSe
     from caffecompat.reporting.progress import show_progress
 
     rows: list[np.ndarray] = []
-    labels: list[int] = []
+    labels: list[int | tuple[int, ...]] = []
     names: list[str] = []
     with show_progress("images") as progress:
         for image, row in extraction.run(images, progress):
             rows.append(row)
-            labels.append(NO_LABEL if image.label is None else image.label)
+            labels.append(image.flags or (NO_LABEL if image.label is None else image.label))
             names.append(image.name)
-    return FeatureSet(np.stack(rows), np.array(labels, np.int64), tuple(names))
+    classes = tuple(images.class_names) if images.several_labels else ()
+    return FeatureSet(np.stack(rows), np.array(labels, np.int64), tuple(names), classes)
 
 
 def _stacked(arguments: argparse.Namespace, found: FeatureSet) -> FeatureSet:
@@ -137,4 +169,4 @@ def _stacked(arguments: argparse.Namespace, found: FeatureSet) -> FeatureSet:
     rows = np.concatenate([other.features, found.features], 1)
     if arguments.normalize:
         rows = np.stack([normalized(row) for row in rows])
-    return FeatureSet(rows, found.labels, found.names)
+    return FeatureSet(rows, found.labels, found.names, found.classes)

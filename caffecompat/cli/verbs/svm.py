@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import add_max_bytes_argument
+
+if TYPE_CHECKING:
+    from caffecompat.evaluate.features.feature_file import FeatureSet
+    from caffecompat.evaluate.features.linear_svm import SvmOptions
 
 HELP = "train a linear one-vs-rest SVM on features and score it on a test set"
 EXAMPLE = """\
   caffecompat svm train.h5 test.h5                 (mean class recall, as for Caltech)
-  caffecompat svm voc_train.h5 voc_test.h5 --eleven-points   (labels: images x classes of 1, -1, 0)
-  caffecompat svm train.h5 test.h5 --cost 1"""
+  caffecompat svm voc_train.h5 voc_test.h5 --eleven-points   (of features --voc: mean AP)
+  caffecompat svm train.h5 test.h5 --cost 1
+  caffecompat svm caltech101.h5 --splits 3 --train-per-class 30 --test-per-class 50"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("train", metavar="TRAIN.h5", help="features and labels to train on")
-    parser.add_argument("test", metavar="TEST.h5", help="features and labels to score")
+    parser.add_argument(
+        "test",
+        nargs="?",
+        metavar="TEST.h5",
+        help="features and labels to score (default: TRAIN.h5 is split at random)",
+    )
+    parser.add_argument(
+        "--splits",
+        type=_positive,
+        default=3,
+        metavar="N",
+        help="without TEST.h5: number of random splits, whose scores are averaged (default: 3)",
+    )
+    parser.add_argument(
+        "--train-per-class",
+        type=_positive,
+        default=30,
+        metavar="N",
+        help="without TEST.h5: training images of each class (default: 30)",
+    )
+    parser.add_argument(
+        "--test-per-class",
+        type=_positive,
+        metavar="N",
+        help="without TEST.h5: at most N test images of each class (default: all others)",
+    )
     parser.add_argument(
         "--cost",
         type=_costs,
@@ -23,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="values of C to choose from on 20 %% of the training images "
         "(default: 0.01,0.1,1,10,100); a single one is used without a choice",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the choice (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the choice and of random splits (default: 0)"
+    )
     parser.add_argument(
         "--eleven-points",
         action="store_true",
@@ -42,11 +75,17 @@ def _costs(text: str) -> tuple[float, ...]:
     return costs
 
 
+def _positive(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 on")
+    return number
+
+
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.evaluate.features.feature_file import load_features
-    from caffecompat.evaluate.features.linear_svm import COSTS, SvmOptions, train_and_test
+    from caffecompat.evaluate.features.linear_svm import COSTS, SvmOptions
     from caffecompat.reporting.glog import log_to_stderr
-    from caffecompat.reporting.progress import show_progress
 
     options = SvmOptions(
         costs=arguments.cost or COSTS,
@@ -55,13 +94,49 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with log_to_stderr():
         train = load_features(arguments.train, arguments.max_bytes)
-        test = load_features(arguments.test, arguments.max_bytes)
-        with show_progress("trainings") as progress:
-            result = train_and_test(train, test, options, progress)
+        if arguments.test is None:
+            _score_splits(arguments, train, options)
+        else:
+            _score(train, load_features(arguments.test, arguments.max_bytes), options)
+    return 0
+
+
+def _score(train: FeatureSet, test: FeatureSet, options: SvmOptions) -> None:
+    from caffecompat.evaluate.features.linear_svm import train_and_test
+    from caffecompat.reporting.progress import show_progress
+    from caffecompat.reporting.terminal import printable
+
+    with show_progress("trainings") as progress:
+        result = train_and_test(train, test, options, progress)
     for cost, score in result.validation.items():
         print(f"C = {cost:g}: {result.measure} {100 * score:.2f} % on the held-out images")
+    for name, score in zip(test.classes or train.classes, result.class_scores, strict=False):
+        print(f"{printable(name)}: average precision {100 * score:.2f} %")
     print(
         f"C = {result.cost:g}, trained on {len(train.features):,} images: {result.measure} "
         f"{100 * result.score:.2f} % on {len(test.features):,} test images"
     )
-    return 0
+
+
+def _score_splits(arguments: argparse.Namespace, images: FeatureSet, options: SvmOptions) -> None:
+    import statistics
+
+    from caffecompat.evaluate.features.random_splits import SplitOptions, score_splits
+    from caffecompat.reporting.progress import show_progress
+
+    splits = SplitOptions(
+        arguments.splits, arguments.train_per_class, arguments.test_per_class, arguments.seed
+    )
+    scores = []
+    with show_progress("trainings") as progress:
+        for result in score_splits(images, splits, options, progress):
+            scores.append(100 * result.score)
+            print(
+                f"split {len(scores)}: C = {result.cost:g}, {result.measure} {scores[-1]:.2f} % on "
+                f"{len(result.decisions):,} test images"
+            )
+    deviation = statistics.stdev(scores) if len(scores) > 1 else 0.0
+    print(
+        f"{result.measure} {statistics.mean(scores):.2f} +- {deviation:.2f} % (mean and standard "
+        f"deviation over {len(scores)} splits)"
+    )

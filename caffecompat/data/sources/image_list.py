@@ -66,7 +66,8 @@ def read_list(path: str, labelled: bool = True, max_bytes: int | None = None) ->
     texts = [line[line.rfind(b" ") + 1 :] for line in lines]
     odd = [n for n, text in enumerate(texts) if not _PLAIN_NUMBER.fullmatch(text)]
     if labelled:
-        without = [n for n in odd if not _LEADING_NUMBER.match(texts[n])]
+        # Without a space there is no label, even where the name begins with a number.
+        without = [n for n in odd if b" " not in lines[n] or not _LEADING_NUMBER.match(texts[n])]
         if 2 * len(without) > len(lines):
             raise DataError(
                 f"{path}: {len(without):,} of {len(lines):,} lines do not end in a number: "

@@ -33,8 +33,9 @@ def why_no_label(path: str, line: bytes, number: int) -> str:
             f"{_edited(path, 'awk', '{print $2, $1}')}"
         )
     return (
-        f"{shown}, whose label is a word; give --number-labels to number the words in "
-        "alphabetical order, or --labels FILE with one word per line, the first for label 0"
+        f"{shown}, whose label is a word; caffecompat convert-imageset takes it with "
+        "--number-labels, which numbers the words in alphabetical order, or with --labels FILE, "
+        "one word per line, the first for label 0"
     )
 
 

@@ -136,11 +136,21 @@ def _entries(folder: str, name: str, labels: dict[str, int], options: VocOptions
         box = item.find("bndbox")
         if box is None:
             raise DataError(f"{path}: an object {class_name!r} has no bndbox")
-        found.setdefault(labels[class_name], []).append(_corners(box, path, options.one_based))
+        found.setdefault(labels[class_name], []).append(box_corners(box, path, options.one_based))
     return [BoxEntry(image, label, np.array(corners, np.int32)) for label, corners in found.items()]
 
 
-def _corners(box: Element, path: str, one_based: bool) -> list[int]:
+def box_corners(box: Element, path: str, one_based: bool) -> list[int]:
+    """xmin, ymin, xmax, ymax of a ``bndbox``: pixels counted from 0, the last ones inclusive.
+
+    Args:
+        box: the element.
+        path: of its file, for messages.
+        one_based: the file counts pixels from 1.
+
+    Raises:
+        DataError: an edge is no number of pixels, or the box ends before it begins.
+    """
     corners = []
     for edge in _EDGES:
         text = (box.findtext(edge) or "").strip()
@@ -151,9 +161,9 @@ def _corners(box: Element, path: str, one_based: bool) -> list[int]:
             value = -1
         if not 0 <= value <= _LARGEST:
             shown = short_name(text)
-            first = "1 (--one-based)" if one_based else "0"
             raise DataError(
-                f"{path}: {edge} of a box is {shown!r}, expected a number of pixels from {first} on"
+                f"{path}: {edge} of a box is {shown!r}, expected a number of pixels, counted from "
+                f"{int(one_based)} on"
             )
         corners.append(value)
     if corners[0] > corners[2] or corners[1] > corners[3]:

@@ -80,12 +80,6 @@ def _values(
         raise DataError(f"{image}: {error}") from error
     if pixels is None:
         raise DataError(f"{image}: it is not an image that OpenCV can decode")
-    mean = len(preparation.preprocessing.mean)
-    if mean not in (1, channels):
-        raise DataError(
-            f"the mean has {mean} numbers, but the net's input has {channels} channels; give "
-            "--mean one number, or one for each channel"
-        )
     scaled = preparation.at_scale(pixels, _side(pixels.shape[:2], height, width))
     top = (scaled.shape[1] - height) // 2
     left = (scaled.shape[2] - width) // 2

@@ -49,6 +49,7 @@ class EvaluationOptions:
         batch: images of the size of the net's input in one batch; larger images make smaller
             batches.
         skip_corrupt: leave out images that cannot be read.
+        advice: the end of the message about an image that cannot be read.
     """
 
     protocols: tuple[str, ...] = ("center",)
@@ -57,10 +58,12 @@ class EvaluationOptions:
     average: Average = "scores"
     batch: int = 16
     skip_corrupt: bool = False
+    advice: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """What decides the result, for the file of posteriors."""
-        return {key: value for key, value in asdict(self).items() if key != "skip_corrupt"}
+        without = ("skip_corrupt", "advice")
+        return {key: value for key, value in asdict(self).items() if key not in without}
 
 
 @dataclass
@@ -181,9 +184,7 @@ class Evaluation:
             image = images.read(index)
         except DataError as error:
             if not self.options.skip_corrupt:
-                raise DataError(
-                    f"{error}; --skip-corrupt leaves out images that cannot be read"
-                ) from error
+                raise DataError(f"{error}{self.options.advice}") from error
             log.warning("%s; it is left out", error)
             return None
         if image.label is not None and not 0 <= image.label < self.classes:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.errors import DataError
+from caffecompat.evaluate.array_file import text_array, texts_of
 from caffecompat.weights.hdf5_input.values import create_hdf5, open_hdf5
 
-FEATURES, LABELS, NAMES = "features", "labels", "names"
+FEATURES, LABELS, NAMES, CLASSES = "features", "labels", "names", "classes"
 NO_LABEL = -1
 
 
@@ -24,15 +25,17 @@ class FeatureSet:
         labels: int64, one class per image, -1 without a label; or images x classes for images of
             several classes: 1 for its classes, -1 for the others, 0 for those that do not count.
         names: of the images; empty if they are not known.
+        classes: the names of the classes of several labels; empty if they are not known.
     """
 
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
     names: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 def save_features(found: FeatureSet, path: str) -> None:
-    """Writes the data sets ``features``, ``labels`` and ``names`` atomically.
+    """Writes the data sets ``features``, ``labels``, ``names`` and ``classes`` atomically.
 
     Raises:
         FileProblem: the file cannot be written.
@@ -40,9 +43,9 @@ def save_features(found: FeatureSet, path: str) -> None:
     with create_hdf5(Path(path)) as content:
         content[FEATURES] = found.features
         content[LABELS] = found.labels
-        if found.names:
-            encoded = [name.encode("utf-8", "surrogateescape") for name in found.names]
-            content[NAMES] = np.array(encoded)
+        for key, texts in ((NAMES, found.names), (CLASSES, found.classes)):
+            if texts:
+                content[key] = text_array(texts)
 
 
 def load_features(path: str, max_bytes: int | None = None) -> FeatureSet:
@@ -61,7 +64,9 @@ def load_features(path: str, max_bytes: int | None = None) -> FeatureSet:
                 )
         features = file.read(FEATURES).astype(np.float32)
         labels = file.read(LABELS).astype(np.int64)
-        names = file.read(NAMES, "S").tolist() if NAMES in file else []
+        names, classes = (
+            texts_of(file.read(key, "S")) if key in file else () for key in (NAMES, CLASSES)
+        )
     if features.ndim != 2 or labels.ndim not in (1, 2) or len(labels) != len(features):
         raise DataError(
             f"{path}: features of shape {features.shape} and labels of shape {labels.shape} do "
@@ -69,6 +74,9 @@ def load_features(path: str, max_bytes: int | None = None) -> FeatureSet:
         )
     if not np.isfinite(features).all():
         raise DataError(f"{path}: there are features that are not finite numbers")
-    return FeatureSet(
-        features, labels, tuple(name.decode("utf-8", "surrogateescape") for name in names)
-    )
+    if classes and labels.shape[1:] != (len(classes),):
+        raise DataError(
+            f"{path}: it names {len(classes)} classes, but its labels have the shape "
+            f"{labels.shape}, expected one column for each class"
+        )
+    return FeatureSet(features, labels, names, classes)

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from caffecompat.data.codec.images import Pixels
 from caffecompat.data.loader.threaded_map import threaded_map
+from caffecompat.errors import DataError
 from caffecompat.evaluate.images.inference import InferenceNet, input_size
 from caffecompat.evaluate.images.labelled_images import LabelledImage, LabelledImages
 from caffecompat.evaluate.images.preparation import ImagePreparation
@@ -21,7 +23,8 @@ from caffecompat.net import Net
 from caffecompat.reporting.progress import Progress
 from caffecompat.solver.setup.compute import ComputeOptions
 
-Pooling = Literal["average", "stack"]
+Pooling = Literal["average", "max", "stack"]
+Part = Literal["image", "box", "both"]
 _IMAGES_AHEAD = 4
 
 
@@ -32,11 +35,14 @@ class FeatureOptions:
     Attributes:
         blob: whose activations are taken; empty for the bottom of the last layer with weights.
         scales: smallest sides of the images, in pixels.
-        pooling: descriptors of several scales are averaged, or stacked into a longer one. The
-            paper stacks if the classes depend on the size of objects, else it averages.
+        pooling: descriptors of several scales are averaged, or combined by the maximum of each
+            element, or stacked into a longer one. The paper stacks if the classes depend on the
+            size of objects, else it averages; it found the maximum no better than the average.
         flip: average with the descriptor of the mirrored image.
-        normalize: divide by the Euclidean norm: each scale's descriptor before stacking, and the
-            result.
+        normalize: divide by the Euclidean norm: each scale's descriptor, their combination, and
+            the result.
+        part: the whole image, the box of its object, or both, whose descriptors are stacked. A box
+            is cut out and then rescaled like an image.
     """
 
     blob: str = ""
@@ -44,6 +50,7 @@ class FeatureOptions:
     pooling: Pooling = "average"
     flip: bool = True
     normalize: bool = True
+    part: Part = "image"
 
 
 class FeatureNet:
@@ -131,7 +138,7 @@ class FeatureExtraction:
     def length(self) -> int:
         """The length of a descriptor."""
         stacked = len(self.options.scales) if self.options.pooling == "stack" else 1
-        return self.net.length * stacked
+        return self.net.length * stacked * (2 if self.options.part == "both" else 1)
 
     def run(
         self, images: LabelledImages, progress: Progress | None = None
@@ -139,8 +146,13 @@ class FeatureExtraction:
         """Each image with its descriptor.
 
         Raises:
-            DataError: an image cannot be read.
+            DataError: an image cannot be read, or has no box where ``part`` needs one.
         """
+        if self.options.part != "image" and not images.has_boxes:
+            raise DataError(
+                f"{images.path}: its images have no boxes, which --part {self.options.part} needs; "
+                "give a folder of PASCAL VOC as --data, and --voc Action/train"
+            )
         prepared = threaded_map(
             partial(self._prepare, images), range(len(images)), ahead=_IMAGES_AHEAD
         )
@@ -151,22 +163,54 @@ class FeatureExtraction:
 
     def _prepare(
         self, images: LabelledImages, index: int
-    ) -> tuple[LabelledImage, list[torch.Tensor]]:
+    ) -> tuple[LabelledImage, list[list[torch.Tensor]]]:
+        """An image, and its parts at all scales."""
         image = images.read(index)
-        scales = self.options.scales
-        arrays = [self.preparation.at_scale(image.pixels, scale) for scale in scales]
-        return image, [torch.from_numpy(array)[None] for array in arrays]
+        return image, [
+            [
+                torch.from_numpy(self._at_scale(image, pixels, scale))
+                for scale in self.options.scales
+            ]
+            for pixels in self._parts(image)
+        ]
 
-    def _descriptor(self, scaled: Sequence[torch.Tensor]) -> NDArray[np.float32]:
+    def _at_scale(self, image: LabelledImage, pixels: Pixels, scale: int) -> NDArray[np.float32]:
+        try:
+            return self.preparation.at_scale(pixels, scale)[None]
+        except DataError as error:
+            part = "" if pixels is image.pixels else "the box of "
+            raise DataError(f"{part}image {image.name!r}: {error}") from error
+
+    def _parts(self, image: LabelledImage) -> list[Pixels]:
         parts = []
+        if self.options.part != "box":
+            parts.append(image.pixels)
+        if self.options.part != "image":
+            parts.append(image.in_box())
+        return parts
+
+    def _descriptor(self, parts: Sequence[Sequence[torch.Tensor]]) -> NDArray[np.float32]:
+        return self._normalized(np.concatenate([self._of_part(scaled) for scaled in parts]))
+
+    def _of_part(self, scaled: Sequence[torch.Tensor]) -> NDArray[np.float32]:
+        """The descriptor of one part of an image, which is given at all scales."""
+        found = []
         for batch in scaled:
             both = torch.cat([batch, batch.flip(3)]) if self.options.flip else batch
-            parts.append(self.net(both).mean(0).cpu().numpy())
-        if self.options.normalize:
-            parts = [normalized(part) for part in parts]
-        stack = self.options.pooling == "stack"
-        whole = np.concatenate(parts) if stack else np.stack(parts).mean(0)
-        return normalized(whole) if self.options.normalize else whole
+            found.append(self._normalized(self.net(both).mean(0).cpu().numpy()))
+        return self._normalized(combined(found, self.options.pooling))
+
+    def _normalized(self, descriptor: NDArray[np.float32]) -> NDArray[np.float32]:
+        return normalized(descriptor) if self.options.normalize else descriptor
+
+
+def combined(descriptors: Sequence[NDArray[np.float32]], pooling: Pooling) -> NDArray[np.float32]:
+    """One descriptor of those of several scales, which have one length."""
+    if pooling == "stack":
+        return np.concatenate(descriptors)
+    rows = np.stack(descriptors)
+    whole: NDArray[np.float32] = rows.max(0) if pooling == "max" else rows.mean(0)
+    return whole
 
 
 def normalized(descriptor: NDArray[np.float32]) -> NDArray[np.float32]:

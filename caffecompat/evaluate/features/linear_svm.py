@@ -11,10 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.errors import DataError, MissingExtra
-from caffecompat.evaluate.features.average_precision import (
-    mean_average_precision,
-    mean_class_recall,
-)
+from caffecompat.evaluate.features.average_precision import average_precision, mean_class_recall
 from caffecompat.evaluate.features.feature_file import FeatureSet
 from caffecompat.reporting.progress import Progress
 
@@ -53,6 +50,8 @@ class SvmResult:
         measure: ``"mean class recall"``, or ``"mean average precision"`` for several labels.
         score: of the test images, 0 to 1.
         decisions: images x classes.
+        class_scores: of images with several labels, the average precision of each class; NaN for
+            one without an image.
     """
 
     cost: float
@@ -60,6 +59,7 @@ class SvmResult:
     measure: str
     score: float
     decisions: NDArray[np.float64]
+    class_scores: tuple[float, ...] = ()
 
 
 class LinearSvm:
@@ -155,9 +155,11 @@ def train_and_test(
         )
     decisions = svm.decide(test.features)
     show(steps, steps)
-    measure = "mean class recall" if test.labels.ndim == 1 else "mean average precision"
+    several = test.labels.ndim == 2
+    measure = "mean average precision" if several else "mean class recall"
+    class_scores = _class_scores(decisions, test.labels, options.points) if several else ()
     score = _score(decisions, test.labels, options.points)
-    return SvmResult(cost, validation, measure, score, decisions)
+    return SvmResult(cost, validation, measure, score, decisions, class_scores)
 
 
 def _check(train: FeatureSet, test: FeatureSet) -> None:
@@ -171,11 +173,28 @@ def _check(train: FeatureSet, test: FeatureSet) -> None:
             f"the training labels have the shape {train.labels.shape}, the test labels "
             f"{test.labels.shape}; both need the same classes"
         )
-    for name, found in (("training", train), ("test", test)):
-        if found.labels.ndim == 1 and (found.labels < 0).any():
-            raise DataError(f"{int((found.labels < 0).sum())} of the {name} images have no label")
+    if train.classes and test.classes and train.classes != test.classes:
+        raise DataError(
+            f"the training images have the classes {', '.join(train.classes)}, the test images "
+            f"{', '.join(test.classes)}; both need the same classes in one order"
+        )
+    for name, found in (("training ", train), ("test ", test)):
+        check_labels(found, name)
         if len(found.features) < 2:
-            raise DataError(f"there are {len(found.features)} {name} images, expected 2 or more")
+            raise DataError(f"there are {len(found.features)} {name}images, expected 2 or more")
+
+
+def check_labels(images: FeatureSet, kind: str) -> None:
+    """Refuses images without a label.
+
+    Args:
+        kind: of images, for the message: ``"test "``, or nothing.
+
+    Raises:
+        DataError: says how many.
+    """
+    if images.labels.ndim == 1 and (images.labels < 0).any():
+        raise DataError(f"{int((images.labels < 0).sum())} of the {kind}images have no label")
 
 
 def _classes(train: FeatureSet, test: FeatureSet) -> int:
@@ -212,12 +231,15 @@ def _held_out(labels: NDArray[np.int64], options: SvmOptions) -> NDArray[np.bool
 def _score(decisions: NDArray[np.float64], labels: NDArray[np.int64], points: int | None) -> float:
     if labels.ndim == 1:
         return mean_class_recall(labels, decisions.argmax(1))
+    return float(np.nanmean(_class_scores(decisions, labels, points)))
+
+
+def _class_scores(
+    decisions: NDArray[np.float64], labels: NDArray[np.int64], points: int | None
+) -> tuple[float, ...]:
+    """The average precision of each class over the images that count for it."""
     values = []
-    for c in range(labels.shape[1]):
-        counted = labels[:, c] != 0
-        values.append(
-            mean_average_precision(
-                decisions[counted, c : c + 1], labels[counted, c : c + 1] > 0, points
-            )
-        )
-    return float(np.nanmean(values))
+    for column, flags in zip(decisions.T, labels.T, strict=True):
+        counted = flags != 0
+        values.append(average_precision(column[counted], flags[counted] > 0, points))
+    return tuple(values)

@@ -17,6 +17,16 @@ from caffecompat.errors import DataError
 
 
 @dataclass(frozen=True)
+class PixelBox:
+    """A part of an image, in pixels: its first row and column, and those behind its last ones."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+@dataclass(frozen=True)
 class LabelledImage:
     """One decoded image.
 
@@ -24,11 +34,22 @@ class LabelledImage:
         name: its file name, or the key of its record.
         label: its class; None without one.
         pixels: uint8, height x width x 3 in B, G, R order, or height x width for a gray one.
+        flags: of images with several classes, one per class: 1 for its classes, -1 for the
+            others, 0 for those that do not count; empty for images with one label.
+        box: of the object that the labels are about; None for the whole image.
     """
 
     name: str
     label: int | None
     pixels: Pixels
+    flags: tuple[int, ...] = ()
+    box: PixelBox | None = None
+
+    def in_box(self) -> Pixels:
+        """The pixels in the box."""
+        assert self.box is not None
+        rows, columns = slice(self.box.top, self.box.bottom), slice(self.box.left, self.box.right)
+        return np.ascontiguousarray(self.pixels[rows, columns])
 
 
 class LabelledImages(ABC):
@@ -37,7 +58,12 @@ class LabelledImages(ABC):
     Attributes:
         path: of the folder, list or database, for messages.
         class_names: the names of the classes by label; empty if they are not known.
+        has_boxes: each image has a box.
+        several_labels: an image has a flag for each class in place of one label.
     """
+
+    has_boxes = False
+    several_labels = False
 
     def __init__(self, path: str, class_names: list[str] | None = None) -> None:
         self.path = path

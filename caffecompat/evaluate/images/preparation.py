@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+import hashlib
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.codec.images import Interpolation, Pixels, isotropic_size, rescale_image
+from caffecompat.data.codec.pixel_operations import resize_by
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import DataError
 
@@ -28,11 +30,16 @@ class ImagePreparation:
         interpolation: ``"smooth"`` averages areas where an image shrinks and is bicubic where it
             grows, as ``convert-imageset --min-side``.
         round_down: round the longer side down, and not to the nearest pixel.
+        mean_image: channels (or 1) x height x width, subtracted in place of the means of
+            ``preprocessing``. It is stretched to the size of the rescaled image, so that each pixel
+            loses the mean of its place, and a crop that of its region. For images of the mean's
+            size this is what Caffe's data layers do; other sizes they refuse.
     """
 
     preprocessing: Preprocessing
     interpolation: Interpolation = "smooth"
     round_down: bool = False
+    mean_image: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     def size(self, pixels: Pixels, side: int) -> tuple[int, int]:
         """Height and width of an image whose smaller side becomes ``side`` pixels.
@@ -65,6 +72,7 @@ class ImagePreparation:
                 **asdict(replace(self.preprocessing, labels=())),
                 "mean": list(self.preprocessing.mean),
             },
+            **({} if self.mean_image is None else {"mean_image": _digest(self.mean_image)}),
         }
 
     def values(self, pixels: Pixels) -> NDArray[np.float32]:
@@ -79,10 +87,42 @@ class ImagePreparation:
         planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         if self.preprocessing.channel_order == "RGB":
             planes = planes[::-1]
-        mean = np.asarray(self.preprocessing.mean, np.float32)[:, None, None]
         # Planes in a row, which convolutions of 3 channels are faster with.
         values = planes.astype(np.float32, order="C")
-        values -= mean
+        self.check_channels(len(planes), "the image")
+        values -= self._mean(*pixels.shape[:2])
         if self.preprocessing.scale != 1:
             values *= np.float32(self.preprocessing.scale)
         return values
+
+    def check_channels(self, channels: int, what: str) -> None:
+        """Refuses a mean of another number of channels.
+
+        Args:
+            channels: of ``what``, a noun for the message.
+
+        Raises:
+            DataError: the mean has neither one channel nor ``channels``.
+        """
+        image = self.mean_image
+        count = len(self.preprocessing.mean if image is None else image)
+        if count not in (1, channels):
+            noun = "numbers" if image is None else "channels"
+            raise DataError(
+                f"the mean has {count} {noun}, but {what} has {channels} channels; give --mean one "
+                "number, or one for each channel"
+            )
+
+    def _mean(self, height: int, width: int) -> NDArray[np.float32]:
+        """What is subtracted from an image of this size."""
+        if self.mean_image is None:
+            return np.asarray(self.preprocessing.mean, np.float32)[:, None, None]
+        if self.mean_image.shape[1:] == (height, width):
+            return self.mean_image
+        rows: Any = self.mean_image.transpose(1, 2, 0)
+        resized: Any = resize_by(rows, height, width, "LINEAR")
+        return np.asarray(resized.transpose(2, 0, 1), np.float32)
+
+
+def _digest(values: NDArray[np.float32]) -> str:
+    return hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.data.preprocessing_presets import NEEDS_MEAN, PRESETS
@@ -14,7 +15,7 @@ from caffecompat.errors import CaffeError, ExportError, UnknownName
 from caffecompat.export.source import Source
 from caffecompat.input_files import read_input
 from caffecompat.weights.known_files import VERY_DEEP, recognise
-from caffecompat.weights.mean import read_mean
+from caffecompat.weights.mean import read_mean, read_mean_values
 
 MAX_LABEL_BYTES = 1 << 24
 IMAGE_AXES = 4
@@ -78,28 +79,48 @@ def stated_image_size(source: Source) -> tuple[int, int] | None:
 
 
 def read_means(text: str) -> tuple[float, ...]:
-    """Numbers separated by commas, or the channel means of a mean file.
+    """Numbers separated by commas, or the channel means of a mean file (.binaryproto, .npy).
 
     Raises:
         ExportError: neither.
         FileProblem, FormatError: the file cannot be read.
     """
-    try:
-        means = tuple(float(part) for part in text.split(","))
-    except ValueError:
+    means = _numbers(text)
+    if means is None:
         if not Path(text).exists():
             raise ExportError(
                 f"--mean {text}: expected numbers separated by commas (104,117,123), or a mean file"
-            ) from None
-        return channel_means(read_mean(text))
+            )
+        return channel_means(read_mean_values(text))
     if not np.isfinite(means).all():
         raise ExportError(f"--mean {text}: expected finite numbers")
     return means
 
 
-def channel_means(image: np.ndarray) -> tuple[float, ...]:
-    """The mean of each channel of a mean image (C, H, W)."""
-    return tuple(float(value) for value in image.mean(axis=(1, 2), dtype=np.float64))
+def read_mean_image(text: str, max_bytes: int | None = None) -> NDArray[np.float32] | None:
+    """The mean image (C, H, W) in the file of ``--mean``; None if ``text`` has numbers or names a
+    file with one value for each channel.
+
+    Raises:
+        FileProblem, FormatError: the file cannot be read.
+    """
+    if _numbers(text) is not None:
+        return None
+    mean = read_mean_values(text, max_bytes)
+    return mean if mean.ndim > 1 else None
+
+
+def _numbers(text: str) -> tuple[float, ...] | None:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return None
+
+
+def channel_means(mean: np.ndarray) -> tuple[float, ...]:
+    """The mean of each channel of a mean, (C, H, W) or (C,)."""
+    rows = mean.reshape(len(mean), -1)
+    return tuple(float(value) for value in rows.mean(axis=1, dtype=np.float64))
 
 
 def read_labels(path: str) -> tuple[str, ...]:

@@ -23,11 +23,11 @@ from caffecompat.pycaffe.io import load_image
 from caffecompat.pycaffe.scripts.options import (
     add_net_arguments,
     integer_pair,
-    read_array,
     run,
     set_channel_swap,
     settings,
 )
+from caffecompat.weights.npy import read_npy
 
 _IMAGES_AXES = 4
 
@@ -86,7 +86,7 @@ def _classify(arguments: argparse.Namespace) -> None:
 def _read_images(path: str, suffix: str, color: bool) -> Sequence[NDArray[Any]]:
     if path.endswith(".npy"):
         print(f"Loading file: {path}", flush=True)
-        images = read_array(path)
+        images = read_npy(path)
         if images.ndim != _IMAGES_AXES:
             raise DataError(
                 f"{path}: has shape {images.shape}, expected images x height x width x channels"

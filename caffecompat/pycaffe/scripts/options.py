@@ -5,19 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.errors import CaffeError, DataError, FormatError
-from caffecompat.input_files import open_input
-from caffecompat.weights import read_mean
+from caffecompat.errors import CaffeError
+from caffecompat.weights.mean import read_mean_values
 
 Array = NDArray[Any]
-
-_MEAN_AXES = 3
 
 
 def add_net_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +66,7 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
     Raises:
         NetError: ``--gpu`` is given and there is none.
-        FileProblem, FormatError, DataError: the mean cannot be read.
+        FileProblem, FormatError: the mean cannot be read.
     """
     from caffecompat.pycaffe.mode import set_mode_cpu, set_mode_gpu
 
@@ -97,31 +92,9 @@ def set_channel_swap(net: Any, swap: tuple[int, ...] | None) -> None:
         net.transformer.set_channel_swap(name, swap)
 
 
-def read_array(path: str) -> Array:
-    """The array in a ``.npy`` file.
-
-    Raises:
-        FileProblem: it is missing or cannot be read.
-        FormatError: it is no such file, or holds objects.
-    """
-    with open_input(path) as file:
-        try:
-            array: Array = np.lib.format.read_array(file, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise FormatError(f"{path}: expected a .npy file of numbers ({error})") from error
-    return array
-
-
 def _channel_means(path: str) -> Array:
-    mean = read_mean(path) if Path(path).suffix == ".binaryproto" else read_array(path)
-    if mean.ndim == _MEAN_AXES:
-        return mean.mean(axis=(1, 2))
-    if mean.ndim != 1:
-        raise DataError(
-            f"{path}: the mean has shape {mean.shape}, expected one value per channel or channels "
-            "x height x width"
-        )
-    return mean
+    mean = read_mean_values(path)
+    return mean if mean.ndim == 1 else mean.mean(axis=(1, 2))
 
 
 def run(script: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:

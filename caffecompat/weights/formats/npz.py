@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 import zipfile
 from math import prod
 from pathlib import Path
@@ -16,6 +15,7 @@ from caffecompat.input_files import open_input
 from caffecompat.output_files import atomic_write
 from caffecompat.weights.array_names import current_blobs
 from caffecompat.weights.format import LayerFormat, formats
+from caffecompat.weights.npy import read_npy_header
 from caffecompat.weights.weights import LayerWeights, Weights, as_float32
 from caffecompat.weights.zip_checks import library_errors, zip_archive, zip_names
 
@@ -88,7 +88,7 @@ def _read_array(
 ) -> tuple[np.ndarray, str]:
     """The array as float32, and the name of the type that it has in the file."""
     with archive.open(entry) as file:
-        shape, fortran, dtype = _read_header(file)
+        shape, fortran, dtype = read_npy_header(file)
         who = f"{path}: array {entry.filename.removesuffix('.npy')!r}"
         if dtype.kind not in "fiu":
             raise FormatError(f"{who} holds {dtype}, expected numbers")
@@ -114,14 +114,6 @@ def _fill(values: np.ndarray, file: IO[bytes], who: str) -> None:
             raise FormatError(f"{who} is cut off: {len(remaining)} bytes are missing")
         remaining[: len(chunk)] = chunk
         remaining = remaining[len(chunk) :]
-
-
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy warns about valid headers written by Python 2
-        if np.lib.format.read_magic(file) == (1, 0):
-            return np.lib.format.read_array_header_1_0(file)
-        return np.lib.format.read_array_header_2_0(file)
 
 
 def _write_array(archive: zipfile.ZipFile, key: str, array: np.ndarray, path: Path) -> None:

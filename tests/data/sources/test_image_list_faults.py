@@ -116,10 +116,10 @@ def test_the_command_that_the_message_gives_mends_the_list(text: str, cause: str
 
 
 def test_a_tab_after_a_name_that_begins_with_digits() -> None:
-    """Caffe's rule takes those digits for the label, so only the names show what is wrong."""
+    """Caffe's rule takes those digits for the label."""
     os.rename("images/cat/2.jpg", "images/0002.jpg")
     write("0002.jpg\t7\n")
-    assert "line 1 has a tab" in refused()
+    assert "with a tab before the label, expected one space" in refused()
 
 
 def test_words_as_labels() -> None:
@@ -145,6 +145,11 @@ def test_no_labels() -> None:
     write("".join(f"{name}\n" for name in NAMES[1:]))
     assert "--no-labels" in refused()
     assert convert(no_labels=True) == [0, 0]
+
+
+def test_names_that_begin_with_numbers_are_no_labels() -> None:
+    write("1.jpg\n2.jpg\n")
+    assert "line 1 is '1.jpg', which has no label" in refused()
 
 
 def test_a_few_odd_labels_are_only_logged(caplog: pytest.LogCaptureFixture) -> None:

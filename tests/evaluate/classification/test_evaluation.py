@@ -227,8 +227,8 @@ def test_a_corrupt_image(tmp_path: Path) -> None:
     path = write_images(tmp_path)
     (tmp_path / "3.png").write_bytes(b"no image")
     images = open_images(path)
-    with pytest.raises(DataError, match=r"list.txt: image 4, '3.png': .*; --skip-corrupt leaves"):
-        evaluation(scales=(15,)).run(images)
+    with pytest.raises(DataError, match=r"list.txt: image 4, '3.png': .*OpenCV can decode; leave"):
+        evaluation(scales=(15,), advice="; leave it out").run(images)
     found = evaluation(scales=(15,), skip_corrupt=True).run(images)
     assert found.names == tuple(f"{i}.png" for i in (0, 1, 2, 4, 5, 6))
     assert found.indices.tolist() == [0, 1, 2, 4, 5, 6]

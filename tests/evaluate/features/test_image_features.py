@@ -13,13 +13,16 @@ from caffecompat.evaluate.features.image_features import (
     FeatureExtraction,
     FeatureNet,
     FeatureOptions,
+    Part,
     normalized,
     penultimate_blob,
 )
 from caffecompat.evaluate.images.labelled_images import open_images
 from caffecompat.evaluate.images.preparation import ImagePreparation
+from caffecompat.evaluate.images.voc_images import VocImages
 from caffecompat.net import Net
 from tests.evaluate.small import CROP, PREPROCESSING, STRIDE, small_model, write_images
+from tests.evaluate.voc import annotated, write_voc
 
 PREPARATION = ImagePreparation(PREPROCESSING)
 
@@ -42,7 +45,7 @@ def windowed(image: np.ndarray) -> np.ndarray:
     return net.forward(data=np.stack(windows), end="relu6")["fc6"].mean(0)
 
 
-@pytest.mark.parametrize("pooling", ["average", "stack"])
+@pytest.mark.parametrize("pooling", ["average", "max", "stack"])
 def test_descriptors(pooling: str, tmp_path: Path) -> None:
     images = open_images(write_images(tmp_path, 3))
     options = FeatureOptions(scales=(15, 20), pooling=pooling)  # type: ignore[arg-type]
@@ -54,10 +57,53 @@ def test_descriptors(pooling: str, tmp_path: Path) -> None:
         for scale in (15, 20):
             image = PREPARATION.at_scale(pixels, scale)
             parts.append(normalized((windowed(image) + windowed(image[:, :, ::-1])) / 2))
-        whole = np.concatenate(parts) if pooling == "stack" else np.mean(parts, 0)
+        ways = {"average": np.mean, "max": np.max, "stack": lambda rows, _: np.concatenate(rows)}
+        whole = ways[pooling](parts, 0)  # type: ignore[operator]
         expected = whole / np.linalg.norm(whole)
         np.testing.assert_allclose(found[f"{index}.png"], expected, atol=1e-5)
     assert extraction.length == (16 if pooling == "stack" else 8)
+
+
+def test_the_box_and_the_whole_image(tmp_path: Path) -> None:
+    """Both descriptors are those of images on their own, stacked and divided by their norm."""
+    write_voc(tmp_path / "VOC", {"Action/val": ["2010_0"]}, count=1)
+    images = VocImages(str(tmp_path / "VOC"), "Action/val")
+    found: dict[str, list[np.ndarray]] = {}
+    parts_of_image: tuple[Part, ...] = ("image", "box", "both")
+    for part in parts_of_image:
+        options = FeatureOptions(scales=(15, 18), pooling="stack", part=part)
+        extraction = FeatureExtraction(small_model(), PREPARATION, options)
+        found[part] = [row for _, row in extraction.run(images)]
+        assert {len(row) for row in found[part]} == {extraction.length}
+    assert np.array_equal(found["image"][0], found["image"][1])
+    for person in range(2):
+        box = images.read(person).in_box()
+        parts = []
+        for scale in (15, 18):
+            image = PREPARATION.at_scale(box, scale)
+            parts.append(normalized((windowed(image) + windowed(image[:, :, ::-1])) / 2))
+        expected = normalized(np.concatenate(parts))
+        np.testing.assert_allclose(found["box"][person], expected, atol=1e-5)
+        both = np.concatenate([found["image"][person], expected]) / np.sqrt(2)
+        np.testing.assert_allclose(found["both"][person], both, atol=1e-5)
+
+
+def test_images_without_boxes(tmp_path: Path) -> None:
+    images = open_images(write_images(tmp_path, 1))
+    extraction = FeatureExtraction(small_model(), PREPARATION, FeatureOptions(part="both"))
+    with pytest.raises(DataError, match="have no boxes, which --part both needs"):
+        next(extraction.run(images))
+
+
+def test_a_box_that_cannot_be_rescaled(tmp_path: Path) -> None:
+    folder = tmp_path / "VOC"
+    write_voc(folder, {"Action/val": ["2010_0"]}, count=1)
+    boxes = annotated((1, 2, 30, 2)) * 2
+    (folder / "Annotations/2010_0.xml").write_text(f"<annotation>{boxes}</annotation>")
+    options = FeatureOptions(scales=(2000,), part="box")
+    extraction = FeatureExtraction(small_model(), PREPARATION, options)
+    with pytest.raises(DataError, match="the box of image '2010_0 1': it is 1x30"):
+        next(extraction.run(VocImages(str(folder), "Action/val")))
 
 
 def test_without_norm_and_flip(tmp_path: Path) -> None:

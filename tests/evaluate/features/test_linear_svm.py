@@ -54,6 +54,8 @@ def test_several_labels_per_image() -> None:
     assert result.measure == "mean average precision"
     assert result.score > 0.97
     assert result.validation == {}
+    assert result.score == pytest.approx(np.mean(result.class_scores))
+    assert len(result.class_scores) == 2
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,15 @@ def test_sets_that_do_not_fit(change: object, words: str) -> None:
         train_and_test(found, change(found))  # type: ignore[operator]
 
 
+def test_classes_in_another_order() -> None:
+    random = np.random.default_rng(2)
+    features = random.standard_normal((8, 5)).astype(np.float32)
+    labels = np.where(features[:, :2] > 0, 1, -1)
+    train, test = (FeatureSet(features, labels, (), names) for names in (("a", "b"), ("b", "a")))
+    with pytest.raises(DataError, match="the classes a, b, the test images b, a"):
+        train_and_test(train, test)
+
+
 def test_too_few_images_to_choose() -> None:
     found = clusters(6, 0.1, 0)
     with pytest.raises(DataError, match="too few to hold out 20 % of each class; give the cost"):
@@ -88,6 +99,20 @@ def test_files(tmp_path: Path) -> None:
     assert np.array_equal(read.features, found.features)
     assert np.array_equal(read.labels, found.labels)
     assert read.names == ("a", "b", "\udcff", "d", "é")
+    assert read.classes == ()
+
+
+def test_files_of_several_labels(tmp_path: Path) -> None:
+    path = str(tmp_path / "features.h5")
+    labels = np.array([[1, -1], [0, 1], [-1, -1]])
+    found = FeatureSet(np.ones((3, 2), np.float32), labels, ("x", "y", "z"), ("jumping", "lire"))
+    save_features(found, path)
+    read = load_features(path)
+    assert np.array_equal(read.labels, labels)
+    assert read.classes == ("jumping", "lire")
+    save_features(FeatureSet(found.features, labels[:, :1], (), found.classes), path)
+    with pytest.raises(DataError, match="it names 2 classes, but its labels have the shape"):
+        load_features(path)
 
 
 def test_bad_files(tmp_path: Path) -> None:
