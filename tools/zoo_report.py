@@ -96,7 +96,12 @@ INPUTS = {
     "subcnn": {"data": (4, 3, 227, 227)},
 }
 # The fork of nets that need a dialect stated.
-DIALECTS = {"omz_semseg": "openvino", "amsoftmax": "amsoftmax", "faceboxes": "faceboxes"}
+DIALECTS = {
+    "omz_semseg": "openvino",
+    "amsoftmax": "amsoftmax",
+    "faceboxes": "faceboxes",
+    "yolov2_intel": "intel",
+}
 _UNKNOWN_SHAPE = re.compile(r"state it with --shape ([^\s=]+)=")
 # A module of another repository, or another version of one that is known.
 _FOREIGN_CODE = re.compile(r"layer '([^']+)' \(Python\): (?:runs code from module|takes .* top)")
