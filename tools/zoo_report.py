@@ -76,6 +76,7 @@ STATED: dict[str, dict[str, tuple[int, ...]]] = {
     "lrcn_activity": {"data": (384, 3, 227, 227), "label": (384,), "clip_markers": (384,)},
     "rankiqa": {"data": (48, 3, 224, 224), "label": (48, 1)},
     "vdsr": {"data": (64, 1, 41, 41), "label": (64, 1, 41, 41)},
+    "mobilenet_yolov3_lite": {"seg_label": (4, 19, 76, 76)},
     "modified_unet": {"data": (1, 1, 224, 224), "label": (1, 1, 224, 224)},
     "fast_rcnn_caffenet": _regions(21),
     "fast_rcnn_vgg_m": _regions(21),

@@ -56,13 +56,17 @@ def open_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS) -> 
 
 
 def open_annotated_reader(
-    layer: Message, phase: str, options: ReadOptions = DEFAULTS
+    layer: Message,
+    phase: str,
+    options: ReadOptions = DEFAULTS,
+    kind: type[AnnotatedSamples] = AnnotatedSamples,
 ) -> tuple[BatchReader, bool]:
     """The reader that an AnnotatedData layer describes.
 
     Args:
         layer: a LayerParameter.
         phase: ``"TRAIN"`` or ``"TEST"``.
+        kind: how records become samples.
 
     Returns:
         the reader, and whether a record has boxes, so that the batch's labels are one array of rows
@@ -77,7 +81,7 @@ def open_annotated_reader(
     names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
     database = open_database(parameter.source, names[parameter.backend])
     try:
-        samples = AnnotatedSamples(database, layer, phase, transform, options.seed)
+        samples = kind(database, layer, phase, transform, options.seed)
         reader = BatchReader(
             samples, transform, parameter.batch_size, options, prefetch=parameter.prefetch
         )
