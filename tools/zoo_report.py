@@ -96,6 +96,8 @@ STATED: dict[str, dict[str, tuple[int, ...]]] = {
 INPUTS = {
     "subcnn": {"data": (4, 3, 227, 227)},
 }
+# Numbers of outputs that another program fills in, by layer.
+OUTPUTS = {"digits_lenet": {"ip2": 10}}
 # The fork of nets that need a dialect stated.
 DIALECTS = {
     "omz_semseg": "openvino",
@@ -194,7 +196,7 @@ def _shapes_only(entry: Entry, phase: str) -> str:
     folder = entry.path.parent.name
     stated = STATED.get(folder, {})
     message = read_net(entry.path)
-    _state_inputs(message, folder)
+    _fill_in(message, folder)
     sources = {
         top
         for layer in message.layer
@@ -234,10 +236,13 @@ def _shapes_only(entry: Entry, phase: str) -> str:
     raise CaffeError("too many layers without a shape or without code")
 
 
-def _state_inputs(message: Any, folder: str) -> None:
-    """Gives an input the shape that a program which uses the net would give it."""
+def _fill_in(message: Any, folder: str) -> None:
+    """Fills in what a program which uses the net would: shapes of inputs, numbers of outputs."""
     stated = INPUTS.get(folder, {})
     for layer in message.layer:
+        outputs = OUTPUTS.get(folder, {}).get(layer.name)
+        if outputs is not None:
+            layer.inner_product_param.num_output = outputs
         if layer.type == "Input":
             for top, shape in zip(layer.top, layer.input_param.shape, strict=False):
                 shape.dim[:] = stated.get(top, tuple(shape.dim))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from caffecompat.layers._base import Message, Shape, register
 from caffecompat.layers._batch_source import RESIZING_FIELDS, BatchSource
@@ -32,7 +32,7 @@ class Data(BatchSource):
 
     batch_param = "data_param"
     fork_fields = ("data_param.shuffle", "data_param.selective_list", *RESIZING_FIELDS)
-    ignored_fields = (
+    ignored_fields: ClassVar[tuple[str, ...]] = (
         "data_param.crop_size",
         "data_param.force_encoded_color",
         "data_param.mean_file",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from tests.layers.strategies import (
+    ELSEWHERE,
     Bottom,
     Draw,
     Example,
@@ -79,6 +80,9 @@ def resize_square(draw: Draw) -> Example:
         resize_factor=draw(st.sampled_from([0.5, 1, 1.5, 2])),
     )
     return Example(text, (Bottom((n, c, side, side)),))
+
+
+ELSEWHERE["Convolution (HD-CNN)"] = "reads files: forks/test_hdcnn.py"
 
 
 @example_of("Convolution (ORN)")
