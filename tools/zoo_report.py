@@ -76,6 +76,7 @@ STATED: dict[str, dict[str, tuple[int, ...]]] = {
     "lrcn_activity": {"data": (384, 3, 227, 227), "label": (384,), "clip_markers": (384,)},
     "rankiqa": {"data": (48, 3, 224, 224), "label": (48, 1)},
     "vdsr": {"data": (64, 1, 41, 41), "label": (64, 1, 41, 41)},
+    "mobilenet_yolov3_lite": {"seg_label": (4, 19, 76, 76)},
     "modified_unet": {"data": (1, 1, 224, 224), "label": (1, 1, 224, 224)},
     "fast_rcnn_caffenet": _regions(21),
     "fast_rcnn_vgg_m": _regions(21),
@@ -95,8 +96,15 @@ STATED: dict[str, dict[str, tuple[int, ...]]] = {
 INPUTS = {
     "subcnn": {"data": (4, 3, 227, 227)},
 }
+# Numbers of outputs that another program fills in, by layer.
+OUTPUTS = {"digits_lenet": {"ip2": 10}}
 # The fork of nets that need a dialect stated.
-DIALECTS = {"omz_semseg": "openvino", "amsoftmax": "amsoftmax", "faceboxes": "faceboxes"}
+DIALECTS = {
+    "omz_semseg": "openvino",
+    "amsoftmax": "amsoftmax",
+    "faceboxes": "faceboxes",
+    "yolov2_intel": "intel",
+}
 _UNKNOWN_SHAPE = re.compile(r"state it with --shape ([^\s=]+)=")
 # A module of another repository, or another version of one that is known.
 _FOREIGN_CODE = re.compile(r"layer '([^']+)' \(Python\): (?:runs code from module|takes .* top)")
@@ -188,7 +196,7 @@ def _shapes_only(entry: Entry, phase: str) -> str:
     folder = entry.path.parent.name
     stated = STATED.get(folder, {})
     message = read_net(entry.path)
-    _state_inputs(message, folder)
+    _fill_in(message, folder)
     sources = {
         top
         for layer in message.layer
@@ -228,10 +236,13 @@ def _shapes_only(entry: Entry, phase: str) -> str:
     raise CaffeError("too many layers without a shape or without code")
 
 
-def _state_inputs(message: Any, folder: str) -> None:
-    """Gives an input the shape that a program which uses the net would give it."""
+def _fill_in(message: Any, folder: str) -> None:
+    """Fills in what a program which uses the net would: shapes of inputs, numbers of outputs."""
     stated = INPUTS.get(folder, {})
     for layer in message.layer:
+        outputs = OUTPUTS.get(folder, {}).get(layer.name)
+        if outputs is not None:
+            layer.inner_product_param.num_output = outputs
         if layer.type == "Input":
             for top, shape in zip(layer.top, layer.input_param.shape, strict=False):
                 shape.dim[:] = stated.get(top, tuple(shape.dim))

@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     from caffecompat.data.transforms.deferred_crops import DeferredCrops
     from caffecompat.layers._base import Array
 
+# Fields of forks with which images are resized before they are cropped.
+RESIZING_FIELDS = tuple(
+    f"transform_param.{name}"
+    for name in (
+        *("vertical_stretch_lower", "vertical_stretch_upper"),
+        *("horizontal_stretch_lower", "horizontal_stretch_upper"),
+        *("rand_resize_ratio_lower", "rand_resize_ratio_upper"),
+        *("allow_upscale", "interpolation_algo_down", "interpolation_algo_up"),
+        *("resize_size", "resize_short_side_min", "resize_short_side_max"),
+    )
+)
+
 
 @contextmanager
 def errors_at(place: str) -> Iterator[None]:

@@ -35,6 +35,11 @@ class BaseConvolution(Layer):
     tops = at_least(1)
     parameters = ("weight", "bias")
     fork_fields = tuple(f"convolution_param.pad_{side}" for side in "lrtb")
+    # They count only with parameter_compress, which means another definition.
+    ignored_fork_fields = tuple(
+        f"convolution_param.quantization_kmean_cluster_{what}_file"
+        for what in ("centers", "indices")
+    )
     in_place = False
     checks_blobs = True
     prefers_channels_last = True

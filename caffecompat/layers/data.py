@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from caffecompat.layers._base import Message, Shape, register
-from caffecompat.layers._batch_source import BatchSource
+from caffecompat.layers._batch_source import RESIZING_FIELDS, BatchSource
 
 if TYPE_CHECKING:
     from caffecompat.data.advice import MissingInput
@@ -20,7 +20,10 @@ class Data(BatchSource):
     records from i * batch_size on and continues with the first record after the last. Crops,
     flips, sizes and colours are a pure function of the seed and the sample's number in the run.
     The first record of a batch decides its size. With the forks' ``shuffle`` each pass has an
-    order of its own, a pure function of the seed. Source: Caffe's Data layer.
+    order of its own, a pure function of the seed. HD-CNN's ``selective_list`` names a file with a
+    key and a label in each line; only these records are read, in this order, with these labels.
+    Fields with which NVIDIA's Caffe and HD-CNN's resize images before the crop have their effect.
+    Source: Caffe's Data layer.
 
     In a net with ``shapes_only`` the database and the mean file may be missing if ``crop_size``
     gives the image size; an image has 3 channels unless ``force_gray`` or several ``mean_value``
@@ -28,8 +31,8 @@ class Data(BatchSource):
     """
 
     batch_param = "data_param"
-    fork_fields = ("data_param.shuffle",)
-    ignored_fields = (
+    fork_fields = ("data_param.shuffle", "data_param.selective_list", *RESIZING_FIELDS)
+    ignored_fields: ClassVar[tuple[str, ...]] = (
         "data_param.crop_size",
         "data_param.force_encoded_color",
         "data_param.mean_file",

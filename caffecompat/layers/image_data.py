@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, register
-from caffecompat.layers._batch_source import BatchSource
+from caffecompat.layers._batch_source import RESIZING_FIELDS, BatchSource
 
 if TYPE_CHECKING:
     from caffecompat.data.advice import MissingInput
@@ -28,6 +28,7 @@ class ImageData(BatchSource):
     """
 
     batch_param = "image_data_param"
+    fork_fields = RESIZING_FIELDS
 
     @classmethod
     def missing_files(cls, message: Message, phase: str, definition: Message) -> list[MissingInput]:
@@ -47,7 +48,11 @@ class ImageData(BatchSource):
     def shape_from_definition(self, message: Message) -> Shape:
         p, crop = message.image_data_param, message.transform_param.crop_size
         height, width = (crop, crop) if crop else (p.new_height, p.new_width)
-        rescaled = message.transform_param.img_rand_resize_upper and not crop
+        t = message.transform_param
+        resized = t.img_rand_resize_upper or any(
+            t.HasField(name.partition(".")[2]) for name in RESIZING_FIELDS
+        )
+        rescaled = resized and not crop
         if not height or not width or rescaled:
             self.refuse_unknown_shape(
                 message, "there is no crop_size, nor new_height and new_width"

@@ -32,6 +32,10 @@ class InnerProduct(Layer):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.inner_product_param
+        self.check(
+            p.HasField("num_output"),
+            "num_output is missing; give it (DIGITS fills in the number of classes)",
+        )
         self.check(p.num_output > 0, f"num_output is {p.num_output}, it must be positive")
         self.first = self.axis(p.axis, bottoms[0])
         self.batch_coupling = ALONG_BATCH if self.first == 0 else None

@@ -27,6 +27,7 @@ class MemoryData(Source):
     net is built and (batch_size, 1, 1, 1) in each pass, as in Caffe. There is no transform. On
     several ranks, :meth:`set` takes all rows, and each rank reads its slice of each batch.
     With the list ``dim`` of Caffe Neural the data have that shape, and there may be one top only.
+    CaffeOnSpark's ``source``, from which Spark feeds the layer, is not read.
     Source: Caffe's MemoryData layer.
     """
 
@@ -57,6 +58,11 @@ class MemoryData(Source):
             with errors_at(self.context.place):
                 refuse_extensions(message.transform_param, "MemoryData")
             log.warning("%s: transform_param has no effect on arrays", self.context.place)
+        if p.HasField("source"):
+            self.note(
+                f"source {p.source!r} names data for CaffeOnSpark and is not read; set the layer's "
+                "data with its method set(data, labels)"
+            )
         self.slice = self.context.options.shard.rows(self.shape[0], self.context.place)
         self.shapes = [(len(self.slice), *self.shape[1:]), (len(self.slice),)][: len(message.top)]
         self.data: np.ndarray | None = None

@@ -204,7 +204,7 @@ def test_missing_database_and_other_records(tmp_path: Path) -> None:
         ("noise_param { convert_to_lab: true }", "", "convert_to_lab is not supported"),
         ("noise_param { mu: 2 }", "", "noise_param: mu: from another Caffe"),
         ("distort_param { hue_delta: -1 }", "", "hue_delta is -1"),
-        ("", "annotated_data_param { seg_scales: 2 }", "seg_scales: from another Caffe"),
+        ("", "annotated_data_param { oriented: true }", "oriented: from another Caffe"),
         (
             "",
             "annotated_data_param { batch_sampler { sampler { min_scale: 0 } } }",

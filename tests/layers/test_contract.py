@@ -38,6 +38,7 @@ INEXACT = {
     "GeneralContrastiveLoss": "the second top has none",
     "EvenDistLoss": "one number for all elements",
     "MinQuantizeLoss": "one number for all elements",
+    "Resize (Wei Zhen)": "one of several elements, or by the factor's square",
     "TransformLoss": "weights are left out of the derivative",
 }
 

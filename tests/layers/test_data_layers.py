@@ -159,6 +159,15 @@ def test_memory_data_refuses_what_does_not_fit(
         layer.read(0)
 
 
+def test_memory_data_of_caffe_on_spark() -> None:
+    text = MEMORY.replace("{", "{ source: 'images' share_in_parallel: false", 1)
+    built = net(source("MemoryData", text))
+    assert [note for note in built.notes if "memory_data_param" in note or "source" in note] == [
+        "layer 'd' (MemoryData): source 'images' names data for CaffeOnSpark and is not read; "
+        "set the layer's data with its method set(data, labels)"
+    ]
+
+
 def test_memory_data_does_not_transform(caplog: pytest.LogCaptureFixture) -> None:
     net(source("MemoryData", MEMORY + " transform_param { scale: 2 }"))
     assert "transform_param has no effect on arrays" in caplog.text

@@ -153,7 +153,9 @@ def scale_image(pixels: NDArray[Any], factor: float) -> NDArray[Any]:
     return scaled
 
 
-def scale_channels(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+def scale_channels(
+    pixels: NDArray[Any], height: int, width: int, interpolation: str | None = None
+) -> NDArray[Any]:
     """Resizes for training: bilinear, or area averaging if the smallest side is at least halved.
 
     Bilinear is several times faster than averaging, and down to one half it uses every pixel.
@@ -161,6 +163,7 @@ def scale_channels(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any
     Args:
         pixels: channels x height x width, uint8 or float32, in any order in memory.
         height, width: of the result.
+        interpolation: LINEAR, AREA, NEAREST or CUBIC, to use that one.
 
     Returns:
         channels x ``height`` x ``width`` of the same type, a view where channels are interleaved.
@@ -170,6 +173,8 @@ def scale_channels(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any
     cv2 = opencv()
     halved = 2 * min(height, width) <= min(pixels.shape[1:])
     method = cv2.INTER_AREA if halved else cv2.INTER_LINEAR
+    if interpolation is not None:
+        method = getattr(cv2, f"INTER_{interpolation}")
 
     def resized(image: NDArray[Any]) -> NDArray[Any]:
         scaled: NDArray[Any] = cv2.resize(image, (width, height), interpolation=method)

@@ -15,6 +15,7 @@ from caffecompat.data.sources.frame_lists import FrameSamples, FrameSettings, re
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
 from caffecompat.data.sources.image_list import ImageSamples, read_list
 from caffecompat.data.sources.label_maps import LabelMapSettings, MapSamples, read_map_list
+from caffecompat.data.sources.selected_records import SelectedSamples, read_selection
 from caffecompat.data.sources.windows import WindowSamples
 from caffecompat.data.transforms.transform import Transform
 from caffecompat.errors import DataError
@@ -26,7 +27,8 @@ def open_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS) -> 
     """The reader that a Data layer's ``data_param`` and ``transform_param`` describe.
 
     ``rand_skip``, ``force_encoded_color`` and the transform fields of ``data_param`` have no
-    effect, as in Caffe. With the forks' ``shuffle`` each pass has an order of its own.
+    effect, as in Caffe. With the forks' ``shuffle`` each pass has an order of its own, and with
+    ``selective_list`` only the listed records are read.
 
     Args:
         layer: a LayerParameter.
@@ -42,6 +44,9 @@ def open_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS) -> 
     try:
         seed = options.seed if parameter.shuffle else None
         samples = DatabaseSamples(database, transform, seed)
+        if parameter.selective_list:
+            listed = read_selection(parameter.selective_list, options.max_bytes)
+            samples = SelectedSamples(database, transform, listed, seed)
         return BatchReader(
             samples, transform, parameter.batch_size, options, prefetch=parameter.prefetch
         )
@@ -51,13 +56,17 @@ def open_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS) -> 
 
 
 def open_annotated_reader(
-    layer: Message, phase: str, options: ReadOptions = DEFAULTS
+    layer: Message,
+    phase: str,
+    options: ReadOptions = DEFAULTS,
+    kind: type[AnnotatedSamples] = AnnotatedSamples,
 ) -> tuple[BatchReader, bool]:
     """The reader that an AnnotatedData layer describes.
 
     Args:
         layer: a LayerParameter.
         phase: ``"TRAIN"`` or ``"TEST"``.
+        kind: how records become samples.
 
     Returns:
         the reader, and whether a record has boxes, so that the batch's labels are one array of rows
@@ -72,7 +81,7 @@ def open_annotated_reader(
     names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
     database = open_database(parameter.source, names[parameter.backend])
     try:
-        samples = AnnotatedSamples(database, layer, phase, transform, options.seed)
+        samples = kind(database, layer, phase, transform, options.seed)
         reader = BatchReader(
             samples, transform, parameter.batch_size, options, prefetch=parameter.prefetch
         )

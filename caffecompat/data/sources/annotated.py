@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,11 +39,21 @@ class AnnotatedSample(Sample):
         objects: relative to the image before it was resized.
         size: height and width of that image.
         part: the part of the resized image that is left, relative to it.
+        steps: what was done with the image.
     """
 
     objects: Objects
     size: tuple[int, int]
     part: Boxes
+    steps: ImageSteps
+
+
+class PartSampler(Protocol):
+    """Draws the part of an image that is kept."""
+
+    def draw(self, objects: Boxes, choices: SampleChoices) -> Boxes | None:
+        """The part (xmin, ymin, xmax, ymax), relative to the image; None for all of it."""
+        ...
 
 
 class ImageSteps:
@@ -76,7 +86,7 @@ class ImageSteps:
                     "does not fit; use mean_value"
                 )
             self.expansion = Expansion(p.expand_param, mean, self.constraint)
-        self.samplers = BatchSamplers(samplers) if samplers else None
+        self.samplers: PartSampler | None = BatchSamplers(samplers) if samplers else None
         self.resize = BoxResize(p.resize_param) if p.HasField("resize_param") else None
         self.noise = ImageNoise(p.noise_param) if p.HasField("noise_param") else None
         # crop_size, where it is given, counts instead.
@@ -191,7 +201,7 @@ class AnnotatedSamples(Samples):
         self._seed = seed
         self._p = layer.transform_param
         parameter = layer.annotated_data_param
-        self._steps = ImageSteps(self._p, list(parameter.batch_sampler), phase)
+        self._steps = self.read_steps(layer, phase)
         if len(database) == 0:
             raise DataError(f"{database.path}: the database has no records; put images into it")
         raw = self.fetch(0)
@@ -208,6 +218,15 @@ class AnnotatedSamples(Samples):
             )
         self.label_type = object if self.has_boxes else np.float32
 
+    def read_steps(self, layer: Message, phase: str) -> list[ImageSteps]:
+        """What is done with images; :meth:`steps_of` takes one of them for a sample."""
+        samplers = list(layer.annotated_data_param.batch_sampler)
+        return [ImageSteps(layer.transform_param, samplers, phase)]
+
+    def steps_of(self, ordinal: int) -> ImageSteps:
+        """What is done with the image of a sample of the run."""
+        return self._steps[0]
+
     def __len__(self) -> int:
         return len(self._database)
 
@@ -219,15 +238,20 @@ class AnnotatedSamples(Samples):
         record = parse_annotated_datum(raw.value)
         pixels = decode_datum(record.datum, self._p.force_color, self._p.force_gray)
         choices = SampleChoices(self._seed, raw.ordinal)
-        made = self._steps.sample(pixels, objects_of(record), choices)
-        return AnnotatedSample(made[0], record.datum.label, *made[1:])
+        steps = self.steps_of(raw.ordinal)
+        made, objects, size, part = steps.sample(pixels, objects_of(record), choices)
+        return AnnotatedSample(made, record.datum.label, objects, size, part, steps)
 
     def label(self, sample: Sample, augmentation: Augmentation) -> ArrayLike:
         assert isinstance(sample, AnnotatedSample)
         if not self.has_boxes:
             return sample.label
+        return self.seen_objects(sample, augmentation).rows()
+
+    def seen_objects(self, sample: AnnotatedSample, augmentation: Augmentation) -> Objects:
+        """The objects of a sample after crop and flip, relative to what is left of the image."""
         crop = self._crop(sample, augmentation)
-        return self._steps.objects(sample, crop, augmentation.mirror).rows()
+        return sample.steps.objects(sample, crop, augmentation.mirror)
 
     def _crop(self, sample: AnnotatedSample, augmentation: Augmentation) -> Boxes:
         """The part of the resized image that becomes the sample, relative to it."""

@@ -117,31 +117,40 @@ class DatabaseSamples(Samples):
 
     Args:
         shuffle_seed: the seed of the orders in which passes take the records; None for their own.
+        count: the number of samples, if it is not that of the records.
     """
 
     def __init__(
-        self, database: Database, transform: Transform, shuffle_seed: int | None = None
+        self,
+        database: Database,
+        transform: Transform,
+        shuffle_seed: int | None = None,
+        count: int | None = None,
     ) -> None:
         super().__init__(database.path)
         self._database = database
         self._transform = transform
+        self._count = len(database) if count is None else count
         if len(database) == 0:
             raise DataError(f"{database.path}: the database has no records; put images into it")
 
         # Two passes, since a batch and replacements of corrupt records may reach the next pass.
         @functools.lru_cache(maxsize=2)
         def order(epoch: int) -> NDArray[np.int64]:
-            return permutation(shuffle_seed or 0, len(database), f"database, pass {epoch}")
+            return permutation(shuffle_seed or 0, self._count, f"database, pass {epoch}")
 
         self._order = None if shuffle_seed is None else order
 
     def __len__(self) -> int:
-        return len(self._database)
+        return self._count
+
+    def position_of(self, ordinal: int) -> int:
+        """Which of the samples of a pass is number ``ordinal`` of the run."""
+        epoch, position = divmod(ordinal, self._count)
+        return position if self._order is None else int(self._order(epoch)[position])
 
     def fetch(self, ordinal: int) -> RawSample:
-        epoch, position = divmod(ordinal, len(self._database))
-        if self._order is not None:
-            position = int(self._order(epoch)[position])
+        position = self.position_of(ordinal)
         return RawSample(ordinal, position, *self._database.read(position))
 
     def decode(self, raw: RawSample) -> Sample:

@@ -1,11 +1,18 @@
-"""Isotropic rescaling of images to the training scale S of the VGG paper (Sect. 3.1)."""
+"""Resizing of images before they are cropped.
+
+:class:`Rescale` is isotropic rescaling to the training scale S of the VGG paper (Sect. 3.1);
+``fork_resizing.py`` has those of forks.
+"""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.data.codec.images import isotropic_size
+from caffecompat.data.codec.images import isotropic_size, scale_channels
 from caffecompat.data.counter_rng import draw, pick
 from caffecompat.errors import DataError
 from caffecompat.proto.schema import Message
@@ -14,7 +21,45 @@ from caffecompat.proto.schema import Message
 _MAX_LENGTH_OF_SIDE = 32767
 
 
-class Rescale:
+class Resizing(ABC):
+    """How the size of an image follows from its own size and from what is drawn for a sample."""
+
+    @abstractmethod
+    def draw(self, seed: int, ordinals: NDArray[np.int64]) -> list[tuple[float, ...]]:
+        """What is drawn for the samples ``ordinals``; a pure function of its arguments."""
+
+    @abstractmethod
+    def size(self, height: int, width: int, drawn: tuple[float, ...]) -> tuple[int, int]:
+        """Height and width of the resized image, in pixels.
+
+        Raises:
+            DataError: a side would be too long.
+        """
+
+    def scale(self, pixels: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+        """Channels x height x width, uint8 or float32, resized."""
+        return scale_channels(pixels, height, width)
+
+
+def check_length(before: tuple[int, int], after: tuple[int, int], cause: str) -> tuple[int, int]:
+    """``after``, the height and width of an image that was ``before``.
+
+    Args:
+        cause: why it is resized, as in "with its smallest side of 17".
+
+    Raises:
+        DataError: a side is longer than OpenCV can resize to.
+    """
+    if max(after) > _MAX_LENGTH_OF_SIDE:
+        raise DataError(
+            f"it is {before[0]}x{before[1]} (height x width) and would become "
+            f"{after[0]}x{after[1]} {cause}; no side may be longer than {_MAX_LENGTH_OF_SIDE}, so "
+            "leave such images out"
+        )
+    return after
+
+
+class Rescale(Resizing):
     """Scales an image isotropically so that its smallest side becomes S pixels.
 
     In TRAIN S is drawn for each sample, uniformly from ``img_rand_resize_lower`` to
@@ -50,22 +95,12 @@ class Rescale:
                 "smaller"
             )
 
-    def draw_sides(self, seed: int, ordinals: NDArray[np.int64]) -> list[int]:
-        """S in pixels for the samples ``ordinals``; a pure function of its arguments."""
+    def draw(self, seed: int, ordinals: NDArray[np.int64]) -> list[tuple[float, ...]]:
+        """S in pixels for each sample."""
         spread = pick(draw(seed, ordinals, "smallest side"), self._upper - self._lower + 1)
-        return [self._lower + side for side in spread.tolist()]
+        return [(self._lower + side,) for side in spread.tolist()]
 
-    def size(self, height: int, width: int, side: int) -> tuple[int, int]:
-        """Height and width of an image rescaled to smallest side ``side``, in pixels.
-
-        Raises:
-            DataError: the other side would be too long.
-        """
+    def size(self, height: int, width: int, drawn: tuple[float, ...]) -> tuple[int, int]:
+        side = int(drawn[0])
         scaled = isotropic_size(height, width, side)
-        if max(scaled) > _MAX_LENGTH_OF_SIDE:
-            raise DataError(
-                f"it is {height}x{width} (height x width) and would become "
-                f"{scaled[0]}x{scaled[1]} with its smallest side of {side}; no side may be longer "
-                f"than {_MAX_LENGTH_OF_SIDE}, so leave such images out"
-            )
-        return scaled
+        return check_length((height, width), scaled, f"with its smallest side of {side}")

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from caffecompat.data.advice import suggested_side
 from caffecompat.data.codec.datum import decode_datum
-from caffecompat.data.codec.images import scale_channels, split_channels
+from caffecompat.data.codec.images import split_channels
 from caffecompat.data.counter_rng import draw, pick
 from caffecompat.data.transforms.color_pca import RandomShift
 from caffecompat.data.transforms.deferred_crops import DeferredCrops
-from caffecompat.data.transforms.rescale import Rescale
+from caffecompat.data.transforms.fork_resizing import resizing_of_fork
+from caffecompat.data.transforms.rescale import Rescale, Resizing
 from caffecompat.errors import DataError
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.units import format_shape
@@ -67,14 +68,14 @@ class Augmentation:
     Attributes:
         row, column: 64-bit draws for the position of the crop; None for a central crop.
         mirror: whether to flip left to right.
-        side: the smallest side after rescaling, in pixels; None without rescaling.
+        resizing: what is drawn for the size of the image; None if it is not resized.
         shift: the colour shift of each channel, float32; None without a shift.
     """
 
     row: int | None
     column: int | None
     mirror: bool
-    side: int | None = None
+    resizing: tuple[float, ...] | None = None
     shift: Floats | None = None
 
 
@@ -105,8 +106,9 @@ class Transform:
     right with probability 1/2, in both phases. A mean file has the size of the whole record and is
     cropped at the same place.
 
-    Extensions to Caffe: the image is rescaled before the crop (:class:`Rescale`); in TRAIN a colour
-    is added to all pixels (:class:`RandomShift`), before ``scale`` and without clipping;
+    Extensions to Caffe: the image is resized before the crop (:class:`Rescale`, and the classes of
+    ``fork_resizing.py``), and then the middle of the mean file is subtracted; in TRAIN a colour is
+    added to all pixels (:class:`RandomShift`), before ``scale`` and without clipping;
     ``crop_mean_file`` is subtracted from the crop after flipping.
 
     Args:
@@ -129,13 +131,12 @@ class Transform:
         self._mean_file = message.mean_file if message.HasField("mean_file") else ""
         self._mean_image: Floats | None = None
         self._mean_values = np.array(message.mean_value, np.float32)
-        resized = message.img_rand_resize_lower or message.img_rand_resize_upper
-        self._rescale = Rescale(message, phase) if resized else None
+        self._resizing = _resizing(message, phase)
         shift = RandomShift(message) if _shifts_colours(message) else None
         self._shift = shift if phase == "TRAIN" else None
         _check_means(message)
         if message.HasField("mean_file"):
-            self._mean_image = read_mean(self._mean_file)
+            self._mean_image = self._read_mean_image()
         self._crop_mean = _crop_mean(message)
 
     def decode(self, datum: Message) -> NDArray[Any]:
@@ -155,9 +156,8 @@ class Transform:
                 colour shift.
         """
         channels, height, width = record
-        if self._rescale is not None and augmentation.side is not None:
-            height, width = self._rescale.size(height, width, augmentation.side)
-            record = (channels, height, width)
+        height, width = self._resized(height, width, augmentation)
+        record = (channels, height, width)
         if self._crop and (height < self._crop or width < self._crop):
             raise DataError(
                 f"it is {height}x{width} (height x width), smaller than crop_size {self._crop}; "
@@ -165,7 +165,8 @@ class Transform:
                 f"{suggested_side(self._crop)}), give an ImageData layer new_height and new_width, "
                 "or use a smaller crop_size"
             )
-        if self._mean_image is not None and self._mean_image.shape != record:
+        expected = record if self._resizing is None else (channels, self._crop, self._crop)
+        if self._mean_image is not None and self._mean_image.shape != expected:
             raise DataError(
                 f"it is {format_shape(record)} (channels x height x width), but {self._mean_file} "
                 f"is {format_shape(self._mean_image.shape)}; the mean needs the size of the "
@@ -191,8 +192,7 @@ class Transform:
     def place(self, record: Shape3, augmentation: Augmentation) -> CropPlace:
         """Which part of a sample of shape ``record`` :meth:`apply` takes, before it is flipped."""
         _, height, width = record
-        if self._rescale is not None and augmentation.side is not None:
-            height, width = self._rescale.size(height, width, augmentation.side)
+        height, width = self._resized(height, width, augmentation)
         if not self._crop:
             return CropPlace((height, width), 0, 0, (height, width))
         top = _offset(height - self._crop, augmentation.row)
@@ -205,12 +205,12 @@ class Transform:
         rows = draw(seed, ordinals, "crop row").tolist() if self._random_crop else nothing
         columns = draw(seed, ordinals, "crop column").tolist() if self._random_crop else nothing
         flips = pick(draw(seed, ordinals, "mirror"), 2 if self._mirror else 1)
-        sides = self._rescale.draw_sides(seed, ordinals) if self._rescale else nothing
+        sizes = self._resizing.draw(seed, ordinals) if self._resizing else nothing
         shifts = self._shift.draw(seed, ordinals) if self._shift else nothing
         return [
-            Augmentation(row, column, bool(flip), side, shift)
-            for row, column, flip, side, shift in zip(
-                rows, columns, flips, sides, shifts, strict=True
+            Augmentation(row, column, bool(flip), size, shift)
+            for row, column, flip, size, shift in zip(
+                rows, columns, flips, sizes, shifts, strict=True
             )
         ]
 
@@ -236,10 +236,10 @@ class Transform:
                 "images, or crop_size (and force_color where gray and colour are mixed)"
             )
         place = self.place((channels, height, width), augmentation)
-        if self._rescale is not None and augmentation.side is not None:
+        if self._resizing is not None and augmentation.resizing is not None:
             # The whole image, although a crop follows: warping the crop alone takes as long, and
             # OpenCV's warp has a precision of 1/32 pixel only.
-            pixels = scale_channels(pixels, *place.image)
+            pixels = self._resizing.scale(pixels, *place.image)
         window = np.s_[
             :, place.top : place.top + place.size[0], place.left : place.left + place.size[1]
         ]
@@ -274,6 +274,27 @@ class Transform:
         added = np.stack(shifts)[:, :, None, None] if shifts else None
         return DeferredCrops(pixels, mean, added, float(self._scale))
 
+    def _resized(self, height: int, width: int, augmentation: Augmentation) -> tuple[int, int]:
+        """The size of an image before it is cropped."""
+        if self._resizing is None or augmentation.resizing is None:
+            return height, width
+        return self._resizing.size(height, width, augmentation.resizing)
+
+    def _read_mean_image(self) -> Floats:
+        """The mean file, or where images are resized its middle of the crop's size."""
+        mean = read_mean(self._mean_file)
+        if self._resizing is None:
+            return mean
+        top, left = ((extent - self._crop) // 2 for extent in mean.shape[1:])
+        if not self._crop or min(top, left) < 0:
+            raise DataError(
+                f"transform_param: images are resized, but {self._mean_file} is "
+                f"{format_shape(mean.shape)} (channels x height x width) and crop_size "
+                f"{self._crop}; its middle of the crop's size is subtracted, so give a crop_size "
+                "that fits, or mean_value"
+            )
+        return mean[:, top : top + self._crop, left : left + self._crop]
+
     def _subtract_mean(
         self,
         pixels: NDArray[Any],
@@ -283,7 +304,8 @@ class Transform:
     ) -> None:
         mean: Any = self._mean_values
         if self._mean_image is not None:
-            mean = self._mean_image[window][:, :, :: -1 if augmentation.mirror else 1]
+            part = self._mean_image if self._resizing else self._mean_image[window]
+            mean = part[:, :, :: -1 if augmentation.mirror else 1]
         elif self._crop_mean is not None:
             mean = self._crop_mean
         # Plane by plane, which keeps the plane in the cache between the steps.
@@ -307,16 +329,17 @@ class Transform:
         return split_channels(pixels.transpose(1, 2, 0), planes, mirror)
 
 
+def _resizing(message: Message, phase: str) -> Resizing | None:
+    """How images are resized before they are cropped."""
+    own = message.img_rand_resize_lower or message.img_rand_resize_upper
+    return resizing_of_fork(message) or (Rescale(message, phase) if own else None)
+
+
 def _check_means(message: Message) -> None:
     if message.HasField("mean_file") and message.mean_value:
         raise DataError(
             f"transform_param: mean_file {message.mean_file!r} and mean_value are both given; "
             "remove one of them"
-        )
-    if message.HasField("mean_file") and message.img_rand_resize_upper:
-        raise DataError(
-            f"transform_param: mean_file {message.mean_file!r} has one size, but img_rand_resize "
-            "makes images of many; use mean_value or crop_mean_file instead"
         )
     if message.crop_mean_file and (message.HasField("mean_file") or message.mean_value):
         other = "mean_file" if message.HasField("mean_file") else "mean_value"

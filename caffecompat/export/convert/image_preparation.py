@@ -204,6 +204,8 @@ def _resize(layer: Any) -> tuple[int, int] | int | None:
     image, transform = layer.image_data_param, layer.transform_param
     if image.new_height and image.new_width:
         return int(image.new_height), int(image.new_width)
+    if transform.resize_size:
+        return int(transform.resize_size), int(transform.resize_size)
     # In phase TEST the shorter side has the middle of the range.
     middle = (int(transform.img_rand_resize_lower) + int(transform.img_rand_resize_upper)) // 2
     return middle or None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from tests.layers.strategies import (
+    ELSEWHERE,
     Bottom,
     Draw,
     Example,
@@ -60,3 +61,39 @@ def local(draw: Draw) -> Example:
 @example_of("Sum")
 def several(draw: Draw) -> Example:
     return Example("", (Bottom(extents(draw, 1, 4)),) * draw(st.integers(1, 3)))
+
+
+@example_of("Resize (NormFace)")
+def resize(draw: Draw) -> Example:
+    text = fields("resize_param", height=draw(st.integers(1, 9)), width=draw(st.integers(1, 9)))
+    return Example(text, (Bottom(plane(draw)),))
+
+
+@example_of("Resize (Wei Zhen)")
+def resize_square(draw: Draw) -> Example:
+    n, c, side, _ = plane(draw)
+    kind = draw(st.sampled_from(["NEAREST", "BILINEAR"]))
+    text = fields(
+        "resize_param",
+        function_type="FACTOR_GIVEN",
+        intepolation_type=kind,
+        resize_factor=draw(st.sampled_from([0.5, 1, 1.5, 2])),
+    )
+    return Example(text, (Bottom((n, c, side, side)),))
+
+
+ELSEWHERE["Convolution (HD-CNN)"] = "reads files: forks/test_hdcnn.py"
+
+
+@example_of("Convolution (ORN)")
+def oriented_convolution(draw: Draw) -> Example:
+    n, _, h, w = plane(draw)
+    count = draw(st.sampled_from([4, 8]))
+    text = fields(
+        "convolution_param",
+        num_output=count,
+        kernel_size=draw(st.sampled_from([1, 3])),
+        pad=draw(st.integers(0, 1)),
+        bias_term=draw(st.booleans()),
+    )
+    return Example(f"{text} orn_param {{ orientations: {count} }}", (Bottom((n, count, h, w)),))

@@ -7,6 +7,10 @@ from hypothesis import strategies as st
 from tests.layers.strategies import ELSEWHERE, Bottom, Draw, Example, example_of, fields
 
 ELSEWHERE.update(
+    **{
+        f"EvalDetection ({fork})": "waits for the device, see test_yolo_evaluation"
+        for fork in ("Intel", "YOLO9000", "YOLOv1")
+    },
     YoloDetectionOutput="its tops depend on values, see test_yolo_outputs",
     Yolov3DetectionOutput="its tops depend on values, see test_yolo_outputs",
     RegionLoss="its gradient is not the derivative, see test_yolo_losses",

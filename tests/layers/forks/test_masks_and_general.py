@@ -98,3 +98,80 @@ def test_resize_bilinear_by_scale() -> None:
     assert tuple(y.shape) == (1, 2, 7, 6)
     with pytest.raises(LayerError, match="quantised"):
         run("ResizeBilinear", "resize_bilinear_param { input_zero_point: 3 }", x)
+
+
+def fading(x: torch.Tensor, at: tuple[float, float]) -> torch.Tensor:
+    """The value of planes between rows and columns, where everything beyond the last is 0."""
+    value = torch.zeros(x.shape[:2], dtype=x.dtype)
+    for i, j in np.ndindex(*x.shape[2:]):
+        share = max(0, 1 - abs(at[0] - i)) * max(0, 1 - abs(at[1] - j))
+        value += share * x[:, :, i, j]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("height: 3 width: 7", (3, 7)),
+        ("height: 9 width: 2", (9, 2)),
+        ("is_pyramid_test: true out_height_scale: 1.5 out_width_scale: 0.5", (7, 3)),
+    ],
+)
+def test_resize_of_normface(text: str, size: tuple[int, int]) -> None:
+    x = distinct((2, 3, 5, 6))
+    (y,) = run("Resize (NormFace)", f"resize_param {{ {text} }}", x)
+    assert tuple(y.shape) == (2, 3, *size)
+    for i, j in np.ndindex(*size):
+        wanted = fading(x, (i * 5 / size[0], j * 6 / size[1]))
+        torch.testing.assert_close(y[:, :, i, j], wanted, rtol=1e-5, atol=1e-5)
+
+
+SQUARE = "Resize (Wei Zhen)"
+RESIZES = [
+    ("FACTOR_GIVEN resize_factor: 1.5", 6, 9),
+    ("FACTOR_GIVEN resize_factor: 0.4", 6, 2),
+    ("SIZE_GIVEN output_size: 8", 6, 8),
+    ("BLOB_ALIGN", 6, 4),
+]
+
+
+@pytest.mark.parametrize(("text", "side", "count"), RESIZES)
+@pytest.mark.parametrize("kind", ["NEAREST", "BILINEAR"])
+def test_resize_of_squares(kind: str, text: str, side: int, count: int) -> None:
+    x = distinct((2, 3, side, side)).requires_grad_(True)
+    like = [torch.zeros(1, 1, 4, 5)] if "ALIGN" in text else []
+    whole = f"resize_param {{ function_type: {text} intepolation_type: {kind} }}"
+    (y,) = run(SQUARE, whole, x, *like)
+    assert tuple(y.shape) == (2, 3, count, count)
+    factor = {"1.5": 1.5, "0.4": float(np.float32(0.4))}.get(text[-3:], count / side)
+    fixed = x.detach()
+    for i, j in np.ndindex(count, count):
+        if kind == "NEAREST":
+            wanted = fixed[:, :, int(i / factor), int(j / factor)]
+        else:
+            wanted = fading(fixed, (i / factor, j / factor))
+        torch.testing.assert_close(y[:, :, i, j].detach(), wanted, rtol=1e-5, atol=1e-5)
+    above = distinct((2, 3, count, count), 2)
+    y.backward(above)
+    assert x.grad is not None
+    for i, j in np.ndindex(side, side):
+        if kind == "NEAREST":
+            rows = [min(int(k * factor), count - 1) for k in (i, j)]
+            found = above[:, :, rows[0], rows[1]]
+        else:
+            found = torch.zeros(2, 3, dtype=above.dtype)
+            for r, c in np.ndindex(count, count):
+                share = max(0, 1 - abs(r / factor - i)) * max(0, 1 - abs(c / factor - j))
+                found += share * above[:, :, r, c] / factor**2
+        torch.testing.assert_close(x.grad[:, :, i, j], found, rtol=1e-5, atol=1e-5)
+
+
+def test_resizes_refused() -> None:
+    with pytest.raises(LayerError, match="must be square maps"):
+        run(SQUARE, "resize_param { output_size: 2 }", distinct((1, 2, 3, 4)))
+    with pytest.raises(LayerError, match="SIZE_GIVEN needs a positive one"):
+        run(SQUARE, "resize_param { function_type: SIZE_GIVEN }", distinct((1, 2, 3, 3)))
+    with pytest.raises(LayerError, match="BLOB_ALIGN it needs a second bottom"):
+        run(SQUARE, "resize_param { function_type: BLOB_ALIGN }", distinct((1, 2, 3, 3)))
+    with pytest.raises(LayerError, match="give height and width"):
+        run("Resize (NormFace)", "resize_param { height: 3 }", distinct((1, 2, 3, 3)))

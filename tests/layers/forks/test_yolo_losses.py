@@ -99,6 +99,82 @@ def test_region_loss(match: int, rescore: int) -> None:
     np.testing.assert_allclose(x.grad.numpy().reshape(wanted.shape), wanted / 2, atol=1e-9)
 
 
+# Rows [image, class, instance, xmin, ymin, xmax, ymax, difficult]; the last has no area.
+ANNOTATED = torch.tensor(
+    [
+        [0, 1, 0, 0.1, 0.2, 0.5, 0.6, 0],
+        [1, 3, 0, 0.55, 0.3, 0.95, 0.9, 0],
+        [-1, 0, 0, 0, 0, 0, 0, 0],
+        [0, 2, 0, 0.6, 0.65, 0.99, 0.85, 0],
+        [1, 2, 0, 0.5, 0.5, 0.5, 0.9, 0],
+    ],
+    dtype=torch.float64,
+).reshape(1, 1, 5, 8)
+
+
+@pytest.mark.parametrize("match", [1, 0])
+def test_region_loss_of_annotated_data(match: int) -> None:
+    x = (2 * values((2, 16, SIDE, SIDE), 1)).requires_grad_(True)
+    text = (
+        "region_loss_param { num_class: 3 num: 2 biases: 1.2 biases: 1.0 biases: 0.8 biases: 1.9 "
+        f"bias_match: {match} object_scale: 5 noobject_scale: 0.5 class_scale: 2 coord_scale: 1.5 "
+        "thresh: 0.3 }"
+    )
+    (loss,) = run("RegionLoss", text, x, ANNOTATED)
+    table = x.detach().numpy().reshape(2, 2, 8, SIDE, SIDE)
+    wanted = np.zeros_like(table)
+    biases = np.array(BIASES, np.float32).tolist()
+    for image in range(2):
+        objects = [
+            [c - 1, (a + e) / 2, (b + f) / 2, e - a, f - b]
+            for n, c, _, a, b, e, f, _ in ANNOTATED[0, 0].tolist()
+            if n == image and e > a
+        ]
+
+        def box(a: int, j: int, i: int, image: int = image) -> list[float]:
+            tx, ty, tw, th = table[image, a, :4, j, i]
+            place = [(i + sigmoid(tx)) / SIDE, (j + sigmoid(ty)) / SIDE]
+            return [*place, exp(tw) * biases[a][0] / SIDE, exp(th) * biases[a][1] / SIDE]
+
+        for a, j, i in np.ndindex(2, SIDE, SIDE):
+            o = sigmoid(table[image, a, 4, j, i])
+            if max(overlap(box(a, j, i), row[1:]) for row in objects) <= np.float32(0.3):
+                wanted[image, a, 4, j, i] = 0.5 * o * o * (1 - o)
+        for label, cx, cy, w, h in objects:
+            i, j = int(cx * SIDE), int(cy * SIDE)
+            shapes = [[b[0] / SIDE, b[1] / SIDE] for b in biases]
+            if not match:
+                shapes = [box(a, j, i)[2:] for a in range(2)]
+            shared = [overlap([0, 0, *shape], [0, 0, w, h]) for shape in shapes]
+            a = int(np.argmax(shared))
+            tx, ty, tw, th, o, *scores = table[image, a, :, j, i]
+            sx, sy, o = sigmoid(tx), sigmoid(ty), sigmoid(o)
+            off = [cx * SIDE - i - sx, cy * SIDE - j - sy]
+            off += [log(w * SIDE / biases[a][0]) - tw, log(h * SIDE / biases[a][1]) - th]
+            off = [min(max(one, -1), 1) for one in off]
+            shares = np.exp(scores) / np.exp(scores).sum()
+            wanted[image, a, :, j, i] = [
+                -1.5 * off[0] * sx * (1 - sx),
+                -1.5 * off[1] * sy * (1 - sy),
+                -1.5 * off[2],
+                -1.5 * off[3],
+                -5 * 2 * (1 - o) ** 3 * o * (1 - o),
+                *(2 * (shares - np.eye(3)[int(label)])),
+            ]
+    assert float(loss.detach()) == pytest.approx((wanted**2).sum())
+    loss.backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy().reshape(wanted.shape), wanted / 2, atol=1e-9)
+
+
+def test_region_loss_names_a_label_of_another_batch() -> None:
+    text = "region_loss_param { num_class: 3 num: 2 biases: 1 biases: 1 biases: 1 biases: 1 }"
+    labels = ANNOTATED.clone()
+    labels[0, 0, 0, 0] = 7
+    with pytest.raises(LayerError, match="an object of image 7, but the batch has 2 images"):
+        run("RegionLoss", text, values((2, 16, SIDE, SIDE), 1), labels)
+
+
 ANCHORS = [(10, 13), (33, 23), (62, 45)]
 YOLO3 = (
     "yolov3_param { num_class: 3 num: 2 mask: 1 mask: 2 biases: 10 biases: 13 biases: 33 "

@@ -34,6 +34,8 @@ class GeneralContrastiveLoss(Loss):
     - ``normalize_negative``: a bound of the negative gradients' sum, relative to w+.
     - ``add_intra_mae``, a margin that changes with each pass, is refused.
 
+    ``general_triplet_loss_param`` is for another type, GeneralTripletLoss, and has no effect here.
+
     Source: NormFace's GeneralContrastiveLoss layer.
     """
 
@@ -41,6 +43,7 @@ class GeneralContrastiveLoss(Loss):
     tops = between(1, 2)
     param_fields = ("general_contrastive_loss_param",)
     fork_fields = ("general_contrastive_loss_param",)
+    ignored_fork_fields = ("general_triplet_loss_param",)
     differentiable = (True, False, False)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

@@ -15,16 +15,18 @@ def with_gradient(x: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
     return value.detach() + passed - passed.detach()
 
 
-def squares(x: Tensor, differences: np.ndarray) -> Tensor:
+def squares(x: Tensor, differences: np.ndarray, divided: bool = True) -> Tensor:
     """The sum of squares by the number of images, with the differences as its gradient.
 
-    The gradient is that of the original, which is not the derivative of the sum.
+    The gradient is that of the original, which is not the derivative of the sum. Without
+    ``divided`` the value is the sum, but the gradient stays divided by the number of images.
     """
     import torch
 
     gradient = torch.from_numpy(differences).to(x)
     images = max(len(x), 1)
-    return with_gradient(x, gradient.square().sum() / images, gradient / images)
+    total = gradient.square().sum()
+    return with_gradient(x, total / images if divided else total, gradient / images)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""RegionLoss of MobileNet-YOLO: the loss of YOLOv2."""
+"""RegionLoss: the loss of YOLOv2."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from caffecompat.layers._base import Message, Shape, format_shape, register
 from caffecompat.layers._loss import Loss
 from caffecompat.layers._loss_reduction import LossReduction
+from caffecompat.layers.forks.yolo._annotated_rows import has_annotated_rows, objects_in_rows
 from caffecompat.layers.forks.yolo._loss_gradient import (
     best_overlaps,
     objects_of,
@@ -23,14 +24,15 @@ if TYPE_CHECKING:
 _COORDINATES = 4
 
 
-@register("RegionLoss", fork="MobileNet-YOLO, YOLOv2")
+@register("RegionLoss", fork="MobileNet-YOLO, YOLOv2, YOLO9000, Intel")
 class RegionLoss(Loss):
     """The loss of square maps (N, num * (5 + num_class), S, S), and objects in the images.
 
-    The channels of an anchor are x, y, width, height, objectness and classes. The second bottom has
-    rows [class, x, y, width, height] for each image, relative to its size, in any shape; an x of 0
-    ends the list. The loss is the sum of squares of these differences by N, and they are also its
-    gradient, times 1 / N:
+    The channels of an anchor are x, y, width, height, objectness and classes. The shape of the
+    second bottom tells whose definition is meant. MobileNet-YOLO's has rows [class, x, y, width,
+    height] for each image, relative to its size, in any shape (N, ...); an x of 0 ends the list.
+    The loss is the sum of squares of these differences by N, and they are also its gradient, times
+    1 / N:
 
     ``noobject_scale`` times o^2 (1 - o) at each objectness, o its sigmoid, unless the box overlaps
     an object by more than ``thresh``. For each object, at the cell of its centre and the anchor of
@@ -39,9 +41,15 @@ class RegionLoss(Loss):
     overlap (1 without ``rescore``, and coord_scale then counts 2 - area times), and ``class_scale``
     times that of the softmax. A later object replaces an earlier one of the same cell and anchor.
 
+    Labels (1, 1, G, 8) as AnnotatedData gives them, whose class 0 is the background, mean the
+    definition of YOLO9000 and Intel. There the differences of box coordinates before their factors
+    are limited to -1 and 1, that of objectness o is ``object_scale`` times 2 o (1 - o)^4,
+    ``rescore`` has no effect, and the loss is the sum of squares without 1 / N, which the gradient
+    has. Objects without an area are left out.
+
     ``softmax_tree``, ``class_map`` and values of ``coords`` other than 4 are refused; ``side`` is
     that of the map; ``jitter``, ``absolute`` and ``random`` have no effect, nor has ``softmax``.
-    Source: region_loss_layer of MobileNet-YOLO.
+    Source: region_loss_layer of MobileNet-YOLO, of caffe-yolo9000 and of Intel's Caffe.
     """
 
     fork_fields = ("region_loss_param",)
@@ -61,22 +69,32 @@ class RegionLoss(Loss):
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         p = self.p
         wanted = p.num * (5 + p.num_class)
+        annotated = has_annotated_rows(labels.shape)
+        listed = labels.shape[:1] == x.shape[:1] and labels.numel() % (5 * max(len(x), 1)) == 0
         self.check(
             x.dim() == 4
             and x.shape[1] == wanted
             and x.shape[2] == x.shape[3]
-            and labels.shape[0] == x.shape[0]
-            and labels.numel() % (5 * max(len(x), 1)) == 0,
+            and (annotated or listed),
             f"its bottoms are {format_shape(x.shape)} and {format_shape(labels.shape)}; expected "
-            f"square maps with {wanted} channels, and five numbers for each object",
+            f"square maps with {wanted} channels, and labels (1, 1, objects, 8), or for each of "
+            f"the {len(x)} images five numbers for each object",
         )
         if x.is_meta:
             return x.new_empty(())
         cells = x.detach().cpu().numpy().reshape(len(x), p.num, -1, *x.shape[2:])
         truth = labels.detach().cpu().numpy()
-        return squares(x, self._differences(cells, truth).reshape(tuple(x.shape)))
+        images = range(len(x))
+        if annotated:
+            objects = objects_in_rows(self, truth, len(x))
+        else:
+            objects = [objects_of(truth, image, len(x)) for image in images]
+        found = self._differences(cells, objects, annotated)
+        return squares(x, found.reshape(tuple(x.shape)), divided=not annotated)
 
-    def _differences(self, cells: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def _differences(
+        self, cells: np.ndarray, truth: Sequence[np.ndarray], annotated: bool
+    ) -> np.ndarray:
         """The differences, as the cells (N, num, 5 + classes, S, S)."""
         import numpy as np
 
@@ -84,7 +102,7 @@ class RegionLoss(Loss):
         side = cells.shape[-1]
         biases = np.asarray(self.p.biases, cells.dtype)[: 2 * self.p.num].reshape(-1, 2)
         for image, values in enumerate(cells):
-            objects = objects_of(labels, image, len(cells))
+            objects = truth[image]
             boxes = _boxes(values, biases)
             certain = sigmoid(values[:, 4])
             away = best_overlaps(boxes, objects[:, 1:]) <= self.p.thresh
@@ -96,7 +114,8 @@ class RegionLoss(Loss):
                 shapes = biases / side if self.p.bias_match else boxes[:, line, column, 2:]
                 still = np.concatenate([np.zeros_like(shapes), shapes], 1)
                 anchor = int(overlaps(still, np.array([0, 0, *row[3:]], cells.dtype)).argmax())
-                differences[image, anchor, :, line, column] = self._of_object(
+                of_object = self._of_annotated if annotated else self._of_object
+                differences[image, anchor, :, line, column] = of_object(
                     values[anchor, :, line, column],
                     row,
                     (column, line, side),
@@ -116,25 +135,66 @@ class RegionLoss(Loss):
         """The differences (5 + classes) at the cell and anchor of an object."""
         import numpy as np
 
-        p, (column, line, side) = self.p, cell
+        p = self.p
         scale = p.coord_scale if p.rescore else p.coord_scale * (2 - row[3] * row[4])
-        centre = sigmoid(values[:2])
-        place = np.array([row[1] * side - column, row[2] * side - line])
-        size = np.log(row[3:5] * side / bias)
+        off, slope = _coordinates(values, row, cell, bias)
         certain = sigmoid(values[4])
         aim = overlaps(box, row[1:5]) if p.rescore else 1
-        shares = np.exp(values[5:] - values[5:].max())
-        shares /= shares.sum()
-        classes = shares - (np.arange(len(shares)) == int(row[0]))
         found: np.ndarray = np.concatenate(
             [
-                -scale * (place - centre) * centre * (1 - centre),
-                -scale * (size - values[2:4]),
+                -scale * off * slope,
                 [-p.object_scale * (aim - certain) * certain * (1 - certain)],
-                p.class_scale * classes,
+                p.class_scale * _class_differences(values, row),
             ]
         )
         return found
+
+    def _of_annotated(
+        self,
+        values: np.ndarray,
+        row: np.ndarray,
+        cell: tuple[int, int, int],
+        bias: np.ndarray,
+        box: np.ndarray,
+    ) -> np.ndarray:
+        """:meth:`_of_object` in the definition of YOLO9000 and Intel."""
+        import numpy as np
+
+        p = self.p
+        off, slope = _coordinates(values, row, cell, bias)
+        certain = sigmoid(values[4])
+        found: np.ndarray = np.concatenate(
+            [
+                -p.coord_scale * off.clip(-1, 1) * slope,
+                [-p.object_scale * 2 * (1 - certain) ** 4 * certain],
+                p.class_scale * _class_differences(values, row),
+            ]
+        )
+        return found
+
+
+def _coordinates(
+    values: np.ndarray, row: np.ndarray, cell: tuple[int, int, int], bias: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far x, y, width and height are off, and the slopes of what is compared."""
+    import numpy as np
+
+    column, line, side = cell
+    centre = sigmoid(values[:2])
+    place = np.array([row[1] * side - column, row[2] * side - line])
+    size = np.log(row[3:5] * side / bias)
+    off = np.concatenate([place - centre, size - values[2:4]])
+    return off, np.concatenate([centre * (1 - centre), np.ones_like(centre)])
+
+
+def _class_differences(values: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """The shares of the classes after a softmax, less 1 for that of the object."""
+    import numpy as np
+
+    shares = np.exp(values[5:] - values[5:].max())
+    shares /= shares.sum()
+    found: np.ndarray = shares - (np.arange(len(shares)) == int(row[0]))
+    return found
 
 
 def _boxes(values: np.ndarray, biases: np.ndarray) -> np.ndarray:
