@@ -12,6 +12,7 @@ from caffecompat.layers._catalogue import Catalogue
 from caffecompat.layers._class_labels import ClassLabels
 from caffecompat.layers._context import Context
 from caffecompat.layers._loss_reduction import LossReduction
+from caffecompat.layers._operation import Operation
 from caffecompat.layers._receptive_field import ReceptiveField
 from caffecompat.proto.schema import FORK_NUMBERS, new
 from caffecompat.reporting.units import format_shape as format_shape
@@ -221,6 +222,14 @@ class Layer:
         Python) override it.
         """
         return self.forward(*bottoms, **parameters)
+
+    def fusible_operation(self) -> Operation | None:
+        """What :meth:`forward` computes, if it is an operation that nets on a GPU fuse.
+
+        A class that derives from another one and changes its forward pass must not inherit the
+        answer, so each class answers for itself alone.
+        """
+        return None
 
     def parameter(
         self,

@@ -39,7 +39,8 @@ def sgd_update(
     Values and history are fp32 and change in place; gradients are fp32, bf16 or fp16.
     """
     for value, gradient, velocity in zip(values, gradients, history, strict=True):
-        if given.kernel and value.numel():
+        same = value.stride() == velocity.stride() and is_dense(value)
+        if given.kernel and same and value.numel():
             _launch(value, _as(gradient, value), velocity, given)
         else:
             sgd_update_by_torch(value, gradient, velocity, given)

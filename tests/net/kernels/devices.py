@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 import torch
@@ -45,3 +46,20 @@ def random(
     """Normal numbers, the same on each device."""
     made = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     return made.to(device, dtype).contiguous(memory_format=form)
+
+
+def mend_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes Triton's interpreter round fp32 to bf16, as compiled kernels do; it cuts off."""
+    if not INTERPRETED:
+        return
+    import triton.language as tl
+    from triton.runtime import interpreter
+
+    def truncated(self: Any, source: Any, type_: Any) -> Any:
+        if (source.dtype.scalar, type_.scalar) != (tl.float32, tl.bfloat16):
+            return self.cast_impl(source, type_)
+        rounded = torch.from_numpy(source.data).to(torch.bfloat16)
+        bits = rounded.view(torch.uint16).numpy()
+        return interpreter.TensorHandle(bits, tl.bfloat16)
+
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_fp_trunc", truncated)
