@@ -15,6 +15,7 @@ from caffecompat.graph import Version
 from caffecompat.net.allocation import zeros
 from caffecompat.net.blobs.array_view import plain_array
 from caffecompat.net.blobs.host_to_device import Transfer
+from caffecompat.net.blobs.index_checks import accepted_numbers, check_numbers
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.kernels.choice import TORCH_OPERATORS
 from caffecompat.net.kernels.normalisation import BlobForm, Crops, normalised
@@ -40,6 +41,7 @@ class Inputs:
         self.memory_format = torch.preserve_format
         self.kernels = TORCH_OPERATORS
         self._transfer = Transfer()
+        self._accepted = accepted_numbers(layers)
         self._ahead: tuple[int, dict[str, list[torch.Tensor] | None]] | None = None
         self.values = {
             top: zeros(built, shape, device, layers)
@@ -126,10 +128,18 @@ class Inputs:
         self.seconds_reading += time.perf_counter() - started
         if arrays is None:
             return None
+        if self._on_gpu:
+            self._check_numbers(built, arrays)
         blobs = [self._blob(a) if isinstance(a, DeferredCrops) else self.tensor(a) for a in arrays]
         if built.rows is not None:
             blobs = [blob[rows] for blob, rows in zip(blobs, built.rows, strict=True)]
         return blobs
+
+    def _check_numbers(self, built: BuiltLayer, arrays: Sequence[Array | DeferredCrops]) -> None:
+        """Raises DataError for labels and indices that would fail inside a kernel."""
+        for top, array in zip(built.tops, arrays, strict=False):
+            if isinstance(array, np.ndarray) and top in self._accepted:
+                check_numbers(top.blob, array, self._accepted[top])
 
     def _blob(self, crops: DeferredCrops) -> torch.Tensor:
         """The blob of crops that are copied to the device as bytes."""
