@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -16,6 +17,10 @@ from caffecompat.reporting.glog import LOGGER
 from tests.recorded.cases import parameters, report
 from tests.recorded.location import VARIABLE, RecordedCases, recorded_cases
 from tests.solver.caffe_log import Lines
+
+if not torch.cuda.is_available():
+    # Before anything imports triton: its interpreter then runs the kernels on the CPU.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 RECORDED = pytest.StashKey[RecordedCases]()
 

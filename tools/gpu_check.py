@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Checks and measures what needs a GPU: each stage in a process and a time box of its own.
 
-A stage that fails, crashes or takes too long does not stop the others. After each stage its rows
+A stage that fails, crashes or takes too long does not stop the others. They run in order of value;
+the first line says which fit into the budget even if each takes all of its time box. The others run
+as far as time is left, and the last line names those that did not. After each stage its rows
 are added to result.json in the folder of the results, together with the end of its output if it
 failed; one table follows at the end. Without a GPU and without ``--device cpu`` nothing is run.
 tools/gpu_check.sh says how to bring what a machine without a network lacks.
@@ -27,7 +29,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.gpu.stages import LEFT_OUT, Outcome, Stage, all_stages, run_all
+from tools.gpu.stages import CUT_SHORT, LEFT_OUT, Outcome, Stage, all_stages, run_all
 
 
 def main(given: Sequence[str] | None = None, stages: Sequence[Stage] | None = None) -> int:
@@ -57,6 +59,9 @@ def main(given: Sequence[str] | None = None, stages: Sequence[Stage] | None = No
 
     outcomes = run_all(chosen, out, arguments.device, arguments.small, arguments.budget, keep)
     print("\n" + table(outcomes))
+    missing = [outcome.name for outcome in outcomes if outcome.status in (LEFT_OUT, CUT_SHORT)]
+    if missing:
+        print(f"for the rest: --only {','.join(missing)}")
     print(f"\n{out / 'result.json'}")
     return 1 if any(outcome.bad for outcome in outcomes) else 0
 
@@ -106,12 +111,15 @@ def table(outcomes: Sequence[Outcome]) -> str:
         for row in outcome.rows:
             mark = "FAILED  " if row["passed"] is False else ""
             lines.append(f"    {row['what']:<52} {mark}{row['value']}")
-        if outcome.bad and not any(row["passed"] is False for row in outcome.rows):
+        unfinished = outcome.bad or outcome.status == CUT_SHORT
+        if unfinished and not any(row["passed"] is False for row in outcome.rows):
             lines += [f"    | {line}" for line in outcome.tail.strip().splitlines()[-6:]]
     bad = sum(outcome.bad for outcome in outcomes)
     left = sum(outcome.status == LEFT_OUT for outcome in outcomes)
-    ran = len(outcomes) - left
-    lines.append(f"{ran - bad} of {ran} stages passed, {left} left out for lack of time")
+    cut = sum(outcome.status == CUT_SHORT for outcome in outcomes)
+    ran = len(outcomes) - left - cut
+    end = f", {cut} cut short" if cut else ""
+    lines.append(f"{ran - bad} of {ran} stages passed, {left} left out for lack of time{end}")
     return "\n".join(lines)
 
 

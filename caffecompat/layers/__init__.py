@@ -19,7 +19,7 @@ from caffecompat.layers._base import (
     exactly,
     register,
 )
-from caffecompat.layers._class_labels import ClassLabels
+from caffecompat.layers._class_labels import ClassLabels, Indices
 from caffecompat.layers._context import BuildOptions, Context
 from caffecompat.layers._loss_reduction import LossReduction
 from caffecompat.layers._receptive_field import ReceptiveField
@@ -29,6 +29,7 @@ __all__ = [
     "BuildOptions",
     "ClassLabels",
     "Context",
+    "Indices",
     "Layer",
     "LossReduction",
     "ReceptiveField",

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 
 from caffecompat.errors import LayerError
 from caffecompat.layers._catalogue import Catalogue
-from caffecompat.layers._class_labels import ClassLabels
+from caffecompat.layers._class_labels import ClassLabels, Indices
 from caffecompat.layers._context import Context
 from caffecompat.layers._loss_reduction import LossReduction
+from caffecompat.layers._operation import Operation
 from caffecompat.layers._receptive_field import ReceptiveField
 from caffecompat.proto.schema import FORK_NUMBERS, new
 from caffecompat.reporting.units import format_shape as format_shape
@@ -140,7 +141,7 @@ class Layer:
         imports_code: :meth:`setup` runs code that the definition names. The user must allow it,
             and commands that need only the shapes do not build the net.
 
-    Three further attributes describe how the layer uses the samples of a batch. They belong to the
+    Further attributes describe how the layer uses the samples of a batch. They belong to the
     class, or to the layer if :meth:`setup` sets them:
 
         batch_coupling: why the rows of a batch depend on each other or on the batch size, as a
@@ -151,6 +152,7 @@ class Layer:
             with :attr:`is_loss` does not set it, training on several ranks assumes a mean over the
             batch and prints a warning. None for layers without a loss.
         class_labels: which labels a bottom may hold; None if no bottom holds labels.
+        indices: which indices a bottom may hold; None if no bottom holds indices.
     """
 
     type: ClassVar[str] = ""
@@ -177,6 +179,7 @@ class Layer:
     batch_coupling: str | None = None
     loss_reduction: LossReduction | None = None
     class_labels: ClassLabels | None = None
+    indices: Indices | None = None
 
     noise: Noise
 
@@ -221,6 +224,14 @@ class Layer:
         Python) override it.
         """
         return self.forward(*bottoms, **parameters)
+
+    def fusible_operation(self) -> Operation | None:
+        """What :meth:`forward` computes, if it is an operation that nets on a GPU fuse.
+
+        A class that derives from another one and changes its forward pass must not inherit the
+        answer, so each class answers for itself alone.
+        """
+        return None
 
     def parameter(
         self,

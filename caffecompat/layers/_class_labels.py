@@ -1,4 +1,4 @@
-"""The range of class labels that a layer accepts."""
+"""The ranges of class labels and indices that a layer accepts."""
 
 from __future__ import annotations
 
@@ -22,3 +22,20 @@ class ClassLabels:
     ignored: int | None = None
     can_ignore: bool = True
     bottom: int = 1
+
+
+@dataclass(frozen=True)
+class Indices:
+    """One bottom of a layer holds indices from 0 to ``count`` - 1.
+
+    On a GPU those that come from data are checked before they are used.
+
+    Attributes:
+        count: the number of things that are indexed.
+        counted: what they are, for messages, such as "rows of the table".
+        bottom: the index of the bottom.
+    """
+
+    count: int
+    counted: str
+    bottom: int

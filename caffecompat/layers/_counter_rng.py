@@ -27,6 +27,9 @@ class Noise:
         position: 0-axis int64 tensor with the index of the current pass. The net changes it in
             place, and replaces it when the net moves to another device.
         samples: the samples of each pass that this rank computes; None means all.
+
+    Attributes:
+        key: signed 64-bit key of seed and layer.
     """
 
     def __init__(
@@ -34,31 +37,43 @@ class Noise:
     ) -> None:
         self.position = position
         self.samples = samples
-        self._key = derive_seed(seed, "noise", layer)
+        self.key = derive_seed(seed, "noise", layer)
 
-    def bits(self, like: torch.Tensor) -> torch.Tensor:
+    def range_of(self, samples: int) -> tuple[int, int]:
+        """The first of ``samples`` samples of a pass, and the samples of all ranks."""
+        return (0, samples) if self.samples is None else self.samples.of(samples)
+
+    def bits(self, like: torch.Tensor, position: torch.Tensor | None = None) -> torch.Tensor:
         """Integers uniform in [0, 2^31), int32, in the shape of ``like`` (N, ...).
 
         Each sample has a 64-bit key, splitmix64's finaliser of its number in the run; each element
-        is a 32-bit hash of its index with that key.
+        is a 32-bit hash of its index with that key. ``position`` replaces that of the running pass.
         """
         import torch
 
         samples = like.shape[0] if like.dim() else 1
         per_sample = like.numel() // max(samples, 1)
-        first, total = (0, samples) if self.samples is None else self.samples.of(samples)
-        ordinal = self.position.to(like.device) * total
+        first, total = self.range_of(samples)
+        position = self.position if position is None else position
+        ordinal = position.to(like.device) * total
         ordinal = ordinal + torch.arange(first, first + samples, device=like.device)
-        key = _mix64(ordinal * _signed(0x9E3779B97F4A7C15) + self._key)
+        key = _mix64(ordinal * _signed(0x9E3779B97F4A7C15) + self.key)
         low = (key & 0x7FFFFFFF).to(torch.int32)
         high = ((key >> 32) & 0x7FFFFFFF).to(torch.int32)
         element = torch.arange(per_sample, device=like.device, dtype=torch.int32)
         hashed = _mix32(_mix32(element + low.unsqueeze(1)) ^ high.unsqueeze(1))
         return (hashed & 0x7FFFFFFF).view(like.shape)
 
-    def keep(self, like: torch.Tensor, probability: float) -> torch.Tensor:
+    def keep(
+        self, like: torch.Tensor, probability: float, position: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Booleans in the shape of ``like``, each true with ``probability`` (in [0, 1])."""
-        return self.bits(like) < min(round(probability * 2**31), 2**31 - 1)
+        return self.bits(like, position) < threshold_of(probability)
+
+
+def threshold_of(probability: float) -> int:
+    """The number that bits are below with ``probability``."""
+    return min(round(probability * 2**31), 2**31 - 1)
 
 
 def derive_seed(seed: int, *names: object) -> int:

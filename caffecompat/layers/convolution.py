@@ -17,6 +17,7 @@ from caffecompat.layers._base import (
     register,
 )
 from caffecompat.layers._convolution_geometry import Geometry, read_geometry
+from caffecompat.layers._operation import Convolve
 from caffecompat.layers._receptive_field import ReceptiveField
 
 if TYPE_CHECKING:
@@ -143,6 +144,13 @@ class Convolution(BaseConvolution):
         if not self.moves_over_image(field):
             return OTHER_AXES
         return field.through(self.geometry.kernel_extent, self.geometry.stride)
+
+    def fusible_operation(self) -> Convolve | None:
+        g, plain = self.geometry, type(self) is Convolution and len(self.specs) == 2
+        if not plain or g.axes != 2 or g.channel_axis != CHANNEL_AXIS or g.sides is not None:
+            return None
+        stride, pad, dilation = ((h, w) for h, w in (g.stride, g.pad, g.dilation))
+        return Convolve(stride, pad, dilation, self.group)
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         import torch.nn.functional as F

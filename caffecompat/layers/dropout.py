@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, register
+from caffecompat.layers._operation import Drop
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +38,11 @@ class Dropout(Layer):
         self.passes_on = passes_on(message)
         self.drops = self.training or p.sample_weights_test
         self.check(0 <= self.ratio < 1, f"dropout_ratio is {self.ratio:g}, it must be in [0, 1)")
+
+    def fusible_operation(self) -> Drop | None:
+        if type(self) is not Dropout or self.ratio == 0 or not self.drops:
+            return None
+        return Drop(1 - self.ratio, 1 / (1 - self.ratio) if self.scale_train else 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.ratio == 0:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, register
+from caffecompat.layers._class_labels import Indices
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,7 @@ class Embed(Layer):
         for name in ("num_output", "input_dim"):
             self.check(getattr(p, name) > 0, f"{name} is missing or 0, it must be positive")
         self.rows = p.input_dim
+        self.indices = Indices(self.rows, "rows of its table (input_dim)", 0)
         self.parameter("weight", (p.input_dim, p.num_output), p.weight_filler)
         if p.bias_term:
             self.parameter("bias", (p.num_output,), p.bias_filler)

@@ -15,6 +15,7 @@ from caffecompat.layers._base import (
     format_shape,
     register,
 )
+from caffecompat.layers._class_labels import Indices
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,6 +79,10 @@ class BatchReindex(Layer):
     in_place = False
     differentiable = (True, False)
     batch_coupling = "takes its items from the whole batch"
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        if bottoms[0]:
+            self.indices = Indices(bottoms[0][0], "items of its first bottom", 1)
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
         self.check(

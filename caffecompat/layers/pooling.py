@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, between, format_shape, register
+from caffecompat.layers._operation import TakeMaximum
 from caffecompat.layers._pooling_settings import PoolingSettings, read_settings
 from caffecompat.layers._receptive_field import ReceptiveField
 
@@ -226,6 +227,15 @@ class Pooling(Layer):
         if self.method == "MAX":
             return maximum_and_index(x, windows) if self.mask else maximum(x, windows)
         return self._stochastic(x, windows)
+
+    def fusible_operation(self) -> TakeMaximum | None:
+        settings = self.settings_of_windows
+        plain = type(self) is Pooling and self.method == "MAX" and not self.mask
+        if not plain or len(settings.stride) != 2:
+            return None
+        unpadded = not any(settings.pad) and not any(settings.pad_after)
+        two = settings.kernel == settings.stride == (2, 2) and settings.dilation is None
+        return TakeMaximum(halves=two and unpadded and self.ceil)
 
     def windows(self, size: Sequence[int]) -> Windows:
         """The windows in a plane or volume of extents ``size``."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, register
+from caffecompat.layers._operation import Rectify
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +28,10 @@ class ReLU(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.negative_slope = message.relu_param.negative_slope
         self.limit = SIX if message.relu_param.relu6 else None
+
+    def fusible_operation(self) -> Rectify | None:
+        plain = type(self) is ReLU and not self.negative_slope and self.limit is None
+        return Rectify() if plain else None
 
     def forward(self, x: Tensor) -> Tensor:
         import torch.nn.functional as F

@@ -49,13 +49,14 @@ class LayerModule(nn.Module):
     def forward(self, *bottoms: torch.Tensor) -> Any:
         if not self.layer.specs:
             return self.layer.forward(*bottoms)
-        return self.layer.forward(*bottoms, **self._arguments())
+        return self.layer.forward(*bottoms, **self.arguments())
 
     def infer(self, *bottoms: torch.Tensor) -> Any:
         """Tops as ``meta`` tensors, while the parameters are still on ``meta``."""
-        return self.layer.infer(*bottoms, **self._arguments())
+        return self.layer.infer(*bottoms, **self.arguments())
 
-    def _arguments(self) -> dict[str, torch.Tensor]:
+    def arguments(self) -> dict[str, torch.Tensor]:
+        """The parameters by name, in the shapes that the layer has declared."""
         arguments = {spec.name: getattr(self, spec.name) for spec in self.layer.specs}
         for name, shape in self._views.items():
             arguments[name] = arguments[name].view(shape)

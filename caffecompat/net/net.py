@@ -25,6 +25,7 @@ from caffecompat.net.definition import read_definition
 from caffecompat.net.execution import partial
 from caffecompat.net.execution.device import usable_device
 from caffecompat.net.execution.passes import Passes
+from caffecompat.net.kernels.choice import Kernels
 from caffecompat.net.parameters.initial_values import (
     check_fillers,
     materialise,
@@ -143,6 +144,10 @@ class Net(NetWeights, metaclass=description.OwnMembers):
         The first pass then takes long. :meth:`forward`, which keeps every blob, is not compiled.
         """
         self.program().compile(**options)
+
+    def use_kernels(self, kernels: Kernels) -> None:
+        """Sets which Triton kernels compute the inputs of the net on a GPU."""
+        self._passes.inputs.kernels = kernels
 
     @property
     def name(self) -> str:

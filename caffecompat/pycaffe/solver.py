@@ -21,8 +21,9 @@ from caffecompat.solver.setup.settings import Settings, read_settings
 
 Callback = Callable[[], None]
 
-# A loss that is not finite ends nothing, as in Caffe; the script decides.
-_OPTIONS = SolverOptions(on_nan="ignore", allow_python=True)
+# A loss that is not finite ends nothing, as in Caffe; the script decides. Scripts look at gradients
+# between the passes and the update.
+_OPTIONS = SolverOptions(on_nan="ignore", allow_python=True, cuda_graph=False)
 
 
 class _Training(Training):
@@ -58,9 +59,9 @@ class _Training(Training):
         self._train_step.keeps_gradients = self.shown.views.diffs_used
         return super()._iterate()
 
-    def _update_parameters(self, display: bool, loss: torch.Tensor) -> None:
+    def _update_parameters(self, display: bool, loss: torch.Tensor, step: int) -> None:
         self._call_all(self.on_gradients)
-        super()._update_parameters(display, loss)
+        super()._update_parameters(display, loss, step)
         self._hidden = True
 
     def update(self) -> None:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -107,9 +108,7 @@ class Solver(TrainingState):
         super().__init__(prepared, options.on_nan == STOP, log)
         self.requested: Callable[[], Action] = _nothing
         self.stop_requested: Callable[[], bool] = _never
-        # A pass of several ranks cannot end alone; a compiled or captured pass has no layers.
-        possible = not (process_group.several or options.runs_as_one_program)
-        self._layer_watch = LayerWatch(self.activity, possible, lambda: self.stop_requested())
+        self._layer_watch = LayerWatch(self.activity, False, lambda: self.stop_requested())
         self.tests_made, self.seconds_testing = 0, 0.0
         self.callbacks: list[Callback] = []
         self.rate = 0.0
@@ -131,6 +130,9 @@ class Solver(TrainingState):
             self._metric = find_metric(self._policy.metric, self.test_nets, self._place)
             self._log.info(self._metric.describe())
         compute = self._prepared.options.compute
+        # A pass of several ranks cannot end alone; a compiled or captured pass has no layers.
+        whole = compute.compiled or self._train_step.captures
+        self._layer_watch.possible = not (self._process_group.several or whole)
         self._tester = Tester(self._message, self.net, compute, self._log, self._layer_watch)
 
     def _apply_state(self, state: SolverState, path: str) -> None:
@@ -229,10 +231,9 @@ class Solver(TrainingState):
         display = self._display.is_due(self.iter)
         self._train_step.debug = display and bool(self._message.debug_info)
         self._optimizer.clear(self._train_step.keeps_gradients, self._train_step.replaces_gradients)
+        step, work = self._policy.step, partial(self._train_step.run, self.iter, self._next_rate)
         try:
-            result, loss = self._layer_watch.run(
-                self.net, "iteration", self.iter, lambda: self._train_step.run(self.iter)
-            )
+            result, loss = self._layer_watch.run(self.net, "iteration", self.iter, work)
         except StopRequested:
             return False
         self._display.add(self.iter, loss)
@@ -241,24 +242,22 @@ class Solver(TrainingState):
             outputs = self._display.show(self.iter, values, self.net.loss_weights)
             for callback in self.callbacks:
                 callback.displayed(self, outputs)
-        self._update_parameters(display, loss)
+        self._update_parameters(display, loss, step)
         self.iter += 1
         for callback in self.callbacks:
             callback.iterated(self)
         return True
 
-    def _update_parameters(self, display: bool, loss: torch.Tensor) -> None:
+    def _update_parameters(self, display: bool, loss: torch.Tensor, step: int) -> None:
         policy = self._policy
-        step = policy.step
         if policy.watches_loss:
             policy.observe(self.iter, float(loss))
-        rate = self._limits.applied(policy.rate(self.iter), self.iter)
+        rate = self._next_rate()
         self.rate = float(rate)
         self._announce_step(step)
         if display:
             self._display.show_rate(self.iter, self.rate)
-        if self._train_step.usable(self.iter):
-            self._display.add_norm(self._optimizer.apply(rate, self.iter))
+        self._display.add_norm(self._train_step.update(rate, self.iter))
 
     def _announce_step(self, before: int) -> None:
         policy = self._policy

@@ -1,4 +1,4 @@
-"""TrainStep: the forward and backward passes of one iteration, and the check of their loss."""
+"""TrainStep: passes and update of one iteration, and the check of the loss."""
 
 from __future__ import annotations
 
@@ -6,29 +6,35 @@ import logging
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
+from caffecompat.errors import first_line
 from caffecompat.net import Net, Result
-from caffecompat.net.execution.cuda_graph import CapturedPass
+from caffecompat.net.execution.cuda_graph import CapturedPass, NotCapturable
 from caffecompat.reporting.glog import number
 from caffecompat.solver.diagnostics.debug_info import DebugPass
 from caffecompat.solver.diagnostics.nonfinite import NotFinite, explain, read_later
 from caffecompat.solver.distributed.gradient_buckets import GradientBuckets
 from caffecompat.solver.distributed.loss_sharding import LossSharding
+from caffecompat.solver.graph_update import GraphUpdate
 from caffecompat.solver.optim.grad_scaler import GradScaler
+from caffecompat.solver.optim.optimizer import Optimizer
 from caffecompat.solver.setup.build_nets import NetOptions
+from caffecompat.solver.setup.capturing import obstacle_to_capture, obstacle_to_update
+from caffecompat.solver.setup.settings import Settings
 from caffecompat.weights import SolverState
 
 
 class TrainStep:
-    """Runs ``iter_size`` passes per iteration; gradients add up in ``.grad``.
+    """Runs ``iter_size`` passes per iteration, whose gradients add up in ``.grad``, and the update.
 
     Args:
         net: the train net.
-        count: passes per iteration.
-        place: the solver's file, for messages.
+        optimizer: of its parameters.
+        settings: of the solver.
         stop: raise an error if a loss is not finite; otherwise continue.
-        log: for the lines of ``debug_info``.
+        log: for the lines of ``debug_info`` and about what is captured.
         options: compute options and process group, which shares each batch; losses
             and gradients are those of all ranks.
 
@@ -41,16 +47,17 @@ class TrainStep:
     def __init__(
         self,
         net: Net,
-        count: int,
-        place: str,
+        optimizer: Optimizer,
+        settings: Settings,
         stop: bool,
         log: logging.Logger,
         options: NetOptions,
     ) -> None:
         compute, process_group = options.compute, options.process_group
         self._net = net
-        self._count = count
-        self._place = place
+        self._optimizer = optimizer
+        self._count = int(settings.message.iter_size)
+        self._place = settings.place
         self._stop = stop
         self._log = log
         self._compute = compute
@@ -58,29 +65,62 @@ class TrainStep:
         self.debug = False
         self._debug_pass: DebugPass | None = None
         self._loss_sharding = LossSharding(net, process_group, compute.compiled)
-        learnable = net.learnable
         self._gradients = (
-            GradientBuckets(learnable, process_group) if process_group.several else None
+            GradientBuckets(net.learnable, process_group) if process_group.several else None
         )
-        self._learned = [entry.tensor for entry in learnable]
         self._grad_scaler = (
-            GradScaler(net.device, place, log) if compute.precision == "fp16" else None
+            GradScaler(net.device, settings.place, log) if compute.precision == "fp16" else None
         )
-        self._captured: CapturedPass | None = None
-        if compute.cuda_graph:
-            scale = None if self._grad_scaler is None else self._grad_scaler.value
-            self._captured = CapturedPass(
-                net, lambda: compute.forward(net.device), scale, adds_up=count > 1
-            )
-        self.keeps_gradients = process_group.several or compute.cuda_graph
+        # On a CPU the flag is there at once, and only the kernel leaves an update out at no cost.
+        self._reads_late = compute.kernels_on(net.device).update and not optimizer.obstacle
+        self._captured, self._updates = self._plan_capture(settings)
+        self._updated = False
+        self.keeps_gradients = process_group.several or self.captures
+
+    def _plan_capture(self, settings: Settings) -> tuple[CapturedPass | None, bool]:
+        """The pass to capture, and whether the update is part of it; a line about it for a GPU."""
+        net, compute = self._net, self._compute
+        reason = obstacle_to_capture(
+            net.layers, net.device, compute, self._process_group.world_size
+        )
+        if reason:
+            self._tell(f"CUDA graph: passes are not captured: {reason}")
+            return None, False
+        outside = self._optimizer.obstacle or obstacle_to_update(
+            settings.message, settings.policy, compute, net.device
+        )
+        what = "the pass and the update are" if not outside else "the pass is"
+        clause = f"; the update is not part of it: {outside}" if outside else ""
+        self._tell(f"CUDA graph: {what} captured and played back{clause}")
+        scaler = self._grad_scaler
+        captured = CapturedPass(
+            net,
+            lambda: compute.forward(net.device),
+            None if scaler is None else scaler.value,
+            adds_up=self._count > 1,
+            end=None if outside else GraphUpdate(self._optimizer, scaler, self._stop),
+        )
+        return captured, not outside
+
+    def _tell(self, line: str) -> None:
+        if self._net.device.type == "cuda":
+            self._log.info(line)
+
+    @property
+    def captures(self) -> bool:
+        """Whether passes are, or will be, played back from a CUDA graph."""
+        return self._captured is not None
 
     @property
     def replaces_gradients(self) -> bool:
         """Whether the next passes overwrite the gradients, which then need no clearing."""
-        return self._captured is not None and self._count == 1 and not self.debug
+        return self.captures and self._count == 1 and not self.debug
 
-    def run(self, iteration: int) -> tuple[Result, torch.Tensor]:
+    def run(self, iteration: int, rate: Callable[[], np.float32]) -> tuple[Result, torch.Tensor]:
         """Runs all passes of ``iteration`` (from 0).
+
+        Args:
+            rate: returns the learning rate of the iteration, if the passes need it.
 
         Returns:
             The last pass's result of this rank, and the mean loss over the passes, a 0-axis tensor
@@ -89,6 +129,9 @@ class TrainStep:
         Raises:
             NotFinite: a loss is not finite; the sentence names the layer where it began.
         """
+        self._updated = False
+        if self._updates and not self.debug:
+            self._optimizer.set_rates(rate(), iteration)
         losses = []
         last = (iteration + 1) * self._count - 1
         for index in range(iteration * self._count, last + 1):
@@ -100,16 +143,31 @@ class TrainStep:
             self._gradients.finish()
         return self._result, self._process_group.sum(sum(losses[1:], losses[0]) / self._count)
 
-    def usable(self, iteration: int) -> bool:
-        """Whether the gradients are finite; in fp16 they may have overflowed.
+    def update(self, rate: np.float32, iteration: int) -> torch.Tensor | None:
+        """Updates the parameters from the gradients of the passes of ``iteration``.
+
+        In fp16 there is no update if they have overflowed.
+
+        Returns:
+            The norm of the gradients, as :meth:`Optimizer.apply`.
 
         Raises:
             SolverError: they overflow at the smallest loss scale too.
         """
-        if self._grad_scaler is None:
-            return True
-        gradients = [tensor.grad for tensor in self._learned if tensor.grad is not None]
-        return self._grad_scaler.unscale(gradients, iteration)
+        scaler = self._grad_scaler
+        if scaler is None:
+            return None if self._updated else self._optimizer.apply(rate, iteration)
+        if self._updated:
+            scaler.watch(iteration)
+            return None
+        if not self._reads_late:
+            usable = scaler.unscale(self._optimizer.gradients, iteration)
+            return self._optimizer.apply(rate, iteration) if usable else None
+        scaler.check(self._optimizer.gradients)
+        scaler.adjust()
+        self._optimizer.apply(rate, iteration, skip=scaler.found)
+        scaler.watch(iteration)
+        return None
 
     def save(self, state: SolverState) -> None:
         """Writes the loss scale into a solver state."""
@@ -136,8 +194,8 @@ class TrainStep:
         with self._compute.whole_pass():
             if self.debug:
                 result, value = self._run_debugged(index)
-            elif self._captured is not None:
-                result = self._captured.run(index)
+            elif (played := self._play(index)) is not None:
+                result = played
                 value = read_later(result.loss) if self._stop else None
             else:
                 with self._compute.forward(self._net.device):
@@ -148,12 +206,37 @@ class TrainStep:
         if self._net.device.type == "cuda":
             # Before the host waits for the device below.
             self._net.read_ahead(index + 1)
-        if value is not None and not math.isfinite(loss := value()):
+        if value is not None and not math.isfinite(loss := value()[0]):
             raise self._nonfinite_loss(loss, index, iteration)
         # A captured pass writes the next loss into the same tensor.
-        return result.loss.detach() if self._captured is None else result.loss.clone()
+        return result.loss.detach().clone() if self.captures else result.loss.detach()
 
-    def _run_debugged(self, index: int) -> tuple[Result, Callable[[], float] | None]:
+    def _play(self, index: int) -> Result | None:
+        """A captured pass; None where there is none, or where it cannot be had any more."""
+        captured = self._captured
+        if captured is None:
+            return None
+        try:
+            result = captured.run(index)
+        except (NotCapturable, torch.OutOfMemoryError) as error:
+            asked_for = self._compute.cuda_graph is not None
+            if asked_for or (captured.ready and not isinstance(error, NotCapturable)):
+                raise
+            self._give_up_capture(error)
+            return None
+        self._updated = self._updates
+        return result
+
+    def _give_up_capture(self, error: Exception) -> None:
+        self._log.info(f"Passes are launched one by one from here on: {first_line(error)}")
+        self._captured, self._updates = None, False
+        self.keeps_gradients = self._process_group.several
+        if self._count == 1:
+            # Those of the captured pass before.
+            for entry in self._net.learnable:
+                entry.tensor.grad = None
+
+    def _run_debugged(self, index: int) -> tuple[Result, Callable[[], list[float]] | None]:
         debugged = self._debugged()
         with self._compute.forward(self._net.device):
             result = debugged.forward(index)

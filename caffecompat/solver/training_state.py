@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
+import numpy as np
 import torch
 
 from caffecompat.net import Net
@@ -84,6 +85,10 @@ class TrainingState:
         """The newest solver state: written by this run, or the one that it resumed from."""
         return self._snapshot_writer.last
 
+    def _next_rate(self) -> np.float32:
+        """The rate of the iteration that is made now; it may change the policy's step."""
+        return self._limits.applied(self._policy.rate(self.iter), self.iter)
+
     def _choose_seed(self, stored: int | None) -> int:
         seed = choose_seed(self._message, self._place, stored, self._log)
         return self._process_group.broadcast(seed)
@@ -96,9 +101,11 @@ class TrainingState:
         self._nets = TrainingNets(prepared.train, prepared.tests, options, seed, log)
         self.net, self.test_nets = self._nets.train, self._nets.tests
         rule = prepared.settings.rule
-        self._optimizer = Optimizer(self.net.learnable, rule, self._message, self._place)
-        passes = int(self._message.iter_size)
-        self._train_step = TrainStep(self.net, passes, self._place, self._stop_on_nan, log, options)
+        kernel = options.compute.kernels_on(self.net.device).update
+        self._optimizer = Optimizer(self.net.learnable, rule, self._message, self._place, kernel)
+        self._train_step = TrainStep(
+            self.net, self._optimizer, prepared.settings, self._stop_on_nan, log, options
+        )
         self._process_group.broadcast_tensors([entry.tensor for entry in self.net.learnable])
 
     def close(self) -> None:

@@ -125,7 +125,7 @@ def test_a_resumed_training_keeps_the_loss_scale(tmp_path: Path, more: str) -> N
     solver.step(3)
     scales = [s._train_step._grad_scaler for s in (solver, resumed)]
     assert [float(s.value) for s in scales if s] == [2.0**113] * 2
-    assert len({s._good for s in scales if s}) == 1
+    assert len({s.good_iterations for s in scales if s}) == 1
     for ours, theirs in zip(resumed.net.learnable, solver.net.learnable, strict=True):
         assert torch.equal(ours.tensor, theirs.tensor)
     assert read_state(state).loss_scale == 2.0**116

@@ -43,7 +43,7 @@ def main(given: Sequence[str] | None = None) -> int:
 def part(result: dict[str, Any]) -> str:
     """The text between the markers."""
     stages: list[Stage] = result["stages"]
-    ran = [stage for stage in stages if stage["status"] != "left out"]
+    ran = [stage for stage in stages if stage["status"] not in ("left out", "cut short")]
     lines = ["", _rehearsal(stages) if result["device"] == "cpu" else _machine(stages), ""]
     counts = f"{sum(s['status'] == 'passed' for s in ran)} of {len(ran)} stages passed"
     lines += [f"{counts} on {result['started'][:10]}.", ""]

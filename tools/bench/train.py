@@ -54,6 +54,8 @@ CLASSES = 1000
 # Rows and columns of the JPEGs, as prepared for training.
 JPEG_SIZE = (256, 341)
 MEASURES = ("step", "pass", "rate", "compiled", "lmdb")
+# Options of solvers that are also arguments here.
+WAYS = ("cuda_graph", "fused", "kernels")
 # Output channels of the convolutions of the paper's Table 1; 0 is a pooling.
 COLUMNS = {
     "A": [64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0],
@@ -112,7 +114,7 @@ class Results:
             f"{arguments.size}x{arguments.size}"
         )
         print(f"{'':<8} {'ours ms':>10} {'plain ms':>10} {'ratio':>7} {'images/s':>9}")
-        names = ("net", "batch", "precision", "size", "compile", "cuda_graph")
+        names = ("net", "batch", "precision", "size", "compile", "cuda_graph", "fused", "kernels")
         self._found: dict[str, Any] = {"machine": machine, "rows": []}
         self._found |= {name: getattr(arguments, name) for name in names}
 
@@ -155,7 +157,13 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=0, help="of torch on the CPU")
     parser.add_argument("--compile", action="store_true", help="compile both")
-    parser.add_argument("--cuda-graph", action="store_true", help="ours as a CUDA graph")
+    parser.add_argument(
+        "--cuda-graph",
+        action=argparse.BooleanOptionalAction,
+        help="ours as a CUDA graph (default: as in a training, where it is possible)",
+    )
+    parser.add_argument("--no-fusing", dest="fused", action="store_false", help="layer by layer")
+    parser.add_argument("--no-kernels", dest="kernels", action="store_false", help="no Triton")
     parser.add_argument(
         "--blobs-first", action="store_true", help="ours in Caffe's order, not channels last"
     )
@@ -201,7 +209,8 @@ def definition(letter: str, sources: Callable[[Message], None]) -> Message:
     return net
 
 
-def make_solver(net: Message, arguments: argparse.Namespace) -> Solver:
+def make_solver(net: Message, arguments: argparse.Namespace, **options: Any) -> Solver:
+    """A solver for ``net``; ``options`` are those of solvers, in addition to the arguments."""
     message = schema.new("SolverParameter")
     message.net_param.CopyFrom(net)
     message.base_lr, message.lr_policy, message.max_iter = 1e-4, "fixed", 1000000
@@ -213,19 +222,21 @@ def make_solver(net: Message, arguments: argparse.Namespace) -> Solver:
         precision=arguments.precision,
         channels_last=not arguments.blobs_first,
         compiled=arguments.compile,
-        cuda_graph=arguments.cuda_graph,
+        **(options or {name: getattr(arguments, name) for name in WAYS}),
     )
 
 
 def memory_solver(
-    arguments: argparse.Namespace, images: torch.Tensor, labels: torch.Tensor
+    arguments: argparse.Namespace, images: torch.Tensor, labels: torch.Tensor, **options: Any
 ) -> Solver:
+    """A solver whose images and labels lie in the net's inputs."""
+
     def sources(net: Message) -> None:
         for name, values in (("data", images), ("label", labels)):
             layer = net.layer.add(name=name, type="Input", top=[name])
             layer.input_param.shape.add(dim=list(values.shape))
 
-    solver = make_solver(definition(arguments.net, sources), arguments)
+    solver = make_solver(definition(arguments.net, sources), arguments, **options)
     for name, values in (("data", images), ("label", labels.float())):
         solver.net.blobs[name].data.copy_(values)
     return solver

@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 
+from caffecompat.net.execution.fusing import convolution_in_one_works
+from caffecompat.net.kernels.choice import Kernels
+from caffecompat.net.kernels.self_check import working_kernels
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver import Solver
 from tools.gpu.rows import Row, Work, run_stage
@@ -18,7 +21,12 @@ NET = """
 layer { name: "data" type: "Input" top: "data"
         input_param { shape { dim: 8 dim: 3 dim: 20 dim: 20 } } }
 layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 8 } } }
-layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
+layer { name: "conv0" type: "Convolution" bottom: "data" top: "conv0"
+        convolution_param { num_output: 16 kernel_size: 3 pad: 1 weight_filler { type: "msra" } } }
+layer { name: "relu0" type: "ReLU" bottom: "conv0" top: "conv0" }
+layer { name: "pool0" type: "Pooling" bottom: "conv0" top: "pool0"
+        pooling_param { pool: MAX kernel_size: 2 stride: 2 } }
+layer { name: "conv1" type: "Convolution" bottom: "pool0" top: "conv1"
         convolution_param { num_output: 16 kernel_size: 3 weight_filler { type: "msra" } } }
 layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
 layer { name: "norm1" type: "LRN" bottom: "conv1" top: "norm1" }
@@ -39,6 +47,8 @@ MODES: tuple[dict[str, Any], ...] = ({}, {"precision": "bf16"}, {"precision": "f
 # Sums in another order, over six updates.
 CPU_BOUND = 2e-3
 COMPILED_BOUND = 2e-2
+# One rounding instead of two after each convolution; and a sum in fp32 with one rounding.
+FUSED_BOUND, KERNEL_BOUND = 3e-2, 1e-4
 
 
 def small_solver(
@@ -123,6 +133,38 @@ def captured(work: Work) -> Iterator[Row]:
                 yield _equal(f"graph = eager: {name}", eager, _trained(solver))
 
 
+def fused(work: Work) -> Iterator[Row]:
+    """Fused layers and kernels beside torch's operators, layer by layer."""
+    if not work.on_gpu:
+        yield Row("fused layers beside others", "needs a GPU")
+        return
+    plain: dict[str, Any] = {"fused": False, "kernels": False, "cuda_graph": False}
+    ways: tuple[dict[str, Any], ...] = ({}, *({name: False} for name in plain))
+    for mode in MODES:
+        with tempfile.TemporaryDirectory() as folder:
+            expected = _trained(small_solver(work, folder, **mode, **plain))
+            for options in ways:
+                found = _trained(small_solver(work, folder, **mode, **options))
+                how = ", ".join(f"{name} off" for name in options) or "all on"
+                name = f"{mode.get('precision', 'fp32')}, {how}, as layer by layer"
+                yield _close(name, expected, found, FUSED_BOUND if mode else KERNEL_BOUND)
+
+
+def kernels(work: Work) -> Iterator[Row]:
+    """Which kernels work here, tried beside torch's operators on small blobs."""
+    device = torch.device(work.device)
+    working = working_kernels(device)
+    for name in Kernels.names() if work.on_gpu else ():
+        used = getattr(working.kernels, name)
+        problem = "; ".join(p for p in working.problems if p.startswith(name))
+        yield Row(f"kernel: {name}", "works" if used else problem, used)
+    for half in (torch.bfloat16, torch.float16) if work.on_gpu else ():
+        works = convolution_in_one_works(device, half)
+        yield Row(f"convolution with ReLU in one, {half}", "works" if works else "no", works)
+    if not work.on_gpu:
+        yield Row("kernels", "need a GPU")
+
+
 def beside_the_cpu(work: Work) -> Iterator[Row]:
     """The same training on the CPU, for each update rule."""
     cpu = replace(work, device="cpu")
@@ -164,6 +206,8 @@ if __name__ == "__main__":
             __doc__,
             {
                 "repeated": repeated,
+                "kernels": kernels,
+                "fused": fused,
                 "captured": captured,
                 "beside the CPU": beside_the_cpu,
                 "scaled loss": scaled_loss,

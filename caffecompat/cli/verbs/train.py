@@ -124,8 +124,30 @@ def _add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--cuda-graph",
-        action="store_true",
-        help="record the forward and backward pass once and play it back; one GPU, one batch shape",
+        action="store_const",
+        const=True,
+        help="record a pass (and the update, where a kernel computes it) once and play it back, or "
+        "end with an error (default: on one GPU, where it is possible)",
+    )
+    parser.add_argument(
+        "--no-cuda-graph",
+        dest="cuda_graph",
+        action="store_const",
+        const=False,
+        help="launch each operation of a pass; needs less memory",
+    )
+    parser.add_argument(
+        "--no-fusing",
+        dest="fused",
+        action="store_false",
+        help="compute layers one by one on a GPU in 16 bits too, where one operation could compute "
+        "several",
+    )
+    parser.add_argument(
+        "--no-kernels",
+        dest="kernels",
+        action="store_false",
+        help="use torch's operators alone, not the Triton kernels",
     )
 
 
@@ -281,6 +303,8 @@ def _solver(
         channels_last=arguments.channels_last or None,
         compiled=arguments.compile,
         cuda_graph=arguments.cuda_graph,
+        fused=arguments.fused,
+        kernels=arguments.kernels,
         process_group=process_group,
         batch_per_device=arguments.batch_per_gpu,
     )

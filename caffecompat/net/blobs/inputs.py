@@ -15,7 +15,10 @@ from caffecompat.graph import Version
 from caffecompat.net.allocation import zeros
 from caffecompat.net.blobs.array_view import plain_array
 from caffecompat.net.blobs.host_to_device import Transfer
+from caffecompat.net.blobs.index_checks import accepted_numbers, check_numbers
 from caffecompat.net.built_layer import BuiltLayer
+from caffecompat.net.kernels.choice import TORCH_OPERATORS
+from caffecompat.net.kernels.normalisation import BlobForm, Crops, normalised
 from caffecompat.weights.blob import MAX_AXES
 
 Array: TypeAlias = np.ndarray | torch.Tensor
@@ -29,13 +32,16 @@ class Inputs:
             are kept from pass to pass.
         seconds_reading: the time spent waiting for data.
         memory_format: the memory format of values with four axes.
+        kernels: which Triton kernels compute values.
     """
 
     def __init__(self, layers: Sequence[BuiltLayer], device: torch.device) -> None:
         self._sources = [built for built in layers if built.source is not None]
         self.seconds_reading = 0.0
         self.memory_format = torch.preserve_format
+        self.kernels = TORCH_OPERATORS
         self._transfer = Transfer()
+        self._accepted = accepted_numbers(layers)
         self._ahead: tuple[int, dict[str, list[torch.Tensor] | None]] | None = None
         self.values = {
             top: zeros(built, shape, device, layers)
@@ -122,27 +128,34 @@ class Inputs:
         self.seconds_reading += time.perf_counter() - started
         if arrays is None:
             return None
+        if self._on_gpu:
+            self._check_numbers(built, arrays)
         blobs = [self._blob(a) if isinstance(a, DeferredCrops) else self.tensor(a) for a in arrays]
         if built.rows is not None:
             blobs = [blob[rows] for blob, rows in zip(blobs, built.rows, strict=True)]
         return blobs
 
+    def _check_numbers(self, built: BuiltLayer, arrays: Sequence[Array | DeferredCrops]) -> None:
+        """Raises DataError for labels and indices that would fail inside a kernel."""
+        for top, array in zip(built.tops, arrays, strict=False):
+            if isinstance(array, np.ndarray) and top in self._accepted:
+                check_numbers(top.blob, array, self._accepted[top])
+
     def _blob(self, crops: DeferredCrops) -> torch.Tensor:
         """The blob of crops that are copied to the device as bytes."""
         like = next(iter(self.values.values()))
 
-        def sent(array: np.ndarray) -> torch.Tensor:
+        def sent(array: np.ndarray | None) -> torch.Tensor | None:
+            if array is None:
+                return None
             form = self.memory_format if array.ndim == 4 else torch.preserve_format
             return self._transfer.move(torch.from_numpy(array), like.device, form)
 
-        blob = sent(crops.pixels).float()
-        if crops.mean is not None:
-            blob -= sent(crops.mean)
-        if crops.shifts is not None:
-            blob += sent(crops.shifts)
-        if crops.scale != 1:
-            blob *= crops.scale
-        return blob.to(like.dtype)
+        pixels, mean, shifts = (sent(a) for a in (crops.pixels, crops.mean, crops.shifts))
+        assert pixels is not None
+        form = BlobForm(like.dtype, self.memory_format is torch.channels_last)
+        received = Crops(pixels, mean, shifts, crops.scale)
+        return normalised(received, form, self.kernels.normalisation)
 
     def resize(self, name: str, shape: Sequence[int]) -> None:
         """Gives an input a new shape, filled with zeros."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import Protocol
 
 import torch
 
@@ -14,6 +15,31 @@ from caffecompat.net.net import Net, Result
 
 # The number of warm-up passes that torch's documentation recommends.
 _WARM_UP = 3
+
+
+class NotCapturable(NetError):
+    """A pass cannot be captured or played back; it can be run."""
+
+
+class PassEnd(Protocol):
+    """What a captured pass does after its backward pass.
+
+    Attributes:
+        changed: the tensors that it changes whatever ``held`` is.
+    """
+
+    @property
+    def changed(self) -> Sequence[torch.Tensor]: ...
+
+    def __call__(self, loss: torch.Tensor, held: torch.Tensor) -> None:
+        """Launches its work.
+
+        Args:
+            loss: of the pass.
+            held: 0-axis tensor; while it is 1 (in passes before the capture) parameters and their
+                history must stay as they are.
+        """
+        ...
 
 
 class CapturedPass:
@@ -28,6 +54,7 @@ class CapturedPass:
         scale: 0-axis tensor by which the loss is multiplied before the backward pass.
         adds_up: gradients are added to those in ``.grad``; otherwise they replace them, so that
             they need not be cleared.
+        end: what follows the backward pass and is captured with it, such as the update.
     """
 
     def __init__(
@@ -36,15 +63,23 @@ class CapturedPass:
         arithmetic: Callable[[], AbstractContextManager[None]],
         scale: torch.Tensor | None = None,
         adds_up: bool = True,
+        end: PassEnd | None = None,
     ) -> None:
         self._net = net
         self._arithmetic = arithmetic
         self._scale = scale
         self._adds_up = adds_up
+        self._end = end
+        self._held = torch.zeros((), device=net.device)
         self._program = net.program()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._feeds: list[torch.Tensor] = []
         self._values: dict[Version, torch.Tensor] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether a pass has been captured."""
+        return self._graph is not None
 
     def run(self, index: int) -> Result:
         """Pass number ``index``, forward and backward.
@@ -53,7 +88,7 @@ class CapturedPass:
             Outputs and loss without gradients; the next pass overwrites them.
 
         Raises:
-            NetError: the net cannot be captured, or a batch has another shape.
+            NotCapturable: the net cannot be captured, or a batch has another shape.
         """
         feeds = self._net.feeds(index)
         if self._graph is None:
@@ -61,7 +96,7 @@ class CapturedPass:
         assert self._graph is not None
         for top, static, value in zip(self._program.feeds, self._feeds, feeds, strict=True):
             if static.shape != value.shape:
-                raise NetError(
+                raise NotCapturable(
                     f"CUDA graph: {top.blob!r} is {tuple(value.shape)} in this batch and was "
                     f"{tuple(static.shape)} in the first one; train without the graph"
                 )
@@ -75,7 +110,7 @@ class CapturedPass:
     def _capture(self, feeds: list[torch.Tensor]) -> None:
         for built in self._net.layers:
             if built.layer is not None and built.layer.keeps_state:
-                raise NetError(
+                raise NotCapturable(
                     f"CUDA graph: {built.place}: it keeps its state from pass to pass; train "
                     "without the graph"
                 )
@@ -85,12 +120,24 @@ class CapturedPass:
         gc.collect()
         learned = [p for p in self._net.parameters() if p.requires_grad]
         changed = list(self._net.buffers())
+        if self._end is not None:
+            changed += self._end.changed
         if self._adds_up:
             for parameter in learned:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
             changed += [p.grad for p in learned if p.grad is not None]
         before = [tensor.clone() for tensor in changed]
+        self._held.fill_(1)
+        try:
+            self._graph = self._captured(learned)
+        finally:
+            self._held.fill_(0)
+            with torch.no_grad():
+                for tensor, value in zip(changed, before, strict=True):
+                    tensor.copy_(value)
+
+    def _captured(self, learned: Sequence[torch.Tensor]) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream(self._net.device)
         try:
@@ -106,14 +153,11 @@ class CapturedPass:
         except (CaffeError, torch.OutOfMemoryError):
             raise
         except RuntimeError as error:
-            raise NetError(
+            raise NotCapturable(
                 f"CUDA graph: this net cannot be captured, train without the graph: "
                 f"{first_line(error)}"
             ) from error
-        with torch.no_grad():
-            for tensor, value in zip(changed, before, strict=True):
-                tensor.copy_(value)
-        self._graph = graph
+        return graph
 
     def _warm_up(self, stream: torch.cuda.Stream) -> None:
         user = torch.cuda.current_stream(self._net.device)
@@ -127,9 +171,11 @@ class CapturedPass:
         with self._arithmetic():
             values, loss = self._program(self._feeds)
         if loss is None:
-            raise NetError("CUDA graph: the net has no loss")
+            raise NotCapturable("CUDA graph: the net has no loss")
         if loss.requires_grad:
             (loss if self._scale is None else loss * self._scale).backward()
+        if self._end is not None:
+            self._end(loss.detach(), self._held)
         self._values = dict(zip(self._program.feeds, self._feeds, strict=True))
         self._values |= {version: values[version].detach() for version in self._program.versions}
         outputs = {version.blob: self._values[version] for version in self._program.versions}

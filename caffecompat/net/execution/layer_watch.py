@@ -33,9 +33,11 @@ class LayerWatch:
 
     Args:
         activity: gets the current pass and layer.
+        stop_requested: called before each layer of a slow pass; true interrupts the pass.
+
+    Attributes:
         possible: false if passes cannot be interrupted: compiled or captured passes, and passes on
             several ranks, which wait for each other.
-        stop_requested: called before each layer of a slow pass; true interrupts the pass.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class LayerWatch:
     ) -> None:
         self.activity = activity
         self._stop_requested = stop_requested
-        self._possible = possible
+        self.possible = possible
         self._seconds: dict[str, float] = {}
         self._to_the_end = False
 
@@ -61,7 +63,7 @@ class LayerWatch:
         self._to_the_end = False
         started = time.monotonic()
         try:
-            if self._possible and self._seconds.get(what, _SLOW) >= _SLOW:
+            if self.possible and self._seconds.get(what, _SLOW) >= _SLOW:
                 with _unchanged_if_stopped(net), self._hooks(net):
                     return work()
             return work()

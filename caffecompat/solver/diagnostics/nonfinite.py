@@ -19,24 +19,27 @@ class NotFinite(SolverError):
     """A loss or a weight is not finite; the weights are those before the iteration."""
 
 
-def read_later(loss: torch.Tensor) -> Callable[[], float]:
-    """A function that returns the value of ``loss``.
+def read_later(numbers: torch.Tensor) -> Callable[[], list[float]]:
+    """A function that returns the elements of ``numbers`` as they are now.
 
-    On a GPU the value is copied asynchronously: a call after the backward pass has been launched
-    does not make the host wait for that pass.
+    On a GPU they are copied asynchronously: a call after further work has been launched does not
+    make the host wait for that work.
     """
-    if loss.device.type != "cuda":
-        return lambda: float(loss.detach())
-    value = torch.empty((), dtype=loss.dtype, pin_memory=True)
-    value.copy_(loss.detach(), non_blocking=True)
+    numbers = numbers.detach().flatten()
+    if numbers.device.type != "cuda":
+        values: list[float] = numbers.tolist()
+        return lambda: values
+    copied = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+    copied.copy_(numbers, non_blocking=True)
     event = torch.cuda.Event()
-    event.record(torch.cuda.current_stream(loss.device))
+    event.record(torch.cuda.current_stream(numbers.device))
 
-    def value_when_copied() -> float:
+    def values_when_copied() -> list[float]:
         event.synchronize()
-        return float(value)
+        found: list[float] = copied.tolist()
+        return found
 
-    return value_when_copied
+    return values_when_copied
 
 
 def tensors_are_finite(tensors: Sequence[torch.Tensor]) -> bool:

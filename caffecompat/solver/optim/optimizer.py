@@ -14,7 +14,7 @@ from caffecompat.net import Learnable
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.units import format_shape
 from caffecompat.solver.diagnostics.nonfinite import array_is_finite
-from caffecompat.solver.optim.rules import UpdateRule
+from caffecompat.solver.optim.rules import DeviceUpdate, UpdateRule
 from caffecompat.weights import SolverState, match_shape
 
 
@@ -55,12 +55,20 @@ class Optimizer:
     multi-tensor operations per group of equal ``lr_mult`` and ``decay_mult``; the host never waits
     for the device, and the rate is a tensor.
 
+    Args:
+        kernel: compute updates by a Triton kernel where the rule has one.
+
     Attributes:
         history: the rule's arrays in the order of Caffe's solver states.
     """
 
     def __init__(
-        self, learnable: Sequence[Learnable], rule: UpdateRule, message: Message, place: str
+        self,
+        learnable: Sequence[Learnable],
+        rule: UpdateRule,
+        message: Message,
+        place: str,
+        kernel: bool = False,
     ) -> None:
         if message.regularization_type not in REGULARIZATIONS:
             name = message.regularization_type
@@ -69,6 +77,7 @@ class Optimizer:
         self._learnable = list(learnable)
         self._values = [entry.tensor for entry in learnable]
         self._rule = rule
+        self._kernel = kernel
         self._clip = float(message.clip_gradients)
         self._passes = int(message.iter_size)
         self._keep = bool(message.snapshot_diff)
@@ -111,19 +120,58 @@ class Optimizer:
         if not in_place:
             for entry in self._learnable:
                 entry.tensor.grad = None
-        present = [e.tensor.grad for e in self._learnable if e.tensor.grad is not None]
-        present = [] if replaced else present
+        present = [] if replaced else self.gradients
         present += self._zero_gradients.values()
         if present:
             torch._foreach_zero_(present)
 
+    @property
+    def obstacle(self) -> str:
+        """What keeps the update from being work of the device alone; empty if nothing does."""
+        if not self._rule.updates_on_device:
+            return f"type {self._rule.type}"
+        if self._clip >= 0:
+            return "clip_gradients"
+        if self._keep:
+            return "snapshot_diff"
+        if self._regularize is not _l2 and any(group.decay for group in self._groups):
+            return "regularization_type"
+        return ""
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The gradients that the last passes have computed."""
+        return [e.tensor.grad for e in self._learnable if e.tensor.grad is not None]
+
     @torch.no_grad()
-    def apply(self, rate: np.float32, iteration: int) -> Tensor | None:
+    def set_rates(self, rate: np.float32, iteration: int) -> None:
+        """Writes the rate of ``iteration`` to the device, for :meth:`apply_on_device`."""
+        factor = np.float32(self._rule.rate_factor(iteration))
+        for group in self._groups:
+            group.rate.fill_(float(rate * group.lr_mult * factor))
+
+    @torch.no_grad()
+    def apply_on_device(self, skip: Tensor | None) -> None:
+        """The update with the rates of :meth:`set_rates`, by operations of the device alone.
+
+        Args:
+            skip: one number; unless it is 0, nothing changes.
+        """
+        gradients = [self._gradient(i) for i in range(len(self._values))]
+        for group in self._groups:
+            given = DeviceUpdate(group.rate, skip, group.decay, self._kernel)
+            own = [gradients[i] for i in group.members]
+            self._rule.update_on_device(group.values, own, group.history, given)
+
+    @torch.no_grad()
+    def apply(self, rate: np.float32, iteration: int, skip: Tensor | None = None) -> Tensor | None:
         """Updates the parameters from the gradients of ``iter_size`` passes.
 
         Args:
             rate: the learning rate of this iteration.
             iteration: counted from 0.
+            skip: one number on the device; unless it is 0, nothing changes. Only where there is no
+                :attr:`obstacle`.
 
         Returns:
             The norm of all gradients as a 0-axis tensor; None without ``clip_gradients``.
@@ -134,6 +182,11 @@ class Optimizer:
         norm = self._clip_gradients(gradients)
         if self._passes > 1:
             torch._foreach_mul_(gradients, float(np.float32(1) / np.float32(self._passes)))
+        if skip is not None or (self._kernel and not self.obstacle):
+            # The same operations as in a CUDA graph, so that both make the same updates.
+            self.set_rates(rate, iteration)
+            self.apply_on_device(skip)
+            return norm
         factor = np.float32(self._rule.rate_factor(iteration))
         for group in self._groups:
             own = [gradients[i] for i in group.members]

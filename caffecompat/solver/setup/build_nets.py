@@ -49,7 +49,8 @@ def open_net(
     build = replace(options.build, seed=seed, state=plan.state, shard=shard)
     net = Net(plan.definition, device=options.device, options=build, share_with=share_with)
     try:
-        options.compute.prepare(net, train=share_with is None)
+        for line in options.compute.prepare(net, train=share_with is None):
+            log.info(line)
         _prepare(net, plan, options, share_with, log)
     except BaseException:
         net.close()

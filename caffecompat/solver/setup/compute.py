@@ -1,4 +1,4 @@
-"""Compute options of a training: precision, memory format, torch.compile, CUDA graphs."""
+"""Compute options: precision, memory format, torch.compile, CUDA graphs, fused layers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 
 from caffecompat.errors import SolverError
 from caffecompat.net import Net
+from caffecompat.net.execution.fusing import FusingOptions, convolution_in_one_works, fuse
 from caffecompat.net.execution.precision import (
     HALVES,
     TRAINING_PRECISIONS,
@@ -17,11 +18,13 @@ from caffecompat.net.execution.precision import (
     keep_results_whole,
     products_in_tf32,
 )
+from caffecompat.net.kernels.choice import TORCH_OPERATORS, Kernels
+from caffecompat.net.kernels.self_check import WorkingKernels, working_kernels
 
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """Precision, memory format, compilation and CUDA graphs of nets.
+    """Precision, memory format, compilation, CUDA graphs and kernels of nets.
 
     Attributes:
         precision: ``"fp32"``, ``"tf32"``, ``"bf16"`` or ``"fp16"``; weights, gradients of weights
@@ -29,13 +32,19 @@ class ComputeOptions:
         channels_last: whether blobs are in channels-last memory format; None means on a GPU in 16
             bits, where it is faster.
         compiled: compile the train net with ``torch.compile``.
-        cuda_graph: capture a training pass in a CUDA graph and replay it.
+        cuda_graph: capture a training pass in a CUDA graph and replay it; None means on one GPU,
+            where the net can be captured.
+        fused: on a GPU in 16 bits and channels-last, let one operation of the train net compute
+            what several layers compute; see :mod:`caffecompat.net.execution.fusing`.
+        kernels: use the Triton kernels of :mod:`caffecompat.net.kernels` where they work.
     """
 
     precision: str = "fp32"
     channels_last: bool | None = None
     compiled: bool = False
-    cuda_graph: bool = False
+    cuda_graph: bool | None = None
+    fused: bool = True
+    kernels: bool = True
 
     @property
     def half(self) -> torch.dtype | None:
@@ -66,14 +75,40 @@ class ComputeOptions:
                 "the backward pass; leave the flag out"
             )
 
-    def prepare(self, net: Net, train: bool) -> None:
-        """Applies the options to a net, before its first pass."""
+    def kernels_on(self, device: torch.device) -> Kernels:
+        """The Triton kernels that are used on ``device``."""
+        return self._working_kernels(device).kernels
+
+    def _working_kernels(self, device: torch.device) -> WorkingKernels:
+        return working_kernels(device) if self.kernels else WorkingKernels(TORCH_OPERATORS)
+
+    def prepare(self, net: Net, train: bool) -> list[str]:
+        """Applies the options to a net, before its first pass; returns lines for the log."""
         if self.half is not None:
             keep_results_whole(net.layers)
         if self._wants_channels_last(net):
             net.channels_last()
         if self.compiled and train:
             net.compile()
+        elif train and self._wants_fusing(net):
+            return self._fuse(net)
+        return []
+
+    def _wants_fusing(self, net: Net) -> bool:
+        half = self.half is not None and self._wants_channels_last(net)
+        return self.fused and half and net.device.type == "cuda"
+
+    def _fuse(self, net: Net) -> list[str]:
+        working = self._working_kernels(net.device)
+        assert self.half is not None
+        in_one = convolution_in_one_works(net.device, self.half)
+        net.use_kernels(working.kernels)
+        done = fuse(net.program(), FusingOptions(working.kernels, in_one))
+        problems = list(working.problems)
+        if not in_one:
+            problems.append("cuDNN's convolution with ReLU does not work here")
+        lines = [f"A kernel is replaced by torch's operators: {problem}" for problem in problems]
+        return [line for line in (done.sentence(), *lines) if line]
 
     def _wants_channels_last(self, net: Net) -> bool:
         if self.channels_last is not None:

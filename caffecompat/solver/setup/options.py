@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypedDict
 
 from caffecompat.errors import SolverError
@@ -31,7 +31,7 @@ class SolverOptions:
         dialect: see :class:`caffecompat.layers.BuildOptions`.
         max_bytes: the largest solver file, net, weight file, solver state or list to read, and the
             most that such a file may claim to hold; None for the default limit of each kind.
-        precision, channels_last, compiled, cuda_graph: compute options; see
+        precision, channels_last, compiled, cuda_graph, fused, kernels: compute options; see
             :class:`caffecompat.solver.setup.compute.ComputeOptions`.
         batch_per_device: each rank reads the whole ``batch_size``, as in Caffe, instead of its
             shard.
@@ -55,7 +55,9 @@ class SolverOptions:
     precision: str = "fp32"
     channels_last: bool | None = None
     compiled: bool = False
-    cuda_graph: bool = False
+    cuda_graph: bool | None = None
+    fused: bool = True
+    kernels: bool = True
     batch_per_device: bool = False
 
     def __post_init__(self) -> None:
@@ -66,12 +68,8 @@ class SolverOptions:
     @property
     def compute(self) -> ComputeOptions:
         """The compute options."""
-        return ComputeOptions(self.precision, self.channels_last, self.compiled, self.cuda_graph)
-
-    @property
-    def runs_as_one_program(self) -> bool:
-        """Whether a pass is one program, which cannot be stopped between layers."""
-        return self.compiled or self.cuda_graph
+        names = [field.name for field in fields(ComputeOptions)]
+        return ComputeOptions(**{name: getattr(self, name) for name in names})
 
 
 class SolverKeywords(TypedDict, total=False):
@@ -92,5 +90,7 @@ class SolverKeywords(TypedDict, total=False):
     precision: str
     channels_last: bool | None
     compiled: bool
-    cuda_graph: bool
+    cuda_graph: bool | None
+    fused: bool
+    kernels: bool
     batch_per_device: bool

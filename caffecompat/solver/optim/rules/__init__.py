@@ -1,5 +1,5 @@
 """Update rules, one file each, found by the name that the solver's ``type`` gives."""
 
-from caffecompat.solver.optim.rules.base import UpdateRule, register, rules
+from caffecompat.solver.optim.rules.base import DeviceUpdate, UpdateRule, register, rules
 
-__all__ = ["UpdateRule", "register", "rules"]
+__all__ = ["DeviceUpdate", "UpdateRule", "register", "rules"]

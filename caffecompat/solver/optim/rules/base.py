@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 from torch import Tensor
@@ -24,6 +25,23 @@ def register(name: str) -> Callable[[type[UpdateRule]], type[UpdateRule]]:
         return rules.register(name)(rule)
 
     return enter
+
+
+@dataclass(frozen=True)
+class DeviceUpdate:
+    """What an update reads on the device.
+
+    Attributes:
+        rate: 0-axis tensor.
+        skip: a tensor of one number; unless it is 0, nothing changes. None to update always.
+        decay: of the L2 regularisation.
+        kernel: compute it by the Triton kernel.
+    """
+
+    rate: Tensor
+    skip: Tensor | None
+    decay: float
+    kernel: bool
 
 
 class UpdateRule:
@@ -86,6 +104,21 @@ class UpdateRule:
             The updates that were subtracted; None if nothing was done.
         """
         return None
+
+    @property
+    def updates_on_device(self) -> bool:
+        """Whether the rule's own class, not one that it derives from, has the method below."""
+        return "update_on_device" in vars(type(self))
+
+    def update_on_device(
+        self, values: Tensors, gradients: Tensors, history: Sequence[Tensors], given: DeviceUpdate
+    ) -> None:
+        """A whole update with L2 regularisation whose rate and flag the device reads.
+
+        A CUDA graph that holds it thus makes the update of the iteration in which it is played
+        back. Equal to :meth:`updates` within rounding.
+        """
+        raise NotImplementedError
 
     def check(self, condition: bool, sentence: str) -> None:
         """Raises :class:`SolverError` with the rule's place unless ``condition`` holds."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from caffecompat.solver.optim.rules.base import Tensors, UpdateRule, register
+from caffecompat.net.kernels.update import Momentum, sgd_update
+from caffecompat.solver.optim.rules.base import DeviceUpdate, Tensors, UpdateRule, register
 
 
 @register("SGD")
@@ -52,6 +53,13 @@ class SGD(UpdateRule):
             is_first_step=False,
         )
         return velocity
+
+    def update_on_device(
+        self, values: Tensors, gradients: Tensors, history: Sequence[Tensors], given: DeviceUpdate
+    ) -> None:
+        (velocity,) = history
+        constants = Momentum(given.rate, given.skip, self.momentum, given.decay, given.kernel)
+        sgd_update(values, gradients, velocity, constants)
 
 
 def _same_layout(*tensors: Tensor) -> bool:

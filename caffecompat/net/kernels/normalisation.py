@@ -1,0 +1,90 @@
+"""The blob of crops that come to the device as bytes: (pixels - mean + shifts) * scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from caffecompat.net.kernels.layout import dense, fits_a_grid, is_channels_last, order_of
+
+_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Deferred crops on the device; see :class:`caffecompat.data.transforms.DeferredCrops`.
+
+    Attributes:
+        pixels: uint8, (N, C, H, W).
+        mean: fp32, (C, H, W) or (C or 1, 1, 1); None to skip the step.
+        shifts: fp32, (N, C, 1, 1); None to skip the step.
+        scale: 1 to skip the step.
+    """
+
+    pixels: Tensor
+    mean: Tensor | None
+    shifts: Tensor | None
+    scale: float
+
+
+@dataclass(frozen=True)
+class BlobForm:
+    """The form of the blob: number type, and whether its channels lie innermost in memory."""
+
+    dtype: torch.dtype
+    channels_last: bool
+
+
+def normalised(crops: Crops, form: BlobForm, kernel: bool) -> Tensor:
+    """The blob, step by step in fp32, then rounded to the number type of ``form``."""
+    if kernel and crops.pixels.dim() == 4 and fits_a_grid(crops.pixels):
+        return _launch(crops, form)
+    return normalised_by_torch(crops, form)
+
+
+def normalised_by_torch(crops: Crops, form: BlobForm) -> Tensor:
+    """:func:`normalised` in torch operators."""
+    blob = crops.pixels.float()
+    if crops.mean is not None:
+        blob -= crops.mean
+    if crops.shifts is not None:
+        blob += crops.shifts
+    if crops.scale != 1:
+        blob *= crops.scale
+    last = blob.dim() == 4 and form.channels_last
+    return blob.contiguous(memory_format=order_of(last)).to(form.dtype)
+
+
+def _launch(crops: Crops, form: BlobForm) -> Tensor:
+    import triton
+
+    from caffecompat.net.kernels.triton_code import normalisation as code
+
+    pixels = dense(crops.pixels)
+    samples, channels, height, width = pixels.shape
+    blob = torch.empty(
+        pixels.shape,
+        dtype=form.dtype,
+        device=pixels.device,
+        memory_format=order_of(form.channels_last),
+    )
+    kind, mean = 0, pixels
+    if crops.mean is not None:
+        whole = crops.mean.shape[-2:] != (1, 1)
+        kind = 2 if whole else 1
+        shape = (channels, height, width) if whole else (channels, 1, 1)
+        mean = crops.mean.expand(shape).contiguous()
+    shifts = pixels if crops.shifts is None else crops.shifts.contiguous()
+    with torch.cuda.device_of(pixels):
+        code.normalise[(triton.cdiv(channels * height * width, _BLOCK), samples)](
+            *(pixels, mean, shifts, blob, crops.scale, channels, height * width),
+            MEAN=kind,
+            SHIFTED=crops.shifts is not None,
+            SCALED=crops.scale != 1,
+            PIXELS_LAST=is_channels_last(pixels),
+            BLOB_LAST=is_channels_last(blob),
+            BLOCK=_BLOCK,
+        )
+    return blob

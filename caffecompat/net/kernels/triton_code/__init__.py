@@ -1,0 +1,1 @@
+"""The Triton kernels. These modules are imported only where Triton is installed and used."""

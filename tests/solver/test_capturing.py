@@ -1,0 +1,310 @@
+"""Captured passes without a GPU: what is captured, the update in them, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from caffecompat.errors import SolverError
+from caffecompat.net import Net, Result
+from caffecompat.net.execution.cuda_graph import CapturedPass, NotCapturable
+from caffecompat.net.kernels.choice import Kernels
+from caffecompat.proto.text.parser import parse_text
+from caffecompat.solver import Solver, train_step
+from caffecompat.solver.diagnostics.nonfinite import NotFinite
+from caffecompat.solver.optim.policies import policies
+from caffecompat.solver.setup.capturing import obstacle_to_capture, obstacle_to_update
+from caffecompat.solver.setup.compute import ComputeOptions
+from tests.solver.caffe_log import Lines
+from tests.solver.small import SOLVER, write_training
+
+GPU = torch.device("cuda", 0)
+ONE_PASS = SOLVER.replace("iter_size: 2", "iter_size: 1")
+
+
+class PlayedOnCPU(CapturedPass):
+    """Plays a pass back by launching it again over the same tensors, as a CUDA graph does."""
+
+    def _captured(self, learned: Any) -> Any:
+        for _ in range(3):
+            self._result = self._pass()
+        return SimpleNamespace(replay=lambda: self._replay(learned))
+
+    def _replay(self, learned: Any) -> None:
+        for parameter in () if self._adds_up else learned:
+            parameter.grad = None
+        found = self._pass()
+        self._result = Result(found.outputs, found.loss)
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings on the CPU that go the way of those on a GPU."""
+    on_gpu = lambda layers, device, *rest: obstacle_to_capture(layers, GPU, *rest)  # noqa: E731
+    monkeypatch.setattr(train_step, "obstacle_to_capture", on_gpu)
+    monkeypatch.setattr(train_step, "CapturedPass", PlayedOnCPU)
+    kernels = Kernels(update=True)
+    monkeypatch.setattr(ComputeOptions, "kernels_on", lambda self, device: kernels)
+    # No kernel runs on a CPU; its definition in torch operators does.
+    monkeypatch.setattr("caffecompat.net.kernels.update._launch", _by_torch)
+
+
+def _by_torch(*arguments: Any) -> None:
+    from caffecompat.net.kernels.update import sgd_update_by_torch
+
+    sgd_update_by_torch(*arguments)
+
+
+def trained(path: Path, steps: int, **options: Any) -> tuple[list[float], Solver]:
+    solver = Solver(path, **options)
+    scaler = solver._train_step._grad_scaler
+    if scaler is not None:
+        scaler.value.fill_(256)
+    losses = []
+    for _ in range(steps):
+        solver.step(1)
+        losses.append(solver.loss)
+    return losses, solver
+
+
+def learned(solver: Solver) -> list[torch.Tensor]:
+    """The parameters that train; statistics change in each forward pass."""
+    return [entry.tensor.detach().clone() for entry in solver.net.learnable if entry.lr_mult]
+
+
+def check_same(ours: Solver, theirs: Solver) -> None:
+    for a, b in zip(ours.net.learnable, theirs.net.learnable, strict=True):
+        assert torch.equal(a.tensor, b.tensor), a.layer
+    for array, other in zip(ours.history, theirs.history, strict=True):
+        assert torch.equal(array, other)
+    for array, other in zip(ours.net.buffers(), theirs.net.buffers(), strict=True):
+        assert torch.equal(array, other)
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("passes", [1, 2])
+def test_played_passes_make_the_same_updates(passes: int, precision: str, tmp_path: Path) -> None:
+    """Rates that change, tests, snapshots and displays between the passes included."""
+    path = write_training(tmp_path / "run", solver=ONE_PASS if passes == 1 else SOLVER)
+    losses, solver = trained(path, 11, precision=precision)
+    assert solver._train_step.captures
+    assert solver._train_step._updates == (passes == 1)
+    plain, other = trained(path, 11, precision=precision, cuda_graph=False)
+    assert losses == plain
+    check_same(solver, other)
+    assert solver.rate == other.rate
+
+
+@pytest.mark.usefixtures("played")
+def test_a_resumed_run_in_fp16(tmp_path: Path) -> None:
+    path = write_training(tmp_path / "run", solver=ONE_PASS)
+    _, whole = trained(path, 9, precision="fp16")
+    state = tmp_path / "run" / "snap_iter_5.solverstate"
+    resumed = Solver(path, snapshot=state, precision="fp16")
+    resumed.step(4)
+    check_same(resumed, whole)
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("graph", [None, False])
+def test_overflows_are_reported_one_iteration_later(
+    graph: bool | None, tmp_path: Path, lines: Lines
+) -> None:
+    path = write_training(tmp_path / "run", solver=ONE_PASS)
+    solver = Solver(path, precision="fp16", cuda_graph=graph)
+    scaler = solver._train_step._grad_scaler
+    assert scaler is not None
+    scaler.value.fill_(256)
+    solver.step(2)
+    before = learned(solver)
+    history = [array.clone() for array in solver.history]
+    scaler.value.fill_(2.0**120)
+    solver.step(1)
+    assert not lines.containing("gradients overflow")
+    assert all(map(torch.equal, before, learned(solver)))
+    assert all(map(torch.equal, history, solver.history))
+    assert float(scaler.value) == 2.0**119
+    solver.step(1)
+    (line,) = lines.containing("gradients overflow")
+    assert line.startswith("Iteration 2: gradients overflow in fp16, no update is made")
+    solver.snapshot()
+    assert lines.containing("Iteration 3: gradients overflow in fp16")
+    scaler.value.fill_(2.0**-14)
+    scaler.found.fill_(1)
+    scaler.adjust()
+    scaler.watch(4)
+    with pytest.raises(SolverError, match="iteration 4: gradients are not finite in fp16"):
+        scaler.catch_up()
+
+
+@pytest.mark.usefixtures("played")
+def test_a_loss_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
+    path = write_training(tmp_path / "run", solver=ONE_PASS)
+    _, solver = trained(path, 2)
+    spoilt = solver.net.params["score"][1]
+    history = [array.clone() for array in solver.history]
+    with torch.no_grad():
+        spoilt[0] = float("nan")
+    before = learned(solver)
+    with pytest.raises(NotFinite, match="iteration 2"):
+        solver.step(1)
+    for value, after in zip(before, learned(solver), strict=True):
+        torch.testing.assert_close(after, value, rtol=0, atol=0, equal_nan=True)
+    assert all(map(torch.equal, history, solver.history))
+    assert solver.iter == 2
+
+
+@pytest.mark.usefixtures("played")
+def test_passes_that_cannot_be_captured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training goes on without a graph, unless one was asked for."""
+
+    def refuse(self: Any, learned: Any) -> Any:
+        for _ in range(3):
+            self._pass()
+        raise NotCapturable("CUDA graph: this net cannot be captured: a copy")
+
+    path = write_training(tmp_path / "run", solver=ONE_PASS)
+    plain, other = trained(path, 6, cuda_graph=False)
+    monkeypatch.setattr(PlayedOnCPU, "_captured", refuse)
+    losses, solver = trained(path, 6)
+    assert losses == plain
+    assert not solver._train_step.captures
+    check_same(solver, other)
+    monkeypatch.setattr(ComputeOptions, "check", lambda *arguments: None)
+    with pytest.raises(NotCapturable, match="a copy"):
+        trained(path, 1, cuda_graph=True)
+
+
+@pytest.mark.usefixtures("played")
+def test_a_batch_of_another_shape(tmp_path: Path) -> None:
+    path = write_training(tmp_path / "run", solver=ONE_PASS)
+    (_, solver), (_, other) = trained(path, 3), trained(path, 3, cuda_graph=False)
+
+    @contextmanager
+    def smaller(net: Net) -> Iterator[None]:
+        source = net.layers[0].source
+        assert source is not None
+        whole = source.read
+        source.read = lambda index: [a[:2] for a in whole(index) or ()]  # type: ignore
+        yield
+
+    for training in (solver, other):
+        with smaller(training.net):
+            training.step(3)
+    assert not solver._train_step.captures
+    check_same(solver, other)
+
+
+def layers_of(definition: str) -> Any:
+    return Net(parse_text(definition, "NetParameter")[0], phase="train", allow_python=True).layers
+
+
+INPUT = """layer { name: "in" type: "Input" top: "x" top: "y" input_param {
+  shape { dim: 3 dim: 2 dim: 4 } shape { dim: 3 dim: 2 } } }"""
+LSTM = """layer { name: "lstm" type: "LSTM" bottom: "x" bottom: "y" top: "z" recurrent_param {
+  num_output: 5 weight_filler { type: "xavier" } } }"""
+FILTER = """layer { name: "s" type: "Slice" bottom: "y" top: "a" top: "b" slice_param { axis: 1 } }
+layer { name: "filter" type: "Filter" bottom: "x" bottom: "a" top: "z" }"""
+
+
+@pytest.mark.parametrize(
+    ("definition", "words"),
+    [
+        (INPUT, ""),
+        (INPUT + LSTM, "layer 'lstm' (LSTM): it keeps its state from pass to pass"),
+        (INPUT + FILTER, "layer 'filter' (Filter): the shapes of its tops depend on values"),
+    ],
+)
+def test_which_nets_are_captured(definition: str, words: str) -> None:
+    found = obstacle_to_capture(layers_of(definition), GPU, ComputeOptions(), 1)
+    assert words in found
+    assert bool(found) == bool(words)
+    # Asked for, it is tried, and ends with an error.
+    assert obstacle_to_capture(layers_of(definition), GPU, ComputeOptions(cuda_graph=True), 1) == ""
+
+
+def test_python_layers_are_not_captured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_module_of_this_test.py").write_text(
+        "import caffe\n\n\nclass Own(caffe.Layer):\n"
+        "    def setup(self, bottom, top):\n        pass\n"
+        "    def reshape(self, bottom, top):\n        top[0].reshape(1)\n"
+        "    def forward(self, bottom, top):\n        pass\n"
+        "    def backward(self, top, down, bottom):\n        pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    layers = layers_of(
+        INPUT + 'layer { name: "own" type: "Python" bottom: "x" top: "z" '
+        'python_param { module: "own_module_of_this_test" layer: "Own" } }'
+    )
+    assert "it runs code" in obstacle_to_capture(layers, GPU, ComputeOptions(), 1)
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "ranks", "words"),
+    [
+        (torch.device("cpu"), {}, 1, "it needs a GPU"),
+        (GPU, {}, 2, "several ranks"),
+        (GPU, {"compiled": True}, 1, "the net is compiled"),
+        (GPU, {"cuda_graph": False}, 1, "it is switched off"),
+    ],
+)
+def test_which_trainings_are_captured(
+    device: torch.device, options: dict[str, Any], ranks: int, words: str
+) -> None:
+    assert words in obstacle_to_capture(layers_of(INPUT), device, ComputeOptions(**options), ranks)
+
+
+@pytest.mark.parametrize(
+    ("more", "kernel", "words"),
+    [
+        ('lr_policy: "fixed"', True, ""),
+        ('lr_policy: "fixed"', False, "its kernel is not used"),
+        ('lr_policy: "fixed" iter_size: 2', True, "iter_size"),
+        ('lr_policy: "plateau" gamma: 0.1 plateau_winsize: 5', True, "depends on the loss"),
+    ],
+)
+def test_which_updates_are_captured(
+    more: str, kernel: bool, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ComputeOptions, "kernels_on", lambda *rest: Kernels(update=kernel))
+    message = parse_text(f"base_lr: 0.1 {more}", "SolverParameter")[0]
+    policy = policies.find(message.lr_policy)(message, "solver")
+    found = obstacle_to_update(message, policy, ComputeOptions(), GPU)
+    assert words in found
+    assert bool(found) == bool(words)
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("clip_gradients: 1", "clip_gradients"),
+        ('type: "Adam" momentum2: 0.99', "type Adam"),
+        ("snapshot_diff: true", "snapshot_diff"),
+        ('regularization_type: "L1"', "regularization_type"),
+    ],
+)
+def test_updates_outside_of_the_graph(more: str, words: str, tmp_path: Path) -> None:
+    path = write_training(tmp_path / "run", f"random_seed: 7 {more}", ONE_PASS)
+    (losses, solver), (plain, other) = trained(path, 5), trained(path, 5, cuda_graph=False)
+    assert solver._optimizer.obstacle == words
+    assert solver._train_step.captures
+    assert not solver._train_step._updates
+    assert losses == plain
+    check_same(solver, other)
+
+
+def test_the_line_for_the_log(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: Lines
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(train_step.TrainStep, "_tell", lambda self, line: told.append(line))
+    Solver(write_training(tmp_path / "run"))
+    assert told == ["CUDA graph: passes are not captured: it needs a GPU"]
