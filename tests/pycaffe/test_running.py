@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from caffecompat.pycaffe.running.python2 import runtime_hint, syntax_hint
-from tests.places import REPOSITORY
+from tests.programs import run_program
 from tests.pycaffe.definitions import DEPLOY
 
 
-def python(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    path = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
-    if arguments[0] == "-c":
-        arguments = ("-c", path + arguments[1])
-    elif arguments[0] == "-m":
-        run = f"import runpy; runpy.run_module({arguments[1]!r}, run_name='__main__')"
-        arguments = ("-c", f"{path}sys.argv = {['', *arguments[2:]]!r}\n{run}")
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
-
-
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return python("-m", "caffecompat.run", *arguments, folder=folder)
+    return run_program(["-m", "caffecompat.run", *arguments], folder)
 
 
 SCRIPT = """
@@ -71,7 +59,7 @@ try:
 except ModuleNotFoundError as error:
     print(error)
 """
-    result = python("-c", code, folder=tmp_path)
+    result = run_program(["-c", code], tmp_path)
     assert result.stdout == "No module named 'caffe.nothing'\n", result.stderr
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.solver.distributed.rank_processes import RankProcesses
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def rank_processes() -> Iterator[RankProcesses]:
     """Carries out trainings of several processes."""
     started = RankProcesses()

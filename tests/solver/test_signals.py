@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from caffecompat.solver import Action, SignalActions
+from tests.programs import Program, run_program
 from tests.solver.small import write_training
-
-ROOT = Path(__file__).parents[2]
 
 
 def iterations(folder: Path) -> int:
@@ -58,24 +55,17 @@ def test_signals_to_a_training(tmp_path: Path) -> None:
     text = """net: "{folder}/net.prototxt" base_lr: 0.01 lr_policy: "fixed" random_seed: 1
         max_iter: 100000000 snapshot_prefix: "{folder}/snap" """
     path = write_training(tmp_path / "run", "", text)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "caffecompat", "train", f"--solver={path}"],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
     log: list[str] = []
-    for line in process.stderr:
-        log.append(line)
-        if "Learning Rate Policy" in line:
-            time.sleep(0.3)
-            process.send_signal(signal.SIGHUP)
-        if "Snapshotting solver state" in line and "\n".join(log).count("solver state to") == 1:
-            time.sleep(0.3)
-            process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 0
-    process.stderr.close()
+    with Program(["-m", "caffecompat", "train", f"--solver={path}"]) as process:
+        for line in process.stderr:
+            log.append(line)
+            if "Learning Rate Policy" in line:
+                time.sleep(0.3)
+                process.send_signal(signal.SIGHUP)
+            if "Snapshotting solver state" in line and "\n".join(log).count("solver state to") == 1:
+                time.sleep(0.3)
+                process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
     assert len(list((tmp_path / "run").glob("*.solverstate"))) == 2
     assert log[-2].endswith("Optimization stopped early.\n")
     assert "To go on: " in log[-1]
@@ -97,23 +87,16 @@ def test_a_preempted_training_resumes(tmp_path: Path) -> None:
     text = """net: "{folder}/net.prototxt" base_lr: 0.01 lr_policy: "fixed" random_seed: 1
         max_iter: 1500 snapshot_prefix: "{folder}/snap" snapshot_after_train: false """
     path = write_training(tmp_path / "run", "", text)
-    command = [sys.executable, "-m", "caffecompat", "train", f"--solver={path}", "-snapshot=auto"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "Learning Rate Policy" in line:
-            time.sleep(0.1)
-            process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=200) == 75
-    process.stderr.close()
+    command = ["-m", "caffecompat", "train", f"--solver={path}", "-snapshot=auto"]
+    with Program(command) as process:
+        for line in process.stderr:
+            if "Learning Rate Policy" in line:
+                time.sleep(0.1)
+                process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=200) == 75
     (state,) = (tmp_path / "run").glob("*.solverstate")
     # 0 where the signal met the first iteration, which is left in its middle.
     assert int(state.stem.split("_")[-1]) < 1500
-    again = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200
-    )
+    again = run_program(command, timeout=200)
     assert again.returncode == 0
     assert f"Resuming from {state}" in again.stderr

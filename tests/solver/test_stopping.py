@@ -17,6 +17,7 @@ from caffecompat.cli.main import load_verb, main, verb_parser
 from caffecompat.cli.resuming import _program, resume_command
 from caffecompat.solver import Action, SignalActions
 from caffecompat.weights import load_weights
+from tests.programs import Program
 from tests.solver.small import write_training
 
 ROOT = Path(__file__).parents[2]
@@ -191,23 +192,16 @@ def test_two_interrupts_leave_no_traceback(apart: float, tmp_path: Path) -> None
     text = """net: "{folder}/net.prototxt" base_lr: 0.01 lr_policy: "fixed" random_seed: 1
         max_iter: 100000000 snapshot_prefix: "{folder}/snap" """
     path = write_training(tmp_path, "", text)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "caffecompat", "train", f"--solver={path}"],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
     said = ""
-    for line in process.stderr:
-        said += line
-        if "Learning Rate Policy" in line:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(apart)
-            except subprocess.TimeoutExpired:
+    with Program(["-m", "caffecompat", "train", f"--solver={path}"]) as process:
+        for line in process.stderr:
+            said += line
+            if "Learning Rate Policy" in line:
                 process.send_signal(signal.SIGINT)
-    assert process.wait(60) in (0, 1, -signal.SIGINT)
-    process.stderr.close()
+                try:
+                    process.wait(apart)
+                except subprocess.TimeoutExpired:
+                    process.send_signal(signal.SIGINT)
+        assert process.wait(60) in (0, 1, -signal.SIGINT)
     assert "Traceback" not in said
     assert "KeyboardInterrupt" not in said

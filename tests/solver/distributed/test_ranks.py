@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from caffecompat.errors import SolverError
 from caffecompat.solver.distributed.process_group import is_rank, local_rank
 from caffecompat.weights import load_weights
 from tests.places import REPOSITORY
+from tests.programs import run_program
 from tests.solver.distributed.rank_processes import RankProcesses
 from tests.solver.small import write_training
 
@@ -237,14 +236,8 @@ def test_a_rank_that_is_missing(rank: int, host: str, words: str) -> None:
         else:
             silent.listen()
         place = {"MASTER_ADDR": host, "MASTER_PORT": str(port)}
-        result = subprocess.run(
-            [sys.executable, "-c", ALONE],
-            env={**os.environ, **place, "RANK": str(rank), "WORLD_SIZE": "2"},
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            timeout=100,
-        )
+        variables = {**os.environ, **place, "RANK": str(rank), "WORLD_SIZE": "2"}
+        result = run_program(["-c", ALONE], environment=variables, timeout=100)
     assert result.returncode == 1
     lines = result.stderr.splitlines()
     said = [line for line in lines if line.startswith(f"caffecompat: rank {rank}: {words}")]
@@ -301,15 +294,8 @@ def test_our_own_launcher(how: str, code: int, words: str, tmp_path: Path) -> No
         path = Path(solver)
         path.write_text(path.read_text().replace("max_iter: 12", "max_iter: 100000"))
     script = Path(__file__).with_name("launched.py")
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    environment["OMP_NUM_THREADS"] = "1"
-    result = subprocess.run(
-        [sys.executable, str(script), solver, how],
-        env=environment,
-        timeout=200,
-        capture_output=True,
-        text=True,
-    )
+    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    result = run_program([str(script), solver, how], environment=variables, timeout=200)
     assert result.returncode == code, result.stderr
     assert words in result.stderr
     assert "Traceback" not in result.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from caffecompat.solver import Action, Solver
 from caffecompat.solver.snapshots.resume import remove_unfinished
 from caffecompat.weights import load_weights, read_state, save_weights, write_state
 from tests.places import REPOSITORY
+from tests.programs import run_program
 from tests.solver.caffe_log import Lines
 from tests.solver.small import write_training
 
@@ -260,13 +259,8 @@ def test_killed_at_any_moment_and_resumed(tmp_path: Path) -> None:
         test_interval: 4 momentum: 0.9 iter_size: 2 random_seed: 4 """
     path = write_training(tmp_path / "run", "", text + settings)
     script = REPOSITORY / "tests" / "solver" / "killed_training.py"
-    root = REPOSITORY
-    result = subprocess.run(
-        [sys.executable, str(script), str(path), "12", "3", "any"],
-        env={**os.environ, "PYTHONPATH": str(root)},
-        timeout=200,
-    )
-    assert result.returncode == 0
+    done = run_program([str(script), str(path), "12", "3", "any"], timeout=200)
+    assert done.returncode == 0, done.stderr
     message = read_solver(path)
     message.snapshot = 0
     message.snapshot_prefix = str(tmp_path / "undisturbed")

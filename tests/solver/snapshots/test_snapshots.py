@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from caffecompat.solver import Solver
 from caffecompat.solver.snapshots.files import find_learned_net, snapshot_files, write_pair
 from caffecompat.weights import LayerWeights, SolverState, Weights, load_weights, read_state
 from tests.places import REPOSITORY
+from tests.programs import run_program
 from tests.solver.killed_training import newest_state
 from tests.solver.small import write_training
 
@@ -246,13 +245,8 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     text = PLAIN + 'max_iter: 100000 snapshot: 1 snapshot_prefix: "{folder}/snap"'
     path = write_training(tmp_path / "run", "", text)
     script = REPOSITORY / "tests" / "solver" / "killed_training.py"
-    root = REPOSITORY
-    subprocess.run(
-        [sys.executable, str(script), str(path), "25", "6"],
-        env={**os.environ, "PYTHONPATH": str(root)},
-        check=True,
-        timeout=120,
-    )
+    done = run_program([str(script), str(path), "25", "6"], timeout=120)
+    assert done.returncode == 0, done.stderr
     # Not those that a kill caught before they had their names.
     states = list(path.parent.glob("snap_iter_*.solverstate"))
     assert len(states) >= 25

@@ -1,0 +1,8 @@
+"""What the programs of ``tests/programs.py`` find imported: torch, all layers, what trains nets."""
+
+from caffecompat import Net, Solver, pycaffe
+from caffecompat.cli.verbs import train
+from caffecompat.data.loader import open as opening
+from caffecompat.layers import catalogue
+
+LOADED = (Net, Solver, opening, pycaffe, train, *map(catalogue.find, catalogue))
