@@ -117,8 +117,8 @@ def _simple(net: MatNet) -> dict[str, Any]:
 
 
 def _dag(net: MatNet) -> dict[str, Any]:
-    used = (name for x in net.layers for name in (*x.inputs, *x.outputs))
-    names = dict.fromkeys([net.input, *used])
+    variables = (name for x in net.layers for name in (*x.inputs, *x.outputs))
+    names = dict.fromkeys([net.input, *variables])
     params = []
     layers = []
     for layer in net.layers:
