@@ -21,7 +21,6 @@ import multiprocessing
 import os
 import sys
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
@@ -39,11 +38,11 @@ from caffecompat.errors import CaffeError, first_line
 from caffecompat.export.engine import Engine, EngineOptions, engines
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.model import CaffeModel
+from caffecompat.export.random_weights import random_weights
 from caffecompat.export.targets.onnx import Onnx
 from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.export.verify.verification import TOLERANCE, compare, run_both
 from caffecompat.net.definition import Definition, read_definition
-from caffecompat.weights import Weights
 
 PROGRAMS = ("onnxruntime", "opencv")
 MOST_OUTPUTS, FEWER_OUTPUTS = 1000, 500
@@ -211,28 +210,6 @@ def fill_row(row: Row, definition: Definition, sender: Connection) -> None:
             sender.send(row)
             row.results[program] = result_of(program, ours, target)
     sender.send(row)
-
-
-def random_weights(net: Net) -> Weights:
-    """Values that keep the magnitude of blobs, as those of trained nets do."""
-    weights = net.to_weights()
-    for layer in weights.layers:
-        for index, blob in enumerate(layer.blobs):
-            seed = zlib.crc32(f"{layer.name}/{index}".encode())
-            normal = np.random.default_rng(seed).normal(size=blob.shape).astype(np.float32)
-            layer.blobs[index] = _scaled(layer.type, index, normal)
-    return weights
-
-
-def _scaled(kind: str, index: int, normal: np.ndarray) -> np.ndarray:
-    if kind == "BatchNorm":
-        choices = (0.1 * normal, 1 + 0.1 * abs(normal), np.ones_like(normal))
-        return np.asarray(choices[index], np.float32)
-    if kind == "Scale" and index == 0:
-        return np.asarray(1 + 0.1 * normal, np.float32)
-    if normal.ndim < 2:
-        return normal * np.float32(0.1)
-    return normal * np.float32(np.sqrt(2 / np.prod(normal.shape[1:])))
 
 
 def sizes_of(path: Path) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
@@ -25,11 +25,15 @@ class EngineOptions:
         model: the prototxt of weight files, which have no definition.
         trust: run files that could contain code.
         max_bytes: the limit for sizes and claims of files; None for the default.
+        allow_python: run files that are Python programs.
+        other: the engine that this one is compared with, if it is open already.
     """
 
     model: str | None = None
     trust: bool = False
     max_bytes: int | None = None
+    allow_python: bool = False
+    other: Engine | None = None
 
 
 class Engine:
@@ -43,9 +47,13 @@ class Engine:
         regions: inputs (R, 5) that hold regions of images, rows [image, x1, y1, x2, y2].
         facts: inputs (1, 3) that hold height, width and scale of the image.
         given: values of inputs that the model was run with before; empty for engines that run.
+        needs_other: whether the file says too little to run without the other engine.
+        has_weights: whether the model's weights are its own.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
+    needs_other: ClassVar[bool] = False
+    has_weights: ClassVar[bool] = True
 
     inputs: Mapping[str, Shape]
     preprocessing: Preprocessing | None = None
@@ -85,6 +93,26 @@ engines: Registry[type[Engine]] = Registry("engine", "caffecompat.export.engines
 """Engines by name, one file each; a new file needs no other change."""
 
 
+def open_pair(places: Sequence[str], options: EngineOptions) -> tuple[Engine, Engine]:
+    """Two engines that are to be compared, see :func:`open_engine`.
+
+    Raises:
+        ExportError: they cannot be compared.
+    """
+    first, second = places
+    if _find(first)[0].needs_other and not _find(second)[0].needs_other:
+        other, one = open_pair((second, first), options)
+        return one, other
+    one = open_engine(first, options)
+    other = open_engine(second, replace(options, other=one))
+    for place, engine, beside in ((first, one, other), (second, other, one)):
+        if not (engine.has_weights or beside.needs_other):
+            raise ExportError(
+                f"{place}: has no weights; give a weight file in its place, and --model {place}"
+            )
+    return one, other
+
+
 def open_engine(where: str, options: EngineOptions) -> Engine:
     """The engine for ``NAME:PATH``, or for the suffix of ``PATH``.
 
@@ -92,23 +120,21 @@ def open_engine(where: str, options: EngineOptions) -> Engine:
         ExportError: no engine runs files of that suffix.
         FileProblem, FormatError, MissingExtra: see :class:`Engine`.
     """
+    kind, path = _find(where)
+    return kind(path, options)
+
+
+def _find(where: str) -> tuple[type[Engine], Path]:
     name, colon, path = where.partition(":")
     if colon and name in engines:
-        return engines.find(name)(Path(path), options)
-    found = _by_suffix(Path(where))
-    if found is None:
-        raise ExportError(
-            f"{where}: no engine runs such files; name one before a colon, for example "
-            f"onnxruntime:{where} (known: {', '.join(engines)})"
-        )
-    return engines.find(found)(Path(where), options)
-
-
-def _by_suffix(path: Path) -> str | None:
+        return engines.find(name), Path(path)
     for name in engines:
-        if path.name.lower().endswith(engines.find(name).suffixes or "\0"):
-            return name
-    return None
+        if where.lower().endswith(engines.find(name).suffixes or "\0"):
+            return engines.find(name), Path(where)
+    raise ExportError(
+        f"{where}: no engine runs such files; name one before a colon, for example "
+        f"onnxruntime:{where} (known: {', '.join(engines)})"
+    )
 
 
 def check_inputs(engine: Engine, inputs: Mapping[str, np.ndarray], path: Path) -> None:

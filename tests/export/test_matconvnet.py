@@ -133,6 +133,173 @@ def test_branches_and_batch_normalisation(tmp_path: Path) -> None:
     np.testing.assert_allclose(output(back), output(net), rtol=1e-4, atol=1e-6)
 
 
+SEGMENTATION = """
+name: "segmentation"
+layer { name: "data" type: "Input" top: "data"
+        input_param { shape { dim: 1 dim: 3 dim: 9 dim: 8 } } }
+layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
+        convolution_param { num_output: 4 kernel_size: 3 stride: 2 pad: 1
+                            weight_filler { type: "msra" } } }
+layer { name: "up" type: "Deconvolution" bottom: "conv1" top: "up"
+        convolution_param { num_output: 6 kernel_h: 4 kernel_w: 3 stride: 2 pad_h: 1 pad_w: 0
+                            group: 2 weight_filler { type: "msra" }
+                            bias_filler { type: "uniform" } } }
+layer { name: "crop" type: "Crop" bottom: "up" bottom: "conv1" top: "crop"
+        crop_param { axis: 2 offset: 1 offset: 3 } }
+"""
+REGIONS = """
+name: "regions"
+layer { name: "data" type: "Input" top: "data"
+        input_param { shape { dim: 1 dim: 3 dim: 20 dim: 24 } } }
+layer { name: "rois" type: "Input" top: "rois" input_param { shape { dim: 1 dim: 5 } } }
+layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
+        convolution_param { num_output: 4 kernel_size: 3 pad: 1 stride: 2
+                            weight_filler { type: "msra" } } }
+layer { name: "pool" type: "ROIPooling" bottom: "conv1" bottom: "rois" top: "pool"
+        roi_pooling_param { pooled_h: 3 pooled_w: 2 spatial_scale: 0.5 } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc"
+        inner_product_param { num_output: 5 weight_filler { type: "msra" } } }
+"""
+
+
+def there_and_back(text: str, folder: Path) -> tuple[Net, Net]:
+    net = written(text, folder)
+    assert run(folder / "net.caffemodel", folder / "net.mat") == 0
+    assert run(folder / "net.mat", folder / "back.caffemodel") == 0
+    return net, Net(folder / "back.prototxt", weights=folder / "back.caffemodel")
+
+
+def test_transposed_convolution_and_crop(tmp_path: Path) -> None:
+    net, back = there_and_back(SEGMENTATION, tmp_path)
+    np.testing.assert_allclose(output(back), output(net), rtol=1e-5, atol=1e-6)
+    found = scipy_io.loadmat(tmp_path / "net.mat", simplify_cells=True)
+    layers = {layer["name"]: layer for layer in found["layers"]}
+    assert layers["up"]["type"] == "dagnn.ConvTranspose"
+    assert layers["up"]["block"]["crop"].tolist() == [1, 1, 0, 0]
+    assert layers["up"]["block"]["numGroups"] == 2
+    assert layers["crop"]["block"]["crop"].tolist() == [1, 3]
+    # As vl_nnconvt is defined: each value of the input times a filter, moved by the upsampling.
+    filters = {p["name"]: p["value"] for p in found["params"]}["upf"]
+    assert filters.shape == (4, 3, 3, 4)
+    net.forward(data=np.random.default_rng(1).standard_normal((1, 3, 9, 8)).astype(np.float32))
+    x, bias = net.blobs["conv1"].data.numpy()[0], net.params["up"][1].detach().numpy()
+    wanted = np.zeros((6, 2 * (5 - 1) + 4, 2 * (4 - 1) + 3))
+    for d in range(4):
+        for k in range(3):
+            for row in range(5):
+                for column in range(4):
+                    place = wanted[d // 2 * 3 + k, 2 * row :, 2 * column :][:4, :3]
+                    place += x[d, row, column] * filters[:, :, k, d]
+    wanted = wanted[:, 1:-1] + bias[:, None, None]
+    np.testing.assert_allclose(net.blobs["up"].data.numpy()[0], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_transposed_convolution_of_an_image_takes_r_g_b(tmp_path: Path) -> None:
+    text = (
+        SEGMENTATION[: SEGMENTATION.index('layer { name: "conv1"')]
+        + """
+layer { name: "up" type: "Deconvolution" bottom: "data" top: "up"
+        convolution_param { num_output: 1 kernel_size: 2 stride: 2 bias_term: false
+                            weight_filler { type: "msra" } } }
+"""
+    )
+    net, back = there_and_back(text, tmp_path)
+    np.testing.assert_array_equal(output(back), output(net))
+    layer = scipy_io.loadmat(tmp_path / "net.mat", simplify_cells=True)["layers"]
+    blob = net.params["up"][0].detach().numpy()
+    # The last axis is that of the input's channels.
+    np.testing.assert_array_equal(layer["weights"][0].reshape(2, 2, 3)[..., 0], blob[2, 0])
+
+
+def test_regions_are_an_input(tmp_path: Path) -> None:
+    net, back = there_and_back(REGIONS, tmp_path)
+    assert back.inputs == ["data", "rois"]
+    found = scipy_io.loadmat(tmp_path / "net.mat", simplify_cells=True)
+    assert [v["name"] for v in found["vars"]][:2] == ["data", "conv1"]
+    block = found["layers"][1]["block"]
+    assert (block["transform"], block["subdivisions"].tolist()) == (0.5, [3, 2])
+    x = np.random.default_rng(3).standard_normal((1, 3, 20, 24)).astype(np.float32)
+    rois = np.array([[0, 1, 2, 15, 13], [0, 4.4, 0, 23, 19]], np.float32)
+    (one,), (other,) = (n.forward(data=x, rois=rois).values() for n in (net, back))
+    np.testing.assert_allclose(one.reshape(2, 5), other.reshape(2, 5), rtol=1e-5, atol=1e-6)
+
+
+def dag_of(text: str, folder: Path, name: str, **changes: Any) -> Path:
+    """net.mat of a net, one layer's block changed."""
+    written(text, folder)
+    assert run(folder / "net.caffemodel", folder / "net.mat") == 0
+    content = scipy_io.loadmat(folder / "net.mat")
+    for layer in content["layers"].flat:
+        if layer["name"].item() == name:
+            for key, value in changes.items():
+                layer["block"][key][0, 0] = np.asarray(value)
+    scipy_io.savemat(
+        folder / "changed.mat", {k: v for k, v in content.items() if not k.startswith("__")}
+    )
+    return folder / "changed.mat"
+
+
+@pytest.mark.parametrize(
+    ("transform", "scale"),
+    [([[0.5, 0.5]], 0.5), ([[0.25, 0, 0.75], [0, 0.25, 0.75]], 0.25), ([[0.5, 0.25]], None)],
+)
+def test_transforms_of_regions(
+    transform: list[list[float]],
+    scale: float | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = dag_of(REGIONS, tmp_path, "pool", transform=transform)
+    if scale is None:
+        assert run(path) == 1
+        assert "no scaling of both axes" in capsys.readouterr().err
+        return
+    source = read_source(path, None)
+    assert source.definition is not None
+    pool = next(x for x in source.definition.message.layer if x.type == "ROIPooling")
+    assert pool.roi_pooling_param.spatial_scale == scale
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "changes", "sentence"),
+    [
+        (SEGMENTATION, "up", {"crop": [1.0, 0, 0, 0]}, "crops two sides differently"),
+        (SEGMENTATION, "up", {"numGroups": 3.0}, "4 channels in 3 groups, but it reads 4"),
+        (SEGMENTATION, "up", {"numGroups": 0.0}, "4 channels in 0 groups"),
+        (SEGMENTATION, "up", {"crop": [9.0, 9, 9, 9]}, "the image is too small for it"),
+        (SEGMENTATION, "crop", {"crop": [-1.0, 0]}, "not described as MatConvNet does"),
+        (REGIONS, "pool", {"method": "avg"}, "only regions pooled by their maxima"),
+        (REGIONS, "pool", {"flatten": True}, "only regions pooled by their maxima"),
+    ],
+)
+def test_blocks_that_caffe_has_not(
+    text: str,
+    name: str,
+    changes: dict[str, Any],
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(dag_of(text, tmp_path, name, **changes)) == 1
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("group: 2", "group: 2 dilation: 2", "has no dilation"),
+        ("axis: 2 offset: 1 offset: 3", "axis: 3 offset: 3", "not one of them"),
+        ("axis: 2 offset: 1 offset: 3", "axis: 1 offset: 1", "crops height and width only"),
+    ],
+)
+def test_settings_that_matconvnet_has_not(
+    old: str, new: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(SEGMENTATION.replace(old, new), tmp_path)
+    assert run(tmp_path / "net.caffemodel", tmp_path / "net.mat") == 1
+    assert sentence in capsys.readouterr().err
+
+
 def test_the_arrays_are_matlabs(tmp_path: Path) -> None:
     written(CHAIN, tmp_path)
     assert run(tmp_path / "net.caffemodel", tmp_path / "net.mat") == 0
@@ -227,6 +394,18 @@ def test_layers_that_matconvnet_has_not_are_all_named(
     assert not (tmp_path / "net.mat").exists()
 
 
+def test_meta_that_is_no_struct_counts_as_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layers = np.empty((1, 1), object)
+    layers[0, 0] = {"type": "softmax", "name": "prob"}
+    meta = np.empty((1, 1), object)
+    meta[0, 0] = "text"
+    scipy_io.savemat(tmp_path / "x.mat", {"layers": layers, "meta": meta})
+    assert run(tmp_path / "x.mat") == 1
+    assert "does not say the size of its images" in capsys.readouterr().err
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "pad": ({"pad": [1.0, 0.0, 1.0, 1.0]}, "its padding differs between two sides"),
     "channels": ({"filters": np.ones((3, 3, 2, 2), np.float32)}, "take 2 channels, but it reads 3"),
@@ -304,13 +483,13 @@ def test_a_hostile_file_gets_one_sentence(
     assert len(error.splitlines()) == 1
 
 
-def test_version_7_3_says_how_to_save_it_anew(
+def test_version_7_3_without_its_hdf5_part(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "x.mat"
     path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF\r\n\x1a\n")
     assert run(path) == 1
-    assert "'-v7') writes one that is" in capsys.readouterr().err
+    assert "damaged" in capsys.readouterr().err
 
 
 def test_damage_anywhere_is_one_sentence(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ ALLOWED = {
     "__init__.py": "names of the package's own modules",
     "cli/main.py": "names of the package's own verbs",
     "data/backends/leveldb.py": "names of two libraries, written there",
+    "export/engines/python_source.py": "only with --allow-python, or what convert has written",
     "layers/python.py": "only with allow_python, which says that the net's code is to run",
     "pycaffe/__init__.py": "names of the package's own modules",
     "pycaffe/detector.py": "the name of one module, written there",

@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "engines",
         nargs="*",
         metavar="FILE",
-        help="two model files: weights (with --model) run here, .onnx in ONNX Runtime, .pt2 in "
-        "torch, .npz holds recorded values; opencv:FILE.onnx runs in OpenCV, and "
+        help="two model files: weights (with --model) run here, .onnx in ONNX Runtime, .pt2 and "
+        ".py in torch, .npz holds recorded values; opencv:FILE.onnx runs in OpenCV, and "
         "opencv-caffe:FILE.caffemodel in OpenCV 4",
     )
     parser.add_argument("--model", metavar="PROTOTXT", help="net definition of weight files")
@@ -45,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the random inputs (default: 0)")
     parser.add_argument(
         "--trust", action="store_true", help="also run .pt2 files, which may contain code"
+    )
+    parser.add_argument(
+        "--allow-python",
+        action="store_true",
+        help="also run .py files (an nn.Module as convert writes it), with the other file's "
+        "weights; such a file is a program, so read it before",
     )
     parser.add_argument(
         "--recorded",
@@ -115,21 +121,20 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _run_both(arguments: argparse.Namespace) -> tuple[Engine, Engine, tuple[Arrays, Arrays]]:
     """Both engines, and their values on the same inputs; logs what takes long."""
-    from caffecompat.export.engine import EngineOptions, open_engine
+    from caffecompat.export.engine import EngineOptions, open_pair
     from caffecompat.export.verify.inputs import draw_inputs
     from caffecompat.export.verify.verification import run_both
     from caffecompat.reporting.activity import Activity, heartbeat
     from caffecompat.reporting.glog import LOGGER, log_to
     from caffecompat.reporting.progress import console_handler
 
-    options = EngineOptions(arguments.model, arguments.trust, arguments.max_bytes)
+    options = EngineOptions(
+        arguments.model, arguments.trust, arguments.max_bytes, arguments.allow_python
+    )
     activity = Activity()
     with log_to(console_handler()), heartbeat(activity, LOGGER):
-        engines = []
-        for where in arguments.engines:
-            with activity.during(f"loading {where}"):
-                engines.append(open_engine(where, options))
-        first, second = engines
+        with activity.during(f"loading {' and '.join(arguments.engines)}"):
+            first, second = open_pair(arguments.engines, options)
         with activity.during("running both"):
             inputs = draw_inputs(first, second, arguments.seed)
             return first, second, run_both(first, second, inputs, arguments.layers)

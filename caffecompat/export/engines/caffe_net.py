@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -23,7 +24,9 @@ from caffecompat.net.program import Program
 class CaffeNet(Engine):
     """A net in phase TEST on the CPU."""
 
-    suffixes = (".caffemodel", ".caffemodel.h5", ".h5", ".safetensors", ".pt", ".pth", ".mat")
+    suffixes: ClassVar[tuple[str, ...]] = (
+        *(".caffemodel", ".caffemodel.h5", ".h5", ".safetensors", ".pt", ".pth", ".mat"),
+    )
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
         source = read_source(path, options.model, options.max_bytes)

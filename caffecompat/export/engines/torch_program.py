@@ -56,7 +56,7 @@ class TorchProgramEngine(Engine):
                 found = self._module(*given)
         except Exception as error:
             raise ExportError(f"{self._path}: torch fails: {first_line(error)}") from error
-        return _outputs(found)
+        return outputs_by_name(found)
 
 
 def _inputs(program: Any, metadata: Any) -> dict[str, tuple[int, ...]]:
@@ -74,7 +74,8 @@ def _inputs(program: Any, metadata: Any) -> dict[str, tuple[int, ...]]:
     return dict(zip(names, shapes, strict=True))
 
 
-def _outputs(found: Any) -> Arrays:
+def outputs_by_name(found: Any) -> Arrays:
+    """What a module returned, by name; tensors without names are called output, output0 ..."""
     if isinstance(found, torch.Tensor):
         found = {"output": found}
     elif isinstance(found, (tuple, list)):

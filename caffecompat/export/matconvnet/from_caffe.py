@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,16 +14,20 @@ from caffecompat.export.matconvnet.layers import (
     BNORM,
     CONCAT,
     CONV,
+    CONVT,
+    CROP,
     DROPOUT,
     LRN,
     POOL,
     RELU,
+    ROIPOOL,
     SIGMOID,
     SOFTMAX,
     SUM,
     MatLayer,
 )
 from caffecompat.export.model import CaffeModel
+from caffecompat.export.regions import region_inputs
 from caffecompat.net import Net
 from caffecompat.net.build import BuiltLayer
 from caffecompat.weights.array_names import current_blobs
@@ -51,8 +55,9 @@ def from_caffe(model: CaffeModel) -> MatNet:
         NetError: the net cannot be built.
         ExportError: MatConvNet has no such layer; all are named.
     """
-    writer = _Writer(model)
-    for built in Net(model.definition, shapes_only=True).layers:
+    net = Net(model.definition, shapes_only=True)
+    writer = _Writer(model, region_inputs(net))
+    for built in net.layers:
         writer.add(built)
     if writer.problems:
         raise ExportError("\n".join(writer.problems))
@@ -60,8 +65,9 @@ def from_caffe(model: CaffeModel) -> MatNet:
 
 
 class _Writer:
-    def __init__(self, model: CaffeModel) -> None:
+    def __init__(self, model: CaffeModel, regions: Collection[str]) -> None:
         self.model = model
+        self.regions = regions
         self.net = MatNet()
         self.problems: list[str] = []
         # The variable and the shape of each value of a blob.
@@ -122,7 +128,15 @@ class _Writer:
     def reads_image(self, built: BuiltLayer) -> bool:
         return self.variables[built.bottoms[0]] == self.net.input
 
+    def turns(self, built: BuiltLayer, channels: int) -> bool:
+        """Whether a layer's input channels are turned, since it reads a B, G, R image."""
+        preprocessing = self.model.preprocessing
+        rgb = preprocessing is not None and preprocessing.channel_order == "RGB"
+        return self.reads_image(built) and channels == COLOURS and not rgb
+
     def _input(self, built: BuiltLayer) -> None:
+        if built.tops and built.tops[0].blob in self.regions:
+            return
         shape = tuple(built.shapes[0]) if built.shapes else ()
         if len(shape) != IMAGE_AXES or self.net.size != (0, 0, 0):
             self.problems.append(f"{self.who(built)}: MatConvNet's nets take one image")
@@ -156,6 +170,49 @@ def _convolution(writer: _Writer, built: BuiltLayer) -> None:
     _add_conv(writer, built, filters.reshape(layer.specs[0].shape), bias, settings)
 
 
+def _deconvolution(writer: _Writer, built: BuiltLayer) -> None:
+    layer: Any = built.layer
+    if len(built.bottoms) != 1 or layer.geometry.axes != 2:
+        raise ExportError("MatConvNet's transposed convolution takes one image")
+    if set(layer.geometry.dilation) != {1}:
+        raise ExportError("MatConvNet's transposed convolution has no dilation")
+    (y, x) = layer.geometry.pad
+    filters, *bias = writer.blobs(built)
+    filters = filters.reshape(layer.specs[0].shape)
+    if writer.turns(built, filters.shape[0]) and layer.group == 1:
+        filters = filters[::-1]
+    settings = {
+        "upsample": layer.geometry.stride,
+        "crop": (y, y, x, x),
+        "numGroups": float(layer.group),
+    }
+    biases = bias[0] if bias else np.zeros(0, np.float32)
+    writer.layer(built, CONVT, settings, [filters.transpose(2, 3, 1, 0), biases])
+
+
+def _crop(writer: _Writer, built: BuiltLayer) -> None:
+    layer: Any = built.layer
+    shape = writer.shapes[built.bottoms[0]]
+    offsets = dict(enumerate(layer.offsets, layer.first))
+    kept = [a for a in offsets if a < 2 and (offsets[a] or built.shapes[0][a] != shape[a])]
+    if len(shape) != IMAGE_AXES or kept:
+        raise ExportError("MatConvNet crops height and width only")
+    if layer.first > 2 and writer.shapes[built.bottoms[1]][2] != shape[2]:
+        raise ExportError("MatConvNet crops height and width, not one of them")
+    writer.layer(built, CROP, {"crop": (offsets.get(2, 0), offsets[3])})
+
+
+def _roi_pooling(writer: _Writer, built: BuiltLayer) -> None:
+    layer: Any = built.layer
+    settings = {
+        "method": "max",
+        "subdivisions": layer.bins,
+        "transform": layer.spatial_scale,
+        "flatten": False,
+    }
+    writer.layer(built, ROIPOOL, settings)
+
+
 def _inner_product(writer: _Writer, built: BuiltLayer) -> None:
     layer: Any = built.layer
     shape = writer.shapes[built.bottoms[0]]
@@ -174,9 +231,7 @@ def _add_conv(
     bias: list[np.ndarray],
     settings: dict[str, Any],
 ) -> None:
-    preprocessing = writer.model.preprocessing
-    rgb = preprocessing is not None and preprocessing.channel_order == "RGB"
-    if writer.reads_image(built) and filters.shape[1] == COLOURS and not rgb:
+    if writer.turns(built, filters.shape[1]):
         filters = filters[:, ::-1]
     biases = bias[0] if bias else np.zeros(0, np.float32)
     writer.layer(built, CONV, settings, [filters.transpose(2, 3, 1, 0), biases])
@@ -253,11 +308,14 @@ _WRITERS: dict[str, Callable[[_Writer, BuiltLayer], None]] = {
     "BatchNorm": _batch_norm,
     "Concat": _concat,
     "Convolution": _convolution,
+    "Crop": _crop,
+    "Deconvolution": _deconvolution,
     "Dropout": _dropout,
     "Eltwise": _eltwise,
     "InnerProduct": _inner_product,
     "LRN": _lrn,
     "Pooling": _pooling,
+    "ROIPooling": _roi_pooling,
     "ReLU": _relu,
     "Sigmoid": _plain(SIGMOID),
     "Softmax": _plain(SOFTMAX),

@@ -14,6 +14,7 @@ from caffecompat.weights.weights import as_float32
 
 CONV, POOL, RELU, SIGMOID, SOFTMAX = "conv", "pool", "relu", "sigmoid", "softmax"
 LRN, BNORM, DROPOUT, CONCAT, SUM, LOSS = "lrn", "bnorm", "dropout", "concat", "sum", "loss"
+CONVT, CROP, ROIPOOL = "convt", "crop", "roipool"
 
 # A kernel, stride or pad; far more than any image has.
 LARGEST_EXTENT = 1 << 16
@@ -32,6 +33,9 @@ DAG_TYPES = {
     "Concat": CONCAT,
     "Sum": SUM,
     "Loss": LOSS,
+    "ConvTranspose": CONVT,
+    "Crop": CROP,
+    "ROIPooling": ROIPOOL,
 }
 
 
@@ -44,7 +48,8 @@ class MatLayer:
         type: SimpleNN's name of its type.
         inputs, outputs: names of variables.
         settings: numbers and words of its struct by SimpleNN's names, defaults filled in.
-        arrays: its parameters: filters (H, W, C, K) and biases; multipliers, biases and moments.
+        arrays: its parameters: filters (H, W, C, K) and biases, of a transposed convolution filters
+            (H, W, K / groups, C); multipliers, biases and moments.
     """
 
     name: str
@@ -165,8 +170,29 @@ def _lrn(layer: dict[str, Any]) -> dict[str, Any]:
     return {"param": (size, kappa, alpha, beta)}
 
 
+def _convt(layer: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "upsample": numbers(layer.get("upsample", 1), 2),
+        "crop": numbers(layer.get("crop", 0), 4),
+        "numGroups": numbers(layer.get("numGroups", 1), 1)[0],
+    }
+
+
+def _roipool(layer: dict[str, Any]) -> dict[str, Any]:
+    transform = np.asarray(layer.get("transform", 1), np.float64)
+    return {
+        "method": str(layer.get("method", "max")),
+        "subdivisions": numbers(layer.get("subdivisions", (6, 6)), 2),
+        "transform": tuple(float(value) for value in transform.reshape(-1, order="F")),
+        "flatten": bool(number(layer.get("flatten", 0))),
+    }
+
+
 _SETTINGS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     CONV: _conv,
+    CONVT: _convt,
+    CROP: lambda layer: {"crop": numbers(layer.get("crop", 0), 2)},
+    ROIPOOL: _roipool,
     POOL: _pool,
     LRN: _lrn,
     RELU: lambda layer: {"leak": number(layer.get("leak", 0))},

@@ -1,4 +1,4 @@
-"""MAT files of level 5 (MATLAB 5 to 7.2): numbers, text, cells and structs.
+"""MAT files: numbers, text, cells and structs; here those of level 5 (MATLAB 5 to 7.2).
 
 Read here and not by a library, because files come from anywhere: every count is compared with what
 is there before memory is taken, and arrays that are not compressed are views of the mapped file.
@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from caffecompat.errors import FormatError
+from caffecompat.export.matconvnet.mat_hdf5 import read_mat_hdf5
 from caffecompat.input_files import ClaimedBytes
 from caffecompat.weights.mapped import map_file
 
@@ -59,16 +60,13 @@ def read_mat(path: Path, max_bytes: int | None = None) -> dict[str, Value]:
 
     Raises:
         FileProblem: the file cannot be read.
-        FormatError: it is damaged, claims more than the limit, or is of version 7.3.
+        FormatError: it is damaged, or claims more than the limit.
     """
     data = map_file(path, max_bytes)
     if len(data) < HEADER_BYTES:
         raise FormatError(f"{path}: this MAT file is cut off within its header")
     if bytes(data[: len(HDF5_TITLE)]) == HDF5_TITLE:
-        raise FormatError(
-            f"{path}: this is a MAT file of version 7.3, which is not read here; in MATLAB, "
-            "x = load('FILE'); save('NEW', '-struct', 'x', '-v7') writes one that is"
-        )
+        return read_mat_hdf5(path, max_bytes)
     order = {b"IM": "<", b"MI": ">"}.get(bytes(data[126:128]))
     if order is None:
         raise FormatError(f"{path}: the header of this MAT file has no byte order; it is damaged")

@@ -9,24 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.data.preprocessing import Preprocessing
-from caffecompat.errors import ExportError, FormatError
+from caffecompat.errors import ExportError
 from caffecompat.export.matconvnet.layers import (
     BNORM,
     CONCAT,
     CONV,
+    CONVT,
+    CROP,
     DROPOUT,
     LOSS,
     LRN,
     POOL,
     RELU,
+    ROIPOOL,
     SIGMOID,
     SOFTMAX,
     SUM,
     MatLayer,
-    one,
-    texts,
 )
+from caffecompat.export.matconvnet.meta import COLOURS, input_shape, preprocessing_of, read_meta
 from caffecompat.export.model import CaffeModel
 from caffecompat.net.definition import read_definition
 from caffecompat.proto.schema import new
@@ -35,8 +36,8 @@ from caffecompat.weights.weights import as_float32
 
 Shape = tuple[int, int, int]
 FILTER_AXES = 4
-COLOURS = 3
-CHANNEL_DIM = 3
+CROP_INPUTS = 2
+REGION_VALUES = 5
 
 
 def to_caffe(layers: list[MatLayer], variables: dict[str, Any], path: Path) -> CaffeModel:
@@ -46,14 +47,14 @@ def to_caffe(layers: list[MatLayer], variables: dict[str, Any], path: Path) -> C
         ExportError: layers that Caffe does not have, all named.
         FormatError: sizes that do not fit each other.
     """
-    meta = _meta(variables)
-    build = _Build(layers, path, _input_shape(meta, layers, path))
+    meta = read_meta(variables)
+    build = _Build(layers, path, input_shape(meta, layers, path))
     for layer in layers:
         build.add(layer)
     if build.problems:
         raise ExportError("\n".join(build.problems))
     message = build.message
-    preprocessing = _preprocessing(meta, build.swapped)
+    preprocessing = preprocessing_of(meta, build.swapped)
     weights = Weights(build.weights, message.name, str(path), "matconvnet")
     return CaffeModel(read_definition(message), weights, preprocessing, str(path))
 
@@ -83,11 +84,14 @@ class _Build:
         # The blob and the shape (C, H, W) of each variable.
         self.blobs: dict[str, str] = {}
         self.shapes: dict[str, Shape] = {}
+        regions = {x.inputs[1] for x in layers if x.type == ROIPOOL and len(x.inputs) > 1}
         for index, name in enumerate(self.inputs):
-            blob = "data" if index == 0 else name
+            blob = "data" if index == 0 and name not in regions else name
             layer = self.message.layer.add(name=blob, type="Input", top=[blob])
-            layer.input_param.shape.add(dim=[1, *size])
-            self.blobs[name], self.shapes[name] = blob, size
+            shape = (REGION_VALUES,) if name in regions else size
+            layer.input_param.shape.add(dim=[1, *shape])
+            self.blobs[name] = blob
+            self.shapes[name] = (REGION_VALUES, 1, 1) if name in regions else size
 
     def add(self, layer: MatLayer) -> None:
         if layer.type == LOSS:
@@ -153,6 +157,80 @@ def _conv(build: _Build, layer: MatLayer) -> Shape | str:
     extent = (dilate_y * (height - 1) + 1, dilate_x * (width - 1) + 1)
     return _checked(
         outputs, _floor(shape, extent, (stride_y, stride_x), (top, bottom, left, right))
+    )
+
+
+def _convt(build: _Build, layer: MatLayer) -> Shape | str:
+    if not layer.arrays or not layer.arrays[0].size or layer.arrays[0].ndim > FILTER_AXES:
+        return "it has no filters of four axes"
+    # MATLAB drops extents of 1 at the end.
+    height, width, outputs, depth = (*layer.arrays[0].shape, 1, 1)[:FILTER_AXES]
+    filters = layer.arrays[0].reshape(height, width, outputs, depth)
+    shape, groups = build.shapes[layer.inputs[0]], layer.settings["numGroups"]
+    top, bottom, left, right = layer.settings["crop"]
+    if (top, left) != (bottom, right):
+        return "it crops two sides differently, which Caffe's deconvolution does not"
+    if depth != shape[0] or not groups or depth % groups:
+        return f"its filters take {depth} channels in {groups} groups, but it reads {shape[0]}"
+    p = build.layer(layer, "Deconvolution").convolution_param
+    p.num_output, p.group = outputs * groups, groups
+    biases = [array.reshape(-1) for array in layer.arrays[1:2] if array.size]
+    p.bias_term = bool(biases)
+    stride = layer.settings["upsample"]
+    _set_pairs(p, kernel=(height, width), stride=stride, pad=(top, left))
+    blob = filters.transpose(3, 2, 0, 1)
+    if layer.inputs[0] in build.inputs and depth == COLOURS and groups == 1:
+        blob, build.swapped = blob[::-1], True
+    blobs = [np.ascontiguousarray(blob), *biases]
+    build.weights.append(LayerWeights(layer.name, "Deconvolution", blobs))
+    size = (
+        stride[0] * (shape[1] - 1) + height - top - bottom,
+        stride[1] * (shape[2] - 1) + width - left - right,
+    )
+    return _checked(outputs * groups, size)
+
+
+def _crop(build: _Build, layer: MatLayer) -> Shape | str:
+    if len(layer.inputs) != CROP_INPUTS:
+        return "it has no second input that says to what size it crops"
+    shape, wanted = (build.shapes[name] for name in layer.inputs)
+    spare = [have - want for have, want in zip(shape[1:], wanted[1:], strict=True)]
+    if min(spare) < 0:
+        return f"it crops {shape[1]} x {shape[2]} to {wanted[1]} x {wanted[2]}"
+    # MatConvNet cuts off less where not as much is there.
+    offset = [min(crop, rest) for crop, rest in zip(layer.settings["crop"], spare, strict=True)]
+    p = build.layer(layer, "Crop").crop_param
+    p.axis = 2
+    p.offset.extend(offset if len(set(offset)) > 1 else offset[:1])
+    return shape[0], *wanted[1:]
+
+
+def _roipool(build: _Build, layer: MatLayer) -> Shape | str:
+    if len(layer.inputs) != CROP_INPUTS:
+        return "its regions are no input of the net, as they are in DagNN"
+    if layer.settings["method"] != "max" or layer.settings["flatten"]:
+        return "only regions pooled by their maxima, and not flattened, are read"
+    scale = _scale_of(layer.settings["transform"])
+    if scale is None:
+        return "its transform is no scaling of both axes by one factor"
+    p = build.layer(layer, "ROIPooling").roi_pooling_param
+    p.pooled_h, p.pooled_w = layer.settings["subdivisions"]
+    p.spatial_scale = scale
+    return _checked(build.shapes[layer.inputs[0]][0], layer.settings["subdivisions"])
+
+
+def _scale_of(transform: tuple[float, ...]) -> float | None:
+    """The factor of a scaling about the first pixel, which is 1 in MATLAB and 0 in Caffe.
+
+    A transform is the factor, one for each axis, or a 2 x 3 matrix, column by column.
+    """
+    scale = transform[0] if transform else 0.0
+    around = 1 - scale
+    same = ((scale,), (scale, scale), (scale, 0.0, 0.0, scale, around, around))
+    return (
+        scale
+        if scale > 0 and any(np.allclose(transform, t) for t in same if len(t) == len(transform))
+        else None
     )
 
 
@@ -276,6 +354,9 @@ def _same(kind: str) -> Callable[[_Build, MatLayer], Shape]:
 
 _WRITERS: dict[str, Callable[[_Build, MatLayer], Shape | str]] = {
     CONV: _conv,
+    CONVT: _convt,
+    CROP: _crop,
+    ROIPOOL: _roipool,
     POOL: _pool,
     RELU: _relu,
     LRN: _lrn,
@@ -286,79 +367,3 @@ _WRITERS: dict[str, Callable[[_Build, MatLayer], Shape | str]] = {
     SOFTMAX: _same("Softmax"),
     SUM: _same("Eltwise"),
 }
-
-
-def _meta(variables: dict[str, Any]) -> dict[str, Any]:
-    """``meta``; in files from before beta17 its parts are variables of their own."""
-    meta = variables.get("meta")
-    return one(meta) if isinstance(meta, list) and meta else variables
-
-
-def _part(meta: dict[str, Any], name: str) -> dict[str, Any]:
-    found = meta.get(name)
-    return found[0] if isinstance(found, list) and found and isinstance(found[0], dict) else {}
-
-
-def _input_shape(meta: dict[str, Any], layers: list[MatLayer], path: Path) -> Shape:
-    for place, key in (("inputs", "size"), ("normalization", "imageSize")):
-        size = np.asarray(_part(meta, place).get(key, ()))
-        if size.dtype.kind in "fiu" and size.size >= 2:
-            height, width, *more = (int(n) for n in size.reshape(-1))
-            if min(height, width) < 1 or max(height, width) > 1 << 16:
-                raise FormatError(f"{path}: the size of its images is {height} x {width}")
-            return _channels(layers, more), height, width
-    raise FormatError(
-        f"{path}: it does not say the size of its images (meta.normalization.imageSize)"
-    )
-
-
-def _channels(layers: list[MatLayer], stated: list[int]) -> int:
-    first = layers[0].arrays if layers else []
-    if stated:
-        return max(1, stated[0])
-    return first[0].shape[2] if first and first[0].ndim > 2 else COLOURS
-
-
-def _preprocessing(meta: dict[str, Any], swapped: bool) -> Preprocessing | None:
-    """What ``meta.normalization`` says about images, for the channels that the net takes."""
-    normalization = _part(meta, "normalization")
-    mean = np.asarray(normalization.get("averageImage", ()))
-    size = np.asarray(normalization.get("imageSize", ()))
-    if mean.dtype.kind not in "fiu" or size.dtype.kind not in "fiu" or size.size < 2:
-        return None
-    gray = size.size > 2 and int(size.flat[2]) == 1
-    values = _channel_means(mean)
-    crop = int(size.flat[0]), int(size.flat[1])
-    bicubic = str(normalization.get("interpolation", "")) == "bicubic"
-    labels = _part(meta, "classes").get("description", ())
-    return Preprocessing(
-        channel_order="gray" if gray else "BGR" if swapped else "RGB",
-        mean=values[::-1] if swapped else values,
-        resize=_resize(normalization, crop),
-        crop=crop,
-        labels=tuple(texts(labels)) if isinstance(labels, (list, str)) else (),
-        interpolation="bicubic" if bicubic else "bilinear",
-    )
-
-
-def _channel_means(mean: np.ndarray) -> tuple[float, ...]:
-    """Of a mean image (H, W, C) or a vector, the mean of each channel."""
-    if not mean.size:
-        return (0.0,)
-    per_channel = mean.reshape(-1, mean.shape[-1] if mean.ndim == CHANNEL_DIM else mean.size)
-    if per_channel.shape[1] not in (1, COLOURS):
-        return (float(mean.mean(dtype=np.float64)),)
-    found = tuple(float(value) for value in per_channel.mean(axis=0, dtype=np.float64))
-    return found if np.isfinite(found).all() else (0.0,)
-
-
-def _resize(normalization: dict[str, Any], crop: tuple[int, int]) -> tuple[int, int] | int:
-    border = np.asarray(normalization.get("border", ())).reshape(-1)
-    part = np.asarray(normalization.get("cropSize", ())).reshape(-1)
-    size = crop
-    if border.size == 2 and border.dtype.kind in "fiu":
-        size = crop[0] + int(border[0]), crop[1] + int(border[1])
-    elif part.size and part.dtype.kind in "fiu" and 0 < float(part[0]) <= 1:
-        size = round(crop[0] / float(part[0])), round(crop[1] / float(part[0]))
-    keep = np.asarray(normalization.get("keepAspect", True)).reshape(-1)
-    return min(size) if keep.size and bool(keep[0]) else size

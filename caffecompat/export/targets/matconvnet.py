@@ -14,10 +14,13 @@ from caffecompat.export.matconvnet.layers import (
     BNORM,
     CONCAT,
     CONV,
+    CONVT,
+    CROP,
     DROPOUT,
     LRN,
     POOL,
     RELU,
+    ROIPOOL,
     SIGMOID,
     SOFTMAX,
     SUM,
@@ -38,9 +41,12 @@ DAG_NAMES = {
     DROPOUT: "dagnn.DropOut",
     CONCAT: "dagnn.Concat",
     SUM: "dagnn.Sum",
+    CONVT: "dagnn.ConvTranspose",
+    CROP: "dagnn.Crop",
+    ROIPOOL: "dagnn.ROIPooling",
 }
 # DagNN's endings of the names of parameters.
-ENDINGS = {CONV: "fb", BNORM: "mbx"}
+ENDINGS = {CONV: "fb", CONVT: "fb", BNORM: "mbx"}
 COLOURS = 3
 
 
@@ -111,7 +117,8 @@ def _simple(net: MatNet) -> dict[str, Any]:
 
 
 def _dag(net: MatNet) -> dict[str, Any]:
-    names = dict.fromkeys([net.input, *(name for x in net.layers for name in x.outputs)])
+    variables = (name for x in net.layers for name in (*x.inputs, *x.outputs))
+    names = dict.fromkeys([net.input, *variables])
     params = []
     layers = []
     for layer in net.layers:
@@ -145,7 +152,7 @@ def _block(layer: MatLayer) -> dict[str, Any]:
     block = {key: _value(value) for key, value in layer.settings.items()}
     if layer.type == POOL:
         block["poolSize"] = block.pop("pool")
-    elif layer.type == CONV:
+    elif layer.type in (CONV, CONVT):
         block["size"] = _value(layer.arrays[0].shape)
         block["hasBias"] = bool(layer.arrays[1].size)
     elif layer.type == BNORM:

@@ -20,6 +20,7 @@ class PythonSource(Target):
     """
 
     suffixes = (".py",)
+    engine = "python"
 
     def refuse(self, model: CaffeModel) -> None:
         check_known(Net(model.definition, shapes_only=True), model.path)

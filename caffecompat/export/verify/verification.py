@@ -114,13 +114,15 @@ def compare_conversion(model: CaffeModel, path: Path, seed: int = 0) -> Comparis
         raise ExportError(f"{path}: no engine runs such files")
     assert names[0] is not None
     _release_pages(model)
-    target = engines.find(names[0])(path, EngineOptions(trust=True))
     source = CaffeNet.of(model)
+    # The file was written here, whatever its form could contain.
+    options = EngineOptions(trust=True, allow_python=True, other=source)
+    target = engines.find(names[0])(path, options)
     inputs = draw_inputs(source, target, seed)
     steps = source.preprocessing or target.preprocessing
     expected = _run(source, inputs, steps)
     # Its weights make room for those of the other engine. A net is part of reference cycles.
-    del source
+    del source, options
     gc.collect()
     _release_pages(model)
     return compare(expected, _run(target, inputs, steps))

@@ -13,6 +13,7 @@ import numpy as np
 
 from caffecompat.errors import CaffeError
 from caffecompat.weights.hdf5_input.process import BYTES_PER_SECOND, SECONDS
+from caffecompat.weights.hdf5_input.references import References, attribute
 from caffecompat.weights.hdf5_input.structure import Contents
 
 # Memory for one file beside twice what it may claim.
@@ -49,7 +50,15 @@ def serve() -> None:
 
 
 def _answer_about(contents: Any, request: dict[str, Any], answers: BinaryIO) -> None:
-    if "kind" in request:
+    if "attribute" in request:
+        _answer(answers, {"value": attribute(contents, *request["attribute"])})
+    elif "references" in request:
+        group, name = request["references"]
+        if contents.references is None:
+            contents.references = References(contents, group)
+        shape, names = contents.references.read(name)
+        _answer(answers, {"shape": shape, "names": names})
+    elif "kind" in request:
         _answer(answers, {"kind": contents.kind(request["kind"])})
     elif "members" in request:
         _answer(answers, {"members": contents.members(request["members"])})

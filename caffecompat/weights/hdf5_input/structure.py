@@ -76,8 +76,15 @@ class Contents:
         self.size = check_file(path, max_bytes)
         self._claimed = ClaimedBytes(name, self.size, max_bytes, remedy)
         self.limit = self._claimed.limit
+        # The targets of references, once they were asked for.
+        self.references: Any = None
         with library_errors(self.path, KIND if _is_signed(path) else "no HDF5 file, or one"):
             self._file = h5py.File(path, "r")
+
+    @property
+    def file_id(self) -> Any:
+        """The library's own object for the file."""
+        return self._file.id
 
     def close(self) -> None:
         with library_errors(self.path, KIND):
@@ -86,7 +93,7 @@ class Contents:
     def kind(self, name: str) -> str | None:
         """GROUP, DATA_SET or NAMED_TYPE; None if the name does not exist."""
         with library_errors(self.path, KIND):
-            found = self._find(name)
+            found = self.find(name)
         if found is None:
             return None
         if isinstance(found, h5py.h5g.GroupID):
@@ -96,7 +103,7 @@ class Contents:
     def members(self, name: str) -> list[str]:
         """The names in a group, in HDF5's order."""
         with library_errors(self.path, KIND):
-            group = self._find(name)
+            group = self.find(name)
             if not isinstance(group, h5py.h5g.GroupID):
                 raise FormatError(f"{self.path}: /{name} is not a group")
             count = group.get_num_objs()
@@ -133,7 +140,7 @@ class Contents:
         """The size of the values in bytes."""
         return prod(described.shape or ()) * described.dtype.itemsize
 
-    def _find(self, name: str) -> Any:
+    def find(self, name: str) -> Any:
         """The object of that name, through hard links only; None if it does not exist."""
         found = h5py.h5o.open(self._file.id, b"/")
         for part in name.strip("/").split("/") if name.strip("/") else ():
@@ -149,7 +156,7 @@ class Contents:
         return found
 
     def _data_set(self, name: str) -> Any:
-        found = self._find(name)
+        found = self.find(name)
         if not isinstance(found, h5py.h5d.DatasetID):
             raise FormatError(f"{self.path}: /{name} is missing or no data set")
         return found
@@ -176,9 +183,10 @@ class Contents:
         kind = data_set.get_type()
         if dtype.kind != "S" and not kind.equal(h5py.h5t.py_create(dtype, logical=True)):
             raise FormatError(f"{who} holds {dtype} in an unusual encoding, which is not read here")
-        self._check_storage(data_set, described, who)
+        self.check_storage(data_set, described, who)
 
-    def _check_storage(self, data_set: Any, described: DataSet, who: str) -> None:
+    def check_storage(self, data_set: Any, described: DataSet, who: str) -> None:
+        """Refuses values in other files, packed by other filters, or larger than is allowed."""
         settings = data_set.get_create_plist()
         layout = settings.get_layout()
         if settings.get_external_count() or layout not in LAYOUTS:

@@ -51,7 +51,7 @@ class HDF5File:
         self._ask = ask
 
     def __contains__(self, name: str) -> bool:
-        return self._kind(name) is not None
+        return self.kind(name) is not None
 
     def members(self, name: str = "") -> list[str]:
         """The names in a group, in HDF5's order.
@@ -64,7 +64,7 @@ class HDF5File:
 
     def describe(self, name: str) -> DataSet | None:
         """The metadata of a data set; None if ``name`` is not a data set."""
-        if self._kind(name) != DATA_SET:
+        if self.kind(name) != DATA_SET:
             return None
         found = self._ask(describe=name)
         shape = found["shape"]
@@ -90,7 +90,26 @@ class HDF5File:
         array: np.ndarray = self._ask(read=name)["array"]
         return array
 
-    def _kind(self, name: str) -> str | None:
+    def attribute(self, name: str, key: str) -> str | int | None:
+        """A short text or an integer; None if the object has no such attribute.
+
+        Raises:
+            FormatError: the attribute is of another kind.
+        """
+        value: str | int | None = self._ask(attribute=[name, key])["value"]
+        return value
+
+    def references(self, name: str, group: str) -> list[str | None]:
+        """The names in ``group`` that a data set of references leads to; None for no object.
+
+        Raises:
+            FormatError: it holds something else, or a reference leads out of the group.
+        """
+        names: list[str | None] = self._ask(references=[group, name])["names"]
+        return names
+
+    def kind(self, name: str) -> str | None:
+        """GROUP or DATA_SET of :mod:`.process`, or another word; None if there is no such name."""
         kind: str | None = self._ask(kind=name)["kind"]
         return kind
 
