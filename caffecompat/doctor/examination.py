@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from caffecompat.doctor.findings import FileReport, ProjectReport
@@ -27,8 +28,25 @@ Progress = Callable[[int, int], None]
 _ORDER = (NET, SOLVER, WEIGHTS)
 
 
+@dataclass(frozen=True)
+class ExaminationOptions:
+    """How a project is examined.
+
+    Attributes:
+        dialect: see :class:`caffecompat.layers.BuildOptions`.
+        fix: write an upgraded copy beside each net that runs only with it, or is of an old
+            generation: ``net.upgraded.prototxt``.
+        max_bytes: the largest file to read, and the most that it may claim to hold; None for the
+            limit of each kind of file.
+    """
+
+    dialect: str = ""
+    fix: bool = False
+    max_bytes: int | None = None
+
+
 def examine(
-    root: Path, dialect: str = "", fix: bool = False, progress: Progress | None = None
+    root: Path, options: ExaminationOptions | None = None, progress: Progress | None = None
 ) -> ProjectReport:
     """Examines a file, or every file of a folder that has to do with Caffe.
 
@@ -36,29 +54,28 @@ def examine(
 
     Args:
         root: a file or a folder.
-        dialect: see :class:`caffecompat.layers.BuildOptions`.
-        fix: write an upgraded copy beside each net that runs only with it, or is of an old
-            generation: ``net.upgraded.prototxt``.
+        options: see :class:`ExaminationOptions`.
         progress: called with the numbers of examined and of all files.
 
     Raises:
         FileProblem: there is no such file or folder, or a copy cannot be written.
     """
-    files = project_files(root)
+    options = options or ExaminationOptions()
+    files = project_files(root, options.max_bytes)
     modules = python_modules(root)
     nets: list[ExaminedNet] = []
     reports: dict[str, FileReport] = {}
     ordered = sorted(files, key=lambda file: _rank(file.kind))
     for number, file in enumerate(ordered, 1):
         if file.kind == NET:
-            net = examine_net(file, modules, dialect)
+            net = examine_net(file, modules, options.dialect, options.max_bytes)
             nets.append(net)
             reports[file.shown] = net.report
         else:
-            reports[file.shown] = _examine(file, nets)
+            reports[file.shown] = _examine(file, nets, options.max_bytes)
         if progress is not None:
             progress(number, len(files))
-    written = write_upgraded(nets) if fix else []
+    written = write_upgraded(nets) if options.fix else []
     return ProjectReport([reports[file.shown] for file in files], written)
 
 
@@ -66,12 +83,12 @@ def _rank(kind: str) -> int:
     return _ORDER.index(kind) if kind in _ORDER else len(_ORDER)
 
 
-def _examine(file: ProjectFile, nets: Sequence[ExaminedNet]) -> FileReport:
+def _examine(file: ProjectFile, nets: Sequence[ExaminedNet], max_bytes: int | None) -> FileReport:
     if file.kind == SOLVER:
-        return examine_solver(file, nets)
+        return examine_solver(file, nets, max_bytes)
     if file.kind == WEIGHTS:
-        return examine_model_file(file, nets)
-    return examine_script(file)
+        return examine_model_file(file, nets, max_bytes)
+    return examine_script(file, max_bytes)
 
 
 def upgraded_path(path: Path) -> Path:

@@ -13,15 +13,17 @@ from caffecompat.weights import Weights, load_weights
 from caffecompat.weights.description import WEIGHTS, describe_file, file_kind
 
 
-def examine_model_file(file: ProjectFile, nets: Sequence[ExaminedNet]) -> FileReport:
+def examine_model_file(
+    file: ProjectFile, nets: Sequence[ExaminedNet], max_bytes: int | None = None
+) -> FileReport:
     """Examines one file of weights, a solver state or a mean."""
     findings = Findings(str(file.path))
     try:
         kind = file_kind(file.path)
         if kind != WEIGHTS:
-            description = describe_file(file.path)
+            description = describe_file(file.path, max_bytes=max_bytes)
             return FileReport(file.shown, description.title, "", findings.all)
-        weights = load_weights(file.path)
+        weights = load_weights(file.path, max_bytes=max_bytes)
     except CaffeError as error:
         findings.error(str(error))
         return FileReport(file.shown, file.kind, "", findings.all)

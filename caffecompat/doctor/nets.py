@@ -46,15 +46,21 @@ class ExaminedNet:
     upgraded: bool = False
 
 
-def examine_net(file: ProjectFile, modules: Mapping[str, Path], dialect: str = "") -> ExaminedNet:
+def examine_net(
+    file: ProjectFile,
+    modules: Mapping[str, Path],
+    dialect: str = "",
+    max_bytes: int | None = None,
+) -> ExaminedNet:
     """Examines one net definition.
 
     Args:
         modules: the project's Python files by dotted name, for Python layers.
         dialect: see :class:`caffecompat.layers.BuildOptions`.
+        max_bytes: the largest prototxt to read.
     """
     findings = Findings(str(file.path))
-    read = _read(file.path, findings)
+    read = _read(file.path, findings, max_bytes)
     if read is None:
         return ExaminedNet(file, FileReport(file.shown, file.kind, "", findings.all))
     definition, generation, upgraded = read
@@ -84,13 +90,15 @@ def _forks(classes: Sequence[type[Layer] | None]) -> list[str]:
     return [", ".join(best)] if best else []
 
 
-def _read(path: Path, findings: Findings) -> tuple[Definition, str, bool] | None:
+def _read(
+    path: Path, findings: Findings, max_bytes: int | None
+) -> tuple[Definition, str, bool] | None:
     """The definition, its generation, and whether an upgrade changes the file."""
     try:
-        definition = read_definition(path)
+        definition = read_definition(path, max_bytes=max_bytes)
         skipped = 0
     except TextError as error:
-        lenient = _read_leniently(path)
+        lenient = _read_leniently(path, max_bytes)
         if lenient is None:
             for problem in error.problems:
                 findings.error(*_split(problem))
@@ -108,13 +116,13 @@ def _read(path: Path, findings: Findings) -> tuple[Definition, str, bool] | None
     for note in dict.fromkeys(definition.notes):
         if note not in of_forks and not (skipped and _UNKNOWN_FIELD.search(note)):
             findings.note(*_split(note))
-    generation = _generation(path)
+    generation = _generation(path, max_bytes)
     return definition, generation, bool(skipped) or generation != "today's form"
 
 
-def _read_leniently(path: Path) -> Definition | None:
+def _read_leniently(path: Path, max_bytes: int | None) -> Definition | None:
     try:
-        return read_definition(path, lenient=True)
+        return read_definition(path, True, max_bytes)
     except CaffeError:
         return None
 
@@ -125,9 +133,9 @@ def _split(sentence: str) -> tuple[str, str]:
     return (sentence[found.end() :], found[1]) if found else (sentence, "")
 
 
-def _generation(path: Path) -> str:
+def _generation(path: Path, max_bytes: int | None) -> str:
     """Which of Caffe's forms a net has."""
-    message, _ = files.read_text(path, "NetParameter", lenient=True)
+    message, _ = files.read_text(path, "NetParameter", True, max_bytes)
     if any(layer.HasField("layer") for layer in message.layers):
         return "V0 (layers with a nested layer)"
     if message.layers:

@@ -45,10 +45,13 @@ class ProjectFile:
     kind: str
 
 
-def project_files(root: Path) -> list[ProjectFile]:
+def project_files(root: Path, max_bytes: int | None = None) -> list[ProjectFile]:
     """The files at or below ``root`` that an examination looks at, in order of name.
 
     A file that the user names counts as what its content is, whatever its name.
+
+    Args:
+        max_bytes: the largest script to read; None for 64 MiB.
 
     Raises:
         FileProblem: there is no such file or folder.
@@ -56,7 +59,7 @@ def project_files(root: Path) -> list[ProjectFile]:
     if not root.exists():
         raise FileProblem(f"{root}: there is no such file or folder")
     if not root.is_dir():
-        kind = _kind_of(root, named=True)
+        kind = _kind_of(root, True, max_bytes)
         if kind is None:
             raise FileProblem(
                 f"{root}: this is no net, solver, weight file or script that uses caffe"
@@ -64,7 +67,7 @@ def project_files(root: Path) -> list[ProjectFile]:
         return [ProjectFile(root, str(root), kind)]
     found = []
     for path in _walk(root):
-        kind = _kind_of(path, named=False)
+        kind = _kind_of(path, False, max_bytes)
         if kind is not None:
             found.append(ProjectFile(path, str(path.relative_to(root)), kind))
     return found
@@ -89,20 +92,18 @@ def _walk(root: Path) -> Iterator[Path]:
             yield Path(folder) / name
 
 
-def _kind_of(path: Path, named: bool) -> str | None:
+def _kind_of(path: Path, named: bool, max_bytes: int | None) -> str | None:
     """The kind of a file; None for one that does not matter, or cannot be read."""
-    name = path.name.lower()
+    name, limit = path.name.lower(), max_bytes or MAX_TEXT_BYTES
     try:
         if name.endswith(_WEIGHTS):
             return WEIGHTS
         if name.endswith(".py"):
-            return (
-                SCRIPT if named or _IMPORTS_CAFFE.search(read_input(path, MAX_TEXT_BYTES)) else None
-            )
+            return SCRIPT if named or _IMPORTS_CAFFE.search(read_input(path, limit)) else None
         if name.endswith(".ipynb"):
-            return NOTEBOOK if b"caffe" in read_input(path, MAX_TEXT_BYTES) else None
+            return NOTEBOOK if b"caffe" in read_input(path, limit) else None
         if name.endswith((".sh", ".bat", ".bash")):
-            return SHELL if _RUNS_CAFFE.search(read_input(path, MAX_TEXT_BYTES)) else None
+            return SHELL if _RUNS_CAFFE.search(read_input(path, limit)) else None
         if named or name.endswith(_PROTOTXT):
             return _kind_of_text(_head(path))
     except CaffeError:

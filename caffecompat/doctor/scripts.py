@@ -25,11 +25,11 @@ _RUN_LINE = re.compile(r"(?m)^.*\bcaffe(?:\.bin|\.exe)?\s+(?:train|test|time|dev
 _SOLVERS = ("get_solver",)
 
 
-def examine_script(file: ProjectFile) -> FileReport:
+def examine_script(file: ProjectFile, max_bytes: int | None = None) -> FileReport:
     """Examines a script, a notebook or a shell script."""
     findings = Findings(str(file.path))
     try:
-        text = read_input(file.path, MAX_TEXT_BYTES).decode("utf-8", "replace")
+        text = read_input(file.path, max_bytes or MAX_TEXT_BYTES).decode("utf-8", "replace")
     except CaffeError as error:
         findings.error(str(error))
         return FileReport(file.shown, file.kind, "", findings.all)

@@ -28,11 +28,13 @@ class NamedNet:
     found: Path | None
 
 
-def examine_solver(file: ProjectFile, nets: Sequence[ExaminedNet]) -> FileReport:
+def examine_solver(
+    file: ProjectFile, nets: Sequence[ExaminedNet], max_bytes: int | None = None
+) -> FileReport:
     """Examines one solver, after the project's nets."""
     findings = Findings(str(file.path))
     try:
-        settings = read_settings(file.path)
+        settings = read_settings(file.path, max_bytes=max_bytes)
     except TextError as error:
         for problem in error.problems:
             findings.error(problem)

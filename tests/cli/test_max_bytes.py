@@ -91,6 +91,8 @@ COMMANDS = [
     ),
     ("diff net.prototxt net.prototxt", "prototxt"),
     ("diff w.pt w.pt", "claims"),
+    ("doctor case.prototxt", "prototxt"),
+    ("doctor solver.prototxt", "prototxt"),
     ("draw deploy6.prototxt net.html --force", "prototxt"),
     ("draw net.prototxt net.html --weights w.pt --force", "claims"),
     ("draw-net net.prototxt net.dot", "prototxt"),
@@ -123,7 +125,7 @@ COMMANDS = [
     ("verify --recorded case.prototxt", "prototxt claims"),
 ]
 # Verbs that read databases and images alone, whose limits follow from their content, or nothing.
-WITHOUT = {"compute-image-mean", "device-query", "doctor", "install-caffe-command", "layers"}
+WITHOUT = {"compute-image-mean", "device-query", "install-caffe-command", "layers"}
 
 
 @pytest.fixture(scope="module")
@@ -280,6 +282,15 @@ def test_the_flag_is_the_limit_of_features(folder: Path, capfd: pytest.CaptureFi
     words = ["svm", "features.h5", "features.h5", "--cost", "1"]
     assert main([*words, "--max-bytes", "600"]) == 1
     assert "raise the limit with --max-bytes" in capfd.readouterr().err
+    assert main([*words, "--max-bytes", "10000000"]) == 0
+
+
+def test_the_flag_is_the_limit_of_files_that_doctor_examines(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["doctor", "start_iter_1.caffemodel.h5"]
+    assert main([*words, "--max-bytes", "600"]) == 1
+    assert "raise the limit with --max-bytes" in capfd.readouterr().out
     assert main([*words, "--max-bytes", "10000000"]) == 0
 
 

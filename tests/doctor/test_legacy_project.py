@@ -11,7 +11,7 @@ import pytest
 
 from caffecompat import Net
 from caffecompat.cli.main import main
-from caffecompat.doctor.examination import examine
+from caffecompat.doctor.examination import ExaminationOptions, examine
 from caffecompat.doctor.findings import FileReport, Severity, Verdict
 from caffecompat.weights import LayerWeights, Weights, save_weights
 
@@ -223,7 +223,7 @@ def test_fix_writes_copies_beside(project: Path, capsys: pytest.CaptureFixture[s
         assert report.dialect == "today's form"
     copy = project / "models" / "old.upgraded.prototxt"
     copy.write_text("mine")
-    examine(project, fix=True)
+    examine(project, ExaminationOptions(fix=True))
     assert copy.read_text() == "mine"
 
 

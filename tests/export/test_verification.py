@@ -203,6 +203,17 @@ def test_a_file_that_crashes_opencv_gets_a_sentence(
         engine.run(random_inputs(model_of(TEXT).net()))
 
 
+def test_a_file_on_which_opencv_does_not_end_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cv2")
+    engine = open_engine(f"opencv:{with_onnx(tmp_path)}", EngineOptions())
+    monkeypatch.setattr(opencv_process, "PROGRAM", "import time; time.sleep(1000)")
+    monkeypatch.setattr(opencv_process, "MAX_SECONDS", 0.2)
+    with pytest.raises(ExportError, match=r"OpenCV has not finished after 0\.2 seconds"):
+        engine.run(random_inputs(model_of(TEXT).net()))
+
+
 def test_an_operator_that_opencv_refuses_gets_a_sentence(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("cv2")

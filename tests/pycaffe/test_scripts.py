@@ -98,7 +98,9 @@ def test_wrong_usage(model: list[str], capsys: pytest.CaptureFixture[str]) -> No
         assert "expected" in capsys.readouterr().err
 
 
-def test_detect(model: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_detect(
+    model: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("w.csv").write_text(WINDOWS)
     flags = [*model, "--crop_mode", "list", "--context_pad", "2"]
     assert detect.main(["w.csv", "out.csv", *flags]) == 0
@@ -109,11 +111,30 @@ def test_detect(model: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[2]["xmax"] == "12.5"
     scores = np.array([[float(row[f"class{k}"]) for k in range(CLASSES)] for row in rows])
     np.testing.assert_allclose(scores.sum(1), 1, rtol=1e-5)
+    # As if pandas were not installed.
+    monkeypatch.setitem(sys.modules, "pandas", None)
     assert detect.main(["w.csv", "out.h5", *flags]) == 0
     with h5py.File("out.h5") as content:
         np.testing.assert_array_equal(content["prediction"][()], scores.astype(np.float32))
         np.testing.assert_array_equal(content["window"][2], [3, 4, 11, 12.5])
         assert content["filename"].asstr()[2] == "b.png"
+
+
+def test_detect_writes_the_table_of_pandas(model: list[str]) -> None:
+    pytest.importorskip("tables")
+    pandas = pytest.importorskip("pandas")
+    Path("w.csv").write_text(WINDOWS)
+    flags = [*model, "--crop_mode", "list", "--context_pad", "2"]
+    for name in ("out.csv", "out.h5"):
+        assert detect.main(["w.csv", name, *flags]) == 0
+    table, lines = pandas.read_hdf("out.h5", "df"), pandas.read_csv("out.csv")
+    assert table.index.name == "filename"
+    assert list(table.index) == list(lines["filename"])
+    assert list(table.columns) == ["prediction", "ymin", "xmin", "ymax", "xmax"]
+    for name in table.columns[1:]:
+        assert list(table[name]) == list(lines[name])
+    scores = lines[[f"class{k}" for k in range(CLASSES)]].to_numpy(np.float32)
+    assert np.array_equal(np.stack(table["prediction"].to_list()), scores)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from caffecompat.cli.arguments import add_max_bytes_argument
 from caffecompat.reporting.table import Column, print_table
 from caffecompat.reporting.terminal import printable
 
@@ -42,14 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FORK",
         help="the fork of Caffe whose layer types are meant where forks define a type differently",
     )
+    add_max_bytes_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.doctor.examination import examine
+    from caffecompat.doctor.examination import ExaminationOptions, examine
     from caffecompat.reporting.progress import show_progress
 
+    options = ExaminationOptions(arguments.dialect, arguments.fix, arguments.max_bytes)
     with show_progress("files") as progress:
-        found = examine(Path(arguments.path), arguments.dialect, arguments.fix, progress)
+        found = examine(Path(arguments.path), options, progress)
     if arguments.json:
         print(json.dumps(found.as_json(), indent=1))
     else:

@@ -216,6 +216,11 @@ def rescale_image(
     return cv2.resize(pixels, (width, height), interpolation=methods[interpolation])
 
 
+def same_encoding(first: str, second: str) -> bool:
+    """Whether two suffixes, without the dot and in lower case, name one encoding."""
+    return first == second or {first, second} <= {"jpg", "jpeg"}
+
+
 def image_kind(data: bytes) -> str | None:
     """The format of an encoded image by its signature (``jpg``, ``png``, ...), None if unknown."""
     found = (kind for kind, signature in _SIGNATURES.items() if data.startswith(signature))

@@ -13,18 +13,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from caffecompat.data.backends.database import create_database, in_commits
+from caffecompat.data.backends.database import create_database, in_commits, refuse_finished
 from caffecompat.data.codec.images import (
     Pixels,
     decode_image,
     encode_image,
     read_image_file,
     resize_image,
+    same_encoding,
 )
 from caffecompat.data.counter_rng import permutation
 from caffecompat.data.label_map import LabelMap, read_label_map
 from caffecompat.data.loader.threaded_map import threaded_map
 from caffecompat.data.sources.image_list import planes
+from caffecompat.data.sources.image_list_faults import refuse_absent
 from caffecompat.data.tools.annotation_files import READERS, Annotations, read_annotations
 from caffecompat.errors import DataError
 from caffecompat.input_files import read_input
@@ -129,11 +131,13 @@ def convert_annoset(
     Raises:
         FileProblem, TextError, FormatError: a file cannot be read, or the database exists.
         DataError: impossible settings, a line of another form, an unknown class, or no image that
-            can be read.
+            exists or can be read.
     """
     settings = settings or AnnosetSettings()
     label_map = _check(settings)
+    refuse_finished(database)
     lines = _read_lines(list_path, settings)
+    refuse_absent(list_path, root, [line.name for line in lines])
     if settings.shuffle:
         log.info("Shuffling data")
         order = permutation(settings.seed, len(lines), "convert_annoset order").tolist()
@@ -144,12 +148,14 @@ def convert_annoset(
     result = ConvertedAnnoset()
     records = _records(root, lines, settings, label_map, result, progress)
     with create_database(database, settings.backend) as writer, closing(records):
+        log.info("Opened %s %s", settings.backend.lower(), database)
         for commit in in_commits(records):
             writer.write(commit)
         if not result.records:
             raise DataError(
                 f"{list_path}: none of its {len(lines):,} images can be read (the first is "
-                f"{short_name(result.unreadable[0])}); is the folder right, with its slash?"
+                f"{short_name(result.unreadable[0])}); the files are not images that OpenCV can "
+                "decode"
             )
     log.info("Processed %d files.", result.records)
     if result.unreadable:
@@ -269,16 +275,12 @@ def _fill_datum(
     name = line.name.decode(errors="backslashreplace")
     extension = name.rpartition(".")[2].lower()
     encoding = settings.encode_type or extension
-    kept = resized is pixels and not settings.gray and _alike(extension, encoding.lower())
+    kept = resized is pixels and not settings.gray and same_encoding(extension, encoding.lower())
     try:
         datum.data = data if kept else encode_image(resized, encoding)
     except DataError as error:
         raise DataError(f"{short_name(name)}: {error}") from error
     datum.encoded = True
-
-
-def _alike(extension: str, encoding: str) -> bool:
-    return extension == encoding or {extension, encoding} <= {"jpg", "jpeg"}
 
 
 def _resized(pixels: Pixels, settings: AnnosetSettings) -> Pixels:

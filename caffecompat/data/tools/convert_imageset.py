@@ -25,6 +25,7 @@ from caffecompat.data.codec.images import (
     read_image_file,
     rescale_image,
     resize_image,
+    same_encoding,
 )
 from caffecompat.data.counter_rng import permutation
 from caffecompat.data.loader.threaded_map import threaded_map
@@ -381,7 +382,7 @@ def _encoded_datum(
     extension = name.rpartition(".")[2].lower()
     encoding = settings.encode_type or extension
     datum = schema.new("Datum")
-    if not resized and _same_encoding(extension, encoding.lower()):
+    if not resized and same_encoding(extension, encoding.lower()):
         datum.data = data
     else:
         try:
@@ -391,11 +392,6 @@ def _encoded_datum(
     datum.label = entry.label
     datum.encoded = True
     return datum
-
-
-def _same_encoding(extension: str, encoding: str) -> bool:
-    jpeg = ("jpg", "jpeg")
-    return extension == encoding or (extension in jpeg and encoding in jpeg)
 
 
 def _unequal(key: bytes, datum: Message, expected: int | None) -> DataError:

@@ -26,6 +26,10 @@ main({folder!r})
 """
 
 
+# A pass of the largest published nets takes a few seconds on one core.
+MAX_SECONDS = 600.0
+
+
 @dataclass(frozen=True)
 class OpenCvRequest:
     """What to run.
@@ -51,19 +55,27 @@ def run_in_opencv(
         path: the user's file, for messages.
 
     Raises:
-        ExportError: OpenCV cannot load or run the model, or its process ends.
+        ExportError: OpenCV cannot load or run the model, its process ends, or it takes more than
+            ``MAX_SECONDS``.
     """
     with tempfile.TemporaryDirectory() as folder:
         _write_request(Path(folder), request, inputs)
         root = str(Path(__file__).resolve().parents[3])
         search = [root, *(entry or os.getcwd() for entry in sys.path)]
         program = PROGRAM.format(path=search, folder=folder)
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", program],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-I", "-c", program],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=MAX_SECONDS,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ExportError(
+                f"{path}: OpenCV has not finished after {MAX_SECONDS:g} seconds and was stopped; "
+                "run a batch of one image, or smaller images"
+            ) from error
         if done.returncode == OPENCV_FAILED:
             sentence = done.stdout.decode("utf-8", "replace").strip()
             raise ExportError(f"{path}: OpenCV cannot run it: {sentence}")

@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib
 import io as text_io
+import shutil
+import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,8 @@ from caffecompat.weights.hdf5_input.values import create_hdf5
 CROP_MODES = ("list", "selective_search")
 COORDINATES = ("ymin", "xmin", "ymax", "xmax")
 _FILENAME = "filename"
+# The name of the table of pandas in an HDF5 file.
+_TABLE = "df"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -42,7 +48,8 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "output_file",
-        help=".csv with a column per class, or HDF5 with data sets filename, window, prediction",
+        help=".csv with a column per class, or HDF5: the table 'df' of pandas, or without pandas "
+        "and PyTables the data sets filename, window, prediction",
     )
     add_net_arguments(parser)
     parser.add_argument(
@@ -145,6 +152,35 @@ def _write_csv(path: str, detections: list[dict[str, Any]]) -> None:
 
 
 def _write_hdf5(path: str, detections: list[dict[str, Any]]) -> None:
+    """A table of pandas as Caffe's script writes it, or data sets where pandas is missing."""
+    pandas = _pandas()
+    if pandas is None:
+        _write_data_sets(path, detections)
+        return
+    frame = pandas.DataFrame({"prediction": [found["prediction"] for found in detections]})
+    windows = np.array([found["window"] for found in detections])
+    for name, column in zip(COORDINATES, windows.T, strict=True):
+        frame[name] = column
+    frame.index = pandas.Index([found["filename"] for found in detections], name=_FILENAME)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # PyTables says that it pickles the predictions, an array in each row.
+        warnings.simplefilter("ignore")
+        whole = Path(folder, "detections.h5")
+        frame.to_hdf(str(whole), key=_TABLE, mode="w")
+        with atomic_write(path) as file, whole.open("rb") as source:
+            shutil.copyfileobj(source, file)
+
+
+def _pandas() -> Any:
+    """The module pandas; None if it cannot write HDF5 here."""
+    try:
+        importlib.import_module("tables")
+        return importlib.import_module("pandas")
+    except ImportError:
+        return None
+
+
+def _write_data_sets(path: str, detections: list[dict[str, Any]]) -> None:
     with create_hdf5(Path(path)) as content:
         content[_FILENAME] = [found["filename"] for found in detections]
         content["window"] = np.array([found["window"] for found in detections])

@@ -130,7 +130,8 @@ def test_labels_of_a_classification(folder: Path) -> None:
         ("a.xml", XML.replace(">8<", ">x<"), FormatError, "is not four numbers of pixels"),
         ("list.txt", "a.png\n", DataError, "line 1 is 'a.png', expected an image and its annot"),
         ("list.txt", "", DataError, "the list is empty"),
-        ("list.txt", "c.png a.xml\n", DataError, "none of its 1 images can be read"),
+        ("list.txt", "c.png a.xml\n", DataError, "none of its 1 images exists"),
+        ("list.txt", "map.txt a.xml\n", DataError, "none of its 1 images can be read"),
         ("map.txt", "item { label: 1 } item { label: 1 }", DataError, "two items have the label 1"),
     ],
 )
@@ -159,4 +160,7 @@ def test_command_with_flags_of_ssd(folder: Path, capsys: pytest.CaptureFixture[s
     assert main(arguments) == 1
     with pytest.raises(FileProblem, match="exists"):
         converted(folder)
+    # Before anything is read.
+    with pytest.raises(FileProblem, match="exists"):
+        converted(folder, "no list")
     assert main(["convert-annoset", "--label_type=csv", "a", "b", "c"]) == 2

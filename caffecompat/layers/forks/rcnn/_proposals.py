@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, format_shape
+from caffecompat.layers._base import Layer, between, format_shape
 from caffecompat.layers.forks.rcnn._anchors import anchors_of_map, by_position
 from caffecompat.layers.forks.rcnn._boxes import clip, decode, sizes, suppress
+from caffecompat.layers.forks.rcnn._one_image import OneImage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +58,45 @@ def check_maps(layer: Layer, scores: Tensor, deltas: Tensor, info: Tensor, ancho
         f"its third bottom is {format_shape(info.shape)}, expected [height, width, scale] of the "
         "image",
     )
+
+
+class ImageProposals(OneImage):
+    """The base of layers whose tops are proposals (R, 5) of one image, and perhaps their scores.
+
+    Bottoms: scores (1, 2A, H, W), deltas (1, 4A, H, W), [height, width, scale] of the image, and
+    perhaps one that is not used.
+
+    Attributes:
+        made: how proposals are made; ``setup`` sets it.
+        with_scores: whether there is a second top; ``setup`` sets it.
+        rows_when_built: R when the net is built.
+        score_axes: those of a score: none, or one of extent 1.
+    """
+
+    bottoms = between(3, 4)
+    tops = between(1, 2)
+    made: ProposalSettings
+    with_scores: bool
+    score_axes: tuple[int, ...] = (1,)
+
+    @property
+    def rows_when_built(self) -> int:
+        return 1
+
+    def forward(
+        self, scores: Tensor, deltas: Tensor, info: Tensor, *unused: Tensor
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        check_maps(self, scores, deltas, info, len(self.made.anchors))
+        rows, found = proposals(scores, deltas, info, self.made)
+        return (rows, found.reshape(-1, *self.score_axes)) if self.with_scores else rows
+
+    def infer(
+        self, scores: Tensor, deltas: Tensor, info: Tensor, *unused: Tensor
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        check_maps(self, scores, deltas, info, len(self.made.anchors))
+        count = self.rows_when_built
+        rows = scores.new_empty(count, 5)
+        return (rows, scores.new_empty(count, *self.score_axes)) if self.with_scores else rows
 
 
 def proposals(

@@ -14,6 +14,7 @@ from caffecompat.layers._python_equivalent import (
 )
 from caffecompat.layers.forks.rcnn._anchors import anchors_of_map, as_maps, base_anchors
 from caffecompat.layers.forks.rcnn._boxes import encode, overlaps
+from caffecompat.layers.forks.rcnn._one_image import OneImage
 from caffecompat.layers.forks.rcnn._sampling import at_most, draw_keys
 from caffecompat.layers.forks.rcnn.proposal_layer import BASE_SIZE, RATIOS, SCALES
 
@@ -41,7 +42,7 @@ class _Labelled:
     ("lib.rpn.anchor_target_layer", "AnchorTargetLayer"),
     fork="py-faster-rcnn",
 )
-class AnchorTargetLayer(PythonEquivalent):
+class AnchorTargetLayer(OneImage, PythonEquivalent):
     """Which anchors of one image are objects or background, and where the objects are.
 
     Bottoms: a map (1, any, H, W), of which only the size counts; objects (G, 5) with rows
@@ -63,9 +64,6 @@ class AnchorTargetLayer(PythonEquivalent):
 
     bottoms = between(3, 4)
     tops = between(4, 4)
-    in_place = False
-    differentiable = (False,)
-    batch_coupling = "takes one image, not a batch"
     options = {
         "feat_stride": REQUIRED,
         "scales": SCALES,

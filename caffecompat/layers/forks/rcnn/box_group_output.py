@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import (
@@ -16,14 +15,12 @@ from caffecompat.layers._base import (
     format_shape,
     register,
 )
-from caffecompat.layers.forks._suppression import suppress
 from caffecompat.layers.forks.rcnn._box_regression import (
-    FieldBounds,
     corner_overlaps,
     field_boxes,
     read_box_regression,
 )
-from caffecompat.layers.forks.rcnn._output_rows import empty_tops, proposal_tops
+from caffecompat.layers.forks.rcnn._output_rows import OutputLimits, empty_tops, proposal_tops
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,10 +64,7 @@ class BoxGroupOutput(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.box_group_output_param
         self.regression = read_box_regression(self, message)
-        self.bounds = FieldBounds(p.field_xyr, p.field_whr)
-        self.least_score, self.least_size = float(p.fg_thr), float(p.min_size)
-        self.before, self.after = int(p.max_nms_num), int(p.max_post_nms_num)
-        self.threshold, self.kind = float(p.iou_thr), str(p.nms_type)
+        self.limits = OutputLimits.of(p)
         self.with_scores = len(message.top) > 1
         self.check(
             len(bottoms) == 2 * len(p.box_group_param),
@@ -122,22 +116,15 @@ class BoxGroupOutput(Layer):
         import torch
 
         fields = deltas.new_tensor(level.fields).repeat(images, 1)
-        limited = self.bounds.limit(self.regression.original(deltas, 1))
+        limited = self.limits.bounds.limit(self.regression.original(deltas, 1))
         x, y, wide, high = field_boxes(limited, fields, level.stride).unbind(1)
         extent = (found.shape[3] * level.stride, found.shape[2] * level.stride)
         x1, y1 = x.clamp(min=0), y.clamp(min=0)
         x2, y2 = (x + wide - 1).clamp(max=extent[0]), (y + high - 1).clamp(max=extent[1])
         score = 1 - found[:, 0]
-        large = (x2 - x1 + 1 >= self.least_size) & (y2 - y1 + 1 >= self.least_size)
-        stays = (large & (score >= self.least_score)).to(score)
+        stays = self.limits.stays(x2 - x1 + 1, y2 - y1 + 1, score)
         rows = torch.stack([x1, y1, x2, y2, score, stays], -1)
         return rows.reshape(images, -1, 6)
 
     def _best(self, rows: Tensor) -> Tensor:
-        boxes = rows[rows[:, 5] > 0, :5]
-        order = boxes[:, 4].argsort(descending=True, stable=True)
-        boxes = boxes[order[: self.before] if self.before else order]
-        overlap = partial(corner_overlaps, self.kind)
-        return boxes[
-            suppress(boxes[:, :4], lambda a, b: overlap(a, b) > self.threshold, self.after)
-        ]
+        return self.limits.best(rows[rows[:, 5] > 0, :5], corner_overlaps)

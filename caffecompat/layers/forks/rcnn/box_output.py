@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import (
@@ -15,14 +14,12 @@ from caffecompat.layers._base import (
     format_shape,
     register,
 )
-from caffecompat.layers.forks._suppression import suppress
 from caffecompat.layers.forks.rcnn._box_regression import (
-    FieldBounds,
     field_boxes,
     read_box_regression,
     size_overlaps,
 )
-from caffecompat.layers.forks.rcnn._output_rows import empty_tops, proposal_tops
+from caffecompat.layers.forks.rcnn._output_rows import OutputLimits, empty_tops, proposal_tops
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,10 +54,7 @@ class BoxOutput(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.box_output_param
         self.regression = read_box_regression(self, message)
-        self.bounds = FieldBounds(p.field_xyr, p.field_whr)
-        self.least_score, self.least_size = float(p.fg_thr), float(p.min_size)
-        self.before, self.after = int(p.max_nms_num), int(p.max_post_nms_num)
-        self.threshold, self.kind = float(p.iou_thr), str(p.nms_type)
+        self.limits = OutputLimits.of(p)
         self.with_scores = len(message.top) > 1
         counts = (len(p.field_w), len(p.field_h), len(p.downsample_rate))
         self.check(
@@ -96,23 +90,18 @@ class BoxOutput(Layer):
 
         scores, deltas = values[:, :-4], values[:, -4:]
         fields = values.new_tensor([[field_w, field_h]]).expand(len(values), 2)
-        limited = self.bounds.limit(self.regression.original(deltas, 1))
+        limited = self.limits.bounds.limit(self.regression.original(deltas, 1))
         x, y, wide, high = field_boxes(limited, fields, stride).unbind(1)
         x, y = x.clamp(min=0), y.clamp(min=0)
         wide = torch.minimum(wide, values.shape[3] * stride - x)
         high = torch.minimum(high, values.shape[2] * stride - y)
         score = scores[:, 1:].amax(1) - scores[:, 0]
-        large = (wide >= self.least_size) & (high >= self.least_size)
-        stays = (large & (score >= self.least_score)).to(score)
+        stays = self.limits.stays(wide, high, score)
         return torch.stack([x, y, wide, high, score, stays], -1).flatten(1, 2)
 
     def _best(self, rows: Tensor) -> Tensor:
         import torch
 
-        boxes = rows[rows[:, 5] > 0, :5].flip(0)
-        order = boxes[:, 4].argsort(descending=True, stable=True)
-        boxes = boxes[order[: self.before] if self.before else order]
-        overlap = partial(size_overlaps, self.kind)
-        kept = suppress(boxes, lambda a, b: overlap(a, b) > self.threshold, self.after)
-        start, size, score = boxes[kept, :2], boxes[kept, 2:4], boxes[kept, 4:]
+        boxes = self.limits.best(rows[rows[:, 5] > 0, :5].flip(0), size_overlaps)
+        start, size, score = boxes[:, :2], boxes[:, 2:4], boxes[:, 4:]
         return torch.cat([start, start + size, score], 1)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, Message, Shape, between, register
+from caffecompat.layers._base import Message, Shape, register
 from caffecompat.layers.forks.rcnn._anchors import base_anchors, round_half_up
-from caffecompat.layers.forks.rcnn._proposals import ProposalSettings, check_maps, proposals
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from caffecompat.layers.forks.rcnn._proposals import ImageProposals, ProposalSettings
 
 _OTHER_FIELDS = (
     *("anchor_base_size", "anchor_ratio", "anchor_scale", "max_rois", "rpn_min_size"),
@@ -19,7 +15,7 @@ _OTHER_FIELDS = (
 
 
 @register("Proposal", fork="PVANet, mini-caffe")
-class Proposal(Layer):
+class Proposal(ImageProposals):
     """The best boxes of one image, from scores and deltas at each anchor.
 
     Bottoms: scores (1, 2A, H, W), the second half of the channels those of objects; deltas
@@ -34,12 +30,8 @@ class Proposal(Layer):
     first; Caffe's order is not defined. Source: proposal_layer of PVANet.
     """
 
-    bottoms = between(3, 4)
-    tops = between(1, 2)
-    in_place = False
-    differentiable = (False,)
     fork_fields = ("proposal_param",)
-    batch_coupling = "takes one image, not a batch"
+    score_axes = ()
 
     @classmethod
     def fits(cls, message: Message) -> bool | None:
@@ -65,17 +57,6 @@ class Proposal(Layer):
         self.check(p.post_nms_topn > 0, "post_nms_topn is 0, it must be positive")
         self.with_scores = len(message.top) > 1
 
-    def forward(
-        self, scores: Tensor, deltas: Tensor, info: Tensor, *unused: Tensor
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        check_maps(self, scores, deltas, info, len(self.made.anchors))
-        rows, found = proposals(scores, deltas, info, self.made)
-        return (rows, found) if self.with_scores else rows
-
-    def infer(
-        self, scores: Tensor, deltas: Tensor, info: Tensor, *unused: Tensor
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        check_maps(self, scores, deltas, info, len(self.made.anchors))
-        count = self.made.after
-        rows = scores.new_empty(count, 5)
-        return (rows, scores.new_empty(count)) if self.with_scores else rows
+    @property
+    def rows_when_built(self) -> int:
+        return self.made.after

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Message, Shape, between
+from caffecompat.layers._base import Message, Shape
 from caffecompat.layers._python_equivalent import (
     REQUIRED,
     Phases,
@@ -13,10 +12,7 @@ from caffecompat.layers._python_equivalent import (
     register_python_layer,
 )
 from caffecompat.layers.forks.rcnn._anchors import base_anchors
-from caffecompat.layers.forks.rcnn._proposals import ProposalSettings, check_maps, proposals
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from caffecompat.layers.forks.rcnn._proposals import ImageProposals, ProposalSettings
 
 RATIOS = (0.5, 1, 2)
 SCALES = (8, 16, 32)
@@ -28,7 +24,7 @@ BASE_SIZE = 16
     ("lib.rpn.proposal_layer", "ProposalLayer"),
     fork="py-faster-rcnn",
 )
-class ProposalLayer(PythonEquivalent):
+class ProposalLayer(ImageProposals, PythonEquivalent):
     """The best boxes of one image, from scores and deltas at each anchor.
 
     Bottoms: scores (1, 2A, H, W), the second half of the channels those of objects; deltas
@@ -47,11 +43,6 @@ class ProposalLayer(PythonEquivalent):
     rpn/proposal_layer.py of py-faster-rcnn.
     """
 
-    bottoms = between(3, 4)
-    tops = between(1, 2)
-    in_place = False
-    differentiable = (False,)
-    batch_coupling = "takes one image, not a batch"
     options = {
         "feat_stride": REQUIRED,
         "scales": SCALES,
@@ -75,17 +66,3 @@ class ProposalLayer(PythonEquivalent):
             least=given["RPN_MIN_SIZE"],
         )
         self.with_scores = len(message.top) > 1
-
-    def forward(
-        self, scores: Tensor, deltas: Tensor, info: Tensor, *unused: Tensor
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        check_maps(self, scores, deltas, info, len(self.made.anchors))
-        rows, found = proposals(scores, deltas, info, self.made)
-        return (rows, found.unsqueeze(1)) if self.with_scores else rows
-
-    def infer(
-        self, scores: Tensor, deltas: Tensor, info: Tensor, *unused: Tensor
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        check_maps(self, scores, deltas, info, len(self.made.anchors))
-        rows = scores.new_empty(1, 5)
-        return (rows, scores.new_empty(1, 1)) if self.with_scores else rows

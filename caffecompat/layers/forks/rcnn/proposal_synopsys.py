@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, Message, Shape, between, register
+from caffecompat.layers._base import Message, Shape, exactly, register
 from caffecompat.layers.forks.rcnn._anchors import base_anchors, round_half_up
-from caffecompat.layers.forks.rcnn._proposals import ProposalSettings, check_maps, proposals
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from caffecompat.layers.forks.rcnn._proposals import ImageProposals, ProposalSettings
 
 _OTHER_FIELDS = ("base_size", "min_size", "post_nms_topn", "nms_thresh")
 _THREE = 3
 
 
 @register("Proposal", fork="Synopsys")
-class Proposal(Layer):
+class Proposal(ImageProposals):
     """The best boxes of one image, from scores and deltas at each anchor.
 
     Bottoms: scores (1, 2A, H, W), the second half of the channels those of objects; deltas
@@ -33,12 +29,8 @@ class Proposal(Layer):
     size.
     """
 
-    bottoms = between(3, 3)
-    tops = between(1, 2)
-    in_place = False
-    differentiable = (False,)
+    bottoms = exactly(3)
     fork_fields = ("proposal_param",)
-    batch_coupling = "takes one image, not a batch"
 
     @classmethod
     def fits(cls, message: Message) -> bool | None:
@@ -57,15 +49,3 @@ class Proposal(Layer):
             least=p.rpn_min_size,
         )
         self.with_scores = len(message.top) > 1
-
-    def forward(
-        self, scores: Tensor, deltas: Tensor, info: Tensor
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        check_maps(self, scores, deltas, info, len(self.made.anchors))
-        rows, found = proposals(scores, deltas, info, self.made)
-        return (rows, found.unsqueeze(1)) if self.with_scores else rows
-
-    def infer(self, scores: Tensor, deltas: Tensor, info: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        check_maps(self, scores, deltas, info, len(self.made.anchors))
-        rows = scores.new_empty(1, 5)
-        return (rows, scores.new_empty(1, 1)) if self.with_scores else rows

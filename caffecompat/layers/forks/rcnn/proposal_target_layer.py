@@ -12,6 +12,7 @@ from caffecompat.layers._python_equivalent import (
     register_python_layer,
 )
 from caffecompat.layers.forks.rcnn._boxes import encode, overlaps
+from caffecompat.layers.forks.rcnn._one_image import OneImage
 from caffecompat.layers.forks.rcnn._sampling import draw_keys, some
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     ("lib.rpn.proposal_target_layer", "ProposalTargetLayer"),
     fork="py-faster-rcnn",
 )
-class ProposalTargetLayer(PythonEquivalent):
+class ProposalTargetLayer(OneImage, PythonEquivalent):
     """A random choice of one image's regions, the class of each, and where its object is.
 
     Bottoms: regions (P, 5) with rows [0, x1, y1, x2, y2], and objects (G, 5) with rows
@@ -43,9 +44,6 @@ class ProposalTargetLayer(PythonEquivalent):
 
     bottoms = exactly(2)
     tops = exactly(5)
-    in_place = False
-    differentiable = (False,)
-    batch_coupling = "takes one image, not a batch"
     options = {
         "num_classes": REQUIRED,
         "BATCH_SIZE": 128,

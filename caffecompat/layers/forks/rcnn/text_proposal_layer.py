@@ -12,6 +12,7 @@ from caffecompat.layers._python_equivalent import (
     register_python_layer,
 )
 from caffecompat.layers.forks.rcnn._anchors import anchors_of_map, by_position
+from caffecompat.layers.forks.rcnn._one_image import OneImage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +22,7 @@ _HEIGHTS = (11, 16, 23, 33, 48, 68, 97, 139, 198, 283)
 
 
 @register_python_layer(("layers.text_proposal_layer", "ProposalLayer"), fork="CTPN")
-class TextProposalLayer(PythonEquivalent):
+class TextProposalLayer(OneImage, PythonEquivalent):
     """A box for each of ten anchors at each position of a map, moved and resized up and down.
 
     Bottoms: scores (1, 20, H, W), the second half of the channels those of text; deltas
@@ -36,9 +37,6 @@ class TextProposalLayer(PythonEquivalent):
 
     bottoms = exactly(3)
     tops = exactly(2)
-    in_place = False
-    differentiable = (False,)
-    batch_coupling = "takes one image, not a batch"
     options = {"feat_stride": REQUIRED}
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
