@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--phase", choices=("TRAIN", "TEST"), default="TRAIN", help="network phase (default: TRAIN)"
     )
     parser.add_argument("--iterations", type=int, default=50, help="number of passes (default: 50)")
-    add_running_arguments(parser)
+    add_running_arguments(parser, engines=False)
 
 
 def run(arguments: argparse.Namespace) -> int:

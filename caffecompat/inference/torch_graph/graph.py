@@ -21,6 +21,7 @@ class InferenceGraph:
 
     Args:
         net: a net in phase TEST.
+        blobs: names of blobs that it returns beside the outputs.
 
     Attributes:
         feeds: the source tops that the graph takes, in order.
@@ -28,9 +29,8 @@ class InferenceGraph:
         device: where the net's parameters are.
     """
 
-    def __init__(self, net: Net) -> None:
-        last = {top.blob: top for built in net.layers for top in built.tops}
-        program = Program(net.layers, [last[name] for name in net.outputs])
+    def __init__(self, net: Net, blobs: Sequence[str] = ()) -> None:
+        program = Program(net.layers, returned(net, blobs))
         self.feeds, self.versions = program.feeds, program.versions
         self.device = net.device
         self.module: fx.GraphModule = program.module
@@ -107,6 +107,18 @@ class InferenceGraph:
         self.module.delete_all_unused_submodules()
         self.module.recompile()
         return self.module
+
+
+def returned(net: Net, blobs: Sequence[str]) -> list[Version]:
+    """The outputs of a net, and the last versions of further blobs.
+
+    Raises:
+        BlobError: there is no such blob.
+    """
+    last = {top.blob: top for built in net.layers for top in built.tops}
+    for name in blobs:
+        net.blobs[name]
+    return [last[name] for name in dict.fromkeys([*net.outputs, *blobs])]
 
 
 class OptimizedProgram:

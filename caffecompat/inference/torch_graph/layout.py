@@ -18,7 +18,8 @@ def use_channels_last(graph: InferenceGraph) -> str:
         with graph.graph.inserting_after(node):
             ordered = graph.graph.call_function(channels_innermost, (node,))
         ordered.meta = dict(node.meta)
-        node.replace_all_uses_with(ordered, lambda user, own=ordered: user is not own)
+        node.replace_all_uses_with(ordered)
+        ordered.args = (node,)
     rewritten = 0
     for node in graph.nodes:
         layer = graph.layer(node)

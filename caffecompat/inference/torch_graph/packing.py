@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import fx, nn
 
 from caffecompat.inference.torch_graph.graph import InferenceGraph
 from caffecompat.inference.torch_graph.weighted import Weighted, is_convolution
@@ -30,7 +30,7 @@ def pack(graph: InferenceGraph) -> str:
             continue
         if _is_packable(weighted):
             bottom = node.args[0]
-            shape = graph.shape(bottom) if hasattr(bottom, "meta") else None
+            shape = graph.shape(bottom) if isinstance(bottom, fx.Node) else None
             graph.set_module(node, PackedConvolution(weighted, shape))
             convolutions += 1
         elif isinstance(weighted.layer, InnerProduct):

@@ -47,6 +47,7 @@ class InferenceOptions:
         calibration: for ``int8``, batches by input name, each N x channels x height x width, to
             take the ranges of values from; or the number of batches to read from the net's own
             data layers.
+        blobs: names of blobs that passes keep beside the outputs.
         shapes: the shapes of inputs that the net will run with most, by name; by default those of
             the definition. Engines are tuned and compared with them; other shapes run too.
     """
@@ -59,6 +60,7 @@ class InferenceOptions:
     pack: bool = True
     channels_last: bool = True
     calibration: Sequence[Mapping[str, Any]] | int | None = None
+    blobs: Sequence[str] = ()
     shapes: Mapping[str, Shape] | None = None
 
 
@@ -73,6 +75,7 @@ class InferenceKeywords(TypedDict, total=False):
     pack: bool
     channels_last: bool
     calibration: Sequence[Mapping[str, Any]] | int | None
+    blobs: Sequence[str]
     shapes: Mapping[str, Shape] | None
 
 
@@ -146,9 +149,10 @@ class OptimizedPasses(nn.Module):
         """Makes forward passes as fast as the machine allows, and says how.
 
         :meth:`forward` and :meth:`run` then give the outputs alone, without gradients. Passes over
-        some layers (``start``, ``end``) or with further ``blobs``, and all passes while
-        ``observe`` is on, run in the net's own way. Parameters stay as they are; call it again
-        after changing them. Lines about what was done go to the log, or to standard error.
+        some layers (``start``, ``end``) or with ``blobs`` that are not kept, and those of
+        :meth:`run` while ``observe`` is on, run in the net's own way. Parameters stay as they are;
+        call it again after changing them. Lines about what was done go to the log, or to standard
+        error.
 
         Args:
             engine: ``"torch"``, ``"onnxruntime"``, ``"openvino"``, or ``"fastest"``, which

@@ -134,7 +134,8 @@ class Passes:
         extra = [self.blobs[name] for name in part.blobs]
         index = self._next
         if part.is_whole:
-            observed = self.optimized is None or bool(extra)
+            kept = {} if self.optimized is None else {v.blob for v in self.optimized.versions}
+            observed = self.optimized is None or any(blob.name not in kept for blob in extra)
             outputs = self.run(index, self.inputs.feeds(index, given), observed).outputs
         else:
             outputs = self._run_between(part.start, part.end, index, given)

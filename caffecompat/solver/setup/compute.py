@@ -1,14 +1,16 @@
-"""Compute options of a training: precision, memory format, torch.compile, CUDA graphs."""
+"""Compute options: precision, memory format, torch.compile, CUDA graphs, inference engines."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 
 import torch
 
 from caffecompat.errors import SolverError
 from caffecompat.net import Net
+from caffecompat.net.execution.inference import InferenceOptions
 from caffecompat.net.execution.precision import (
     HALVES,
     TRAINING_PRECISIONS,
@@ -30,12 +32,17 @@ class ComputeOptions:
             bits, where it is faster.
         compiled: compile the train net with ``torch.compile``.
         cuda_graph: capture a training pass in a CUDA graph and replay it.
+        engine: what runs nets that are not trained, see :meth:`caffecompat.Net.optimize`; empty for
+            the net's own program. The precision may be int8, too, then.
+        inference: options of the engine.
     """
 
     precision: str = "fp32"
     channels_last: bool | None = None
     compiled: bool = False
     cuda_graph: bool = False
+    engine: str = ""
+    inference: InferenceOptions | None = None
 
     @property
     def half(self) -> torch.dtype | None:
@@ -66,8 +73,20 @@ class ComputeOptions:
                 "the backward pass; leave the flag out"
             )
 
-    def prepare(self, net: Net, train: bool) -> None:
-        """Applies the options to a net, before its first pass."""
+    def prepare(self, net: Net, train: bool, blobs: Sequence[str] = ()) -> None:
+        """Applies the options to a net, before its first pass.
+
+        Args:
+            train: whether it is trained.
+            blobs: what is read after a pass beside the outputs.
+
+        Raises:
+            NetError, UnknownName, MissingExtra: the engine cannot be used.
+        """
+        if self.engine and not train:
+            options = self.inference or InferenceOptions()
+            net.optimize(self.engine, replace(options, precision=self.precision, blobs=blobs))
+            return
         if self.half is not None:
             keep_results_whole(net.layers)
         if self._wants_channels_last(net):
@@ -84,6 +103,8 @@ class ComputeOptions:
 
     def forward(self, device: torch.device) -> AbstractContextManager[None]:
         """The context of a forward pass."""
+        if self.engine:
+            return nullcontext()
         return arithmetic(device, self.precision)
 
     def whole_pass(self) -> AbstractContextManager[None]:
