@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from caffecompat.cli.arguments import (
     add_cpu_argument,
     add_max_bytes_argument,
-    add_precision_argument,
 )
+from caffecompat.cli.inference_arguments import add_inference_arguments
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, required: bool = True) 
     parser.add_argument("--weights", required=required, help="weight file")
     parser.add_argument("--gpu", default="", help="GPU id, or none; default: the CPU")
     add_cpu_argument(parser)
-    add_precision_argument(parser)
+    add_inference_arguments(parser)
     add_max_bytes_argument(parser)
 
 

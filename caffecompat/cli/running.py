@@ -14,16 +14,24 @@ from caffecompat.cli.arguments import (
     add_trust_arguments,
     stages,
 )
+from caffecompat.cli.inference_arguments import add_inference_arguments
 
 if TYPE_CHECKING:
     from caffecompat.net import Net
 
 
-def add_running_arguments(parser: argparse.ArgumentParser) -> None:
-    """Device, precision, Python layers, limits, and the net's state."""
+def add_running_arguments(parser: argparse.ArgumentParser, engines: bool) -> None:
+    """Device, precision, Python layers, limits, and the net's state.
+
+    Args:
+        engines: whether ``--optimize`` and ``--engine`` choose what runs the net.
+    """
     parser.add_argument("--gpu", default="", help="GPU id, or none; default: the CPU")
     add_cpu_argument(parser)
-    add_precision_argument(parser)
+    if engines:
+        add_inference_arguments(parser)
+    else:
+        add_precision_argument(parser)
     add_trust_arguments(parser)
     add_fork_arguments(parser)
     add_max_bytes_argument(parser)

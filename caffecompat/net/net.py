@@ -24,6 +24,7 @@ from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.definition import read_definition
 from caffecompat.net.execution import partial
 from caffecompat.net.execution.device import usable_device
+from caffecompat.net.execution.inference import OptimizedPasses
 from caffecompat.net.execution.passes import Passes
 from caffecompat.net.kernels.choice import Kernels
 from caffecompat.net.parameters.initial_values import (
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class Net(NetWeights, metaclass=description.OwnMembers):
+class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
     """An executable Caffe net; it is a torch module, see ``help(torch.nn.Module)`` too.
 
     Args:

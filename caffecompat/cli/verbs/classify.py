@@ -17,6 +17,7 @@ from caffecompat.cli.image_arguments import (
     preparation_of,
     read_model,
 )
+from caffecompat.cli.inference_arguments import compute_options
 from caffecompat.reporting.table import Column, print_table
 
 if TYPE_CHECKING:
@@ -63,14 +64,13 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.evaluate.classification.evaluation import Evaluation, EvaluationOptions
     from caffecompat.evaluate.images.labelled_images import ImageOptions, files_by_name
     from caffecompat.reporting.glog import LOGGER
-    from caffecompat.solver.setup.compute import ComputeOptions
 
     model = read_model(arguments, "classify")
     options = EvaluationOptions(
         (arguments.protocol,), arguments.scales or default_scales(model), arguments.flip
     )
     preparation = preparation_of(arguments, model)
-    compute = ComputeOptions(arguments.precision)
+    compute = compute_options(arguments)
     evaluation = Evaluation(model, preparation, options, device_of(arguments), compute)
     labels = model.preprocessing.labels if model.preprocessing else ()
     if not labels:

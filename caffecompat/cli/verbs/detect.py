@@ -16,6 +16,7 @@ from caffecompat.cli.image_arguments import (
     read_model,
     value_preparation_of,
 )
+from caffecompat.cli.inference_arguments import compute_options
 from caffecompat.reporting.table import Column, print_table
 
 if TYPE_CHECKING:
@@ -93,13 +94,12 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.evaluate.detection.picture import draw_detections, write_picture
     from caffecompat.evaluate.images.labelled_images import ImageOptions, files_by_name
     from caffecompat.reporting.progress import ProgressLines
-    from caffecompat.solver.setup.compute import ComputeOptions
 
     _check(arguments)
     model = read_model(arguments, "detect")
     options = DetectorOptions(
         device=device_of(arguments),
-        compute=ComputeOptions(arguments.precision),
+        compute=compute_options(arguments),
         dialect=arguments.dialect,
         min_side=arguments.min_side,
         max_side=arguments.max_side,

@@ -16,6 +16,7 @@ from caffecompat.cli.image_arguments import (
     preparation_of,
     read_model,
 )
+from caffecompat.cli.inference_arguments import compute_options
 from caffecompat.cli.member_list import member_lines, parse_member
 
 if TYPE_CHECKING:
@@ -167,7 +168,6 @@ def _posteriors(member: argparse.Namespace, group: ProcessGroup) -> Posteriors:
     from caffecompat.evaluate.classification.evaluation import Evaluation, EvaluationOptions
     from caffecompat.evaluate.classification.posteriors import load
     from caffecompat.reporting.progress import show_progress
-    from caffecompat.solver.setup.compute import ComputeOptions
 
     if member.posteriors:
         return load(member.posteriors, member.max_bytes)
@@ -183,7 +183,7 @@ def _posteriors(member: argparse.Namespace, group: ProcessGroup) -> Posteriors:
         advice="; --skip-corrupt leaves out images that cannot be read",
     )
     preparation = preparation_of(member, model)
-    compute = ComputeOptions(member.precision)
+    compute = compute_options(member)
     evaluation = Evaluation(model, preparation, options, device, compute)
     images = open_data(member, evaluation.size.channels == 1)
     try:

@@ -16,6 +16,7 @@ from caffecompat.cli.image_arguments import (
     preparation_of,
     read_model,
 )
+from caffecompat.cli.inference_arguments import compute_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +87,6 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.evaluate.features.image_features import FeatureExtraction, FeatureOptions
     from caffecompat.output_files import check_target
     from caffecompat.reporting.glog import log_to_stderr
-    from caffecompat.solver.setup.compute import ComputeOptions
 
     check_target(arguments.output)
     with log_to_stderr():
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
             preparation_of(arguments, model),
             options,
             device_of(arguments),
-            ComputeOptions(arguments.precision),
+            compute_options(arguments),
         )
         images = _open(arguments, extraction.net.size.channels == 1)
         try:

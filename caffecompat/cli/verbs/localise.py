@@ -14,6 +14,7 @@ from caffecompat.cli.image_arguments import (
     preparation_of,
     read_model,
 )
+from caffecompat.cli.inference_arguments import compute_options
 from caffecompat.cli.member_list import member_lines, parse_member
 
 if TYPE_CHECKING:
@@ -194,10 +195,9 @@ def _checked(arguments: argparse.Namespace, place: str) -> argparse.Namespace:
 def _localiser(member: argparse.Namespace) -> Localiser:
     from caffecompat.evaluate.localisation.box_net import BoxNet, WindowScores
     from caffecompat.evaluate.localisation.protocol import Localiser
-    from caffecompat.solver.setup.compute import ComputeOptions
 
     model = read_model(member, "localise")
-    device, compute = device_of(member), ComputeOptions(member.precision)
+    device, compute = device_of(member), compute_options(member)
     net = BoxNet(model, device, compute)
     scores = None
     if member.score_weights:

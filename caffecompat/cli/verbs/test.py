@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import add_weight_arguments, layers
+from caffecompat.cli.inference_arguments import compute_options
 from caffecompat.cli.running import add_running_arguments, open_net
 
 if TYPE_CHECKING:
@@ -35,13 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which average precision: VOC 2007's, VOC 2012's, or the area (default: Integral)",
     )
     add_weight_arguments(parser)
-    add_running_arguments(parser)
+    add_running_arguments(parser, engines=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.evaluate.score import score
     from caffecompat.reporting.glog import LOGGER, log_to_stderr
-    from caffecompat.solver.setup.compute import ComputeOptions
 
     with log_to_stderr():
         net = open_net(arguments, "test")
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.weights, layers=layers(arguments), on_mismatch=arguments.on_mismatch
             )
             report.write_to(LOGGER)
-            mode = ComputeOptions(arguments.precision)
+            mode = compute_options(arguments)
             mode.prepare(net, train=False)
             with mode.whole_pass(), mode.forward(net.device):
                 score(net, arguments.iterations, _sums(arguments))

@@ -63,7 +63,7 @@ class Detector(ABC):
         self.net = net
         self._preparation = preparation
         self._options = options
-        options.compute.prepare(net, train=False)
+        options.compute.prepare(net, train=False, blobs=self._read())
         net.requires_grad_(False)
 
     @abstractmethod
@@ -95,8 +95,8 @@ class SingleShotDetector(Detector):
     def __init__(
         self, net: Net, preparation: ImagePreparation, options: DetectorOptions, output: str
     ) -> None:
-        super().__init__(net, preparation, options)
         self._output = output
+        super().__init__(net, preparation, options)
         (self._input,) = net.inputs
         self.size = tuple(net.blobs[self._input].shape[2:])
 

@@ -103,5 +103,5 @@ class InferenceNet:
         """
         device = self.net.device
         with torch.inference_mode(), self._compute.whole_pass(), self._compute.forward(device):
-            values, _ = self.net.program()([batch.to(device, non_blocking=True)])
+            values, _ = self.net.inference_program()([batch.to(device, non_blocking=True)])
         return values

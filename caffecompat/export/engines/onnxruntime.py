@@ -38,42 +38,74 @@ class OnnxRuntime(Engine):
         self._outputs = [value.name for value in model.graph.output]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        return self._run(self._open(str(self._path)), self._outputs, inputs)
+        return self._run(open_session(str(self._path), self._path), self._outputs, inputs)
 
     def values(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         model, names = with_all_values(read_onnx(self._path, self._max_bytes))
-        return self._run(self._open(model.SerializeToString()), names, inputs)
-
-    def _open(self, model: str | bytes) -> Any:
-        """A session for a file, or for the bytes of a model."""
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingExtra("ONNX Runtime", "onnx") from error
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
-        # For one or two runs, memory counts more than speed: no copies of the weights in another
-        # order, and no memory that is kept.
-        options.add_session_config_entry("session.disable_prepacking", "1")
-        options.enable_cpu_mem_arena = False
-        try:
-            # Without its own second attempt, which prints a banner.
-            return onnxruntime.InferenceSession(
-                model,
-                options,
-                providers=["CPUExecutionProvider"],
-                enable_fallback=0,
-            )
-        except Exception as error:  # its exceptions derive from RuntimeError and from Exception
-            raise ExportError(
-                f"{self._path}: ONNX Runtime cannot load it: {first_line(error)}"
-            ) from error
+        return self._run(open_session(model.SerializeToString(), self._path), names, inputs)
 
     def _run(self, session: Any, names: list[str], inputs: Mapping[str, np.ndarray]) -> Arrays:
         check_inputs(self, inputs, self._path)
         feeds = {name: inputs[name] for name in self.inputs}
-        try:
-            values = session.run(names, feeds)
-        except Exception as error:
-            raise ExportError(f"{self._path}: ONNX Runtime fails: {first_line(error)}") from error
-        return dict(zip(names, values, strict=True))
+        return dict(zip(names, run_session(session, names, feeds, self._path), strict=True))
+
+
+def open_session(model: str | bytes, path: Path, threads: int = 0) -> Any:
+    """A session for a file, or for the bytes of a model.
+
+    Args:
+        path: the user's file, for messages.
+        threads: tune the session for many runs with so many threads. With 0 it is for one or two
+            runs, in which memory counts more than speed.
+
+    Raises:
+        MissingExtra: ONNX Runtime is not installed.
+        ExportError: it cannot load the model.
+    """
+    runtime = import_onnxruntime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    if threads:
+        options.intra_op_num_threads = threads
+    else:
+        # No copies of the weights in another order, and no memory that is kept.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        options.enable_cpu_mem_arena = False
+    try:
+        # Without its own second attempt, which prints a banner.
+        return runtime.InferenceSession(
+            model,
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,
+        )
+    except Exception as error:  # its exceptions derive from RuntimeError and from Exception
+        raise ExportError(f"{path}: ONNX Runtime cannot load it: {first_line(error)}") from error
+
+
+def run_session(
+    session: Any, names: list[str], feeds: Mapping[str, np.ndarray], path: Path
+) -> list[np.ndarray]:
+    """The values called ``names``.
+
+    Raises:
+        ExportError: ONNX Runtime fails.
+    """
+    try:
+        values: list[np.ndarray] = session.run(names, dict(feeds))
+    except Exception as error:
+        raise ExportError(f"{path}: ONNX Runtime fails: {first_line(error)}") from error
+    return values
+
+
+def import_onnxruntime() -> Any:
+    """The module onnxruntime.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtra("ONNX Runtime", "onnx") from error
+    return onnxruntime

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from caffecompat.errors import ExportError
+from caffecompat.export.channel_affine import SETTINGS, normalisation, scaled, with_affine
 from caffecompat.export.graph_pass import graph_passes
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.wiring import Step, Wiring, net_of
@@ -22,12 +21,6 @@ from caffecompat.weights import LayerWeights, Weights
 HELP = "fold BatchNorm and Scale into the weights of the Convolution or InnerProduct before them"
 
 BATCH_NORM, SCALE = "BatchNorm", "Scale"
-CONVOLUTION, DECONVOLUTION, INNER_PRODUCT = "Convolution", "Deconvolution", "InnerProduct"
-SETTINGS = {
-    CONVOLUTION: "convolution_param",
-    DECONVOLUTION: "convolution_param",
-    INNER_PRODUCT: "inner_product_param",
-}
 # Layers along whose axis 1 BatchNorm works.
 CHANNEL_AXIS = 1
 
@@ -62,14 +55,6 @@ def fold_batch_norm(model: CaffeModel) -> CaffeModel:
     notes = [*model.definition.notes, *folding.notes]
     definition = Definition(message, model.definition.place, notes)
     return replace(model, definition=definition, weights=folding.weights(model.weights))
-
-
-@dataclass(frozen=True)
-class _Affine:
-    """y = factor x + summand per channel, in double precision."""
-
-    factor: np.ndarray
-    summand: np.ndarray
 
 
 class _Folding:
@@ -139,14 +124,14 @@ class _Folding:
         return bool(axis % axes == CHANNEL_AXIS)
 
     def _fold(self, step: Step, target: Step) -> None:
-        affine = _normalisation(self._values[step.name], step.message.batch_norm_param.eps)
+        affine = normalisation(self._values[step.name], step.message.batch_norm_param.eps)
         last, folded = step, [step]
         scale = self._scale_after(step)
         if scale is not None:
-            affine = _scaled(affine, self._values[scale.name])
+            affine = scaled(affine, self._values[scale.name])
             last = scale
             folded.append(scale)
-        self._values[target.name] = _folded(target, self._values[target.name], affine)
+        self._values[target.name] = with_affine(target.message, self._values[target.name], affine)
         target.message.ClearField("blobs")
         getattr(target.message, SETTINGS[target.type]).ClearField("bias_term")
         target.tops = last.tops
@@ -168,34 +153,3 @@ class _Folding:
         along = p.num_axes == 1 or (p.num_axes == -1 and axes == CHANNEL_AXIS + 1)
         fits = len(scale.bottoms) == 1 and along and p.axis % axes == CHANNEL_AXIS
         return scale if fits else None
-
-
-def _normalisation(statistics: Sequence[np.ndarray], eps: float) -> _Affine:
-    mean, variance, total = statistics
-    share = 0.0 if total.item() == 0 else 1 / total.item()
-    factor = 1 / np.sqrt(variance * share + eps)
-    return _Affine(factor, -mean * share * factor)
-
-
-def _scaled(affine: _Affine, values: Sequence[np.ndarray]) -> _Affine:
-    weight = values[0]
-    shift = values[1] if len(values) > 1 else 0.0
-    return _Affine(affine.factor * weight, affine.summand * weight + shift)
-
-
-def _folded(step: Step, values: Sequence[np.ndarray], affine: _Affine) -> list[np.ndarray]:
-    """The weight and the bias of a layer whose output goes through ``affine``."""
-    weight = values[0]
-    bias = values[1] if len(values) > 1 else np.zeros_like(affine.factor)
-    return [_weight(step.message, weight, affine.factor), bias * affine.factor + affine.summand]
-
-
-def _weight(message: Any, weight: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    if message.type == DECONVOLUTION:
-        # (C, O / group, kernel ...): the outputs of a group stand along the second axis.
-        group = message.convolution_param.group
-        grouped = weight.reshape(group, weight.shape[0] // group, weight.shape[1], -1)
-        return np.asarray(grouped * factor.reshape(group, 1, -1, 1)).reshape(weight.shape)
-    if message.type == INNER_PRODUCT and message.inner_product_param.transpose:
-        return np.asarray(weight * factor)
-    return np.asarray(weight * factor.reshape(-1, *(1,) * (weight.ndim - 1)))

@@ -79,8 +79,9 @@ class BlobValues:
             return self._inputs.values[version]
         if self._values:
             raise BlobError(
-                f"blob {version.blob!r} was not kept by the last training pass; "
-                "set net.observe = True before it, or call net.forward()"
+                f"blob {version.blob!r} was not kept by the last training pass, or by the last "
+                "pass of an optimized net; set net.observe = True before it, or call "
+                f"net.forward(blobs=[{version.blob!r}])"
             )
         if version not in self._unset:
             # Stored, because a user may write to it before ``forward(start=...)``.

@@ -34,6 +34,7 @@ class Passes:
         inputs: the values of the source tops.
         values: the values of all blobs after the last pass.
         loss: the total weighted loss of the last pass; None before the first, or without a loss.
+        optimized: what runs instead of the lean program, without gradients; None for nothing.
         gradient_inputs: the source tops that get gradients.
     """
 
@@ -47,6 +48,7 @@ class Passes:
         self._next = 0
         self._went_backward = False
         self.loss: torch.Tensor | None = None
+        self.optimized: Any = None
         self.gradient_inputs = inputs_with_gradient(layers, graph.force_backward)
         self.inputs = Inputs(layers, device)
         self.values = BlobValues(layers, self.inputs, position.device)
@@ -84,7 +86,7 @@ class Passes:
         self.position.fill_(index)
         self.values.forget()
         self._went_backward = False
-        program = self.program(observed)
+        program = self.program(observed) if observed or not self.optimized else self.optimized
         feeds = [
             value.detach().requires_grad_()
             if top in self.gradient_inputs and not value.requires_grad
@@ -132,7 +134,9 @@ class Passes:
         extra = [self.blobs[name] for name in part.blobs]
         index = self._next
         if part.is_whole:
-            outputs = self.run(index, self.inputs.feeds(index, given), observed=True).outputs
+            kept = {} if self.optimized is None else {v.blob for v in self.optimized.versions}
+            observed = self.optimized is None or any(blob.name not in kept for blob in extra)
+            outputs = self.run(index, self.inputs.feeds(index, given), observed).outputs
         else:
             outputs = self._run_between(part.start, part.end, index, given)
         self._next += 1

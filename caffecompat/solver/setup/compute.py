@@ -1,15 +1,17 @@
-"""Compute options: precision, memory format, torch.compile, CUDA graphs, fused layers."""
+"""Compute options: precision, memory format, compilation, graphs, fusing, engines."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 
 import torch
 
 from caffecompat.errors import SolverError
 from caffecompat.net import Net
 from caffecompat.net.execution.fusing import FusingOptions, convolution_in_one_works, fuse
+from caffecompat.net.execution.inference import InferenceOptions
 from caffecompat.net.execution.precision import (
     HALVES,
     TRAINING_PRECISIONS,
@@ -37,6 +39,9 @@ class ComputeOptions:
         fused: on a GPU in 16 bits and channels-last, let one operation of the train net compute
             what several layers compute; see :mod:`caffecompat.net.execution.fusing`.
         kernels: use the Triton kernels of :mod:`caffecompat.net.kernels` where they work.
+        engine: what runs nets that are not trained, see :meth:`caffecompat.Net.optimize`; empty for
+            the net's own program. The precision may be int8, too, then.
+        inference: options of the engine.
     """
 
     precision: str = "fp32"
@@ -45,6 +50,8 @@ class ComputeOptions:
     cuda_graph: bool | None = None
     fused: bool = True
     kernels: bool = True
+    engine: str = ""
+    inference: InferenceOptions | None = None
 
     @property
     def half(self) -> torch.dtype | None:
@@ -82,8 +89,20 @@ class ComputeOptions:
     def _working_kernels(self, device: torch.device) -> WorkingKernels:
         return working_kernels(device) if self.kernels else WorkingKernels(TORCH_OPERATORS)
 
-    def prepare(self, net: Net, train: bool) -> list[str]:
-        """Applies the options to a net, before its first pass; returns lines for the log."""
+    def prepare(self, net: Net, train: bool, blobs: Sequence[str] = ()) -> list[str]:
+        """Applies the options to a net, before its first pass; returns lines for the log.
+
+        Args:
+            train: whether it is trained.
+            blobs: what is read after a pass beside the outputs.
+
+        Raises:
+            NetError, UnknownName, MissingExtra: the engine cannot be used.
+        """
+        if self.engine and not train:
+            options = self.inference or InferenceOptions()
+            net.optimize(self.engine, replace(options, precision=self.precision, blobs=blobs))
+            return []
         if self.half is not None:
             keep_results_whole(net.layers)
         if self._wants_channels_last(net):
@@ -119,6 +138,8 @@ class ComputeOptions:
 
     def forward(self, device: torch.device) -> AbstractContextManager[None]:
         """The context of a forward pass."""
+        if self.engine:
+            return nullcontext()
         return arithmetic(device, self.precision)
 
     def whole_pass(self) -> AbstractContextManager[None]:

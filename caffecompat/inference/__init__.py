@@ -1,0 +1,1 @@
+"""Nets that only run forward, as fast as the machine allows; see docs/inference.md."""

@@ -1,0 +1,1 @@
+"""A net as an ONNX model, for engines that run such models."""

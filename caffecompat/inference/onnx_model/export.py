@@ -1,0 +1,89 @@
+"""The ONNX file of a net, which lasts as long as an engine needs it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from caffecompat.errors import ExportError
+from caffecompat.export.model import CaffeModel
+from caffecompat.export.onnx_graph.build import build_onnx_graph, unknown_layers
+from caffecompat.export.onnx_graph.file import import_onnx, write_onnx
+from caffecompat.export.passes.fold_batch_norm import fold_batch_norm
+from caffecompat.export.value_names import value_names
+from caffecompat.graph import Version
+from caffecompat.net import Net
+from caffecompat.net.built_layer import BuiltLayer
+from caffecompat.net.definition import Definition
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """An ONNX file of a net.
+
+    Attributes:
+        path: the file, in a folder that goes with the context.
+        inputs: the names of its inputs, in the order of the program's feeds.
+        outputs: the names of its outputs, in the order of ``versions``.
+        feeds, versions: the source tops and the outputs of the net.
+    """
+
+    path: Path
+    inputs: list[str]
+    outputs: list[str]
+    feeds: list[Version]
+    versions: list[Version]
+
+
+def reason_against(net: Net, blobs: Sequence[str]) -> str:
+    """Why ONNX cannot hold a net; empty if it can."""
+    unknown = unknown_layers(net)
+    if unknown:
+        return f"ONNX has no operators for {_named(unknown)}"
+    stateful = [b for b in net.layers if b.layer is not None and b.layer.keeps_state]
+    if stateful:
+        return f"state passes from pass to pass in {_named(stateful)}"
+    extra = [name for name in blobs if name not in net.outputs]
+    if extra:
+        return f"the blob {extra[0]!r}, which is read after each pass, is no output"
+    return ""
+
+
+def _named(layers: Sequence[BuiltLayer]) -> str:
+    return ", ".join(f"layer {b.name!r} ({b.type})" for b in layers)
+
+
+@contextmanager
+def onnx_model(net: Net, folded: bool = False) -> Iterator[OnnxModel]:
+    """Context with the ONNX file of a net on the CPU.
+
+    Args:
+        folded: fold BatchNorm and Scale into the layers before them.
+
+    Raises:
+        ExportError: ONNX cannot hold the net.
+        MissingExtra: onnx is not installed.
+    """
+    import_onnx()
+    program = net.program()
+    source = _folded(net) if folded else net
+    graph, _ = build_onnx_graph(source)
+    names = value_names(source)
+    last = {top.blob: top for built in source.layers for top in built.tops}
+    outputs = [names[last[version.blob]] for version in program.versions]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "net.onnx")
+        write_onnx(graph, path, {})
+        inputs = [feed.blob for feed in program.feeds]
+        found = {value.name for value in graph.inputs}
+        if not set(inputs) <= found:
+            raise ExportError(f"the ONNX graph has the inputs {', '.join(sorted(found))}")
+        yield OnnxModel(path, inputs, outputs, list(program.feeds), list(program.versions))
+
+
+def _folded(net: Net) -> Net:
+    definition = Definition(net.definition, None, [])
+    return fold_batch_norm(CaffeModel(definition, net.to_weights())).net()

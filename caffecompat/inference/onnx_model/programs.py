@@ -1,0 +1,108 @@
+"""Engines for ONNX models behind a net's forward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from caffecompat.errors import ExportError, NetError
+from caffecompat.graph import Version
+from caffecompat.inference.calibration import Agreement, calibration_batches
+from caffecompat.inference.onnx_model.export import OnnxModel, onnx_model, reason_against
+from caffecompat.inference.onnx_model.quantization import quantize, sums_in_32_bits
+from caffecompat.inference.torch_graph.rewriting import rewritten
+from caffecompat.net import Net
+from caffecompat.net.execution.inference import InferenceOptions, Optimization
+
+# Runs a model: the outputs for the inputs, both in the model's order.
+Run: TypeAlias = Callable[[list[np.ndarray]], Sequence[np.ndarray]]
+# Loads a model file in a precision.
+Load: TypeAlias = Callable[[OnnxModel, str], Run]
+
+
+class ArrayProgram:
+    """See :class:`caffecompat.net.execution.inference.InferenceProgram`."""
+
+    def __init__(self, model: OnnxModel, run: Run) -> None:
+        self.feeds: list[Version] = model.feeds
+        self.versions: list[Version] = model.versions
+        self._run = run
+
+    def __call__(
+        self, feeds: Sequence[torch.Tensor]
+    ) -> tuple[dict[Version, torch.Tensor], torch.Tensor | None]:
+        arrays = [feed.detach().float().contiguous().numpy() for feed in feeds]
+        try:
+            found = self._run(arrays)
+        except ExportError as error:
+            # The net then looks for the layer that does not fit the inputs.
+            raise RuntimeError(str(error)) from error
+        values = (torch.from_numpy(np.ascontiguousarray(value)) for value in found)
+        return dict(zip(self.versions, values, strict=True)), None
+
+
+def optimize_onnx(
+    net: Net, options: InferenceOptions, engine: str, precisions: Sequence[str], load: Load
+) -> Optimization:
+    """A net in an engine for ONNX models, or in torch if ONNX cannot hold it.
+
+    Args:
+        engine: its name.
+        precisions: those that it has.
+        load: loads a model.
+
+    Raises:
+        NetError: the net is not on the CPU, or the engine does not have the precision.
+        MissingExtra: the engine is not installed.
+    """
+    if net.device.type != "cpu":
+        raise NetError(f"engine {engine} runs on the CPU; the net is on {net.device}")
+    if options.precision not in precisions:
+        raise NetError(
+            f"engine {engine} has no {options.precision} on the CPU; it has {', '.join(precisions)}"
+        )
+    reason = reason_against(net, options.blobs)
+    if not reason:
+        try:
+            return _optimize(net, options, engine, load)
+        except ExportError as error:
+            reason = str(error)
+    line = f"engine {engine} cannot run the net: {reason}"
+    if options.precision == "int8":
+        raise NetError(f"{line}; torch, which could, has no int8: use another precision")
+    made = rewritten(net, options)
+    return replace(made, lines=(f"{line}; it runs in torch", *made.lines))
+
+
+def _optimize(net: Net, options: InferenceOptions, engine: str, load: Load) -> Optimization:
+    int8 = options.precision == "int8"
+    with onnx_model(net, folded=int8) as model:
+        lines = [f"wrote {len(net.layers)} layers as an ONNX model"]
+        if not int8:
+            run = load(model, options.precision)
+        else:
+            batches = calibration_batches(net, options)
+            whole = load(model, "fp32")
+            small = replace(model, path=Path(model.path.parent, "int8.onnx"))
+            quantize(model.path, small.path, batches)
+            run = load(small, "fp32")
+            range_ = "" if sums_in_32_bits() else ", weights in 7 bits, for want of VNNI"
+            lines.append(f"int8: calibrated with {len(batches)} batches{range_}")
+            lines.append(f"int8: {_agreement(run, whole, model, batches)}")
+        return Optimization(engine, options.precision, tuple(lines), ArrayProgram(model, run))
+
+
+def _agreement(
+    run: Run, whole: Run, model: OnnxModel, batches: Sequence[dict[str, np.ndarray]]
+) -> Agreement:
+    agreement = Agreement()
+    for batch in batches:
+        arrays = [np.ascontiguousarray(batch[name]) for name in model.inputs]
+        for found, wanted in zip(run(arrays), whole(arrays), strict=True):
+            agreement.add(found, wanted)
+    return agreement

@@ -1,0 +1,164 @@
+"""Convolutions and inner products in the kernels of oneDNN, with weights in their order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from caffecompat.inference.torch_graph.graph import InferenceGraph
+from caffecompat.inference.torch_graph.weighted import Weighted, is_convolution
+from caffecompat.layers import Shape
+from caffecompat.layers._base import CHANNEL_AXIS
+from caffecompat.layers.convolution import Convolution
+from caffecompat.layers.inner_product import InnerProduct
+
+# torch binds oneDNN's kernels with fused activations, and its own compiler uses them.
+_onednn: Any = torch.ops.mkldnn
+
+
+def pack(graph: InferenceGraph) -> str:
+    """Packs all that oneDNN has kernels for, on the CPU; returns the line about it."""
+    if graph.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return ""
+    convolutions = products = 0
+    for node in graph.nodes:
+        weighted = graph.weighted(node)
+        if weighted is None:
+            continue
+        if _is_packable(weighted):
+            bottom = node.args[0]
+            shape = graph.shape(bottom) if isinstance(bottom, fx.Node) else None
+            graph.set_module(node, PackedConvolution(weighted, shape))
+            convolutions += 1
+        elif isinstance(weighted.layer, InnerProduct):
+            graph.set_module(node, PackedInnerProduct(weighted))
+            products += 1
+    if not convolutions + products:
+        return ""
+    return f"packed the weights of {convolutions} convolutions and {products} inner products"
+
+
+def _is_packable(weighted: Weighted) -> bool:
+    layer = weighted.layer
+    if not isinstance(layer, Convolution) or not is_convolution(layer):
+        return False
+    g = layer.geometry
+    plain = g.axes == 2 and g.channel_axis == CHANNEL_AXIS
+    return plain and weighted.weight.dtype in (torch.float32, torch.bfloat16, torch.float16)
+
+
+class PackedConvolution(nn.Module):
+    """activation(convolution(x) + other) over two spatial axes.
+
+    Args:
+        weighted: what it computes.
+        shape: of the bottoms that it will run with most; None if unknown.
+    """
+
+    def __init__(self, weighted: Weighted, shape: Shape | None) -> None:
+        super().__init__()
+        layer = weighted.layer
+        assert isinstance(layer, Convolution)
+        self._layer = layer
+        g = layer.geometry
+        self._window = (list(g.pad), list(g.stride), list(g.dilation), layer.group)
+        self._kind = weighted.weight.dtype
+        sizes = list(shape) if shape is not None and len(shape) == 4 else None
+        self._weight = _onednn._reorder_convolution_weight(
+            weighted.weight.contiguous(), *self._window, sizes
+        )
+        self._bias = weighted.bias
+        activation = weighted.activation
+        self._name = activation.name if activation else "none"
+        self._settings = list(activation.settings) if activation else []
+        self._sum_name = activation.name if activation else None
+        self._margins: list[int] = []
+        self._seen: torch.Size | None = None
+        self.names = weighted.names
+        self._one = _onednn._convolution_pointwise.default
+        self._two = _onednn._convolution_pointwise.binary
+
+    def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
+        if x.shape != self._seen:
+            self._look_at(x)
+        if self._margins:
+            x = F.pad(x, self._margins)
+        if x.dtype != self._kind:
+            x = x.to(self._kind)
+        pad, stride, dilation, group = self._window
+        if other is None:
+            y: torch.Tensor = self._one(
+                x,
+                self._weight,
+                self._bias,
+                *(pad, stride, dilation, group),
+                *(self._name, self._settings, ""),
+            )
+            return y
+        form = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else None
+        other = other.to(self._kind)
+        other = other.contiguous(memory_format=form or torch.contiguous_format)
+        z: torch.Tensor = self._two(
+            *(x, other, self._weight, self._bias, pad, stride, dilation, group),
+            *("add", 1.0, self._sum_name, self._settings, ""),
+        )
+        return z
+
+    def _look_at(self, x: torch.Tensor) -> None:
+        """Checks bottoms of a new shape, and finds the padding that they need."""
+        self._layer._check_shapes((x,))
+        g = self._layer.geometry
+        sides = [pad for side in reversed(g.sides) for pad in side] if g.sides else [0] * 4
+        padded = x if g.sides is None else F.pad(x, sides)
+        more = g.extra_padding(self._layer, padded)
+        margins = [
+            sides[2 * i + j] + (extra if j else 0)
+            for i, extra in enumerate(reversed(more))
+            for j in (0, 1)
+        ]
+        self._margins = margins if any(margins) else []
+        self._seen = x.shape
+
+    def extra_repr(self) -> str:
+        return ", ".join(self.names)
+
+
+class PackedInnerProduct(nn.Module):
+    """activation(W x + b).
+
+    A single row is a product of matrix and vector, which reads the weight once in any order;
+    several rows are faster with a packed weight, made when they first come.
+    """
+
+    def __init__(self, weighted: Weighted) -> None:
+        super().__init__()
+        self._weighted = weighted
+        self._packed: torch.Tensor | None = None
+        activation = weighted.activation
+        self._name = activation.name if activation else "none"
+        self._settings = list(activation.settings) if activation else []
+        self._run = _onednn._linear_pointwise.default
+        self.names = weighted.names
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weighted = self._weighted
+        layer = weighted.layer
+        assert isinstance(layer, InnerProduct)
+        rows = x.shape[: layer.first].numel()
+        if rows < 2 or layer.least_axes or x.shape[layer.first :].numel() != layer.inputs:
+            y: torch.Tensor = weighted(x)
+            return y
+        if self._packed is None:
+            weight = weighted.weight.t() if layer.transpose else weighted.weight
+            self._packed = _onednn._reorder_linear_weight(weight.contiguous(), rows)
+        flat = x.flatten(layer.first).to(weighted.weight.dtype)
+        z: torch.Tensor = self._run(
+            flat, self._packed, weighted.bias, self._name, self._settings, ""
+        )
+        return z
+
+    def extra_repr(self) -> str:
+        return ", ".join(self.names)

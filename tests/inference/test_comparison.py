@@ -1,0 +1,86 @@
+"""Programs side by side: ``caffecompat time --engines`` and the bench of inference."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from caffecompat.cli.main import main
+from caffecompat.errors import ExportError, UnknownName
+from caffecompat.export.opencv.repeated import TimedOpenCv
+from caffecompat.inference.comparison import ComparisonOptions, compare
+from tests.export.passes.models import net_text
+from tests.inference.test_engines import SMALL
+from tests.inference.test_torch_engine import SHAPE, built
+from tools.bench import inference, known_nets
+
+QUICK = ComparisonOptions(turns=2, seconds=0)
+
+
+def test_each_program_has_a_time_or_a_reason() -> None:
+    found = {one.name: one for one in compare(built(SMALL), options=QUICK)}
+    assert list(found) == ["torch", "torch-optimized", "onnxruntime", "openvino", "opencv"]
+    for one in found.values():
+        assert one.milliseconds or "needs an extra" in one.note or "has no OpenCV" in one.note
+    assert found["torch-optimized"].milliseconds
+
+
+def test_unknown_programs() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'openvino'"):
+        compare(built(SMALL), ["torch", "openvyno"])
+
+
+def test_an_opencv_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="cannot be started"):
+        TimedOpenCv(str(tmp_path / "python"))
+
+
+def test_a_model_that_opencv_cannot_read(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    with TimedOpenCv() as opencv, pytest.raises(ExportError, match="OpenCV"):
+        opencv.load(tmp_path / "bad.onnx", None, {"data": (1, 3)}, 1)
+
+
+def test_time_prints_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(net_text(SHAPE, *SMALL))
+    command = ["time", "--model", str(path), "--engines"]
+    assert main([*command, "torch,torch-optimized"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["program", "version", "ms", "ratio", "note"]
+    assert [line.split()[0] for line in lines[1:]] == ["torch", "torch-optimized"]
+    assert lines[1].split()[-1] == "1.00"
+    assert main([*command, "torch,nosuch"]) == 1
+    assert "unknown program to compare 'nosuch'" in capsys.readouterr().err
+
+
+def test_the_bench(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(inference, "keep_memory", lambda: None)
+    monkeypatch.setattr(inference.torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(inference, "known_net", lambda name: built(SMALL))
+    target = tmp_path / "result.json"
+    words = ["--nets", "mobilenet", "--batches", "2", "--programs", "torch,torch-optimized"]
+    words += ["--turns", "1", "--seconds", "0", "--threads", "1", "--json", str(target)]
+    monkeypatch.setattr(sys, "argv", ["inference.py", *words])
+    assert inference.main() == 0
+    out = capsys.readouterr().out
+    assert "| mobilenet | 2 | " in out
+    (case,) = json.loads(target.read_text())["cases"]
+    times = {one["name"]: one["milliseconds"] for one in case["programs"]}
+    assert case["optimized"] == times["torch-optimized"] / times["torch"]
+
+
+@pytest.mark.parametrize("name", ["googlenet", "resnet50", "squeezenet", "mobilenet", "caffenet"])
+def test_the_nets_of_the_bench_can_be_built(name: str) -> None:
+    from caffecompat.net import Net
+    from tests.net.nets import message
+
+    net = Net(message(known_nets.NETS[name]()), shapes_only=True)
+    assert net.outputs == ["prob"]
+    assert net.blobs["prob"].shape[:2] == (1, 1000)

@@ -1,0 +1,245 @@
+"""ONNX Runtime, OpenVINO, the fastest of the engines, and int8."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from caffecompat import Net
+from caffecompat.errors import LayerError, MissingExtra, NetError
+from caffecompat.inference import timing
+from caffecompat.inference.calibration import Agreement
+from caffecompat.inference.engines import fastest
+from caffecompat.net.execution.inference import InferenceOptions, Optimization, inference_engines
+from tests.export.passes.models import net_text
+from tests.inference.test_torch_engine import (
+    LAYERS,
+    SHAPE,
+    assert_near,
+    built,
+    conv,
+    inner,
+    outputs,
+    simple,
+)
+from tests.net.nets import CLASSIFIER, net
+
+BOUND = 1e-5
+# Of the largest output, for two layers with random weights.
+INT8_BOUND = 0.1
+ENGINES = ["onnxruntime", "openvino"]
+SMALL = [conv("c", "data"), simple("ReLU", "r", "c"), inner("f", "c")]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    pytest.importorskip("onnx")
+    pytest.importorskip(request.param)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("name", ["residual", "lrn", "inner products", "modules"])
+def test_the_outputs_are_the_same(name: str, engine: str) -> None:
+    subject = built(LAYERS[name])
+    wanted = outputs(subject)
+    made = subject.optimize(engine)
+    assert made is not None
+    assert made.engine == engine
+    assert_near(outputs(subject), wanted, BOUND)
+
+
+def test_other_input_sizes(engine: str) -> None:
+    subject = built(LAYERS["residual"])
+    shapes = [(3, 4, 11, 8), SHAPE, (1, 4, 6, 13), (2, 4, 5, 5), (1, 4, 5, 5), (3, 4, 5, 5), SHAPE]
+    wanted = [outputs(subject, shape) for shape in shapes]
+    subject.optimize(engine)
+    for shape, values in zip(shapes, wanted, strict=True):
+        assert_near(outputs(subject, shape), values, BOUND)
+
+
+def test_wrong_inputs_name_the_layer(engine: str) -> None:
+    subject = built(SMALL)
+    subject.optimize(engine)
+    with pytest.raises(LayerError, match="layer 'c'"):
+        subject.forward(data=torch.ones(1, 5, 9, 7))
+
+
+def test_a_net_that_onnx_cannot_hold_runs_in_torch(engine: str) -> None:
+    text = CLASSIFIER.replace("include { phase: TRAIN }", "").replace("TEST", "TRAIN")
+    subject = net(text)
+    given = {
+        "data": np.random.default_rng(0).normal(size=(3, 2, 7, 5)).astype(np.float32),
+        "label": np.array([1, 0, 5], np.float32),
+    }
+    wanted = subject.forward(**given)
+    made = subject.optimize(engine)
+    assert made is not None
+    assert made.engine == "torch"
+    assert made.lines[0] == (
+        f"engine {engine} cannot run the net: ONNX has no operators for layer 'loss' "
+        "(SoftmaxWithLoss); it runs in torch"
+    )
+    np.testing.assert_allclose(subject.forward(**given)["loss"], wanted["loss"], rtol=1e-5)
+    batches = [given]
+    with pytest.raises(NetError, match="no operators for layer 'loss'"):
+        subject.optimize(engine, precision="int8", calibration=batches)
+
+
+def test_blobs_that_are_no_outputs_run_in_torch(engine: str) -> None:
+    made = built(LAYERS["residual"]).optimize(engine, blobs=["a"])
+    assert made is not None
+    assert made.engine == "torch"
+    assert "the blob 'a', which is read after each pass, is no output" in made.lines[0]
+
+
+def batches(count: int = 3) -> list[dict[str, np.ndarray]]:
+    generator = np.random.default_rng(5)
+    return [{"data": generator.normal(size=SHAPE).astype(np.float32)} for _ in range(count)]
+
+
+def test_int8(engine: str) -> None:
+    pytest.importorskip("onnxruntime")
+    subject = built(SMALL)
+    wanted = outputs(subject)
+    made = subject.optimize(engine, precision="int8", calibration=batches())
+    assert made is not None
+    assert (made.engine, made.precision) == (engine, "int8")
+    assert any(line.startswith("int8: calibrated with 3 batches") for line in made.lines)
+    assert "top-1 agrees with fp32 in" in made.lines[-1]
+    found = outputs(subject)
+    assert_near(found, wanted, INT8_BOUND)
+    with pytest.raises(AssertionError):
+        assert_near(found, wanted, BOUND)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "sentence"),
+    [
+        (None, "int8 needs images to take the ranges of values from; give calibration=["),
+        (3, "has no data layer to read images for int8 from"),
+        (0, "the number of calibration batches is 0"),
+        ([{"label": np.zeros(3)}], "a batch has 'label' 3, but the net's inputs are 'data'"),
+    ],
+)
+def test_bad_calibrations(calibration: Any, sentence: str) -> None:
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(NetError) as refused:
+        built(SMALL).optimize("onnxruntime", precision="int8", calibration=calibration)
+    assert sentence in str(refused.value)
+
+
+def test_calibration_images_need_not_have_the_name_of_the_input() -> None:
+    pytest.importorskip("onnxruntime")
+    renamed = [{"image": batch["data"], "label": np.zeros(2)} for batch in batches()]
+    subject = built(SMALL)
+    subject.optimize("onnxruntime", precision="int8", calibration=renamed)
+    found = outputs(subject)
+    subject.optimize("onnxruntime", precision="int8", calibration=batches())
+    assert_near(outputs(subject), found, 0)
+
+
+def test_precisions_that_an_engine_lacks() -> None:
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(NetError, match="engine onnxruntime has no bf16 on the CPU; it has fp32"):
+        built(SMALL).optimize("onnxruntime", precision="bf16")
+
+
+@pytest.mark.parametrize(
+    ("module", "engine", "extra"),
+    [("onnxruntime", "onnxruntime", "onnx"), ("openvino", "openvino", "openvino")],
+)
+def test_a_missing_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, module: str, engine: str, extra: str
+) -> None:
+    without(monkeypatch, module)
+    subject = built(SMALL)
+    with pytest.raises(MissingExtra) as missing:
+        subject.optimize(engine)
+    assert f"caffecompat[{extra}]" in str(missing.value)
+    outputs(subject)
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Makes modules impossible to import."""
+    real = builtins.__import__
+
+    def refuse(name: str, *arguments: Any, **keywords: Any) -> Any:
+        if name.split(".")[0] in names:
+            raise ImportError(name)
+        return real(name, *arguments, **keywords)
+
+    for name in list(sys.modules):
+        if name.split(".")[0] in names:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", refuse)
+
+
+def test_the_fastest_is_the_one_with_the_least_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "onnxruntime", "openvino")
+    subject = built(SMALL)
+    made = subject.optimize("fastest")
+    assert made is not None
+    assert made.engine == "torch"
+    text = str(made)
+    assert "onnxruntime: not installed" in text
+    assert "torch alone runs it" in text
+
+
+def test_the_choice_of_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {"torch": 3.0, "slow": 4.0, "quick": 0.002}
+
+    def engine(name: str) -> Callable[[Net, InferenceOptions], Optimization]:
+        program: Any = object()
+        return lambda net, options: Optimization(name, "fp32", (f"made {name}",), program)
+
+    monkeypatch.setattr(inference_engines, "_load", lambda: None)
+    monkeypatch.setattr(inference_engines, "_entries", {n: engine(n) for n in times})
+    monkeypatch.setattr(fastest, "seconds_in_turns", lambda programs, feeds: times)
+    made = fastest.optimize(built(SMALL), InferenceOptions())
+    assert made.engine == "quick"
+    assert made.lines[-3:] == ("quick: 2 ms", "quick is the fastest here", "made quick")
+
+
+def test_no_engine_has_the_precision() -> None:
+    with pytest.raises(NetError, match="no engine runs the net so"):
+        built(SMALL).optimize("fastest", precision="int8")
+
+
+def test_turns_are_taken_by_all_alike() -> None:
+    order: list[str] = []
+
+    def work(name: str) -> Callable[[], object]:
+        return lambda: order.append(name)
+
+    times = timing.turns({"a": work("a"), "b": work("b")}, least=3, seconds=0)
+    assert order == ["a", "b"] * 4
+    assert {name: len(each) for name, each in times.items()} == {"a": 3, "b": 3}
+    own: Sequence[float] = timing.turns({"c": lambda: 1.5}, least=2, seconds=0)["c"]
+    assert own == [1.5, 1.5]
+
+
+def test_example_inputs_have_the_stated_shapes() -> None:
+    subject = net(net_text(SHAPE, *SMALL))
+    (plain,) = timing.example_feeds(subject)
+    (stated,) = timing.example_feeds(subject, {"data": (5, 4, 9, 7)})
+    assert plain.shape == SHAPE
+    assert stated.shape == (5, 4, 9, 7)
+
+
+def test_agreement_counts_classes_and_differences() -> None:
+    agreement = Agreement()
+    wanted = np.array([[0.0, 4.0], [1.0, 0.0]], np.float32)
+    agreement.add(np.array([[0.0, 3.0], [1.0, 2.0]], np.float32), wanted)
+    assert agreement.top1 == 0.5
+    assert agreement.difference == 0.5
+    assert str(agreement).startswith("top-1 agrees with fp32 in 50.0% of 2 cases")
+    flat = Agreement()
+    flat.add(np.ones(3, np.float32), np.zeros(3, np.float32))
+    assert "top-1" not in str(flat)
+    assert flat.difference == 1

@@ -1,0 +1,334 @@
+"""The rewritten graph gives the net's outputs, with each of its changes alone and with all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from caffecompat import Net
+from caffecompat.errors import BlobError, LayerError, NetError, UnknownName
+from caffecompat.inference.torch_graph import half
+from caffecompat.layers._context import BuildOptions
+from caffecompat.net.execution.inference import InferenceOptions
+from tests.export.passes.models import net_text, random_model
+from tests.net.nets import CLASSIFIER, net
+
+SHAPE = (2, 4, 9, 7)
+SWITCHES = ("remove", "fold", "fuse", "merge", "pack", "channels_last")
+# Of the largest output, in single precision.
+BOUND = 1e-5
+
+
+def conv(name: str, bottom: str, settings: str = "") -> str:
+    return (
+        f'name: "{name}" type: "Convolution" bottom: "{bottom}" top: "{name}" '
+        f"convolution_param {{ num_output: 6 kernel_size: 3 pad: 1 {settings} }}"
+    )
+
+
+def simple(kind: str, name: str, bottom: str, top: str = "", settings: str = "") -> str:
+    return f'name: "{name}" type: "{kind}" bottom: "{bottom}" top: "{top or bottom}" {settings}'
+
+
+def two(kind: str, name: str, first: str, second: str, settings: str = "") -> str:
+    return (
+        f'name: "{name}" type: "{kind}" bottom: "{first}" bottom: "{second}" top: "{name}" '
+        f"{settings}"
+    )
+
+
+def inner(name: str, bottom: str, settings: str = "") -> str:
+    return (
+        f'name: "{name}" type: "InnerProduct" bottom: "{bottom}" top: "{name}" '
+        f"inner_product_param {{ num_output: 5 {settings} }}"
+    )
+
+
+NORM = [
+    simple("BatchNorm", "bn", "c"),
+    simple("Scale", "s", "c", settings="scale_param { bias_term: true }"),
+]
+LAYERS = {
+    "conv, norm, relu": [conv("c", "data", "bias_term: false"), *NORM, simple("ReLU", "r", "c")],
+    "groups": [conv("c", "data", "group: 2 stride: 2"), simple("ReLU", "r", "c")],
+    "depthwise": [
+        'name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 4 '
+        "kernel_size: 3 group: 4 dilation: 2 }",
+        simple("ReLU", "r", "c", settings="relu_param { negative_slope: 0.1 }"),
+    ],
+    "1x1": [
+        'name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 3 '
+        "kernel_size: 1 stride: 2 }",
+        simple("ReLU", "r", "c", "r", "relu_param { relu6: true }"),
+    ],
+    "sides": [
+        'name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 3 '
+        "kernel_size: 3 pad_l: 0 pad_r: 2 pad_t: 1 pad_b: 0 }"
+    ],
+    "a kernel beyond the input": [
+        'name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 3 '
+        "kernel_h: 10 kernel_w: 8 stride: 3 }"
+    ],
+    "another axis": [
+        'name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 3 '
+        "kernel_size: 3 axis: 2 }",
+        simple("ReLU", "r", "c"),
+    ],
+    "deconvolution": [
+        'name: "c" type: "Deconvolution" bottom: "data" top: "c" convolution_param { num_output: 6 '
+        "kernel_size: 4 stride: 2 pad: 1 group: 2 bias_term: false }",
+        *NORM,
+        simple("ReLU", "r", "c"),
+    ],
+    "residual": [
+        conv("a", "data"),
+        simple("ReLU", "ra", "a"),
+        conv("b", "a", "bias_term: false"),
+        two("Eltwise", "sum", "a", "b"),
+        simple("ReLU", "r", "sum"),
+        conv("d", "sum"),
+        two("Eltwise", "last", "d", "sum"),
+    ],
+    "weighted sum": [
+        conv("a", "data"),
+        conv("b", "data"),
+        two("Eltwise", "sum", "a", "b", "eltwise_param { coeff: 1 coeff: -1 }"),
+    ],
+    "product": [
+        conv("a", "data"),
+        two("Eltwise", "sum", "a", "a", "eltwise_param { operation: PROD }"),
+    ],
+    "a value that is read twice": [
+        conv("a", "data"),
+        simple("ReLU", "r", "a", "r"),
+        simple("TanH", "t", "a", "t"),
+    ],
+    "modules": [
+        conv("a", "data"),
+        simple("ReLU", "ra", "a"),
+        *(
+            f'name: "{name}" type: "Convolution" bottom: "a" top: "{name}" convolution_param '
+            f"{{ num_output: {outputs} kernel_size: 1 }}"
+            for name, outputs in (("x", 3), ("y", 5))
+        ),
+        simple("ReLU", "rx", "x"),
+        simple("ReLU", "ry", "y"),
+        two("Concat", "both", "x", "y"),
+        simple("Pooling", "p", "both", "p", "pooling_param { pool: AVE kernel_size: 3 stride: 2 }"),
+    ],
+    "lrn": [
+        conv("c", "data"),
+        simple("LRN", "n", "c", "n", "lrn_param { local_size: 5 alpha: 0.7 beta: 0.75 k: 2 }"),
+        simple("LRN", "m", "n", "m", "lrn_param { local_size: 3 alpha: 0.7 beta: 0.5 }"),
+        simple("LRN", "w", "m", "w", "lrn_param { local_size: 3 norm_region: WITHIN_CHANNEL }"),
+    ],
+    "inner products": [
+        inner("f", "data"),
+        simple("BatchNorm", "bn", "f"),
+        simple("Scale", "s", "f"),
+        simple("ReLU", "r", "f"),
+        simple("Dropout", "d", "f"),
+        inner("g", "f", "transpose: true bias_term: false"),
+        simple("Bias", "b", "g"),
+        simple("Softmax", "prob", "g", "prob"),
+    ],
+    "inner product along the last axis": [inner("f", "data", "axis: -1"), simple("ReLU", "r", "f")],
+    "shared weights": [
+        conv("a", "data") + ' param { name: "w" } param { name: "v" }',
+        simple("BatchNorm", "bn", "a"),
+        conv("b", "data") + ' param { name: "w" } param { name: "v" }',
+    ],
+    "several bottoms": [
+        'name: "c" type: "Convolution" bottom: "data" bottom: "data" top: "c" top: "d" '
+        "convolution_param { num_output: 6 kernel_size: 2 }",
+        simple("BatchNorm", "bn", "c"),
+    ],
+    "statistics of the batch": [
+        conv("c", "data"),
+        simple("BatchNorm", "bn", "c", settings="batch_norm_param { use_global_stats: false }"),
+    ],
+    "a scale along another axis": [
+        conv("c", "data"),
+        simple("Scale", "s", "c", settings="scale_param { axis: 2 num_axes: 1 }"),
+    ],
+    "splits": [
+        'name: "s" type: "Split" bottom: "data" top: "x" top: "y"',
+        conv("a", "x"),
+        simple("Dropout", "d", "y", "d"),
+    ],
+    "dropout that scales in TEST": [
+        simple("Dropout", "d", "data", "d", "dropout_param { scale_train: false }")
+    ],
+    "clip": [conv("c", "data"), simple("Clip", "k", "c", "k", "clip_param { min: -0.1 max: 0.2 }")],
+}  # fmt: skip
+
+
+def built(layers: list[str], **options: Any) -> Net:
+    model = random_model(net_text(SHAPE, *layers))
+    return Net(model.definition, model.weights, **options)
+
+
+def outputs(subject: Net, shape: tuple[int, ...] = SHAPE) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    found = subject.forward(data=torch.randn(shape, generator=generator))
+    return {name: value.detach() for name, value in found.items()}
+
+
+def assert_near(found: Any, wanted: Any, bound: float) -> None:
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert found[name].shape == value.shape
+        assert found[name].dtype == value.dtype
+        difference = (found[name] - value).abs().max()
+        assert difference <= bound * value.abs().max().clamp(min=1e-3), name
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_outputs_are_the_same(name: str) -> None:
+    subject = built(LAYERS[name])
+    wanted = outputs(subject)
+    for switch in (*SWITCHES, "all", "none"):
+        chosen: dict[str, Any] = {s: switch in (s, "all") for s in SWITCHES}
+        subject.optimize(options=InferenceOptions(**chosen))
+        assert_near(outputs(subject), wanted, BOUND)
+    subject.optimize(None)
+    assert_near(outputs(subject), wanted, 0)
+
+
+@pytest.mark.parametrize("name", ["residual", "lrn", "groups", "modules", "conv, norm, relu"])
+def test_other_input_sizes(name: str) -> None:
+    subject = built(LAYERS[name])
+    shapes = [(3, 4, 11, 8), SHAPE, (1, 4, 6, 13)]
+    wanted = [outputs(subject, shape) for shape in shapes]
+    subject.optimize()
+    for shape, values in zip(shapes, wanted, strict=True):
+        assert_near(outputs(subject, shape), values, BOUND)
+
+
+@pytest.mark.parametrize("name", ["residual", "lrn", "inner products", "modules", "splits"])
+def test_16_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(half, "multiplies_halves", lambda kind, device: True)
+    subject = built(LAYERS[name])
+    wanted = outputs(subject)
+    # Without packing torch's own operators work, which take 16 bits on any processor.
+    made = subject.optimize(precision="bf16", pack=False)
+    assert made is not None
+    assert made.precision == "bf16"
+    found = outputs(subject)
+    assert_near(found, wanted, 2e-2)
+    with pytest.raises(AssertionError):
+        assert_near(found, wanted, BOUND)
+
+
+def test_16_bits_that_the_processor_does_not_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(half, "multiplies_halves", lambda kind, device: False)
+    subject = built(LAYERS["residual"])
+    wanted = outputs(subject)
+    made = subject.optimize(precision="fp16")
+    assert made is not None
+    assert made.precision == "fp32"
+    assert "fp16: this processor has no products of such numbers" in str(made)
+    assert_near(outputs(subject), wanted, BOUND)
+
+
+def test_it_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+    made = built([*LAYERS["conv, norm, relu"], simple("Dropout", "d", "c")]).optimize()
+    lines = str(made).splitlines()
+    assert lines[0] == "engine torch, fp32"
+    assert lines[1] == "removed 1 layers that return their bottom"
+    assert lines[2].startswith("folded 2 layers")
+    assert lines[3].startswith("fused 1 activations")
+    assert lines[-1] == "packed the weights of 1 convolutions and 0 inner products"
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_parameters_and_other_passes_stay() -> None:
+    subject = built(LAYERS["conv, norm, relu"])
+    before = {name: value.clone() for name, value in subject.state_dict().items()}
+    wanted = subject.forward(data=torch.ones(SHAPE), blobs=["c"])["c"].detach()
+    subject.optimize()
+    after = subject.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert torch.equal(
+        subject.forward(data=torch.ones(SHAPE), end="c")["c"].shape and wanted, wanted
+    )
+    assert subject.optimization is not None
+
+
+def test_blobs_between_the_layers() -> None:
+    layers = LAYERS["residual"]
+    subject = built(layers)
+    wanted = subject.forward(data=torch.ones(SHAPE), blobs=["a"])["a"].detach()
+    subject.optimize()
+    subject.forward(data=torch.ones(SHAPE))
+    with pytest.raises(BlobError, match="was not kept"):
+        subject.blobs["a"].tensor  # noqa: B018
+    own = subject.forward(data=torch.ones(SHAPE), blobs=["a"])["a"]
+    assert torch.equal(own, wanted)
+    subject.optimize(blobs=["a"])
+    subject.forward(data=torch.ones(SHAPE))
+    assert_near({"a": subject.blobs["a"].tensor}, {"a": wanted}, BOUND)
+    with pytest.raises(BlobError, match="'nosuch'"):
+        subject.optimize(blobs=["nosuch"])
+
+
+def test_changed_weights_are_noticed() -> None:
+    subject = built(LAYERS["groups"])
+    subject.optimize()
+    outputs(subject)
+    subject.load_weights(subject.to_weights())
+    with pytest.raises(NetError, match="call optimize\\(\\) again"):
+        outputs(subject)
+    subject.optimize()
+    outputs(subject)
+
+
+def test_a_net_with_losses_and_data() -> None:
+    text = CLASSIFIER.replace("include { phase: TRAIN }", "").replace("include { phase: TEST }", "")
+    subject = net(text)
+    given = {
+        "data": np.random.default_rng(0).normal(size=(3, 2, 7, 5)).astype(np.float32),
+        "label": np.array([1, 0, 5], np.float32),
+    }
+    wanted, loss = subject.forward(**given), float(subject.loss.detach())
+    subject.optimize()
+    found = subject.forward(**given)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5)
+    assert float(subject.loss) == pytest.approx(loss, rel=1e-5)
+    assert not subject.loss.requires_grad
+
+
+def test_wrong_inputs_name_the_layer() -> None:
+    subject = built(LAYERS["conv, norm, relu"])
+    subject.optimize()
+    with pytest.raises(LayerError, match="layer 'c'"):
+        subject.forward(data=torch.ones(1, 5, 9, 7))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"precision": "fp8"}, "precision is 'fp8'; it must be one of fp32, bf16, fp16, int8"),
+        ({"precision": "int8"}, "engine torch has no int8; use engine onnxruntime or openvino"),
+        ({"shapes": {"image": (1,)}}, "shapes: the net has no input 'image'; its inputs are data"),
+    ],
+)
+def test_options_that_do_not_exist(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(NetError) as refused:
+        built(LAYERS["groups"]).optimize(**options)
+    assert sentence in str(refused.value)
+
+
+def test_engines_that_do_not_exist() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'torch'"):
+        built(LAYERS["groups"]).optimize("troch")
+
+
+def test_training_nets_are_refused() -> None:
+    with pytest.raises(NetError, match="phase TEST"):
+        net(CLASSIFIER, phase="train", options=BuildOptions()).optimize()
