@@ -137,6 +137,7 @@ def test_names_of_stages(tmp_path: Path) -> None:
 def test_marked_files_are_found() -> None:
     found = {path.name for path in marked_files()}
     assert {"test_device.py", "test_precision.py", "test_array_view.py"} <= found
+    assert {"test_kernels.py", "test_self_check.py"} <= found
     assert "test_registry.py" not in found
 
 

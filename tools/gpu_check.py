@@ -33,8 +33,8 @@ from tools.gpu.stages import CUT_SHORT, LEFT_OUT, Outcome, Stage, all_stages, ru
 
 
 def main(given: Sequence[str] | None = None, stages: Sequence[Stage] | None = None) -> int:
-    stages = list(all_stages() if stages is None else stages)
     arguments = _parse(given)
+    stages = list(all_stages(arguments.device) if stages is None else stages)
     if arguments.list:
         print("\n".join(f"{stage.name:<20} {stage.seconds:4.0f} s" for stage in stages))
         return 0

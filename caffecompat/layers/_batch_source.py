@@ -145,7 +145,7 @@ class BatchSource(Source):
             self.reader is not None, "the net was built with shapes_only=True and cannot read data"
         )
         assert self.reader is not None
-        self.reader.defer_arithmetic(as_crops)
+        self.reader.defer_arithmetic(as_crops, self.crop_form)
         with errors_at(self.context.place):
             return self.reader.batch(index)
 

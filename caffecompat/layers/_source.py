@@ -10,6 +10,7 @@ from caffecompat.layers._base import Layer, Message, Shape, at_least, catalogue,
 
 if TYPE_CHECKING:
     from caffecompat.data.advice import MissingInput
+    from caffecompat.data.loader.crop_form import CropForm
     from caffecompat.data.transforms.deferred_crops import DeferredCrops
     from caffecompat.layers._base import Array
 
@@ -32,6 +33,8 @@ class Source(Layer):
         is_input: the tops are inputs of the net; the user sets their values and :meth:`read`
             returns None.
         filled_by_user: there is nothing to read until the user has set values.
+        crop_form: how pixels that :meth:`read_for_gpu` leaves as bytes should lie in memory, set
+            by the net; None if it does not matter.
     """
 
     bottoms = exactly(0)
@@ -41,6 +44,7 @@ class Source(Layer):
     is_input: ClassVar[bool] = False
     filled_by_user: ClassVar[bool] = False
 
+    crop_form: CropForm | None = None
     shapes: list[Shape]
 
     @classmethod

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import operator
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +26,9 @@ from caffecompat.net.built_layer import BuiltLayer
 # An optimization of inductor (torch 2.13) may move the use of a gradient before the scatter that
 # fills it, after max pooling: the layers before the pooling then learn nothing, without an error.
 _KEPT_IN_ORDER = {"reorder_for_peak_memory": False}
+
+# How inductor's advice begins.
+TF32_ADVICE = "TensorFloat32 tensor cores"
 
 _LONGEST_IDENTIFIER = 60
 
@@ -57,6 +61,10 @@ class Program:
             self._run = torch.compile(self.module, backend=backend, mode=mode, **options)
             return
         from torch._inductor import list_mode_options
+
+        # It recommends TF32, which this package switches off on purpose. Compilation may happen in
+        # any later pass and thread.
+        warnings.filterwarnings("ignore", TF32_ADVICE, UserWarning, r"torch\._inductor")
 
         # torch takes either a mode or options; a mode is a set of options.
         chosen = list_mode_options(mode) if mode else {}

@@ -102,6 +102,19 @@ def test_played_passes_make_the_same_updates(passes: int, precision: str, tmp_pa
     assert solver.rate == other.rate
 
 
+def test_updates_on_the_device_are_those_of_the_host(tmp_path: Path, played: None) -> None:
+    """Momentum, decay, both rates and rates that change; within rounding."""
+    path = write_training(tmp_path / "run")
+    _, solver = trained(path, 11)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ComputeOptions, "kernels_on", lambda self, device: Kernels())
+        _, other = trained(path, 11)
+    for one, array in zip(solver.history, other.history, strict=True):
+        torch.testing.assert_close(one, array, rtol=1e-4, atol=1e-6)
+    for one, array in zip(learned(solver), learned(other), strict=True):
+        torch.testing.assert_close(one, array, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.usefixtures("played")
 def test_a_resumed_run_in_fp16(tmp_path: Path) -> None:
     path = write_training(tmp_path / "run", solver=ONE_PASS)

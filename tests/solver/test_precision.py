@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from caffecompat.errors import CaffeError, NetError, SolverError
 from caffecompat.net import Net
 from caffecompat.net.execution.cuda_graph import CapturedPass
 from caffecompat.net.execution.precision import products_in_tf32
+from caffecompat.net.program import TF32_ADVICE
 from caffecompat.reporting.glog import LOGGER
 from caffecompat.solver import Solver
 from caffecompat.solver.optim.grad_scaler import GradScaler
@@ -174,6 +177,24 @@ def test_channels_last(tmp_path: Path) -> None:
     again = Solver(path, snapshot=state)
     for ours, theirs in zip(again.history, solver.history, strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own imports
+def test_no_advice_to_use_tf32(tmp_path: Path) -> None:
+    """Only that one sentence of the compiler is left out, and only its own."""
+    path = tmp_path / "net.prototxt"
+    path.write_text('layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 } } }')
+    module = "torch._inductor.compile_fx"
+    spec = find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    assert f'"{TF32_ADVICE}' in Path(spec.origin).read_text()
+    Net(path).compile()
+    advice = f"{TF32_ADVICE} available. Consider something else."
+    warnings.warn_explicit(advice, UserWarning, "file", 1, module)
+    for text, where in (("other", module), (advice, "other")):
+        with pytest.raises(UserWarning, match=text):
+            warnings.warn_explicit(text, UserWarning, "file", 2, where)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

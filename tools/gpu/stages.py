@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,10 @@ PASSED, FAILED, TIMED_OUT, LEFT_OUT = "passed", "FAILED", "TIMED OUT", "left out
 CUT_SHORT = "cut short"
 # The last characters of a stage's output that are kept.
 _TAIL = 4000
+# What a test file with tests for a GPU holds: the mark, or the devices of the kernels' tests.
+_SIGNS = ("pytest.mark.gpu" + "\n", "pytest.mark.gpu" + ",", "import " + "DEVICES")
+# A CPU is slower than these boxes assume, and a rehearsal may have other work beside it.
+_REHEARSAL = 4
 # A stage is not started with less than this part of its time box.
 _LEAST = 0.5
 
@@ -71,8 +75,15 @@ class Outcome:
         return self.status in (FAILED, TIMED_OUT)
 
 
-def all_stages() -> list[Stage]:
-    """Every stage, the most valuable first."""
+def all_stages(device: str = "cuda") -> list[Stage]:
+    """Every stage, the most valuable first; time boxes are those of a GPU, or of a rehearsal."""
+    stages = _stages()
+    if device == "cuda":
+        return stages
+    return [replace(stage, seconds=_REHEARSAL * stage.seconds) for stage in stages]
+
+
+def _stages() -> list[Stage]:
     tests = [
         Stage(f"tests:{path.stem.removeprefix('test_')}", 25, "marked_tests", argument=str(path))
         for path in marked_files()
@@ -110,7 +121,7 @@ def marked_files() -> list[Path]:
     return [
         path.relative_to(ROOT)
         for path in sorted((ROOT / "tests").rglob("test_*.py"))
-        if "pytest.mark.gpu" + "\n" in (text := path.read_text()) or "pytest.mark.gpu," in text
+        if any(sign in path.read_text() for sign in _SIGNS)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import struct
+import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -127,6 +128,20 @@ def split_channels(pixels: Pixels, planes: list[Pixels], mirror: bool) -> Sequen
     cv2 = opencv()
     channels: Sequence[Pixels] = cv2.split(cv2.flip(pixels, 1) if mirror else pixels, planes)
     return channels
+
+
+def copy_interleaved(pixels: Pixels, out: Pixels, mirror: bool) -> None:
+    """Copies an image, optionally flipped left to right.
+
+    Args:
+        pixels: height x width x channels (at most 4); rows may have gaps between them.
+        out: of the same shape, without gaps.
+        mirror: whether to flip.
+    """
+    if mirror:
+        opencv().flip(pixels, 1, out)
+    else:
+        np.copyto(out, pixels)
 
 
 def resize_image(pixels: Pixels, width: int, height: int) -> Pixels:
@@ -289,6 +304,21 @@ def _png_shape(data: bytes) -> tuple[int, int, int] | None:
         return None
     width, height = struct.unpack_from(">II", data, 16)
     return {0: 1, 2: 3, 6: 4}[data[25]], height, width
+
+
+def compute_in_calling_threads() -> None:
+    """Makes OpenCV compute each call in the thread that calls it, if OpenCV has been loaded.
+
+    Several threads that call it would otherwise share its own threads, and be slower than without
+    them. The setting is one of OpenCV for the whole process.
+    """
+    if "cv2" in sys.modules:
+        _use_one_thread()
+
+
+@functools.cache
+def _use_one_thread() -> None:
+    opencv().setNumThreads(1)
 
 
 @functools.cache

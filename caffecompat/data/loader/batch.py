@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.loader.buffer_pool import BufferPool
+from caffecompat.data.loader.crop_form import CropForm
 from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.sources.base import RawSample, Sample, Samples
 from caffecompat.data.transforms.deferred_crops import DeferredCrops
@@ -79,6 +80,7 @@ class BatchMaker:
 
     Attributes:
         defer_arithmetic: give :class:`DeferredCrops` from the next batch on, if possible.
+        crop_form: how the pixels of deferred crops lie in memory.
 
     Raises:
         DataError: the batch size is not positive, or smaller than the number of ranks.
@@ -101,6 +103,16 @@ class BatchMaker:
         self.options = options
         self.defer_arithmetic = False
         self._buffers = BufferPool()
+        self._crop_form, self._crop_buffers = CropForm(), BufferPool()
+
+    @property
+    def crop_form(self) -> CropForm:
+        return self._crop_form
+
+    @crop_form.setter
+    def crop_form(self, form: CropForm) -> None:
+        if form != self._crop_form:
+            self._crop_form, self._crop_buffers = form, BufferPool(form.allocate)
 
     def shape(self, index: int) -> tuple[int, int, int, int]:
         """The shape of this rank's shard of batch ``index``; reads one record.
@@ -131,11 +143,19 @@ class BatchMaker:
             and first.pixels.dtype == np.uint8
         )
         shape = self._shape(samples[0], first, augmentations[0])
-        data = self._buffers.array(shape, np.uint8 if deferred else np.float32)
+        data = self._crops(shape) if deferred else self._buffers.array(shape)
         labels: NDArray[Any] = np.empty(
             (self.rows, *self.samples.label_shape_of(first)), self.samples.label_type
         )
         return PartialBatch(data, labels, first, samples, augmentations, skips)
+
+    def _crops(self, shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+        rows, channels, height, width = shape
+        # The reading thread runs this; another thread may replace the pool meanwhile.
+        form, buffers = self._crop_form, self._crop_buffers
+        if not form.channels_last:
+            return buffers.array(shape, np.uint8)
+        return buffers.array((rows, height, width, channels), np.uint8).transpose(0, 3, 1, 2)
 
     def fill(self, batch: PartialBatch, row: int) -> None:
         """Decodes and transforms row ``row`` of a batch.

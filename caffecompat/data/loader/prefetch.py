@@ -11,7 +11,9 @@ from queue import SimpleQueue
 from types import TracebackType
 
 from caffecompat.data.backends.database import Database
+from caffecompat.data.codec.images import compute_in_calling_threads
 from caffecompat.data.loader.batch import Batch, BatchMaker, PartialBatch
+from caffecompat.data.loader.crop_form import CropForm
 from caffecompat.data.read_options import DEFAULTS, ReadOptions
 from caffecompat.data.sources.base import DatabaseSamples, Samples
 from caffecompat.data.transforms.transform import Transform
@@ -72,13 +74,15 @@ class BatchReader:
         self._next = 0
         self._closed = False
 
-    def defer_arithmetic(self, wanted: bool) -> None:
-        """Sets whether the blobs of later batches may be deferred crops.
+    def defer_arithmetic(self, wanted: bool, form: CropForm | None = None) -> None:
+        """Sets whether the blobs of later batches may be deferred crops, and their form.
 
         See :class:`caffecompat.data.transforms.deferred_crops.DeferredCrops`. Batches that are
         already being made are not affected.
         """
         self._maker.defer_arithmetic = wanted
+        if form is not None:
+            self._maker.crop_form = form
 
     @property
     def records(self) -> int:
@@ -185,6 +189,7 @@ class _Prefetcher:
     def __init__(self, maker: BatchMaker, start: int, workers: int, depth: int) -> None:
         self._maker = maker
         self._stopping = False
+        self._shares_cores = workers > 1
         self._rows_per_task = -(-maker.rows // (workers * _TASKS_PER_WORKER))
         self._free_slots: SimpleQueue[None] = SimpleQueue()
         self._ready: SimpleQueue[_PendingBatch] = SimpleQueue()
@@ -233,9 +238,15 @@ class _Prefetcher:
             except Exception as error:
                 pending.outcomes.put((0, error))
             else:
+                self._limit_threads()
                 self._submit_rows(pending, batch)
             self._ready.put(pending)
             index += 1
+
+    def _limit_threads(self) -> None:
+        # The first record is decoded now, which has loaded OpenCV if the records are images.
+        if self._shares_cores:
+            compute_in_calling_threads()
 
     def _submit_rows(self, pending: _PendingBatch, batch: PartialBatch) -> None:
         starts = range(0, self._maker.rows, self._rows_per_task)

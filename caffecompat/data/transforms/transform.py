@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from caffecompat.data.advice import suggested_side
 from caffecompat.data.codec.datum import decode_datum
-from caffecompat.data.codec.images import split_channels
+from caffecompat.data.codec.images import copy_interleaved, scale_channels, split_channels
 from caffecompat.data.counter_rng import draw, pick
 from caffecompat.data.transforms.color_pca import RandomShift
 from caffecompat.data.transforms.deferred_crops import DeferredCrops
@@ -244,8 +244,7 @@ class Transform:
             :, place.top : place.top + place.size[0], place.left : place.left + place.size[1]
         ]
         if out.dtype == np.uint8:
-            for channel, plane in enumerate(self._planes(pixels[window], augmentation.mirror)):
-                np.copyto(out[channel], plane)
+            self._copy(pixels[window], augmentation.mirror, out)
             return
         self._subtract_mean(pixels[window], window, augmentation, out)
         if self._scale != 1:
@@ -317,10 +316,16 @@ class Transform:
             if augmentation.shift is not None:
                 np.add(target, augmentation.shift[channel], out=target)
 
+    def _copy(self, pixels: NDArray[np.uint8], mirror: bool, out: NDArray[np.uint8]) -> None:
+        if _is_interleaved(pixels) and _is_interleaved(out):
+            copy_interleaved(pixels.transpose(1, 2, 0), out.transpose(1, 2, 0), mirror)
+            return
+        for channel, plane in enumerate(self._planes(pixels, mirror)):
+            np.copyto(out[channel], plane)
+
     def _planes(self, pixels: NDArray[Any], mirror: bool) -> Sequence[NDArray[Any]]:
         """The channels, flipped if ``mirror``; valid until the next call in this thread."""
-        interleaved = pixels.strides[0] == 1 and 1 < len(pixels) <= 4
-        if pixels.dtype != np.uint8 or not interleaved:
+        if not _is_interleaved(pixels):
             return list(pixels[:, :, ::-1] if mirror else pixels)
         shape, planes = getattr(self._scratch, "planes", (None, []))
         if shape != pixels.shape:
@@ -333,6 +338,11 @@ def _resizing(message: Message, phase: str) -> Resizing | None:
     """How images are resized before they are cropped."""
     own = message.img_rand_resize_lower or message.img_rand_resize_upper
     return resizing_of_fork(message) or (Rescale(message, phase) if own else None)
+
+
+def _is_interleaved(pixels: NDArray[Any]) -> bool:
+    """Whether the bytes of channels x height x width have their channels innermost in memory."""
+    return pixels.dtype == np.uint8 and pixels.strides[0] == 1 and 1 < len(pixels) <= 4
 
 
 def _check_means(message: Message) -> None:

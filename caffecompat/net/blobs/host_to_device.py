@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 
 class Transfer:
@@ -15,6 +19,8 @@ class Transfer:
 
     def __init__(self) -> None:
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
+        # Copies from memory of page_locked() that may not have ended.
+        self._under_way: list[tuple[torch.cuda.Event, torch.Tensor]] = []
 
     def move(
         self, tensor: torch.Tensor, device: torch.device, form: torch.memory_format
@@ -30,9 +36,29 @@ class Transfer:
         locked = tensor if tensor.is_pinned() else tensor.pin_memory()
         with torch.cuda.stream(stream):
             value = locked.to(device, non_blocking=True).contiguous(memory_format=_dense(form))
+        self._keep_until_copied(locked, stream)
         user.wait_stream(stream)
         value.record_stream(user)
         return value
+
+    def _keep_until_copied(self, locked: torch.Tensor, stream: torch.cuda.Stream) -> None:
+        """Keeps the memory of an array from being used for another batch during its copy."""
+        event = torch.cuda.Event()
+        event.record(stream)
+        unfinished = [entry for entry in self._under_way if not entry[0].query()]
+        self._under_way = [*unfinished, (event, locked)]
+
+
+def page_locked(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array in page-locked memory, from which a GPU copies without the host's help.
+
+    Ordinary memory where there is none left, or no GPU.
+    """
+    try:
+        block = torch.empty(size * dtype.itemsize, dtype=torch.uint8, pin_memory=True)
+    except RuntimeError:
+        return np.empty(size, dtype)
+    return block.numpy().view(dtype)
 
 
 def _dense(form: torch.memory_format) -> torch.memory_format:

@@ -9,12 +9,13 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
+from caffecompat.data.loader.crop_form import CropForm
 from caffecompat.data.transforms.deferred_crops import DeferredCrops
 from caffecompat.errors import BlobError, CaffeError, NetError, suggestion
 from caffecompat.graph import Version
 from caffecompat.net.allocation import zeros
 from caffecompat.net.blobs.array_view import plain_array
-from caffecompat.net.blobs.host_to_device import Transfer
+from caffecompat.net.blobs.host_to_device import Transfer, page_locked
 from caffecompat.net.blobs.index_checks import accepted_numbers, check_numbers
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.kernels.choice import TORCH_OPERATORS
@@ -122,6 +123,7 @@ class Inputs:
 
     def _fetch(self, built: BuiltLayer, index: int) -> list[torch.Tensor] | None:
         assert built.source is not None
+        built.source.crop_form = self._crop_form() if self._on_gpu else None
         read = built.source.read_for_gpu if self._on_gpu else built.source.read
         started = time.perf_counter()
         arrays = read(index)
@@ -134,6 +136,9 @@ class Inputs:
         if built.rows is not None:
             blobs = [blob[rows] for blob, rows in zip(blobs, built.rows, strict=True)]
         return blobs
+
+    def _crop_form(self) -> CropForm:
+        return CropForm(self.memory_format is torch.channels_last, page_locked)
 
     def _check_numbers(self, built: BuiltLayer, arrays: Sequence[Array | DeferredCrops]) -> None:
         """Raises DataError for labels and indices that would fail inside a kernel."""

@@ -6,18 +6,22 @@ does not apply.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from caffecompat.errors import first_line
 from caffecompat.layers._operation import Convolve, Drop
 from caffecompat.net.kernels import dropout, pooling, rectified
 from caffecompat.net.kernels.choice import Kernels
 from caffecompat.net.module import LayerModule
+
+_log = logging.getLogger("caffecompat")
 
 
 class FusedLayers(nn.Module):
@@ -73,6 +77,18 @@ class FusedConvolution(FusedLayers):
         if not torch.is_autocast_enabled(x.device.type) or not self._fits(x, convolution):
             return self.one_by_one(x)
         weight, bias = convolution.arguments().values()
+        try:
+            return _ConvolutionReLU.apply(x.to(half), weight, bias, self._plan)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            if not self._plan.in_one:
+                raise
+            # cuDNN has no such operation for every shape; from here on it is not asked again.
+            _log.info(
+                f"{convolution.layer.context.place}: fused without cuDNN: {first_line(error)}"
+            )
+            self._plan = replace(self._plan, in_one=False)
         return _ConvolutionReLU.apply(x.to(half), weight, bias, self._plan)
 
     def _fits(self, x: Tensor, convolution: LayerModule) -> bool:

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from caffecompat.data.codec import images
 from caffecompat.data.loader.batch import Batch
+from caffecompat.data.loader.crop_form import CropForm
 from caffecompat.data.transforms.deferred_crops import DeferredCrops
 from caffecompat.errors import DataError
 from caffecompat.net import Net
+from caffecompat.net.blobs.host_to_device import page_locked
 from caffecompat.net.blobs.inputs import Inputs
 from caffecompat.weights.mean import write_mean
 from tests.data.databases import datum, encoded_datum, reader, write_records
@@ -22,12 +25,14 @@ from tests.data.transforms.test_augmentation import COLOUR, PAPER, float_datum, 
 CUT: dict[str, Any] = {"crop_size": 9, "mirror": True}
 
 
-def read_both_ways(path: str, **options: Any) -> tuple[list[Batch], list[Batch]]:
+def read_both_ways(
+    path: str, last: bool = False, **options: Any
+) -> tuple[list[Batch], list[Batch]]:
     """Three batches as floats, and the same with their arithmetic left to who takes them."""
     found = []
     for wanted in (False, True):
         with reader(path, **options) as opened:
-            opened.defer_arithmetic(wanted)
+            opened.defer_arithmetic(wanted, CropForm(channels_last=last))
             found.append([opened.batch(index) for index in range(3)])
     return found[0], found[1]
 
@@ -46,8 +51,9 @@ def read_both_ways(path: str, **options: Any) -> tuple[list[Batch], list[Batch]]
     ],
     ids=["whole", "cut", "scale", "mean", "means", "shift", "crop mean", "paper"],
 )
+@pytest.mark.parametrize("last", [False, True])
 def test_numbers_are_those_of_the_transform(
-    fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    last: bool, fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_mean(np.random.default_rng(3).random((3, 9, 9), np.float32) * 200, "mean.binaryproto")
@@ -55,9 +61,11 @@ def test_numbers_are_those_of_the_transform(
     records = [datum(noise(*shape, seed=i), i) for i, shape in enumerate(shapes)]
     records += [encoded_datum(png(noise(3, 14, 14, seed=9)), 9)]
     path = write_records(tmp_path / "images", records)
-    for floats, crops in zip(*read_both_ways(path, **fields), strict=True):
+    for floats, crops in zip(*read_both_ways(path, last, **fields), strict=True):
         assert isinstance(crops.blob, DeferredCrops)
         assert crops.blob.pixels.dtype == np.uint8
+        innermost = crops.blob.pixels.transpose(0, 2, 3, 1) if last else crops.blob.pixels
+        assert innermost.flags.c_contiguous
         np.testing.assert_array_equal(crops.data, floats.data)
         np.testing.assert_array_equal(crops.labels, floats.labels)
 
@@ -71,12 +79,14 @@ def test_a_mean_of_whole_records_does_not_wait(tmp_path: Path) -> None:
         np.testing.assert_array_equal(crops.data, floats.data)
 
 
-def test_floats_among_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("last", [False, True])
+def test_floats_among_bytes(last: bool, tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     records = [datum(noise(3, 10, 11, seed=i), i) for i in range(4)]
     records.insert(2, float_datum(rng.standard_normal((3, 10, 11)), 7))
     path = write_records(tmp_path / "mixed", records)
-    for floats, crops in zip(*read_both_ways(path, **CUT, scale=0.3, batch_size=3), strict=True):
+    fields = {**CUT, "scale": 0.3, "batch_size": 3}
+    for floats, crops in zip(*read_both_ways(path, last, **fields), strict=True):
         np.testing.assert_array_equal(crops.data, floats.data)
         np.testing.assert_array_equal(crops.labels, floats.labels)
 
@@ -128,3 +138,48 @@ def test_reading_ahead_changes_nothing(tmp_path: Path) -> None:
             assert torch.equal(net.feeds(index)[0], plain[index])
             net.read_ahead(index + 1)
             assert torch.equal(net.feeds(index)[0], plain[index])
+
+
+def test_the_memory_that_was_asked_for(tmp_path: Path) -> None:
+    """Blocks are made by the given function, and used again when nobody holds them any more."""
+    made: list[np.ndarray] = []
+
+    def allocate(size: int, dtype: np.dtype[Any]) -> np.ndarray:
+        made.append(np.empty(size, dtype))
+        return made[-1].view()
+
+    path = write_records(tmp_path / "images", [datum(noise(3, 14, 14, seed=i)) for i in range(5)])
+    with reader(path, **CUT, prefetch=1) as opened:
+        opened.defer_arithmetic(True, CropForm(True, allocate))
+        for index in range(12):
+            pixels = opened.batch(index).blob
+            assert isinstance(pixels, DeferredCrops)
+            assert any(np.shares_memory(pixels.pixels, block) for block in made)
+    assert len(made) < 8
+
+
+def test_page_locked_memory_or_any() -> None:
+    array = page_locked(6, np.dtype(np.float32))
+    assert array.shape == (6,)
+    assert array.dtype == np.float32
+    array[:] = 1
+    assert torch.from_numpy(array).is_pinned() == torch.cuda.is_available()
+
+
+def test_opencv_computes_in_the_workers(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    images._use_one_thread.cache_clear()
+    before = cv2.getNumThreads()
+    path = write_records(tmp_path / "images", [encoded_datum(png(noise(3, 9, 9)), 1)] * 3)
+    try:
+        cv2.setNumThreads(2)
+        several = cv2.getNumThreads()
+        with reader(path, workers=1) as opened:
+            opened.batch(0)
+        assert cv2.getNumThreads() == several
+        with reader(path, workers=2) as opened:
+            opened.batch(0)
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
+        images._use_one_thread.cache_clear()

@@ -36,7 +36,7 @@ def net_with(label: Any, index: Any, definition: str = NET) -> Net:
     source = net.layers[0].source
     assert source is not None
     arrays = [np.zeros((4, 3), np.float32), *(np.array(a, np.float32) for a in (label, index))]
-    source.read_for_gpu = lambda pass_index: arrays  # type: ignore[method-assign]
+    source.read_for_gpu = lambda pass_index: arrays  # type: ignore
     return net
 
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from caffecompat.net import Net
-from caffecompat.net.execution.fusing import Fused, FusingOptions, fuse
+from caffecompat.net.execution.fusing import Fused, FusingOptions, convolution_in_one_works, fuse
 from caffecompat.net.execution.precision import arithmetic, keep_results_whole
 from caffecompat.net.kernels.choice import TORCH_OPERATORS, Kernels
 from caffecompat.proto.text.parser import parse_text
 from tests.net.kernels.devices import INTERPRETED, mend_interpreter
+from tests.solver.caffe_log import Lines
 
 INPUT = """layer { name: "in" type: "Input" top: "data" top: "label"
   input_param { shape { dim: 3 dim: 4 dim: 11 dim: 13 } shape { dim: 3 } } }"""
@@ -221,6 +222,21 @@ def test_parameters_without_gradient() -> None:
         assert weight.grad is None
         results.append(bias.grad)
     torch.testing.assert_close(*results, rtol=0.02, atol=1e-3)
+
+
+def test_a_convolution_that_cudnn_does_not_have(lines: Lines) -> None:
+    """Here it has none; each layer says so once and goes on."""
+    net, plain = net_of(COLUMN), net_of(COLUMN)
+    done = fuse(net.program(), FusingOptions(TORCH_OPERATORS, convolution_in_one=True))
+    assert done == Fused(convolutions=3)
+    check_equal(net, plain, "bf16")
+    assert not convolution_in_one_works(torch.device("cpu"), torch.bfloat16)
+    if not torch.cuda.is_available():
+        pass_of(net)
+        told = lines.containing("fused without cuDNN")
+        assert [line.partition(":")[0] for line in told] == [
+            f"layer 'conv{i}' (Convolution)" for i in (1, 2, 3)
+        ]
 
 
 def test_the_line_for_the_log() -> None:
