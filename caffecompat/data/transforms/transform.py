@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from caffecompat.data.advice import suggested_side
 from caffecompat.data.codec.datum import decode_datum
-from caffecompat.data.codec.images import copy_interleaved, scale_channels, split_channels
+from caffecompat.data.codec.images import copy_interleaved, split_channels
 from caffecompat.data.counter_rng import draw, pick
 from caffecompat.data.transforms.color_pca import RandomShift
 from caffecompat.data.transforms.deferred_crops import DeferredCrops
