@@ -95,7 +95,7 @@ class Weighted(nn.Module):
         assert isinstance(built.layer, (BaseConvolution, InnerProduct))
         self.built = built
         self.layer: BaseConvolution | InnerProduct = built.layer
-        blobs = built.module._arguments()
+        blobs = built.module.arguments()
         # Plain attributes: torch's methods for parameters must not find the net's here.
         self.__dict__["weight"] = blobs["weight"].detach()
         bias = blobs.get("bias")
