@@ -4,7 +4,9 @@
 Weights and inputs are random. So that a net takes seconds, it is built for a batch of 1 where its
 inputs allow that, fully connected layers with more than 1000 outputs get 500, and images become
 smaller while the net has more than 5 billion multiply-adds and still can be built. Definitions for
-training and solvers are left out.
+training and solvers are left out. A net whose last layers ONNX does not have is cut before them, as
+``caffecompat convert --output`` does; a net with layers that a program does not run or compute
+right is not run there.
 
 Examples:
     python tools/onnx_table.py prototxt
@@ -38,11 +40,14 @@ from caffecompat.errors import CaffeError, first_line
 from caffecompat.export.engine import Engine, EngineOptions, engines
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.model import CaffeModel
+from caffecompat.export.onnx_graph.build import WRONG_IN, unknown_layers, writer_name
+from caffecompat.export.outputs import keep_outputs, outputs_without
 from caffecompat.export.random_weights import random_weights
 from caffecompat.export.targets.onnx import Onnx
 from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.export.verify.verification import TOLERANCE, compare, run_both
 from caffecompat.net.definition import Definition, read_definition
+from caffecompat.weights import Weights
 
 PROGRAMS = ("onnxruntime", "opencv")
 MOST_OUTPUTS, FEWER_OUTPUTS = 1000, 500
@@ -58,18 +63,22 @@ class Row:
         layers: number of layers.
         problem: why there is no ONNX file; "" if there is one.
         sizes: the extents of the first input, with names for those that are free.
-        results: by program, the largest relative difference of a value, or what went wrong.
+        ends: the outputs of a net that is cut; "" for a whole one.
+        results: by program, the largest relative difference of a value, or what went wrong, or None
+            where the net is not run.
     """
 
     net: str
     layers: int = 0
     problem: str = ""
     sizes: str = ""
-    results: dict[str, float | str] | None = None
+    ends: str = ""
+    results: dict[str, float | str | None] | None = None
 
     def agrees(self) -> bool:
         return self.results is not None and all(
-            isinstance(value, float) and value <= TOLERANCE for value in self.results.values()
+            value is None or (isinstance(value, float) and value <= TOLERANCE)
+            for value in self.results.values()
         )
 
 
@@ -196,8 +205,15 @@ def multiply_adds(definition: Definition) -> int:
 
 
 def fill_row(row: Row, definition: Definition, sender: Connection) -> None:
+    shapes = Net(definition, shapes_only=True)
+    if unknown := {built.name for built in unknown_layers(shapes)}:
+        ends = outputs_without(shapes, unknown)
+        if ends:
+            definition = keep_outputs(CaffeModel(definition, Weights()), ends).definition
+            row.ends = ", ".join(ends)
     net = Net(definition)
     row.layers = sum(not built.node.automatic for built in net.layers)
+    left_out = {built.type for built in net.layers if writer_name(built) in WRONG_IN["opencv5"]}
     model = CaffeModel(definition, random_weights(net), path=row.net)
     del net
     with tempfile.TemporaryDirectory() as folder:
@@ -207,6 +223,9 @@ def fill_row(row: Row, definition: Definition, sender: Connection) -> None:
         ours = CaffeNet.of(model)
         row.results = dict.fromkeys(PROGRAMS, "crashed")
         for program in PROGRAMS:
+            if program == "opencv" and left_out:
+                row.results[program] = None
+                continue
             sender.send(row)
             row.results[program] = result_of(program, ours, target)
     sender.send(row)
@@ -247,8 +266,12 @@ def markdown(rows: Sequence[Row]) -> str:
         if row.problem:
             continue
         name = "/".join(Path(row.net).parts[-2:])
+        name += f", up to {row.ends}" if row.ends else ""
         results: dict[str, Any] = row.results or {}
-        cells = [v if isinstance(v, str) else f"{v:.0e}" for v in results.values()]
+        cells = [
+            "not run" if v is None else v if isinstance(v, str) else f"{v:.0e}"
+            for v in results.values()
+        ]
         lines.append(f"| {name} | {row.layers} | {row.sizes} | {' | '.join(cells)} |")
     left = sum(bool(row.problem) for row in rows)
     return "\n".join([*lines, "", f"{left} more cannot be built or written.", ""])

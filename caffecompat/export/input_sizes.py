@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from caffecompat.errors import CaffeError
-from caffecompat.export.regions import makes_any_rows, region_inputs
+from caffecompat.export.regions import axis_of_rows, region_inputs
 from caffecompat.graph import Version
 from caffecompat.layers import Shape
 from caffecompat.net import Net
@@ -51,7 +51,7 @@ def possible_sizes(net: Net, wanted: Freedom) -> Sizes | None:
     trials = _trials(inputs, regions, wanted)
     if trials is None:
         return None
-    if not trials and (regions or any(makes_any_rows(built) for built in net.layers)):
+    if not trials and (regions or any(axis_of_rows(built) is not None for built in net.layers)):
         trials = [inputs]
     for trial in trials:
         trial.update({feed: _more_rows(inputs[feed]) for feed in regions})
@@ -90,8 +90,8 @@ def _larger(shape: Shape) -> Shape:
     return (*shape[:2], shape[2] + MORE_ROWS, shape[3] + MORE_COLUMNS)
 
 
-def _more_rows(shape: Shape) -> Shape:
-    return (shape[0] + MORE_REGIONS, *shape[1:])
+def _more_rows(shape: Shape, axis: int = 0) -> Shape:
+    return (*shape[:axis], shape[axis] + MORE_REGIONS, *shape[axis + 1 :])
 
 
 def _shapes(net: Net, inputs: Inputs) -> dict[Version, Shape] | None:
@@ -110,7 +110,7 @@ def _shapes(net: Net, inputs: Inputs) -> dict[Version, Shape] | None:
                 found = infer_shapes(built.module, built.node, bottoms, len(built.tops))
             except (CaffeError, NotImplementedError):
                 return None
-            if makes_any_rows(built):
-                found = [_more_rows(shape) for shape in found]
+            if (axis := axis_of_rows(built)) is not None:
+                found = [_more_rows(shape, axis) for shape in found]
         shapes.update(zip(built.tops, found, strict=True))
     return shapes

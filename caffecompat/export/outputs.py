@@ -64,12 +64,13 @@ def without_layers(net: Net, unknown: Sequence[BuiltLayer]) -> str:
     names = ", ".join(f"{b.name!r} ({b.type})" for b in unknown)
     if any(b.layer is not None and (b.layer.is_loss or b.type == ACCURACY) for b in unknown):
         return f"{names}; a net for training becomes one for use with 'caffecompat deploy'"
-    flags = _flags(net, {b.name for b in unknown})
+    outputs = outputs_without(net, {b.name for b in unknown})
+    flags = " ".join(f"--output {shlex.quote(name)}" for name in outputs)
     return f"{names}; without them the net is converted with {flags}" if flags else names
 
 
-def _flags(net: Net, unknown: Collection[str]) -> str:
-    """``--output`` for what the layers ``unknown`` read and for outputs that do not need them.
+def outputs_without(net: Net, unknown: Collection[str]) -> list[str]:
+    """The blobs that layers called ``unknown`` read, and outputs that do not need these layers.
 
     Empty if nothing is computed before them, or by values that have no name of their own.
     """
@@ -84,8 +85,8 @@ def _flags(net: Net, unknown: Collection[str]) -> str:
     made = [value for value in dict.fromkeys(ends) if _is_computed(wiring, value)]
     last = {wiring.name_of(top): top for step in wiring.steps for top in step.tops}
     if any(last[wiring.name_of(value)] != value for value in made):
-        return ""
-    return " ".join(f"--output {shlex.quote(wiring.name_of(value))}" for value in made)
+        return []
+    return [wiring.name_of(value) for value in made]
 
 
 def _is_computed(wiring: Wiring, value: Version) -> bool:

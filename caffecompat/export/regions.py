@@ -9,6 +9,7 @@ from caffecompat.layers.forks.rcnn.proposal_synopsys import Proposal as Proposal
 from caffecompat.layers.forks.rcnn.psroi_pooling import PSROIPooling
 from caffecompat.layers.forks.rcnn.roi_align import ROIAlign
 from caffecompat.layers.forks.rcnn.roi_pooling import ROIPooling
+from caffecompat.layers.forks.ssd.detection_output import DetectionOutput
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
 
@@ -20,9 +21,11 @@ POOLINGS = (ROIPooling, PSROIPooling, ROIAlign)
 REGIONS_BOTTOM = 1
 
 
-def makes_any_rows(built: BuiltLayer) -> bool:
-    """Whether the number of rows of a layer's tops depends on values."""
-    return isinstance(built.layer, PROPOSALS)
+def axis_of_rows(built: BuiltLayer) -> int | None:
+    """The axis of a layer's tops whose extent depends on values; None if there is none."""
+    if isinstance(built.layer, DetectionOutput):
+        return 2
+    return 0 if isinstance(built.layer, PROPOSALS) else None
 
 
 def region_inputs(net: Net) -> frozenset[str]:

@@ -231,5 +231,5 @@ def test_layer(one: tuple, program: str, tmp_path: Path) -> None:
 def test_every_type_has_a_case() -> None:
     named = {one[0].split('"')[1] for one in CASES + FORK_CASES} | {"NVCaffe BatchNorm"}
     elsewhere = {"Embed", "BatchReindex", "Parameter", "CROP"}
-    detection = {"ROIPooling", "Proposal", "ProposalLayer"}
+    detection = {"ROIPooling", "Proposal", "ProposalLayer", "DetectionOutput"}
     assert set(writers) - named <= elsewhere | detection

@@ -38,6 +38,9 @@ KNOWN_FORK_FIELDS = (
     *(f"pooling_param.pad_{side}" for side in "lrtb"),
 )
 
+# Layers whose operators a program lacks, crashes on or computes wrongly, by their writers' names.
+WRONG_IN = {"opencv5": ("DetectionOutput", "ROIPooling", "Proposal", "ProposalLayer")}
+
 
 def unknown_layers(net: Net) -> list[BuiltLayer]:
     """The layers whose type ONNX export does not know."""
@@ -211,8 +214,8 @@ def _rename_input(graph: OnnxGraph, old: str, new: str) -> None:
         graph.nodes[index] = replace(node, inputs=inputs)
 
 
-def check_known(model: CaffeModel, net: Net) -> None:
-    """Refuses a net with layers that ONNX export does not know.
+def check_known(model: CaffeModel, net: Net, program: str = "") -> None:
+    """Refuses a net with layers that ONNX export does not know, or that ``program`` gets wrong.
 
     Raises:
         ExportError: names them all.
@@ -221,4 +224,10 @@ def check_known(model: CaffeModel, net: Net) -> None:
     if unknown:
         raise ExportError(
             f"{model.path or net.name}: ONNX has no operators for {without_layers(net, unknown)}"
+        )
+    wrong = [b for b in net.layers if b.module and writer_name(b) in WRONG_IN.get(program, ())]
+    if wrong:
+        raise ExportError(
+            f"{model.path or net.name}: {program} does not run, or does not compute right, the "
+            f"operators for {without_layers(net, wrong)}"
         )

@@ -32,7 +32,7 @@ class Onnx(Target):
 
     def refuse(self, model: CaffeModel) -> None:
         import_onnx()
-        check_known(model, Net(model.definition, shapes_only=True))
+        check_known(model, Net(model.definition, shapes_only=True), self.options.program)
         if self.options.fold_preprocessing and model.preprocessing is None:
             raise ExportError(
                 f"{model.path}: its preprocessing is unknown, so it cannot become part of the "

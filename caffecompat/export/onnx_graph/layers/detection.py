@@ -1,4 +1,4 @@
-"""Layers of SSD's nets up to their predictions; DetectionOutput has no counterpart in ONNX."""
+"""Layers of SSD's nets up to their predictions."""
 
 from __future__ import annotations
 
