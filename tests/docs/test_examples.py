@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+from tests.programs import run_program
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```\w+ (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -64,13 +64,6 @@ def test_a_layer_of_your_own(tmp_path: Path) -> None:
         "swoosh.prototxt",
         "run.py",
     ]
-    result = subprocess.run(
-        [sys.executable, "run.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run_program(["run.py"], tmp_path)
     assert result.stderr == ""
     assert result.stdout == "torch.Size([3]) True\n"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
 
 from tests.places import REPOSITORY
+from tests.programs import run_program
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("cv2")
@@ -41,14 +40,8 @@ def test_every_example_is_tested() -> None:
 def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What each example prints."""
     folder = tmp_path_factory.mktemp("examples")
-    own = {"MPLBACKEND": "Agg", "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [sys.executable, "-c", RUN_ALL, str(EXAMPLES), *PICTURES],
-        cwd=folder,
-        env=os.environ | own,
-        capture_output=True,
-        text=True,
-        check=False,
+    result = run_program(
+        ["-c", RUN_ALL, str(EXAMPLES), *PICTURES], folder, os.environ | {"MPLBACKEND": "Agg"}
     )
     assert result.returncode == 0, result.stderr
     for name, expected in PICTURES.items():

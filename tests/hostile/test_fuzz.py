@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.hostile.readers import READERS, first_path, make_input
 from tests.hostile.seeds import Seeds, make_seeds
+from tests.programs import run_program
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = int(os.environ.get("CAFFECOMPAT_FUZZ", "2000"))
@@ -30,8 +30,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Seeds:
 
 
 def fuzz(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tools" / "fuzz.py"), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    return run_program([str(ROOT / "tools" / "fuzz.py"), *words], timeout=SECONDS)
 
 
 needs_proc = pytest.mark.skipif(
@@ -113,9 +112,7 @@ print(json.dumps([[f.reader, f.number, f.kind, f.detail] for f in report.finding
 
 @needs_proc
 def test_the_harness_sees_each_way_to_fail() -> None:
-    result = subprocess.run(
-        [sys.executable, "-c", FAILING], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS
-    )
+    result = run_program(["-c", FAILING], timeout=SECONDS)
     assert result.returncode == 0, result.stderr
     tallies, findings = (json.loads(line) for line in result.stdout.splitlines())
     found = {(reader, number): (kind, detail) for reader, number, kind, detail in findings}

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from caffecompat.data.backends.database import create_database
+from tests.programs import run_program
 from tools import kill_check
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,9 +24,9 @@ KILLS = int(os.environ.get("CAFFECOMPAT_KILLS", "20"))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="jobs are forks")
 def test_killed_jobs_end_as_undisturbed_ones(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
-    command = [sys.executable, str(ROOT / "tools" / "kill_check.py"), "--kills", str(KILLS)]
-    command += ["--json", str(figures)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=600 + 10 * KILLS)
+    words = ["--kills", str(KILLS), "--json", str(figures)]
+    script = str(ROOT / "tools" / "kill_check.py")
+    result = run_program([script, *words], timeout=600 + 10 * KILLS)
     assert result.returncode == 0, result.stdout + result.stderr
     jobs = json.loads(figures.read_text())["jobs"]
     assert sum(count["kills"] for count in jobs.values()) >= KILLS

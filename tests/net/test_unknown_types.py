@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from caffecompat.errors import NetError, UnknownLayerType, UnknownName
 from caffecompat.layers import catalogue
 from caffecompat.layers.forks._known_types import forks_of, layer_to_start_from
 from tests.net.nets import net
+from tests.programs import run_program
 
 NET = """
 layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
@@ -79,13 +78,6 @@ def test_the_layer_to_start_from_runs_as_it_stands(
     text = f"layer {{ name: 'k' type: 'Kept' {wiring} }}"
     (tmp_path / "net.prototxt").write_text(text if bottoms == 0 else f"{source}\n{text}")
     script = SCRIPT if bottoms else SCRIPT.replace("x=numpy.ones((2, 3))", "")
-    found = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    found = run_program(["-c", script], tmp_path)
     assert found.returncode == 0, found.stderr
     assert found.stdout.strip() == shapes

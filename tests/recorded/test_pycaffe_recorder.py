@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.places import REPOSITORY
+from tests.programs import run_program
 
 pytest.importorskip("skimage")
 pytest.importorskip("cv2")
@@ -25,14 +22,7 @@ def written(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the script has filled."""
     folder = tmp_path_factory.mktemp("recorder")
     script = str(golden / "pycaffe" / "record.py")
-    result = subprocess.run(
-        [sys.executable, "-m", "caffecompat.run", "--quiet", script, str(folder / "out")],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run_program(["-m", "caffecompat.run", "--quiet", script, str(folder / "out")], folder)
     assert result.returncode == 0, result.stderr
     return folder / "out"
 
