@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from caffecompat.layers._base import Shape, format_shape, register
 from caffecompat.layers._receptive_field import ReceptiveField
@@ -25,7 +25,7 @@ class Deconvolution(BaseConvolution):
     Source: Caffe's Deconvolution layer.
     """
 
-    param_fields = ("convolution_param",)
+    param_fields: ClassVar[tuple[str, ...]] = ("convolution_param",)
 
     def weight_shape(self, outputs: int) -> Shape:
         return (self.channels, outputs // self.group, *self.geometry.kernel)

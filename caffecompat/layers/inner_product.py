@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from caffecompat.layers._base import ALONG_BATCH, Layer, Message, Shape, format_shape, register
 from caffecompat.layers._receptive_field import ReceptiveField
@@ -28,7 +28,10 @@ class InnerProduct(Layer):
 
     parameters = ("weight", "bias")
     in_place = False
-    fork_fields = ("inner_product_param.normalize", "inner_product_param.min_top_axes")
+    fork_fields: ClassVar[tuple[str, ...]] = (
+        "inner_product_param.normalize",
+        "inner_product_param.min_top_axes",
+    )
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.inner_product_param

@@ -39,7 +39,7 @@ def test_the_page_is_what_the_tool_writes(tool: ModuleType) -> None:
         ("SolverParameter", "warmup_iter", "supported"),
         ("FillerParameter", "diag_val", "supported"),
         ("ConvolutionParameter", "fuse_type", "not supported"),
-        ("LayerParameter", "fixed_param", "not supported"),
+        ("LayerParameter", "grid_lstm_3d_param", "not supported"),
         ("LayerParameter", "forward_type", "no effect"),
     ],
 )

@@ -105,10 +105,8 @@ def test_bvlc_nets_have_none() -> None:
 
 def test_unknown_text_of_a_known_fork_is_explained() -> None:
     with pytest.raises(TextError) as caught:
-        message("layer { name: 'f' type: 'FixedNeuron' fixed_param { bit_width: 8 } }")
-    assert "from the Caffe of DeePhi, where it holds the settings of FixedNeuron" in str(
-        caught.value
-    )
+        message("layer { name: 'f' type: 'OPData' op_transform_param { size: 8 } }")
+    assert "from another Caffe, where it holds the settings of OPData" in str(caught.value)
 
 
 ROWS = list(meanings().values())

@@ -348,3 +348,39 @@ def test_the_global_scale_follows_the_mean_factor() -> None:
     assert float(scale) == 3.5
     y, _ = run("ChannelScale", text, x, factors, tops=2, parameters=[scale], phase="TEST")
     torch.testing.assert_close(y, 3.5 * x)
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("hardest", [False, True])
+@pytest.mark.parametrize("bounded", [False, True])
+def test_general_triplet_loss(center: bool, hardest: bool, bounded: bool) -> None:
+    d = torch.tensor(
+        [[0.5, 0.6, 2.0, 0.4], [1.5, 0.2, 1.6, 1.1], [3.0, 3.1, 0.1, 2.0]], dtype=torch.float64
+    ).requires_grad_()
+    labels = torch.tensor([0.0, 3.0, 2.0], dtype=torch.float64)
+    weights = torch.tensor([1.0, 0.5, 2.0], dtype=torch.float64)
+    text = f"""general_triplet_loss_param {{ margin: 0.5 add_center_loss: {str(center).lower()}
+        hardest_only: {str(hardest).lower()} positive_first: {str(bounded).lower()}
+        positive_upper_bound: 1 positive_weight: 3 negative_weight: 2 }}"""
+    loss, means = run("GeneralTripletLoss", text, d, labels, weights, tops=2)
+    total, gradient = 0.0, torch.zeros(3, 4, dtype=torch.float64)
+    for i, own in enumerate([0, 3, 2]):
+        row = d[i].tolist()
+        terms = {j: 2 * (row[own] + 0.5 - row[j]) for j in range(4) if j != own}
+        terms = {j: term for j, term in terms.items() if term > 0}
+        if hardest and terms:
+            terms = dict([max(terms.items(), key=lambda item: item[1])])
+        far = bounded and row[own] > 1
+        if far:
+            terms = {}
+        total += sum(terms.values())
+        for j in terms:
+            gradient[i, j] = -2
+        if far or center or terms:
+            gradient[i, own] = 3
+    assert loss.item() == pytest.approx(total / 3)
+    loss.backward()
+    assert d.grad is not None
+    torch.testing.assert_close(d.grad, gradient * weights[:, None] / 3)
+    others = float(d.sum()) - (0.5 + 1.1 + 0.1)
+    assert means.tolist() == pytest.approx([1.7 / 3, others / 9])

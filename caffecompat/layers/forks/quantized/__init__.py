@@ -1,0 +1,1 @@
+"""Layer types with quantised numbers: Ristretto, DeePhi."""
