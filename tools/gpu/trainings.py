@@ -126,7 +126,9 @@ def captured(work: Work) -> Iterator[Row]:
         for iter_size in (1, 2):
             name = f"{mode.get('precision', 'fp32')}, iter_size {iter_size}"
             with tempfile.TemporaryDirectory() as folder:
-                eager = _trained(small_solver(work, folder, iter_size=iter_size, **mode))
+                eager = _trained(
+                    small_solver(work, folder, iter_size=iter_size, cuda_graph=False, **mode)
+                )
                 solver = small_solver(work, folder, iter_size=iter_size, cuda_graph=True, **mode)
                 # A pass before the first step, whose autograd graph must not disturb the capture.
                 solver.net.forward()
@@ -183,7 +185,7 @@ def compiled(work: Work) -> Iterator[Row]:
         return
     for mode in MODES[:2]:
         with tempfile.TemporaryDirectory() as folder:
-            eager = _trained(small_solver(work, folder, **mode))
+            eager = _trained(small_solver(work, folder, cuda_graph=False, **mode))
             other = _trained(small_solver(work, folder, compiled=True, **mode))
         name = mode.get("precision", "fp32")
         yield _close(f"compiled, as eager: {name}", eager, other, COMPILED_BOUND)

@@ -38,11 +38,9 @@ def rectified_gradient(gradient: Tensor, value: Tensor, kernel: bool) -> tuple[T
     result = torch.empty_like(gradient)
     channels = gradient.shape[1]
     rows = gradient.numel() // channels
-    grid, partial, constants, each = _blocks(gradient, rows, channels)
+    grid, partial, constants = _blocks(gradient, rows, channels)
     with torch.cuda.device_of(gradient):
-        code.rectified_gradient[grid](
-            gradient, value, result, partial, rows, channels, each, **constants
-        )
+        code.rectified_gradient[grid](gradient, value, result, partial, rows, channels, **constants)
     return result, partial.sum(0)
 
 
@@ -77,23 +75,31 @@ def unpooled_gradient(
         device=gradient.device,
         memory_format=order_of(last=True),
     )
-    grid, partial, constants, each = _blocks(gradient, rows, channels)
+    grid, partial, constants = _blocks(gradient, rows, channels)
     with torch.cuda.device_of(gradient):
         code.unpooled_gradient[grid](
-            *(gradient, index, result, partial, rows, channels, each, *plane), **constants
+            *(gradient, index, result, partial, rows, channels, *plane), **constants
         )
     return result, partial.sum(0)
 
 
 def _blocks(
     like: Tensor, rows: int, channels: int
-) -> tuple[tuple[int, int], Tensor, dict[str, int], int]:
-    """Grid, partial sums, constants and rows per program, by the shape of the matrix alone."""
-    columns = min(_MOST_COLUMNS, 1 << (channels - 1).bit_length())
+) -> tuple[tuple[int, int], Tensor, dict[str, int]]:
+    """Grid, partial sums and constants, by the shape of the matrix alone.
+
+    Each program takes a power of two of blocks, so that few variants of a kernel are compiled.
+    """
+    columns = min(_MOST_COLUMNS, _power_of_two(channels))
     block = _ELEMENTS // columns
     blocks = -(-rows // block)
-    each = -(-blocks // _MOST_PROGRAMS) * block
-    programs = -(-rows // each)
+    each = _power_of_two(-(-blocks // _MOST_PROGRAMS))
+    programs = -(-blocks // each)
     partial = torch.empty((programs, channels), dtype=torch.float32, device=like.device)
     grid = (programs, -(-channels // columns))
-    return grid, partial, {"ROWS": block, "COLUMNS": columns}, each
+    return grid, partial, {"BLOCKS": each, "ROWS": block, "COLUMNS": columns}
+
+
+def _power_of_two(number: int) -> int:
+    """The smallest power of two that is not below ``number``, which is positive."""
+    return 1 << (number - 1).bit_length()

@@ -105,14 +105,25 @@ def test_rectified_gradients(shape: tuple[int, ...], dtype: torch.dtype, device:
     form = torch.channels_last
     y = random(shape, device, dtype, form).relu()
     gradient = random(shape, device, dtype, form, seed=2)
-    for kernel_first, order in ((gradient, y), (gradient.contiguous(), y.contiguous())):
-        found, bias = rectified.rectified_gradient(kernel_first, order, kernel=True)
+    for given, order in ((gradient, y), (gradient.contiguous(), y.contiguous())):
+        found, bias = rectified.rectified_gradient(given, order, kernel=True)
         expected, expected_bias = rectified.rectified_by_torch(gradient, y)
         assert torch.equal(found, expected)
         assert bias.dtype == torch.float32
         torch.testing.assert_close(bias, expected_bias, rtol=1e-5, atol=1e-4)
     _, again = rectified.rectified_gradient(gradient, y, kernel=True)
     assert torch.equal(again, bias)
+
+
+@DEVICES
+def test_several_blocks_of_rows_in_a_program(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rectified, "_MOST_PROGRAMS", 3)
+    shape = (3, 130, 9, 11)
+    y = random(shape, device, torch.bfloat16, torch.channels_last).relu()
+    found, bias = rectified.rectified_gradient(y, y, kernel=True)
+    expected, expected_bias = rectified.rectified_by_torch(y, y)
+    assert torch.equal(found, expected)
+    torch.testing.assert_close(bias, expected_bias, rtol=1e-5, atol=1e-4)
 
 
 @DEVICES

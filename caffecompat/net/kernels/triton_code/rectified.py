@@ -1,8 +1,8 @@
 """The gradient before a ReLU, and that of the bias, in one pass, as Triton kernels.
 
 Blobs are matrices here, one row per position and one column per channel: channels last. Each
-program adds up a block of rows in a fixed order and writes one row of ``partial``, whose rows are
-added up afterwards: no sum depends on the order in which programs end.
+program adds up BLOCKS blocks of ROWS rows in a fixed order and writes one row of ``partial``, whose
+rows are added up afterwards: no sum depends on the order in which programs end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def rectified_gradient(
     partial,
     rows,
     channels,
-    rows_per_program,
+    BLOCKS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
@@ -27,8 +27,8 @@ def rectified_gradient(
     program = tl.program_id(0)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
-    for start in range(0, rows_per_program, ROWS):
-        row = program.to(tl.int64) * rows_per_program + start + tl.arange(0, ROWS)
+    for block in range(BLOCKS):
+        row = (program.to(tl.int64) * BLOCKS + block) * ROWS + tl.arange(0, ROWS)
         inside = (row < rows)[:, None] & (column < channels)[None, :]
         at = row[:, None] * channels + column[None, :]
         passed = tl.load(gradient + at, mask=inside, other=0.0)
@@ -48,9 +48,9 @@ def unpooled_gradient(
     partial,
     rows,
     channels,
-    rows_per_program,
     height,
     width,
+    BLOCKS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
@@ -64,8 +64,8 @@ def unpooled_gradient(
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
     top_width = (width + 1) // 2
     top_height = (height + 1) // 2
-    for start in range(0, rows_per_program, ROWS):
-        row = program.to(tl.int64) * rows_per_program + start + tl.arange(0, ROWS)
+    for block in range(BLOCKS):
+        row = (program.to(tl.int64) * BLOCKS + block) * ROWS + tl.arange(0, ROWS)
         inside = (row < rows)[:, None] & (column < channels)[None, :]
         at = row[:, None] * channels + column[None, :]
         passed = tl.load(gradient + at, mask=inside, other=0.0)
