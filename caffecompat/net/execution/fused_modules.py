@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from caffecompat.errors import first_line
+from caffecompat.errors import CaffeError, first_line
 from caffecompat.layers._operation import Convolve, Drop
 from caffecompat.net.kernels import dropout, pooling, rectified
 from caffecompat.net.kernels.choice import Kernels
@@ -79,7 +79,7 @@ class FusedConvolution(FusedLayers):
         weight, bias = convolution.arguments().values()
         try:
             return _ConvolutionReLU.apply(x.to(half), weight, bias, self._plan)
-        except torch.OutOfMemoryError:
+        except (CaffeError, torch.OutOfMemoryError):
             raise
         except RuntimeError as error:
             if not self._plan.in_one:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.layers._counter_rng import Noise, threshold_of
+from caffecompat.net.kernels.launching import launching
 from caffecompat.net.kernels.layout import dense, fits_a_grid, is_channels_last
 
 _BLOCK = 1024
@@ -78,7 +79,7 @@ def _launch(x: Tensor, position: Tensor, drop: Drop) -> Tensor:
     last = is_channels_last(x)
     # Rounded as torch rounds a mask of this type.
     factor = torch.ones((), dtype=x.dtype).mul_(drop.scale).item()
-    with torch.cuda.device_of(x):
+    with launching("dropout", x):
         code.dropout[(triton.cdiv(per_sample, _BLOCK), samples)](
             *(x, y, position, drop.noise.key),
             *drop.noise.range_of(samples),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from caffecompat.net.kernels.launching import launching
 from caffecompat.net.kernels.layout import dense, fits_a_grid, is_channels_last, order_of
 
 _BLOCK = 1024
@@ -77,7 +78,7 @@ def _launch(crops: Crops, form: BlobForm) -> Tensor:
         shape = (channels, height, width) if whole else (channels, 1, 1)
         mean = crops.mean.expand(shape).contiguous()
     shifts = pixels if crops.shifts is None else crops.shifts.contiguous()
-    with torch.cuda.device_of(pixels):
+    with launching("normalisation", pixels):
         code.normalise[(triton.cdiv(channels * height * width, _BLOCK), samples)](
             *(pixels, mean, shifts, blob, crops.scale, channels, height * width),
             MEAN=kind,

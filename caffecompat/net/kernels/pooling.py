@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caffecompat.net.kernels.launching import launching
 from caffecompat.net.kernels.layout import (
     dense,
     fits_a_grid,
@@ -158,7 +159,7 @@ def _launch_maxima(x: Tensor, windows: PoolingWindows, none_if_zero: bool) -> tu
     shape = (samples, channels, *count)
     y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=order_of(last))
     index = torch.empty_like(y, dtype=torch.uint8)
-    with torch.cuda.device_of(x):
+    with launching("pooling", x):
         code.max_pool[(triton.cdiv(y.numel() // samples, _BLOCK), samples)](
             *(x, y, index, channels, height, width, *count),
             **windows.constants(),
@@ -181,7 +182,7 @@ def _launch_spread(gradient: Tensor, index: Tensor, plane: Any, windows: Pooling
     result = torch.empty(
         shape, dtype=gradient.dtype, device=gradient.device, memory_format=order_of(last)
     )
-    with torch.cuda.device_of(gradient):
+    with launching("pooling", gradient):
         code.max_pool_gradient[(triton.cdiv(result.numel() // samples, _BLOCK), samples)](
             *(gradient, index, result, channels, *plane, *count),
             **windows.constants(),

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from caffecompat.net.kernels.launching import launching
 from caffecompat.net.kernels.layout import like, order_of
 from caffecompat.net.kernels.pooling import NONE, PoolingWindows, spread_by_torch
 
@@ -39,7 +40,7 @@ def rectified_gradient(gradient: Tensor, value: Tensor, kernel: bool) -> tuple[T
     channels = gradient.shape[1]
     rows = gradient.numel() // channels
     grid, partial, constants = _blocks(gradient, rows, channels)
-    with torch.cuda.device_of(gradient):
+    with launching("rectified", gradient):
         code.rectified_gradient[grid](gradient, value, result, partial, rows, channels, **constants)
     return result, partial.sum(0)
 
@@ -76,7 +77,7 @@ def unpooled_gradient(
         memory_format=order_of(last=True),
     )
     grid, partial, constants = _blocks(gradient, rows, channels)
-    with torch.cuda.device_of(gradient):
+    with launching("rectified", gradient):
         code.unpooled_gradient[grid](
             *(gradient, index, result, partial, rows, channels, *plane), **constants
         )

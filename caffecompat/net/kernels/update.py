@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from caffecompat.net.kernels.launching import launching
+
 _BLOCK = 1024
 
 
@@ -80,7 +82,7 @@ def _launch(value: Tensor, gradient: Tensor, velocity: Tensor, given: Momentum) 
     from caffecompat.net.kernels.triton_code import update as code
 
     size = value.numel()
-    with torch.cuda.device_of(value):
+    with launching("update", value):
         code.sgd_update[(triton.cdiv(size, _BLOCK),)](
             *(value, gradient, velocity, given.rate),
             given.rate if given.skip is None else given.skip,

@@ -1,0 +1,31 @@
+"""The launch of a Triton kernel: on the right device, with errors that a user understands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from caffecompat.errors import CaffeError, NetError, first_line
+
+
+@contextmanager
+def launching(operation: str, on: Tensor) -> Iterator[None]:
+    """A context for the launch of the kernel of ``operation`` on the device of ``on``.
+
+    Raises:
+        NetError: the kernel does not compile or cannot be launched.
+    """
+    try:
+        # Triton launches on the current device.
+        with torch.cuda.device_of(on):
+            yield
+    except (CaffeError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # Triton, its compiler and the driver have errors of many types
+        raise NetError(
+            f"the Triton kernel for {operation} does not run on {on.device}: "
+            f"{type(error).__name__}: {first_line(error)}; train with --no-kernels"
+        ) from error
