@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -43,7 +42,10 @@ def _error(work: Work, batch: int, size: int, compute: ComputeOptions) -> Row:
         return Row(what, f"{need / 2**30:.2f} GiB foreseen; the CPU has no such allocator")
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
-    solver = Solver(message, device=work.device, **asdict(compute))
+    options: dict[str, Any] = {
+        name: getattr(compute, name) for name in ("precision", "cuda_graph", "fused", "kernels")
+    }
+    solver = Solver(message, device=work.device, **options)
     solver.step(2)
     torch.cuda.reset_peak_memory_stats()
     solver.step(2)

@@ -26,7 +26,7 @@ from caffecompat.net.kernels.layout import (
 NONE = 255
 # The largest window: 255 is no position in it, and longer loops gain nothing.
 MOST_ELEMENTS = 64
-_BLOCK = 512
+_BLOCK = 1024
 
 Pair = tuple[int, int]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TypedDict
 
 from caffecompat.errors import SolverError
@@ -68,8 +68,14 @@ class SolverOptions:
     @property
     def compute(self) -> ComputeOptions:
         """The compute options."""
-        names = [field.name for field in fields(ComputeOptions)]
-        return ComputeOptions(**{name: getattr(self, name) for name in names})
+        return ComputeOptions(
+            precision=self.precision,
+            channels_last=self.channels_last,
+            compiled=self.compiled,
+            cuda_graph=self.cuda_graph,
+            fused=self.fused,
+            kernels=self.kernels,
+        )
 
 
 class SolverKeywords(TypedDict, total=False):

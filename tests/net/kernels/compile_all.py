@@ -17,7 +17,7 @@ from caffecompat.net.kernels.triton_code import dropout, normalisation, pooling,
 EXTENTS = "channels:i32 height:i32 width:i32 top_height:i32 top_width:i32"
 MATRIX = "result:*bf16 partial:*fp32 rows:i32 channels:i32"
 WINDOWS = {"KERNEL_H": 3, "KERNEL_W": 3, "STRIDE_H": 2, "STRIDE_W": 2, "PAD_H": 1, "PAD_W": 1}
-POOLING = {**WINDOWS, "CHANNELS_LAST": True, "BLOCK": 512}
+POOLING = {**WINDOWS, "CHANNELS_LAST": True, "BLOCK": 1024}
 BLOCKS = {"BLOCKS": 4, "ROWS": 16, "COLUMNS": 128}
 NORMALISED = {"MEAN": 2, "SHIFTED": True, "SCALED": True, "PIXELS_LAST": True, "BLOB_LAST": True}
 
