@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -35,12 +36,15 @@ class ComparisonOptions:
         opencv_python: an interpreter with the OpenCV that is meant; empty for this one.
         turns: the least number of turns.
         seconds: how long further turns may begin.
+        processor_time: measure the time of the processor, for a machine that does other work too;
+            with one thread.
     """
 
     inference: InferenceOptions = field(default_factory=InferenceOptions)
     opencv_python: str = ""
     turns: int = 5
     seconds: float = SECONDS
+    processor_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ def compare(
                 )
             except CaffeError as error:
                 found[name] = Contender(name, None, note=str(error))
-        times = turns(work, least=options.turns, seconds=options.seconds) if work else {}
+        clock = time.process_time if options.processor_time else time.perf_counter
+        times = turns(work, least=options.turns, seconds=options.seconds, clock=clock)
     for name, each in times.items():
         found[name] = replace(found[name], milliseconds=1000 * statistics.median(each))
     return list(found.values())
@@ -149,7 +154,8 @@ def _opencv(
             path = stack.enter_context(onnx_model(net)).path
             opencv.load(path, None, inputs, torch.get_num_threads())
         note = "reads prototxt and caffemodel" if opencv.reads_caffe else "reads ONNX only"
-        yield Contender(name, None, opencv.version, note), opencv.run
+        run = partial(opencv.run, options.processor_time)
+        yield Contender(name, None, opencv.version, note), run
 
 
 _PREPARED: dict[str, Callable[..., Any]] = {

@@ -49,12 +49,14 @@ def turns(
     least: int = LEAST_TURNS,
     most: int = MOST_TURNS,
     seconds: float = SECONDS,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Name, list[float]]:
     """The times of each work in turns, in seconds, after one turn that does not count.
 
     Args:
         least, most: the number of turns.
         seconds: no turn begins later than this after the first, except for the least number.
+        clock: what measures.
     """
     times: dict[Name, list[float]] = {name: [] for name in work}
     with torch.inference_mode():
@@ -65,9 +67,9 @@ def turns(
             if turn >= least and time.perf_counter() - started > seconds:
                 break
             for name, run in work.items():
-                begun = time.perf_counter()
+                begun = clock()
                 elapsed = run()
-                own = time.perf_counter() - begun
+                own = clock() - begun
                 # Work in another process says how long it has taken.
                 times[name].append(elapsed if isinstance(elapsed, float) else own)
     return times

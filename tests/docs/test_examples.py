@@ -58,6 +58,18 @@ def test_the_page_about_python(
     assert shown["plain.py"][-1] == "torch.Size([1, 5])"
 
 
+def test_the_page_about_inference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    save_files(ROOT / "docs" / "python.md", tmp_path)  # for deploy.prototxt
+    assert save_files(ROOT / "docs" / "inference.md", tmp_path) == ["optimize.py"]
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path("optimize.py", run_name="__main__")
+    out, err = capfd.readouterr()
+    assert out == "packed the weights of 1 convolutions and 2 inner products\n"
+    assert err.startswith("engine torch, fp32\n")
+
+
 def test_a_layer_of_your_own(tmp_path: Path) -> None:
     assert save_files(ROOT / "docs" / "layers.md", tmp_path) == [
         "swoosh.py",

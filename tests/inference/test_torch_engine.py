@@ -10,14 +10,15 @@ import torch
 
 from caffecompat import Net
 from caffecompat.errors import BlobError, LayerError, NetError, UnknownName
-from caffecompat.inference.torch_graph import half
+from caffecompat.inference.torch_graph import half, winograd
+from caffecompat.inference.torch_graph.weighted import Weighted
 from caffecompat.layers._context import BuildOptions
 from caffecompat.net.execution.inference import InferenceOptions
 from tests.export.passes.models import net_text, random_model
 from tests.net.nets import CLASSIFIER, net
 
 SHAPE = (2, 4, 9, 7)
-SWITCHES = ("remove", "fold", "fuse", "merge", "pack", "channels_last")
+SWITCHES = ("remove", "fold", "fuse", "merge", "pack", "winograd", "channels_last")
 # Of the largest output, in single precision.
 BOUND = 1e-5
 
@@ -165,6 +166,11 @@ LAYERS = {
     "clip": [conv("c", "data"), simple("Clip", "k", "c", "k", "clip_param { min: -0.1 max: 0.2 }")],
 }  # fmt: skip
 
+IN_WINOGRADS_WAY = [
+    *("conv, norm, relu", "residual", "weighted sum", "product", "a value that is read twice"),
+    *("modules", "lrn", "shared weights", "splits", "clip"),
+]
+
 
 def built(layers: list[str], **options: Any) -> Net:
     model = random_model(net_text(SHAPE, *layers))
@@ -196,6 +202,38 @@ def test_the_outputs_are_the_same(name: str) -> None:
         assert_near(outputs(subject), wanted, BOUND)
     subject.optimize(None)
     assert_near(outputs(subject), wanted, 0)
+
+
+@pytest.mark.parametrize("name", [*IN_WINOGRADS_WAY, "groups", "sides", "depthwise"])
+def test_winograds_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "LEAST_TILES", 0)
+    monkeypatch.setattr(winograd, "LEAST_CHANNELS", 0)
+    for tiles in (1, 4, 100):
+        monkeypatch.setattr(winograd, "TILES_AT_A_TIME", tiles)
+        subject = built(LAYERS[name])
+        shapes = [SHAPE, (1, 4, 8, 12), (3, 4, 13, 10)]
+        wanted = [outputs(subject, shape) for shape in shapes]
+        made = subject.optimize(shapes={"data": (1, 4, 8, 12)})
+        assert ("Winograd" in str(made)) == (name in IN_WINOGRADS_WAY)
+        for shape, values in zip(shapes, wanted, strict=True):
+            assert_near(outputs(subject, shape), values, BOUND)
+
+
+def test_the_choice_of_winograds_way() -> None:
+    text = 'name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param {{ {} }}'
+    large = "num_output: 128 kernel_size: 3"
+
+    def way(settings: str, shape: tuple[int, ...] = (1, 128, 26, 26)) -> bool:
+        subject = net(net_text(shape, text.format(settings)))
+        return winograd.saves_time(Weighted(subject.layers[1]), shape)
+
+    assert way(large)
+    assert way(large, (9, 128, 10, 10))
+    assert not way(large, (1, 128, 10, 10))
+    assert not way(large, (1, 16, 26, 26))
+    for other in ("stride: 2", "dilation: 2", "group: 2"):
+        assert not way(f"{large} {other}")
+    assert not way("num_output: 128 kernel_size: 5")
 
 
 @pytest.mark.parametrize("name", ["residual", "lrn", "groups", "modules", "conv, norm, relu"])

@@ -64,7 +64,8 @@ def main() -> int:
     keep_memory()
     torch.set_num_threads(arguments.threads)
     cases = []
-    print(f"{machine()}, {arguments.threads} threads, {arguments.precision}", flush=True)
+    clock = "processor time" if arguments.processor_time else "time"
+    print(f"{machine()}, {arguments.threads} threads, {arguments.precision}, {clock}", flush=True)
     print(head(arguments.programs), flush=True)
     for name in arguments.nets:
         for batch in arguments.batches:
@@ -89,6 +90,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--turns", type=int, default=7, help="at least (default: 7)")
     parser.add_argument("--seconds", type=float, default=20, help="for each case (default: 20)")
+    parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="measure the processor's time, on a machine that does other work; with --threads 1",
+    )
     parser.add_argument("--opencv-python", default="", help="the Python whose OpenCV is meant")
     parser.add_argument("--json", help="write everything to this file")
     return parser.parse_args()
@@ -115,6 +121,7 @@ def measured(name: str, batch: int, arguments: argparse.Namespace) -> Case:
         arguments.opencv_python,
         arguments.turns,
         arguments.seconds,
+        arguments.processor_time,
     )
     return Case(name, batch, arguments.precision, compare(net, arguments.programs, options))
 
@@ -162,6 +169,7 @@ def content(cases: list[Case], arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "machine": machine(),
         "threads": arguments.threads,
+        "processor_time": arguments.processor_time,
         "torch": torch.__version__,
         "cases": [
             {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import fx, nn
@@ -22,6 +23,7 @@ class InferenceGraph:
     Args:
         net: a net in phase TEST.
         blobs: names of blobs that it returns beside the outputs.
+        shapes: of inputs, by name, for which changes are chosen; else those of the definition.
 
     Attributes:
         feeds: the source tops that the graph takes, in order.
@@ -29,7 +31,9 @@ class InferenceGraph:
         device: where the net's parameters are.
     """
 
-    def __init__(self, net: Net, blobs: Sequence[str] = ()) -> None:
+    def __init__(
+        self, net: Net, blobs: Sequence[str] = (), shapes: Mapping[str, Shape] | None = None
+    ) -> None:
         program = Program(net.layers, returned(net, blobs))
         self.feeds, self.versions = program.feeds, program.versions
         self.device = net.device
@@ -38,7 +42,7 @@ class InferenceGraph:
         self._built = {built.module: built for built in net.layers if built.module is not None}
         self._shapes = {
             str(top): shape
-            for built in net.layers
+            for built in _with_shapes(net, shapes).layers
             for top, shape in zip(built.tops, built.shapes, strict=True)
         }
         self._added = 0
@@ -107,6 +111,15 @@ class InferenceGraph:
         self.module.delete_all_unused_submodules()
         self.module.recompile()
         return self.module
+
+
+def _with_shapes(net: Net, shapes: Mapping[str, Shape] | None) -> Net:
+    """A net with inputs of these shapes, without values."""
+    if not shapes:
+        return net
+    changed = dict(net._options.shapes or {}, **shapes)
+    options = replace(net._options, shapes=changed, shapes_only=True, state=None)
+    return Net(net.definition, phase="test", options=options)
 
 
 def returned(net: Net, blobs: Sequence[str]) -> list[Version]:

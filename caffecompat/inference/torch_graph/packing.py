@@ -9,7 +9,11 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from caffecompat.inference.torch_graph.graph import InferenceGraph
+from caffecompat.inference.torch_graph.one_by_one import OneByOneConvolution
+from caffecompat.inference.torch_graph.one_by_one import saves_time as product_saves_time
 from caffecompat.inference.torch_graph.weighted import Weighted, is_convolution
+from caffecompat.inference.torch_graph.winograd import WinogradConvolution
+from caffecompat.inference.torch_graph.winograd import saves_time as winograd_saves_time
 from caffecompat.layers import Shape
 from caffecompat.layers._base import CHANNEL_AXIS
 from caffecompat.layers.convolution import Convolution
@@ -19,8 +23,12 @@ from caffecompat.layers.inner_product import InnerProduct
 _onednn: Any = torch.ops.mkldnn
 
 
-def pack(graph: InferenceGraph) -> str:
-    """Packs all that oneDNN has kernels for, on the CPU; returns the line about it."""
+def pack(graph: InferenceGraph, winograd: bool) -> str:
+    """Packs all that oneDNN has kernels for, on the CPU; returns the line about it.
+
+    Args:
+        winograd: compute large 3x3 convolutions in Winograd's way.
+    """
     if graph.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return ""
     convolutions = products = 0
@@ -29,16 +37,36 @@ def pack(graph: InferenceGraph) -> str:
         if weighted is None:
             continue
         if _is_packable(weighted):
-            bottom = node.args[0]
-            shape = graph.shape(bottom) if isinstance(bottom, fx.Node) else None
-            graph.set_module(node, PackedConvolution(weighted, shape))
+            graph.set_module(node, _convolution(graph, node, weighted, winograd))
             convolutions += 1
         elif isinstance(weighted.layer, InnerProduct):
             graph.set_module(node, PackedInnerProduct(weighted))
             products += 1
     if not convolutions + products:
         return ""
-    return f"packed the weights of {convolutions} convolutions and {products} inner products"
+    modules = [graph.module_of(node) for node in graph.nodes]
+    line = f"packed the weights of {convolutions} convolutions and {products} inner products"
+    parts = [
+        f"{count} {what}"
+        for kind, what in (
+            (OneByOneConvolution, "of 1x1 as matrix products"),
+            (WinogradConvolution, "of 3x3 in Winograd's way"),
+        )
+        if (count := sum(isinstance(module, kind) for module in modules))
+    ]
+    return f"{line} ({', '.join(parts)})" if parts else line
+
+
+def _convolution(
+    graph: InferenceGraph, node: fx.Node, weighted: Weighted, winograd: bool
+) -> nn.Module:
+    bottom = node.args[0]
+    shape = graph.shape(bottom) if isinstance(bottom, fx.Node) else None
+    if winograd and winograd_saves_time(weighted, shape):
+        return WinogradConvolution(weighted)
+    if product_saves_time(weighted, shape, graph.shape(node)):
+        return OneByOneConvolution(weighted)
+    return PackedConvolution(weighted, shape)
 
 
 def _is_packable(weighted: Weighted) -> bool:

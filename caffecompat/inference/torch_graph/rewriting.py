@@ -8,6 +8,7 @@ from caffecompat.inference.torch_graph.fusing import fuse
 from caffecompat.inference.torch_graph.graph import InferenceGraph, OptimizedProgram
 from caffecompat.inference.torch_graph.half import use_half
 from caffecompat.inference.torch_graph.layout import use_channels_last
+from caffecompat.inference.torch_graph.merging import merge
 from caffecompat.inference.torch_graph.packing import pack
 from caffecompat.inference.torch_graph.removal import remove_identities
 from caffecompat.net import Net
@@ -24,7 +25,7 @@ def rewritten(net: Net, options: InferenceOptions) -> Optimization:
     """
     if options.precision == "int8":
         raise NetError("engine torch has no int8; use engine onnxruntime or openvino")
-    graph = InferenceGraph(net, options.blobs)
+    graph = InferenceGraph(net, options.blobs, options.shapes)
     lines = []
     if options.remove:
         lines.append(remove_identities(graph))
@@ -32,11 +33,13 @@ def rewritten(net: Net, options: InferenceOptions) -> Optimization:
         lines.append(fold(graph))
     if options.fuse:
         lines.append(fuse(graph))
+    if options.merge:
+        lines.append(merge(graph))
     if options.channels_last:
         lines.append(use_channels_last(graph))
     precision, line = use_half(graph, options.precision)
     lines.append(line)
     if options.pack:
-        lines.append(pack(graph))
+        lines.append(pack(graph, options.winograd))
     done = tuple(line for line in lines if line)
     return Optimization("torch", precision, done, OptimizedProgram(graph))

@@ -26,11 +26,13 @@ class Activation:
         name: oneDNN's name for it in torch.
         settings: its numbers.
         function: the same in torch.
+        in_place: the same, which changes its argument.
     """
 
     name: str
     settings: tuple[float, ...]
     function: Callable[[torch.Tensor], torch.Tensor]
+    in_place: Callable[[torch.Tensor], torch.Tensor]
 
 
 def activation_of(layer: Layer | None) -> Activation | None:
@@ -41,15 +43,22 @@ def activation_of(layer: Layer | None) -> Activation | None:
             bounds = None if slope else (0.0, limit)
             return _clamp(*bounds) if bounds else None
         if slope:
-            return Activation("leaky_relu", (slope,), lambda x: F.leaky_relu(x, slope))
-        return Activation("relu", (), F.relu)
+            return Activation(
+                "leaky_relu",
+                (slope,),
+                lambda x: F.leaky_relu(x, slope),
+                lambda x: F.leaky_relu_(x, slope),
+            )
+        return Activation("relu", (), F.relu, torch.relu_)
     if type(layer) is Clip and layer.min <= layer.max:
         return _clamp(layer.min, layer.max)
     return None
 
 
 def _clamp(low: float, high: float) -> Activation:
-    return Activation("hardtanh", (low, high), lambda x: x.clamp(low, high))
+    return Activation(
+        "hardtanh", (low, high), lambda x: x.clamp(low, high), lambda x: x.clamp_(low, high)
+    )
 
 
 def is_convolution(layer: Layer | None) -> bool:

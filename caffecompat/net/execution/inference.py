@@ -41,8 +41,9 @@ class InferenceOptions:
         remove: leave out layers that return their bottom (Dropout in TEST, Split).
         fold: take BatchNorm, Scale and Bias into the weights of the layer before them.
         fuse: compute activations and sums inside of the convolution before them.
-        merge: compute convolutions of the same bottom and kernel as one.
+        merge: compute 1x1 convolutions of the same bottom as one.
         pack: bring weights into the order in memory that the processor's kernels read.
+        winograd: with ``pack``, compute large 3x3 convolutions with a quarter of the products.
         channels_last: keep blobs with four axes with their channels innermost.
         calibration: for ``int8``, batches by input name, each N x channels x height x width, to
             take the ranges of values from; or the number of batches to read from the net's own
@@ -58,6 +59,7 @@ class InferenceOptions:
     fuse: bool = True
     merge: bool = True
     pack: bool = True
+    winograd: bool = True
     channels_last: bool = True
     calibration: Sequence[Mapping[str, Any]] | int | None = None
     blobs: Sequence[str] = ()
@@ -73,6 +75,7 @@ class InferenceKeywords(TypedDict, total=False):
     fuse: bool
     merge: bool
     pack: bool
+    winograd: bool
     channels_last: bool
     calibration: Sequence[Mapping[str, Any]] | int | None
     blobs: Sequence[str]
