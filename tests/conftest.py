@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from caffecompat.reporting.glog import LOGGER
 from tests.recorded.cases import parameters, report
@@ -18,6 +20,11 @@ from tests.recorded.location import VARIABLE, RecordedCases, recorded_cases
 from tests.solver.caffe_log import Lines
 
 RECORDED = pytest.StashKey[RecordedCases]()
+
+# How many random inputs a test tries that does not say so itself.
+settings.register_profile("quick", max_examples=60, deadline=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
+settings.load_profile("thorough" if os.environ.get("CAFFECOMPAT_THOROUGH") else "quick")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
