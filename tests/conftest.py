@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from caffecompat.reporting.glog import LOGGER
 from tests.recorded.cases import parameters, report
@@ -23,6 +24,11 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 RECORDED = pytest.StashKey[RecordedCases]()
+
+# How many random inputs a test tries that does not say so itself.
+settings.register_profile("quick", max_examples=60, deadline=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
+settings.load_profile("thorough" if os.environ.get("CAFFECOMPAT_THOROUGH") else "quick")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cache
 
 import pytest
@@ -15,13 +15,21 @@ Check = Callable[[str, Example], None]
 Test = Callable[[str], None]
 
 
+def settings_of(example: Example) -> Hashable:
+    """What makes an example, apart from its bottoms' extents."""
+    kinds = tuple((bottom.kind, len(bottom.shape)) for bottom in example.bottoms)
+    return example.text, example.tops, example.phase, kinds
+
+
 @cache
-def drawn(type_name: str, count: int, derandomize: bool = False) -> tuple[Example, ...]:
-    """At most ``count`` different examples of a type, the simplest first.
+def drawn(
+    type_name: str, count: int, derandomize: bool = False, key: Callable[[Example], Hashable] = hash
+) -> tuple[Example, ...]:
+    """At most ``count`` examples of a type that differ in ``key``, the simplest first.
 
     Each process draws once for all tests: drawing takes longer than most of the tests themselves.
     """
-    found: dict[Example, None] = {}
+    found: dict[Hashable, Example] = {}
 
     @settings(
         max_examples=count,
@@ -33,24 +41,27 @@ def drawn(type_name: str, count: int, derandomize: bool = False) -> tuple[Exampl
     )
     @given(examples[type_name])
     def draw(example: Example) -> None:
-        found[example] = None
+        found.setdefault(key(example), example)
 
     draw()
-    return tuple(found)
+    return tuple(found.values())
 
 
-def on_examples(count: int = 15, derandomize: bool = False) -> Callable[[Check], Test]:
+def on_examples(
+    count: int = 15, derandomize: bool = False, key: Callable[[Example], Hashable] = hash
+) -> Callable[[Check], Test]:
     """Decorator: makes a check of one example a test of every layer type.
 
     Args:
         count: how many examples of a type are drawn.
         derandomize: whether each run draws the same examples.
+        key: of examples with one key the first is tried alone.
     """
 
     def make_test(check: Check) -> Test:
         @pytest.mark.parametrize("type_name", sorted(examples))
         def test(type_name: str) -> None:
-            for example in drawn(type_name, count, derandomize):
+            for example in drawn(type_name, count, derandomize, key):
                 try:
                     check(type_name, example)
                 except (Exception, pytest.fail.Exception) as error:

@@ -19,7 +19,7 @@ from caffecompat.errors import LayerError
 from caffecompat.layers import Layer, ReceptiveField, Source, catalogue
 from caffecompat.layers._counter_rng import Noise
 from caffecompat.layers.fillers import fill
-from tests.layers.drawn import on_examples
+from tests.layers.drawn import on_examples, settings_of
 from tests.layers.examples import examples
 from tests.layers.messages import message
 from tests.layers.single import build, call
@@ -174,7 +174,7 @@ def test_bottoms_stay_as_they_are(type_name: str, example: Example) -> None:
 
 # torch's compiler records this warning of its own about an autograd.Function and drops it.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@on_examples(count=2, derandomize=True)
+@on_examples(count=2, derandomize=True, key=settings_of)
 def test_compiles_in_one_piece(type_name: str, example: Example) -> None:
     """Nothing in a forward pass breaks the graph that torch.compile takes."""
     if type_name in DYNAMIC:

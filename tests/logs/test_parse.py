@@ -192,9 +192,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(
-    max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(WORDS | st.text(max_size=5), max_size=40).map("".join), st.booleans())
 def test_no_line_is_a_traceback(tmp_path: Path, text: str, begun: bool) -> None:
     path = tmp_path / "x.log"

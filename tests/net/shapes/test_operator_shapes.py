@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -20,7 +20,6 @@ from tests.net.shapes.checked import CheckedShapes, described
 from tests.places import REPOSITORY
 
 aten = torch.ops.aten
-tries = settings(max_examples=60, deadline=None)
 draws = st.data()
 
 small = st.integers(0, 4)
@@ -50,7 +49,6 @@ def test_operators_exist(name: str) -> None:
     assert operator.name() == name
 
 
-@tries
 @given(draws)
 def test_convolution(data: st.DataObject) -> None:
     axes = data.draw(st.integers(1, 3))
@@ -78,7 +76,6 @@ def test_convolution_has_an_answer() -> None:
     assert answer.shape == (3, 6, 3, 8)
 
 
-@tries
 @given(draws)
 def test_pooling(data: st.DataObject) -> None:
     pair = st.lists(st.integers(1, 4), min_size=1, max_size=2)
@@ -93,7 +90,6 @@ def test_pooling(data: st.DataObject) -> None:
     hold_equal(aten.max_pool2d_with_indices.default, x, kernel, stride, padding, dilation, ceil)
 
 
-@tries
 @given(draws)
 def test_pairs_of_operands(data: st.DataObject) -> None:
     types = st.sampled_from([torch.float32, torch.float64, torch.float16, torch.int64, torch.bool])
@@ -125,7 +121,6 @@ def test_pairs_of_operands(data: st.DataObject) -> None:
     hold_equal(aten.mse_loss.default, a, b, data.draw(st.integers(0, 2)))
 
 
-@tries
 @given(draws)
 def test_axes(data: st.DataObject) -> None:
     x = meta(*data.draw(extents))
@@ -144,7 +139,6 @@ def test_axes(data: st.DataObject) -> None:
     hold_equal(aten.scatter_add.default, x, dim, index, meta(*index.shape))
 
 
-@tries
 @given(draws)
 def test_several_tensors(data: st.DataObject) -> None:
     shape = data.draw(extents)
@@ -164,7 +158,6 @@ def test_several_tensors(data: st.DataObject) -> None:
     hold_equal(aten.embedding.default, meta(a, b), meta(c, d, dtype=torch.int64))
 
 
-@tries
 @given(st.lists(st.integers(-2, 9), min_size=1, max_size=3), st.sampled_from([None, torch.float32]))
 def test_arange(limits: list[int], dtype: torch.dtype | None) -> None:
     operator = (aten.arange.default, aten.arange.start, aten.arange.start_step)[len(limits) - 1]

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from caffecompat.errors import CaffeError
@@ -155,7 +155,6 @@ def texts(draw: st.DrawFn) -> str:
     return draw(SEPARATORS).join([*parts, ""])
 
 
-@settings(max_examples=500, deadline=None)
 @given(texts(), st.booleans())
 def test_the_fast_reader_finds_what_the_careful_one_finds(text: str, lenient: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -197,7 +196,6 @@ ESCAPES = [r"\n", r"\\", r"\'", r"\\n", r"\?", r"\1", r"\18", r"\101", r"\777", 
 ESCAPES += [r"\u00e9", r"\U0001F600", r"\N", r"\q", r"\x", r"\8", "a", "é", "1", "f", "\udc80"]
 
 
-@settings(max_examples=500, deadline=None)
 @given(st.lists(st.lists(st.sampled_from(ESCAPES), max_size=30), min_size=1, max_size=4))
 def test_many_escapes_are_read_at_once_and_alike(strings: list[list[str]]) -> None:
     text = "name: " + " ".join(f'"{"".join(parts)}"' for parts in strings)

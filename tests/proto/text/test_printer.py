@@ -118,7 +118,7 @@ def messages(draw: st.DrawFn, name: str) -> Any:
 
 @pytest.mark.parametrize("name", ["NetParameter", "SolverParameter", "Datum", "SolverState"])
 def test_what_is_printed_reads_back(name: str) -> None:
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(database=None)
     @given(messages(name))
     def check(message: Any) -> None:
         text = format_text(message)
@@ -131,7 +131,7 @@ def test_what_is_printed_reads_back(name: str) -> None:
     check()
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(database=None)
 @given(st.integers(0, 2**32 - 1))
 def test_every_float_reads_back(bits: int) -> None:
     value = struct.unpack("<f", struct.pack("<I", bits))[0]
@@ -141,7 +141,7 @@ def test_every_float_reads_back(bits: int) -> None:
     assert again == value or (again != again and value != value)
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(database=None)
 @given(st.text(alphabet="{}<>[]:;,-#'\"\\\n nametoplayer012.ex"))
 def test_any_text_is_read_or_refused_in_words(text: str) -> None:
     problems: tuple[str, ...] = ()

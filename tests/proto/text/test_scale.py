@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import text_format
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from caffecompat.proto import schema
@@ -125,7 +125,6 @@ def layers(draw: st.DrawFn) -> str:
     return "layer " + draw(st.sampled_from(["{ ", ": {\n", "<"])) + between.join(fields)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(layers(), max_size=5))
 def test_fast_and_careful_reading_give_what_protobuf_gives(bodies: list[str]) -> None:
     text = "\n".join(body + ("\n>" if body.startswith("layer <") else "\n}") for body in bodies)

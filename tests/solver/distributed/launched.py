@@ -3,11 +3,13 @@
     python launched.py SOLVER HOW
 
 With "stop" this process gets SIGTERM as soon as a snapshot is there, with "kill" rank 1 is killed
-then. The exit code is that of the launch.
+then. The exit code is that of the launch. Only with "end" the ranks are new Pythons, as in use;
+else they are forks, which need not import torch first.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -15,12 +17,13 @@ import threading
 import time
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
 from caffecompat.cli.main import load_verb, run_verb, verb_parser
 from caffecompat.errors import CaffeError
-from caffecompat.solver.distributed.launch import launch
+from caffecompat.solver.distributed import launch as launcher
 
 
 def work(arguments: Namespace) -> int:
@@ -43,8 +46,11 @@ def start() -> int:
     arguments.how = sys.argv[2]
     if arguments.how == "stop":
         threading.Thread(target=send, args=(arguments, signal.SIGTERM), daemon=True).start()
+    if arguments.how != "end":
+        fork = multiprocessing.get_context("fork")
+        vars(launcher)["mp"] = SimpleNamespace(get_context=lambda method: fork)
     try:
-        return launch(work, arguments, 2, 75)
+        return launcher.launch(work, arguments, 2, 75)
     except CaffeError as error:
         sys.stderr.write(f"caffecompat: error: {error}\n")
         return 1
