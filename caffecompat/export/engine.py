@@ -36,6 +36,10 @@ class EngineOptions:
     other: Engine | None = None
 
 
+class NotComparable(ExportError):
+    """An engine cannot run its file beside the other engine, though nothing is wrong with it."""
+
+
 class Engine:
     """One model, loaded into one program.
 

@@ -59,6 +59,8 @@ def other_file_type(head: bytes, path: Path) -> str | None:
         return "a Python pickle, which is never opened because it may run code"
     if looks_like_text(head):
         return _text_kind(head.decode("utf-8", "replace"))
+    if path.suffix.lower() == ".onnx":
+        return "an ONNX model, which is written and verified here, but not read as a source"
     return _message_kind(head)
 
 

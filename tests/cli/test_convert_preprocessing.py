@@ -191,3 +191,28 @@ def test_presets_are_complete() -> None:
     for make, text in PRESETS.values():
         assert Preprocessing.from_json(make((5, 4)).to_json()) == make((5, 4))
         assert text
+
+
+def test_a_net_of_one_channel_takes_gray_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "deploy.prototxt").write_text(NET.replace("dim: 3 dim: 8", "dim: 1 dim: 8"))
+    model = tmp_path / "net.caffemodel"
+    Net(tmp_path / "deploy.prototxt").save(model)
+    assert run(model, "--preprocessing", "digits", "--mean", "33", "--for", "opencv5") == 0
+    assert (written(model).channel_order, written(model).mean) == ("gray", (33,))
+    out = capsys.readouterr().out
+    assert "cv2.IMREAD_GRAYSCALE" in out
+    assert "mean=(33,)" in out
+    assert run(model, "--preprocessing", "vgg", "--force") == 1
+    assert "the net takes images of one channel; give their mean" in capsys.readouterr().err
+    assert run(model, "--preprocessing", "vgg", "--mean", "110", "--force") == 0
+    assert written(model).channel_order == "gray"
+
+
+def test_an_onnx_file_is_no_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"\x08\x09\x12\x04test\x3a\x00")
+    assert run(tmp_path / "net.onnx") == 1
+    assert "this is an ONNX model, which is written and verified here, but not read" in (
+        capsys.readouterr().err
+    )

@@ -6,6 +6,7 @@ import contextlib
 import io
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import CaffeError
 from caffecompat.export.matconvnet.mat_file import read_mat
 from caffecompat.export.source import read_source
+from caffecompat.export.targets import matconvnet as target
 from caffecompat.weights import load_weights
 
 scipy_io: Any = pytest.importorskip("scipy.io")
@@ -209,6 +211,34 @@ layer { name: "up" type: "Deconvolution" bottom: "data" top: "up"
     blob = net.params["up"][0].detach().numpy()
     # The last axis is that of the input's channels.
     np.testing.assert_array_equal(layer["weights"][0].reshape(2, 2, 3)[..., 0], blob[2, 0])
+
+
+@pytest.mark.parametrize("text", [CHAIN, BRANCHED, SEGMENTATION, REGIONS])
+@pytest.mark.parametrize("order", ["BGR", "RGB"])
+def test_what_was_written_is_read_back_and_compared(
+    text: str, order: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = text.replace('"conv1"', '"conv-1"').replace('"data"', '"image"')
+    written(text, tmp_path)
+    beside = tmp_path / "net.caffemodel.preprocessing.json"
+    beside.write_text(replace(HOW, channel_order=order).to_json())
+    assert run(tmp_path / "net.caffemodel", tmp_path / "net.mat") == 0
+    assert "net.mat computes what the net does" in capsys.readouterr().out
+
+
+def test_a_wrong_file_is_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(CHAIN, tmp_path)
+    monkeypatch.setattr(target, "_matlab", lambda array: np.asarray(array)[::-1])
+    assert run(tmp_path / "net.caffemodel", tmp_path / "net.mat") == 1
+    assert "computes something else" in capsys.readouterr().err
+
+
+def test_a_file_of_any_name_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written(CHAIN, tmp_path)
+    assert run(tmp_path / "net.caffemodel", tmp_path / "net.bin", "--to", "matconvnet-dagnn") == 0
+    assert "net.bin computes what the net does" in capsys.readouterr().out
 
 
 def test_regions_are_an_input(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from caffecompat.export.targets.python_source import PythonSource
 from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.weights import save_weights
 from tests.export.models import assert_close, expected_outputs, layer_net, model_of, random_inputs
-from tests.export.test_onnx_layers import CASES, sentence
+from tests.export.test_onnx_layers import CASES, FORK_CASES, sentence
 
 NET = """name: "small"
 layer { name: "data" type: "Input" top: "data" input_param {
@@ -72,6 +72,17 @@ def check(model: CaffeModel, folder: Path) -> None:
     assert_close({name: v.numpy() for name, v in found.items()}, expected_outputs(net, inputs))
 
 
+@pytest.mark.parametrize("one", FORK_CASES, ids=sentence)
+def test_layer_of_a_fork(one: tuple, tmp_path: Path) -> None:
+    layer, shapes, tops, _ = one
+    model = model_of(layer_net(layer, *shapes, tops=tops))
+    if '"BN"' in layer or '"BatchNorm"' in layer:
+        with pytest.raises(ExportError, match="has no code for 'one'"):
+            check(model, tmp_path)
+    else:
+        check(model, tmp_path)
+
+
 @pytest.mark.parametrize("one", CASES, ids=sentence)
 def test_layer(one: tuple, tmp_path: Path) -> None:
     layer, shapes, tops, _ = one
@@ -83,7 +94,6 @@ def test_layer(one: tuple, tmp_path: Path) -> None:
             "LSTM",
             "RNN",
             "SPP",
-            "Permute",
             "Normalize",
             "PriorBox",
             "ArgMax",

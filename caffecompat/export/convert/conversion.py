@@ -229,7 +229,7 @@ def _verify(target: Target, model: CaffeModel, path: Path, say: Say) -> None:
     if target.engine is None:
         say("not verified: nothing here runs such a file")
         return
-    for line in verify_conversion(model, path):
+    for line in verify_conversion(model, path, engine=target.engine):
         say(line)
 
 

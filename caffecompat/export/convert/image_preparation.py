@@ -63,19 +63,49 @@ def prepared(source: Source, options: PreparationOptions) -> Source:
         found = replace(found, mean=read_means(options.mean))
     if found is not None and options.labels:
         found = replace(found, labels=read_labels(options.labels))
+    if found is not None and stated_channels(source) == 1:
+        found = _of_one_channel(found, source, options.preset)
     return replace(source, preprocessing=found, notes=notes)
 
 
 def stated_image_size(source: Source) -> tuple[int, int] | None:
     """Height and width of the images that the net takes; None if nothing says so."""
+    shape = _stated_shape(source)
+    return None if shape is None else (shape[2], shape[3])
+
+
+def stated_channels(source: Source) -> int | None:
+    """The number of channels of the images that the net takes; None if nothing says so."""
+    shape = _stated_shape(source)
+    return None if shape is None else shape[1]
+
+
+def _stated_shape(source: Source) -> tuple[int, ...] | None:
+    """The first input with four axes."""
     if source.definition is None:
         return None
     for layer in source.definition.message.layer:
         if layer.type == "Input":
             for shape in layer.input_param.shape:
                 if len(shape.dim) == IMAGE_AXES:
-                    return int(shape.dim[2]), int(shape.dim[3])
+                    return tuple(map(int, shape.dim))
     return None
+
+
+def _of_one_channel(found: Preprocessing, source: Source, preset: str | None) -> Preprocessing:
+    """Gray images, for a net that takes one channel.
+
+    Raises:
+        ExportError: a preset subtracts the means of three channels.
+    """
+    if len(found.mean) == 1:
+        return replace(found, channel_order="gray")
+    if preset is None:
+        return found
+    raise ExportError(
+        f"{source.path}: --preprocessing {preset} subtracts the means of {len(found.mean)} "
+        "channels, but the net takes images of one channel; give their mean, as in --mean 33.3"
+    )
 
 
 def read_means(text: str) -> tuple[float, ...]:

@@ -31,6 +31,13 @@ import torch.nn.functional as F
 from torch import nn
 '''
 
+# Fields of forks in BVLC Caffe's layer types that the writers know.
+KNOWN_FORK_FIELDS = (
+    "pooling_param.ceil_mode",
+    "dropout_param.scale_train",
+    "dropout_param.sample_weights_test",
+)
+
 LOAD = '''
 
 def load(path):
@@ -54,7 +61,9 @@ def check_known(net: Net, path: str) -> None:
         ExportError: names them all.
     """
     unknown = [
-        b for b in net.layers if _is_written(b) and (b.type not in writers or unwritten_settings(b))
+        b
+        for b in net.layers
+        if _is_written(b) and (b.type not in writers or unwritten_settings(b, KNOWN_FORK_FIELDS))
     ]
     if unknown:
         raise ExportError(

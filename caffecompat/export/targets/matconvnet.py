@@ -51,6 +51,7 @@ COLOURS = 3
 
 
 class _MatConvNet(Target):
+    engine = "matconvnet"
     holds_preprocessing = True
 
     def refuse(self, model: CaffeModel) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import ExportError, MissingExtra
-from caffecompat.export.engine import Arrays, Engine, EngineOptions, engines
+from caffecompat.export.engine import Arrays, Engine, EngineOptions, NotComparable, engines
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.target import targets
@@ -69,11 +69,14 @@ class Comparison:
         return next((d for d in self.differences if not d.relative <= self.tolerance), None)
 
 
-def verify_conversion(model: CaffeModel, path: Path, seed: int = 0) -> list[str]:
+def verify_conversion(
+    model: CaffeModel, path: Path, seed: int = 0, engine: str | None = None
+) -> list[str]:
     """Runs a model and the file that was just written from it, and says how close they are.
 
     Args:
         path: a file of a target that has an ``engine``.
+        engine: the name of that engine; None for what the suffix says.
 
     Returns:
         Lines for the user: one per output and the verdict; or why nothing was compared.
@@ -82,8 +85,8 @@ def verify_conversion(model: CaffeModel, path: Path, seed: int = 0) -> list[str]
         ExportError: they differ by more than :data:`TOLERANCE`, or the engine cannot run the file.
     """
     try:
-        comparison = compare_conversion(model, path, seed)
-    except MissingExtra as error:
+        comparison = compare_conversion(model, path, seed, engine)
+    except (MissingExtra, NotComparable) as error:
         return [f"not verified: {error}"]
     lines = [
         f"{d.name}: {format_shape(d.shape)}, largest difference {d.absolute:.2g}, "
@@ -98,7 +101,9 @@ def verify_conversion(model: CaffeModel, path: Path, seed: int = 0) -> list[str]
     return [*lines, f"verified: {path} computes what the net does, within {TOLERANCE:g}"]
 
 
-def compare_conversion(model: CaffeModel, path: Path, seed: int = 0) -> Comparison:
+def compare_conversion(
+    model: CaffeModel, path: Path, seed: int = 0, engine: str | None = None
+) -> Comparison:
     """The outputs of a model and of the file that was just written from it.
 
     The file is trusted, also if it has a form that could contain code. Weights that are views into
@@ -108,16 +113,12 @@ def compare_conversion(model: CaffeModel, path: Path, seed: int = 0) -> Comparis
         ExportError: no engine runs such files, or it fails.
         MissingExtra: the engine is not installed.
     """
-    known = [target for target in map(targets.find, targets) if target.engine is not None]
-    names = [target.engine for target in known if path.name.endswith(target.suffixes)]
-    if not names:
-        raise ExportError(f"{path}: no engine runs such files")
-    assert names[0] is not None
+    engine = engine or _engine_of(path)
     _release_pages(model)
     source = CaffeNet.of(model)
     # The file was written here, whatever its form could contain.
     options = EngineOptions(trust=True, allow_python=True, other=source)
-    target = engines.find(names[0])(path, options)
+    target = engines.find(engine)(path, options)
     inputs = draw_inputs(source, target, seed)
     steps = source.preprocessing or target.preprocessing
     expected = _run(source, inputs, steps)
@@ -126,6 +127,18 @@ def compare_conversion(model: CaffeModel, path: Path, seed: int = 0) -> Comparis
     gc.collect()
     _release_pages(model)
     return compare(expected, _run(target, inputs, steps))
+
+
+def _engine_of(path: Path) -> str:
+    """The engine of the target that writes files of this suffix.
+
+    Raises:
+        ExportError: there is none.
+    """
+    for target in map(targets.find, targets):
+        if target.engine is not None and path.name.endswith(target.suffixes):
+            return target.engine
+    raise ExportError(f"{path}: no engine runs such files")
 
 
 def _release_pages(model: CaffeModel) -> None:

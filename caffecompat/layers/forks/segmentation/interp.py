@@ -68,9 +68,10 @@ class Interp(Layer):
         x = x.narrow(2, self.begin, height).narrow(3, self.begin, width)
         if reference is not None:
             return resize_with_aligned_corners(x, *reference.shape[2:4])
-        return resize_with_aligned_corners(x, *self._target(height, width))
+        return resize_with_aligned_corners(x, *self.target_size(height, width))
 
-    def _target(self, height: int, width: int) -> tuple[int, int]:
+    def target_size(self, height: int, width: int) -> tuple[int, int]:
+        """The size that the settings give for a cropped plane of ``height`` x ``width``."""
         if self.size is not None and (self.shrink is None) == (self.zoom is None):
             return self.size
         shrink, zoom = self.shrink or 1, self.zoom or 1
