@@ -22,13 +22,20 @@ _HDF5 = SUFFIXES[1:]
 _KINDS = "fiu"
 
 
-def save_arrays(arrays: Mapping[str, NDArray[Any]], path: PathLike) -> None:
-    """Writes arrays of numbers or bytes, atomically; HDF5 if the name ends in .h5 or .hdf5.
+def save_arrays(
+    arrays: Mapping[str, NDArray[Any]], path: PathLike, hdf5: bool | None = None
+) -> None:
+    """Writes arrays of numbers or bytes, atomically.
+
+    Args:
+        arrays: by name.
+        path: the file.
+        hdf5: whether it is an HDF5 file, and not an .npz; None if the name ends in .h5 or .hdf5.
 
     Raises:
         FileProblem: the file cannot be written.
     """
-    if _is_hdf5(path):
+    if _is_hdf5(path) if hdf5 is None else hdf5:
         with create_hdf5(Path(path)) as content:
             for name, array in arrays.items():
                 content[name] = array

@@ -1,7 +1,8 @@
 """``net.forward()`` of the pycaffe interface beside the program that the net is compiled to.
 
 Both run turn by turn in one process over the same parameters; the program runs without gradients
-and keeps only the net's outputs. The figures are medians, and the difference and ratio of the two.
+and keeps only the net's outputs. The process keeps the memory that it frees. The figures are
+medians, and the difference and ratio of the two.
 Beside them: forward() while a script holds a view of every blob, and a step of a solver beside
 the one of caffecompat.Solver.
 Usage: python tools/bench/pycaffe.py [--device cuda] [--rounds 101] [--only lenet]
@@ -24,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from caffecompat import Solver
 from caffecompat import pycaffe as caffe
+from tools.bench.kept_memory import keep_memory
 
 
 def conv(name: str, bottom: str, outputs: int, kernel: int, rest: str = "") -> str:
@@ -169,6 +171,7 @@ def main() -> None:
     parser.add_argument("--only", choices=NETS, help="one net")
     parser.add_argument("--no-steps", action="store_true", help="forward passes alone")
     given = parser.parse_args()
+    keep_memory()
     logging.getLogger("caffecompat").setLevel(logging.ERROR)
     if given.device == "cuda":
         caffe.set_mode_gpu()

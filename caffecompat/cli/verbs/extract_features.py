@@ -11,10 +11,11 @@ from caffecompat.cli.arguments import (
     add_trust_arguments,
 )
 
-HELP = "write blobs of a net's data into databases, as Caffe's extract_features"
+HELP = "write blobs of a net's data to databases or arrays, as Caffe's extract_features"
 EXAMPLE = """\
   caffecompat extract-features net.caffemodel val.prototxt fc7 fc7_lmdb 10 lmdb
   caffecompat extract-features net.caffemodel val.prototxt fc6,fc7 fc6_lmdb,fc7_lmdb 10 lmdb GPU 0
+  caffecompat extract-features net.caffemodel val.prototxt fc7 fc7.h5 10 hdf5
   (caffecompat features makes descriptors of image files with one command)"""
 
 
@@ -24,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="prototxt of a net with data layers")
     parser.add_argument("blobs", metavar="BLOBS", help="names of blobs, separated by commas")
     parser.add_argument(
-        "databases", metavar="DATABASES", help="databases to make, one for each blob"
+        "databases", metavar="DATABASES", help="databases or files to make, one for each blob"
     )
     parser.add_argument("batches", metavar="BATCHES", type=int, help="number of batches to run")
-    parser.add_argument("backend", metavar="BACKEND", help="lmdb or leveldb")
+    parser.add_argument("backend", metavar="BACKEND", help="lmdb, leveldb, hdf5 or npz")
     parser.add_argument(
         "device", metavar="DEVICE", nargs="?", default="CPU", help="CPU or GPU (default: CPU)"
     )

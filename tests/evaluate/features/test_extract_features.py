@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -54,6 +55,26 @@ def test_rows_of_two_blobs(backend: str, folder: Path) -> None:
                 assert not datum.HasField("label")
                 expected = rows[index].reshape((*rows[index].shape, 1, 1)[:3])
                 np.testing.assert_array_equal(decode_datum(datum), expected)
+
+
+@pytest.mark.parametrize("backend", ["hdf5", "npz"])
+def test_files_of_arrays(backend: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert extract("conv,feat", "a.out,b.out", "2", backend) == 0
+    net = Net("net.prototxt", weights="w.caffemodel")
+    net.observe = True
+    expected: dict[str, list[np.ndarray]] = {"conv": [], "feat": []}
+    for batch in range(2):
+        net.run(batch)
+        for name, rows in expected.items():
+            rows.append(net.blobs[name].data.numpy().copy())
+    for path, name in (("a.out", "conv"), ("b.out", "feat")):
+        with h5py.File(path) if backend == "hdf5" else np.load(path) as content:
+            assert list(content) == [name]
+            np.testing.assert_array_equal(content[name][()], np.concatenate(expected[name]))
+    written = Path("a.out").read_bytes()
+    assert extract("conv", "a.out", "1", backend) == 1
+    assert "a.out" in capsys.readouterr().err
+    assert Path("a.out").read_bytes() == written
 
 
 @pytest.mark.parametrize(
