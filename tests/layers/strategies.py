@@ -53,6 +53,7 @@ class Example:
 ELSEWHERE = {
     "AutoCrop": "asks the whole net",
     "CROP": "asks the whole net",
+    "DetectNetTransformation": "works on the host: forks/test_detectnet.py",
     "DetectionEvaluate": "its bottoms belong together: forks/test_ssd_detections.py",
     "DetectionOutput": "its bottoms belong together: forks/test_ssd_detections.py",
     "HDF5Output": "writes files",
