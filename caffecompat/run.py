@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from types import CodeType, ModuleType, TracebackType
 
 from caffecompat.errors import CaffeError
+from caffecompat.kept_memory import keep_freed_memory
 from caffecompat.pycaffe.running.installing import install_as_caffe
 from caffecompat.pycaffe.running.python2 import runtime_hint, syntax_hint
 
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"{given.script}: {error.strerror}", file=sys.stderr)
         return 2
+    keep_freed_memory()
     sys.argv = [given.script, *given.args]
     sys.path.insert(0, os.path.dirname(os.path.abspath(given.script)))
     try:

@@ -20,6 +20,7 @@ PACKAGES = [
     "registry",
     "input_files",
     "output_files",
+    "kept_memory",
     "reporting",
     "proto",
     "weights",

@@ -17,13 +17,18 @@ from caffecompat.cli import verbs
 from caffecompat.cli.spelling import normalise
 from caffecompat.cli.starting import LoadedWithoutCollections, slow_loading_reported
 from caffecompat.errors import CaffeError, suggestion
+from caffecompat.kept_memory import keep_freed_memory
 from caffecompat.reporting import terminal
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, own_process: bool = False) -> int:
     """Runs one verb.
+
+    Args:
+        argv: the words after the command's name.
+        own_process: whether this process is for this verb alone, which may set up its allocator.
 
     Returns:
         0 done, 1 bad input or failed job, 2 bad usage.
@@ -41,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _without_verb(arguments, names)
     name = _verb(arguments.pop(at))
     module = load_verb(name)
+    if own_process and getattr(module, "RUNS_NETS", False):
+        keep_freed_memory()
     parser = verb_parser(name, module)
     try:
         return run_verb(module, parser.parse_args(normalise(arguments, parser)))
@@ -52,7 +59,7 @@ def console() -> int:
     """The installed command: :func:`main`, without a traceback for Ctrl-C at its end."""
     LoadedWithoutCollections().insert()
     try:
-        return main()
+        return main(own_process=True)
     except KeyboardInterrupt:
         return _fail("interrupted")
     finally:

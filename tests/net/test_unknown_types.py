@@ -14,7 +14,7 @@ from tests.programs import run_program
 
 NET = """
 layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
-layer { name: "k" type: "FixedNeuron" bottom: "x" bottom: "x" top: "y" }
+layer { name: "k" type: "DenseCRF" bottom: "x" bottom: "x" top: "y" }
 """
 OTHERS = """
 layer { name: "a" type: "Frobnicate9" bottom: "x" top: "z" }
@@ -26,9 +26,9 @@ def test_the_forks_of_a_known_type() -> None:
     with pytest.raises(UnknownName) as caught:
         net(NET)
     assert isinstance(caught.value, UnknownLayerType)
-    assert caught.value.name == "FixedNeuron"
+    assert caught.value.name == "DenseCRF"
     first, *rest = str(caught.value).splitlines()
-    assert first == "unknown layer type 'FixedNeuron' in layer 'k'; it is defined by DeePhi"
+    assert first == "unknown layer type 'DenseCRF' in layer 'k'; it is defined by DeepLab"
     assert "    bottoms, tops = exactly(2), exactly(1)" in rest
 
 
@@ -36,7 +36,7 @@ def test_all_unknown_types_at_once_with_one_layer_to_start_from() -> None:
     with pytest.raises(NetError) as caught:
         net(NET + OTHERS)
     text = str(caught.value)
-    assert "unknown layer type 'FixedNeuron' in layer 'k'; it is defined by DeePhi" in text
+    assert "unknown layer type 'DenseCRF' in layer 'k'; it is defined by DeepLab" in text
     assert "'Frobnicate9' in layer 'a'; no fork that defines it is known here" in text
     assert "unknown layer type 'Convolutio' in layer 'b'; did you mean 'Convolution'?" in text
     assert text.count("@register") == 1

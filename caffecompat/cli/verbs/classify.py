@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from caffecompat.evaluate.classification.posteriors import Posteriors
 
 HELP = "print the most likely classes of images"
+RUNS_NETS = True
 EXAMPLE = """\
   caffecompat classify cat.jpg --weights vgg16.caffemodel --labels synset_words.txt
   caffecompat classify *.jpg --weights vgg16.caffemodel --json

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from caffecompat.export.model import CaffeModel
 
 HELP = "find the objects in images"
+RUNS_NETS = True
 EXAMPLE = """\
   caffecompat detect street.jpg --model deploy.prototxt --weights ssd300.caffemodel \\
       --preprocessing ssd --labelmap labelmap_voc.prototxt --picture street-boxes.png

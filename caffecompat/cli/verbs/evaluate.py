@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from caffecompat.solver.distributed.process_group import ProcessGroup
 
 HELP = "classification error under the VGG paper's protocols: center, dense, multi-crop, ensembles"
+RUNS_NETS = True
 EXAMPLE = """\
   caffecompat evaluate --weights vgg16.caffemodel --data val.txt --root val/ --protocol dense \\
       --scales 256,384,512 --output D.npz

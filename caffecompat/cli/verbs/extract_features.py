@@ -12,6 +12,7 @@ from caffecompat.cli.arguments import (
 )
 
 HELP = "write blobs of a net's data to databases or arrays, as Caffe's extract_features"
+RUNS_NETS = True
 EXAMPLE = """\
   caffecompat extract-features net.caffemodel val.prototxt fc7 fc7_lmdb 10 lmdb
   caffecompat extract-features net.caffemodel val.prototxt fc6,fc7 fc6_lmdb,fc7_lmdb 10 lmdb GPU 0

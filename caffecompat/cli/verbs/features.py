@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from caffecompat.evaluate.images.labelled_images import LabelledImages
 
 HELP = "descriptors of images: dense activations, averaged, for a linear classifier"
+RUNS_NETS = True
 EXAMPLE = """\
   caffecompat features --weights vgg16.caffemodel --data train.txt --root images/ \\
       --scales 256,384,512 --output train.h5

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from caffecompat.evaluate.localisation.protocol import LocalisationProtocol, Localiser
 
 HELP = "localisation error of bounding-box nets under the VGG paper's protocols"
+RUNS_NETS = True
 EXAMPLE = """\
   caffecompat localise --weights pcr.caffemodel --model D_PCR_deploy.prototxt \\
       --preprocessing vgg --boxes val_boxes.txt --root val/ --protocol gt-crop --scales 384

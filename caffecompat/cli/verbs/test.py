@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from caffecompat.solver.scores import ScoreSums
 
 HELP = "score a net on its test data"
+RUNS_NETS = True
 EXAMPLE = """\
   caffecompat test --model train_val.prototxt --weights net.caffemodel --iterations 100"""
 

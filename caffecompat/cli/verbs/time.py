@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from caffecompat.net import Net
 
 HELP = "measure how long each layer of a net takes, forward and backward"
+RUNS_NETS = True
 EXAMPLE = """\
   caffecompat time --model deploy.prototxt --iterations 10 --gpu 0
   caffecompat time --model deploy.prototxt --engines torch,torch-optimized,onnxruntime"""

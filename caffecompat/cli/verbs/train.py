@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from caffecompat.solver.setup.settings import Settings
 
 HELP = "train a net by a solver prototxt, or resume from a snapshot"
+RUNS_NETS = True
 EXAMPLE = """\
   caffecompat train --solver solver.prototxt --gpu 0
   caffecompat train --solver solver.prototxt --weights vgg16.caffemodel
