@@ -28,14 +28,15 @@ def by_loops(x: Floats, weight: Floats, stride: int, pad: int, dilation: int, gr
     x = np.pad(x, [(0, 0), (0, 0)] + [(pad, pad + 20)] * axes)
     inputs, outputs = x.shape[1] // group, weight.shape[0] // group
     y = np.zeros((x.shape[0], weight.shape[0], *out))
-    for o in range(weight.shape[0]):
-        first = o // outputs * inputs
+    for i in range(group):
+        own = slice(i * outputs, (i + 1) * outputs)
+        taken_from = np.moveaxis(x[:, i * inputs : (i + 1) * inputs], (0, 1), (-2, -1))
+        factors = np.moveaxis(weight[own], (1, 0), (-2, -1))
+        sums = np.moveaxis(y[:, own], (0, 1), (-2, -1))
         for position in product(*map(range, out)):
             for tap in product(*map(range, kernel)):
                 at = tuple(p * stride + t * dilation for p, t in zip(position, tap, strict=True))
-                taken = np.moveaxis(x[:, first : first + inputs], (0, 1), (-2, -1))[at]
-                factors = np.moveaxis(weight[o], 0, -1)[tap]
-                np.moveaxis(y[:, o], 0, -1)[position] += taken @ factors
+                sums[position] += taken_from[at] @ factors[tap]
     return y
 
 
