@@ -44,10 +44,11 @@ from caffecompat.export.onnx_graph.build import WRONG_IN, unknown_layers, writer
 from caffecompat.export.outputs import keep_outputs, outputs_without
 from caffecompat.export.random_weights import random_weights
 from caffecompat.export.regions import PROPOSALS, axis_of_rows
-from caffecompat.export.value_names import value_names
 from caffecompat.export.targets.onnx import Onnx
+from caffecompat.export.value_names import value_names
 from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.export.verify.verification import TOLERANCE, compare, run_both
+from caffecompat.graph import Version
 from caffecompat.net.definition import Definition, read_definition
 from caffecompat.weights import Weights
 
@@ -256,7 +257,8 @@ def sizes_of(path: Path) -> str:
 
 def loose_values(net: Net) -> set[str]:
     """The names of values whose rows depend on values, and of those made from them."""
-    names, loose = value_names(net), set()
+    names = value_names(net)
+    loose: set[Version] = set()
     for built in net.layers:
         if axis_of_rows(built) is not None or loose.intersection(built.bottoms):
             loose.update(built.tops)
@@ -274,8 +276,8 @@ def result_of(program: str, ours: CaffeNet, path: Path) -> float | str:
         # Rows of boxes change places where scores are equal but for rounding, which the choice of
         # outputs changes; they are compared as outputs only.
         loose = loose_values(ours.net)
-        first, second = run_both(ours, theirs, inputs, every_value=True)
-        every = compare({n: v for n, v in first.items() if n not in loose}, second)
+        own, other = run_both(ours, theirs, inputs, every_value=True)
+        every = compare({n: v for n, v in own.items() if n not in loose}, other)
     except CaffeError as error:
         return first_line(error)
     if outputs.agrees and every.agrees:
