@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import struct
 import zlib
 from dataclasses import replace
@@ -422,6 +423,12 @@ def test_layers_that_matconvnet_has_not_are_all_named(
     assert "layer 'relu1' (TanH): MatConvNet has no such layer" in error
     assert "layer 'pool1' (Pooling): Caffe's average counts the padding" in error
     assert not (tmp_path / "net.mat").exists()
+    text = CHAIN.replace('type: "Softmax"', 'type: "TanH"')
+    written(text, tmp_path)
+    assert run(tmp_path / "net.caffemodel", tmp_path / "net.mat") == 1
+    flags = re.findall(r"--output \w+", capsys.readouterr().err)
+    assert flags == ["--output fc"]
+    assert run(tmp_path / "net.caffemodel", tmp_path / "net.mat", *flags[0].split()) == 0
 
 
 def test_meta_that_is_no_struct_counts_as_none(
