@@ -220,6 +220,7 @@ def test_what_was_written_is_read_back_and_compared(
     text: str, order: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = text.replace('"conv1"', '"conv-1"').replace('"data"', '"image"')
+    text = text.replace("dim: 1 dim: 3", "dim: 4 dim: 3")  # the file does not tell the batch
     written(text, tmp_path)
     beside = tmp_path / "net.caffemodel.preprocessing.json"
     beside.write_text(replace(HOW, channel_order=order).to_json())
