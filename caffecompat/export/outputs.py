@@ -64,9 +64,13 @@ def without_layers(net: Net, unknown: Sequence[BuiltLayer]) -> str:
     names = ", ".join(f"{b.name!r} ({b.type})" for b in unknown)
     if any(b.layer is not None and (b.layer.is_loss or b.type == ACCURACY) for b in unknown):
         return f"{names}; a net for training becomes one for use with 'caffecompat deploy'"
-    outputs = outputs_without(net, {b.name for b in unknown})
-    flags = " ".join(f"--output {shlex.quote(name)}" for name in outputs)
+    flags = output_flags(net, {b.name for b in unknown})
     return f"{names}; without them the net is converted with {flags}" if flags else names
+
+
+def output_flags(net: Net, unknown: Collection[str]) -> str:
+    """The flags ``--output`` that leave layers out; "" if nothing is computed before them."""
+    return " ".join(f"--output {shlex.quote(name)}" for name in outputs_without(net, unknown))
 
 
 def outputs_without(net: Net, unknown: Collection[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import struct
 import zlib
 from dataclasses import replace
@@ -219,6 +220,7 @@ def test_what_was_written_is_read_back_and_compared(
     text: str, order: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = text.replace('"conv1"', '"conv-1"').replace('"data"', '"image"')
+    text = text.replace("dim: 1 dim: 3", "dim: 4 dim: 3")  # the file does not tell the batch
     written(text, tmp_path)
     beside = tmp_path / "net.caffemodel.preprocessing.json"
     beside.write_text(replace(HOW, channel_order=order).to_json())
@@ -422,6 +424,12 @@ def test_layers_that_matconvnet_has_not_are_all_named(
     assert "layer 'relu1' (TanH): MatConvNet has no such layer" in error
     assert "layer 'pool1' (Pooling): Caffe's average counts the padding" in error
     assert not (tmp_path / "net.mat").exists()
+    text = CHAIN.replace('type: "Softmax"', 'type: "TanH"')
+    written(text, tmp_path)
+    assert run(tmp_path / "net.caffemodel", tmp_path / "net.mat") == 1
+    flags = re.findall(r"--output \w+", capsys.readouterr().err)
+    assert flags == ["--output fc"]
+    assert run(tmp_path / "net.caffemodel", tmp_path / "net.mat", *flags[0].split()) == 0
 
 
 def test_meta_that_is_no_struct_counts_as_none(

@@ -33,7 +33,9 @@ class MatConvNetEngine(Engine):
         self._shapes = {name: tuple(other.net.blobs[name].shape)[1:] for name in self._outputs}
         if not self._outputs or len(self._own.inputs) != len(other.inputs):
             raise NotComparable("its inputs and outputs cannot be told by their names")
-        self.inputs = dict(zip(other.inputs, self._own.inputs.values(), strict=True))
+        # The file does not tell the batch.
+        shapes = [(0, *shape[1:]) for shape in self._own.inputs.values()]
+        self.inputs = dict(zip(other.inputs, shapes, strict=True))
         before = other.model.preprocessing
         self._turned = before is not None and before.channel_order == "RGB"
 

@@ -27,6 +27,7 @@ from caffecompat.export.matconvnet.layers import (
     MatLayer,
 )
 from caffecompat.export.model import CaffeModel
+from caffecompat.export.outputs import output_flags
 from caffecompat.export.regions import region_inputs
 from caffecompat.net import Net
 from caffecompat.net.build import BuiltLayer
@@ -60,7 +61,10 @@ def from_caffe(model: CaffeModel) -> MatNet:
     for built in net.layers:
         writer.add(built)
     if writer.problems:
-        raise ExportError("\n".join(writer.problems))
+        lines = list(writer.problems.values())
+        if flags := output_flags(net, writer.problems):
+            lines.append(f"{model.path}: without them the net is converted with {flags}")
+        raise ExportError("\n".join(lines))
     return writer.net
 
 
@@ -69,7 +73,8 @@ class _Writer:
         self.model = model
         self.regions = regions
         self.net = MatNet()
-        self.problems: list[str] = []
+        # Why layers cannot be written, by their names.
+        self.problems: dict[str, str] = {}
         # The variable and the shape of each value of a blob.
         self.variables: dict[Any, str] = {}
         self.shapes: dict[Any, tuple[int, ...]] = {}
@@ -87,16 +92,14 @@ class _Writer:
         elif built.type == "Scale" and self._joins_norm(built):
             self.variables[built.tops[0]] = self.variables[built.bottoms[0]]
         elif fields := unwritten_settings(built):
-            self.problems.append(f"{self.who(built)}: MatConvNet has no such settings: {fields}")
+            self.refuse(built, f"MatConvNet has no such settings: {fields}")
         elif built.type not in _WRITERS:
-            self.problems.append(
-                f"{self.who(built)}: MatConvNet has no such layer, or it is not mapped"
-            )
+            self.refuse(built, "MatConvNet has no such layer, or it is not mapped")
         else:
             try:
                 _WRITERS[built.type](self, built)
             except ExportError as error:
-                self.problems.append(f"{self.who(built)}: {error}")
+                self.refuse(built, str(error))
 
     def layer(
         self,
@@ -122,8 +125,9 @@ class _Writer:
             raise ExportError("it has no weights")
         return current_blobs(weights[built.name])
 
-    def who(self, built: BuiltLayer) -> str:
-        return f"{self.model.path}: layer {built.name!r} ({built.type})"
+    def refuse(self, built: BuiltLayer, why: str) -> None:
+        who = f"{self.model.path}: layer {built.name!r} ({built.type})"
+        self.problems[built.name] = f"{who}: {why}"
 
     def reads_image(self, built: BuiltLayer) -> bool:
         return self.variables[built.bottoms[0]] == self.net.input
@@ -139,7 +143,7 @@ class _Writer:
             return
         shape = tuple(built.shapes[0]) if built.shapes else ()
         if len(shape) != IMAGE_AXES or self.net.size != (0, 0, 0):
-            self.problems.append(f"{self.who(built)}: MatConvNet's nets take one image")
+            self.refuse(built, "MatConvNet's nets take one image")
             return
         self.net.size = (shape[2], shape[3], shape[1])
         self.net.input = self.variables[built.tops[0]]
