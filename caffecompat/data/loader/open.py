@@ -15,6 +15,8 @@ from caffecompat.data.sources.frame_lists import FrameSamples, FrameSettings, re
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
 from caffecompat.data.sources.image_list import ImageSamples, read_list
 from caffecompat.data.sources.label_maps import LabelMapSettings, MapSamples, read_map_list
+from caffecompat.data.sources.region_images import Order, RegionSamples, RegionSettings
+from caffecompat.data.sources.region_lists import RegionImage
 from caffecompat.data.sources.selected_records import SelectedSamples, read_selection
 from caffecompat.data.sources.windows import WindowSamples
 from caffecompat.data.transforms.transform import Transform
@@ -192,6 +194,28 @@ def open_video_reader(
     p = parameter
     videos = read_videos(p.source, options.max_bytes)
     samples = FrameSamples(p.source, videos, settings, p.shuffle, options.seed)
+    # Samples come ready, so nothing is left for a transform to do.
+    nothing = Transform(schema.new("TransformationParameter"), "TEST")
+    return BatchReader(samples, nothing, p.batch_size, options)
+
+
+def open_region_reader(
+    parameter: Message,
+    images: list[RegionImage],
+    settings: RegionSettings,
+    order: Order | None,
+    options: ReadOptions = DEFAULTS,
+) -> BatchReader:
+    """The reader of images with boxes; its labels are :class:`RegionLabel` objects.
+
+    Args:
+        parameter: an ImageGtDataParameter, DetectionDataParameter or EvalDataParameter.
+        images: those of its list.
+        settings: what happens to them.
+        order: their order each time through; None for that of the list.
+    """
+    p = parameter
+    samples = RegionSamples(p.source, images, p.root_folder, settings, options.seed, order)
     # Samples come ready, so nothing is left for a transform to do.
     nothing = Transform(schema.new("TransformationParameter"), "TEST")
     return BatchReader(samples, nothing, p.batch_size, options)
