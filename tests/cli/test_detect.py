@@ -75,12 +75,14 @@ def single_shot(folder: Path) -> list[str]:
     return model(folder, SSD, loc=locations, conf=scores)
 
 
+@pytest.mark.parametrize("optimize", [[], ["--optimize"]])
 def test_table_of_a_single_shot_net(
-    tmp_path: Path, image: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, image: str, capsys: pytest.CaptureFixture[str], optimize: list[str]
 ) -> None:
     names = tmp_path / "names.txt"
     names.write_text("nothing\ngreen one\nred one\n")
     flags = [*single_shot(tmp_path), "--preprocessing", "none", "--labelmap", str(names)]
+    flags += optimize
     assert main(["detect", image, *flags]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["image", "class", "name", "score", "xmin", "ymin", "xmax", "ymax"]
@@ -110,8 +112,9 @@ def test_json_and_pictures(tmp_path: Path, image: str, capsys: pytest.CaptureFix
     assert (tmp_path / "out-2.png").read_bytes() == picture.read_bytes()
 
 
+@pytest.mark.parametrize("optimize", [[], ["--optimize"]])
 def test_regions_of_faster_rcnn(
-    tmp_path: Path, image: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, image: str, capsys: pytest.CaptureFixture[str], optimize: list[str]
 ) -> None:
     """The image is scaled to 20 x 40; the only box is (0, h / 2, 0, h) there, made wider."""
     rois: list[list[float]] = [[0, 0, 0], [0, 0, 0], [0.5, 0, 0], [0, 0, 0], [1, 0, 0]]
@@ -120,7 +123,7 @@ def test_regions_of_faster_rcnn(
     deltas = [[0.0] * 3 for _ in range(8)]
     deltas[6] = [0, 0, wider]
     flags = model(tmp_path, REGIONS, rois=rois, score=scores, bbox_pred=deltas)
-    flags += ["--preprocessing", "none", "--min-side", "20", "--json"]
+    flags += ["--preprocessing", "none", "--min-side", "20", "--json", *optimize]
     assert main(["detect", image, *flags]) == 0
     ((one,),) = [entry["detections"] for entry in json.loads(capsys.readouterr().out)]
     # In pixels of the file the box is (0, 20, 0, 40), one pixel wide; its centre stays.

@@ -241,3 +241,18 @@ def test_features_of_a_blob_that_is_not_there(
     assert main(["features", *common, "--blob", "fc7", "-o", "a.h5"]) == 1
     assert "no blob 'fc7' in this net" in capsys.readouterr().err
     assert not Path("a.h5").exists()
+
+
+def test_optimized_nets_evaluate_alike(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(*MEAN, "--protocol", "both", "--output", "plain.npz") == 0
+    assert "engine" not in capsys.readouterr().err
+    assert evaluate(*MEAN, "--protocol", "both", "--optimize", "--output", "fast.npz") == 0
+    assert "engine torch, fp32" in capsys.readouterr().err
+    plain, fast = posteriors.load("plain.npz"), posteriors.load("fast.npz")
+    np.testing.assert_allclose(fast.values, plain.values, rtol=1e-4, atol=1e-6)
+    common = ["--weights", "net.caffemodel", *MEAN, "--data", "images/list.txt", "--scales", "15"]
+    assert main(["features", *common, "-o", "plain.h5"]) == 0
+    assert main(["features", *common, "--optimize", "-o", "fast.h5"]) == 0
+    assert "engine torch, fp32" in capsys.readouterr().err
+    values = [load_features(name).features for name in ("fast.h5", "plain.h5")]
+    np.testing.assert_allclose(*values, rtol=1e-4, atol=1e-5)

@@ -144,6 +144,19 @@ def test_calibration_images_need_not_have_the_name_of_the_input() -> None:
     assert_near(outputs(subject), found, 0)
 
 
+def test_openvino_in_16_bits() -> None:
+    openvino: Any = pytest.importorskip("openvino")
+    pytest.importorskip("onnx")
+    able = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    subject = built(SMALL)
+    wanted = outputs(subject)
+    made = subject.optimize("openvino", precision="bf16")
+    assert made is not None
+    assert made.precision == ("bf16" if able else "fp32")
+    assert able or made.lines[0].startswith("bf16: this processor has no such products")
+    assert_near(outputs(subject), wanted, 2e-2 if able else BOUND)
+
+
 def test_precisions_that_an_engine_lacks() -> None:
     pytest.importorskip("onnxruntime")
     with pytest.raises(NetError, match="engine onnxruntime has no bf16 on the CPU; it has fp32"):

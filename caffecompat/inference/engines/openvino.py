@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,25 @@ from caffecompat.inference.onnx_model.export import OnnxModel
 from caffecompat.inference.onnx_model.programs import Run, optimize_onnx
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import InferenceOptions, Optimization, inference_engines
+from caffecompat.net.execution.precision import HALVES
 
 # How many input sizes stay compiled; each has a copy of the weights.
 _MOST_SIZES = 4
+_CAPABILITIES = "OPTIMIZATION_CAPABILITIES"
 _KINDS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
 @inference_engines.register("openvino")
 def optimize(net: Net, options: InferenceOptions) -> Optimization:
     """The net as an ONNX model in OpenVINO, compiled for each input size when it first comes."""
-    import_openvino()
-    return optimize_onnx(net, options, "openvino", (*_KINDS, "int8"), load_openvino)
+    core = import_openvino().Core()
+    precision, lines = options.precision, []
+    if precision in HALVES and precision.upper() not in core.get_property("CPU", _CAPABILITIES):
+        # OpenVINO would do so without a word.
+        lines.append(f"{precision}: this processor has no such products; passes are in fp32")
+        options = replace(options, precision="fp32")
+    made = optimize_onnx(net, options, "openvino", (*_KINDS, "int8"), load_openvino)
+    return replace(made, lines=(*lines, *made.lines))
 
 
 def import_openvino() -> Any:
