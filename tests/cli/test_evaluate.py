@@ -254,5 +254,5 @@ def test_optimized_nets_evaluate_alike(folder: Path, capsys: pytest.CaptureFixtu
     assert main(["features", *common, "-o", "plain.h5"]) == 0
     assert main(["features", *common, "--optimize", "-o", "fast.h5"]) == 0
     assert "engine torch, fp32" in capsys.readouterr().err
-    values = [load_features(name).features for name in ("fast.h5", "plain.h5")]
-    np.testing.assert_allclose(*values, rtol=1e-4, atol=1e-5)
+    fast_values, plain_values = (load_features(f"{name}.h5").features for name in ("fast", "plain"))
+    np.testing.assert_allclose(fast_values, plain_values, rtol=1e-4, atol=1e-5)
