@@ -9,7 +9,10 @@ import caffecompat
 
 
 def load_package() -> None:
-    """Imports every module of the package, and with them the libraries that it uses."""
+    """Imports every module of the package, and with them the libraries that it uses.
+
+    Left out are the Triton kernels, which need a library that comes with torch for GPUs only.
+    """
     for module in pkgutil.walk_packages(caffecompat.__path__, "caffecompat."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith("__main__") and ".triton_code" not in module.name:
             importlib.import_module(module.name)
