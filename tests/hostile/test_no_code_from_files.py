@@ -41,8 +41,8 @@ ALLOWED = {
     "solver/__init__.py": "names of the package's own modules",
 }
 # Only in the first may a graph be built whose text torch.fx runs; tests/hostile/test_names.py tests
-# it. The second reads graphs that torch.export has made. The others change graphs of the first: they
-# add nodes whose targets are functions and modules under keys that the first has chosen.
+# it. The second reads graphs that torch.export has made. The others change graphs of the first:
+# they add nodes whose targets are functions and modules under keys that the first has chosen.
 MAY_USE_FX = {
     "net/program.py",
     "export/torch_import/program.py",
