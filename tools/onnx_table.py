@@ -24,7 +24,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -217,9 +217,9 @@ def fill_row(row: Row, definition: Definition, sender: Connection) -> None:
     net = Net(definition)
     row.layers = sum(not built.node.automatic for built in net.layers)
     left_out = {built.type for built in net.layers if writer_name(built) in WRONG_IN["opencv5"]}
-    weights = random_weights(net)
-    lessen_deltas(net, weights)
-    model = CaffeModel(definition, weights, path=row.net)
+    model = CaffeModel(definition, random_weights(net), path=row.net)
+    model = replace(model, weights=balanced_weights(model))
+    lessen_deltas(net, model.weights)
     del net
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "net.onnx"
@@ -234,6 +234,36 @@ def fill_row(row: Row, definition: Definition, sender: Connection) -> None:
             sender.send(row)
             row.results[program] = result_of(program, ours, target)
     sender.send(row)
+
+
+def balanced_weights(model: CaffeModel) -> Weights:
+    """The weights with filters divided so that what they make has a deviation of 1.
+
+    Otherwise values grow from layer to layer in some nets, and a softmax or a ReLU6 that cuts them
+    off makes much of what is rounding before.
+    """
+    engine = CaffeNet.of(model)
+    drawn = draw_inputs(engine, engine, seed=0)
+    values: dict[Version, torch.Tensor] = {}
+    with torch.no_grad():
+        for built in engine.net.layers:
+            if built.source is not None:
+                values.update({top: torch.from_numpy(drawn[top.blob]) for top in built.tops})
+                continue
+            bottoms = [values[bottom] for bottom in built.bottoms]
+            if built.module is None:
+                values.update(dict.fromkeys(built.tops, bottoms[0]))
+                continue
+            found = built.module(*bottoms)
+            weight = getattr(built.module, "weight", None)
+            if weight is not None and weight.dim() > 1 and isinstance(found, torch.Tensor):
+                deviation = float(found.std())
+                if 0 < deviation < float("inf"):
+                    weight.div_(deviation)
+                    found = built.module(*bottoms)
+            tops = (found,) if isinstance(found, torch.Tensor) else found or ()
+            values.update(zip(built.tops, tops, strict=True))
+    return engine.net.to_weights()
 
 
 def lessen_deltas(net: Net, weights: Weights) -> None:
