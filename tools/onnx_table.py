@@ -43,9 +43,8 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.build import WRONG_IN, unknown_layers, writer_name
 from caffecompat.export.outputs import keep_outputs, outputs_without
 from caffecompat.export.random_weights import random_weights
-from caffecompat.export.regions import PROPOSALS, axis_of_rows
+from caffecompat.export.regions import PROPOSALS
 from caffecompat.export.targets.onnx import Onnx
-from caffecompat.export.value_names import value_names
 from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.export.verify.verification import TOLERANCE, compare, run_both
 from caffecompat.graph import Version
@@ -285,16 +284,6 @@ def sizes_of(path: Path) -> str:
     return " x ".join(str(d.dim_param or d.dim_value) for d in value.type.tensor_type.shape.dim)
 
 
-def loose_values(net: Net) -> set[str]:
-    """The names of values whose rows depend on values, and of those made from them."""
-    names = value_names(net)
-    loose: set[Version] = set()
-    for built in net.layers:
-        if axis_of_rows(built) is not None or loose.intersection(built.bottoms):
-            loose.update(built.tops)
-    return {names[top] for top in loose}
-
-
 def result_of(program: str, ours: CaffeNet, path: Path) -> float | str:
     try:
         theirs: Engine = engines.find(program)(path, EngineOptions())
@@ -305,9 +294,8 @@ def result_of(program: str, ours: CaffeNet, path: Path) -> float | str:
         # Values before a softmax say more than its outputs, which may be 0 and 1.
         # Rows of boxes change places where scores are equal but for rounding, which the choice of
         # outputs changes; they are compared as outputs only.
-        loose = loose_values(ours.net)
         own, other = run_both(ours, theirs, inputs, every_value=True)
-        every = compare({n: v for n, v in own.items() if n not in loose}, other)
+        every = compare({n: v for n, v in own.items() if n not in ours.loose}, other)
     except CaffeError as error:
         return first_line(error)
     if outputs.agrees and every.agrees:
