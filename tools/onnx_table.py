@@ -24,7 +24,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,8 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.build import WRONG_IN, unknown_layers, writer_name
 from caffecompat.export.outputs import keep_outputs, outputs_without
 from caffecompat.export.random_weights import random_weights
-from caffecompat.export.regions import PROPOSALS, axis_of_rows
+from caffecompat.export.regions import PROPOSALS
 from caffecompat.export.targets.onnx import Onnx
-from caffecompat.export.value_names import value_names
 from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.export.verify.verification import TOLERANCE, compare, run_both
 from caffecompat.graph import Version
@@ -217,9 +216,9 @@ def fill_row(row: Row, definition: Definition, sender: Connection) -> None:
     net = Net(definition)
     row.layers = sum(not built.node.automatic for built in net.layers)
     left_out = {built.type for built in net.layers if writer_name(built) in WRONG_IN["opencv5"]}
-    weights = random_weights(net)
-    lessen_deltas(net, weights)
-    model = CaffeModel(definition, weights, path=row.net)
+    model = CaffeModel(definition, random_weights(net), path=row.net)
+    model = replace(model, weights=balanced_weights(model))
+    lessen_deltas(net, model.weights)
     del net
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "net.onnx"
@@ -234,6 +233,36 @@ def fill_row(row: Row, definition: Definition, sender: Connection) -> None:
             sender.send(row)
             row.results[program] = result_of(program, ours, target)
     sender.send(row)
+
+
+def balanced_weights(model: CaffeModel) -> Weights:
+    """The weights with filters divided so that what they make has a deviation of 1.
+
+    Otherwise values grow from layer to layer in some nets, and a softmax or a ReLU6 that cuts them
+    off makes much of what is rounding before.
+    """
+    engine = CaffeNet.of(model)
+    drawn = draw_inputs(engine, engine, seed=0)
+    values: dict[Version, torch.Tensor] = {}
+    with torch.no_grad():
+        for built in engine.net.layers:
+            if built.source is not None:
+                values.update({top: torch.from_numpy(drawn[top.blob]) for top in built.tops})
+                continue
+            bottoms = [values[bottom] for bottom in built.bottoms]
+            if built.module is None:
+                values.update(dict.fromkeys(built.tops, bottoms[0]))
+                continue
+            found = built.module(*bottoms)
+            weight = getattr(built.module, "weight", None)
+            if weight is not None and weight.dim() > 1 and isinstance(found, torch.Tensor):
+                deviation = float(found.std())
+                if 0 < deviation < float("inf"):
+                    weight.div_(deviation)
+                    found = built.module(*bottoms)
+            tops = (found,) if isinstance(found, torch.Tensor) else found or ()
+            values.update(zip(built.tops, tops, strict=True))
+    return engine.net.to_weights()
 
 
 def lessen_deltas(net: Net, weights: Weights) -> None:
@@ -255,16 +284,6 @@ def sizes_of(path: Path) -> str:
     return " x ".join(str(d.dim_param or d.dim_value) for d in value.type.tensor_type.shape.dim)
 
 
-def loose_values(net: Net) -> set[str]:
-    """The names of values whose rows depend on values, and of those made from them."""
-    names = value_names(net)
-    loose: set[Version] = set()
-    for built in net.layers:
-        if axis_of_rows(built) is not None or loose.intersection(built.bottoms):
-            loose.update(built.tops)
-    return {names[top] for top in loose}
-
-
 def result_of(program: str, ours: CaffeNet, path: Path) -> float | str:
     try:
         theirs: Engine = engines.find(program)(path, EngineOptions())
@@ -275,9 +294,8 @@ def result_of(program: str, ours: CaffeNet, path: Path) -> float | str:
         # Values before a softmax say more than its outputs, which may be 0 and 1.
         # Rows of boxes change places where scores are equal but for rounding, which the choice of
         # outputs changes; they are compared as outputs only.
-        loose = loose_values(ours.net)
         own, other = run_both(ours, theirs, inputs, every_value=True)
-        every = compare({n: v for n, v in own.items() if n not in loose}, other)
+        every = compare({n: v for n, v in own.items() if n not in ours.loose}, other)
     except CaffeError as error:
         return first_line(error)
     if outputs.agrees and every.agrees:

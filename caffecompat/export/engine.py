@@ -51,6 +51,7 @@ class Engine:
         regions: inputs (R, 5) that hold regions of images, rows [image, x1, y1, x2, y2].
         facts: inputs (1, 3) that hold height, width and scale of the image.
         given: values of inputs that the model was run with before; empty for engines that run.
+        loose: values whose rows may change places where scores are equal but for rounding.
         needs_other: whether the file says too little to run without the other engine.
         has_weights: whether the model's weights are its own.
     """
@@ -64,6 +65,7 @@ class Engine:
     indices: Mapping[str, int] = {}
     regions: Collection[str] = ()
     facts: Collection[str] = ()
+    loose: Collection[str] = ()
     given: Mapping[str, np.ndarray] = {}
 
     def __init__(self, path: Path, options: EngineOptions) -> None:

@@ -28,6 +28,18 @@ def axis_of_rows(built: BuiltLayer) -> int | None:
     return 0 if isinstance(built.layer, PROPOSALS) else None
 
 
+def loose_values(net: Net) -> frozenset[Version]:
+    """The values whose rows depend on values, and those made from them.
+
+    Where scores are equal but for rounding, rows change places, or others are chosen.
+    """
+    loose: set[Version] = set()
+    for built in net.layers:
+        if axis_of_rows(built) is not None or loose.intersection(built.bottoms):
+            loose.update(built.tops)
+    return frozenset(loose)
+
+
 def region_inputs(net: Net) -> frozenset[str]:
     """The inputs (R, 5) with rows [image, x1, y1, x2, y2], of any number of rows."""
     return _read_by(net, POOLINGS, REGIONS_BOTTOM)

@@ -17,13 +17,14 @@ pytest.importorskip("onnx")
 
 from caffecompat.errors import ExportError
 from caffecompat.export.engine import EngineOptions
+from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.engines.onnxruntime import OnnxRuntime
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.outputs import keep_outputs
 from caffecompat.export.target import TargetOptions
 from caffecompat.export.targets.onnx import Onnx
 from caffecompat.export.verify.inputs import draw_inputs
-from caffecompat.export.verify.verification import verify_conversion
+from caffecompat.export.verify.verification import compare, verify_conversion
 from tests.export.models import (
     Arrays,
     assert_close,
@@ -166,6 +167,29 @@ def test_conversions_are_verified_with_sensible_inputs(text: str, tmp_path: Path
     lines = verify_conversion(model, path)
     assert any(line.startswith("prob: ") and not line.startswith("prob: 0") for line in lines)
     assert "verified" in lines[-1]
+
+
+def test_rows_that_change_places_do_not_decide(tmp_path: Path) -> None:
+    """Two boxes of equal scores may be in either order; what is before them decides."""
+    pytest.importorskip("onnxruntime")
+    model = small(model_of(faster("Python", PYTHON)))
+    engine = CaffeNet.of(model)
+    assert {"rois", "pool", "fc", "prob", "box"} <= set(engine.loose)
+    assert not {"conv", "score", "delta"} & set(engine.loose)
+    inputs = draw_inputs(engine, engine, 0)
+    own = engine.values(inputs)
+    moved = {**own, "fc": own["fc"][::-1], "box": own["box"][::-1]}
+    found = compare(own, moved, loose=engine.loose)
+    assert found.agrees
+    assert {d.name for d in found.differences if "change places" in d.note} == {"fc", "box"}
+    assert not compare(own, {**moved, "score": own["score"] + 1}, loose=engine.loose).agrees
+    # All outputs are such values, so that those before decide.
+    path = tmp_path / "net.onnx"
+    Onnx().write(model, path)
+    for blob in model.weights["score"].blobs:
+        blob += 0.5
+    with pytest.raises(ExportError, match="computes something else"):
+        verify_conversion(model, path)
 
 
 def test_an_onnx_file_alone_gets_regions_too(tmp_path: Path) -> None:

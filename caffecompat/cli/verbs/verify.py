@@ -106,7 +106,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     from caffecompat.export.verify.verification import compare
 
     first, second, values = _run_both(arguments)
-    comparison = compare(*values, arguments.rtol)
+    comparison = compare(*values, arguments.rtol, {*first.loose, *second.loose})
     _print_differences(comparison)
     print(_verdict(comparison, arguments))
     if not comparison.agrees and arguments.layers:

@@ -11,7 +11,7 @@ import torch
 
 from caffecompat.export.engine import Arrays, Engine, EngineOptions, check_inputs, engines
 from caffecompat.export.model import CaffeModel
-from caffecompat.export.regions import fact_inputs, region_inputs
+from caffecompat.export.regions import fact_inputs, loose_values, region_inputs
 from caffecompat.export.source import read_source
 from caffecompat.export.value_names import value_names
 from caffecompat.graph import Version
@@ -46,6 +46,8 @@ class CaffeNet(Engine):
         feeds = self.net.program().feeds
         self.inputs = {top.blob: self.net.shape_of(top) for top in feeds}
         self.regions, self.facts = region_inputs(self.net), fact_inputs(self.net)
+        names = value_names(self.net)
+        self.loose = {names[version] for version in loose_values(self.net)}
         self.indices = {
             bottom.blob: built.layer.rows
             for built in self.net.layers
