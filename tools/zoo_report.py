@@ -165,8 +165,16 @@ def report(entry: Entry, runs: bool, most_gmac: float) -> Row:
 
 
 def _solver(row: Row) -> None:
+    """Reads a solver, and builds the nets that it names as far as they lie beside it."""
     message, _ = files.read_solver(row.entry.path)
     row.read = bool(message.ListFields())
+    named = [message.net, message.train_net, *message.test_net]
+    folder = row.entry.path.parent
+    for path in {folder / Path(name).name for name in named if name}:
+        if path.is_file():
+            name = f"{folder.name}/{path.name}"
+            _build(Entry(path, name, "train_val", row.entry.source), ("train", "test"))
+            row.built = True
 
 
 def _build(entry: Entry, phases: Sequence[str]) -> str:
