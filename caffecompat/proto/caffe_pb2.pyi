@@ -1862,24 +1862,28 @@ class RecurrentParameter(_message.Message):
     def __init__(self, num_output: _Optional[int] = ..., weight_filler: _Optional[_Union[FillerParameter, _Mapping]] = ..., bias_filler: _Optional[_Union[FillerParameter, _Mapping]] = ..., debug_info: _Optional[bool] = ..., expose_hidden: _Optional[bool] = ...) -> None: ...
 
 class ReductionParameter(_message.Message):
-    __slots__ = ("operation", "axis", "coeff")
+    __slots__ = ("operation", "axis", "coeff", "k")
     class ReductionOp(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         SUM: _ClassVar[ReductionParameter.ReductionOp]
         ASUM: _ClassVar[ReductionParameter.ReductionOp]
         SUMSQ: _ClassVar[ReductionParameter.ReductionOp]
         MEAN: _ClassVar[ReductionParameter.ReductionOp]
+        TOPK: _ClassVar[ReductionParameter.ReductionOp]
     SUM: ReductionParameter.ReductionOp
     ASUM: ReductionParameter.ReductionOp
     SUMSQ: ReductionParameter.ReductionOp
     MEAN: ReductionParameter.ReductionOp
+    TOPK: ReductionParameter.ReductionOp
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     AXIS_FIELD_NUMBER: _ClassVar[int]
     COEFF_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
     operation: ReductionParameter.ReductionOp
     axis: int
     coeff: float
-    def __init__(self, operation: _Optional[_Union[ReductionParameter.ReductionOp, str]] = ..., axis: _Optional[int] = ..., coeff: _Optional[float] = ...) -> None: ...
+    k: int
+    def __init__(self, operation: _Optional[_Union[ReductionParameter.ReductionOp, str]] = ..., axis: _Optional[int] = ..., coeff: _Optional[float] = ..., k: _Optional[int] = ...) -> None: ...
 
 class ReLUParameter(_message.Message):
     __slots__ = ("negative_slope", "engine", "relu6")

@@ -97,3 +97,9 @@ def oriented_convolution(draw: Draw) -> Example:
         bias_term=draw(st.booleans()),
     )
     return Example(f"{text} orn_param {{ orientations: {count} }}", (Bottom((n, count, h, w)),))
+
+
+@example_of("MIL")
+def mil(draw: Draw) -> Example:
+    kind = draw(st.sampled_from(["MAX", "NOR"]))
+    return Example(f"mil_param {{ type: {kind} }}", (Bottom(plane(draw), "shares"),))
