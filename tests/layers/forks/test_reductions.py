@@ -97,7 +97,7 @@ def test_the_mean_of_the_largest() -> None:
     for n, i in np.ndindex(2, 3):
         values = sorted(x[n, :, i].tolist(), reverse=True)[:2]
         assert abs(float(y[n, i].detach()) - sum(values) / 2) < 1e-12
-        wanted = [0.5 if float(v) in values else 0.0 for v in x[n, :, i]]
+        wanted = [0.5 if v in values else 0.0 for v in x[n, :, i].tolist()]
         assert x.grad[n, :, i].tolist() == wanted
 
 
