@@ -12,6 +12,7 @@ from caffecompat.data.sources.annotated import AnnotatedSamples
 from caffecompat.data.sources.base import DatabaseSamples
 from caffecompat.data.sources.box_list import BoxSamples, read_box_list
 from caffecompat.data.sources.dense_labels import DenseLabelSamples
+from caffecompat.data.sources.flow_files import FlowSamples
 from caffecompat.data.sources.frame_lists import FrameSamples, FrameSettings, read_videos
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
 from caffecompat.data.sources.image_list import ImageSamples, read_list
@@ -202,6 +203,22 @@ def open_dense_label_reader(
     except DataError:
         database.close()
         raise
+
+
+def open_flow_reader(layer: Message, options: ReadOptions = DEFAULTS) -> BatchReader:
+    """The reader that a FloData layer describes.
+
+    Raises:
+        FileProblem, FormatError, DataError: the list cannot be used.
+    """
+    p = layer.image_data_param
+    skip = 0
+    if p.rand_skip:
+        once = np.zeros(1, np.int64)
+        skip = int(pick(draw(options.seed, once, "rand_skip"), p.rand_skip)[0])
+    samples = FlowSamples(p.source, p.root_folder, p.shuffle, options.seed, skip, options.max_bytes)
+    nothing = Transform(schema.new("TransformationParameter"), "TEST")
+    return BatchReader(samples, nothing, p.batch_size, options)
 
 
 def open_video_reader(
