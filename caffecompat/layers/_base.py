@@ -233,6 +233,13 @@ class Layer:
         """
         return None
 
+    def adapt(self, blobs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """The blobs of a weight file as this layer takes them.
+
+        Only types whose Caffe accepts blobs of other shapes override it.
+        """
+        return blobs
+
     def parameter(
         self,
         name: str,

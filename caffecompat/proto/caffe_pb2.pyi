@@ -81,7 +81,7 @@ class BlobProtoVector(_message.Message):
     def __init__(self, blobs: _Optional[_Iterable[_Union[BlobProto, _Mapping]]] = ...) -> None: ...
 
 class Datum(_message.Message):
-    __slots__ = ("channels", "height", "width", "data", "label", "float_data", "encoded", "record_id", "labels")
+    __slots__ = ("channels", "height", "width", "data", "label", "float_data", "encoded", "record_id")
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
@@ -90,7 +90,6 @@ class Datum(_message.Message):
     FLOAT_DATA_FIELD_NUMBER: _ClassVar[int]
     ENCODED_FIELD_NUMBER: _ClassVar[int]
     RECORD_ID_FIELD_NUMBER: _ClassVar[int]
-    LABELS_FIELD_NUMBER: _ClassVar[int]
     channels: int
     height: int
     width: int
@@ -99,8 +98,7 @@ class Datum(_message.Message):
     float_data: _containers.RepeatedScalarFieldContainer[float]
     encoded: bool
     record_id: int
-    labels: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, channels: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., data: _Optional[bytes] = ..., label: _Optional[int] = ..., float_data: _Optional[_Iterable[float]] = ..., encoded: _Optional[bool] = ..., record_id: _Optional[int] = ..., labels: _Optional[_Iterable[float]] = ...) -> None: ...
+    def __init__(self, channels: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., data: _Optional[bytes] = ..., label: _Optional[int] = ..., float_data: _Optional[_Iterable[float]] = ..., encoded: _Optional[bool] = ..., record_id: _Optional[int] = ...) -> None: ...
 
 class FillerParameter(_message.Message):
     __slots__ = ("type", "value", "min", "max", "mean", "std", "sparse", "variance_norm", "model_path", "model_layer_name", "alpha", "diag_val")
@@ -1864,24 +1862,28 @@ class RecurrentParameter(_message.Message):
     def __init__(self, num_output: _Optional[int] = ..., weight_filler: _Optional[_Union[FillerParameter, _Mapping]] = ..., bias_filler: _Optional[_Union[FillerParameter, _Mapping]] = ..., debug_info: _Optional[bool] = ..., expose_hidden: _Optional[bool] = ...) -> None: ...
 
 class ReductionParameter(_message.Message):
-    __slots__ = ("operation", "axis", "coeff")
+    __slots__ = ("operation", "axis", "coeff", "k")
     class ReductionOp(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         SUM: _ClassVar[ReductionParameter.ReductionOp]
         ASUM: _ClassVar[ReductionParameter.ReductionOp]
         SUMSQ: _ClassVar[ReductionParameter.ReductionOp]
         MEAN: _ClassVar[ReductionParameter.ReductionOp]
+        TOPK: _ClassVar[ReductionParameter.ReductionOp]
     SUM: ReductionParameter.ReductionOp
     ASUM: ReductionParameter.ReductionOp
     SUMSQ: ReductionParameter.ReductionOp
     MEAN: ReductionParameter.ReductionOp
+    TOPK: ReductionParameter.ReductionOp
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     AXIS_FIELD_NUMBER: _ClassVar[int]
     COEFF_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
     operation: ReductionParameter.ReductionOp
     axis: int
     coeff: float
-    def __init__(self, operation: _Optional[_Union[ReductionParameter.ReductionOp, str]] = ..., axis: _Optional[int] = ..., coeff: _Optional[float] = ...) -> None: ...
+    k: int
+    def __init__(self, operation: _Optional[_Union[ReductionParameter.ReductionOp, str]] = ..., axis: _Optional[int] = ..., coeff: _Optional[float] = ..., k: _Optional[int] = ...) -> None: ...
 
 class ReLUParameter(_message.Message):
     __slots__ = ("negative_slope", "engine", "relu6")
@@ -3170,6 +3172,26 @@ class DenseImageDataParameter(_message.Message):
     crop_width: int
     crop_height: int
     def __init__(self, source: _Optional[str] = ..., batch_size: _Optional[int] = ..., rand_skip: _Optional[int] = ..., shuffle: _Optional[bool] = ..., new_height: _Optional[int] = ..., new_width: _Optional[int] = ..., is_color: _Optional[bool] = ..., mean_file: _Optional[str] = ..., root_folder: _Optional[str] = ..., mirror: _Optional[bool] = ..., crop_width: _Optional[int] = ..., crop_height: _Optional[int] = ...) -> None: ...
+
+class DenseLabelDatum(_message.Message):
+    __slots__ = ("channels", "height", "width", "data", "label", "float_data", "encoded", "labels")
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    FLOAT_DATA_FIELD_NUMBER: _ClassVar[int]
+    ENCODED_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    channels: int
+    height: int
+    width: int
+    data: bytes
+    label: int
+    float_data: _containers.RepeatedScalarFieldContainer[float]
+    encoded: bool
+    labels: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, channels: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., data: _Optional[bytes] = ..., label: _Optional[int] = ..., float_data: _Optional[_Iterable[float]] = ..., encoded: _Optional[bool] = ..., labels: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class DetectNetAugmentationParameter(_message.Message):
     __slots__ = ("crop_prob", "shift_x", "shift_y", "scale_prob", "scale_min", "scale_max", "flip_prob", "rotation_prob", "max_rotate_degree", "hue_rotation_prob", "hue_rotation", "desaturation_prob", "desaturation_max", "resize_param", "noise_param", "emit_constraint", "distort_param", "expand_param")

@@ -11,6 +11,8 @@ from caffecompat.data.read_options import DEFAULTS, ReadOptions
 from caffecompat.data.sources.annotated import AnnotatedSamples
 from caffecompat.data.sources.base import DatabaseSamples
 from caffecompat.data.sources.box_list import BoxSamples, read_box_list
+from caffecompat.data.sources.dense_labels import DenseLabelSamples
+from caffecompat.data.sources.flow_files import FlowSamples
 from caffecompat.data.sources.frame_lists import FrameSamples, FrameSettings, read_videos
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
 from caffecompat.data.sources.image_list import ImageSamples, read_list
@@ -175,6 +177,46 @@ def open_map_reader(
         *(p.source, entries, settings, p.root_folder, p.is_color, p.shuffle), options.seed, skip
     )
     # Samples come ready, so nothing is left for a transform to do.
+    nothing = Transform(schema.new("TransformationParameter"), "TEST")
+    return BatchReader(samples, nothing, p.batch_size, options)
+
+
+def open_dense_label_reader(
+    layer: Message, settings: LabelMapSettings, options: ReadOptions = DEFAULTS
+) -> BatchReader:
+    """The reader of a database with label maps; its labels are those of ``MapSamples.label``.
+
+    Args:
+        layer: the LayerParameter of an ImageSegUniformSizeData layer.
+        settings: what happens to images and maps.
+
+    Raises:
+        FileProblem, FormatError, DataError: the database cannot be used.
+    """
+    p, t = layer.data_param, layer.transform_param
+    names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
+    database = open_database(p.source, names[p.backend])
+    nothing = Transform(schema.new("TransformationParameter"), "TEST")
+    try:
+        samples = DenseLabelSamples(database, settings, t.force_color, t.force_gray, options.seed)
+        return BatchReader(samples, nothing, p.batch_size, options, prefetch=p.prefetch)
+    except DataError:
+        database.close()
+        raise
+
+
+def open_flow_reader(layer: Message, options: ReadOptions = DEFAULTS) -> BatchReader:
+    """The reader that a FloData layer describes.
+
+    Raises:
+        FileProblem, FormatError, DataError: the list cannot be used.
+    """
+    p = layer.image_data_param
+    skip = 0
+    if p.rand_skip:
+        once = np.zeros(1, np.int64)
+        skip = int(pick(draw(options.seed, once, "rand_skip"), p.rand_skip)[0])
+    samples = FlowSamples(p.source, p.root_folder, p.shuffle, options.seed, skip, options.max_bytes)
     nothing = Transform(schema.new("TransformationParameter"), "TEST")
     return BatchReader(samples, nothing, p.batch_size, options)
 

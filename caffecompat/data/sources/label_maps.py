@@ -8,7 +8,7 @@ of SegNet, image_labelmap_data_layer.cpp of HED.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,6 +76,10 @@ class MapSample(Sample):
     labels: Floats
     file_size: tuple[int, int]
 
+    def label_row(self) -> Floats:
+        """The map, row by row, and then the height and width of the file."""
+        return np.concatenate([self.labels.ravel(), np.array(self.file_size, np.float32)])
+
 
 @dataclass(frozen=True)
 class MapList:
@@ -113,6 +117,64 @@ def read_map_list(path: str, kind: Kind, max_bytes: int | None = None) -> MapLis
     return MapList(images, labels)
 
 
+class MapSteps:
+    """Border, crop, flip, mean and scale of an image and its map.
+
+    Args:
+        settings: what happens.
+        seed: the seed of crops and flips.
+    """
+
+    def __init__(self, settings: LabelMapSettings, seed: int) -> None:
+        self._settings = settings
+        self._seed = seed
+
+    def finished(
+        self, pixels: NDArray[Any], labels: NDArray[Any], ordinal: int
+    ) -> tuple[Floats, Floats]:
+        """Image and map after border, crop, flip, mean and scale."""
+        s = self._settings
+        mean = np.array(s.mean, np.float32).reshape(-1, 1, 1)
+        if len(mean) not in (0, 1, len(pixels)):
+            raise DataError(
+                f"it has {len(pixels)} channels, but transform_param has {len(mean)} mean_value; "
+                "give one, or one per channel (in B, G, R order)"
+            )
+        values = pixels.astype(np.float32)
+        if len(mean):
+            values -= mean
+        if s.crop is not None:
+            values, labels = self._cropped(values, labels, s.crop, ordinal)
+        once = np.array([ordinal])
+        if s.mirror and int(pick(draw(self._seed, once, "mirror"), 2)[0]):
+            values, labels = values[:, :, ::-1], labels[:, ::-1]
+        return np.ascontiguousarray(values * np.float32(s.scale)), labels.astype(np.float32)
+
+    def _cropped(
+        self, values: Floats, labels: NDArray[Any], crop: tuple[int, int], ordinal: int
+    ) -> tuple[Floats, NDArray[Any]]:
+        """The crop; a border is 0, since the mean has been subtracted."""
+        missing = [
+            max(wanted - extent, 0) for wanted, extent in zip(crop, labels.shape, strict=True)
+        ]
+        if any(missing):
+            if not self._settings.pads:
+                raise DataError(
+                    f"it is {labels.shape[0]}x{labels.shape[1]} (height x width), smaller than the "
+                    f"crop {crop[0]}x{crop[1]}; give new_height and new_width, or a smaller crop"
+                )
+            border = [(extent // 2, extent - extent // 2) for extent in missing]
+            values = np.pad(values, [(0, 0), *border])
+            labels = np.pad(labels, border, constant_values=self._settings.ignored)
+        starts = []
+        for axis, purpose in enumerate(("crop row", "crop column")):
+            room = labels.shape[axis] - crop[axis]
+            drawn = int(pick(draw(self._seed, np.array([ordinal]), purpose), room + 1)[0])
+            starts.append(drawn if self._settings.random_crop else room // 2)
+        window = np.s_[starts[0] : starts[0] + crop[0], starts[1] : starts[1] + crop[1]]
+        return values[:, window[0], window[1]], labels[window]
+
+
 class MapSamples(ImageSamples):
     """The images of a list with their label maps, ready for the net.
 
@@ -141,7 +203,7 @@ class MapSamples(ImageSamples):
         super().__init__(path, entries.images, root, color, None, shuffle, seed, skip)
         self._maps = entries.labels
         self._settings = settings
-        self._seed = seed
+        self._steps = MapSteps(settings, seed)
 
     def decode(self, raw: RawSample) -> MapSample:
         pixels = self._read(raw.key, self._color)
@@ -154,7 +216,7 @@ class MapSamples(ImageSamples):
             labels = resize(labels, width=w, height=h)
         if self._settings.edges:
             labels = (labels >= _EDGE).astype(np.uint8)
-        channels, finished = self._finished(planes(pixels), labels, raw.ordinal)
+        channels, finished = self._steps.finished(planes(pixels), labels, raw.ordinal)
         seen = (min(height, finished.shape[0]), min(width, finished.shape[1]))
         return MapSample(channels, 0, finished, seen)
 
@@ -162,9 +224,8 @@ class MapSamples(ImageSamples):
         return (first.shape[1] * first.shape[2] + 2,)
 
     def label(self, sample: Sample, augmentation: Augmentation) -> ArrayLike:
-        """The map, row by row, and then the height and width of the file."""
         assert isinstance(sample, MapSample)
-        return np.concatenate([sample.labels.ravel(), np.array(sample.file_size, np.float32)])
+        return sample.label_row()
 
     def _read(self, name: bytes, color: bool) -> Pixels:
         data = read_image_file(self._root + name)
@@ -190,46 +251,3 @@ class MapSamples(ImageSamples):
                 f"{labels.shape[0]}x{labels.shape[1]}; both must have one size"
             )
         return labels
-
-    def _finished(self, pixels: Pixels, labels: Pixels, ordinal: int) -> tuple[Floats, Floats]:
-        """Image and map after border, crop, flip, mean and scale."""
-        s = self._settings
-        mean = np.array(s.mean, np.float32).reshape(-1, 1, 1)
-        if len(mean) not in (0, 1, len(pixels)):
-            raise DataError(
-                f"it has {len(pixels)} channels, but transform_param has {len(mean)} mean_value; "
-                "give one, or one per channel (in B, G, R order)"
-            )
-        values = pixels.astype(np.float32)
-        if len(mean):
-            values -= mean
-        if s.crop is not None:
-            values, labels = self._cropped(values, labels, s.crop, ordinal)
-        once = np.array([ordinal])
-        if s.mirror and int(pick(draw(self._seed, once, "mirror"), 2)[0]):
-            values, labels = values[:, :, ::-1], labels[:, ::-1]
-        return np.ascontiguousarray(values * np.float32(s.scale)), labels.astype(np.float32)
-
-    def _cropped(
-        self, values: Floats, labels: Pixels, crop: tuple[int, int], ordinal: int
-    ) -> tuple[Floats, Pixels]:
-        """The crop; a border is 0, since the mean has been subtracted."""
-        missing = [
-            max(wanted - extent, 0) for wanted, extent in zip(crop, labels.shape, strict=True)
-        ]
-        if any(missing):
-            if not self._settings.pads:
-                raise DataError(
-                    f"it is {labels.shape[0]}x{labels.shape[1]} (height x width), smaller than the "
-                    f"crop {crop[0]}x{crop[1]}; give new_height and new_width, or a smaller crop"
-                )
-            border = [(extent // 2, extent - extent // 2) for extent in missing]
-            values = np.pad(values, [(0, 0), *border])
-            labels = np.pad(labels, border, constant_values=self._settings.ignored)
-        starts = []
-        for axis, purpose in enumerate(("crop row", "crop column")):
-            room = labels.shape[axis] - crop[axis]
-            drawn = int(pick(draw(self._seed, np.array([ordinal]), purpose), room + 1)[0])
-            starts.append(drawn if self._settings.random_crop else room // 2)
-        window = np.s_[starts[0] : starts[0] + crop[0], starts[1] : starts[1] + crop[1]]
-        return values[:, window[0], window[1]], labels[window]

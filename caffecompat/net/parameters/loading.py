@@ -244,8 +244,9 @@ def _match(
         return _count_problem(origin, source, target)
     assert target.module is not None
     specs = target.module.layer.specs
+    stored = target.module.layer.adapt(source.blobs)
     pairs = []
-    for j, blob, legacy in zip(indices, source.blobs, source.legacy, strict=True):
+    for j, blob, legacy in zip(indices, stored, source.legacy, strict=True):
         # With share_mode PERMISSIVE a layer has another shape than the parameter's owner.
         shaped = blobs[j].detach().view(specs[j].shape)
         pairs.append(_Copy(shaped, blob, legacy, f"{specs[j].name} (blob {j})"))

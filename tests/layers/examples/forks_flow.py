@@ -94,3 +94,41 @@ def channel_norm(draw: Draw) -> Example:
 def orientations(draw: Draw) -> Example:
     n, c, h, w = plane(draw)
     return Example("orn_param { orientations: 2 }", (Bottom((n, 2 * c, h, w)),))
+
+
+_UNIFORM = "rand_type: 'uniform' exp: true mean: 0.1 spread: 0.2"
+_POSITION = (
+    "rotate { rand_type: 'uniform_bernoulli' spread: 0.1 prob: 0.5 } mirror { rand_type: "
+    "'bernoulli' prob: 0.5 } translate { rand_type: 'gaussian' spread: 0.05 } "
+)
+_COLOUR = f"gamma {{ {_UNIFORM} }} contrast {{ {_UNIFORM} }} max_multiplier: 1 "
+
+
+@example_of("DataAugmentation", "GenerateAugmentationParameters")
+def augmentation(draw: Draw) -> Example:
+    n, h, w = draw(st.integers(1, 3)), draw(st.integers(5, 7)), draw(st.integers(5, 7))
+    text = draw(st.sampled_from(["", _POSITION, _COLOUR]))
+    return Example(
+        f"augmentation_param {{ crop_width: 4 crop_height: 3 {text} }}", (Bottom((n, 3, h, w)),)
+    )
+
+
+@example_of("FlowAugmentation")
+def flow_augmentation(draw: Draw) -> Example:
+    n, h, w = draw(st.integers(1, 3)), draw(st.integers(5, 7)), draw(st.integers(5, 7))
+    text = "augmentation_param { crop_width: 4 crop_height: 3 }"
+    rows = Bottom((n, 42, 1, 1), "shares")
+    return Example(text, (Bottom((n, 2, h, w)), rows, rows))
+
+
+@example_of("LpqLoss")
+def lpq_loss(draw: Draw) -> Example:
+    text = fields(
+        "lpq_loss_param",
+        p=draw(st.sampled_from([1, 2])),
+        q=draw(st.sampled_from([0.4, 0.5])),
+        p_epsilon=0.1,
+        l2_prescale_by_channels=draw(st.booleans()),
+        normalize_by_num_entries=draw(st.booleans()),
+    )
+    return Example(text, (Bottom(plane(draw)),) * draw(st.integers(1, 2)))

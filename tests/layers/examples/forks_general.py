@@ -97,3 +97,27 @@ def oriented_convolution(draw: Draw) -> Example:
         bias_term=draw(st.booleans()),
     )
     return Example(f"{text} orn_param {{ orientations: {count} }}", (Bottom((n, count, h, w)),))
+
+
+@example_of("MIL")
+def mil(draw: Draw) -> Example:
+    kind = draw(st.sampled_from(["MAX", "NOR"]))
+    return Example(f"mil_param {{ type: {kind} }}", (Bottom(plane(draw), "shares"),))
+
+
+@example_of("Pad")
+def pad(draw: Draw) -> Example:
+    shape = draw(st.sampled_from([(2, 3), (2, 3, 2), (1, 2, 3, 2)]))
+    paddings = [0, 0] + [draw(st.integers(0, 2)) for _ in shape[1:] for _ in "ab"]
+    text = " ".join(f"paddings: {p}" for p in paddings)
+    return Example(f"pad_param {{ {text} constant_values: 0.5 }}", (Bottom(shape),))
+
+
+@example_of("ResizeNearestNeighbor")
+def resize_nearest_neighbor(draw: Draw) -> Example:
+    mode = draw(st.sampled_from(["", "align_corners: true", "half_pixel_onnx: true"]))
+    sizes = f"output_height: {draw(st.integers(1, 6))} output_width: {draw(st.integers(1, 6))}"
+    return Example(
+        f"resize_nearest_neighbor_param {{ {sizes} {mode} data_format: 'NCHW' }}",
+        (Bottom(plane(draw)),),
+    )

@@ -43,3 +43,20 @@ def old_pooling(draw: Draw) -> Example:
 def pooling(draw: Draw) -> Example:
     text, bottom = temporal(draw, "pooling3d_param")
     return Example(text, (bottom,))
+
+
+@example_of("BatchReduction")
+def batch_reduction(draw: Draw) -> Example:
+    operation = draw(st.sampled_from(["SUM", "MEAN", "TOPK"]))
+    text, count = draw(st.sampled_from([("", 4), ("level: 1 level: 2", 5), ("level: 2", 4)]))
+    if operation == "TOPK" and count == 5:
+        operation = "MEAN"
+    reduction = f"reduction_param {{ operation: {operation} axis: 1 k: 2 }}"
+    shape = (draw(st.integers(1, 3)), count, draw(st.integers(1, 3)))
+    return Example(f"batch_reduction_param {{ {text} {reduction} }}", (Bottom(shape),))
+
+
+@example_of("Gather")
+def gather(draw: Draw) -> Example:
+    shape = (draw(st.integers(1, 3)), draw(st.integers(1, 4)))
+    return Example("", (Bottom(shape), Bottom((*shape, 2))), 2)

@@ -43,7 +43,7 @@ class FlowL1Loss(Loss):
         self.epsilon, self.plateau = p.epsilon, p.plateau
         self.loss_reduction = LossReduction.mean()
         if self.by_entries:
-            self.loss_reduction = LossReduction.mean(_entries)
+            self.loss_reduction = LossReduction.mean(count_entries)
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         import torch
@@ -81,6 +81,7 @@ class FlowL1Loss(Loss):
         return (squares + self.epsilon).sqrt().sum()
 
 
-def _entries(bottoms: Sequence[Tensor]) -> Tensor:
+def count_entries(bottoms: Sequence[Tensor]) -> Tensor:
+    """How many elements of the difference are not NaN."""
     x = bottoms[0] if len(bottoms) == 1 else bottoms[0] - bottoms[1]
     return (~x.detach().isnan()).sum()

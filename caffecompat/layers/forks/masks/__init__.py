@@ -1,1 +1,1 @@
-"""Layer types of multi-task network cascades: instance masks."""
+"""Layer types of instance masks: multi-task network cascades, hypercolumns."""

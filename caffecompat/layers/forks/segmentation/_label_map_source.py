@@ -52,13 +52,17 @@ class LabelMapSource(BatchSource):
 
     def _read_settings(self, message: Message) -> None:
         self.reader = None  # a net that refuses the settings closes its sources
+        self._check_size(message)
+        self.check(not message.transform_param.mean_file, "it takes mean_value, and no mean_file")
+        self.settings_read = self.settings_of(message)
+
+    def _check_size(self, message: Message) -> None:
+        """Refuses half a size."""
         p = getattr(message, self.batch_param)
         self.check(
             (p.new_height == 0) == (p.new_width == 0),
             f"new_height is {p.new_height} and new_width {p.new_width}; set both, or neither",
         )
-        self.check(not message.transform_param.mean_file, "it takes mean_value, and no mean_file")
-        self.settings_read = self.settings_of(message)
 
     def _tops(self, image: Shape) -> list[Shape]:
         tops = [image, (image[0], 1, *image[2:]), (image[0], 1, 1, 2)]
