@@ -76,7 +76,7 @@ def test_the_bench(
     assert case["optimized"] == times["torch-optimized"] / times["torch"]
 
 
-@pytest.mark.parametrize("name", ["googlenet", "resnet50", "squeezenet", "mobilenet", "caffenet"])
+@pytest.mark.parametrize("name", list(known_nets.NETS))
 def test_the_nets_of_the_bench_can_be_built(name: str) -> None:
     from caffecompat.net import Net
     from tests.net.nets import message

@@ -11,6 +11,7 @@ import torch
 from caffecompat import Net
 from caffecompat.errors import BlobError, LayerError, NetError, UnknownName
 from caffecompat.inference.torch_graph import half, winograd
+from caffecompat.inference.torch_graph.packing import PackedInnerProduct
 from caffecompat.inference.torch_graph.weighted import Weighted
 from caffecompat.layers._context import BuildOptions
 from caffecompat.net.execution.inference import InferenceOptions
@@ -217,6 +218,18 @@ def test_winograds_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert ("Winograd" in str(made)) == (name in IN_WINOGRADS_WAY)
         for shape, values in zip(shapes, wanted, strict=True):
             assert_near(outputs(subject, shape), values, BOUND)
+
+
+def test_weights_of_inner_products_are_packed_for_several_rows() -> None:
+    subject = built(LAYERS["inner products"])
+    subject.optimize()
+    program: Any = subject.inference_program()
+    modules = program._program.module.modules()
+    packed = [m for m in modules if isinstance(m, PackedInnerProduct)]
+    outputs(subject, (1, *SHAPE[1:]))
+    assert [one._packed for one in packed] == [None, None]
+    outputs(subject)
+    assert all(one._packed is not None for one in packed)
 
 
 def test_the_choice_of_winograds_way() -> None:

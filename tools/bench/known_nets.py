@@ -7,15 +7,15 @@ The numbers are those of the papers and of the published Caffe definitions: VGG-
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from caffecompat import Net
 from caffecompat.proto.text.parser import parse_text
 
-ROOT = Path(__file__).resolve().parents[2]
 CLASSES = 1000
+# Layers and channels of VGG-16's stages.
+VGG = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 # Output channels of GoogLeNet's modules: 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; behind the pooling.
 INCEPTION = {
     "3a": (64, 96, 128, 16, 32, 32),
@@ -117,7 +117,13 @@ class NetText:
 
 
 def vgg16() -> str:
-    return (ROOT / "prototxt/D_deploy.prototxt").read_text()
+    net = NetText("VGG-16", 224)
+    x = "data"
+    for stage, (count, outputs) in enumerate(VGG, 1):
+        for index in range(1, count + 1):
+            x = net.conv(x, f"conv{stage}_{index}", outputs, 3, "pad: 1")
+        x = net.pool(x, f"pool{stage}", 2, 2)
+    return _classified(net, x)
 
 
 def caffenet() -> str:
@@ -129,7 +135,11 @@ def caffenet() -> str:
     x = net.conv(x, "conv3", 384, 3, "pad: 1")
     x = net.conv(x, "conv4", 384, 3, "pad: 1 group: 2")
     x = net.conv(x, "conv5", 256, 3, "pad: 1 group: 2")
-    x = net.pool(x, "pool5", 3, 2)
+    return _classified(net, net.pool(x, "pool5", 3, 2))
+
+
+def _classified(net: NetText, x: str) -> str:
+    """The three inner products of AlexNet and VGG, and the finished text."""
     for name in ("6", "7"):
         x = net.dropout(net.relu(net.inner(x, f"fc{name}", 4096), name), f"drop{name}")
     net.softmax(net.inner(x, "fc8", CLASSES))

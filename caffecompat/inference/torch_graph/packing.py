@@ -22,6 +22,9 @@ from caffecompat.layers.inner_product import InnerProduct
 # torch binds oneDNN's kernels with fused activations, and its own compiler uses them.
 _onednn: Any = torch.ops.mkldnn
 
+# Padding, stride, dilation and groups of a convolution that is a product at each position.
+_ONE_BY_ONE = ([0, 0], [1, 1], [1, 1], 1)
+
 
 def pack(graph: InferenceGraph, winograd: bool) -> str:
     """Packs all that oneDNN has kernels for, on the CPU; returns the line about it.
@@ -157,8 +160,9 @@ class PackedConvolution(nn.Module):
 class PackedInnerProduct(nn.Module):
     """activation(W x + b).
 
-    A single row is a product of matrix and vector, which reads the weight once in any order;
-    several rows are faster with a packed weight, made when they first come.
+    A single row is a product of matrix and vector, which reads the weight once in any order.
+    Several rows are faster as a 1x1 convolution over one line of an image, whose kernels read
+    packed weights; they are packed when several rows first come.
     """
 
     def __init__(self, weighted: Weighted) -> None:
@@ -168,25 +172,37 @@ class PackedInnerProduct(nn.Module):
         activation = weighted.activation
         self._name = activation.name if activation else "none"
         self._settings = list(activation.settings) if activation else []
-        self._run = _onednn._linear_pointwise.default
+        self._run = _onednn._convolution_pointwise.default
         self.names = weighted.names
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weighted = self._weighted
         layer = weighted.layer
         assert isinstance(layer, InnerProduct)
-        rows = x.shape[: layer.first].numel()
-        if rows < 2 or layer.least_axes or x.shape[layer.first :].numel() != layer.inputs:
+        outer = x.shape[: layer.first]
+        rows = outer.numel()
+        fits = x.shape[layer.first :].numel() == layer.inputs
+        if rows < 2 or layer.least_axes > 0 or not fits:
             y: torch.Tensor = weighted(x)
             return y
-        if self._packed is None:
-            weight = weighted.weight.t() if layer.transpose else weighted.weight
-            self._packed = _onednn._reorder_linear_weight(weight.contiguous(), rows)
-        flat = x.flatten(layer.first).to(weighted.weight.dtype)
+        weight = self._weight(rows)
+        line = x.reshape(1, 1, rows, layer.inputs).to(weighted.weight.dtype).permute(0, 3, 1, 2)
         z: torch.Tensor = self._run(
-            flat, self._packed, weighted.bias, self._name, self._settings, ""
+            *(line, weight, weighted.bias, *_ONE_BY_ONE, self._name, self._settings, "")
         )
-        return z
+        return z.permute(0, 2, 3, 1).reshape(*outer, -1)
+
+    def _weight(self, rows: int) -> torch.Tensor:
+        if self._packed is None:
+            weighted = self._weighted
+            assert isinstance(weighted.layer, InnerProduct)
+            weight = weighted.weight.t() if weighted.layer.transpose else weighted.weight
+            outputs, inputs = weight.shape
+            self._packed = _onednn._reorder_convolution_weight(
+                weight.reshape(outputs, inputs, 1, 1).contiguous(),
+                *(*_ONE_BY_ONE, [1, inputs, 1, rows]),
+            )
+        return self._packed
 
     def extra_repr(self) -> str:
         return ", ".join(self.names)
