@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 PREFIX = "snap"
-LAST, EACH = 300, 30
+LAST, EACH = 600, 30
 _SECONDS = 240.0
 _RANK_TIMEOUT = 6
 # Relative; of one more number of ranks the sums are rounded otherwise in every iteration.
@@ -179,6 +179,7 @@ class Node:
                 env={
                     **os.environ,
                     **self._network.environment,
+                    **self._options.environment,
                     "PYTHONPATH": str(ROOT),
                     "OMP_NUM_THREADS": "1",
                 },
@@ -245,6 +246,12 @@ class Options:
     port: int
     nodes: str = "2"
     more: Sequence[str] = ()
+    new_store: bool = False
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that torchrun gets."""
+        return {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"} if self.new_store else {}
 
 
 # What is done to them
@@ -262,6 +269,9 @@ class Disturbance:
         late: the second node starts only then.
         namespaces: needs a network of its own.
         more: further options of the training.
+        new_store: torchrun makes a new store with each start of the ranks. Without that a node that
+            joins others after their first start does not learn where their store is, and all
+            torchruns give up after a minute and must be started again (torch 2.10 to 2.14).
     """
 
     act: Callable[[list[Node], OneHost], Iterator[float]]
@@ -271,6 +281,7 @@ class Disturbance:
     late: bool = False
     namespaces: bool = False
     more: Sequence[str] = ("--snapshot", "auto")
+    new_store: bool = False
 
 
 def rank_killed(nodes: list[Node], network: OneHost) -> Iterator[float]:
@@ -325,15 +336,23 @@ DISTURBANCES = {
     "rank-killed": Disturbance(rank_killed, "a rank of the second node is killed"),
     "no-flag": Disturbance(rank_killed, "the same, without --snapshot auto", more=()),
     "first-rank-killed": Disturbance(first_rank_killed, "the rank that writes is killed"),
-    "torchrun-killed": Disturbance(torchrun_killed, "torchrun of the second node is killed"),
-    "node-killed": Disturbance(node_killed, "the second node is killed with its ranks"),
+    "torchrun-killed": Disturbance(
+        torchrun_killed, "torchrun of the second node is killed", new_store=True
+    ),
+    "node-killed": Disturbance(
+        node_killed, "the second node is killed with its ranks", new_store=True
+    ),
     "first-node-killed": Disturbance(first_node_killed, "the node of the rendezvous is killed"),
-    "node-preempted": Disturbance(node_preempted, "torchrun of the second node gets SIGTERM"),
+    "node-preempted": Disturbance(
+        node_preempted, "torchrun of the second node gets SIGTERM", new_store=True
+    ),
     "connection-lost": Disturbance(
         connection_lost, "the connection is down for 12 s", namespaces=True
     ),
     "node-gone": Disturbance(node_gone, "the second node does not return", False, "1:2"),
-    "node-joins": Disturbance(node_joins, "the second node joins later", False, "1:2", True),
+    "node-joins": Disturbance(
+        node_joins, "the second node joins later", False, "1:2", late=True, new_store=True
+    ),
 }
 
 
@@ -352,8 +371,11 @@ class Outcome:
 
 def train(folder: Path, network: OneHost, disturbance: Disturbance | None) -> Outcome:
     """Trains in ``folder``; the log of each node is there too."""
-    nodes_wanted, more = ("2", ()) if disturbance is None else (disturbance.nodes, disturbance.more)
-    options = Options(network.port(), nodes_wanted, more)
+    options = Options(network.port())
+    if disturbance is not None:
+        options = Options(
+            network.port(), disturbance.nodes, disturbance.more, disturbance.new_store
+        )
     nodes = [Node(number, folder, network, options) for number in (0, 1)]
     begun = time.monotonic()
     for node in nodes:

@@ -21,6 +21,8 @@ from caffecompat.errors import SolverError, first_line
 # Seconds between two lines about missing ranks, and between two queries of the store.
 REPORT_INTERVAL = 10.0
 _POLL_INTERVAL = 0.1
+# How long the end of a rank waits for a query that does not return.
+_LAST_QUERY = 10.0
 
 
 def _report(rank: int, text: str) -> None:
@@ -228,11 +230,21 @@ class LivenessMonitor:
         self._last_response = time.monotonic()
         self._last_query = self._last_response
         self._period = min(REPORT_INTERVAL, limit) / 5
-        for work in (self._increment, self._check):
-            threading.Thread(target=work, name="caffecompat-liveness", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=work, name="caffecompat-liveness", daemon=True)
+            for work in (self._increment, self._check)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
+        """Ends the monitoring.
+
+        A thread that is inside the store when the interpreter ends would abort the process.
+        """
         self._stopped.set()
+        for thread in self._threads:
+            thread.join(timeout=_LAST_QUERY)
 
     def _increment(self) -> None:
         """Increments the counter of this rank and reads that of the next one, again and again."""
