@@ -7,7 +7,8 @@ between the two larger sizes, beside what it costs between the two smaller ones,
 grows linearly; the target is 1.2. Where the work does not depend on the size (a record of a large
 database, the list of a large weight file), the largest size is compared with the middle one as it
 is. Time is that of the processor, least of many repetitions in each of the turns; memory is the
-peak of resident memory (Linux) above what the process had before the first repetition.
+peak of resident memory (Linux) above what the process had before the first repetition. Processes
+keep the memory that they free.
 
 The control does work of the same sizes without this package: the same net in plain torch, the same
 records by LMDB's own library, the same number of reads of a file. What its growth exceeds 1 by is
@@ -34,9 +35,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tools.bench.kept_memory import KEEPING
+
+ROOT = Path(__file__).resolve().parents[2]
 TARGET = 1.2
 # Seconds and kilobytes that say nothing: the clock and the pages of the interpreter itself.
 _LEAST_SECONDS, _LEAST_KILOBYTES = 0.002, 2048.0
@@ -284,6 +287,7 @@ SUBJECTS = {
         PREPARE_INDEX,
         "distant({path!r})",
         "headers({path!r}, {size})",
+        compared=False,
     ),
     "megabytes of a weight file that is inspected": Subject(
         (500, 4000, 8000),
@@ -314,7 +318,9 @@ def measured(subject: Subject, folder: Path, size: int) -> tuple[float, float, f
         work=subject.work.format(**names),
         control=subject.control.format(**names),
     )
-    done = subprocess.run([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, **KEEPING}
+    command = [sys.executable, "-c", text]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
     if done.returncode:
         sys.exit(f"scale: size {size} failed")
     seconds, kilobytes, control = json.loads(done.stdout.splitlines()[-1])
