@@ -3,10 +3,12 @@
 #
 #   tools/versions.sh                          # every combination below whose Python is installed
 #   tools/versions.sh 3.12:newest 3.10:lowest  # some of them
+#   tools/versions.sh 3.12:torch==2.11.0,numpy==2.5.5
 #
 # lowest  what pyproject.toml names as the oldest version of each library that is always needed
 # pinned  the versions of constraints.txt
 # newest  whatever the package index offers
+# name==version[,name==version]  these, and the newest of the rest
 #
 # Each combination gets a fresh environment of some gigabytes, which is removed afterwards; the
 # suite's arguments can be given in PYTEST_ARGUMENTS, the folder of the environments in TMPDIR.
@@ -22,10 +24,11 @@ constraints_of() { # SET FILE
     case $1 in
     pinned) cp constraints.txt "$2" ;;
     newest) : >"$2" ;;
+    *==*) tr , '\n' <<<"$1" >"$2" ;;
     # name>=version of the [project] dependencies becomes name==version.
     lowest) sed -n '/^dependencies = \[/,/^\]/s/^ *"\([a-z0-9]*\)>=\([0-9.]*\)",$/\1==\2/p' \
         pyproject.toml >"$2" ;;
-    *) echo "unknown set of versions '$1': lowest, pinned or newest" >&2 && return 1 ;;
+    *) echo "unknown set of versions '$1': lowest, pinned, newest or name==version" >&2 && return 1 ;;
     esac
 }
 

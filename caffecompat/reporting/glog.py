@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from caffecompat.reporting.terminal import as_level, printable
 
@@ -56,7 +56,14 @@ def log_to(handler: logging.Handler) -> Iterator[None]:
         handler.close()
 
 
-class StderrHandler(logging.StreamHandler[TextIO]):
+if TYPE_CHECKING:
+    _StreamHandler = logging.StreamHandler[TextIO]
+else:
+    # Python 3.10 has the parameter for type checkers alone.
+    _StreamHandler = logging.StreamHandler
+
+
+class StderrHandler(_StreamHandler):
     """Writes to standard error, with warnings and errors in colour if it supports colours.
 
     A line that cannot be written (full disk, closed pipe) is dropped: logging must never end a

@@ -94,8 +94,11 @@ def test_more_axes_than_a_blob_has_are_refused_before_anything_is_written(
     assert main(["convert", str(tmp_path / source), str(path), "--force"]) == 1
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
-    assert "layer 'fc', blob 0 has 33 axes, but Caffe's blobs have at most 32; write .npz" in error
     assert path.read_bytes() == b"as it was"
+    if np.lib.NumpyVersion(np.__version__) < "2.0.0":
+        assert "has 33 axes, more than an array of numpy 1" in error
+        return
+    assert "layer 'fc', blob 0 has 33 axes, but Caffe's blobs have at most 32; write .npz" in error
     assert main(["convert", str(tmp_path / source), str(tmp_path / "out.npz")]) == 0
 
 

@@ -258,6 +258,8 @@ def test_the_flag_is_there_and_helps_where_a_message_advises_it(
     for name, value in LIMITS[limit].items():
         monkeypatch.setattr(name, value)
     words = command.split()
+    if words[0] == "convert-mnist-siamese-data":
+        pytest.importorskip("plyvel", reason="it writes a LevelDB, which needs plyvel")
     assert main(words) == 1
     said = "".join(capfd.readouterr())
     assert "raise the limit with --max-bytes (max_bytes in Python)" in said

@@ -9,6 +9,7 @@ import pytest
 from caffecompat.errors import LayerError, TextError
 from caffecompat.layers import catalogue
 from caffecompat.proto import schema
+from caffecompat.proto.descriptors import layout
 from caffecompat.proto.fork_fields import effective_fields, foreign_fields
 from caffecompat.proto.fork_meanings import NO_FORK, has_no_effect, meaning_of, meanings
 from caffecompat.proto.schema import Message
@@ -86,14 +87,15 @@ def set_field(layer: Message, path: str) -> None:
     for parent in parents:
         layer = getattr(layer, parent)
     field = layer.DESCRIPTOR.fields_by_name[name]
+    repeated = layout(layer.DESCRIPTOR).fields[name].repeated
     if field.message_type is not None:
-        (getattr(layer, name).add if field.is_repeated else getattr(layer, name).SetInParent)()
+        (getattr(layer, name).add if repeated else getattr(layer, name).SetInParent)()
         return
     given: Any = "a" if field.type == field.TYPE_STRING else 1
     if field.enum_type is not None:
         names = field.enum_type.values_by_name
         given = (names[value] if value else field.enum_type.values[0]).number
-    if field.is_repeated:
+    if repeated:
         getattr(layer, name).append(given)
     else:
         setattr(layer, name, given)

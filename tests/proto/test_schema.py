@@ -7,6 +7,7 @@ import re
 import struct
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,12 @@ def test_the_descriptor_set_and_the_stubs_are_fresh() -> None:
     pytest.importorskip("grpc_tools", reason="the protobuf compiler (grpcio-tools) is missing")
     command = [sys.executable, str(REPOSITORY / "tools" / "generate_schema.py"), "--check"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
+    said = result.stdout + result.stderr
+    assert "caffe.binpb is up to date" in said
+    # Compilers of other versions write the same stubs in other words.
+    constraints = (REPOSITORY / "constraints.txt").read_text()
+    if f"grpcio-tools=={version('grpcio-tools')}\n" in constraints:
+        assert result.returncode == 0, said
 
 
 def test_lives_beside_another_schema_of_the_same_names() -> None:

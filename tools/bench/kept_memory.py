@@ -7,10 +7,10 @@ import sys
 
 # glibc gives freed memory back to the kernel or keeps it, as the order of sizes will have it, and
 # fresh pages can cost more than the work. With these settings it keeps all.
-_KEEPING = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 36)}
+KEEPING = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 36)}
 
 
 def keep_memory() -> None:
     """Starts this program again with an allocator that keeps what is freed, unless it does."""
-    if not _KEEPING.keys() <= os.environ.keys():
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **_KEEPING})
+    if not KEEPING.keys() <= os.environ.keys():
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEPING})

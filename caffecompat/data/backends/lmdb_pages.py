@@ -126,12 +126,40 @@ class LmdbFile:
             return True
 
     def count(self, number: int) -> int:
-        """Number of records of a leaf page, by its header.
+        """Number of records of a leaf page, by its header alone.
 
         Raises:
             ValueError: it is not a leaf page.
         """
-        return len(self._page(number, LEAF)[1])
+        header = self._file.read(number * self.meta.page_size, _HEADER.size)
+        return (self._bounds(header, number, LEAF)[0] - _HEADER.size) // 2
+
+    def child(self, branch: Child, place: int) -> Child:
+        """The page at index ``place`` below a branch page that :meth:`children` has checked.
+
+        Raises:
+            ValueError: the page is damaged now.
+        """
+        data, offsets, _ = self._page(branch.number, BRANCH)
+        low, high = branch.low, branch.high
+        if not 0 <= place < len(offsets):
+            raise ValueError(f"page {branch.number} has {len(offsets)} branches")
+        number, key = self._branch_node(data, offsets[place], branch.number)
+        if place:
+            low = key
+        if place + 1 < len(offsets):
+            high = self._branch_node(data, offsets[place + 1], branch.number)[1]
+        if not _FIRST_PAGE <= number < self._pages:
+            raise ValueError(f"page {branch.number} names a page that the file does not have")
+        return Child(number, low, high)
+
+    @staticmethod
+    def _branch_node(data: bytes, at: int, page: int) -> tuple[int, bytes]:
+        """The page number and the key of a node."""
+        low, middle, high, key_size = _NODE.unpack_from(data, at)
+        if at + 8 + key_size > len(data):
+            raise ValueError(f"a key of page {page} runs over its end")
+        return low | middle << 16 | high << 32, data[at + 8 : at + 8 + key_size]
 
     def children(self, branch: Child, integers: bool = False) -> list[Child]:
         """The pages below a branch page.
@@ -152,12 +180,10 @@ class LmdbFile:
         numbers: list[int] = []
         keys: list[bytes] = []
         for at in offsets:
-            low, middle, high, key_size = _NODE.unpack_from(data, at)
-            numbers.append(low | middle << 16 | high << 32)
-            keys.append(data[at + 8 : at + 8 + key_size])
-            if at + 8 + key_size > len(data):
-                raise ValueError(f"a key of page {branch.number} runs over its end")
-            remaining -= 8 + key_size + key_size % 2
+            child, key = self._branch_node(data, at, branch.number)
+            numbers.append(child)
+            keys.append(key)
+            remaining -= 8 + len(key) + len(key) % 2
         if remaining < 0:
             raise ValueError(f"the branches of page {branch.number} overlap")
         if max(numbers) >= self._pages or min(numbers) < _FIRST_PAGE:
@@ -244,6 +270,15 @@ class LmdbFile:
         """A page, the offsets of its nodes, and the number of bytes of all nodes."""
         size = self.meta.page_size
         data = self._file.read(number * size, size)
+        lower, upper = self._bounds(data, number, kind)
+        offsets = struct.unpack_from(f"<{(lower - _HEADER.size) // 2}H", data, _HEADER.size)
+        if min(offsets) < upper or max(offsets) > size - _NODE.size:
+            raise ValueError(f"page {number} has a node outside the page")
+        return data, offsets, size - upper
+
+    def _bounds(self, data: bytes, number: int, kind: int) -> tuple[int, int]:
+        """Where the offsets of a page end and where its nodes begin, by its header."""
+        size = self.meta.page_size
         found, _, flags, lower, upper = _HEADER.unpack_from(data)
         _check_page(number, found, flags, kind)
         if not _HEADER.size < lower <= upper <= size or lower % 2:
@@ -251,10 +286,7 @@ class LmdbFile:
                 f"page {number} has its offsets up to {lower} and its nodes from {upper} on, "
                 f"which cannot be in a page of {size} bytes"
             )
-        offsets = struct.unpack_from(f"<{(lower - _HEADER.size) // 2}H", data, _HEADER.size)
-        if min(offsets) < upper or max(offsets) > size - _NODE.size:
-            raise ValueError(f"page {number} has a node outside the page")
-        return data, offsets, size - upper
+        return lower, upper
 
     def _invalid_node(self, number: int, flags: int) -> str:
         if flags & _DUPLICATES:

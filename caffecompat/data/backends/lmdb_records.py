@@ -1,8 +1,8 @@
 """Look-up of the records of an LMDB by number: which leaf page contains record 123,456.
 
 The tree does not store record counts of its pages. Reading in order goes from leaf to leaf. The
-first jump to a distant record reads the header of every leaf (about 10 us each, for about 85
-records with Caffe's keys) and keeps the number of records of each.
+first jump to a distant record reads the header of every leaf (about 4 us each, for about 85
+records with Caffe's keys) and keeps the number of its first record.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ _NEAR = 1024
 # Reading a leaf takes as long as reading the headers of so many.
 _HEADERS_PER_LEAF = 8
 _NOTHING = Leaf(b"", [], [], 0)
-# Branch pages that are kept in memory for jumps, about 20 kB each.
-_MAX_BRANCHES = 256
 
 
 class RecordFinder:
@@ -41,7 +39,8 @@ class RecordFinder:
         self._path = path
         self._tree = file.meta.main
         self._parents = _lowest_branches(file)
-        self._children: dict[int, list[Child]] = {}
+        # Those of one parent, which is read again after a jump.
+        self._children: tuple[int, list[Child]] = (-1, [])
         self._index: _Index | None = None
         self._fault: str | None = None
         self._summed = bytearray(self._tree.leaf_pages)
@@ -129,7 +128,9 @@ class RecordFinder:
         assert self._index is not None
         parent, child, slot, first, count = self._index.locate(number)
         try:
-            self._load(self._children_of(parent)[child], slot, first)
+            branch = self._parents[parent]
+            page = self._file.child(branch, child) if self._tree.depth > 1 else branch
+            self._load(page, slot, first)
             if self._end - first != count:
                 self._rewind()
                 raise ValueError("its number of records has changed")
@@ -139,14 +140,11 @@ class RecordFinder:
             raise ValueError(f"{lost} cannot be read: {error}") from error
 
     def _children_of(self, parent: int) -> list[Child]:
-        known = self._children.get(parent)
-        if known is None:
+        if self._children[0] != parent:
             branch = self._parents[parent]
-            known = self._file.children(branch) if self._tree.depth > 1 else [branch]
-            if len(self._children) == _MAX_BRANCHES:
-                self._children.clear()
-            self._children[parent] = known
-        return known
+            children = self._file.children(branch) if self._tree.depth > 1 else [branch]
+            self._children = (parent, children)
+        return self._children[1]
 
     def _make_index(self) -> _Index:
         index = _Index()
@@ -176,50 +174,46 @@ class RecordFinder:
 
 
 class _Index:
-    """The number of records of each leaf (4 bytes per leaf), and the sums before each parent."""
+    """The number of the first record of each leaf (8 bytes), and the first leaf of each parent."""
 
     def __init__(self) -> None:
         self.records = 0
-        self._counts = array("I")
-        self._first_slots = array("Q")
         self._first_records = array("Q")
+        self._first_slots = array("Q")
         self._lost: int | None = None
 
     @property
     def leaves(self) -> int:
         """How many leaves have been added."""
-        return len(self._counts)
+        return len(self._first_records)
 
     def begin_parent(self) -> None:
-        self._first_slots.append(len(self._counts))
-        self._first_records.append(self.records)
+        self._first_slots.append(self.leaves)
 
     def add(self, count: int | None) -> None:
         """Adds a leaf with ``count`` records; None if it cannot be read."""
         if count is None and self._lost is None:
-            self._lost = len(self._counts)
-        self._counts.append(count or 0)
+            self._lost = self.leaves
+        self._first_records.append(self.records)
         self.records += count or 0
 
     def take_as_lost(self, count: int) -> bool:
         """Assigns ``count`` records to the first unreadable leaf; False if there is none."""
         if self._lost is None:
             return False
-        self._counts[self._lost] = count
-        for parent, slot in enumerate(self._first_slots):
-            if slot > self._lost:
-                self._first_records[parent] += count
+        for slot in range(self._lost + 1, self.leaves):
+            self._first_records[slot] += count
+        self.records += count
         return True
 
     def locate(self, number: int) -> tuple[int, int, int, int, int]:
         """Parent, child, slot, first record and record count of the leaf of a record."""
-        parent = bisect_right(self._first_records, number) - 1
-        first, slot = self._first_records[parent], self._first_slots[parent]
-        begin = slot
-        while number >= first + self._counts[slot]:
-            first += self._counts[slot]
-            slot += 1
-        return parent, slot - begin, slot, first, self._counts[slot]
+        # Leaves that cannot be read have no records, and the last of equal numbers is found.
+        slot = bisect_right(self._first_records, number) - 1
+        parent = bisect_right(self._first_slots, slot) - 1
+        first = self._first_records[slot]
+        end = self._first_records[slot + 1] if slot + 1 < self.leaves else self.records
+        return parent, slot - self._first_slots[parent], slot, first, end - first
 
 
 def _lowest_branches(file: LmdbFile) -> list[Child]:

@@ -159,13 +159,26 @@ def put(target: Message, name: str, value: Any) -> None:
     field = layout(target.DESCRIPTOR).fields[name]
     several = hasattr(value, "__len__") and not isinstance(value, (str, bytes))
     if field.repeated:
-        getattr(target, name).extend(value if several else [value])
+        values = value if several else [value]
+        if field.kind == "string":
+            append_texts(getattr(target, name), values)
+        else:
+            getattr(target, name).extend(values)
     elif several:
         put(target, name, value[0])
     elif field.kind == "message":
         getattr(target, name).CopyFrom(value)
     else:
         setattr(target, name, value)
+
+
+def append_texts(target: Any, values: Any) -> None:
+    """Append strings to a repeated field, one by one.
+
+    ``extend`` of protobuf 4.25 drops those that are not UTF-8, and ``append`` raises an error.
+    """
+    for value in values:
+        target.append(value)
 
 
 def _run(kind: str, message: Message, *read_net: ReadNet) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from caffecompat.proto.schema import Message, new
-from caffecompat.proto.upgrades import OldNetError, upgrade
+from caffecompat.proto.upgrades import OldNetError, append_texts, upgrade
 
 # input_dim always gave four extents to each input.
 _EXTENTS = 4
@@ -31,7 +31,7 @@ def replace_inputs(net: Message) -> list[str]:
         layer = new("LayerParameter")
         layer.name = "input"
         layer.type = "Input"
-        layer.top.extend(net.input)
+        append_texts(layer.top, net.input)
         for index in range(len(net.input)):
             layer.input_param.shape.add().dim.extend(_shape(net, index))
         net.layer.insert(0, layer)

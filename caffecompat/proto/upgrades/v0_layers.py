@@ -10,7 +10,7 @@ from __future__ import annotations
 from caffecompat.errors import suggestion
 from caffecompat.proto.layer_types import V0_TYPES
 from caffecompat.proto.schema import Message, enum_names, new
-from caffecompat.proto.upgrades import OldNetError, Problem, put, upgrade
+from caffecompat.proto.upgrades import OldNetError, Problem, append_texts, put, upgrade
 
 _PADDING = "padding"
 _KEPT = ("name", "input", "input_dim", "force_backward", "layers")
@@ -154,8 +154,8 @@ def _take_pad(layer: Message, index: int, position: int, padding: Message) -> No
 
 def _upgraded(connection: Message, index: int, notes: list[str]) -> Message:
     result = new("V1LayerParameter")
-    result.bottom.extend(connection.bottom)
-    result.top.extend(connection.top)
+    append_texts(result.bottom, connection.bottom)
+    append_texts(result.top, connection.top)
     if not connection.HasField("layer"):
         return result
     old = connection.layer

@@ -15,7 +15,8 @@ import torch.distributed as dist
 from caffecompat.data.shard import Shard
 from caffecompat.errors import SolverError, first_line
 from caffecompat.solver.distributed.failure_detector import FailureDetector
-from caffecompat.solver.distributed.rendezvous import LivenessMonitor, Rendezvous
+from caffecompat.solver.distributed.launcher_watch import follow_launcher
+from caffecompat.solver.distributed.rendezvous import Attempt, LivenessMonitor, Rendezvous
 from caffecompat.solver.signals import Action
 
 T = TypeVar("T")
@@ -39,10 +40,11 @@ class ProcessGroup:
         isolated: whether :meth:`sum` returns the value of this rank alone, without waiting.
     """
 
-    def __init__(self, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, rank: int = 0, world_size: int = 1, attempt: Attempt | None = None) -> None:
         self.rank = rank
         self.world_size = world_size
         self.isolated = False
+        self._attempt = attempt
 
     @property
     def shard(self) -> Shard:
@@ -65,6 +67,13 @@ class ProcessGroup:
             yield
         finally:
             self.isolated = before
+
+    def kept(self, key: str, value: str) -> str | None:
+        """What earlier processes of this run have kept under ``key`` before torchrun's restart.
+
+        None in the first start of the ranks, which keeps ``value``, and without torchrun.
+        """
+        return None if self._attempt is None else self._attempt.kept(key, value)
 
     def agree(self, action: Action) -> Action:
         """The action of the highest priority that a rank requests, on every rank."""
@@ -133,13 +142,13 @@ class ProcessGroup:
 class _Joined(ProcessGroup):
     """A process group of several ranks, until its context ends."""
 
-    def __init__(self, store: dist.Store, limit: float) -> None:
-        super().__init__(dist.get_rank(), dist.get_world_size())
+    def __init__(self, attempt: Attempt, limit: float) -> None:
+        super().__init__(dist.get_rank(), dist.get_world_size(), attempt)
         self._detector = detector = FailureDetector(self.rank, self.world_size, _COLLECTIVE_TIMEOUT)
         self._monitor = LivenessMonitor(
             self.rank,
             self.world_size,
-            store,
+            attempt.store,
             limit,
             detector.terminate,
             lambda: detector.next_has_finished,
@@ -168,8 +177,11 @@ class _Joined(ProcessGroup):
 
 
 def is_rank() -> bool:
-    """Whether this process is one of several ranks that torchrun or :mod:`.launch` has started."""
-    return _environment_number("WORLD_SIZE", 1) > 1
+    """Whether torchrun or :mod:`.launch` has started this process as one of several ranks.
+
+    A rank that torchrun started alone counts too, since others may join it later.
+    """
+    return _environment_number("WORLD_SIZE", 1) > 1 or started_by_torchrun()
 
 
 def local_rank() -> int:
@@ -194,7 +206,8 @@ def join_ranks(
     """Joins the process group of the ranks that torchrun, or ``--gpu 0,1``, has started.
 
     When a rank fails or dies inside the context, every rank reports it and ends, whatever it is
-    doing. The end of the context waits until all ranks have reached it.
+    doing. The end of the context waits until all ranks have reached it. When the torchrun that
+    started this rank is killed, the rank gets SIGTERM.
 
     Args:
         device: of this rank. Gradients are reduced by NCCL between GPUs, otherwise by gloo.
@@ -208,25 +221,35 @@ def join_ranks(
     """
     device = torch.device(device)
     backends = _backends(device, backend)
-    if not is_rank():
+    rank, count = _environment_number("RANK", 0), _environment_number("WORLD_SIZE", 1)
+    if started_by_torchrun():
+        follow_launcher()
+    elif count == 1:
         yield ProcessGroup()
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    rank, count = _environment_number("RANK", 0), _environment_number("WORLD_SIZE", 1)
-    store = Rendezvous(rank, count, limit).wait_for_all()
+    attempt = Rendezvous(rank, count, limit).wait_for_all()
+    if count == 1:
+        yield ProcessGroup(attempt=attempt)
+        return
     try:
         dist.init_process_group(
             backends,
-            store=dist.PrefixStore("group", store),
+            store=dist.PrefixStore("group", attempt.store),
             rank=rank,
             world_size=count,
             timeout=_COLLECTIVE_TIMEOUT,
         )
     except (RuntimeError, ValueError) as error:
         raise SolverError(f"the ranks cannot reach each other: {first_line(error)}") from error
-    with _Joined(store, limit) as process_group:
+    with _Joined(attempt, limit) as process_group:
         yield process_group
+
+
+def started_by_torchrun() -> bool:
+    """Whether torchrun has started this process, which it may do again after a failure."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _backends(device: torch.device, wanted: str | None) -> str:

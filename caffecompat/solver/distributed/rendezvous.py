@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +21,8 @@ from caffecompat.errors import SolverError, first_line
 # Seconds between two lines about missing ranks, and between two queries of the store.
 REPORT_INTERVAL = 10.0
 _POLL_INTERVAL = 0.1
+# How long the end of a rank waits for a query that does not return.
+_LAST_QUERY = 10.0
 
 
 def _report(rank: int, text: str) -> None:
@@ -25,8 +30,37 @@ def _report(rank: int, text: str) -> None:
     print(f"caffecompat: rank {rank}: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """One start of the ranks of a run; torchrun starts them again after a failure.
+
+    Attributes:
+        number: random; another one for each attempt, the same on all of its ranks.
+        store: of this attempt; its keys are not those of earlier ones.
+        run_store: of the run, which torchrun keeps as long as its own process on the first machine.
+    """
+
+    number: str
+    store: dist.Store
+    run_store: dist.Store
+
+    def kept(self, key: str, value: str) -> str | None:
+        """The value that an earlier attempt has kept under ``key``.
+
+        None if there is none; ``value`` is then kept for the attempts that follow.
+        """
+        own = json.dumps([self.number, value])
+        number, found = json.loads(self.run_store.compare_set(f"kept/{key}", "", own))
+        return None if number == self.number else str(found)
+
+
 class Rendezvous:
     """Brings all ranks together at a store, on the machine of rank 0 or of the launcher.
+
+    The store may be older than the ranks: where torchrun starts them again it holds the keys of
+    earlier attempts, and the restart counters in the environment can differ from machine to
+    machine. So rank 0 draws a number for its attempt, and publishes who has joined it; a rank that
+    has joined the attempt of an earlier rank 0 is not among those, and waits for the next number.
 
     Args:
         rank, world_size: of this process.
@@ -42,6 +76,9 @@ class Rendezvous:
         self._limit = limit
         self._started = time.monotonic()
         self._reported = self._started
+        # Of the attempt that this process has joined, and of this process.
+        self._number = ""
+        self._token = secrets.token_hex(8)
         try:
             self._host, self._port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         except (KeyError, ValueError) as error:
@@ -50,23 +87,48 @@ class Rendezvous:
                 "MASTER_PORT say where rank 0 is; torchrun sets them for each of its processes"
             ) from error
 
-    def wait_for_all(self) -> dist.Store:
+    def wait_for_all(self) -> Attempt:
         """Waits until all ranks have joined.
-
-        Returns:
-            The store that all ranks use.
 
         Raises:
             SolverError: a rank is missing for longer than the limit.
         """
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        store: dist.Store = dist.PrefixStore(f"caffecompat/{attempt}", self._connect())
-        store.set(f"here/{self._rank}", f"process {os.getpid()} on {socket.gethostname()}")
-        while missing := [r for r in range(self._world_size) if not store.check([f"here/{r}"])]:
-            names = ", ".join(map(str, missing))
-            self._report_wait(f"waiting for rank {names} of {self._world_size}")
+        run_store = dist.PrefixStore("caffecompat", self._connect())
+        if self._rank == 0:
+            self._join(run_store, secrets.token_hex(8))
+            run_store.set("attempt", self._number)
+        while not self._is_complete(run_store):
+            self._report_wait(self._missing(run_store))
             time.sleep(_POLL_INTERVAL)
-        return store
+        return Attempt(self._number, dist.PrefixStore(self._number, run_store), run_store)
+
+    def _join(self, run_store: dist.Store, number: str) -> None:
+        self._number = number
+        run_store.set(f"{number}/here/{self._rank}", self._token)
+
+    def _is_complete(self, run_store: dist.Store) -> bool:
+        """Whether rank 0 has published the newest attempt, with this process in it."""
+        if self._rank != 0 and run_store.check(["attempt"]):
+            number = run_store.get("attempt").decode()
+            if number != self._number:
+                self._join(run_store, number)
+        here = [f"{self._number}/here/{rank}" for rank in range(self._world_size)]
+        members = f"{self._number}/members"
+        if self._rank == 0 and run_store.check(here):
+            run_store.set(members, json.dumps([run_store.get(key).decode() for key in here]))
+        if not run_store.check([members]):
+            return False
+        return bool(json.loads(run_store.get(members))[self._rank] == self._token)
+
+    def _missing(self, run_store: dist.Store) -> str:
+        ranks = [
+            rank
+            for rank in range(self._world_size)
+            if rank != self._rank and not run_store.check([f"{self._number}/here/{rank}"])
+        ]
+        # An attempt that is complete without this process is an earlier one.
+        names = ", ".join(map(str, ranks or [0]))
+        return f"waiting for rank {names} of {self._world_size}"
 
     def _connect(self) -> dist.Store:
         """The store, opened in a thread, since a connection attempt cannot be interrupted."""
@@ -142,7 +204,7 @@ class LivenessMonitor:
 
     Args:
         rank, world_size: of this process.
-        store: see :meth:`Rendezvous.wait_for_all`.
+        store: of this attempt of the ranks.
         limit: seconds without a response that end the training.
         terminate: called with a sentence then, from another thread.
         next_has_finished: whether the next rank has finished.
@@ -168,11 +230,21 @@ class LivenessMonitor:
         self._last_response = time.monotonic()
         self._last_query = self._last_response
         self._period = min(REPORT_INTERVAL, limit) / 5
-        for work in (self._increment, self._check):
-            threading.Thread(target=work, name="caffecompat-liveness", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=work, name="caffecompat-liveness", daemon=True)
+            for work in (self._increment, self._check)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
+        """Ends the monitoring.
+
+        A thread that is inside the store when the interpreter ends would abort the process.
+        """
         self._stopped.set()
+        for thread in self._threads:
+            thread.join(timeout=_LAST_QUERY)
 
     def _increment(self) -> None:
         """Increments the counter of this rank and reads that of the next one, again and again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -40,17 +41,46 @@ def find_start(
         files, history_slots, max_bytes: see :func:`newest_intact`.
         process_group: of the training; rank 0 chooses for all.
     """
-    if snapshot is None:
-        return None, _earlier_run(files.prefix) if process_group.first else []
-    if snapshot != AUTO:
-        return snapshot, []
-    return process_group.broadcast(
-        newest_intact(files, history_slots) if process_group.first else (None, [])
-    )
+    if snapshot == AUTO:
+        return process_group.broadcast(
+            newest_intact(files, history_slots, max_bytes) if process_group.first else (None, [])
+        )
+    found: tuple[str | None, list[str]] = snapshot, []
+    if process_group.first:
+        states = _states(files.prefix)
+        own = _of_this_run(states, files.prefix, process_group)
+        if own is not None:
+            path, notes = newest_intact(files, history_slots, max_bytes, own)
+            found = path or snapshot, [*notes, _restarted(path)]
+        elif snapshot is None:
+            found = None, _earlier_run(states)
+    return process_group.broadcast(found)
+
+
+def _of_this_run(states: list[str], prefix: str, process_group: ProcessGroup) -> list[str] | None:
+    """Those of ``states`` that this run has written before torchrun's restart of the ranks.
+
+    None in the first start of the ranks. What was there then may be of another training.
+    """
+    written = {path: _time_of_writing(path) for path in states}
+    kept = process_group.kept(f"states/{os.path.abspath(prefix)}", json.dumps(written))
+    if kept is None:
+        return None
+    before = json.loads(kept)
+    return [path for path in states if written[path] != before.get(path)]
+
+
+def _restarted(path: str | None) -> str:
+    if path is None:
+        return "torchrun has started the ranks again; this run has no snapshot yet and begins anew"
+    return f"torchrun has started the ranks again; this run goes on from {path}"
 
 
 def newest_intact(
-    files: SnapshotFiles, history_slots: int, max_bytes: int | None = None
+    files: SnapshotFiles,
+    history_slots: int,
+    max_bytes: int | None = None,
+    states: list[str] | None = None,
 ) -> tuple[str | None, list[str]]:
     """The state with the most iterations under the snapshot prefix whose two files are intact.
 
@@ -58,6 +88,7 @@ def newest_intact(
         files: of the solver; states of both formats count.
         history_slots: history arrays per parameter.
         max_bytes: see :func:`caffecompat.weights.load_weights`.
+        states: only these, newest first; by default all under the snapshot prefix.
 
     Returns:
         The state's path, None if there is no state; and a sentence for each later state that was
@@ -68,7 +99,7 @@ def newest_intact(
             overwrite data that can be recovered, so the user must decide.
     """
     skipped: list[str] = []
-    states = _states(files.prefix)
+    states = _states(files.prefix) if states is None else states
     for i, path in enumerate(states):
         try:
             _check_pair(path, history_slots, max_bytes)
@@ -97,9 +128,15 @@ def _later_written(path: str, others: list[str]) -> list[str]:
     ]
 
 
-def _earlier_run(prefix: str) -> list[str]:
-    """A sentence if a training from the beginning finds snapshots under its prefix."""
-    states = _states(prefix)
+def _time_of_writing(path: str) -> int:
+    """In nanoseconds; 0 if the file has gone."""
+    with contextlib.suppress(OSError):
+        return os.stat(path).st_mtime_ns
+    return 0
+
+
+def _earlier_run(states: list[str]) -> list[str]:
+    """A sentence if a training from the beginning finds states under its prefix."""
     if not states:
         return []
     return [

@@ -56,7 +56,7 @@ class TorchState(NamedFormat):
             # Tensors may share one storage in the file; their float32 copies do not.
             width = max(tensor.dtype.itemsize, MIN_WIDTH)
             claimed.add(tensor.numel() * width, "its tensors")
-        arrays = {str(name): _array(tensor) for name, tensor in state.items()}
+        arrays = {str(name): _array(tensor, path, name) for name, tensor in state.items()}
         notes = getattr(state, METADATA, None)
         own = notes.get("", {}) if isinstance(notes, dict) else {}
         table = own.get(OWN_NOTE) if isinstance(own, dict) else None
@@ -122,10 +122,16 @@ def _wrong_entry(value: object) -> str | None:
     return None
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray:
+def _array(tensor: torch.Tensor, path: Path, name: object) -> np.ndarray:
     # numpy has no bfloat16 and no 8-bit floats; float32 represents them exactly.
     wide = tensor if tensor.dtype.itemsize >= 4 else tensor.float()
-    return as_float32(wide.detach().numpy())
+    try:
+        return as_float32(wide.detach().numpy())
+    except ValueError as error:
+        raise FormatError(
+            f"{path}: entry {str(name)!r} of this torch file has {tensor.dim()} axes, more than an "
+            f"array of numpy {np.__version__} can have; install numpy 2 or later"
+        ) from error
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

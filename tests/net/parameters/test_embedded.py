@@ -130,7 +130,8 @@ def test_more_than_32_axes(text: str, who: str) -> None:
 def test_inputs_of_more_than_32_axes() -> None:
     small = net(f'layer {{ name: "x" type: "Input" top: "x" input_param {{ {MOST} }} }}')
     small.forward(x=np.ones([1] * 32, np.float32))
-    with pytest.raises(BlobError, match="'x': a shape of 33 axes, at most 32"):
-        small.forward(x=np.ones([1] * 33, np.float32))
+    if np.lib.NumpyVersion(np.__version__) >= "2.0.0":  # earlier arrays have at most 32 axes
+        with pytest.raises(BlobError, match="'x': a shape of 33 axes, at most 32"):
+            small.forward(x=np.ones([1] * 33, np.float32))
     with pytest.raises(BlobError, match="'x': a shape of 33 axes, at most 32"):
         small.blobs["x"].reshape(*[1] * 33)

@@ -5,9 +5,11 @@
 It reads paths of JSON files from standard input and answers each with a line when its runs are
 done. Each run is {"ranks", "solver", "steps", "snapshot", "out", "what", "options", "bucket"};
 rank 0 writes what it has seen to "out" (.npz). "what" is "train", "command" for the command line
-with "options", or how one rank ends: "die", "fail", "signal". "bucket" is a size for gradients. The
-ranks are forks of this process, which has loaded everything but never computed, so that they start
-at once. What the ranks print and their exit codes go to "out" with the suffix .txt.
+with "options", or how one rank ends: "die", "fail", "signal". "bucket" is a size for gradients.
+"attempts" has the ranks started again as torchrun does, each time with the "counts" of restarts
+that its agents have passed to the ranks; rank "killed" is killed once "after" is there. The ranks
+are forks of this process, which has loaded everything but never computed, so that they start at
+once. What the ranks print and their exit codes go to "out" with the suffix .txt.
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 from caffecompat.cli.main import main as command_line
 from caffecompat.errors import CaffeError
@@ -102,7 +108,7 @@ def send_signal(solver: Solver, ranks: ProcessGroup) -> None:
     sys.stderr.write(f"stopped at {solver.iter}, preempted {solver.preempted}\n")
 
 
-def be_rank(run: dict[str, Any], rank: int, port: int) -> int:
+def be_rank(run: dict[str, Any], port: int, rank: int) -> int:
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(run["ranks"]))
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
@@ -136,23 +142,48 @@ def main() -> None:
         sys.stdout.flush()
 
 
+def be_torchruns_rank(run: dict[str, Any], attempt: dict[str, Any], port: int, rank: int) -> int:
+    """A rank that finds what torchrun sets."""
+    os.environ.update(TORCHELASTIC_RUN_ID="test", TORCHELASTIC_USE_AGENT_STORE="True")
+    os.environ.update(TORCHELASTIC_RESTART_COUNT=str(attempt["counts"][rank]))
+    if rank == attempt.get("killed"):
+        threading.Thread(target=die_after, args=(Path(attempt["after"]),), daemon=True).start()
+    return be_rank(run, port, rank)
+
+
+def die_after(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.001)
+    die()
+
+
 def carry_out(runs: list[dict[str, Any]]) -> None:
     for run in runs:
-        port = free_port()
-        children = []
-        for rank in range(run["ranks"]):
-            child = os.fork()
-            if child == 0:
-                code = 99
-                try:
-                    code = be_rank(run, rank, port)
-                finally:
-                    sys.stderr.flush()
-                    os._exit(code)
-            children.append(child)
-        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-        with open(f"{run['out']}.txt", "a") as file:
-            file.write(f"exit codes {codes}\n")
+        if "attempts" not in run:
+            port = free_port()
+            start(run, partial(be_rank, run, port))
+            continue
+        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        for attempt in run["attempts"]:
+            start(run, partial(be_torchruns_rank, run, attempt, store.port))
+
+
+def start(run: dict[str, Any], work: Callable[[int], int]) -> None:
+    """Forks the ranks, waits for their ends and writes down their exit codes."""
+    children = []
+    for rank in range(run["ranks"]):
+        child = os.fork()
+        if child == 0:
+            code = 99
+            try:
+                code = work(rank)
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    with open(f"{run['out']}.txt", "a") as file:
+        file.write(f"exit codes {codes}\n")
 
 
 if __name__ == "__main__":
