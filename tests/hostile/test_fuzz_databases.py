@@ -1,6 +1,6 @@
-"""Thousands of damaged databases and images: only ever a sentence, no signal, no hang, no flood.
+"""Hundreds of damaged databases and images: only ever a sentence, no signal, no hang, no flood.
 
-``CAFFECOMPAT_FUZZ`` in the environment is the number of inputs per kind (default 1500), and
+``CAFFECOMPAT_FUZZ`` in the environment is the number of inputs per kind (default 750), and
 ``CAFFECOMPAT_FUZZ_SEED`` the first seed.
 """
 
@@ -16,7 +16,7 @@ import pytest
 from tests.hostile.fuzz_databases import TRIALS
 from tests.hostile.test_fuzz import ROOT, SEED
 
-COUNT = int(os.environ.get("CAFFECOMPAT_FUZZ", "1500"))
+COUNT = int(os.environ.get("CAFFECOMPAT_FUZZ", "750"))
 SECONDS = 60 + COUNT // 10
 
 
