@@ -22,7 +22,8 @@ class BufferPool:
     longer with several threads. Not safe for several threads.
 
     Args:
-        allocate: makes a new array of a size and a type.
+        allocate: makes a new array of a size and a type, whose memory is all its own; it may be a
+            view of an array that nobody else refers to.
     """
 
     def __init__(self, allocate: Allocate = np.empty) -> None:
@@ -31,15 +32,26 @@ class BufferPool:
 
     def array(self, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[Any]:
         """An array with undefined content, which belongs to the caller while any view exists."""
-        size, dtype = math.prod(shape), np.dtype(dtype)
+        count, dtype = math.prod(shape), np.dtype(dtype)
+        size = count * dtype.itemsize
         for index in range(len(self._blocks)):
-            matches = self._blocks[index].size == size and self._blocks[index].dtype == dtype
-            if matches and _references(self._blocks, index) == _UNUSED:
-                return self._blocks[index].reshape(shape)
-        block = self._allocate(size, dtype)
-        similar = [other for other in self._blocks if (other.size, other.dtype) == (size, dtype)]
+            if self._blocks[index].nbytes == size and _references(self._blocks, index) == _UNUSED:
+                return self._blocks[index].view(dtype).reshape(shape)
+        block = _referred_to(self._allocate(count, dtype))
+        similar = [other for other in self._blocks if other.nbytes == size]
         self._blocks = [*similar[1 - _MAX_BLOCKS :], block]
-        return block.reshape(shape)
+        return block.view(dtype).reshape(shape)
+
+
+def _referred_to(array: NDArray[Any]) -> NDArray[Any]:
+    """The array that views of ``array`` refer to.
+
+    If ``array`` is a view itself, as page-locked memory is, numpy lets its views refer to the
+    array at the end of the chain, and its own reference count says nothing about them.
+    """
+    base = array[:].base
+    assert base is not None
+    return base
 
 
 def _references(blocks: list[NDArray[Any]], index: int) -> int:

@@ -117,3 +117,24 @@ def test_memory_held_by_torch_is_left_alone() -> None:
     memory = BufferPool()
     tensor = torch.from_numpy(memory.array((2, 3)))
     assert memory.array((2, 3)).ctypes.data != tensor.data_ptr()
+
+
+def test_memory_that_is_a_view_is_not_used_twice() -> None:
+    import torch
+
+    # As page-locked memory: an array over a tensor, seen as numbers of another type.
+    memory = BufferPool(
+        lambda size, dtype: (
+            torch.empty(size * dtype.itemsize, dtype=torch.uint8).numpy().view(dtype)
+        )
+    )
+    for dtype in (np.uint8, np.float32):
+        first = memory.array((2, 3, 4, 5), dtype)
+        tensor = torch.from_numpy(first.transpose(0, 3, 1, 2)[1:])
+        place = first.ctypes.data
+        second = memory.array((2, 3, 4, 5), dtype)
+        assert not np.shares_memory(first, second)
+        del first
+        assert memory.array((2, 3, 4, 5), dtype).ctypes.data != place
+        del tensor
+        assert memory.array((2, 3, 4, 5), dtype).ctypes.data == place
