@@ -186,6 +186,7 @@ class Solver(TrainingState):
         for remark in remarks:
             self._log.warning(remark)
         self.step(self.max_iter - self.iter)
+        self._train_step.catch_up()
         if self._wants_last_snapshot():
             self.snapshot()
         if self.stopped:

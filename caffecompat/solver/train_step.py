@@ -179,6 +179,15 @@ class TrainStep:
         if self._grad_scaler is not None:
             self._grad_scaler.load(state)
 
+    def catch_up(self) -> None:
+        """Reports an overflow in the last iteration, which the next one would report.
+
+        Raises:
+            SolverError: the gradients overflow at the smallest loss scale too.
+        """
+        if self._grad_scaler is not None:
+            self._grad_scaler.catch_up()
+
     def outputs(self, result: Result) -> dict[str, torch.Tensor]:
         """The outputs of a pass for the whole batch; a collective operation of all ranks."""
         return self._loss_sharding.outputs(result)

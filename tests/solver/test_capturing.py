@@ -166,6 +166,20 @@ def test_overflows_are_reported_one_iteration_later(
 
 
 @pytest.mark.usefixtures("played")
+def test_an_overflow_in_the_last_iteration_is_reported(tmp_path: Path, lines: Lines) -> None:
+    text = ONE_PASS.replace("snapshot: 5", "snapshot_after_train: false")
+    path = write_training(tmp_path / "run", solver=text.replace("max_iter: 12", "max_iter: 2"))
+    solver = Solver(path, precision="fp16")
+    scaler = solver._train_step._grad_scaler
+    assert scaler is not None
+    scaler.value.fill_(256)
+    solver.step(1)
+    scaler.value.fill_(2.0**120)
+    solver.solve()
+    assert lines.containing("Iteration 1: gradients overflow in fp16")
+
+
+@pytest.mark.usefixtures("played")
 def test_a_loss_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
     path = write_training(tmp_path / "run", solver=ONE_PASS)
     _, solver = trained(path, 2)
