@@ -11,6 +11,8 @@ import torch
 
 from caffecompat.cli.main import main
 from caffecompat.net.execution.fusing import FusingOptions
+from caffecompat.net.kernels.choice import TORCH_OPERATORS, Kernels
+from caffecompat.net.kernels.self_check import WorkingKernels
 from caffecompat.solver import Solver
 from caffecompat.solver.setup import compute
 from caffecompat.solver.setup.compute import ComputeOptions
@@ -97,6 +99,23 @@ def test_nothing_is_fused_on_a_cpu(tmp_path: Path, lines: Lines) -> None:
     assert not lines.containing("CUDA graph")
     targets = [str(node.target) for node in solver.net.program().module.graph.nodes]
     assert not any(target.startswith("fused") for target in targets)
+
+
+def test_crops_have_their_kernel_without_fusing_too(
+    tmp_path: Path, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    working = WorkingKernels(Kernels(normalisation=True), ("update: wrong",))
+    monkeypatch.setattr(compute, "working_kernels", lambda device: working)
+    path = write_fusible(tmp_path / "run")
+    solver = Solver(path, fused=False)
+    assert solver.net._passes.inputs.kernels == working.kernels
+    assert solver.test_nets[0]._passes.inputs.kernels == TORCH_OPERATORS
+    assert lines.containing("replaced") == [
+        "A kernel is replaced by torch's operators: update: wrong"
+    ]
+    plain = Solver(path, kernels=False)
+    assert plain.net._passes.inputs.kernels == TORCH_OPERATORS
+    assert len(lines.containing("replaced")) == 1
 
 
 def test_the_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,27 +107,25 @@ class ComputeOptions:
             keep_results_whole(net.layers)
         if self._wants_channels_last(net):
             net.channels_last()
-        if self.compiled and train:
+        if not train:
+            return []
+        working = self._working_kernels(net.device)
+        net.use_kernels(working.kernels)
+        lines, problems = [], list(working.problems)
+        if self.compiled:
             net.compile()
-        elif train and self._wants_fusing(net):
-            return self._fuse(net)
-        return []
+        elif self._wants_fusing(net):
+            assert self.half is not None
+            in_one = convolution_in_one_works(net.device, self.half)
+            lines = [fuse(net.program(), FusingOptions(working.kernels, in_one)).sentence()]
+            if not in_one:
+                problems.append("cuDNN's convolution with ReLU does not work here")
+        lines += [f"A kernel is replaced by torch's operators: {problem}" for problem in problems]
+        return [line for line in lines if line]
 
     def _wants_fusing(self, net: Net) -> bool:
         half = self.half is not None and self._wants_channels_last(net)
         return self.fused and half and net.device.type == "cuda"
-
-    def _fuse(self, net: Net) -> list[str]:
-        working = self._working_kernels(net.device)
-        assert self.half is not None
-        in_one = convolution_in_one_works(net.device, self.half)
-        net.use_kernels(working.kernels)
-        done = fuse(net.program(), FusingOptions(working.kernels, in_one))
-        problems = list(working.problems)
-        if not in_one:
-            problems.append("cuDNN's convolution with ReLU does not work here")
-        lines = [f"A kernel is replaced by torch's operators: {problem}" for problem in problems]
-        return [line for line in (done.sentence(), *lines) if line]
 
     def _wants_channels_last(self, net: Net) -> bool:
         if self.channels_last is not None:
