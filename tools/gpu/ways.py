@@ -17,7 +17,7 @@ from tools.bench import train
 from tools.gpu.rows import Row, Work, run_stage
 from tools.gpu.trainings import small_solver
 
-# From everything off to everything on, one more in each row.
+# From everything off to everything on, one more in each row; then the graph alone.
 WAYS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("layer by layer", {"fused": False, "kernels": False, "cuda_graph": False}),
     ("fused, torch's operators", {"kernels": False, "cuda_graph": False}),

@@ -156,10 +156,7 @@ def _rectified_convolution(
 
 
 def _halving(kernels: Kernels) -> pooling.PoolingWindows:
-    constants = rectified.HALVING
-    return pooling.PoolingWindows(
-        *(constants.kernel, constants.stride, constants.pad, constants.ceil), kernels.pooling
-    )
+    return replace(rectified.HALVING, kernel_computes=kernels.pooling)
 
 
 class FusedPooling(FusedLayers):

@@ -80,8 +80,8 @@ def fuse(program: Program, options: FusingOptions) -> Fused:
 
     Fused are a convolution of (N, C, H, W) with a bias and the ReLU without slope that alone reads
     it, and with them a maximum pooling of 2x2 with stride 2 that alone reads the ReLU; further
-    maximum poolings; and dropout. No layer of a chain may be an output of the program, have a loss
-    weight or be cut off from gradients (``propagate_down: false``).
+    maximum poolings; and dropout. A top between two layers of a chain must not be an output of the
+    program, have a loss weight or be cut off from gradients (``propagate_down: false``).
     """
     graph = program.module.graph
     done: dict[str, int] = {}

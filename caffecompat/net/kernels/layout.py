@@ -25,8 +25,7 @@ def is_channels_last(x: Tensor) -> bool:
 
 def like(x: Tensor, last: bool) -> Tensor:
     """``x`` in the wanted order of memory."""
-    form = torch.channels_last if last else torch.contiguous_format
-    return x.contiguous(memory_format=form)
+    return x.contiguous(memory_format=order_of(last))
 
 
 def order_of(last: bool) -> torch.memory_format:

@@ -85,7 +85,7 @@ def unpooled_gradient(
 
 
 def _blocks(
-    like: Tensor, rows: int, channels: int
+    matrix: Tensor, rows: int, channels: int
 ) -> tuple[tuple[int, int], Tensor, dict[str, int]]:
     """Grid, partial sums and constants, by the shape of the matrix alone.
 
@@ -96,7 +96,7 @@ def _blocks(
     blocks = -(-rows // block)
     each = _power_of_two(-(-blocks // _MOST_PROGRAMS))
     programs = -(-blocks // each)
-    partial = torch.empty((programs, channels), dtype=torch.float32, device=like.device)
+    partial = torch.empty((programs, channels), dtype=torch.float32, device=matrix.device)
     grid = (programs, -(-channels // columns))
     return grid, partial, {"BLOCKS": each, "ROWS": block, "COLUMNS": columns}
 
