@@ -114,7 +114,12 @@ class TrainStep:
     @property
     def replaces_gradients(self) -> bool:
         """Whether the next passes overwrite the gradients, which then need no clearing."""
-        return self.captures and self._count == 1 and not self.debug
+        return self._plays and self._count == 1
+
+    @property
+    def _plays(self) -> bool:
+        """Whether the next passes are played back, which keeps the outputs alone."""
+        return self.captures and not self.debug and not self._net.observe
 
     def run(self, iteration: int, rate: Callable[[], np.float32]) -> tuple[Result, torch.Tensor]:
         """Runs all passes of ``iteration`` (from 0).
@@ -130,7 +135,7 @@ class TrainStep:
             NotFinite: a loss is not finite; the sentence names the layer where it began.
         """
         self._updated = False
-        if self._updates and not self.debug:
+        if self._updates and self._plays:
             self._optimizer.set_rates(rate(), iteration)
         losses = []
         last = (iteration + 1) * self._count - 1
@@ -223,7 +228,7 @@ class TrainStep:
     def _play(self, index: int) -> Result | None:
         """A captured pass; None where there is none, or where it cannot be had any more."""
         captured = self._captured
-        if captured is None:
+        if captured is None or not self._plays:
             return None
         try:
             result = captured.run(index)

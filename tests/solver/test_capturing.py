@@ -166,6 +166,22 @@ def test_overflows_are_reported_one_iteration_later(
 
 
 @pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_net_that_is_observed_keeps_its_blobs(passes: int, tmp_path: Path) -> None:
+    """Its passes are launched one by one, between those that are played back."""
+    path = write_training(tmp_path / "run", solver=ONE_PASS if passes == 1 else SOLVER)
+    _, solver = trained(path, 2)
+    solver.net.observe = True
+    solver.step(2)
+    assert solver.net.blobs["conv"].data.any()
+    assert solver.net.blobs["conv"].diff.any()
+    solver.net.observe = False
+    solver.step(2)
+    assert solver._train_step.captures
+    check_same(solver, trained(path, 6, cuda_graph=False)[1])
+
+
+@pytest.mark.usefixtures("played")
 def test_an_overflow_in_the_last_iteration_is_reported(tmp_path: Path, lines: Lines) -> None:
     text = ONE_PASS.replace("snapshot: 5", "snapshot_after_train: false")
     path = write_training(tmp_path / "run", solver=text.replace("max_iter: 12", "max_iter: 2"))
