@@ -108,7 +108,7 @@ def _shapes(net: Net, inputs: Inputs) -> dict[Version, Shape] | None:
         else:
             try:
                 found = infer_shapes(built.module, built.node, bottoms, len(built.tops))
-            except (CaffeError, NotImplementedError):
+            except (CaffeError, NotImplementedError):  # torch's, for a meta tensor
                 return None
             if (axis := axis_of_rows(built)) is not None:
                 found = [_more_rows(shape, axis) for shape in found]

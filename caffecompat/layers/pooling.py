@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 Extents = tuple[int, ...]
 
 
+def torch_count(size: int, kernel: int, stride: int, pad: int, ceil: bool) -> int:
+    """How many windows torch's pooling has along an axis of ``size``, by its ``ceil_mode``."""
+    span = size + 2 * pad - kernel
+    if not ceil:
+        return span // stride + 1
+    count = -(-span // stride) + 1
+    return count - 1 if (count - 1) * stride >= size + pad else count
+
+
 @dataclass(frozen=True)
 class Windows:
     """The positions of pooling windows in a plane or volume.
@@ -78,16 +87,16 @@ class Windows:
         if any(2 * pad > kernel for pad, kernel in zip(self.pad, self.kernel, strict=True)):
             return None
 
-        def floor(size: int, kernel: int, stride: int, pad: int, after: int) -> int:
-            return (size + 2 * pad - kernel) // stride + 1
+        def with_mode(ceil: bool) -> Extents:
+            return self._each(
+                lambda size, kernel, stride, pad, after: torch_count(
+                    size, kernel, stride, pad, ceil
+                )
+            )
 
-        def ceil(size: int, kernel: int, stride: int, pad: int, after: int) -> int:
-            count = -(-(size + 2 * pad - kernel) // stride) + 1
-            return count - 1 if (count - 1) * stride >= size + pad else count
-
-        if self._each(floor) == self.count:
+        if with_mode(False) == self.count:
             return False
-        return True if self._each(ceil) == self.count else None
+        return True if with_mode(True) == self.count else None
 
     @property
     def margins(self) -> Extents:

@@ -91,6 +91,8 @@ class TrainStep:
         )
         what = "the pass and the update are" if not outside else "the pass is"
         clause = f"; the update is not part of it: {outside}" if outside else ""
+        if net.graph.force_backward:
+            clause += "; force_backward's gradients of blobs need net.observe = True"
         self._tell(f"CUDA graph: {what} captured and played back{clause}")
         scaler = self._grad_scaler
         captured = CapturedPass(

@@ -61,7 +61,7 @@ def test_time_prints_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_the_bench(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(inference, "keep_memory", lambda: None)
+    monkeypatch.setattr(inference, "keep_freed_memory", lambda: None)
     monkeypatch.setattr(inference.torch, "set_num_threads", lambda count: None)
     monkeypatch.setattr(inference, "known_net", lambda name: built(SMALL))
     target = tmp_path / "result.json"

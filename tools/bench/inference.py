@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
 from caffecompat.inference.comparison import CONTENDERS, ComparisonOptions, Contender, compare
+from caffecompat.kept_memory import keep_freed_memory
 from caffecompat.net.execution.inference import InferenceOptions
-from tools.bench.kept_memory import keep_memory
 from tools.bench.known_nets import NETS, known_net
 
 OPTIMIZED = "torch-optimized"
@@ -61,7 +61,7 @@ class Case:
 
 def main() -> int:
     arguments = parse()
-    keep_memory()
+    keep_freed_memory()
     torch.set_num_threads(arguments.threads)
     cases = []
     clock = "processor time" if arguments.processor_time else "time"

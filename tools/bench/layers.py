@@ -25,9 +25,9 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from caffecompat import Net
+from caffecompat.kept_memory import keep_freed_memory
 from caffecompat.layers import catalogue
 from caffecompat.proto.text.parser import parse_text
-from tools.bench.kept_memory import keep_memory
 
 Plain = Callable[..., Tensor | tuple[Tensor, ...]]
 
@@ -268,7 +268,7 @@ CASES = [
 
 def main() -> int:
     arguments = parse()
-    keep_memory()
+    keep_freed_memory()
     wanted = set(arguments.only.split(",")) if arguments.only else None
     device = torch.device(arguments.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()

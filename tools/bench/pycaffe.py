@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from caffecompat import Solver
 from caffecompat import pycaffe as caffe
-from tools.bench.kept_memory import keep_memory
+from caffecompat.kept_memory import keep_freed_memory
 
 
 def conv(name: str, bottom: str, outputs: int, kernel: int, rest: str = "") -> str:
@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--only", choices=NETS, help="one net")
     parser.add_argument("--no-steps", action="store_true", help="forward passes alone")
     given = parser.parse_args()
-    keep_memory()
+    keep_freed_memory()
     logging.getLogger("caffecompat").setLevel(logging.ERROR)
     if given.device == "cuda":
         caffe.set_mode_gpu()

@@ -37,12 +37,13 @@ from typing import BinaryIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tools.bench.kept_memory import KEEPING
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = 1.2
 # Seconds and kilobytes that say nothing: the clock and the pages of the interpreter itself.
 _LEAST_SECONDS, _LEAST_KILOBYTES = 0.002, 2048.0
+# glibc keeps all freed memory with these; without, fresh pages can cost more than the work.
+_KEEPING = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 36)}
 # Of a weight file.
 _LAYERS = 50
 
@@ -318,7 +319,7 @@ def measured(subject: Subject, folder: Path, size: int) -> tuple[float, float, f
         work=subject.work.format(**names),
         control=subject.control.format(**names),
     )
-    environment = {**os.environ, **KEEPING}
+    environment = {**os.environ, **_KEEPING}
     command = [sys.executable, "-c", text]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
     if done.returncode:

@@ -41,12 +41,12 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from caffecompat.kept_memory import keep_freed_memory
 from caffecompat.net.execution.precision import products_in_tf32
 from caffecompat.proto import schema
 from caffecompat.proto.files import read_net
 from caffecompat.solver import Solver
 from tools.bench.data import make_database
-from tools.bench.kept_memory import keep_memory
 
 Message = Any
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +68,7 @@ HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 def main() -> int:
     arguments = parse()
-    keep_memory()
+    keep_freed_memory()
     device = torch.device(arguments.device)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.errors import DataError, FormatError
-from caffecompat.input_files import ClaimedBytes, read_input
-from caffecompat.reporting.terminal import shorten
+from caffecompat.data.sources.marked_list import read_marked_list, shown
+from caffecompat.errors import DataError
+from caffecompat.input_files import ClaimedBytes
 
 Floats = NDArray[np.float32]
 
-_WORD = re.compile(rb"\S+")
 _NUMBER = re.compile(rb"-?\d{1,9}")
 # A lower bound of the memory of a box.
 _BYTES_PER_BOX = 40
@@ -68,29 +67,17 @@ def read_region_list(
         FileProblem, FormatError: the list cannot be read, or is larger than that.
         DataError: it is empty or has another form; the message names the image.
     """
-    data = read_input(path, max_bytes)
-    claimed = ClaimedBytes(path, len(data), remedy="expected the numbers of each box")
-    words = (found[0] for found in _WORD.finditer(data))
     images: list[RegionImage] = []
     columns = 7 if with_difficult else 6
-    index = b"0"
-    try:
-        for mark in words:
-            index = next(words)
-            if mark != b"#":
-                raise ValueError(f"found {_shown(mark)!r}, expected '#'")
-            name = next(words)
-            _, height, width = _numbers(words, 3)
-            objects = _boxes(words, columns, claimed)
-            regions = _boxes(words, 4, claimed)
-            images.append(_image(name, (height, width), objects, regions))
-    except FormatError:
-        raise
-    except (ValueError, StopIteration, RuntimeError) as error:
-        what = str(error) if isinstance(error, ValueError) else "the list ends too early"
-        raise DataError(
-            f"{path}: image # {_shown(index)}: {what}; {_FORM.format(columns)}"
-        ) from error
+
+    def read_image(name: bytes, words: Iterator[bytes], claimed: ClaimedBytes) -> None:
+        _, height, width = _numbers(words, 3)
+        objects = _boxes(words, columns, claimed)
+        regions = _boxes(words, 4, claimed)
+        images.append(_image(name, (height, width), objects, regions))
+
+    remedy = "expected the numbers of each box"
+    read_marked_list(path, read_image, remedy, _FORM.format(columns), max_bytes)
     if not images:
         raise DataError(f"{path}: the list is empty; it needs at least one image")
     return images
@@ -128,10 +115,6 @@ def _numbers(words: Iterator[bytes], count: int) -> list[int]:
     for _ in range(count):
         word = next(words)
         if not _NUMBER.fullmatch(word):
-            raise ValueError(f"found {_shown(word)!r}, expected a whole number")
+            raise ValueError(f"found {shown(word)!r}, expected a whole number")
         found.append(int(word))
     return found
-
-
-def _shown(word: bytes) -> str:
-    return shorten(word.decode(errors="backslashreplace"), 40)

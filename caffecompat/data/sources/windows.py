@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from caffecompat.data.codec.images import Pixels, decode_image, read_image_file, resize_image
 from caffecompat.data.counter_rng import draw, pick
 from caffecompat.data.sources.base import RawSample, Sample, Samples
+from caffecompat.data.sources.marked_list import read_marked_list
 from caffecompat.data.transforms.transform import refuse_extensions
-from caffecompat.errors import DataError, FormatError
-from caffecompat.input_files import ClaimedBytes, read_input
+from caffecompat.errors import DataError
+from caffecompat.input_files import ClaimedBytes
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.terminal import short_name
 from caffecompat.reporting.units import format_shape
@@ -27,8 +28,11 @@ from caffecompat.weights.mean import read_mean
 
 Floats = NDArray[np.float32]
 
-_WORD = re.compile(rb"\S+")
-# Bytes of a word that are parsed as a number or shown in messages.
+_FORM = (
+    "expected the file name, channels, height, width, the number of windows, and six numbers per "
+    "window"
+)
+# Bytes of a word that are parsed as a number.
 _MAX_WORD_BYTES = 40
 # A lower bound of the memory of a window.
 _BYTES_PER_WINDOW = 60
@@ -72,34 +76,17 @@ def read_windows(path: str, max_bytes: int | None = None) -> list[Window]:
         FileProblem, FormatError: the file cannot be read, or has more than ``max_bytes`` (512 MiB).
         DataError: it does not have this format; the message names the image.
     """
-    data = read_input(path, max_bytes)
-    claimed = ClaimedBytes(path, len(data), remedy="expected six numbers per window")
-    words = (found[0] for found in _WORD.finditer(data))
     windows: list[Window] = []
-    index = b"0"
-    try:
-        for mark in words:
-            index = next(words)
-            if mark != b"#":
-                raise ValueError(f"found {_shown(mark)!r}, expected '#'")
-            image = next(words)
-            _, _, _, count = (_whole_number(next(words)) for _ in range(4))
-            for _ in range(count):
-                label, overlap = (
-                    _whole_number(next(words)),
-                    float(next(words)[:_MAX_WORD_BYTES]),
-                )
-                x1, y1, x2, y2 = (_whole_number(next(words)) for _ in range(4))
-                windows.append(Window(image, label, overlap, (x1, y1, x2, y2)))
-                claimed.add(_BYTES_PER_WINDOW, "its windows")
-    except FormatError:
-        raise
-    except (ValueError, StopIteration, RuntimeError) as error:
-        what = str(error) if isinstance(error, ValueError) else "it ends too early"
-        raise DataError(
-            f"{path}: image # {_shown(index)}: {what}; expected the file name, "
-            "channels, height, width, the number of windows, and six numbers per window"
-        ) from error
+
+    def read_image(image: bytes, words: Iterator[bytes], claimed: ClaimedBytes) -> None:
+        _, _, _, count = (_whole_number(next(words)) for _ in range(4))
+        for _ in range(count):
+            label, overlap = _whole_number(next(words)), float(next(words)[:_MAX_WORD_BYTES])
+            x1, y1, x2, y2 = (_whole_number(next(words)) for _ in range(4))
+            windows.append(Window(image, label, overlap, (x1, y1, x2, y2)))
+            claimed.add(_BYTES_PER_WINDOW, "its windows")
+
+    read_marked_list(path, read_image, "expected six numbers per window", _FORM, max_bytes)
     return windows
 
 
@@ -325,10 +312,6 @@ def _whole_number(word: bytes) -> int:
     if not -(1 << 31) <= number < 1 << 31:
         raise ValueError(f"{number} does not fit 32 bits")
     return number
-
-
-def _shown(word: bytes) -> str:
-    return word[:_MAX_WORD_BYTES].decode(errors="replace")
 
 
 def _readable(name: bytes) -> str:

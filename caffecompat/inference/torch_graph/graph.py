@@ -81,11 +81,6 @@ class InferenceGraph:
         blobs = node.meta.get("blobs") or [""]
         return self._shapes.get(blobs[0])
 
-    def only_reader(self, node: fx.Node) -> fx.Node | None:
-        """The node that alone reads a node's value; None if there are several or none."""
-        readers = list(node.users)
-        return readers[0] if len(readers) == 1 and readers[0].op != "output" else None
-
     def set_module(self, node: fx.Node, module: nn.Module) -> None:
         """Makes ``module`` what a node calls."""
         node.op = "call_module"

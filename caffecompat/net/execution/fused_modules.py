@@ -196,6 +196,7 @@ class FusedDropout(FusedLayers):
         (module,) = self.layers
         layer: Any = module.layer
         # Read in each pass: the net replaces its position when it moves to another device.
-        return dropout.dropout(
-            x, dropout.Drop(layer.noise, self._drop.probability, self._drop.scale, self._kernel)
+        settings = dropout.DropoutSettings(
+            layer.noise, self._drop.probability, self._drop.scale, self._kernel
         )
+        return dropout.dropout(x, settings)

@@ -16,7 +16,7 @@ _BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class Drop:
+class DropoutSettings:
     """What a dropout layer does to a blob.
 
     Attributes:
@@ -32,7 +32,7 @@ class Drop:
     kernel: bool
 
 
-def dropout(x: Tensor, drop: Drop) -> Tensor:
+def dropout(x: Tensor, drop: DropoutSettings) -> Tensor:
     """x * scale at the elements that the noise keeps, else x * 0, in the type of ``x``.
 
     It is bit for bit what the Dropout layer computes, and so is its gradient.
@@ -43,7 +43,7 @@ def dropout(x: Tensor, drop: Drop) -> Tensor:
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, position: Tensor, drop: Drop) -> Tensor:
+    def forward(ctx: Any, x: Tensor, position: Tensor, drop: DropoutSettings) -> Tensor:
         ctx.drop = drop
         # The net changes its tensor at the next pass, which may begin before the backward pass.
         ctx.save_for_backward(position.clone())
@@ -56,19 +56,19 @@ class _Dropout(torch.autograd.Function):
         return _multiplied(gradient, position, ctx.drop), None, None
 
 
-def _multiplied(x: Tensor, position: Tensor, drop: Drop) -> Tensor:
+def _multiplied(x: Tensor, position: Tensor, drop: DropoutSettings) -> Tensor:
     if drop.kernel and fits_a_grid(x):
         return _launch(dense(x), position, drop)
     return dropped(x, position, drop)
 
 
-def dropped(x: Tensor, position: Tensor, drop: Drop) -> Tensor:
+def dropped(x: Tensor, position: Tensor, drop: DropoutSettings) -> Tensor:
     """The same in torch operators, without a gradient."""
     keep = drop.noise.keep(x, drop.probability, position).to(x.dtype)
     return x * keep.mul_(drop.scale)
 
 
-def _launch(x: Tensor, position: Tensor, drop: Drop) -> Tensor:
+def _launch(x: Tensor, position: Tensor, drop: DropoutSettings) -> Tensor:
     import triton
 
     from caffecompat.net.kernels.triton_code import dropout as code

@@ -13,7 +13,12 @@ MOST_PER_SAMPLE = 2**31 - 4096
 
 def dense(x: Tensor) -> Tensor:
     """``x`` itself if it lies without gaps in one of torch's two orders, else a copy."""
-    return x if is_channels_last(x) or x.is_contiguous() else x.contiguous()
+    return x if is_dense(x) else x.contiguous()
+
+
+def is_dense(x: Tensor) -> bool:
+    """Whether ``x`` lies in memory without gaps, in one of torch's two orders."""
+    return x.is_contiguous() or is_channels_last(x)
 
 
 def is_channels_last(x: Tensor) -> bool:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caffecompat.layers.pooling import torch_count
 from caffecompat.net.kernels.launching import launching
 from caffecompat.net.kernels.layout import (
     dense,
@@ -49,16 +50,13 @@ class PoolingWindows:
 
     def count(self, height: int, width: int) -> Pair:
         """The extents of the top."""
-
-        def along(axis: int, size: int) -> int:
-            kernel, stride, pad = self.kernel[axis], self.stride[axis], self.pad[axis]
-            span = size + 2 * pad - kernel
-            if not self.ceil:
-                return span // stride + 1
-            number = -(-span // stride) + 1
-            return number - 1 if (number - 1) * stride >= size + pad else number
-
-        return along(0, height), along(1, width)
+        rows, columns = (
+            torch_count(size, kernel, stride, pad, self.ceil)
+            for size, kernel, stride, pad in zip(
+                (height, width), self.kernel, self.stride, self.pad, strict=True
+            )
+        )
+        return rows, columns
 
     def constants(self) -> dict[str, int]:
         """The windows as the kernels' constants."""

@@ -70,7 +70,7 @@ def _random(device: torch.device, shape: Sequence[int], dtype: torch.dtype) -> T
 
 def _try_dropout(device: torch.device) -> bool:
     noise = Noise(1, "trial", torch.tensor(5, device=device))
-    drop = dropout.Drop(noise, 0.6, 1 / 0.6, kernel=True)
+    drop = dropout.DropoutSettings(noise, 0.6, 1 / 0.6, kernel=True)
     x = _random(device, (2, 8, 5, 7), torch.float16)
     return torch.equal(dropout.dropout(x, drop), dropout.dropped(x, noise.position, drop))
 

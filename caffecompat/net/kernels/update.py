@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.net.kernels.launching import launching
+from caffecompat.net.kernels.layout import is_dense
 
 _BLOCK = 1024
 
@@ -67,13 +68,6 @@ def _as(gradient: Tensor, value: Tensor) -> Tensor:
     if all(one == other for one, other, extent in pairs if extent > 1):
         return gradient
     return torch.empty_like(value, dtype=gradient.dtype).copy_(gradient)
-
-
-def is_dense(tensor: Tensor) -> bool:
-    """Whether a tensor of parameters lies in memory without gaps."""
-    return tensor.is_contiguous() or (
-        tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-    )
 
 
 def _launch(value: Tensor, gradient: Tensor, velocity: Tensor, given: Momentum) -> None:

@@ -400,7 +400,7 @@ def test_images_with_objects_occur_several_times(tmp_path: Path) -> None:
     [
         ("", "the list is empty"),
         ("x 0 a.png 3 2 2 0 0", "found 'x', expected '#'"),
-        ("# 0 a.png 3 2 2 1 1 0 4 4 9", "the list ends too early"),
+        ("# 0 a.png 3 2 2 1 1 0 4 4 9", "it ends too early"),
         ("# 0 a.png 3 2 2 1 0 0 4 4 9 9 0", "the label 0, expected 1 or more"),
         ("# 0 a.png 3 2 2 1 1 0 9 4 4 9 0", "ends before it begins"),
         ("# 7 a.png 3 2 2 -1 0", "a number of boxes is -1"),

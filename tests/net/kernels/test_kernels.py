@@ -17,7 +17,7 @@ from caffecompat.data.shard import SampleRange
 from caffecompat.errors import NetError
 from caffecompat.layers._counter_rng import Noise
 from caffecompat.net.kernels import dropout, normalisation, pooling, rectified, update
-from caffecompat.net.kernels.dropout import Drop
+from caffecompat.net.kernels.dropout import DropoutSettings
 from caffecompat.net.kernels.launching import launching
 from caffecompat.net.kernels.normalisation import BlobForm, Crops
 from caffecompat.net.kernels.pooling import PoolingWindows
@@ -36,7 +36,7 @@ def noise_at(position: int, device: str, samples: SampleRange | None = None) -> 
 @pytest.mark.parametrize("shape", [(3, 5, 4, 7), (2, 1500), (3, 1, 4, 4), (5,)])
 def test_dropout(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> None:
     for form in FORMATS if len(shape) == 4 else FORMATS[:1]:
-        drop = Drop(noise_at(3, device), 0.6, 1 / 0.6, kernel=True)
+        drop = DropoutSettings(noise_at(3, device), 0.6, 1 / 0.6, kernel=True)
         x = random(shape, device, dtype, form).requires_grad_()
         y = dropout.dropout(x, drop)
         expected = dropout.dropped(x.detach(), drop.noise.position, drop)
@@ -57,11 +57,13 @@ def test_dropout_of_a_rank(device: str) -> None:
     """The elements of its samples in the batch of all ranks; passes far on are other ones."""
     shape = (2, 3, 4, 5)
     for position in (0, 2**40):
-        drop = Drop(noise_at(position, device, SampleRange(4, 2, 9)), 0.5, 1.0, kernel=True)
+        drop = DropoutSettings(
+            noise_at(position, device, SampleRange(4, 2, 9)), 0.5, 1.0, kernel=True
+        )
         x = torch.ones(shape, device=device)
         expected = dropout.dropped(x, drop.noise.position, drop)
         assert torch.equal(dropout.dropout(x, drop), expected)
-        whole = Drop(noise_at(position, device), 0.5, 1.0, kernel=True)
+        whole = DropoutSettings(noise_at(position, device), 0.5, 1.0, kernel=True)
         ones = torch.ones((9, *shape[1:]), device=device)
         assert torch.equal(dropout.dropout(ones, whole)[4:6], expected)
 

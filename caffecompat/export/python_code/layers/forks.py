@@ -68,12 +68,8 @@ def reorg(at: CodeLayer) -> None:
 
 
 @writers.register("Flip")
-def flip(at: CodeLayer) -> None:
-    at.assign(f"{at.x}.flip({at.layer.along})")
-
-
 @writers.register("Reverse")
-def reverse(at: CodeLayer) -> None:
+def flip(at: CodeLayer) -> None:
     at.assign(f"{at.x}.flip({at.layer.along})")
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Message, Shape, between, format_shape, register
-from caffecompat.layers._loss import Loss
-from caffecompat.layers._loss_reduction import LossReduction
+from caffecompat.layers._base import Message, Shape, register
+from caffecompat.layers.forks.flow._flow_error import FlowLoss
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @register("L1Loss", fork="FlowNet")
-class FlowL1Loss(Loss):
+class FlowL1Loss(FlowLoss):
     """sum|d| / N for the difference d of two bottoms, or for one bottom.
 
     Bottoms: (N, C, H, W) each. Elements where d is NaN do not count, nor do those below
@@ -25,10 +24,8 @@ class FlowL1Loss(Loss):
     Source: FlowNet's L1Loss layer.
     """
 
-    bottoms = between(1, 2)
     param_fields = ("l1_loss_param",)
     fork_fields = ("l1_loss_param",)
-    differentiable = (True, True)
 
     @classmethod
     def fits(cls, message: Message) -> bool | None:
@@ -39,30 +36,14 @@ class FlowL1Loss(Loss):
         p = message.l1_loss_param
         self.by_location = p.l2_per_location
         self.prescale = p.l2_prescale_by_channels
-        self.by_entries = p.normalize_by_num_entries
         self.epsilon, self.plateau = p.epsilon, p.plateau
-        self.loss_reduction = LossReduction.mean()
-        if self.by_entries:
-            self.loss_reduction = LossReduction.mean(count_entries)
+        self.divide_by(p.normalize_by_num_entries)
 
     def forward(self, *bottoms: Tensor) -> Tensor:
-        import torch
-
-        x = bottoms[0]
-        if len(bottoms) == 2:
-            self.check(
-                x.shape == bottoms[1].shape,
-                f"its bottoms are {format_shape(x.shape)} and {format_shape(bottoms[1].shape)}; "
-                "they must have one shape",
-            )
-            x = x - bottoms[1]
+        x = self.difference(bottoms)
         known = ~x.isnan()
         total = self._by_location(x.where(known, 0)) if self.by_location else self._sum(x, known)
-        divisor: Tensor | int = x.shape[0]
-        if self.by_entries:
-            # Without any entry the original divides 0 by 0.
-            divisor = (known.sum() / x.shape[1]).clamp(min=torch.finfo(torch.float32).tiny)
-        return total / divisor
+        return total / self.divisor(known)
 
     def _sum(self, x: Tensor, known: Tensor) -> Tensor:
         import torch
@@ -79,9 +60,3 @@ class FlowL1Loss(Loss):
         if self.plateau > 0:
             squares = squares.where(squares.detach() >= self.plateau**2, 0)
         return (squares + self.epsilon).sqrt().sum()
-
-
-def count_entries(bottoms: Sequence[Tensor]) -> Tensor:
-    """How many elements of the difference are not NaN."""
-    x = bottoms[0] if len(bottoms) == 1 else bottoms[0] - bottoms[1]
-    return (~x.detach().isnan()).sum()

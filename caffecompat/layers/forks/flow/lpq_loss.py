@@ -6,17 +6,15 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Message, Shape, between, format_shape, register
-from caffecompat.layers._loss import Loss
-from caffecompat.layers._loss_reduction import LossReduction
-from caffecompat.layers.forks.flow.l1_loss import count_entries
+from caffecompat.layers._base import Message, Shape, format_shape, register
+from caffecompat.layers.forks.flow._flow_error import FlowLoss
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @register("LpqLoss", fork="FlowNet")
-class LpqLoss(Loss):
+class LpqLoss(FlowLoss):
     """sum over pixels of (sum over C of (|d| + p_epsilon)^p + q_epsilon)^q, divided by N.
 
     Bottoms (N, C, H, W): d is the difference of two, or the only one; elements that are NaN count
@@ -28,15 +26,12 @@ class LpqLoss(Loss):
     The gradient at d = 0 is that of a negative d. Source: FlowNet 2's LpqLoss layer.
     """
 
-    bottoms = between(1, 2)
     fork_fields = ("lpq_loss_param",)
-    differentiable = (True, True)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.lpq_loss_param
         self.p_epsilon, self.q_epsilon = p.p_epsilon, p.q_epsilon
         self.prescale = p.l2_prescale_by_channels
-        self.by_entries = p.normalize_by_num_entries
         starts = list(p.pq_episode_starts_at_iter)
         if not starts and len(p.p) == len(p.q) == 1:
             starts = [0]
@@ -52,21 +47,12 @@ class LpqLoss(Loss):
             "increase",
         )
         self.episodes = list(zip(starts, p.p, p.q, strict=True))
-        self.loss_reduction = LossReduction.mean()
-        if self.by_entries:
-            self.loss_reduction = LossReduction.mean(count_entries)
+        self.divide_by(p.normalize_by_num_entries)
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         import torch
 
-        x = bottoms[0]
-        if len(bottoms) == 2:
-            self.check(
-                x.shape == bottoms[1].shape,
-                f"its bottoms are {format_shape(x.shape)} and {format_shape(bottoms[1].shape)}; "
-                "they must have one shape",
-            )
-            x = x - bottoms[1]
+        x = self.difference(bottoms)
         self.check(x.dim() > 1, f"the bottom is {format_shape(x.shape)}, it needs channels")
         known = ~x.isnan()
         x = x.where(known, 0)
@@ -76,10 +62,7 @@ class LpqLoss(Loss):
         if self.prescale:
             inner = inner / x.shape[1]
         total = _power(inner + self.q_epsilon, q).sum()
-        divisor: Tensor | int = x.shape[0]
-        if self.by_entries:
-            divisor = (known.sum() / x.shape[1]).clamp(min=torch.finfo(torch.float32).tiny)
-        return total / divisor
+        return total / self.divisor(known)
 
     def _exponents(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
         import torch

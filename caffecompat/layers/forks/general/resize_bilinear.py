@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
+from caffecompat.layers._base import Message, Shape, register
+from caffecompat.layers.forks.general._axis_resizing import AxisResizing
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _PLAIN = ("input_scale", "output_scale", "input_zero_point", "output_zero_point", "saturate")
-# For each data_format: the axes that are resized, in the order height, width.
-_AXES = {"NHWC": (1, 2), "NCHW": (2, 3)}
 
 
 @register("ResizeBilinear", fork="Synopsys")
-class ResizeBilinear(Layer):
+class ResizeBilinear(AxisResizing):
     """The bottom, resized to output_height x output_width.
 
     Without ``output_height`` the height is floor(H scale_height), and so with the width.
@@ -27,44 +26,20 @@ class ResizeBilinear(Layer):
     Source: the resize_bilinear_layer of Synopsys' Caffe.
     """
 
-    in_place = False
     fork_fields = ("resize_bilinear_param",)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.resize_bilinear_param
-        self.check(
-            p.data_format in _AXES,
-            f'data_format is "{p.data_format}"; supported are {" and ".join(_AXES)}',
-        )
         for name in _PLAIN:
             self.check(
                 getattr(p, name) == p.DESCRIPTOR.fields_by_name[name].default_value,
                 f"resize_bilinear_param: {name} is not supported, it is for quantised nets",
             )
-        modes = [p.align_corners, p.half_pixel_centers, p.pytorch_half_pixel]
-        self.check(
-            sum(modes) <= 1,
-            "only one of align_corners, half_pixel_centers and pytorch_half_pixel may be true",
+        self.aligned, self.half, self.torch_half = self.read(
+            p, ("align_corners", "half_pixel_centers", "pytorch_half_pixel")
         )
-        self.aligned, self.half, self.torch_half = modes
-        self.axes = _AXES[p.data_format]
-        self.sizes = [
-            int(p.output_height) if p.HasField("output_height") else None,
-            int(p.output_width) if p.HasField("output_width") else None,
-        ]
-        self.scales = (float(p.scale_height), float(p.scale_width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.check(x.dim() == 4, f"the bottom is {format_shape(x.shape)}, it must have 4 axes")
-        for axis, size, scale in zip(self.axes, self.sizes, self.scales, strict=True):
-            count = int(x.shape[axis] * scale) if size is None else size
-            self.check(
-                count > 0, f"the top's extent would be {count}; give output_height and output_width"
-            )
-            x = self._along(x, axis, count)
-        return x
-
-    def _along(self, x: Tensor, axis: int, count: int) -> Tensor:
+    def resized(self, x: Tensor, axis: int, count: int) -> Tensor:
         import torch
 
         extent = x.shape[axis]

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
+from caffecompat.layers._base import Message, Shape, register
+from caffecompat.layers.forks.general._axis_resizing import AxisResizing
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# For each data_format: the axes that are resized, in the order height, width.
-_AXES = {"NHWC": (1, 2), "NCHW": (2, 3)}
-
 
 @register("ResizeNearestNeighbor", fork="Synopsys")
-class ResizeNearestNeighbor(Layer):
+class ResizeNearestNeighbor(AxisResizing):
     """The bottom, resized to output_height x output_width.
 
     Without ``output_height`` the height is floor(H scale_height), and so with the width.
@@ -26,38 +24,16 @@ class ResizeNearestNeighbor(Layer):
     copies. Source: the ResizeNearestNeighbor layer of Synopsys' Caffe.
     """
 
-    in_place = False
     fork_fields = ("resize_nearest_neighbor_param",)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        p = message.resize_nearest_neighbor_param
-        # The original takes every other word for NCHW.
-        self.check(
-            p.data_format in _AXES,
-            f'data_format is "{p.data_format}"; supported are {" and ".join(_AXES)}',
+        self.aligned, self.half, self.onnx = self.read(
+            message.resize_nearest_neighbor_param,
+            ("align_corners", "half_pixel_centers", "half_pixel_onnx"),
         )
-        modes = [p.align_corners, p.half_pixel_centers, p.half_pixel_onnx]
-        self.check(
-            sum(modes) <= 1,
-            "only one of align_corners, half_pixel_centers and half_pixel_onnx may be true",
-        )
-        self.aligned, self.half, self.onnx = modes
-        self.axes = _AXES[p.data_format]
-        self.sizes = [
-            int(p.output_height) if p.HasField("output_height") else None,
-            int(p.output_width) if p.HasField("output_width") else None,
-        ]
-        self.scales = (float(p.scale_height), float(p.scale_width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.check(x.dim() == 4, f"the bottom is {format_shape(x.shape)}, it must have 4 axes")
-        for axis, size, scale in zip(self.axes, self.sizes, self.scales, strict=True):
-            count = int(x.shape[axis] * scale) if size is None else size
-            self.check(
-                count > 0, f"the top's extent would be {count}; give output_height and output_width"
-            )
-            x = x.index_select(axis, self._rows(x, x.shape[axis], count))
-        return x
+    def resized(self, x: Tensor, axis: int, count: int) -> Tensor:
+        return x.index_select(axis, self._rows(x, x.shape[axis], count))
 
     def _rows(self, x: Tensor, extent: int, count: int) -> Tensor:
         """The bottom's row for each of the top's."""
