@@ -359,3 +359,18 @@ def test_the_line_for_the_log(
     monkeypatch.setattr(train_step.TrainStep, "_tell", lambda self, line: told.append(line))
     Solver(write_training(tmp_path / "run"))
     assert told == ["CUDA graph: passes are not captured: it needs a GPU"]
+
+
+@pytest.mark.usefixtures("played")
+def test_the_line_says_that_blobs_have_no_gradients(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(train_step.TrainStep, "_tell", lambda self, line: told.append(line))
+    path = write_training(tmp_path / "run", "random_seed: 7", ONE_PASS)
+    definition = path.parent / "net.prototxt"
+    Solver(path)
+    definition.write_text("force_backward: true\n" + definition.read_text())
+    Solver(path)
+    assert "net.observe" not in told[0]
+    assert told[1] == told[0] + "; force_backward's gradients of blobs need net.observe = True"
