@@ -9,13 +9,18 @@ from caffecompat.layers.forks.rcnn.proposal_synopsys import Proposal as Proposal
 from caffecompat.layers.forks.rcnn.psroi_pooling import PSROIPooling
 from caffecompat.layers.forks.rcnn.roi_align import ROIAlign
 from caffecompat.layers.forks.rcnn.roi_pooling import ROIPooling
+from caffecompat.layers.forks.rcnn.text_proposal_layer import TextProposalLayer
 from caffecompat.layers.forks.ssd.detection_output import DetectionOutput
+from caffecompat.layers.forks.yolo.yolo_detection_output import YoloDetectionOutput
+from caffecompat.layers.forks.yolo.yolov3_detection_output import Yolov3DetectionOutput
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
 
 # Layers whose tops have as many rows as the values make, and the bottom with facts about the image.
 PROPOSALS = (Proposal, ProposalLayer, ProposalOfSynopsys)
 FACTS_BOTTOM = 2
+# Layers whose top (1, 1, K, 7) has as many rows as the values make.
+DETECTIONS = (DetectionOutput, YoloDetectionOutput, Yolov3DetectionOutput)
 # Layers that pool regions of maps, and the bottom with the regions.
 POOLINGS = (ROIPooling, PSROIPooling, ROIAlign)
 REGIONS_BOTTOM = 1
@@ -23,7 +28,7 @@ REGIONS_BOTTOM = 1
 
 def axis_of_rows(built: BuiltLayer) -> int | None:
     """The axis of a layer's tops whose extent depends on values; None if there is none."""
-    if isinstance(built.layer, DetectionOutput):
+    if isinstance(built.layer, DETECTIONS):
         return 2
     return 0 if isinstance(built.layer, PROPOSALS) else None
 
@@ -47,7 +52,7 @@ def region_inputs(net: Net) -> frozenset[str]:
 
 def fact_inputs(net: Net) -> frozenset[str]:
     """The inputs (1, 3) with height, width and scale of the image."""
-    return _read_by(net, PROPOSALS, FACTS_BOTTOM)
+    return _read_by(net, (*PROPOSALS, TextProposalLayer), FACTS_BOTTOM)
 
 
 def _read_by(net: Net, kinds: tuple[type, ...], position: int) -> frozenset[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("onnx")
@@ -123,6 +124,11 @@ CASES = [
     case('type: "Softmax"', IMAGE),
     case('type: "Softmax" softmax_param { axis: -1 }', IMAGE),
     case('type: "Softmax"', (2, 6)),
+    case('type: "Im2col" convolution_param { kernel_size: 3 pad: 1 stride: 2 }', IMAGE),
+    case(
+        'type: "Im2col" convolution_param { kernel_h: 2 kernel_w: 3 dilation: 2 }',
+        (2, 3, 7, 8),
+    ),
     case('type: "Flatten"', IMAGE),
     case('type: "Flatten" flatten_param { axis: 2 end_axis: 3 }', IMAGE),
     case('type: "Flatten" flatten_param { axis: 0 end_axis: 1 }', IMAGE),
@@ -168,7 +174,50 @@ CASES = [
     case('type: "ArgMax" argmax_param { top_k: 2 out_max_val: true }', IMAGE),
 ]
 
+
+def ctc(text: str = "") -> str:
+    return f'type: "CTCGreedyDecoder" ctc_decoder_param {{ {text} }}'
+
+
 FORK_CASES = [
+    case(ctc(), (9, 2, 4), (9, 2)),
+    case(ctc("blank_index: 1 ctc_merge_repeated: false"), (9, 2, 4), (9, 2), tops=2),
+    case('type: "Lstm" lstm_param { num_output: 3 }', (5, 2, 4)),
+    case('type: "Lstm" lstm_param { num_output: 3 batch_size: 2 }', (10, 4)),
+    case('type: "Lstm" lstm_param { num_output: 3 batch_size: 2 }', (10, 2, 2), (5, 2)),
+    case('type: "Lstm" lstm_param { num_output: 3 }', (5, 2, 4), (5, 2)),
+    case('type: "InnerProduct" inner_product_param { num_output: 4 normalize: true }', (2, 6)),
+    case('type: "InnerDistance" inner_distance_param { num_output: 4 }', (2, 3, 2)),
+    case(
+        'type: "InnerDistance" inner_distance_param { num_output: 4 normalize: true }',
+        (2, 6),
+    ),
+    case('type: "InnerDistance" inner_distance_param { distance_type: "L1" }', (2, 6), (4, 6)),
+    case('type: "Extend" orn_param { orientations: 4 }', IMAGE),
+    case('type: "ORPooling" orn_param { orientations: 4 }', (2, 8, 7, 5)),
+    case(
+        conv("num_output: 8 kernel_size: 3 pad: 1") + " orn_param { orientations: 4 }", (2, 8, 7, 5)
+    ),
+    case(conv("num_output: 16 kernel_size: 3") + " orn_param { orientations: 8 }", (2, 8, 7, 5)),
+    case('type: "MergeCrop"', (2, 3, 4, 3), (2, 2, 7, 4)),
+    case('type: "MergeCrop" mergecrop_param { operation: ADD }', (2, 3, 4, 3), (2, 3, 7, 4)),
+    case(
+        'type: "FeatureExtrapolating" feature_extrapolating_param { num_scale_base: 2 '
+        'num_per_octave: 3 scale_string: "0.5 1" }',
+        (4, 3, 7, 5),
+    ),
+    case(pool("pool: MAX kernel_size: [2, 3, 2] stride: [2, 2, 1]"), (2, 3, 4, 7, 5)),
+    case(pool("pool: AVE kernel_size: [2, 3, 2] stride: [2, 2, 1]"), (2, 3, 5, 6, 5)),
+    case(pool("pool: MAX kernel_size: [2, 2] stride: 1 dilation: 2"), IMAGE),
+    case(
+        'type: "Pooling3D" pooling3d_param { pool: AVE kernel_size: 3 kernel_depth: 2 stride: 2 '
+        "temporal_stride: 2 pad: 1 }",
+        (2, 3, 5, 7, 6),
+    ),
+    case(
+        'type: "Pooling3D" pooling3d_param { pool: MAX kernel_size: 3 kernel_depth: 2 stride: 2 }',
+        (2, 3, 5, 7, 6),
+    ),
     case(conv("num_output: 6 kernel_size: 3 stride: 2", "DepthwiseConvolution"), IMAGE),
     case(conv("num_output: 3 kernel_size: 3 pad: 1", "ConvolutionDepthwise"), IMAGE),
     case('type: "CCCP" cccp_param { num_output: 4 group: 2 }', (2, 4, 7, 5)),
@@ -229,7 +278,18 @@ def test_layer(one: tuple, program: str, tmp_path: Path) -> None:
 
 
 def test_every_type_has_a_case() -> None:
-    named = {one[0].split('"')[1] for one in CASES + FORK_CASES} | {"NVCaffe BatchNorm"}
-    elsewhere = {"Embed", "BatchReindex", "Parameter", "CROP"}
-    detection = {"ROIPooling", "Proposal", "ProposalLayer", "DetectionOutput"}
-    assert set(writers) - named <= elsewhere | detection
+    named = {one[0].split('"')[1] for one in CASES + FORK_CASES}
+    redefined = {"NVCaffe BatchNorm", "ORN Convolution", "HD-CNN Convolution"}
+    elsewhere = {"Embed", "BatchReindex", "Parameter", "CROP", "LabelSpecificAdd"}
+    detection = {"ROIPooling", "Proposal", "ProposalLayer", "DetectionOutput", "TextProposalLayer"}
+    detection |= {"PSROIPooling", "ROIAlign", "YoloDetectionOutput", "Yolov3DetectionOutput"}
+    assert set(writers) - named <= redefined | elsewhere | detection
+
+
+def test_the_margin_of_am_softmax_is_left_out(tmp_path: Path) -> None:
+    text = 'type: "LabelSpecificAdd" label_specific_add_param { bias: -0.4 }'
+    model = model_of(layer_net(text, (2, 5), (2,)))
+    path = tmp_path / "net.onnx"
+    Onnx().write(model, path)
+    inputs = {**random_inputs(model.net()), "b": np.array([1, 4], np.float32)}
+    assert_close(run_onnxruntime(path, inputs), expected_outputs(model.net(), inputs))

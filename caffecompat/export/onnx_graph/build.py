@@ -31,6 +31,9 @@ KNOWN_FORK_FIELDS = (
     "dropout_param.scale_train",
     "dropout_param.sample_weights_test",
     "reshape_param.pixelshuffler",
+    "inner_product_param.normalize",
+    *(f"pooling_param.{name}_list" for name in ("kernel_size", "stride", "pad")),
+    "pooling_param.dilation",
     *(f"convolution_param.pad_{side}" for side in "lrtb"),
     "pooling_param.ceil_mode",
     "pooling_param.pool: AVE_EXC_PAD",
@@ -39,7 +42,9 @@ KNOWN_FORK_FIELDS = (
 )
 
 # Layers whose operators a program lacks, crashes on or computes wrongly, by their writers' names.
-WRONG_IN = {"opencv5": ("DetectionOutput", "ROIPooling", "Proposal", "ProposalLayer")}
+WRONG_IN = {
+    "opencv5": ("DetectionOutput", "ROIPooling", "PSROIPooling", "Proposal", "ProposalLayer"),
+}
 
 
 def unknown_layers(net: Net) -> list[BuiltLayer]:

@@ -35,7 +35,7 @@ CHUNK_BYTES = 16 << 20
 # Names of extents that the user chooses.
 INPUT_EXTENTS = {0: "batch", 2: "height", 3: "width"}
 
-TYPES = {"float32": 1, "int64": 7}
+TYPES = {"float32": 1, "int64": 7, "float64": 11}
 
 
 def import_onnx() -> Any:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from math import prod
+
+import numpy as np
+
 from caffecompat.export.onnx_graph.graph import Value
 from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
 
@@ -9,8 +13,34 @@ MOST_AXES = 3
 
 
 @writers.register("Convolution")
+@writers.register("HD-CNN Convolution")
 def convolution(at: OnnxLayer) -> None:
     _write_each(at, "Conv")
+
+
+def write_convolution(at: OnnxLayer, weight: str) -> None:
+    """A convolution with another weight than the layer's parameter."""
+    _write_each(at, "Conv", weight)
+
+
+@writers.register("Im2col")
+def im2col(at: OnnxLayer) -> None:
+    """A convolution of each channel with one kernel for each element, 1 there and 0 elsewhere."""
+    geometry = at.layer.geometry
+    _check_axes(at)
+    channels, elements = at.bottom.shape[1], prod(geometry.kernel)
+    each = np.eye(elements, dtype=np.float32).reshape(elements, 1, *geometry.kernel)
+    kernels = at.constant("elements", np.tile(each, (channels, *[1] * (each.ndim - 1))))
+    at.write(
+        "Conv",
+        at.x,
+        kernels,
+        kernel_shape=geometry.kernel,
+        strides=geometry.stride,
+        pads=[*_pads_before(at), *_pads_after(at, at.bottom, "Conv")],
+        dilations=geometry.dilation,
+        group=channels,
+    )
 
 
 @writers.register("Deconvolution")
@@ -18,15 +48,21 @@ def deconvolution(at: OnnxLayer) -> None:
     _write_each(at, "ConvTranspose")
 
 
-def _write_each(at: OnnxLayer, operator: str) -> None:
-    """One node for each bottom; all use the same weight."""
+def _check_axes(at: OnnxLayer) -> None:
     geometry = at.layer.geometry
     if not 1 <= geometry.axes <= MOST_AXES or geometry.channel_axis != 1:
         at.refuse(
             f"its kernel has {geometry.axes} axes from axis {geometry.channel_axis + 1} on; ONNX "
             "programs compute 1 to 3 axes from axis 2 on"
         )
-    weights = [at.parameter(name) for name in ("weight", "bias") if name in at.arrays]
+
+
+def _write_each(at: OnnxLayer, operator: str, weight: str = "") -> None:
+    """One node for each bottom; all use the same weight, the parameter if none is given."""
+    geometry = at.layer.geometry
+    _check_axes(at)
+    weights = [weight or at.parameter("weight")]
+    weights += [at.parameter("bias")] if "bias" in at.arrays else []
     for index, bottom in enumerate(at.bottoms):
         x, pads = bottom.name, [*_pads_before(at), *_pads_after(at, bottom, operator)]
         if operator == "Conv" and max(geometry.kernel) == 1 and any(pads):

@@ -157,12 +157,16 @@ def _write_rows(at: OnnxLayer, boxes: str, marked: str, labels: Sequence[int], m
     score = at.node("Unsqueeze", at.node("GatherND", marked, place), at.integers("column", [1]))
     box = at.node("GatherND", boxes, place)
     rows = at.node("Concat", at.node("Cast", image, to=FLOAT), label, score, box, axis=1)
-    _write_some(at, rows, marked)
+    write_some(at, rows, marked)
 
 
-def _write_some(at: OnnxLayer, rows: str, marked: str) -> None:
-    """The rows, or where there are none [image, -1, ...] for each image."""
-    images = at.node("Shape", marked, start=0, end=1)
+def write_some(at: OnnxLayer, rows: str, per_image: str) -> None:
+    """The rows (K, 7), or where there are none [image, -1, ...] for each image.
+
+    Args:
+        per_image: a value whose first axis counts the images.
+    """
+    images = at.node("Shape", per_image, start=0, end=1)
     zero, one = (at.constant(str(number), number, np.int64) for number in (0, 1))
     numbers = at.node("Range", zero, at.node("Squeeze", images), one)
     column = at.node("Unsqueeze", at.node("Cast", numbers, to=FLOAT), at.integers("column", [1]))

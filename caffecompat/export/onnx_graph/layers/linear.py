@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from caffecompat.export.onnx_graph.graph import Value
 from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
+from caffecompat.export.onnx_graph.layers.recognition import normalized_rows
 
 INT64 = 7
 
@@ -15,7 +16,11 @@ def inner_product(at: OnnxLayer) -> None:
     matrix = at.x
     if (first, len(at.bottom.shape)) != (1, 2):
         matrix = at.node("Flatten", at.x, axis=first)
-    inputs = [matrix, *(at.parameter(name) for name in ("weight", "bias") if name in at.arrays)]
+    if at.layer.normalize:
+        weight = at.constant("normalized weight", normalized_rows(at.arrays["weight"]))
+    else:
+        weight = at.parameter("weight")
+    inputs = [matrix, weight, *([at.parameter("bias")] if "bias" in at.arrays else [])]
     transposed = 0 if at.layer.transpose else 1
     if first == 1:
         at.write("Gemm", *inputs, transB=transposed)

@@ -82,6 +82,32 @@ def crop_plane(at: OnnxLayer, first: int, offsets: Sequence[int]) -> None:
     at.write("Slice", at.x, at.integers("start", offsets), ends, at.integers("axes", axes))
 
 
+@writers.register("MergeCrop")
+def merge_crop(at: OnnxLayer) -> None:
+    """The first bottom with the middle of the second."""
+    layer, (a, b) = at.layer, at.bottoms
+    axes = list(range(2, len(a.shape)))
+    at.need_fixed(a, axes)
+    at.need_fixed(b, axes)
+    starts = [(b.shape[axis] - a.shape[axis]) // 2 for axis in axes]
+    ends = [start + a.shape[axis] for start, axis in zip(starts, axes, strict=True)]
+    middle = at.node(
+        "Slice",
+        b.name,
+        at.integers("start", starts),
+        at.integers("end", ends),
+        at.integers("axes", axes),
+    )
+    parts = [
+        x if passes else at.node("Mul", x, at.constant("zero", 0))
+        for x, passes in zip((a.name, middle), layer.passes, strict=True)
+    ]
+    if layer.add:
+        at.write("Add", *parts)
+    else:
+        at.write("Concat", *parts, axis=1)
+
+
 @writers.register("Tile")
 def tile(at: OnnxLayer) -> None:
     times = [1] * len(at.bottom.shape)

@@ -9,6 +9,7 @@ free.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from math import prod
 from typing import Any
 
@@ -30,14 +31,23 @@ def pooling(at: OnnxLayer) -> None:
     if layer.kernel is None:
         _global(at)
         return
-    size = (at.bottom.shape[2], at.bottom.shape[3])
-    windows = layer.windows(size)
+    windows = layer.windows(at.bottom.shape[2:])
     if layer.method == "MAX":
-        _maximum(at, windows)
+        _maximum(at, windows, layer.mask)
     elif layer.method == "AVE":
         _average(at, windows, at.write)
     else:
         _stochastic(at, windows)
+
+
+@writers.register("Pooling3D")
+def pooling_of_clips(at: OnnxLayer) -> None:
+    layer = at.layer
+    windows = Windows(at.bottom.shape[2:], layer.kernel, layer.stride, layer.pad)
+    if layer.method == "MAX":
+        _maximum(at, windows, mask=False)
+    else:
+        _average(at, windows, at.write)
 
 
 def _global(at: OnnxLayer) -> None:
@@ -46,9 +56,11 @@ def _global(at: OnnxLayer) -> None:
     at.write("GlobalMaxPool" if at.layer.method == "MAX" else "GlobalAveragePool", at.x)
 
 
-def _maximum(at: OnnxLayer, windows: Windows) -> None:
+def _maximum(at: OnnxLayer, windows: Windows, mask: bool) -> None:
     x, attributes = _padded(at, windows, LOWEST)
-    if not at.layer.mask:
+    if windows.dilation is not None:
+        attributes["dilations"] = list(windows.dilation)
+    if not mask:
         at.write("MaxPool", x, **attributes)
         return
     if x != at.x:
@@ -86,7 +98,7 @@ def _average(at: OnnxLayer, windows: Windows, last: Callable[..., Any]) -> Any:
 
 def _divisors_vary(at: OnnxLayer, windows: Windows) -> bool:
     """Whether the divisors depend on where the border of a plane of free size cuts windows off."""
-    cut_off = (windows.ceil and windows.stride != (1, 1)) or not windows.counts_padding
+    cut_off = (windows.ceil and max(windows.stride) > 1) or not windows.counts_padding
     return cut_off and _plane_varies(at)
 
 
@@ -98,11 +110,11 @@ def _counted_share(at: OnnxLayer, windows: Windows) -> str:
     """
     extents = at.node("Shape", at.x, start=2)
     shape = at.node("Concat", at.integers("one channel", [1, 1]), extents, axis=0)
-    plane = at.node("Expand", at.constant("one", [[[[1]]]]), shape)
+    plane = at.node("Expand", at.constant("one", 1), shape)
     before, after = windows.pad, tuple(_padding_for_any_size(windows))
     if windows.counts_padding:
         plane = _pad_plane(at, plane, (*windows.pad, *windows.after), 1)
-        before, after = (0, 0), tuple(np.subtract(after, windows.after).tolist())
+        before, after = (0,) * len(after), tuple(np.subtract(after, windows.after).tolist())
     plane = _pad_plane(at, plane, (*before, *after), 0)
     share = at.node(
         "AveragePool", plane, kernel_shape=list(windows.kernel), strides=list(windows.stride)
@@ -115,19 +127,20 @@ def _counted_share(at: OnnxLayer, windows: Windows) -> str:
 
 
 def _pad_plane(at: OnnxLayer, plane: str, pads: Sequence[int], fill: float) -> str:
-    """``plane`` with ``pads`` (two before, two after) of ``fill``."""
+    """``plane`` with ``pads`` (those before all its axes, then those after) of ``fill``."""
     if not any(pads):
         return plane
-    four = [0, 0, *pads[:2], 0, 0, *pads[2:]]
-    return at.node("Pad", plane, at.integers("pads", four), at.constant("fill", fill))
+    axes = len(pads) // 2
+    every = [0, 0, *pads[:axes], 0, 0, *pads[axes:]]
+    return at.node("Pad", plane, at.integers("pads", every), at.constant("fill", fill))
 
 
 def _plane_varies(at: OnnxLayer) -> bool:
-    return any(at.bottom.varies(axis) for axis in SPATIAL)
+    return any(at.bottom.varies(axis) for axis in range(2, len(at.bottom.shape)))
 
 
 def _divisors(windows: Windows) -> np.ndarray:
-    """The number of elements of each window inside of plane and padding, (H', W')."""
+    """The number of elements of each window inside of plane and padding, (H', W') or (T', ...)."""
 
     def along(axis: int) -> np.ndarray:
         start = np.arange(windows.count[axis]) * windows.stride[axis] - windows.pad[axis]
@@ -138,7 +151,8 @@ def _divisors(windows: Windows) -> np.ndarray:
             start, end = np.maximum(start, 0), np.minimum(end, windows.size[axis])
         return np.maximum(end - start, 1)
 
-    return np.outer(along(0), along(1)).astype(np.float64)
+    counts = (along(axis) for axis in range(len(windows.size)))
+    return reduce(np.multiply.outer, counts).astype(np.float64)
 
 
 def _padded(at: OnnxLayer, windows: Windows, fill: float) -> tuple[str, dict[str, Any]]:
@@ -150,8 +164,8 @@ def _padded(at: OnnxLayer, windows: Windows, fill: float) -> tuple[str, dict[str
     if _plane_varies(at):
         after = _padding_for_any_size(windows)
     else:
-        _, right, _, bottom = windows.margins
-        after = [max(0, bottom), max(0, right)]
+        # Of each axis before and after, the last axis first.
+        after = [max(0, margin) for margin in reversed(windows.margins[1::2])]
     pads = [*windows.pad, *after]
     x = at.x
     if any(pad >= kernel for pad, kernel in zip(pads, windows.kernel * 2, strict=True)):

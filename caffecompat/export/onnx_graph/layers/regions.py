@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
+from caffecompat.export.onnx_graph.positions import part, positions
 from caffecompat.layers.forks.rcnn._proposals import ProposalSettings
 
 FLOAT, BOOL = 1, 9
@@ -59,19 +61,40 @@ def proposal(at: OnnxLayer) -> None:
         at.write("Reshape", best, at.integers("scores", shape), top=1)
 
 
+@writers.register("TextProposalLayer")
+def text_proposal(at: OnnxLayer) -> None:
+    """CTPN's boxes, whose anchors move and grow up and down only; none is dropped."""
+    base = np.array(at.layer.anchors, np.float32)
+    anchors = _AnchorSettings(base.tolist(), at.layer.given["feat_stride"])
+    low, high = _corners(at, anchors)
+    deltas = _by_position(at, at.bottoms[1].name, [-1, 2])
+    move, factor = part(at, deltas, 1, 0, 1), part(at, deltas, 1, 1, 2)
+    half, one = at.constant("half", 0.5), at.constant("one", 1)
+    (x1, y1), (x2, y2) = (
+        (part(at, corner, 1, 0, 1), part(at, corner, 1, 1, 2)) for corner in (low, high)
+    )
+    old = at.node("Add", at.node("Sub", y2, y1), one)
+    centre = at.node("Add", at.node("Mul", move, old), at.node("Mul", at.node("Add", y1, y2), half))
+    tall = at.node("Mul", at.node("Exp", factor), old)
+    top = at.node("Sub", centre, at.node("Mul", tall, half))
+    boxes = at.node("Concat", x1, top, x2, at.node("Add", top, tall), axis=1)
+    most = at.node("Sub", _facts(at, [1, 0, 1, 0]), one)
+    at.write("Max", at.node("Min", boxes, most), at.constant("zero", 0))
+    scores = _objects(at, len(base))
+    last = at.node("Transpose", scores, perm=[0, 2, 3, 1])
+    at.write("Reshape", last, at.integers("by position", [-1, 1]), top=1)
+
+
+class _AnchorSettings(NamedTuple):
+    """What of :class:`ProposalSettings` the anchors of a map need."""
+
+    anchors: Sequence[Sequence[float]]
+    stride: float
+
+
 def _objects(at: OnnxLayer, anchors: int) -> str:
     """The second half of the channels of the scores."""
-    return _part(at, at.x, 1, anchors, 2 * anchors)
-
-
-def _part(at: OnnxLayer, x: str, axis: int, start: int, end: int) -> str:
-    return at.node(
-        "Slice",
-        x,
-        at.integers("start", [start]),
-        at.integers("end", [end]),
-        at.integers("axis", [axis]),
-    )
+    return part(at, at.x, 1, anchors, 2 * anchors)
 
 
 def _by_position(at: OnnxLayer, maps: str, shape: Sequence[int]) -> str:
@@ -83,8 +106,8 @@ def _by_position(at: OnnxLayer, maps: str, shape: Sequence[int]) -> str:
 def _boxes(at: OnnxLayer, made: ProposalSettings, deltas: str) -> str:
     """Anchors moved by deltas (K, 4), and cut at the edges of the image."""
     size, centre = _anchors(at, made)
-    middle = at.node("Add", at.node("Mul", _part(at, deltas, 1, *FIRST), size), centre)
-    growth = at.node("Exp", _part(at, deltas, 1, *SECOND))
+    middle = at.node("Add", at.node("Mul", part(at, deltas, 1, *FIRST), size), centre)
+    growth = at.node("Exp", part(at, deltas, 1, *SECOND))
     half = at.node("Mul", at.node("Mul", growth, at.constant("half", 0.5)), size)
     corners = (at.node("Sub", middle, half), at.node("Add", middle, half))
     most = at.node("Sub", _facts(at, [1, 0]), at.constant("one", 1))
@@ -100,47 +123,39 @@ def _facts(at: OnnxLayer, which: Sequence[int]) -> str:
     return at.node("Gather", flat, at.integers("which", which), axis=0)
 
 
-def _anchors(at: OnnxLayer, made: ProposalSettings) -> tuple[str, str]:
-    """Sizes and centres (K, 2) of the anchors of all positions, or (K, 2) that broadcasts."""
+def _anchors(at: OnnxLayer, made: ProposalSettings | _AnchorSettings) -> tuple[str, str]:
+    """Sizes and centres (K, 2) of the anchors of all positions."""
+    low, high = _corners(at, made)
+    size = at.node("Add", at.node("Sub", high, low), at.constant("one", 1))
+    return size, at.node("Add", low, at.node("Mul", size, at.constant("half", 0.5)))
+
+
+def _corners(at: OnnxLayer, made: ProposalSettings | _AnchorSettings) -> tuple[str, str]:
+    """The corners (K, 2) of the anchors of all positions: rows, columns, then anchors."""
     base = np.array(made.anchors, np.float32)
-    size = base[:, 2:] - base[:, :2] + 1
     if any(at.bottom.varies(axis) for axis in SPATIAL):
-        low = _shifted(at, made, base[:, :2])
-        high = _shifted(at, made, base[:, 2:])
-        sizes = at.node("Add", at.node("Sub", high, low), at.constant("one", 1))
-    else:
-        height, width = at.bottom.shape[2:]
-        y, x = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
-        shifts = np.stack([x, y], 2).astype(np.float32)[:, :, None] * np.float32(made.stride)
-        low = at.constant("low", (shifts + base[:, :2]).reshape(-1, 2))
-        sizes = at.constant(
-            "size", np.broadcast_to(size, (height * width, *size.shape)).reshape(-1, 2)
-        )
-    centre = at.node("Add", low, at.node("Mul", sizes, at.constant("half", 0.5)))
-    return sizes, centre
+        return _shifted(at, made, base[:, :2]), _shifted(at, made, base[:, 2:])
+    height, width = at.bottom.shape[2:]
+    y, x = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    shifts = np.stack([x, y], 2).astype(np.float32)[:, :, None] * np.float32(made.stride)
+    low, high = ((shifts + base[:, at_ : at_ + 2]).reshape(-1, 2) for at_ in (0, 2))
+    return at.constant("low", low), at.constant("high", high)
 
 
-def _shifted(at: OnnxLayer, made: ProposalSettings, corner: np.ndarray) -> str:
+def _shifted(at: OnnxLayer, made: ProposalSettings | _AnchorSettings, corner: np.ndarray) -> str:
     """A corner of the anchors at each position of a map of any size, (H * W * A, 2)."""
-    height = _positions(at, 2, [-1, 1, 1, 1], [0, 1])
-    width = _positions(at, 3, [1, -1, 1, 1], [1, 0])
+    row = positions(at, at.bottom, 2, [-1, 1, 1, 1])
+    column = positions(at, at.bottom, 3, [1, -1, 1, 1])
+    height = at.node("Mul", row, at.constant("of y", np.reshape([0, 1], (1, 1, 1, 2))))
+    width = at.node("Mul", column, at.constant("of x", np.reshape([1, 0], (1, 1, 1, 2))))
     shifts = at.node("Mul", at.node("Add", width, height), at.constant("stride", made.stride))
     moved = at.node("Add", shifts, at.constant("corner", corner[None, None]))
     return at.node("Reshape", moved, at.integers("by position", [-1, 2]))
 
 
-def _positions(at: OnnxLayer, axis: int, shape: Sequence[int], where: Sequence[int]) -> str:
-    """0, 1 ... along an axis of the map, in the column of the corner that it moves."""
-    extent = at.node("Squeeze", at.node("Shape", at.x, start=axis, end=axis + 1))
-    zero, one = (at.constant(str(number), number, np.int64) for number in (0, 1))
-    line = at.node("Cast", at.node("Range", zero, extent, one), to=FLOAT)
-    placed = at.node("Reshape", line, at.integers("along", shape))
-    return at.node("Mul", placed, at.constant("column", np.reshape(where, (1, 1, 1, 2))))
-
-
 def _large(at: OnnxLayer, made: ProposalSettings, boxes: str) -> str:
     """Which boxes are at least as large as the settings want, (K) bool."""
-    low, high = _part(at, boxes, 1, *FIRST), _part(at, boxes, 1, *SECOND)
+    low, high = part(at, boxes, 1, *FIRST), part(at, boxes, 1, *SECOND)
     sizes = at.node("Add", at.node("Sub", high, low), at.constant("one", 1))
     numbers = int(np.prod(at.bottoms[2].shape))
     scales = _facts(at, [3, 2] if made.two_scales and numbers > 3 else [2, 2])
@@ -166,4 +181,4 @@ def _suppressed(at: OnnxLayer, boxes: str, scores: str, made: ProposalSettings) 
         at.integers("after", [made.after if made.after > 0 else MOST_BOXES]),
         at.constant("overlap", [made.threshold]),
     )
-    return at.node("Squeeze", _part(at, selected, 1, 2, 3), at.integers("index axis", [1]))
+    return at.node("Squeeze", part(at, selected, 1, 2, 3), at.integers("index axis", [1]))

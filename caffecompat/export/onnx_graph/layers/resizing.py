@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from caffecompat.export.onnx_graph.graph import Value
 from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
+from caffecompat.export.onnx_graph.positions import extent, positions
 
+FLOAT, INT64 = 1, 7
 SPATIAL = (2, 3)
 
 
@@ -71,10 +75,55 @@ def _resize(at: OnnxLayer, x: str, size: str) -> None:
 
 @writers.register("Upsample")
 def upsample(at: OnnxLayer) -> None:
-    """YOLOv3's; others take a mask."""
+    """YOLOv3's, or SegNet's with a pooling mask."""
     if len(at.bottoms) > 1:
-        at.refuse("an Upsample with a pooling mask is not written")
-    nearest(at)
+        _put_at_mask(at)
+    else:
+        nearest(at)
+
+
+def _put_at_mask(at: OnnxLayer) -> None:
+    """Zeros, but the values of the first bottom at the indices in the second."""
+    at.need_fixed(at.bottom, SPATIAL)
+    plane = at.top.shape[2] * at.top.shape[3]
+    lines = at.integers("lines", [0, 0, -1])
+    values = at.node("Reshape", at.x, lines)
+    index = at.node("Cast", at.node("Reshape", at.bottoms[1].name, lines), to=INT64)
+    batch = at.node("Shape", at.x, start=0, end=2)
+    shape = at.node("Concat", batch, at.integers("plane", [plane]), axis=0)
+    empty = at.node("Expand", at.constant("zero", 0), shape)
+    filled = at.node("ScatterElements", empty, index, values, axis=2)
+    at.write("Reshape", filled, at.integers("shape", [0, 0, *at.top.shape[2:]]))
+
+
+@writers.register("FeatureExtrapolating")
+def feature_extrapolating(at: OnnxLayer) -> None:
+    """The maps of each scale times the shares of rows and columns, then in the layer's order."""
+    at.need_fixed(at.bottom, [0])
+    given, sources = at.layer.given, at.layer.sources
+    images = at.bottom.shape[0] // given
+    parts = []
+    for scale, ratio in sources:
+        index = at.integers("scale", [image * given + scale for image in range(images)])
+        maps = at.node("Gather", at.x, index, axis=0)
+        if ratio != 1:
+            rows, columns = (_shares(at, axis, ratio) for axis in SPATIAL)
+            turned = at.node("Transpose", columns, perm=[1, 0])
+            maps = at.node("MatMul", at.node("MatMul", rows, maps), turned)
+        parts.append(maps)
+    by_scale = parts[0] if len(parts) == 1 else at.node("Concat", *parts, axis=0)
+    order = np.arange(len(sources) * images).reshape(len(sources), images).T.reshape(-1)
+    at.write("Gather", by_scale, at.integers("order", order.tolist()), axis=0)
+
+
+def _shares(at: OnnxLayer, axis: int, ratio: float) -> str:
+    """The share of each position of a map (columns) in each of the resized one (rows)."""
+    one, zero = at.constant("one", 1), at.constant("zero", 0)
+    place = at.node("Div", positions(at, at.bottom, axis, [-1, 1]), at.constant("ratio", ratio))
+    distance = at.node("Abs", at.node("Sub", place, positions(at, at.bottom, axis)))
+    share = at.node("Max", at.node("Sub", one, distance), zero)
+    inside = at.node("Less", place, extent(at, at.bottom, axis))
+    return at.node("Mul", share, at.node("Cast", inside, to=FLOAT))
 
 
 @writers.register("UpsampleDarknet")

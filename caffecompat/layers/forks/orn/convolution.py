@@ -57,9 +57,9 @@ class OrientedConvolution(Convolution):
             )
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return super().convolve(x, self._rotated(weight), bias)
+        return super().convolve(x, self.rotated(weight), bias)
 
-    def _rotated(self, weight: Tensor) -> Tensor:
+    def rotated(self, weight: Tensor) -> Tensor:
         """The weight with all orientations, from those of the first."""
         import torch
 

@@ -16,7 +16,7 @@ from caffecompat.layers.forks.rcnn._regions import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LEAST_SIZE = 0.1
+LEAST_SIZE = 0.1
 
 
 @register("PSROIPooling", fork="R-FCN, Cascade R-CNN")
@@ -73,7 +73,7 @@ class PSROIPooling(Layer):
 
         start = (round_away(low) * self.spatial_scale).unsqueeze(1)
         end = ((round_away(high) + 1) * self.spatial_scale).unsqueeze(1)
-        step = (end - start).clamp(min=_LEAST_SIZE) / self.bins
+        step = (end - start).clamp(min=LEAST_SIZE) / self.bins
         bins = torch.arange(self.bins, device=low.device, dtype=low.dtype)
         first = (bins * step + start).floor().clamp(0, extent)
         last = ((bins + 1) * step + start).ceil().clamp(0, extent)

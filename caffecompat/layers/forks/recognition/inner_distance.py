@@ -52,7 +52,8 @@ class InnerDistance(Layer):
         if not self.given:
             self.check(p.num_output > 0, "num_output is missing or 0, it must be positive")
             self.parameter("weight", (p.num_output, self.inputs), p.weight_filler)
-        self._distances = _distances(p.distance_type == "L1")
+        self.absolute = p.distance_type == "L1"
+        self._distances = _distances(self.absolute)
 
     def forward(self, x: Tensor, *others: Tensor, weight: Tensor | None = None) -> Tensor:
         centers = others[0].flatten(1) if weight is None else weight
