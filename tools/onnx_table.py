@@ -3,10 +3,11 @@
 
 Weights and inputs are random. So that a net takes seconds, it is built for a batch of 1 where its
 inputs allow that, fully connected layers with more than 1000 outputs get 500, and images become
-smaller while the net has more than 5 billion multiply-adds and still can be built. Definitions for
-training and solvers are left out. A net whose last layers ONNX does not have is cut before them, as
-``caffecompat convert --output`` does; a net with layers that a program does not run or compute
-right is not run there.
+smaller while the net has more than 5 billion multiply-adds and still can be built. A definition for
+training becomes one for use, as ``caffecompat convert`` does it, unless one lies beside it. A net
+whose last layers ONNX does not have is cut before them, as ``caffecompat convert --output`` does; a
+net with layers that a program does not run or compute right is not run there. Nets that cannot be
+written are listed with the reason.
 
 Examples:
     python tools/onnx_table.py prototxt
@@ -37,6 +38,7 @@ import torch
 
 from caffecompat import Net
 from caffecompat.errors import CaffeError, first_line
+from caffecompat.export.deploy.definition import DeployOptions, deploy
 from caffecompat.export.engine import Engine, EngineOptions, engines
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.model import CaffeModel
@@ -50,6 +52,7 @@ from caffecompat.export.verify.verification import TOLERANCE, compare, run_both
 from caffecompat.graph import Version
 from caffecompat.net.definition import Definition, read_definition
 from caffecompat.weights import Weights
+from tools.zoo_report import DIALECTS, IMAGE, STATED, UNKNOWN_SHAPE, fill_in
 
 PROGRAMS = ("onnxruntime", "opencv")
 MOST_OUTPUTS, FEWER_OUTPUTS = 1000, 500
@@ -63,7 +66,7 @@ class Row:
     Attributes:
         net: the prototxt.
         layers: number of layers.
-        problem: why there is no ONNX file; "" if there is one.
+        problem: why there is no ONNX file, in one line; "" if there is one.
         sizes: the extents of the first input, with names for those that are free.
         ends: the outputs of a net that is cut; "" for a whole one.
         results: by program, the largest relative difference of a value, or what went wrong, or None
@@ -153,35 +156,80 @@ def send_row(path: Path, sender: Connection) -> None:
 
 
 def for_table(path: Path) -> Definition | None:
-    """The definition with small layers and a batch of 1; None if it is not for use in programs."""
-    try:
-        message = read_definition(path, lenient=True).message
-    except CaffeError:
+    """The definition with small layers and a batch of 1.
+
+    None if the file is no net, or a definition for training beside one for use.
+    """
+    message = message_in(path)
+    if message is None or not message.layer:
         return None
-    kinds = {layer.type for layer in message.layer}
-    if not any(kind == "Input" for kind in kinds) or any("Loss" in kind for kind in kinds):
+    fill_in(message, path.parent.name)
+    if not is_for_use(message) and any(
+        is_for_use(message_in(other)) for other in path.parent.glob("*.prototxt")
+    ):
         return None
-    for layer in message.layer:
+    dialect = DIALECTS.get(path.parent.name, "")
+    definition = replace(read_definition(message), dialect=dialect)
+    if not is_for_use(message):
+        definition = deployed(definition, path)
+    for layer in definition.message.layer:
         p = layer.inner_product_param
         if layer.type == "InnerProduct" and p.num_output > MOST_OUTPUTS:
             p.num_output = FEWER_OUTPUTS
-    definition = _changed(message, _batch_of_one)
+    definition = _changed(definition, _batch_of_one)
     while multiply_adds(definition) > MOST_MULTIPLY_ADDS:
-        smaller = _changed(definition.message, _half_images)
+        smaller = _changed(definition, _half_images)
         if smaller.message == definition.message:
             break
         definition = smaller
     return definition
 
 
-def _changed(message: Any, change: Callable[[list[Any]], None]) -> Definition:
+def message_in(path: Path) -> Any:
+    """The NetParameter of a prototxt; None if it does not parse as one."""
+    try:
+        return read_definition(path, lenient=True).message
+    except CaffeError:
+        return None
+
+
+def is_for_use(message: Any) -> bool:
+    """Whether a net is fed by its caller and computes no loss."""
+    kinds = {layer.type for layer in message.layer} if message is not None else set()
+    return "Input" in kinds and not any("Loss" in kind for kind in kinds)
+
+
+def deployed(definition: Definition, path: Path) -> Definition:
+    """The definition for use; shapes that it does not tell are those of the zoo's report.
+
+    Raises:
+        CaffeError: there is none.
+    """
+    made = {top for layer in definition.message.layer if not layer.bottom for top in layer.top}
+    stated = STATED.get(path.parent.name, {})
+    shapes = {name: shape for name, shape in stated.items() if name in made}
+    for _ in made:
+        options = DeployOptions(shapes=shapes, dialect=definition.dialect)
+        try:
+            message = deploy(definition, options, path.name).message
+        except CaffeError as error:
+            unknown = UNKNOWN_SHAPE.search(str(error))
+            if unknown is None or unknown[1] in shapes:
+                raise
+            shapes[unknown[1]] = IMAGE
+        else:
+            return replace(read_definition(message), dialect=definition.dialect)
+    raise CaffeError("the shapes of its data are not known")
+
+
+def _changed(definition: Definition, change: Callable[[list[Any]], None]) -> Definition:
     """The definition with other input shapes, or as it was if it cannot be built with them."""
-    changed = read_definition(message)
+    changed = replace(read_definition(definition.message), dialect=definition.dialect)
     change([s for layer in changed.message.layer for s in layer.input_param.shape if s.dim])
     try:
         Net(changed, shapes_only=True)
     except CaffeError:
-        return read_definition(message)
+        return definition
     return changed
 
 
@@ -306,7 +354,7 @@ def result_of(program: str, ours: CaffeNet, path: Path) -> float | str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table of the nets that have an ONNX file, and how many have none."""
+    """The table of the nets that have an ONNX file, and that of the others."""
     lines = [
         "| net | layers | input | ONNX Runtime | OpenCV 5 |",
         "| --- | ---: | --- | --- | --- |",
@@ -314,7 +362,7 @@ def markdown(rows: Sequence[Row]) -> str:
     for row in rows:
         if row.problem:
             continue
-        name = "/".join(Path(row.net).parts[-2:])
+        name = _short_name(row)
         name += f", up to {row.ends}" if row.ends else ""
         results: dict[str, Any] = row.results or {}
         cells = [
@@ -322,8 +370,13 @@ def markdown(rows: Sequence[Row]) -> str:
             for v in results.values()
         ]
         lines.append(f"| {name} | {row.layers} | {row.sizes} | {' | '.join(cells)} |")
-    left = sum(bool(row.problem) for row in rows)
-    return "\n".join([*lines, "", f"{left} more cannot be built or written.", ""])
+    lines += ["", "| not written | why |", "| --- | --- |"]
+    lines += [f"| {_short_name(row)} | {row.problem} |" for row in rows if row.problem]
+    return "\n".join([*lines, ""])
+
+
+def _short_name(row: Row) -> str:
+    return "/".join(Path(row.net).parts[-2:])
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ DIALECTS = {
     "faceboxes": "faceboxes",
     "yolov2_intel": "intel",
 }
-_UNKNOWN_SHAPE = re.compile(r"state it with --shape ([^\s=]+)=")
+UNKNOWN_SHAPE = re.compile(r"state it with --shape ([^\s=]+)=")
 # A module of another repository, or another version of one that is known.
 _FOREIGN_CODE = re.compile(r"layer '([^']+)' \(Python\): (?:runs code from module|takes .* top)")
 _OTHER_BATCH = re.compile(r"the stated shape of '([^']+)' is .*batch_size, (\d+)")
@@ -204,7 +204,7 @@ def _shapes_only(entry: Entry, phase: str) -> str:
     folder = entry.path.parent.name
     stated = STATED.get(folder, {})
     message = read_net(entry.path)
-    _fill_in(message, folder)
+    fill_in(message, folder)
     sources = {
         top
         for layer in message.layer
@@ -227,7 +227,7 @@ def _shapes_only(entry: Entry, phase: str) -> str:
                 dialect=DIALECTS.get(folder, ""),
             )
         except CaffeError as error:
-            unknown = _UNKNOWN_SHAPE.search(str(error))
+            unknown = UNKNOWN_SHAPE.search(str(error))
             foreign = _FOREIGN_CODE.search(str(error))
             batch = _OTHER_BATCH.search(str(error))
             if foreign is not None and foreign[1] not in replaced:
@@ -244,7 +244,7 @@ def _shapes_only(entry: Entry, phase: str) -> str:
     raise CaffeError("too many layers without a shape or without code")
 
 
-def _fill_in(message: Any, folder: str) -> None:
+def fill_in(message: Any, folder: str) -> None:
     """Fills in what a program which uses the net would: shapes of inputs, numbers of outputs."""
     stated = INPUTS.get(folder, {})
     for layer in message.layer:

@@ -54,6 +54,11 @@ def add_lenient_argument(parser: argparse.ArgumentParser) -> None:
 def add_fork_arguments(parser: argparse.ArgumentParser) -> None:
     """``--lenient`` and ``--dialect``, for nets of forks of Caffe."""
     add_lenient_argument(parser)
+    add_dialect_argument(parser)
+
+
+def add_dialect_argument(parser: argparse.ArgumentParser) -> None:
+    """``--dialect``, for layer types that forks define differently."""
     parser.add_argument(
         "--dialect",
         default="",

@@ -27,6 +27,8 @@ class EngineOptions:
         max_bytes: the limit for sizes and claims of files; None for the default.
         allow_python: run files that are Python programs.
         other: the engine that this one is compared with, if it is open already.
+        dialect: the fork whose layer types nets here have, see
+            :class:`caffecompat.layers.BuildOptions`.
     """
 
     model: str | None = None
@@ -34,6 +36,7 @@ class EngineOptions:
     max_bytes: int | None = None
     allow_python: bool = False
     other: Engine | None = None
+    dialect: str = ""
 
 
 class NotComparable(ExportError):

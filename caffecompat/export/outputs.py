@@ -12,7 +12,6 @@ from caffecompat.export.wiring import Step, Wiring, net_of
 from caffecompat.graph import Version, build_graph, net_state
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
-from caffecompat.net.definition import Definition
 from caffecompat.proto import schema
 from caffecompat.weights import Weights
 
@@ -52,7 +51,7 @@ def keep_outputs(model: CaffeModel, names: Sequence[str]) -> CaffeModel:
         if wiring.readers(value):
             _copy_out(wiring, value, values)
     message = net_of(definition.message, wiring.layers())
-    kept = Definition(message, definition.place, [*definition.notes, note])
+    kept = replace(definition, message=message, notes=[*definition.notes, note])
     return replace(model, definition=kept, weights=_weights_of(model.weights, wiring))
 
 

@@ -67,6 +67,15 @@ class Source:
             )
         return CaffeModel(self.definition, self.weights, self.preprocessing, str(self.path))
 
+    def of_dialect(self, dialect: str) -> Source:
+        """This source with a definition whose layer types are those of a fork; "" changes nothing.
+
+        See :class:`caffecompat.layers.BuildOptions`.
+        """
+        if not dialect or self.definition is None:
+            return self
+        return replace(self, definition=replace(self.definition, dialect=dialect))
+
     def with_model(self, model: CaffeModel) -> Source:
         """This source with another definition, weights and preprocessing."""
         return replace(

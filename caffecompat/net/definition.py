@@ -19,11 +19,14 @@ class Definition:
     Attributes:
         place: gives ``file:line`` for the n-th layer with a name; None for a net in memory.
         notes: the upgrades, and the fields that are ignored.
+        dialect: the fork of Caffe whose layer types are meant, for nets that are built without
+            another one; see :class:`caffecompat.layers.BuildOptions`.
     """
 
     message: Any
     place: Callable[[str, int], str] | None = None
     notes: list[str] = field(default_factory=list)
+    dialect: str = ""
 
 
 def read_definition(source: Any, lenient: bool = False, max_bytes: int | None = None) -> Definition:

@@ -83,8 +83,9 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
         **keywords: Unpack[BuildKeywords],
     ) -> None:
         super().__init__()
-        self._options = options = replace(options or BuildOptions(), **keywords)
+        options = replace(options or BuildOptions(), **keywords)
         definition = read_definition(source, options.lenient, options.max_bytes)
+        self._options = options = replace(options, dialect=options.dialect or definition.dialect)
         message, state = definition.message, options.state
         if state is None:
             state = net_state(message, phase, options.level, options.stages)
@@ -195,6 +196,11 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
     def definition(self) -> Any:
         """NetParameter message of the net as built, without the layers that rules exclude."""
         return pickling.definition_of(self.graph, self.layers)
+
+    @property
+    def dialect(self) -> str:
+        """The fork of Caffe whose layer types are meant; see :class:`BuildOptions`."""
+        return self._options.dialect
 
     def program(self, observed: bool = False) -> Program:
         """The fx program of the net; the observed one returns every blob."""

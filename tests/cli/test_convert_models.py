@@ -213,3 +213,23 @@ def test_a_side_file_is_not_replaced_either(
     assert run(folder / "small.caffemodel", folder / "x.npz") == 1
     assert "x.npz.preprocessing.json: exists already" in capsys.readouterr().err
     assert not (folder / "x.npz").exists()
+
+
+@pytest.mark.parametrize(("dialect", "side"), [("", 11), ("openvino", 12)])
+def test_the_dialect_decides_what_a_layer_computes(dialect: str, side: int, tmp_path: Path) -> None:
+    """OpenVINO's Interp makes 12 rows of 6 where PSPNet's makes 11."""
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    enlarge = """layer { name: "enlarge" type: "Interp" bottom: "conv1" top: "enlarge"
+        interp_param { zoom_factor: 2 } }"""
+    conv = NET[: NET.index('layer { name: "relu1"')].replace("stride: 2", "pad: 1 stride: 1")
+    (tmp_path / "net.prototxt").write_text(conv + enlarge)
+    weights, target = tmp_path / "net.caffemodel", tmp_path / "net.onnx"
+    Net(tmp_path / "net.prototxt", seed=5).save(weights)
+    flags = ["--dialect", dialect] if dialect else []
+    assert run(weights, target, "--remove-dropout", *flags) == 0
+    found = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
+    assert found.run(None, {"data": PIXELS})[0].shape == (1, 4, side, side)
+    assert main(["verify", str(weights), str(target), *flags]) == 0
+    other = [] if dialect else ["--dialect", "openvino"]
+    assert main(["verify", str(weights), str(target), *other]) == 1

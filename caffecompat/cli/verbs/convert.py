@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from caffecompat.cli.arguments import add_max_bytes_argument
+from caffecompat.cli.arguments import add_dialect_argument, add_max_bytes_argument
 from caffecompat.data.preprocessing_presets import PRESETS
 from caffecompat.export.graph_pass import pass_help
 from caffecompat.reporting.terminal import printable
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="load a .pt2 program as the source, although it can contain code that then runs",
     )
+    add_dialect_argument(parser)
     add_max_bytes_argument(parser)
 
 
@@ -143,6 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
         target=TargetOptions(arguments.fold_preprocessing, arguments.program),
         trust=arguments.trust,
         max_bytes=arguments.max_bytes,
+        dialect=arguments.dialect,
     )
     target = Path(arguments.target) if arguments.target else None
     convert(Path(arguments.source), target, options, lambda line: print(printable(line)))

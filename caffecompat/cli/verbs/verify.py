@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.arguments import add_max_bytes_argument
+from caffecompat.cli.arguments import add_dialect_argument, add_max_bytes_argument
 from caffecompat.reporting.units import counted
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="fp32",
         help="with --recorded: arithmetic of the passes (default: fp32)",
     )
+    add_dialect_argument(parser)
     add_max_bytes_argument(parser)
 
 
@@ -129,7 +130,11 @@ def _run_both(arguments: argparse.Namespace) -> tuple[Engine, Engine, tuple[Arra
     from caffecompat.reporting.progress import console_handler
 
     options = EngineOptions(
-        arguments.model, arguments.trust, arguments.max_bytes, arguments.allow_python
+        arguments.model,
+        arguments.trust,
+        arguments.max_bytes,
+        arguments.allow_python,
+        dialect=arguments.dialect,
     )
     activity = Activity()
     with log_to(console_handler()), heartbeat(activity, LOGGER):

@@ -20,7 +20,7 @@ from caffecompat.export.convert.weight_files import (
     write_named_and_read_back,
 )
 from caffecompat.export.definitions import has_inputs
-from caffecompat.export.deploy.definition import deploy
+from caffecompat.export.deploy.definition import DeployOptions, deploy
 from caffecompat.export.graph_pass import graph_passes
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.outputs import keep_outputs
@@ -60,6 +60,7 @@ class ConvertOptions:
         target: options of targets.
         trust: load a source of a form that can contain code.
         max_bytes: the limit for sizes and claims of files.
+        dialect: see :class:`caffecompat.layers.BuildOptions`.
     """
 
     model: str | None = None
@@ -75,6 +76,7 @@ class ConvertOptions:
     target: TargetOptions = field(default_factory=TargetOptions)
     trust: bool = False
     max_bytes: int | None = None
+    dialect: str = ""
 
 
 def convert(source: Path, target: Path | None, options: ConvertOptions, say: Say) -> Path:
@@ -102,6 +104,7 @@ def convert(source: Path, target: Path | None, options: ConvertOptions, say: Say
     of_target = form.is_weights and issubclass(form.format, NamedFormat)
     layout = None if of_target else options.layout
     read = read_source(source, options.model, options.max_bytes, layout, options.trust)
+    read = read.of_dialect(options.dialect)
     loaded = _rewritten(prepared(read, options.preparation), options, say)
     for extra in _side_files(loaded, form, path, options):
         check_free(source, extra, options.force)
@@ -216,8 +219,9 @@ def _fed_by_inputs(model: CaffeModel, say: Say) -> CaffeModel:
     if has_inputs(model.definition.message):
         return model
     say("the definition reads data; made a deploy net of it, as 'caffecompat deploy' does")
-    message = deploy(model.definition, name=model.path).message
-    return replace(model, definition=read_definition(message))
+    dialect = model.definition.dialect
+    message = deploy(model.definition, DeployOptions(dialect=dialect), model.path).message
+    return replace(model, definition=replace(read_definition(message), dialect=dialect))
 
 
 def _verify(target: Target, model: CaffeModel, path: Path, say: Say) -> None:

@@ -16,6 +16,7 @@ from caffecompat.export.source import read_source
 from caffecompat.export.value_names import value_names
 from caffecompat.graph import Version
 from caffecompat.layers.embed import Embed
+from caffecompat.layers.forks.sequence._lstm import FlatLSTM
 from caffecompat.layers.recurrent import Recurrent
 from caffecompat.net.program import Program
 
@@ -29,7 +30,7 @@ class CaffeNet(Engine):
     )
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
-        source = read_source(path, options.model, options.max_bytes)
+        source = read_source(path, options.model, options.max_bytes).of_dialect(options.dialect)
         self._use(source.model("running it"), path)
 
     @classmethod
@@ -69,7 +70,7 @@ class CaffeNet(Engine):
     def _run(self, program: Program, inputs: Mapping[str, np.ndarray]) -> dict[Version, np.ndarray]:
         check_inputs(self, inputs, self._path)
         for built in self.net.layers:
-            if isinstance(built.layer, Recurrent):
+            if isinstance(built.layer, (Recurrent, FlatLSTM)):
                 built.layer.state = None  # else it goes on from the run before
         feeds = [torch.from_numpy(inputs[top.blob]) for top in program.feeds]
         with torch.inference_mode():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,5 +23,6 @@ class DefinitionEngine(CaffeNet):
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
         definition = read_definition(path, max_bytes=options.max_bytes)
+        definition = replace(definition, dialect=options.dialect)
         weights = random_weights(Net(definition))
         self._use(CaffeModel(definition, weights, path=str(path)), path)

@@ -95,7 +95,8 @@ def build_onnx_graph(net: Net, fold: Preprocessing | None = None) -> tuple[OnnxG
     Raises:
         ExportError: a layer has no operators in ONNX.
     """
-    shapes_only = Net(net.definition, phase=net.phase.lower(), shapes_only=True)
+    phase = net.phase.lower()
+    shapes_only = Net(net.definition, phase=phase, shapes_only=True, dialect=net.dialect)
     for freedom in Freedom:
         sizes = possible_sizes(shapes_only, freedom)
         if sizes is None:

@@ -14,7 +14,6 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.wiring import Step, Wiring, net_of
 from caffecompat.graph import Version
 from caffecompat.net import Net
-from caffecompat.net.definition import Definition
 from caffecompat.proto.fork_fields import effective_fields
 from caffecompat.weights import LayerWeights, Weights
 
@@ -53,7 +52,7 @@ def fold_batch_norm(model: CaffeModel) -> CaffeModel:
     folding.run()
     message = net_of(model.definition.message, folding.wiring.layers())
     notes = [*model.definition.notes, *folding.notes]
-    definition = Definition(message, model.definition.place, notes)
+    definition = replace(model.definition, message=message, notes=notes)
     return replace(model, definition=definition, weights=folding.weights(model.weights))
 
 

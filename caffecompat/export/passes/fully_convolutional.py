@@ -16,7 +16,6 @@ from caffecompat.export.wiring import Step, Wiring, net_of, renamed_places
 from caffecompat.graph import Version
 from caffecompat.layers import Shape, catalogue
 from caffecompat.net import Net
-from caffecompat.net.definition import Definition
 from caffecompat.reporting.units import format_shape
 from caffecompat.weights import LayerWeights, Weights
 
@@ -78,7 +77,8 @@ def fully_convolutional(model: CaffeModel, suffix: str = "") -> CaffeModel:
     place = renamed_places(names, model.definition.place)
     notes = [*model.definition.notes, *conversion.notes]
     weights = _reshaped(model.weights, conversion.converted)
-    result = replace(model, definition=Definition(message, place, notes), weights=weights)
+    definition = replace(model.definition, message=message, place=place, notes=notes)
+    result = replace(model, definition=definition, weights=weights)
     # Builds the new net: a setting that it cannot have shows before anything is written.
     Net(result.definition, shapes_only=True)
     return result

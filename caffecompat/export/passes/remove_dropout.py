@@ -9,7 +9,6 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.wiring import Wiring, net_of
 from caffecompat.graph import build_graph, net_state
 from caffecompat.layers.dropout import passes_on
-from caffecompat.net.definition import Definition
 
 HELP = "leave Dropout layers out; outside training they pass values on"
 DROPOUT = "Dropout"
@@ -38,6 +37,5 @@ def remove_dropout(model: CaffeModel) -> CaffeModel:
     if not notes:
         return model
     message = net_of(definition.message, wiring.layers())
-    return replace(
-        model, definition=Definition(message, definition.place, [*definition.notes, *notes])
-    )
+    notes = [*definition.notes, *notes]
+    return replace(model, definition=replace(definition, message=message, notes=notes))

@@ -73,7 +73,8 @@ def _exported(net: Net, who: str) -> torch.export.ExportedProgram:
     """
     net.requires_grad_(False)
     shapes = [net.shape_of(top) for top in net.program().feeds]
-    shapes_only = Net(net.definition, phase=net.phase.lower(), shapes_only=True)
+    phase = net.phase.lower()
+    shapes_only = Net(net.definition, phase=phase, shapes_only=True, dialect=net.dialect)
     failure: Exception | None = None
     for freedom in (Freedom.BATCH, Freedom.NONE):
         if possible_sizes(shapes_only, freedom) is None:

@@ -85,5 +85,5 @@ def onnx_model(net: Net, folded: bool = False) -> Iterator[OnnxModel]:
 
 
 def _folded(net: Net) -> Net:
-    definition = Definition(net.definition, None, [])
+    definition = Definition(net.definition, dialect=net.dialect)
     return fold_batch_norm(CaffeModel(definition, net.to_weights())).net()
