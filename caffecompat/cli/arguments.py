@@ -5,6 +5,14 @@ from __future__ import annotations
 import argparse
 
 
+def positive(text: str) -> int:
+    """The type of an argument that is a whole number from 1 on."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 on")
+    return number
+
+
 def add_state_arguments(parser: argparse.ArgumentParser) -> None:
     """``--level`` and ``--stage``: parts of the net state that include/exclude rules look at."""
     parser.add_argument("--level", type=int, default=0, help="network level (default: 0)")

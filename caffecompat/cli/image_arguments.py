@@ -105,6 +105,34 @@ def add_data_arguments(parser: argparse.ArgumentParser, required: bool = True) -
     parser.add_argument("--labels", metavar="FILE", help="names of the classes, one per line")
 
 
+def add_skip_corrupt_argument(parser: argparse.ArgumentParser) -> None:
+    """``--skip-corrupt``."""
+    parser.add_argument(
+        "--skip-corrupt",
+        action="store_true",
+        help="leave out images that cannot be used; each is named",
+    )
+
+
+def check_class_names(path: str, classes: int) -> tuple[str, ...]:
+    """The names of the classes in a file of ``--labels``.
+
+    Raises:
+        DataError: there is not one for each class.
+        FileProblem, FormatError: the file cannot be read.
+    """
+    from caffecompat.errors import DataError
+    from caffecompat.export.convert.image_preparation import read_labels
+
+    names = read_labels(path)
+    if len(names) != classes:
+        raise DataError(
+            f"{path}: it has {len(names)} lines, but the net has {classes} classes; give a file "
+            "with one line for each class, in the order of the net"
+        )
+    return names
+
+
 def open_data(arguments: argparse.Namespace, gray: bool) -> LabelledImages:
     """The images of ``--data``."""
     from caffecompat.evaluate.images.labelled_images import ImageOptions, open_images

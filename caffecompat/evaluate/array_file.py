@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.errors import FormatError
+from caffecompat.errors import DataError, FileProblem, FormatError
 from caffecompat.input_files import open_input
-from caffecompat.output_files import PathLike, atomic_write
+from caffecompat.output_files import PathLike, atomic_write, check_target
 from caffecompat.weights.hdf5_input.values import create_hdf5, open_hdf5
 from caffecompat.weights.zip_checks import library_errors, zip_archive
 
@@ -46,6 +46,20 @@ def save_arrays(
             entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             with archive.open(entry, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def check_output(path: str) -> None:
+    """Refuses a file that the results of an evaluation could not be written to, before it begins.
+
+    Raises:
+        DataError: the name does not tell the format.
+        FileProblem: the folder is missing, or ``path`` is not a regular file.
+    """
+    if not path.lower().endswith(SUFFIXES):
+        raise DataError(f"--output {path}: the name must end in .npz, .h5 or .hdf5")
+    folder = check_target(path).parent
+    if not folder.is_dir():
+        raise FileProblem(f"{path}: there is no folder {folder}; make it first")
 
 
 def load_arrays(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,9 @@ import pytest
 from caffecompat.cli.main import main
 from caffecompat.evaluate.classification import posteriors
 from caffecompat.evaluate.features.feature_file import load_features
+from caffecompat.proto import schema
 from caffecompat.weights import write_mean
+from tests.data.databases import write_records
 from tests.evaluate.small import NET, small_model, write_images
 
 MEAN = ["--mean", "104,117,123", "--input-scale", "0.02"]
@@ -113,6 +116,14 @@ def test_the_report(folder: Path) -> None:
         ([*MEAN, "--data", "images/names.txt"], "which has no label"),
         ([*MEAN, "--data", "images/lost.txt"], "; --skip-corrupt leaves out images that cannot"),
         ([*MEAN, "--preprocessing", "vggg"], "did you mean 'vgg'"),
+        ([*MEAN, "--data", "images/some.txt"], "line 2 is '1.png', which has no label"),
+        ([*MEAN, "--data", "empty"], "empty: it has no sub-folders, so there are no classes"),
+        ([*MEAN, "--data", "empty.txt"], "empty.txt: there are no images"),
+        ([*MEAN, "--data", "three"], "has 3 sub-folders, one for each class, but the net has 6"),
+        ([*MEAN, "--labels", "two.txt"], "two.txt: it has 2 lines, but the net has 6 classes"),
+        ([*MEAN, "--output", "none/a.npz"], "none/a.npz: there is no folder "),
+        ([*MEAN, "--output", "a.txt"], "--output a.txt: the name must end in .npz, .h5 or .hdf5"),
+        ([*MEAN, "--data", "", "--report", "r"], "--report needs the images: give --data"),
     ],
 )
 def test_bad_input(
@@ -120,8 +131,72 @@ def test_bad_input(
 ) -> None:
     Path("images/names.txt").write_text("0.png\n1.png\n")
     Path("images/lost.txt").write_text("0.png 1\nlost.png 2\n")
+    Path("images/some.txt").write_text("0.png 3\n1.png\n2.png 1\n")
+    Path("empty.txt").write_text("")
+    Path("two.txt").write_text("a\nb\n")
+    Path("empty").mkdir()
+    for number in range(3):
+        Path("three", str(number)).mkdir(parents=True)
+        shutil.copy("images/0.png", f"three/{number}")
     assert evaluate(*arguments) == 1
     assert words in capsys.readouterr().err
+
+
+def test_an_image_that_cannot_be_rescaled_is_left_out(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite("images/1.png", np.zeros((1, 3000, 3), np.uint8))
+    assert evaluate(*MEAN) == 1
+    assert "image '1.png': it is 1x3000 (height x width)" in capsys.readouterr().err
+    assert evaluate(*MEAN, "--skip-corrupt") == 0
+    assert "6 images" in capsys.readouterr().out
+
+
+def test_a_folder_without_labels(folder: Path) -> None:
+    assert evaluate(*MEAN, "--data", "images", "--no-labels", "--output", "a.npz") == 0
+    found = posteriors.load("a.npz")
+    assert found.names == tuple(f"{i}.png" for i in range(7))
+    assert not found.labelled.any()
+
+
+def test_records_without_a_label(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    datum = schema.new("Datum")
+    datum.encoded = True
+    records = []
+    for number in range(3):
+        datum.data = Path(f"images/{number}.png").read_bytes()
+        if number:
+            datum.label = number
+        records.append(datum.SerializeToString())
+    write_records(Path("records"), records)
+    assert evaluate(*MEAN, "--data", "records") == 1
+    assert "record 1 (key '00000000_r'): it has no label" in capsys.readouterr().err
+    assert evaluate(*MEAN, "--data", "records", "--skip-corrupt", "--output", "a.npz") == 0
+    assert posteriors.load("a.npz").labels.tolist() == [1, 2]
+    assert evaluate(*MEAN, "--data", "records", "--no-labels", "--output", "b.npz") == 0
+    assert len(posteriors.load("b.npz").names) == 3
+
+
+def test_a_batch_of_nothing(folder: Path) -> None:
+    assert evaluate(*MEAN, "--batch", "0") == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "scores averaged over the map, not posteriors; grid of crops up to the border, not "),
+        (["--average", "posteriors"], "; posteriors averaged over the map, not scores; "),
+        (["--grid", "inside"], "; grid of crops inside the border, not up to it; "),
+        (["--interpolation", "area"], "; area interpolation, not smooth, bilinear or bicubic; "),
+        (["--round-down"], "; longer side rounded down, not to the nearest pixel\n"),
+    ],
+)
+def test_the_open_choices_are_reported(
+    flags: list[str], words: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(*MEAN, "--protocol", "both", "--report", "report", *flags) == 0
+    assert words in capsys.readouterr().out
+    assert words.strip("; \n") in Path("report/index.html").read_text()
 
 
 def test_a_mean_file(folder: Path) -> None:
@@ -212,7 +287,14 @@ def test_classify_bad_images(folder: Path, capsys: pytest.CaptureFixture[str]) -
     err = capsys.readouterr().err
     assert "'bad.png': it is not an image" in err
     assert "'none.png': it cannot be read" in err
-    assert "--skip-corrupt" not in err
+    capsys.readouterr()
+    both = ["bad.png", "images/2.png"]
+    assert main(["classify", *both, *common, "--skip-corrupt", "--json", "--picture", "p.png"]) == 0
+    found = capsys.readouterr()
+    assert "'bad.png'" in found.err
+    assert [one["image"] for one in json.loads(found.out.partition("\nwrote")[0])] == [both[1]]
+    assert main(["classify", "bad.png", *common, "--skip-corrupt"]) == 1
+    assert "none of the images can be read" in capsys.readouterr().err
 
 
 def test_features_and_svm(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,12 +308,37 @@ def test_features_and_svm(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     np.testing.assert_allclose(np.linalg.norm(found.features, axis=1), 1, rtol=1e-5)
     assert main(["features", *common, "--scales", "17", "--stack-with", "a.h5", "-o", "b.h5"]) == 0
     assert load_features("b.h5").features.shape == (40, 24)
+    capsys.readouterr()
     assert main(["svm", "b.h5", "b.h5", "--cost", "1,100"]) == 0
     out = capsys.readouterr().out
     assert "C = 1: mean class recall" in out
     assert "trained on 40 images: mean class recall" in out
+    assert main(["features", *common, "--scales", "17", "-o", "c.h5"]) == 0
+    capsys.readouterr()
+    assert main(["svm", "a.h5", "a.h5", "--stack-with", "c.h5", "c.h5", "--cost", "1,100"]) == 0
+    assert capsys.readouterr().out == out
+    assert main(["svm", "a.h5", "a.h5", "--stack-with", "c.h5"]) == 1
+    assert "--stack-with has 1 files, expected 2" in capsys.readouterr().err
+    write_images(folder / "few", 39)
+    few = ["--data", "few/list.txt", "--scales", "17", "-o", "d.h5"]
+    assert main(["features", *common, *few]) == 0
+    assert main(["svm", "a.h5", "--stack-with", "d.h5"]) == 1
+    assert "d.h5: its images and labels are not those" in capsys.readouterr().err
     assert main(["svm", "a.h5", "b.h5"]) == 1
     assert "have the length 16, the test features 24" in capsys.readouterr().err
+
+
+def test_features_of_images_that_cannot_be_read(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("images/2.png").write_bytes(b"no image")
+    common = ["--weights", "net.caffemodel", "--data", "images/list.txt", *MEAN, "-o", "a.h5"]
+    assert main(["features", *common]) == 1
+    assert "'2.png': it is not an image" in capsys.readouterr().err
+    assert main(["features", *common, "--skip-corrupt"]) == 0
+    found = load_features("a.h5")
+    assert found.names == tuple(f"{i}.png" for i in (0, 1, 3, 4, 5, 6))
+    assert found.labels.tolist() == [0, 1, 3, 4, 5, 0]
 
 
 def test_features_of_a_blob_that_is_not_there(

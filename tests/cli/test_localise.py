@@ -45,14 +45,16 @@ def localise(*arguments: str, kind: str = "pcr") -> int:
 def test_both_protocols(kind: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert localise("--protocol", "gt-crop", kind=kind) == 0
     out = capsys.readouterr().out
-    assert "7 images; true class, central crop at scale 17\n" in out
+    assert "7 images; true class, central crop at scale 17; smooth interpolation, not " in out
     assert re.search(r"  localisation error of the true class \d+\.\d\d %", out)
     flags = ["--posteriors", "found.npz", "--no-flip", "--output", "boxes.h5"]
     assert localise(*flags, kind=kind) == 0
     out = capsys.readouterr().out
     assert (
-        "7 images; dense at scale 17; no flips; merged up to a match score (distance-overlap) of "
-        "0.5; mean of predictions; scored by the posterior of the image\n" in out
+        "7 images; dense at scale 17; no flips; merged up to a match score (distance-overlap, not "
+        "overlap or distance) of 0.5; mean of predictions, not pairs; scored by the posterior of "
+        "the image, not of each window; smooth interpolation, not bilinear, bicubic or area; "
+        "longer side rounded to the nearest pixel, not down\n" in out
     )
     assert re.search(r"  top-5 localisation error \d+\.\d\d %, top-5 error \d+\.\d\d %", out)
     with h5py.File("boxes.h5") as file:
@@ -68,7 +70,7 @@ def test_several_nets_and_window_scores(folder: Path, capsys: pytest.CaptureFixt
     more = ["--match", "overlap", "--match-threshold", "0.3", "--merge-average", "pairs"]
     assert localise("--nets", "nets.txt", "--posteriors", "found.npz", "found.npz", *more) == 0
     out = capsys.readouterr().out
-    assert "dense at scale 17; 15, 19; with flips; merged up to a match score (overlap)" in out
+    assert "dense at scale 17; 15, 19; with flips; merged up to a match score (overlap, not " in out
 
 
 def test_pictures(folder: Path) -> None:

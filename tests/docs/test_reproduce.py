@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from math import prod
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from tests.places import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "reproduce.md").read_text("utf-8")
 COMMANDS = re.findall(r"^caffecompat (.+)$", PAGE, re.MULTILINE)
+ROWS = r"^\| ([A-E][\w-]*) \| \S+ \| ([\d,]+) \| [\d., ]+ \| +\|$"
 # As coarse as can be, with the input of the paper's nets.
 NET = """
 layer { name: "data" type: "Input" top: "data"
@@ -52,7 +54,8 @@ def miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             write_images(Path(data_set, name), 5)
     names = [f"2010_{number}" for number in range(4)]
     write_voc(Path("VOCdevkit/VOC2007"), {"Main/trainval": names, "Main/test": names[2:]})
-    write_voc(Path("VOCdevkit/VOC2012"), {"Action/train": names, "Action/val": names[2:]})
+    persons = {"Action/train": names, "Action/val": names[2:]}
+    write_voc(Path("VOCdevkit/VOC2012"), {**persons, "Main/train": names, "Main/val": names[1:]})
 
 
 def write_images(folder: Path, count: int) -> None:
@@ -76,10 +79,11 @@ def test_the_commands(miniature: None, capsys: pytest.CaptureFixture[str]) -> No
     out = capsys.readouterr().out
     assert out.count("top-1 error ") >= 30
     caltech = r"^mean class recall \d+\.\d+ \+- \d+\.\d+ % \(mean .* over 3 splits\)$"
-    assert len(re.findall(caltech, out, re.M)) == 4
+    assert len(re.findall(caltech, out, re.M)) == 6
     voc = r"^C = .*trained on (\d) images: mean average precision \d+\.\d+ % on (\d) test images$"
-    assert re.findall(voc, out, re.M) == [("4", "2")] * 2 + [("8", "4")] * 2
-    assert len(re.findall(r"^reading: average precision \d+\.\d+ %$", out, re.M)) == 4
+    classes = [("4", "2")] * 3 + [("4", "3")] * 3
+    assert re.findall(voc, out, re.M) == classes + [("8", "4")] * 2
+    assert len(re.findall(r"^reading: average precision \d+\.\d+ %$", out, re.M)) == 8
     both, image = (load_features(f"DE_{part}_val.h5") for part in ("both", "image"))
     assert both.features.shape[1] == 2 * image.features.shape[1]
     assert "mean of 7 members: 2 images; posteriors averaged" in out
@@ -87,7 +91,56 @@ def test_the_commands(miniature: None, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_each_row_has_its_command() -> None:
     """As many evaluations as rows of Tables 3 and 4, and of the crops of Table 5."""
-    rows = re.findall(r"^\| [A-E][\w-]* \| \S+ \| [\d,]+ \| [\d., ]+ \| +\|$", PAGE, re.MULTILINE)
+    rows = re.findall(ROWS, PAGE, re.MULTILINE)
     evaluations = [command for command in COMMANDS if "--protocol" in command]
     assert len(rows) == 12 + 10
     assert len(evaluations) == len(rows) + 2
+
+
+@pytest.mark.parametrize(
+    ("heading", "command"),
+    [
+        ("Table 6", "evaluate --ensemble"),
+        ("Table 7", "evaluate --ensemble"),
+        ("Table 11", "svm"),
+        ("Table 12", "svm"),
+    ],
+)
+def test_rows_and_results(heading: str, command: str) -> None:
+    """A table has as many rows, with a column for one's own result, as commands that print one."""
+    (section,) = re.findall(rf"^## {heading}:.*?(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^\| .*\d \| +\|$", section, re.MULTILINE)
+    printing = re.findall(rf"^caffecompat {command} ", section, re.MULTILINE)
+    assert len(rows) == len(printing) > 0
+
+
+def test_the_operations_are_those_of_the_nets() -> None:
+    """The figures of the first three rows of time follow from the sizes of the nets."""
+    stated = re.findall(r"^\| [345], .*? \| (\d+) \| \d+ days \|", PAGE, re.MULTILINE)
+    rows = [dense_operations(*row) for row in re.findall(ROWS, PAGE, re.MULTILINE)]
+    crops = 150 * sum(sum(operations(net)) for net in "DE")
+    found = [sum(rows[:12]), sum(rows[12:]), dense_operations("D", "256,384,512"), crops]
+    images = 50_000
+    assert [float(value) for value in stated] == [round(images * one / 1e15) for one in found]
+
+
+def operations(name: str) -> tuple[float, float]:
+    """Of the convolutions and of the fully connected layers, for one crop of 224x224."""
+    net = Net(REPOSITORY / "prototxt" / f"{name}_deploy.prototxt", shapes_only=True)
+    found = [0, 0]
+    for built in net.layers:
+        if built.layer is not None and built.layer.specs:
+            top = net.blobs[built.tops[0].blob].shape
+            found[len(top) == 2] += 2 * prod(built.layer.specs[0].shape) * prod(top[2:])
+    return found[0], found[1]
+
+
+def dense_operations(name: str, scales: str) -> float:
+    """Of an image of 375x500 and its mirror image."""
+    convolutions, connected = operations(name)
+    total = 0.0
+    for side in map(int, scales.split(",")):
+        longer = round(side * 500 / 375)
+        places = (side // 32 - 6) * (longer // 32 - 6)
+        total += 2 * (convolutions * side * longer / 224**2 + connected * places)
+    return total

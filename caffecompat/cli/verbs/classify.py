@@ -7,11 +7,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from caffecompat.cli.arguments import positive
 from caffecompat.cli.image_arguments import (
     add_image_arguments,
     add_model_arguments,
     add_preparation_arguments,
     add_scale_arguments,
+    add_skip_corrupt_argument,
+    check_class_names,
     default_scales,
     device_of,
     preparation_of,
@@ -55,12 +58,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="center",
         help="central crop, whole image, or 5x5 crops (default: center)",
     )
+    add_skip_corrupt_argument(parser)
     parser.add_argument(
-        "--top", type=int, default=5, metavar="K", help="classes per image (default: 5)"
+        "--top", type=positive, default=5, metavar="K", help="classes per image (default: 5)"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.reporting.glog import log_to_stderr
+
+    with log_to_stderr():
+        _classify(arguments)
+    return 0
+
+
+def _classify(arguments: argparse.Namespace) -> None:
     from caffecompat.evaluate.classification.class_order import order_warning
     from caffecompat.evaluate.classification.evaluation import Evaluation, EvaluationOptions
     from caffecompat.evaluate.images.labelled_images import ImageOptions, files_by_name
@@ -68,11 +80,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     model = read_model(arguments, "classify")
     options = EvaluationOptions(
-        (arguments.protocol,), arguments.scales or default_scales(model), arguments.flip
+        (arguments.protocol,),
+        arguments.scales or default_scales(model),
+        arguments.flip,
+        skip_corrupt=arguments.skip_corrupt,
     )
     preparation = preparation_of(arguments, model)
     compute = compute_options(arguments)
     evaluation = Evaluation(model, preparation, options, device_of(arguments), compute)
+    if arguments.labels:
+        check_class_names(arguments.labels, evaluation.classes)
     labels = model.preprocessing.labels if model.preprocessing else ()
     if not labels:
         labels = _names_beside(arguments, evaluation.classes)
@@ -86,14 +103,13 @@ def run(arguments: argparse.Namespace) -> int:
     gray = evaluation.size.channels == 1
     images = files_by_name(arguments.images, ImageOptions(gray=gray, labelled=False))
     found = evaluation.run(images)
-    top = max(1, min(arguments.top, evaluation.classes))
+    top = min(arguments.top, evaluation.classes)
     if arguments.json:
         print(json.dumps(_as_json(found, labels, top), indent=1))
     else:
         _print_table(found, labels, top)
     if arguments.picture:
         print(f"wrote {_draw(arguments, found, labels, top)}")
-    return 0
 
 
 def _names_beside(arguments: argparse.Namespace, classes: int) -> tuple[str, ...]:
@@ -147,4 +163,4 @@ def _draw(
     from caffecompat.evaluate.classification.picture import draw_classes
 
     best = [(_name(labels, label) or str(label), value) for label, value in _best(found, 0, top)]
-    return draw_classes(arguments.images[0], best, arguments.picture)
+    return draw_classes(found.names[0], best, arguments.picture)

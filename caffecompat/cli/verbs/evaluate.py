@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from caffecompat.cli.arguments import positive
 from caffecompat.cli.image_arguments import (
     add_data_arguments,
     add_model_arguments,
     add_preparation_arguments,
     add_scale_arguments,
+    add_skip_corrupt_argument,
+    check_class_names,
     default_scales,
     device_of,
     open_data,
@@ -48,9 +51,7 @@ _PROTOCOLS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser, required=False)
     add_data_arguments(parser, required=False)
-    parser.add_argument(
-        "--skip-corrupt", action="store_true", help="leave out images that cannot be read"
-    )
+    add_skip_corrupt_argument(parser)
     add_preparation_arguments(parser)
     add_scale_arguments(parser)
     parser.add_argument(
@@ -68,8 +69,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "posteriors, after it; the paper does not say (default: scores)",
     )
     parser.add_argument(
+        "--grid",
+        choices=("border", "inside"),
+        default="border",
+        help="where the grid of crops ends: border: the outer crops touch the border of the image; "
+        "inside: they are half a step away from it; the paper does not say (default: border)",
+    )
+    parser.add_argument(
         "--batch",
-        type=int,
+        type=positive,
         metavar="N",
         help="crops of the net's input size in a batch (default: 16, on a GPU 64)",
     )
@@ -119,8 +127,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _members(arguments: argparse.Namespace) -> list[argparse.Namespace]:
     """The arguments of each member of the ensemble, or those of the command."""
-    from caffecompat.evaluate.array_file import SUFFIXES
+    from caffecompat.errors import DataError
+    from caffecompat.evaluate.array_file import SUFFIXES, check_output
 
+    if arguments.report and not arguments.data:
+        raise DataError("--report needs the images: give --data")
+    if arguments.output:
+        check_output(arguments.output)
     if not arguments.ensemble:
         return [_checked(arguments, "the command")]
     members = []
@@ -175,23 +188,31 @@ def _posteriors(member: argparse.Namespace, group: ProcessGroup) -> Posteriors:
     model = read_model(member, "evaluate")
     device = device_of(member)
     options = EvaluationOptions(
-        protocols=_PROTOCOLS[member.protocol],
+        protocols=_protocols_of(member),
         scales=member.scales or default_scales(model),
         flip=member.flip,
         average=member.average,
         batch=member.batch or (16 if device.type == "cpu" else 64),
         skip_corrupt=member.skip_corrupt,
-        advice="; --skip-corrupt leaves out images that cannot be read",
     )
     preparation = preparation_of(member, model)
     compute = compute_options(member)
     evaluation = Evaluation(model, preparation, options, device, compute)
+    if member.labels:
+        check_class_names(member.labels, evaluation.classes)
     images = open_data(member, evaluation.size.channels == 1)
     try:
         with show_progress("images") as progress:
             return evaluation.run(images, member.output, group, progress if group.first else None)
     finally:
         images.close()
+
+
+def _protocols_of(member: argparse.Namespace) -> tuple[str, ...]:
+    names = _PROTOCOLS[member.protocol]
+    if member.grid == "border":
+        return names
+    return tuple("multicrop-inside" if name == "multicrop" else name for name in names)
 
 
 def _title(member: argparse.Namespace) -> str:
@@ -216,31 +237,25 @@ def _print_result(title: str, found: Posteriors) -> None:
 
 def _protocol(settings: dict[str, Any]) -> str:
     """How the posteriors were computed, for a reader of the report."""
+    from caffecompat.evaluate.open_choices import evaluation_choices
+
     members = settings.get("average of")
     if members is not None:
         return "posteriors averaged"
-    names = " and ".join(settings.get("protocols", []))
+    names = " and ".join(settings.get("protocols", [])).removesuffix("-inside")
     scales = ", ".join(map(str, settings.get("scales", [])))
-    parts = [f"{names} at scale {scales}", "with flips" if settings.get("flip") else "no flips"]
-    if "dense" in names:
-        parts.append(f"{settings.get('average')} averaged over the map")
-    rounding = "down" if settings.get("round_down") else "to the nearest pixel"
-    parts.append(f"{settings.get('interpolation')} interpolation, longer side rounded {rounding}")
-    return "; ".join(parts)
+    flips = "with flips" if settings.get("flip") else "no flips"
+    return "; ".join([f"{names} at scale {scales}", flips, *evaluation_choices(settings)])
 
 
 def _write_report(arguments: argparse.Namespace, found: Posteriors, facts: list[str]) -> Path:
-    from caffecompat.errors import DataError
     from caffecompat.evaluate.classification.report import ReportContent, write_report
-    from caffecompat.export.convert.image_preparation import read_labels
 
-    if not arguments.data:
-        raise DataError("--report needs the images: give --data")
     images = open_data(arguments, gray=False)
     try:
         names = images.class_names
         if arguments.labels:
-            names = list(read_labels(arguments.labels))
+            names = list(check_class_names(arguments.labels, found.values.shape[1]))
         title = f"Evaluation on {images.path}"
         content = ReportContent(title, facts, names)
         return write_report(arguments.report, content, found, images)

@@ -10,6 +10,7 @@ from caffecompat.cli.image_arguments import (
     add_model_arguments,
     add_preparation_arguments,
     add_scale_arguments,
+    add_skip_corrupt_argument,
     default_scales,
     device_of,
     open_data,
@@ -42,6 +43,7 @@ EXAMPLE = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_data_arguments(parser)
+    add_skip_corrupt_argument(parser)
     add_preparation_arguments(parser)
     add_scale_arguments(parser)
     parser.add_argument(
@@ -84,7 +86,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.evaluate.features.feature_file import save_features
+    from caffecompat.evaluate.features.feature_file import (
+        load_features,
+        save_features,
+        stacked,
+    )
     from caffecompat.evaluate.features.image_features import FeatureExtraction, FeatureOptions
     from caffecompat.output_files import check_target
     from caffecompat.reporting.glog import log_to_stderr
@@ -99,6 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.flip,
             arguments.normalize,
             arguments.part,
+            arguments.skip_corrupt,
         )
         extraction = FeatureExtraction(
             model,
@@ -113,7 +120,8 @@ def run(arguments: argparse.Namespace) -> int:
         finally:
             images.close()
         if arguments.stack_with:
-            found = _stacked(arguments, found)
+            other = load_features(arguments.stack_with, arguments.max_bytes)
+            found = stacked(other, found, arguments.stack_with, arguments.normalize)
         save_features(found, arguments.output)
     print(
         f"wrote {arguments.output}: {len(found.features):,} descriptors of length "
@@ -138,6 +146,7 @@ def _open(arguments: argparse.Namespace, gray: bool) -> LabelledImages:
 def _extract(extraction: FeatureExtraction, images: LabelledImages) -> FeatureSet:
     import numpy as np
 
+    from caffecompat.errors import DataError
     from caffecompat.evaluate.features.feature_file import NO_LABEL, FeatureSet
     from caffecompat.reporting.progress import show_progress
 
@@ -149,25 +158,7 @@ def _extract(extraction: FeatureExtraction, images: LabelledImages) -> FeatureSe
             rows.append(row)
             labels.append(image.flags or (NO_LABEL if image.label is None else image.label))
             names.append(image.name)
+    if not rows:
+        raise DataError(f"{images.path}: none of the images can be used")
     classes = tuple(images.class_names) if images.several_labels else ()
     return FeatureSet(np.stack(rows), np.array(labels, np.int64), tuple(names), classes)
-
-
-def _stacked(arguments: argparse.Namespace, found: FeatureSet) -> FeatureSet:
-    """The descriptors of another net and these, in one row, of norm 1 if normalised."""
-    import numpy as np
-
-    from caffecompat.errors import DataError
-    from caffecompat.evaluate.features.feature_file import FeatureSet, load_features
-    from caffecompat.evaluate.features.image_features import normalized
-
-    other = load_features(arguments.stack_with, arguments.max_bytes)
-    if other.names != found.names:
-        raise DataError(
-            f"{arguments.stack_with}: its {len(other.features)} images are not the "
-            f"{len(found.features)} of --data; compute both on the same data"
-        )
-    rows = np.concatenate([other.features, found.features], 1)
-    if arguments.normalize:
-        rows = np.stack([normalized(row) for row in rows])
-    return FeatureSet(rows, found.labels, found.names, found.classes)

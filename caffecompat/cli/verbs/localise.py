@@ -34,6 +34,10 @@ EXAMPLE = """\
 Each line of the file of --nets has the arguments of one net; their boxes are merged together:
   --weights S384.caffemodel --model D_PCR_deploy.prototxt --scales 352,384"""
 
+_MATCHES = ("distance-overlap", "overlap", "distance")
+_AVERAGES = ("predictions", "pairs")
+_THRESHOLD = 0.5
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser, required=False)
@@ -85,7 +89,7 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_merging_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--match",
-        choices=("distance-overlap", "overlap", "distance"),
+        choices=_MATCHES,
         default="distance-overlap",
         help="the match score of two boxes: the distance of their centres, divided by their mean "
         "side; 1 minus their overlap; or the sum of both; not published (default: the sum)",
@@ -93,13 +97,13 @@ def _add_merging_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--match-threshold",
         type=float,
-        default=0.5,
+        default=_THRESHOLD,
         metavar="T",
         help="boxes with a match score up to this are merged; not published (default: 0.5)",
     )
     parser.add_argument(
         "--merge-average",
-        choices=("predictions", "pairs"),
+        choices=_AVERAGES,
         default="predictions",
         help="a merged box is the mean of all its predictions, or of the two boxes that were "
         "merged last; not published (default: predictions)",
@@ -146,6 +150,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _members(arguments: argparse.Namespace) -> list[argparse.Namespace]:
     """The arguments of each net, checked before anything is read."""
     from caffecompat.errors import DataError
+    from caffecompat.evaluate.array_file import check_output
 
     full = arguments.protocol == "full"
     if not arguments.boxes:
@@ -157,6 +162,8 @@ def _members(arguments: argparse.Namespace) -> list[argparse.Namespace]:
         )
     if arguments.top < 1:
         raise DataError(f"--top is {arguments.top}, expected 1 or more classes")
+    if arguments.output:
+        check_output(arguments.output)
     if not arguments.match_threshold >= 0:
         raise DataError(
             f"--match-threshold is {arguments.match_threshold:g}, expected 0 or more: equal boxes "
@@ -234,21 +241,40 @@ def _names(arguments: argparse.Namespace) -> tuple[str, ...]:
     return read_labels(arguments.labels) if arguments.labels else ()
 
 
+def _merging_choices(arguments: argparse.Namespace) -> list[str]:
+    """What was chosen for the merging, and what else there is."""
+    matches = [match for match in _MATCHES if match != arguments.match]
+    averages = [name for name in _AVERAGES if name != arguments.merge_average]
+    threshold = arguments.match_threshold
+    default = "" if threshold == _THRESHOLD else f", not {_THRESHOLD:g}"
+    scored = "scored by the posterior of the image, not of each window"
+    if arguments.score_weights:
+        scored = f"scored by {arguments.score_weights} for each window, not once for the image"
+    return [
+        f"merged up to a match score ({arguments.match}, not {' or '.join(matches)}) of "
+        f"{threshold:g}{default}",
+        f"mean of {arguments.merge_average}, not {averages[0]}",
+        scored,
+    ]
+
+
 def _print_result(
     arguments: argparse.Namespace, localisers: list[Localiser], found: LocalisedImages
 ) -> None:
+    from caffecompat.evaluate.open_choices import preparation_choices
+
     count = f"{len(found.indices):,} images"
     scales = "; ".join(", ".join(map(str, one.scales)) for one in localisers)
+    prepared = preparation_choices(localisers[0].preparation.as_json())
     if arguments.protocol == "gt-crop":
-        print(f"{count}; true class, central crop at scale {scales}")
+        print("; ".join([f"{count}; true class, central crop at scale {scales}", *prepared]))
         print(f"  localisation error of the true class {100 * found.error:.2f} %")
         return
     parts = [
         f"{count}; dense at scale {scales}",
         "with flips" if arguments.flip else "no flips",
-        f"merged up to a match score ({arguments.match}) of {arguments.match_threshold:g}",
-        f"mean of {arguments.merge_average}",
-        "scored by " + (arguments.score_weights or "the posterior of the image"),
+        *_merging_choices(arguments),
+        *prepared,
     ]
     print("; ".join(parts))
     k = arguments.top

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.arguments import add_max_bytes_argument
+from caffecompat.cli.arguments import add_max_bytes_argument, positive
 
 if TYPE_CHECKING:
     from caffecompat.evaluate.features.feature_file import FeatureSet
@@ -16,6 +16,7 @@ EXAMPLE = """\
   caffecompat svm train.h5 test.h5                 (mean class recall, as for Caltech)
   caffecompat svm voc_train.h5 voc_test.h5 --eleven-points   (of features --voc: mean AP)
   caffecompat svm train.h5 test.h5 --cost 1
+  caffecompat svm D_train.h5 D_test.h5 --stack-with E_train.h5 E_test.h5   (both nets)
   caffecompat svm caltech101.h5 --splits 3 --train-per-class 30 --test-per-class 50"""
 
 
@@ -29,23 +30,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--splits",
-        type=_positive,
+        type=positive,
         default=3,
         metavar="N",
         help="without TEST.h5: number of random splits, whose scores are averaged (default: 3)",
     )
     parser.add_argument(
         "--train-per-class",
-        type=_positive,
+        type=positive,
         default=30,
         metavar="N",
         help="without TEST.h5: training images of each class (default: 30)",
     )
     parser.add_argument(
         "--test-per-class",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="without TEST.h5: at most N test images of each class (default: all others)",
+    )
+    parser.add_argument(
+        "--stack-with",
+        nargs="+",
+        metavar="FILE.h5",
+        help="features of another net for the images of TRAIN.h5, and for those of TEST.h5 where "
+        "it is given; each row is that of both nets, divided by its Euclidean norm",
+    )
+    parser.add_argument(
+        "--no-normalize",
+        dest="normalize",
+        action="store_false",
+        help="with --stack-with: leave out the division by the Euclidean norm",
     )
     parser.add_argument(
         "--cost",
@@ -75,15 +89,7 @@ def _costs(text: str) -> tuple[float, ...]:
     return costs
 
 
-def _positive(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 on")
-    return number
-
-
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.evaluate.features.feature_file import load_features
     from caffecompat.evaluate.features.linear_svm import COSTS, SvmOptions
     from caffecompat.reporting.glog import log_to_stderr
 
@@ -93,12 +99,33 @@ def run(arguments: argparse.Namespace) -> int:
         points=11 if arguments.eleven_points else None,
     )
     with log_to_stderr():
-        train = load_features(arguments.train, arguments.max_bytes)
-        if arguments.test is None:
-            _score_splits(arguments, train, options)
+        train, *test = _load(arguments)
+        if test:
+            _score(train, test[0], options)
         else:
-            _score(train, load_features(arguments.test, arguments.max_bytes), options)
+            _score_splits(arguments, train, options)
     return 0
+
+
+def _load(arguments: argparse.Namespace) -> list[FeatureSet]:
+    """The training images, and the test images if they are given."""
+    from caffecompat.errors import DataError
+    from caffecompat.evaluate.features.feature_file import load_features, stacked
+
+    files = [arguments.train] + ([arguments.test] if arguments.test else [])
+    found = [load_features(file, arguments.max_bytes) for file in files]
+    if not arguments.stack_with:
+        return found
+    if len(arguments.stack_with) != len(files):
+        raise DataError(
+            f"--stack-with has {len(arguments.stack_with)} files, expected {len(files)}: one for "
+            f"each of {', '.join(files)}"
+        )
+    others = [load_features(file, arguments.max_bytes) for file in arguments.stack_with]
+    return [
+        stacked(first, second, file, arguments.normalize)
+        for first, second, file in zip(found, others, arguments.stack_with, strict=True)
+    ]
 
 
 def _score(train: FeatureSet, test: FeatureSet, options: SvmOptions) -> None:

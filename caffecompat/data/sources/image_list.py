@@ -45,7 +45,9 @@ class Entry:
     label: int
 
 
-def read_list(path: str, labelled: bool = True, max_bytes: int | None = None) -> list[Entry]:
+def read_list(
+    path: str, labelled: bool = True, max_bytes: int | None = None, each: bool = False
+) -> list[Entry]:
     """The entries of an image list.
 
     A line is split at its last space, so file names may contain spaces. The label is the number
@@ -56,10 +58,11 @@ def read_list(path: str, labelled: bool = True, max_bytes: int | None = None) ->
         path: the list.
         labelled: refuse a list in which most labels have no number, and would become 0.
         max_bytes: the largest accepted size; None for 512 MiB.
+        each: refuse a list in which one label has no number.
 
     Raises:
         FileProblem, FormatError: the list cannot be read, or is larger than that.
-        DataError: more than half of the labels have no number.
+        DataError: more than half of the labels have no number, or with ``each`` one of them.
     """
     lines = _read_lines(path, max_bytes)
     # Without a space the whole line is the name and the text of the label, as in Caffe.
@@ -68,7 +71,7 @@ def read_list(path: str, labelled: bool = True, max_bytes: int | None = None) ->
     if labelled:
         # Without a space there is no label, even where the name begins with a number.
         without = [n for n in odd if b" " not in lines[n] or not _LEADING_NUMBER.match(texts[n])]
-        if 2 * len(without) > len(lines):
+        if 2 * len(without) > len(lines) or (each and without):
             raise DataError(
                 f"{path}: {len(without):,} of {len(lines):,} lines do not end in a number: "
                 f"{why_no_label(path, lines[without[0]], without[0] + 1)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 # Images of one part are decoded together, so that those of like shapes can share a batch.
 PART = 64
+_UNUSABLE = "; --skip-corrupt leaves out images that cannot be used"
 # Batches that are prepared while the net works on another one.
 _BATCHES_AHEAD = 2
 
@@ -49,7 +51,6 @@ class EvaluationOptions:
         batch: images of the size of the net's input in one batch; larger images make smaller
             batches.
         skip_corrupt: leave out images that cannot be read.
-        advice: the end of the message about an image that cannot be read.
     """
 
     protocols: tuple[str, ...] = ("center",)
@@ -58,12 +59,10 @@ class EvaluationOptions:
     average: Average = "scores"
     batch: int = 16
     skip_corrupt: bool = False
-    advice: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """What decides the result, for the file of posteriors."""
-        without = ("skip_corrupt", "advice")
-        return {key: value for key, value in asdict(self).items() if key not in without}
+        return {key: value for key, value in asdict(self).items() if key != "skip_corrupt"}
 
 
 @dataclass
@@ -121,28 +120,28 @@ class Evaluation:
                 and a later run with the same arguments goes on behind them. None writes nothing.
             group: the ranks that share the work; the result is the same for any number of them.
             progress: called with the numbers of finished and of all images, and the error so far.
+                An image counts as finished in part while a scale or protocol is left.
 
         Raises:
             DataError: an image cannot be read (without ``skip_corrupt``) or is too small, a label
                 is not one of the net's classes, or ``output`` belongs to other settings.
         """
         group = group or ProcessGroup()
+        self._check_classes(images)
         files = (posteriors_file.load, posteriors_file.save)
         kept = UnfinishedEvaluation(output, self.settings(images), *files)
         found: dict[int, Posteriors] = {}
         parts = range(0, len(images), PART)
         own = [part for part in range(len(parts)) if part % group.world_size == group.rank]
-        done = 0
+        indices = [range(first, min(first + PART, len(images))) for first in parts]
+        count = _Count(sum(len(indices[part]) for part in own), progress)
         for part in own:
-            indices = range(parts[part], min(parts[part] + PART, len(images)))
             result = kept.load(part)
             if result is None:
-                result = self._evaluate(images, indices)
+                result = self._evaluate(images, indices[part], count)
                 kept.save(part, result)
             found[part] = result
-            done += len(indices)
-            if progress is not None:
-                progress(done, min(len(own) * PART, len(images)), _errors_so_far(found))
+            count.finish(len(indices[part]), _errors_so_far(found))
         together: dict[int, Posteriors] = {}
         for others in group.gather(found):
             together.update(others)
@@ -164,27 +163,39 @@ class Evaluation:
             **self.preparation.as_json(),
         }
 
-    def _evaluate(self, images: LabelledImages, indices: Sequence[int]) -> Posteriors:
+    def _check_classes(self, images: LabelledImages) -> None:
+        count = len(images.class_names)
+        if count not in (0, self.classes):
+            raise DataError(
+                f"{images.path}: it has {count} sub-folders, one for each class, but the net has "
+                f"{self.classes} classes; make an empty sub-folder for each class without images, "
+                "or give a list of images with the labels of the net"
+            )
+
+    def _evaluate(
+        self, images: LabelledImages, indices: Sequence[int], count: _Count
+    ) -> Posteriors:
         """The posteriors of some images."""
         loaded = list(threaded_map(partial(self._read, images), indices))
         usable = [image for image in loaded if image is not None]
         kept = [index for index, image in zip(indices, loaded, strict=True) if image is not None]
         sums = np.zeros((len(usable), self.classes))
-        for protocol in self._protocols:
-            for scale in self.options.scales:
-                sums += self._posteriors(usable, protocol, scale)
-        count = len(self._protocols) * len(self.options.scales)
+        passes = list(itertools.product(self._protocols, self.options.scales))
+        count.begin(len(indices), len(usable) * len(passes))
+        for protocol, scale in passes:
+            sums += self._posteriors(usable, protocol, scale, count)
         labels = [NO_LABEL if image.label is None else image.label for image in usable]
         names = tuple(image.name for image in usable)
-        values = (sums / count).astype(np.float32)
+        values = (sums / len(passes)).astype(np.float32)
         return Posteriors(names, np.array(kept, np.int64), np.array(labels, np.int64), values)
 
     def _read(self, images: LabelledImages, index: int) -> LabelledImage | None:
         try:
             image = images.read(index)
+            self._check_size(image)
         except DataError as error:
             if not self.options.skip_corrupt:
-                raise DataError(f"{error}{self.options.advice}") from error
+                raise DataError(f"{error}{_UNUSABLE}") from error
             log.warning("%s; it is left out", error)
             return None
         if image.label is not None and not 0 <= image.label < self.classes:
@@ -194,8 +205,15 @@ class Evaluation:
             )
         return image
 
+    def _check_size(self, image: LabelledImage) -> None:
+        try:
+            for scale in self.options.scales:
+                self.preparation.size(image.pixels, scale)
+        except DataError as error:
+            raise DataError(f"image {image.name!r}: {error}") from error
+
     def _posteriors(
-        self, images: Sequence[LabelledImage], protocol: Protocol, scale: int
+        self, images: Sequence[LabelledImage], protocol: Protocol, scale: int, count: _Count
     ) -> NDArray[np.float64]:
         """The posteriors under one protocol at one scale, averaged over crops and flips."""
         sums = np.zeros((len(images), self.classes))
@@ -209,6 +227,7 @@ class Evaluation:
                 values = (values + net(batch.flip(3))) / 2
             np.add.at(sums, members, values.double().cpu().numpy())
             np.add.at(counts, members, 1)
+            count.advance(len(np.unique(members)))
         return sums / counts
 
     def _batches(
@@ -238,6 +257,41 @@ class Evaluation:
             views += parts
             owners += [index] * len(parts)
         return np.array(owners), torch.from_numpy(np.stack(views))
+
+
+class _Count:
+    """How much of a run is done, in images; those of the part that is at work count by shares.
+
+    Args:
+        total: the images of the run.
+        progress: called with finished and all images, and the error so far; None for no report.
+    """
+
+    def __init__(self, total: int, progress: Callable[[int, int, str], None] | None) -> None:
+        self._total, self._progress = total, progress
+        self._done = 0
+        self._images = self._worked = self._work = 0
+        self._note = ""
+
+    def begin(self, images: int, work: int) -> None:
+        """Begins a part of some images, to be worked on ``work`` times in all."""
+        self._images, self._work, self._worked = images, work, 0
+
+    def advance(self, images: int) -> None:
+        """Counts images that the net has worked on once."""
+        self._worked += images
+        if self._worked < self._work:
+            self._show(self._done + self._images * self._worked // self._work)
+
+    def finish(self, images: int, note: str) -> None:
+        """Counts a part as a whole."""
+        self._done += images
+        self._note = note
+        self._show(self._done)
+
+    def _show(self, done: int) -> None:
+        if self._progress is not None:
+            self._progress(done, self._total, self._note)
 
 
 def _joined(parts: Sequence[Posteriors], settings: dict[str, Any]) -> Posteriors:

@@ -48,6 +48,33 @@ def save_features(found: FeatureSet, path: str) -> None:
                 content[key] = text_array(texts)
 
 
+def normalized(descriptor: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A descriptor divided by its Euclidean norm; zeros stay zeros."""
+    norm = np.linalg.norm(descriptor)
+    return descriptor / norm if norm > 0 else descriptor
+
+
+def stacked(first: FeatureSet, second: FeatureSet, path: str, normalize: bool = True) -> FeatureSet:
+    """The descriptors of two nets in one row, the first net's before the second's.
+
+    Args:
+        path: the file of the set that was asked for, for the message.
+        normalize: divide each row by its Euclidean norm.
+
+    Raises:
+        DataError: the sets are not of the same images.
+    """
+    if first.names != second.names or not np.array_equal(first.labels, second.labels):
+        raise DataError(
+            f"{path}: its images and labels are not those of the other {len(second.features)} "
+            f"images; compute both on the same data"
+        )
+    rows = np.concatenate([first.features, second.features], 1)
+    if normalize:
+        rows = np.stack([normalized(row) for row in rows])
+    return FeatureSet(rows, second.labels, second.names, second.classes)
+
+
 def load_features(path: str, max_bytes: int | None = None) -> FeatureSet:
     """Reads what :func:`save_features`, or another program, has written.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from caffecompat.data.codec.images import Pixels
 from caffecompat.data.loader.threaded_map import threaded_map
 from caffecompat.errors import DataError
+from caffecompat.evaluate.features.feature_file import normalized
 from caffecompat.evaluate.images.inference import InferenceNet, input_size
 from caffecompat.evaluate.images.labelled_images import LabelledImage, LabelledImages
 from caffecompat.evaluate.images.preparation import ImagePreparation
@@ -22,6 +24,8 @@ from caffecompat.export.passes.fully_convolutional import fully_convolutional
 from caffecompat.net import Net
 from caffecompat.reporting.progress import Progress
 from caffecompat.solver.setup.compute import ComputeOptions
+
+log = logging.getLogger(__name__)
 
 Pooling = Literal["average", "max", "stack"]
 Part = Literal["image", "box", "both"]
@@ -43,6 +47,7 @@ class FeatureOptions:
             the result.
         part: the whole image, the box of its object, or both, whose descriptors are stacked. A box
             is cut out and then rescaled like an image.
+        skip_corrupt: leave out images that cannot be used.
     """
 
     blob: str = ""
@@ -51,6 +56,7 @@ class FeatureOptions:
     flip: bool = True
     normalize: bool = True
     part: Part = "image"
+    skip_corrupt: bool = False
 
 
 class FeatureNet:
@@ -146,7 +152,8 @@ class FeatureExtraction:
         """Each image with its descriptor.
 
         Raises:
-            DataError: an image cannot be read, or has no box where ``part`` needs one.
+            DataError: an image cannot be used (without ``skip_corrupt``), or the images have no
+                boxes and ``part`` needs them.
         """
         if self.options.part != "image" and not images.has_boxes:
             raise DataError(
@@ -156,15 +163,30 @@ class FeatureExtraction:
         prepared = threaded_map(
             partial(self._prepare, images), range(len(images)), ahead=_IMAGES_AHEAD
         )
-        for number, (image, scaled) in enumerate(prepared, 1):
-            yield image, self._descriptor(scaled)
+        for number, found in enumerate(prepared, 1):
+            if found is not None:
+                image, scaled = found
+                yield image, self._descriptor(scaled)
             if progress is not None:
                 progress(number, len(images))
 
     def _prepare(
         self, images: LabelledImages, index: int
+    ) -> tuple[LabelledImage, list[list[torch.Tensor]]] | None:
+        """An image, and its parts at all scales; None for one that is left out."""
+        try:
+            return self._read(images, index)
+        except DataError as error:
+            if not self.options.skip_corrupt:
+                raise DataError(
+                    f"{error}; --skip-corrupt leaves out images that cannot be used"
+                ) from error
+            log.warning("%s; it is left out", error)
+            return None
+
+    def _read(
+        self, images: LabelledImages, index: int
     ) -> tuple[LabelledImage, list[list[torch.Tensor]]]:
-        """An image, and its parts at all scales."""
         image = images.read(index)
         return image, [
             [
@@ -211,9 +233,3 @@ def combined(descriptors: Sequence[NDArray[np.float32]], pooling: Pooling) -> ND
     rows = np.stack(descriptors)
     whole: NDArray[np.float32] = rows.max(0) if pooling == "max" else rows.mean(0)
     return whole
-
-
-def normalized(descriptor: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A descriptor divided by its Euclidean norm; zeros stay zeros."""
-    norm = np.linalg.norm(descriptor)
-    return descriptor / norm if norm > 0 else descriptor

@@ -12,7 +12,13 @@ import numpy as np
 from caffecompat.data.backends.database import Database, guess_backend, open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.codec.images import Colour, Pixels, decode_image, read_image_file
-from caffecompat.data.sources.image_list import Entry, read_list, read_names, read_tree
+from caffecompat.data.sources.image_list import (
+    Entry,
+    images_below,
+    read_list,
+    read_names,
+    read_tree,
+)
 from caffecompat.errors import DataError
 
 
@@ -111,7 +117,8 @@ def open_images(path: str, options: ImageOptions | None = None) -> LabelledImage
     """The images at ``path``.
 
     Args:
-        path: a database folder, a folder with one sub-folder per class, or an image list.
+        path: a database folder, a folder with one sub-folder per class (without labels: a folder
+            tree of images), or an image list.
         options: see :class:`ImageOptions`.
 
     Raises:
@@ -123,12 +130,17 @@ def open_images(path: str, options: ImageOptions | None = None) -> LabelledImage
     images: LabelledImages
     if backend is not None:
         images = DatabaseImages(open_database(path, backend), options)
+    elif os.path.isdir(path) and not options.labelled:
+        entries = [Entry(name, 0) for name in images_below(os.fsencode(path))]
+        images = ImageFiles(path, entries, path, options)
     elif os.path.isdir(path):
         entries, names = read_tree(path)
         images = ImageFiles(path, entries, path, options, names)
     else:
-        read = read_list if options.labelled else read_names
-        entries = read(path, max_bytes=options.max_bytes)
+        if options.labelled:
+            entries = read_list(path, each=True, max_bytes=options.max_bytes)
+        else:
+            entries = read_names(path, max_bytes=options.max_bytes)
         root = options.root or os.path.dirname(path)
         images = ImageFiles(path, entries, root, options)
     if not len(images):
@@ -208,6 +220,8 @@ class DatabaseImages(LabelledImages):
         gray = self._options.gray
         try:
             datum = parse_datum(value)
+            if self._options.labelled and not datum.HasField("label"):
+                raise DataError("it has no label; for images without labels give: --no-labels")
             planes = decode_datum(datum, force_color=not gray, force_gray=gray)
             pixels = _interleaved(planes, gray)
         except DataError as error:

@@ -90,6 +90,13 @@ def multicrop(image: np.ndarray, flip: bool) -> np.ndarray:
     return softmax(scores_of(windows)).mean(0)
 
 
+def multicrop_inside(image: np.ndarray, flip: bool) -> np.ndarray:
+    rows = [int((image.shape[1] - CROP[0]) * i / 10) for i in (1, 3, 5, 7, 9)]
+    columns = [int((image.shape[2] - CROP[1]) * i / 10) for i in (1, 3, 5, 7, 9)]
+    windows = windows_at(image, list(itertools.product(rows, columns)), flip)
+    return softmax(scores_of(windows)).mean(0)
+
+
 def all_scores(image: np.ndarray, flip: bool) -> np.ndarray:
     """Those of the net wherever its window fits into the image, or into its mirror image."""
     image = image[:, :, ::-1] if flip else image
@@ -121,7 +128,13 @@ def expected(images: LabelledImages, classify: Any, scales: list[int], flip: boo
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize(
-    ("protocol", "classify"), [("center", center), ("multicrop", multicrop), ("dense", dense)]
+    ("protocol", "classify"),
+    [
+        ("center", center),
+        ("multicrop", multicrop),
+        ("multicrop-inside", multicrop_inside),
+        ("dense", dense),
+    ],
 )
 def test_protocols(protocol: str, classify: Any, flip: bool, images: LabelledImages) -> None:
     found = evaluation(protocols=(protocol,), scales=(15, 23), flip=flip).run(images)
@@ -170,7 +183,7 @@ def test_an_ended_evaluation_goes_on(tmp_path: Path) -> None:
     output = str(tmp_path / "found.npz")
 
     def end(done: int, total: int, errors: str) -> None:
-        assert "top-1 error" in errors
+        assert done < PART or "top-1 error" in errors
         if done == 2 * PART:
             raise KeyboardInterrupt
 
@@ -183,6 +196,23 @@ def test_an_ended_evaluation_goes_on(tmp_path: Path) -> None:
     assert sorted(read) == list(range(2 * PART, 2 * PART + 3))
     assert np.array_equal(again.values, whole.values)
     assert again.names == whole.names
+
+
+def test_progress_is_shown_within_a_part(tmp_path: Path) -> None:
+    """The images of a part count by shares while scales are left; one that is left out counts."""
+    (tmp_path / "images").mkdir()
+    images = open_images(write_images(tmp_path / "images", PART))
+    (tmp_path / "images" / "3.png").write_bytes(b"no image")
+    shown: list[tuple[int, int]] = []
+    evaluation(protocols=("dense",), scales=(15, 16), skip_corrupt=True, batch=4).run(
+        images, progress=lambda done, total, note: shown.append((done, total))
+    )
+    done = [one for one, _ in shown]
+    assert done == sorted(done)
+    assert any(0 < one < PART / 2 for one in done)
+    assert any(PART / 2 < one < PART for one in done)
+    assert done[-1] == PART
+    assert {total for _, total in shown} == {PART}
 
 
 def test_an_ended_evaluation_with_other_settings(tmp_path: Path, images: LabelledImages) -> None:
@@ -227,8 +257,8 @@ def test_a_corrupt_image(tmp_path: Path) -> None:
     path = write_images(tmp_path)
     (tmp_path / "3.png").write_bytes(b"no image")
     images = open_images(path)
-    with pytest.raises(DataError, match=r"list.txt: image 4, '3.png': .*OpenCV can decode; leave"):
-        evaluation(scales=(15,), advice="; leave it out").run(images)
+    with pytest.raises(DataError, match=r"list.txt: image 4, '3.png': .*OpenCV can decode; --skip"):
+        evaluation(scales=(15,)).run(images)
     found = evaluation(scales=(15,), skip_corrupt=True).run(images)
     assert found.names == tuple(f"{i}.png" for i in (0, 1, 2, 4, 5, 6))
     assert found.indices.tolist() == [0, 1, 2, 4, 5, 6]

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from caffecompat.errors import BlobError, DataError
+from caffecompat.evaluate.features.feature_file import normalized
 from caffecompat.evaluate.features.image_features import (
     FeatureExtraction,
     FeatureNet,
     FeatureOptions,
     Part,
-    normalized,
     penultimate_blob,
 )
 from caffecompat.evaluate.images.labelled_images import open_images
