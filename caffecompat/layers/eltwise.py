@@ -18,8 +18,11 @@ class Eltwise(Layer):
     MAX takes the second bottom if it equals the first; further bottoms must be strictly greater.
     The bottom that is taken gets the whole gradient. ``stable_prod_grad: false``, which divides
     the product by the factor and so fails at zeros, has the effect of true.
-    Source: Caffe's Eltwise layer.
+    With MyCaffe's ``allow_single_batch_input`` there are two bottoms, and the second has one
+    sample, which counts for each sample of the first. Source: Caffe's Eltwise layer.
     """
+
+    fork_fields = ("eltwise_param.allow_single_batch_input",)
 
     bottoms = at_least(2)
     in_place = False
@@ -36,10 +39,17 @@ class Eltwise(Layer):
         self.check(
             not (p.coeff and self.operation == "PROD"), "coeff is for operation SUM, not for PROD"
         )
+        self.one_sample = p.allow_single_batch_input
+        self.check(
+            len(bottoms) == 2 or not self.one_sample,
+            f"allow_single_batch_input is for two bottoms, found {len(bottoms)}",
+        )
         self.coefficients = tuple(p.coeff) or (1.0,) * len(bottoms)
         self._larger = _larger()
 
     def forward(self, *bottoms: Tensor) -> Tensor:
+        if self.one_sample:
+            bottoms = (bottoms[0], self._for_each_sample(*bottoms))
         first, second, *others = bottoms
         for x in bottoms[1:]:
             self.check(
@@ -58,6 +68,14 @@ class Eltwise(Layer):
         for x in others:
             y = self._larger(x, y)
         return y
+
+    def _for_each_sample(self, first: Tensor, second: Tensor) -> Tensor:
+        self.check(
+            second.shape == (1, *first.shape[1:]),
+            f"its bottoms are {format_shape(first.shape)} and {format_shape(second.shape)}; with "
+            "allow_single_batch_input the second must have one sample of the first one's shape",
+        )
+        return second.expand_as(first)
 
     def _sum(self, bottoms: Sequence[Tensor]) -> Tensor:
         y = bottoms[0] if self.coefficients[0] == 1 else bottoms[0] * self.coefficients[0]
