@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class Eltwise(Layer):
     """SUM (with ``coeff`` per bottom), PROD or MAX of bottoms of the same shape; no broadcasting.
 
+    SUM of one bottom, which FlowNet's Caffe accepts, multiplies it by its ``coeff``.
+
     MAX takes the second bottom if it equals the first; further bottoms must be strictly greater.
     The bottom that is taken gets the whole gradient. ``stable_prod_grad: false``, which divides
     the product by the factor and so fails at zeros, has the effect of true.
@@ -24,7 +26,7 @@ class Eltwise(Layer):
 
     fork_fields = ("eltwise_param.allow_single_batch_input",)
 
-    bottoms = at_least(2)
+    bottoms = at_least(1)
     in_place = False
     pointwise = True
 
@@ -39,6 +41,10 @@ class Eltwise(Layer):
         self.check(
             not (p.coeff and self.operation == "PROD"), "coeff is for operation SUM, not for PROD"
         )
+        self.check(
+            len(bottoms) > 1 or (self.operation == "SUM" and not self.context.options.strict),
+            "takes at least 2 bottom(s), found 1",
+        )
         self.one_sample = p.allow_single_batch_input
         self.check(
             len(bottoms) == 2 or not self.one_sample,
@@ -50,8 +56,8 @@ class Eltwise(Layer):
     def forward(self, *bottoms: Tensor) -> Tensor:
         if self.one_sample:
             bottoms = (bottoms[0], self._for_each_sample(*bottoms))
-        first, second, *others = bottoms
-        for x in bottoms[1:]:
+        first, *rest = bottoms
+        for x in rest:
             self.check(
                 x.shape == first.shape,
                 f"its bottoms are {', '.join(format_shape(b.shape) for b in bottoms)}; they must "
@@ -59,6 +65,7 @@ class Eltwise(Layer):
             )
         if self.operation == "SUM":
             return self._sum(bottoms)
+        second, *others = rest
         if self.operation == "PROD":
             y = first * second
             for x in others:
