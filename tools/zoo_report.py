@@ -103,6 +103,7 @@ DIALECTS = {
     "omz_semseg": "openvino",
     "amsoftmax": "amsoftmax",
     "faceboxes": "faceboxes",
+    "mycaffe_gpt_mini": "mycaffe",
     "yolov2_intel": "intel",
 }
 UNKNOWN_SHAPE = re.compile(r"state it with --shape ([^\s=]+)=")

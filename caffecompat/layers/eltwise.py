@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 class Eltwise(Layer):
     """SUM (with ``coeff`` per bottom), PROD or MAX of bottoms of the same shape; no broadcasting.
 
+    SUM of one bottom, which FlowNet's Caffe accepts, multiplies it by its ``coeff``.
+
     MAX takes the second bottom if it equals the first; further bottoms must be strictly greater.
     The bottom that is taken gets the whole gradient. ``stable_prod_grad: false``, which divides
     the product by the factor and so fails at zeros, has the effect of true.
-    Source: Caffe's Eltwise layer.
+    With MyCaffe's ``allow_single_batch_input`` there are two bottoms, and the second has one
+    sample, which counts for each sample of the first. Source: Caffe's Eltwise layer.
     """
 
-    bottoms = at_least(2)
+    fork_fields = ("eltwise_param.allow_single_batch_input",)
+
+    bottoms = at_least(1)
     in_place = False
     pointwise = True
 
@@ -36,12 +41,23 @@ class Eltwise(Layer):
         self.check(
             not (p.coeff and self.operation == "PROD"), "coeff is for operation SUM, not for PROD"
         )
+        self.check(
+            len(bottoms) > 1 or (self.operation == "SUM" and not self.context.options.strict),
+            "takes at least 2 bottom(s), found 1",
+        )
+        self.one_sample = p.allow_single_batch_input
+        self.check(
+            len(bottoms) == 2 or not self.one_sample,
+            f"allow_single_batch_input is for two bottoms, found {len(bottoms)}",
+        )
         self.coefficients = tuple(p.coeff) or (1.0,) * len(bottoms)
         self._larger = _larger()
 
     def forward(self, *bottoms: Tensor) -> Tensor:
-        first, second, *others = bottoms
-        for x in bottoms[1:]:
+        if self.one_sample:
+            bottoms = (bottoms[0], self._for_each_sample(*bottoms))
+        first, *rest = bottoms
+        for x in rest:
             self.check(
                 x.shape == first.shape,
                 f"its bottoms are {', '.join(format_shape(b.shape) for b in bottoms)}; they must "
@@ -49,6 +65,7 @@ class Eltwise(Layer):
             )
         if self.operation == "SUM":
             return self._sum(bottoms)
+        second, *others = rest
         if self.operation == "PROD":
             y = first * second
             for x in others:
@@ -58,6 +75,14 @@ class Eltwise(Layer):
         for x in others:
             y = self._larger(x, y)
         return y
+
+    def _for_each_sample(self, first: Tensor, second: Tensor) -> Tensor:
+        self.check(
+            second.shape == (1, *first.shape[1:]),
+            f"its bottoms are {format_shape(first.shape)} and {format_shape(second.shape)}; with "
+            "allow_single_batch_input the second must have one sample of the first one's shape",
+        )
+        return second.expand_as(first)
 
     def _sum(self, bottoms: Sequence[Tensor]) -> Tensor:
         y = bottoms[0] if self.coefficients[0] == 1 else bottoms[0] * self.coefficients[0]

@@ -50,6 +50,7 @@ class LabelMapSettings:
         edges: the map is 1 where the label image is 128 or more, and is resized smoothly.
         mean: subtracted from each channel: none, one value or one per channel.
         scale: the factor after that.
+        label_divisor: the map has height / label_divisor x width / label_divisor pixels.
     """
 
     kind: Kind = "pixel"
@@ -62,6 +63,7 @@ class LabelMapSettings:
     edges: bool = False
     mean: tuple[float, ...] = ()
     scale: float = 1.0
+    label_divisor: int = 1
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,8 @@ class MapSamples(ImageSamples):
             h, w = self._settings.size
             resize = resize_image if self._settings.edges else resize_nearest
             pixels = resize_image(pixels, width=w, height=h)
-            labels = resize(labels, width=w, height=h)
+            divisor = self._settings.label_divisor
+            labels = resize(labels, width=w // divisor, height=h // divisor)
         if self._settings.edges:
             labels = (labels >= _EDGE).astype(np.uint8)
         channels, finished = self._steps.finished(planes(pixels), labels, raw.ordinal)
@@ -221,7 +224,8 @@ class MapSamples(ImageSamples):
         return MapSample(channels, 0, finished, seen)
 
     def label_shape_of(self, first: Sample) -> tuple[int, ...]:
-        return (first.shape[1] * first.shape[2] + 2,)
+        divisor = self._settings.label_divisor
+        return ((first.shape[1] // divisor) * (first.shape[2] // divisor) + 2,)
 
     def label(self, sample: Sample, augmentation: Augmentation) -> ArrayLike:
         assert isinstance(sample, MapSample)

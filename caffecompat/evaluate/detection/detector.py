@@ -107,7 +107,7 @@ class SingleShotDetector(Detector):
         rows = self._run(**{self._input: values})[self._output].reshape(-1, _COLUMNS)
         # Without any detection there is a row of -1.
         rows = rows[rows[:, 1] >= 0]
-        boxes = rows[:, 3:] * np.array([width, height, width, height], np.float32)
+        boxes = rows[:, 3:7] * np.array([width, height, width, height], np.float32)
         labels = rows[:, 1].astype(np.int64)
         return Detections(labels, rows[:, 2], clipped(boxes, height, width)).sorted()
 

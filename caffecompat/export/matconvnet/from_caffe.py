@@ -299,7 +299,7 @@ def _concat(writer: _Writer, built: BuiltLayer) -> None:
 
 def _eltwise(writer: _Writer, built: BuiltLayer) -> None:
     layer: Any = built.layer
-    if layer.operation != "SUM" or set(layer.coefficients) != {1.0}:
+    if layer.operation != "SUM" or set(layer.coefficients) != {1.0} or layer.one_sample:
         raise ExportError("MatConvNet has sums without coefficients only")
     writer.layer(built, SUM, {})
 

@@ -70,6 +70,8 @@ def _format_value(target: Field, value: Any) -> str:
     if target.kind in ("string", "bytes"):
         # A binary file may hold names that are not UTF-8; protobuf returns them as bytes.
         raw = value.encode("utf-8") if isinstance(value, str) else value
+        if target.raw and isinstance(value, str) and "\n" not in value:
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
         return '"' + "".join([_ESCAPES[byte] for byte in raw]) + '"'
     return str(value)
 

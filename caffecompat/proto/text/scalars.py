@@ -48,6 +48,8 @@ _SEAM = "\\\n"
 _RARE_ESCAPE = re.compile(
     rb"\\(?![abfnrtv'\"\n]|[0-3][0-7]{2}|[0-7]{1,2}(?![0-7])|x[0-9a-fA-F]{2})"
 )
+# The escapes of a raw field, and the seam of joined strings.
+_RAW_ESCAPE = re.compile(rb"\\(?:([\\\"'])|\n)")
 
 
 class WrongValueError(ValueError):
@@ -216,6 +218,8 @@ def _unescape(target: Field, text: str) -> bytes:
     encoded = _encoded(text)
     if b"\\" not in encoded:
         return encoded
+    if target.raw:
+        return _RAW_ESCAPE.sub(rb"\1", encoded)
     if not _RARE_ESCAPE.search(encoded.replace(b"\\\\", b"..")):
         return encoded.decode("unicode_escape").encode("latin-1")
     return _ESCAPE.sub(replace, encoded)

@@ -53,7 +53,7 @@ def resample(draw: Draw) -> Example:
     return Example(text, (Bottom(plane(draw)),))
 
 
-@example_of("FlowWarp")
+@example_of("FlowWarp", "Warp")
 def flow_warp(draw: Draw) -> Example:
     n, c, h, w = plane(draw)
     return Example("", (Bottom((n, c, h, w)), Bottom((n, 2, h, w))))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from caffecompat.errors import LayerError
-from caffecompat.layers import catalogue
+from caffecompat.layers import BuildOptions, Context, catalogue
 from caffecompat.weights.mean import write_mean
 from tests.layers.messages import distinct, made, message, run
 
@@ -262,3 +262,66 @@ def test_norms_and_orientations() -> None:
     assert torch.equal(y, x[:, [c // 3 for c in range(18)]])
     (y,) = run("ORPooling", "orn_param { orientations: 3 }", x)
     assert torch.equal(y, torch.stack([x[:, :3].amax(1), x[:, 3:].amax(1)], 1))
+
+
+def warped_at(image: np.ndarray, x: float, y: float) -> np.ndarray:
+    """The channels of (C, H, W) between pixels; 0 beyond the last row and column."""
+    _, height, width = image.shape
+    if not (0 <= x <= width - 1 and 0 <= y <= height - 1):
+        return np.zeros(len(image))
+    left, top = int(np.floor(x)), int(np.floor(y))
+    right, bottom = int(np.ceil(x)), int(np.ceil(y))
+    a, b = x - left, y - top
+    upper = (1 - a) * image[:, top, left] + a * image[:, top, right]
+    lower = (1 - a) * image[:, bottom, left] + a * image[:, bottom, right]
+    return np.asarray((1 - b) * upper + b * lower)
+
+
+def test_warping_of_pwc_net() -> None:
+    image, flow = distinct((2, 3, 4, 5), 1), distinct((2, 2, 4, 5), 2) * 2
+    flow[:, :, 1:3] = flow[:, :, 1:3].round()
+    (y,) = run("Warp", "", image, flow)
+    for n, i, j in product(range(2), range(4), range(5)):
+        u, v = j + float(flow[n, 0, i, j]), i + float(flow[n, 1, i, j])
+        np.testing.assert_allclose(y[n, :, i, j], warped_at(image[n].numpy(), u, v), atol=1e-12)
+    assert 5 < int((y[:, 0] != 0).sum()) < 40
+
+
+def test_slopes_of_pwc_net_at_whole_places() -> None:
+    """The mean of the slopes on both sides; a slope across the border is 0."""
+    image = distinct((1, 1, 3, 4))
+    flow = torch.zeros(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    (y,) = run("Warp", "", image, flow)
+    (found,) = torch.autograd.grad(y.sum(), flow)
+    plane = image[0, 0].numpy()
+    for i, j in product(range(3), range(4)):
+        left = plane[i, j] - plane[i, j - 1] if j > 0 else 0
+        right = plane[i, j + 1] - plane[i, j] if j < 3 else 0
+        up = plane[i, j] - plane[i - 1, j] if i > 0 else 0
+        down = plane[i + 1, j] - plane[i, j] if i < 2 else 0
+        wanted = [(left + right) / 2, (up + down) / 2]
+        np.testing.assert_allclose(found[0, :, i, j], wanted, atol=1e-12)
+
+
+def test_slopes_of_pwc_net_where_only_the_row_is_whole() -> None:
+    image = distinct((1, 2, 3, 4))
+    flow = torch.tensor([0.25, 0.0], dtype=torch.float64).view(1, 2, 1, 1).repeat(1, 1, 3, 4)
+    flow.requires_grad_()
+    (y,) = run("Warp", "", image, flow)
+    (found,) = torch.autograd.grad(y.sum(), flow)
+    planes = image[0].numpy()
+    between = 0.75 * planes[:, :, 1] + 0.25 * planes[:, :, 2]
+    wanted = [(planes[:, 1, 2] - planes[:, 1, 1]).sum(), (between[:, 2] - between[:, 0]).sum() / 2]
+    np.testing.assert_allclose(found[0, :, 1, 1], wanted)
+
+
+def test_sum_of_one_bottom_multiplies_it() -> None:
+    x = distinct((2, 3))
+    (y,) = run("Eltwise", "eltwise_param { operation: SUM coeff: 0.625 }", x)
+    torch.testing.assert_close(y, 0.625 * x)
+    for operation in ("PROD", "MAX"):
+        with pytest.raises(LayerError, match=r"takes at least 2 bottom\(s\), found 1"):
+            made("Eltwise", f"eltwise_param {{ operation: {operation} }}", (2, 3))
+    strict = catalogue.find("Eltwise")(Context("TEST", "layer 'e'", BuildOptions(strict=True)))
+    with pytest.raises(LayerError, match="found 1"):
+        strict.setup(message("Eltwise"), [(2, 3)])

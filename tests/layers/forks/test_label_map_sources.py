@@ -143,6 +143,26 @@ def test_labels_are_resized_to_the_nearest_pixel(folder: Path) -> None:
     layer.close()
 
 
+def test_smaller_maps_of_enet(folder: Path) -> None:
+    own = "new_height: 6 new_width: 8 label_divide_factor: 2 mirror: true"
+    layer = source("DenseImageData", text_for("DenseImageData", folder, own))
+    assert layer.shapes == [(2, 3, 6, 8), (2, 1, 3, 4)]
+    flips = set()
+    for index in range(8):
+        images, maps = values(layer, index)
+        assert maps.shape == (2, 1, 3, 4)
+        for image, labels in zip(images, maps[:, 0], strict=True):
+            rows, columns = np.indices((3, 4)) * 2
+            wanted = rows * WIDTH + columns + int(image[0, 0, 0])
+            flipped = bool(image[2, 0, 0])
+            flips.add(flipped)
+            assert np.array_equal(labels, wanted[:, ::-1] if flipped else wanted)
+    assert flips == {True, False}
+    for wrong in ("label_divide_factor: 2", f"{own} crop_height: 2 crop_width: 2"):
+        with pytest.raises(LayerError, match="label_divide_factor 2 needs new_height"):
+            source("DenseImageData", text_for("DenseImageData", folder, wrong))
+
+
 def test_one_label_for_an_image_and_none(folder: Path) -> None:
     (folder / "list").write_text("i0.png 3\ni1.png 250\n")
     text = text_for("ImageSegData", folder).replace("label_type: PIXEL", "")

@@ -10,7 +10,8 @@ import torch
 
 from caffecompat import Net
 from caffecompat.errors import CaffeError, LayerError
-from caffecompat.layers import catalogue
+from caffecompat.layers import BuildOptions, Context, catalogue
+from caffecompat.layers._counter_rng import Noise
 from caffecompat.proto.text.parser import parse_text
 from tests.layers.messages import distinct, made, message, run
 from tests.layers.single import call
@@ -342,3 +343,40 @@ def test_precision_and_recall(ignored: int | None) -> None:
     np.testing.assert_allclose(tops, expected)
     empty = [float(top) for top in run("PR", "", scores - 1, 0 * labels, tops=5)]
     assert empty == [0, 0, 1, 1, 0]
+
+
+DROPOUT = "python_param {{ module: 'spatial_dropout' layer: 'SpatialDropoutLayer' param_str: {} }}"
+
+
+def test_channels_are_dropped_as_in_enet() -> None:
+    """Whole channels of a sample; the phase is that of param_str, and TEST has the factor too."""
+    x = distinct((40, 6, 2, 3))
+    settings = r""" "{\'phase\': \'TRAIN\', \'p\': \'0.25\'}" """
+    layer = message("Python", DROPOUT.format(settings))
+    made_layer = catalogue.choose(layer)(Context("TEST", "layer 'd'", BuildOptions(seed=7)))
+    made_layer.noise = Noise(7, "d", torch.zeros((), dtype=torch.int64))
+    made_layer.setup(layer, [x.shape])
+    y = made_layer.forward(x)
+    factors = (y / x).flatten(2).round(decimals=6)
+    assert torch.equal(factors, factors[..., :1].expand_as(factors))
+    assert factors.abs().unique().tolist() == [0.0, 1.333333]
+    assert 0.1 < float((factors == 0).double().mean()) < 0.4
+    layer = message("Python", DROPOUT.format(settings.replace("TRAIN", "TEST")))
+    resting = catalogue.choose(layer)(Context("TRAIN", "layer 'd'", BuildOptions()))
+    resting.setup(layer, [x.shape])
+    torch.testing.assert_close(resting.forward(x), x / 0.75)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ("\"{'phase': 'TRAIN', 'p': 'x'}\"", "p is 'x', expected a number"),
+        ("\"{'phase': 'TRAIN', 'p': '1'}\"", r"p is 1, it must be in \(0, 1\)"),
+    ],
+)
+def test_probabilities_of_enet_that_are_none(settings: str, sentence: str) -> None:
+    layer = message("Python", DROPOUT.format(settings))
+    with pytest.raises(LayerError, match=sentence):
+        catalogue.choose(layer)(Context("TRAIN", "layer 'd'", BuildOptions())).setup(
+            layer, [(1, 2)]
+        )

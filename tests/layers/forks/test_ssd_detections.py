@@ -131,6 +131,38 @@ def test_two_stages_of_refinedet() -> None:
     assert_rows(found, wanted)
 
 
+def test_quadrilaterals_of_textboxes() -> None:
+    generator = torch.Generator().manual_seed(4)
+    locations = torch.randn(COUNT, BOXES, 12, generator=generator)
+    _, scores = predictions()
+    blob = priors()
+    settings = text(code_type="CENTER_SIZE", use_polygon="true")
+    (top,) = run("DetectionOutput", settings, locations.reshape(COUNT, -1), scores, blob)
+    assert top.shape[3] == 15
+    found = top[0, 0].tolist()
+    boxes = locations[..., :4].reshape(COUNT, -1)
+    assert_rows([row[:7] for row in found], expected(boxes, scores, blob))
+    values, variances = blob.reshape(2, BOXES, 4).tolist()
+    for row in found:
+        image = int(row[0])
+        own = scores[image].reshape(BOXES, CLASSES)[:, int(row[1])].tolist()
+        place = min(range(BOXES), key=lambda p: abs(own[p] - row[2]))
+        x1, y1, x2, y2 = values[place]
+        wanted = []
+        for corner, (x, y) in enumerate([(x1, y1), (x2, y1), (x2, y2), (x1, y2)]):
+            dx, dy = locations[image, place, 4 + 2 * corner : 6 + 2 * corner].tolist()
+            wanted += [
+                x + variances[place][0] * dx * (x2 - x1),
+                y + variances[place][1] * dy * (y2 - y1),
+            ]
+        np.testing.assert_allclose(row[7:], wanted, rtol=1e-4, atol=1e-5)
+    empty = settings.replace("threshold: 0.2", "threshold: 2")
+    (top,) = run("DetectionOutput", empty, locations.reshape(COUNT, -1), scores, blob)
+    assert top[0, 0].tolist() == [[float(n)] + [-1.0] * 14 for n in range(COUNT)]
+    with pytest.raises(LayerError, match="use_polygon needs code_type CENTER_SIZE"):
+        made("DetectionOutput", text(use_polygon="true"), (2, 108), (2, 36), (1, 2, 36))
+
+
 def test_an_image_as_fourth_bottom_is_not_read() -> None:
     bottoms = (*predictions(), priors())
     image = torch.full((COUNT, 3, 5, 5), float("nan"))

@@ -85,7 +85,7 @@ def test_clustered_sizes_are_not_truncated() -> None:
         ("min_size: 5 variance: 0.1 variance: 0.2", "give one or four"),
         ("min_size: 5 step: 4 step_h: 4", "step and step_h or step_w are both given"),
         ("min_size: 5 img_h: 4", "img_h and img_w are 4 and 0"),
-        ("min_size: 5 denser_prior_boxes: true", "denser_prior_boxes: from another Caffe version"),
+        ("min_size: 5 faceboxes: true", "faceboxes: from another Caffe version"),
     ],
 )
 def test_refusals(text: str, sentence: str) -> None:
@@ -121,3 +121,17 @@ def test_dense_boxes_of_faceboxes() -> None:
     plain.setup(definition, shapes)
     assert "dialect='faceboxes'" in plain.notes[0]
     assert plain.forward(FEATURES, IMAGE).shape == (1, 2, 12 * 3 * 4)
+
+
+def test_denser_boxes_of_textboxes() -> None:
+    text = "min_size: 10 max_size: 20 aspect_ratio: 2 flip: false denser_prior_boxes: true"
+    sizes = [(10, 10), (sqrt(200), sqrt(200)), (10 * sqrt(2), 10 / sqrt(2))]
+    upper = grid(sizes).reshape(12, 3, 4)
+    lower = upper + np.array([0, 10 / 60, 0, 10 / 60])
+    boxes, _ = priors(text)
+    wanted = np.stack([upper, lower], 2).reshape(-1, 4)
+    np.testing.assert_allclose(boxes, wanted, rtol=1e-5, atol=1e-6)
+    moved = grid(sizes, offset=0.25).reshape(12, 3, 4)
+    boxes = priors(f"{text} offset: 0.25")[0].reshape(12, 3, 2, 4)
+    np.testing.assert_allclose(boxes[:, :, 0], moved, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(boxes[:, :, 1, 1::2], lower[:, :, 1::2], rtol=1e-5, atol=1e-6)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.protobuf import text_format
 
-from caffecompat.errors import UnknownName
+from caffecompat.errors import TextError, UnknownName
 from caffecompat.proto import schema
 from caffecompat.proto.text import parser
 from caffecompat.proto.text.parse_state import OpenMessage
@@ -59,6 +59,19 @@ def test_escapes_are_bytes_or_code_points() -> None:
     """Explicit, because older versions of protobuf's Python reader know no code points."""
     text = r'name: "\303\251 \xc3\xA9 \u00e9 \U0001F600 \?\a\b\f\v\r\7"'
     assert read(text).name == "\xe9 \xe9 \xe9 \U0001f600 ?\a\b\f\v\r\a"
+
+
+def test_mycaffes_paths_have_no_escapes() -> None:
+    """Only in a message that no other Caffe has; everywhere else a backslash is an escape."""
+    inside = r"""tokenized_data_param { source: "C:\temp\new \"x\"\\303é" 'a\b' }"""
+    found = read(f"layer {{ {inside} }}")
+    assert found.layer[0].tokenized_data_param.source == 'C:\\temp\\new "x"\\303éa\\b'
+    assert read(parser.format_text(found)) == found
+    with pytest.raises(TextError, match=r"unknown escape sequence \\M"):
+        read(r"layer { data_param { source: 'C:\MyCaffe' } }")
+    assert (
+        read(r"layer { data_param { source: 'C:\temp' } }").layer[0].data_param.source == "C:\temp"
+    )
 
 
 def test_booleans_may_be_any_whole_number_of_zero_and_one() -> None:

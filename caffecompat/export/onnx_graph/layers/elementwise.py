@@ -132,6 +132,9 @@ def eltwise(at: OnnxLayer) -> None:
             term if factor == 1 else at.node("Mul", term, at.constant("coeff", factor))
             for term, factor in zip(terms, at.layer.coefficients, strict=True)
         ]
+    if len(terms) == 1:
+        at.write("Identity", *terms)
+        return
     total = terms[0]
     for term in terms[1:-1]:
         total = at.node(operator, total, term)

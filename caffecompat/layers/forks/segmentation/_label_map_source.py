@@ -65,7 +65,9 @@ class LabelMapSource(BatchSource):
         )
 
     def _tops(self, image: Shape) -> list[Shape]:
-        tops = [image, (image[0], 1, *image[2:]), (image[0], 1, 1, 2)]
+        divisor = self.settings_read.label_divisor
+        label_map = (image[0], 1, image[2] // divisor, image[3] // divisor)
+        tops = [image, label_map, (image[0], 1, 1, 2)]
         return tops[: self.count]
 
     def path(self, message: Message) -> str:
@@ -87,7 +89,8 @@ class LabelMapSource(BatchSource):
 
     def read(self, index: int) -> Sequence[Array]:
         batch = self._batch(index, False)
-        n, _, height, width = batch.data.shape
+        n, _, *size = batch.data.shape
+        height, width = (extent // self.settings_read.label_divisor for extent in size)
         maps: Any = batch.labels[:, : height * width].reshape(n, 1, height, width)
         sizes: Any = batch.labels[:, height * width :].reshape(n, 1, 1, 2)
         return [batch.data, maps, sizes][: self.count]

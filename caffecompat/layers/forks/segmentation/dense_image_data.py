@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from caffecompat.data.sources.label_maps import LabelMapSettings
 
 
-@register("DenseImageData", fork="SegNet")
+@register("DenseImageData", fork="SegNet, ENet")
 class DenseImageData(LabelMapSource):
     """Batches of images and label maps, with one crop and flip for both.
 
@@ -23,7 +23,9 @@ class DenseImageData(LabelMapSource):
     ``crop_height`` x ``crop_width`` is cut out at a random place, in TEST too, and ``mirror`` flips
     half of the samples. ``transform_param`` may subtract ``mean_value`` from the image and multiply
     by ``scale``; its ``mirror`` and ``crop_size`` are refused, as in the fork. Random choices are a
-    pure function of the seed and the sample's number. Source: SegNet's DenseImageData layer.
+    pure function of the seed and the sample's number. With ENet's ``label_divide_factor`` the maps
+    are smaller by that factor; it needs ``new_height`` and ``new_width``, and no crop.
+    Source: the DenseImageData layers of SegNet and ENet.
     """
 
     tops = exactly(2)
@@ -41,6 +43,16 @@ class DenseImageData(LabelMapSource):
             "crop_height and crop_width of dense_image_data_param",
         )
         self.check(not p.mean_file, "dense_image_data_param: mean_file has no effect; remove it")
+        divisor = int(p.label_divide_factor)
+        self.check(divisor > 0, "label_divide_factor is 0, it must be positive")
+        self.check(
+            divisor == 1
+            or bool(
+                min(p.new_height, p.new_width) >= divisor and not (p.crop_height + p.crop_width)
+            ),
+            f"label_divide_factor {divisor} needs new_height and new_width of at least {divisor}, "
+            "and no crop",
+        )
         return LabelMapSettings(
             size=(p.new_height, p.new_width) if p.new_height else None,
             crop=square_or_sides(self, 0, p.crop_height, p.crop_width),
@@ -48,4 +60,5 @@ class DenseImageData(LabelMapSource):
             mirror=p.mirror,
             mean=tuple(t.mean_value),
             scale=t.scale,
+            label_divisor=divisor,
         )

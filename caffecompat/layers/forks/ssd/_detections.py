@@ -32,16 +32,20 @@ class DetectionOptions:
     keep_top_k: int
 
 
-def detect(scores: Floats, boxes: Boxes, options: DetectionOptions) -> Floats:
+def detect(
+    scores: Floats, boxes: Boxes, options: DetectionOptions, more: Floats | None = None
+) -> Floats:
     """The detections of one image.
 
     Args:
         scores: (P, classes).
         boxes: (P, L, 4), with L = 1 or L = classes.
         options: how detections are chosen.
+        more: (P, M), further values of each box.
 
     Returns:
-        (K, 6): class, score, xmin, ymin, xmax, ymax, by rising class and then falling score.
+        (K, 6 + M): class, score, xmin, ymin, xmax, ymax and the further values, by rising class
+        and then falling score.
     """
     found: list[tuple[int, NDArray[np.int64]]] = []
     for label in range(scores.shape[1]):
@@ -56,6 +60,8 @@ def detect(scores: Floats, boxes: Boxes, options: DetectionOptions) -> Floats:
         labels, places = labels[order], places[order]
     columns = labels if boxes.shape[1] > 1 else np.zeros_like(labels)
     parts = [labels[:, None], scores[places, labels][:, None], boxes[places, columns]]
+    if more is not None:
+        parts.append(more[places])
     return np.concatenate(parts, 1).astype(np.float32)
 
 

@@ -45,12 +45,16 @@ def pair(layer: Layer, message: Message, both: str, height: str, width: str) -> 
 
 @dataclass(frozen=True)
 class BoxSize:
-    """The size of one prior, and where its centre is from that of its position, in pixels."""
+    """The size of one prior, and where its centre is from that of its position, in pixels.
+
+    With ``at_lower_edge`` the centre is at the lower edge of the position's cell instead.
+    """
 
     width: float
     height: float
     x: float = 0.0
     y: float = 0.0
+    at_lower_edge: bool = False
 
 
 class PriorGrid(Layer):
@@ -101,7 +105,11 @@ class PriorGrid(Layer):
         y = _rounded((torch.arange(height, dtype=exact, device=device) + self.offset) * step_height)
         x = _rounded((torch.arange(width, dtype=exact, device=device) + self.offset) * step_width)
         rows = [_edges(x + box.x, box.width / 2) / image_width for box in self.boxes]
-        columns = [_edges(y + box.y, box.height / 2) / image_height for box in self.boxes]
+        lower = _rounded((torch.arange(height, dtype=exact, device=device) + 1) * step_height)
+        columns = [
+            _edges((lower if box.at_lower_edge else y) + box.y, box.height / 2) / image_height
+            for box in self.boxes
+        ]
         across = torch.stack(rows).permute(2, 0, 1)[None].expand(height, -1, -1, -1)
         down = torch.stack(columns).permute(2, 0, 1)[:, None].expand(-1, width, -1, -1)
         corners = torch.stack([across, down], -1)  # H, W, box, first or last, x or y

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 _KNOWN = (
     *("num_classes", "share_location", "background_label_id", "nms_param", "save_output_param"),
     *("code_type", "keep_top_k", "variance_encoded_in_target", "confidence_threshold"),
-    *("visualize", "visualize_threshold", "save_file", "objectness_score"),
+    *("visualize", "visualize_threshold", "save_file", "objectness_score", "use_polygon"),
     # Which implementation runs; the values are the same.
     "engine",
 )
 
 
-@register("DetectionOutput", fork="SSD, RefineDet")
+# For x1, y1 ... x4, y4 of a quadrilateral, clockwise from the top left: the side of the prior.
+_CORNERS = (0, 1, 2, 1, 2, 3, 0, 3)
+
+
+@register("DetectionOutput", fork="SSD, RefineDet, TextBoxes++")
 class DetectionOutput(Layer):
     """Rows [image, class, score, xmin, ymin, xmax, ymax], relative to the image; the top is
     (1, 1, K, 7).
@@ -43,9 +47,14 @@ class DetectionOutput(Layer):
     Rows are sorted by image, class and falling score. Without any detection there is a row of -1
     for each image, with the image's number. When the net is built K is 1.
 
-    With ``save_output_param`` the layer writes the files that SSD writes. ``visualize`` has no
-    effect; ``caffecompat detect`` draws pictures. Source: SSD's DetectionOutput layer, and
-    RefineDet's.
+    With TextBoxes++'s ``use_polygon: true`` the locations are (N, 12 * P): after the four numbers
+    of the box those of a quadrilateral, x1, y1 ... x4, y4, clockwise from the top left. Rows have
+    15 columns then, the last eight its corners: a corner of the prior plus variance * prediction *
+    side. It needs ``code_type: CENTER_SIZE`` and shared locations.
+
+    With ``save_output_param`` the layer writes the files that SSD writes, with boxes only.
+    ``visualize`` has no effect; ``caffecompat detect`` draws pictures. Source: the DetectionOutput
+    layers of SSD, RefineDet and TextBoxes++.
     """
 
     bottoms = between(3, 5)
@@ -79,6 +88,18 @@ class DetectionOutput(Layer):
         )
         # A fourth bottom with four axes is the image that SSD draws detections into.
         self.stages = len(bottoms) - 3 if len(bottoms[-1]) != 4 else 0
+        self.polygons = bool(p.HasField("use_polygon") and p.use_polygon)
+        self.check(
+            not self.polygons
+            or (
+                self.code == "CENTER_SIZE"
+                and bool(p.share_location)
+                and not (self.variance_in_target or self.stages)
+            ),
+            "use_polygon needs code_type CENTER_SIZE and shared locations, and neither "
+            "variance_encoded_in_target nor further bottoms",
+        )
+        self.per_box = 12 if self.polygons else 4
         if p.visualize:
             self.note("visualize has no effect; caffecompat detect --picture draws detections")
         self.files = self._open_files(p.save_output_param)
@@ -103,23 +124,24 @@ class DetectionOutput(Layer):
 
     def infer(self, *bottoms: Tensor) -> Tensor:
         self._check_shapes(bottoms)
-        return bottoms[0].new_empty((1, 1, 1, 7))
+        return bottoms[0].new_empty((1, 1, 1, 3 + self.per_box))
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         import torch
 
         self._check_shapes(bottoms)
         scores, boxes = self._scores(bottoms), self._boxes(bottoms)
+        polygons = self._polygons(bottoms) if self.polygons else [None] * len(scores)
         rows = []
         for image, (own, places) in enumerate(zip(scores, boxes, strict=True)):
-            found = detect(own, places, self.options)
+            found = detect(own, places, self.options, polygons[image])
             if self.files is not None:
                 with errors_at(self.context.place):
-                    self.files.add(found)
+                    self.files.add(found[:, :6])
             rows.append(np.insert(found, 0, image, axis=1))
         every = np.concatenate(rows)
         if not len(every):
-            every = np.full((len(rows), 7), -1, np.float32)
+            every = np.full((len(rows), 3 + self.per_box), -1, np.float32)
             every[:, 0] = np.arange(len(rows))
         return torch.from_numpy(every[None, None]).to(bottoms[0])
 
@@ -143,10 +165,20 @@ class DetectionOutput(Layer):
         if self.stages > 1:
             first = bottoms[4].detach().reshape(count, -1, 4)
             priors = decode(self.code, first, priors, factors)
-        values = bottoms[0].detach().reshape(count, len(variances), self.location_classes, 4)
+        shape = (count, len(variances), self.location_classes, self.per_box)
+        values = bottoms[0].detach().reshape(shape)[..., :4]
         apart = None if factors is None else factors[:, None]
         boxes = decode(self.code, values, priors[..., None, :], apart)
         found: Floats = boxes.float().cpu().numpy()
+        return found
+
+    def _polygons(self, bottoms: Sequence[Tensor]) -> Floats:
+        """The corners of the quadrilaterals, (N, P, 8)."""
+        priors, variances = split_priors(bottoms[2])
+        values = bottoms[0].detach().reshape(len(bottoms[0]), len(variances), self.per_box)
+        sides = (priors[..., 2:] - priors[..., :2]) * variances[..., :2]
+        corners = values[..., 4:] * sides.repeat(1, 4) + priors[..., list(_CORNERS)]
+        found: Floats = corners.float().cpu().numpy()
         return found
 
     def _check_shapes(self, bottoms: Sequence[Tensor]) -> None:
@@ -157,7 +189,7 @@ class DetectionOutput(Layer):
         )
         boxes = priors.shape[2] // 4
         blobs = [locations, scores, *bottoms[3 : 3 + self.stages]]
-        sizes = (4 * self.location_classes, self.classes, 2, 4)
+        sizes = (self.per_box * self.location_classes, self.classes, 2, 4)
         names = ("locations", "scores", "first stage's scores", "first stage's locations")
         for name, blob, size in zip(names, blobs, sizes, strict=False):
             expected = (*locations.shape[:1], boxes * size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -17,7 +18,7 @@ _OF_FACEBOXES = [32, 64, 128]
 _DENSE = {32: (4, 8), 64: (2, 16)}
 
 
-@register("PriorBox", fork="SSD, FaceBoxes")
+@register("PriorBox", fork="SSD, FaceBoxes, TextBoxes++")
 class PriorBox(PriorGrid):
     """Boxes of several sizes and aspect ratios at each position of a feature map.
 
@@ -25,7 +26,9 @@ class PriorBox(PriorGrid):
     :class:`PriorGrid`. For each ``min_size``: a square of that side; with ``max_size`` a square of
     side sqrt(min_size * max_size); and for each aspect ratio r other than 1, and with ``flip`` for
     1 / r, a box of min_size * sqrt(r) by min_size / sqrt(r). Sizes are truncated to whole pixels.
-    The centre of position (i, j) is (offset + i) * step. Source: SSD's PriorBox layer.
+    The centre of position (i, j) is (offset + i) * step. With TextBoxes++'s ``denser_prior_boxes``
+    a second box of the same size follows each, with its centre at (i + 1) * step from the top.
+    Source: the PriorBox layers of SSD and TextBoxes++.
 
     With the dialect ``faceboxes`` the squares of ``min_size`` are one pixel smaller, and at each
     position there are 16 of 32 pixels, 8 pixels apart, and 4 of 64 pixels, 16 pixels apart.
@@ -34,7 +37,7 @@ class PriorBox(PriorGrid):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.prior_box_param
-        known = (*GRID_FIELDS, "min_size", "max_size", "aspect_ratio", "flip")
+        known = (*GRID_FIELDS, "min_size", "max_size", "aspect_ratio", "flip", "denser_prior_boxes")
         refuse_other_fields(self, "prior_box_param", p, known)
         self.read_grid(message, bottoms)
         smallest, largest = list(p.min_size), list(p.max_size)
@@ -72,6 +75,8 @@ class PriorBox(PriorGrid):
             for i, size in enumerate(smallest)
             for box in _boxes(int(size), int(largest[i]) if largest else None, ratios)
         ]
+        if p.denser_prior_boxes:
+            self.boxes = [one for box in self.boxes for one in (box, _below(box))]
 
     def _ratios(self, p: Message) -> list[float]:
         """The aspect ratios other than 1, without repetitions."""
@@ -94,6 +99,10 @@ def _boxes(size: int, largest: int | None, ratios: Sequence[float]) -> list[BoxS
         *(BoxSize(side, side) for side in squares),
         *(BoxSize(_single(size * sqrt(r)), _single(size / sqrt(r))) for r in ratios),
     ]
+
+
+def _below(box: BoxSize) -> BoxSize:
+    return replace(box, at_lower_edge=True)
 
 
 def _dense_boxes(size: int) -> list[BoxSize]:

@@ -1,0 +1,1 @@
+"""Layer types of transformers: attention, layer normalisation, text."""
