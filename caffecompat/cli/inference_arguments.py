@@ -23,14 +23,14 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--optimize",
         action="store_true",
-        help="fold, fuse and pack the net's layers for fast passes, and print what was done; "
+        help="run the net in the fastest engine that is installed, and print what was done; "
         "results differ by rounding (docs/inference.md)",
     )
     parser.add_argument(
         "--engine",
         choices=("torch", "onnxruntime", "openvino", "fastest"),
         help="the program that runs the optimized net; fastest measures those that are installed "
-        "(implies --optimize; default: torch)",
+        "(implies --optimize; default: fastest)",
     )
     parser.add_argument(
         "--calibration",
@@ -57,11 +57,11 @@ def compute_options(arguments: argparse.Namespace) -> ComputeOptions:
     from caffecompat.net.execution.inference import InferenceOptions
     from caffecompat.solver.setup.compute import ComputeOptions
 
-    engine = arguments.engine or ("torch" if arguments.optimize else "")
+    engine = arguments.engine or ("fastest" if arguments.optimize else "")
     if arguments.precision != "int8":
         return ComputeOptions(arguments.precision, engine=engine)
     if not engine:
-        raise NetError("--precision int8 is for optimized nets; add --engine onnxruntime")
+        raise NetError("--precision int8 is for optimized nets; add --optimize")
     if arguments.calibration is None:
         options = InferenceOptions(calibration=arguments.calibration_batches)
     else:

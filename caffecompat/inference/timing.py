@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
@@ -18,6 +17,9 @@ Name = TypeVar("Name", bound=Hashable)
 # Turns of a comparison: at least, at most, and the time after which it ends.
 LEAST_TURNS, MOST_TURNS = 3, 25
 SECONDS = 5.0
+# The same of the choice of an engine, whose turns the user waits for.
+CHOICE_SECONDS = 4.0
+_CLEARLY_BEHIND = 1.3
 
 
 def example_feeds(net: Net, shapes: Mapping[str, Shape] | None = None) -> list[torch.Tensor]:
@@ -36,12 +38,34 @@ def example_feeds(net: Net, shapes: Mapping[str, Shape] | None = None) -> list[t
     ]
 
 
-def seconds_in_turns(
-    programs: Mapping[Name, Callable[[Sequence[torch.Tensor]], Any]], feeds: Sequence[torch.Tensor]
+def least_seconds(
+    programs: Mapping[Name, Callable[[Sequence[torch.Tensor]], Any]],
+    feeds: Sequence[torch.Tensor],
+    seconds: float = CHOICE_SECONDS,
 ) -> dict[Name, float]:
-    """The median time of each program's pass, after one that does not count."""
-    times = turns({name: partial(run, feeds) for name, run in programs.items()})
-    return {name: statistics.median(each) for name, each in times.items()}
+    """The least time of each program's pass, in turns, after one pass that does not count.
+
+    Args:
+        seconds: no turn begins later than this after the first. Programs that are clearly behind
+            after some turns take no more.
+    """
+    left = {name: partial(run, feeds) for name, run in programs.items()}
+    least = dict.fromkeys(left, float("inf"))
+    with torch.no_grad():
+        for run in left.values():
+            run()
+        started = time.perf_counter()
+        for turn in range(1, MOST_TURNS + 1):
+            for name, run in left.items():
+                begun = time.perf_counter()
+                run()
+                least[name] = min(least[name], time.perf_counter() - begun)
+            if turn >= LEAST_TURNS:
+                limit = _CLEARLY_BEHIND * min(least.values())
+                left = {name: run for name, run in left.items() if least[name] <= limit}
+            if len(left) == 1 or time.perf_counter() - started > seconds:
+                break
+    return least
 
 
 def turns(
@@ -59,6 +83,7 @@ def turns(
         clock: what measures.
     """
     times: dict[Name, list[float]] = {name: [] for name in work}
+    order = list(work.items())
     with torch.inference_mode():
         for run in work.values():
             run()
@@ -66,7 +91,9 @@ def turns(
         for turn in range(most):
             if turn >= least and time.perf_counter() - started > seconds:
                 break
-            for name, run in work.items():
+            # Each follows each: what one leaves in the caches is there for the next.
+            order.append(order.pop(0))
+            for name, run in order:
                 begun = clock()
                 elapsed = run()
                 own = clock() - begun

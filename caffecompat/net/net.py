@@ -167,7 +167,7 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
     @property
     def inputs(self) -> list[str]:
         """Names of the tops of Input layers."""
-        return [top.blob for b in self.layers if b.source and b.source.is_input for top in b.tops]
+        return list(self._passes.inputs.names)
 
     @property
     def outputs(self) -> list[str]:

@@ -353,13 +353,13 @@ def test_features_of_a_blob_that_is_not_there(
 def test_optimized_nets_evaluate_alike(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(*MEAN, "--protocol", "both", "--output", "plain.npz") == 0
     assert "engine" not in capsys.readouterr().err
-    assert evaluate(*MEAN, "--protocol", "both", "--optimize", "--output", "fast.npz") == 0
+    assert evaluate(*MEAN, "--protocol", "both", "--engine", "torch", "--output", "fast.npz") == 0
     assert "engine torch, fp32" in capsys.readouterr().err
     plain, fast = posteriors.load("plain.npz"), posteriors.load("fast.npz")
     np.testing.assert_allclose(fast.values, plain.values, rtol=1e-4, atol=1e-6)
     common = ["--weights", "net.caffemodel", *MEAN, "--data", "images/list.txt", "--scales", "15"]
     assert main(["features", *common, "-o", "plain.h5"]) == 0
-    assert main(["features", *common, "--optimize", "-o", "fast.h5"]) == 0
+    assert main(["features", *common, "--engine", "torch", "-o", "fast.h5"]) == 0
     assert "engine torch, fp32" in capsys.readouterr().err
     fast_values, plain_values = (load_features(f"{name}.h5").features for name in ("fast", "plain"))
     np.testing.assert_allclose(fast_values, plain_values, rtol=1e-4, atol=1e-5)

@@ -67,6 +67,12 @@ def test_classify(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = capsys.readouterr()
     assert "engine" not in plain.err
     assert main([*CLASSIFY, "--optimize"]) == 0
+    chosen = capsys.readouterr()
+    np.testing.assert_allclose(
+        probabilities(chosen.out), probabilities(plain.out), rtol=1e-4, atol=2e-6
+    )
+    assert "is the fastest here" in chosen.err or "torch alone runs it" in chosen.err
+    assert main([*CLASSIFY, "--engine", "torch"]) == 0
     optimized = capsys.readouterr()
     np.testing.assert_allclose(
         probabilities(optimized.out), probabilities(plain.out), rtol=1e-4, atol=2e-6
@@ -89,9 +95,9 @@ def test_test(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--precision", "int8"], "add --engine onnxruntime"),
+        (["--precision", "int8"], "add --optimize"),
         (["--precision", "tf32", "--optimize"], "precision is 'tf32'; it must be one of fp32,"),
-        (["--precision", "int8", "--optimize"], "engine torch has no int8"),
+        (["--precision", "int8", "--engine", "torch"], "engine torch has no int8"),
         (
             ["--precision", "int8", "--engine", "onnxruntime", "--calibration", "deploy.prototxt"],
             "deploy.prototxt has no data layer to read images for int8 from",

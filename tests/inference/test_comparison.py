@@ -11,7 +11,7 @@ import pytest
 from caffecompat.cli.main import main
 from caffecompat.errors import ExportError, UnknownName
 from caffecompat.export.opencv.repeated import TimedOpenCv
-from caffecompat.inference.comparison import ComparisonOptions, compare
+from caffecompat.inference.comparison import ComparisonOptions, Contender, compare
 from tests.export.passes.models import net_text
 from tests.inference.test_engines import SMALL
 from tests.inference.test_torch_engine import SHAPE, built
@@ -22,10 +22,19 @@ QUICK = ComparisonOptions(turns=2, seconds=0)
 
 def test_each_program_has_a_time_or_a_reason() -> None:
     found = {one.name: one for one in compare(built(SMALL), options=QUICK)}
-    assert list(found) == ["torch", "torch-optimized", "onnxruntime", "openvino", "opencv"]
+    assert list(found) == [
+        "torch",
+        "torch-optimized",
+        "onnxruntime",
+        "openvino",
+        "opencv",
+        "fastest",
+    ]
     for one in found.values():
         assert one.milliseconds or "needs an extra" in one.note or "has no OpenCV" in one.note
     assert found["torch-optimized"].milliseconds
+    assert found["fastest"].milliseconds
+    assert found["fastest"].note.startswith("takes ")
 
 
 def test_unknown_programs() -> None:
@@ -65,15 +74,32 @@ def test_the_bench(
     monkeypatch.setattr(inference.torch, "set_num_threads", lambda count: None)
     monkeypatch.setattr(inference, "known_net", lambda name: built(SMALL))
     target = tmp_path / "result.json"
-    words = ["--nets", "mobilenet", "--batches", "2", "--programs", "torch,torch-optimized"]
-    words += ["--turns", "1", "--seconds", "0", "--threads", "1", "--json", str(target)]
-    monkeypatch.setattr(sys, "argv", ["inference.py", *words])
+    words = ["--nets", "mobilenet", "--batches", "2", "--turns", "1", "--seconds", "0"]
+    words += ["--programs", "torch,torch-optimized,fastest", "--threads", "1"]
+    table = tmp_path / "result.md"
+    monkeypatch.setattr(sys, "argv", ["", *words, "--json", str(target), "--markdown", str(table)])
     assert inference.main() == 0
-    out = capsys.readouterr().out
-    assert "| mobilenet | 2 | " in out
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if "| mobilenet | 2" in line)
     (case,) = json.loads(target.read_text())["cases"]
     times = {one["name"]: one["milliseconds"] for one in case["programs"]}
     assert case["optimized"] == times["torch-optimized"] / times["torch"]
+    assert case["fastest"] == times["fastest"] / times["torch"]
+    written = table.read_text()
+    assert row in written.splitlines()
+    monkeypatch.setattr(sys, "argv", ["", "--read", str(target)])
+    assert inference.main() == 0
+    assert capsys.readouterr().out == written
+
+
+def test_the_ratios_of_the_bench() -> None:
+    times = {"torch": 8.0, "torch-optimized": 6.0, "openvino": 4.0, "opencv": 2.0, "fastest": 3.0}
+    programs = [Contender(name, each) for name, each in times.items()]
+    programs.append(Contender("onnxruntime", None, note="is not installed"))
+    single = inference.Case("vgg16", 1, "fp32", programs)
+    assert (single.ratio("torch-optimized"), single.ratio("fastest")) == (3.0, 1.5)
+    half = inference.Case("vgg16", 1, "bf16", programs)
+    assert half.ratio("fastest") == 0.75
+    assert inference.Case("vgg16", 1, "fp32", programs[1:2]).ratio("fastest") is None
 
 
 @pytest.mark.parametrize("name", list(known_nets.NETS))

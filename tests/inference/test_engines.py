@@ -16,6 +16,8 @@ from caffecompat.errors import LayerError, MissingExtra, NetError
 from caffecompat.inference import timing
 from caffecompat.inference.calibration import Agreement
 from caffecompat.inference.engines import fastest
+from caffecompat.inference.engines import onnxruntime as ort_engine
+from caffecompat.inference.engines.fastest import FastestProgram
 from caffecompat.net.execution.inference import InferenceOptions, Optimization, inference_engines
 from tests.export.passes.models import net_text
 from tests.inference.test_torch_engine import (
@@ -157,8 +159,18 @@ def test_openvino_in_16_bits() -> None:
     assert_near(outputs(subject), wanted, 2e-2 if able else BOUND)
 
 
-def test_precisions_that_an_engine_lacks() -> None:
+def test_16_bits_in_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    monkeypatch.setattr(ort_engine, "multiplies_halves", lambda kind, device: False)
+    subject = built(SMALL)
+    wanted = outputs(subject)
+    made = subject.optimize("onnxruntime", precision="bf16")
+    assert made is not None
+    assert (made.engine, made.precision) == ("onnxruntime", "fp32")
+    assert made.lines[0].startswith("bf16: this processor has no such products")
+    assert_near(outputs(subject), wanted, BOUND)
+    monkeypatch.setattr(ort_engine, "multiplies_halves", lambda kind, device: True)
     with pytest.raises(NetError, match="engine onnxruntime has no bf16 on the CPU; it has fp32"):
         built(SMALL).optimize("onnxruntime", precision="bf16")
 
@@ -196,7 +208,7 @@ def without(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 def test_the_fastest_is_the_one_with_the_least_time(monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "onnxruntime", "openvino")
     subject = built(SMALL)
-    made = subject.optimize("fastest")
+    made = subject.optimize()
     assert made is not None
     assert made.engine == "torch"
     text = str(made)
@@ -204,19 +216,78 @@ def test_the_fastest_is_the_one_with_the_least_time(monkeypatch: pytest.MonkeyPa
     assert "torch alone runs it" in text
 
 
+class NamedProgram:
+    """Returns its name instead of blobs."""
+
+    def __init__(self, name: str) -> None:
+        self.feeds: list[Any] = []
+        self.versions: list[Any] = []
+        self.name = name
+
+    def __call__(self, feeds: Sequence[torch.Tensor]) -> Any:
+        return self.name
+
+
 def test_the_choice_of_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
     times = {"torch": 3.0, "slow": 4.0, "quick": 0.002}
 
     def engine(name: str) -> Callable[[Net, InferenceOptions], Optimization]:
-        program: Any = object()
+        program = NamedProgram(name)
         return lambda net, options: Optimization(name, "fp32", (f"made {name}",), program)
 
     monkeypatch.setattr(inference_engines, "_load", lambda: None)
     monkeypatch.setattr(inference_engines, "_entries", {n: engine(n) for n in times})
-    monkeypatch.setattr(fastest, "seconds_in_turns", lambda programs, feeds: times)
+    monkeypatch.setattr(fastest, "least_seconds", lambda programs, feeds: times)
     made = fastest.optimize(built(SMALL), InferenceOptions())
     assert made.engine == "quick"
-    assert made.lines[-3:] == ("quick: 2 ms", "quick is the fastest here", "made quick")
+    line = "quick is the fastest here, for inputs 2x4x9x7"
+    assert made.lines[-3:] == ("quick: 2 ms", line, "made quick")
+
+
+def test_each_size_that_comes_often_has_its_own_fastest_engine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured(programs: Any, feeds: Sequence[torch.Tensor]) -> dict[str, float]:
+        rows = len(feeds[0])
+        times = {"few": 1.0 + rows, "many": 5.0 + rows / 10, "hopeless": 99.0}
+        return {name: times[name] for name in programs}
+
+    monkeypatch.setattr(fastest, "least_seconds", measured)
+    program: Any = FastestProgram({n: NamedProgram(n) for n in ("few", "many", "hopeless")})
+    one, ten, nine = ([torch.zeros(rows, 4)] for rows in (4, 20, 19))
+    assert program.choose(one)[0] == "few"
+    program.drop_hopeless()
+    # Until a size comes often it has the engine of the nearest one.
+    assert [program(feeds) for feeds in (one, ten, ten, nine, ten, ten)] == ["few"] * 6
+    assert not capsys.readouterr().err
+    assert [program(feeds) for feeds in (ten, one, nine)] == ["many", "few", "many"]
+    assert capsys.readouterr().err.splitlines() == [
+        "few: 2.1e+04 ms",
+        "many: 7000 ms",
+        "many is the fastest here, for inputs 20x4",
+    ]
+
+
+def test_the_choice_ends_early_for_programs_that_are_clearly_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = {"quick": 1.0, "near": 1.2, "slow": 2.0}
+    now, passes = [0.0], dict.fromkeys(seconds, 0)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+
+    def program(name: str) -> Callable[[Sequence[torch.Tensor]], None]:
+        def run(feeds: Sequence[torch.Tensor]) -> None:
+            now[0] += seconds[name]
+            passes[name] += 1
+
+        return run
+
+    programs = {name: program(name) for name in seconds}
+    found = timing.least_seconds(programs, [], seconds=1000)
+    assert found == pytest.approx(seconds)
+    assert passes == {"quick": 26, "near": 26, "slow": 1 + timing.LEAST_TURNS}
+    timing.least_seconds(programs, [], seconds=0)
+    assert passes["quick"] == 28
 
 
 def test_no_engine_has_the_precision() -> None:
@@ -231,7 +302,7 @@ def test_turns_are_taken_by_all_alike() -> None:
         return lambda: order.append(name)
 
     times = timing.turns({"a": work("a"), "b": work("b")}, least=3, seconds=0)
-    assert order == ["a", "b"] * 4
+    assert order == ["a", "b", "b", "a", "a", "b", "b", "a"]
     assert {name: len(each) for name, each in times.items()} == {"a": 3, "b": 3}
     own: Sequence[float] = timing.turns({"c": lambda: 1.5}, least=2, seconds=0)["c"]
     assert own == [1.5, 1.5]

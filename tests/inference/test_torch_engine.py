@@ -199,7 +199,7 @@ def test_the_outputs_are_the_same(name: str) -> None:
     wanted = outputs(subject)
     for switch in (*SWITCHES, "all", "none"):
         chosen: dict[str, Any] = {s: switch in (s, "all") for s in SWITCHES}
-        subject.optimize(options=InferenceOptions(**chosen))
+        subject.optimize("torch", options=InferenceOptions(**chosen))
         assert_near(outputs(subject), wanted, BOUND)
     subject.optimize(None)
     assert_near(outputs(subject), wanted, 0)
@@ -214,7 +214,7 @@ def test_winograds_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         subject = built(LAYERS[name])
         shapes = [SHAPE, (1, 4, 8, 12), (3, 4, 13, 10)]
         wanted = [outputs(subject, shape) for shape in shapes]
-        made = subject.optimize(shapes={"data": (1, 4, 8, 12)})
+        made = subject.optimize("torch", shapes={"data": (1, 4, 8, 12)})
         assert ("Winograd" in str(made)) == (name in IN_WINOGRADS_WAY)
         for shape, values in zip(shapes, wanted, strict=True):
             assert_near(outputs(subject, shape), values, BOUND)
@@ -222,7 +222,7 @@ def test_winograds_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_weights_of_inner_products_are_packed_for_several_rows() -> None:
     subject = built(LAYERS["inner products"])
-    subject.optimize()
+    subject.optimize("torch")
     program: Any = subject.inference_program()
     modules = program._program.module.modules()
     packed = [m for m in modules if isinstance(m, PackedInnerProduct)]
@@ -254,7 +254,7 @@ def test_other_input_sizes(name: str) -> None:
     subject = built(LAYERS[name])
     shapes = [(3, 4, 11, 8), SHAPE, (1, 4, 6, 13)]
     wanted = [outputs(subject, shape) for shape in shapes]
-    subject.optimize()
+    subject.optimize("torch")
     for shape, values in zip(shapes, wanted, strict=True):
         assert_near(outputs(subject, shape), values, BOUND)
 
@@ -265,7 +265,7 @@ def test_16_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     subject = built(LAYERS[name])
     wanted = outputs(subject)
     # Without packing torch's own operators work, which take 16 bits on any processor.
-    made = subject.optimize(precision="bf16", pack=False)
+    made = subject.optimize("torch", precision="bf16", pack=False)
     assert made is not None
     assert made.precision == "bf16"
     found = outputs(subject)
@@ -278,7 +278,7 @@ def test_16_bits_that_the_processor_does_not_multiply(monkeypatch: pytest.Monkey
     monkeypatch.setattr(half, "multiplies_halves", lambda kind, device: False)
     subject = built(LAYERS["residual"])
     wanted = outputs(subject)
-    made = subject.optimize(precision="fp16")
+    made = subject.optimize("torch", precision="fp16")
     assert made is not None
     assert made.precision == "fp32"
     assert "fp16: this processor has no products of such numbers" in str(made)
@@ -286,7 +286,7 @@ def test_16_bits_that_the_processor_does_not_multiply(monkeypatch: pytest.Monkey
 
 
 def test_it_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
-    made = built([*LAYERS["conv, norm, relu"], simple("Dropout", "d", "c")]).optimize()
+    made = built([*LAYERS["conv, norm, relu"], simple("Dropout", "d", "c")]).optimize("torch")
     lines = str(made).splitlines()
     assert lines[0] == "engine torch, fp32"
     assert lines[1] == "removed 1 layers that return their bottom"
@@ -300,7 +300,7 @@ def test_parameters_and_other_passes_stay() -> None:
     subject = built(LAYERS["conv, norm, relu"])
     before = {name: value.clone() for name, value in subject.state_dict().items()}
     wanted = subject.forward(data=torch.ones(SHAPE), blobs=["c"])["c"].detach()
-    subject.optimize()
+    subject.optimize("torch")
     after = subject.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(after[name], value) for name, value in before.items())
@@ -314,27 +314,27 @@ def test_blobs_between_the_layers() -> None:
     layers = LAYERS["residual"]
     subject = built(layers)
     wanted = subject.forward(data=torch.ones(SHAPE), blobs=["a"])["a"].detach()
-    subject.optimize()
+    subject.optimize("torch")
     subject.forward(data=torch.ones(SHAPE))
     with pytest.raises(BlobError, match="was not kept"):
         subject.blobs["a"].tensor  # noqa: B018
     own = subject.forward(data=torch.ones(SHAPE), blobs=["a"])["a"]
     assert torch.equal(own, wanted)
-    subject.optimize(blobs=["a"])
+    subject.optimize("torch", blobs=["a"])
     subject.forward(data=torch.ones(SHAPE))
     assert_near({"a": subject.blobs["a"].tensor}, {"a": wanted}, BOUND)
     with pytest.raises(BlobError, match="'nosuch'"):
-        subject.optimize(blobs=["nosuch"])
+        subject.optimize("torch", blobs=["nosuch"])
 
 
 def test_changed_weights_are_noticed() -> None:
     subject = built(LAYERS["groups"])
-    subject.optimize()
+    subject.optimize("torch")
     outputs(subject)
     subject.load_weights(subject.to_weights())
     with pytest.raises(NetError, match="call optimize\\(\\) again"):
         outputs(subject)
-    subject.optimize()
+    subject.optimize("torch")
     outputs(subject)
 
 
@@ -346,7 +346,7 @@ def test_a_net_with_losses_and_data() -> None:
         "label": np.array([1, 0, 5], np.float32),
     }
     wanted, loss = subject.forward(**given), float(subject.loss.detach())
-    subject.optimize()
+    subject.optimize("torch")
     found = subject.forward(**given)
     for name, value in wanted.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5)
@@ -356,7 +356,7 @@ def test_a_net_with_losses_and_data() -> None:
 
 def test_wrong_inputs_name_the_layer() -> None:
     subject = built(LAYERS["conv, norm, relu"])
-    subject.optimize()
+    subject.optimize("torch")
     with pytest.raises(LayerError, match="layer 'c'"):
         subject.forward(data=torch.ones(1, 5, 9, 7))
 
@@ -371,7 +371,7 @@ def test_wrong_inputs_name_the_layer() -> None:
 )
 def test_options_that_do_not_exist(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(NetError) as refused:
-        built(LAYERS["groups"]).optimize(**options)
+        built(LAYERS["groups"]).optimize("torch", **options)
     assert sentence in str(refused.value)
 
 
@@ -382,4 +382,4 @@ def test_engines_that_do_not_exist() -> None:
 
 def test_training_nets_are_refused() -> None:
     with pytest.raises(NetError, match="phase TEST"):
-        net(CLASSIFIER, phase="train", options=BuildOptions()).optimize()
+        net(CLASSIFIER, phase="train", options=BuildOptions()).optimize("torch")

@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME,...",
         help="measure forward passes of the whole net (phase TEST, on the CPU) in several "
         "programs, in turns, instead of layers: torch (the net as it is), torch-optimized, "
-        "onnxruntime, openvino, opencv, or all; the ratio is to the first",
+        "onnxruntime, openvino, opencv, fastest (what --optimize takes), or all; the ratio is to "
+        "the first",
     )
     parser.add_argument(
         "--opencv-python",

@@ -1,52 +1,132 @@
-"""The fastest of the engines that are installed, measured on the net's own input sizes."""
+"""The fastest of the engines that are installed, measured on the sizes of the inputs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import log, prod
+from typing import TypeAlias
 
-from caffecompat.errors import CaffeError, MissingExtra, NetError
-from caffecompat.inference.timing import example_feeds, seconds_in_turns
+import torch
+
+from caffecompat.errors import CaffeError, ExportError, MissingExtra, NetError
+from caffecompat.graph import Version
+from caffecompat.inference.timing import example_feeds, least_seconds
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import (
     InferenceOptions,
     InferenceProgram,
     Optimization,
     inference_engines,
+    tell,
 )
+from caffecompat.reporting.units import format_shape
 
 _NAME = "fastest"
+# An engine that takes so many times the time of the best is not kept for other sizes.
+HOPELESS = 2.0
+# A size is measured when it comes so often in a row, and so many sizes are.
+PASSES_IN_A_ROW = 3
+MOST_SIZES = 8
+
+# The shapes of all inputs.
+_Sizes: TypeAlias = tuple[tuple[int, ...], ...]
 
 
 @inference_engines.register(_NAME)
 def optimize(net: Net, options: InferenceOptions) -> Optimization:
-    """Runs random inputs in all engines, in turns, and takes the one with the least median time.
+    """Runs random inputs in all engines, in turns, and takes the one with the least time.
 
     Raises:
         NetError: no engine runs the net in this precision.
     """
+    made, lines = _engines(net, options)
+    if not made:
+        raise NetError("\n".join(["no engine runs the net so", *lines]))
+    if len(made) == 1:
+        (chosen,) = made.values()
+        return replace(chosen, lines=(*lines, f"{chosen.engine} alone runs it", *chosen.lines))
+    program = FastestProgram({name: one.program for name, one in made.items()})
+    best, more = program.choose(example_feeds(net, options.shapes))
+    chosen = made[best]
+    program.drop_hopeless()
+    return replace(chosen, lines=(*lines, *more, *chosen.lines), program=program)
+
+
+def _engines(net: Net, options: InferenceOptions) -> tuple[dict[str, Optimization], list[str]]:
+    """The net in each engine that runs it, and why others do not."""
     made: dict[str, Optimization] = {}
     lines: list[str] = []
     for engine in inference_engines:
         if engine == _NAME:
             continue
         try:
-            one = inference_engines.find(engine)(net, options)
+            made[engine] = inference_engines.find(engine)(net, options)
         except MissingExtra:
             lines.append(f"{engine}: not installed")
+        except ExportError as error:
+            lines.append(str(error))
         except CaffeError as error:
             lines.append(f"{engine}: {error}")
-        else:
-            if one.engine != engine:
-                lines.append(one.lines[0])
-            made.setdefault(one.engine, one)
-    if not made:
-        raise NetError("\n".join(["no engine runs the net so", *lines]))
-    if len(made) == 1:
-        (chosen,) = made.values()
-        return replace(chosen, lines=(*lines, f"{chosen.engine} alone runs it", *chosen.lines))
-    programs: dict[str, InferenceProgram] = {name: one.program for name, one in made.items()}
-    times = seconds_in_turns(programs, example_feeds(net, options.shapes))
-    best = min(times, key=lambda name: times[name])
-    lines += [f"{name}: {1000 * seconds:.4g} ms" for name, seconds in times.items()]
-    chosen = made[best]
-    return replace(chosen, lines=(*lines, f"{best} is the fastest here", *chosen.lines))
+    return made, lines
+
+
+class FastestProgram:
+    """Runs inputs of each size in the engine that was the fastest with it.
+
+    A size that comes several times in a row is measured then; until then, and beyond a number of
+    sizes, the engine of the nearest measured size runs it.
+
+    Args:
+        programs: the net in each engine.
+    """
+
+    def __init__(self, programs: Mapping[str, InferenceProgram]) -> None:
+        self._programs = dict(programs)
+        first = next(iter(self._programs.values()))
+        self.feeds, self.versions = first.feeds, first.versions
+        self._chosen: dict[_Sizes, str] = {}
+        self._times: dict[str, float] = {}
+        self._last: _Sizes = ()
+        self._in_a_row = 0
+
+    def __call__(
+        self, feeds: Sequence[torch.Tensor]
+    ) -> tuple[dict[Version, torch.Tensor], torch.Tensor | None]:
+        sizes = tuple(tuple(feed.shape) for feed in feeds)
+        name = self._chosen.get(sizes)
+        if name is None:
+            name = self._new_size(sizes, feeds)
+        return self._programs[name](feeds)
+
+    def choose(self, feeds: Sequence[torch.Tensor]) -> tuple[str, list[str]]:
+        """Measures all engines; returns the name of the fastest, and lines about the times."""
+        self._times = least_seconds(self._programs, feeds)
+        best = min(self._times, key=lambda name: self._times[name])
+        sizes = tuple(tuple(feed.shape) for feed in feeds)
+        self._chosen[sizes] = best
+        lines = [f"{name}: {1000 * seconds:.4g} ms" for name, seconds in self._times.items()]
+        shapes = ", ".join(map(format_shape, sizes))
+        return best, [*lines, f"{best} is the fastest here, for inputs {shapes}"]
+
+    def drop_hopeless(self) -> None:
+        """Frees the engines that no size of inputs will make the fastest."""
+        limit = HOPELESS * min(self._times.values())
+        self._programs = {n: p for n, p in self._programs.items() if self._times[n] <= limit}
+
+    def _new_size(self, sizes: _Sizes, feeds: Sequence[torch.Tensor]) -> str:
+        self._in_a_row = self._in_a_row + 1 if sizes == self._last else 1
+        self._last = sizes
+        often = self._in_a_row >= PASSES_IN_A_ROW
+        if len(self._programs) > 1 and often and len(self._chosen) < MOST_SIZES:
+            name, lines = self.choose(feeds)
+            tell(lines)
+            return name
+        values = _values(sizes)
+        nearest = min(self._chosen, key=lambda known: abs(log(_values(known) / values)))
+        return self._chosen[nearest]
+
+
+def _values(sizes: _Sizes) -> int:
+    """How many numbers inputs of these sizes have, at least one."""
+    return max(1, sum(map(prod, sizes)))

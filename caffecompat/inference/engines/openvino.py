@@ -12,7 +12,7 @@ import torch
 
 from caffecompat.errors import ExportError, MissingExtra, first_line
 from caffecompat.inference.onnx_model.export import OnnxModel
-from caffecompat.inference.onnx_model.programs import Run, optimize_onnx
+from caffecompat.inference.onnx_model.programs import NO_HALVES, Run, optimize_onnx
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import InferenceOptions, Optimization, inference_engines
 from caffecompat.net.execution.precision import HALVES
@@ -27,13 +27,16 @@ _KINDS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 def optimize(net: Net, options: InferenceOptions) -> Optimization:
     """The net as an ONNX model in OpenVINO, compiled for each input size when it first comes."""
     core = import_openvino().Core()
-    precision, lines = options.precision, []
+    precision = options.precision
     if precision in HALVES and precision.upper() not in core.get_property("CPU", _CAPABILITIES):
         # OpenVINO would do so without a word.
-        lines.append(f"{precision}: this processor has no such products; passes are in fp32")
-        options = replace(options, precision="fp32")
-    made = optimize_onnx(net, options, "openvino", (*_KINDS, "int8"), load_openvino)
-    return replace(made, lines=(*lines, *made.lines))
+        made = _optimize(net, replace(options, precision="fp32"))
+        return replace(made, lines=(NO_HALVES.format(precision), *made.lines))
+    return _optimize(net, options)
+
+
+def _optimize(net: Net, options: InferenceOptions) -> Optimization:
+    return optimize_onnx(net, options, "openvino", (*_KINDS, "int8"), load_openvino)
 
 
 def import_openvino() -> Any:
@@ -78,7 +81,9 @@ class _Compiled:
     def run(self, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
         try:
             request = self._request(tuple(array.shape for array in arrays))
-            found = request.infer(dict(zip(self._inputs, arrays, strict=True)), share_inputs=True)
+            inputs = dict(zip(self._inputs, arrays, strict=True))
+            found = request.infer(inputs, share_inputs=True, share_outputs=True)
+            # The request overwrites its outputs in the next pass.
             return [np.array(found[name]) for name in self._outputs]
         except Exception as error:
             raise ExportError(f"OpenVINO fails: {first_line(error)}") from error

@@ -15,14 +15,18 @@ from caffecompat.graph import Version
 from caffecompat.inference.calibration import Agreement, calibration_batches
 from caffecompat.inference.onnx_model.export import OnnxModel, onnx_model, reason_against
 from caffecompat.inference.onnx_model.quantization import quantize, sums_in_32_bits
-from caffecompat.inference.torch_graph.rewriting import rewritten
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import InferenceOptions, Optimization
 
-# Runs a model: the outputs for the inputs, both in the model's order.
+# Runs a model: the outputs for the inputs, both in the model's order. The outputs are gapless and
+# belong to the caller.
 Run: TypeAlias = Callable[[list[np.ndarray]], Sequence[np.ndarray]]
 # Loads a model file in a precision.
 Load: TypeAlias = Callable[[OnnxModel, str], Run]
+
+
+# The line about a precision that the processor does not have.
+NO_HALVES = "{}: this processor has no such products; passes are in fp32"
 
 
 class ArrayProgram:
@@ -42,14 +46,14 @@ class ArrayProgram:
         except ExportError as error:
             # The net then looks for the layer that does not fit the inputs.
             raise RuntimeError(str(error)) from error
-        values = (torch.from_numpy(np.ascontiguousarray(value)) for value in found)
+        values = map(torch.from_numpy, found)
         return dict(zip(self.versions, values, strict=True)), None
 
 
 def optimize_onnx(
     net: Net, options: InferenceOptions, engine: str, precisions: Sequence[str], load: Load
 ) -> Optimization:
-    """A net in an engine for ONNX models, or in torch if ONNX cannot hold it.
+    """A net in an engine for ONNX models.
 
     Args:
         engine: its name.
@@ -57,6 +61,7 @@ def optimize_onnx(
         load: loads a model.
 
     Raises:
+        ExportError: ONNX cannot hold the net, or the engine cannot run it.
         NetError: the net is not on the CPU, or the engine does not have the precision.
         MissingExtra: the engine is not installed.
     """
@@ -72,11 +77,7 @@ def optimize_onnx(
             return _optimize(net, options, engine, load)
         except ExportError as error:
             reason = str(error)
-    line = f"engine {engine} cannot run the net: {reason}"
-    if options.precision == "int8":
-        raise NetError(f"{line}; torch, which could, has no int8: use another precision")
-    made = rewritten(net, options)
-    return replace(made, lines=(f"{line}; it runs in torch", *made.lines))
+    raise ExportError(f"engine {engine} cannot run the net: {reason}")
 
 
 def _optimize(net: Net, options: InferenceOptions, engine: str, load: Load) -> Optimization:

@@ -29,6 +29,7 @@ class Inputs:
     """The values of a net's source tops, on its device.
 
     Attributes:
+        names: names of the tops of Input layers.
         values: the current value of each source top; zeros initially. The values of Input layers
             are kept from pass to pass.
         seconds_reading: the time spent waiting for data.
@@ -38,6 +39,12 @@ class Inputs:
 
     def __init__(self, layers: Sequence[BuiltLayer], device: torch.device) -> None:
         self._sources = [built for built in layers if built.source is not None]
+        self.names = [
+            top.blob
+            for built in self._sources
+            if built.source is not None and built.source.is_input
+            for top in built.tops
+        ]
         self.seconds_reading = 0.0
         self.memory_format = torch.preserve_format
         self.kernels = TORCH_OPERATORS
