@@ -91,8 +91,11 @@ class KnownBlocks:
             if target is not None and target.kind == "string":
                 count = value.count('"') + value.count("'")
                 strings += [(name, target.repeated)] * count
+        several = {name for name, repeated in strings if repeated}
         if len(strings) != len(block.strings) or len(self._known) >= _MOST_BLOCKS:
             return
+        if any(len(getattr(message, name)) > strings.count((name, True)) for name in several):
+            return  # more strings of the field follow an inner message
         rest = type(message)()
         rest.CopyFrom(message)
         for name, _ in strings:

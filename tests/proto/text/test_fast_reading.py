@@ -120,6 +120,10 @@ def fields(
             parts += [f"{name}{colon}{value}", draw(SEPARATORS)]
     for part in draw(st.lists(inner, max_size=3, unique=True)) if inner is not None else ():
         parts += [part, draw(SEPARATORS)]
+    for name in (
+        draw(st.lists(st.sampled_from(["bottom", "top"]), max_size=2)) if inner is not None else ()
+    ):
+        parts += [f"{name}: {draw(st.sampled_from(TEXT))}", draw(SEPARATORS)]
     return "".join(parts)
 
 
@@ -190,6 +194,15 @@ def test_layers_that_differ_in_names_only_are_copied(
         (name, [name, "t"]) for name in "abcd"
     ]
     assert [source.line_of("layer", index) for index in range(4)] == [1, 3, 5, 7]
+
+
+def test_strings_behind_an_inner_message_are_read_in_each_layer() -> None:
+    layer = "layer { bottom: '%s' param { lr_mult: 1 } bottom: 'b%s' name: 'n' top: 't' }\n"
+    net, _ = parse_text("".join(layer % (name, name) for name in "wxyz"), "NetParameter")
+    found = [(layer.name, list(layer.bottom), list(layer.top)) for layer in net.layer]
+    assert found == [("n", [name, f"b{name}"], ["t"]) for name in "wxyz"]
+    same = "layer { bottom: 'a' param { lr_mult: 1 } bottom: 'b' }\n" * 3
+    assert [layer.bottom for layer in parse_text(same, "NetParameter")[0].layer] == [["a", "b"]] * 3
 
 
 ESCAPES = [r"\n", r"\\", r"\'", r"\\n", r"\?", r"\1", r"\18", r"\101", r"\777", r"\x4", r"\x41"]
