@@ -111,11 +111,11 @@ def _read_message(state: ParseState, target: Field, match: re.Match[str]) -> int
     child = getattr(entry.message, target.name)
     if target.repeated:
         child = child.add()
-    elif target.name in entry.seen:
+    elif target.name in entry.seen or target.group in entry.seen:
         return None
     else:
         child.SetInParent()
-        entry.seen[target.name] = start
+        entry.note(target, start)
     if len(state.open) == 1:
         state.places_of(target.name).append(start)
     state.room -= room

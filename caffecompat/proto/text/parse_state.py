@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
-from caffecompat.proto.descriptors import Layout
+from caffecompat.proto.descriptors import Field, Layout
 from caffecompat.proto.schema import Message
 from caffecompat.proto.text.known_blocks import Block, KnownBlocks
 
@@ -29,7 +29,11 @@ class BlockStart:
 
 
 class OpenMessage:
-    """A message that is being read."""
+    """A message that is being read.
+
+    Attributes:
+        seen: where each field that takes one value began, and each oneof (its first field).
+    """
 
     __slots__ = ("begun", "closer", "label", "layout", "message", "seen", "start")
 
@@ -43,6 +47,12 @@ class OpenMessage:
         self.closer = closer
         self.seen: dict[str, int] = {}
         self.begun: BlockStart | None = None
+
+    def note(self, target: Field, start: int) -> None:
+        """Remembers where a field that takes one value begins, if it is the first one there."""
+        self.seen.setdefault(target.name, start)
+        if target.group:
+            self.seen.setdefault(target.group, start)
 
 
 @dataclass
