@@ -19,13 +19,14 @@ _SIZE_OF_FIELD = 8
 class Field:
     """One field of a message.
 
-    ``kind`` is one of ``message``, ``whole``, ``float``, ``double``, ``bool``, ``enum``,
-    ``string``, ``bytes``; ``low`` and ``high`` bound whole numbers, ``numbers`` are
-    the values of an enum. ``group`` is the name of the oneof of which a message sets one field
-    only, empty for a field by itself.
+    ``number`` is its number in binary form. ``kind`` is one of ``message``, ``whole``, ``float``,
+    ``double``, ``bool``, ``enum``, ``string``, ``bytes``; ``low`` and ``high`` bound whole
+    numbers, ``numbers`` are the values of an enum. ``group`` is the name of the oneof of which a
+    message sets one field only, empty for a field by itself.
     """
 
     name: str
+    number: int
     kind: str
     repeated: bool
     low: int = 0
@@ -78,10 +79,10 @@ def _field(entry: Any) -> Field:
     repeated = _is_labelled(entry, "repeated")
     if entry.message_type is not None:
         kind, group = entry.message_type, _group(entry)
-        return Field(entry.name, "message", repeated, descriptor=kind, group=group)
+        return Field(entry.name, entry.number, "message", repeated, descriptor=kind, group=group)
     if entry.enum_type is not None:
         numbers = {value.name: value.number for value in entry.enum_type.values}
-        return Field(entry.name, "enum", repeated, -(2**31), 2**31 - 1, numbers)
+        return Field(entry.name, entry.number, "enum", repeated, -(2**31), 2**31 - 1, numbers)
     ranges = {
         entry.TYPE_INT32: (-(2**31), 2**31 - 1),
         entry.TYPE_INT64: (-(2**63), 2**63 - 1),
@@ -89,7 +90,7 @@ def _field(entry: Any) -> Field:
         entry.TYPE_UINT64: (0, 2**64 - 1),
     }
     if entry.type in ranges:
-        return Field(entry.name, "whole", repeated, *ranges[entry.type])
+        return Field(entry.name, entry.number, "whole", repeated, *ranges[entry.type])
     kinds = {
         entry.TYPE_FLOAT: "float",
         entry.TYPE_DOUBLE: "double",
@@ -97,7 +98,7 @@ def _field(entry: Any) -> Field:
         entry.TYPE_STRING: "string",
         entry.TYPE_BYTES: "bytes",
     }
-    return Field(entry.name, kinds[entry.type], repeated)
+    return Field(entry.name, entry.number, kinds[entry.type], repeated)
 
 
 def _is_labelled(entry: Any, label: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from caffecompat.proto.descriptors import Field, Layout
 from caffecompat.proto.schema import Message
 from caffecompat.proto.text.known_blocks import Block, KnownBlocks
+from caffecompat.proto.text.positions import Names
 
 # How many unknown fields a lenient reader lists one by one.
 MOST_LISTED = 100
@@ -78,7 +79,7 @@ class ParseState:
     room: int
     lenient: bool
     open: list[OpenMessage] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
+    names: Names = field(default_factory=Names)
     places: array[int] = field(default_factory=lambda: array("q"))
     top_level: dict[str, array[int]] = field(default_factory=dict)
     known: KnownBlocks = field(default_factory=KnownBlocks)
@@ -93,7 +94,11 @@ class ParseState:
             self.note_layer(entry.message, entry.start)
 
     def note_layer(self, layer: Message, start: int) -> None:
-        self.names.append(layer_name(layer))
+        self.note_name(layer_name(layer), start)
+
+    def note_name(self, name: str, start: int) -> None:
+        """Notes the name of a layer, and where that began."""
+        self.names.append(name)
         self.places.append(start)
 
     def progress(self) -> tuple[int, int, int]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 from array import array
-from collections.abc import Iterable
 from typing import NoReturn
 
 from caffecompat.errors import FormatError, TextError
@@ -21,7 +20,7 @@ from caffecompat.proto.schema import Message, new
 from caffecompat.proto.text.mistakes import UnreadableError
 from caffecompat.proto.text.ordinary import DEEPEST, read_ordinary, read_ordinary_list
 from caffecompat.proto.text.parse_state import OpenMessage, ParseState
-from caffecompat.proto.text.positions import Source
+from caffecompat.proto.text.positions import LayerLines, Source
 from caffecompat.proto.text.printer import format_text
 from caffecompat.proto.text.reporter import Reporter
 from caffecompat.proto.text.scalars import (
@@ -127,13 +126,13 @@ class _Parser:
     def source(self) -> Source:
         """The places of the layers, after a read without mistakes."""
         state = self._state
-        lines = _lines_by_name(state.names, self.reporter.positions.lines(state.places))
+        lines = LayerLines(state.names, array("I", self.reporter.positions.lines(state.places)))
         return Source(
             self._path,
             lines,
             tuple(self.reporter.warnings(self._path)),
             fields={
-                name: array("L", self.reporter.positions.lines(starts))
+                name: array("I", self.reporter.positions.lines(starts))
                 for name, starts in state.top_level.items()
             },
         )
@@ -387,13 +386,3 @@ def _read_scalar(token: Tokens, target: Field) -> int | float | bool | str | byt
     number = read_value(target, token.kind, token.word, negative)
     token.advance()
     return number
-
-
-def _lines_by_name(names: list[str], lines: Iterable[int]) -> dict[str, list[int]]:
-    result: dict[str, list[int]] = {}
-    for name, line in zip(names, lines, strict=True):
-        if name in result:
-            result[name].append(line)
-        else:
-            result[name] = [line]
-    return result
