@@ -31,6 +31,8 @@ STUBS = TARGET.with_name("caffe_pb2.pyi")
 DIALECTS = ("ssd", "nvcaffe", "vgg2013")
 UNITED = "united"
 ENUM = "enum "
+# The oneof of the fields that are marked as exclusive.
+EXCLUSIVE = "fork_layer_param"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Row:
     type_name: str
     default: str
     packed: bool
+    exclusive: bool
     numbers: dict[str, int]
     declared: bool
 
@@ -76,6 +79,7 @@ def read_rows(path: Path) -> list[Row]:
                 entry["type_name"],
                 entry["default"],
                 entry["options"] == "packed",
+                entry["options"] == "exclusive",
                 {kind: int(entry[column]) for kind, column in columns.items() if entry[column]},
                 not entry["number"],
             )
@@ -170,7 +174,8 @@ class Schema:
                 message.field,
                 [f for f in message.field if f.name not in names and f.number not in taken],
             )
-            for row in mine:
+            # The compiler wants the members of a oneof side by side.
+            for row in sorted(mine, key=lambda row: row.exclusive):
                 self._add_field(message, row, here.get(row.name))
 
     def _add_field(self, message: Any, row: Row, declared: Any | None) -> None:
@@ -193,6 +198,14 @@ class Schema:
             field.default_value = row.default
         if row.packed:
             field.options.packed = True
+        if row.exclusive and self._kind == UNITED:
+            self._make_exclusive(message, field)
+
+    def _make_exclusive(self, message: Any, field: Any) -> None:
+        """Make a field a member of the message's oneof; binary files may set several of them."""
+        if not message.oneof_decl:
+            message.oneof_decl.add(name=EXCLUSIVE)
+        field.oneof_index = 0
 
     def _check_type(self, row: Row) -> None:
         known = self._messages if row.type == "message" else self._enums

@@ -233,7 +233,7 @@ class ParamSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., share_mode: _Optional[_Union[ParamSpec.DimCheckMode, str]] = ..., lr_mult: _Optional[float] = ..., decay_mult: _Optional[float] = ..., force_mult: _Optional[float] = ..., kernel_shape_decay_mult: _Optional[float] = ..., breadth_decay_mult: _Optional[float] = ...) -> None: ...
 
 class LayerParameter(_message.Message):
-    __slots__ = ("name", "type", "bottom", "top", "include", "exclude", "phase", "loss_weight", "propagate_down", "param", "blobs", "transform_param", "loss_param", "accuracy_param", "argmax_param", "batch_norm_param", "bias_param", "clip_param", "concat_param", "contrastive_loss_param", "convolution_param", "crop_param", "data_param", "dropout_param", "dummy_data_param", "eltwise_param", "elu_param", "embed_param", "exp_param", "flatten_param", "hdf5_data_param", "hdf5_output_param", "hinge_loss_param", "image_data_param", "infogain_loss_param", "inner_product_param", "input_param", "log_param", "lrn_param", "memory_data_param", "mvn_param", "parameter_param", "pooling_param", "power_param", "prelu_param", "python_param", "recurrent_param", "reduction_param", "relu_param", "reshape_param", "scale_param", "sigmoid_param", "softmax_param", "spp_param", "slice_param", "swish_param", "tanh_param", "threshold_param", "tile_param", "window_data_param", "box_data_param", "accum_param", "adaptive_bias_channel_param", "affinity_param", "annotated_data_param", "augmentation_param", "axpy_param", "backward_math", "backward_type", "batch_reduction_param", "bbox_reg_param", "bias_channel_param", "black_augmentation_param", "bn_param", "box_annotator_ohem_param", "box_group_output_param", "box_output_param", "center_loss_param", "coeff_schedule_param", "conadd_param", "continuation_indicator_param", "correlation_param", "ctc_decoder_param", "ctc_loss_param", "cudnn_math_override", "debug", "decode_bbox_param", "deformable_convolution_param", "dense_crf_param", "dense_image_data_param", "denseblock_param", "detection_accuracy_param", "detection_data_param", "detection_evaluate_param", "detection_group_accuracy_param", "detection_group_loss_param", "detection_loss_param", "detection_output_param", "detectnet_augmentation_param", "detectnet_groundtruth_param", "domain_transform_param", "downsample_param", "engine", "eval_data_param", "eval_detection_param", "flow_warp_param", "focal_loss_param", "forward_math", "forward_type", "frcnn_output_param", "general_contrastive_loss_param", "hard_mining_param", "image_gt_data_param", "imresize_param", "inner_distance_param", "inner_product_blob_param", "interp_param", "l1_loss_param", "labelsequence_accuracy_param", "largemargin_inner_product_param", "lpq_loss_param", "lstm_param", "margin_inner_product_param", "mask_param", "mask_resize_param", "mat_read_param", "mat_write_param", "mean_param", "mergecrop_param", "mil_param", "multibox_loss_param", "nms_param", "noise_param", "norm_param", "normalize_param", "pad_param", "permute_param", "pooling3d_param", "prior_box_param", "proposal_param", "proposal_target_param", "psroi_pooling_param", "quantization_param", "reader_param", "region_loss_param", "relu6_param", "renet_lstm_param", "reorg_param", "resample_param", "reshape_every_iter", "resize_bilinear_param", "resize_nearest_neighbor_param", "resize_param", "reverse_param", "roi_align_param", "roi_pooling_param", "scale_route_param", "seg_accuracy_param", "seg_data_param", "shuffle_channel_param", "smooth_l1_loss_param", "sparsify_param", "squeeze_param", "transpose_param", "trt_param", "unique_label_param", "upsample_darknet_param", "upsample_param", "video_data_param", "writer_param", "yolo_detection_output_param", "yolo_seg_param", "yolov3_detection_output_param", "yolov3_param", "label_specific_add_param", "general_triplet_loss_param", "multi_stage_meanfield_param", "feature_extrapolating_param", "orn_param", "tokenized_data_param", "transformer_block_param", "conserve_gpu_memory_test", "parameter_compress", "image_transform_param", "doc_data_param", "weighted_fmeasure_loss_param", "local_param", "cccp_param", "enable", "convolution3d_param", "soft_truncation_param", "triplet_loss_param", "channel_scale_param", "flip_param", "precision_recall_param", "fixed_param", "deephi_resize_param", "pick_slice_param", "box_upsample_param", "repmat_param", "local_layer_param", "roi_generating_param", "roi_warping_param", "unpooling_param", "mul_param", "layer_norm_param", "causal_self_attention_param", "gelu_param")
+    __slots__ = ("name", "type", "bottom", "top", "include", "exclude", "phase", "loss_weight", "propagate_down", "param", "blobs", "transform_param", "loss_param", "accuracy_param", "argmax_param", "batch_norm_param", "bias_param", "clip_param", "concat_param", "contrastive_loss_param", "convolution_param", "crop_param", "data_param", "dropout_param", "dummy_data_param", "eltwise_param", "elu_param", "embed_param", "exp_param", "flatten_param", "hdf5_data_param", "hdf5_output_param", "hinge_loss_param", "image_data_param", "infogain_loss_param", "inner_product_param", "input_param", "log_param", "lrn_param", "memory_data_param", "mvn_param", "parameter_param", "pooling_param", "power_param", "prelu_param", "python_param", "recurrent_param", "reduction_param", "relu_param", "reshape_param", "scale_param", "sigmoid_param", "softmax_param", "spp_param", "slice_param", "swish_param", "tanh_param", "threshold_param", "tile_param", "window_data_param", "box_data_param", "augmentation_param", "backward_math", "backward_type", "bbox_reg_param", "black_augmentation_param", "coeff_schedule_param", "cudnn_math_override", "debug", "detectnet_augmentation_param", "detectnet_groundtruth_param", "engine", "focal_loss_param", "forward_math", "forward_type", "hard_mining_param", "mask_param", "quantization_param", "reshape_every_iter", "sparsify_param", "trt_param", "general_triplet_loss_param", "orn_param", "conserve_gpu_memory_test", "parameter_compress", "image_transform_param", "enable", "fixed_param", "layer_norm_param", "causal_self_attention_param", "gelu_param", "accum_param", "adaptive_bias_channel_param", "affinity_param", "annotated_data_param", "axpy_param", "batch_reduction_param", "bias_channel_param", "bn_param", "box_annotator_ohem_param", "box_group_output_param", "box_output_param", "center_loss_param", "conadd_param", "continuation_indicator_param", "correlation_param", "ctc_decoder_param", "ctc_loss_param", "decode_bbox_param", "deformable_convolution_param", "dense_crf_param", "dense_image_data_param", "denseblock_param", "detection_accuracy_param", "detection_data_param", "detection_evaluate_param", "detection_group_accuracy_param", "detection_group_loss_param", "detection_loss_param", "detection_output_param", "domain_transform_param", "downsample_param", "eval_data_param", "eval_detection_param", "flow_warp_param", "frcnn_output_param", "general_contrastive_loss_param", "image_gt_data_param", "imresize_param", "inner_distance_param", "inner_product_blob_param", "interp_param", "l1_loss_param", "labelsequence_accuracy_param", "largemargin_inner_product_param", "lpq_loss_param", "lstm_param", "margin_inner_product_param", "mask_resize_param", "mat_read_param", "mat_write_param", "mean_param", "mergecrop_param", "mil_param", "multibox_loss_param", "nms_param", "noise_param", "norm_param", "normalize_param", "pad_param", "permute_param", "pooling3d_param", "prior_box_param", "proposal_param", "proposal_target_param", "psroi_pooling_param", "reader_param", "region_loss_param", "relu6_param", "renet_lstm_param", "reorg_param", "resample_param", "resize_bilinear_param", "resize_nearest_neighbor_param", "resize_param", "reverse_param", "roi_align_param", "roi_pooling_param", "scale_route_param", "seg_accuracy_param", "seg_data_param", "shuffle_channel_param", "smooth_l1_loss_param", "squeeze_param", "transpose_param", "unique_label_param", "upsample_darknet_param", "upsample_param", "video_data_param", "writer_param", "yolo_detection_output_param", "yolo_seg_param", "yolov3_detection_output_param", "yolov3_param", "label_specific_add_param", "multi_stage_meanfield_param", "feature_extrapolating_param", "tokenized_data_param", "transformer_block_param", "doc_data_param", "weighted_fmeasure_loss_param", "local_param", "cccp_param", "convolution3d_param", "soft_truncation_param", "triplet_loss_param", "channel_scale_param", "flip_param", "precision_recall_param", "deephi_resize_param", "pick_slice_param", "box_upsample_param", "repmat_param", "local_layer_param", "roi_generating_param", "roi_warping_param", "unpooling_param", "mul_param")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     BOTTOM_FIELD_NUMBER: _ClassVar[int]
@@ -295,31 +295,53 @@ class LayerParameter(_message.Message):
     TILE_PARAM_FIELD_NUMBER: _ClassVar[int]
     WINDOW_DATA_PARAM_FIELD_NUMBER: _ClassVar[int]
     BOX_DATA_PARAM_FIELD_NUMBER: _ClassVar[int]
+    AUGMENTATION_PARAM_FIELD_NUMBER: _ClassVar[int]
+    BACKWARD_MATH_FIELD_NUMBER: _ClassVar[int]
+    BACKWARD_TYPE_FIELD_NUMBER: _ClassVar[int]
+    BBOX_REG_PARAM_FIELD_NUMBER: _ClassVar[int]
+    BLACK_AUGMENTATION_PARAM_FIELD_NUMBER: _ClassVar[int]
+    COEFF_SCHEDULE_PARAM_FIELD_NUMBER: _ClassVar[int]
+    CUDNN_MATH_OVERRIDE_FIELD_NUMBER: _ClassVar[int]
+    DEBUG_FIELD_NUMBER: _ClassVar[int]
+    DETECTNET_AUGMENTATION_PARAM_FIELD_NUMBER: _ClassVar[int]
+    DETECTNET_GROUNDTRUTH_PARAM_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    FOCAL_LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
+    FORWARD_MATH_FIELD_NUMBER: _ClassVar[int]
+    FORWARD_TYPE_FIELD_NUMBER: _ClassVar[int]
+    HARD_MINING_PARAM_FIELD_NUMBER: _ClassVar[int]
+    MASK_PARAM_FIELD_NUMBER: _ClassVar[int]
+    QUANTIZATION_PARAM_FIELD_NUMBER: _ClassVar[int]
+    RESHAPE_EVERY_ITER_FIELD_NUMBER: _ClassVar[int]
+    SPARSIFY_PARAM_FIELD_NUMBER: _ClassVar[int]
+    TRT_PARAM_FIELD_NUMBER: _ClassVar[int]
+    GENERAL_TRIPLET_LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
+    ORN_PARAM_FIELD_NUMBER: _ClassVar[int]
+    CONSERVE_GPU_MEMORY_TEST_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_COMPRESS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_TRANSFORM_PARAM_FIELD_NUMBER: _ClassVar[int]
+    ENABLE_FIELD_NUMBER: _ClassVar[int]
+    FIXED_PARAM_FIELD_NUMBER: _ClassVar[int]
+    LAYER_NORM_PARAM_FIELD_NUMBER: _ClassVar[int]
+    CAUSAL_SELF_ATTENTION_PARAM_FIELD_NUMBER: _ClassVar[int]
+    GELU_PARAM_FIELD_NUMBER: _ClassVar[int]
     ACCUM_PARAM_FIELD_NUMBER: _ClassVar[int]
     ADAPTIVE_BIAS_CHANNEL_PARAM_FIELD_NUMBER: _ClassVar[int]
     AFFINITY_PARAM_FIELD_NUMBER: _ClassVar[int]
     ANNOTATED_DATA_PARAM_FIELD_NUMBER: _ClassVar[int]
-    AUGMENTATION_PARAM_FIELD_NUMBER: _ClassVar[int]
     AXPY_PARAM_FIELD_NUMBER: _ClassVar[int]
-    BACKWARD_MATH_FIELD_NUMBER: _ClassVar[int]
-    BACKWARD_TYPE_FIELD_NUMBER: _ClassVar[int]
     BATCH_REDUCTION_PARAM_FIELD_NUMBER: _ClassVar[int]
-    BBOX_REG_PARAM_FIELD_NUMBER: _ClassVar[int]
     BIAS_CHANNEL_PARAM_FIELD_NUMBER: _ClassVar[int]
-    BLACK_AUGMENTATION_PARAM_FIELD_NUMBER: _ClassVar[int]
     BN_PARAM_FIELD_NUMBER: _ClassVar[int]
     BOX_ANNOTATOR_OHEM_PARAM_FIELD_NUMBER: _ClassVar[int]
     BOX_GROUP_OUTPUT_PARAM_FIELD_NUMBER: _ClassVar[int]
     BOX_OUTPUT_PARAM_FIELD_NUMBER: _ClassVar[int]
     CENTER_LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
-    COEFF_SCHEDULE_PARAM_FIELD_NUMBER: _ClassVar[int]
     CONADD_PARAM_FIELD_NUMBER: _ClassVar[int]
     CONTINUATION_INDICATOR_PARAM_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_PARAM_FIELD_NUMBER: _ClassVar[int]
     CTC_DECODER_PARAM_FIELD_NUMBER: _ClassVar[int]
     CTC_LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
-    CUDNN_MATH_OVERRIDE_FIELD_NUMBER: _ClassVar[int]
-    DEBUG_FIELD_NUMBER: _ClassVar[int]
     DECODE_BBOX_PARAM_FIELD_NUMBER: _ClassVar[int]
     DEFORMABLE_CONVOLUTION_PARAM_FIELD_NUMBER: _ClassVar[int]
     DENSE_CRF_PARAM_FIELD_NUMBER: _ClassVar[int]
@@ -332,20 +354,13 @@ class LayerParameter(_message.Message):
     DETECTION_GROUP_LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
     DETECTION_LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
     DETECTION_OUTPUT_PARAM_FIELD_NUMBER: _ClassVar[int]
-    DETECTNET_AUGMENTATION_PARAM_FIELD_NUMBER: _ClassVar[int]
-    DETECTNET_GROUNDTRUTH_PARAM_FIELD_NUMBER: _ClassVar[int]
     DOMAIN_TRANSFORM_PARAM_FIELD_NUMBER: _ClassVar[int]
     DOWNSAMPLE_PARAM_FIELD_NUMBER: _ClassVar[int]
-    ENGINE_FIELD_NUMBER: _ClassVar[int]
     EVAL_DATA_PARAM_FIELD_NUMBER: _ClassVar[int]
     EVAL_DETECTION_PARAM_FIELD_NUMBER: _ClassVar[int]
     FLOW_WARP_PARAM_FIELD_NUMBER: _ClassVar[int]
-    FOCAL_LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
-    FORWARD_MATH_FIELD_NUMBER: _ClassVar[int]
-    FORWARD_TYPE_FIELD_NUMBER: _ClassVar[int]
     FRCNN_OUTPUT_PARAM_FIELD_NUMBER: _ClassVar[int]
     GENERAL_CONTRASTIVE_LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
-    HARD_MINING_PARAM_FIELD_NUMBER: _ClassVar[int]
     IMAGE_GT_DATA_PARAM_FIELD_NUMBER: _ClassVar[int]
     IMRESIZE_PARAM_FIELD_NUMBER: _ClassVar[int]
     INNER_DISTANCE_PARAM_FIELD_NUMBER: _ClassVar[int]
@@ -357,7 +372,6 @@ class LayerParameter(_message.Message):
     LPQ_LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
     LSTM_PARAM_FIELD_NUMBER: _ClassVar[int]
     MARGIN_INNER_PRODUCT_PARAM_FIELD_NUMBER: _ClassVar[int]
-    MASK_PARAM_FIELD_NUMBER: _ClassVar[int]
     MASK_RESIZE_PARAM_FIELD_NUMBER: _ClassVar[int]
     MAT_READ_PARAM_FIELD_NUMBER: _ClassVar[int]
     MAT_WRITE_PARAM_FIELD_NUMBER: _ClassVar[int]
@@ -376,14 +390,12 @@ class LayerParameter(_message.Message):
     PROPOSAL_PARAM_FIELD_NUMBER: _ClassVar[int]
     PROPOSAL_TARGET_PARAM_FIELD_NUMBER: _ClassVar[int]
     PSROI_POOLING_PARAM_FIELD_NUMBER: _ClassVar[int]
-    QUANTIZATION_PARAM_FIELD_NUMBER: _ClassVar[int]
     READER_PARAM_FIELD_NUMBER: _ClassVar[int]
     REGION_LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
     RELU6_PARAM_FIELD_NUMBER: _ClassVar[int]
     RENET_LSTM_PARAM_FIELD_NUMBER: _ClassVar[int]
     REORG_PARAM_FIELD_NUMBER: _ClassVar[int]
     RESAMPLE_PARAM_FIELD_NUMBER: _ClassVar[int]
-    RESHAPE_EVERY_ITER_FIELD_NUMBER: _ClassVar[int]
     RESIZE_BILINEAR_PARAM_FIELD_NUMBER: _ClassVar[int]
     RESIZE_NEAREST_NEIGHBOR_PARAM_FIELD_NUMBER: _ClassVar[int]
     RESIZE_PARAM_FIELD_NUMBER: _ClassVar[int]
@@ -395,10 +407,8 @@ class LayerParameter(_message.Message):
     SEG_DATA_PARAM_FIELD_NUMBER: _ClassVar[int]
     SHUFFLE_CHANNEL_PARAM_FIELD_NUMBER: _ClassVar[int]
     SMOOTH_L1_LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
-    SPARSIFY_PARAM_FIELD_NUMBER: _ClassVar[int]
     SQUEEZE_PARAM_FIELD_NUMBER: _ClassVar[int]
     TRANSPOSE_PARAM_FIELD_NUMBER: _ClassVar[int]
-    TRT_PARAM_FIELD_NUMBER: _ClassVar[int]
     UNIQUE_LABEL_PARAM_FIELD_NUMBER: _ClassVar[int]
     UPSAMPLE_DARKNET_PARAM_FIELD_NUMBER: _ClassVar[int]
     UPSAMPLE_PARAM_FIELD_NUMBER: _ClassVar[int]
@@ -409,27 +419,20 @@ class LayerParameter(_message.Message):
     YOLOV3_DETECTION_OUTPUT_PARAM_FIELD_NUMBER: _ClassVar[int]
     YOLOV3_PARAM_FIELD_NUMBER: _ClassVar[int]
     LABEL_SPECIFIC_ADD_PARAM_FIELD_NUMBER: _ClassVar[int]
-    GENERAL_TRIPLET_LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
     MULTI_STAGE_MEANFIELD_PARAM_FIELD_NUMBER: _ClassVar[int]
     FEATURE_EXTRAPOLATING_PARAM_FIELD_NUMBER: _ClassVar[int]
-    ORN_PARAM_FIELD_NUMBER: _ClassVar[int]
     TOKENIZED_DATA_PARAM_FIELD_NUMBER: _ClassVar[int]
     TRANSFORMER_BLOCK_PARAM_FIELD_NUMBER: _ClassVar[int]
-    CONSERVE_GPU_MEMORY_TEST_FIELD_NUMBER: _ClassVar[int]
-    PARAMETER_COMPRESS_FIELD_NUMBER: _ClassVar[int]
-    IMAGE_TRANSFORM_PARAM_FIELD_NUMBER: _ClassVar[int]
     DOC_DATA_PARAM_FIELD_NUMBER: _ClassVar[int]
     WEIGHTED_FMEASURE_LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
     LOCAL_PARAM_FIELD_NUMBER: _ClassVar[int]
     CCCP_PARAM_FIELD_NUMBER: _ClassVar[int]
-    ENABLE_FIELD_NUMBER: _ClassVar[int]
     CONVOLUTION3D_PARAM_FIELD_NUMBER: _ClassVar[int]
     SOFT_TRUNCATION_PARAM_FIELD_NUMBER: _ClassVar[int]
     TRIPLET_LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_SCALE_PARAM_FIELD_NUMBER: _ClassVar[int]
     FLIP_PARAM_FIELD_NUMBER: _ClassVar[int]
     PRECISION_RECALL_PARAM_FIELD_NUMBER: _ClassVar[int]
-    FIXED_PARAM_FIELD_NUMBER: _ClassVar[int]
     DEEPHI_RESIZE_PARAM_FIELD_NUMBER: _ClassVar[int]
     PICK_SLICE_PARAM_FIELD_NUMBER: _ClassVar[int]
     BOX_UPSAMPLE_PARAM_FIELD_NUMBER: _ClassVar[int]
@@ -439,9 +442,6 @@ class LayerParameter(_message.Message):
     ROI_WARPING_PARAM_FIELD_NUMBER: _ClassVar[int]
     UNPOOLING_PARAM_FIELD_NUMBER: _ClassVar[int]
     MUL_PARAM_FIELD_NUMBER: _ClassVar[int]
-    LAYER_NORM_PARAM_FIELD_NUMBER: _ClassVar[int]
-    CAUSAL_SELF_ATTENTION_PARAM_FIELD_NUMBER: _ClassVar[int]
-    GELU_PARAM_FIELD_NUMBER: _ClassVar[int]
     name: str
     type: str
     bottom: _containers.RepeatedScalarFieldContainer[str]
@@ -503,31 +503,53 @@ class LayerParameter(_message.Message):
     tile_param: TileParameter
     window_data_param: WindowDataParameter
     box_data_param: BoxDataParameter
+    augmentation_param: AugmentationParameter
+    backward_math: Type
+    backward_type: Type
+    bbox_reg_param: BBoxRegParameter
+    black_augmentation_param: BlackAugmentationParameter
+    coeff_schedule_param: CoeffScheduleParameter
+    cudnn_math_override: int
+    debug: bool
+    detectnet_augmentation_param: DetectNetAugmentationParameter
+    detectnet_groundtruth_param: DetectNetGroundTruthParameter
+    engine: str
+    focal_loss_param: FocalLossParameter
+    forward_math: Type
+    forward_type: Type
+    hard_mining_param: HardMiningParameter
+    mask_param: TransformationParameter
+    quantization_param: QuantizationParameter
+    reshape_every_iter: bool
+    sparsify_param: SparsifyParameter
+    trt_param: TRTParameter
+    general_triplet_loss_param: GeneralTripletParameter
+    orn_param: ORNParameter
+    conserve_gpu_memory_test: bool
+    parameter_compress: bool
+    image_transform_param: ImageTransformParameter
+    enable: bool
+    fixed_param: FixedParameter
+    layer_norm_param: LayerNormParameter
+    causal_self_attention_param: CausalSelfAttentionParameter
+    gelu_param: GeluParameter
     accum_param: AccumParameter
     adaptive_bias_channel_param: AdaptiveBiasChannelParameter
     affinity_param: AffinityParameter
     annotated_data_param: AnnotatedDataParameter
-    augmentation_param: AugmentationParameter
     axpy_param: AxpyParameter
-    backward_math: Type
-    backward_type: Type
     batch_reduction_param: BatchReductionParameter
-    bbox_reg_param: BBoxRegParameter
     bias_channel_param: BiasChannelParameter
-    black_augmentation_param: BlackAugmentationParameter
     bn_param: BNParameter
     box_annotator_ohem_param: BoxAnnotatorOHEMParameter
     box_group_output_param: BoxGroupOutputParameter
     box_output_param: BoxOutputParameter
     center_loss_param: CenterLossParameter
-    coeff_schedule_param: CoeffScheduleParameter
     conadd_param: ConaddParameter
     continuation_indicator_param: ContinuationIndicatorParameter
     correlation_param: CorrelationParameter
     ctc_decoder_param: CTCDecoderParameter
     ctc_loss_param: CTCLossParameter
-    cudnn_math_override: int
-    debug: bool
     decode_bbox_param: DecodeBBoxParameter
     deformable_convolution_param: DeformableConvolutionParameter
     dense_crf_param: DenseCRFParameter
@@ -540,20 +562,13 @@ class LayerParameter(_message.Message):
     detection_group_loss_param: DetectionGroupLossParameter
     detection_loss_param: DetectionLossParameter
     detection_output_param: DetectionOutputParameter
-    detectnet_augmentation_param: DetectNetAugmentationParameter
-    detectnet_groundtruth_param: DetectNetGroundTruthParameter
     domain_transform_param: DomainTransformParameter
     downsample_param: DownsampleParameter
-    engine: str
     eval_data_param: EvalDataParameter
     eval_detection_param: EvalDetectionParameter
     flow_warp_param: FlowWarpParameter
-    focal_loss_param: FocalLossParameter
-    forward_math: Type
-    forward_type: Type
     frcnn_output_param: FrcnnOutputParameter
     general_contrastive_loss_param: GeneralContrastiveParameter
-    hard_mining_param: HardMiningParameter
     image_gt_data_param: ImageGtDataParameter
     imresize_param: ImResizeParameter
     inner_distance_param: InnerDistanceParameter
@@ -565,7 +580,6 @@ class LayerParameter(_message.Message):
     lpq_loss_param: LpqLossParameter
     lstm_param: LSTMParameter
     margin_inner_product_param: MarginInnerProductParameter
-    mask_param: TransformationParameter
     mask_resize_param: MaskResizeParameter
     mat_read_param: MatReadParameter
     mat_write_param: MatWriteParameter
@@ -584,14 +598,12 @@ class LayerParameter(_message.Message):
     proposal_param: ProposalParameter
     proposal_target_param: ProposalTargetParameter
     psroi_pooling_param: PSROIPoolingParameter
-    quantization_param: QuantizationParameter
     reader_param: ReaderParameter
     region_loss_param: RegionLossParameter
     relu6_param: ReLUParameter
     renet_lstm_param: ReNetLSTMParameter
     reorg_param: ReorgParameter
     resample_param: ResampleParameter
-    reshape_every_iter: bool
     resize_bilinear_param: ResizeBilinearParameter
     resize_nearest_neighbor_param: ResizeNearestNeighborParameter
     resize_param: ResizeParameter
@@ -603,10 +615,8 @@ class LayerParameter(_message.Message):
     seg_data_param: SegDataParameter
     shuffle_channel_param: ShuffleChannelParameter
     smooth_l1_loss_param: SmoothL1LossParameter
-    sparsify_param: SparsifyParameter
     squeeze_param: SqueezeParameter
     transpose_param: TransposeParameter
-    trt_param: TRTParameter
     unique_label_param: UniqueLabelParameter
     upsample_darknet_param: UpsampleDarknetParameter
     upsample_param: UpsampleParameter
@@ -617,27 +627,20 @@ class LayerParameter(_message.Message):
     yolov3_detection_output_param: Yolov3DetectionOutputParameter
     yolov3_param: Yolov3Parameter
     label_specific_add_param: LabelSpecificAddParameter
-    general_triplet_loss_param: GeneralTripletParameter
     multi_stage_meanfield_param: MultiStageMeanfieldParameter
     feature_extrapolating_param: FeatureExtrapolatingParameter
-    orn_param: ORNParameter
     tokenized_data_param: TokenizedDataParameter
     transformer_block_param: TransformerBlockParameter
-    conserve_gpu_memory_test: bool
-    parameter_compress: bool
-    image_transform_param: ImageTransformParameter
     doc_data_param: DocDataParameter
     weighted_fmeasure_loss_param: WeightedFmeasureLossParameter
     local_param: LocalParameter
     cccp_param: ConvolutionParameter
-    enable: bool
     convolution3d_param: Convolution3DParameter
     soft_truncation_param: SoftTruncationParameter
     triplet_loss_param: TripletLossParameter
     channel_scale_param: ChannelScaleParameter
     flip_param: FlipParameter
     precision_recall_param: PRParameter
-    fixed_param: FixedParameter
     deephi_resize_param: DeephiResizeParameter
     pick_slice_param: PickSliceParameter
     box_upsample_param: BoxUpsampleParameter
@@ -647,10 +650,7 @@ class LayerParameter(_message.Message):
     roi_warping_param: ROIWarpingParameter
     unpooling_param: UnpoolingParameter
     mul_param: MulParameter
-    layer_norm_param: LayerNormParameter
-    causal_self_attention_param: CausalSelfAttentionParameter
-    gelu_param: GeluParameter
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., bottom: _Optional[_Iterable[str]] = ..., top: _Optional[_Iterable[str]] = ..., include: _Optional[_Iterable[_Union[NetStateRule, _Mapping]]] = ..., exclude: _Optional[_Iterable[_Union[NetStateRule, _Mapping]]] = ..., phase: _Optional[_Union[Phase, str]] = ..., loss_weight: _Optional[_Iterable[float]] = ..., propagate_down: _Optional[_Iterable[bool]] = ..., param: _Optional[_Iterable[_Union[ParamSpec, _Mapping]]] = ..., blobs: _Optional[_Iterable[_Union[BlobProto, _Mapping]]] = ..., transform_param: _Optional[_Union[TransformationParameter, _Mapping]] = ..., loss_param: _Optional[_Union[LossParameter, _Mapping]] = ..., accuracy_param: _Optional[_Union[AccuracyParameter, _Mapping]] = ..., argmax_param: _Optional[_Union[ArgMaxParameter, _Mapping]] = ..., batch_norm_param: _Optional[_Union[BatchNormParameter, _Mapping]] = ..., bias_param: _Optional[_Union[BiasParameter, _Mapping]] = ..., clip_param: _Optional[_Union[ClipParameter, _Mapping]] = ..., concat_param: _Optional[_Union[ConcatParameter, _Mapping]] = ..., contrastive_loss_param: _Optional[_Union[ContrastiveLossParameter, _Mapping]] = ..., convolution_param: _Optional[_Union[ConvolutionParameter, _Mapping]] = ..., crop_param: _Optional[_Union[CropParameter, _Mapping]] = ..., data_param: _Optional[_Union[DataParameter, _Mapping]] = ..., dropout_param: _Optional[_Union[DropoutParameter, _Mapping]] = ..., dummy_data_param: _Optional[_Union[DummyDataParameter, _Mapping]] = ..., eltwise_param: _Optional[_Union[EltwiseParameter, _Mapping]] = ..., elu_param: _Optional[_Union[ELUParameter, _Mapping]] = ..., embed_param: _Optional[_Union[EmbedParameter, _Mapping]] = ..., exp_param: _Optional[_Union[ExpParameter, _Mapping]] = ..., flatten_param: _Optional[_Union[FlattenParameter, _Mapping]] = ..., hdf5_data_param: _Optional[_Union[HDF5DataParameter, _Mapping]] = ..., hdf5_output_param: _Optional[_Union[HDF5OutputParameter, _Mapping]] = ..., hinge_loss_param: _Optional[_Union[HingeLossParameter, _Mapping]] = ..., image_data_param: _Optional[_Union[ImageDataParameter, _Mapping]] = ..., infogain_loss_param: _Optional[_Union[InfogainLossParameter, _Mapping]] = ..., inner_product_param: _Optional[_Union[InnerProductParameter, _Mapping]] = ..., input_param: _Optional[_Union[InputParameter, _Mapping]] = ..., log_param: _Optional[_Union[LogParameter, _Mapping]] = ..., lrn_param: _Optional[_Union[LRNParameter, _Mapping]] = ..., memory_data_param: _Optional[_Union[MemoryDataParameter, _Mapping]] = ..., mvn_param: _Optional[_Union[MVNParameter, _Mapping]] = ..., parameter_param: _Optional[_Union[ParameterParameter, _Mapping]] = ..., pooling_param: _Optional[_Union[PoolingParameter, _Mapping]] = ..., power_param: _Optional[_Union[PowerParameter, _Mapping]] = ..., prelu_param: _Optional[_Union[PReLUParameter, _Mapping]] = ..., python_param: _Optional[_Union[PythonParameter, _Mapping]] = ..., recurrent_param: _Optional[_Union[RecurrentParameter, _Mapping]] = ..., reduction_param: _Optional[_Union[ReductionParameter, _Mapping]] = ..., relu_param: _Optional[_Union[ReLUParameter, _Mapping]] = ..., reshape_param: _Optional[_Union[ReshapeParameter, _Mapping]] = ..., scale_param: _Optional[_Union[ScaleParameter, _Mapping]] = ..., sigmoid_param: _Optional[_Union[SigmoidParameter, _Mapping]] = ..., softmax_param: _Optional[_Union[SoftmaxParameter, _Mapping]] = ..., spp_param: _Optional[_Union[SPPParameter, _Mapping]] = ..., slice_param: _Optional[_Union[SliceParameter, _Mapping]] = ..., swish_param: _Optional[_Union[SwishParameter, _Mapping]] = ..., tanh_param: _Optional[_Union[TanHParameter, _Mapping]] = ..., threshold_param: _Optional[_Union[ThresholdParameter, _Mapping]] = ..., tile_param: _Optional[_Union[TileParameter, _Mapping]] = ..., window_data_param: _Optional[_Union[WindowDataParameter, _Mapping]] = ..., box_data_param: _Optional[_Union[BoxDataParameter, _Mapping]] = ..., accum_param: _Optional[_Union[AccumParameter, _Mapping]] = ..., adaptive_bias_channel_param: _Optional[_Union[AdaptiveBiasChannelParameter, _Mapping]] = ..., affinity_param: _Optional[_Union[AffinityParameter, _Mapping]] = ..., annotated_data_param: _Optional[_Union[AnnotatedDataParameter, _Mapping]] = ..., augmentation_param: _Optional[_Union[AugmentationParameter, _Mapping]] = ..., axpy_param: _Optional[_Union[AxpyParameter, _Mapping]] = ..., backward_math: _Optional[_Union[Type, str]] = ..., backward_type: _Optional[_Union[Type, str]] = ..., batch_reduction_param: _Optional[_Union[BatchReductionParameter, _Mapping]] = ..., bbox_reg_param: _Optional[_Union[BBoxRegParameter, _Mapping]] = ..., bias_channel_param: _Optional[_Union[BiasChannelParameter, _Mapping]] = ..., black_augmentation_param: _Optional[_Union[BlackAugmentationParameter, _Mapping]] = ..., bn_param: _Optional[_Union[BNParameter, _Mapping]] = ..., box_annotator_ohem_param: _Optional[_Union[BoxAnnotatorOHEMParameter, _Mapping]] = ..., box_group_output_param: _Optional[_Union[BoxGroupOutputParameter, _Mapping]] = ..., box_output_param: _Optional[_Union[BoxOutputParameter, _Mapping]] = ..., center_loss_param: _Optional[_Union[CenterLossParameter, _Mapping]] = ..., coeff_schedule_param: _Optional[_Union[CoeffScheduleParameter, _Mapping]] = ..., conadd_param: _Optional[_Union[ConaddParameter, _Mapping]] = ..., continuation_indicator_param: _Optional[_Union[ContinuationIndicatorParameter, _Mapping]] = ..., correlation_param: _Optional[_Union[CorrelationParameter, _Mapping]] = ..., ctc_decoder_param: _Optional[_Union[CTCDecoderParameter, _Mapping]] = ..., ctc_loss_param: _Optional[_Union[CTCLossParameter, _Mapping]] = ..., cudnn_math_override: _Optional[int] = ..., debug: _Optional[bool] = ..., decode_bbox_param: _Optional[_Union[DecodeBBoxParameter, _Mapping]] = ..., deformable_convolution_param: _Optional[_Union[DeformableConvolutionParameter, _Mapping]] = ..., dense_crf_param: _Optional[_Union[DenseCRFParameter, _Mapping]] = ..., dense_image_data_param: _Optional[_Union[DenseImageDataParameter, _Mapping]] = ..., denseblock_param: _Optional[_Union[DenseBlockParameter, _Mapping]] = ..., detection_accuracy_param: _Optional[_Union[DetectionAccuracyParameter, _Mapping]] = ..., detection_data_param: _Optional[_Union[DetectionDataParameter, _Mapping]] = ..., detection_evaluate_param: _Optional[_Union[DetectionEvaluateParameter, _Mapping]] = ..., detection_group_accuracy_param: _Optional[_Union[DetectionGroupAccuracyParameter, _Mapping]] = ..., detection_group_loss_param: _Optional[_Union[DetectionGroupLossParameter, _Mapping]] = ..., detection_loss_param: _Optional[_Union[DetectionLossParameter, _Mapping]] = ..., detection_output_param: _Optional[_Union[DetectionOutputParameter, _Mapping]] = ..., detectnet_augmentation_param: _Optional[_Union[DetectNetAugmentationParameter, _Mapping]] = ..., detectnet_groundtruth_param: _Optional[_Union[DetectNetGroundTruthParameter, _Mapping]] = ..., domain_transform_param: _Optional[_Union[DomainTransformParameter, _Mapping]] = ..., downsample_param: _Optional[_Union[DownsampleParameter, _Mapping]] = ..., engine: _Optional[str] = ..., eval_data_param: _Optional[_Union[EvalDataParameter, _Mapping]] = ..., eval_detection_param: _Optional[_Union[EvalDetectionParameter, _Mapping]] = ..., flow_warp_param: _Optional[_Union[FlowWarpParameter, _Mapping]] = ..., focal_loss_param: _Optional[_Union[FocalLossParameter, _Mapping]] = ..., forward_math: _Optional[_Union[Type, str]] = ..., forward_type: _Optional[_Union[Type, str]] = ..., frcnn_output_param: _Optional[_Union[FrcnnOutputParameter, _Mapping]] = ..., general_contrastive_loss_param: _Optional[_Union[GeneralContrastiveParameter, _Mapping]] = ..., hard_mining_param: _Optional[_Union[HardMiningParameter, _Mapping]] = ..., image_gt_data_param: _Optional[_Union[ImageGtDataParameter, _Mapping]] = ..., imresize_param: _Optional[_Union[ImResizeParameter, _Mapping]] = ..., inner_distance_param: _Optional[_Union[InnerDistanceParameter, _Mapping]] = ..., inner_product_blob_param: _Optional[_Union[InnerProductBlobParameter, _Mapping]] = ..., interp_param: _Optional[_Union[InterpParameter, _Mapping]] = ..., l1_loss_param: _Optional[_Union[L1LossParameter, _Mapping]] = ..., labelsequence_accuracy_param: _Optional[_Union[LabelsequenceAccuracyParameter, _Mapping]] = ..., largemargin_inner_product_param: _Optional[_Union[LargeMarginInnerProductParameter, _Mapping]] = ..., lpq_loss_param: _Optional[_Union[LpqLossParameter, _Mapping]] = ..., lstm_param: _Optional[_Union[LSTMParameter, _Mapping]] = ..., margin_inner_product_param: _Optional[_Union[MarginInnerProductParameter, _Mapping]] = ..., mask_param: _Optional[_Union[TransformationParameter, _Mapping]] = ..., mask_resize_param: _Optional[_Union[MaskResizeParameter, _Mapping]] = ..., mat_read_param: _Optional[_Union[MatReadParameter, _Mapping]] = ..., mat_write_param: _Optional[_Union[MatWriteParameter, _Mapping]] = ..., mean_param: _Optional[_Union[MeanParameter, _Mapping]] = ..., mergecrop_param: _Optional[_Union[MergeCropParameter, _Mapping]] = ..., mil_param: _Optional[_Union[MILParameter, _Mapping]] = ..., multibox_loss_param: _Optional[_Union[MultiBoxLossParameter, _Mapping]] = ..., nms_param: _Optional[_Union[NmsParameter, _Mapping]] = ..., noise_param: _Optional[_Union[NoiseParameter, _Mapping]] = ..., norm_param: _Optional[_Union[NormalizeParameter, _Mapping]] = ..., normalize_param: _Optional[_Union[NormalizeParameter, _Mapping]] = ..., pad_param: _Optional[_Union[PadParameter, _Mapping]] = ..., permute_param: _Optional[_Union[PermuteParameter, _Mapping]] = ..., pooling3d_param: _Optional[_Union[Pooling3DParameter, _Mapping]] = ..., prior_box_param: _Optional[_Union[PriorBoxParameter, _Mapping]] = ..., proposal_param: _Optional[_Union[ProposalParameter, _Mapping]] = ..., proposal_target_param: _Optional[_Union[ProposalTargetParameter, _Mapping]] = ..., psroi_pooling_param: _Optional[_Union[PSROIPoolingParameter, _Mapping]] = ..., quantization_param: _Optional[_Union[QuantizationParameter, _Mapping]] = ..., reader_param: _Optional[_Union[ReaderParameter, _Mapping]] = ..., region_loss_param: _Optional[_Union[RegionLossParameter, _Mapping]] = ..., relu6_param: _Optional[_Union[ReLUParameter, _Mapping]] = ..., renet_lstm_param: _Optional[_Union[ReNetLSTMParameter, _Mapping]] = ..., reorg_param: _Optional[_Union[ReorgParameter, _Mapping]] = ..., resample_param: _Optional[_Union[ResampleParameter, _Mapping]] = ..., reshape_every_iter: _Optional[bool] = ..., resize_bilinear_param: _Optional[_Union[ResizeBilinearParameter, _Mapping]] = ..., resize_nearest_neighbor_param: _Optional[_Union[ResizeNearestNeighborParameter, _Mapping]] = ..., resize_param: _Optional[_Union[ResizeParameter, _Mapping]] = ..., reverse_param: _Optional[_Union[ReverseParameter, _Mapping]] = ..., roi_align_param: _Optional[_Union[ROIAlignParameter, _Mapping]] = ..., roi_pooling_param: _Optional[_Union[ROIPoolingParameter, _Mapping]] = ..., scale_route_param: _Optional[_Union[ScaleRouteParameter, _Mapping]] = ..., seg_accuracy_param: _Optional[_Union[SegAccuracyParameter, _Mapping]] = ..., seg_data_param: _Optional[_Union[SegDataParameter, _Mapping]] = ..., shuffle_channel_param: _Optional[_Union[ShuffleChannelParameter, _Mapping]] = ..., smooth_l1_loss_param: _Optional[_Union[SmoothL1LossParameter, _Mapping]] = ..., sparsify_param: _Optional[_Union[SparsifyParameter, _Mapping]] = ..., squeeze_param: _Optional[_Union[SqueezeParameter, _Mapping]] = ..., transpose_param: _Optional[_Union[TransposeParameter, _Mapping]] = ..., trt_param: _Optional[_Union[TRTParameter, _Mapping]] = ..., unique_label_param: _Optional[_Union[UniqueLabelParameter, _Mapping]] = ..., upsample_darknet_param: _Optional[_Union[UpsampleDarknetParameter, _Mapping]] = ..., upsample_param: _Optional[_Union[UpsampleParameter, _Mapping]] = ..., video_data_param: _Optional[_Union[VideoDataParameter, _Mapping]] = ..., writer_param: _Optional[_Union[WriterParameter, _Mapping]] = ..., yolo_detection_output_param: _Optional[_Union[YoloDetectionOutputParameter, _Mapping]] = ..., yolo_seg_param: _Optional[_Union[YoloSegParameter, _Mapping]] = ..., yolov3_detection_output_param: _Optional[_Union[Yolov3DetectionOutputParameter, _Mapping]] = ..., yolov3_param: _Optional[_Union[Yolov3Parameter, _Mapping]] = ..., label_specific_add_param: _Optional[_Union[LabelSpecificAddParameter, _Mapping]] = ..., general_triplet_loss_param: _Optional[_Union[GeneralTripletParameter, _Mapping]] = ..., multi_stage_meanfield_param: _Optional[_Union[MultiStageMeanfieldParameter, _Mapping]] = ..., feature_extrapolating_param: _Optional[_Union[FeatureExtrapolatingParameter, _Mapping]] = ..., orn_param: _Optional[_Union[ORNParameter, _Mapping]] = ..., tokenized_data_param: _Optional[_Union[TokenizedDataParameter, _Mapping]] = ..., transformer_block_param: _Optional[_Union[TransformerBlockParameter, _Mapping]] = ..., conserve_gpu_memory_test: _Optional[bool] = ..., parameter_compress: _Optional[bool] = ..., image_transform_param: _Optional[_Union[ImageTransformParameter, _Mapping]] = ..., doc_data_param: _Optional[_Union[DocDataParameter, _Mapping]] = ..., weighted_fmeasure_loss_param: _Optional[_Union[WeightedFmeasureLossParameter, _Mapping]] = ..., local_param: _Optional[_Union[LocalParameter, _Mapping]] = ..., cccp_param: _Optional[_Union[ConvolutionParameter, _Mapping]] = ..., enable: _Optional[bool] = ..., convolution3d_param: _Optional[_Union[Convolution3DParameter, _Mapping]] = ..., soft_truncation_param: _Optional[_Union[SoftTruncationParameter, _Mapping]] = ..., triplet_loss_param: _Optional[_Union[TripletLossParameter, _Mapping]] = ..., channel_scale_param: _Optional[_Union[ChannelScaleParameter, _Mapping]] = ..., flip_param: _Optional[_Union[FlipParameter, _Mapping]] = ..., precision_recall_param: _Optional[_Union[PRParameter, _Mapping]] = ..., fixed_param: _Optional[_Union[FixedParameter, _Mapping]] = ..., deephi_resize_param: _Optional[_Union[DeephiResizeParameter, _Mapping]] = ..., pick_slice_param: _Optional[_Union[PickSliceParameter, _Mapping]] = ..., box_upsample_param: _Optional[_Union[BoxUpsampleParameter, _Mapping]] = ..., repmat_param: _Optional[_Union[RepMatParameter, _Mapping]] = ..., local_layer_param: _Optional[_Union[LocallyConnectedLayerWithLossParameter, _Mapping]] = ..., roi_generating_param: _Optional[_Union[ROIGeneratingParameter, _Mapping]] = ..., roi_warping_param: _Optional[_Union[ROIWarpingParameter, _Mapping]] = ..., unpooling_param: _Optional[_Union[UnpoolingParameter, _Mapping]] = ..., mul_param: _Optional[_Union[MulParameter, _Mapping]] = ..., layer_norm_param: _Optional[_Union[LayerNormParameter, _Mapping]] = ..., causal_self_attention_param: _Optional[_Union[CausalSelfAttentionParameter, _Mapping]] = ..., gelu_param: _Optional[_Union[GeluParameter, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., bottom: _Optional[_Iterable[str]] = ..., top: _Optional[_Iterable[str]] = ..., include: _Optional[_Iterable[_Union[NetStateRule, _Mapping]]] = ..., exclude: _Optional[_Iterable[_Union[NetStateRule, _Mapping]]] = ..., phase: _Optional[_Union[Phase, str]] = ..., loss_weight: _Optional[_Iterable[float]] = ..., propagate_down: _Optional[_Iterable[bool]] = ..., param: _Optional[_Iterable[_Union[ParamSpec, _Mapping]]] = ..., blobs: _Optional[_Iterable[_Union[BlobProto, _Mapping]]] = ..., transform_param: _Optional[_Union[TransformationParameter, _Mapping]] = ..., loss_param: _Optional[_Union[LossParameter, _Mapping]] = ..., accuracy_param: _Optional[_Union[AccuracyParameter, _Mapping]] = ..., argmax_param: _Optional[_Union[ArgMaxParameter, _Mapping]] = ..., batch_norm_param: _Optional[_Union[BatchNormParameter, _Mapping]] = ..., bias_param: _Optional[_Union[BiasParameter, _Mapping]] = ..., clip_param: _Optional[_Union[ClipParameter, _Mapping]] = ..., concat_param: _Optional[_Union[ConcatParameter, _Mapping]] = ..., contrastive_loss_param: _Optional[_Union[ContrastiveLossParameter, _Mapping]] = ..., convolution_param: _Optional[_Union[ConvolutionParameter, _Mapping]] = ..., crop_param: _Optional[_Union[CropParameter, _Mapping]] = ..., data_param: _Optional[_Union[DataParameter, _Mapping]] = ..., dropout_param: _Optional[_Union[DropoutParameter, _Mapping]] = ..., dummy_data_param: _Optional[_Union[DummyDataParameter, _Mapping]] = ..., eltwise_param: _Optional[_Union[EltwiseParameter, _Mapping]] = ..., elu_param: _Optional[_Union[ELUParameter, _Mapping]] = ..., embed_param: _Optional[_Union[EmbedParameter, _Mapping]] = ..., exp_param: _Optional[_Union[ExpParameter, _Mapping]] = ..., flatten_param: _Optional[_Union[FlattenParameter, _Mapping]] = ..., hdf5_data_param: _Optional[_Union[HDF5DataParameter, _Mapping]] = ..., hdf5_output_param: _Optional[_Union[HDF5OutputParameter, _Mapping]] = ..., hinge_loss_param: _Optional[_Union[HingeLossParameter, _Mapping]] = ..., image_data_param: _Optional[_Union[ImageDataParameter, _Mapping]] = ..., infogain_loss_param: _Optional[_Union[InfogainLossParameter, _Mapping]] = ..., inner_product_param: _Optional[_Union[InnerProductParameter, _Mapping]] = ..., input_param: _Optional[_Union[InputParameter, _Mapping]] = ..., log_param: _Optional[_Union[LogParameter, _Mapping]] = ..., lrn_param: _Optional[_Union[LRNParameter, _Mapping]] = ..., memory_data_param: _Optional[_Union[MemoryDataParameter, _Mapping]] = ..., mvn_param: _Optional[_Union[MVNParameter, _Mapping]] = ..., parameter_param: _Optional[_Union[ParameterParameter, _Mapping]] = ..., pooling_param: _Optional[_Union[PoolingParameter, _Mapping]] = ..., power_param: _Optional[_Union[PowerParameter, _Mapping]] = ..., prelu_param: _Optional[_Union[PReLUParameter, _Mapping]] = ..., python_param: _Optional[_Union[PythonParameter, _Mapping]] = ..., recurrent_param: _Optional[_Union[RecurrentParameter, _Mapping]] = ..., reduction_param: _Optional[_Union[ReductionParameter, _Mapping]] = ..., relu_param: _Optional[_Union[ReLUParameter, _Mapping]] = ..., reshape_param: _Optional[_Union[ReshapeParameter, _Mapping]] = ..., scale_param: _Optional[_Union[ScaleParameter, _Mapping]] = ..., sigmoid_param: _Optional[_Union[SigmoidParameter, _Mapping]] = ..., softmax_param: _Optional[_Union[SoftmaxParameter, _Mapping]] = ..., spp_param: _Optional[_Union[SPPParameter, _Mapping]] = ..., slice_param: _Optional[_Union[SliceParameter, _Mapping]] = ..., swish_param: _Optional[_Union[SwishParameter, _Mapping]] = ..., tanh_param: _Optional[_Union[TanHParameter, _Mapping]] = ..., threshold_param: _Optional[_Union[ThresholdParameter, _Mapping]] = ..., tile_param: _Optional[_Union[TileParameter, _Mapping]] = ..., window_data_param: _Optional[_Union[WindowDataParameter, _Mapping]] = ..., box_data_param: _Optional[_Union[BoxDataParameter, _Mapping]] = ..., augmentation_param: _Optional[_Union[AugmentationParameter, _Mapping]] = ..., backward_math: _Optional[_Union[Type, str]] = ..., backward_type: _Optional[_Union[Type, str]] = ..., bbox_reg_param: _Optional[_Union[BBoxRegParameter, _Mapping]] = ..., black_augmentation_param: _Optional[_Union[BlackAugmentationParameter, _Mapping]] = ..., coeff_schedule_param: _Optional[_Union[CoeffScheduleParameter, _Mapping]] = ..., cudnn_math_override: _Optional[int] = ..., debug: _Optional[bool] = ..., detectnet_augmentation_param: _Optional[_Union[DetectNetAugmentationParameter, _Mapping]] = ..., detectnet_groundtruth_param: _Optional[_Union[DetectNetGroundTruthParameter, _Mapping]] = ..., engine: _Optional[str] = ..., focal_loss_param: _Optional[_Union[FocalLossParameter, _Mapping]] = ..., forward_math: _Optional[_Union[Type, str]] = ..., forward_type: _Optional[_Union[Type, str]] = ..., hard_mining_param: _Optional[_Union[HardMiningParameter, _Mapping]] = ..., mask_param: _Optional[_Union[TransformationParameter, _Mapping]] = ..., quantization_param: _Optional[_Union[QuantizationParameter, _Mapping]] = ..., reshape_every_iter: _Optional[bool] = ..., sparsify_param: _Optional[_Union[SparsifyParameter, _Mapping]] = ..., trt_param: _Optional[_Union[TRTParameter, _Mapping]] = ..., general_triplet_loss_param: _Optional[_Union[GeneralTripletParameter, _Mapping]] = ..., orn_param: _Optional[_Union[ORNParameter, _Mapping]] = ..., conserve_gpu_memory_test: _Optional[bool] = ..., parameter_compress: _Optional[bool] = ..., image_transform_param: _Optional[_Union[ImageTransformParameter, _Mapping]] = ..., enable: _Optional[bool] = ..., fixed_param: _Optional[_Union[FixedParameter, _Mapping]] = ..., layer_norm_param: _Optional[_Union[LayerNormParameter, _Mapping]] = ..., causal_self_attention_param: _Optional[_Union[CausalSelfAttentionParameter, _Mapping]] = ..., gelu_param: _Optional[_Union[GeluParameter, _Mapping]] = ..., accum_param: _Optional[_Union[AccumParameter, _Mapping]] = ..., adaptive_bias_channel_param: _Optional[_Union[AdaptiveBiasChannelParameter, _Mapping]] = ..., affinity_param: _Optional[_Union[AffinityParameter, _Mapping]] = ..., annotated_data_param: _Optional[_Union[AnnotatedDataParameter, _Mapping]] = ..., axpy_param: _Optional[_Union[AxpyParameter, _Mapping]] = ..., batch_reduction_param: _Optional[_Union[BatchReductionParameter, _Mapping]] = ..., bias_channel_param: _Optional[_Union[BiasChannelParameter, _Mapping]] = ..., bn_param: _Optional[_Union[BNParameter, _Mapping]] = ..., box_annotator_ohem_param: _Optional[_Union[BoxAnnotatorOHEMParameter, _Mapping]] = ..., box_group_output_param: _Optional[_Union[BoxGroupOutputParameter, _Mapping]] = ..., box_output_param: _Optional[_Union[BoxOutputParameter, _Mapping]] = ..., center_loss_param: _Optional[_Union[CenterLossParameter, _Mapping]] = ..., conadd_param: _Optional[_Union[ConaddParameter, _Mapping]] = ..., continuation_indicator_param: _Optional[_Union[ContinuationIndicatorParameter, _Mapping]] = ..., correlation_param: _Optional[_Union[CorrelationParameter, _Mapping]] = ..., ctc_decoder_param: _Optional[_Union[CTCDecoderParameter, _Mapping]] = ..., ctc_loss_param: _Optional[_Union[CTCLossParameter, _Mapping]] = ..., decode_bbox_param: _Optional[_Union[DecodeBBoxParameter, _Mapping]] = ..., deformable_convolution_param: _Optional[_Union[DeformableConvolutionParameter, _Mapping]] = ..., dense_crf_param: _Optional[_Union[DenseCRFParameter, _Mapping]] = ..., dense_image_data_param: _Optional[_Union[DenseImageDataParameter, _Mapping]] = ..., denseblock_param: _Optional[_Union[DenseBlockParameter, _Mapping]] = ..., detection_accuracy_param: _Optional[_Union[DetectionAccuracyParameter, _Mapping]] = ..., detection_data_param: _Optional[_Union[DetectionDataParameter, _Mapping]] = ..., detection_evaluate_param: _Optional[_Union[DetectionEvaluateParameter, _Mapping]] = ..., detection_group_accuracy_param: _Optional[_Union[DetectionGroupAccuracyParameter, _Mapping]] = ..., detection_group_loss_param: _Optional[_Union[DetectionGroupLossParameter, _Mapping]] = ..., detection_loss_param: _Optional[_Union[DetectionLossParameter, _Mapping]] = ..., detection_output_param: _Optional[_Union[DetectionOutputParameter, _Mapping]] = ..., domain_transform_param: _Optional[_Union[DomainTransformParameter, _Mapping]] = ..., downsample_param: _Optional[_Union[DownsampleParameter, _Mapping]] = ..., eval_data_param: _Optional[_Union[EvalDataParameter, _Mapping]] = ..., eval_detection_param: _Optional[_Union[EvalDetectionParameter, _Mapping]] = ..., flow_warp_param: _Optional[_Union[FlowWarpParameter, _Mapping]] = ..., frcnn_output_param: _Optional[_Union[FrcnnOutputParameter, _Mapping]] = ..., general_contrastive_loss_param: _Optional[_Union[GeneralContrastiveParameter, _Mapping]] = ..., image_gt_data_param: _Optional[_Union[ImageGtDataParameter, _Mapping]] = ..., imresize_param: _Optional[_Union[ImResizeParameter, _Mapping]] = ..., inner_distance_param: _Optional[_Union[InnerDistanceParameter, _Mapping]] = ..., inner_product_blob_param: _Optional[_Union[InnerProductBlobParameter, _Mapping]] = ..., interp_param: _Optional[_Union[InterpParameter, _Mapping]] = ..., l1_loss_param: _Optional[_Union[L1LossParameter, _Mapping]] = ..., labelsequence_accuracy_param: _Optional[_Union[LabelsequenceAccuracyParameter, _Mapping]] = ..., largemargin_inner_product_param: _Optional[_Union[LargeMarginInnerProductParameter, _Mapping]] = ..., lpq_loss_param: _Optional[_Union[LpqLossParameter, _Mapping]] = ..., lstm_param: _Optional[_Union[LSTMParameter, _Mapping]] = ..., margin_inner_product_param: _Optional[_Union[MarginInnerProductParameter, _Mapping]] = ..., mask_resize_param: _Optional[_Union[MaskResizeParameter, _Mapping]] = ..., mat_read_param: _Optional[_Union[MatReadParameter, _Mapping]] = ..., mat_write_param: _Optional[_Union[MatWriteParameter, _Mapping]] = ..., mean_param: _Optional[_Union[MeanParameter, _Mapping]] = ..., mergecrop_param: _Optional[_Union[MergeCropParameter, _Mapping]] = ..., mil_param: _Optional[_Union[MILParameter, _Mapping]] = ..., multibox_loss_param: _Optional[_Union[MultiBoxLossParameter, _Mapping]] = ..., nms_param: _Optional[_Union[NmsParameter, _Mapping]] = ..., noise_param: _Optional[_Union[NoiseParameter, _Mapping]] = ..., norm_param: _Optional[_Union[NormalizeParameter, _Mapping]] = ..., normalize_param: _Optional[_Union[NormalizeParameter, _Mapping]] = ..., pad_param: _Optional[_Union[PadParameter, _Mapping]] = ..., permute_param: _Optional[_Union[PermuteParameter, _Mapping]] = ..., pooling3d_param: _Optional[_Union[Pooling3DParameter, _Mapping]] = ..., prior_box_param: _Optional[_Union[PriorBoxParameter, _Mapping]] = ..., proposal_param: _Optional[_Union[ProposalParameter, _Mapping]] = ..., proposal_target_param: _Optional[_Union[ProposalTargetParameter, _Mapping]] = ..., psroi_pooling_param: _Optional[_Union[PSROIPoolingParameter, _Mapping]] = ..., reader_param: _Optional[_Union[ReaderParameter, _Mapping]] = ..., region_loss_param: _Optional[_Union[RegionLossParameter, _Mapping]] = ..., relu6_param: _Optional[_Union[ReLUParameter, _Mapping]] = ..., renet_lstm_param: _Optional[_Union[ReNetLSTMParameter, _Mapping]] = ..., reorg_param: _Optional[_Union[ReorgParameter, _Mapping]] = ..., resample_param: _Optional[_Union[ResampleParameter, _Mapping]] = ..., resize_bilinear_param: _Optional[_Union[ResizeBilinearParameter, _Mapping]] = ..., resize_nearest_neighbor_param: _Optional[_Union[ResizeNearestNeighborParameter, _Mapping]] = ..., resize_param: _Optional[_Union[ResizeParameter, _Mapping]] = ..., reverse_param: _Optional[_Union[ReverseParameter, _Mapping]] = ..., roi_align_param: _Optional[_Union[ROIAlignParameter, _Mapping]] = ..., roi_pooling_param: _Optional[_Union[ROIPoolingParameter, _Mapping]] = ..., scale_route_param: _Optional[_Union[ScaleRouteParameter, _Mapping]] = ..., seg_accuracy_param: _Optional[_Union[SegAccuracyParameter, _Mapping]] = ..., seg_data_param: _Optional[_Union[SegDataParameter, _Mapping]] = ..., shuffle_channel_param: _Optional[_Union[ShuffleChannelParameter, _Mapping]] = ..., smooth_l1_loss_param: _Optional[_Union[SmoothL1LossParameter, _Mapping]] = ..., squeeze_param: _Optional[_Union[SqueezeParameter, _Mapping]] = ..., transpose_param: _Optional[_Union[TransposeParameter, _Mapping]] = ..., unique_label_param: _Optional[_Union[UniqueLabelParameter, _Mapping]] = ..., upsample_darknet_param: _Optional[_Union[UpsampleDarknetParameter, _Mapping]] = ..., upsample_param: _Optional[_Union[UpsampleParameter, _Mapping]] = ..., video_data_param: _Optional[_Union[VideoDataParameter, _Mapping]] = ..., writer_param: _Optional[_Union[WriterParameter, _Mapping]] = ..., yolo_detection_output_param: _Optional[_Union[YoloDetectionOutputParameter, _Mapping]] = ..., yolo_seg_param: _Optional[_Union[YoloSegParameter, _Mapping]] = ..., yolov3_detection_output_param: _Optional[_Union[Yolov3DetectionOutputParameter, _Mapping]] = ..., yolov3_param: _Optional[_Union[Yolov3Parameter, _Mapping]] = ..., label_specific_add_param: _Optional[_Union[LabelSpecificAddParameter, _Mapping]] = ..., multi_stage_meanfield_param: _Optional[_Union[MultiStageMeanfieldParameter, _Mapping]] = ..., feature_extrapolating_param: _Optional[_Union[FeatureExtrapolatingParameter, _Mapping]] = ..., tokenized_data_param: _Optional[_Union[TokenizedDataParameter, _Mapping]] = ..., transformer_block_param: _Optional[_Union[TransformerBlockParameter, _Mapping]] = ..., doc_data_param: _Optional[_Union[DocDataParameter, _Mapping]] = ..., weighted_fmeasure_loss_param: _Optional[_Union[WeightedFmeasureLossParameter, _Mapping]] = ..., local_param: _Optional[_Union[LocalParameter, _Mapping]] = ..., cccp_param: _Optional[_Union[ConvolutionParameter, _Mapping]] = ..., convolution3d_param: _Optional[_Union[Convolution3DParameter, _Mapping]] = ..., soft_truncation_param: _Optional[_Union[SoftTruncationParameter, _Mapping]] = ..., triplet_loss_param: _Optional[_Union[TripletLossParameter, _Mapping]] = ..., channel_scale_param: _Optional[_Union[ChannelScaleParameter, _Mapping]] = ..., flip_param: _Optional[_Union[FlipParameter, _Mapping]] = ..., precision_recall_param: _Optional[_Union[PRParameter, _Mapping]] = ..., deephi_resize_param: _Optional[_Union[DeephiResizeParameter, _Mapping]] = ..., pick_slice_param: _Optional[_Union[PickSliceParameter, _Mapping]] = ..., box_upsample_param: _Optional[_Union[BoxUpsampleParameter, _Mapping]] = ..., repmat_param: _Optional[_Union[RepMatParameter, _Mapping]] = ..., local_layer_param: _Optional[_Union[LocallyConnectedLayerWithLossParameter, _Mapping]] = ..., roi_generating_param: _Optional[_Union[ROIGeneratingParameter, _Mapping]] = ..., roi_warping_param: _Optional[_Union[ROIWarpingParameter, _Mapping]] = ..., unpooling_param: _Optional[_Union[UnpoolingParameter, _Mapping]] = ..., mul_param: _Optional[_Union[MulParameter, _Mapping]] = ...) -> None: ...
 
 class SolverParameter(_message.Message):
     __slots__ = ("net", "net_param", "train_net", "train_net_param", "test_net", "test_net_param", "train_state", "test_state", "weights", "base_lr", "max_iter", "iter_size", "random_seed", "lr_policy", "gamma", "power", "stepsize", "stepvalue", "type", "momentum", "momentum2", "delta", "rms_decay", "weight_decay", "regularization_type", "clip_gradients", "test_iter", "test_interval", "test_compute_loss", "test_initialization", "snapshot", "snapshot_prefix", "snapshot_diff", "snapshot_format", "snapshot_after_train", "display", "average_loss", "debug_info", "solver_mode", "device_id", "layer_wise_reduce", "solver_type", "plateau_winsize", "plateau_metric", "plateau_drops", "ap_version", "debug_display", "eval_type", "larc", "larc_eta", "larc_policy", "larc_turbo", "local_gw_ratio", "local_lr_auto", "max_momentum", "max_weight_decay", "min_lr", "momentum_policy", "momentum_power", "per_parameter_reduce", "rampup_interval", "rampup_lr", "richness", "show_per_class_result", "solver_data_type", "stageiter", "stagelr", "store_blobs_in_old_format", "test_and_snapshot_last_epochs", "test_offset", "warmup_iter", "warmup_start_lr", "weight_decay_policy", "weight_decay_power", "device_id_list", "breakpoint", "snapshot_history_length", "batchsize", "display_debug", "load_solver_state", "stepearly", "snapshot_include_weights", "snapshot_include_state", "accuracy_average_window", "adamw_decay", "kernel_shape_decay", "breadth_decay", "update_interval")

@@ -170,14 +170,19 @@ def parse_binary(data: bytes, message: str, path: str, dialect: str | None = Non
     """:func:`read_binary` for the content of a file; ``path`` is its name in messages."""
     from google.protobuf.message import DecodeError
 
+    surplus: tuple[str, ...] = ()
     try:
         if dialect is not None:
-            result = dialects.from_dialect(data, message, dialect)[0]
+            result, _, surplus = dialects.from_dialect(data, message, dialect)
         else:
             result = message_class(message).FromString(data)
     except (DecodeError, FormatError) as error:
         found = _found_instead(data) or "the data is damaged, cut off or of another kind"
         raise FormatError(f"{path}: {found}, expected a binary {message}") from error
+    if surplus:
+        raise FormatError(
+            f"{path}: {surplus[0]}; caffecompat.proto.binary.nets.read_binary_net reads it so"
+        )
     if data and not result.ListFields():
         found = _found_instead(data) or "the data holds none of its fields"
         raise FormatError(f"{path}: {found}, expected a binary {message}")

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from caffecompat.errors import CaffeError, suggestion
+from caffecompat.proto.exclusive_fields import only_one, rival
 from caffecompat.proto.schema import FORK_NUMBERS
 from caffecompat.pycaffe.proto import caffe_pb2
 
@@ -89,12 +90,14 @@ def assign_proto(proto: Any, name: str, val: Any) -> None:
 
     Raises:
         FieldError: the message has no such field.
-        ValueOfFieldError: the field cannot hold the value.
+        ValueOfFieldError: the field cannot hold the value, or another field is set that cannot
+            stand beside it.
     """
     fields = proto.DESCRIPTOR.fields_by_name
     if name not in fields:
         remedy = _messages_with(name, fields) or _nearest(name, fields.values())
         raise FieldError(f"{proto.DESCRIPTOR.name} has no field {name!r}{remedy}")
+    _refuse_rival(proto, name)
     target = getattr(proto, name)
     repeated = hasattr(target, "extend")
     if isinstance(val, (tuple, np.ndarray)):
@@ -107,6 +110,12 @@ def assign_proto(proto: Any, name: str, val: Any) -> None:
         raise
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueOfFieldError(f"{proto.DESCRIPTOR.name}.{name} = {val!r}: {error}") from error
+
+
+def _refuse_rival(message: Any, name: str) -> None:
+    other = rival(message, name)
+    if other is not None:
+        raise ValueOfFieldError(f"{message.DESCRIPTOR.name}.{name}: {only_one(name, other)}")
 
 
 def _assign(proto: Any, name: str, val: Any, target: Any) -> None:
@@ -260,6 +269,7 @@ class Function:
         if name.endswith("param") or own not in fields:
             return layer
         if name in fields[own].message_type.fields_by_name:
+            _refuse_rival(layer, own)
             return getattr(layer, own)
         if name not in fields:
             known = [*fields[own].message_type.fields, *fields.values()]

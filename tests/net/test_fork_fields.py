@@ -80,6 +80,18 @@ def test_fork_fields_of_layer_types_are_fields_of_forks(name: str) -> None:
         assert foreign_fields(layer) == [path]
 
 
+def test_no_layer_type_uses_two_fields_that_a_layer_can_have_only_one_of() -> None:
+    fields = layout(schema.message_class("LayerParameter").DESCRIPTOR).fields
+    exclusive = {name for name, field in fields.items() if field.group}
+    used = {
+        (name, definition): exclusive.intersection(definition.fork_fields)
+        for name in catalogue
+        for definition in catalogue.definitions(name.partition(" (")[0])
+    }
+    assert [key for key, names in used.items() if len(names) > 1] == []
+    assert sum(map(len, used.values())) > 60
+
+
 def set_field(layer: Message, path: str) -> None:
     """Sets the field of a path like ``"pooling_param.pool: NAME"`` to that or to any value."""
     place, _, value = path.partition(": ")

@@ -18,7 +18,7 @@ from caffecompat.proto.text.parser import parse_text
 
 # The key of NetParameter.layer and a length of 0.
 EMPTY_LAYER = b"\xa2\x06\x00"
-SIZE_OF_LAYER = 1400
+SIZE_OF_LAYER = 700
 
 
 def count(data: bytes, message: str = "NetParameter") -> int:
@@ -48,12 +48,12 @@ def test_a_net_of_empty_layers_is_refused_before_it_is_parsed(
 
 def test_the_limit_is_lifted(tmp_path: Path) -> None:
     path, target = tmp_path / "empty.caffemodel", tmp_path / "out"
-    path.write_bytes(EMPTY_LAYER * 50_000)
+    path.write_bytes(EMPTY_LAYER * 100_000)
     assert main(["upgrade-net", str(path), str(target)]) == 1
     assert main(["upgrade-net", str(path), str(target), "--max-bytes", "1000000000"]) == 0
     assert target.read_bytes() == path.read_bytes()
     net, _ = binary_nets.read_binary_net(path, max_bytes=10**9)
-    assert len(net.layer) == 50_000
+    assert len(net.layer) == 100_000
 
 
 @pytest.mark.parametrize("dialect", ["ssd", "nvcaffe", "vgg2013"])

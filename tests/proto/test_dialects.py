@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -188,6 +189,39 @@ def test_foreign_fields_are_named() -> None:
         "bn_stats_batch_size: from the Caffe of Intel, where it takes the statistics of BatchNorm "
         "from parts of a batch; not supported, ignored"
     )
+
+
+@pytest.mark.parametrize(
+    ("layer_type", "kept", "lost"),
+    [
+        ("Normalize", "norm_param", "permute_param"),
+        ("Permute", "permute_param", "norm_param"),
+        ("Convolution", "permute_param", "norm_param"),
+    ],
+)
+def test_a_layer_with_parameters_of_two_fork_types_keeps_those_of_its_own(
+    tmp_path: Path, layer_type: str, kept: str, lost: str
+) -> None:
+    kind = schema.message_class("NetParameter", "ssd")
+    layer: Any = {"name": "n", "type": layer_type, "permute_param": {"order": [1]}}
+    data = kind(layer=[{**layer, "norm_param": {"eps": 0.5}}]).SerializeToString()
+    path, rewritten = tmp_path / "net.bin", tmp_path / "rewritten.bin"
+    path.write_bytes(data)
+    sentence = (
+        f"layer 'n' ({layer_type}): left out {lost}, since a layer can have only one of {kept} and "
+        f"{lost}"
+    )
+    found, source = nets.read_binary_net(path, "ssd")
+    assert [name for name in (kept, lost) if found.layer[0].HasField(name)] == [kept]
+    assert sentence in source.notes
+    with pytest.raises(FormatError, match=re.escape(sentence)):
+        files.read_binary(path, "NetParameter", "ssd")
+    if layer_type == "Convolution":
+        # Of other types the dialect does not explain the file, so that they keep all numbers.
+        net, dialect, notes, _ = nets.upgrade_binary_net(path)
+        files.write_binary(net, rewritten, dialect)
+        assert sentence in notes
+        assert kind.FromString(rewritten.read_bytes()).layer[0].HasField("permute_param")
 
 
 def test_a_list_for_a_single_field_goes_to_its_companion() -> None:

@@ -153,6 +153,21 @@ def test_every_enum_is_as_recorded_and_forks_values_are_apart() -> None:
     assert "AVE_EXC_PAD" in schema.enum_names("PoolingParameter.PoolMethod")
 
 
+def exclusive_fields() -> set[str]:
+    rows = [row for row in fork_rows() if row["options"] == "exclusive"]
+    assert {row["message"] for row in rows} == {"LayerParameter"}
+    return {row["name"] for row in rows}
+
+
+def test_exclusive_fields_share_one_place() -> None:
+    (group,) = descriptors()["LayerParameter"].oneofs
+    assert {entry.name for entry in group.fields} == exclusive_fields()
+    assert all(entry.number in schema.FORK_NUMBERS for entry in group.fields)
+    assert [name for name, one in descriptors().items() if one.oneofs] == ["LayerParameter"]
+    for dialect in ("ssd", "nvcaffe"):
+        assert not schema.message_class("LayerParameter", dialect).DESCRIPTOR.oneofs
+
+
 def test_no_number_means_two_things_in_a_dialect() -> None:
     columns = ("number", "ssd", "nvcaffe", "vgg2013")
     for column in columns:

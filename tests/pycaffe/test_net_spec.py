@@ -109,6 +109,11 @@ def test_mistakes() -> None:
         (L.Convolution(n.data, kernel_size="3"), "ConvolutionParameter.kernel_size = "),
         (L.Convolution(n.data, weight_filler={"typ": "x"}), "FillerParameter has no field 'typ'"),
         (L.Convolution(n.data, num_output=[1]), "ConvolutionParameter.num_output"),
+        (
+            L.Permute(n.data, order=[0], norm_param={}),
+            "LayerParameter.norm_param: a layer can have only one of permute_param and norm_param",
+        ),
+        (L.Permute(n.data, norm_param={}, order=[0]), "only one of norm_param and permute_param"),
     ]
     for top, sentence in cases:
         with pytest.raises(CaffeError) as found:

@@ -9,11 +9,12 @@ types and the numbers that occur.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from caffecompat.errors import FormatError, UnknownName
 from caffecompat.proto.binary.unreadable_fields import COMMON
 from caffecompat.proto.descriptors import Field, layout
+from caffecompat.proto.exclusive_fields import surplus_fields
 from caffecompat.proto.fork_fields import foreign_fields
 from caffecompat.proto.layer_types import V1_TYPES
 from caffecompat.proto.schema import UNITED, Message, message_class
@@ -54,6 +55,21 @@ _BVLC_TYPES = frozenset(V1_TYPES.values()) | frozenset(_LATER_TYPES)
 _PARAMETERS = {"Normalize": "norm_param", "AnnotatedData": "annotated_data_param"}
 
 
+class Translated(NamedTuple):
+    """A message of a dialect in the united schema.
+
+    Attributes:
+        message: what could be kept.
+        left_out: how many fields were left out because nothing is known about their numbers.
+        surplus: a sentence for each parameter message that was left out of a layer which has
+            those of another layer type too, see :mod:`caffecompat.proto.exclusive_fields`.
+    """
+
+    message: Message
+    left_out: int
+    surplus: tuple[str, ...] = ()
+
+
 def dialect_of(data: bytes) -> str:
     """The dialect of a binary NetParameter: one of :data:`DIALECTS`, or ``"unknown"``.
 
@@ -68,7 +84,7 @@ def dialect_of(data: bytes) -> str:
     return next((name for name in DIALECTS if _explains(data, name)), UNKNOWN)
 
 
-def from_dialect(data: bytes, message: str, dialect: str) -> tuple[Message, int]:
+def from_dialect(data: bytes, message: str, dialect: str) -> Translated:
     """Read binary data by the numbers of a dialect.
 
     Args:
@@ -76,24 +92,21 @@ def from_dialect(data: bytes, message: str, dialect: str) -> tuple[Message, int]
         message: its name, as in the united schema.
         dialect: one of :data:`DIALECTS`, or ``"unknown"``, which keeps the common fields only.
 
-    Returns:
-        The message in the united schema, and how many fields were left out because nothing is
-        known about their numbers.
-
     Raises:
         FormatError: the bytes are no such message.
         UnknownName: there is no such dialect.
     """
     if dialect == UNKNOWN:
         found = _parse(data, BVLC, message)
-        return found, _keep_common(found)
+        return Translated(found, _keep_common(found))
     found = _parse(data, dialect, message)
     left_out = sum(1 for _ in _unknown_numbers(found))
     if dialect == BVLC:
         found.DiscardUnknownFields()
-        return found, left_out
-    result = message_class(message)()
-    return result, left_out + len(_copy(found, result))
+        return Translated(found, left_out)
+    result, surplus = message_class(message)(), list[str]()
+    left_out += len(_copy(found, result, surplus))
+    return Translated(result, left_out, tuple(surplus))
 
 
 def to_dialect(message: Message, dialect: str) -> bytes:
@@ -110,7 +123,7 @@ def to_dialect(message: Message, dialect: str) -> bytes:
         missing = [f"{message.DESCRIPTOR.name}.{name}" for name in foreign_fields(message)]
     else:
         target = message_class(message.DESCRIPTOR.name, dialect)()
-        missing = _copy(message, target)
+        missing = _copy(message, target, [])  # no dialect has exclusive fields
     if missing:
         shown = ", ".join(dict.fromkeys(missing))
         raise FormatError(
@@ -215,10 +228,21 @@ def _keep_common(message: Message) -> int:
     return count
 
 
-def _copy(source: Message, target: Message) -> list[str]:
-    """Copy by name between two schemas; the names that the target does not have."""
+def _copy(source: Message, target: Message, surplus: list[str]) -> list[str]:
+    """Copy by name between two schemas; the names that the target does not have.
+
+    A sentence for each field of a layer that must go is added to ``surplus``.
+    """
     missing: list[str] = []
+    going = surplus_fields(source, layout(target.DESCRIPTOR).fields)
+    for name, kept in going.items():
+        surplus.append(
+            f"layer {source.name!r} ({source.type}): left out {name}, since a layer can have only "
+            f"one of {kept} and {name}"
+        )
     for entry, value in source.ListFields():
+        if entry.name in going:
+            continue
         own = layout(source.DESCRIPTOR).fields[entry.name]
         field = layout(target.DESCRIPTOR).fields.get(entry.name)
         name = f"{source.DESCRIPTOR.name}.{entry.name}"
@@ -227,7 +251,7 @@ def _copy(source: Message, target: Message) -> list[str]:
             missing.append(name)
         elif own.kind == "message":
             for child in values:
-                missing += _copy(child, _child(target, field))
+                missing += _copy(child, _child(target, field), surplus)
         else:
             values, lost = _renumbered(values, own, field)
             missing += [f"{name}: {one}" for one in lost]

@@ -53,10 +53,10 @@ def read_binary_net(
     dialect = dialect or dialects.dialect_of(data)
     data, unreadable = _readable(data, name, dialect)
     try:
-        net, left_out = dialects.from_dialect(data, "NetParameter", dialect)
+        net, left_out, surplus = dialects.from_dialect(data, "NetParameter", dialect)
     except FormatError as error:
         raise FormatError(f"{name}: {error}, by the numbers of the dialect {dialect!r}") from error
-    notes = _dialect_notes(dialect) + unreadable
+    notes = [*_dialect_notes(dialect), *unreadable, *surplus]
     if left_out and dialect == dialects.UNKNOWN:
         notes.append(f"left out {left_out} fields that are not names, types, wiring or blobs")
     elif left_out:
@@ -86,7 +86,8 @@ def upgrade_binary_net(
     if dialect in (dialects.BVLC, dialects.UNKNOWN):
         net = parse_binary(data, "NetParameter", name)
     else:
-        net = dialects.from_dialect(data, "NetParameter", dialect)[0]
+        net, _, surplus = dialects.from_dialect(data, "NetParameter", dialect)
+        read_notes += surplus
     if dialect == dialects.UNKNOWN:
         if net.layers:
             read_notes.append("fields of old layers that BVLC's schema does not have are left out")

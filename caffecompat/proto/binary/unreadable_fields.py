@@ -102,9 +102,11 @@ def _outline_class() -> type[Any]:
     outline = FileDescriptorProto()
     message_class("NetParameter").DESCRIPTOR.file.CopyToProto(outline)
     for message in outline.message_type:
+        del message.oneof_decl[:]
         for field in message.field:
             if field.name in _kinds().get(message.name, ()):
                 field.ClearField("type_name")
+                field.ClearField("oneof_index")  # a list is in no oneof
                 field.type = FieldDescriptorProto.TYPE_BYTES
                 field.label = FieldDescriptorProto.LABEL_REPEATED
     pool = DescriptorPool()

@@ -6,15 +6,22 @@ Many layers of a net have the same text, except for names.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from caffecompat.proto.descriptors import Layout
+from caffecompat.proto.descriptors import Field, Layout
 from caffecompat.proto.schema import Message
 
 # Longer messages are not compared.
 _LONGEST = 8000
 # Another name or closing brace follows, so that the parser has nothing left to do.
-_FOLLOWING = re.compile(r"\s*[;,]?\s*(?:\#[^\n]*\n\s*){0,9}(?=[A-Za-z_}])", re.ASCII)
+_AFTER = r"\s*[;,]?\s*(?:\#[^\n]*\n\s*){0,9}(?=[A-Za-z_}])"
+_FOLLOWING = re.compile(_AFTER, re.ASCII)
+# A string as find_block takes it.
+_PLAIN = r"""[^"'\\\n\x80-\U0010ffff]*"""
+# A pattern takes a millisecond or so to make.
+_USES_BEFORE_PATTERN = 10
+_MOST_PATTERNS = 100
 # A field that takes a string or a list, in a text without the content of strings.
 _STRINGS = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*)\s*:\s*(["']|\[[^\[\]]*\])""", re.ASCII)
 _MOST_BLOCKS = 1000
@@ -39,65 +46,140 @@ class Block(NamedTuple):
     following: int
 
 
+class ParsedBlock(NamedTuple):
+    """A block that was read.
+
+    Attributes:
+        block: its text.
+        message: what that says.
+        room: the memory that its inner messages take.
+        name: that of the layer, if it is one.
+    """
+
+    block: Block
+    message: Message
+    room: int
+    name: str
+
+
 class KnownBlock:
     """A parsed block, to be copied for blocks that differ in strings only.
 
     Attributes:
         room: the memory that its inner messages take.
+        following: the block that came after this one the last time.
+        pattern: the text of such a block with what follows it, a group for each string; None for
+            one that did not come often.
     """
 
-    def __init__(self, message: bytes, strings: list[tuple[str, bool]], room: int) -> None:
+    def __init__(self, parsed: ParsedBlock, strings: list[Field]) -> None:
         """
         Args:
-            message: without the strings.
-            strings: for each string the field that takes it, and whether that takes several.
-            room: as above.
+            parsed: the first block of this text.
+            strings: for each string the field that takes it.
         """
-        self.room = room
-        self._message = message
-        self._strings = strings
-
-    def copy_to(self, message: Message, strings: list[str]) -> None:
-        """Fills an empty message, with other strings."""
-        message.MergeFromString(self._message)
-        for (name, repeated), value in zip(self._strings, strings, strict=True):
-            if repeated:
-                getattr(message, name).append(value)
+        self.room = parsed.room
+        self.following: KnownBlock | None = None
+        self.pattern: re.Pattern[str] | None = None
+        self._uses = 0
+        self._key = parsed.block.key
+        self._name = parsed.name
+        names = [field.name for field in strings]
+        self._name_at = names.index("name") if "name" in names else None
+        self._keys = [length_key(field) for field in strings]
+        rest = type(parsed.message)()
+        rest.CopyFrom(parsed.message)
+        for field in {field.name: field for field in strings}.values():
+            if field.repeated:
+                # More of them may follow an inner message.
+                del getattr(rest, field.name)[: names.count(field.name)]
             else:
-                setattr(message, name, value)
+                rest.ClearField(field.name)
+        self._rest = rest.SerializePartialToString().decode("latin-1")
+
+    def content(self, strings: Sequence[str]) -> str:
+        """The binary form of the message with other strings, a character for each byte."""
+        parts = []
+        for key, value in zip(self._keys, strings, strict=True):
+            size = len(value)
+            parts += [key, chr(size) if size < 0x80 else varint(size), value]
+        parts.append(self._rest)
+        return "".join(parts)
+
+    def copy_to(self, message: Message, strings: Sequence[str]) -> None:
+        """Fills an empty message, with other strings."""
+        message.MergeFromString(self.content(strings).encode("latin-1"))
+
+    def name(self, strings: Sequence[str]) -> str:
+        """The name of the layer, with these strings."""
+        return self._name if self._name_at is None else strings[self._name_at]
+
+    def is_frequent(self) -> bool:
+        """Counts a use; whether this was the one after which a pattern is worth its making."""
+        self._uses += 1
+        return self._uses == _USES_BEFORE_PATTERN
+
+    def make_pattern(self, opening: str) -> None:
+        """Makes the pattern; ``opening`` is the text up to and with the opening brace."""
+        _, head, rest = self._key
+        quote = '"' if '"' in head else "'"
+        pieces = [re.escape(piece) for piece in (opening + head).split(quote)]
+        inside = f"{quote}({_PLAIN}){quote}".join(pieces) + re.escape(rest)
+        self.pattern = re.compile(inside + _AFTER, re.ASCII)
 
 
 class KnownBlocks:
-    """The parsed messages of one prototxt."""
+    """The parsed messages of one prototxt.
+
+    Attributes:
+        last: the block of the top level that was copied last.
+    """
 
     def __init__(self) -> None:
+        self.last: KnownBlock | None = None
         self._known: dict[Key, KnownBlock] = {}
+        self._patterns = 0
 
     def get(self, block: Block) -> KnownBlock | None:
         return self._known.get(block.key)
 
-    def add(self, block: Block, fields: Layout, message: Message, room: int) -> None:
+    def add(self, parsed: ParsedBlock, fields: Layout) -> None:
         """Remembers a block, unless there are too many or a string of it has no field for text.
 
         Args:
-            block: only ordinary fields are in it.
+            parsed: only ordinary fields are in it.
             fields: the layout of the message.
-            message: what the block says.
-            room: the memory that its inner messages take.
         """
-        strings: list[tuple[str, bool]] = []
+        block, strings = parsed.block, list[Field]()
         for name, value in _STRINGS.findall(block.key[1]):
             target = fields.fields.get(name)
             if target is not None and target.kind == "string":
-                count = value.count('"') + value.count("'")
-                strings += [(name, target.repeated)] * count
-        if len(strings) != len(block.strings) or len(self._known) >= _MOST_BLOCKS:
-            return
-        rest = type(message)()
-        rest.CopyFrom(message)
-        for name, _ in strings:
-            rest.ClearField(name)
-        self._known[block.key] = KnownBlock(rest.SerializePartialToString(), strings, room)
+                strings += [target] * (value.count('"') + value.count("'"))
+        if len(strings) == len(block.strings) and len(self._known) < _MOST_BLOCKS:
+            self._known[block.key] = KnownBlock(parsed, strings)
+
+    def note_order(self, known: KnownBlock, opening: str) -> None:
+        """Remembers that a block at the top level comes after the one before it."""
+        if known.is_frequent() and self._patterns < _MOST_PATTERNS:
+            known.make_pattern(opening)
+            self._patterns += 1
+        if self.last is not None:
+            self.last.following = known
+        self.last = known
+
+
+def varint(number: int) -> str:
+    """A number in binary form, a character for each byte."""
+    digits = ""
+    while number >= 0x80:
+        digits += chr(number & 0x7F | 0x80)
+        number >>= 7
+    return digits + chr(number)
+
+
+def length_key(field: Field) -> str:
+    """What comes before the length of a string or message in binary form."""
+    return varint(field.number << 3 | 2)
 
 
 def find_block(text: str, start: int, kind: str) -> Block | None:

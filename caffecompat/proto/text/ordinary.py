@@ -12,8 +12,9 @@ from typing import Any
 
 from caffecompat.proto.descriptors import Field
 from caffecompat.proto.schema import Message
-from caffecompat.proto.text.known_blocks import find_block
-from caffecompat.proto.text.parse_state import BlockStart, OpenMessage, ParseState
+from caffecompat.proto.text.block_runs import read_block_run
+from caffecompat.proto.text.known_blocks import ParsedBlock, find_block
+from caffecompat.proto.text.parse_state import BlockStart, OpenMessage, ParseState, layer_name
 from caffecompat.proto.text.runs import (
     DECIMAL,
     MOST_DIGITS,
@@ -111,11 +112,11 @@ def _read_message(state: ParseState, target: Field, match: re.Match[str]) -> int
     child = getattr(entry.message, target.name)
     if target.repeated:
         child = child.add()
-    elif target.name in entry.seen:
+    elif target.name in entry.seen or target.group in entry.seen:
         return None
     else:
         child.SetInParent()
-        entry.seen[target.name] = start
+        entry.note(target, start)
     if len(state.open) == 1:
         state.places_of(target.name).append(start)
     state.room -= room
@@ -123,6 +124,9 @@ def _read_message(state: ParseState, target: Field, match: re.Match[str]) -> int
         known.copy_to(child, block.strings)
         if fields.is_layer:
             state.note_layer(child, start)
+        if len(state.open) == 1 and target.repeated:
+            state.known.note_order(known, match[0][: match.end(_OPENED) - start])
+            return read_block_run(state, target, known, block.following)
         return block.following
     inner = OpenMessage(target.name, fields, child, start, "}")
     if block is not None:
@@ -140,7 +144,8 @@ def _close(state: ParseState, match: re.Match[str]) -> bool:
         block = begun.block
         if block.end == match.end(_CLOSED):
             room = begun.room - state.room
-            state.known.add(block, entry.layout, entry.message, room)
+            name = layer_name(entry.message) if entry.layout.is_layer else ""
+            state.known.add(ParsedBlock(block, entry.message, room, name), entry.layout)
     state.close()
     return True
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
-from caffecompat.proto.descriptors import Layout
+from caffecompat.proto.descriptors import Field, Layout
 from caffecompat.proto.schema import Message
 from caffecompat.proto.text.known_blocks import Block, KnownBlocks
+from caffecompat.proto.text.positions import Names
 
 # How many unknown fields a lenient reader lists one by one.
 MOST_LISTED = 100
@@ -29,7 +30,11 @@ class BlockStart:
 
 
 class OpenMessage:
-    """A message that is being read."""
+    """A message that is being read.
+
+    Attributes:
+        seen: where each field that takes one value began, and each oneof (its first field).
+    """
 
     __slots__ = ("begun", "closer", "label", "layout", "message", "seen", "start")
 
@@ -43,6 +48,12 @@ class OpenMessage:
         self.closer = closer
         self.seen: dict[str, int] = {}
         self.begun: BlockStart | None = None
+
+    def note(self, target: Field, start: int) -> None:
+        """Remembers where a field that takes one value begins, if it is the first one there."""
+        self.seen.setdefault(target.name, start)
+        if target.group:
+            self.seen.setdefault(target.group, start)
 
 
 @dataclass
@@ -68,7 +79,7 @@ class ParseState:
     room: int
     lenient: bool
     open: list[OpenMessage] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
+    names: Names = field(default_factory=Names)
     places: array[int] = field(default_factory=lambda: array("q"))
     top_level: dict[str, array[int]] = field(default_factory=dict)
     known: KnownBlocks = field(default_factory=KnownBlocks)
@@ -83,7 +94,11 @@ class ParseState:
             self.note_layer(entry.message, entry.start)
 
     def note_layer(self, layer: Message, start: int) -> None:
-        self.names.append(layer_name(layer))
+        self.note_name(layer_name(layer), start)
+
+    def note_name(self, name: str, start: int) -> None:
+        """Notes the name of a layer, and where that began."""
+        self.names.append(name)
         self.places.append(start)
 
     def progress(self) -> tuple[int, int, int]:

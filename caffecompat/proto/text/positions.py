@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate, chain, islice, repeat
 
 # Line ends are counted once for each block of so many characters.
@@ -39,6 +41,51 @@ def _line_ends(text: str) -> list[int]:
     for start in range(0, len(text), _BLOCK):
         counts.append(counts[-1] + text.count("\n", start, start + _BLOCK))
     return counts
+
+
+class Names:
+    """A list of names in a few bytes each, where strings of Python take fifty more."""
+
+    def __init__(self) -> None:
+        self._content = bytearray()
+        self._ends = array("q")
+
+    def append(self, name: str) -> None:
+        self._content += name.encode(errors="surrogatepass")
+        self._ends.append(len(self._content))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __iter__(self) -> Iterator[str]:
+        start = 0
+        for end in self._ends:
+            yield self._content[start:end].decode(errors="surrogatepass")
+            start = end
+
+
+class LayerLines(Mapping[str, Sequence[int]]):
+    """The lines of layers by name, sorted by name when one is asked for."""
+
+    def __init__(self, names: Names, lines: Sequence[int]) -> None:
+        self._names = names
+        self._lines = lines
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[int]]:
+        result: dict[str, list[int]] = {}
+        for name, line in zip(self._names, self._lines, strict=True):
+            result.setdefault(name, []).append(line)
+        return result
+
+    def __getitem__(self, name: str) -> Sequence[int]:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from caffecompat.errors import CaffeError
 from caffecompat.proto.schema import Message
-from caffecompat.proto.text import ordinary, parse_state, scalars
+from caffecompat.proto.text import known_blocks, ordinary, parse_state, scalars
 from caffecompat.proto.text import parser as careful
 from caffecompat.proto.text.known_blocks import KnownBlock
 from caffecompat.proto.text.parser import parse_text
@@ -120,6 +120,10 @@ def fields(
             parts += [f"{name}{colon}{value}", draw(SEPARATORS)]
     for part in draw(st.lists(inner, max_size=3, unique=True)) if inner is not None else ():
         parts += [part, draw(SEPARATORS)]
+    for name in (
+        draw(st.lists(st.sampled_from(["bottom", "top"]), max_size=2)) if inner is not None else ()
+    ):
+        parts += [f"{name}: {draw(st.sampled_from(TEXT))}", draw(SEPARATORS)]
     return "".join(parts)
 
 
@@ -159,6 +163,7 @@ def texts(draw: st.DrawFn) -> str:
 def test_the_fast_reader_finds_what_the_careful_one_finds(text: str, lenient: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parse_state, "MOST_LISTED", 2)
+        patch.setattr(known_blocks, "_USES_BEFORE_PATTERN", 1)
         assert read(text, lenient) == read_carefully(text, lenient)
 
 
@@ -190,6 +195,50 @@ def test_layers_that_differ_in_names_only_are_copied(
         (name, [name, "t"]) for name in "abcd"
     ]
     assert [source.line_of("layer", index) for index in range(4)] == [1, 3, 5, 7]
+
+
+def test_layers_that_come_in_the_same_order_again_are_read_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    convolution = (
+        "layer { name: 'conv%d' type: 'Convolution' bottom: '%d' top: 'conv%d'\n"
+        "  param { lr_mult: 1 } top: 'more' } # the next\n"
+    )
+    relu = 'layer { name: "%d" type: "ReLU" bottom: "conv%d" top: "%d" }\n'
+    long = "n" * 300
+    text = "".join(convolution % (n, n, n) + relu % (n, n, n) for n in range(2000, 2100)).replace(
+        "conv2070", long
+    )
+    expected = read_carefully(text, False)
+    copied: list[int] = []
+    copy = KnownBlock.copy_to
+
+    def note(self: KnownBlock, message: Message, strings: list[str]) -> None:
+        copied.append(len(strings))
+        copy(self, message, strings)
+
+    monkeypatch.setattr(KnownBlock, "copy_to", note)
+    assert read(text, False) == expected
+    assert len(expected.lines) == 200
+    assert 10 < len(copied) < 40
+
+
+@pytest.mark.parametrize("mistake", ["x: 1", "name: 'n", "name: 'n' name: 'm'", "name: 'é'"])
+def test_a_different_layer_ends_what_is_read_together(mistake: str) -> None:
+    layer = "layer { name: '%s' top: 't' }\n"
+    text = "".join(layer % n for n in range(40)) + f"layer {{ {mistake} top: 't' }}\n"
+    text += "".join(layer % n for n in range(40, 60))
+    assert read(text, False) == read_carefully(text, False)
+    assert read(text, True) == read_carefully(text, True)
+
+
+def test_strings_behind_an_inner_message_are_read_in_each_layer() -> None:
+    layer = "layer { bottom: '%s' param { lr_mult: 1 } bottom: 'b%s' name: 'n' top: 't' }\n"
+    net, _ = parse_text("".join(layer % (name, name) for name in "wxyz"), "NetParameter")
+    found = [(layer.name, list(layer.bottom), list(layer.top)) for layer in net.layer]
+    assert found == [("n", [name, f"b{name}"], ["t"]) for name in "wxyz"]
+    same = "layer { bottom: 'a' param { lr_mult: 1 } bottom: 'b' }\n" * 3
+    assert [layer.bottom for layer in parse_text(same, "NetParameter")[0].layer] == [["a", "b"]] * 3
 
 
 ESCAPES = [r"\n", r"\\", r"\'", r"\\n", r"\?", r"\1", r"\18", r"\101", r"\777", r"\x4", r"\x41"]

@@ -56,6 +56,11 @@ MISTAKES = [
         "layers { name: 'l' type: XCONV }",
         "1:26: layer 'l': type has no value 'XCONV'; a value of another Caffe version?",
     ),
+    (
+        "layer { name: 'p' permute_param { order: 1 }\n norm_param { } }",
+        "2:2: layer 'p': a layer can have only one of permute_param (line 1) and norm_param, which "
+        "belong to different layer types; remove the one that its type does not use",
+    ),
     # kinds of values
     (
         "layer { name: 'r' type: RELU }",

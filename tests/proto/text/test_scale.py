@@ -25,7 +25,7 @@ MEGABYTES = 4
 # Of memory for each byte of text, and once: pages that the interpreter takes as it pleases.
 MOST_BYTES = 10
 ALLOWANCE = 12_000_000
-# Messages without content, 1.5 kB each, may take so much before they are refused.
+# Messages without content, 0.7 kB each, may take so much before they are refused.
 MESSAGES = 64 * 2**20
 
 SHAPES = {
