@@ -102,6 +102,9 @@ def layers_of(expected: dict[str, Any]) -> list[list[Any]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_values() -> Iterator[None]:
+    # What other tests have imported stays: the collections below look at nets alone.
+    gc.collect()
+    gc.freeze()
     yield
     normal_values.clear()
 

@@ -10,6 +10,7 @@ import torch
 from caffecompat.errors import BlobError, NetError, suggestion
 from caffecompat.graph import Version
 from caffecompat.layers import Shape
+from caffecompat.net.backward import backward_from
 from caffecompat.net.blobs.array_view import BlobData, plain_tensor, with_write_hook
 from caffecompat.net.blobs.values import BlobValues
 from caffecompat.reporting.units import format_shape
@@ -142,7 +143,7 @@ class BackwardRoots:
         if not self._tensors:
             return
         try:
-            torch.autograd.backward(self._tensors, self._gradients)
+            backward_from(self._tensors, self._gradients)
         except RuntimeError as error:
             if "inplace operation" not in str(error):
                 raise

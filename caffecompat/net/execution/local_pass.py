@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from caffecompat.net.backward import backward_from
 from caffecompat.net.module import LayerModule
 
 
@@ -53,5 +54,5 @@ class LocalPass:
             bottom.grad = None
         if pairs:
             tops, roots = zip(*pairs, strict=True)
-            torch.autograd.backward(tops, roots, retain_graph=keep)
+            backward_from(tops, roots, keep)
         return [bottom.grad for bottom in self._bottoms]

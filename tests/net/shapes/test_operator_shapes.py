@@ -209,6 +209,13 @@ from caffecompat.cli.main import main
 for verb in (["summary"], ["summary", "--phase", "TRAIN"], ["graph"]):
     assert main([verb[0], "net.prototxt", *verb[1:]]) == 0
 assert main(["train", "--solver", "solver.prototxt"]) == 0
+from caffecompat import Net, pycaffe
+net = Net("net.prototxt")
+net.forward()
+net.backward(fc=net.blobs["fc"].data)
+net = pycaffe.Net("net.prototxt", pycaffe.TEST)
+net.forward()
+net.backward()
 names = ("sympy", "torch._dynamo", "torch._inductor", "onnx")
 assert not [name for name in names if name in sys.modules]
 """
