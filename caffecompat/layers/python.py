@@ -74,7 +74,7 @@ class Python(Layer):
             self.note("share_in_parallel has no effect here")
         self.user = self._user_class(p)()
         self.user.param_str = self.user.param_str_ = p.param_str
-        self.user.phase = 0 if self.training else 1
+        self.user.phase = PhaseNumber(not self.training)
         self.user.blobs = BlobVector()
         self._reshaped: list[Shape] | None = None
         self.bottom = [NumpyBlob(shape) for shape in bottoms]
@@ -226,6 +226,17 @@ class BlobVector(list[NumpyBlob]):
     def add_blob(self, *shape: int) -> None:
         """Adds a parameter blob; call it in ``setup``."""
         self.append(NumpyBlob(shape))
+
+
+class PhaseNumber(int):
+    """0 or 1, as BVLC Caffe says, which prints as TRAIN or TEST.
+
+    So does the phase of the Python layers in the forks for detection, whose layers look up
+    ``str(self.phase)``.
+    """
+
+    def __str__(self) -> str:
+        return "TEST" if self else "TRAIN"
 
 
 class PythonLayerBase:

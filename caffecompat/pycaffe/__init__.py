@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         layer_type_list,
         log,
         set_device,
+        set_logging_disabled,
         set_mode_cpu,
         set_mode_gpu,
         set_multiprocess,
@@ -48,6 +49,7 @@ _CORE = (
     *("AdamSolver", "NCCL", "Timer", "Layer", "get_solver", "layer_type_list", "has_nccl"),
     *("set_mode_cpu", "set_mode_gpu", "set_device", "set_random_seed", "solver_count"),
     *("set_solver_count", "solver_rank", "set_solver_rank", "set_multiprocess", "init_log", "log"),
+    "set_logging_disabled",
 )
 _MODULES = {
     **dict.fromkeys(_CORE, "_caffe"),
@@ -93,6 +95,7 @@ __all__ = [
     "params",
     "proto",
     "set_device",
+    "set_logging_disabled",
     "set_mode_cpu",
     "set_mode_gpu",
     "set_multiprocess",

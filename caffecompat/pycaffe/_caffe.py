@@ -15,7 +15,7 @@ from caffecompat.pycaffe.mode import (
 )
 from caffecompat.pycaffe.nccl import NCCL, has_nccl
 from caffecompat.pycaffe.net import Net
-from caffecompat.pycaffe.script_log import init_log, log
+from caffecompat.pycaffe.script_log import init_log, log, set_logging_disabled
 from caffecompat.pycaffe.solver import (
     AdaDeltaSolver,
     AdaGradSolver,
@@ -50,6 +50,7 @@ __all__ = [
     "layer_type_list",
     "log",
     "set_device",
+    "set_logging_disabled",
     "set_mode_cpu",
     "set_mode_gpu",
     "set_multiprocess",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from caffecompat.errors import BlobError, CaffeError, FileProblem, NetError
+from caffecompat.errors import BlobError, CaffeError, DataError, FileProblem, NetError
 from caffecompat.layers.python import UserCodeError
 
 
@@ -23,6 +23,18 @@ class FileError(FileProblem, RuntimeError):
 
 class LayerNameError(BlobError, ValueError):
     """No layer of that name; pycaffe raises ValueError for it."""
+
+
+class OldNameError(CaffeError, AttributeError):
+    """A method that pycaffe once had."""
+
+
+class ImageFileError(DataError, OSError):
+    """A file is no image that can be decoded; libraries of images raise OSError for it."""
+
+
+class MissingImage(ImageFileError, FileNotFoundError):
+    """There is no such image file."""
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from caffecompat.data.codec.images import decode_image, read_image_file
 from caffecompat.errors import CaffeError, DataError
+from caffecompat.pycaffe.errors import ImageFileError, MissingImage
 from caffecompat.pycaffe.proto import caffe_pb2
 from caffecompat.pycaffe.resizing import resize_centers, zoom_corners
 
@@ -383,16 +384,20 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> Array:
             False for 1 channel, of which a colour image gives its luminance.
 
     Raises:
-        DataError: the file is missing or no image; the message names it.
+        MissingImage (a FileNotFoundError): there is no such file.
+        ImageFileError (an OSError): it is no image, or cannot be read; the message names it.
         MissingExtra: OpenCV is not installed.
     """
     name = os.fspath(filename)
     try:
         pixels = decode_image(read_image_file(os.fsencode(name)), "unchanged")
     except DataError as error:
-        raise DataError(f"{name}: {error}") from error
+        kind = ImageFileError if os.path.exists(name) else MissingImage
+        raise kind(f"{name}: {error}") from error
     if pixels is None:
-        raise DataError(f"{name}: it is no image, or damaged; the formats are JPEG, PNG, BMP, TIFF")
+        raise ImageFileError(
+            f"{name}: it is no image, or damaged; the formats are JPEG, PNG, BMP, TIFF"
+        )
     scaled = pixels.astype(np.float64)
     if np.issubdtype(pixels.dtype, np.integer):
         scaled /= np.iinfo(pixels.dtype).max

@@ -20,10 +20,12 @@ where that has none of the name, to the layer itself (``param``, ``include``, ``
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, KeysView, ValuesView
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
+from google.protobuf.descriptor import FieldDescriptor
 
 from caffecompat.errors import CaffeError, suggestion
 from caffecompat.proto.exclusive_fields import only_one, rival
@@ -31,6 +33,15 @@ from caffecompat.proto.schema import FORK_NUMBERS
 from caffecompat.pycaffe.proto import caffe_pb2
 
 Names = dict[Any, str]
+_WHOLE_NUMBERS = (
+    FieldDescriptor.CPPTYPE_INT32,
+    FieldDescriptor.CPPTYPE_INT64,
+    FieldDescriptor.CPPTYPE_UINT32,
+    FieldDescriptor.CPPTYPE_UINT64,
+)
+# Types whose fields are those of another one. BVLC's net_spec takes them in a dict only,
+# convolution_param=dict(...); that of SSD's forks also as arguments.
+_FIELDS_OF = {"Deconvolution": "Convolution"}
 
 _SUFFIX = "_param"
 _TYPE_SUFFIX = "Parameter"
@@ -119,20 +130,21 @@ def _refuse_rival(message: Any, name: str) -> None:
 
 
 def _assign(proto: Any, name: str, val: Any, target: Any) -> None:
+    whole = proto.DESCRIPTOR.fields_by_name[name].cpp_type in _WHOLE_NUMBERS
     if isinstance(val, dict):
         # An empty dict sets the message too.
         target.SetInParent()
         for key, value in val.items():
             assign_proto(target, key, value)
     elif not isinstance(val, list):
-        setattr(proto, name, _plain(val))
+        setattr(proto, name, _plain(val, whole))
     elif val and isinstance(val[0], dict):
         for item in val:
             element = target.add()
             for key, value in item.items():
                 assign_proto(element, key, value)
     else:
-        target.extend([_plain(value) for value in val])
+        target.extend([_plain(value, whole) for value in val])
 
 
 def _nearest(name: str, fields: Iterable[Any]) -> str:
@@ -161,9 +173,14 @@ def _messages_with(name: str, fields: Any) -> str:
     return f"; {', '.join(found)} have: pass {found[0]}=dict({name}=...), or another of them"
 
 
-def _plain(value: Any) -> Any:
-    """A Python number of a numpy number; other values as they are."""
-    return value.item() if isinstance(value, np.generic) else value
+def _plain(value: Any, whole: bool) -> Any:
+    """A Python number of a numpy number; other values as they are.
+
+    Args:
+        whole: the field takes whole numbers. 2.0 is 2 then: scripts for Python 2 write n / 2.
+    """
+    plain = value.item() if isinstance(value, np.generic) else value
+    return int(plain) if whole and isinstance(plain, float) and plain.is_integer() else plain
 
 
 class Top:
@@ -264,7 +281,8 @@ class Function:
 
     def _owner(self, layer: Any, name: str) -> Any:
         """The message that has the field ``name``: the parameters of the type, or the layer."""
-        own = f"{_param_names.get(self.type_name)}{_SUFFIX}"
+        type_name = _FIELDS_OF.get(self.type_name, self.type_name)
+        own = f"{_param_names.get(type_name)}{_SUFFIX}"
         fields = layer.DESCRIPTOR.fields_by_name
         if name.endswith("param") or own not in fields:
             return layer
@@ -279,10 +297,34 @@ class Function:
         return layer
 
 
+def _keys(spec: NetSpec) -> list[str]:
+    """The names of the tops, in order."""
+    return list(spec.tops)
+
+
+def _vals(spec: NetSpec) -> list[Any]:
+    """The tops, in order."""
+    return list(spec.tops.values())
+
+
+def _update(spec: NetSpec, name: str, params: dict[str, Any]) -> None:
+    """Sets fields of the layer of a top, beside those that it has."""
+    spec[name]._update(params)
+
+
+_METHODS_OF_FORKS: dict[str, Callable[..., Any]] = {
+    "keys": _keys,
+    "vals": _vals,
+    "update": _update,
+}
+
+
 class NetSpec:
     """The tops of a net by name, set as attributes or, for any name, by ``n["a/b"] = ...``.
 
     The name of a top becomes that of its blob, and of its layer if it is the layer's first.
+    ``keys()``, ``vals()`` and ``update(name, fields)`` are those of SSD's fork; a top may have
+    these names too, as in BVLC's Caffe, and then hides them.
     """
 
     tops: OrderedDict[str, Any]
@@ -296,6 +338,8 @@ class NetSpec:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "tops":  # as when it is copied or unpickled
             raise AttributeError(name)
+        if name in _METHODS_OF_FORKS and name not in self.tops:
+            return partial(_METHODS_OF_FORKS[name], self)
         return self[name]
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -313,18 +357,6 @@ class NetSpec:
     def __delitem__(self, name: str) -> None:
         self[name]
         del self.tops[name]
-
-    def keys(self) -> KeysView[str]:
-        """The names of the tops, in order."""
-        return self.tops.keys()
-
-    def vals(self) -> ValuesView[Any]:
-        """The tops, in order."""
-        return self.tops.values()
-
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        """Sets tops, as ``dict.update``."""
-        self.tops.update(*args, **kwargs)
 
     def to_proto(self) -> Any:
         """The NetParameter of all tops and what leads to them.

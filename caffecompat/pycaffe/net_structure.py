@@ -10,12 +10,27 @@ from caffecompat.errors import BlobError, suggestion
 from caffecompat.layers.python import Python
 from caffecompat.net import Net as TorchNet
 from caffecompat.pycaffe.blob import Blob, BlobVec
+from caffecompat.pycaffe.errors import OldNameError
 from caffecompat.pycaffe.execution.layered_passes import LayeredPasses
 from caffecompat.pycaffe.execution.memory import Memory, Views
 from caffecompat.pycaffe.execution.parameter_blobs import parameter_blobs
 from caffecompat.pycaffe.layer import BuiltInLayer
 
 Value = TypeVar("Value")
+
+
+# Methods of nets in 2014 -> what to write.
+_OLD_NAMES = {
+    "set_phase_train": "give the phase when the net is built, caffe.Net(file, caffe.TRAIN)",
+    "set_phase_test": "give the phase when the net is built, caffe.Net(file, caffe.TEST)",
+    "set_mode_cpu": "call caffe.set_mode_cpu() before the net is built",
+    "set_mode_gpu": "call caffe.set_mode_gpu() before the net is built",
+    "set_device": "call caffe.set_device(n) before the net is built",
+    **dict.fromkeys(
+        ("set_mean", "set_input_scale", "set_raw_scale", "set_channel_swap", "preprocess"),
+        "it is a method of caffe.io.Transformer",
+    ),
+}
 
 
 class Named(OrderedDict[str, Value]):
@@ -57,6 +72,18 @@ class NetStructure:
             for i, built in enumerate(net.layers)
         ]
         self._passes = LayeredPasses(net, data, diffs, views)
+
+    def __getattr__(self, name: str) -> Any:
+        """Only for names that do not exist.
+
+        Raises:
+            OldNameError (an AttributeError): what to write for methods that pycaffe had in 2014.
+        """
+        if name in _OLD_NAMES:
+            raise OldNameError(
+                f"nets have no {name}() since Caffe's release candidate 2: {_OLD_NAMES[name]}"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # Structure
 

@@ -157,9 +157,16 @@ def test_files(tmp_path: Path) -> None:
     cv2.imwrite(str(deep), np.array([[0, 65535, 13107]], dtype=np.uint16))
     np.testing.assert_allclose(io.load_image(deep)[0, :, 2], [0, 1, 0.2], atol=1e-7)
     (tmp_path / "text.png").write_text("no image")
-    for name, reason in (("text.png", "it is no image"), ("missing.png", "there is no such file")):
-        with pytest.raises(DataError, match=f"{name}: .*{reason}"):
+    cases: tuple[tuple[str, type[OSError], str], ...] = (
+        ("text.png", OSError, "it is no image"),
+        ("missing.png", FileNotFoundError, "there is no such file"),
+        ("", OSError, "is a folder"),
+    )
+    for name, kind, reason in cases:
+        with pytest.raises(kind, match=f"{name}: .*{reason}") as raised:
             io.load_image(str(tmp_path / name))
+        assert isinstance(raised.value, DataError)
+        assert isinstance(raised.value, FileNotFoundError) == (kind is FileNotFoundError)
 
 
 def test_blobs_of_all_generations() -> None:

@@ -22,6 +22,9 @@ def wrong_channels(net: caffe.Net) -> None:
 
 CASES: dict[str, tuple[Callable[[caffe.Net], object], type[Exception], str]] = {
     "unknown blob": (lambda n: n.blobs["dta"], KeyError, "no blob 'dta'.*did you mean 'data'"),
+    "a name of 2014": (lambda n: n.set_phase_test(), AttributeError, "caffe.Net.file, caffe.TEST"),
+    "a method of Transformer": (lambda n: n.set_raw_scale("data", 255), AttributeError, "Transfo"),
+    "an unknown name": (lambda n: n.blob, AttributeError, "'Net' object has no attribute 'blob'"),
     "unknown parameters": (lambda n: n.params["conw"], KeyError, "'conw'.*did you mean 'conv'"),
     "unknown start": (lambda n: n.forward(start="cnv"), ValueError, "no layer 'cnv'.*'conv'"),
     "unknown end": (lambda n: n.backward(end="x"), ValueError, "no layer 'x'"),

@@ -81,6 +81,9 @@ def test_log(lines: Lines, capsys: pytest.CaptureFixture[str]) -> None:
         caffe.log("hello")
         caffe.init_log(2)
         caffe.log("too low")
+        caffe.init_log(0)
+        caffe.set_logging_disabled()
+        LOGGER.error("disabled")
     finally:
         LOGGER.handlers[:] = handlers
         LOGGER.setLevel(level)
@@ -88,5 +91,6 @@ def test_log(lines: Lines, capsys: pytest.CaptureFixture[str]) -> None:
     assert error.count("] hello\n") == 1
     assert "before" not in error
     assert "too low" not in error
+    assert "disabled" not in error
     assert lines.containing("before")
     assert logging.getLogger("caffecompat") is LOGGER

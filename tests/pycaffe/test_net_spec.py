@@ -81,16 +81,42 @@ def test_updates() -> None:
     n = small()
     n.conv.fn._update({"num_output": 9})
     del n["pool/a"]
-    n.update(extra=L.TanH(n.relu))
-    assert list(n.keys()) == ["data", "conv", "relu", "extra"]
-    assert len(n.vals()) == 4
+    n.extra = L.TanH(n[n.keys()[-1]])
+    assert n.keys() == ["data", "conv", "relu", "extra"]
+    assert n.vals()[-1] is n.extra
+    n.update("conv", {"pad": 2, "bias_term": False})
+    with pytest.raises(AttributeError, match="no top 'conf'"):
+        n.update("conf", {"pad": 1})
+    n.update = L.TanH(n.extra)
+    assert n.update is n["update"]
+    del n.update
     layers = n.to_proto().layer
     assert layers[1].convolution_param.num_output == 9
+    assert list(layers[1].convolution_param.pad) == [2]
+    assert not layers[1].convolution_param.bias_term
     assert [layer.name for layer in layers] == ["data", "conv", "relu", "extra"]
     del n.extra
     assert not hasattr(n, "extra")
     assert copy.deepcopy(n).keys() == n.keys()
     assert pickle.loads(pickle.dumps(n)).to_proto() == n.to_proto()
+
+
+def test_whole_numbers_may_be_floats() -> None:
+    """Scripts for Python 2 write n / 2."""
+    top = L.Convolution(small().data, kernel_size=[3, 6 / 2], num_output=np.float64(4), pad=4 / 2)
+    assert "num_output: 4\n    pad: 2\n    kernel_size: 3\n    kernel_size: 3\n" in str(
+        to_proto(top)
+    )
+    with pytest.raises(TypeError, match=r"ConvolutionParameter.pad = \[1.5\]"):
+        to_proto(L.Convolution(small().data, pad=3 / 2))
+
+
+def test_fields_of_a_deconvolution() -> None:
+    plain = to_proto(L.Deconvolution(num_output=2, stride=3, param={"lr_mult": 0}))
+    message = {"num_output": 2, "stride": 3}
+    assert plain == to_proto(L.Deconvolution(convolution_param=message, param={"lr_mult": 0}))
+    with pytest.raises(AttributeError, match="'Deconvolution' has no field 'strid'"):
+        to_proto(L.Deconvolution(strid=3))
 
 
 def test_mistakes() -> None:
@@ -105,7 +131,7 @@ def test_mistakes() -> None:
     cases = [
         (L.Convolution(n.data, kernel_sise=3), "'Convolution' has no field 'kernel_sise'; did you"),
         (L.ReLU(n.data, xyz=3), "no field 'xyz'; known: blobs, bottom, engine, exclude, include, "),
-        (L.Deconvolution(n.data, group=2), "convolution_param have: pass convolution_param=dict("),
+        (L.Split(n.data, group=2), "convolution_param have: pass convolution_param=dict("),
         (L.Convolution(n.data, kernel_size="3"), "ConvolutionParameter.kernel_size = "),
         (L.Convolution(n.data, weight_filler={"typ": "x"}), "FillerParameter has no field 'typ'"),
         (L.Convolution(n.data, num_output=[1]), "ConvolutionParameter.num_output"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,7 +147,13 @@ def test_its_parameters_are_those_of_the_net(tmp_path: Path) -> None:
 
 def test_the_phase(tmp_path: Path) -> None:
     for phase in (caffe.TRAIN, caffe.TEST):
-        assert built(tmp_path, source("Phase"), phase).forward()["s"] == phase
+        net = built(tmp_path, source("Phase"), phase)
+        assert net.forward()["s"] == phase
+        shown = net.layers[0].phase
+        assert (shown, {0: "a", 1: "b"}[shown]) == (phase, "ab"[phase])
+        # Layers of py-faster-rcnn look up str(self.phase).
+        assert f"{shown} {shown:d}" == f"{('TRAIN', 'TEST')[phase]} {phase}"
+        assert json.dumps([shown]) == f"[{phase}]"
 
 
 def test_exceptions_are_those_of_the_user(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from caffecompat.pycaffe.running.python2 import runtime_hint, syntax_hint
+from tests.places import REPOSITORY
 from tests.programs import run_program
 from tests.pycaffe.definitions import DEPLOY
 
@@ -77,6 +80,36 @@ def test_another_caffe_is_hidden_only_when_asked(tmp_path: Path, force: bool) ->
         assert "add --force" in result.stderr
 
 
+def test_modules_of_a_fork(tmp_path: Path) -> None:
+    """They are found in its folder; the modules that this package has are its own."""
+    fork = tmp_path / "fork" / "python" / "caffe"
+    (fork / "parts").mkdir(parents=True)
+    (fork / "__init__.py").write_text("raise RuntimeError('the compiled module is missing')\n")
+    (fork / "io.py").write_text("raise RuntimeError('of the fork')\n")
+    (fork / "model_libs.py").write_text(
+        "import caffe\nfrom caffe import layers as L\n\n"
+        "def body(net):\n    net.fc = L.InnerProduct(net[net.keys()[-1]], num_output=2)\n"
+    )
+    (fork / "parts" / "__init__.py").write_text("")
+    (fork / "parts" / "wheel.py").write_text("SPOKES = 8\n")
+    (tmp_path / "script.py").write_text(
+        "import sys\nsys.path.insert(0, 'fork/python')\nimport caffe, caffe.io\n"
+        "from caffe.model_libs import *\nfrom caffe.parts.wheel import SPOKES\n"
+        "n = caffe.NetSpec()\nn.data = L.Input()\nbody(n)\n"
+        "print(SPOKES, [layer.name for layer in n.to_proto().layer])\n"
+    )
+    result = run(tmp_path, "script.py")
+    assert result.stdout == "8 ['data', 'fc']\n", result.stderr
+    (tmp_path / "script.py").write_text("import caffe\nimport caffe.model_libs\n")
+    result = run(tmp_path, "script.py")
+    assert result.returncode == 1
+    assert "script.py:2: caffe.model_libs is no module of BVLC's pycaffe; " in result.stderr
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{fork.parent}"}
+    command = [sys.executable, "-m", "caffecompat.run", "--force", "script.py"]
+    advised = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (advised.returncode, advised.stderr) == (0, "")
+
+
 def test_a_folder_called_caffe_is_no_caffe(tmp_path: Path) -> None:
     (tmp_path / "caffe").mkdir()
     (tmp_path / "script.py").write_text("import caffe; print(caffe.__version__)")
@@ -88,6 +121,7 @@ def test_a_folder_called_caffe_is_no_caffe(tmp_path: Path) -> None:
     [
         ("x = 1\nprint 'loss', x", 2, "print is a function"),
         ("import caffe\nfor i in xrange(3):\n    pass", 2, "Python 3 has no xrange: write range"),
+        ("if len > 0:\n    pass", 1, "Python 3 compares no values of different types"),
         ("d = {}\n\nd.has_key('a')", 3, "write 'key in dictionary'"),
         ("import cPickle", 1, "Python 3 has no module cPickle: import pickle"),
     ],

@@ -47,6 +47,8 @@ def _names() -> dict[str, Any]:
         message_class.__module__ = __name__
         found[name] = message_class
         found[f"_{name.upper()}"] = message_class.DESCRIPTOR
+        for enum in message_class.DESCRIPTOR.enum_types:
+            found[f"_{name.upper()}_{enum.name.upper()}"] = enum
     for name, enum in DESCRIPTOR.enum_types_by_name.items():
         found[name] = EnumTypeWrapper(enum)
         found[f"_{name.upper()}"] = enum

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 from caffecompat.errors import CaffeError
@@ -21,7 +22,11 @@ class CaffeInstalled(CaffeError, ImportError):
 
 
 class _Finder(MetaPathFinder):
-    """Finds ``caffe`` and its modules in :mod:`caffecompat.pycaffe`."""
+    """Finds ``caffe`` and its modules in :mod:`caffecompat.pycaffe`.
+
+    A module that is not there, like ``caffe.model_libs`` of SSD's fork, is taken from a folder
+    ``caffe`` on the import path.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -30,7 +35,12 @@ class _Finder(MetaPathFinder):
         if name != NAME:
             return None
         ours = f"{_PACKAGE}.{rest}" if rest else _PACKAGE
-        return ModuleSpec(fullname, _Loader(ours)) if importlib.util.find_spec(ours) else None
+        first = rest.partition(".")[0]
+        if importlib.util.find_spec(f"{_PACKAGE}.{first}" if first else _PACKAGE):
+            return ModuleSpec(fullname, _Loader(ours)) if importlib.util.find_spec(ours) else None
+        # Modules within a package of the fork are found by their package's path.
+        folders = [os.path.join(entry, NAME) for entry in sys.path]
+        return PathFinder.find_spec(fullname, folders) if first == rest else None
 
 
 class _Loader(Loader):

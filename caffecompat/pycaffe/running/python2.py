@@ -142,6 +142,11 @@ def _import_hint(error: ImportError) -> str | None:
     if moved and moved[1] in _MOVED:
         return f"Python 3 has no {moved[1]}: write {_MOVED[moved[1]]}"
     name = error.name or ""
+    if name.startswith("caffe."):
+        return (
+            f"{name} is no module of BVLC's pycaffe; if a fork of Caffe has it, put the fork's "
+            "folder python on PYTHONPATH, and run the script with --force"
+        )
     return f"Python 3 has no module {name}: import {_IMPORTS[name]}" if name in _IMPORTS else None
 
 
@@ -152,6 +157,8 @@ def _type_hint(text: str) -> str | None:
         return "it is no list in Python 3: write list(...) around it"
     if re.search(r"'float' object cannot be interpreted|slice indices must be integers", text):
         return "/ gives a float in Python 3: write // for whole numbers"
+    if re.search("^'[<>]=?' not supported between instances of ", text):
+        return "Python 3 compares no values of different types: convert one of them"
     if "a bytes-like object is required, not 'str'" in text:
         return "open the file in binary mode, or write text.encode()"
     return None
