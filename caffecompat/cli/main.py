@@ -101,8 +101,12 @@ def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
 
 def _fail(sentence: str) -> int:
     who = terminal.as_error("caffecompat: error:", sys.stderr)
-    for line in sentence.rstrip("\n").split("\n"):
+    # Behind a blank line stands text to copy, which gets no prefix.
+    sentences, blank, text = sentence.rstrip("\n").partition("\n\n")
+    for line in sentences.split("\n"):
         print(f"{who} {terminal.printable(line)}", file=sys.stderr)
+    for line in f"\n{text}".split("\n") if blank else ():
+        print(terminal.printable(line), file=sys.stderr)
     return FAILED
 
 

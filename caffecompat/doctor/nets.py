@@ -15,6 +15,7 @@ from caffecompat.doctor.project import ProjectFile
 from caffecompat.errors import CaffeError, LayerError, NetError, TextError, UnknownName, first_line
 from caffecompat.graph import build_graph, net_state
 from caffecompat.layers import Layer, Shape, catalogue, source_class
+from caffecompat.layers.forks._known_types import origin_of
 from caffecompat.net import Net
 from caffecompat.net.definition import Definition, read_definition
 from caffecompat.proto import files
@@ -151,7 +152,11 @@ def _classes(definition: Definition, dialect: str, findings: Findings) -> list[t
     for layer, place in _layers(definition):
         try:
             classes.append(catalogue.choose(layer, dialect))
-        except (UnknownName, LayerError) as error:
+        except UnknownName:
+            origin = origin_of(layer.type, catalogue)
+            findings.error(f"unknown layer type {layer.type!r}{origin}", place)
+            classes.append(None)
+        except LayerError as error:
             findings.error(str(error), place)
             classes.append(None)
     return classes

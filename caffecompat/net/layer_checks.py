@@ -14,7 +14,7 @@ from caffecompat.errors import (
 from caffecompat.graph import Graph, LayerNode, Version
 from caffecompat.layers import BuildOptions, Layer, Source, catalogue
 from caffecompat.layers.fillers import FORK_FIELDS
-from caffecompat.layers.forks._known_types import forks_of, layer_to_start_from
+from caffecompat.layers.forks._known_types import layer_to_start_from, origin_of
 from caffecompat.proto.fork_fields import effective_fields
 from caffecompat.reporting.units import format_shape
 
@@ -33,8 +33,8 @@ def layer_classes(graph: Graph, options: BuildOptions) -> list[type[Layer] | Non
     for node in graph:
         try:
             classes.append(class_of(node, options))
-        except UnknownName as error:
-            unknown.append(_explained(error, node))
+        except UnknownName:
+            unknown.append(_explained(node))
     if len(unknown) == 1:
         raise unknown[0]
     if unknown:
@@ -43,14 +43,10 @@ def layer_classes(graph: Graph, options: BuildOptions) -> list[type[Layer] | Non
     return classes
 
 
-def _explained(error: UnknownName, node: LayerNode) -> UnknownLayerType:
+def _explained(node: LayerNode) -> UnknownLayerType:
     """Which forks define an unknown layer type, and a layer to start from."""
-    forks = forks_of(node.type)
-    plain = str(error)
-    if not forks and "did you mean" in plain:
-        return UnknownLayerType(plain, node.type)
-    known = f"; it is defined by {forks}" if forks else "; no fork that defines it is known here"
-    sentence = f"unknown layer type {node.type!r} in {_where(node)}{known}"
+    origin = origin_of(node.type, catalogue)
+    sentence = f"unknown layer type {node.type!r} in {_where(node)}{origin}"
     code = layer_to_start_from(node.type, len(node.bottoms), len(node.message.top))
     advice = (
         f"To compute {node.type!r} yourself, write its formula into this file and import it before "

@@ -39,7 +39,7 @@ layer { name: "focal" type: "Python" bottom: "data" top: "focal"
 layer { name: "lost" type: "Python" bottom: "data" top: "lost"
         python_param { module: "not_there" layer: "Lost" } }
 layer { name: "odd" type: "NoSuchType" bottom: "data" top: "odd" }
-layer { name: "odder" type: "NoOtherType" bottom: "data" top: "odder" }
+layer { name: "odder" type: "DenseCRF" bottom: "data" bottom: "data" top: "odder" }
 """
 SOLVER = 'net: "models/train_val.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 5\n'
 LAYER = "import caffe\n\n\nclass Focal(caffe.Layer):\n    pass\n"
@@ -152,8 +152,9 @@ def test_missing_layers_are_all_named(reports: dict[str, FileReport]) -> None:
     report = reports["models/train_val.prototxt"]
     found = dict(sentences(report, Severity.ERROR))
     path = "project/models/train_val.prototxt"
-    assert "unknown layer type 'NoSuchType'" in found[f"{path}:8"]
-    assert "unknown layer type 'NoOtherType'" in found[f"{path}:9"]
+    nowhere = "unknown layer type 'NoSuchType'; no fork that defines it is known here"
+    assert found[f"{path}:8"] == nowhere
+    assert found[f"{path}:9"] == "unknown layer type 'DenseCRF'; it is defined by DeepLab"
     assert "Python module 'not_there', which is not in this project" in found[f"{path}:6"]
     notes = dict(sentences(report, Severity.NOTE))
     assert "runs project/layers/focal.py; allow it with --allow-python" in notes[f"{path}:4"]

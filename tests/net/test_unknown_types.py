@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from caffecompat.cli.main import main
 from caffecompat.errors import NetError, UnknownLayerType, UnknownName
 from caffecompat.layers import catalogue
-from caffecompat.layers.forks._known_types import forks_of, layer_to_start_from
+from caffecompat.layers.forks._known_types import forks_of, layer_to_start_from, origin_of
 from tests.net.nets import net
 from tests.programs import run_program
 
@@ -40,6 +41,34 @@ def test_all_unknown_types_at_once_with_one_layer_to_start_from() -> None:
     assert "'Frobnicate9' in layer 'a'; no fork that defines it is known here" in text
     assert "unknown layer type 'Convolutio' in layer 'b'; did you mean 'Convolution'?" in text
     assert text.count("@register") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "origin"),
+    [
+        ("DenseCRF", "it is defined by DeepLab"),
+        ("Softmaxwithloss", "did you mean 'SoftmaxWithLoss'?"),
+        ("BatchNormalization", "did you mean 'BatchNorm'?"),
+        ("Upsampel", "did you mean 'Upsample'?"),
+        ("Frobnicate", "no fork that defines it is known here"),
+    ],
+)
+def test_where_a_type_comes_from_or_what_is_meant(name: str, origin: str) -> None:
+    assert origin_of(name, catalogue) == f"; {origin}"
+    with pytest.raises(UnknownLayerType) as caught:
+        net(NET.replace("DenseCRF", name))
+    assert f"unknown layer type '{name}' in layer 'k'; {origin}" in str(caught.value)
+    assert f"@register('{name}')" in str(caught.value)
+
+
+def test_the_shown_layer_can_be_copied_from_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.prototxt").write_text(NET)
+    assert main(["summary", str(tmp_path / "net.prototxt")]) == 1
+    sentences, _, code = capsys.readouterr().err.partition("\n\n")
+    assert all(line.startswith("caffecompat: error: ") for line in sentences.split("\n"))
+    assert code == layer_to_start_from("DenseCRF", 2, 1)
 
 
 def test_no_type_of_bvlc_is_that_of_a_fork() -> None:

@@ -67,11 +67,6 @@ EXCEPTIONS = {
 # BVLC Caffe never belongs here.
 TYPES_OF_FORKS: set[str] = set()
 
-# Published definitions that no Caffe reads, and the beginning of what is said of them.
-BROKEN_DEFINITIONS = {
-    "mycaffe_gpt_mini/gpt-mini.prototxt": ":12:15: layer 'tokdata1': source has an unknown escape",
-}
-
 
 def assert_agrees(case: str, differences: Sequence[object]) -> None:
     """Fails where a case differs, unless it is an exception, which fails where it agrees."""

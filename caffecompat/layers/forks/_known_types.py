@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 _TABLE = Path(__file__).with_name("known_types.tsv")
+
+# Names that are less alike than this are hardly a typing mistake.
+_LIKENESS = 0.75
 
 _LAYER = """from caffecompat.layers import Layer, exactly, register
 
@@ -44,6 +49,33 @@ def _forks() -> dict[str, str]:
 def forks_of(type_name: str) -> str:
     """The forks that define a layer type, separated by commas; empty if none is known."""
     return _forks().get(type_name, "")
+
+
+def origin_of(type_name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown layer type: whose it is, or what may be meant.
+
+    Args:
+        type_name: the type.
+        known: the types that exist.
+    """
+    forks = forks_of(type_name)
+    if forks:
+        return f"; it is defined by {forks}"
+    near = _nearest(type_name, known)
+    if near:
+        return f"; did you mean {near!r}?"
+    return "; no fork that defines it is known here"
+
+
+def _nearest(type_name: str, known: Iterable[str]) -> str:
+    """The known type of which this one is a misspelling or a longer or shorter form, or ""."""
+    lower = type_name.lower()
+    by_fold = {name.partition(" (")[0].lower(): name.partition(" (")[0] for name in known}
+    near = difflib.get_close_matches(lower, by_fold, n=1, cutoff=_LIKENESS)
+    if not near:
+        near = [name for name in by_fold if len(name) > 3 and lower.startswith(name)]
+        near.sort(key=len, reverse=True)
+    return by_fold[near[0]] if near else ""
 
 
 def layer_to_start_from(type_name: str, bottoms: int, tops: int) -> str:
