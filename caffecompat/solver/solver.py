@@ -211,7 +211,15 @@ class Solver(TrainingState):
         """
         self._display.begin(self.iter)
         self.stopped = self.preempted = False
-        stop = self.iter + iterations
+        try:
+            self._steps(self.iter + iterations)
+        except NotFinite as error:
+            # On a GPU it may come one iteration late.
+            self.iter = self.iter if error.iteration is None else error.iteration
+            raise
+
+    def _steps(self, stop: int) -> None:
+        """Makes updates until iteration ``stop``."""
         while self.iter < stop and not self._test_if_due():
             done = self._iterate()
             action = self._process_group.agree(self.requested())
@@ -220,6 +228,7 @@ class Solver(TrainingState):
                 self._try_snapshot()
             if self._is_stop(action):
                 break
+        self._train_step.read_loss()
         self._display.catch_up()
 
     def _is_stop(self, action: Action) -> bool:
@@ -239,6 +248,7 @@ class Solver(TrainingState):
             return False
         self._display.add(self.iter, loss)
         if display:
+            self._train_step.read_loss()
             values = self._train_step.outputs(result)
             outputs = self._display.show(self.iter, values, self.net.loss_weights)
             for callback in self.callbacks:
@@ -275,6 +285,7 @@ class Solver(TrainingState):
         Returns:
             The means of each test net, fewer if a stop was requested during the test.
         """
+        self._train_step.read_loss()
         self._display.catch_up()
         started = time.monotonic()
         scores: list[Scores] = []
@@ -314,6 +325,7 @@ class Solver(TrainingState):
 
     def snapshot(self) -> tuple[str, str]:
         """As :meth:`TrainingState.snapshot`, after the log lines that are pending."""
+        self._train_step.read_loss()
         self._display.catch_up()
         return super().snapshot()
 
