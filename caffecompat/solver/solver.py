@@ -109,9 +109,8 @@ class Solver(TrainingState):
         self.requested: Callable[[], Action] = _nothing
         self.stop_requested: Callable[[], bool] = _never
         self._layer_watch = LayerWatch(self.activity, False, lambda: self.stop_requested())
-        self.tests_made, self.seconds_testing = 0, 0.0
+        self.tests_made, self.seconds_testing, self.rate = 0, 0.0, 0.0
         self.callbacks: list[Callback] = []
-        self.rate = 0.0
         self.stopped = self.preempted = False
         self._display = TrainLog(self._message, log)
         stored = None if prepared.state is None else prepared.state.random_seed
@@ -206,29 +205,24 @@ class Solver(TrainingState):
         The average of the displayed loss starts anew; losses of earlier calls do not count.
 
         Raises:
-            SolverError: the loss is not finite (see ``on_nan``); the weights are then those before
-                the update.
+            NotFinite: a loss is not finite (see ``on_nan``); the weights are those before it.
         """
         self._display.begin(self.iter)
         self.stopped = self.preempted = False
+        stop = self.iter + iterations
         try:
-            self._steps(self.iter + iterations)
+            while self.iter < stop and not self._test_if_due():
+                done = self._iterate()
+                action = self._process_group.agree(self.requested())
+                due = done and _is_due(self._message.snapshot, self.iter)
+                if action is Action.SNAPSHOT or due:
+                    self._try_snapshot()
+                if self._is_stop(action):
+                    break
+            self._train_step.read_loss()
         except NotFinite as error:
-            # On a GPU it may come one iteration late.
             self.iter = self.iter if error.iteration is None else error.iteration
             raise
-
-    def _steps(self, stop: int) -> None:
-        """Makes updates until iteration ``stop``."""
-        while self.iter < stop and not self._test_if_due():
-            done = self._iterate()
-            action = self._process_group.agree(self.requested())
-            due = done and _is_due(self._message.snapshot, self.iter)
-            if action is Action.SNAPSHOT or due:
-                self._try_snapshot()
-            if self._is_stop(action):
-                break
-        self._train_step.read_loss()
         self._display.catch_up()
 
     def _is_stop(self, action: Action) -> bool:
@@ -248,7 +242,6 @@ class Solver(TrainingState):
             return False
         self._display.add(self.iter, loss)
         if display:
-            self._train_step.read_loss()
             values = self._train_step.outputs(result)
             outputs = self._display.show(self.iter, values, self.net.loss_weights)
             for callback in self.callbacks:
@@ -325,7 +318,6 @@ class Solver(TrainingState):
 
     def snapshot(self) -> tuple[str, str]:
         """As :meth:`TrainingState.snapshot`, after the log lines that are pending."""
-        self._train_step.read_loss()
         self._display.catch_up()
         return super().snapshot()
 

@@ -185,7 +185,12 @@ class TrainStep:
         return None
 
     def save(self, state: SolverState) -> None:
-        """Writes the loss scale into a solver state."""
+        """Writes the loss scale into a solver state.
+
+        Raises:
+            NotFinite: as :meth:`read_loss`; what would be saved is not of use then.
+        """
+        self.read_loss()
         if self._grad_scaler is not None:
             self._grad_scaler.save(state)
 
@@ -204,7 +209,12 @@ class TrainStep:
             self._grad_scaler.catch_up()
 
     def outputs(self, result: Result) -> dict[str, torch.Tensor]:
-        """The outputs of a pass for the whole batch; a collective operation of all ranks."""
+        """The outputs of a pass for the whole batch; a collective operation of all ranks.
+
+        Raises:
+            NotFinite: as :meth:`read_loss`.
+        """
+        self.read_loss()
         return self._loss_sharding.outputs(result)
 
     def first_loss(self, iteration: int) -> torch.Tensor:

@@ -19,7 +19,7 @@ class NotFinite(SolverError):
     """A loss or a weight is not finite; the weights are those before the iteration.
 
     Attributes:
-        iteration: whose loss it is; None for a weight.
+        iteration: whose loss it is, which may be the one before the running one; None for a weight.
     """
 
     iteration: int | None = None
