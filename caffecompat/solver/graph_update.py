@@ -15,28 +15,31 @@ from caffecompat.solver.optim.optimizer import Optimizer
 class GraphUpdate:
     """The update, which the device itself leaves out where no update must be made.
 
-    That is where the gradients have overflowed in fp16, and, with ``stop``, where the loss is not
-    finite: the host ends the training then, with the weights before the iteration.
+    That is where the gradients have overflowed in fp16, and, with ``stopped``, from the first loss
+    on that is not finite: the host, which reads losses late, ends the training then, with the
+    weights before that iteration.
 
     Attributes:
         optimizer: its rates are set before each pass.
         scaler: of the loss, in fp16.
-        stop: the training stops where a loss is not finite.
+        stopped: 0-axis tensor, 1 after a loss that was not finite; None to train on.
     """
 
     optimizer: Optimizer
     scaler: GradScaler | None
-    stop: bool
+    stopped: torch.Tensor | None
 
     @property
     def changed(self) -> Sequence[torch.Tensor]:
-        return [] if self.scaler is None else self.scaler.changed
+        own = [] if self.stopped is None else [self.stopped]
+        return own if self.scaler is None else own + self.scaler.changed
 
     @torch.no_grad()
     def __call__(self, loss: torch.Tensor, held: torch.Tensor) -> None:
         skip = held.float()
-        if self.stop:
-            skip = skip + (~torch.isfinite(loss)).float()
+        if self.stopped is not None:
+            self.stopped.logical_or_(~torch.isfinite(loss))
+            skip = skip + self.stopped
         if self.scaler is not None:
             self.scaler.check(self.optimizer.gradients)
             self.scaler.adjust()

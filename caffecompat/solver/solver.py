@@ -109,9 +109,8 @@ class Solver(TrainingState):
         self.requested: Callable[[], Action] = _nothing
         self.stop_requested: Callable[[], bool] = _never
         self._layer_watch = LayerWatch(self.activity, False, lambda: self.stop_requested())
-        self.tests_made, self.seconds_testing = 0, 0.0
+        self.tests_made, self.seconds_testing, self.rate = 0, 0.0, 0.0
         self.callbacks: list[Callback] = []
-        self.rate = 0.0
         self.stopped = self.preempted = False
         self._display = TrainLog(self._message, log)
         stored = None if prepared.state is None else prepared.state.random_seed
@@ -206,20 +205,24 @@ class Solver(TrainingState):
         The average of the displayed loss starts anew; losses of earlier calls do not count.
 
         Raises:
-            SolverError: the loss is not finite (see ``on_nan``); the weights are then those before
-                the update.
+            NotFinite: a loss is not finite (see ``on_nan``); the weights are those before it.
         """
         self._display.begin(self.iter)
         self.stopped = self.preempted = False
         stop = self.iter + iterations
-        while self.iter < stop and not self._test_if_due():
-            done = self._iterate()
-            action = self._process_group.agree(self.requested())
-            due = done and _is_due(self._message.snapshot, self.iter)
-            if action is Action.SNAPSHOT or due:
-                self._try_snapshot()
-            if self._is_stop(action):
-                break
+        try:
+            while self.iter < stop and not self._test_if_due():
+                done = self._iterate()
+                action = self._process_group.agree(self.requested())
+                due = done and _is_due(self._message.snapshot, self.iter)
+                if action is Action.SNAPSHOT or due:
+                    self._try_snapshot()
+                if self._is_stop(action):
+                    break
+            self._train_step.read_loss()
+        except NotFinite as error:
+            self.iter = self.iter if error.iteration is None else error.iteration
+            raise
         self._display.catch_up()
 
     def _is_stop(self, action: Action) -> bool:
@@ -275,6 +278,7 @@ class Solver(TrainingState):
         Returns:
             The means of each test net, fewer if a stop was requested during the test.
         """
+        self._train_step.read_loss()
         self._display.catch_up()
         started = time.monotonic()
         scores: list[Scores] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ import torch
 from caffecompat.errors import first_line
 from caffecompat.net import Net, Result
 from caffecompat.net.execution.cuda_graph import CapturedPass, NotCapturable
+from caffecompat.net.execution.fusing import use_torch_operators
+from caffecompat.net.kernels.choice import TORCH_OPERATORS
+from caffecompat.net.kernels.launching import KernelFailed
 from caffecompat.reporting.glog import number
 from caffecompat.solver.diagnostics.debug_info import DebugPass
 from caffecompat.solver.diagnostics.nonfinite import NotFinite, explain, read_later
@@ -73,6 +77,10 @@ class TrainStep:
         )
         # On a CPU the flag is there at once, and only the kernel leaves an update out at no cost.
         self._reads_late = compute.kernels_on(net.device).update and not optimizer.obstacle
+        # Whether the device has left out updates after a loss that is not finite, and what reads
+        # the loss of the last iteration that was played back with its update.
+        self._stopped = torch.zeros((), device=net.device) if stop else None
+        self._unread: Callable[[], None] | None = None
         self._captured, self._updates = self._plan_capture(settings)
         self._updated = False
         self.keeps_gradients = process_group.several or self.captures
@@ -91,8 +99,6 @@ class TrainStep:
         )
         what = "the pass and the update are" if not outside else "the pass is"
         clause = f"; the update is not part of it: {outside}" if outside else ""
-        if net.graph.force_backward:
-            clause += "; force_backward's gradients of blobs need net.observe = True"
         self._tell(f"CUDA graph: {what} captured and played back{clause}")
         scaler = self._grad_scaler
         captured = CapturedPass(
@@ -100,7 +106,7 @@ class TrainStep:
             lambda: compute.forward(net.device),
             None if scaler is None else scaler.value,
             adds_up=self._count > 1,
-            end=None if outside else GraphUpdate(self._optimizer, scaler, self._stop),
+            end=None if outside else GraphUpdate(self._optimizer, scaler, self._stopped),
         )
         return captured, not outside
 
@@ -134,7 +140,9 @@ class TrainStep:
             summed over the ranks.
 
         Raises:
-            NotFinite: a loss is not finite; the sentence names the layer where it began.
+            NotFinite: a loss is not finite; the sentence names the layer where it began. Where the
+                update is played back with the pass, this is the loss of the iteration before, after
+                which no update was made.
         """
         self._updated = False
         if self._updates and self._plays:
@@ -177,7 +185,12 @@ class TrainStep:
         return None
 
     def save(self, state: SolverState) -> None:
-        """Writes the loss scale into a solver state."""
+        """Writes the loss scale into a solver state.
+
+        Raises:
+            NotFinite: as :meth:`read_loss`; what would be saved is not of use then.
+        """
+        self.read_loss()
         if self._grad_scaler is not None:
             self._grad_scaler.save(state)
 
@@ -196,7 +209,12 @@ class TrainStep:
             self._grad_scaler.catch_up()
 
     def outputs(self, result: Result) -> dict[str, torch.Tensor]:
-        """The outputs of a pass for the whole batch; a collective operation of all ranks."""
+        """The outputs of a pass for the whole batch; a collective operation of all ranks.
+
+        Raises:
+            NotFinite: as :meth:`read_loss`.
+        """
+        self.read_loss()
         return self._loss_sharding.outputs(result)
 
     def first_loss(self, iteration: int) -> torch.Tensor:
@@ -222,10 +240,30 @@ class TrainStep:
         if self._net.device.type == "cuda":
             # Before the host waits for the device below.
             self._net.read_ahead(index + 1)
-        if value is not None and not math.isfinite(loss := value()[0]):
-            raise self._nonfinite_loss(loss, index, iteration)
+        self.read_loss()
+        if value is not None:
+            self._unread = partial(self._check_loss, value, index, iteration)
+            if not self._updated:
+                self.read_loss()
         # A captured pass writes the next loss into the same tensor.
         return result.loss.detach().clone() if self.captures else result.loss.detach()
+
+    def read_loss(self) -> None:
+        """Waits for the loss of the last iteration, if the next one would read it.
+
+        Raises:
+            NotFinite: it is not finite.
+        """
+        if self._unread is not None:
+            check, self._unread = self._unread, None
+            check()
+
+    def _check_loss(self, value: Callable[[], list[float]], index: int, iteration: int) -> None:
+        loss = value()[0]
+        if not math.isfinite(loss):
+            if self._stopped is not None:
+                self._stopped.zero_()
+            raise self._nonfinite_loss(loss, index, iteration)
 
     def _play(self, index: int) -> Result | None:
         """A captured pass; None where there is none, or where it cannot be had any more."""
@@ -233,7 +271,7 @@ class TrainStep:
         if captured is None or not self._plays:
             return None
         try:
-            result = captured.run(index)
+            result = self._run_captured(captured, index)
         except (NotCapturable, torch.OutOfMemoryError) as error:
             asked_for = self._compute.cuda_graph is not None
             if asked_for or (captured.ready and not isinstance(error, NotCapturable)):
@@ -242,6 +280,17 @@ class TrainStep:
             return None
         self._updated = self._updates
         return result
+
+    def _run_captured(self, captured: CapturedPass, index: int) -> Result:
+        try:
+            return captured.run(index)
+        except KernelFailed as error:
+            # Kernels are compiled before the capture, which leaves all as it was.
+            self._log.info(f"torch's operators replace the kernels: {error.problem}")
+            self._net.use_kernels(TORCH_OPERATORS)
+            use_torch_operators(self._net.program())
+            self._optimizer.use_torch_operators()
+            return captured.run(index)
 
     def _give_up_capture(self, error: Exception) -> None:
         self._log.info(f"Passes are launched one by one from here on: {first_line(error)}")
@@ -272,7 +321,9 @@ class TrainStep:
         # The other ranks do not run this pass.
         with self._process_group.isolate(), self._compute.forward(self._net.device):
             found = explain(self._net, index)
-        return NotFinite(
+        error = NotFinite(
             f"{self._place}: iteration {iteration}: the loss is {number(loss)}, a finite number "
             f"was expected: {found}"
         )
+        error.iteration = iteration
+        return error

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,12 +17,14 @@ from caffecompat.errors import SolverError
 from caffecompat.net import Net, Result
 from caffecompat.net.execution.cuda_graph import CapturedPass, NotCapturable
 from caffecompat.net.kernels.choice import Kernels
+from caffecompat.net.kernels.launching import launching
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver import Solver, train_step
 from caffecompat.solver.diagnostics.nonfinite import NotFinite
 from caffecompat.solver.optim.policies import policies
 from caffecompat.solver.setup.capturing import obstacle_to_capture, obstacle_to_update
 from caffecompat.solver.setup.compute import ComputeOptions
+from caffecompat.solver.signals import Action
 from tests.solver.caffe_log import Lines
 from tests.solver.small import SOLVER, write_training
 
@@ -362,15 +365,113 @@ def test_the_line_for_the_log(
 
 
 @pytest.mark.usefixtures("played")
-def test_the_line_says_that_blobs_have_no_gradients(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(train_step.TrainStep, "_tell", lambda self, line: told.append(line))
-    path = write_training(tmp_path / "run", "random_seed: 7", ONE_PASS)
+@pytest.mark.parametrize("passes", [1, 2])
+def test_gradients_of_inputs(passes: int, tmp_path: Path) -> None:
+    """Those of the last pass, as without a graph; those of passes do not add up."""
+    path = write_training(tmp_path / "run", solver=ONE_PASS if passes == 1 else SOLVER)
     definition = path.parent / "net.prototxt"
-    Solver(path)
     definition.write_text("force_backward: true\n" + definition.read_text())
-    Solver(path)
-    assert "net.observe" not in told[0]
-    assert told[1] == told[0] + "; force_backward's gradients of blobs need net.observe = True"
+    (_, solver), (_, other) = trained(path, 3), trained(path, 3, cuda_graph=False)
+    for _ in range(2):
+        found = solver.net.blobs["data"].diff
+        assert found.abs().max() > 0
+        assert torch.equal(found, other.net.blobs["data"].diff)
+        solver.step(1)
+        other.step(1)
+    check_same(solver, other)
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_kernel_that_fails_is_replaced(
+    passes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Lines
+) -> None:
+    """In the middle of the passes before the capture, after statistics have changed."""
+    path = write_training(tmp_path / "run", solver=ONE_PASS if passes == 1 else SOLVER)
+    plain, other = trained(path, 4, cuda_graph=False)
+    failed: list[Result] = []
+    whole = PlayedOnCPU._captured
+
+    def fail_once(self: Any, learned: Any) -> Any:
+        if not failed:
+            failed.append(self._pass())
+            with launching("pooling", torch.zeros(1)):
+                raise ValueError("out of resources")
+        return whole(self, learned)
+
+    monkeypatch.setattr(PlayedOnCPU, "_captured", fail_once)
+    losses, solver = trained(path, 4)
+    assert losses == pytest.approx(plain, rel=1e-5)
+    assert solver._train_step.captures
+    if passes == 1:
+        check_same(solver, other)
+    assert not solver._optimizer._kernel
+    assert lines.containing(
+        "torch's operators replace the kernels: the Triton kernel for pooling does not run on cpu: "
+        "ValueError: out of resources"
+    )
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("what", ["step", "test", "snapshot", "display"])
+def test_a_late_loss_is_reported_in_time(what: str, tmp_path: Path, lines: Lines) -> None:
+    """Before the next update, a test, a snapshot, and a line with the loss."""
+    text = ONE_PASS.replace("snapshot: 5", "snapshot: 0").replace("test_interval: 4", "")
+    text = text.replace("test_iter: 2", "")
+    text = text.replace("display: 1", "display: 3" if what == "display" else "display: 0")
+    if what == "test":
+        text += "test_iter: 2 test_interval: 4 test_initialization: false\n"
+    path = write_training(tmp_path / "run", solver=text)
+    _, solver = trained(path, 2, snapshot=None)
+    before = learned(solver)
+    step = solver._train_step
+    reads: list[int] = []
+    check = step._check_loss
+
+    def spoilt(value: Any, index: int, iteration: int) -> None:
+        reads.append(solver.iter)
+        check((lambda: [float("inf")]) if iteration == 3 else value, index, iteration)
+
+    step._check_loss = spoilt  # type: ignore[method-assign]
+    if what == "snapshot":
+        # As a signal asks for one after iteration 3.
+        solver.requested = lambda: Action.SNAPSHOT if solver.iter == 4 else Action.NONE
+    with pytest.raises(NotFinite, match="iteration 3") as caught:
+        solver.step(4)
+    assert caught.value.iteration == solver.iter == 3
+    assert not any(map(torch.equal, before, learned(solver)))
+    # The display of iteration 3 reads the loss before its end.
+    assert reads[-1] == (3 if what == "display" else 4)
+    assert not list(path.parent.glob("*_iter_4.*"))
+    assert not lines.containing("Iteration 4, Testing net")
+
+
+@pytest.mark.usefixtures("played")
+def test_no_update_follows_a_loss_that_is_not_finite(tmp_path: Path) -> None:
+    """The device has played back a further pass before the host reads the loss."""
+    text = ONE_PASS.replace("display: 1", "display: 0").replace("test_interval: 4", "")
+    path = write_training(tmp_path / "run", solver=text.replace("test_iter: 2", ""))
+    solver = Solver(path)
+    solver.step(2)
+    before, history = learned(solver), [array.clone() for array in solver.history]
+    source: Any = solver.net.layers[0].source
+    whole, read = source.read, []
+
+    def spoilt(index: int) -> Any:
+        data, label = whole(index)
+        read.append(index)
+        # One batch alone: the pass after it has a finite loss.
+        return (data * np.float32("nan") if index == 2 else data), label
+
+    source.read = spoilt
+    with pytest.raises(NotFinite, match="iteration 2"):
+        solver.step(5)
+    assert 3 in read
+    assert solver.iter == 2
+    assert all(map(torch.equal, before, learned(solver)))
+    assert all(map(torch.equal, history, solver.history))
+    source.read = whole
+    for buffer in solver.net.buffers():
+        buffer.data.nan_to_num_(1.0)
+    solver.step(1)
+    assert not any(map(torch.equal, before, learned(solver)))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import torch
 
 from caffecompat.errors import CaffeError, NetError, first_line
 from caffecompat.graph import Version
+from caffecompat.net.input_gradients import inputs_with_gradient
+from caffecompat.net.kernels.launching import KernelFailed
 from caffecompat.net.net import Net, Result
 
 # The number of warm-up passes that torch's documentation recommends.
@@ -45,8 +47,9 @@ class PassEnd(Protocol):
 class CapturedPass:
     """Captures a pass of ``net`` and replays it, with one launch instead of hundreds.
 
-    Batches are copied into the captured inputs. Dropout and other noise differ from pass to pass,
-    because they depend on the pass number, which is a tensor. Gradients must not be reallocated.
+    Batches are copied into the captured inputs, which get gradients where the net's do. Dropout and
+    other noise differ from pass to pass, because they depend on the pass number, which is a tensor.
+    Gradients must not be reallocated.
 
     Args:
         net: on a CUDA device; all its batches have one shape.
@@ -89,6 +92,7 @@ class CapturedPass:
 
         Raises:
             NotCapturable: the net cannot be captured, or a batch has another shape.
+            KernelFailed: a kernel does not run; all is as it was before.
         """
         feeds = self._net.feeds(index)
         if self._graph is None:
@@ -100,7 +104,7 @@ class CapturedPass:
                     f"CUDA graph: {top.blob!r} is {tuple(value.shape)} in this batch and was "
                     f"{tuple(static.shape)} in the first one; train without the graph"
                 )
-            static.copy_(value)
+            static.detach().copy_(value)
         self._net.position.fill_(index)
         self._graph.replay()
         # Else the blobs would show an earlier pass.
@@ -114,7 +118,11 @@ class CapturedPass:
                     f"CUDA graph: {built.place}: it keeps its state from pass to pass; train "
                     "without the graph"
                 )
-        self._feeds = [value.detach().clone() for value in feeds]
+        wanted = inputs_with_gradient(self._net.layers, self._net.graph.force_backward)
+        self._feeds = [
+            value.detach().clone().requires_grad_(top in wanted)
+            for top, value in zip(self._program.feeds, feeds, strict=True)
+        ]
         # The graph of an earlier pass binds the parameters' gradients to another stream.
         self._net.release_values()
         gc.collect()
@@ -148,11 +156,15 @@ class CapturedPass:
                     # The captured pass makes a tensor of its own for it.
                     parameter.grad = None
                 # Data threads may use CUDA meanwhile.
-                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                capture = torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
+                with _without_collection(), capture:
                     self._result = self._pass()
         except (CaffeError, torch.OutOfMemoryError):
             raise
         except RuntimeError as error:
+            # The end of a capture that has failed is an error too, which hides the first one.
+            if isinstance(error.__context__, (KernelFailed, torch.OutOfMemoryError)):
+                raise error.__context__ from None
             raise NotCapturable(
                 f"CUDA graph: this net cannot be captured, train without the graph: "
                 f"{first_line(error)}"
@@ -162,12 +174,21 @@ class CapturedPass:
     def _warm_up(self, stream: torch.cuda.Stream) -> None:
         user = torch.cuda.current_stream(self._net.device)
         stream.wait_stream(user)
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UP):
-                self._pass()
-        user.wait_stream(stream)
+        try:
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UP):
+                    self._pass()
+        finally:
+            # Also before what the passes have changed is put back after an error.
+            user.wait_stream(stream)
 
     def _pass(self) -> Result:
+        # Within a context of the caller's, casts of weights would be kept from pass to pass, and
+        # the captured one would read those of the warm-up.
+        torch.clear_autocast_cache()
+        for feed in self._feeds:
+            # As in a pass over new inputs: the gradients of passes do not add up.
+            feed.grad = None
         with self._arithmetic():
             values, loss = self._program(self._feeds)
         if loss is None:
@@ -180,3 +201,15 @@ class CapturedPass:
         self._values |= {version: values[version].detach() for version in self._program.versions}
         outputs = {version.blob: self._values[version] for version in self._program.versions}
         return Result(outputs, loss.detach())
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Context without garbage collection, which could free what must not be freed in a capture."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from caffecompat.errors import CaffeError, first_line
 from caffecompat.layers._operation import Convolve, Drop
 from caffecompat.net.kernels import dropout, pooling, rectified
-from caffecompat.net.kernels.choice import Kernels
+from caffecompat.net.kernels.choice import TORCH_OPERATORS, Kernels
 from caffecompat.net.module import LayerModule
 
 _log = logging.getLogger("caffecompat")
@@ -34,6 +34,10 @@ class FusedLayers(nn.Module):
     def __init__(self, modules: Sequence[LayerModule]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(modules)
+
+    def use_torch_operators(self) -> None:
+        """Computes all further passes without Triton kernels."""
+        raise NotImplementedError
 
     def one_by_one(self, x: Tensor) -> Tensor:
         """The layers' own forward passes."""
@@ -69,6 +73,9 @@ class FusedConvolution(FusedLayers):
     def __init__(self, modules: Sequence[LayerModule], plan: ConvolutionPlan) -> None:
         super().__init__(modules)
         self._plan = plan
+
+    def use_torch_operators(self) -> None:
+        self._plan = replace(self._plan, kernels=TORCH_OPERATORS)
 
     def forward(self, x: Tensor) -> Any:
         convolution = self.layers[0]
@@ -166,6 +173,9 @@ class FusedPooling(FusedLayers):
         super().__init__(modules)
         self._kernels = kernels
 
+    def use_torch_operators(self) -> None:
+        self._kernels = TORCH_OPERATORS
+
     def forward(self, x: Tensor) -> Any:
         (module,) = self.layers
         layer: Any = module.layer
@@ -191,6 +201,9 @@ class FusedDropout(FusedLayers):
         super().__init__(modules)
         self._drop = drop
         self._kernel = kernels.dropout
+
+    def use_torch_operators(self) -> None:
+        self._kernel = False
 
     def forward(self, x: Tensor) -> Tensor:
         (module,) = self.layers

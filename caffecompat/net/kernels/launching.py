@@ -11,12 +11,24 @@ from torch import Tensor
 from caffecompat.errors import CaffeError, NetError, first_line
 
 
+class KernelFailed(NetError):
+    """A Triton kernel does not compile or cannot be launched; torch's operators can be used.
+
+    Attributes:
+        problem: the sentence without the remedy.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem}; train with --no-kernels")
+        self.problem = problem
+
+
 @contextmanager
 def launching(operation: str, on: Tensor) -> Iterator[None]:
     """A context for the launch of the kernel of ``operation`` on the device of ``on``.
 
     Raises:
-        NetError: the kernel does not compile or cannot be launched.
+        KernelFailed: the kernel does not compile or cannot be launched.
     """
     try:
         # Triton launches on the current device.
@@ -25,7 +37,7 @@ def launching(operation: str, on: Tensor) -> Iterator[None]:
     except (CaffeError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # Triton, its compiler and the driver have errors of many types
-        raise NetError(
+        raise KernelFailed(
             f"the Triton kernel for {operation} does not run on {on.device}: "
-            f"{type(error).__name__}: {first_line(error)}; train with --no-kernels"
+            f"{type(error).__name__}: {first_line(error)}"
         ) from error

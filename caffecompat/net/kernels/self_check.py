@@ -5,6 +5,7 @@ A kernel that does not compile there, or gives something else, is not used.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,6 +17,7 @@ from caffecompat.errors import first_line
 from caffecompat.layers._counter_rng import Noise
 from caffecompat.net.kernels import dropout, normalisation, pooling, rectified, update
 from caffecompat.net.kernels.choice import NOT_INSTALLED, TORCH_OPERATORS, Kernels, has_triton
+from caffecompat.net.kernels.launching import KernelFailed
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ def _problem(trial: Callable[[torch.device], bool], device: torch.device) -> str
         right = trial(device)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+    except KernelFailed as error:
+        return error.problem
     except Exception as error:  # a compiler, a linker and a driver have errors of many types
         return f"{type(error).__name__}: {first_line(error)}"
     return "" if right else "its results are not those of torch's operators"
@@ -68,29 +72,44 @@ def _random(device: torch.device, shape: Sequence[int], dtype: torch.dtype) -> T
     return made.contiguous(memory_format=torch.channels_last)
 
 
+def _with_specials(x: Tensor) -> Tensor:
+    """``x`` (4 axes) with some NaN and infinite values, which a training that diverges has."""
+    x = x.clone(memory_format=torch.preserve_format)
+    for value, place in ((math.nan, 0), (math.inf, 1), (-math.inf, 2)):
+        x[0, place, 1, place] = x[1, place, 2, 1] = value
+    return x
+
+
+def _same(found: Tensor, expected: Tensor, rtol: float = 0.0, atol: float = 0.0) -> bool:
+    return torch.allclose(found, expected, rtol=rtol, atol=atol, equal_nan=True)
+
+
 def _try_dropout(device: torch.device) -> bool:
     noise = Noise(1, "trial", torch.tensor(5, device=device))
     drop = dropout.DropoutSettings(noise, 0.6, 1 / 0.6, kernel=True)
-    x = _random(device, (2, 8, 5, 7), torch.float16)
-    return torch.equal(dropout.dropout(x, drop), dropout.dropped(x, noise.position, drop))
+    x = _with_specials(_random(device, (2, 8, 5, 7), torch.float16))
+    return _same(dropout.dropout(x, drop), dropout.dropped(x, noise.position, drop))
 
 
 def _try_pooling(device: torch.device) -> bool:
     windows = pooling.PoolingWindows((3, 3), (2, 2), (1, 1), ceil=True)
     by_kernel = replace(windows, kernel_computes=True)
-    x = (2 * _random(device, (2, 8, 7, 6), torch.float16)).round()
+    x = _with_specials((2 * _random(device, (2, 8, 7, 6), torch.float16)).round())
     y, index = pooling.maxima(x, by_kernel)
     expected, positions = pooling.maxima_by_torch(x, windows)
     # Whole numbers, whose sums are exact.
     spread = pooling.spread(y, index, x.shape[2:], by_kernel)
     wanted = pooling.spread_by_torch(y, index, x.shape[2:], windows)
-    return (
-        torch.equal(y, expected) and torch.equal(index, positions) and torch.equal(spread, wanted)
-    )
+    return _same(y, expected) and torch.equal(index, positions) and _same(spread, wanted)
 
 
 def _try_rectified(device: torch.device) -> bool:
-    y = _random(device, (2, 24, 7, 5), torch.float16).relu()
+    return all(_try_rectified_values(device, specials) for specials in (False, True))
+
+
+def _try_rectified_values(device: torch.device, specials: bool) -> bool:
+    y = _random(device, (2, 24, 7, 5), torch.float16)
+    y = (_with_specials(y) if specials else y).relu()
     top, index = pooling.maxima_by_torch(y, rectified.HALVING, none_if_zero=True)
     right = True
     for kernel_way, torch_way in (
@@ -101,7 +120,7 @@ def _try_rectified(device: torch.device) -> bool:
         ),
     ):
         (found, sums), (expected, wanted) = kernel_way, torch_way
-        right &= torch.equal(found, expected) and torch.allclose(sums, wanted, rtol=1e-4)
+        right &= _same(found, expected) and _same(sums, wanted, rtol=1e-4, atol=1e-6)
     return right
 
 
@@ -117,7 +136,7 @@ def _try_normalisation(device: torch.device) -> bool:
 def _try_update(device: torch.device) -> bool:
     skip = torch.zeros((), device=device)
     given = update.Momentum(torch.tensor(0.1, device=device), skip, 0.9, 5e-4)
-    gradient = _random(device, (9, 8, 3, 3), torch.float32)
+    gradient = _with_specials(_random(device, (9, 8, 3, 3), torch.float32))
     pairs = []
     for kernel in (True, False):
         pair = [_random(device, (9, 8, 3, 3), torch.float32) for _ in range(2)]
@@ -125,7 +144,7 @@ def _try_update(device: torch.device) -> bool:
             skip.fill_(flag)
             update.sgd_update(pair[:1], [gradient], pair[1:], replace(given, kernel=kernel))
         pairs.append(pair)
-    return all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(*pairs, strict=True))
+    return all(_same(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(*pairs, strict=True))
 
 
 _TRIALS: dict[str, Callable[[torch.device], bool]] = {

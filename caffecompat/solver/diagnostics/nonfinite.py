@@ -16,7 +16,13 @@ _REMEDY = "lower base_lr or set clip_gradients"
 
 
 class NotFinite(SolverError):
-    """A loss or a weight is not finite; the weights are those before the iteration."""
+    """A loss or a weight is not finite; the weights are those before the iteration.
+
+    Attributes:
+        iteration: whose loss it is, which may be the one before the running one; None for a weight.
+    """
+
+    iteration: int | None = None
 
 
 def read_later(numbers: torch.Tensor) -> Callable[[], list[float]]:

@@ -227,6 +227,10 @@ class Optimizer:
             self._zero_gradients[i] = torch.zeros_like(self._values[i])
         return self._zero_gradients[i]
 
+    def use_torch_operators(self) -> None:
+        """Computes further updates without the Triton kernel."""
+        self._kernel = False
+
     def keep_updates(self) -> None:
         """Keeps the updates of each iteration for :meth:`show_updates`, as ``snapshot_diff``."""
         self._keep = True

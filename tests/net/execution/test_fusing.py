@@ -239,6 +239,21 @@ def test_a_convolution_that_cudnn_does_not_have(lines: Lines) -> None:
         ]
 
 
+@pytest.mark.parametrize("keeps_nan", [True, False])
+def test_a_convolution_with_relu_must_keep_nan(
+    keeps_nan: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the loss of a training that has diverged is finite, and nothing stops it."""
+
+    def in_one(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *rest: Any) -> Any:
+        y = torch.conv2d(x, weight, bias, *rest[:3])
+        return y.relu() if keeps_nan else y.nan_to_num(0.0).relu()
+
+    monkeypatch.setattr(torch, "cudnn_convolution_relu", in_one)
+    works = convolution_in_one_works.__wrapped__(torch.device("cpu"), torch.bfloat16)
+    assert works == keeps_nan
+
+
 def test_the_line_for_the_log() -> None:
     text = Fused(convolutions=8, halved=5, dropouts=2).sentence()
     expected = "8 convolution + ReLU, 5 convolution + ReLU + pooling, 2 dropout"

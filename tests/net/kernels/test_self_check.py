@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
-from caffecompat.net.kernels import choice, rectified, self_check, update
+from caffecompat.net.kernels import choice, dropout, pooling, rectified, self_check, update
 from caffecompat.net.kernels.choice import TORCH_OPERATORS, Kernels
 from tests.net.kernels.devices import DEVICES
 
@@ -39,6 +41,35 @@ def test_a_broken_kernel_is_not_used(device: str, monkeypatch: pytest.MonkeyPatc
         "rectified: RuntimeError: ptxas fatal",
         "update: its results are not those of torch's operators",
     )
+
+
+@DEVICES
+@pytest.mark.parametrize("name", ["dropout", "pooling", "rectified", "update"])
+def test_a_kernel_that_loses_nan_is_not_used(
+    device: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that compares with the wrong sign, or multiplies by 0 and is optimised."""
+    module, function = {
+        "dropout": (dropout, "_launch"),
+        "pooling": (pooling, "_launch_maxima"),
+        "rectified": (rectified, "rectified_gradient"),
+        "update": (update, "_launch"),
+    }[name]
+    whole = getattr(module, function)
+
+    def finite(*arguments: Any) -> Any:
+        found = whole(*arguments)
+        if name == "update":
+            arguments[0].nan_to_num_()
+            return None
+        if isinstance(found, tuple):
+            return found[0].nan_to_num(), *found[1:]
+        return found.nan_to_num()
+
+    monkeypatch.setattr(module, function, finite)
+    found = self_check.tried_kernels(torch.device(device))
+    assert found.kernels == Kernels.every().without(name)
+    assert found.problems == (f"{name}: its results are not those of torch's operators",)
 
 
 def test_no_kernels_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
