@@ -19,7 +19,7 @@ class _Roots(torch.autograd.Function):
         return tensors[0].new_zeros(())
 
     @staticmethod
-    def backward(ctx: Any, one: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, *ones: Any) -> Any:
         return None, *ctx.gradients
 
 
