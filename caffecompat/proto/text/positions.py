@@ -32,6 +32,8 @@ class Positions:
 
     def lines(self, offsets: Sequence[int]) -> Iterator[int]:
         """The lines of ascending offsets, in one pass over the text."""
+        if offsets and offsets[0] == offsets[-1]:  # a list in brackets
+            return repeat(self.line(offsets[0]), len(offsets))
         ends = map(self._text.count, repeat("\n"), chain([0], offsets), offsets)
         return islice(accumulate(ends, initial=1), 1, None)
 

@@ -9,6 +9,7 @@ import re
 from array import array
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from caffecompat.proto.descriptors import Field
 from caffecompat.proto.schema import Message
@@ -33,6 +34,7 @@ _INSIDE = re.compile(r"""["]([^"\\\n]*)["]|[']([^'\\\n]*)[']""")
 _COMMENT = re.compile(r"#[^\n]*")
 _SIGNS = str.maketrans(":;,", "   ")
 # What numbers in a list consist of, up to a comma.
+_WHOLE_NUMBERS = re.compile(r"([0-9, \t\r\n]{1,20000}),\s*", re.ASCII)
 _NUMBERS = re.compile(r"([-+.0-9eE, \t\r\n]{1,20000}),\s*", re.ASCII)
 
 
@@ -64,26 +66,41 @@ def read_list_run(text: str, at: int, target: Field, message: Message) -> int:
     """The same for a list in brackets, from one of its values on, up to a comma after another."""
     if target.kind in ("float", "double"):
         at = _read_numbers(text, at, getattr(message, target.name))
+    elif target.kind == "whole":
+        at = _read_whole_numbers(text, at, getattr(message, target.name))
     return _read_many(_list_run(target.kind), text, at, target, message)
 
 
 def _read_numbers(text: str, at: int, values: list[float]) -> int:
     while match := _NUMBERS.match(text, at):
         try:
-            values.extend(_json_decoder()(f"[{match[1]}]"))
+            # As an int, "-0" would lose its sign.
+            values.extend(_json_decoder(float)(f"[{match[1]}]"))
         except ValueError:
             break
         at = match.end()
     return at
 
 
+def _read_whole_numbers(text: str, at: int, values: list[int]) -> int:
+    while match := _WHOLE_NUMBERS.match(text, at):
+        try:
+            numbers = _json_decoder(int)(f"[{match[1]}]")
+        except ValueError:  # an octal number, for one
+            break
+        if max(numbers) >= 10**MOST_DIGITS:
+            break
+        values.extend(numbers)
+        at = match.end()
+    return at
+
+
 @cache
-def _json_decoder() -> Callable[[str], list[float]]:
+def _json_decoder(whole: type[int] | type[float]) -> Callable[[str], list[Any]]:
     """Each number of JSON means the same in prototxt."""
     import json  # which most prototxts need not wait for
 
-    # As an int, "-0" would lose its sign.
-    return json.JSONDecoder(parse_int=float).decode
+    return json.JSONDecoder(parse_int=whole).decode
 
 
 def _read_many(

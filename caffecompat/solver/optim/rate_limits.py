@@ -21,7 +21,8 @@ class RateLimits:
       ``base_lr``.
     - ``rampup_interval`` (NVCaffe): in the first iterations a parabola from ``rampup_lr`` to
       ``base_lr``.
-    - ``min_lr`` (NVCaffe): no rate is lower. With policy poly the rate falls to it instead of to 0,
+    - ``min_lr`` (NVCaffe): no rate is lower; where it is not given, a negative ``base_lr`` gives
+      negative rates, as in BVLC Caffe. With policy poly the rate falls to it instead of to 0,
       as (base_lr - min_lr) (1 - iteration / max_iter)^power + min_lr.
 
     The policy is asked for its rate in every iteration, so that its steps count. In the original a
@@ -34,7 +35,7 @@ class RateLimits:
     rampup: int
     rampup_start: np.float32
     least: np.float32
-    falls_to_zero: bool
+    falls_to_least: bool
 
     @classmethod
     def of(cls, message: Message) -> RateLimits:
@@ -45,8 +46,8 @@ class RateLimits:
             np.float32(message.warmup_start_lr),
             message.rampup_interval,
             np.float32(message.rampup_lr),
-            np.float32(message.min_lr),
-            message.lr_policy == "poly",
+            np.float32(message.min_lr) if message.HasField("min_lr") else -np.float32(np.inf),
+            message.lr_policy == "poly" and message.min_lr > 0,
         )
 
     def applied(self, rate: np.float32, iteration: int) -> np.float32:
@@ -61,7 +62,7 @@ class RateLimits:
             share = np.float32(iteration) / np.float32(self.rampup)
             rise = (self.base - self.rampup_start) * share * share
             return max(self.rampup_start + rise, self.least)
-        if self.falls_to_zero and self.least and self.base:
+        if self.falls_to_least and self.base:
             rate = rate * (one - self.least / self.base) + self.least
         return max(rate, self.least)
 

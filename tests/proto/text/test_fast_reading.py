@@ -95,7 +95,7 @@ BLOB = {"data": SEVERAL_FLOATS, "double_data": SEVERAL_FLOATS, "num": WHOLE}
 NET = {
     "name": TEXT,
     "input": SEVERAL_TEXTS,
-    "input_dim": [*WHOLE, "[1, 3, 224]"],
+    "input_dim": [*WHOLE, "[1, 3, 224]", "[1, 007, 5]", "[4, 1000000000, 2147483648]"],
     "force_backward": ["true"],
     "nosuch": ANY,
 }

@@ -35,6 +35,8 @@ def test_a_parabola() -> None:
 
 def test_a_lower_bound() -> None:
     assert rates('lr_policy: "exp" gamma: 0.5 base_lr: 8 min_lr: 1.5', 5) == [8, 4, 2, 1.5, 1.5]
+    # Only where it is given: BVLC Caffe takes negative rates as they are.
+    assert rates('lr_policy: "exp" gamma: 0.5 base_lr: -8', 3) == [-8, -4, -2]
     falling = rates('lr_policy: "poly" power: 2 base_lr: 8 min_lr: 2', 11)
     expected = [(8 - 2) * (1 - i / 10) ** 2 + 2 for i in range(11)]
     assert falling == pytest.approx(expected, rel=1e-6)
