@@ -92,6 +92,18 @@ def published(recorded: RecordedCases) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def loggers_of_torch() -> None:
+    """Makes torch's forty loggers use the root's handlers.
+
+    pytest adds its handlers to every logger that does not, six times in each test, which takes
+    as long as many of the tests.
+    """
+    for name, logger in logging.root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and name.startswith("torch"):
+            logger.propagate = True
+
+
+@pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Most nets here are so small that threads only wait for each other."""
     torch.set_num_threads(1)

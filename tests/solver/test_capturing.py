@@ -59,6 +59,13 @@ def played(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("caffecompat.net.kernels.update._launch", _by_torch)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def only_own_objects() -> None:
+    """Makes the collections below look at the objects of these tests alone."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     """Ends the data threads of each test's trainings, which the stand-in keeps in a circle."""
