@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from caffecompat.pycaffe.errors import CallError
+from caffecompat.pycaffe.mappings import Outputs
 
 Arrays = dict[str, np.ndarray]
 
@@ -76,7 +77,8 @@ class _Collected:
 
     def arrays(self, rows: int, batch: int) -> Arrays:
         """One array per blob; those with a row for each sample without the rows of the padding."""
-        return {name: _joined(parts, rows, batch) for name, parts in self._parts.items() if parts}
+        found = {name: _joined(parts, rows, batch) for name, parts in self._parts.items() if parts}
+        return Outputs(found)
 
 
 def _joined(parts: list[np.ndarray], rows: int, batch: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from caffecompat.pycaffe.batches import Arrays, batches, forward_all, forward_ba
 from caffecompat.pycaffe.errors import CallError, LayerNameError, pycaffe_errors
 from caffecompat.pycaffe.execution.memory import Views
 from caffecompat.pycaffe.execution.parameter_blobs import clear_diffs, share_data
+from caffecompat.pycaffe.mappings import Outputs
 from caffecompat.pycaffe.memory_arrays import set_memory_data
 from caffecompat.pycaffe.mode import current_device, next_seed
 from caffecompat.pycaffe.net_arguments import net_arguments
@@ -89,7 +90,7 @@ class Net(NetStructure):
                 self.blobs[name].data[...] = value
         with pycaffe_errors():
             self._passes.forward(first, last)
-        return {name: blob.data for name, blob in found.items()}
+        return Outputs({name: blob.data for name, blob in found.items()})
 
     def backward(
         self,
@@ -125,7 +126,7 @@ class Net(NetStructure):
         self._views.use_diffs()
         with pycaffe_errors():
             self._passes.backward(first, last)
-        return {name: blob.diff for name, blob in found.items()}
+        return Outputs({name: blob.diff for name, blob in found.items()})
 
     def _index(self, layer: str | None, default: int) -> int:
         if layer is None:

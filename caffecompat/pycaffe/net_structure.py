@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ from caffecompat.pycaffe.execution.layered_passes import LayeredPasses
 from caffecompat.pycaffe.execution.memory import Memory, Views
 from caffecompat.pycaffe.execution.parameter_blobs import parameter_blobs
 from caffecompat.pycaffe.layer import BuiltInLayer
+from caffecompat.pycaffe.mappings import Ordered
 
 Value = TypeVar("Value")
 
@@ -33,7 +33,7 @@ _OLD_NAMES = {
 }
 
 
-class Named(OrderedDict[str, Value]):
+class Named(Ordered[Value]):
     """Values by name, in the order of the net; an unknown name is a KeyError that suggests one."""
 
     kind = "blob"
@@ -104,9 +104,9 @@ class NetStructure:
         return list(self._layer_list)
 
     @property
-    def layer_dict(self) -> OrderedDict[str, Any]:
+    def layer_dict(self) -> Ordered[Any]:
         """The layers by name."""
-        return OrderedDict(zip(self._layer_names, self._layer_list, strict=True))
+        return Ordered(zip(self._layer_names, self._layer_list, strict=True))
 
     @property
     def inputs(self) -> list[str]:
@@ -119,20 +119,20 @@ class NetStructure:
         return self.torch_net.outputs
 
     @property
-    def top_names(self) -> OrderedDict[str, list[str]]:
+    def top_names(self) -> Ordered[list[str]]:
         """Names of the tops of each layer, by layer name."""
-        return OrderedDict((b.name, [t.blob for t in b.tops]) for b in self.torch_net.layers)
+        return Ordered((b.name, [t.blob for t in b.tops]) for b in self.torch_net.layers)
 
     @property
-    def bottom_names(self) -> OrderedDict[str, list[str]]:
+    def bottom_names(self) -> Ordered[list[str]]:
         """Names of the bottoms of each layer, by layer name."""
-        return OrderedDict((b.name, [t.blob for t in b.bottoms]) for b in self.torch_net.layers)
+        return Ordered((b.name, [t.blob for t in b.bottoms]) for b in self.torch_net.layers)
 
     @property
-    def blob_loss_weights(self) -> OrderedDict[str, float]:
+    def blob_loss_weights(self) -> Ordered[float]:
         """The loss weight of each blob, mostly 0."""
         weights = self.torch_net.loss_weights
-        return OrderedDict((name, weights.get(name, 0.0)) for name in self.blobs)
+        return Ordered((name, weights.get(name, 0.0)) for name in self.blobs)
 
     # Private names that scripts use
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -305,3 +308,29 @@ def test_views_and_blobs_outlive_the_net(tmp_path: Path) -> None:
     blobs = [*net.blobs.values(), *(blob for blobs in net.params.values() for blob in blobs)]
     del net
     assert all(np.isfinite(blob.data.sum() + blob.diff.sum()) for blob in blobs)
+
+
+def test_dictionaries_have_the_methods_of_python_2(tmp_path: Path) -> None:
+    net = built(tmp_path, DEPLOY)
+    names = list(net.blobs)
+    blobs: Any = net.blobs
+    assert (blobs.keys()[0], blobs.keys()[-1]) == (names[0], names[-1])
+    assert [name for name, _ in blobs.iteritems()] == list(blobs.iterkeys()) == names
+    assert list(blobs.itervalues()) == list(blobs.values()) == [net.blobs[n] for n in names]
+    assert blobs.items()[1] == (names[1], net.blobs[names[1]])
+    assert blobs.has_key(names[0])
+    assert not blobs.has_key("x")
+    assert blobs.keys() == set(names)
+    assert list(reversed(blobs.keys())) == names[::-1]
+    for found in (net.params, net.layer_dict, net.top_names, net.bottom_names):
+        some: Any = found
+        assert some.has_key(some.keys()[0])
+    assert isinstance(net.blobs, OrderedDict)
+    out: Any = net.forward()
+    assert out.keys()[0] == net.outputs[0]
+    assert out.values()[0] is out[net.outputs[0]]
+    assert isinstance(out, dict)
+    everything: Any = net.forward_all(data=np.zeros((3, *net.blobs["data"].shape[1:])))
+    assert everything.keys()[0] == net.outputs[0]
+    assert dict(**out).keys() == set(net.outputs)
+    assert copy.copy(net.top_names) == pickle.loads(pickle.dumps(net.top_names)) == net.top_names

@@ -104,10 +104,19 @@ def test_modules_of_a_fork(tmp_path: Path) -> None:
     result = run(tmp_path, "script.py")
     assert result.returncode == 1
     assert "script.py:2: caffe.model_libs is no module of BVLC's pycaffe; " in result.stderr
+    (fork / "__init__.py").write_text("from .pycaffe import Net\n")
+    (fork / "pycaffe.py").write_text("from ._caffe import Net\n")
     environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{fork.parent}"}
-    command = [sys.executable, "-m", "caffecompat.run", "--force", "script.py"]
+    command = [sys.executable, "-m", "caffecompat.run", "script.py"]
     advised = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (advised.returncode, advised.stderr) == (0, "")
+    (fork / "_caffe.so").write_bytes(b"built")
+    built = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert built.returncode == 1
+    assert f"a caffe is installed at {fork}" in built.stderr
+    command.insert(3, "--force")
+    forced = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (forced.returncode, forced.stderr) == (0, "")
 
 
 def test_a_folder_called_caffe_is_no_caffe(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import ModuleType
 
 from caffecompat.errors import CaffeError
@@ -91,4 +92,15 @@ def _other_caffe() -> str | None:
     if loaded is not None:
         return str(getattr(loaded, "__file__", None) or "an unknown place")
     spec = importlib.util.find_spec(NAME)
-    return None if spec is None or spec.origin is None else spec.origin
+    if spec is None or spec.origin is None or _is_source_tree(Path(spec.origin).parent):
+        return None
+    return spec.origin
+
+
+def _is_source_tree(folder: Path) -> bool:
+    """Whether a folder is ``python/caffe`` of Caffe's sources that are not built: no use to anyone.
+
+    Scripts in the tree of a Caffe find it beside them.
+    """
+    compiled = [path for path in folder.glob("_caffe*") if path.suffix in (".so", ".pyd", ".dylib")]
+    return (folder / "pycaffe.py").exists() and not compiled

@@ -145,7 +145,7 @@ def _import_hint(error: ImportError) -> str | None:
     if name.startswith("caffe."):
         return (
             f"{name} is no module of BVLC's pycaffe; if a fork of Caffe has it, put the fork's "
-            "folder python on PYTHONPATH, and run the script with --force"
+            "folder python on PYTHONPATH; if it is built, run the script with --force"
         )
     return f"Python 3 has no module {name}: import {_IMPORTS[name]}" if name in _IMPORTS else None
 

@@ -126,6 +126,24 @@ def expected(images: LabelledImages, classify: Any, scales: list[int], flip: boo
     return np.array(rows)
 
 
+def test_a_dense_evaluation_at_the_nets_own_size_is_the_plain_net(tmp_path: Path) -> None:
+    """Also with padding, and whatever is averaged: the map has one place."""
+    padded = NET.replace("dim: 14 dim: 10", "dim: 14 dim: 14").replace(
+        "kernel_size: 3 ", "kernel_size: 3 pad: 1 "
+    )
+    model = small_model(padded)
+    plain = Net(model.definition, model.weights)
+    cv2.imwrite(str(tmp_path / "a.png"), np.random.default_rng(8).integers(0, 256, (14, 14, 3)))
+    (tmp_path / "list.txt").write_text("a.png 0\n")
+    opened = open_images(str(tmp_path / "list.txt"))
+    image = prepared(opened.read(0).pixels, 14)
+    expected = plain.forward(data=np.stack([image, image[:, :, ::-1]]))["prob"].mean(0)
+    for average in ("scores", "posteriors"):
+        options = EvaluationOptions(("dense",), (14,), average=average)  # type: ignore[arg-type]
+        found = Evaluation(model, PREPARATION, options).run(opened)
+        np.testing.assert_allclose(found.values[0], expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize(
     ("protocol", "classify"),
