@@ -52,6 +52,11 @@ IMAGE = (3, 224, 224)
 # The tops of the data layers of detectors: 128 regions of 2 images, or one image with 4 objects.
 _REGIONS = {"data": (2, 3, 600, 1000), "rois": (128, 5), "labels": (128,)}
 _OBJECTS = {"data": (1, 3, 600, 1000), "im_info": (1, 3), "gt_boxes": (4, 5)}
+# The targets of pictures of documents, and the weights of their pixels.
+_MASKS = (
+    *("gt", "recall_weights", "precision_weights"),
+    *("recall_equal_weights", "precision_equal_weights"),
+)
 
 
 def _regions(classes: int) -> dict[str, tuple[int, ...]]:
@@ -68,6 +73,10 @@ STATED: dict[str, dict[str, tuple[int, ...]]] = {
     "bvlc_cifar10": {"data": (3, 32, 32)},
     "bvlc_hdf5_classification": {"data": (10, 4), "label": (10,)},
     "crnn": {"data": (523, 3, 32, 128), "label": (523, 6)},
+    "dibco_binarization": {
+        **{f"DocData{i}": (3, 256, 256) for i in range(1, 9)},
+        **dict.fromkeys(_MASKS, (1, 256, 256)),
+    },
     "east_vgg": {
         "data": (1, 3, 512, 512),
         "score_map": (1, 1, 128, 128),
@@ -110,6 +119,7 @@ UNKNOWN_SHAPE = re.compile(r"state it with --shape ([^\s=]+)=")
 # A module of another repository, or another version of one that is known.
 _FOREIGN_CODE = re.compile(r"layer '([^']+)' \(Python\): (?:runs code from module|takes .* top)")
 _OTHER_BATCH = re.compile(r"the stated shape of '([^']+)' is .*batch_size, (\d+)")
+_NOT_THERE = re.compile(r"a shape is stated for '([^']+)', which no")
 _OTHER_PHASE = "exists only in phase"
 _MOST_TRIES = 40
 
@@ -231,11 +241,14 @@ def _shapes_only(entry: Entry, phase: str) -> str:
             unknown = UNKNOWN_SHAPE.search(str(error))
             foreign = _FOREIGN_CODE.search(str(error))
             batch = _OTHER_BATCH.search(str(error))
+            not_there = _NOT_THERE.search(str(error))
             if foreign is not None and foreign[1] not in replaced:
                 _replace(message, foreign[1], stated)
                 replaced.append(foreign[1])
             elif unknown is not None and unknown[1] not in shapes:
                 shapes[unknown[1]] = IMAGE
+            elif not_there is not None:
+                del shapes[not_there[1]]
             elif batch is not None:
                 shapes[batch[1]] = (int(batch[2]), *shapes[batch[1]][1:])
             else:

@@ -2958,10 +2958,12 @@ class CoeffScheduleParameter(_message.Message):
     def __init__(self, half_life: _Optional[float] = ..., initial_coeff: _Optional[float] = ..., final_coeff: _Optional[float] = ..., gamma: _Optional[float] = ...) -> None: ...
 
 class ColorJitterParameter(_message.Message):
-    __slots__ = ("sigma",)
+    __slots__ = ("sigma", "mean")
     SIGMA_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
     sigma: float
-    def __init__(self, sigma: _Optional[float] = ...) -> None: ...
+    mean: float
+    def __init__(self, sigma: _Optional[float] = ..., mean: _Optional[float] = ...) -> None: ...
 
 class ConaddParameter(_message.Message):
     __slots__ = ()
@@ -3644,18 +3646,100 @@ class DistortionParameter(_message.Message):
     def __init__(self, brightness_prob: _Optional[float] = ..., brightness_delta: _Optional[float] = ..., contrast_prob: _Optional[float] = ..., contrast_lower: _Optional[float] = ..., contrast_upper: _Optional[float] = ..., hue_prob: _Optional[float] = ..., hue_delta: _Optional[float] = ..., saturation_prob: _Optional[float] = ..., saturation_lower: _Optional[float] = ..., saturation_upper: _Optional[float] = ..., random_order_prob: _Optional[float] = ..., exposure_lower: _Optional[float] = ..., exposure_upper: _Optional[float] = ...) -> None: ...
 
 class DocDataParameter(_message.Message):
-    __slots__ = ("sources", "batch_size", "backend", "rand_advance_skip", "seed")
+    __slots__ = ("sources", "batch_size", "backend", "rand_advance_skip", "seed", "label_names", "missing_value", "rand_skip", "weights", "weights_by_size", "no_wrap", "enforce_epochs", "in_order", "force_color")
     SOURCES_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     RAND_ADVANCE_SKIP_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    LABEL_NAMES_FIELD_NUMBER: _ClassVar[int]
+    MISSING_VALUE_FIELD_NUMBER: _ClassVar[int]
+    RAND_SKIP_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_BY_SIZE_FIELD_NUMBER: _ClassVar[int]
+    NO_WRAP_FIELD_NUMBER: _ClassVar[int]
+    ENFORCE_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    IN_ORDER_FIELD_NUMBER: _ClassVar[int]
+    FORCE_COLOR_FIELD_NUMBER: _ClassVar[int]
     sources: _containers.RepeatedScalarFieldContainer[str]
     batch_size: int
     backend: DataParameter.DB
     rand_advance_skip: int
     seed: int
-    def __init__(self, sources: _Optional[_Iterable[str]] = ..., batch_size: _Optional[int] = ..., backend: _Optional[_Union[DataParameter.DB, str]] = ..., rand_advance_skip: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
+    label_names: _containers.RepeatedScalarFieldContainer[str]
+    missing_value: int
+    rand_skip: int
+    weights: _containers.RepeatedScalarFieldContainer[float]
+    weights_by_size: bool
+    no_wrap: bool
+    enforce_epochs: bool
+    in_order: bool
+    force_color: bool
+    def __init__(self, sources: _Optional[_Iterable[str]] = ..., batch_size: _Optional[int] = ..., backend: _Optional[_Union[DataParameter.DB, str]] = ..., rand_advance_skip: _Optional[int] = ..., seed: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ..., missing_value: _Optional[int] = ..., rand_skip: _Optional[int] = ..., weights: _Optional[_Iterable[float]] = ..., weights_by_size: _Optional[bool] = ..., no_wrap: _Optional[bool] = ..., enforce_epochs: _Optional[bool] = ..., in_order: _Optional[bool] = ..., force_color: _Optional[bool] = ...) -> None: ...
+
+class DocumentDatum(_message.Message):
+    __slots__ = ("image", "dbid", "country", "language", "decade", "column_count", "possible_records", "actual_records", "pages_per_image", "docs_per_image", "machine_text", "hand_text", "layout_category", "layout_type", "record_type_broad", "record_type_fine", "media_type", "is_document", "is_graphical_document", "is_historical_document", "is_textual_document", "original_aspect_ratio", "num")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    DBID_FIELD_NUMBER: _ClassVar[int]
+    COUNTRY_FIELD_NUMBER: _ClassVar[int]
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
+    DECADE_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    POSSIBLE_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    ACTUAL_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    PAGES_PER_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    DOCS_PER_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    MACHINE_TEXT_FIELD_NUMBER: _ClassVar[int]
+    HAND_TEXT_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_CATEGORY_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    RECORD_TYPE_BROAD_FIELD_NUMBER: _ClassVar[int]
+    RECORD_TYPE_FINE_FIELD_NUMBER: _ClassVar[int]
+    MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    IS_DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    IS_GRAPHICAL_DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    IS_HISTORICAL_DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    IS_TEXTUAL_DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    ORIGINAL_ASPECT_RATIO_FIELD_NUMBER: _ClassVar[int]
+    NUM_FIELD_NUMBER: _ClassVar[int]
+    image: DocumentImage
+    dbid: int
+    country: int
+    language: int
+    decade: float
+    column_count: float
+    possible_records: float
+    actual_records: float
+    pages_per_image: float
+    docs_per_image: float
+    machine_text: float
+    hand_text: float
+    layout_category: int
+    layout_type: int
+    record_type_broad: int
+    record_type_fine: int
+    media_type: int
+    is_document: int
+    is_graphical_document: int
+    is_historical_document: int
+    is_textual_document: int
+    original_aspect_ratio: float
+    num: int
+    def __init__(self, image: _Optional[_Union[DocumentImage, _Mapping]] = ..., dbid: _Optional[int] = ..., country: _Optional[int] = ..., language: _Optional[int] = ..., decade: _Optional[float] = ..., column_count: _Optional[float] = ..., possible_records: _Optional[float] = ..., actual_records: _Optional[float] = ..., pages_per_image: _Optional[float] = ..., docs_per_image: _Optional[float] = ..., machine_text: _Optional[float] = ..., hand_text: _Optional[float] = ..., layout_category: _Optional[int] = ..., layout_type: _Optional[int] = ..., record_type_broad: _Optional[int] = ..., record_type_fine: _Optional[int] = ..., media_type: _Optional[int] = ..., is_document: _Optional[int] = ..., is_graphical_document: _Optional[int] = ..., is_historical_document: _Optional[int] = ..., is_textual_document: _Optional[int] = ..., original_aspect_ratio: _Optional[float] = ..., num: _Optional[int] = ...) -> None: ...
+
+class DocumentImage(_message.Message):
+    __slots__ = ("channels", "height", "width", "data", "encoding")
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    channels: int
+    height: int
+    width: int
+    data: bytes
+    encoding: str
+    def __init__(self, channels: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., data: _Optional[bytes] = ..., encoding: _Optional[str] = ...) -> None: ...
 
 class DomainTransformParameter(_message.Message):
     __slots__ = ("num_iter", "spatial_sigma", "range_sigma", "min_weight")
@@ -4181,9 +4265,9 @@ class LinearTransformParameter(_message.Message):
     __slots__ = ("shift", "scale")
     SHIFT_FIELD_NUMBER: _ClassVar[int]
     SCALE_FIELD_NUMBER: _ClassVar[int]
-    shift: float
-    scale: float
-    def __init__(self, shift: _Optional[float] = ..., scale: _Optional[float] = ...) -> None: ...
+    shift: _containers.RepeatedScalarFieldContainer[float]
+    scale: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, shift: _Optional[_Iterable[float]] = ..., scale: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class LocalParameter(_message.Message):
     __slots__ = ("num_output", "bias_term", "pad", "kernel_size", "stride", "weight_filler", "bias_filler")

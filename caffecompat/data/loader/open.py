@@ -12,6 +12,7 @@ from caffecompat.data.sources.annotated import AnnotatedSamples
 from caffecompat.data.sources.base import DatabaseSamples
 from caffecompat.data.sources.box_list import BoxSamples, read_box_list
 from caffecompat.data.sources.dense_labels import DenseLabelSamples
+from caffecompat.data.sources.documents import DocumentSamples, DocumentSettings
 from caffecompat.data.sources.flow_files import FlowSamples
 from caffecompat.data.sources.frame_lists import FrameSamples, FrameSettings, read_videos
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
@@ -200,6 +201,30 @@ def open_dense_label_reader(
     try:
         samples = DenseLabelSamples(database, settings, t.force_color, t.force_gray, options.seed)
         return BatchReader(samples, nothing, p.batch_size, options, prefetch=p.prefetch)
+    except DataError:
+        database.close()
+        raise
+
+
+def open_document_reader(
+    layer: Message, settings: DocumentSettings, options: ReadOptions = DEFAULTS
+) -> BatchReader:
+    """The reader that a DocData layer describes.
+
+    Args:
+        layer: the LayerParameter.
+        settings: how records become samples.
+
+    Raises:
+        FileProblem, FormatError, DataError: the database cannot be used.
+    """
+    p = layer.doc_data_param
+    names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
+    database = open_database(p.sources[0], names[p.backend])
+    nothing = Transform(schema.new("TransformationParameter"), "TEST")
+    try:
+        samples = DocumentSamples(database, settings, options.seed)
+        return BatchReader(samples, nothing, p.batch_size, options)
     except DataError:
         database.close()
         raise

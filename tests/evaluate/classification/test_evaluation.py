@@ -139,7 +139,7 @@ def test_a_dense_evaluation_at_the_nets_own_size_is_the_plain_net(tmp_path: Path
     image = prepared(opened.read(0).pixels, 14)
     expected = plain.forward(data=np.stack([image, image[:, :, ::-1]]))["prob"].mean(0)
     for average in ("scores", "posteriors"):
-        options = EvaluationOptions(("dense",), (14,), average=average)  # type: ignore[arg-type]
+        options = EvaluationOptions(("dense",), (14,), average=average)
         found = Evaluation(model, PREPARATION, options).run(opened)
         np.testing.assert_allclose(found.values[0], expected, atol=1e-6)
 

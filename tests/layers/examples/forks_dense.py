@@ -178,3 +178,11 @@ def precision_recall(draw: Draw) -> Example:
         "precision_recall_param", thresh=0.4, ignore_label=draw(st.sampled_from([None, 1, 255]))
     )
     return Example(text, (Bottom(shape, "shares"), Bottom(shape, "flags")), 5)
+
+
+@example_of("Python (SpatialDropoutLayer of ENet)")
+def spatial_dropout(draw: Draw) -> Example:
+    n, c, h, w = plane(draw)
+    settings = f"{{'phase': '{draw(st.sampled_from(['TRAIN', 'TEST']))}', 'p': '0.4'}}"
+    text = "module: 'spatial_dropout' layer: 'SpatialDropoutLayer'"
+    return Example(f'python_param {{ {text} param_str: "{settings}" }}', (Bottom((n, c, h, w)),))
