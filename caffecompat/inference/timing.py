@@ -20,6 +20,9 @@ SECONDS = 5.0
 # The same of the choice of an engine, whose turns the user waits for.
 CHOICE_SECONDS = 4.0
 _CLEARLY_BEHIND = 1.3
+# Before each measured pass, in seconds: threads of the pass before, which wait for work without
+# sleeping (those of ONNX Runtime and OpenMP do), give the processor up meanwhile.
+_PAUSE = 0.005
 
 
 def example_feeds(net: Net, shapes: Mapping[str, Shape] | None = None) -> list[torch.Tensor]:
@@ -57,6 +60,7 @@ def least_seconds(
         started = time.perf_counter()
         for turn in range(1, MOST_TURNS + 1):
             for name, run in left.items():
+                time.sleep(_PAUSE)
                 begun = time.perf_counter()
                 run()
                 least[name] = min(least[name], time.perf_counter() - begun)
@@ -91,9 +95,10 @@ def turns(
         for turn in range(most):
             if turn >= least and time.perf_counter() - started > seconds:
                 break
-            # Each follows each: what one leaves in the caches is there for the next.
+            # Back and forth, from another one each time: none always follows the same one.
             order.append(order.pop(0))
-            for name, run in order:
+            for name, run in reversed(order) if turn % 2 else order:
+                time.sleep(_PAUSE)
                 begun = clock()
                 elapsed = run()
                 own = clock() - begun
