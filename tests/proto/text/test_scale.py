@@ -46,6 +46,12 @@ SHAPES = {
     "unknown fields": ("", "nosuch: 1\n", ""),
     "unknown blocks": ("nosuch {", "{}", "}"),
     "empty layers": ("", "layer {} ", ""),
+    "short layers": (
+        "",
+        'layer { name: "ip" type: "InnerProduct" bottom: "ip" top: "ip"\n'
+        "  inner_product_param { num_output: 10 } }\n",
+        "",
+    ),
     "layers": (
         "",
         'layer { name: "c" type: "Convolution" bottom: "c" top: "c"\n  convolution_param {\n'
