@@ -19,6 +19,8 @@ from tests.recorded.cases import parameters, report
 from tests.recorded.location import VARIABLE, RecordedCases, recorded_cases
 from tests.solver.caffe_log import Lines
 
+# Else torch's compiler starts processes that import torch, for a handful of kernels.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 if not torch.cuda.is_available():
     # Before anything imports triton: its interpreter then runs the kernels on the CPU.
     os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -67,6 +69,8 @@ def pytest_collection_finish() -> None:
     """
     gc.freeze()
     gc.enable()
+    # A test makes thousands of objects, and a full collection takes a tenth of a second.
+    gc.set_threshold(5_000, 10, 10)
 
 
 @pytest.fixture(scope="session")

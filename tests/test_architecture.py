@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.modules import on_every_module
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "caffecompat"
 
@@ -158,7 +160,7 @@ def test_every_package_is_known() -> None:
     assert found == set(PACKAGES)
 
 
-@pytest.mark.parametrize("path", list(modules()), ids=lambda p: str(p.relative_to(PACKAGE)))
+@on_every_module
 def test_packages_import_only_lower_packages(path: Path) -> None:
     package = package_of(path)
     if package is None:
@@ -170,7 +172,7 @@ def test_packages_import_only_lower_packages(path: Path) -> None:
             assert parts[1] in allowed, f"{package} imports {name}, which lies above it"
 
 
-@pytest.mark.parametrize("path", list(modules()), ids=lambda p: str(p.relative_to(PACKAGE)))
+@on_every_module
 def test_heavy_imports_wait(path: Path) -> None:
     package = package_of(path)
     names = {n.split(".")[0] for n in imports(nodes_of(path)[0], True)}
@@ -180,7 +182,7 @@ def test_heavy_imports_wait(path: Path) -> None:
         assert not names & HEAVY_FOR_CLI
 
 
-@pytest.mark.parametrize("path", list(modules()), ids=lambda p: str(p.relative_to(PACKAGE)))
+@on_every_module
 def test_sizes(path: Path) -> None:
     key = str(path.relative_to(PACKAGE))
     length = path.read_text().count("\n")

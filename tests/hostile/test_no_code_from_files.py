@@ -6,9 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-PACKAGE = Path(__file__).resolve().parents[2] / "caffecompat"
+from tests.modules import PACKAGE, on_every_module
 
 # Calls that run what they are given, or that may (unpickling, importing).
 RUNS_CODE = {
@@ -82,9 +80,7 @@ def keyword(call: ast.Call, name: str) -> object:
     return values[0].value if values and isinstance(values[0], ast.Constant) else None
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
-)
+@on_every_module
 def test_no_module_runs_text(path: Path) -> None:
     place = path.relative_to(PACKAGE).as_posix()
     tree = ast.parse(path.read_text())

@@ -220,13 +220,23 @@ layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "acc
     assert found["best"].flatten().tolist() == best.tolist()
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")
-def test_compiled(tmp_path: Path) -> None:
+def test_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The train net is one graph with its backward pass; test_compiled_gradients makes code of it.
+
+    No code is made here, which would take most of a minute.
+    """
     path = write_training(tmp_path / "run")
     losses, _ = trained(path)
+    compiled_nets = []
+
+    def without_code(net: Net) -> None:
+        compiled_nets.append(net)
+        net.program().compile(backend="aot_eager", fullgraph=True)
+
+    monkeypatch.setattr(Net, "compile", without_code)
     compiled, solver = trained(path, compiled=True)
+    assert compiled_nets == [solver.net]
     np.testing.assert_allclose(compiled, losses, rtol=1e-4)
     assert solver.iter == 6
 

@@ -10,8 +10,8 @@ import torch
 from caffecompat.errors import BlobError, NetError, suggestion
 from caffecompat.graph import Version
 from caffecompat.layers import Shape
-from caffecompat.net.backward import backward_from
 from caffecompat.net.blobs.array_view import BlobData, plain_tensor, with_write_hook
+from caffecompat.net.blobs.backward import backward_from
 from caffecompat.net.blobs.values import BlobValues
 from caffecompat.reporting.units import format_shape
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from caffecompat.net.backward import backward_from
+from caffecompat.net.blobs.backward import backward_from
 from caffecompat.net.module import LayerModule
 
 
