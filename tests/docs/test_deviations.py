@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from caffecompat.layers import catalogue
 from tests.net.nets import net
 from tests.recorded.exceptions import EXCEPTIONS
 
@@ -106,3 +107,18 @@ def test_a_gradient_given_for_a_loss_adds_to_its_weight() -> None:
     small.forward()
     small.backward(l=torch.tensor(4.0))
     assert small.blobs["x"].diff.tolist() == [5, 5]
+
+
+def test_the_layer_types_of_forks_are_there() -> None:
+    section = PAGE.read_text().split("\n## Layers of forks\n")[1].split("\n## ")[0]
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in section.splitlines()]
+    types = [
+        name.split(" ")[0]
+        for row in rows
+        if row[:1].isupper() and not row.startswith("Layer types")
+        for name in row.split(", ")
+        if not name.startswith("For ")
+    ]
+    assert len(types) > 15
+    known = {name.split(" (")[0] for name in catalogue}
+    assert set(types) <= known

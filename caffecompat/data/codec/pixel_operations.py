@@ -61,6 +61,46 @@ def pad_border(
     return _with_channels(cv2.copyMakeBorder(pixels, *border, kinds[mode], value=value))
 
 
+def turn(pixels: Pixels, angle: float, interpolation: str, border: int) -> Pixels:
+    """The image turned counter-clockwise by ``angle`` degrees, as large as its bounding box.
+
+    Args:
+        pixels: height x width, or height x width x channels.
+        interpolation: LINEAR or NEAREST.
+        border: the level outside of the image.
+    """
+    cv2 = opencv()
+    height, width = pixels.shape[:2]
+    centre = (width / 2, height / 2)
+    matrix = cv2.getRotationMatrix2D(centre, angle, 1.0)
+    corners = cv2.boxPoints((centre, (width, height), angle))
+    low, high = np.floor(corners.min(0)), np.ceil(corners.max(0))
+    size = (high - low + 1).astype(int)
+    matrix[:, 2] += size / 2 - centre
+    method = getattr(cv2, f"INTER_{interpolation}")
+    found: Pixels = cv2.warpAffine(
+        pixels, matrix, tuple(size.tolist()), flags=method, borderValue=[border] * 4
+    )
+    return found
+
+
+def blur_by(pixels: Pixels, size: int, kind: int) -> Pixels:
+    """Smooths with a filter of an odd size.
+
+    Args:
+        kind: 0, Gaussian; 1, mean; 2, median; 3, mean over twice the size.
+    """
+    cv2 = opencv()
+    filters = (
+        lambda: cv2.GaussianBlur(pixels, (size, size), 0),
+        lambda: cv2.blur(pixels, (size, size)),
+        lambda: cv2.medianBlur(pixels, size),
+        lambda: cv2.boxFilter(pixels, -1, (2 * size, 2 * size)),
+    )
+    found: Pixels = filters[kind]()
+    return found
+
+
 def remove_colour(pixels: Pixels) -> Pixels:
     """A colour image in gray, with three equal channels."""
     cv2 = opencv()

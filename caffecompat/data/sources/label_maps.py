@@ -21,8 +21,10 @@ from caffecompat.data.codec.images import (
     resize_nearest,
 )
 from caffecompat.data.counter_rng import draw, pick
+from caffecompat.data.sample_choices import SampleChoices
 from caffecompat.data.sources.base import RawSample, Sample
 from caffecompat.data.sources.image_list import Entry, ImageSamples, planes, read_names
+from caffecompat.data.transforms.photo_augmentation import PhotoAugmentation
 from caffecompat.data.transforms.transform import Augmentation
 from caffecompat.errors import DataError
 from caffecompat.reporting.terminal import shorten
@@ -50,6 +52,7 @@ class LabelMapSettings:
         edges: the map is 1 where the label image is 128 or more, and is resized smoothly.
         mean: subtracted from each channel: none, one value or one per channel.
         scale: the factor after that.
+        augmentation: random changes after resizing; None for none.
         label_divisor: the map has height / label_divisor x width / label_divisor pixels.
     """
 
@@ -63,6 +66,7 @@ class LabelMapSettings:
     edges: bool = False
     mean: tuple[float, ...] = ()
     scale: float = 1.0
+    augmentation: PhotoAugmentation | None = None
     label_divisor: int = 1
 
 
@@ -205,6 +209,7 @@ class MapSamples(ImageSamples):
         super().__init__(path, entries.images, root, color, None, shuffle, seed, skip)
         self._maps = entries.labels
         self._settings = settings
+        self._seed = seed
         self._steps = MapSteps(settings, seed)
 
     def decode(self, raw: RawSample) -> MapSample:
@@ -217,6 +222,11 @@ class MapSamples(ImageSamples):
             pixels = resize_image(pixels, width=w, height=h)
             divisor = self._settings.label_divisor
             labels = resize(labels, width=w // divisor, height=h // divisor)
+        if self._settings.augmentation is not None:
+            choices = SampleChoices(self._seed, raw.ordinal)
+            pixels, labels = self._settings.augmentation.apply(
+                pixels, labels, self._settings.ignored, choices
+            )
         if self._settings.edges:
             labels = (labels >= _EDGE).astype(np.uint8)
         channels, finished = self._steps.finished(planes(pixels), labels, raw.ordinal)

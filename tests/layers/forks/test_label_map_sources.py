@@ -163,6 +163,78 @@ def test_smaller_maps_of_enet(folder: Path) -> None:
             source("DenseImageData", text_for("DenseImageData", folder, wrong))
 
 
+def augmented(folder: Path, transform: str, phase: str = "TRAIN") -> Source:
+    return source("ImageSegData", text_for("ImageSegData", folder, "", transform), phase=phase)
+
+
+def test_turned_images_take_their_maps_along(folder: Path) -> None:
+    """Labels tell the row and the column of each pixel, and so does the image."""
+    layer = source(
+        "ImageSegData",
+        text_for("ImageSegData", folder, "", "max_rotation_angle: 90 crop_size: 12"),
+    )
+    turned = 0
+    for index in range(6):
+        images, maps = values(layer, index)
+        for image, labels in zip(images, maps[:, 0], strict=True):
+            inside = labels != 255
+            turned += not np.array_equal(inside[3:9, 2:10], np.ones((6, 8), bool))
+            number = int(image[0][inside].max())
+            row, column = np.divmod(labels - number, WIDTH)
+            # At its edge the image fades into the border.
+            whole = inside.copy()
+            for axis in (0, 1):
+                for step in (-1, 1):
+                    whole &= np.roll(inside, step, axis)
+            assert np.abs(row - image[1])[whole].max() <= 1
+            assert np.abs(column - image[2])[whole].max() <= 1
+    assert turned > 3
+
+
+def test_colours_contrast_and_smoothness_in_training(folder: Path) -> None:
+    plain = [values(augmented(folder, ""), index) for index in range(8)]
+    shift = augmented(folder, "max_color_shift: 20 apply_probability: 1")
+    signs = set()
+    for index in range(8):
+        images, maps = values(shift, index)
+        assert np.array_equal(maps, plain[index][1])
+        for before, after in zip(plain[index][0], images, strict=True):
+            moved = after - before
+            if (moved >= 0).all():
+                assert np.array_equal(moved, np.broadcast_to(moved[:, :1, :1], moved.shape))
+                assert moved.max() <= 20
+            signs.add(bool(moved.max() > 0))
+    assert signs == {True, False}
+    text = "contrast_brightness_adjustment: true min_contrast: 2 max_contrast: 3 "
+    contrast = augmented(folder, f"{text} max_brightness_shift: 0 apply_probability: 1")
+    for index in range(3):
+        images, _ = values(contrast, index)
+        for before, after in zip(plain[index][0], images, strict=True):
+            factor = after[2, 0, 7] / before[2, 0, 7]
+            assert 1.9 < factor < 3.1
+            assert np.abs(after - factor * before).max() <= 1
+    smooth = augmented(folder, "smooth_filtering: true max_smooth: 6 apply_probability: 1")
+    changed = [not np.array_equal(values(smooth, i)[0], plain[i][0]) for i in range(8)]
+    assert sum(changed) > 4
+    never = augmented(folder, "smooth_filtering: true max_color_shift: 9 apply_probability: 0")
+    resting = augmented(folder, "max_rotation_angle: 90 max_color_shift: 9", "TEST")
+    for layer in (never, resting):
+        assert np.array_equal(values(layer, 0)[0], plain[0][0])
+
+
+@pytest.mark.parametrize(
+    ("transform", "sentence"),
+    [
+        ("smooth_filtering: true max_smooth: 1", "max_smooth is 1, expected 2 or more"),
+        ("contrast_brightness_adjustment: true min_contrast: 2", "min_contrast is 2 and max_con"),
+        ("max_color_shift: 3 apply_probability: 2", "apply_probability is 2, expected 0 to 1"),
+    ],
+)
+def test_impossible_augmentations(folder: Path, transform: str, sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        augmented(folder, transform)
+
+
 def test_one_label_for_an_image_and_none(folder: Path) -> None:
     (folder / "list").write_text("i0.png 3\ni1.png 250\n")
     text = text_for("ImageSegData", folder).replace("label_type: PIXEL", "")

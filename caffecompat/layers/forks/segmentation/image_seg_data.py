@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, between, register
+from caffecompat.layers._batch_source import errors_at
 from caffecompat.layers.forks.segmentation._label_map_source import (
     LabelMapSource,
     square_or_sides,
@@ -12,6 +13,14 @@ from caffecompat.layers.forks.segmentation._label_map_source import (
 
 if TYPE_CHECKING:
     from caffecompat.data.sources.label_maps import LabelMapSettings
+
+
+# Of caffe-augmentation.
+FIELDS = (
+    *("max_rotation_angle", "max_color_shift", "contrast_brightness_adjustment"),
+    *("min_contrast", "max_contrast", "max_brightness_shift"),
+    *("smooth_filtering", "max_smooth", "apply_probability"),
+)
 
 
 @register("ImageSegData", fork="DeepLab, PSPNet")
@@ -24,8 +33,11 @@ class ImageSegData(LabelMapSource):
     pixels; NONE, nothing, and all labels are ``ignore_label``. Label images are read as gray
     images, and resized to the nearest pixel. An image smaller than the crop (``crop_size``, or
     ``crop_h`` and ``crop_w``) gets a border of the mean, its map one of ``ignore_label``. The crop
-    is random in TRAIN. Random choices are a pure function of the seed and the sample's number.
-    Source: the ImageSegData layers of DeepLab and PSPNet.
+    is random in TRAIN. The fields of caffe-augmentation change images in TRAIN, before the mean:
+    rotation (``max_rotation_angle``), colour, contrast and smoothness. A turned map has
+    ``ignore_label`` around it, which is concluded. Random choices are a pure function of the seed
+    and the sample's number. Source: the ImageSegData layers of DeepLab and PSPNet, and the data
+    transformer of caffe-augmentation.
     """
 
     tops = between(1, 3)
@@ -36,12 +48,16 @@ class ImageSegData(LabelMapSource):
         "image_data_param.ignore_label",
         "transform_param.crop_h",
         "transform_param.crop_w",
+        *(f"transform_param.{name}" for name in FIELDS),
     )
 
     def settings_of(self, message: Message) -> LabelMapSettings:
         from caffecompat.data.sources.label_maps import LabelMapSettings
+        from caffecompat.data.transforms.photo_augmentation import photo_augmentation
 
         p, t = message.image_data_param, message.transform_param
+        with errors_at(self.context.place):
+            augmentation = photo_augmentation(t) if self.training else None
         kinds = {p.PIXEL: "pixel", p.IMAGE: "image", p.NONE: "none"}
         return LabelMapSettings(
             kind=kinds[p.label_type],  # type: ignore[arg-type]
@@ -53,4 +69,5 @@ class ImageSegData(LabelMapSource):
             pads=True,
             mean=tuple(t.mean_value),
             scale=t.scale,
+            augmentation=augmentation,
         )
