@@ -327,7 +327,7 @@ def maximum(x: Tensor, windows: Windows) -> Tensor:
     over = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(windows.size) - 1]
     dilation = windows.dilation or (1,) * len(windows.size)
     pooled: Tensor = over(
-        _pad_with_lowest(x, windows), windows.kernel, windows.stride, dilation=dilation
+        pad_with_lowest(x, windows), windows.kernel, windows.stride, dilation=dilation
     )
     return pooled
 
@@ -342,7 +342,7 @@ def maximum_and_index(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
             x, windows.kernel, windows.stride, windows.pad, ceil_mode=ceil, return_indices=True
         )
         return values, index.to(x.dtype)
-    padded = _pad_with_lowest(x, windows)
+    padded = pad_with_lowest(x, windows)
     values, index = F.max_pool2d(padded, windows.kernel, windows.stride, return_indices=True)
     row = index.div(padded.shape[3], rounding_mode="floor") - windows.pad[0]
     column = index % padded.shape[3] - windows.pad[1]
@@ -350,7 +350,8 @@ def maximum_and_index(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
     return values, (row * x.shape[3] + column).masked_fill(empty, -1).to(x.dtype)
 
 
-def _pad_with_lowest(x: Tensor, windows: Windows) -> Tensor:
+def pad_with_lowest(x: Tensor, windows: Windows) -> Tensor:
+    """``x`` with the padding of the windows, of values that are no maximum."""
     import torch.nn.functional as F
 
     return F.pad(x, windows.margins, value=_lowest(x))

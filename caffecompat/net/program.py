@@ -57,6 +57,9 @@ class Program:
 
     def compile(self, backend: Any = "inductor", mode: str | None = None, **options: Any) -> None:
         """Compiles the program with ``torch.compile``, which gets all arguments."""
+        from caffecompat.net.execution.compiled_pooling import keep_poolings_whole
+
+        keep_poolings_whole(self.module)
         if backend != "inductor":
             self._run = torch.compile(self.module, backend=backend, mode=mode, **options)
             return
