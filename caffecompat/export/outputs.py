@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from caffecompat.errors import ExportError, suggestion
 from caffecompat.export.model import CaffeModel
@@ -55,12 +56,18 @@ def keep_outputs(model: CaffeModel, names: Sequence[str]) -> CaffeModel:
     return replace(model, definition=kept, weights=_weights_of(model.weights, wiring))
 
 
-def without_layers(net: Net, unknown: Sequence[BuiltLayer]) -> str:
+def without_layers(
+    net: Net, unknown: Sequence[BuiltLayer], reasons: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """The end of a message about layers that cannot be written: their names, and a way without.
 
     A net for training becomes one for use; of others ``--output`` leaves out what needs the layers.
+
+    Args:
+        reasons: by layer name, what a layer does that cannot be written.
     """
-    names = ", ".join(f"{b.name!r} ({b.type})" for b in unknown)
+    named = [(b, reasons.get(b.name, "")) for b in unknown]
+    names = ", ".join(f"{b.name!r} ({b.type}{why and f', which {why}'})" for b, why in named)
     if any(b.layer is not None and (b.layer.is_loss or b.type == ACCURACY) for b in unknown):
         return f"{names}; a net for training becomes one for use with 'caffecompat deploy'"
     flags = output_flags(net, {b.name for b in unknown})

@@ -245,6 +245,19 @@ def test_all_unknown_layers_are_named_before_anything_is_written(tmp_path: Path)
     assert target.read_bytes() == b"old"
 
 
+def test_the_reason_is_given_where_a_layer_can_never_be_written(tmp_path: Path) -> None:
+    text = (
+        IMAGE
+        + CONV
+        + (INPUT % "dim: 2").replace("data", "chosen")
+        + 'layer { name: "f" type: "Filter" bottom: "conv" bottom: "chosen" top: "f" }'
+    )
+    sentence = r"'f' \(Filter, which selects any number of items of the batch\).* --output conv"
+    with pytest.raises(ExportError, match=sentence):
+        Onnx().write(model_of(text), tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_model_above_the_limit_of_protobuf_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

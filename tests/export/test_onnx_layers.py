@@ -186,6 +186,7 @@ FORK_CASES = [
     case('type: "Lstm" lstm_param { num_output: 3 batch_size: 2 }', (10, 4)),
     case('type: "Lstm" lstm_param { num_output: 3 batch_size: 2 }', (10, 2, 2), (5, 2)),
     case('type: "Lstm" lstm_param { num_output: 3 }', (5, 2, 4), (5, 2)),
+    case('type: "LSTM" lstm_param { num_output: 3 batch_size: 2 }', (10, 4)),
     case('type: "InnerProduct" inner_product_param { num_output: 4 normalize: true }', (2, 6)),
     case('type: "InnerDistance" inner_distance_param { num_output: 4 }', (2, 3, 2)),
     case(
@@ -279,11 +280,36 @@ def test_layer(one: tuple, program: str, tmp_path: Path) -> None:
 
 def test_every_type_has_a_case() -> None:
     named = {one[0].split('"')[1] for one in CASES + FORK_CASES}
-    redefined = {"NVCaffe BatchNorm", "ORN Convolution", "HD-CNN Convolution"}
+    redefined = {
+        "xuzhenqi, mini-caffe LSTM",
+        "NVCaffe BatchNorm",
+        "ORN Convolution",
+        "HD-CNN Convolution",
+    }
     elsewhere = {"Embed", "BatchReindex", "Parameter", "CROP", "LabelSpecificAdd"}
     detection = {"ROIPooling", "Proposal", "ProposalLayer", "DetectionOutput", "TextProposalLayer"}
     detection |= {"PSROIPooling", "ROIAlign", "YoloDetectionOutput", "Yolov3DetectionOutput"}
     assert set(writers) - named <= redefined | elsewhere | detection
+
+
+def test_values_go_back_to_the_places_of_a_pooling(tmp_path: Path) -> None:
+    """SegNet's Upsample; the windows overlap, so that two values have one place."""
+    inner = """layer { name: "pool" type: "Pooling" bottom: "a" top: "pool" top: "mask"
+        pooling_param { pool: MAX kernel_size: 3 stride: 2 } }
+      layer { name: "twice" type: "Power" bottom: "pool" top: "twice" power_param { scale: 2 } }
+      layer { name: "up" type: "Upsample" bottom: "twice" bottom: "mask" top: "up"
+        upsample_param { upsample_h: 7 upsample_w: 5 } }
+      layer { name: "end" type: "Sigmoid" bottom: "pool" top: "end" }"""
+    text = layer_net('type: "Sigmoid"', IMAGE).replace(
+        'layer { name: "one"', inner + ' layer { name: "one"'
+    )
+    model = model_of(text)
+    path = tmp_path / "net.onnx"
+    Onnx().write(model, path)
+    inputs = random_inputs(model.net())
+    wanted = expected_outputs(model.net(), inputs)
+    assert 0 < np.count_nonzero(wanted["up"]) < wanted["up"].size
+    assert_close(run_onnxruntime(path, inputs), wanted)
 
 
 def test_the_margin_of_am_softmax_is_left_out(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_the_flags_of_the_message_work(
     source, target = str(files / "net.caffemodel"), files / f"net.{form}"
     assert main(["convert", source, str(target)]) == 1
     message = capsys.readouterr().err
-    assert "'flat' (Filter)" in message
+    assert "'flat' (Filter" in message
     assert not target.exists()
     found = re.search(r"converted with ((?:--output \S+ ?)+)", message.replace(";", " "))
     assert found is not None

@@ -46,6 +46,21 @@ WRONG_IN = {
     "opencv5": ("DetectionOutput", "ROIPooling", "PSROIPooling", "Proposal", "ProposalLayer"),
 }
 
+# What layers do that no operators of ONNX do, by their writers' names.
+_BY_COLOUR = "blurs along the colours of each image, in a lattice made of them"
+_DRAWS = "draws random examples for training"
+REASONS = {
+    "MultiStageMeanfield": _BY_COLOUR,
+    "MULTI_STAGE_MEANFIELD": _BY_COLOUR,
+    "AnchorTargetLayer": _DRAWS,
+    "ProposalTargetLayer": _DRAWS,
+    "ProposalTarget": _DRAWS,
+    "MarginInnerProduct": "has a margin for training, which depends on labels and iteration",
+    "Filter": "selects any number of items of the batch",
+    "HDF5Output": "writes a file",
+    "Python": "runs Python code",
+}
+
 
 def unknown_layers(net: Net) -> list[BuiltLayer]:
     """The layers whose type ONNX export does not know."""
@@ -220,6 +235,10 @@ def _rename_input(graph: OnnxGraph, old: str, new: str) -> None:
         graph.nodes[index] = replace(node, inputs=inputs)
 
 
+def _reasons(unknown: Sequence[BuiltLayer]) -> dict[str, str]:
+    return {b.name: REASONS[writer_name(b)] for b in unknown if writer_name(b) in REASONS}
+
+
 def check_known(model: CaffeModel, net: Net, program: str = "") -> None:
     """Refuses a net with layers that ONNX export does not know, or that ``program`` gets wrong.
 
@@ -229,7 +248,8 @@ def check_known(model: CaffeModel, net: Net, program: str = "") -> None:
     unknown = unknown_layers(net)
     if unknown:
         raise ExportError(
-            f"{model.path or net.name}: ONNX has no operators for {without_layers(net, unknown)}"
+            f"{model.path or net.name}: ONNX has no operators for "
+            f"{without_layers(net, unknown, _reasons(unknown))}"
         )
     wrong = [b for b in net.layers if b.module and writer_name(b) in WRONG_IN.get(program, ())]
     if wrong:

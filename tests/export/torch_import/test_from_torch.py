@@ -269,8 +269,11 @@ def test_the_module_is_not_changed() -> None:
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["vgg11", "alexnet", "resnet18", "squeezenet1_1", "mobilenet_v2"])
+@pytest.mark.parametrize(
+    "name", ["vgg11", "alexnet", "resnet18", "squeezenet1_1", "googlenet", "mobilenet_v2"]
+)
 def test_torchvision(name: str, tmp_path: Path) -> None:
     models = pytest.importorskip("torchvision.models")
     shape = (1, 3, 224, 224) if name in ("vgg11", "alexnet") else (1, 3, 97, 130)
-    assert_same(getattr(models, name)(weights=None), shape, tmp_path)
+    options = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
+    assert_same(getattr(models, name)(weights=None, **options), shape, tmp_path)

@@ -20,14 +20,12 @@ def normalized_rows(weight: np.ndarray) -> np.ndarray:
 def inner_distance(at: OnnxLayer) -> None:
     """The sum over x and a centre, both with an axis of their own for the other's rows."""
     layer = at.layer
-    if layer.by_label and len(at.bottoms) == 2:
-        centers = at.parameter("weight")
-    elif layer.given:
+    if layer.given:
         centers = at.node("Flatten", at.bottoms[1].name, axis=1)
+    elif layer.normalize:
+        centers = at.constant("normalized weight", normalized_rows(at.arrays["weight"]))
     else:
         centers = at.parameter("weight")
-    if layer.normalize:
-        centers = at.constant("normalized weight", normalized_rows(at.arrays["weight"]))
     rows = at.node("Unsqueeze", at.node("Flatten", at.x, axis=layer.first), _axis(at, 1))
     difference = at.node("Sub", rows, at.node("Unsqueeze", centers, _axis(at, 0)))
     reduce = "ReduceL1" if layer.absolute else "ReduceSumSquare"

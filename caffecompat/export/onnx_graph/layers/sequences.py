@@ -187,6 +187,7 @@ def _write_packed(at: OnnxLayer, best: str, kept: str, steps: int) -> None:
 
 
 @writers.register("Lstm")
+@writers.register("xuzhenqi, mini-caffe LSTM")
 def flat_lstm(at: OnnxLayer) -> None:
     """ONNX's LSTM where no flags say that a sequence begins; else step by step.
 
