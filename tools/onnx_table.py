@@ -172,10 +172,7 @@ def for_table(path: Path) -> Definition | None:
     definition = replace(read_definition(message), dialect=dialect)
     if not is_for_use(message):
         definition = deployed(definition, path)
-    for layer in definition.message.layer:
-        p = layer.inner_product_param
-        if layer.type == "InnerProduct" and p.num_output > MOST_OUTPUTS:
-            p.num_output = FEWER_OUTPUTS
+    definition = _with_fewer_outputs(definition)
     definition = _changed(definition, _batch_of_one)
     while multiply_adds(definition) > MOST_MULTIPLY_ADDS:
         smaller = _changed(definition, _half_images)
@@ -220,6 +217,20 @@ def deployed(definition: Definition, path: Path) -> Definition:
         else:
             return replace(read_definition(message), dialect=definition.dialect)
     raise CaffeError("the shapes of its data are not known")
+
+
+def _with_fewer_outputs(definition: Definition) -> Definition:
+    """The definition with smaller layers, or as it was if others need their size."""
+    changed = replace(read_definition(definition.message), dialect=definition.dialect)
+    for layer in changed.message.layer:
+        p = layer.inner_product_param
+        if layer.type == "InnerProduct" and p.num_output > MOST_OUTPUTS:
+            p.num_output = FEWER_OUTPUTS
+    try:
+        Net(changed, shapes_only=True)
+    except CaffeError:
+        return definition
+    return changed
 
 
 def _changed(definition: Definition, change: Callable[[list[Any]], None]) -> Definition:
