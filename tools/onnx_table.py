@@ -45,7 +45,7 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.build import WRONG_IN, unknown_layers, writer_name
 from caffecompat.export.outputs import keep_outputs, outputs_without
 from caffecompat.export.random_weights import random_weights
-from caffecompat.export.regions import PROPOSALS
+from caffecompat.export.region_inputs import PROPOSALS
 from caffecompat.export.targets.onnx import Onnx
 from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.export.verify.verification import TOLERANCE, compare, run_both

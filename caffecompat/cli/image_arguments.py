@@ -193,7 +193,7 @@ def preparation_of(arguments: argparse.Namespace, model: CaffeModel) -> ImagePre
         DataError: nothing says how, or the mean has another number of channels.
         FileProblem, FormatError: the mean file cannot be read.
     """
-    from caffecompat.evaluate.images.inference import input_size
+    from caffecompat.evaluate.images.inference_net import input_size
 
     channels = input_size(model).channels
     found = value_preparation_of(arguments, model, "vgg (or caffenet, digits, none)")
@@ -242,7 +242,7 @@ def value_preparation_of(
 
 def default_scales(model: CaffeModel) -> tuple[int, ...]:
     """256 for nets of Caffe's usual sizes, else the net's input and an eighth more."""
-    from caffecompat.evaluate.images.inference import input_size
+    from caffecompat.evaluate.images.inference_net import input_size
 
     largest = max(input_size(model).crop)
     return (256,) if 200 <= largest <= 256 else (largest + largest // 8,)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.weights.hdf5_input.values import create_hdf5
+from caffecompat.weights.hdf5_input.hdf5_file import create_hdf5
 
 _AXES = 4
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from caffecompat.draw.boxes import Boxes
 from caffecompat.draw.diagram import DrawnLayer
+from caffecompat.draw.layer_boxes import Boxes
 
 # A block of more boxes is a part of the net, not a unit of it.
 _MOST_BOXES_OF_BLOCK = 60

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from caffecompat.draw.boxes import boxes_of
 from caffecompat.draw.diagram import Diagram, DrawnLayer
 from caffecompat.draw.kinds import UNKNOWN
+from caffecompat.draw.layer_boxes import boxes_of
 
 DIRECTIONS = ("TB", "LR", "BT", "RL")
 

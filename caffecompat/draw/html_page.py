@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from caffecompat.draw.arrays.values import ArrayView
+from caffecompat.draw.arrays.array_views import ArrayView
 from caffecompat.draw.diagram import Diagram
 from caffecompat.draw.page_data import net_values, view_values
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from caffecompat.draw.arrays.values import ArrayView
+from caffecompat.draw.arrays.array_views import ArrayView
 from caffecompat.draw.blocks import groups_of
-from caffecompat.draw.boxes import boxes_of
 from caffecompat.draw.diagram import Blob, Diagram, DrawnLayer, DrawnParameter
 from caffecompat.draw.kinds import KINDS
+from caffecompat.draw.layer_boxes import boxes_of
 
 Values = dict[str, Any]
 

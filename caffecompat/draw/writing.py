@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from caffecompat.draw.arrays.values import ArrayView
+from caffecompat.draw.arrays.array_views import ArrayView
 from caffecompat.draw.diagram import Diagram
 from caffecompat.draw.dot import DotOptions, dot_text
 from caffecompat.draw.html_page import html_page

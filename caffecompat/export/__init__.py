@@ -31,6 +31,6 @@ def from_torch(module: nn.Module, example_input: Any) -> CaffeModel:
         ExportError: it cannot be traced, or has operators or settings that no layer of Caffe has;
             all of these are named, with their places in the code.
     """
-    from caffecompat.export.torch_import.program import from_module
+    from caffecompat.export.torch_import.traced_program import from_module
 
     return from_module(module, example_input)

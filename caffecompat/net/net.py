@@ -26,13 +26,13 @@ from caffecompat.net.execution import partial
 from caffecompat.net.execution.device import usable_device
 from caffecompat.net.execution.inference import OptimizedPasses
 from caffecompat.net.execution.passes import Passes
+from caffecompat.net.fx_program import Program
 from caffecompat.net.kernels.choice import Kernels
 from caffecompat.net.parameters.initial_values import (
     check_fillers,
     materialise,
 )
 from caffecompat.net.parameters.net_weights import NetWeights
-from caffecompat.net.program import Program
 from caffecompat.weights import Weights
 
 if TYPE_CHECKING:

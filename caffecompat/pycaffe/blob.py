@@ -8,7 +8,7 @@ from caffecompat.errors import NetError
 from caffecompat.layers import Shape
 from caffecompat.pycaffe.errors import CallError
 from caffecompat.pycaffe.execution.arrays import BlobArray
-from caffecompat.pycaffe.execution.memory import Memory
+from caffecompat.pycaffe.execution.blob_memory import Memory
 from caffecompat.reporting.units import format_shape
 
 _LEGACY_AXES = 4

@@ -11,7 +11,7 @@ from caffecompat.layers import BuildOptions
 from caffecompat.net import Net as TorchNet
 from caffecompat.pycaffe.batches import Arrays, batches, forward_all, forward_backward_all
 from caffecompat.pycaffe.errors import CallError, LayerNameError, pycaffe_errors
-from caffecompat.pycaffe.execution.memory import Views
+from caffecompat.pycaffe.execution.blob_memory import Views
 from caffecompat.pycaffe.execution.parameter_blobs import clear_diffs, share_data
 from caffecompat.pycaffe.mappings import Outputs
 from caffecompat.pycaffe.memory_arrays import set_memory_data

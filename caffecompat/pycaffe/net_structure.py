@@ -10,8 +10,8 @@ from caffecompat.layers.python import Python
 from caffecompat.net import Net as TorchNet
 from caffecompat.pycaffe.blob import Blob, BlobVec
 from caffecompat.pycaffe.errors import OldNameError
+from caffecompat.pycaffe.execution.blob_memory import Memory, Views
 from caffecompat.pycaffe.execution.layered_passes import LayeredPasses
-from caffecompat.pycaffe.execution.memory import Memory, Views
 from caffecompat.pycaffe.execution.parameter_blobs import parameter_blobs
 from caffecompat.pycaffe.layer import BuiltInLayer
 from caffecompat.pycaffe.mappings import Ordered

@@ -20,15 +20,15 @@ from caffecompat.solver.callbacks import Callback
 from caffecompat.solver.diagnostics.label_check import check_labels
 from caffecompat.solver.diagnostics.nonfinite import NotFinite
 from caffecompat.solver.distributed.process_group import ProcessGroup
-from caffecompat.solver.estimate.report import batch_size
+from caffecompat.solver.estimate.forecast import batch_size
 from caffecompat.solver.optim.plateau_metric import PlateauMetric, find_metric
-from caffecompat.solver.preparation import Start, prepare
 from caffecompat.solver.reporters.remaining_time import time_reported
 from caffecompat.solver.scores import Scores
 from caffecompat.solver.setup.options import STOP, SolverKeywords, SolverOptions
 from caffecompat.solver.setup.settings import Settings
 from caffecompat.solver.setup.start_lines import nothing_to_do
 from caffecompat.solver.signals import Action
+from caffecompat.solver.solver_preparation import Start, prepare
 from caffecompat.solver.test_nets import Tester, is_test_due
 from caffecompat.solver.train_log import TrainLog
 from caffecompat.solver.training_state import TrainingState

@@ -14,11 +14,11 @@ from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.optim.optimizer import Optimizer
 from caffecompat.solver.optim.policies import Policy
 from caffecompat.solver.optim.rate_limits import RateLimits
-from caffecompat.solver.preparation import Preparation
 from caffecompat.solver.setup.build_nets import load_learned
 from caffecompat.solver.setup.seed import choose_seed
 from caffecompat.solver.setup.training_nets import TrainingNets
-from caffecompat.solver.snapshots.files import find_learned_net, load_state
+from caffecompat.solver.snapshots.snapshot_files import find_learned_net, load_state
+from caffecompat.solver.solver_preparation import Preparation
 from caffecompat.solver.train_step import TrainStep
 from caffecompat.weights import SolverState
 

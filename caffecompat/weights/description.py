@@ -15,7 +15,7 @@ from caffecompat.weights.blob_shapes import current_shape
 from caffecompat.weights.file_type import SINGLE_ARRAY, SOLVER_STATE, other_file_type
 from caffecompat.weights.files import load_weights
 from caffecompat.weights.format import HEAD_BYTES, formats
-from caffecompat.weights.hdf5_input.values import SIGNATURE, open_hdf5
+from caffecompat.weights.hdf5_input.hdf5_file import SIGNATURE, open_hdf5
 from caffecompat.weights.mapped import read_head, release_pages
 from caffecompat.weights.mean import read_mean
 from caffecompat.weights.solverstate import SolverState, read_state

@@ -12,7 +12,7 @@ from caffecompat.errors import DataError, FormatError
 from caffecompat.input_files import open_input
 from caffecompat.output_files import atomic_write
 from caffecompat.reporting.units import format_shape
-from caffecompat.weights.blob import blob_parts, read_blob
+from caffecompat.weights.blob_proto import blob_parts, read_blob
 from caffecompat.weights.file_type import SINGLE_ARRAY, looks_like_net, other_file_type
 from caffecompat.weights.format import HEAD_BYTES
 from caffecompat.weights.mapped import map_file

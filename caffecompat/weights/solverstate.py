@@ -18,10 +18,10 @@ import numpy as np
 from caffecompat.errors import FormatError
 from caffecompat.output_files import atomic_write
 from caffecompat.weights import wire
-from caffecompat.weights.blob import blob_parts, read_blob
+from caffecompat.weights.blob_proto import blob_parts, read_blob
 from caffecompat.weights.file_type import SOLVER_STATE, looks_like_net, other_file_type
 from caffecompat.weights.format import HEAD_BYTES
-from caffecompat.weights.hdf5_input.values import (
+from caffecompat.weights.hdf5_input.hdf5_file import (
     SIGNATURE,
     HDF5File,
     create_hdf5,

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from caffecompat.data.codec.images import decode_image
+from caffecompat.draw.arrays.array_views import parameter_views
 from caffecompat.draw.arrays.pictures import activation_picture, filter_picture
 from caffecompat.draw.arrays.statistics import BINS, statistics_of
-from caffecompat.draw.arrays.values import parameter_views
 from caffecompat.errors import WeightsError
 from caffecompat.weights import LayerWeights, Weights
 from tests.draw.nets import INPUT, drawn, product

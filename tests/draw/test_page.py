@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from caffecompat import Net
-from caffecompat.draw.arrays.values import activation_views, merged, parameter_views
+from caffecompat.draw.arrays.array_views import activation_views, merged, parameter_views
 from caffecompat.draw.html_page import html_page, safe_json
 from caffecompat.weights import LayerWeights, Weights
 from tests.draw.browser import Browser, chromium, program

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from caffecompat import Net
-from caffecompat.draw.boxes import boxes_of
 from caffecompat.draw.diagram import Diagram
 from caffecompat.draw.kinds import KINDS, kind_of
+from caffecompat.draw.layer_boxes import boxes_of
 from caffecompat.draw.reading import DrawOptions, diagram_of
 from caffecompat.errors import NetError
 from caffecompat.layers import catalogue

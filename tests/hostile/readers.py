@@ -31,7 +31,7 @@ from caffecompat.proto.binary.nets import read_binary_net, upgrade_binary_net
 from caffecompat.proto.files import read_net
 from caffecompat.proto.text.printer import format_text
 from caffecompat.solver.setup.settings import read_settings
-from caffecompat.solver.snapshots.files import snapshot_files
+from caffecompat.solver.snapshots.snapshot_files import snapshot_files
 from caffecompat.weights import load_weights, read_mean, read_state
 from caffecompat.weights.description import describe_file
 from tests.hostile.mutations import (

@@ -21,8 +21,8 @@ from torch import fx
 from caffecompat import Net, load_weights, save_weights
 from caffecompat.cli.main import main
 from caffecompat.errors import WeightsError
+from caffecompat.net.fx_program import Program
 from caffecompat.net.parameters.state_dict_names import torch_naming
-from caffecompat.net.program import Program
 from caffecompat.proto import schema
 from caffecompat.proto.files import write_text
 

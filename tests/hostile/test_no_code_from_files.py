@@ -42,8 +42,8 @@ ALLOWED = {
 # it. The second reads graphs that torch.export has made. The others change graphs of the first:
 # they add nodes whose targets are functions and modules under keys that the first has chosen.
 MAY_USE_FX = {
-    "net/program.py",
-    "export/torch_import/program.py",
+    "net/fx_program.py",
+    "export/torch_import/traced_program.py",
     "net/execution/fusing.py",
     *(
         f"inference/torch_graph/{name}.py"

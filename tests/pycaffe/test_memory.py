@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from caffecompat import pycaffe as caffe
-from caffecompat.pycaffe.execution import memory
+from caffecompat.pycaffe.execution import blob_memory
 from tests.pycaffe.definitions import CLASSIFIER, DEPLOY, built
 
 
@@ -17,7 +17,7 @@ from tests.pycaffe.definitions import CLASSIFIER, DEPLOY, built
 def device_memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether arrays are the memory of the device, or copies of it as on a GPU."""
     if request.param == "own memory":
-        monkeypatch.setattr(memory, "has_own_memory", lambda device: True)
+        monkeypatch.setattr(blob_memory, "has_own_memory", lambda device: True)
 
 
 def test_written_inputs_count(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from caffecompat.net import Net
 from caffecompat.net.allocation import explain_allocation, is_out_of_memory, zeros
 from caffecompat.solver import Solver
 from caffecompat.solver.diagnostics.label_check import check_labels
-from caffecompat.solver.estimate.report import _divisors
-from caffecompat.solver.snapshots.files import SnapshotFiles
+from caffecompat.solver.estimate.forecast import _divisors
+from caffecompat.solver.snapshots.snapshot_files import SnapshotFiles
 from tests.solver.caffe_log import Lines
 from tests.solver.small import write_training
 

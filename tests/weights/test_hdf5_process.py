@@ -14,9 +14,9 @@ import pytest
 
 from caffecompat.errors import FormatError
 from caffecompat.weights.hdf5_input import process
+from caffecompat.weights.hdf5_input.hdf5_file import open_hdf5
 from caffecompat.weights.hdf5_input.process import HDF5Process, ProcessDied
 from caffecompat.weights.hdf5_input.structure import SLAB, slabs
-from caffecompat.weights.hdf5_input.values import open_hdf5
 
 ROOT = Path(__file__).resolve().parents[2]
 # Says that it is ready, and dies over the first file.
@@ -123,7 +123,7 @@ def test_signals_of_the_terminal_do_not_reach_it(path: Path) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
-from caffecompat.weights.hdf5_input.values import open_hdf5
+from caffecompat.weights.hdf5_input.hdf5_file import open_hdf5
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 with open_hdf5(Path({str(path)!r})) as file:
     os.killpg(os.getpid(), signal.SIGINT)

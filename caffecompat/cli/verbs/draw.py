@@ -14,7 +14,7 @@ from caffecompat.cli.shapes import add_net_arguments
 from caffecompat.input_files import STANDARD_INPUT
 
 if TYPE_CHECKING:
-    from caffecompat.draw.arrays.values import ArrayView
+    from caffecompat.draw.arrays.array_views import ArrayView
     from caffecompat.draw.diagram import Diagram
     from caffecompat.draw.reading import DrawOptions
     from caffecompat.net.definition import Definition
@@ -154,7 +154,7 @@ def _views(
 
     from caffecompat.cli.image_arguments import preparation_of, prepared_model
     from caffecompat.draw.arrays.activations import net_after_image
-    from caffecompat.draw.arrays.values import activation_views, merged, parameter_views
+    from caffecompat.draw.arrays.array_views import activation_views, merged, parameter_views
     from caffecompat.export.source import read_source
     from caffecompat.reporting.activity import Activity, heartbeat
     from caffecompat.reporting.glog import LOGGER, log_to

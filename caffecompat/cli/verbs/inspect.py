@@ -169,7 +169,7 @@ def _image_root(path: Path) -> str:
 
 def _data_sets(path: Path, max_bytes: int | None) -> list[tuple[str, str]]:
     """Names and shapes of the data sets of an HDF5 file without groups."""
-    from caffecompat.weights.hdf5_input.values import SIGNATURE, open_hdf5
+    from caffecompat.weights.hdf5_input.hdf5_file import SIGNATURE, open_hdf5
     from caffecompat.weights.mapped import read_head
 
     if not read_head(path, len(SIGNATURE)).startswith(SIGNATURE):

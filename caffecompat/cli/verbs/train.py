@@ -252,7 +252,7 @@ def _train(
 
 def _log_path(arguments: argparse.Namespace, settings: Settings) -> str:
     from caffecompat.reporting.log_file import log_path
-    from caffecompat.solver.snapshots.files import snapshot_files
+    from caffecompat.solver.snapshots.snapshot_files import snapshot_files
 
     files = snapshot_files(settings.message, settings.path)
     return log_path(files.prefix, arguments.log_dir or None)

@@ -14,7 +14,7 @@ from caffecompat.data.counter_rng import permutation
 from caffecompat.data.read_options import DEFAULTS, ReadOptions
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.input_files import CLAIM_ALLOWANCE, CLAIM_FACTOR, MEBIBYTE, read_input
-from caffecompat.weights.hdf5_input.values import HDF5File, open_hdf5
+from caffecompat.weights.hdf5_input.hdf5_file import HDF5File, open_hdf5
 
 Floats = NDArray[np.float32]
 

@@ -20,7 +20,7 @@ from caffecompat.evaluate.classification import posteriors as posteriors_file
 from caffecompat.evaluate.classification.error_rates import top_k_error
 from caffecompat.evaluate.classification.posterior_net import Average, PosteriorNet
 from caffecompat.evaluate.classification.posteriors import NO_LABEL, Posteriors
-from caffecompat.evaluate.images.inference import InputSize
+from caffecompat.evaluate.images.inference_net import InputSize
 from caffecompat.evaluate.images.labelled_images import LabelledImage, LabelledImages
 from caffecompat.evaluate.images.preparation import ImagePreparation
 from caffecompat.evaluate.model_digest import model_digest

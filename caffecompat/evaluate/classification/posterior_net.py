@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from caffecompat.errors import NetError
-from caffecompat.evaluate.images.inference import InferenceNet, counted, input_size
+from caffecompat.evaluate.images.inference_net import InferenceNet, counted, input_size
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.passes.fully_convolutional import fully_convolutional
 from caffecompat.layers.softmax import Softmax

@@ -14,7 +14,7 @@ from caffecompat.data.codec.images import Pixels, resize_image
 from caffecompat.data.codec.pixel_operations import resize_by
 from caffecompat.errors import NetError
 from caffecompat.evaluate.detection.detections import Detections, clipped
-from caffecompat.evaluate.detection.regions import Regions, detect_in_regions
+from caffecompat.evaluate.detection.region_predictions import Regions, detect_in_regions
 from caffecompat.evaluate.images.preparation import ImagePreparation
 from caffecompat.export.model import CaffeModel
 from caffecompat.net import Net

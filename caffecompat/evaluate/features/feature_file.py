@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from caffecompat.errors import DataError
 from caffecompat.evaluate.array_file import text_array, texts_of
-from caffecompat.weights.hdf5_input.values import create_hdf5, open_hdf5
+from caffecompat.weights.hdf5_input.hdf5_file import create_hdf5, open_hdf5
 
 FEATURES, LABELS, NAMES, CLASSES = "features", "labels", "names", "classes"
 NO_LABEL = -1

@@ -16,7 +16,7 @@ from caffecompat.data.codec.images import Pixels
 from caffecompat.data.loader.threaded_map import threaded_map
 from caffecompat.errors import DataError
 from caffecompat.evaluate.features.feature_file import normalized
-from caffecompat.evaluate.images.inference import InferenceNet, input_size
+from caffecompat.evaluate.images.inference_net import InferenceNet, input_size
 from caffecompat.evaluate.images.labelled_images import LabelledImage, LabelledImages
 from caffecompat.evaluate.images.preparation import ImagePreparation
 from caffecompat.export.model import CaffeModel

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from caffecompat.errors import DataError, NetError
 from caffecompat.evaluate.classification.posterior_net import without_softmax
-from caffecompat.evaluate.images.inference import InferenceNet, input_size
-from caffecompat.evaluate.localisation.boxes import from_window
+from caffecompat.evaluate.images.inference_net import InferenceNet, input_size
+from caffecompat.evaluate.localisation.box_predictions import from_window
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.passes.fully_convolutional import fully_convolutional
 from caffecompat.net import Net

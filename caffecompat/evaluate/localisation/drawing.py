@@ -11,7 +11,7 @@ import numpy as np
 from caffecompat.data.codec.images import Pixels, draw_text, encode_image
 from caffecompat.errors import FileProblem
 from caffecompat.evaluate.localisation.annotated_images import AnnotatedImages
-from caffecompat.evaluate.localisation.boxes import to_corners
+from caffecompat.evaluate.localisation.box_predictions import to_corners
 from caffecompat.evaluate.localisation.localisation_error import Prediction, Truth
 from caffecompat.evaluate.localisation.localised_images import LocalisedImages
 from caffecompat.output_files import atomic_write

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.evaluate.localisation.boxes import overlap
+from caffecompat.evaluate.localisation.box_predictions import overlap
 
 # A prediction is right if its intersection over union is above this.
 MIN_OVERLAP = 0.5

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.evaluate.localisation.boxes import overlap
+from caffecompat.evaluate.localisation.box_predictions import overlap
 
 Floats = NDArray[np.float64]
 Match = Literal["distance-overlap", "overlap", "distance"]

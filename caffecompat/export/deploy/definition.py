@@ -14,7 +14,7 @@ from caffecompat.export.deploy.predictions import (
     is_measure,
     is_source,
 )
-from caffecompat.export.deploy.settings import without_training_settings
+from caffecompat.export.deploy.training_settings import without_training_settings
 from caffecompat.export.wiring import Step, Wiring, net_of
 from caffecompat.graph import Version, build_graph, net_state
 from caffecompat.graph.state import layer_is_included

@@ -11,14 +11,14 @@ import torch
 
 from caffecompat.export.engine import Arrays, Engine, EngineOptions, check_inputs, engines
 from caffecompat.export.model import CaffeModel
-from caffecompat.export.regions import fact_inputs, loose_values, region_inputs
+from caffecompat.export.region_inputs import fact_inputs, loose_values, region_inputs
 from caffecompat.export.source import read_source
 from caffecompat.export.value_names import value_names
 from caffecompat.graph import Version
 from caffecompat.layers.embed import Embed
 from caffecompat.layers.forks.sequence._lstm import FlatLSTM
 from caffecompat.layers.recurrent import Recurrent
-from caffecompat.net.program import Program
+from caffecompat.net.fx_program import Program
 
 
 @engines.register("caffecompat")

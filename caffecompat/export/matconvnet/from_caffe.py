@@ -28,7 +28,7 @@ from caffecompat.export.matconvnet.layers import (
 )
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.outputs import output_flags
-from caffecompat.export.regions import region_inputs
+from caffecompat.export.region_inputs import region_inputs
 from caffecompat.net import Net
 from caffecompat.net.build import BuiltLayer
 from caffecompat.weights.array_names import current_blobs

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from caffecompat.errors import FormatError
+from caffecompat.weights.hdf5_input.hdf5_file import HDF5File, open_hdf5
 from caffecompat.weights.hdf5_input.process import DATA_SET, GROUP
-from caffecompat.weights.hdf5_input.values import HDF5File, open_hdf5
 
 REFERENCES = "#refs#"
 CLASS, EMPTY, SPARSE = "MATLAB_class", "MATLAB_empty", "MATLAB_sparse"

@@ -10,7 +10,7 @@ import torch
 from caffecompat.errors import ExportError, FormatError, first_line
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.source import ModelFile, model_files
-from caffecompat.export.torch_import.program import from_program, own_warnings_ignored
+from caffecompat.export.torch_import.traced_program import from_program, own_warnings_ignored
 from caffecompat.input_files import open_input
 
 ZIP = b"PK\x03\x04"

@@ -13,8 +13,8 @@ from caffecompat.inference.torch_graph.weighted import Weighted, is_weighted
 from caffecompat.layers import Layer, Shape
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
+from caffecompat.net.fx_program import Program
 from caffecompat.net.module import LayerModule
-from caffecompat.net.program import Program
 
 
 class InferenceGraph:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from caffecompat.errors import NetError
+from caffecompat.inference.torch_graph.channels_last import use_channels_last
 from caffecompat.inference.torch_graph.folding import fold
 from caffecompat.inference.torch_graph.fusing import fuse
 from caffecompat.inference.torch_graph.graph import InferenceGraph, OptimizedProgram
 from caffecompat.inference.torch_graph.half import use_half
-from caffecompat.inference.torch_graph.layout import use_channels_last
 from caffecompat.inference.torch_graph.merging import merge
 from caffecompat.inference.torch_graph.packing import pack
 from caffecompat.inference.torch_graph.removal import remove_identities

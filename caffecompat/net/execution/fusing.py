@@ -17,9 +17,9 @@ from caffecompat.net.execution.fused_modules import (
     FusedLayers,
     FusedPooling,
 )
+from caffecompat.net.fx_program import Program
 from caffecompat.net.kernels.choice import Kernels
 from caffecompat.net.module import LayerModule
-from caffecompat.net.program import Program
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class InferenceKeywords(TypedDict, total=False):
 
 
 class InferenceProgram(Protocol):
-    """What runs instead of a net's own program; see :class:`caffecompat.net.program.Program`.
+    """What runs instead of a net's own program; see :class:`caffecompat.net.fx_program.Program`.
 
     Attributes:
         feeds: the source tops that it takes, in order.

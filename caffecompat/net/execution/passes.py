@@ -15,8 +15,8 @@ from caffecompat.net.blobs.values import BlobValues, Result
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.error_context import explain_failure
 from caffecompat.net.execution import partial
+from caffecompat.net.fx_program import Program
 from caffecompat.net.input_gradients import inputs_with_gradient
-from caffecompat.net.program import Program
 
 
 class Passes:

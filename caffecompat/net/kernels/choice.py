@@ -16,7 +16,7 @@ class Kernels:
         dropout: see :mod:`caffecompat.net.kernels.dropout`.
         pooling: see :mod:`caffecompat.net.kernels.pooling`.
         rectified: see :mod:`caffecompat.net.kernels.rectified`.
-        normalisation: see :mod:`caffecompat.net.kernels.normalisation`.
+        normalisation: see :mod:`caffecompat.net.kernels.input_normalisation`.
         update: see :mod:`caffecompat.net.kernels.update`.
     """
 

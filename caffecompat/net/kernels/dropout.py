@@ -10,7 +10,7 @@ from torch import Tensor
 
 from caffecompat.layers._counter_rng import Noise, threshold_of
 from caffecompat.net.kernels.launching import launching
-from caffecompat.net.kernels.layout import dense, fits_a_grid, is_channels_last
+from caffecompat.net.kernels.memory_format import dense, fits_a_grid, is_channels_last
 
 _BLOCK = 1024
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from caffecompat.layers.pooling import torch_count
 from caffecompat.net.kernels.launching import launching
-from caffecompat.net.kernels.layout import (
+from caffecompat.net.kernels.memory_format import (
     dense,
     fits_a_grid,
     is_channels_last,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.net.kernels.launching import launching
-from caffecompat.net.kernels.layout import like, order_of
+from caffecompat.net.kernels.memory_format import like, order_of
 from caffecompat.net.kernels.pooling import NONE, PoolingWindows, spread_by_torch
 
 _ELEMENTS = 2048

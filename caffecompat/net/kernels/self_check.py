@@ -15,7 +15,7 @@ from torch import Tensor
 
 from caffecompat.errors import first_line
 from caffecompat.layers._counter_rng import Noise
-from caffecompat.net.kernels import dropout, normalisation, pooling, rectified, update
+from caffecompat.net.kernels import dropout, input_normalisation, pooling, rectified, update
 from caffecompat.net.kernels.choice import NOT_INSTALLED, TORCH_OPERATORS, Kernels, has_triton
 from caffecompat.net.kernels.launching import KernelFailed
 
@@ -127,10 +127,10 @@ def _try_rectified_values(device: torch.device, specials: bool) -> bool:
 def _try_normalisation(device: torch.device) -> bool:
     pixels = _random(device, (2, 3, 5, 7), torch.float32).abs().mul(40).to(torch.uint8)
     mean = torch.full((3, 1, 1), 104.0, device=device)
-    crops = normalisation.Crops(pixels, mean, None, 0.017)
-    form = normalisation.BlobForm(torch.float32, channels_last=True)
-    expected = normalisation.normalised_by_torch(crops, form)
-    return torch.equal(normalisation.normalised(crops, form, kernel=True), expected)
+    crops = input_normalisation.Crops(pixels, mean, None, 0.017)
+    form = input_normalisation.BlobForm(torch.float32, channels_last=True)
+    expected = input_normalisation.normalised_by_torch(crops, form)
+    return torch.equal(input_normalisation.normalised(crops, form, kernel=True), expected)
 
 
 def _try_update(device: torch.device) -> bool:

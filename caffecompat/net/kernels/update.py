@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.net.kernels.launching import launching
-from caffecompat.net.kernels.layout import is_dense
+from caffecompat.net.kernels.memory_format import is_dense
 
 _BLOCK = 1024
 

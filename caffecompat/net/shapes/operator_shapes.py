@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor, device
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from caffecompat.net.shapes import elementwise, matrices, windows
+from caffecompat.net.shapes import elementwise, matrices, sliding_windows
 
-RULES = {**elementwise.rules, **matrices.rules, **windows.rules}
+RULES = {**elementwise.rules, **matrices.rules, **sliding_windows.rules}
 _META = device("meta")
 
 

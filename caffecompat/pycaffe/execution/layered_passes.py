@@ -16,10 +16,10 @@ from caffecompat.net.module import LayerModule
 from caffecompat.net.shapes.top_shapes import infer_shapes
 from caffecompat.pycaffe.blob import Blob
 from caffecompat.pycaffe.execution.backward_needs import backward_needs
+from caffecompat.pycaffe.execution.blob_memory import Memory, Views
+from caffecompat.pycaffe.execution.layer_step import Origin, Step, changes_something, origins
 from caffecompat.pycaffe.execution.local_passes import LocalPasses
-from caffecompat.pycaffe.execution.memory import Memory, Views
 from caffecompat.pycaffe.execution.python_calls import PythonCalls
-from caffecompat.pycaffe.execution.step import Origin, Step, changes_something, origins
 from caffecompat.pycaffe.execution.total_loss import loss_with_backward
 
 

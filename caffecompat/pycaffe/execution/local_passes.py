@@ -9,7 +9,7 @@ import torch
 from caffecompat.errors import CaffeError
 from caffecompat.net.execution.local_pass import LocalPass
 from caffecompat.net.module import LayerModule
-from caffecompat.pycaffe.execution.step import Origin, Step
+from caffecompat.pycaffe.execution.layer_step import Origin, Step
 
 
 class LocalPasses:

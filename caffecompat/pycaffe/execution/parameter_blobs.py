@@ -11,7 +11,7 @@ from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import LayerModule
 from caffecompat.pycaffe.blob import Blob
-from caffecompat.pycaffe.execution.memory import (
+from caffecompat.pycaffe.execution.blob_memory import (
     Memory,
     ParameterMemory,
     Views,

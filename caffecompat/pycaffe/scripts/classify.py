@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from caffecompat.errors import DataError
 from caffecompat.output_files import atomic_write
 from caffecompat.pycaffe.io import load_image
-from caffecompat.pycaffe.scripts.options import (
+from caffecompat.pycaffe.scripts.flags import (
     add_net_arguments,
     integer_pair,
     run,

@@ -25,8 +25,8 @@ import numpy as np
 from caffecompat.errors import DataError
 from caffecompat.input_files import read_input
 from caffecompat.output_files import atomic_write
-from caffecompat.pycaffe.scripts.options import add_net_arguments, run, set_channel_swap, settings
-from caffecompat.weights.hdf5_input.values import create_hdf5
+from caffecompat.pycaffe.scripts.flags import add_net_arguments, run, set_channel_swap, settings
+from caffecompat.weights.hdf5_input.hdf5_file import create_hdf5
 
 CROP_MODES = ("list", "selective_search")
 COORDINATES = ("ymin", "xmin", "ymax", "xmax")

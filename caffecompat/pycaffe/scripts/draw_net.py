@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from caffecompat.proto.files import read_net
 from caffecompat.pycaffe.draw import draw_net_to_file
 from caffecompat.pycaffe.proto import caffe_pb2
-from caffecompat.pycaffe.scripts.options import run
+from caffecompat.pycaffe.scripts.flags import run
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -8,8 +8,8 @@ from caffecompat.errors import CaffeError, SolverError
 from caffecompat.net import Net
 from caffecompat.net.allocation import available
 from caffecompat.reporting.units import format_memory
+from caffecompat.solver.estimate.forecast import Forecast, make_forecast, split_plan, split_settings
 from caffecompat.solver.estimate.memory import Footprint, footprint
-from caffecompat.solver.estimate.report import Forecast, make_forecast, split_plan, split_settings
 from caffecompat.solver.setup.build_nets import NetOptions, shapes_only_net
 from caffecompat.solver.setup.net_plans import PlannedNet
 from caffecompat.solver.setup.settings import Settings

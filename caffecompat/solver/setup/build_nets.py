@@ -14,7 +14,7 @@ from caffecompat.net import Net
 from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.setup.compute import ComputeOptions
 from caffecompat.solver.setup.net_plans import PlannedNet
-from caffecompat.solver.snapshots.files import LearnedNet
+from caffecompat.solver.snapshots.snapshot_files import LearnedNet
 
 
 @dataclass(frozen=True)

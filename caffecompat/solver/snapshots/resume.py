@@ -12,7 +12,7 @@ from pathlib import Path
 from caffecompat.errors import CaffeError, SolverError
 from caffecompat.solver.diagnostics.nonfinite import array_is_finite
 from caffecompat.solver.distributed.process_group import ProcessGroup
-from caffecompat.solver.snapshots.files import STAGED, SnapshotFiles, find_learned_net
+from caffecompat.solver.snapshots.snapshot_files import STAGED, SnapshotFiles, find_learned_net
 from caffecompat.weights import load_weights, read_state
 
 AUTO = "auto"

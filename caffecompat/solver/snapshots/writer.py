@@ -9,9 +9,9 @@ from caffecompat.errors import FileProblem
 from caffecompat.net import Net
 from caffecompat.solver.diagnostics.nonfinite import NotFinite, tensors_are_finite
 from caffecompat.solver.optim.optimizer import Optimizer
-from caffecompat.solver.snapshots.files import SnapshotFiles, write_pair
 from caffecompat.solver.snapshots.prefix_lock import PrefixLock
 from caffecompat.solver.snapshots.resume import remove_unfinished
+from caffecompat.solver.snapshots.snapshot_files import SnapshotFiles, write_pair
 from caffecompat.weights import SolverState
 
 

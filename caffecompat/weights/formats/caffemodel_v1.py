@@ -14,7 +14,7 @@ from caffecompat.errors import WeightsError
 from caffecompat.output_files import atomic_write
 from caffecompat.proto.layer_types import from_v1
 from caffecompat.weights import wire
-from caffecompat.weights.blob import LEGACY, blob_parts
+from caffecompat.weights.blob_proto import LEGACY, blob_parts
 from caffecompat.weights.blob_shapes import padded
 from caffecompat.weights.format import LayerFormat, formats
 from caffecompat.weights.formats.caffemodel import NET_NAME, OLD_LAYERS, V1, CaffeModel

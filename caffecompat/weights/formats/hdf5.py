@@ -8,10 +8,10 @@ import numpy as np
 
 from caffecompat.errors import FormatError, WeightsError
 from caffecompat.weights.array_names import current_blobs
-from caffecompat.weights.blob import MAX_AXES
+from caffecompat.weights.blob_proto import MAX_AXES
 from caffecompat.weights.file_type import SNAPSHOT_HINT, SOLVER_STATE
 from caffecompat.weights.format import LayerFormat, formats
-from caffecompat.weights.hdf5_input.values import (
+from caffecompat.weights.hdf5_input.hdf5_file import (
     SIGNATURE,
     Group,
     HDF5File,

@@ -9,8 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffecompat.evaluate.localisation import boxes as box_functions
-from caffecompat.evaluate.localisation.boxes import from_corners, from_window, overlap, to_corners
+from caffecompat.evaluate.localisation import box_predictions
+from caffecompat.evaluate.localisation.box_predictions import (
+    from_corners,
+    from_window,
+    overlap,
+    to_corners,
+)
 from caffecompat.evaluate.localisation.localisation_error import (
     Prediction,
     Truth,
@@ -58,9 +63,9 @@ def test_corners_and_windows() -> None:
     # The right half of a window of 40 x 20 at (8, 4).
     inside = from_window(np.array([0.75, 0.5, 0.5, 1]), np.array([8, 4, 40, 20]))
     np.testing.assert_allclose(to_corners(inside), [28, 4, 48, 24])
-    back = box_functions.to_window(inside, np.array([8, 4, 40, 20]))
+    back = box_predictions.to_window(inside, np.array([8, 4, 40, 20]))
     np.testing.assert_allclose(back, [0.75, 0.5, 0.5, 1])
-    np.testing.assert_allclose(box_functions.mirrored(back), [0.25, 0.5, 0.5, 1])
+    np.testing.assert_allclose(box_predictions.mirrored(back), [0.25, 0.5, 0.5, 1])
 
 
 def slow_merge(boxes: np.ndarray, scores: np.ndarray, options: MergeOptions) -> list[Any]:

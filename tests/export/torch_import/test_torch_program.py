@@ -11,7 +11,7 @@ from torch import nn
 
 from caffecompat import Net
 from caffecompat.cli.main import main
-from caffecompat.export.torch_import.program import own_warnings_ignored
+from caffecompat.export.torch_import.traced_program import own_warnings_ignored
 
 
 @pytest.fixture(scope="module")

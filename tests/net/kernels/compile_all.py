@@ -12,7 +12,13 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from caffecompat.net.kernels.triton_code import dropout, normalisation, pooling, rectified, update
+from caffecompat.net.kernels.triton_code import (
+    dropout,
+    input_normalisation,
+    pooling,
+    rectified,
+    update,
+)
 
 EXTENTS = "channels:i32 height:i32 width:i32 top_height:i32 top_width:i32"
 MATRIX = "result:*bf16 partial:*fp32 rows:i32 channels:i32"
@@ -41,7 +47,7 @@ KERNELS: list[tuple[Any, str, dict[str, Any]]] = [
         BLOCKS,
     ),
     (
-        normalisation.normalise,
+        input_normalisation.normalise,
         "pixels:*u8 mean:*fp32 shifts:*fp32 blob:*bf16 scale:fp32 channels:i32 plane:i32",
         {**NORMALISED, "BLOCK": 1024},
     ),

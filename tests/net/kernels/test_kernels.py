@@ -16,10 +16,10 @@ import torch
 from caffecompat.data.shard import SampleRange
 from caffecompat.errors import NetError
 from caffecompat.layers._counter_rng import Noise
-from caffecompat.net.kernels import dropout, normalisation, pooling, rectified, update
+from caffecompat.net.kernels import dropout, input_normalisation, pooling, rectified, update
 from caffecompat.net.kernels.dropout import DropoutSettings
+from caffecompat.net.kernels.input_normalisation import BlobForm, Crops
 from caffecompat.net.kernels.launching import launching
-from caffecompat.net.kernels.normalisation import BlobForm, Crops
 from caffecompat.net.kernels.pooling import PoolingWindows
 from caffecompat.net.kernels.update import Momentum
 from tests.net.kernels.devices import DEVICES, FORMATS, HALVES, random
@@ -162,8 +162,8 @@ def test_normalisation(
         crops = Crops(pixels.contiguous(memory_format=form), means, shifts, scale)
         for dtype in (torch.float32, torch.bfloat16):
             wanted = BlobForm(dtype, blob_last)
-            blob = normalisation.normalised(crops, wanted, kernel=True)
-            expected = normalisation.normalised_by_torch(crops, wanted)
+            blob = input_normalisation.normalised(crops, wanted, kernel=True)
+            expected = input_normalisation.normalised_by_torch(crops, wanted)
             assert torch.equal(blob, expected)
             assert blob.stride() == expected.stride()
 

@@ -12,7 +12,7 @@ import pytest
 from caffecompat.errors import CaffeError, FileProblem, FormatError, SolverError
 from caffecompat.proto import read_solver, schema
 from caffecompat.solver import Solver
-from caffecompat.solver.snapshots.files import find_learned_net, snapshot_files, write_pair
+from caffecompat.solver.snapshots.snapshot_files import find_learned_net, snapshot_files, write_pair
 from caffecompat.weights import LayerWeights, SolverState, Weights, load_weights, read_state
 from tests.places import REPOSITORY
 from tests.programs import run_program
@@ -99,7 +99,7 @@ def test_a_crash_between_the_files_leaves_no_mixed_pair(
     def crash(*_: object) -> None:
         raise InterruptedError
 
-    monkeypatch.setattr("caffecompat.solver.snapshots.files.write_state", crash)
+    monkeypatch.setattr("caffecompat.solver.snapshots.snapshot_files.write_state", crash)
     before = {path: path.read_bytes() for path in Path(own).parent.glob("*_iter_1.*")}
     assert len(before) == 2
     for writer in (solver, another):

@@ -10,7 +10,7 @@ import torch
 
 from caffecompat.errors import DataError
 from caffecompat.evaluate.localisation.annotated_images import AnnotatedImage
-from caffecompat.evaluate.localisation.boxes import from_window
+from caffecompat.evaluate.localisation.box_predictions import from_window
 from caffecompat.evaluate.localisation.localisation_error import Prediction
 from caffecompat.evaluate.localisation.protocol import LocalisationProtocol, Localiser
 

@@ -10,7 +10,7 @@ from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
 from caffecompat.export.onnx_graph.layers.convolution import convolution
 from caffecompat.export.onnx_graph.layers.elementwise import rectifier
 from caffecompat.export.onnx_graph.layers.moving import crop_plane
-from caffecompat.export.onnx_graph.layers.normalization import normalize
+from caffecompat.export.onnx_graph.layers.normalisation import normalize
 
 SPATIAL = (2, 3)
 # Slice takes it for "through the first element" where the step is negative.

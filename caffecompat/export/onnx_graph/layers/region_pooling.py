@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from caffecompat.export.onnx_graph.coordinates import extent, part
 from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
-from caffecompat.export.onnx_graph.positions import extent, part
 from caffecompat.layers.forks.rcnn.psroi_pooling import LEAST_SIZE
 
 FLOAT, INT64, DOUBLE = 1, 7, 11

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from caffecompat.export.onnx_graph.coordinates import part, positions
 from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
-from caffecompat.export.onnx_graph.positions import part, positions
 from caffecompat.layers.forks.rcnn._proposals import ProposalSettings
 
 FLOAT, BOOL = 1, 9

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from caffecompat.export.onnx_graph.coordinates import extent, positions
 from caffecompat.export.onnx_graph.graph import Value
 from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
-from caffecompat.export.onnx_graph.positions import extent, positions
 
 FLOAT, INT64 = 1, 7
 SPATIAL = (2, 3)

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from caffecompat.export.onnx_graph.coordinates import extent, part, positions
 from caffecompat.export.onnx_graph.graph import Value
 from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
 from caffecompat.export.onnx_graph.layers.detection_output import write_some
-from caffecompat.export.onnx_graph.positions import extent, part, positions
 
 FLOAT = 1
 MOST_BOXES = 2**31 - 1

@@ -53,7 +53,7 @@ def test_what_is_coming(tmp_path: Path, lines: Lines) -> None:
 def test_a_full_disk_is_foreseen(
     tmp_path: Path, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("caffecompat.solver.estimate.report._free_disk", lambda prefix: 100)
+    monkeypatch.setattr("caffecompat.solver.estimate.forecast._free_disk", lambda prefix: 100)
     Solver(write_training(tmp_path / "run"), forecast=True)
     assert lines.containing("but only 100 B are free on the disk; ")
 

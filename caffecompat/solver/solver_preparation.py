@@ -23,8 +23,8 @@ from caffecompat.solver.setup.net_plans import (
 from caffecompat.solver.setup.options import SolverOptions
 from caffecompat.solver.setup.settings import Settings, read_settings
 from caffecompat.solver.setup.start_lines import report_start
-from caffecompat.solver.snapshots.files import SnapshotFiles, load_state, snapshot_files
 from caffecompat.solver.snapshots.resume import AUTO, check_start, find_start
+from caffecompat.solver.snapshots.snapshot_files import SnapshotFiles, load_state, snapshot_files
 from caffecompat.solver.snapshots.writer import SnapshotWriter
 from caffecompat.weights import SolverState
 

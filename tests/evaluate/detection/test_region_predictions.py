@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from caffecompat.errors import DataError
-from caffecompat.evaluate.detection.regions import Regions, decode_regions, detect_in_regions
+from caffecompat.evaluate.detection.region_predictions import (
+    Regions,
+    decode_regions,
+    detect_in_regions,
+)
 
 HEIGHT, WIDTH, CLASSES = 60, 80, 3
 

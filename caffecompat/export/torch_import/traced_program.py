@@ -16,7 +16,7 @@ from caffecompat.errors import ExportError, first_line
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.torch_import.layers import Layers
 from caffecompat.export.torch_import.operator import Call, Unsupported, operators, shape_of
-from caffecompat.export.torch_import.operators.normalization import parts_of_local_response
+from caffecompat.export.torch_import.operators.normalisation import parts_of_local_response
 from caffecompat.net.definition import read_definition
 
 GET_ITEM = "getitem"

@@ -10,7 +10,7 @@ import torch
 from caffecompat.errors import LayerError, first_line
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
-from caffecompat.pycaffe.execution.memory import Memory
+from caffecompat.pycaffe.execution.blob_memory import Memory
 from caffecompat.pycaffe.execution.python_calls import PythonCalls
 from caffecompat.reporting.units import format_shape
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.net.kernels.launching import launching
-from caffecompat.net.kernels.layout import dense, fits_a_grid, is_channels_last, order_of
+from caffecompat.net.kernels.memory_format import dense, fits_a_grid, is_channels_last, order_of
 
 _BLOCK = 1024
 
@@ -61,7 +61,7 @@ def normalised_by_torch(crops: Crops, form: BlobForm) -> Tensor:
 def _launch(crops: Crops, form: BlobForm) -> Tensor:
     import triton
 
-    from caffecompat.net.kernels.triton_code import normalisation as code
+    from caffecompat.net.kernels.triton_code import input_normalisation as code
 
     pixels = dense(crops.pixels)
     samples, channels, height, width = pixels.shape
