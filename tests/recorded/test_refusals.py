@@ -26,7 +26,9 @@ def test_refused(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
         return
     with pytest.raises(CaffeError) as caught:
         run(case)
-    assert_one_sentence(str(caught.value))
+    sentence, _, layer = str(caught.value).partition("\n")
+    assert_one_sentence(sentence)
+    assert not layer or "@register(" in layer  # below an unknown type stands one to start from
     assert case.path.name in str(caught.value)
 
 

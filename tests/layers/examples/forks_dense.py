@@ -71,10 +71,15 @@ def upsample_segnet(draw: Draw) -> Example:
     return Example(f'bottom: "a" bottom: "b" {text}', bottoms)
 
 
-@example_of("Upsample (YOLOv3)", "UpsampleDarknet")
+@example_of("Upsample (YOLOv3)")
 def upsample_nearest(draw: Draw) -> Example:
-    scale = draw(st.integers(1, 3))
-    text = fields("upsample_param", scale=scale) + fields("upsample_darknet_param", stride=scale)
+    text = fields("upsample_param", scale=draw(st.integers(1, 3)))
+    return Example(f'bottom: "a" {text}', (Bottom(plane(draw)),))
+
+
+@example_of("UpsampleDarknet")
+def upsample_darknet(draw: Draw) -> Example:
+    text = fields("upsample_darknet_param", stride=draw(st.integers(1, 3)))
     return Example(f'bottom: "a" {text}', (Bottom(plane(draw)),))
 
 

@@ -36,7 +36,7 @@ class DocData(BatchSource):
 
     tops = at_least(1)
     batch_param = "doc_data_param"
-    param_fields = ()
+    param_fields = ("image_transform_param",)
     fork_fields = ("doc_data_param", "image_transform_param")
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
