@@ -31,7 +31,7 @@ def read_block_run(state: ParseState, target: Field, last: KnownBlock, at: int) 
     key, places = length_key(target), state.places_of(target.name)
     parts: list[str] = []
     while (known := last.following) is not None and known.pattern is not None:
-        match = known.pattern.match(text, at)
+        match = known.pattern.match(text, at) if known.target is target else None
         if match is None or state.room < size + known.room:
             break
         strings = match.groups()

@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 from caffecompat.proto.descriptors import Field, Layout
 from caffecompat.proto.schema import Message
+from caffecompat.proto.text.runs import NEXT
 
 # Longer messages are not compared.
 _LONGEST = 8000
-# Another name or closing brace follows, so that the parser has nothing left to do.
-_AFTER = r"\s*[;,]?\s*(?:\#[^\n]*\n\s*){0,9}(?=[A-Za-z_}])"
-_FOLLOWING = re.compile(_AFTER, re.ASCII)
+_FOLLOWING = re.compile(NEXT, re.ASCII)
 # A string as find_block takes it.
 _PLAIN = r"""[^"'\\\n\x80-\U0010ffff]*"""
 # A pattern takes a millisecond or so to make.
@@ -70,6 +69,7 @@ class KnownBlock:
         following: the block that came after this one the last time.
         pattern: the text of such a block with what follows it, a group for each string; None for
             one that did not come often.
+        target: the field in that text; messages of the same kind may stand in others too.
     """
 
     def __init__(self, parsed: ParsedBlock, strings: list[Field]) -> None:
@@ -81,6 +81,7 @@ class KnownBlock:
         self.room = parsed.room
         self.following: KnownBlock | None = None
         self.pattern: re.Pattern[str] | None = None
+        self.target: Field | None = None
         self._uses = 0
         self._key = parsed.block.key
         self._name = parsed.name
@@ -119,13 +120,14 @@ class KnownBlock:
         self._uses += 1
         return self._uses == _USES_BEFORE_PATTERN
 
-    def make_pattern(self, opening: str) -> None:
+    def make_pattern(self, target: Field, opening: str) -> None:
         """Makes the pattern; ``opening`` is the text up to and with the opening brace."""
         _, head, rest = self._key
         quote = '"' if '"' in head else "'"
         pieces = [re.escape(piece) for piece in (opening + head).split(quote)]
         inside = f"{quote}({_PLAIN}){quote}".join(pieces) + re.escape(rest)
-        self.pattern = re.compile(inside + _AFTER, re.ASCII)
+        self.pattern = re.compile(inside + NEXT, re.ASCII)
+        self.target = target
 
 
 class KnownBlocks:
@@ -158,10 +160,16 @@ class KnownBlocks:
         if len(strings) == len(block.strings) and len(self._known) < _MOST_BLOCKS:
             self._known[block.key] = KnownBlock(parsed, strings)
 
-    def note_order(self, known: KnownBlock, opening: str) -> None:
-        """Remembers that a block at the top level comes after the one before it."""
+    def note_order(self, known: KnownBlock, target: Field, opening: str) -> None:
+        """Remembers that a block at the top level comes after the one before it.
+
+        Args:
+            known: the block.
+            target: its field.
+            opening: the text up to and with its opening brace.
+        """
         if known.is_frequent() and self._patterns < _MOST_PATTERNS:
-            known.make_pattern(opening)
+            known.make_pattern(target, opening)
             self._patterns += 1
         if self.last is not None:
             self.last.following = known

@@ -19,6 +19,7 @@ from caffecompat.proto.text.parse_state import BlockStart, OpenMessage, ParseSta
 from caffecompat.proto.text.runs import (
     DECIMAL,
     MOST_DIGITS,
+    NEXT,
     read_list_run,
     read_run,
     read_run_with_places,
@@ -28,26 +29,23 @@ from caffecompat.proto.text.scalars import BOOLEANS
 DEEPEST = 100
 
 _VALUE, _QUOTED, _SINGLE_QUOTED, _LISTED, _OPENED, _CLOSED = range(2, 8)
-# After each of them another name or a closing brace must follow, so that nothing can belong to it
-# that the pattern has not seen: a second string, for instance, would be joined to the first.
-_NEXT = r"\s* [;,]? \s* (?: \#[^\n]*\n\s* ){0,9} (?=[A-Za-z_}])"
 _ORDINARY = re.compile(
     rf"""
     (?:
       ([A-Za-z_][A-Za-z0-9_]*)\s*
       (?: :\s* (?: ([-+.A-Za-z0-9_]+)(?=[\s;,}}#]) | "([^"\\\n]*)" | '([^'\\\n]*)'
                 | \[([^\[\]{{}}\#\\]{{0,1000}})\] )
-        | :?\s*(\{{)(?!\s*[;,]) )
+        | (?: :\s*)? (\{{)(?!\s*[;,]) )
       | (\}})
     )
-    {_NEXT}
+    {NEXT}
     """,
     re.VERBOSE | re.ASCII,
 )
 # The inside of an unknown message in which each brace is what it seems.
 _NO_BRACE = r"""[^{}<>\[\]"'\#]{0,1000}"""
 _UNKNOWN_BLOCK = re.compile(
-    rf"{_NO_BRACE} (?: \{{ {_NO_BRACE} \}} {_NO_BRACE} ){{0,9}} \}} {_NEXT}", re.VERBOSE | re.ASCII
+    rf"{_NO_BRACE} (?: \{{ {_NO_BRACE} \}} {_NO_BRACE} ){{0,9}} \}} {NEXT}", re.VERBOSE | re.ASCII
 )
 _DECIMAL = re.compile(DECIMAL)
 _QUOTED_IN_LIST = re.compile(r"""\s*(?:"([^"\\\n]*)"|'([^'\\\n]*)')\s*(?:,(?!\s*$)|$)""", re.ASCII)
@@ -126,7 +124,7 @@ def _read_message(state: ParseState, target: Field, match: re.Match[str]) -> int
         if fields.is_layer:
             state.note_layer(child, start)
         if len(state.open) == 1 and target.repeated:
-            state.known.note_order(known, match[0][: match.end(_OPENED) - start])
+            state.known.note_order(known, target, match[0][: match.end(_OPENED) - start])
             return read_block_run(state, target, known, block.following)
         return block.following
     inner = OpenMessage(target.name, fields, child, start, "}")

@@ -17,6 +17,14 @@ from caffecompat.proto.schema import Message
 # Whole numbers of so few digits fit every field.
 MOST_DIGITS = 9
 DECIMAL = r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+# No two parts of these patterns take the same blanks, else a text of blanks takes quadratic time.
+_SEPARATOR = r"\s*(?:[;,]\s*)?"
+_COMMENTS = r"(?:\#[^\n]*\n\s*){0,9}"
+_GOES_ON = r"(?=[A-Za-z_}])"
+# What stands between a field and another name or closing brace. One of these must follow, so that
+# nothing can belong to the field that a pattern has not seen: a second string, for instance, would
+# be joined to the first.
+NEXT = _SEPARATOR + _COMMENTS + _GOES_ON
 _LONGEST_RUN = 1000
 _ELEMENTS = {
     "whole": rf"(?:0|[1-9][0-9]{{0,{MOST_DIGITS - 1}}})(?=[\s;,}}#])",
@@ -33,9 +41,9 @@ _CONVERSIONS: dict[str, Callable[[str], int | float | str]] = {
 _INSIDE = re.compile(r"""["]([^"\\\n]*)["]|[']([^'\\\n]*)[']""")
 _COMMENT = re.compile(r"#[^\n]*")
 _SIGNS = str.maketrans(":;,", "   ")
-# What numbers in a list consist of, up to a comma.
-_WHOLE_NUMBERS = re.compile(r"([0-9, \t\r\n]{1,20000}),\s*", re.ASCII)
-_NUMBERS = re.compile(r"([-+.0-9eE, \t\r\n]{1,20000}),\s*", re.ASCII)
+# What numbers in a list consist of, up to a comma, the first of them no octal one.
+_WHOLE_NUMBERS = re.compile(r"((?!0[0-9])[0-9, \t\r\n]{1,5000}),\s*", re.ASCII)
+_NUMBERS = re.compile(r"([-+.0-9eE, \t\r\n]{1,5000}),\s*", re.ASCII)
 
 
 def read_run(text: str, at: int, target: Field, message: Message) -> int:
@@ -67,7 +75,7 @@ def read_list_run(text: str, at: int, target: Field, message: Message) -> int:
     if target.kind in ("float", "double"):
         at = _read_numbers(text, at, getattr(message, target.name))
     elif target.kind == "whole":
-        at = _read_whole_numbers(text, at, getattr(message, target.name))
+        at = _read_whole_numbers(text, at, target, getattr(message, target.name))
     return _read_many(_list_run(target.kind), text, at, target, message)
 
 
@@ -82,13 +90,13 @@ def _read_numbers(text: str, at: int, values: list[float]) -> int:
     return at
 
 
-def _read_whole_numbers(text: str, at: int, values: list[int]) -> int:
+def _read_whole_numbers(text: str, at: int, target: Field, values: list[int]) -> int:
     while match := _WHOLE_NUMBERS.match(text, at):
         try:
             numbers = _json_decoder(int)(f"[{match[1]}]")
         except ValueError:  # an octal number, for one
             break
-        if max(numbers) >= 10**MOST_DIGITS:
+        if max(numbers) > target.high:
             break
         values.extend(numbers)
         at = match.end()
@@ -130,8 +138,7 @@ def _named(name: str, kind: str) -> re.Pattern[str] | None:
     element = _ELEMENTS.get(kind)
     if element is None:
         return None
-    comments = r"(?:\#[^\n]*\n\s*){0,9}"
-    return re.compile(rf"{name}\s*:\s*({element})\s*[;,]?\s*{comments}(?=[A-Za-z_}}])", re.ASCII)
+    return re.compile(rf"{name}\s*:\s*({element}){NEXT}", re.ASCII)
 
 
 @cache
@@ -140,9 +147,9 @@ def _named_run(name: str, kind: str) -> re.Pattern[str] | None:
     if element is None:
         return None
     # A comment after a string may have strings in it.
-    comments = "" if kind == "string" else r"(?:\#[^\n]*\n\s*){0,9}"
-    turn = rf"{name}\s*:\s*{element}\s*[;,]?\s*{comments}"
-    return re.compile(rf"(?:{turn}){{1,{_LONGEST_RUN}}}(?=[A-Za-z_}}])", re.ASCII)
+    comments = "" if kind == "string" else _COMMENTS
+    turn = rf"{name}\s*:\s*{element}{_SEPARATOR}{comments}"
+    return re.compile(rf"(?:{turn}){{1,{_LONGEST_RUN}}}{_GOES_ON}", re.ASCII)
 
 
 @cache

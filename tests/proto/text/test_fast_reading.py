@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from caffecompat.errors import CaffeError
 from caffecompat.proto.schema import Message
-from caffecompat.proto.text import known_blocks, ordinary, parse_state, scalars
+from caffecompat.proto.text import block_runs, known_blocks, ordinary, parse_state, scalars
 from caffecompat.proto.text import parser as careful
 from caffecompat.proto.text.known_blocks import KnownBlock
 from caffecompat.proto.text.parser import parse_text
@@ -145,6 +145,7 @@ PARTS = st.one_of(
     block("nosuch", fields(PARAM)),
 )
 LAYERS = block("layer", fields(LAYER, PARTS))
+SHAPES = block("input_shape", fields({"dim": [*WHOLE, "[1, 3]", "[4294967296, 1]"]}))
 
 
 @st.composite
@@ -165,6 +166,25 @@ def test_the_fast_reader_finds_what_the_careful_one_finds(text: str, lenient: bo
         patch.setattr(parse_state, "MOST_LISTED", 2)
         patch.setattr(known_blocks, "_USES_BEFORE_PATTERN", 1)
         assert read(text, lenient) == read_carefully(text, lenient)
+
+
+@given(
+    st.lists(st.one_of(LAYERS, SHAPES, fields(NET)), min_size=1, max_size=3),
+    st.lists(st.sampled_from(["'c'", '"d"', "'é'", "'}'", "x"]), min_size=3, max_size=6),
+)
+def test_fields_that_come_in_turns_are_read_alike(parts: list[str], names: list[str]) -> None:
+    text = "\n".join(part.replace("'a'", name) for name in names for part in parts) + "\n"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(known_blocks, "_USES_BEFORE_PATTERN", 1)
+        patch.setattr(block_runs, "_MOST_TOGETHER", 2)
+        assert read(text, False) == read_carefully(text, False)
+
+
+def test_messages_of_two_fields_in_turns_stay_in_their_fields() -> None:
+    text = "layer { name: 'a' type: 'ReLU' }\ninput_shape { dim: 1 }\n" * 40
+    net, source = parse_text(text, "NetParameter")
+    assert (len(net.layer), len(net.input_shape)) == (40, 40)
+    assert [source.line_of("input_shape", index) for index in range(40)] == [*range(2, 81, 2)]
 
 
 @pytest.mark.parametrize("separator", [";", ","])

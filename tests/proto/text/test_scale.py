@@ -39,6 +39,8 @@ SHAPES = {
     "nesting": ("", "a { ", ""),
     "comments": ("", "# c\n", ""),
     "line ends": ("", "\n", ""),
+    "blanks behind a message": ("layer {}", " ", ""),
+    "blanks behind a name": ("layer", " ", "<>"),
     "values": ("layer { blobs { ", "data: 1.0 ", "} }"),
     "a list of values": ("layer { blobs { data: [", "1.0, ", "1] } }"),
     "names": ("layer { ", 'top: "a" ', "}"),
