@@ -22,11 +22,15 @@ MAX_TEXT_BYTES = 64 << 20
 _HEAD_BYTES = 1 << 16
 
 # What a net and a solver have at their top level, and no other prototxt has.
-_OF_NET = re.compile(r"(?m)^\s*(layers?\s*:?\s*\{|input\s*:|input_(dim|shape))")
+_LAYER = r"layers?\s*(:\s*)?\{"
+_OF_NET = re.compile(rf"(?m)^[ \t]*({_LAYER}|input\s*:|input_(dim|shape))")
+_HAS_LAYER = re.compile(rf"(?m)^[ \t]*{_LAYER}")
 _OF_SOLVER = re.compile(
-    r"(?m)^\s*(base_lr|lr_policy|max_iter|train_net|test_net|solver_type|net|test_iter)\s*:"
+    r"(?m)^[ \t]*(base_lr|lr_policy|max_iter|train_net|test_net|solver_type|net|test_iter)\s*:"
 )
-_IMPORTS_CAFFE = re.compile(rb"(?m)^\s*(>>>\s*)?(import|from)\s+caffe\b|^\s*import\s.*\bcaffe\b")
+_IMPORTS_CAFFE = re.compile(
+    rb"(?m)^[ \t]*(>>>\s*)?(import|from)\s+caffe\b|^[ \t]*import\s.*\bcaffe\b"
+)
 _RUNS_CAFFE = re.compile(rb"\bcaffe(\.bin|\.exe)?\s+(train|test|time|device_query)\b")
 
 
@@ -120,7 +124,7 @@ def _kind_of_text(head: bytes) -> str | None:
     if b"\0" in head:
         return None
     text = head.decode("utf-8", "replace")
-    if _OF_SOLVER.search(text) and not re.search(r"(?m)^\s*layers?\s*:?\s*\{", text):
+    if _OF_SOLVER.search(text) and not _HAS_LAYER.search(text):
         return SOLVER
     return NET if _OF_NET.search(text) else None
 

@@ -30,9 +30,9 @@ EXAMPLE = """  caffecompat inspect VGG_ILSVRC_16_layers.caffemodel
   caffecompat inspect --values --model prototxt/D_deploy.prototxt vgg16.caffemodel
   caffecompat inspect prototxt/D_deploy.prototxt"""
 
-_NET = re.compile(r"^\s*layers?\s*:?\s*[{<]", re.MULTILINE)
+_NET = re.compile(r"^[ \t]*layers?\s*(:\s*)?[{<]", re.MULTILINE)
 _SOLVER = re.compile(
-    r"^\s*(base_lr|lr_policy|max_iter|solver_mode|snapshot_prefix|(train_|test_)?net)\s*:",
+    r"^[ \t]*(base_lr|lr_policy|max_iter|solver_mode|snapshot_prefix|(train_|test_)?net)\s*:",
     re.MULTILINE,
 )
 _IMAGE_LINE = re.compile(
