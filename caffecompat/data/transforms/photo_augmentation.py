@@ -8,6 +8,7 @@ fields in its ImageSegData layer is not public.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from caffecompat.data.codec.pixel_operations import blur_by, map_levels, turn
 from caffecompat.data.sample_choices import SampleChoices
 from caffecompat.errors import DataError
 from caffecompat.proto.schema import Message
+
+# The median filter of OpenCV refuses some that are larger.
+_LARGEST_FILTER = 255
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,17 @@ def photo_augmentation(p: Message) -> PhotoAugmentation | None:
         p.contrast_brightness_adjustment or p.smooth_filtering
     ):
         return None
-    if p.contrast_brightness_adjustment and not 0 <= p.min_contrast <= p.max_contrast:
+    if p.contrast_brightness_adjustment and not 0 <= p.min_contrast <= p.max_contrast < inf:
         raise DataError(
             f"transform_param: min_contrast is {p.min_contrast:g} and max_contrast "
-            f"{p.max_contrast:g}; the second must be at least as large, and neither negative"
+            f"{p.max_contrast:g}; the second must be finite and at least as large as the first, "
+            "and neither may be negative"
         )
-    if p.smooth_filtering and p.max_smooth < 2:
-        raise DataError(f"transform_param: max_smooth is {p.max_smooth:g}, expected 2 or more")
+    if p.smooth_filtering and not 2 <= p.max_smooth <= _LARGEST_FILTER:
+        raise DataError(
+            f"transform_param: max_smooth is {p.max_smooth:g}, expected 2 or more, and at most "
+            f"{_LARGEST_FILTER}"
+        )
     if not 0 <= p.apply_probability <= 1:
         raise DataError(
             f"transform_param: apply_probability is {p.apply_probability:g}, expected 0 to 1"

@@ -226,7 +226,10 @@ def test_colours_contrast_and_smoothness_in_training(folder: Path) -> None:
     ("transform", "sentence"),
     [
         ("smooth_filtering: true max_smooth: 1", "max_smooth is 1, expected 2 or more"),
+        ("smooth_filtering: true max_smooth: inf", "max_smooth is inf, expected 2 or more"),
+        ("smooth_filtering: true max_smooth: nan", "max_smooth is nan, expected 2 or more"),
         ("contrast_brightness_adjustment: true min_contrast: 2", "min_contrast is 2 and max_con"),
+        ("contrast_brightness_adjustment: true max_contrast: inf", "and max_contrast inf; the"),
         ("max_color_shift: 3 apply_probability: 2", "apply_probability is 2, expected 0 to 1"),
     ],
 )
