@@ -5,6 +5,7 @@ Source of the semantics: MyCaffe's TokenizedData layer.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,15 +16,16 @@ from caffecompat.data.counter_rng import draw, pick
 from caffecompat.errors import DataError
 from caffecompat.input_files import MEBIBYTE, read_input
 
-# Four bytes of memory for each of a text that is mostly ASCII.
+# On reading, a text that is mostly ASCII takes about ten times as much memory.
 MAX_TEXT_BYTES = 1024 * MEBIBYTE
 
 
 class TextBlocks:
     """A text, from which blocks of ``size`` + 1 characters are taken at random.
 
+    The number of a character is its place among those of the text, sorted by code point.
+
     Attributes:
-        characters: the characters of the text, sorted by code point; a number is an index of it.
         count: how many places there are where a block may begin.
         positions: (1, size) float32, 0 to size - 1.
 
@@ -53,9 +55,9 @@ class TextBlocks:
                 f"{path}: {len(points)} characters are too few for blocks of {size}; it needs "
                 f"{size + 2}, or a smaller block_size"
             )
-        known, numbers = np.unique(points, return_inverse=True)
-        self.characters = [chr(point) for point in known]
-        self._numbers = numbers.ravel().astype(np.int32)
+        occurs = np.zeros(sys.maxunicode + 1, np.bool_)
+        occurs[points] = True
+        self._numbers = (np.cumsum(occurs, dtype=np.int32) - 1)[points]
         self._seed, self._size = seed, size
         self.positions: NDArray[Any] = np.arange(size, dtype=np.float32)[None]
 
