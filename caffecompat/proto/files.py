@@ -181,7 +181,8 @@ def parse_binary(data: bytes, message: str, path: str, dialect: str | None = Non
         raise FormatError(f"{path}: {found}, expected a binary {message}") from error
     if surplus:
         raise FormatError(
-            f"{path}: {surplus[0]}; caffecompat.proto.binary.nets.read_binary_net reads it so"
+            f"{path}: {surplus[0]}; read the file with "
+            "caffecompat.proto.binary.nets.read_binary_net, which does that"
         )
     if data and not result.ListFields():
         found = _found_instead(data) or "the data holds none of its fields"
