@@ -28,14 +28,17 @@ def rival(message: Message, name: str) -> str | None:
     return present if present != name else None
 
 
-def surplus_fields(source: Message, fields: Mapping[str, Field]) -> dict[str, str]:
+def surplus_fields(
+    source: Message, fields: Mapping[str, Field], layer_type: str = ""
+) -> dict[str, str]:
     """The set fields of a message that another schema has no place for, each with the one it keeps.
 
     Kept is the field that the type of the layer uses, else the first.
 
     Args:
-        source: a message of a dialect, e.g. a ``LayerParameter``.
+        source: a message of a dialect, e.g. a ``LayerParameter``, or a ``V1LayerParameter``.
         fields: those of the other schema, by name.
+        layer_type: the type of the layer, where ``source`` has another name for it.
     """
     groups: dict[str, list[str]] = {}
     for entry, _ in source.ListFields():
@@ -44,11 +47,20 @@ def surplus_fields(source: Message, fields: Mapping[str, Field]) -> dict[str, st
             groups.setdefault(field.group, []).append(entry.name)
     going: dict[str, str] = {}
     for names in groups.values():
-        kept = next((name for name in names if _is_used(source, name)), names[0])
+        kept = next((name for name in names if _is_used(source, name, layer_type)), names[0])
         going |= {name: kept for name in names if name != kept}
     return going
 
 
-def _is_used(layer: Message, name: str) -> bool:
-    meaning = meaning_of(layer.DESCRIPTOR.name, name)
-    return meaning is not None and layer.type in meaning.types
+def left_out(name: str, layer_type: str, going: Mapping[str, str]) -> list[str]:
+    """A sentence for each of the :func:`surplus_fields` of a layer."""
+    return [
+        f"layer {name!r} ({layer_type}): left out {field}, since a layer can have only one of "
+        f"{kept} and {field}"
+        for field, kept in going.items()
+    ]
+
+
+def _is_used(layer: Message, field: str, layer_type: str) -> bool:
+    meanings = [meaning_of(kind, field) for kind in (layer.DESCRIPTOR.name, "LayerParameter")]
+    return any((layer_type or layer.type) in found.types for found in meanings if found is not None)

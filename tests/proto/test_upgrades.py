@@ -223,6 +223,20 @@ def test_a_fork_s_old_type_keeps_its_name_with_a_note() -> None:
     assert notes[1] == "layer 'c': a fork's old type CROP keeps its name"
 
 
+@pytest.mark.parametrize(
+    ("old_type", "kept", "lost"),
+    [("CCCP", "cccp_param", "bn_param"), ("BN", "bn_param", "cccp_param")],
+)
+def test_an_old_layer_keeps_the_parameters_of_its_own_type(
+    old_type: str, kept: str, lost: str
+) -> None:
+    upgraded = net(f"layers {{ name: 'c' type: {old_type} bn_param {{ }} cccp_param {{ }} }}")
+    notes = upgrade_net(upgraded)
+    assert upgraded == net(f"layer {{ name: 'c' type: '{old_type}' {kept} {{ }} }}")
+    sentence = f"left out {lost}, since a layer can have only one of {kept} and {lost}"
+    assert notes[2] == f"layer 'c' ({old_type}): {sentence}"
+
+
 def test_every_field_of_an_old_layer_has_a_place_in_today_s() -> None:
     old = schema.message_class("V1LayerParameter").DESCRIPTOR
     today = schema.message_class("LayerParameter").DESCRIPTOR.fields_by_name

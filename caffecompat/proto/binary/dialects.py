@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from caffecompat.errors import FormatError, UnknownName
 from caffecompat.proto.binary.unreadable_fields import COMMON
 from caffecompat.proto.descriptors import Field, layout
-from caffecompat.proto.exclusive_fields import surplus_fields
+from caffecompat.proto.exclusive_fields import left_out, surplus_fields
 from caffecompat.proto.fork_fields import foreign_fields
 from caffecompat.proto.layer_types import V1_TYPES
 from caffecompat.proto.schema import UNITED, Message, message_class
@@ -235,11 +235,8 @@ def _copy(source: Message, target: Message, surplus: list[str]) -> list[str]:
     """
     missing: list[str] = []
     going = surplus_fields(source, layout(target.DESCRIPTOR).fields)
-    for name, kept in going.items():
-        surplus.append(
-            f"layer {source.name!r} ({source.type}): left out {name}, since a layer can have only "
-            f"one of {kept} and {name}"
-        )
+    if going:
+        surplus += left_out(source.name, source.type, going)
     for entry, value in source.ListFields():
         if entry.name in going:
             continue

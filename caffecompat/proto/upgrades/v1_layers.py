@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from caffecompat.proto.descriptors import layout
+from caffecompat.proto.exclusive_fields import left_out, surplus_fields
 from caffecompat.proto.layer_types import V1_TYPES
 from caffecompat.proto.schema import Message, enum_names
 from caffecompat.proto.upgrades import OldNetError, put, upgrade
@@ -85,18 +87,19 @@ def join_generations(
 def _convert(old: Message, layer: Message) -> list[str]:
     """Fills ``layer`` from an entry of the old kind; returns notes."""
     names = {number: name for name, number in enum_names("V1LayerParameter.LayerType").items()}
+    notes = []
+    if old.HasField("type"):
+        name = names[old.type]
+        layer.type = V1_TYPES[name] if name in V1_TYPES else SAME_AS_TODAY.get(name, name)
+        if name not in V1_TYPES and name not in SAME_AS_TODAY:
+            # Its CROP, say, is not BVLC's Crop.
+            notes.append(f"layer {old.name!r}: a fork's old type {name} keeps its name")
+    going = surplus_fields(old, layout(layer.DESCRIPTOR).fields, layer.type or "no type")
     for entry, value in old.ListFields():
-        if entry.name not in _CHANGED:
+        if entry.name not in _CHANGED and entry.name not in going:
             put(layer, entry.name, value)
     _copy_parameter_settings(old, layer)
-    if not old.HasField("type"):
-        return []
-    name = names[old.type]
-    layer.type = V1_TYPES[name] if name in V1_TYPES else SAME_AS_TODAY.get(name, name)
-    if name in V1_TYPES or name in SAME_AS_TODAY:
-        return []
-    # Its CROP, say, is not BVLC's Crop.
-    return [f"layer {old.name!r}: a fork's old type {name} keeps its name"]
+    return notes + left_out(old.name, layer.type, going)
 
 
 def _copy_parameter_settings(old: Message, layer: Message) -> None:
