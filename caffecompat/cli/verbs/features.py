@@ -97,6 +97,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_target(arguments.output)
     with log_to_stderr():
+        # First of all: a wrong file costs no images.
+        stack = arguments.stack_with
+        other = load_features(stack, arguments.max_bytes) if stack else None
         model = read_model(arguments, "features")
         options = FeatureOptions(
             arguments.blob,
@@ -119,9 +122,8 @@ def run(arguments: argparse.Namespace) -> int:
             found = _extract(extraction, images)
         finally:
             images.close()
-        if arguments.stack_with:
-            other = load_features(arguments.stack_with, arguments.max_bytes)
-            found = stacked(other, found, arguments.stack_with, arguments.normalize)
+        if other is not None:
+            found = stacked(other, found, stack, arguments.normalize)
         save_features(found, arguments.output)
     print(
         f"wrote {arguments.output}: {len(found.features):,} descriptors of length "

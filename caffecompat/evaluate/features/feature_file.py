@@ -58,7 +58,7 @@ def stacked(first: FeatureSet, second: FeatureSet, path: str, normalize: bool = 
     """The descriptors of two nets in one row, the first net's before the second's.
 
     Args:
-        path: the file of the set that was asked for, for the message.
+        path: the file of one of them, for the message.
         normalize: divide each row by its Euclidean norm.
 
     Raises:
@@ -66,8 +66,9 @@ def stacked(first: FeatureSet, second: FeatureSet, path: str, normalize: bool = 
     """
     if first.names != second.names or not np.array_equal(first.labels, second.labels):
         raise DataError(
-            f"{path}: its images and labels are not those of the other {len(second.features)} "
-            f"images; compute both on the same data"
+            f"{path}: its images and labels are not those of the other net: the two have "
+            f"{len(first.features)} and {len(second.features)} rows; compute both from the same "
+            "images"
         )
     rows = np.concatenate([first.features, second.features], 1)
     if normalize:

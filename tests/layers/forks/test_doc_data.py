@@ -151,8 +151,8 @@ def test_ranks_read_their_rows(tmp_path: Path) -> None:
     ("own", "steps", "tops", "sentence"),
     [
         ("sources: 'x'", "", 1, "it has 2 sources; only one source"),
-        ("no_wrap: true", "", 1, "it has 1 sources and no_wrap; only one"),
-        ("label_names: 'decade'", "", 1, "it has 1 tops and 1 label_names"),
+        ("no_wrap: true", "", 1, "it has 1 source and no_wrap; only one"),
+        ("label_names: 'decade'", "", 1, "it has 1 top and label_names has 1 value;"),
         ("label_names: 'colour'", "", 2, "no record has the label colour; known: actual_records"),
         ("", "params { }", 1, "params number 1 has no settings"),
         ("", "params { linear_params { shift: 1 shift: 2 } }", 1, "linear_params has 2 shift"),

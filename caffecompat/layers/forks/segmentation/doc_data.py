@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from caffecompat.layers._base import Message, Shape, at_least, register
 from caffecompat.layers._batch_source import BatchSource
+from caffecompat.reporting.units import counted
 
 if TYPE_CHECKING:
     from caffecompat.data.loader.prefetch import BatchReader
@@ -61,14 +62,14 @@ class DocData(BatchSource):
         set_ = [name for name in _SEVERAL if getattr(p, name)]
         self.check(
             len(p.sources) == 1 and not set_,
-            f"it has {len(p.sources)} sources{' and ' if set_ else ''}{', '.join(set_)}; only one "
-            "source, read in its order, is supported",
+            f"it has {counted(len(p.sources), 'source')}{''.join(f' and {n}' for n in set_)}; only "
+            f"one source is supported, without {', '.join(_SEVERAL[:-1])} or {_SEVERAL[-1]}",
         )
         labels = tuple(p.label_names)
         self.check(
             len(message.top) == 1 + len(labels),
-            f"it has {len(message.top)} tops and {len(labels)} label_names; give a top for the "
-            "images and one for each label",
+            f"it has {counted(len(message.top), 'top')} and label_names has "
+            f"{counted(len(labels), 'value')}; give a top for the images and one for each label",
         )
         unknown = sorted(set(labels) - label_fields())
         self.check(
