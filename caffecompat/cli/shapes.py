@@ -18,7 +18,10 @@ from caffecompat.input_files import path_or_standard_input
 from caffecompat.reporting import terminal
 
 if TYPE_CHECKING:
+    from caffecompat.layers import BuildOptions
     from caffecompat.net import Net
+    from caffecompat.net.definition import Definition
+    from caffecompat.net.stated_net import StatedNet
 
 
 def add_net_arguments(parser: argparse.ArgumentParser, phases: str = "TRAIN or TEST") -> None:
@@ -62,15 +65,36 @@ def print_notes(notes: Iterable[str]) -> None:
         print(terminal.as_warning(f"# {terminal.printable(note)}", sys.stdout))
 
 
+def described_net(arguments: argparse.Namespace) -> Net | StatedNet:
+    """The net for a description: without torch if its layers state the shapes of their tops."""
+    from caffecompat.net.stated_net import stated_net
+
+    definition, options = _definition(arguments), _options(arguments)
+    return stated_net(definition, arguments.phase, options) or _net(definition, options, arguments)
+
+
 def net_for_shapes(arguments: argparse.Namespace) -> Net:
     """The net without parameter values; its data need not exist."""
+    return _net(_definition(arguments), _options(arguments), arguments)
+
+
+def _net(definition: Definition, options: BuildOptions, arguments: argparse.Namespace) -> Net:
     from caffecompat.net import Net
+
+    return Net(definition, phase=arguments.phase, options=options)
+
+
+def _definition(arguments: argparse.Namespace) -> Definition:
     from caffecompat.net.definition import read_definition
 
     source = path_or_standard_input(arguments.net, arguments.max_bytes)
-    return Net(
-        read_definition(source, arguments.lenient, arguments.max_bytes),
-        phase=arguments.phase,
+    return read_definition(source, arguments.lenient, arguments.max_bytes)
+
+
+def _options(arguments: argparse.Namespace) -> BuildOptions:
+    from caffecompat.layers import BuildOptions
+
+    return BuildOptions(
         level=arguments.level,
         stages=stages(arguments),
         lenient=arguments.lenient,
