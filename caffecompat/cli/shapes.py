@@ -66,22 +66,31 @@ def print_notes(notes: Iterable[str]) -> None:
 
 
 def described_net(arguments: argparse.Namespace) -> Net | StatedNet:
-    """The net for a description: without torch if its layers state the shapes of their tops."""
+    """The net of the arguments, for a description; see :func:`describe`."""
+    return describe(_definition(arguments), arguments.phase, _options(arguments))
+
+
+def describe(definition: Definition, phase: str, options: BuildOptions) -> Net | StatedNet:
+    """The net for a description: without torch if its layers state the shapes of their tops.
+
+    Args:
+        options: with ``shapes_only``.
+    """
     from caffecompat.net.stated_net import stated_net
 
-    definition, options = _definition(arguments), _options(arguments)
-    return stated_net(definition, arguments.phase, options) or _net(definition, options, arguments)
+    stated = stated_net(definition, phase, options)
+    return _net(definition, phase, options) if stated is None else stated
 
 
 def net_for_shapes(arguments: argparse.Namespace) -> Net:
     """The net without parameter values; its data need not exist."""
-    return _net(_definition(arguments), _options(arguments), arguments)
+    return _net(_definition(arguments), arguments.phase, _options(arguments))
 
 
-def _net(definition: Definition, options: BuildOptions, arguments: argparse.Namespace) -> Net:
+def _net(definition: Definition, phase: str, options: BuildOptions) -> Net:
     from caffecompat.net import Net
 
-    return Net(definition, phase=arguments.phase, options=options)
+    return Net(definition, phase=phase, options=options)
 
 
 def _definition(arguments: argparse.Namespace) -> Definition:

@@ -16,7 +16,7 @@ from caffecompat.layers._operation import Operation
 from caffecompat.layers._receptive_field import ReceptiveField
 from caffecompat.proto.schema import FORK_NUMBERS, new
 from caffecompat.reporting.units import format_shape as format_shape
-from caffecompat.weights.blob_proto import MAX_AXES
+from caffecompat.weights.blob_shapes import MAX_AXES
 
 if TYPE_CHECKING:
     import numpy as np

@@ -22,11 +22,11 @@ from tests.net.shapes.test_operator_shapes import COMMON
 from tests.places import REPOSITORY
 from tests.recorded.cases import Case
 
-SUMMARY = """
+COMMAND = """
 import sys
 from caffecompat.cli.main import main
 assert main(sys.argv[1:]) == 0
-print(sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "cv2"}), file=sys.stderr)
+print([name for name in ("torch", "numpy") if name in sys.modules], file=sys.stderr)
 """
 
 
@@ -71,15 +71,16 @@ def test_every_common_layer_type_states_its_shapes(tmp_path: Path) -> None:
     assert states_what_a_net_finds(net, "TEST")
 
 
-def test_summary_without_torch_prints_the_same(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("verb", ["summary", "inspect"])
+def test_commands_without_torch_print_the_same(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # In a process of its own: those of tests/programs.py have imported torch.
-    command = ["summary", str(REPOSITORY / "prototxt/D_deploy.prototxt")]
+    command = [verb, str(REPOSITORY / "prototxt/D_deploy.prototxt")]
     done = subprocess.run(
-        [sys.executable, "-c", SUMMARY, *command], cwd=REPOSITORY, capture_output=True, text=True
+        [sys.executable, "-c", COMMAND, *command], cwd=REPOSITORY, capture_output=True, text=True
     )
-    assert done.stderr == "[]\n"
+    assert done.stderr == ("[]\n" if verb == "summary" else "['numpy']\n")
     monkeypatch.setattr("caffecompat.net.stated_net.stated_net", lambda *_: None)
     assert main(command) == 0
     assert capsys.readouterr().out == done.stdout
@@ -122,3 +123,13 @@ def test_types_are_found_in_the_modules_that_define_them() -> None:
         if found.__module__.startswith("caffecompat."):
             modules = {one.__module__ for one in catalogue.definitions(found.type)}
             assert set(listed[found.type]) == {m for m in modules if m.startswith("caffecompat.")}
+
+
+def test_pictures_of_graphs_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, stated, built = (tmp_path / name for name in ("net.prototxt", "stated.dot", "built.dot"))
+    net.write_text(COMMON)
+    assert main(["graph", str(net), "--dot", str(stated)]) == 0
+    monkeypatch.setattr("caffecompat.net.stated_net.stated_net", lambda *_: None)
+    assert main(["graph", str(net), "--dot", str(built)]) == 0
+    assert stated.read_text() == built.read_text()
+    assert 'label="data 2x3x9x8"' in stated.read_text()
