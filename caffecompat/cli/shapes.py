@@ -18,7 +18,10 @@ from caffecompat.input_files import path_or_standard_input
 from caffecompat.reporting import terminal
 
 if TYPE_CHECKING:
+    from caffecompat.layers import BuildOptions
     from caffecompat.net import Net
+    from caffecompat.net.definition import Definition
+    from caffecompat.net.stated_net import StatedNet
 
 
 def add_net_arguments(parser: argparse.ArgumentParser, phases: str = "TRAIN or TEST") -> None:
@@ -62,15 +65,45 @@ def print_notes(notes: Iterable[str]) -> None:
         print(terminal.as_warning(f"# {terminal.printable(note)}", sys.stdout))
 
 
+def described_net(arguments: argparse.Namespace) -> Net | StatedNet:
+    """The net of the arguments, for a description; see :func:`describe`."""
+    return describe(_definition(arguments), arguments.phase, _options(arguments))
+
+
+def describe(definition: Definition, phase: str, options: BuildOptions) -> Net | StatedNet:
+    """The net for a description: without torch if its layers state the shapes of their tops.
+
+    Args:
+        options: with ``shapes_only``.
+    """
+    from caffecompat.net.stated_net import stated_net
+
+    stated = stated_net(definition, phase, options)
+    return _net(definition, phase, options) if stated is None else stated
+
+
 def net_for_shapes(arguments: argparse.Namespace) -> Net:
     """The net without parameter values; its data need not exist."""
+    return _net(_definition(arguments), arguments.phase, _options(arguments))
+
+
+def _net(definition: Definition, phase: str, options: BuildOptions) -> Net:
     from caffecompat.net import Net
+
+    return Net(definition, phase=phase, options=options)
+
+
+def _definition(arguments: argparse.Namespace) -> Definition:
     from caffecompat.net.definition import read_definition
 
     source = path_or_standard_input(arguments.net, arguments.max_bytes)
-    return Net(
-        read_definition(source, arguments.lenient, arguments.max_bytes),
-        phase=arguments.phase,
+    return read_definition(source, arguments.lenient, arguments.max_bytes)
+
+
+def _options(arguments: argparse.Namespace) -> BuildOptions:
+    from caffecompat.layers import BuildOptions
+
+    return BuildOptions(
         level=arguments.level,
         stages=stages(arguments),
         lenient=arguments.lenient,

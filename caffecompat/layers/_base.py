@@ -16,7 +16,7 @@ from caffecompat.layers._operation import Operation
 from caffecompat.layers._receptive_field import ReceptiveField
 from caffecompat.proto.schema import FORK_NUMBERS, new
 from caffecompat.reporting.units import format_shape as format_shape
-from caffecompat.weights.blob_proto import MAX_AXES
+from caffecompat.weights.blob_shapes import MAX_AXES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,7 +104,8 @@ class Layer:
       the parameters. It may derive parameter shapes, but no other shapes, from the bottoms.
     - :meth:`forward` is differentiable torch code. It reads all other shapes from its arguments,
       so that inputs can be resized at any time. When a net is built, the forward pass runs once
-      on ``meta`` tensors to find the top shapes; a layer needs no separate shape formula.
+      on ``meta`` tensors to find the top shapes; a layer needs no separate shape formula. Common
+      types state their top shapes too (:meth:`top_shapes`), so that they are known without torch.
 
     Attributes:
         type: Caffe's name, set by :func:`register`.
@@ -132,6 +133,7 @@ class Layer:
             the other types of Caffe check the number of values only.
         differentiable: for each bottom, whether it can get a gradient; the last entry applies to
             all further bottoms.
+        keeps_shape: the only top has the shape of the first bottom; see :meth:`top_shapes`.
         pointwise: an element of a top depends only on the elements at the same spatial position of
             the bottoms, so that the receptive field does not change; see :meth:`receptive_field`.
         prefers_channels_last: on a GPU the layer is faster in 16 bits with the memory format
@@ -171,6 +173,7 @@ class Layer:
     ignored_fork_fields: ClassVar[tuple[str, ...]] = ()
     ignored_fields: ClassVar[tuple[str, ...]] = ()
     checks_blobs: ClassVar[bool] = False
+    keeps_shape: ClassVar[bool] = False
     pointwise: ClassVar[bool] = False
     prefers_channels_last: ClassVar[bool] = False
     reads_definition: ClassVar[bool] = False
@@ -209,6 +212,43 @@ class Layer:
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         """Reads the LayerParameter ``message``; ``bottoms`` are the bottoms' shapes."""
+
+    def prepare(self) -> None:
+        """Makes what :meth:`forward` needs of torch, once, after :meth:`setup`."""
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape] | None:
+        """The shapes of the tops, computed without torch; runs after :meth:`setup`.
+
+        Where it answers, it must agree with :meth:`infer`. ``caffecompat summary`` asks it, so that
+        a net whose layers all answer is described before torch could be loaded.
+
+        Args:
+            bottoms: the bottoms' shapes, without extents of 0.
+
+        Returns:
+            One shape for each top that :meth:`forward` computes; None if only :meth:`infer` tells.
+
+        Raises:
+            LayerError: the layer cannot work on these shapes. The net is then built with torch, so
+                that the user sees the message of :meth:`infer`.
+        """
+        return [bottoms[0]] if self.keeps_shape else None
+
+    @classmethod
+    def states_top_shapes(cls) -> bool:
+        """Whether :meth:`top_shapes` may answer for this class.
+
+        A class that changes the forward pass of its base class must state its shapes anew.
+        """
+        changed = False
+        for base in cls.__mro__:
+            if "top_shapes" in vars(base) or "keeps_shape" in vars(base):
+                # A base class without a forward pass states the shapes of those of its subclasses.
+                own = base if issubclass(base, Layer) else Layer
+                abstract = own.forward is Layer.forward and own.infer is Layer.infer
+                return base is not Layer and (abstract or not changed)
+            changed = changed or "forward" in vars(base) or "infer" in vars(base)
+        return False
 
     def forward(self, *bottoms: Any, **parameters: Any) -> Any:
         """Tops from bottoms: a tensor, or a tuple of tensors when there are several tops.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from caffecompat.errors import LayerError
+from caffecompat.layers._module_index import modules_by_type
 from caffecompat.registry import Registry
 
 
@@ -35,6 +37,7 @@ class Catalogue(Registry[type[LayerClass]]):
     def __init__(self, package: str) -> None:
         super().__init__("layer type", package)
         self._by_type: dict[str, dict[str, type[LayerClass]]] = {}
+        self._package = package
 
     def register(self, name: str, fork: str = "") -> Callable[[type[LayerClass]], type[LayerClass]]:
         """Decorator that registers a class as the definition of the type ``name`` by ``fork``.
@@ -52,8 +55,15 @@ class Catalogue(Registry[type[LayerClass]]):
         return enter_class
 
     def definitions(self, type_name: str) -> list[type[LayerClass]]:
-        """All definitions of a layer type, BVLC Caffe's first; empty for an unknown type."""
-        self._load()
+        """All definitions of a layer type, BVLC Caffe's first; empty for an unknown type.
+
+        Only the modules that define the type are imported.
+        """
+        modules = modules_by_type(self._package).get(type_name, ())
+        for module in modules:
+            importlib.import_module(module)
+        if not modules:
+            self._load()
         found = self._by_type.get(type_name, {})
         return [found[fork] for fork in sorted(found)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,8 +62,8 @@ class Geometry:
             return x
         return F.pad(x, [pad for side in reversed(self.sides) for pad in side])
 
-    def extra_padding(self, layer: Layer, x: Tensor) -> Extents:
-        """The zeros to add after the padded (B, C, spatial ...) input, per spatial axis.
+    def extra_padding(self, layer: Layer, bottom: Sequence[int]) -> Extents:
+        """The zeros to add after the padded input of shape (B, C, spatial ...), per spatial axis.
 
         Caffe's division of the output size truncates toward zero. A kernel that is larger than the
         padded input by less than one stride therefore gives one position, which reads zeros
@@ -74,15 +75,25 @@ class Geometry:
         out = tuple(
             max(0, kernel_extent - 2 * pad - size)
             for kernel_extent, pad, size in zip(
-                self.kernel_extent, self.pad, x.shape[2:], strict=True
+                self.kernel_extent, self.pad, bottom[2:], strict=True
             )
         )
         layer.check(
             all(o < s for o, s in zip(out, self.stride, strict=True)),
             f"a kernel that covers {format_shape(self.kernel_extent)} does not fit into the bottom "
-            f"{format_shape(x.shape)} with pad {format_shape(self.pad)}; the input is too small",
+            f"{format_shape(bottom)} with pad {format_shape(self.pad)}; the input is too small",
         )
         return out
+
+    def positions(self, layer: Layer, bottom: Sequence[int]) -> Extents:
+        """The positions of the kernel along each spatial axis of an input (B, C, spatial ...).
+
+        Raises:
+            LayerError: the kernel is too large.
+        """
+        more = self.extra_padding(layer, bottom)
+        settings = (bottom[2:], self.pad, more, self.kernel_extent, self.stride)
+        return tuple((n + 2 * p + m - k) // s + 1 for n, p, m, k, s in zip(*settings, strict=True))
 
     def windows(self, layer: Layer, x: Tensor) -> Tensor:
         """The elements under the kernel at each position, including padding.
@@ -92,7 +103,7 @@ class Geometry:
         import torch.nn.functional as F
 
         pads: list[int] = []
-        for pad, more in zip(self.pad, self.extra_padding(layer, x), strict=True):
+        for pad, more in zip(self.pad, self.extra_padding(layer, x.shape), strict=True):
             pads = [pad, pad + more, *pads]
         if any(pads):
             x = F.pad(x, pads)

@@ -30,18 +30,26 @@ class Loss(Layer):
 
     def check_batch(self, first: Tensor, second: Tensor) -> None:
         """Refuses bottoms that differ in their first axis."""
-        if first.shape[:1] != second.shape[:1] or not first.dim():
+        self.check_batch_shapes(first.shape, second.shape)
+
+    def check_batch_shapes(self, first: Sequence[int], second: Sequence[int]) -> None:
+        """:meth:`check_batch`, for the bottoms' shapes."""
+        if first[:1] != second[:1] or not first:
             self.refuse(
-                f"its bottoms are {format_shape(first.shape)} and {format_shape(second.shape)}; "
+                f"its bottoms are {format_shape(first)} and {format_shape(second)}; "
                 "they must agree in the first axis"
             )
 
     def check_items(self, first: Tensor, second: Tensor) -> None:
         """Refuses bottoms that differ in their first axis or in the number of elements."""
-        self.check_batch(first, second)
-        if first.numel() != second.numel():
+        self.check_item_shapes(first.shape, second.shape)
+
+    def check_item_shapes(self, first: Sequence[int], second: Sequence[int]) -> None:
+        """:meth:`check_items`, for the bottoms' shapes."""
+        self.check_batch_shapes(first, second)
+        if prod(first) != prod(second):
             self.refuse(
-                f"its bottoms are {format_shape(first.shape)} and {format_shape(second.shape)}; "
+                f"its bottoms are {format_shape(first)} and {format_shape(second)}; "
                 "they must have equally many elements"
             )
 
@@ -63,6 +71,17 @@ def naming_bad_labels(layer: Layer, classes: int) -> Iterator[None]:
                 "num_output below the number of classes, or a missing ignore_label?"
             )
         raise
+
+
+def check_labels(layer: Layer, scores: Sequence[int], labels: Sequence[int], axis: int) -> None:
+    """Refuses scores and labels of these shapes if there is not one label per position."""
+    positions = prod(scores[:axis]) * prod(scores[axis + 1 :])
+    if prod(labels) != positions:
+        layer.refuse(
+            f"scores of {format_shape(scores)} with classes along axis {axis} need "
+            f"{positions} labels, but the labels are "
+            f"{format_shape(labels)}; one integer label per position, not one-hot"
+        )
 
 
 class ClassScores:
@@ -96,12 +115,7 @@ class ClassScores:
         self.outer = prod(shape[:axis])
         self.classes = shape[axis]
         self.inner = prod(shape[axis + 1 :])
-        if labels.numel() != self.outer * self.inner:
-            layer.refuse(
-                f"scores of {format_shape(shape)} with classes along axis {axis} need "
-                f"{self.outer * self.inner} labels, but the labels are "
-                f"{format_shape(labels.shape)}; one integer label per position, not one-hot"
-            )
+        check_labels(layer, shape, labels.shape, axis)
         self.scores = scores.flatten(0, axis - 1) if axis else scores.unsqueeze(0)
         self.labels = labels.detach().long().reshape(self.outer, 1, *shape[axis + 1 :])
         self.kept = None if ignore is None else self.labels != ignore

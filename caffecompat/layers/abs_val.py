@@ -18,6 +18,7 @@ class AbsVal(Layer):
     """
 
     in_place = False
+    keeps_shape = True
     pointwise = True
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from caffecompat.layers._base import (
     register,
 )
 from caffecompat.layers._class_labels import ClassLabels
-from caffecompat.layers._loss import ClassScores
+from caffecompat.layers._loss import ClassScores, check_labels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +57,11 @@ class Accuracy(Layer):
             f"top_k is {self.top_k}, but the scores {format_shape(bottoms[0])} have {classes} "
             f"classes along axis {self.along}",
         )
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        scores, labels = bottoms
+        check_labels(self, scores, labels, self.along)
+        return [(), (scores[self.along],)] if self.per_class else [()]
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         import torch

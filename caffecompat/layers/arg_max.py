@@ -42,6 +42,12 @@ class ArgMax(Layer):
             f"{format_shape(shape)}",
         )
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        shape = bottoms[0]
+        if self.along is not None:
+            return [(*shape[: self.along], self.top_k, *shape[self.along + 1 :])]
+        return [(shape[0], 1 + self.values, self.top_k, *(1,) * (len(shape) - 3))]
+
     def forward(self, x: Tensor) -> Tensor:
         import torch
 

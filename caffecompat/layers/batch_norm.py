@@ -59,6 +59,11 @@ class BatchNorm(Layer):
         for name, count in (("mean", channels), ("variance", channels), ("scale_factor", 1)):
             self.parameter(name, (count,), zero, learned=False)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape] | None:
+        # The forward pass refuses these settings together.
+        refused = self.eps_outside and not self.use_statistics
+        return None if refused else [bottoms[0]]
+
     def forward(self, x: Tensor, mean: Tensor, variance: Tensor, scale_factor: Tensor) -> Tensor:
         import torch
 

@@ -20,6 +20,7 @@ class BNLL(Layer):
     Bottom and top have any shape. Source: Caffe's BNLL layer.
     """
 
+    keeps_shape = True
     pointwise = True
 
     def forward(self, x: Tensor) -> Tensor:

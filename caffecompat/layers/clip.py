@@ -19,6 +19,7 @@ class Clip(Layer):
     range. Both fields are required. Source: Caffe's Clip layer.
     """
 
+    keeps_shape = True
     pointwise = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

@@ -51,11 +51,19 @@ class Concat(Layer):
 
         if len(bottoms) == 1:
             return bottoms[0]
-        rest = [x.shape[: self.along] + x.shape[self.along + 1 :] for x in bottoms]
+        self._check_shapes([tuple(x.shape) for x in bottoms])
+        return torch.cat(bottoms, self.along)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        self._check_shapes(bottoms)
+        joined = sum(shape[self.along] for shape in bottoms)
+        return [(*bottoms[0][: self.along], joined, *bottoms[0][self.along + 1 :])]
+
+    def _check_shapes(self, shapes: Sequence[Shape]) -> None:
+        rest = [shape[: self.along] + shape[self.along + 1 :] for shape in shapes]
         self.check(
             all(other == rest[0] for other in rest)
-            and all(x.dim() == bottoms[0].dim() for x in bottoms),
-            f"its bottoms are {', '.join(format_shape(x.shape) for x in bottoms)}; all axes but "
+            and all(len(shape) == len(shapes[0]) for shape in shapes),
+            f"its bottoms are {', '.join(map(format_shape, shapes))}; all axes but "
             f"{self.along} must agree",
         )
-        return torch.cat(bottoms, self.along)

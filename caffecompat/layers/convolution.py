@@ -92,7 +92,7 @@ class BaseConvolution(Layer):
     def forward(
         self, *bottoms: Tensor, weight: Tensor, bias: Tensor | None = None
     ) -> Tensor | tuple[Tensor, ...]:
-        self._check_shapes(bottoms)
+        self._check_shapes([x.shape for x in bottoms])
         geometry = self.geometry
         tops = tuple(
             geometry.restore_batch_axes(
@@ -106,8 +106,20 @@ class BaseConvolution(Layer):
         """Whether the kernel's spatial axes are those of ``field``."""
         return self.geometry.channel_axis == CHANNEL_AXIS and self.geometry.axes == field.axes
 
-    def _check_shapes(self, bottoms: Sequence[Tensor]) -> None:
-        shape = bottoms[0].shape
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape] | None:
+        self._check_shapes(bottoms)
+        extents = self.top_extents((1, *bottoms[0][self.geometry.channel_axis :]))
+        if extents is None:
+            return None
+        outer = bottoms[0][: self.geometry.channel_axis]
+        return [(*outer, self.outputs, *extents)] * len(bottoms)
+
+    def top_extents(self, bottom: Shape) -> Sequence[int] | None:
+        """The spatial extents of the top of a bottom (B, C, spatial ...); None if unknown."""
+        return None
+
+    def _check_shapes(self, bottoms: Sequence[Sequence[int]]) -> None:
+        shape = bottoms[0]
         axes = self.geometry.channel_axis + 1 + self.geometry.axes
         self.check(
             len(shape) == axes and shape[self.geometry.channel_axis] == self.channels,
@@ -116,9 +128,9 @@ class BaseConvolution(Layer):
         )
         for other in bottoms[1:]:
             self.check(
-                other.shape == shape,
+                other == shape,
                 f"all bottoms must have the same shape, found {format_shape(shape)} and "
-                f"{format_shape(other.shape)}",
+                f"{format_shape(other)}",
             )
 
 
@@ -145,6 +157,10 @@ class Convolution(BaseConvolution):
             return OTHER_AXES
         return field.through(self.geometry.kernel_extent, self.geometry.stride)
 
+    def top_extents(self, bottom: Shape) -> Sequence[int] | None:
+        g = self.geometry
+        return g.positions(self, bottom) if g.sides is None else None
+
     def fusible_operation(self) -> Convolve | None:
         g, plain = self.geometry, type(self) is Convolution and len(self.specs) == 2
         if not plain or g.axes != 2 or g.channel_axis != CHANNEL_AXIS or g.sides is not None:
@@ -162,7 +178,7 @@ class Convolution(BaseConvolution):
         if g.axes > 3:
             return correlate(g.windows(self, x), weight, bias, g.axes, self.group)
         x = g.pad_sides(x)
-        more = g.extra_padding(self, x)
+        more = g.extra_padding(self, x.shape)
         if any(more):
             x = F.pad(x, [pad for extra in reversed(more) for pad in (0, extra)])
         operator = (F.conv1d, F.conv2d, F.conv3d)[g.axes - 1]

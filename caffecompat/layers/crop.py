@@ -45,12 +45,23 @@ class Crop(Layer):
         )
         self.offsets = (offsets or (0,)) * axes if len(offsets) < 2 else offsets
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        shape, reference = bottoms
+        for axis, offset in enumerate(self.offsets, self.first):
+            self._check_axis(axis, offset, shape, reference)
+        return [(*shape[: self.first], *reference[self.first : len(shape)])]
+
+    def _check_axis(
+        self, axis: int, offset: int, shape: Sequence[int], reference: Sequence[int]
+    ) -> None:
+        self.check(
+            axis < len(reference) and offset + reference[axis] <= shape[axis],
+            f"axis {axis} cannot be cropped at offset {offset}: the bottom is "
+            f"{format_shape(shape)}, the reference {format_shape(reference)}",
+        )
+
     def forward(self, x: Tensor, reference: Tensor) -> Tensor:
         for axis, offset in enumerate(self.offsets, self.first):
-            self.check(
-                axis < reference.dim() and offset + reference.shape[axis] <= x.shape[axis],
-                f"axis {axis} cannot be cropped at offset {offset}: the bottom is "
-                f"{format_shape(x.shape)}, the reference {format_shape(reference.shape)}",
-            )
+            self._check_axis(axis, offset, x.shape, reference.shape)
             x = x.narrow(axis, offset, reference.shape[axis])
         return x

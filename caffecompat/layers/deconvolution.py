@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from math import prod
@@ -52,7 +53,7 @@ class Deconvolution(BaseConvolution):
         import torch.nn.functional as F
 
         g = self.geometry
-        self._check_size(x)
+        self.top_extents(tuple(x.shape))
         if g.axes == 0:
             y = F.conv_transpose1d(x.unsqueeze(-1), weight.unsqueeze(-1), bias, groups=self.group)
             return y.squeeze(-1)
@@ -61,20 +62,21 @@ class Deconvolution(BaseConvolution):
         spread = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[g.axes - 1]
         return spread(x, weight, bias, g.stride, g.pad, 0, self.group, g.dilation)
 
-    def _check_size(self, x: Tensor) -> None:
+    def top_extents(self, bottom: Shape) -> Sequence[int]:
         g = self.geometry
         pads = [sum(side) for side in g.sides] if g.sides else [2 * pad for pad in g.pad]
         out = [
             stride * (size - 1) + extent - pad
             for size, stride, extent, pad in zip(
-                x.shape[2:], g.stride, g.kernel_extent, pads, strict=True
+                bottom[2:], g.stride, g.kernel_extent, pads, strict=True
             )
         ]
         self.check(
             all(extent > 0 for extent in out),
-            f"the top of the bottom {format_shape(x.shape)} would be empty with pad "
+            f"the top of the bottom {format_shape(bottom)} would be empty with pad "
             f"{format_shape(g.pad)}; reduce pad",
         )
+        return out
 
     def _by_correlation(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The bottom with zeros between its elements, correlated with the flipped kernel."""

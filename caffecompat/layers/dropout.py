@@ -28,6 +28,7 @@ class Dropout(Layer):
     does. Source: Caffe's Dropout layer.
     """
 
+    keeps_shape = True
     pointwise = True
     fork_fields = ("dropout_param.scale_train", "dropout_param.sample_weights_test")
 

@@ -51,18 +51,22 @@ class Eltwise(Layer):
             f"allow_single_batch_input is for two bottoms, found {len(bottoms)}",
         )
         self.coefficients = tuple(p.coeff) or (1.0,) * len(bottoms)
+
+    def prepare(self) -> None:
         self._larger = _larger()
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        if self.one_sample:
+            self._check_one_sample(*bottoms)
+        else:
+            self._check_equal(bottoms)
+        return [bottoms[0]]
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         if self.one_sample:
             bottoms = (bottoms[0], self._for_each_sample(*bottoms))
+        self._check_equal([x.shape for x in bottoms])
         first, *rest = bottoms
-        for x in rest:
-            self.check(
-                x.shape == first.shape,
-                f"its bottoms are {', '.join(format_shape(b.shape) for b in bottoms)}; they must "
-                "have the same shape",
-            )
         if self.operation == "SUM":
             return self._sum(bottoms)
         second, *others = rest
@@ -76,12 +80,22 @@ class Eltwise(Layer):
             y = self._larger(x, y)
         return y
 
-    def _for_each_sample(self, first: Tensor, second: Tensor) -> Tensor:
+    def _check_equal(self, shapes: Sequence[Sequence[int]]) -> None:
         self.check(
-            second.shape == (1, *first.shape[1:]),
-            f"its bottoms are {format_shape(first.shape)} and {format_shape(second.shape)}; with "
+            all(shape == shapes[0] for shape in shapes),
+            f"its bottoms are {', '.join(map(format_shape, shapes))}; they must "
+            "have the same shape",
+        )
+
+    def _check_one_sample(self, first: Sequence[int], second: Sequence[int]) -> None:
+        self.check(
+            tuple(second) == (1, *first[1:]),
+            f"its bottoms are {format_shape(first)} and {format_shape(second)}; with "
             "allow_single_batch_input the second must have one sample of the first one's shape",
         )
+
+    def _for_each_sample(self, first: Tensor, second: Tensor) -> Tensor:
+        self._check_one_sample(first.shape, second.shape)
         return second.expand_as(first)
 
     def _sum(self, bottoms: Sequence[Tensor]) -> Tensor:

@@ -19,6 +19,7 @@ class ELU(Layer):
     Source: Caffe's ELU layer; Clevert, Unterthiner and Hochreiter (2016).
     """
 
+    keeps_shape = True
     pointwise = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import register
+from caffecompat.layers._base import Shape, register
 from caffecompat.layers._loss import Loss
 from caffecompat.layers._loss_reduction import LossReduction
 
@@ -22,6 +23,10 @@ class EuclideanLoss(Loss):
 
     differentiable = (True,)
     loss_reduction = LossReduction.mean()
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        self.check_item_shapes(*bottoms)
+        return [()]
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         import torch.nn.functional as F

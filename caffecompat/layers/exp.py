@@ -27,6 +27,7 @@ class Exp(Layer):
     Bottom and top have any shape. Source: Caffe's Exp layer.
     """
 
+    keeps_shape = True
     pointwise = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
@@ -50,6 +51,7 @@ class Log(Layer):
     Bottom and top have any shape. Source: Caffe's Log layer.
     """
 
+    keeps_shape = True
     pointwise = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

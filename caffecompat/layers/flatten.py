@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, register
@@ -28,6 +29,10 @@ class Flatten(Layer):
             self.end >= self.start,
             f"end_axis {p.end_axis} lies more than one axis before axis {p.axis}",
         )
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        shape = bottoms[0]
+        return [(*shape[: self.start], prod(shape[self.start : self.end]), *shape[self.end :])]
 
     def forward(self, x: Tensor) -> Tensor:
         if self.end == self.start:

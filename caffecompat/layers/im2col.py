@@ -35,7 +35,7 @@ class Im2col(Layer):
             f"it was made for {axes} axes, but the bottom is {format_shape(x.shape)}",
         )
         joined = g.merge_batch_axes(x)
-        if g.axes == 2 and not any(g.extra_padding(self, joined)):
+        if g.axes == 2 and not any(g.extra_padding(self, joined.shape)):
             return g.restore_batch_axes(self._unfolded(joined), x)
         windows = g.windows(self, joined)
         positions, kernel = range(2, 2 + g.axes), range(2 + g.axes, 2 + 2 * g.axes)

@@ -42,6 +42,7 @@ class InnerProduct(Layer):
         self.check(p.num_output > 0, f"num_output is {p.num_output}, it must be positive")
         self.first = self.axis(p.axis, bottoms[0])
         self.batch_coupling = ALONG_BATCH if self.first == 0 else None
+        self.outputs = p.num_output
         self.inputs = prod(bottoms[0][self.first :])
         self.transpose = p.transpose
         self.normalize = p.normalize
@@ -59,6 +60,10 @@ class InnerProduct(Layer):
 
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         return prod(tops[0]) * self.inputs
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        top = (*bottoms[0][: self.first], self.outputs)
+        return [(*top, *(1,) * (self.least_axes - len(top)))]
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         import torch.nn.functional as F

@@ -35,12 +35,20 @@ class LRN(Layer):
     def receptive_field(self, field: ReceptiveField) -> ReceptiveField:
         return field.through((self.size,) * field.axes) if self.within else field
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        self._check_axes(bottoms[0])
+        return [bottoms[0]]
+
+    def _check_axes(self, bottom: Sequence[int]) -> None:
+        self.check(
+            len(bottom) == 4,
+            f"the bottom is {format_shape(bottom)}, it must have 4 axes (N, C, H, W)",
+        )
+
     def forward(self, x: Tensor) -> Tensor:
         import torch.nn.functional as F
 
-        self.check(
-            x.dim() == 4, f"the bottom is {format_shape(x.shape)}, it must have 4 axes (N, C, H, W)"
-        )
+        self._check_axes(x.shape)
         square = x * x
         if self.within:
             share = F.avg_pool2d(square, self.size, 1, self.size // 2) * self.alpha

@@ -29,11 +29,17 @@ class MVN(Layer):
         self.scaled = p.normalize_variance
         self.over = (1, 2, 3) if p.across_channels else (2, 3)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [self._with_four_axes(bottoms[0])]
+
+    def _with_four_axes(self, shape: Shape) -> Shape:
         self.check(
-            x.dim() <= 4, f"the bottom is {format_shape(x.shape)}, it may have at most 4 axes"
+            len(shape) <= 4, f"the bottom is {format_shape(shape)}, it may have at most 4 axes"
         )
-        x = x.reshape(x.shape + (1,) * (4 - x.dim()))
+        return shape + (1,) * (4 - len(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.reshape(self._with_four_axes(tuple(x.shape)))
         centred = x - x.mean(self.over, keepdim=True)
         if not self.scaled:
             return centred

@@ -32,5 +32,8 @@ class Parameter(Layer):
         )
         self.parameter("value", shape, message.parameter_param.blob_filler)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [self.specs[0].shape]
+
     def forward(self, *, value: Tensor) -> Tensor:
         return value.view_as(value)

@@ -230,12 +230,16 @@ class Pooling(Layer):
         return field.through(self.windows(self.kernel).extent, self.stride)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        windows = self._windows(x)
+        windows = self._windows(x.shape)
         if self.method == "AVE":
             return average(x, windows)
         if self.method == "MAX":
             return maximum_and_index(x, windows) if self.mask else maximum(x, windows)
         return self._stochastic(x, windows)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        bottom = bottoms[0]
+        return [(*bottom[:2], *self._windows(bottom).count)] * (1 + self.mask)
 
     def fusible_operation(self) -> TakeMaximum | None:
         settings = self.settings_of_windows
@@ -260,15 +264,17 @@ class Pooling(Layer):
             self.counts_padding,
         )
 
-    def _windows(self, x: Tensor) -> Windows:
+    def _windows(self, bottom: Sequence[int]) -> Windows:
         axes = len(self.stride) + 2
         wanted = "4 axes (N, C, H, W)" if axes == 4 else f"{axes} axes, the last {axes - 2} spatial"
-        self.check(x.dim() == axes, f"the bottom is {format_shape(x.shape)}, it must have {wanted}")
-        windows = self.windows(x.shape[2:])
+        self.check(
+            len(bottom) == axes, f"the bottom is {format_shape(bottom)}, it must have {wanted}"
+        )
+        windows = self.windows(bottom[2:])
         self.check(
             min(windows.count) > 0,
             f"a kernel of {format_shape(windows.kernel)} does not fit into the bottom "
-            f"{format_shape(x.shape)}; the input is too small",
+            f"{format_shape(bottom)}; the input is too small",
         )
         return windows
 

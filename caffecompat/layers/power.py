@@ -20,6 +20,7 @@ class Power(Layer):
     uses y / x, which is NaN at 0 for powers other than 1 and 2; this one is the derivative.
     """
 
+    keeps_shape = True
     pointwise = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

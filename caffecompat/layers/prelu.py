@@ -22,6 +22,7 @@ class PReLU(Layer):
     """
 
     parameters = ("weight",)
+    keeps_shape = True
     pointwise = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

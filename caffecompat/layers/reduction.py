@@ -31,6 +31,9 @@ class Reduction(Layer):
             mean = self.operation == "MEAN"
             self.loss_reduction = LossReduction.mean() if mean else LossReduction.sum()
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [bottoms[0][: self.first]]
+
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(self.first)
         if self.operation == "ASUM":

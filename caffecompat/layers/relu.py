@@ -22,6 +22,7 @@ class ReLU(Layer):
     ``relu6`` of Synopsys' Caffe y is at most 6. Source: Caffe's ReLU layer.
     """
 
+    keeps_shape = True
     pointwise = True
     fork_fields = ("relu_param.relu6",)
 

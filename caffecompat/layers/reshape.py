@@ -48,15 +48,25 @@ class Reshape(Layer):
         import torch
 
         if self.block != 1:
-            self.check(
-                x.dim() == 4 and x.shape[1] % self.block**2 == 0,
-                f"the bottom is {format_shape(x.shape)}; pixelshuffler {self.block} needs 4 axes "
-                f"and a multiple of {self.block**2} channels",
-            )
+            self._check_blocks(x.shape)
             return torch.pixel_shuffle(x, self.block)
         # Computing the extents takes longer than the view, so those of the built shape are cached.
         made_for = x.shape == self._made_for
         return torch.reshape(x, self._extents if made_for else self._shape(tuple(x.shape)))
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        if self.block == 1:
+            return [self._shape(bottoms[0])]
+        self._check_blocks(bottoms[0])
+        n, channels, height, width = bottoms[0]
+        return [(n, channels // self.block**2, self.block * height, self.block * width)]
+
+    def _check_blocks(self, bottom: Sequence[int]) -> None:
+        self.check(
+            len(bottom) == 4 and bottom[1] % self.block**2 == 0,
+            f"the bottom is {format_shape(bottom)}; pixelshuffler {self.block} needs 4 axes "
+            f"and a multiple of {self.block**2} channels",
+        )
 
     def _shape(self, shape: Shape) -> Shape:
         start, end = self._replaced(shape)

@@ -49,14 +49,22 @@ class Broadcasting(Layer):
         if self.first == 0 and any(spec.shape for spec in self.specs):
             self.batch_coupling = "has parameters for each row of the batch"
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        for operand in bottoms[1:]:
+            self._check_operand(operand, bottoms[0])
+        return [bottoms[0]]
+
+    def _check_operand(self, operand: Sequence[int], bottom: Sequence[int]) -> None:
+        self.check(
+            bottom[self.first : self.first + len(operand)] == operand,
+            f"the operand {format_shape(operand)} does not match the bottom "
+            f"{format_shape(bottom)} from axis {self.first} on",
+        )
+
     def aligned(self, operand: Tensor, x: Tensor) -> Tensor:
         """``operand`` in the type of ``x``, in a shape that broadcasts from :attr:`first` on."""
+        self._check_operand(operand.shape, x.shape)
         end = self.first + operand.dim()
-        self.check(
-            x.shape[self.first : end] == operand.shape,
-            f"the operand {format_shape(operand.shape)} does not match the bottom "
-            f"{format_shape(x.shape)} from axis {self.first} on",
-        )
         # Parameters stay in fp32 where blobs have 16 bits; the result should have 16 bits too.
         return operand.to(x.dtype).reshape(operand.shape + (1,) * (x.dim() - end))
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class Sigmoid(Layer):
     """y = 1 / (1 + exp(-x)). Bottom and top have any shape. Source: Caffe's Sigmoid layer."""
 
+    keeps_shape = True
     pointwise = True
 
     def forward(self, x: Tensor) -> Tensor:

@@ -29,6 +29,10 @@ class SigmoidCrossEntropyLoss(Loss):
         self.normalization = Normalization(message.loss_param, default="BATCH_SIZE")
         self.loss_reduction = self.normalization.reduction()
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        self.check_item_shapes(*bottoms)
+        return [()]
+
     def forward(self, x: Tensor, targets: Tensor) -> Tensor:
         import torch.nn.functional as F
 

@@ -60,6 +60,10 @@ class Slice(Layer):
             return x
         return x.split(self._sizes(x.shape), self.along)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        before, after = bottoms[0][: self.along], bottoms[0][self.along + 1 :]
+        return [(*before, size, *after) for size in self._sizes(bottoms[0])]
+
     def _sizes(self, shape: Sequence[int]) -> list[int]:
         extent = shape[self.along]
         if not self.points:

@@ -19,6 +19,7 @@ class Softmax(Layer):
     Bottom and top have any shape. Source: Caffe's Softmax layer.
     """
 
+    keeps_shape = True
     # NormFace's SoftmaxWithLoss reads it, its Softmax does not.
     ignored_fork_fields = ("softmax_param.normalize_type",)
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from caffecompat.layers._base import ALONG_BATCH, Message, Shape, between, register
 from caffecompat.layers._class_labels import ClassLabels
-from caffecompat.layers._loss import PRE_FIXED_FIELDS, ClassScores, Loss, Normalization
+from caffecompat.layers._loss import (
+    PRE_FIXED_FIELDS,
+    ClassScores,
+    Loss,
+    Normalization,
+    check_labels,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +62,15 @@ class SoftmaxWithLoss(Loss):
             f"normalize_type is {kind!r}, with which NormFace's Caffe divides the scores by their "
             "norm; only 'Softmax' is supported",
         )
+
+    def prepare(self) -> None:
         self._sum_of_losses = _sum_of_losses()
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        scores, labels = bottoms
+        self.check_batch_shapes(scores, labels)
+        check_labels(self, scores, labels, self.along)
+        return [(), scores] if self.probabilities else [()]
 
     def _class_weights(self, p: Message, classes: int) -> tuple[float, ...] | None:
         if not p.weight_by_label_freqs:

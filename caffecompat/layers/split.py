@@ -25,6 +25,9 @@ class Split(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.count = len(message.top)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [bottoms[0]] * self.count
+
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.count == 1:
             return x
@@ -42,6 +45,9 @@ class Silence(Layer):
     bottoms = at_least(1)
     tops = exactly(0)
     pointwise = True
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return []
 
     def forward(self, *bottoms: Tensor) -> tuple[()]:
         return ()

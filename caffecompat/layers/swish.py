@@ -18,6 +18,7 @@ class Swish(Layer):
     Bottom and top have any shape. Source: Caffe's Swish layer; Ramachandran, Zoph and Le (2017).
     """
 
+    keeps_shape = True
     pointwise = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

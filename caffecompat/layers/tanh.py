@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class TanH(Layer):
     """y = tanh(x). Bottom and top have any shape. Source: Caffe's TanH layer."""
 
+    keeps_shape = True
     pointwise = True
 
     def forward(self, x: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ class Threshold(Layer):
     """
 
     differentiable = (False,)
+    keeps_shape = True
     pointwise = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

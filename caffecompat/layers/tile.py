@@ -27,9 +27,12 @@ class Tile(Layer):
         self.tiles = p.tiles
         self.check(self.tiles > 0, "tiles is missing or not positive")
         # torch computes sizes in 64 bits without a check for overflow.
+        self.check_size(self.top_shapes(bottoms)[0], "its top")
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         extents = list(bottoms[0])
         extents[self.along] *= self.tiles
-        self.check_size(extents, "its top")
+        return [tuple(extents)]
 
     def forward(self, x: Tensor) -> Tensor:
         times = [1] * x.dim()

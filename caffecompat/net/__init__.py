@@ -1,9 +1,34 @@
-"""Executable nets: layer modules, shapes, parameters, blobs, passes."""
+"""Executable nets: layer modules, shapes, parameters, blobs, passes.
 
-from caffecompat.net.blobs.blob import Blob
-from caffecompat.net.execution.stepper import Stepper
-from caffecompat.net.net import Net, Result
-from caffecompat.net.parameters.initial_values import Learnable
-from caffecompat.net.parameters.loading import LoadReport
+The names below are imported when they are first used: what describes a net without torch lies in
+this package too.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from caffecompat.net.blobs.blob import Blob
+    from caffecompat.net.execution.stepper import Stepper
+    from caffecompat.net.net import Net, Result
+    from caffecompat.net.parameters.initial_values import Learnable
+    from caffecompat.net.parameters.loading import LoadReport
+
+_MODULES = {
+    "Blob": "caffecompat.net.blobs.blob",
+    "Learnable": "caffecompat.net.parameters.initial_values",
+    "LoadReport": "caffecompat.net.parameters.loading",
+    "Net": "caffecompat.net.net",
+    "Result": "caffecompat.net.net",
+    "Stepper": "caffecompat.net.execution.stepper",
+}
 
 __all__ = ["Blob", "Learnable", "LoadReport", "Net", "Result", "Stepper"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'caffecompat.net' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)

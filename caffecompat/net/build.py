@@ -1,32 +1,19 @@
-"""Builds the layers of a net: layer classes, setup, top shapes, parameter sharing."""
+"""Builds the layers of a net; top shapes come from the layers' forward passes."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import torch
 
 from caffecompat.errors import CaffeError
-from caffecompat.graph import Graph, LayerNode, Version, resolve_sharing
-from caffecompat.layers import BuildOptions, Context, Layer, Shape, Source
-from caffecompat.layers._counter_rng import Noise
-from caffecompat.net.batch_shard import cut, rows_of
+from caffecompat.graph import Graph, LayerNode
+from caffecompat.layers import BuildOptions, Layer, Shape
 from caffecompat.net.built_layer import BuiltLayer
-from caffecompat.net.input_gradients import blocked_bottoms
-from caffecompat.net.layer_checks import (
-    AUTOMATIC_TOP,
-    check_fork_fields,
-    check_stated_shapes,
-    checked_tops,
-    class_of,
-    layer_classes,
-    notes_on_unused_fields,
-)
-from caffecompat.net.loss_weights import loss_weights, notes_on_read_losses
+from caffecompat.net.layer_builder import LayerBuilder
+from caffecompat.net.layer_checks import check_stated_shapes, layer_classes
 from caffecompat.net.module import LayerModule
-from caffecompat.net.parameters.embedded import check_embedded
-from caffecompat.net.parameters.state_dict_names import module_name
-from caffecompat.net.shapes.top_shapes import InferredShapes, shape_error
+from caffecompat.net.shapes.top_shapes import InferredShapes
 from caffecompat.proto.schema import Message
 
 
@@ -42,16 +29,7 @@ def build_layers(graph: Graph, options: BuildOptions, definition: Message) -> li
     """
     classes = layer_classes(graph, options)
     check_stated_shapes(graph, classes, options)
-    builder = _Builder(graph, options, definition)
-    try:
-        built = [builder.build(*pair) for pair in zip(graph, classes, strict=True)]
-        counts = [len(b.layer.specs) if b.layer else 0 for b in built]
-        sharing = resolve_sharing(graph.layers, counts)
-        return [replace(b, uses=uses) for b, uses in zip(built, sharing, strict=True)]
-    except BaseException:
-        for source in builder.opened:
-            source.close()
-        raise
+    return _Builder(graph, options, definition).build_all(classes)
 
 
 def build_each(
@@ -74,128 +52,27 @@ def build_each(
     try:
         return [builder.build_if_possible(node) for node in graph]
     finally:
-        for source in builder.opened:
-            source.close()
+        builder.close()
 
 
-class _Builder:
-    """Builds the layers of a graph one after another; notes on them go to ``graph.notes``.
-
-    Attributes:
-        opened: the sources that were built, to be closed if a later layer is refused.
-    """
+class _Builder(LayerBuilder):
+    """A builder that runs layers on ``meta`` tensors for their top shapes."""
 
     def __init__(self, graph: Graph, options: BuildOptions, definition: Message) -> None:
-        self.opened: list[Source] = []
-        self._graph = graph
-        self._options = options
-        self._definition = definition
-        self._shapes: dict[Version, Shape] = {}
+        super().__init__(graph, options, definition)
+        self.position = torch.zeros((), dtype=torch.int64)
         self._inferred = InferredShapes()
-        self._settings: dict[str, frozenset[str]] = {}
-        self._keys: set[str] = set()
-        self._automatic_tops = 0
-        # Index of the running pass, for all layers that draw numbers.
-        self._position = torch.zeros((), dtype=torch.int64)
 
-    def build(self, node: LayerNode, layer_class: type[Layer] | None) -> BuiltLayer:
-        """Builds the next layer; without a class it is an automatic split."""
-        bottoms = [self._shapes[bottom] for bottom in node.bottoms]
-        if layer_class is None:
-            built = self._build_split(node, bottoms)
-        else:
-            built = self._build_layer(node, layer_class, bottoms)
-        self._shapes.update(zip(built.tops, built.shapes, strict=True))
-        return built
+    def module_of(self, layer: Layer) -> LayerModule:
+        return LayerModule(layer)
 
-    def build_if_possible(self, node: LayerNode) -> BuiltLayer | CaffeError | None:
-        """The next layer, the reason why it cannot be built, or None, as :func:`build_each`."""
-        if not self._shapes.keys() >= set(node.bottoms):
-            return None
-        try:
-            return self.build(node, class_of(node, self._options))
-        except CaffeError as error:
-            return error
-
-    def _build_split(self, node: LayerNode, bottoms: list[Shape]) -> BuiltLayer:
-        return BuiltLayer(
-            node=node,
-            key=self._new_key(node),
-            layer=None,
-            module=None,
-            tops=node.tops,
-            shapes=bottoms * len(node.tops),
-            loss_weights=node.loss_weights or (0.0,) * len(node.tops),
-            read=tuple(top in self._graph.read for top in node.tops),
-            blocked=(False,),
-        )
-
-    def _build_layer(
-        self, node: LayerNode, layer_class: type[Layer], bottoms: list[Shape]
-    ) -> BuiltLayer:
-        graph = self._graph
-        check_fork_fields(node, layer_class, self._options.lenient, graph.notes)
-        tops = checked_tops(node, layer_class, self._automatic_tops)
-        layer = self._set_up(node, layer_class, bottoms)
-        graph.notes += check_embedded(node, layer)
-        graph.notes += notes_on_unused_fields(node, layer, self._settings_of(layer))
-        module, rows = None, None
-        if isinstance(layer, Source):
-            rows = rows_of(layer, layer.context)
-            shapes = cut(layer.shapes, rows)
-        else:
-            module = LayerModule(layer)
-            shapes = self._inferred.infer(module, node, bottoms, len(tops))
-        for top, shape in zip(tops, shapes, strict=True):
-            layer.check_size(shape, f"top {str(top)!r}")
-        weights = loss_weights(node, layer_class, len(tops))
-        read = tuple(top in graph.read for top in tops)
-        graph.notes += notes_on_read_losses(node, tops, weights, read)
-        self._automatic_tops += sum(top.blob == AUTOMATIC_TOP for top in tops)
-        return BuiltLayer(
-            node=node,
-            key=self._new_key(node),
-            layer=layer,
-            module=module,
-            tops=tops,
-            shapes=shapes,
-            loss_weights=weights,
-            read=read,
-            blocked=blocked_bottoms(node, graph.force_backward),
-            rows=rows,
-        )
-
-    def _set_up(self, node: LayerNode, layer_class: type[Layer], bottoms: list[Shape]) -> Layer:
-        """The layer after its setup."""
-        asks = layer_class.reads_definition or issubclass(layer_class, Source)
-        definition = self._definition if asks else None
-        layer = layer_class(Context(node.phase, node.place, self._options, definition))
-        if isinstance(layer, Source):
-            self.opened.append(layer)
-        layer.noise = Noise(self._options.seed, node.name, self._position)
-        given = self._options.shapes
-        stated = {top: tuple(given[top]) for top in node.message.top if top in given}
-        try:
-            if stated and isinstance(layer, Source):
-                layer.state_shapes(node.message, stated)
-            else:
-                layer.setup(node.message, bottoms)
-        except CaffeError:
-            raise
-        except (RuntimeError, ValueError, IndexError, ArithmeticError) as error:
-            raise shape_error(node, bottoms, error) from error
-        return layer
-
-    def _settings_of(self, layer: Layer) -> frozenset[str]:
-        """The fields of LayerParameter that the layer's type reads, cached by type."""
-        if layer.type not in self._settings:
-            self._settings[layer.type] = frozenset(layer.settings())
-        return self._settings[layer.type]
-
-    def _new_key(self, node: LayerNode) -> str:
-        """A module name for torch, where names are unique; in Caffe two layers may share one."""
-        key = module_name(node.name)
-        while key in self._keys:
-            key += "%"
-        self._keys.add(key)
-        return key
+    def top_shapes(
+        self,
+        layer: Layer,
+        module: LayerModule | None,
+        node: LayerNode,
+        bottoms: list[Shape],
+        tops: int,
+    ) -> Sequence[Shape]:
+        assert module is not None
+        return self._inferred.infer(module, node, bottoms, tops)

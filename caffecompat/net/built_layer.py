@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from caffecompat.graph import LayerNode, ParameterUse, Version
 from caffecompat.layers import Layer, Shape, Source
-from caffecompat.net.module import LayerModule
+
+if TYPE_CHECKING:
+    from caffecompat.net.module import LayerModule
 
 
 @dataclass(frozen=True)

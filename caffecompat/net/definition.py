@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from caffecompat.errors import NetError
+from caffecompat.graph import Graph, build_graph, net_state
+from caffecompat.layers import BuildOptions
 from caffecompat.proto import files, schema
 from caffecompat.proto.fork_fields import foreign_settings
 
@@ -27,6 +29,10 @@ class Definition:
     place: Callable[[str, int], str] | None = None
     notes: list[str] = field(default_factory=list)
     dialect: str = ""
+
+    def complete(self, options: BuildOptions) -> BuildOptions:
+        """The options of a net of this definition: with its dialect where they state none."""
+        return replace(options, dialect=options.dialect or self.dialect)
 
 
 def read_definition(source: Any, lenient: bool = False, max_bytes: int | None = None) -> Definition:
@@ -58,6 +64,18 @@ def read_definition(source: Any, lenient: bool = False, max_bytes: int | None = 
     return Definition(
         message, None, [*notes, *foreign_settings(message), *_without_effect(message)]
     )
+
+
+def graph_of(definition: Definition, phase: str | int, options: BuildOptions) -> Graph:
+    """The graph of a definition in a phase, or in the state that the options give.
+
+    Raises:
+        NetError: the definition is not a graph, or there is no such phase.
+    """
+    state = options.state
+    if state is None:
+        state = net_state(definition.message, phase, options.level, options.stages)
+    return build_graph(definition.message, state, definition.place, options.strict)
 
 
 def _without_effect(message: Any) -> list[str]:

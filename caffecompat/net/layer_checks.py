@@ -9,12 +9,14 @@ from caffecompat.errors import (
     NetError,
     UnknownLayerType,
     UnknownName,
+    first_line,
     suggestion,
 )
 from caffecompat.graph import Graph, LayerNode, Version
-from caffecompat.layers import BuildOptions, Layer, Source, catalogue
-from caffecompat.layers.fillers import FORK_FIELDS
+from caffecompat.layers import BuildOptions, Layer, Shape, Source, catalogue
+from caffecompat.layers.fillers import FORK_FIELDS, fillers
 from caffecompat.layers.forks._known_types import layer_to_start_from, origin_of
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.proto.fork_fields import effective_fields
 from caffecompat.reporting.units import format_shape
 
@@ -161,3 +163,23 @@ def notes_on_unused_fields(node: LayerNode, layer: Layer, known: frozenset[str])
     if not unused:
         return layer.notes
     return [*layer.notes, f"{node.place}: {', '.join(unused)} has no effect on this layer type"]
+
+
+def shape_error(node: LayerNode, bottoms: Sequence[Shape], error: Exception) -> LayerError:
+    """The error to show where a layer's setup or inference raised ``error``."""
+    named = ", ".join(
+        f"{bottom} {format_shape(shape)}"
+        for bottom, shape in zip(node.bottoms, bottoms, strict=True)
+    )
+    return LayerError(f"{node.place}: cannot work on bottom(s) {named}: {first_line(error)}")
+
+
+def check_fillers(layers: Sequence[BuiltLayer]) -> None:
+    """Refuses unknown fillers, in nets whose parameters are never filled.
+
+    Raises:
+        UnknownName: there is no such filler.
+    """
+    for built in layers:
+        for spec in built.layer.specs if built.layer is not None else ():
+            fillers.find(spec.filler.type, f"{built.place}: {spec.name}")

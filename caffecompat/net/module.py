@@ -24,6 +24,7 @@ class LayerModule(nn.Module):
         super().__init__()
         self.layer = layer
         self._views: dict[str, Shape] = {}
+        layer.prepare()
         for spec in layer.specs:
             self.set_parameter(spec, torch.empty(spec.shape, device="meta"), trains=False)
 

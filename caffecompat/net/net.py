@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from caffecompat.graph import Version, build_graph, net_state
+from caffecompat.graph import Version
 from caffecompat.layers import BuildOptions, Shape
 from caffecompat.layers._context import BuildKeywords
 from caffecompat.net import description, pickling
@@ -21,17 +21,15 @@ from caffecompat.net.blobs.inputs import Array
 from caffecompat.net.blobs.values import Result
 from caffecompat.net.build import build_layers
 from caffecompat.net.built_layer import BuiltLayer
-from caffecompat.net.definition import read_definition
+from caffecompat.net.definition import graph_of, read_definition
 from caffecompat.net.execution import partial
 from caffecompat.net.execution.device import usable_device
 from caffecompat.net.execution.inference import OptimizedPasses
 from caffecompat.net.execution.passes import Passes
 from caffecompat.net.fx_program import Program
 from caffecompat.net.kernels.choice import Kernels
-from caffecompat.net.parameters.initial_values import (
-    check_fillers,
-    materialise,
-)
+from caffecompat.net.layer_checks import check_fillers
+from caffecompat.net.parameters.initial_values import materialise
 from caffecompat.net.parameters.net_weights import NetWeights
 from caffecompat.weights import Weights
 
@@ -85,15 +83,12 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
         super().__init__()
         options = replace(options or BuildOptions(), **keywords)
         definition = read_definition(source, options.lenient, options.max_bytes)
-        self._options = options = replace(options, dialect=options.dialect or definition.dialect)
-        message, state = definition.message, options.state
-        if state is None:
-            state = net_state(message, phase, options.level, options.stages)
-        self.graph = build_graph(message, state, definition.place, options.strict)
+        self._options = options = definition.complete(options)
+        self.graph = graph_of(definition, phase, options)
         self.seed = options.seed
         self.observe = False
         self.runner: Callable[[int], Result] | None = None
-        self.layers: list[BuiltLayer] = build_layers(self.graph, options, message)
+        self.layers: list[BuiltLayer] = build_layers(self.graph, options, definition.message)
         self.samples = sample_range(self.layers, options.shard)
         self.notes = definition.notes + self.graph.notes
         self._fill_parameters(device, share_with)

@@ -1,14 +1,36 @@
-"""Weight files, solver states and mean files; :class:`Weights` is the form of all formats."""
+"""Weight files, solver states and mean files; :class:`Weights` is the form of all formats.
+
+The names below are imported when they are first used, since most of their modules need numpy.
+"""
 
 from __future__ import annotations
 
-from caffecompat.weights.array_names import Naming
-from caffecompat.weights.blob_shapes import match_shape
-from caffecompat.weights.files import load_weights, save_weights
-from caffecompat.weights.mean import read_mean, write_mean
-from caffecompat.weights.nvcaffe import to_bvlc_batch_norm
-from caffecompat.weights.solverstate import SolverState, read_state, write_state
-from caffecompat.weights.weights import LayerWeights, Weights
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from caffecompat.weights.array_names import Naming
+    from caffecompat.weights.blob_shapes import match_shape
+    from caffecompat.weights.files import load_weights, save_weights
+    from caffecompat.weights.mean import read_mean, write_mean
+    from caffecompat.weights.nvcaffe import to_bvlc_batch_norm
+    from caffecompat.weights.solverstate import SolverState, read_state, write_state
+    from caffecompat.weights.weights import LayerWeights, Weights
+
+_MODULES = {
+    "LayerWeights": "caffecompat.weights.weights",
+    "Naming": "caffecompat.weights.array_names",
+    "SolverState": "caffecompat.weights.solverstate",
+    "Weights": "caffecompat.weights.weights",
+    "load_weights": "caffecompat.weights.files",
+    "match_shape": "caffecompat.weights.blob_shapes",
+    "read_mean": "caffecompat.weights.mean",
+    "read_state": "caffecompat.weights.solverstate",
+    "save_weights": "caffecompat.weights.files",
+    "to_bvlc_batch_norm": "caffecompat.weights.nvcaffe",
+    "write_mean": "caffecompat.weights.mean",
+    "write_state": "caffecompat.weights.solverstate",
+}
 
 __all__ = [
     "LayerWeights",
@@ -24,3 +46,9 @@ __all__ = [
     "write_mean",
     "write_state",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'caffecompat.weights' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)

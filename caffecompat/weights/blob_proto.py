@@ -11,6 +11,7 @@ import numpy as np
 from caffecompat.errors import FormatError
 from caffecompat.reporting.units import format_shape
 from caffecompat.weights import wire
+from caffecompat.weights.blob_shapes import MAX_AXES
 from caffecompat.weights.weights import as_float32
 from caffecompat.weights.wire import Message, Part
 
@@ -27,7 +28,6 @@ PACKED_OR_LOOSE = {
 RAW_DATA_TYPE, RAW_DIFF_TYPE, RAW_DATA, RAW_DIFF = 10, 11, 12, 13
 RAW_DTYPES = {0: "<f8", 1: "<f4", 2: "<f2", 3: "<i4", 4: "<u4"}
 DIM = 1
-MAX_AXES = 32
 # Unpacked values between other fields arrive one by one; they are joined in groups of this many.
 PIECES_PER_JOIN = 4096
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
+# The most axes of a blob, Caffe's kMaxBlobAxes.
+MAX_AXES = 32
 LEGACY_AXES = 4
 FILTERS = ("Convolution", "Deconvolution")
 

@@ -24,6 +24,7 @@ def build(message: Any, bottoms: Sequence[tuple[int, ...]], phase: str = "TRAIN"
     layer = catalogue.find(message.type)(Context(phase, place, BuildOptions(seed=7)))
     layer.noise = Noise(7, message.name, torch.zeros((), dtype=torch.int64))
     layer.setup(message, bottoms)
+    layer.prepare()
     return layer
 
 

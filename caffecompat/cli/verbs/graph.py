@@ -6,13 +6,14 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.shapes import add_net_arguments, net_for_shapes
+from caffecompat.cli.shapes import add_net_arguments, described_net, net_for_shapes
 from caffecompat.reporting.table import Column, print_table
 from caffecompat.reporting.terminal import printable
 from caffecompat.reporting.units import format_shape
 
 if TYPE_CHECKING:
     from caffecompat.net import Net
+    from caffecompat.net.stated_net import StatedNet
 
 HELP = "print the graph that a net is compiled to: nodes, blobs, lines of the prototxt"
 EXAMPLE = """  caffecompat graph prototxt/D_deploy.prototxt
@@ -36,14 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    net = net_for_shapes(arguments)
     if arguments.dot:
         from caffecompat.output_files import atomic_write
 
+        picture = dot(described_net(arguments))
         with atomic_write(arguments.dot) as file:
-            file.write(dot(net).encode())
+            file.write(picture.encode())
         print(f"wrote {arguments.dot}")
-    elif arguments.code:
+        return 0
+    net = net_for_shapes(arguments)
+    if arguments.code:
         print(net.program().module.code.strip())
     else:
         _print_listing(net)
@@ -81,7 +84,7 @@ def _target(node: Any) -> str:
     return str(getattr(node.target, "__name__", node.target))
 
 
-def dot(net: Net) -> str:
+def dot(net: Net | StatedNet) -> str:
     """The net as graphviz text: layers as boxes, blobs on the arrows with their shapes."""
     producers: dict[Any, int] = {}
     lines = ["digraph net {", "  rankdir=TB;", '  node [shape=box, fontname="Helvetica"];']

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.arguments import add_max_bytes_argument, add_state_arguments, stages
-from caffecompat.cli.shapes import add_shape_argument, print_notes
+from caffecompat.cli.shapes import add_shape_argument, describe, print_notes
 from caffecompat.input_files import (
     STANDARD_INPUT,
     PathLike,
@@ -22,7 +22,9 @@ from caffecompat.reporting.terminal import printable
 from caffecompat.reporting.units import counted, format_shape
 
 if TYPE_CHECKING:
+    from caffecompat.layers import BuildOptions
     from caffecompat.net import Net
+    from caffecompat.net.stated_net import StatedNet
     from caffecompat.weights.description import BlobEntry, Description
 
 HELP = "describe a file: format, layers, shapes, values, and whether it is a published model"
@@ -304,7 +306,7 @@ def _inspect_definition(arguments: argparse.Namespace, head: str) -> None:
         print_notes(source.notes)
         print(f"format: prototxt, a solver ({message.type})\n\n{format_text(message).rstrip()}")
         return
-    net = _net(arguments.file, arguments)
+    net = _described(arguments)
     print(f"format: prototxt, a net definition, shown in phase {net.phase}")
     print(printable(f"net: {net.name or '(no name)'}"))
     _print_net(net)
@@ -313,20 +315,34 @@ def _inspect_definition(arguments: argparse.Namespace, head: str) -> None:
 def _net(path: PathLike, arguments: argparse.Namespace) -> Net:
     from caffecompat.net import Net
 
-    net = Net(
-        path,
-        phase=arguments.phase,
+    net = Net(path, phase=arguments.phase, options=_options(arguments))
+    print_notes(net.notes)
+    return net
+
+
+def _described(arguments: argparse.Namespace) -> Net | StatedNet:
+    """The net of a definition, which is not run."""
+    from caffecompat.net.definition import read_definition
+
+    definition = read_definition(arguments.file, max_bytes=arguments.max_bytes)
+    net = describe(definition, arguments.phase, _options(arguments))
+    print_notes(net.notes)
+    return net
+
+
+def _options(arguments: argparse.Namespace) -> BuildOptions:
+    from caffecompat.layers import BuildOptions
+
+    return BuildOptions(
         level=arguments.level,
         stages=stages(arguments),
         shapes_only=True,
         shapes=dict(arguments.shape),
         max_bytes=arguments.max_bytes,
     )
-    print_notes(net.notes)
-    return net
 
 
-def _print_net(net: Net) -> None:
+def _print_net(net: Net | StatedNet) -> None:
     from caffecompat.net.analysis.receptive_field import receptive_fields
     from caffecompat.net.analysis.summary import summarise
 
@@ -351,7 +367,7 @@ def _print_net(net: Net) -> None:
             print(f"# it ends at {built.name!r} ({built.type}): {field.reason}")
 
 
-def _net_cells(net: Net) -> dict[str, tuple[str, str, str]]:
+def _net_cells(net: Net | StatedNet) -> dict[str, tuple[str, str, str]]:
     """Per layer name: top shapes, multiply-adds, receptive field."""
     from caffecompat.net.analysis.receptive_field import receptive_fields
     from caffecompat.net.analysis.summary import summarise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.shapes import add_net_arguments, net_for_shapes, print_notes
+from caffecompat.cli.shapes import add_net_arguments, described_net, print_notes
 from caffecompat.reporting.table import Column, print_table
 from caffecompat.reporting.units import format_shape, rounded
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.net.analysis.summary import summarise
 
-    net = net_for_shapes(arguments)
+    net = described_net(arguments)
     print_notes(net.notes)
     _print_summary(summarise(net))
     return 0

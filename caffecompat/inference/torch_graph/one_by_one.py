@@ -45,7 +45,7 @@ class OneByOneConvolution(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape != self._seen:
-            self._layer._check_shapes((x,))
+            self._layer._check_shapes([x.shape])
             self._seen = x.shape
         rows = x.permute(0, 2, 3, 1)
         if self._stride != (1, 1):

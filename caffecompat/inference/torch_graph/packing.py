@@ -140,11 +140,11 @@ class PackedConvolution(nn.Module):
 
     def _look_at(self, x: torch.Tensor) -> None:
         """Checks bottoms of a new shape, and finds the padding that they need."""
-        self._layer._check_shapes((x,))
+        self._layer._check_shapes([x.shape])
         g = self._layer.geometry
         sides = [pad for side in reversed(g.sides) for pad in side] if g.sides else [0] * 4
         padded = x if g.sides is None else F.pad(x, sides)
-        more = g.extra_padding(self._layer, padded)
+        more = g.extra_padding(self._layer, padded.shape)
         margins = [
             sides[2 * i + j] + (extra if j else 0)
             for i, extra in enumerate(reversed(more))

@@ -76,8 +76,8 @@ class WinogradConvolution(nn.Module):
         self.names = weighted.names
 
     def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
-        self._layer._check_shapes((x,))
-        self._layer.geometry.extra_padding(self._layer, x)
+        self._layer._check_shapes([x.shape])
+        self._layer.geometry.extra_padding(self._layer, x.shape)
         height, width = (
             size + 2 * pad - KERNEL + 1 for size, pad in zip(x.shape[2:], self._pad, strict=True)
         )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 from caffecompat.layers import Shape
-from caffecompat.net.net import Net
+
+if TYPE_CHECKING:
+    from caffecompat.net.net import Net
+    from caffecompat.net.stated_net import StatedNet
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Summary:
         return sum(row.multiply_adds for row in self.rows)
 
 
-def summarise(net: Net) -> Summary:
+def summarise(net: Net | StatedNet) -> Summary:
     """The summary of a net, which may have been built with ``shapes_only``.
 
     Multiply-adds are the multiplications with weights (in Convolution, InnerProduct and similar
@@ -54,7 +58,7 @@ def summarise(net: Net) -> Summary:
             continue
         if built.source is not None and batch == 1 and built.shapes and built.shapes[0]:
             batch = built.shapes[0][0]
-        specs = built.module.layer.specs if built.module else []
+        specs = built.layer.specs if built.layer else []
         owned = [use.owner == (i, j) for j, use in enumerate(built.uses)]
         bottoms = [net.shape_of(bottom) for bottom in built.bottoms]
         rows.append(

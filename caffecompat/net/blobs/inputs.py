@@ -20,7 +20,7 @@ from caffecompat.net.blobs.index_checks import accepted_numbers, check_numbers
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.kernels.choice import TORCH_OPERATORS
 from caffecompat.net.kernels.input_normalisation import BlobForm, Crops, normalised
-from caffecompat.weights.blob_proto import MAX_AXES
+from caffecompat.weights.blob_shapes import MAX_AXES
 
 Array: TypeAlias = np.ndarray | torch.Tensor
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from caffecompat.errors import LayerError
 from caffecompat.graph import LayerNode
@@ -12,6 +11,9 @@ from caffecompat.layers import Layer, Shape
 from caffecompat.layers._base import Message
 from caffecompat.reporting.units import format_shape
 from caffecompat.weights.blob_shapes import match_shape
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _OLD_SIZES = ("num", "channels", "height", "width")
 
@@ -55,6 +57,8 @@ def embedded_value(node: LayerNode, j: int, shape: Shape) -> np.ndarray:
 
 
 def _array(blob: Message) -> np.ndarray:
+    import numpy as np
+
     return np.array(blob.double_data or blob.data, dtype=np.float32)
 
 

@@ -13,7 +13,7 @@ from caffecompat.errors import CaffeError, LayerError, first_line
 from caffecompat.graph import ParameterUse
 from caffecompat.layers._base import ParameterSpec
 from caffecompat.layers._counter_rng import derive_seed
-from caffecompat.layers.fillers import fill, fillers
+from caffecompat.layers.fillers import fill
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import LayerModule
 from caffecompat.net.parameters.embedded import embedded_value
@@ -78,16 +78,6 @@ def _allocated(
             f"{prod(spec.shape) * 4 / 2**30:.3g} GiB, and cannot be allocated on {device}: "
             f"{first_line(error) if str(error) else 'out of memory'}"
         ) from error
-
-
-def check_fillers(layers: Sequence[BuiltLayer]) -> None:
-    """Refuses unknown fillers, in nets whose parameters are never filled.
-
-    Raises:
-        UnknownName: there is no such filler.
-    """
-    for built, _, spec, _ in _parameters(layers):
-        fillers.find(spec.filler.type, f"{built.place}: {spec.name}")
 
 
 def learnables(layers: Sequence[BuiltLayer]) -> list[Learnable]:

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import re
 import string
+from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, catalogue
 from caffecompat.layers.inner_product import InnerProduct
-from caffecompat.weights import LayerWeights, Naming
+
+if TYPE_CHECKING:
+    from caffecompat.weights import LayerWeights, Naming
 
 # Public attributes of torch.nn.Module and torch.fx.GraphModule, listed here so that a caffemodel
 # can be converted without importing torch; a test compares the list with torch.
@@ -70,6 +73,8 @@ def torch_naming() -> Naming:
     The names depend on the layer types, which a caffemodel contains, so that it can be converted
     without its prototxt. Blobs of an unknown type are called weight, bias, blob2 ...
     """
+    from caffecompat.weights import Naming
+
     return Naming(names=_state_names, layer=layer_name)
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from caffecompat.errors import CaffeError, LayerError, first_line
+from caffecompat.errors import CaffeError, LayerError
 from caffecompat.graph import LayerNode
 from caffecompat.layers import Layer, Shape
+from caffecompat.net.layer_checks import shape_error
 from caffecompat.net.module import LayerModule
 from caffecompat.net.shapes.operator_shapes import OperatorShapes
 from caffecompat.proto import schema
-from caffecompat.reporting.units import format_shape
 
 
 class InferredShapes:
@@ -74,12 +74,3 @@ def _as_tuple(result: Any) -> tuple[torch.Tensor, ...]:
     if result is None:
         return ()
     return (result,) if isinstance(result, torch.Tensor) else tuple(result)
-
-
-def shape_error(node: LayerNode, bottoms: Sequence[Shape], error: Exception) -> LayerError:
-    """The error to show where a layer's setup or inference raised ``error``."""
-    named = ", ".join(
-        f"{bottom} {format_shape(shape)}"
-        for bottom, shape in zip(node.bottoms, bottoms, strict=True)
-    )
-    return LayerError(f"{node.place}: cannot work on bottom(s) {named}: {first_line(error)}")

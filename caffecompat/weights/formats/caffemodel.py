@@ -17,7 +17,8 @@ from caffecompat.errors import FormatError, WeightsError
 from caffecompat.output_files import atomic_write
 from caffecompat.proto.layer_types import from_v0, from_v1
 from caffecompat.weights import wire
-from caffecompat.weights.blob_proto import MAX_AXES, blob_parts, read_blob
+from caffecompat.weights.blob_proto import blob_parts, read_blob
+from caffecompat.weights.blob_shapes import MAX_AXES
 from caffecompat.weights.file_type import looks_like_net
 from caffecompat.weights.format import LayerFormat, formats
 from caffecompat.weights.mapped import map_file

@@ -8,7 +8,7 @@ import numpy as np
 
 from caffecompat.errors import FormatError, WeightsError
 from caffecompat.weights.array_names import current_blobs
-from caffecompat.weights.blob_proto import MAX_AXES
+from caffecompat.weights.blob_shapes import MAX_AXES
 from caffecompat.weights.file_type import SNAPSHOT_HINT, SOLVER_STATE
 from caffecompat.weights.format import LayerFormat, formats
 from caffecompat.weights.hdf5_input.hdf5_file import (

@@ -17,6 +17,7 @@ class HardSwish(Layer):
     Source: Synopsys' HardSwish layer; Howard et al. (2019).
     """
 
+    keeps_shape = True
     pointwise = True
 
     def forward(self, x: Tensor) -> Tensor:

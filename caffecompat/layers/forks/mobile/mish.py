@@ -17,6 +17,7 @@ class Mish(Layer):
     Source: the Mish layer of Caffe versions with YOLOv4; Misra (2019).
     """
 
+    keeps_shape = True
     pointwise = True
 
     def forward(self, x: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ class ReLU6(Layer):
     """
 
     fork_fields = ("relu6_param",)
+    keeps_shape = True
     pointwise = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

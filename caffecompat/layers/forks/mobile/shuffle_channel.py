@@ -27,11 +27,18 @@ class ShuffleChannel(Layer):
         self.group = message.shuffle_channel_param.group
         self.check(self.group > 0, "group is 0, it must be positive")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        self._check_channels(bottoms[0])
+        return [bottoms[0]]
+
+    def _check_channels(self, bottom: Sequence[int]) -> None:
         self.check(
-            x.dim() > 1 and x.shape[1] % self.group == 0,
-            f"the channels of the bottom {format_shape(x.shape)} are not a multiple of group "
+            len(bottom) > 1 and bottom[1] % self.group == 0,
+            f"the channels of the bottom {format_shape(bottom)} are not a multiple of group "
             f"{self.group}",
         )
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check_channels(x.shape)
         groups = x.unflatten(1, (self.group, x.shape[1] // self.group))
         return groups.transpose(1, 2).flatten(1, 2)

@@ -31,6 +31,7 @@ class BatchNormWithScale(Layer):
     """
 
     parameters = ("mean", "variance", "correction", "scale", "bias")
+    keeps_shape = True
     pointwise = True
     fork_fields = (
         "batch_norm_param.scale_bias",

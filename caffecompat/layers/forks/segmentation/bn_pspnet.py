@@ -30,6 +30,7 @@ class PSPNetBN(Layer):
 
     parameters = ("slope", "bias", "mean", "variance")
     fork_fields = ("bn_param",)
+    keeps_shape = True
     pointwise = True
 
     @classmethod

@@ -64,6 +64,10 @@ class SegNetBN(Layer):
         self.parameter("scale", shape, p.scale_filler)
         self.parameter("shift", shape, p.shift_filler)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        statistics = [(1, bottoms[0][1], 1, 1)] * 2
+        return [bottoms[0], *statistics][: self.count]
+
     def forward(self, x: Tensor, *, scale: Tensor, shift: Tensor) -> Tensor | tuple[Tensor, ...]:
         import torch
 

@@ -90,6 +90,10 @@ class PriorGrid(Layer):
             f"prior_box_param: variance is {self.variances}; give one or four positive numbers",
         )
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        height, width = bottoms[0][2:]
+        return [(1, 2, 4 * height * width * len(self.boxes))]
+
     def forward(self, features: Tensor, image: Tensor) -> Tensor:
         import torch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -123,13 +124,21 @@ class DetectionOutput(Layer):
             return DetectionFiles(p, self.options.background, self.context.options.max_bytes)
 
     def infer(self, *bottoms: Tensor) -> Tensor:
+        self._check_shapes([bottom.shape for bottom in bottoms])
+        return bottoms[0].new_empty(self._shape_when_built)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         self._check_shapes(bottoms)
-        return bottoms[0].new_empty((1, 1, 1, 3 + self.per_box))
+        return [self._shape_when_built]
+
+    @property
+    def _shape_when_built(self) -> Shape:
+        return (1, 1, 1, 3 + self.per_box)
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         import torch
 
-        self._check_shapes(bottoms)
+        self._check_shapes([bottom.shape for bottom in bottoms])
         scores, boxes = self._scores(bottoms), self._boxes(bottoms)
         polygons = self._polygons(bottoms) if self.polygons else [None] * len(scores)
         rows = []
@@ -181,21 +190,21 @@ class DetectionOutput(Layer):
         found: Floats = corners.float().cpu().numpy()
         return found
 
-    def _check_shapes(self, bottoms: Sequence[Tensor]) -> None:
+    def _check_shapes(self, bottoms: Sequence[Sequence[int]]) -> None:
         locations, scores, priors = bottoms[:3]
         self.check(
-            priors.dim() == 3 and priors.shape[:2] == (1, 2) and priors.shape[2] % 4 == 0,
-            f"the priors are {format_shape(priors.shape)}, expected (1, 2, 4 * boxes)",
+            len(priors) == 3 and tuple(priors[:2]) == (1, 2) and priors[2] % 4 == 0,
+            f"the priors are {format_shape(priors)}, expected (1, 2, 4 * boxes)",
         )
-        boxes = priors.shape[2] // 4
+        boxes = priors[2] // 4
         blobs = [locations, scores, *bottoms[3 : 3 + self.stages]]
         sizes = (self.per_box * self.location_classes, self.classes, 2, 4)
         names = ("locations", "scores", "first stage's scores", "first stage's locations")
         for name, blob, size in zip(names, blobs, sizes, strict=False):
-            expected = (*locations.shape[:1], boxes * size)
+            expected = (*locations[:1], boxes * size)
             self.check(
-                blob.shape[:1] == expected[:1] and blob.numel() == expected[0] * expected[1],
-                f"the {name} are {format_shape(blob.shape)}, but {boxes} priors need "
+                tuple(blob[:1]) == expected[:1] and prod(blob) == expected[0] * expected[1],
+                f"the {name} are {format_shape(blob)}, but {boxes} priors need "
                 f"{format_shape(expected)}; do the prior boxes and num_classes fit the net? (A "
                 "net of FaceBoxes needs dialect='faceboxes'.)",
             )

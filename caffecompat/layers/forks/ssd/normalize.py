@@ -25,6 +25,7 @@ class Normalize(Layer):
     """
 
     parameters = ("scale",)
+    keeps_shape = True
     param_fields = ("norm_param",)
     fork_fields = ("norm_param",)
 

@@ -37,6 +37,9 @@ class Permute(Layer):
         self.order = [*named, *(axis for axis in range(len(shape)) if axis not in named)]
         self.batch_coupling = ALONG_BATCH if self.order[:1] not in ([], [0]) else None
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [tuple(bottoms[0][axis] for axis in self.order)]
+
     def forward(self, x: Tensor) -> Tensor:
         self.check(
             x.dim() == len(self.order),

@@ -20,6 +20,7 @@ class Gelu(Layer):
     since the code that computes it is not public.
     """
 
+    keeps_shape = True
     pointwise = True
     fork_fields = ("gelu_param",)
 
