@@ -18,6 +18,9 @@ _LONGEST = 8000
 _FOLLOWING = re.compile(NEXT, re.ASCII)
 # A string as find_block takes it.
 _PLAIN = r"""[^"'\\\n\x80-\U0010ffff]*"""
+_COMMENT = re.compile(r"#[^\n]*")
+# A brace after a "#", which may be in a comment, or a "#" that may be in a string.
+_UNUSUAL_COMMENT = re.compile(r"""#[^\n]*[{}]|["'][^"'\n]*#[^"'\n]*["']""")
 # A pattern takes a millisecond or so to make.
 _USES_BEFORE_PATTERN = 10
 _MOST_PATTERNS = 100
@@ -31,9 +34,8 @@ class Block(NamedTuple):
     """The text of a message.
 
     Attributes:
-        key: equal for blocks that differ in strings only: the kind of message, its text up to the
-            first inner message without the content of strings, and the rest. The whole of a text
-            with comments counts as the rest.
+        key: equal for blocks that differ in strings and comments only: the kind of message, its
+            text up to the first inner message without the content of strings, and the rest.
         strings: the content of the strings in the second place.
         end: offset behind its closing brace.
         following: offset of what follows, behind separators and comments.
@@ -207,8 +209,9 @@ def find_block(text: str, start: int, kind: str) -> Block | None:
         return None
     inside = text[start:end]
     if "#" in inside:
-        # Comments take longer to cut out than the fields between them to read.
-        return Block((kind, "", inside), [], end, following.end())
+        if _UNUSUAL_COMMENT.search(text, start, end):
+            return None
+        inside = _COMMENT.sub("", inside)
     head, brace, rest = inside.partition("{")
     quote = '"' if '"' in head else "'"
     pieces = head.split(quote)

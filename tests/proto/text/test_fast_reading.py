@@ -187,6 +187,23 @@ def test_messages_of_two_fields_in_turns_stay_in_their_fields() -> None:
     assert [source.line_of("input_shape", index) for index in range(40)] == [*range(2, 81, 2)]
 
 
+def test_comments_are_left_out_of_layers_that_are_copied() -> None:
+    """A ``#`` or a brace in a string or a comment is none of the layer."""
+    named = """layer {{ # the {0}th
+  name: "{0}" # it's "{0}" {1}
+  top: "a#{0}" # {0}
+  param {{
+    name: "w#{0}"
+  }}
+}}
+"""
+    text = "".join(named.format(number, " }"[number % 2]) for number in range(20))
+    assert read(text, False) == read_carefully(text, False)
+    plain = re.sub('#[0-9]+"', '"', text)
+    assert read(plain, False) == read_carefully(plain, False)
+    assert read(plain, False).message == read(re.sub("#.*", "", plain), False).message
+
+
 @pytest.mark.parametrize("separator", [";", ","])
 def test_no_separator_comes_first_in_a_message(separator: str) -> None:
     text = f"layer {{ name: 'a' param {{ {separator} }} }}"
