@@ -23,7 +23,7 @@ from caffecompat.proto.fork_meanings import NO_FORK, meaning_of
 from caffecompat.proto.schema import new
 from caffecompat.proto.text.parser import format_text, parse_text
 from tests.net.shapes.checked import CheckedShapes
-from tests.net.shapes.stated import states_what_a_net_finds
+from tests.net.stated_nets import states_what_a_net_finds
 from tests.recorded.cases import Case
 from tests.recorded.exceptions import TYPES_OF_FORKS
 from tests.recorded.tally import Tally
