@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from caffecompat.cli.main import main
-from caffecompat.layers import Layer, catalogue
+from caffecompat.layers import BuildOptions, Layer, catalogue
 from caffecompat.layers._module_index import modules_by_type
 from tests.layers.drawn import on_examples
 from tests.layers.messages import message
 from tests.layers.single import build
 from tests.layers.strategies import Example
-from tests.net.shapes.stated import states_what_a_net_finds
 from tests.net.shapes.test_operator_shapes import COMMON
+from tests.net.stated_nets import states_what_a_net_finds
 from tests.places import REPOSITORY
 from tests.recorded.cases import Case
 
@@ -57,11 +57,19 @@ def test_recorded_layers(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
         states_what_a_net_finds(case.path, phase)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((REPOSITORY / "prototxt").rglob("*_deploy.prototxt")), ids=lambda path: path.stem
-)
+PAPER = sorted((REPOSITORY / "prototxt").rglob("*.prototxt"))
+NETS = [path for path in PAPER if not path.name.startswith("solver")]
+
+
+@pytest.mark.parametrize("path", NETS, ids=lambda path: path.stem)
 def test_nets_of_the_paper(path: Path) -> None:
-    assert states_what_a_net_finds(path, "TEST")
+    if path.name.endswith("deploy.prototxt"):
+        assert states_what_a_net_finds(path)
+        return
+    # Their databases are not here.
+    options = BuildOptions(shapes_only=True, shapes={"data": (2, 3, 224, 224)})
+    for phase in ("TRAIN", "TEST"):
+        assert states_what_a_net_finds(path, phase, options)
 
 
 def test_every_common_layer_type_states_its_shapes(tmp_path: Path) -> None:
