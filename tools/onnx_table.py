@@ -359,9 +359,12 @@ def result_of(program: str, ours: CaffeNet, path: Path) -> float | str:
         return first_line(error)
     if outputs.agrees and every.agrees:
         return max(outputs.worst.relative, every.worst.relative)
-    worst = outputs.worst
-    first = every.first.name if every.first else "none with all values as outputs"
-    return f"{worst.name!r} differs by {worst.relative:.2g} {worst.note}; first: {first}"
+    found, which = (every, "values") if outputs.agrees else (outputs, "outputs")
+    worst = found.worst
+    note = f" ({worst.note})" if worst.note else ""
+    first = f"; the first value: {every.first.name!r}" if every.first else ""
+    outer = f"; outputs by {outputs.worst.relative:.0e}" if outputs.agrees else ""
+    return f"{which} differ by {worst.relative:.0e} in {worst.name!r}{note}{first}{outer}"
 
 
 def markdown(rows: Sequence[Row]) -> str:

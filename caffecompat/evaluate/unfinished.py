@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,11 @@ from caffecompat.output_files import atomic_write
 
 Part = TypeVar("Part")
 
+log = logging.getLogger(__name__)
+
 _SETTINGS = "settings.json"
+# In the text of settings.
+_FASTEST = '"engine": "fastest"'
 
 
 class UnfinishedEvaluation(Generic[Part]):
@@ -23,6 +28,7 @@ class UnfinishedEvaluation(Generic[Part]):
         output: the file that the evaluation will write; None keeps nothing.
         settings: all that decides the result, as JSON values.
         load, save: read and write the file (.npz) of a part.
+        several: other processes work on parts of the same result.
 
     Raises:
         DataError: the folder is of an evaluation with other settings.
@@ -34,13 +40,20 @@ class UnfinishedEvaluation(Generic[Part]):
         settings: dict[str, Any],
         load: Callable[[Path], Part],
         save: Callable[[Part, Path], None],
+        several: bool = False,
     ) -> None:
         self._load, self._save = load, save
         self._folder = None if output is None else Path(f"{output}.unfinished")
-        if self._folder is None:
-            return
         text = json.dumps(settings, sort_keys=True, indent=1)
-        record = self._folder / _SETTINGS
+        record = None if self._folder is None else self._folder / _SETTINGS
+        if _FASTEST in text and (several or (record is not None and record.exists())):
+            log.warning(
+                "each process measures which engine is the fastest, so that parts of this result "
+                "may be of several engines, which round differently and quantize differently; "
+                "--engine with a name takes one"
+            )
+        if self._folder is None or record is None:
+            return
         if record.exists():
             _compare(json.loads(record.read_text("utf-8")), json.loads(text), self._folder)
             return

@@ -10,6 +10,8 @@ import pytest
 pytest.importorskip("onnx")
 
 from caffecompat.errors import ExportError
+from caffecompat.export.engine import EngineOptions, open_engine
+from caffecompat.export.target import TargetOptions
 from caffecompat.export.targets.onnx import Onnx
 from tests.export.models import (
     Arrays,
@@ -127,6 +129,18 @@ def test_without_detections_there_is_a_row_for_each_image(tmp_path: Path) -> Non
     shapes = (2, 16, 3, 4), (2, 16, 6, 8)
     rows = check(layer_net(YOLOV3.replace("LEAST", "1"), *shapes), yolo_maps(*shapes), tmp_path)
     assert rows["y"][0, 0].tolist() == [[0.0] + [-1.0] * 6, [1.0] + [-1.0] * 6]
+
+
+def test_opencv_shows_every_value_though_some_have_no_elements(tmp_path: Path) -> None:
+    """The lists of boxes inside; OpenCV gives None for them."""
+    pytest.importorskip("cv2")
+    model = model_of(layer_net(YOLO.replace("LEAST", "1"), (1, 16, 3, 3)))
+    path = tmp_path / "net.onnx"
+    Onnx(TargetOptions(program="opencv5")).write(model, path)
+    engine = open_engine(f"opencv:{path}", EngineOptions())
+    values = engine.values(yolo_maps((1, 16, 3, 3)))
+    assert values["y"].ravel().tolist() == [0.0] + [-1.0] * 6
+    assert all(value.size for value in values.values())
 
 
 def test_a_score_at_the_threshold_counts_in_yolov2(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ class Evaluation:
         group = group or ProcessGroup()
         self._check_classes(images)
         files = (posteriors_file.load, posteriors_file.save)
-        kept = UnfinishedEvaluation(output, self.settings(images), *files)
+        kept = UnfinishedEvaluation(output, self.settings(images), *files, several=group.several)
         found: dict[int, Posteriors] = {}
         parts = range(0, len(images), PART)
         own = [part for part in range(len(parts)) if part % group.world_size == group.rank]
@@ -161,6 +161,7 @@ class Evaluation:
             "data": images.path,
             "model": self._digest,
             **self.preparation.as_json(),
+            **self.compute.settings(),
         }
 
     def _check_classes(self, images: LabelledImages) -> None:

@@ -49,6 +49,7 @@ class MapNet:
 
     Attributes:
         model: as it was given.
+        compute: as it was given, or single precision.
         size: of the net's input.
         channels: of its output.
 
@@ -65,6 +66,7 @@ class MapNet:
     ) -> None:
         self.path = model.path
         self.model = model
+        self.compute = compute or ComputeOptions()
         self.size = input_size(model)
         model = fully_convolutional(model)
         self._net = InferenceNet(without_softmax(model), model.weights, device, compute)

@@ -64,7 +64,11 @@ def localise(
     group, options = group or ProcessGroup(), options or LocalisationOptions()
     settings = {"images": len(images), "data": images.path, **protocol.settings()}
     kept = UnfinishedEvaluation(
-        options.output, settings, localised_images.load, localised_images.save
+        options.output,
+        settings,
+        localised_images.load,
+        localised_images.save,
+        several=group.several,
     )
     own = range(group.rank, -(-len(images) // PART), group.world_size)
     total = sum(len(_indices(images, part)) for part in own)

@@ -44,6 +44,7 @@ class Localiser:
             "scales": list(self.scales),
             "scores": scores,
             **self.preparation.as_json(),
+            **self.net.map_net.compute.settings(),
         }
 
 

@@ -44,7 +44,8 @@ class OpenCvOnnx(Engine):
         with tempfile.TemporaryDirectory() as folder:
             changed = Path(folder, "net.onnx")
             changed.write_bytes(model.SerializeToString())
-            return self._run(changed, names, inputs)
+            found = self._run(changed, names, inputs)
+        return {name: value for name, value in found.items() if value.size}
 
     def _run(self, model: Path, names: list[str], inputs: Mapping[str, np.ndarray]) -> Arrays:
         check_inputs(self, inputs, self._path)

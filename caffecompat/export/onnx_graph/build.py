@@ -43,14 +43,7 @@ KNOWN_FORK_FIELDS = (
 
 # Layers whose operators a program lacks, crashes on or computes wrongly, by their writers' names.
 WRONG_IN = {
-    "opencv5": (
-        "DetectionOutput",
-        "ROIPooling",
-        "PSROIPooling",
-        "Proposal",
-        "ProposalLayer",
-        "YoloDetectionOutput",
-    ),
+    "opencv5": ("DetectionOutput", "ROIPooling", "PSROIPooling", "Proposal", "ProposalLayer"),
 }
 
 # What layers do that no operators of ONNX do, by their writers' names.

@@ -48,7 +48,7 @@ class OpenCvRequest:
 def run_in_opencv(
     request: OpenCvRequest, inputs: Mapping[str, np.ndarray], path: Path
 ) -> dict[str, np.ndarray]:
-    """The values by name.
+    """The values by name; those without elements are (0,), since OpenCV does not tell their shape.
 
     Args:
         inputs: all inputs by name.

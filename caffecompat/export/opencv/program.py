@@ -38,4 +38,6 @@ def main(folder: str) -> None:
     except cv2.error as error:
         sys.stdout.write(str(error).splitlines()[0])
         sys.exit(OPENCV_FAILED)
-    np.savez(Path(folder, "outputs.npz"), *values)
+    # Matrices without elements come back as None.
+    arrays = (np.zeros(0, np.float32) if value is None else value for value in values)
+    np.savez(Path(folder, "outputs.npz"), *arrays)

@@ -58,6 +58,10 @@ class ComputeOptions:
         """The 16-bit type of products, None in other precisions."""
         return HALVES.get(self.precision)
 
+    def settings(self) -> dict[str, str]:
+        """What decides the values of passes, as JSON values; the engine is "" without one."""
+        return {"precision": self.precision, "engine": self.engine}
+
     def check(self, device: torch.device, world_size: int, debug_info: bool = False) -> None:
         """Raises for options that are not available.
 

@@ -14,14 +14,17 @@ import pytest
 from caffecompat.errors import DataError, NetError
 from caffecompat.evaluate.classification.evaluation import PART, Evaluation, EvaluationOptions
 from caffecompat.evaluate.classification.posterior_net import PosteriorNet
+from caffecompat.evaluate.classification.posteriors import load, save
 from caffecompat.evaluate.images.labelled_images import (
     ImageOptions,
     LabelledImages,
     open_images,
 )
 from caffecompat.evaluate.images.preparation import ImagePreparation
+from caffecompat.evaluate.unfinished import UnfinishedEvaluation
 from caffecompat.net import Net
 from caffecompat.solver.distributed.process_group import ProcessGroup
+from caffecompat.solver.setup.compute import ComputeOptions
 from tests.evaluate.small import (
     CLASSES,
     CROP,
@@ -246,6 +249,27 @@ def test_an_ended_evaluation_with_other_settings(tmp_path: Path, images: Labelle
     other = Evaluation(small_model(seed=4), PREPARATION, EvaluationOptions(scales=(16,)))
     with pytest.raises(DataError, match="unfinished evaluation with model"):
         other.run(images, output)
+    half = Evaluation(
+        small_model(), PREPARATION, EvaluationOptions(scales=(16,)), compute=ComputeOptions("bf16")
+    )
+    with pytest.raises(DataError, match="with precision 'fp32', now it is 'bf16'"):
+        half.run(images, output)
+
+
+def test_parts_of_several_engines_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def begin(engine: str, output: str | None, several: bool = False) -> int:
+        caplog.clear()
+        settings = {"nets": [ComputeOptions(engine=engine).settings()]}
+        UnfinishedEvaluation(output, settings, load, save, several=several)
+        return caplog.text.count("parts of this result may be of several engines")
+
+    output = str(tmp_path / "found.npz")
+    assert [begin("fastest", None), begin("fastest", None, several=True)] == [0, 1]
+    assert [begin("fastest", output), begin("fastest", output)] == [0, 1]
+    output = str(tmp_path / "others.npz")
+    assert [begin("torch", output), begin("torch", output, several=True)] == [0, 0]
 
 
 class OtherRank(ProcessGroup):
