@@ -36,6 +36,9 @@ class Embed(Layer):
         if p.bias_term:
             self.parameter("bias", (p.num_output,), p.bias_filler)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [(*bottoms[0], self.specs[0].shape[1])]
+
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         import torch.nn.functional as F
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, format_shape
@@ -12,16 +13,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def check_regions(layer: Layer, features: Tensor, regions: Tensor) -> None:
-    """Refuses bottoms that are not features (N, C, H, W) and regions (R, 5) or (R, 5, 1, 1)."""
+def check_regions(layer: Layer, features: Sequence[int], regions: Sequence[int]) -> None:
+    """Refuses shapes of bottoms other than features (N, C, H, W) and regions (R, 5[, 1, 1])."""
     layer.check(
-        features.dim() == 4,
-        f"its first bottom is {format_shape(features.shape)}, expected features N x C x H x W",
+        len(features) == 4,
+        f"its first bottom is {format_shape(features)}, expected features N x C x H x W",
     )
-    rows = regions.shape[0] if regions.dim() else 0
+    rows = regions[0] if regions else 0
     layer.check(
-        regions.dim() >= 2 and regions.shape[1] == 5 and regions.numel() == 5 * rows,
-        f"its second bottom is {format_shape(regions.shape)}, expected regions R x 5, with rows "
+        len(regions) >= 2 and regions[1] == 5 and prod(regions) == 5 * rows,
+        f"its second bottom is {format_shape(regions)}, expected regions R x 5, with rows "
         "[image, x1, y1, x2, y2]",
     )
 

@@ -49,14 +49,23 @@ class PSROIPooling(Layer):
         self.output_dim, self.bins = int(p.output_dim), int(p.group_size)
         self.spatial_scale = float(p.spatial_scale)
 
-    def forward(self, features: Tensor, regions: Tensor) -> Tensor:
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        features, regions = bottoms
         check_regions(self, features, regions)
+        self._check_channels(features[1])
+        return [(regions[0], self.output_dim, self.bins, self.bins)]
+
+    def _check_channels(self, channels: int) -> None:
         wanted = self.output_dim * self.bins**2
         self.check(
-            features.shape[1] == wanted,
-            f"its first bottom has {features.shape[1]} channels; output_dim {self.output_dim} and "
+            channels == wanted,
+            f"its first bottom has {channels} channels; output_dim {self.output_dim} and "
             f"group_size {self.bins} need {wanted}",
         )
+
+    def forward(self, features: Tensor, regions: Tensor) -> Tensor:
+        check_regions(self, features.shape, regions.shape)
+        self._check_channels(features.shape[1])
         image, (x1, y1, x2, y2) = columns(regions)
         rows = self._bounds(y1, y2, features.shape[2])
         across = self._bounds(x1, x2, features.shape[3])

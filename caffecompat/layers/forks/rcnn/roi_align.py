@@ -57,7 +57,7 @@ class ROIAlign(Layer):
         self.pad_ratio = float(p.pad_ratio)
 
     def forward(self, features: Tensor, regions: Tensor) -> Tensor:
-        check_regions(self, features, regions)
+        check_regions(self, features.shape, regions.shape)
         image, corners = columns(regions)
         x1, y1, x2, y2 = padded(corners, self.pad_ratio)
         y, rows_inside = self._points(y1, y2, self.bins[0], features.shape[2])

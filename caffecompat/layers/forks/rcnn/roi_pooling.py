@@ -54,8 +54,13 @@ class ROIPooling(Layer):
         self.spatial_scale = float(p.spatial_scale)
         self.pad_ratio = float(p.pad_ratio)
 
-    def forward(self, features: Tensor, regions: Tensor) -> Tensor:
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        features, regions = bottoms
         check_regions(self, features, regions)
+        return [(regions[0], features[1], *self.bins)]
+
+    def forward(self, features: Tensor, regions: Tensor) -> Tensor:
+        check_regions(self, features.shape, regions.shape)
         image, corners = columns(regions)
         x1, y1, x2, y2 = padded(corners, self.pad_ratio) if self.pad_ratio else corners
         rows = self._bounds(y1, y2, self.bins[0], features.shape[2])

@@ -57,18 +57,29 @@ class Interp(Layer):
         )
 
     def forward(self, x: Tensor, reference: Tensor | None = None) -> Tensor:
-        self.check(
-            x.dim() == 4, f"the bottom is {format_shape(x.shape)}, it must have 4 axes (N, C, H, W)"
-        )
-        height, width = (extent - self.begin - self.end for extent in x.shape[2:])
-        self.check(
-            height > 0 and width > 0,
-            f"nothing is left of the bottom {format_shape(x.shape)} after pad_beg and pad_end",
-        )
+        height, width = self._cropped(x.shape)
         x = x.narrow(2, self.begin, height).narrow(3, self.begin, width)
         if reference is not None:
             return resize_with_aligned_corners(x, *reference.shape[2:4])
         return resize_with_aligned_corners(x, *self.target_size(height, width))
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape] | None:
+        height, width = self._cropped(bottoms[0])
+        size = bottoms[1][2:4] if len(bottoms) == 2 else self.target_size(height, width)
+        return [(*bottoms[0][:2], *size)] if len(size) == 2 else None
+
+    def _cropped(self, bottom: Sequence[int]) -> tuple[int, int]:
+        """Height and width of the cropped plane."""
+        self.check(
+            len(bottom) == 4,
+            f"the bottom is {format_shape(bottom)}, it must have 4 axes (N, C, H, W)",
+        )
+        height, width = (extent - self.begin - self.end for extent in bottom[2:])
+        self.check(
+            height > 0 and width > 0,
+            f"nothing is left of the bottom {format_shape(bottom)} after pad_beg and pad_end",
+        )
+        return height, width
 
     def target_size(self, height: int, width: int) -> tuple[int, int]:
         """The size that the settings give for a cropped plane of ``height`` x ``width``."""

@@ -37,6 +37,11 @@ class SmoothL1Loss(Loss):
         )
         self.square = float(p.sigma) ** 2
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        for other in bottoms[1:]:
+            self.check_item_shapes(bottoms[0], other)
+        return [()]
+
     def forward(self, x: Tensor, target: Tensor, *weights: Tensor) -> Tensor:
         for other in (target, *weights):
             self.check_items(x, other)

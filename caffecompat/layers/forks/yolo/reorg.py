@@ -34,16 +34,30 @@ class Reorg(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         s = self.stride
-        self.check(x.dim() == 4, f"its bottom is {format_shape(x.shape)}, expected N x C x H x W")
+        top = self._rearranged(x.shape)
         n, c, h, w = x.shape
-        self.check(
-            c % (s * s) == 0 and (self.reverse or (h % s == 0 and w % s == 0)),
-            f"its bottom is {format_shape(x.shape)}; stride {s} needs a multiple of {s * s} "
-            f"channels{'' if self.reverse else f', and of {s} rows and columns'}",
-        )
         planes = c // (s * s)
         if self.reverse:
             blocks = x.reshape(n, s, s, planes, h, w).permute(0, 3, 4, 1, 5, 2)
-            return blocks.reshape(n, planes, h * s, w * s)
+            return blocks.reshape(top)
         blocks = x.reshape(n, planes, h, s, w, s).permute(0, 3, 5, 1, 2, 4)
-        return blocks.reshape(n, c * s * s, h // s, w // s)
+        return blocks.reshape(top)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [self._rearranged(bottoms[0])]
+
+    def _rearranged(self, bottom: Sequence[int]) -> Shape:
+        """The shape of the top of a bottom of this shape."""
+        s = self.stride
+        self.check(
+            len(bottom) == 4, f"its bottom is {format_shape(bottom)}, expected N x C x H x W"
+        )
+        n, c, h, w = bottom
+        self.check(
+            c % (s * s) == 0 and (self.reverse or (h % s == 0 and w % s == 0)),
+            f"its bottom is {format_shape(bottom)}; stride {s} needs a multiple of {s * s} "
+            f"channels{'' if self.reverse else f', and of {s} rows and columns'}",
+        )
+        if self.reverse:
+            return (n, c // (s * s), h * s, w * s)
+        return (n, c * s * s, h // s, w // s)
