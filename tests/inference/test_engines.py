@@ -244,6 +244,34 @@ def test_the_choice_of_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made.lines[-3:] == ("quick: 2 ms", line, "made quick")
 
 
+@pytest.mark.parametrize(
+    ("precisions", "taken"),
+    [
+        ({"few": "bf16", "many": "bf16"}, "many"),
+        ({"few": "bf16", "many": "fp32"}, "few"),
+        ({"few": "int8", "many": "int8"}, "few"),
+    ],
+)
+def test_other_sizes_take_engines_that_differ_by_rounding_alone(
+    monkeypatch: pytest.MonkeyPatch, precisions: dict[str, str], taken: str
+) -> None:
+    def engine(name: str) -> Callable[[Net, InferenceOptions], Optimization]:
+        return lambda net, options: Optimization(name, precisions[name], (), NamedProgram(name))
+
+    def measured(programs: Any, feeds: Sequence[torch.Tensor]) -> dict[str, float]:
+        rows = len(feeds[0])
+        times = {"few": 1.0 + rows, "many": 3.0 + rows / 10}
+        return {name: times[name] for name in programs}
+
+    monkeypatch.setattr(inference_engines, "_load", lambda: None)
+    monkeypatch.setattr(inference_engines, "_entries", {n: engine(n) for n in precisions})
+    monkeypatch.setattr(fastest, "least_seconds", measured)
+    made = fastest.optimize(built(SMALL), InferenceOptions())
+    assert made.engine == "few"
+    program: Any = made.program
+    assert [program([torch.zeros(20, 4)]) for _ in range(3)][-1] == taken
+
+
 def test_each_size_that_comes_often_has_its_own_fastest_engine(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

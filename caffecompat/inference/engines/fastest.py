@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import log, prod
 from typing import TypeAlias
@@ -37,6 +37,9 @@ _Sizes: TypeAlias = tuple[tuple[int, ...], ...]
 def optimize(net: Net, options: InferenceOptions) -> Optimization:
     """Runs random inputs in all engines, in turns, and takes the one with the least time.
 
+    For other sizes another engine may be taken if it differs by rounding alone: not one with
+    another precision, and none in int8, where engines quantize differently.
+
     Raises:
         NetError: no engine runs the net in this precision.
     """
@@ -50,6 +53,8 @@ def optimize(net: Net, options: InferenceOptions) -> Optimization:
     best, more = program.choose(example_feeds(net, options.shapes))
     chosen = made[best]
     program.drop_hopeless()
+    alike = {n for n, one in made.items() if one.precision == chosen.precision != "int8"}
+    program.keep({best, *alike})
     return replace(chosen, lines=(*lines, *more, *chosen.lines), program=program)
 
 
@@ -113,6 +118,10 @@ class FastestProgram:
         """Frees the engines that no size of inputs will make the fastest."""
         limit = HOPELESS * min(self._times.values())
         self._programs = {n: p for n, p in self._programs.items() if self._times[n] <= limit}
+
+    def keep(self, names: Collection[str]) -> None:
+        """Frees the engines that have other names."""
+        self._programs = {n: p for n, p in self._programs.items() if n in names}
 
     def _new_size(self, sizes: _Sizes, feeds: Sequence[torch.Tensor]) -> str:
         self._in_a_row = self._in_a_row + 1 if sizes == self._last else 1
