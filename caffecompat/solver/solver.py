@@ -253,9 +253,8 @@ class Solver(TrainingState):
         return True
 
     def _update_parameters(self, display: bool, loss: torch.Tensor, step: int) -> None:
-        policy = self._policy
-        if policy.watches_loss:
-            policy.observe(self.iter, float(loss))
+        if self._policy.watches_loss:
+            self._policy.observe(self.iter, float(loss))
         rate = self._next_rate()
         self.rate = float(rate)
         self._announce_step(step)
@@ -318,6 +317,7 @@ class Solver(TrainingState):
 
     def snapshot(self) -> tuple[str, str]:
         """As :meth:`TrainingState.snapshot`, after the log lines that are pending."""
+        self._train_step.read_loss()
         self._display.catch_up()
         return super().snapshot()
 

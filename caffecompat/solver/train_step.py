@@ -195,7 +195,10 @@ class TrainStep:
             self._grad_scaler.save(state)
 
     def load(self, state: SolverState) -> None:
-        """Restores the loss scale from a solver state."""
+        """Restores the loss scale from a solver state; a loss before it is no longer read."""
+        self._unread = None
+        if self._stopped is not None:
+            self._stopped.zero_()
         if self._grad_scaler is not None:
             self._grad_scaler.load(state)
 

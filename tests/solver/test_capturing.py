@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from caffecompat.errors import SolverError
+from caffecompat.errors import DataError, SolverError
 from caffecompat.net import Net, Result
 from caffecompat.net.execution.cuda_graph import CapturedPass, NotCapturable
 from caffecompat.net.kernels.choice import Kernels
@@ -481,4 +481,34 @@ def test_no_update_follows_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     for buffer in solver.net.buffers():
         buffer.data.nan_to_num_(1.0)
     solver.step(1)
+    assert not any(map(torch.equal, before, learned(solver)))
+
+
+@pytest.mark.usefixtures("played")
+def test_a_loss_before_a_restored_state_is_not_read(tmp_path: Path) -> None:
+    """An error ends the pass after it, so that nobody has read it yet."""
+    text = ONE_PASS.replace("display: 1", "display: 0").replace("test_interval: 4", "")
+    path = write_training(tmp_path / "run", solver=text.replace("test_iter: 2", ""))
+    solver = Solver(path)
+    solver.step(2)
+    state = solver.snapshot()[1]
+    source: Any = solver.net.layers[0].source
+    whole = source.read
+
+    def spoilt(index: int) -> Any:
+        if index == 3:
+            raise DataError("no such record")
+        data, label = whole(index)
+        return data * np.float32("nan"), label
+
+    source.read = spoilt
+    with pytest.raises(DataError):
+        solver.step(5)
+    source.read = whole
+    for buffer in solver.net.buffers():
+        buffer.data.nan_to_num_(1.0)
+    solver.restore(state)
+    before = learned(solver)
+    solver.step(2)
+    assert solver.iter == 4
     assert not any(map(torch.equal, before, learned(solver)))
