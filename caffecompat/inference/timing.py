@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from caffecompat.errors import CaffeError, NetError, first_line
 from caffecompat.layers import Shape
 from caffecompat.net import Net
 
@@ -51,12 +52,16 @@ def least_seconds(
     Args:
         seconds: no turn begins later than this after the first. Programs that are clearly behind
             after some turns take no more.
+
+    Returns:
+        Seconds; infinity for a program that fails.
+
+    Raises:
+        NetError: all fail.
     """
-    left = {name: partial(run, feeds) for name, run in programs.items()}
-    least = dict.fromkeys(left, float("inf"))
+    least = dict.fromkeys(programs, float("inf"))
     with torch.no_grad():
-        for run in left.values():
-            run()
+        left = _running({name: partial(run, feeds) for name, run in programs.items()})
         started = time.perf_counter()
         for turn in range(1, MOST_TURNS + 1):
             for name, run in left.items():
@@ -70,6 +75,22 @@ def least_seconds(
             if len(left) == 1 or time.perf_counter() - started > seconds:
                 break
     return least
+
+
+def _running(work: Mapping[Name, Callable[[], Any]]) -> dict[Name, Callable[[], Any]]:
+    """Those that run, after one pass of each."""
+    left = dict(work)
+    problems: list[Exception] = []
+    for name, run in work.items():
+        try:
+            run()
+        except (CaffeError, RuntimeError) as error:  # torch's are of many types
+            del left[name]
+            problems.append(error)
+    if not left and problems:
+        sentence = f"no engine runs the net with such inputs: {first_line(problems[0])}"
+        raise NetError(sentence) from problems[0]
+    return left
 
 
 def turns(

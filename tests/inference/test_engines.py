@@ -318,6 +318,21 @@ def test_the_choice_ends_early_for_programs_that_are_clearly_behind(
     assert passes["quick"] == 28
 
 
+def test_an_engine_whose_passes_fail_is_not_taken() -> None:
+    class Broken(NamedProgram):
+        def __call__(self, feeds: Sequence[torch.Tensor]) -> Any:
+            raise RuntimeError("out of memory\nhere")
+
+    broken = Broken("broken")
+    program: Any = FastestProgram({"broken": broken, "works": NamedProgram("works")})
+    best, lines = program.choose([torch.zeros(2, 4)])
+    assert (best, lines[0]) == ("works", "broken: its passes fail")
+    program.drop_hopeless()
+    assert program([torch.zeros(3, 4)]) == "works"
+    with pytest.raises(NetError, match=r"no engine runs the net with such inputs: out of memory$"):
+        timing.least_seconds({"broken": broken}, [])
+
+
 def test_no_engine_has_the_precision() -> None:
     with pytest.raises(NetError, match="no engine runs the net so"):
         built(SMALL).optimize("fastest", precision="int8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from math import log, prod
+from math import isfinite, log, prod
 from typing import TypeAlias
 
 import torch
@@ -110,7 +110,10 @@ class FastestProgram:
         best = min(self._times, key=lambda name: self._times[name])
         sizes = tuple(tuple(feed.shape) for feed in feeds)
         self._chosen[sizes] = best
-        lines = [f"{name}: {1000 * seconds:.4g} ms" for name, seconds in self._times.items()]
+        lines = [
+            f"{name}: {1000 * seconds:.4g} ms" if isfinite(seconds) else f"{name}: its passes fail"
+            for name, seconds in self._times.items()
+        ]
         shapes = ", ".join(map(format_shape, sizes))
         return best, [*lines, f"{best} is the fastest here, for inputs {shapes}"]
 
