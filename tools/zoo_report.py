@@ -34,10 +34,10 @@ from caffecompat.errors import CaffeError, first_line
 from caffecompat.proto import files
 from tools.zoo.published import (
     Entry,
-    blob_of,
     entries,
     first_divergent,
     output_difference,
+    output_of,
     prepare,
     run,
 )
@@ -303,7 +303,7 @@ def _compare(row: Row, most_gmac: float) -> None:
     run(net, recorded)
     arrays = np.load(row.entry.path.with_suffix(".golden.npz"))
     worst = max(
-        output_difference(blob_of(net, name, recorded), facts, arrays)
+        output_difference(output_of(net, name, recorded), facts, arrays)
         for name, facts in recorded["outputs"].items()
     )
     bound = LOOSER.get(row.entry.name, BOUND)
