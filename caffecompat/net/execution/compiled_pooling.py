@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.library import custom_op
+from torch import Tensor, library
 
 from caffecompat.layers._operation import TakeMaximum
 from caffecompat.layers.pooling import pad_with_lowest
@@ -25,7 +24,7 @@ def _form(x: Tensor) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
-@custom_op("caffecompat::max_pool", mutates_args=())
+@library.custom_op("caffecompat::max_pool", mutates_args=())
 def max_pool(
     x: Tensor, kernel: list[int], stride: list[int], pad: list[int], ceil: bool
 ) -> tuple[Tensor, Tensor]:
@@ -42,7 +41,7 @@ def _(
     return y.contiguous(memory_format=_form(x)), index.contiguous(memory_format=_form(x))
 
 
-@custom_op("caffecompat::max_pool_gradient", mutates_args=())
+@library.custom_op("caffecompat::max_pool_gradient", mutates_args=())
 def max_pool_gradient(
     gradient: Tensor,
     x: Tensor,

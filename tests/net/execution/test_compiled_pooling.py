@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import library
 
 from caffecompat.net.execution.compiled_pooling import max_pool, max_pool_gradient
 from tests.net.execution.test_fusing import convolution, net_of, pass_of, pooling
@@ -56,7 +57,7 @@ def test_the_operators(form: torch.memory_format) -> None:
     """Their results, memory orders and gradients, as torch's own checks want them."""
     x = torch.randn(2, 3, 7, 6, dtype=torch.float64).contiguous(memory_format=form)
     arguments = (x.requires_grad_(), [3, 3], [2, 2], [1, 1], True)
-    torch.library.opcheck(max_pool, arguments, test_utils=("test_schema", "test_faketensor"))
+    library.opcheck(max_pool, arguments, test_utils=("test_schema", "test_faketensor"))
     y, index = max_pool(*arguments)
     expected = torch.nn.functional.max_pool2d(x, 3, 2, 1, ceil_mode=True)
     assert torch.equal(y, expected)
@@ -66,4 +67,4 @@ def test_the_operators(form: torch.memory_format) -> None:
     (wanted,) = torch.autograd.grad(expected, x, weight)
     assert torch.equal(found, wanted)
     given = (weight, x.detach(), index, *arguments[1:])
-    torch.library.opcheck(max_pool_gradient, given, test_utils=("test_schema", "test_faketensor"))
+    library.opcheck(max_pool_gradient, given, test_utils=("test_schema", "test_faketensor"))

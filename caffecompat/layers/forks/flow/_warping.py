@@ -4,8 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._base import Layer, format_shape
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def check_flow(layer: Layer, image: Tensor, flow: Tensor) -> None:
+    """Checks that a flow (N, 2, H, W) belongs to an image (N, C, H, W).
+
+    Raises:
+        LayerError: it does not.
+    """
+    layer.check(
+        image.dim() == 4 and flow.shape == (image.shape[0], 2, *image.shape[2:]),
+        f"the image is {format_shape(image.shape)} and the flow {format_shape(flow.shape)}; "
+        "the flow must have two channels and the image's other extents",
+    )
 
 
 def places(flow: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
-from caffecompat.layers.forks.flow._warping import between, places
+from caffecompat.layers._base import Layer, Message, Shape, exactly, register
+from caffecompat.layers.forks.flow._warping import between, check_flow, places
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,11 +30,7 @@ class FlowWarp(Layer):
         self.fill = 0.0 if p.fill_value == p.ZERO else float("nan")
 
     def forward(self, image: Tensor, flow: Tensor) -> Tensor:
-        self.check(
-            image.dim() == 4 and flow.shape == (image.shape[0], 2, *image.shape[2:]),
-            f"the image is {format_shape(image.shape)} and the flow {format_shape(flow.shape)}; "
-            "the flow must have two channels and the image's other extents",
-        )
+        check_flow(self, image, flow)
         height, width = image.shape[2:]
         x, y = places(flow)
         # Comparisons with NaN are false: an unknown flow gives the fill value.

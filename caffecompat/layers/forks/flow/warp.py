@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, exactly, format_shape, register
-from caffecompat.layers.forks.flow._warping import between, pixels, places
+from caffecompat.layers._base import Layer, exactly, register
+from caffecompat.layers.forks.flow._warping import between, check_flow, pixels, places
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,11 +25,7 @@ class Warp(Layer):
     in_place = False
 
     def forward(self, image: Tensor, flow: Tensor) -> Tensor:
-        self.check(
-            image.dim() == 4 and flow.shape == (image.shape[0], 2, *image.shape[2:]),
-            f"the image is {format_shape(image.shape)} and the flow {format_shape(flow.shape)}; "
-            "the flow must have two channels and the image's other extents",
-        )
+        check_flow(self, image, flow)
         height, width = image.shape[2:]
         x, y = places(flow)
         inside = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
