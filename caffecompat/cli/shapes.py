@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from caffecompat.layers import BuildOptions
     from caffecompat.net import Net
     from caffecompat.net.definition import Definition
-    from caffecompat.net.stated_net import StatedNet
+    from caffecompat.net.structure import NetStructure
 
 
 def add_net_arguments(parser: argparse.ArgumentParser, phases: str = "TRAIN or TEST") -> None:
@@ -65,12 +65,12 @@ def print_notes(notes: Iterable[str]) -> None:
         print(terminal.as_warning(f"# {terminal.printable(note)}", sys.stdout))
 
 
-def described_net(arguments: argparse.Namespace) -> Net | StatedNet:
+def described_net(arguments: argparse.Namespace) -> NetStructure:
     """The net of the arguments, for a description; see :func:`describe`."""
     return describe(_definition(arguments), arguments.phase, _options(arguments))
 
 
-def describe(definition: Definition, phase: str, options: BuildOptions) -> Net | StatedNet:
+def describe(definition: Definition, phase: str, options: BuildOptions) -> NetStructure:
     """The net for a description: without torch if its layers state the shapes of their tops.
 
     Args:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from caffecompat.errors import CaffeError
-from caffecompat.graph import Graph, LayerNode
-from caffecompat.layers import BuildOptions, Layer, Shape
+from caffecompat.graph import Graph
+from caffecompat.layers import BuildOptions, Shape
 from caffecompat.net.built_layer import BuiltLayer
-from caffecompat.net.layer_builder import LayerBuilder
+from caffecompat.net.layer_builder import LayerBuilder, ShapelessLayer
 from caffecompat.net.layer_checks import check_stated_shapes, layer_classes
 from caffecompat.net.module import LayerModule
 from caffecompat.net.shapes.top_shapes import InferredShapes
@@ -29,7 +29,7 @@ def build_layers(graph: Graph, options: BuildOptions, definition: Message) -> li
     """
     classes = layer_classes(graph, options)
     check_stated_shapes(graph, classes, options)
-    return _Builder(graph, options, definition).build_all(classes)
+    return _LayersWithModules(graph, options, definition).build_all(classes)
 
 
 def build_each(
@@ -48,31 +48,21 @@ def build_each(
         For each layer what was built, or the reason why it cannot be; None where the shape of a
         bottom is unknown.
     """
-    builder = _Builder(graph, options, definition)
+    builder = _LayersWithModules(graph, options, definition)
     try:
         return [builder.build_if_possible(node) for node in graph]
     finally:
         builder.close()
 
 
-class _Builder(LayerBuilder):
-    """A builder that runs layers on ``meta`` tensors for their top shapes."""
+class _LayersWithModules(LayerBuilder):
+    """A builder that runs the modules of layers on ``meta`` tensors for their top shapes."""
 
     def __init__(self, graph: Graph, options: BuildOptions, definition: Message) -> None:
         super().__init__(graph, options, definition)
         self.position = torch.zeros((), dtype=torch.int64)
         self._inferred = InferredShapes()
 
-    def module_of(self, layer: Layer) -> LayerModule:
-        return LayerModule(layer)
-
-    def top_shapes(
-        self,
-        layer: Layer,
-        module: LayerModule | None,
-        node: LayerNode,
-        bottoms: list[Shape],
-        tops: int,
-    ) -> Sequence[Shape]:
-        assert module is not None
-        return self._inferred.infer(module, node, bottoms, tops)
+    def shapes_and_module(self, layer: ShapelessLayer) -> tuple[Sequence[Shape], LayerModule]:
+        module = LayerModule(layer.layer)
+        return self._inferred.infer(module, layer.node, layer.bottoms, layer.tops), module

@@ -5,8 +5,9 @@ Nothing here needs torch; a subclass says where the top shapes come from.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.errors import CaffeError
@@ -33,7 +34,22 @@ if TYPE_CHECKING:
     from caffecompat.net.module import LayerModule
 
 
-class LayerBuilder:
+@dataclass(frozen=True)
+class ShapelessLayer:
+    """A layer after its setup, before its top shapes are known.
+
+    Attributes:
+        bottoms: the shapes of its bottoms.
+        tops: how many tops it has, automatic ones included.
+    """
+
+    layer: Layer
+    node: LayerNode
+    bottoms: list[Shape]
+    tops: int
+
+
+class LayerBuilder(ABC):
     """Builds the layers of a graph one after another; notes on them go to ``graph.notes``.
 
     Args:
@@ -56,20 +72,11 @@ class LayerBuilder:
         self._keys: set[str] = set()
         self._automatic_tops = 0
 
-    def module_of(self, layer: Layer) -> LayerModule | None:
-        """The module of a layer that is not a source; None where nothing is run."""
-        return None
-
-    def top_shapes(
-        self,
-        layer: Layer,
-        module: LayerModule | None,
-        node: LayerNode,
-        bottoms: list[Shape],
-        tops: int,
-    ) -> Sequence[Shape]:
-        """The shapes of the first ``tops`` tops of a layer after its setup."""
-        raise NotImplementedError
+    @abstractmethod
+    def shapes_and_module(
+        self, layer: ShapelessLayer
+    ) -> tuple[Sequence[Shape], LayerModule | None]:
+        """The top shapes of a layer that is no source, and its module if nets of it run."""
 
     def build_all(self, classes: Sequence[type[Layer] | None]) -> list[BuiltLayer]:
         """Builds all layers, of these classes; closes their sources if a layer is refused."""
@@ -134,8 +141,8 @@ class LayerBuilder:
             rows = rows_of(layer, layer.context)
             shapes = cut(layer.shapes, rows)
         else:
-            module = self.module_of(layer)
-            shapes = self.top_shapes(layer, module, node, bottoms, len(tops))
+            shapeless = ShapelessLayer(layer, node, bottoms, len(tops))
+            shapes, module = self.shapes_and_module(shapeless)
         for top, shape in zip(tops, shapes, strict=True):
             layer.check_size(shape, f"top {str(top)!r}")
         weights = loss_weights(node, layer_class, len(tops))

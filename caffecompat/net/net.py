@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from caffecompat.graph import Version
-from caffecompat.layers import BuildOptions, Shape
+from caffecompat.layers import BuildOptions
 from caffecompat.layers._context import BuildKeywords
 from caffecompat.net import description, pickling
 from caffecompat.net.batch_shard import sample_range
@@ -88,7 +88,7 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
         self.seed = options.seed
         self.observe = False
         self.runner: Callable[[int], Result] | None = None
-        self.layers: list[BuiltLayer] = build_layers(self.graph, options, definition.message)
+        self.layers = build_layers(self.graph, options, definition.message)
         self.samples = sample_range(self.layers, options.shard)
         self.notes = definition.notes + self.graph.notes
         self._fill_parameters(device, share_with)
@@ -147,27 +147,8 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
         self._passes.inputs.kernels = kernels
 
     @property
-    def name(self) -> str:
-        return self.graph.name
-
-    @property
-    def phase(self) -> str:
-        """``"TRAIN"`` or ``"TEST"``."""
-        return self.graph.phase
-
-    @property
     def device(self) -> torch.device:
         return self.position.device
-
-    @property
-    def inputs(self) -> list[str]:
-        """Names of the tops of Input layers."""
-        return list(self._passes.inputs.names)
-
-    @property
-    def outputs(self) -> list[str]:
-        """Names of the blobs that no layer reads, sorted."""
-        return list(self.graph.outputs)
 
     @property
     def blobs(self) -> Mapping[str, Blob]:
@@ -247,7 +228,7 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
             NetError: there are more ``tensors`` than inputs, or a value is not an array of numbers.
         """
         request = partial.ForwardRequest(start, end, blobs)
-        return self._passes.forward(tensors, self.inputs, request, inputs)
+        return self._passes.forward(tensors, self._passes.inputs.names, request, inputs)
 
     def backward(self, /, *, start: Any = None, **diffs: Array) -> None:
         """Computes the gradients of the last :meth:`forward` over all layers.
@@ -300,10 +281,6 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
             BlobError: the last pass did not keep it.
         """
         return self._passes.values.of(version)
-
-    def shape_of(self, version: Version) -> Shape:
-        """The shape of a blob version with the definition's input sizes."""
-        return self._passes.values.shape_of(version)
 
     def close(self) -> None:
         """Stops the data layers' threads and closes their files."""

@@ -3,63 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
 
 from caffecompat.errors import CaffeError
-from caffecompat.graph import Graph, LayerNode, Version
+from caffecompat.graph import Graph
 from caffecompat.layers import BuildOptions, Layer, Shape, Source
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.definition import Definition, graph_of
-from caffecompat.net.layer_builder import LayerBuilder
+from caffecompat.net.layer_builder import LayerBuilder, ShapelessLayer
 from caffecompat.net.layer_checks import check_fillers, check_stated_shapes, layer_classes
-
-if TYPE_CHECKING:
-    from caffecompat.net.module import LayerModule
+from caffecompat.net.structure import NetStructure
 
 
-@dataclass(frozen=True)
-class StatedNet:
+class StatedNet(NetStructure):
     """What a :class:`caffecompat.Net` with ``shapes_only`` tells about itself.
 
-    Attributes:
+    Args:
         layers: the layers after their setup, without modules.
         notes: the notes that the Net would have.
     """
 
-    graph: Graph
-    layers: list[BuiltLayer]
-    notes: list[str]
-
-    @property
-    def name(self) -> str:
-        return self.graph.name
-
-    @property
-    def phase(self) -> str:
-        """``"TRAIN"`` or ``"TEST"``."""
-        return self.graph.phase
-
-    @property
-    def inputs(self) -> list[str]:
-        """Names of the tops of Input layers."""
-        sources = [b for b in self.layers if b.source is not None and b.source.is_input]
-        return [top.blob for built in sources for top in built.tops]
-
-    @property
-    def outputs(self) -> list[str]:
-        """Names of the blobs that no layer reads, sorted."""
-        return list(self.graph.outputs)
-
-    def shape_of(self, version: Version) -> Shape:
-        """The shape of a blob version."""
-        return self._shapes[version]
-
-    @cached_property
-    def _shapes(self) -> dict[Version, Shape]:
-        pairs = (zip(built.tops, built.shapes, strict=True) for built in self.layers)
-        return {top: shape for layer in pairs for top, shape in layer}
+    def __init__(self, graph: Graph, layers: list[BuiltLayer], notes: list[str]) -> None:
+        self.graph = graph
+        self.layers = layers
+        self.notes = notes
 
 
 def stated_net(definition: Definition, phase: str, options: BuildOptions) -> StatedNet | None:
@@ -78,7 +44,7 @@ def stated_net(definition: Definition, phase: str, options: BuildOptions) -> Sta
         if not all(_may_state(layer_class) for layer_class in classes):
             return None
         check_stated_shapes(graph, classes, options)
-        layers = _Builder(graph, options, definition.message).build_all(classes)
+        layers = _StatedLayers(graph, options, definition.message).build_all(classes)
         check_fillers(layers)
     except CaffeError:
         return None
@@ -97,21 +63,14 @@ class _Unknown(CaffeError):
     """A layer does not state the shapes of its tops."""
 
 
-class _Builder(LayerBuilder):
-    """A builder that asks layers for their top shapes."""
+class _StatedLayers(LayerBuilder):
+    """A builder that asks layers for their top shapes and makes no modules."""
 
-    def top_shapes(
-        self,
-        layer: Layer,
-        module: LayerModule | None,
-        node: LayerNode,
-        bottoms: list[Shape],
-        tops: int,
-    ) -> Sequence[Shape]:
+    def shapes_and_module(self, layer: ShapelessLayer) -> tuple[Sequence[Shape], None]:
         # Whether torch accepts an extent of 0 depends on the operator.
-        if any(extent < 1 for bottom in bottoms for extent in bottom):
+        if any(extent < 1 for bottom in layer.bottoms for extent in bottom):
             raise _Unknown
-        stated = layer.top_shapes(bottoms)
-        if stated is None or len(stated) < tops:
+        stated = layer.layer.top_shapes(layer.bottoms)
+        if stated is None or len(stated) < layer.tops:
             raise _Unknown
-        return stated[:tops]
+        return stated[: layer.tops], None

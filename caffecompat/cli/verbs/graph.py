@@ -13,7 +13,7 @@ from caffecompat.reporting.units import format_shape
 
 if TYPE_CHECKING:
     from caffecompat.net import Net
-    from caffecompat.net.stated_net import StatedNet
+    from caffecompat.net.structure import NetStructure
 
 HELP = "print the graph that a net is compiled to: nodes, blobs, lines of the prototxt"
 EXAMPLE = """  caffecompat graph prototxt/D_deploy.prototxt
@@ -84,7 +84,7 @@ def _target(node: Any) -> str:
     return str(getattr(node.target, "__name__", node.target))
 
 
-def dot(net: Net | StatedNet) -> str:
+def dot(net: NetStructure) -> str:
     """The net as graphviz text: layers as boxes, blobs on the arrows with their shapes."""
     producers: dict[Any, int] = {}
     lines = ["digraph net {", "  rankdir=TB;", '  node [shape=box, fontname="Helvetica"];']

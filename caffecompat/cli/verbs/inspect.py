@@ -24,7 +24,7 @@ from caffecompat.reporting.units import counted, format_shape
 if TYPE_CHECKING:
     from caffecompat.layers import BuildOptions
     from caffecompat.net import Net
-    from caffecompat.net.stated_net import StatedNet
+    from caffecompat.net.structure import NetStructure
     from caffecompat.weights.description import BlobEntry, Description
 
 HELP = "describe a file: format, layers, shapes, values, and whether it is a published model"
@@ -320,7 +320,7 @@ def _net(path: PathLike, arguments: argparse.Namespace) -> Net:
     return net
 
 
-def _described(arguments: argparse.Namespace) -> Net | StatedNet:
+def _described(arguments: argparse.Namespace) -> NetStructure:
     """The net of a definition, which is not run."""
     from caffecompat.net.definition import read_definition
 
@@ -342,7 +342,7 @@ def _options(arguments: argparse.Namespace) -> BuildOptions:
     )
 
 
-def _print_net(net: Net | StatedNet) -> None:
+def _print_net(net: NetStructure) -> None:
     from caffecompat.net.analysis.receptive_field import receptive_fields
     from caffecompat.net.analysis.summary import summarise
 
@@ -367,7 +367,7 @@ def _print_net(net: Net | StatedNet) -> None:
             print(f"# it ends at {built.name!r} ({built.type}): {field.reason}")
 
 
-def _net_cells(net: Net | StatedNet) -> dict[str, tuple[str, str, str]]:
+def _net_cells(net: NetStructure) -> dict[str, tuple[str, str, str]]:
     """Per layer name: top shapes, multiply-adds, receptive field."""
     from caffecompat.net.analysis.receptive_field import receptive_fields
     from caffecompat.net.analysis.summary import summarise

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from caffecompat.layers import Shape
 
 if TYPE_CHECKING:
-    from caffecompat.net.net import Net
-    from caffecompat.net.stated_net import StatedNet
+    from caffecompat.net.structure import NetStructure
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Summary:
         return sum(row.multiply_adds for row in self.rows)
 
 
-def summarise(net: Net | StatedNet) -> Summary:
+def summarise(net: NetStructure) -> Summary:
     """The summary of a net, which may have been built with ``shapes_only``.
 
     Multiply-adds are the multiplications with weights (in Convolution, InnerProduct and similar

@@ -20,6 +20,7 @@ from caffecompat.net.blobs.index_checks import accepted_numbers, check_numbers
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.kernels.choice import TORCH_OPERATORS
 from caffecompat.net.kernels.input_normalisation import BlobForm, Crops, normalised
+from caffecompat.net.structure import input_names
 from caffecompat.weights.blob_shapes import MAX_AXES
 
 Array: TypeAlias = np.ndarray | torch.Tensor
@@ -39,12 +40,7 @@ class Inputs:
 
     def __init__(self, layers: Sequence[BuiltLayer], device: torch.device) -> None:
         self._sources = [built for built in layers if built.source is not None]
-        self.names = [
-            top.blob
-            for built in self._sources
-            if built.source is not None and built.source.is_input
-            for top in built.tops
-        ]
+        self.names = input_names(layers)
         self.seconds_reading = 0.0
         self.memory_format = torch.preserve_format
         self.kernels = TORCH_OPERATORS

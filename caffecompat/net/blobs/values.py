@@ -103,10 +103,6 @@ class BlobValues:
         """The bottom of the split whose top is ``version``; for other blobs ``version``."""
         return self._originals.get(version, version)
 
-    def shape_of(self, version: Version) -> Shape:
-        """The shape of a blob version with the definition's input sizes."""
-        return self._shapes[version]
-
     def resize_input(self, name: str, shape: Sequence[int]) -> None:
         """Gives an input blob a new shape, filled with zeros."""
         self._inputs.resize(name, shape)

@@ -8,27 +8,19 @@ from typing import Any
 
 from torch import nn
 
-from caffecompat.graph import Graph
 from caffecompat.layers import BuildOptions
 from caffecompat.net.blobs.array_view import BlobParameter, BlobStatistic, with_data
 from caffecompat.net.blobs.blob import NamedMapping
-from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.parameters import loading
 from caffecompat.net.parameters.initial_values import Learnable, learnables
 from caffecompat.net.parameters.state_dict_names import torch_naming
+from caffecompat.net.structure import NetStructure
 from caffecompat.weights import Weights, load_weights, save_weights
 
 
-class NetWeights(nn.Module):
-    """The methods of :class:`caffecompat.Net` for its weights.
+class NetWeights(NetStructure, nn.Module):
+    """The methods of :class:`caffecompat.Net` for its weights."""
 
-    Attributes:
-        graph: the net's graph.
-        layers: the net's built layers.
-    """
-
-    graph: Graph
-    layers: list[BuiltLayer]
     _options: BuildOptions
 
     @property
