@@ -30,7 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.hostile import fuzz
+from tests.hostile import fuzz, fuzz_worker
 from tests.hostile.readers import READERS
 
 
@@ -103,7 +103,7 @@ class _Progress:
             self._line("")
 
 
-def _sentence(finding: fuzz.Finding) -> str:
+def _sentence(finding: fuzz_worker.Finding) -> str:
     detail = " ".join(finding.detail.split())[:150]
     again = f"--reader {finding.reader} --seed {finding.number} --one"
     return f"{finding.reader}: {finding.kind}: {finding.where}: {detail}   ({again})"
@@ -115,7 +115,7 @@ def _print(report: fuzz.Report, seconds: float) -> None:
     sums = [0] * 7
     for name, tally in report.tallies.items():
         row = [tally.inputs, tally.accepted, tally.refused]
-        row += [report.count(name, kind) for kind in fuzz.KINDS]
+        row += [report.count(name, kind) for kind in fuzz_worker.KINDS]
         sums = [a + b for a, b in zip(sums, row, strict=True)]
         rate = tally.inputs / max(tally.seconds, 1e-9)
         print(f"{name:<17}" + "".join(f"{n:>11,}" for n in row) + f"{rate:>11,.0f}")
@@ -138,7 +138,7 @@ def _as_json(
         "seconds": round(seconds, 1),
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "readers": {
-            name: vars(tally) | {kind: report.count(name, kind) for kind in fuzz.KINDS}
+            name: vars(tally) | {kind: report.count(name, kind) for kind in fuzz_worker.KINDS}
             for name, tally in report.tallies.items()
         },
         "findings": [vars(finding) for finding in report.findings],
@@ -147,10 +147,10 @@ def _as_json(
 
 def _one(name: str, number: int, keep: Path | None) -> int:
     """One input in a child process, then, unless that one died, with its traceback."""
-    report = fuzz.run([fuzz.Task(name, number, number + 1)], keep=keep)
+    report = fuzz.run([fuzz_worker.Task(name, number, number + 1)], keep=keep)
     for finding in report.findings:
         print(_sentence(finding))
-    if report.findings and all(f.kind == fuzz.EXCEPTION for f in report.findings):
+    if report.findings and all(f.kind == fuzz_worker.EXCEPTION for f in report.findings):
         _trace(name, number)
     if not report.findings:
         tally = report.tallies[name]
@@ -169,7 +169,7 @@ def _trace(name: str, number: int) -> None:
         files = make_input(name, make_seeds(Path(folder) / "seeds"), number)
         (Path(folder) / "work").mkdir()
         os.chdir(Path(folder) / "work")
-        fuzz.write_files(files, Path())
+        fuzz_worker.write_files(files, Path())
         for ask in asks_for(READERS[name], number):
             try:
                 ask(first_path(files))

@@ -18,7 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.generate_prototxt import COLOUR_SHIFT, FROM_RANDOM, PAPER, Net, block, body, layer
+from tools.generate_prototxt import FROM_RANDOM, PAPER
+from tools.vgg_nets import COLOUR_SHIFT, Net, block, body, layer
 
 FOLDER = Path(__file__).resolve().parents[1] / "prototxt" / "localisation"
 CLASSES = 1000

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from caffecompat.data.codec.images import decode_image, read_image_file
 from caffecompat.errors import CaffeError, DataError
 from caffecompat.pycaffe.errors import ImageFileError, MissingImage
 from caffecompat.pycaffe.proto import caffe_pb2
-from caffecompat.pycaffe.resizing import resize_centers, zoom_corners
+from caffecompat.pycaffe.resizing import resize_image as resize_image
+from caffecompat.pycaffe.transformer import Transformer as Transformer
 
 Array = NDArray[Any]
 
@@ -172,209 +173,6 @@ def datum_to_array(datum: Any) -> Array:
         ) from None
 
 
-class Transformer:
-    """Turns images into the values of a net's inputs, and back.
-
-    :meth:`preprocess` works in this order, each step only where it is set: resize to the input's
-    height and width, transpose, channel_swap, times raw_scale, minus mean, times input_scale. So
-    the mean is in units of raw_scale and in swapped channels.
-
-    Args:
-        inputs: the shape (N, C, H, W) of each input, by name.
-
-    Attributes:
-        inputs, transpose, channel_swap, raw_scale, mean, input_scale: a dict by input's name each.
-    """
-
-    def __init__(self, inputs: Mapping[str, Sequence[int]]) -> None:
-        self.inputs = inputs
-        self.transpose: dict[str, tuple[int, ...]] = {}
-        self.channel_swap: dict[str, tuple[int, ...]] = {}
-        self.raw_scale: dict[str, float] = {}
-        self.mean: dict[str, Array] = {}
-        self.input_scale: dict[str, float] = {}
-
-    def preprocess(self, in_: str, data: Array) -> Array:
-        """An image as values of the input ``in_``, without the axis of the batch.
-
-        As in pycaffe, the result is a view of a float32 array that needs neither resizing nor a
-        swap of channels, and the steps after that change the array itself; pass a copy to keep it.
-
-        Args:
-            in_: the name of an input.
-            data: height x width x channels where ``transpose`` is (2, 0, 1).
-
-        Returns:
-            a float32 array, channels x height x width.
-
-        Raises:
-            DataError: there is no such input, or the image does not fit the settings.
-        """
-        self._check_input(in_)
-        values = np.asarray(data).astype(np.float32, copy=False)
-        if not values.flags.writeable:
-            values = values.copy()
-        size = tuple(self.inputs[in_][2:])
-        if values.shape[:2] != size:
-            values = resize_image(values, size)
-        transpose = self.transpose.get(in_)
-        if transpose is not None:
-            self._check_axes(in_, values)
-            values = values.transpose(transpose)
-        channel_swap = self.channel_swap.get(in_)
-        if channel_swap is not None:
-            self._check_channels(in_, values)
-            values = values[list(channel_swap), :, :]
-        if in_ in self.raw_scale:
-            values *= self.raw_scale[in_]
-        if in_ in self.mean:
-            self._check_mean(in_, values)
-            values -= self.mean[in_]
-        if in_ in self.input_scale:
-            values *= self.input_scale[in_]
-        return values
-
-    def deprocess(self, in_: str, data: Array) -> Array:
-        """The image of an input's values: :meth:`preprocess` in reverse, but never resized.
-
-        Args:
-            in_: the name of an input.
-            data: channels x height x width, with or without an axis of one sample before them.
-
-        Returns:
-            the image, without axes of extent 1 where no setting needs them.
-
-        Raises:
-            DataError: there is no such input.
-        """
-        self._check_input(in_)
-        values = self._sample(in_, data)
-        if in_ in self.input_scale:
-            values /= self.input_scale[in_]
-        if in_ in self.mean:
-            values += self.mean[in_]
-        if in_ in self.raw_scale:
-            values /= self.raw_scale[in_]
-        channel_swap = self.channel_swap.get(in_)
-        if channel_swap is not None:
-            values = values[np.argsort(channel_swap), :, :]
-        transpose = self.transpose.get(in_)
-        if transpose is not None:
-            values = values.transpose(tuple(int(axis) for axis in np.argsort(transpose)))
-        return values
-
-    def set_transpose(self, in_: str, order: Sequence[int]) -> None:
-        """Sets the order of axes: (2, 0, 1) makes height x width x channels what Caffe expects.
-
-        Raises:
-            DataError: it has not one number for each axis of the input but the first.
-        """
-        self._check_input(in_)
-        if len(order) != len(self.inputs[in_]) - 1:
-            raise DataError(
-                f"Transpose order needs to have the same number of dimensions as the input: "
-                f"{tuple(order)} has {len(order)}, input {in_!r} has "
-                f"{len(self.inputs[in_]) - 1} without its batch"
-            )
-        self.transpose[in_] = tuple(order)
-
-    def set_channel_swap(self, in_: str, order: Sequence[int]) -> None:
-        """Sets the order of channels: (2, 1, 0) makes R, G, B what most Caffe models expect.
-
-        Raises:
-            DataError: it has not one number for each channel of the input.
-        """
-        self._check_input(in_)
-        if len(order) != self.inputs[in_][1]:
-            raise DataError(
-                f"Channel swap needs to have the same number of dimensions as the input channels: "
-                f"{tuple(order)} has {len(order)}, input {in_!r} has {self.inputs[in_][1]} channels"
-            )
-        self.channel_swap[in_] = tuple(order)
-
-    def set_raw_scale(self, in_: str, scale: float) -> None:
-        """Sets the factor before the mean is subtracted; 255 for models of 8-bit images."""
-        self._check_input(in_)
-        self.raw_scale[in_] = scale
-
-    def set_mean(self, in_: str, mean: Array) -> None:
-        """Sets the mean to subtract, in units of raw_scale and in swapped channels.
-
-        Args:
-            in_: the name of an input.
-            mean: one value per channel, height x width for one channel, or
-                channels x height x width of the input.
-
-        Raises:
-            DataError: the mean has another shape.
-        """
-        self._check_input(in_)
-        shape = mean.shape
-        expected = tuple(self.inputs[in_][1:])
-        if mean.ndim == 1:
-            if shape[0] != expected[0]:
-                raise DataError(
-                    f"Mean channels incompatible with input: the mean has {shape[0]}, "
-                    f"input {in_!r} has {expected[0]} channels"
-                )
-            self.mean[in_] = mean[:, np.newaxis, np.newaxis]
-            return
-        if mean.ndim == 2:
-            shape = (1, *shape)
-        if len(shape) != 3:
-            raise DataError(
-                f"Mean shape invalid: {mean.shape}, expected (channels,) or "
-                "(channels, height, width)"
-            )
-        if shape != expected:
-            raise DataError(
-                f"Mean shape incompatible with input shape: the mean has {shape}, input {in_!r} "
-                f"has {expected}; mean.mean(axis=(1, 2)) gives a mean per channel for any size"
-            )
-        self.mean[in_] = mean
-
-    def set_input_scale(self, in_: str, scale: float) -> None:
-        """Sets the factor after the mean is subtracted."""
-        self._check_input(in_)
-        self.input_scale[in_] = scale
-
-    def _check_input(self, in_: str) -> None:
-        if in_ not in self.inputs:
-            raise DataError(f"{in_} is not one of the net inputs: {list(self.inputs)}")
-
-    def _sample(self, in_: str, data: Array) -> Array:
-        """A copy of values without axes of extent 1, or with them where the settings need them."""
-        values = data.astype(data.dtype if data.dtype.kind == "f" else np.float32)
-        axes = len(self.inputs[in_]) - 1
-        settings: tuple[Mapping[str, Any], ...] = (self.transpose, self.channel_swap, self.mean)
-        if any(in_ in setting for setting in settings) and values.squeeze().ndim < axes:
-            return values[0] if values.ndim == axes + 1 and len(values) == 1 else values
-        return values.squeeze()
-
-    def _check_axes(self, in_: str, values: Array) -> None:
-        if values.ndim != len(self.transpose[in_]):
-            raise DataError(
-                f"input {in_!r}: the image has shape {values.shape}, the transpose order "
-                f"{self.transpose[in_]} needs {len(self.transpose[in_])} axes"
-            )
-
-    def _check_channels(self, in_: str, values: Array) -> None:
-        if max(self.channel_swap[in_]) >= len(values):
-            raise DataError(
-                f"input {in_!r}: the image has {len(values)} channels, channel_swap is "
-                f"{self.channel_swap[in_]}"
-            )
-
-    def _check_mean(self, in_: str, values: Array) -> None:
-        mean = self.mean[in_]
-        pairs = zip(mean.shape[::-1], values.shape[::-1], strict=False)
-        if mean.ndim > values.ndim or any(one not in (1, extent) for one, extent in pairs):
-            raise DataError(
-                f"input {in_!r}: the image has shape {values.shape} before the mean of shape "
-                f"{mean.shape} is subtracted; set transpose and the size of the input to match"
-            )
-
-
 def load_image(filename: str | os.PathLike[str], color: bool = True) -> Array:
     """An image file as float32 array in [0, 1], height x width x channels.
 
@@ -407,43 +205,6 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> Array:
     # OpenCV has B, G, R and perhaps alpha.
     rgb = scaled[:, :, 2::-1]
     return (rgb if color else (rgb @ _LUMINANCE)[:, :, np.newaxis]).astype(np.float32)
-
-
-def resize_image(im: Array, new_dims: ArrayLike, interp_order: int = 1) -> Array:
-    """Resizes an image to height and width.
-
-    Images of 1 or 3 channels get what scikit-image 0.19 to 0.26 give (pixels as areas, smoothed
-    where the image shrinks, darkened at the edges where it grows), all others what scipy's zoom
-    gives (pixels as points, not smoothed), both as in pycaffe. A constant image keeps its value.
-
-    Args:
-        im: height x width x channels.
-        new_dims: (height, width).
-        interp_order: 0 for the nearest pixel, 1 for linear, 2 to 5 for splines, which need scipy.
-
-    Returns:
-        float32.
-
-    Raises:
-        DataError: the image has not three axes, or the size is not positive.
-        MissingExtra: the order is above 1 and scipy is not installed.
-    """
-    height, width = (int(extent) for extent in np.asarray(new_dims).ravel()[:2])
-    if im.ndim != 3 or min(height, width) < 1 or not im.size:
-        raise DataError(
-            f"resize_image: an image of shape {im.shape} to {height} x {width}; expected height x "
-            "width x channels and a positive size"
-        )
-    if im.shape[-1] not in (1, 3):
-        return zoom_corners(im, height, width, interp_order).astype(np.float32)
-    low, high = im.min(), im.max()
-    if not high > low:
-        return np.full((height, width, im.shape[-1]), low, dtype=np.float32)
-    # Between 0 and 1 because what is outside the image counts as 0, which is then the darkest.
-    resized = resize_centers((im - low) / (high - low), height, width, interp_order)
-    if im.dtype == np.float32:
-        resized = resized.astype(np.float32)
-    return (resized * (high - low) + low).astype(np.float32)
 
 
 def oversample(images: Sequence[Array] | Array, crop_dims: ArrayLike) -> Array:

@@ -15,7 +15,6 @@ from caffecompat.cli.main import main
 from caffecompat.data.backends.database import create_database, open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.codec.images import encode_image
-from caffecompat.data.tools.contact_sheet import contact_sheet, value_range
 from caffecompat.data.tools.convert_imageset import convert_imageset
 from caffecompat.proto import schema
 from tests.data.databases import datum, encoded_datum
@@ -407,25 +406,6 @@ def test_a_list_of_a_folder_tree(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_
 def test_the_name_decides_the_kind(mixed: Path, run: Run, tmp_path: Path) -> None:
     assert run("show", mixed, tmp_path / "sheet.JPG")[0] == 0
     assert (tmp_path / "sheet.JPG").read_bytes().startswith(b"\xff\xd8\xff")
-
-
-def test_a_sheet_of_floats_is_spread_from_black_to_white() -> None:
-    images = [np.full((1, 4, 6), -3.0, np.float32), np.full((1, 4, 6), 5.0, np.float32)]
-    images[0][0, 0, 0] = np.nan
-    assert value_range(images) == (-3, 5)
-    data = contact_sheet(images, ["1", "2"], columns=2, cell=24)
-    sheet = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert sheet is not None
-    assert sheet[10, 10].tolist() == [0, 0, 0]
-    assert sheet[10, 40].tolist() == [255, 255, 255]
-
-
-def test_large_images_are_made_to_fit() -> None:
-    images = [picture(1, (3, 90, 31)), picture(2, (3, 7, 300))]
-    data = contact_sheet(images, ["a", "b"], columns=5, cell=32)
-    sheet = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert sheet is not None
-    assert sheet.shape == (32 + 16 + 4 + 4, 2 * 36 + 4, 3)
 
 
 def test_leveldb_in_and_out(mixed: Path, run: Run) -> None:

@@ -10,17 +10,12 @@ is a pure function of the reader's name and its number.
 
 from __future__ import annotations
 
-import faulthandler
-import gc
 import json
-import logging
 import mmap
 import os
 import resource
 import shutil
 import signal
-import struct
-import sys
 import tempfile
 import time
 import traceback
@@ -29,50 +24,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
 
-from caffecompat.errors import CaffeError
 from tests.hostile.forking import load_package
-from tests.hostile.readers import READERS, Ask, asks_for, first_path, make_input
-from tests.hostile.seeds import Files, Seeds, make_seeds
+from tests.hostile.fuzz_worker import (
+    CRASH,
+    FLOOD,
+    HANG,
+    MEMORY,
+    SLOT,
+    Finding,
+    Task,
+    Work,
+    prepare,
+    write_files,
+)
+from tests.hostile.readers import make_input
+from tests.hostile.seeds import Seeds, make_seeds
 
 # Of the processor, so that a busy machine makes no findings; and of waiting for something else than
 # the processor.
 SECONDS = 10.0
 WAITING = 30.0
-MEMORY = 1 << 30
-# Beyond this allocations fail, so that a fault cannot take the machine with it.
-_ADDRESSES = 8 << 30
 _CHUNK = 1000
 _POLL = 0.05
-_MOST_LINES = 110
-
-EXCEPTION, CRASH, HANG, FLOOD = KINDS = ("bare exception", "crash", "hang", "memory")
-# Number and start time of the input that a worker is at; accepted, refused.
-_SLOT = struct.Struct("<qdqq")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What no input may bring about.
-
-    Attributes:
-        kind: one of :data:`KINDS`.
-        where: the innermost line of the package, for the same fault the same text.
-        detail: the exception, the signal, the amount of memory.
-    """
-
-    reader: str
-    number: int
-    kind: str
-    where: str
-    detail: str
-
-    @property
-    def fault(self) -> tuple[str, str, str]:
-        """The same for findings of one cause."""
-        return (self.reader, self.kind, self.where)
 
 
 @dataclass
@@ -96,15 +71,6 @@ class Report:
         return sum(f.reader == reader and f.kind == kind for f in self.findings)
 
 
-@dataclass(frozen=True)
-class Task:
-    """Inputs ``first`` to ``stop`` - 1 of a reader."""
-
-    reader: str
-    first: int
-    stop: int
-
-
 def tasks_of(counts: dict[str, int], first: int) -> Iterator[Task]:
     """Pieces of work, the readers by turns, so that the rate of the whole run shows early."""
     done = dict.fromkeys(counts, 0)
@@ -122,119 +88,6 @@ def temporary_parent() -> str | None:
     return shared if os.path.isdir(shared) and os.access(shared, os.W_OK) else None
 
 
-# The worker
-
-
-class _Strict(logging.Handler):
-    """Formats each record and lets an exception out, which logging itself would swallow."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.format(record)
-
-
-def _where(error: BaseException) -> str:
-    """The innermost line of the package that an exception went through."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "caffecompat" in Path(frame.filename).parts]
-    frame = (ours or frames)[-1]
-    parts = Path(frame.filename).parts
-    name = "/".join(parts[parts.index("caffecompat") + 1 :] if ours else parts[-1:])
-    return f"{type(error).__name__} in {name}:{frame.lineno} {frame.name}"
-
-
-def _judge(ask: Ask, path: Path) -> tuple[bool, str, str]:
-    """Whether the file was accepted; where and what was wrong, if anything."""
-    try:
-        ask(path)
-    except CaffeError as error:
-        text = str(error)
-        if not text.strip():
-            return False, "an empty message: " + _where(error), type(error).__name__
-        if text.count("\n") > _MOST_LINES:
-            return False, "a message of too many lines: " + _where(error), text[:200]
-        return False, "", ""
-    except BaseException as error:
-        message = f"{type(error).__name__}: {str(error)[:300]}"
-        return False, _where(error), message
-    return True, "", ""
-
-
-def write_files(files: Files, folder: Path) -> None:
-    """The files of an input, in place of everything that is in ``folder``."""
-    for name in os.listdir(folder):
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    for name, data in files.items():
-        path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(data)
-
-
-@dataclass
-class _Work:
-    """What a worker needs."""
-
-    seeds: Seeds
-    task: Task
-    slot: mmap.mmap
-    pipe: int
-    folder: Path
-    trace: int
-
-    def run(self) -> None:
-        reader = READERS[self.task.reader]
-        accepted = refused = 0
-        limit = _resident() + MEMORY
-        for number in range(self.task.first, self.task.stop):
-            files = make_input(self.task.reader, self.seeds, number)
-            write_files(files, self.folder)
-            _SLOT.pack_into(self.slot, 0, number, time.monotonic(), accepted, refused)
-            good = True
-            for ask in asks_for(reader, number):
-                taken, where, detail = _judge(ask, first_path(files))
-                good = good and taken
-                if where:
-                    kind = FLOOD if detail.startswith("MemoryError") else EXCEPTION
-                    self.tell(Finding(self.task.reader, number, kind, where, detail))
-            accepted, refused = accepted + good, refused + (not good)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-            if peak > limit:
-                used = f"{(peak - limit + MEMORY) >> 20} MiB more than before"
-                self.tell(Finding(self.task.reader, number, FLOOD, "at its peak", used))
-                _SLOT.pack_into(self.slot, 0, number, 0.0, accepted, refused)
-                return
-        _SLOT.pack_into(self.slot, 0, self.task.stop, 0.0, accepted, refused)
-
-    def tell(self, finding: Finding) -> None:
-        os.write(self.pipe, json.dumps(vars(finding)).encode() + b"\n")
-
-
-def _resident() -> int:
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
-
-
-def _prepare(work: _Work) -> None:
-    """Makes a forked process a worker: silent, limited, with a trace of where it dies."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    faulthandler.enable(work.trace)
-    faulthandler.register(signal.SIGUSR1, work.trace)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + _ADDRESSES, used + _ADDRESSES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    logging.getLogger("caffecompat").addHandler(_Strict())
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
-    np.seterr(all="ignore")  # the sums of damaged numbers may be anything
-    os.chdir(work.folder)
-    gc.freeze()
-
-
-# The parent
-
-
 def _of_process(pid: int, name: str) -> bytes:
     """A file about a process; nothing if it has gone."""
     try:
@@ -249,8 +102,8 @@ class _Worker:
     def __init__(self, seeds: Seeds, task: Task, folder: Path) -> None:
         self.task = task
         self.started = time.monotonic()
-        self._slot = mmap.mmap(-1, _SLOT.size)
-        _SLOT.pack_into(self._slot, 0, task.first, 0.0, 0, 0)
+        self._slot = mmap.mmap(-1, SLOT.size)
+        SLOT.pack_into(self._slot, 0, task.first, 0.0, 0, 0)
         self.findings: list[Finding] = []
         self._pending = b""
         self._pipe, end = os.pipe()
@@ -261,8 +114,8 @@ class _Worker:
             code = 1
             try:
                 os.close(self._pipe)
-                work = _Work(seeds, task, self._slot, end, self.folder, self._trace.fileno())
-                _prepare(work)
+                work = Work(seeds, task, self._slot, end, self.folder, self._trace.fileno())
+                prepare(work)
                 work.run()
                 code = 0
             except BaseException:
@@ -276,7 +129,7 @@ class _Worker:
 
     def state(self) -> tuple[int, float, int, int]:
         """Number and start of the input it is at; how many were accepted and refused."""
-        number, start, accepted, refused = _SLOT.unpack_from(self._slot, 0)
+        number, start, accepted, refused = SLOT.unpack_from(self._slot, 0)
         return number, start, accepted, refused
 
     def look(self) -> bool:

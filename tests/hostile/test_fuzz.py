@@ -76,7 +76,9 @@ def test_files_are_whole_before_they_are_damaged(
 FAILING = """
 import json, os, signal, sys, time
 from dataclasses import replace
+from caffecompat.errors import CaffeError
 from tests.hostile import fuzz
+from tests.hostile.fuzz_worker import Task
 from tests.hostile.readers import READERS
 
 fuzz.SECONDS, fuzz.WAITING = 4, 20
@@ -92,7 +94,7 @@ def endless(path):
 ways = {
     "sound": lambda path: None,
     "bare": lambda path: json.loads("{"),
-    "silent": lambda path: (_ for _ in ()).throw(fuzz.CaffeError(" ")),
+    "silent": lambda path: (_ for _ in ()).throw(CaffeError(" ")),
     "crash": lambda path: os.kill(os.getpid(), signal.SIGSEGV),
     "abort": lambda path: os.abort(),
     "endless": endless,
@@ -102,8 +104,8 @@ ways = {
 for name, way in ways.items():
     READERS[name] = replace(READERS["mean"], asks=(way,), command=())
 # All at once, for some of them do nothing until their time is up.
-tasks = [fuzz.Task(name, number, number + 1) for name in ways for number in (5, 6)]
-whole = [fuzz.Task("crash", 5, 7), *(task for task in tasks if task.reader != "crash")]
+tasks = [Task(name, number, number + 1) for name in ways for number in (5, 6)]
+whole = [Task("crash", 5, 7), *(task for task in tasks if task.reader != "crash")]
 report = fuzz.run(whole, jobs=len(whole))
 print(json.dumps({n: [t.inputs, t.accepted, t.refused] for n, t in report.tallies.items()}))
 print(json.dumps([[f.reader, f.number, f.kind, f.detail] for f in report.findings]))

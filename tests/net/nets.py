@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from caffecompat import Net
 from caffecompat.proto.text.parser import parse_text
 
@@ -39,3 +41,12 @@ def saved(folder: Path, text: str, name: str = "net.prototxt") -> Path:
     path = folder / name
     path.write_text(text)
     return path
+
+
+def batch(seed: int = 1) -> dict[str, np.ndarray]:
+    """Inputs of :data:`CLASSIFIER`."""
+    rng = np.random.default_rng(seed)
+    return {
+        "data": rng.standard_normal((3, 2, 7, 5)).astype(np.float32),
+        "label": np.array([1, 5, 0], dtype=np.float32),
+    }

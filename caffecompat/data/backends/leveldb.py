@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from caffecompat.data.backends.database import Backend, Database, DatabaseWriter, backends
-from caffecompat.data.backends.leveldb_format import DAMAGED, Part, open_parts
+from caffecompat.data.backends.leveldb_encoding import DAMAGED, Part
+from caffecompat.data.backends.leveldb_format import open_parts
 from caffecompat.data.backends.random_access import OpenFiles
 from caffecompat.errors import DataError, FileProblem, MissingExtra
 from caffecompat.input_files import ClaimedBytes
