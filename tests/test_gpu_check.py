@@ -124,7 +124,7 @@ def test_without_a_gpu_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not (tmp_path / "out").exists()
 
 
-def test_names_of_stages(tmp_path: Path) -> None:
+def test_names_of_stages() -> None:
     names = [stage.name for stage in all_stages()]
     assert len(set(names)) == len(names)
     chosen = gpu_check._choose(all_stages(), "tests,memory", "tests:device")

@@ -50,7 +50,7 @@ def examine_solver(
         if named.found is None:
             findings.error(f"the net {named.path} is not there")
             continue
-        folder = _folder_of(named, file.path)
+        folder = _folder_of(named)
         net = examined.get(named.found.resolve())
         if net is not None and net.report.verdict is Verdict.CANNOT_RUN:
             findings.error(f"its net {net.report.path} cannot run")
@@ -71,7 +71,7 @@ def _found(name: str, solver: Path) -> Path | None:
     return None
 
 
-def _folder_of(named: NamedNet, solver: Path) -> Path | None:
+def _folder_of(named: NamedNet) -> Path | None:
     """Where training must be started, so that the names in the solver hold."""
     assert named.found is not None
     if Path(named.path).is_absolute() or Path(named.path).is_file():

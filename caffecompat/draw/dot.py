@@ -29,7 +29,6 @@ _COLOURS: Mapping[str, tuple[str, str]] = {
     "other": ("#eeecea", "#77706a"),
     UNKNOWN: ("#fdecea", "#b3261e"),
 }
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True)

@@ -174,9 +174,7 @@ def test_old_command_lines_work_by_one_substitution(
     assert main(["convert_imageset.bin", "x/", "list", "db"]) == 1
 
 
-def test_a_script_called_caffe(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_script_called_caffe(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["install-caffe-command", "--dir", "build/tools", "--tools"]) == 0
     assert "build/tools/caffe and 17 others" in capsys.readouterr().out
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}

@@ -107,9 +107,7 @@ def test_a_deploy_net_is_preferred_to_one_that_reads_data(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["current", "old"])
-def test_the_definition_inside_of_a_model_file(
-    form: str, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_definition_inside_of_a_model_file(form: str, folder: Path) -> None:
     message = read_net(folder / "deploy.prototxt")[0]
     for layer in message.layer:
         if layer.name in ("conv1", "fc"):

@@ -201,7 +201,7 @@ def test_an_existing_database_is_left_alone(capsys: pytest.CaptureFixture[str]) 
     )
 
 
-def test_databases_from_python(capsys: pytest.CaptureFixture[str]) -> None:
+def test_databases_from_python() -> None:
     import caffecompat
 
     floats = PIXELS[:2].astype(np.float64)[:, None] / 3

@@ -123,7 +123,7 @@ def test_differences() -> None:
         compare({"a": x}, {"b": x})
 
 
-def test_inputs_must_agree(files: Path, tmp_path: Path) -> None:
+def test_inputs_must_agree(files: Path) -> None:
     first = CaffeNet.of(model_of(TEXT))
     larger = CaffeNet.of(model_of(TEXT.replace("dim: 7", "dim: 8")))
     renamed = CaffeNet.of(model_of(TEXT.replace('"data"', '"image"')))

@@ -72,7 +72,7 @@ def test_a_negative_rate(tmp_path: Path, lines: Lines) -> None:
     assert "the loss rises" in warning
 
 
-def test_a_label_beyond_the_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_label_beyond_the_classes(tmp_path: Path) -> None:
     path = write_training(tmp_path)
     change(tmp_path / "net.prototxt", ("num_output: 3", "num_output: 2"))
     solver = Solver(path)
@@ -120,9 +120,7 @@ def test_fewer_records_than_a_batch(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "the training data has 11 records, fewer than the 18 images of one iteration" in said
 
 
-def test_a_missing_mean_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_mean_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command of the message makes the file, its folder too."""
     path = write_training(tmp_path)
     mean = f"{tmp_path}/means of it/mean.binaryproto"

@@ -137,7 +137,7 @@ class TestSubsets:
         with pytest.raises(WeightsError, match="has no layer 'fc6'; did you mean 'fc_6'"):
             net().load_weights(weights, layers=["fc6"])
 
-    def test_the_papers_recipe(self, tmp_path: Path) -> None:
+    def test_the_papers_recipe(self) -> None:
         """The first four convolutions and the last three layers of net A start a deeper one."""
         prototxt = Path(__file__).resolve().parents[2] / "prototxt"
         shapes = Net(prototxt / "A_deploy.prototxt", shapes_only=True)

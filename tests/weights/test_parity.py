@@ -76,7 +76,7 @@ def test_every_net_of_the_paper_narrowed(path: Path, tmp_path: Path) -> None:
     check_round_trip(narrowed(path, factor=16, side=64), tmp_path)
 
 
-def test_state_dict_serves_a_plain_torch_vgg(tmp_path: Path) -> None:
+def test_state_dict_serves_a_plain_torch_vgg() -> None:
     """The converted names and layouts are what a torch user expects."""
     message = narrowed(PROTOTXT / "D_deploy.prototxt", factor=16, side=64)
     net = Net(message, seed=4)

@@ -118,7 +118,7 @@ def test_pinned_bytes_with_our_seed_last(tmp_path: Path) -> None:
     )
 
 
-def test_the_name_decides_the_encoding(tmp_path: Path) -> None:
+def test_the_name_decides_the_encoding() -> None:
     with pytest.raises(FormatError, match=r"HDF5 file.*rename it to h5_state_named.solverstate.h5"):
         read_state(DATA / "h5_state_named.solverstate")
     with pytest.raises(FormatError, match=r"this is a solver state; its name \(.h5\)"):

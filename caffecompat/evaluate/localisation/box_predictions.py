@@ -23,13 +23,6 @@ def to_corners(boxes: NDArray[np.floating]) -> Floats:
     return np.concatenate([boxes[..., :2] - half, boxes[..., :2] + half], -1)
 
 
-def from_corners(corners: NDArray[np.floating]) -> Floats:
-    """The boxes (..., 4) with these left, top, right and bottom edges."""
-    corners = np.asarray(corners, np.float64)
-    first, last = corners[..., :2], corners[..., 2:]
-    return np.concatenate([(first + last) / 2, last - first], -1)
-
-
 def overlap(first: NDArray[np.floating], second: NDArray[np.floating]) -> Floats:
     """Intersection over union of boxes.
 
@@ -56,13 +49,6 @@ def from_window(boxes: NDArray[np.floating], windows: NDArray[np.floating]) -> F
     boxes, windows = np.asarray(boxes, np.float64), np.asarray(windows, np.float64)
     centres = windows[..., :2] + boxes[..., :2] * windows[..., 2:]
     return np.concatenate([centres, boxes[..., 2:] * windows[..., 2:]], -1)
-
-
-def to_window(boxes: NDArray[np.floating], windows: NDArray[np.floating]) -> Floats:
-    """The reverse of :func:`from_window`: boxes as fractions of windows."""
-    boxes, windows = np.asarray(boxes, np.float64), np.asarray(windows, np.float64)
-    centres = (boxes[..., :2] - windows[..., :2]) / windows[..., 2:]
-    return np.concatenate([centres, boxes[..., 2:] / windows[..., 2:]], -1)
 
 
 def mirrored(boxes: NDArray[np.floating]) -> Floats:

@@ -51,16 +51,14 @@ def open_net(
     try:
         for line in options.compute.prepare(net, train=share_with is None):
             log.info(line)
-        _prepare(net, plan, options, share_with, log)
+        _prepare(net, options, share_with, log)
     except BaseException:
         net.close()
         raise
     return net
 
 
-def _prepare(
-    net: Net, plan: PlannedNet, options: NetOptions, share_with: Net | None, log: logging.Logger
-) -> None:
+def _prepare(net: Net, options: NetOptions, share_with: Net | None, log: logging.Logger) -> None:
     if share_with is not None:
         # Raises for layers of one name and different shapes, which Net(share_with=...) ignores.
         net.share_weights(share_with)

@@ -215,7 +215,7 @@ def test_interleaved_and_planar_pixels_give_the_same(channels: int, mirror: bool
     assert all(np.array_equal(out, expected) for out in found)
 
 
-def test_a_pixel_of_many_channels(tmp_path: Path) -> None:
+def test_a_pixel_of_many_channels() -> None:
     pixels = np.arange(200, dtype=np.uint8).reshape(200, 1, 1)
     out = np.empty((200, 1, 1), np.float32)
     Transform(schema.new("TransformationParameter"), "TEST").apply(

@@ -145,7 +145,7 @@ def test_at_once_is_one_by_one(
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
-def test_update_is_multi_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_update_is_multi_tensor() -> None:
     """The number of operations depends on the multipliers there are, not on the parameters."""
     from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from caffecompat.layers._base import Message, Shape
+from caffecompat.layers._loss import Loss
+from caffecompat.layers._loss_reduction import LossReduction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,16 +18,31 @@ HALF = 0.5
 Measure: TypeAlias = "Callable[[Tensor], tuple[Tensor, Tensor]]"
 
 
-def code_loss(measure: Measure) -> Callable[[Tensor, Tensor], Tensor]:
-    """A loss of codes (N, C) and of a second bottom of that shape, which it does not read.
+class CodeLoss(Loss):
+    """A loss of codes (N, C) and of a second bottom of that shape, which it does not read."""
 
-    Args:
-        measure: the loss of the codes, and the gradient of each of their elements; the second
-            bottom gets its negative.
-    """
+    differentiable = (True, True)
+    loss_reduction = LossReduction.mean()
+
+    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        self._loss = _with_gradient(self.measure)
+
+    @staticmethod
+    def measure(x: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of the codes, and the gradient of each of their elements."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, second: Tensor) -> Tensor:
+        self.check_items(x, second)
+        loss: Tensor = self._loss(x, second)
+        return loss
+
+
+def _with_gradient(measure: Measure) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss with the gradient that ``measure`` gives, and its negative for the second bottom."""
     import torch
 
-    class CodeLoss(torch.autograd.Function):
+    class WithGradient(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Tensor, second: Tensor) -> Tensor:
             loss, step = measure(x)
@@ -38,4 +57,4 @@ def code_loss(measure: Measure) -> Callable[[Tensor, Tensor], Tensor]:
             step = step * diff
             return step.expand(ctx.shapes[0]), (-step).expand(ctx.shapes[1])
 
-    return CodeLoss.apply
+    return WithGradient.apply

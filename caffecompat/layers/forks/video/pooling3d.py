@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
 from caffecompat.layers.forks.video._temporal import check_clips
@@ -26,16 +26,20 @@ class Pooling3D(Layer):
 
     in_place = False
     param_fields = ("pooling3d_param",)
-    fork_fields = ("pooling3d_param",)
+    fork_fields: ClassVar[tuple[str, ...]] = ("pooling3d_param",)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.pooling3d_param
-        check_clips(self, bottoms[0])
         others = {"pool", "kernel_size", "stride", "pad", "kernel_depth", "temporal_stride"}
         named = [entry.name for entry, _ in p.ListFields() if entry.name not in others]
         self.check(
             not named, f"{', '.join(named)} is of Synopsys' Pooling3D, which is not supported"
         )
+        self.set_windows(p, bottoms[0])
+
+    def set_windows(self, p: Message, bottom: Shape) -> None:
+        """Takes method, kernel, stride and pad from settings with the fields of Pooling3D."""
+        check_clips(self, bottom)
         self.method = p.PoolMethod.Name(p.pool)
         self.check(
             self.method == "AVE" or (self.method == "MAX" and p.pad == 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers.forks import _suppression as suppression
@@ -28,6 +29,25 @@ def overlaps(first: Tensor, second: Tensor) -> Tensor:
 def suppress(boxes: Tensor, threshold: float) -> Tensor:
     """Indices of boxes (R, 4), the best first, that overlap no better one by ``threshold``."""
     return suppression.suppress(boxes, lambda a, b: overlaps(a[:, None], b[None]) >= threshold)
+
+
+def best_rows(
+    found: Sequence[tuple[Tensor, Tensor, Tensor]], threshold: float, images: int
+) -> Tensor:
+    """:func:`detection_rows` of the boxes that :func:`suppress` keeps, the best first.
+
+    Args:
+        found: boxes (R, 4), labels (R) and scores (R) of each map.
+        threshold: of the suppression.
+        images: as of :func:`detection_rows`.
+    """
+    import torch
+
+    boxes, labels, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
+    order = scores.argsort(descending=True, stable=True)
+    boxes, labels, scores = boxes[order], labels[order], scores[order]
+    kept = suppress(boxes, threshold)
+    return detection_rows(boxes[kept], labels[kept], scores[kept], images)
 
 
 def detection_rows(boxes: Tensor, labels: Tensor, scores: Tensor, images: int) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, at_least, format_shape, register
-from caffecompat.layers.forks.yolo._boxes import detection_rows, suppress
+from caffecompat.layers.forks.yolo._boxes import best_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,14 +64,8 @@ class Yolov3DetectionOutput(Layer):
         ]
 
     def forward(self, *maps: Tensor) -> Tensor:
-        import torch
-
         found = [self._boxes(values.detach(), at) for at, values in enumerate(maps)]
-        boxes, labels, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
-        order = scores.argsort(descending=True, stable=True)
-        boxes, labels, scores = boxes[order], labels[order], scores[order]
-        kept = suppress(boxes, self.threshold)
-        return detection_rows(boxes[kept], labels[kept], scores[kept], maps[0].shape[0])
+        return best_rows(found, self.threshold, maps[0].shape[0])
 
     def infer(self, *maps: Tensor) -> Tensor:
         for values in maps:
