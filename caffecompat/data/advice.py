@@ -16,7 +16,7 @@ from typing import NoReturn
 from caffecompat.errors import CaffeError, FileProblem
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
-from caffecompat.weights.mean import read_mean
+from caffecompat.weights.mean_file import read_mean
 
 _IMAGES = "IMAGES/"
 _LISTS = {"TRAIN": "TRAIN.txt", "TEST": "VAL.txt", "": "LIST.txt"}

@@ -4,7 +4,7 @@ This package does not depend on what a layer type computes; see ``layers/`` and 
 """
 
 from caffecompat.graph.build import Wiring, build_graph, wire_layers
-from caffecompat.graph.model import Graph, LayerNode, Version
+from caffecompat.graph.graph import Graph, LayerNode, Version
 from caffecompat.graph.sharing import ParameterUse, resolve_sharing
 from caffecompat.graph.state import (
     TEST,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from caffecompat.errors import NetError, suggestion
-from caffecompat.graph.model import Graph, LayerNode, Version
+from caffecompat.graph.graph import Graph, LayerNode, Version
 from caffecompat.graph.splits import insert_splits
 from caffecompat.graph.state import PHASES, describe_rules, describe_state, layer_is_included
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from caffecompat.errors import NetError
-from caffecompat.graph.model import LayerNode
+from caffecompat.graph.graph import LayerNode
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from caffecompat.graph.model import LayerNode, Version
+from caffecompat.graph.graph import LayerNode, Version
 from caffecompat.proto import schema
 
 # The one layer type that a net adds by itself. Graphs are built without layer classes.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from caffecompat.weights.array_names import Naming
     from caffecompat.weights.blob_shapes import match_shape
     from caffecompat.weights.files import load_weights, save_weights
-    from caffecompat.weights.mean import read_mean, write_mean
+    from caffecompat.weights.mean_file import read_mean, write_mean
     from caffecompat.weights.nvcaffe import to_bvlc_batch_norm
     from caffecompat.weights.solverstate import SolverState, read_state, write_state
     from caffecompat.weights.weights import LayerWeights, Weights
@@ -24,11 +24,11 @@ _MODULES = {
     "Weights": "caffecompat.weights.weights",
     "load_weights": "caffecompat.weights.files",
     "match_shape": "caffecompat.weights.blob_shapes",
-    "read_mean": "caffecompat.weights.mean",
+    "read_mean": "caffecompat.weights.mean_file",
     "read_state": "caffecompat.weights.solverstate",
     "save_weights": "caffecompat.weights.files",
     "to_bvlc_batch_norm": "caffecompat.weights.nvcaffe",
-    "write_mean": "caffecompat.weights.mean",
+    "write_mean": "caffecompat.weights.mean_file",
     "write_state": "caffecompat.weights.solverstate",
 }
 

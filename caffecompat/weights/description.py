@@ -17,7 +17,7 @@ from caffecompat.weights.files import load_weights
 from caffecompat.weights.format import HEAD_BYTES, formats
 from caffecompat.weights.hdf5_input.hdf5_file import SIGNATURE, open_hdf5
 from caffecompat.weights.mapped import read_head, release_pages
-from caffecompat.weights.mean import read_mean
+from caffecompat.weights.mean_file import read_mean
 from caffecompat.weights.solverstate import SolverState, read_state
 from caffecompat.weights.weights import LayerWeights, Weights
 

@@ -198,7 +198,7 @@ def test_a_file_that_crashes_opencv_gets_a_sentence(
     pytest.importorskip("cv2")
     engine = open_engine(f"opencv:{with_onnx(tmp_path)}", EngineOptions())
     crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
-    monkeypatch.setattr(opencv_process, "PROGRAM", crash)
+    monkeypatch.setattr(opencv_process, "_START_CHILD", crash)
     with pytest.raises(ExportError, match=r"OpenCV crashes on it \(SIGSEGV\)"):
         engine.run(random_inputs(model_of(TEXT).net()))
 
@@ -208,7 +208,7 @@ def test_a_file_on_which_opencv_does_not_end_is_stopped(
 ) -> None:
     pytest.importorskip("cv2")
     engine = open_engine(f"opencv:{with_onnx(tmp_path)}", EngineOptions())
-    monkeypatch.setattr(opencv_process, "PROGRAM", "import time; time.sleep(1000)")
+    monkeypatch.setattr(opencv_process, "_START_CHILD", "import time; time.sleep(1000)")
     monkeypatch.setattr(opencv_process, "MAX_SECONDS", 0.2)
     with pytest.raises(ExportError, match=r"OpenCV has not finished after 0\.2 seconds"):
         engine.run(random_inputs(model_of(TEXT).net()))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from caffecompat.data.detection_precision import average_precision
 from caffecompat.errors import SolverError
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver.detection_scores import (
     DetectionSums,
-    average_precision,
     class_precisions,
 )
 from caffecompat.solver.setup.settings import read_settings

@@ -9,7 +9,7 @@ import pytest
 
 from caffecompat.errors import DataError, FileProblem, FormatError
 from caffecompat.weights import LayerWeights, Weights, read_mean, save_weights, wire, write_mean
-from caffecompat.weights.mean import read_mean_values
+from caffecompat.weights.mean_file import read_mean_values
 from tests.places import COPIES
 
 DATA = COPIES / "files" / "mean"

@@ -212,7 +212,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from caffecompat.data.tools.export import LIST, export
+    from caffecompat.data.tools.export_images import LIST, export
 
     with _open(arguments.database, arguments.backend) as source, logged_progress() as progress:
         count = export(source, arguments.folder, progress)

@@ -18,8 +18,8 @@ from caffecompat.cli.inference_arguments import compute_options
 from caffecompat.cli.member_list import member_lines, parse_member
 
 if TYPE_CHECKING:
+    from caffecompat.evaluate.localisation.box_merging import MergeOptions
     from caffecompat.evaluate.localisation.localised_images import LocalisedImages
-    from caffecompat.evaluate.localisation.merging import MergeOptions
     from caffecompat.evaluate.localisation.protocol import LocalisationProtocol, Localiser
 
 HELP = "localisation error of bounding-box nets under the VGG paper's protocols"
@@ -229,7 +229,7 @@ def _protocol(arguments: argparse.Namespace, localisers: list[Localiser]) -> Loc
 
 
 def _merging(arguments: argparse.Namespace) -> MergeOptions:
-    from caffecompat.evaluate.localisation.merging import MergeOptions
+    from caffecompat.evaluate.localisation.box_merging import MergeOptions
 
     weighted = arguments.merge_average == "predictions"
     return MergeOptions(arguments.match, arguments.match_threshold, weighted)

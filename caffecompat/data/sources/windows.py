@@ -24,7 +24,7 @@ from caffecompat.input_files import ClaimedBytes
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.terminal import short_name
 from caffecompat.reporting.units import format_shape
-from caffecompat.weights.mean import read_mean
+from caffecompat.weights.mean_file import read_mean
 
 Floats = NDArray[np.float32]
 

@@ -17,7 +17,7 @@ from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.transforms.color_pca import ColourPCA, ColourSums
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.reporting.units import format_shape
-from caffecompat.weights.mean import write_mean
+from caffecompat.weights.mean_file import write_mean
 
 log = logging.getLogger(__name__)
 

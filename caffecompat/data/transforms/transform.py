@@ -6,7 +6,6 @@ Source of the semantics: data_transformer.cpp.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.advice import suggested_side
+from caffecompat.data.codec.channel_planes import ChannelPlanes, is_interleaved
 from caffecompat.data.codec.datum import decode_datum
-from caffecompat.data.codec.images import copy_interleaved, split_channels
+from caffecompat.data.codec.images import copy_interleaved
 from caffecompat.data.counter_rng import draw, pick
 from caffecompat.data.transforms.color_pca import RandomShift
 from caffecompat.data.transforms.deferred_crops import DeferredCrops
@@ -25,7 +25,7 @@ from caffecompat.data.transforms.rescale import Rescale, Resizing
 from caffecompat.errors import DataError
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.units import format_shape
-from caffecompat.weights.mean import read_mean
+from caffecompat.weights.mean_file import read_mean
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class Transform:
         self._random_crop = self._crop > 0 and phase == "TRAIN"
         self._mirror = bool(message.mirror)
         self._scale = np.float32(message.scale)
-        self._scratch = threading.local()
+        self._planes = ChannelPlanes()
         self._force = (bool(message.force_color), bool(message.force_gray))
         self._warn_raw = any(self._force)
         self._mean_file = message.mean_file if message.HasField("mean_file") else ""
@@ -308,7 +308,7 @@ class Transform:
         elif self._crop_mean is not None:
             mean = self._crop_mean
         # Plane by plane, which keeps the plane in the cache between the steps.
-        for channel, plane in enumerate(self._planes(pixels, augmentation.mirror)):
+        for channel, plane in enumerate(self._planes.of(pixels, augmentation.mirror)):
             target = out[channel]
             np.copyto(target, plane)
             if len(mean):
@@ -317,32 +317,17 @@ class Transform:
                 np.add(target, augmentation.shift[channel], out=target)
 
     def _copy(self, pixels: NDArray[np.uint8], mirror: bool, out: NDArray[np.uint8]) -> None:
-        if _is_interleaved(pixels) and _is_interleaved(out):
+        if is_interleaved(pixels) and is_interleaved(out):
             copy_interleaved(pixels.transpose(1, 2, 0), out.transpose(1, 2, 0), mirror)
             return
-        for channel, plane in enumerate(self._planes(pixels, mirror)):
+        for channel, plane in enumerate(self._planes.of(pixels, mirror)):
             np.copyto(out[channel], plane)
-
-    def _planes(self, pixels: NDArray[Any], mirror: bool) -> Sequence[NDArray[Any]]:
-        """The channels, flipped if ``mirror``; valid until the next call in this thread."""
-        if not _is_interleaved(pixels):
-            return list(pixels[:, :, ::-1] if mirror else pixels)
-        shape, planes = getattr(self._scratch, "planes", (None, []))
-        if shape != pixels.shape:
-            planes = _scattered_planes(*pixels.shape)
-            self._scratch.planes = (pixels.shape, planes)
-        return split_channels(pixels.transpose(1, 2, 0), planes, mirror)
 
 
 def _resizing(message: Message, phase: str) -> Resizing | None:
     """How images are resized before they are cropped."""
     own = message.img_rand_resize_lower or message.img_rand_resize_upper
     return resizing_of_fork(message) or (Rescale(message, phase) if own else None)
-
-
-def _is_interleaved(pixels: NDArray[Any]) -> bool:
-    """Whether the bytes of channels x height x width have their channels innermost in memory."""
-    return pixels.dtype == np.uint8 and pixels.strides[0] == 1 and 1 < len(pixels) <= 4
 
 
 def _check_means(message: Message) -> None:
@@ -371,18 +356,6 @@ def _crop_mean(message: Message) -> Floats | None:
             "both must have one size (a mean of whole images is a mean_file)"
         )
     return mean
-
-
-def _scattered_planes(count: int, height: int, width: int) -> list[NDArray[np.uint8]]:
-    """Arrays whose addresses have different remainders modulo powers of two.
-
-    With equal remainders OpenCV's split mixes two kinds of stores in one cache line, which can
-    make it twenty times slower.
-    """
-    size = height * width
-    memory = np.empty(count * (size + 64), np.uint8)
-    starts = [-memory.ctypes.data % 64 + i * -(-size // 64) * 64 + i for i in range(count)]
-    return [memory[start : start + size].reshape(height, width) for start in starts]
 
 
 def _offset(margin: int, value: int | None) -> int:

@@ -12,10 +12,10 @@ from caffecompat.data.backends.database import guess_backend, open_database
 from caffecompat.data.boxes import Boxes, overlaps
 from caffecompat.data.codec.annotated_datum import objects_of, parse_annotated_datum
 from caffecompat.data.codec.datum import decode_datum
+from caffecompat.data.detection_precision import average_precision
 from caffecompat.errors import DataError
 from caffecompat.evaluate.detection.detections import Detections
 from caffecompat.evaluate.detection.detector import Detector
-from caffecompat.solver.detection_scores import average_precision
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class PrecisionOptions:
 
     Attributes:
         version: ``11point``, ``MaxIntegral`` or ``Integral``; see
-            :func:`caffecompat.solver.detection_scores.average_precision`.
+            :func:`caffecompat.data.detection_precision.average_precision`.
         overlap: the smallest overlap of a detection with its object.
         count_difficult: whether difficult objects count; otherwise their detections do not either.
         inclusive: whether the last row and column belong to a box, as in VOC.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from caffecompat.data.boxes import Boxes, falling, suppress
 from caffecompat.errors import DataError
 from caffecompat.evaluate.detection.detections import Detections
-from caffecompat.layers.forks.rcnn._boxes import clip, decode
+from caffecompat.layers.forks.rcnn._pixel_boxes import clip, decode
 
 Floats = NDArray[np.float32]
 

@@ -15,7 +15,7 @@ from caffecompat.errors import CaffeError, ExportError, UnknownName
 from caffecompat.export.source import Source
 from caffecompat.input_files import read_input
 from caffecompat.weights.known_files import VERY_DEEP, recognise
-from caffecompat.weights.mean import read_mean, read_mean_values
+from caffecompat.weights.mean_file import read_mean, read_mean_values
 
 MAX_LABEL_BYTES = 1 << 24
 IMAGE_AXES = 4

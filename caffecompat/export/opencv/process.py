@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import ExportError
-from caffecompat.export.opencv.program import OPENCV_FAILED
+from caffecompat.export.opencv.child import OPENCV_FAILED
 
 # The interpreter runs in isolated mode, with the import path of this process.
-PROGRAM = """
+_START_CHILD = """
 import sys
 sys.path[:] = {path!r}
-from caffecompat.export.opencv.program import main
+from caffecompat.export.opencv.child import main
 main({folder!r})
 """
 
@@ -62,7 +62,7 @@ def run_in_opencv(
         _write_request(Path(folder), request, inputs)
         root = str(Path(__file__).resolve().parents[3])
         search = [root, *(entry or os.getcwd() for entry in sys.path)]
-        program = PROGRAM.format(path=search, folder=folder)
+        program = _START_CHILD.format(path=search, folder=folder)
         try:
             done = subprocess.run(
                 [sys.executable, "-I", "-c", program],

@@ -11,7 +11,7 @@ from typing import Any
 
 from caffecompat.errors import ExportError
 
-PROGRAM = Path(__file__).with_name("repeated_program.py")
+_CHILD = Path(__file__).with_name("repeated_child.py")
 
 
 class TimedOpenCv:
@@ -31,7 +31,7 @@ class TimedOpenCv:
     def __init__(self, python: str = "") -> None:
         try:
             self._process = subprocess.Popen(
-                [python or sys.executable, "-I", str(PROGRAM)],
+                [python or sys.executable, "-I", str(_CHILD)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

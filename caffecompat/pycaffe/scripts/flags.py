@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from caffecompat.errors import CaffeError
-from caffecompat.weights.mean import read_mean_values
+from caffecompat.weights.mean_file import read_mean_values
 
 Array = NDArray[Any]
 

@@ -13,7 +13,7 @@ from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.sources.windows import place_window, read_windows
 from caffecompat.errors import CaffeError, DataError, FileProblem
 from caffecompat.proto.schema import Message
-from caffecompat.weights.mean import write_mean
+from caffecompat.weights.mean_file import write_mean
 from tests.layers.messages import message
 from tests.sentences import assert_one_sentence
 

@@ -13,7 +13,7 @@ import pytest
 from caffecompat.data.backends.database import create_database
 from caffecompat.data.tools.compute_image_mean import compute_colours, compute_image_mean
 from caffecompat.errors import DataError, FileProblem
-from caffecompat.weights.mean import read_mean
+from caffecompat.weights.mean_file import read_mean
 from tests.data.databases import datum, write_records
 from tests.places import COPIES
 from tests.sentences import assert_one_sentence

@@ -20,7 +20,7 @@ from caffecompat.layers.hdf5_data import HDF5Data
 from caffecompat.layers.memory_data import MemoryData
 from caffecompat.proto import schema
 from caffecompat.proto.text.parser import parse_text
-from caffecompat.weights.mean import write_mean
+from caffecompat.weights.mean_file import write_mean
 from tests.data.databases import batches, datum, encoded_datum, reader, write_records
 from tests.layers.messages import message
 from tests.places import REPOSITORY

@@ -18,7 +18,7 @@ from caffecompat.errors import DataError
 from caffecompat.net import Net
 from caffecompat.net.blobs.host_to_device import page_locked
 from caffecompat.net.blobs.inputs import Inputs
-from caffecompat.weights.mean import write_mean
+from caffecompat.weights.mean_file import write_mean
 from tests.data.databases import datum, encoded_datum, reader, write_records
 from tests.data.transforms.test_augmentation import COLOUR, PAPER, float_datum, noise, png
 

@@ -14,7 +14,7 @@ from caffecompat.data.loader.batch import Batch
 from caffecompat.data.transforms.transform import Augmentation, Transform
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.proto import schema
-from caffecompat.weights.mean import write_mean
+from caffecompat.weights.mean_file import write_mean
 from tests.data.databases import batches, numbered
 
 CENTRAL = Augmentation(None, None, mirror=False)

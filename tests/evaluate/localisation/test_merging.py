@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from caffecompat.evaluate.localisation.box_merging import MergeOptions, merge
 from caffecompat.evaluate.localisation.box_predictions import (
     from_window,
     mirrored,
@@ -20,7 +21,6 @@ from caffecompat.evaluate.localisation.localisation_error import (
     Truth,
     localisation_error,
 )
-from caffecompat.evaluate.localisation.merging import MergeOptions, merge
 
 
 def counted_overlap(first: np.ndarray, second: np.ndarray, cells: int = 400) -> float:

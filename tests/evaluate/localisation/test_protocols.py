@@ -14,10 +14,10 @@ import torch
 from caffecompat.errors import DataError, FormatError, NetError
 from caffecompat.evaluate.classification.posteriors import Posteriors
 from caffecompat.evaluate.localisation.annotated_images import AnnotatedImages
+from caffecompat.evaluate.localisation.box_merging import MergeOptions, merge
 from caffecompat.evaluate.localisation.box_net import BoxNet, WindowScores
 from caffecompat.evaluate.localisation.evaluation import LocalisationOptions, localise
 from caffecompat.evaluate.localisation.localised_images import LocalisedImages, load, save
-from caffecompat.evaluate.localisation.merging import MergeOptions, merge
 from caffecompat.evaluate.localisation.protocol import Localiser
 from caffecompat.evaluate.localisation.protocols.full import Full, FullOptions
 from caffecompat.evaluate.localisation.protocols.ground_truth_class import GroundTruthClass

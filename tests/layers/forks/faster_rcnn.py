@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from caffecompat import Net
-from caffecompat.layers.forks.rcnn._boxes import decode, overlaps, suppress
+from caffecompat.layers.forks.rcnn._pixel_boxes import decode, overlaps, suppress
 
 SIDE = 64
 CLASSES = 3

@@ -12,7 +12,7 @@ import torch
 
 from caffecompat.errors import LayerError
 from caffecompat.layers import BuildOptions, Context, catalogue
-from caffecompat.weights.mean import write_mean
+from caffecompat.weights.mean_file import write_mean
 from tests.layers.messages import distinct, made, message, run
 
 FLOW = "L1Loss (FlowNet)"

@@ -9,7 +9,7 @@ import pytest
 
 from caffecompat.errors import FileProblem, LayerError
 from caffecompat.proto import schema
-from caffecompat.weights.mean import write_mean
+from caffecompat.weights.mean_file import write_mean
 from tests.data.databases import write_records
 from tests.net.nets import net
 

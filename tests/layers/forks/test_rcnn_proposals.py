@@ -14,7 +14,7 @@ from torch import Tensor
 from caffecompat.errors import LayerError
 from caffecompat.layers import Layer
 from caffecompat.layers.forks.rcnn._anchors import base_anchors, round_half_up
-from caffecompat.layers.forks.rcnn._boxes import decode, encode, suppress
+from caffecompat.layers.forks.rcnn._pixel_boxes import decode, encode, suppress
 from tests.layers.messages import message
 from tests.layers.single import build
 

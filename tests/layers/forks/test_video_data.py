@@ -11,7 +11,7 @@ from caffecompat.data.codec.images import encode_image, resize_image
 from caffecompat.data.sources.frame_lists import corner_places, crop_sizes
 from caffecompat.errors import CaffeError, DataError, LayerError
 from caffecompat.layers import BuildOptions, Context, Source, catalogue
-from caffecompat.weights.mean import write_mean
+from caffecompat.weights.mean_file import write_mean
 from tests.layers.messages import message
 
 pytest.importorskip("cv2")

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from caffecompat.errors import DataError
 from caffecompat.evaluate.classification.posteriors import Posteriors
 from caffecompat.evaluate.localisation.annotated_images import AnnotatedImage
+from caffecompat.evaluate.localisation.box_merging import MergeOptions, merge
 from caffecompat.evaluate.localisation.box_net import check_classes
 from caffecompat.evaluate.localisation.box_predictions import mirrored
 from caffecompat.evaluate.localisation.localisation_error import Prediction
-from caffecompat.evaluate.localisation.merging import MergeOptions, merge
 from caffecompat.evaluate.localisation.protocol import LocalisationProtocol, Localiser
 
 Floats = NDArray[np.float64]

@@ -53,7 +53,7 @@ class Mean(Layer):
         if not p.HasField("file"):
             self.check(len(p.value) > 0, "it has neither value nor file; give one of them")
             return torch.tensor(list(p.value)).view(-1, 1, 1)
-        from caffecompat.weights.mean import read_mean
+        from caffecompat.weights.mean_file import read_mean
 
         with errors_at(self.context.place):
             return torch.from_numpy(read_mean(p.file).copy())

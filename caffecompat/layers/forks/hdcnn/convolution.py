@@ -59,7 +59,7 @@ class CompressedConvolution(Convolution):
         """The weight; None where nothing is computed and a file is missing."""
         import numpy as np
 
-        from caffecompat.weights.mean import read_mean
+        from caffecompat.weights.mean_file import read_mean
 
         p = self.settings_read
         paths = [str(getattr(p, name)) for name in _FILES]

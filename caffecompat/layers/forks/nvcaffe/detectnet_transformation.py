@@ -73,7 +73,7 @@ class DetectNetTransformation(Layer):
     def _read_mean(self, p: Message) -> None:
         import numpy as np
 
-        from caffecompat.weights.mean import read_mean
+        from caffecompat.weights.mean_file import read_mean
 
         self.mean: np.ndarray | None = None
         if p.HasField("mean_file") and not self.context.options.shapes_only:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, between, format_shape
 from caffecompat.layers.forks.rcnn._anchors import anchors_of_map, by_position
-from caffecompat.layers.forks.rcnn._boxes import clip, decode, sizes, suppress
 from caffecompat.layers.forks.rcnn._one_image import OneImage
+from caffecompat.layers.forks.rcnn._pixel_boxes import clip, decode, sizes, suppress
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,8 +13,8 @@ from caffecompat.layers._python_equivalent import (
     register_python_layer,
 )
 from caffecompat.layers.forks.rcnn._anchors import anchors_of_map, as_maps, base_anchors
-from caffecompat.layers.forks.rcnn._boxes import encode, overlaps
 from caffecompat.layers.forks.rcnn._one_image import OneImage
+from caffecompat.layers.forks.rcnn._pixel_boxes import encode, overlaps
 from caffecompat.layers.forks.rcnn._sampling import at_most, draw_keys
 from caffecompat.layers.forks.rcnn.proposal_layer import BASE_SIZE, RATIOS, SCALES
 

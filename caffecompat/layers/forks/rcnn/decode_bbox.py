@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, between, format_shape, register
 from caffecompat.layers.forks.rcnn._box_regression import read_box_regression
-from caffecompat.layers.forks.rcnn._boxes import decode
+from caffecompat.layers.forks.rcnn._pixel_boxes import decode
 
 if TYPE_CHECKING:
     from torch import Tensor

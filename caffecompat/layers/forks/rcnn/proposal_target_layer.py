@@ -11,8 +11,8 @@ from caffecompat.layers._python_equivalent import (
     PythonEquivalent,
     register_python_layer,
 )
-from caffecompat.layers.forks.rcnn._boxes import encode, overlaps
 from caffecompat.layers.forks.rcnn._one_image import OneImage
+from caffecompat.layers.forks.rcnn._pixel_boxes import encode, overlaps
 from caffecompat.layers.forks.rcnn._sampling import draw_keys, some
 
 if TYPE_CHECKING:

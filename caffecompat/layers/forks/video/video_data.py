@@ -123,7 +123,7 @@ class VideoData(BatchSource):
         from caffecompat.data.sources.frame_lists import DEFAULT_RATIOS, FrameSettings
         from caffecompat.data.transforms.transform import refuse_extensions
         from caffecompat.errors import DataError
-        from caffecompat.weights.mean import read_mean
+        from caffecompat.weights.mean_file import read_mean
 
         p, t = message.video_data_param, message.transform_param
         refuse_extensions(t, "VideoData")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.forks.yolo._boxes import overlaps, suppress
+from caffecompat.layers.forks.yolo._centre_boxes import overlaps, suppress
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, at_least, format_shape, register
-from caffecompat.layers.forks.yolo._boxes import best_rows
+from caffecompat.layers.forks.yolo._centre_boxes import best_rows
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,4 +1,4 @@
-"""The program that times a model in OpenCV; see caffecompat.export.opencv.repeated.
+"""The process that times a model in OpenCV; see caffecompat.export.opencv.repeated.
 
 It needs numpy and OpenCV alone, so that another Python may run it. It answers each line of its
 input with one line: ``version`` with the version of OpenCV and ``caffe`` or ``onnx``, which it

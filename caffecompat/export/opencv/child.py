@@ -1,4 +1,4 @@
-"""The program that runs a model in OpenCV; see caffecompat.export.opencv.process.
+"""The process that runs a model in OpenCV; see caffecompat.export.opencv.process.
 
 It is started with a folder, which has ``request.json`` and ``inputs.npz``, and writes
 ``outputs.npz``. An error of OpenCV is its only output, with exit code 3.
