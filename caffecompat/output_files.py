@@ -121,8 +121,8 @@ def remove_stale_temporaries(target: Path) -> None:
 def sync_folder(folder: Path) -> None:
     """Syncs a folder to disk, so that a rename in it survives a power failure.
 
-    Errors are ignored: some file systems cannot sync folders, and the renamed file is in place
-    all the same.
+    Errors are ignored: some file systems cannot sync folders, but the renamed file is in place
+    even then.
     """
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -47,7 +47,7 @@ from caffecompat.data.backends.database import open_database
 from tests.hostile.forking import load_package
 from tools.kill_check_jobs import INPUTS, JOBS, Job, make_inputs
 
-# Files in the making.
+# Unfinished files.
 _DRAFT = re.compile(r".*\.tmp|\.new\..*|.*\.unfinished.*")
 # What a job may leave beside its results.
 _LOG = re.compile(r".*\.log")
@@ -118,7 +118,7 @@ def _be_victim(work: Callable[[], int | None], folder: Path, told: Path) -> None
 
 
 def unfinished_files(folder: Path) -> set[str]:
-    """Names of files and folders in the making."""
+    """Names of unfinished files and folders."""
     return {name for name in os.listdir(folder) if _DRAFT.fullmatch(name)}
 
 
@@ -176,7 +176,7 @@ def differences_while_killed(job: Job, folder: Path, reference: Path, old: bool)
         if old and name in job.results and path.is_file() and path.read_bytes() == _OLD:
             continue
         if not _same(path, expected):
-            found.append(f"{name} stands there half-written")
+            found.append(f"{name} is half-written")
     if old:
         found += [f"the old {name} is lost" for name in job.results if name not in names]
     return found

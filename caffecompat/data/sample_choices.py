@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from caffecompat.data.counter_rng import draw
 
-# The largest number of numbers for one purpose.
+# How many random numbers one purpose can have.
 MOST_NUMBERS = 1 << 16
 
 

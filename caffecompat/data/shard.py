@@ -13,7 +13,7 @@ class SampleRange:
 
     Attributes:
         first: the first of them.
-        count: how many they are.
+        count: how many there are.
         total: samples of all processes together.
     """
 
@@ -22,10 +22,11 @@ class SampleRange:
     total: int
 
     def of(self, samples: int) -> tuple[int, int]:
-        """First and total for a blob with ``samples`` rows in this process.
+        """The first row and the number of rows in all processes, for a blob with ``samples`` here.
 
-        A blob with a whole number of rows per sample (regions of an image) keeps that number. Of
-        any other only so much is certain that processes must not draw the same.
+        A blob with a whole number of rows per sample, such as the regions of an image, has that
+        number in each process. For any other blob each sample counts as ``samples`` rows, so that
+        no two processes draw the same numbers.
         """
         if samples % self.count == 0:
             factor = samples // self.count

@@ -17,7 +17,7 @@ NET, SOLVER, WEIGHTS, SCRIPT, NOTEBOOK, SHELL = (
 _PROTOTXT = (".prototxt", ".prototxt.txt", ".pt", ".pbtxt")
 _WEIGHTS = (".caffemodel", ".caffemodel.h5", ".solverstate", ".solverstate.h5", ".binaryproto")
 _SKIPPED_FOLDERS = {".git", ".svn", ".hg", "__pycache__", "node_modules", ".venv"}
-# The largest text that is looked at, and how much of it tells what it is.
+# The largest text that is examined, and how much of it is read to tell its kind.
 MAX_TEXT_BYTES = 64 << 20
 _HEAD_BYTES = 1 << 16
 
@@ -78,7 +78,7 @@ def project_files(root: Path, max_bytes: int | None = None) -> list[ProjectFile]
 
 
 def python_modules(root: Path) -> dict[str, Path]:
-    """Every Python file of a project by the end of its dotted name: ``"layers.focal"``, "focal"."""
+    """The Python files of a project by each ending of the dotted name: "layers.focal", "focal"."""
     found: dict[str, Path] = {}
     for path in _walk(root if root.is_dir() else root.parent):
         if path.suffix != ".py":

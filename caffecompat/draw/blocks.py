@@ -19,7 +19,7 @@ _MOST_BOXES_OF_BLOCK = 60
 _LONGEST_PERIOD = 6
 _SHORTEST_PREFIX = 3
 _TO = " … "
-# What repeats often enough to be a repetition: so many boxes in all, or so many blocks.
+# Repetitions are shown as such from this many boxes in all, or this many blocks, on.
 _FEWEST_BOXES, _FEWEST_BLOCKS = 4, 2
 
 

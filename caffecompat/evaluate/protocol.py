@@ -15,7 +15,7 @@ class Protocol:
     """One way to classify an image at one scale; each is registered in a file of ``protocols/``.
 
     Attributes:
-        dense: the net is applied as fully convolutional net, and its class score map is averaged.
+        dense: the net is applied as a fully convolutional net, and its class score map is averaged.
     """
 
     dense: ClassVar[bool] = False

@@ -39,8 +39,8 @@ class FoundDefinition:
 def find_definition(path: Path, weights: Weights) -> tuple[FoundDefinition | None, list[str]]:
     """The definition that belongs to a weight file.
 
-    Looked for in the file's metadata, in the prototxts of its folder whose layers include all that
-    have weights, and in the layers of the file itself, which Caffe stores with their settings.
+    It is looked for in the file's metadata, in the prototxts of its folder whose layers include all
+    that have weights, and in the layers of the file itself, which Caffe stores with their settings.
 
     Returns:
         The definition, or None; and notes for the user.
@@ -121,7 +121,7 @@ def embedded_definition(path: Path) -> Definition | None:
 
 
 class _Extract(StandardInput):
-    """A part of a file that is in memory; it stands where a path does."""
+    """A part of a file in memory, to be passed where a path is expected."""
 
     def __init__(self, data: bytes, path: str) -> None:
         super().__init__(data)
@@ -132,7 +132,7 @@ class _Extract(StandardInput):
 
 
 def _net_in(path: Path) -> Any:
-    """The upgraded net of a prototxt; None where it is none that can be read."""
+    """The upgraded net of a prototxt; None if it cannot be read."""
     try:
         if os.stat(path).st_size > MOST_BYTES or not looks_like_text(read_head(path)):
             return None
@@ -175,13 +175,13 @@ def _layer(message: Message, blobs: int) -> list[Part]:
 
 
 def _copied(message: Message, field: Field) -> list[Part]:
-    """A field as it stands; groups, which Caffe's files do not have, are left out."""
+    """A field, unchanged; groups, which Caffe's files do not have, are left out."""
     data = message.data[field.start : field.end]
     if field.wire == wire.LENGTH:
         return wire.delimited(field.number, [data])
     if field.wire == wire.VARINT and field.repeats == 1:
         return wire.number_field(field.number, field.value)
     if field.wire in wire.WIDTH or field.wire == wire.VARINT:
-        # The values of a run have their keys between them, in front of the first is one more.
+        # ``data`` has the keys between the values of a run; the key before the first is added.
         return [wire.varint(field.number << 3 | field.wire), data]
     return []

@@ -1,4 +1,4 @@
-"""A Caffe model on its way to another program: definition, weights and preprocessing."""
+"""A Caffe model that is converted: definition, weights and preprocessing."""
 
 from __future__ import annotations
 

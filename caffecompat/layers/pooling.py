@@ -357,7 +357,7 @@ def maximum_and_index(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
 
 
 def pad_with_lowest(x: Tensor, windows: Windows) -> Tensor:
-    """``x`` with the padding of the windows, of values that are no maximum."""
+    """``x`` with the padding of the windows, filled with a value below all others."""
     import torch.nn.functional as F
 
     return F.pad(x, windows.margins, value=_lowest(x))

@@ -31,8 +31,8 @@ class StatedNet(NetStructure):
 def stated_net(definition: Definition, phase: str, options: BuildOptions) -> StatedNet | None:
     """The net with the shapes that its layers state, or None if a Net has to be built.
 
-    That is so where a layer states no shapes, and where the definition is refused: the Net's error
-    is the one to show.
+    A Net is needed where a layer states no shapes, and where the definition is refused: the error
+    of the Net is the one to show.
 
     Args:
         options: with ``shapes_only``.

@@ -94,7 +94,7 @@ def read_upgraded_net(path: PathLike) -> Message:
 def read_text(
     path: PathLike, message: str, lenient: bool = False, max_bytes: int | None = None
 ) -> tuple[Message, Source]:
-    """Read prototxt text into a message as it stands, without upgrades.
+    """Read prototxt text into a message, without upgrades.
 
     Args:
         path: the file.

@@ -12,7 +12,7 @@ from typing import TextIO
 # SGR codes of ECMA-48.
 _BOLD, _RED, _YELLOW = "1", "31", "33"
 _WIDTH_UNKNOWN = 80
-# A name in a message is shown in so many characters.
+# In characters; longer names in messages are shortened.
 _LONGEST_NAME = 200
 
 

@@ -14,7 +14,7 @@ class LossWindow:
     Losses come as 0-axis tensors and are read from the device only when :attr:`value` is read.
     """
 
-    # At most so many losses stay on the device in runs that display nothing.
+    # At most this many losses stay on the device in runs that display nothing.
     _MAX_UNREAD = 128
 
     def __init__(self, length: int) -> None:

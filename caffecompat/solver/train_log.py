@@ -12,7 +12,7 @@ from caffecompat.proto.schema import Message
 from caffecompat.reporting.glog import PROGRESS, number, output_lines
 from caffecompat.solver.loss_window import LossWindow
 
-# At most so many gradient norms stay on the device in runs that display nothing.
+# At most this many gradient norms stay on the device in runs that display nothing.
 _MAX_UNREAD = 128
 
 

@@ -68,13 +68,13 @@ def test_a_file_that_is_whole_or_not_there_is_right(folder: Path, reference: Pat
 def test_half_a_file_is_seen(folder: Path, reference: Path) -> None:
     (folder / "new.npz").write_bytes(b"who")
     found = kill_check.differences_while_killed(JOB, folder, reference, old=True)
-    assert found == ["new.npz stands there half-written"]
+    assert found == ["new.npz is half-written"]
 
 
 def test_half_a_database_is_seen(folder: Path, reference: Path) -> None:
     make_database(folder / "out", b"other")
     found = kill_check.differences_while_killed(JOB, folder, reference, old=False)
-    assert found == ["out stands there half-written"]
+    assert found == ["out is half-written"]
 
 
 def test_a_lost_file_is_seen(folder: Path, reference: Path) -> None:

@@ -44,9 +44,9 @@ TARGET = 1.2
 _LEAST_SECONDS, _LEAST_KILOBYTES = 0.002, 2048.0
 # glibc keeps all freed memory with these; without, fresh pages can cost more than the work.
 _KEEPING = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 36)}
-# Each block of more than so many bytes has its own pages, which go with it. In a heap that is kept
-# the peak also depends on which of the freed blocks a new one fits into: the memory of an image
-# went up and down by 40 % from one batch size to the next.
+# Each block of more than this many bytes has its own pages, which are freed with it. In a heap that
+# is kept, the peak also depends on which of the freed blocks a new one fits into: the memory of an
+# image went up and down by 40 % from one batch size to the next.
 _MAPPED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 16)}
 # Of a weight file.
 _LAYERS = 50

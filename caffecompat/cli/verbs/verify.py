@@ -243,7 +243,7 @@ def _verify(case: Path, arguments: argparse.Namespace) -> bool:
 
 
 def _excess(difference: Difference, arguments: argparse.Namespace) -> float:
-    """How far a difference is on its way to the limit; above 1 is too far."""
+    """A difference as a share of its limit; above 1 it is too large."""
     rtol = arguments.rtol * (2 if difference.gradient else 1)
     if difference.absolute == 0:
         return 0.0

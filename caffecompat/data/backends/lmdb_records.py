@@ -15,7 +15,7 @@ from caffecompat.reporting.progress import ProgressLines
 
 # Up to this distance, from the position or from the start, leaves are read one after the other.
 _NEAR = 1024
-# Reading a leaf takes as long as reading the headers of so many.
+# Reading a leaf takes as long as reading the headers of this many leaves.
 _HEADERS_PER_LEAF = 8
 _NOTHING = Leaf(b"", [], [], 0)
 
@@ -39,7 +39,7 @@ class RecordFinder:
         self._path = path
         self._tree = file.meta.main
         self._parents = _lowest_branches(file)
-        # Those of one parent, which is read again after a jump.
+        # The children of one parent; after a jump the parent is read again.
         self._children: tuple[int, list[Child]] = (-1, [])
         self._index: _Index | None = None
         self._fault: str | None = None
@@ -78,8 +78,8 @@ class RecordFinder:
     def _walk_to(self, number: int) -> bool:
         """Goes to a record leaf by leaf; False if it is too far away.
 
-        It is too far as well once so many leaves have been read for none of their records that
-        counting those of all leaves would have taken less.
+        It is also too far away once the leaves that were read only to pass over them have taken
+        longer than counting the records of all leaves would take.
         """
         if self._passed_over * _HEADERS_PER_LEAF > self._tree.leaf_pages:
             return False

@@ -46,7 +46,7 @@ class BoxEntry:
 
 
 class BoxList:
-    """The entries of a list, parsed when they are asked for: a line takes less memory.
+    """The entries of a list, parsed on request: a line takes less memory than its numbers.
 
     Args:
         path: the list, for messages.

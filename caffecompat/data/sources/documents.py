@@ -83,8 +83,8 @@ class DocumentSettings:
         labels: the names of the labels.
         missing: the value of a label that a record does not have.
         force_color: images are decoded to three channels.
-        most_skipped: up to so many records are left out after each one.
-        first_skipped: up to so many, less one, are left out at the start.
+        most_skipped: how many records are left out after each one, at most.
+        first_skipped: fewer records than this are left out at the start.
         order: names the random order of records; layers with equal names read equal records.
         place: names the random numbers of the steps.
     """

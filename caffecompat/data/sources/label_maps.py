@@ -45,7 +45,7 @@ class LabelMapSettings:
             of an image; ``"none"``: it has no labels, and all pixels are ignored.
         size: height and width to resize to; None to keep the size.
         crop: height and width of the crop; None for none.
-        random_crop: the crop's place is drawn, instead of the middle.
+        random_crop: the crop is at a random place, not in the middle.
         mirror: half of the samples are flipped left to right.
         ignored: the label of pixels without a label; also where ``pads`` puts a border.
         pads: an image that is smaller than the crop gets a border of the mean.

@@ -47,8 +47,8 @@ def read_annotations(
 ) -> Annotations:
     """Reads an annotation file.
 
-    A file that states another size than the image has is read as it stands, with a warning; so are
-    boxes that reach beyond the image. Source: SSD's io.cpp.
+    A size other than that of the image, and boxes that reach beyond it, are read unchanged, with a
+    warning. Source: SSD's io.cpp.
 
     Args:
         path: the file.

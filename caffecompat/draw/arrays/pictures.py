@@ -12,7 +12,7 @@ from caffecompat.data.codec.images import Pixels, encode_image, rescale_image
 
 Array = NDArray[np.floating]
 
-# Filters of other than three channels: so many outputs below, and inputs beside each other.
+# Filters without three channels: how many outputs are below, and inputs beside, each other.
 _MOST_OUTPUTS, _MOST_INPUTS = 16, 24
 _MOST_FILTERS = 96
 _MOST_MAPS = 64
@@ -20,7 +20,7 @@ _LONGEST_MAP_SIDE = 48
 _SMALLEST_KERNEL_SIDE = 12
 # Maps of at least this side are encoded as JPEG, which takes a third of the bytes.
 _SMALLEST_SIDE_OF_JPEG = 16
-# A matrix is averaged to at most so many rows and columns.
+# A matrix is averaged to at most this many rows and columns.
 _MATRIX_ROWS, _MATRIX_COLUMNS = 128, 256
 _SEPARATOR = 232
 # The share of the values that the scale covers; the rest is drawn as its ends.

@@ -22,7 +22,7 @@ class Statistics:
         zeros: the share of zeros, 0 to 1.
         histogram: counts in :data:`BINS` equal intervals from ``minimum`` to ``maximum``; empty
             without finite values.
-        sampled: the histogram is of so many values, evenly spaced; ``count`` if of all.
+        sampled: how many values the histogram counts, evenly spaced; ``count`` for all.
     """
 
     shape: tuple[int, ...]

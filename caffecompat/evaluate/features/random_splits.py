@@ -26,7 +26,7 @@ class SplitOptions:
     Attributes:
         count: number of splits.
         train_per_class: training images of each class.
-        test_per_class: at most so many test images of each class; None for all others.
+        test_per_class: at most this many test images of each class; None for all others.
         seed: split ``i`` depends on ``seed`` and ``i`` alone.
     """
 

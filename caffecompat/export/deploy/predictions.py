@@ -81,7 +81,7 @@ class Predictions:
                 self._want_bottoms(step)
         for value in self.wiring.outputs:
             step = self._producers[value]
-            read = self.wiring.readers(value)  # by a prediction that was added
+            read = self.wiring.readers(value)  # by the layer of a prediction that was added
             if step not in losses and not is_measure(step) and not read:
                 self._want_unlabelled(value)
         if not self.wanted:

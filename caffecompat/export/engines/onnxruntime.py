@@ -55,7 +55,7 @@ def open_session(model: str | bytes, path: Path, threads: int = 0) -> Any:
 
     Args:
         path: the user's file, for messages.
-        threads: tune the session for many runs with so many threads. With 0 it is for one or two
+        threads: tune the session for many runs with this many threads. With 0 it is for one or two
             runs, in which memory counts more than speed.
 
     Raises:

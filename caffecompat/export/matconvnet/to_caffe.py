@@ -60,7 +60,7 @@ def to_caffe(layers: list[MatLayer], variables: dict[str, Any], path: Path) -> C
 
 
 class _Build:
-    """The net in the making.
+    """The net while its layers are added.
 
     Attributes:
         message: the NetParameter.
@@ -105,7 +105,7 @@ class _Build:
         write = _WRITERS.get(layer.type)
         if write is None:
             self.problems.append(f"{self.who(layer)}: Caffe has no such layer, or it is not mapped")
-            # What follows is looked at all the same, with the shape that goes in.
+            # The layers after it are examined too, with the shape of its input.
             shape: Shape | str = self.shapes[layer.inputs[0]]
         else:
             shape = write(self, layer)
@@ -197,7 +197,7 @@ def _crop(build: _Build, layer: MatLayer) -> Shape | str:
     spare = [have - want for have, want in zip(shape[1:], wanted[1:], strict=True)]
     if min(spare) < 0:
         return f"it crops {shape[1]} x {shape[2]} to {wanted[1]} x {wanted[2]}"
-    # MatConvNet cuts off less where not as much is there.
+    # MatConvNet crops less where the input is not that large.
     offset = [min(crop, rest) for crop, rest in zip(layer.settings["crop"], spare, strict=True)]
     p = build.layer(layer, "Crop").crop_param
     p.axis = 2

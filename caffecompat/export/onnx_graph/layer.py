@@ -1,4 +1,4 @@
-"""One layer on its way into an ONNX graph, and the registry of the functions that write layers."""
+"""One layer to write as nodes of an ONNX graph, and the registry of the functions that do it."""
 
 from __future__ import annotations
 

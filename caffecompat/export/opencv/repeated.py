@@ -75,7 +75,7 @@ class TimedOpenCv:
         """The seconds of a pass, measured in OpenCV's process.
 
         Args:
-            processor_time: those of the processor instead of the clock on the wall.
+            processor_time: seconds of processor time instead of elapsed seconds.
 
         Raises:
             ExportError: OpenCV fails.

@@ -2,8 +2,8 @@
 
 It needs numpy and OpenCV alone, so that another Python may run it. It answers each line of its
 input with one line: ``version`` with the version of OpenCV and ``caffe`` or ``onnx``, which it
-reads; ``load`` and JSON with ``loaded``; ``run`` with the seconds of a pass, on the wall and of the
-processor.
+reads; ``load`` and JSON with ``loaded``; ``run`` with the seconds of a pass, elapsed and of
+processor time.
 """
 
 from __future__ import annotations

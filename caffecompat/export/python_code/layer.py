@@ -1,4 +1,4 @@
-"""One layer on its way into Python source, and the registry of the functions that write layers.
+"""One layer that becomes Python source, and the registry of the functions that write layers.
 
 Names of files are never written into code as they are: :func:`identifier` closes the alphabet of
 variables, and all other names are string literals made by ``ascii``.

@@ -23,9 +23,9 @@ from caffecompat.net.execution.inference import (
 from caffecompat.reporting.units import format_shape
 
 _NAME = "fastest"
-# An engine that takes so many times the time of the best is not kept for other sizes.
+# An engine that takes this many times the time of the best is not kept for other sizes.
 HOPELESS = 2.0
-# A size is measured when it comes so often in a row, and so many sizes are.
+# A size is measured once it has come this often in a row, and at most this many sizes are.
 PASSES_IN_A_ROW = 3
 MOST_SIZES = 8
 

@@ -28,7 +28,7 @@ def backward_from(
 ) -> None:
     """What ``torch.autograd.backward`` does, which imports ``sympy`` when it is given gradients.
 
-    That takes more than a second of each program.
+    The import takes more than a second.
 
     Args:
         tensors: at least one; all require gradients.

@@ -136,7 +136,7 @@ def _translate_sources(layer: Message, who: str, notes: list[str]) -> None:
         )
         layer.ClearField("root_img_dir")
         return
-    # Today's root_folder is put before the name as it stands.
+    # Today's root_folder is put before the name without a separator.
     if layer.root_img_dir and not layer.root_img_dir.endswith("/"):
         layer.root_img_dir += "/"
     notes.append(f"{who}: root_img_dir became image_data_param.root_folder")

@@ -14,9 +14,10 @@ from caffecompat.reporting.units import duration
 from caffecompat.solver.callbacks import Callback, Training
 from caffecompat.solver.test_nets import scheduled_tests
 
-# The first iteration alone counts from so many seconds on; it includes work that is done once.
+# A first iteration of at least this many seconds is enough for an estimate by itself, although it
+# includes work that is done only once.
 _LONG_FIRST = 30.0
-# Otherwise so many seconds of further iterations count.
+# Otherwise further iterations are timed until they have taken this many seconds.
 _ENOUGH = 10.0
 # Seconds; a shorter remaining time is not logged.
 _SHORTEST = 60.0
