@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -208,6 +209,25 @@ def is_kernel(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 def lines_of(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+REFERENCE = re.compile(r":(?:class|func|meth|attr|data):`~?(caffecompat(?:\.\w+)+)`")
+
+
+@on_every_module
+def test_references_in_docstrings(path: Path) -> None:
+    """The module exists and has the name; names of its class are not looked up."""
+    for reference in REFERENCE.findall(path.read_text()):
+        parts = reference.split(".")
+        at = ROOT
+        while parts and (at / parts[0]).is_dir():
+            at /= parts.pop(0)
+        module = at / f"{parts[0]}.py"
+        if module.exists():
+            parts.pop(0)
+        else:
+            module = at / "__init__.py"
+        assert not parts or re.search(rf"\b{parts[0]}\b", module.read_text()), reference
 
 
 # What is special about a layer type stands in its file: other packages ask the layer class. A

@@ -24,7 +24,7 @@ from caffecompat.proto.files import write_text
 
 Progress = Callable[[int, int], None]
 
-# Nets first: solvers and weights are held against them.
+# Nets first: solvers and weights are compared with them.
 _ORDER = (NET, SOLVER, WEIGHTS)
 
 

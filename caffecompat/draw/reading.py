@@ -135,7 +135,7 @@ class _Reader:
     def _layer(self, position: int) -> DrawnLayer:
         node, built = self._nodes[position], self._built[position]
         tops = built.tops if isinstance(built, BuiltLayer) else node.tops
-        # Not the list of all known types.
+        # Without the list of all known types.
         problem = str(built).partition("; known: ")[0] if isinstance(built, CaffeError) else ""
         return DrawnLayer(
             name=node.name,

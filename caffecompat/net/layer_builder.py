@@ -105,7 +105,7 @@ class LayerBuilder(ABC):
         return built
 
     def build_if_possible(self, node: LayerNode) -> BuiltLayer | CaffeError | None:
-        """The next layer, the reason why it cannot be built, or None, as :func:`build_each`."""
+        """The next layer, or the reason why it cannot be built; None if a bottom is unknown."""
         if not self._shapes.keys() >= set(node.bottoms):
             return None
         try:

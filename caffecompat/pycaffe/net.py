@@ -27,7 +27,7 @@ class Net(NetStructure):
 
     ``Net(network_file, phase, level=0, stages=None, weights=None)``, or in the old order
     ``Net(network_file, weights, phase)``. All arguments can be given by name. The net runs on the
-    device that :func:`set_mode_cpu` and :func:`set_mode_gpu` chose, and its Python layers run.
+    device that ``set_mode_cpu()`` or ``set_mode_gpu()`` chose, and its Python layers run.
 
     Raises:
         ArgumentError: no phase is given, or an argument is unknown.

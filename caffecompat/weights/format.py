@@ -20,7 +20,7 @@ class Format:
         suffixes: file name suffixes that select this format for writing, with their dots; a format
             without any is selected by its name.
         keeps_indices: whether it can store layers without some of their parameters.
-        holds_metadata: whether its files have :attr:`Weights.metadata` in them.
+        holds_metadata: whether its files have the ``metadata`` of Weights in them.
         max_axes: how many axes a blob may have; None for as many as numpy allows.
         max_bytes: the limit for the size of a file and of its claimed content; None for the
             format's own limits.

@@ -273,7 +273,7 @@ def open_region_reader(
     order: Order | None,
     options: ReadOptions = DEFAULTS,
 ) -> BatchReader:
-    """The reader of images with boxes; its labels are :class:`RegionLabel` objects.
+    """The reader of images with boxes; its labels are ``RegionLabel`` objects.
 
     Args:
         parameter: an ImageGtDataParameter, DetectionDataParameter or EvalDataParameter.

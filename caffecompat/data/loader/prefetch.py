@@ -90,7 +90,7 @@ class BatchReader:
         return len(self._maker.samples)
 
     def largest_label(self, most: int, most_bytes: int) -> tuple[int, int] | None:
-        """As :meth:`caffecompat.data.samples.Samples.largest_label`."""
+        """As :meth:`caffecompat.data.sources.base.Samples.largest_label`."""
         return self._maker.samples.largest_label(most, most_bytes)
 
     def shape(self, index: int = 0) -> tuple[int, int, int, int]:

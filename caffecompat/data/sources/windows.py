@@ -99,7 +99,8 @@ class WindowSamples(Samples):
     on (seed, ordinal).
 
     Raises:
-        FileProblem, FormatError, DataError: as :func:`open_window_reader`.
+        FileProblem, FormatError, DataError: as
+            :func:`caffecompat.data.loader.open.open_window_reader`.
     """
 
     def __init__(self, layer: Message, seed: int, max_bytes: int | None = None) -> None:

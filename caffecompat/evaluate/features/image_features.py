@@ -75,7 +75,8 @@ class FeatureNet:
 
     Raises:
         BlobError: there is no such blob.
-        NetError, ExportError: as for :class:`PosteriorNet`.
+        NetError, ExportError: as for
+            :class:`caffecompat.evaluate.classification.posterior_net.PosteriorNet`.
     """
 
     def __init__(

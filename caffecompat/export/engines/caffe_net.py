@@ -71,7 +71,7 @@ class CaffeNet(Engine):
         check_inputs(self, inputs, self._path)
         for built in self.net.layers:
             if isinstance(built.layer, (Recurrent, FlatLSTM)):
-                built.layer.state = None  # else it goes on from the run before
+                built.layer.state = None  # else it continues from the last run
         feeds = [torch.from_numpy(inputs[top.blob]) for top in program.feeds]
         with torch.inference_mode():
             values, _ = program(feeds)

@@ -15,7 +15,7 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class Crops:
-    """Deferred crops on the device; see :class:`caffecompat.data.transforms.DeferredCrops`.
+    """Deferred crops on the device; see ``caffecompat.data.transforms.deferred_crops``.
 
     Attributes:
         pixels: uint8, (N, C, H, W).

@@ -18,7 +18,7 @@ def obstacle_to_capture(
 ) -> str:
     """Why the passes of a training are not captured, as a clause; empty if they can be tried.
 
-    With ``cuda_graph`` True, which :meth:`ComputeOptions.check` has accepted, they are tried in any
+    With ``cuda_graph`` True, which ``ComputeOptions.check`` has accepted, they are tried in any
     case.
 
     Args:

@@ -18,9 +18,9 @@ class BalancedCrossEntropyLoss(Loss):
 
     Bottoms: scores and labels (N, ...) with equally many elements. In each image a label of 1 has
     the weight n0 / (n0 + n1) and one of 0 the weight n1 / (n0 + n1), for n1 labels of 1 and n0 of
-    0; other labels do not count. It has the name of BVLC's layer, and a net does not tell that this
-    one is meant: state it with ``dialect="hed"``. Source: HED's SigmoidCrossEntropyLoss layer; Xie
-    and Tu (2015).
+    0; other labels do not count. The type has the name of BVLC's layer, and nothing in a net
+    says which one is meant: state it with ``dialect="hed"``.
+    Source: HED's SigmoidCrossEntropyLoss layer; Xie and Tu (2015).
     """
 
     loss_reduction = LossReduction.mean()
