@@ -71,12 +71,12 @@ def _is_loading(library: Any) -> bool:
 class LoadedWithoutCollections:
     """A finder for ``sys.meta_path`` that pauses garbage collection while torch is loaded.
 
-    Nothing of what the import makes is garbage, and looking for some takes a tenth of its time.
+    Nothing of what the import makes is garbage, and looking for it takes a tenth of its time.
     What is there afterwards is also left out of all later collections.
     """
 
     def insert(self) -> None:
-        """Takes effect, if torch is not there yet."""
+        """Takes effect if torch is not loaded yet."""
         if _LIBRARY not in sys.modules:
             sys.meta_path.insert(0, self)
 

@@ -1,4 +1,4 @@
-"""What an evaluation has finished, so that it can go on after it was ended."""
+"""The finished parts of an evaluation, so that it can continue after it was ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``caffecompat doctor``: what of a legacy project runs here, and what it lacks."""
+"""``caffecompat doctor``: which files of a legacy project run here, and what the others lack."""
 
 from __future__ import annotations
 

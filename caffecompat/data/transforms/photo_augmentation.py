@@ -29,7 +29,7 @@ class PhotoAugmentation:
     Attributes:
         angle: the image is turned by a whole number of degrees from -angle to angle, and grows so
             that nothing is lost.
-        color_shift: up to so much is added to each channel, or taken off all of them.
+        color_shift: the most that is added to each channel, or subtracted from all of them.
         contrast, brightness: levels are multiplied by a number between the two contrasts, and a
             whole number from -brightness to brightness is added; contrast None for neither.
         smooth: one of four filters, of up to this size, smooths the image; 0 for none.

@@ -21,7 +21,7 @@ Average = Literal["scores", "posteriors"]
 class PosteriorNet:
     """Class posteriors of a batch of images.
 
-    The net's softmax is taken off and applied after the class score map has been averaged, or
+    The net's softmax is removed and applied after the class score map has been averaged, or
     before it, if ``average`` is ``"posteriors"``. The paper says that the class score map is
     averaged, but not whether the softmax comes first.
 

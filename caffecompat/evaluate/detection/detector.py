@@ -134,7 +134,7 @@ class RegionDetector(Detector):
         if round(scale * max(height, width)) > self._options.max_side:
             scale = self._options.max_side / max(height, width)
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        # The mean is subtracted before the scaling, which so gives no rounded values.
+        # The mean is subtracted before the scaling, so that scaled values are not rounded.
         plain: Any = self._preparation.values(pixels).transpose(1, 2, 0)
         scaled = resize_by(np.ascontiguousarray(plain), *size, "LINEAR").transpose(2, 0, 1)
         info = np.array([[*size, scale]], np.float32)

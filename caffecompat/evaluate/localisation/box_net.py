@@ -43,7 +43,7 @@ class MapNet:
     padding the outputs also see what lies around the window, where a crop would have zeros.)
 
     Args:
-        model: a deploy net with one input and one output; a softmax at its end is taken off.
+        model: a deploy net with one input and one output; a softmax at its end is removed.
         device: where the net runs.
         compute: precision and memory format.
 
