@@ -18,8 +18,6 @@ MORE_ROWS, MORE_COLUMNS = 64, 96
 # Added to numbers of regions.
 MORE_REGIONS = 3
 
-ImageAxes = (2, 3)
-
 
 class Freedom(Enum):
     """Which extents of the inputs may differ from those in the definition."""

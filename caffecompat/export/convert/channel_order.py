@@ -34,7 +34,7 @@ def rgb_input(model: CaffeModel) -> tuple[CaffeModel, list[str]]:
         f"{model.path}: layer {layer.name!r} ({layer.type}) reads the input; --rgb needs a "
         "convolution of three channels without groups there"
         for layer in readers
-        if not _swappable(layer, model)
+        if not _swappable(layer)
     ]
     if problems or not readers:
         raise ExportError(
@@ -90,7 +90,7 @@ def input_readers(model: CaffeModel) -> list[LayerWeights]:
     return found
 
 
-def _swappable(layer: LayerWeights, model: CaffeModel) -> bool:
+def _swappable(layer: LayerWeights) -> bool:
     if layer.type != "Convolution" or not layer.blobs:
         return False
     return layer.blobs[0].ndim == 4 and layer.blobs[0].shape[1] == CHANNELS

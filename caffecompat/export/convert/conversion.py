@@ -106,7 +106,7 @@ def convert(source: Path, target: Path | None, options: ConvertOptions, say: Say
     read = read_source(source, options.model, options.max_bytes, layout, options.trust)
     read = read.of_dialect(options.dialect)
     loaded = _rewritten(prepared(read, options.preparation), options, say)
-    for extra in _side_files(loaded, form, path, options):
+    for extra in _side_files(loaded, form, path):
         check_free(source, extra, options.force)
     if source.stat().st_size > LARGE_BYTES:
         # Such a file takes seconds, which should not pass in silence.
@@ -117,7 +117,7 @@ def convert(source: Path, target: Path | None, options: ConvertOptions, say: Say
         _write_weights(loaded, form, path, options, say)
     else:
         _write_target(loaded, form, path, options, say)
-    _write_side_files(loaded, form, path, options, say)
+    _write_side_files(loaded, form, path, say)
     _say_preprocessing(loaded, options.target, say)
     return path
 
@@ -237,7 +237,7 @@ def _verify(target: Target, model: CaffeModel, path: Path, say: Say) -> None:
         say(line)
 
 
-def _side_files(source: Source, form: Form, path: Path, options: ConvertOptions) -> list[Path]:
+def _side_files(source: Source, form: Form, path: Path) -> list[Path]:
     """What is written beside the target."""
     found = []
     if source.preprocessing is not None and not _holds_preprocessing(form):
@@ -247,10 +247,8 @@ def _side_files(source: Source, form: Form, path: Path, options: ConvertOptions)
     return found
 
 
-def _write_side_files(
-    source: Source, form: Form, path: Path, options: ConvertOptions, say: Say
-) -> None:
-    for extra in _side_files(source, form, path, options):
+def _write_side_files(source: Source, form: Form, path: Path, say: Say) -> None:
+    for extra in _side_files(source, form, path):
         if extra == _prototxt(path):
             assert source.definition is not None
             write_text(source.definition.message, extra)

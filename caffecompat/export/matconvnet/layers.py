@@ -73,7 +73,7 @@ def read_layers(variables: dict[str, Any], path: Path) -> list[MatLayer]:
         )
     try:
         if layers and isinstance(layers[0], dict):
-            return _dag(layers, variables.get("params"), path)
+            return _dag(layers, variables.get("params"))
         return [_simple(one(layer), index) for index, layer in enumerate(layers)]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise FormatError(
@@ -124,7 +124,7 @@ def _simple(layer: dict[str, Any], index: int) -> MatLayer:
     )
 
 
-def _dag(layers: Sequence[dict[str, Any]], params: Any, path: Path) -> list[MatLayer]:
+def _dag(layers: Sequence[dict[str, Any]], params: Any) -> list[MatLayer]:
     values = {str(p["name"]): p["value"] for p in params} if isinstance(params, list) else {}
     found = []
     for layer in layers:

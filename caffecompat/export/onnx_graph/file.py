@@ -64,7 +64,7 @@ def write_onnx(graph: OnnxGraph, path: Path, metadata: Mapping[str, str]) -> Non
     """
     pieces = list(_graph_pieces(graph))
     length = sum(len(piece) for piece in pieces)
-    head = _model(graph, metadata).SerializeToString()
+    head = _model(metadata).SerializeToString()
     if len(head) + length + 16 > MAX_BYTES:
         raise ExportError(
             f"{path}: the model has {length:,} bytes, ONNX files hold {MAX_BYTES:,}; write it as "
@@ -93,7 +93,7 @@ def _graph_pieces(graph: OnnxGraph) -> Iterator[memoryview]:
         yield memoryview(plain.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
-def _model(graph: OnnxGraph, metadata: Mapping[str, str]) -> Any:
+def _model(metadata: Mapping[str, str]) -> Any:
     """The ModelProto without its graph."""
     onnx = import_onnx()
     model = onnx.ModelProto(
