@@ -121,9 +121,9 @@ def _repeatable_items() -> Any:
         @torch.autograd.function.once_differentiable
         def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
             (index,) = ctx.saved_tensors
-            # A product with a matrix of zeros and ones adds in a fixed order.
-            chosen = index == torch.arange(ctx.count, device=index.device)[:, None]
-            sums = chosen.to(gradient.dtype) @ gradient.reshape(len(index), -1)
-            return sums.reshape(ctx.count, *gradient.shape[1:]), None
+            # On a GPU this operator sorts the indices and adds up the copies of an item in the
+            # order of their rows; torch itself uses it where it must be deterministic.
+            sums = gradient.new_zeros((ctx.count, *gradient.shape[1:]))
+            return sums.index_put_((index,), gradient, accumulate=True), None
 
     return Items.apply
