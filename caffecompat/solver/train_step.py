@@ -241,8 +241,9 @@ class TrainStep:
                 self._backward(result.loss)
         self._result = result
         if self._net.device.type == "cuda":
-            # Before the host waits for the device below.
-            self._net.read_ahead(index + 1)
+            # Before the host waits for the device below, and in the numbers that the pass takes.
+            with self._compute.forward(self._net.device):
+                self._net.read_ahead(index + 1)
         self.read_loss()
         if value is not None:
             self._unread = partial(self._check_loss, value, index, iteration)
@@ -274,7 +275,7 @@ class TrainStep:
         if captured is None or not self._plays:
             return None
         try:
-            result = self._run_captured(captured, index)
+            result = _run_captured(captured, index, self._net, self._optimizer, self._log)
         except (NotCapturable, torch.OutOfMemoryError) as error:
             asked_for = self._compute.cuda_graph is not None
             if asked_for or (captured.ready and not isinstance(error, NotCapturable)):
@@ -283,17 +284,6 @@ class TrainStep:
             return None
         self._updated = self._updates
         return result
-
-    def _run_captured(self, captured: CapturedPass, index: int) -> Result:
-        try:
-            return captured.run(index)
-        except KernelFailed as error:
-            # Kernels are compiled before the capture, which leaves all as it was.
-            self._log.info(f"torch's operators replace the kernels: {error.problem}")
-            self._net.use_kernels(TORCH_OPERATORS)
-            use_torch_operators(self._net.program())
-            self._optimizer.use_torch_operators()
-            return captured.run(index)
 
     def _give_up_capture(self, error: Exception) -> None:
         self._log.info(f"Passes are launched one by one from here on: {first_line(error)}")
@@ -330,3 +320,18 @@ class TrainStep:
         )
         error.iteration = iteration
         return error
+
+
+def _run_captured(
+    captured: CapturedPass, index: int, net: Net, optimizer: Optimizer, log: logging.Logger
+) -> Result:
+    """A captured pass; after a kernel that does not run, with torch's operators in its place."""
+    try:
+        return captured.run(index)
+    except KernelFailed as error:
+        # Kernels are compiled before the capture, which leaves all as it was.
+        log.info(f"torch's operators replace the kernels: {error.problem}")
+        net.use_kernels(TORCH_OPERATORS)
+        use_torch_operators(net.program())
+        optimizer.use_torch_operators()
+        return captured.run(index)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from caffecompat.net.kernels.memory_format import stored_channels
 from tools.bench.train import COLUMNS, timed
 from tools.gpu.rows import Row, Work, run_stage
 
@@ -35,12 +36,29 @@ def choices(work: Work) -> Iterator[Row]:
             parts.append(f"forward with bias and ReLU {time:.2f}")
             totals["with ReLU in one"]["forward"] += count * time
         yield Row(f"{inputs} to {outputs} channels, {side}x{side}", "; ".join(parts) + " ms")
+        yield from _stored(work, inputs, outputs, side)
     for name, by_pass in totals.items():
         used = {what: time for what, time in by_pass.items() if time}
         if used:
             text = ", ".join(f"{what} {time:.2f}" for what, time in used.items())
             figures = {what.replace(" ", "_"): time for what, time in used.items()}
             yield Row(f"all convolutions, {name}", f"{text} ms", figures=figures)
+
+
+def _stored(work: Work, inputs: int, outputs: int, side: int) -> Iterator[Row]:
+    """The first convolution with the channels that batches of bytes are stored with."""
+    stored = stored_channels(inputs)
+    if stored == inputs:
+        return
+    times = []
+    for channels in (inputs, stored):
+        runs = _runs(work, channels, outputs, side)
+        # Images get no gradient.
+        del runs["input gradient"]
+        times.append(sum(_milliseconds(work, run, False, True) for run in runs.values()))
+    text = f"{times[1]:.2f} ms, {times[0]:.2f} ms without (forward and weight gradient)"
+    figures = {"stored": times[1], "own": times[0]}
+    yield Row(f"{inputs} channels stored with {stored}, {side}x{side}", text, figures=figures)
 
 
 def _convolutions(work: Work) -> list[tuple[int, int, int, int]]:

@@ -13,6 +13,7 @@ from caffecompat.errors import CaffeError, NetError, first_line
 from caffecompat.graph import Version
 from caffecompat.net.input_gradients import inputs_with_gradient
 from caffecompat.net.kernels.launching import KernelFailed
+from caffecompat.net.kernels.memory_format import twin
 from caffecompat.net.net import Net, Result
 
 # The number of warm-up passes that torch's documentation recommends.
@@ -94,7 +95,8 @@ class CapturedPass:
             NotCapturable: the net cannot be captured, or a batch has another shape.
             KernelFailed: a kernel does not run; all is as it was before.
         """
-        feeds = self._net.feeds(index)
+        with self._arithmetic():
+            feeds = self._net.feeds(index)
         if self._graph is None:
             self._capture(feeds)
         assert self._graph is not None
@@ -120,7 +122,7 @@ class CapturedPass:
                 )
         wanted = inputs_with_gradient(self._net.layers, self._net.graph.force_backward)
         self._feeds = [
-            value.detach().clone().requires_grad_(top in wanted)
+            twin(value).requires_grad_(top in wanted)
             for top, value in zip(self._program.feeds, feeds, strict=True)
         ]
         # The graph of an earlier pass binds the parameters' gradients to another stream.

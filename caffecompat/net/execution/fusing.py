@@ -9,6 +9,7 @@ from functools import cache
 import torch
 from torch import fx, nn
 
+from caffecompat.graph import Version
 from caffecompat.layers._operation import Convolve, Drop, Operation, Rectify, TakeMaximum
 from caffecompat.net.execution.fused_modules import (
     ConvolutionPlan,
@@ -97,6 +98,23 @@ def fuse(program: Program, options: FusingOptions) -> Fused:
     graph.lint()
     program.module.recompile()
     return Fused(**done)
+
+
+def half_inputs(program: Program) -> dict[Version, int]:
+    """The source tops that a fused convolution alone reads, and the channels to store them with.
+
+    The convolution then expects what comes in 16 bits to lie in memory so.
+    """
+    found = {}
+    places = [node for node in program.module.graph.nodes if node.op == "placeholder"]
+    for top, node in zip(program.feeds, places, strict=True):
+        readers = list(node.users)
+        if len(readers) != 1 or readers[0].op != "call_module":
+            continue
+        module = program.module.get_submodule(str(readers[0].target))
+        if isinstance(module, FusedConvolution):
+            found[top] = module.expect_stored_channels()
+    return found
 
 
 def use_torch_operators(program: Program) -> None:

@@ -59,6 +59,16 @@ class Passes:
         self.position = position
         self.values.device = position.device
 
+    def use_half_inputs(self, stored: Mapping[Version, int]) -> None:
+        """Lets pixels become 16-bit numbers at once, where torch casts to them (autocast).
+
+        Args:
+            stored: the source tops that a convolution alone reads, and the channels with which it
+                takes them best. Those that get a gradient are left out.
+        """
+        wanted = self.gradient_inputs
+        self.inputs.stored = {top: n for top, n in stored.items() if top not in wanted}
+
     def read_source(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
         """The tops of one source for pass ``index``."""
         return self.inputs.read(built, index)

@@ -128,9 +128,14 @@ def _try_normalisation(device: torch.device) -> bool:
     pixels = _random(device, (2, 3, 5, 7), torch.float32).abs().mul(40).to(torch.uint8)
     mean = torch.full((3, 1, 1), 104.0, device=device)
     crops = input_normalisation.Crops(pixels, mean, None, 0.017)
-    form = input_normalisation.BlobForm(torch.float32, channels_last=True)
-    expected = input_normalisation.normalised_by_torch(crops, form)
-    return torch.equal(input_normalisation.normalised(crops, form, kernel=True), expected)
+    right = True
+    for form in (
+        input_normalisation.BlobForm(torch.float32, channels_last=True),
+        input_normalisation.BlobForm(torch.bfloat16, channels_last=True, stored=8),
+    ):
+        expected = input_normalisation.normalised_by_torch(crops, form)
+        right &= torch.equal(input_normalisation.normalised(crops, form, kernel=True), expected)
+    return right
 
 
 def _try_update(device: torch.device) -> bool:

@@ -10,7 +10,12 @@ import torch
 
 from caffecompat.errors import SolverError
 from caffecompat.net import Net
-from caffecompat.net.execution.fusing import FusingOptions, convolution_in_one_works, fuse
+from caffecompat.net.execution.fusing import (
+    FusingOptions,
+    convolution_in_one_works,
+    fuse,
+    half_inputs,
+)
 from caffecompat.net.execution.inference import InferenceOptions
 from caffecompat.net.execution.precision import (
     HALVES,
@@ -122,6 +127,7 @@ class ComputeOptions:
             assert self.half is not None
             in_one = convolution_in_one_works(net.device, self.half)
             lines = [fuse(net.program(), FusingOptions(working.kernels, in_one)).sentence()]
+            net.use_half_inputs(half_inputs(net.program()))
             if not in_one:
                 problems.append("cuDNN's convolution with ReLU does not work here")
         lines += [f"A kernel is replaced by torch's operators: {problem}" for problem in problems]

@@ -48,7 +48,8 @@ KERNELS: list[tuple[Any, str, dict[str, Any]]] = [
     ),
     (
         input_normalisation.normalise,
-        "pixels:*u8 mean:*fp32 shifts:*fp32 blob:*bf16 scale:fp32 channels:i32 plane:i32",
+        "pixels:*u8 mean:*fp32 shifts:*fp32 blob:*bf16 scale:fp32 channels:i32 stored:i32 "
+        "plane:i32",
         {**NORMALISED, "BLOCK": 1024},
     ),
     (
