@@ -14,9 +14,9 @@ from caffecompat.errors import first_line
 from caffecompat.net import Net, Result
 from caffecompat.net.execution.cuda_graph import CapturedPass, NotCapturable
 from caffecompat.net.execution.fusing import use_torch_operators
+from caffecompat.net.execution.half_weights import HalfWeights
 from caffecompat.net.kernels.choice import TORCH_OPERATORS
 from caffecompat.net.kernels.launching import KernelFailed
-from caffecompat.reporting.glog import number
 from caffecompat.solver.diagnostics.debug_info import DebugPass
 from caffecompat.solver.diagnostics.nonfinite import NotFinite, explain, read_later
 from caffecompat.solver.distributed.gradient_buckets import GradientBuckets
@@ -100,15 +100,25 @@ class TrainStep:
         what = "the pass and the update are" if not outside else "the pass is"
         clause = f"; the update is not part of it: {outside}" if outside else ""
         self._tell(f"CUDA graph: {what} captured and played back{clause}")
-        scaler = self._grad_scaler
+        scaler, optimizer = self._grad_scaler, self._optimizer
+        halves, copies = None, {}
+        if not outside and optimizer.writes_copies and compute.wants_half_weights:
+            halves = HalfWeights(net.layers, torch.bfloat16)
+            copies = halves.of([entry.tensor for entry in net.learnable])
         captured = CapturedPass(
             net,
             lambda: compute.forward(net.device),
             None if scaler is None else scaler.value,
             adds_up=self._count > 1,
-            end=None if outside else GraphUpdate(self._optimizer, scaler, self._stopped),
+            end=None if outside else GraphUpdate(optimizer, scaler, self._stopped, copies),
+            halves=halves,
         )
         return captured, not outside
+
+    def weights_changed(self) -> None:
+        """Says that weights may have been changed by something else than :meth:`update`."""
+        if self._captured is not None:
+            self._captured.weights_changed()
 
     def _tell(self, line: str) -> None:
         if self._net.device.type == "cuda":
@@ -170,6 +180,8 @@ class TrainStep:
             SolverError: they overflow at the smallest loss scale too.
         """
         scaler = self._grad_scaler
+        if not self._updated:
+            self.weights_changed()
         if scaler is None:
             return None if self._updated else self._optimizer.apply(rate, iteration)
         if self._updated:
@@ -314,12 +326,7 @@ class TrainStep:
         # The other ranks do not run this pass.
         with self._process_group.isolate(), self._compute.forward(self._net.device):
             found = explain(self._net, index)
-        error = NotFinite(
-            f"{self._place}: iteration {iteration}: the loss is {number(loss)}, a finite number "
-            f"was expected: {found}"
-        )
-        error.iteration = iteration
-        return error
+        return NotFinite.loss(self._place, iteration, loss, found)
 
 
 def _run_captured(

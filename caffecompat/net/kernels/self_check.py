@@ -145,10 +145,14 @@ def _try_update(device: torch.device) -> bool:
     pairs = []
     for kernel in (True, False):
         pair = [_random(device, (9, 8, 3, 3), torch.float32) for _ in range(2)]
+        copy = pair[0].bfloat16()
         for flag in (0.0, 1.0):
             skip.fill_(flag)
-            update.sgd_update(pair[:1], [gradient], pair[1:], replace(given, kernel=kernel))
+            how = replace(given, kernel=kernel)
+            update.sgd_update(pair[:1], [gradient], pair[1:], how, [copy])
         pairs.append(pair)
+        if not _same(copy.float(), pair[0].bfloat16().float()):
+            return False
     return all(_same(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(*pairs, strict=True))
 
 

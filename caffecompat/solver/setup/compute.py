@@ -63,6 +63,14 @@ class ComputeOptions:
         """The 16-bit type of products, None in other precisions."""
         return HALVES.get(self.precision)
 
+    @property
+    def wants_half_weights(self) -> bool:
+        """Whether products read weights in 16 bits that the update writes, where it can do that.
+
+        In fp16 gradients are scaled, which they must not be divided by in 16 bits.
+        """
+        return self.fused and self.precision == "bf16"
+
     def settings(self) -> dict[str, str]:
         """What decides the values of passes, as JSON values; the engine is "" without one."""
         return {"precision": self.precision, "engine": self.engine}

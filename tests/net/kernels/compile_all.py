@@ -54,9 +54,9 @@ KERNELS: list[tuple[Any, str, dict[str, Any]]] = [
     ),
     (
         update.sgd_update,
-        "value:*fp32 gradient:*bf16 history:*fp32 rate:*fp32 skip:*fp32 momentum:fp32 decay:fp32 "
-        "size:i32",
-        {"SKIPS": True, "BLOCK": 1024},
+        "value:*fp32 gradient:*bf16 history:*fp32 copy:*bf16 rate:*fp32 skip:*fp32 momentum:fp32 "
+        "decay:fp32 size:i32",
+        {"SKIPS": True, "COPIES": True, "BLOCK": 1024},
     ),
 ]
 

@@ -207,7 +207,9 @@ def test_update(skip: float | None, dtype: torch.dtype, device: str) -> None:
         for kernel in (True, False):
             value = random(shape, device, form=torch.channels_last)
             history = random(shape, device, form=torch.channels_last, seed=3)
-            update.sgd_update([value], [gradient], [history], replace(given, kernel=kernel))
+            copy = value.to(dtype)
+            update.sgd_update([value], [gradient], [history], replace(given, kernel=kernel), [copy])
+            assert torch.equal(copy, value.to(dtype))
             states.append((value, history))
         for found, expected in zip(*states, strict=True):
             # A GPU may multiply and add with one rounding.
