@@ -18,6 +18,7 @@ from caffecompat.net.execution.half_weights import HalfWeights
 from caffecompat.net.kernels.choice import TORCH_OPERATORS
 from caffecompat.net.kernels.launching import KernelFailed
 from caffecompat.solver.diagnostics.debug_info import DebugPass
+from caffecompat.solver.diagnostics.kept_statistics import KeptStatistics
 from caffecompat.solver.diagnostics.nonfinite import NotFinite, explain, read_later
 from caffecompat.solver.distributed.gradient_buckets import GradientBuckets
 from caffecompat.solver.distributed.loss_sharding import LossSharding
@@ -80,6 +81,7 @@ class TrainStep:
         # Whether the device has left out updates after a loss that is not finite, and what reads
         # the loss of the last iteration that was played back with its update.
         self._stopped = torch.zeros((), device=net.device) if stop else None
+        self._statistics = KeptStatistics(net)
         self._unread: Callable[[], None] | None = None
         self._captured, self._updates = self._plan_capture(settings)
         self._updated = False
@@ -101,10 +103,9 @@ class TrainStep:
         clause = f"; the update is not part of it: {outside}" if outside else ""
         self._tell(f"CUDA graph: {what} captured and played back{clause}")
         scaler, optimizer = self._grad_scaler, self._optimizer
-        halves, copies = None, {}
-        if not outside and optimizer.writes_copies and compute.wants_half_weights:
-            halves = HalfWeights(net.layers, torch.bfloat16)
-            copies = halves.of([entry.tensor for entry in net.learnable])
+        copied = not outside and optimizer.writes_copies and compute.wants_half_weights
+        halves = HalfWeights(net.layers, torch.bfloat16) if copied else None
+        copies = {} if halves is None else halves.of([e.tensor for e in net.learnable])
         captured = CapturedPass(
             net,
             lambda: compute.forward(net.device),
@@ -155,6 +156,8 @@ class TrainStep:
                 which no update was made.
         """
         self._updated = False
+        if self._stop:
+            self._statistics.keep(iteration)
         if self._updates and self._plays:
             self._optimizer.set_rates(rate(), iteration)
         losses = []
@@ -250,7 +253,7 @@ class TrainStep:
                 with self._compute.forward(self._net.device):
                     result = self._net.run(index)
                 value = read_later(result.loss) if self._stop else None
-                self._backward(result.loss)
+                _backward(result.loss, self._grad_scaler)
         self._result = result
         if self._net.device.type == "cuda":
             # Before the host waits for the device below, and in the numbers that the pass takes.
@@ -279,6 +282,7 @@ class TrainStep:
         if not math.isfinite(loss):
             if self._stopped is not None:
                 self._stopped.zero_()
+            self._statistics.restore(iteration)
             raise self._nonfinite_loss(loss, index, iteration)
 
     def _play(self, index: int) -> Result | None:
@@ -314,10 +318,6 @@ class TrainStep:
         debugged.backward()
         return result, value
 
-    def _backward(self, loss: torch.Tensor) -> None:
-        if loss.requires_grad:
-            (loss if self._grad_scaler is None else loss * self._grad_scaler.value).backward()
-
     def _debugged(self) -> DebugPass:
         self._debug_pass = self._debug_pass or DebugPass(self._net, self._log)
         return self._debug_pass
@@ -327,6 +327,11 @@ class TrainStep:
         with self._process_group.isolate(), self._compute.forward(self._net.device):
             found = explain(self._net, index)
         return NotFinite.loss(self._place, iteration, loss, found)
+
+
+def _backward(loss: torch.Tensor, scaler: GradScaler | None) -> None:
+    if loss.requires_grad:
+        (loss if scaler is None else loss * scaler.value).backward()
 
 
 def _run_captured(
