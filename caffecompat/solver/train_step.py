@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ import torch
 from caffecompat.errors import first_line
 from caffecompat.net import Net, Result
 from caffecompat.net.execution.cuda_graph import CapturedPass, NotCapturable
+from caffecompat.net.execution.cudnn import algorithms_explained, done_without_cudnn
 from caffecompat.net.execution.fusing import use_torch_operators
 from caffecompat.net.execution.half_weights import HalfWeights
 from caffecompat.net.kernels.choice import TORCH_OPERATORS
@@ -26,9 +28,15 @@ from caffecompat.solver.graph_update import GraphUpdate
 from caffecompat.solver.optim.grad_scaler import GradScaler
 from caffecompat.solver.optim.optimizer import Optimizer
 from caffecompat.solver.setup.build_nets import NetOptions
-from caffecompat.solver.setup.capturing import obstacle_to_capture, obstacle_to_update
+from caffecompat.solver.setup.capturing import (
+    obstacle_to_capture,
+    obstacle_to_update,
+    what_is_captured,
+)
 from caffecompat.solver.setup.settings import Settings
 from caffecompat.weights import SolverState
+
+Rate: TypeAlias = Callable[[], np.float32]
 
 
 class TrainStep:
@@ -99,9 +107,7 @@ class TrainStep:
         outside = self._optimizer.obstacle or obstacle_to_update(
             settings.message, settings.policy, compute, net.device
         )
-        what = "the pass and the update are" if not outside else "the pass is"
-        clause = f"; the update is not part of it: {outside}" if outside else ""
-        self._tell(f"CUDA graph: {what} captured and played back{clause}")
+        self._tell(what_is_captured(outside))
         scaler, optimizer = self._grad_scaler, self._optimizer
         copied = not outside and optimizer.writes_copies and compute.wants_half_weights
         halves = HalfWeights(net.layers, torch.bfloat16) if copied else None
@@ -140,7 +146,7 @@ class TrainStep:
         """Whether the next passes are played back, which keeps the outputs alone."""
         return self.captures and not self.debug and not self._net.observe
 
-    def run(self, iteration: int, rate: Callable[[], np.float32]) -> tuple[Result, torch.Tensor]:
+    def run(self, iteration: int, rate: Rate) -> tuple[Result, torch.Tensor]:
         """Runs all passes of ``iteration`` (from 0).
 
         Args:
@@ -151,13 +157,19 @@ class TrainStep:
             summed over the ranks.
 
         Raises:
-            NotFinite: a loss is not finite; the sentence names the layer where it began. Where the
-                update is played back with the pass, this is the loss of the iteration before, after
-                which no update was made.
+            NotFinite: a loss is not finite; where the update is played back with the pass, that of
+                the iteration before, after which no update was made.
         """
+        work = partial(self._run_passes, iteration, rate)
+        self._statistics.keep(iteration)
+        if self._process_group.several:
+            return work()
+        clear = partial(self._optimizer.clear, self.keeps_gradients)
+        undo = (partial(self._statistics.restore, iteration), clear)
+        return done_without_cudnn(work, undo, self._log)
+
+    def _run_passes(self, iteration: int, rate: Rate) -> tuple[Result, torch.Tensor]:
         self._updated = False
-        if self._stop:
-            self._statistics.keep(iteration)
         if self._updates and self._plays:
             self._optimizer.set_rates(rate(), iteration)
         losses = []
@@ -331,7 +343,8 @@ class TrainStep:
 
 def _backward(loss: torch.Tensor, scaler: GradScaler | None) -> None:
     if loss.requires_grad:
-        (loss if scaler is None else loss * scaler.value).backward()
+        with algorithms_explained():
+            (loss if scaler is None else loss * scaler.value).backward()
 
 
 def _run_captured(

@@ -15,6 +15,7 @@ from caffecompat.net.blobs.values import BlobValues, Result
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.error_context import explain_failure
 from caffecompat.net.execution import partial
+from caffecompat.net.execution.cudnn import algorithms_explained
 from caffecompat.net.fx_program import Program
 from caffecompat.net.input_gradients import inputs_with_gradient
 
@@ -104,7 +105,8 @@ class Passes:
             for top, value in zip(program.feeds, feeds, strict=True)
         ]
         try:
-            values, loss = program(feeds)
+            with algorithms_explained():
+                values, loss = program(feeds)
         except CaffeError:
             raise
         except RuntimeError as error:
@@ -183,5 +185,6 @@ class Passes:
             )
         if self._went_backward:
             raise NetError("backward() has run for this pass already; call forward() first")
-        roots.run()
+        with algorithms_explained():
+            roots.run()
         self._went_backward = True
