@@ -97,7 +97,7 @@ def _stages() -> list[Stage]:
         Stage("graph", 25, "trainings", "captured"),
         Stage("layers", 60, "layer_cases", "agree"),
         Stage("repeated", 50, "trainings", "repeated"),
-        Stage("convolutions", 40, "convolutions"),
+        Stage("convolutions", 55, "convolutions"),
         Stage("top-kernels", 30, "top_kernels"),
         *tests,
         Stage("speed-lmdb", 75, "training_speed", "LMDB"),
