@@ -13,6 +13,7 @@ import torch
 
 from tools import gpu_check
 from tools.bench import gpu_report
+from tools.gpu import marked_tests
 from tools.gpu.stages import Stage, all_stages, marked_files, plan, run_stage_process
 
 
@@ -132,6 +133,12 @@ def test_names_of_stages() -> None:
     assert "tests:device" not in {stage.name for stage in chosen}
     with pytest.raises(SystemExit, match="no stage memroy"):
         gpu_check._choose(all_stages(), "memroy", "")
+
+
+def test_the_test_that_has_a_stage_of_its_own() -> None:
+    """pytest says nothing where there is no such test."""
+    path, _, name = marked_tests.RECORDED.partition("::")
+    assert f"def {name}(" in (marked_tests.ROOT / path).read_text()
 
 
 def test_marked_files_are_found() -> None:

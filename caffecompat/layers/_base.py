@@ -265,6 +265,12 @@ class Layer:
         """
         return self.forward(*bottoms, **parameters)
 
+    def half_parameters(self) -> tuple[str, ...]:
+        """Parameters that products alone read, so that they may come in 16 bits where torch casts
+        what products take.
+        """
+        return ()
+
     def fusible_operation(self) -> Operation | None:
         """What :meth:`forward` computes, if it is an operation that nets on a GPU fuse.
 

@@ -161,6 +161,9 @@ class Convolution(BaseConvolution):
         g = self.geometry
         return g.positions(self, bottom) if g.sides is None else None
 
+    def half_parameters(self) -> tuple[str, ...]:
+        return ("weight",) if type(self) is Convolution else ()
+
     def fusible_operation(self) -> Convolve | None:
         g, plain = self.geometry, type(self) is Convolution and len(self.specs) == 2
         if not plain or g.axes != 2 or g.channel_axis != CHANNEL_AXIS or g.sides is not None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import (
     Layer,
@@ -16,6 +15,7 @@ from caffecompat.layers._base import (
     register,
 )
 from caffecompat.layers._class_labels import Indices
+from caffecompat.layers._repeatable_selection import selected
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,40 +90,7 @@ class BatchReindex(Layer):
             f"the indices are {format_shape(index.shape)}, they must have one axis",
         )
         try:
-            return _items(x, index.detach().long())
+            return selected(x, 0, index.detach().long())
         except IndexError as problem:
             self.refuse(f"an index lies outside 0 to {x.shape[0] - 1}, the items of the bottom")
             raise AssertionError from problem
-
-
-def _items(x: Tensor, index: Tensor) -> Tensor:
-    """The items of ``x`` at the indices; on a GPU with a gradient that is the same in every run.
-
-    torch adds the gradients of repeated items there in the order in which threads end.
-    """
-    if not x.is_cuda:
-        return x.index_select(0, index)
-    return _repeatable_items()(x, index)
-
-
-@cache
-def _repeatable_items() -> Any:
-    import torch
-
-    class Items(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
-            ctx.save_for_backward(index)
-            ctx.count = x.shape[0]
-            return x.index_select(0, index)
-
-        @staticmethod
-        @torch.autograd.function.once_differentiable
-        def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-            (index,) = ctx.saved_tensors
-            # A product with a matrix of zeros and ones adds in a fixed order.
-            chosen = index == torch.arange(ctx.count, device=index.device)[:, None]
-            sums = chosen.to(gradient.dtype) @ gradient.reshape(len(index), -1)
-            return sums.reshape(ctx.count, *gradient.shape[1:]), None
-
-    return Items.apply

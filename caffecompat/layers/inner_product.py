@@ -55,6 +55,9 @@ class InnerProduct(Layer):
         if p.bias_term:
             self.parameter("bias", (p.num_output,), p.bias_filler)
 
+    def half_parameters(self) -> tuple[str, ...]:
+        return ("weight",) if type(self) is InnerProduct and not self.normalize else ()
+
     def receptive_field(self, field: ReceptiveField) -> str:
         return "it uses its whole bottom"
 

@@ -24,6 +24,8 @@ class LayerModule(nn.Module):
         super().__init__()
         self.layer = layer
         self._views: dict[str, Shape] = {}
+        # Tensors that stand for parameters in the passes that run now.
+        self.replaced: dict[str, torch.Tensor] = {}
         layer.prepare()
         for spec in layer.specs:
             self.set_parameter(spec, torch.empty(spec.shape, device="meta"), trains=False)
@@ -61,7 +63,12 @@ class LayerModule(nn.Module):
         arguments = {spec.name: getattr(self, spec.name) for spec in self.layer.specs}
         for name, shape in self._views.items():
             arguments[name] = arguments[name].view(shape)
-        return arguments
+        return {**arguments, **self.replaced} if self.replaced else arguments
+
+    @property
+    def has_views(self) -> bool:
+        """Whether a parameter, which another layer owns, has another shape there."""
+        return bool(self._views)
 
     def _get_name(self) -> str:
         return self.layer.type

@@ -146,6 +146,10 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
         """Sets which Triton kernels compute the inputs of the net on a GPU."""
         self._passes.inputs.kernels = kernels
 
+    def use_half_inputs(self, stored: Mapping[Version, int]) -> None:
+        """See :meth:`caffecompat.net.execution.passes.Passes.use_half_inputs`."""
+        self._passes.use_half_inputs(stored)
+
     @property
     def device(self) -> torch.device:
         return self.position.device

@@ -52,7 +52,14 @@ class Training(Protocol):
 
 
 class Callback:
-    """Base class of callbacks, which are added to ``solver.callbacks``; its methods do nothing."""
+    """Base class of callbacks, which are added to ``solver.callbacks``; its methods do nothing.
+
+    Attributes:
+        changes_weights: whether a method may change parameters of the train net. If no callback
+            does, a captured training in bf16 need not look for such changes.
+    """
+
+    changes_weights = True
 
     def iterated(self, solver: Training) -> None:
         """Called after each update, which ``solver.iter`` counts. Must not wait for the device."""
@@ -74,3 +81,11 @@ class Callback:
 
     def tested(self, solver: Training, net: int, scores: Scores) -> None:
         """Called after a test of test net number ``net``."""
+
+
+def call_iterated(solver: Training) -> bool:
+    """Calls :meth:`Callback.iterated` of all; returns whether one may have changed weights."""
+    for callback in solver.callbacks:
+        callback.iterated(solver)
+    # A callback need not derive from the class.
+    return any(getattr(callback, "changes_weights", True) for callback in solver.callbacks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,11 +23,13 @@ class GraphUpdate:
         optimizer: its rates are set before each pass.
         scaler: of the loss, in fp16.
         stopped: 0-axis tensor, 1 after a loss that was not finite; None to train on.
+        copies: of parameters in 16 bits, see :meth:`Optimizer.apply_on_device`.
     """
 
     optimizer: Optimizer
     scaler: GradScaler | None
     stopped: torch.Tensor | None
+    copies: Mapping[int, torch.Tensor]
 
     @property
     def changed(self) -> Sequence[torch.Tensor]:
@@ -44,4 +46,4 @@ class GraphUpdate:
             self.scaler.check(self.optimizer.gradients)
             self.scaler.adjust()
             skip = skip + self.scaler.found[0]
-        self.optimizer.apply_on_device(skip)
+        self.optimizer.apply_on_device(skip, self.copies)

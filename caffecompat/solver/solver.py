@@ -16,7 +16,7 @@ from caffecompat.errors import FileProblem
 from caffecompat.net.execution.layer_watch import LayerWatch, StopRequested
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.glog import LOGGER, silent_log
-from caffecompat.solver.callbacks import Callback
+from caffecompat.solver.callbacks import Callback, call_iterated
 from caffecompat.solver.diagnostics.label_check import check_labels
 from caffecompat.solver.diagnostics.nonfinite import NotFinite
 from caffecompat.solver.distributed.process_group import ProcessGroup
@@ -210,6 +210,7 @@ class Solver(TrainingState):
         self._display.begin(self.iter)
         self.stopped = self.preempted = False
         stop = self.iter + iterations
+        self._train_step.weights_changed()
         try:
             while self.iter < stop and not self._test_if_due():
                 done = self._iterate()
@@ -248,8 +249,8 @@ class Solver(TrainingState):
                 callback.displayed(self, outputs)
         self._update_parameters(display, loss, step)
         self.iter += 1
-        for callback in self.callbacks:
-            callback.iterated(self)
+        if call_iterated(self):
+            self._train_step.weights_changed()
         return True
 
     def _update_parameters(self, display: bool, loss: torch.Tensor, step: int) -> None:
@@ -334,10 +335,9 @@ class Solver(TrainingState):
 
     def _wants_last_snapshot(self) -> bool:
         saved = self._snapshot_writer.has(self.iter)
-        if self.preempted:
-            return not saved
         due = _is_due(self._message.snapshot, self.iter)
-        return bool(self._message.snapshot_after_train) and not (due and saved)
+        wanted = bool(self._message.snapshot_after_train) and not (due and saved)
+        return not saved if self.preempted else wanted
 
 
 def _nothing() -> Action:

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -13,11 +14,13 @@ import torch
 from caffecompat.errors import first_line
 from caffecompat.net import Net, Result
 from caffecompat.net.execution.cuda_graph import CapturedPass, NotCapturable
+from caffecompat.net.execution.cudnn import algorithms_explained, done_without_cudnn
 from caffecompat.net.execution.fusing import use_torch_operators
+from caffecompat.net.execution.half_weights import HalfWeights
 from caffecompat.net.kernels.choice import TORCH_OPERATORS
 from caffecompat.net.kernels.launching import KernelFailed
-from caffecompat.reporting.glog import number
 from caffecompat.solver.diagnostics.debug_info import DebugPass
+from caffecompat.solver.diagnostics.kept_statistics import KeptStatistics
 from caffecompat.solver.diagnostics.nonfinite import NotFinite, explain, read_later
 from caffecompat.solver.distributed.gradient_buckets import GradientBuckets
 from caffecompat.solver.distributed.loss_sharding import LossSharding
@@ -25,9 +28,15 @@ from caffecompat.solver.graph_update import GraphUpdate
 from caffecompat.solver.optim.grad_scaler import GradScaler
 from caffecompat.solver.optim.optimizer import Optimizer
 from caffecompat.solver.setup.build_nets import NetOptions
-from caffecompat.solver.setup.capturing import obstacle_to_capture, obstacle_to_update
+from caffecompat.solver.setup.capturing import (
+    obstacle_to_capture,
+    obstacle_to_update,
+    what_is_captured,
+)
 from caffecompat.solver.setup.settings import Settings
 from caffecompat.weights import SolverState
+
+Rate: TypeAlias = Callable[[], np.float32]
 
 
 class TrainStep:
@@ -80,6 +89,7 @@ class TrainStep:
         # Whether the device has left out updates after a loss that is not finite, and what reads
         # the loss of the last iteration that was played back with its update.
         self._stopped = torch.zeros((), device=net.device) if stop else None
+        self._statistics = KeptStatistics(net)
         self._unread: Callable[[], None] | None = None
         self._captured, self._updates = self._plan_capture(settings)
         self._updated = False
@@ -97,18 +107,25 @@ class TrainStep:
         outside = self._optimizer.obstacle or obstacle_to_update(
             settings.message, settings.policy, compute, net.device
         )
-        what = "the pass and the update are" if not outside else "the pass is"
-        clause = f"; the update is not part of it: {outside}" if outside else ""
-        self._tell(f"CUDA graph: {what} captured and played back{clause}")
-        scaler = self._grad_scaler
+        self._tell(what_is_captured(outside))
+        scaler, optimizer = self._grad_scaler, self._optimizer
+        copied = not outside and optimizer.writes_copies and compute.wants_half_weights
+        halves = HalfWeights(net.layers, torch.bfloat16) if copied else None
+        copies = {} if halves is None else halves.of([e.tensor for e in net.learnable])
         captured = CapturedPass(
             net,
             lambda: compute.forward(net.device),
             None if scaler is None else scaler.value,
             adds_up=self._count > 1,
-            end=None if outside else GraphUpdate(self._optimizer, scaler, self._stopped),
+            end=None if outside else GraphUpdate(optimizer, scaler, self._stopped, copies),
+            halves=halves,
         )
         return captured, not outside
+
+    def weights_changed(self) -> None:
+        """Says that weights may have been changed by something else than :meth:`update`."""
+        if self._captured is not None:
+            self._captured.weights_changed()
 
     def _tell(self, line: str) -> None:
         if self._net.device.type == "cuda":
@@ -129,7 +146,7 @@ class TrainStep:
         """Whether the next passes are played back, which keeps the outputs alone."""
         return self.captures and not self.debug and not self._net.observe
 
-    def run(self, iteration: int, rate: Callable[[], np.float32]) -> tuple[Result, torch.Tensor]:
+    def run(self, iteration: int, rate: Rate) -> tuple[Result, torch.Tensor]:
         """Runs all passes of ``iteration`` (from 0).
 
         Args:
@@ -140,10 +157,18 @@ class TrainStep:
             summed over the ranks.
 
         Raises:
-            NotFinite: a loss is not finite; the sentence names the layer where it began. Where the
-                update is played back with the pass, this is the loss of the iteration before, after
-                which no update was made.
+            NotFinite: a loss is not finite; where the update is played back with the pass, that of
+                the iteration before, after which no update was made.
         """
+        work = partial(self._run_passes, iteration, rate)
+        self._statistics.keep(iteration)
+        if self._process_group.several:
+            return work()
+        clear = partial(self._optimizer.clear, self.keeps_gradients)
+        undo = (partial(self._statistics.restore, iteration), clear)
+        return done_without_cudnn(work, undo, self._log)
+
+    def _run_passes(self, iteration: int, rate: Rate) -> tuple[Result, torch.Tensor]:
         self._updated = False
         if self._updates and self._plays:
             self._optimizer.set_rates(rate(), iteration)
@@ -170,6 +195,8 @@ class TrainStep:
             SolverError: they overflow at the smallest loss scale too.
         """
         scaler = self._grad_scaler
+        if not self._updated:
+            self.weights_changed()
         if scaler is None:
             return None if self._updated else self._optimizer.apply(rate, iteration)
         if self._updated:
@@ -238,11 +265,12 @@ class TrainStep:
                 with self._compute.forward(self._net.device):
                     result = self._net.run(index)
                 value = read_later(result.loss) if self._stop else None
-                self._backward(result.loss)
+                _backward(result.loss, self._grad_scaler)
         self._result = result
         if self._net.device.type == "cuda":
-            # Before the host waits for the device below.
-            self._net.read_ahead(index + 1)
+            # Before the host waits for the device below, and in the numbers that the pass takes.
+            with self._compute.forward(self._net.device):
+                self._net.read_ahead(index + 1)
         self.read_loss()
         if value is not None:
             self._unread = partial(self._check_loss, value, index, iteration)
@@ -266,6 +294,7 @@ class TrainStep:
         if not math.isfinite(loss):
             if self._stopped is not None:
                 self._stopped.zero_()
+            self._statistics.restore(iteration)
             raise self._nonfinite_loss(loss, index, iteration)
 
     def _play(self, index: int) -> Result | None:
@@ -274,7 +303,7 @@ class TrainStep:
         if captured is None or not self._plays:
             return None
         try:
-            result = self._run_captured(captured, index)
+            result = _run_captured(captured, index, self._net, self._optimizer, self._log)
         except (NotCapturable, torch.OutOfMemoryError) as error:
             asked_for = self._compute.cuda_graph is not None
             if asked_for or (captured.ready and not isinstance(error, NotCapturable)):
@@ -283,17 +312,6 @@ class TrainStep:
             return None
         self._updated = self._updates
         return result
-
-    def _run_captured(self, captured: CapturedPass, index: int) -> Result:
-        try:
-            return captured.run(index)
-        except KernelFailed as error:
-            # Kernels are compiled before the capture, which leaves all as it was.
-            self._log.info(f"torch's operators replace the kernels: {error.problem}")
-            self._net.use_kernels(TORCH_OPERATORS)
-            use_torch_operators(self._net.program())
-            self._optimizer.use_torch_operators()
-            return captured.run(index)
 
     def _give_up_capture(self, error: Exception) -> None:
         self._log.info(f"Passes are launched one by one from here on: {first_line(error)}")
@@ -312,10 +330,6 @@ class TrainStep:
         debugged.backward()
         return result, value
 
-    def _backward(self, loss: torch.Tensor) -> None:
-        if loss.requires_grad:
-            (loss if self._grad_scaler is None else loss * self._grad_scaler.value).backward()
-
     def _debugged(self) -> DebugPass:
         self._debug_pass = self._debug_pass or DebugPass(self._net, self._log)
         return self._debug_pass
@@ -324,9 +338,25 @@ class TrainStep:
         # The other ranks do not run this pass.
         with self._process_group.isolate(), self._compute.forward(self._net.device):
             found = explain(self._net, index)
-        error = NotFinite(
-            f"{self._place}: iteration {iteration}: the loss is {number(loss)}, a finite number "
-            f"was expected: {found}"
-        )
-        error.iteration = iteration
-        return error
+        return NotFinite.loss(self._place, iteration, loss, found)
+
+
+def _backward(loss: torch.Tensor, scaler: GradScaler | None) -> None:
+    if loss.requires_grad:
+        with algorithms_explained():
+            (loss if scaler is None else loss * scaler.value).backward()
+
+
+def _run_captured(
+    captured: CapturedPass, index: int, net: Net, optimizer: Optimizer, log: logging.Logger
+) -> Result:
+    """A captured pass; after a kernel that does not run, with torch's operators in its place."""
+    try:
+        return captured.run(index)
+    except KernelFailed as error:
+        # Kernels are compiled before the capture, which leaves all as it was.
+        log.info(f"torch's operators replace the kernels: {error.problem}")
+        net.use_kernels(TORCH_OPERATORS)
+        use_torch_operators(net.program())
+        optimizer.use_torch_operators()
+        return captured.run(index)

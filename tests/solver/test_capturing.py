@@ -16,9 +16,10 @@ import torch
 from caffecompat.errors import DataError, SolverError
 from caffecompat.net import Net, Result
 from caffecompat.net.execution.cuda_graph import CapturedPass, NotCapturable
+from caffecompat.net.execution.half_weights import HalfWeights
 from caffecompat.net.kernels.choice import Kernels
 from caffecompat.net.kernels.launching import launching
-from caffecompat.solver import Solver, train_step
+from caffecompat.solver import Callback, Solver, train_step
 from caffecompat.solver.diagnostics.nonfinite import NotFinite
 from caffecompat.solver.setup.capturing import obstacle_to_capture
 from caffecompat.solver.setup.compute import ComputeOptions
@@ -92,6 +93,11 @@ def trained(path: Path, steps: int, **options: Any) -> tuple[list[float], Solver
 def learned(solver: Solver) -> list[torch.Tensor]:
     """The parameters that train; statistics change in each forward pass."""
     return [entry.tensor.detach().clone() for entry in solver.net.learnable if entry.lr_mult]
+
+
+def statistics(solver: Solver) -> list[torch.Tensor]:
+    """Those of BatchNorm; they are no parameters that learn."""
+    return [value.detach().clone() for value in solver.net.params["norm"]]
 
 
 def check_same(ours: Solver, theirs: Solver) -> None:
@@ -187,6 +193,80 @@ def test_a_net_that_is_observed_keeps_its_blobs(passes: int, tmp_path: Path) -> 
     solver.step(2)
     assert solver._train_step.captures
     check_same(solver, trained(path, 6, cuda_graph=False)[1])
+
+
+def half_weights(solver: Solver) -> HalfWeights:
+    captured: Any = solver._train_step._captured
+    found = captured._halves
+    assert isinstance(found, HalfWeights)
+    return found
+
+
+class Doubling(Callback):
+    """Doubles a weight after iteration 3, in a way that torch does not notice."""
+
+    def iterated(self, solver: Any) -> None:
+        if solver.iter == 3:
+            solver.net.params["conv"][0].data.mul_(2)
+
+
+@pytest.mark.usefixtures("played")
+def test_weights_in_16_bits_that_others_change(tmp_path: Path) -> None:
+    """A callback, the user between two steps, and passes that are not played back."""
+    path = write_training(tmp_path / "run", solver=ONE_PASS)
+    solvers = []
+    for graph in (None, False):
+        solver = Solver(path, precision="bf16", cuda_graph=graph)
+        solver.callbacks.append(Doubling())
+        solver.step(5)
+        solver.net.params["score"][0].data.mul_(0.5)
+        solver.step(2)
+        solver.net.observe = True
+        solver.step(2)
+        gradient = solver.net.params["conv"][0].grad
+        assert gradient is not None
+        assert gradient.any()
+        solver.net.observe = False
+        solver.step(2)
+        solvers.append(solver)
+    check_same(*solvers)
+    halves = half_weights(solvers[0])
+    assert len(halves.tensors) == 2
+    for name in ("conv", "score"):
+        weight = solvers[0].net.params[name][0]
+        assert any(torch.equal(half, weight.bfloat16()) for half in halves.tensors)
+        # The gradient is that of the copy; an older one is not shown.
+        assert weight.grad is None
+
+
+@pytest.mark.usefixtures("played")
+def test_which_weights_are_in_16_bits(tmp_path: Path) -> None:
+    path = write_training(tmp_path / "run", solver=ONE_PASS)
+    definition = path.parent / "net.prototxt"
+    whole = definition.read_text()
+    # A weight that two layers share, and one that does not learn.
+    shared = whole.replace(
+        'layer { name: "loss"',
+        'layer { name: "twice" type: "InnerProduct" bottom: "norm" top: "twice" '
+        'param { name: "one" } inner_product_param { num_output: 3 } }\n'
+        'layer { name: "sum" type: "Eltwise" bottom: "score" bottom: "twice" top: "both" }\n'
+        'layer { name: "loss"',
+    )
+    shared = shared.replace('top: "score"\n', 'top: "score" param { name: "one" }\n')
+    shared = shared.replace(
+        'bottom: "score" bottom: "label" top: "loss"', 'bottom: "both" bottom: "label" top: "loss"'
+    )
+    for text, count in ((whole, 2), (shared, 1), (whole.replace("lr_mult: 1", "lr_mult: 0"), 1)):
+        definition.write_text(text)
+        solver = Solver(path, precision="bf16")
+        assert len(half_weights(solver).tensors) == count
+        solver.step(2)
+        other = Solver(path, precision="bf16", cuda_graph=False)
+        other.step(2)
+        check_same(solver, other)
+    for options in ({}, {"precision": "fp16"}, {"precision": "bf16", "fused": False}):
+        captured: Any = Solver(path, **options)._train_step._captured
+        assert captured._halves is None
 
 
 @pytest.mark.usefixtures("played")
@@ -380,6 +460,7 @@ def test_no_update_follows_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     solver = Solver(path)
     solver.step(2)
     before, history = learned(solver), [array.clone() for array in solver.history]
+    kept = statistics(solver)
     source: Any = solver.net.layers[0].source
     whole, read = source.read, []
 
@@ -397,8 +478,9 @@ def test_no_update_follows_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     assert all(map(torch.equal, before, learned(solver)))
     assert all(map(torch.equal, history, solver.history))
     source.read = whole
-    for buffer in solver.net.buffers():
-        buffer.data.nan_to_num_(1.0)
+    # Its batch has left no trace in the statistics, nor has the one after it.
+    for buffer, value in zip(statistics(solver), kept, strict=True):
+        assert torch.equal(buffer, value)
     solver.step(1)
     assert not any(map(torch.equal, before, learned(solver)))
 

@@ -10,14 +10,17 @@ import pytest
 import torch
 
 from caffecompat.cli.main import main
+from caffecompat.net.blobs.inputs import Inputs
 from caffecompat.net.execution.fusing import FusingOptions
+from caffecompat.net.execution.precision import arithmetic
 from caffecompat.net.kernels.choice import TORCH_OPERATORS, Kernels
 from caffecompat.net.kernels.self_check import WorkingKernels
-from caffecompat.solver import Solver
+from caffecompat.solver import Solver, train_step
 from caffecompat.solver.setup import compute
 from caffecompat.solver.setup.compute import ComputeOptions
 from tests.solver.caffe_log import Lines
 from tests.solver.small import NET, SOLVER, write_training
+from tests.solver.test_capturing import PlayedOnCPU
 
 # The small net with a pooling, and without the normalisation between convolution and ReLU.
 FUSIBLE = (
@@ -90,6 +93,36 @@ def test_a_resumed_training_with_fused_layers(tmp_path: Path) -> None:
     resumed.step(3)
     for ours, theirs in zip(resumed.net.learnable, whole.net.learnable, strict=True):
         assert torch.equal(ours.tensor, theirs.tensor)
+
+
+@pytest.mark.usefixtures("forced")
+@pytest.mark.parametrize("played", [False, True])
+def test_bytes_become_16_bits_at_once(
+    played: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With channels that the convolution takes better; here a GPU is pretended."""
+    path = write_fusible(tmp_path / "run")
+    plain, other = losses_of(path, fused=True)
+    assert other.net.blobs["data"].data.dtype == torch.float32
+    monkeypatch.setattr(Inputs, "_on_gpu", True)
+    if played:
+        monkeypatch.setattr(train_step, "CapturedPass", PlayedOnCPU)
+        monkeypatch.setattr(train_step, "obstacle_to_capture", lambda *_: "")
+    found, solver = losses_of(path, fused=True)
+    assert solver._train_step.captures == played
+    blob = solver.net.blobs["data"].data
+    assert (blob.dtype, blob.shape) == (torch.bfloat16, (3, 3, 5, 5))
+    assert blob.stride() == (200, 1, 40, 8)
+    # Products may be added up in another order.
+    np.testing.assert_allclose(found, plain, rtol=0.01)
+    for ours, theirs in zip(solver.net.learnable, other.net.learnable, strict=True):
+        assert ours.tensor.stride() == theirs.tensor.stride()
+        torch.testing.assert_close(ours.tensor, theirs.tensor, rtol=0.02, atol=0.01)
+    # A pass in fp32 takes the batch in fp32, also the one that was read ahead in 16 bits.
+    with arithmetic(solver.net.device, "bf16"):
+        solver.net.read_ahead(0)
+    solver.net.forward()
+    assert solver.net.blobs["data"].data.dtype == torch.float32
 
 
 def test_nothing_is_fused_on_a_cpu(tmp_path: Path, lines: Lines) -> None:

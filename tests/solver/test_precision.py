@@ -17,6 +17,7 @@ from caffecompat.cli.main import main
 from caffecompat.errors import CaffeError, NetError, SolverError
 from caffecompat.net import Net
 from caffecompat.net.execution.cuda_graph import CapturedPass
+from caffecompat.net.execution.cudnn import NoAlgorithm
 from caffecompat.net.execution.precision import products_in_tf32
 from caffecompat.net.fx_program import TF32_ADVICE
 from caffecompat.reporting.glog import LOGGER
@@ -28,6 +29,9 @@ from tests.solver.caffe_log import Lines
 from tests.solver.small import SOLVER, write_training
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+NO_ENGINE = "GET was unable to find an engine to execute this computation"
 
 
 def trained(path: Path, steps: int = 6, **options: Any) -> tuple[list[float], Solver]:
@@ -358,3 +362,59 @@ def test_precisions_on_a_gpu(precision: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(other, whole, rtol=0.03)
     form = torch.channels_last if precision != "tf32" else torch.contiguous_format
     assert solver.net.params["conv"][0].is_contiguous(memory_format=form)
+
+
+@pytest.fixture
+def with_cudnn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is by default, and again afterwards."""
+    monkeypatch.setattr(torch.backends.cudnn, "enabled", True)
+
+
+def fail_with_cudnn(solver: Solver) -> None:
+    """The gradient of a convolution needs an algorithm that cuDNN does not have."""
+
+    def fail(gradient: torch.Tensor) -> None:
+        if torch.backends.cudnn.enabled:
+            raise RuntimeError(NO_ENGINE)
+
+    solver.net.params["conv"][1].register_hook(fail)
+
+
+@pytest.mark.usefixtures("with_cudnn")
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_convolution_that_cudnn_cannot_repeat(passes: int, tmp_path: Path, lines: Lines) -> None:
+    """The iteration begins again, and the training is that of torch's own kernels."""
+    text = SOLVER.replace("iter_size: 2", f"iter_size: {passes}")
+    path = write_training(tmp_path / "run", solver=text)
+    _, other = trained(path, 4)
+    solver = Solver(path)
+    solver.step(2)
+    fail_with_cudnn(solver)
+    solver.step(2)
+    for ours, theirs in zip(solver.net.learnable, other.net.learnable, strict=True):
+        assert torch.equal(ours.tensor, theirs.tensor)
+    assert lines.containing("cuDNN") == [
+        "cuDNN has no repeatable algorithm for a convolution of the net, or not enough memory for "
+        f"one: {NO_ENGINE}; torch's own kernels are used from here on, which are slower"
+    ]
+
+
+@pytest.mark.usefixtures("with_cudnn")
+def test_the_remedy_for_a_pass_from_python(tmp_path: Path) -> None:
+    net = Solver(write_training(tmp_path / "run")).net
+
+    def fail(*arguments: Any) -> None:
+        if torch.backends.cudnn.enabled:
+            raise RuntimeError(NO_ENGINE)
+
+    handle = net.layers[1].module.register_forward_hook(fail)  # type: ignore[union-attr]
+    with pytest.raises(NoAlgorithm, match=r"set torch\.backends\.cudnn\.enabled to False"):
+        net.forward()
+    handle.remove()
+    net.params["conv"][1].register_hook(fail)
+    net.forward()
+    with pytest.raises(NoAlgorithm, match="unable to find an engine to execute this computation;"):
+        net.backward()
+    torch.backends.cudnn.enabled = False
+    net.forward()
+    net.backward()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -40,6 +41,8 @@ def _error(work: Work, batch: int, size: int, compute: ComputeOptions) -> Row:
     need = footprint(shapes, history_slots=1, scratch=False, half=compute.half).total
     if not work.on_gpu:
         return Row(what, f"{need / 2**30:.2f} GiB foreseen; the CPU has no such allocator")
+    # The solver before this one, which may refer to itself.
+    gc.collect()
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
     options: dict[str, Any] = {

@@ -24,6 +24,8 @@ _TAIL = 4000
 _SIGNS = ("pytest.mark.gpu" + "\n", "pytest.mark.gpu" + ",", "import " + "DEVICES")
 # A CPU is slower than these boxes assume, and a rehearsal may have other work beside it.
 _REHEARSAL = 4
+# Seconds for the tests of a file. Those of the kernels compile some 300 variants of them.
+_TESTS, _LONG = 25, {"kernels": 120}
 # A stage is not started with less than this part of its time box.
 _LEAST = 0.5
 
@@ -84,22 +86,21 @@ def all_stages(device: str = "cuda") -> list[Stage]:
 
 
 def _stages() -> list[Stage]:
-    tests = [
-        Stage(f"tests:{path.stem.removeprefix('test_')}", 25, "marked_tests", argument=str(path))
-        for path in marked_files()
-    ]
+    tests = [_tests(path) for path in marked_files()]
+    long = [stage for stage in tests if stage.seconds > _TESTS]
+    short = [stage for stage in tests if stage.seconds <= _TESTS]
     return [
         Stage("machine", 15, "machine"),
-        Stage("kernels", 30, "trainings", "kernels"),
+        Stage("kernels", 45, "trainings", "kernels"),
         Stage("speed", 75, "training_speed", "default"),
         Stage("ways", 75, "ways"),
-        Stage("fused", 25, "trainings", "fused"),
-        Stage("graph", 25, "trainings", "captured"),
+        Stage("fused", 40, "trainings", "fused"),
+        Stage("graph", 35, "trainings", "captured"),
         Stage("layers", 60, "layer_cases", "agree"),
         Stage("repeated", 50, "trainings", "repeated"),
-        Stage("convolutions", 40, "convolutions"),
+        Stage("convolutions", 55, "convolutions"),
         Stage("top-kernels", 30, "top_kernels"),
-        *tests,
+        *short,
         Stage("speed-lmdb", 75, "training_speed", "LMDB"),
         Stage("layers-twice", 45, "layer_cases", "twice"),
         Stage("cpu", 45, "trainings", "beside the CPU"),
@@ -107,6 +108,7 @@ def _stages() -> list[Stage]:
         Stage("waiting", 30, "waiting"),
         Stage("fp16", 15, "trainings", "scaled loss"),
         Stage("ranks", 45, "ranks"),
+        *long,
         Stage("speed-eager", 60, "training_speed", "eager"),
         Stage("inference", 75, "inference", "eager"),
         Stage("compile", 75, "trainings", "compiled"),
@@ -114,6 +116,11 @@ def _stages() -> list[Stage]:
         Stage("inference-onnx", 45, "inference", "ONNX Runtime"),
         Stage("inference-compiled", 120, "inference", "compiled"),
     ]
+
+
+def _tests(path: Path) -> Stage:
+    name = path.stem.removeprefix("test_")
+    return Stage(f"tests:{name}", _LONG.get(name, _TESTS), "marked_tests", argument=str(path))
 
 
 def marked_files() -> list[Path]:

@@ -17,23 +17,28 @@ from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver import Solver
 from tools.gpu.rows import Row, Work, run_stage
 
+# Before BatchNorm there is no bias: its gradient is 0 but for rounding, which some rules divide by
+# its own size, so that nothing could be compared.
 NET = """
 layer { name: "data" type: "Input" top: "data"
         input_param { shape { dim: 8 dim: 3 dim: 20 dim: 20 } } }
 layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 8 } } }
 layer { name: "conv0" type: "Convolution" bottom: "data" top: "conv0"
-        convolution_param { num_output: 16 kernel_size: 3 pad: 1 weight_filler { type: "msra" } } }
+        convolution_param { num_output: 16 kernel_size: 3 pad: 1 weight_filler { type: "msra" }
+                            bias_filler { type: "gaussian" std: 0.1 } } }
 layer { name: "relu0" type: "ReLU" bottom: "conv0" top: "conv0" }
 layer { name: "pool0" type: "Pooling" bottom: "conv0" top: "pool0"
         pooling_param { pool: MAX kernel_size: 2 stride: 2 } }
 layer { name: "conv1" type: "Convolution" bottom: "pool0" top: "conv1"
-        convolution_param { num_output: 16 kernel_size: 3 weight_filler { type: "msra" } } }
+        convolution_param { num_output: 16 kernel_size: 3 weight_filler { type: "msra" }
+                            bias_filler { type: "gaussian" std: 0.1 } } }
 layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
 layer { name: "norm1" type: "LRN" bottom: "conv1" top: "norm1" }
 layer { name: "pool1" type: "Pooling" bottom: "norm1" top: "pool1"
         pooling_param { pool: MAX kernel_size: 3 stride: 2 } }
 layer { name: "conv2" type: "Convolution" bottom: "pool1" top: "conv2"
-        convolution_param { num_output: 16 kernel_size: 1 weight_filler { type: "msra" } } }
+        convolution_param { num_output: 16 kernel_size: 1 bias_term: false
+                            weight_filler { type: "msra" } } }
 layer { name: "bn2" type: "BatchNorm" bottom: "conv2" top: "conv2" }
 layer { name: "relu2" type: "ReLU" bottom: "conv2" top: "conv2" }
 layer { name: "drop2" type: "Dropout" bottom: "conv2" top: "conv2" }
@@ -55,8 +60,10 @@ def small_solver(
     work: Work, folder: str, rule: str = "SGD", iter_size: int = 1, more: str = "", **options: Any
 ) -> Solver:
     momentum = 0.0 if rule in ("AdaGrad", "RMSProp") else 0.9
+    # RMSProp's first updates are ten times the rate, whatever the gradient.
+    rate = 0.0005 if rule == "RMSProp" else 0.005
     message = parse_text(
-        f'net_param {{ {NET} }} base_lr: 0.01 lr_policy: "fixed" max_iter: {ITERATIONS} '
+        f'net_param {{ {NET} }} base_lr: {rate} lr_policy: "fixed" max_iter: {ITERATIONS} '
         f'type: "{rule}" momentum: {momentum} iter_size: {iter_size} random_seed: 3 '
         f'snapshot_prefix: "{folder}/snap" snapshot_after_train: false {more}',
         "SolverParameter",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -36,6 +37,8 @@ class Inputs:
         seconds_reading: the time spent waiting for data.
         memory_format: the memory format of values with four axes.
         kernels: which Triton kernels compute values.
+        stored: the tops that a convolution alone reads, and with how many channels it takes them
+            best. Where torch casts to 16 bits (autocast), pixels become 16-bit numbers there.
     """
 
     def __init__(self, layers: Sequence[BuiltLayer], device: torch.device) -> None:
@@ -44,9 +47,12 @@ class Inputs:
         self.seconds_reading = 0.0
         self.memory_format = torch.preserve_format
         self.kernels = TORCH_OPERATORS
+        self.stored: Mapping[Version, int] = {}
         self._transfer = Transfer()
         self._accepted = accepted_numbers(layers)
-        self._ahead: tuple[int, dict[str, list[torch.Tensor] | None]] | None = None
+        self._ahead: _Ahead | None = None
+        # Of the numbers of inputs; a batch in 16 bits does not change their type.
+        self._like = torch.empty(0, device=device)
         self.values = {
             top: zeros(built, shape, device, layers)
             for built in self._sources
@@ -107,17 +113,18 @@ class Inputs:
     def read_ahead(self, index: int) -> None:
         """Reads the batch of pass ``index``, the next one, and copies it to the device."""
         try:
-            self._ahead = (index, {built.key: self._fetch(built, index) for built in self._sources})
+            batch = {built.key: self._fetch(built, index) for built in self._sources}
+            self._ahead = _Ahead(index, self._half, batch)
         except CaffeError:
             # The pass itself will raise the error.
             self._ahead = None
 
     def read(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
         """The tops of one source for pass ``index``; the values of Input layers are kept."""
-        if self._ahead is not None and self._ahead[0] != index:
+        if self._ahead is not None and not self._ahead.is_for(index, self._half):
             self._ahead = None
-        if self._ahead is not None and built.key in self._ahead[1]:
-            fresh = self._ahead[1].pop(built.key)
+        if self._ahead is not None and built.key in self._ahead.batch:
+            fresh = self._ahead.batch.pop(built.key)
         else:
             fresh = self._fetch(built, index)
         if fresh is not None:
@@ -135,7 +142,12 @@ class Inputs:
             return None
         if self._on_gpu:
             self._check_numbers(built, arrays)
-        blobs = [self._blob(a) if isinstance(a, DeferredCrops) else self.tensor(a) for a in arrays]
+        blobs = [
+            self._blob(array, self._form(top))
+            if isinstance(array, DeferredCrops)
+            else self.tensor(array)
+            for top, array in zip(built.tops, arrays, strict=True)
+        ]
         if built.rows is not None:
             blobs = [blob[rows] for blob, rows in zip(blobs, built.rows, strict=True)]
         return blobs
@@ -149,19 +161,32 @@ class Inputs:
             if isinstance(array, np.ndarray) and top in self._accepted:
                 check_numbers(top.blob, array, self._accepted[top])
 
-    def _blob(self, crops: DeferredCrops) -> torch.Tensor:
+    @property
+    def _half(self) -> torch.dtype | None:
+        """The 16-bit type to which torch casts what convolutions take; None if it does not."""
+        kind = self._like.device.type
+        if not self.stored or not torch.is_autocast_enabled(kind):
+            return None
+        return torch.get_autocast_dtype(kind)
+
+    def _form(self, top: Version) -> BlobForm:
+        """The form of a top whose pixels come as bytes."""
+        half, last = self._half, self.memory_format is torch.channels_last
+        if half is None or top not in self.stored:
+            return BlobForm(self._like.dtype, last)
+        return BlobForm(half, last, self.stored[top] if last else 0)
+
+    def _blob(self, crops: DeferredCrops, form: BlobForm) -> torch.Tensor:
         """The blob of crops that are copied to the device as bytes."""
-        like = next(iter(self.values.values()))
 
         def sent(array: np.ndarray | None) -> torch.Tensor | None:
             if array is None:
                 return None
-            form = self.memory_format if array.ndim == 4 else torch.preserve_format
-            return self._transfer.move(torch.from_numpy(array), like.device, form)
+            order = self.memory_format if array.ndim == 4 else torch.preserve_format
+            return self._transfer.move(torch.from_numpy(array), self._like.device, order)
 
         pixels, mean, shifts = (sent(a) for a in (crops.pixels, crops.mean, crops.shifts))
         assert pixels is not None
-        form = BlobForm(like.dtype, self.memory_format is torch.channels_last)
         received = Crops(pixels, mean, shifts, crops.scale)
         return normalised(received, form, self.kernels.normalisation)
 
@@ -186,12 +211,11 @@ class Inputs:
     def tensor(self, value: Array) -> torch.Tensor:
         """``value`` on the net's device, in the net's floating point type."""
         tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        like = next(iter(self.values.values()), None)
-        if like is None:
+        if not self.values:
             return tensor
-        tensor = tensor.to(like.dtype)
+        tensor = tensor.to(self._like.dtype)
         form = self.memory_format if tensor.dim() == 4 else torch.preserve_format
-        return self._transfer.move(tensor, like.device, form)
+        return self._transfer.move(tensor, self._like.device, form)
 
     @property
     def _on_gpu(self) -> bool:
@@ -200,7 +224,20 @@ class Inputs:
     def apply(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Moves or casts all values, as torch does with a module's buffers."""
         self._ahead = None
+        self._like = change(self._like)
         self.values = {top: change(value) for top, value in self.values.items()}
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """A batch that was read before its pass: for which pass, and in which 16-bit type."""
+
+    index: int
+    half: torch.dtype | None
+    batch: dict[str, list[torch.Tensor] | None]
+
+    def is_for(self, index: int, half: torch.dtype | None) -> bool:
+        return (self.index, self.half) == (index, half)
 
 
 def _check_axes(name: str, shape: Sequence[int]) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 import torch
 
 from caffecompat.errors import CaffeError, NetError, first_line
 from caffecompat.graph import Version
+from caffecompat.net.execution.half_weights import HalfWeights
 from caffecompat.net.input_gradients import inputs_with_gradient
 from caffecompat.net.kernels.launching import KernelFailed
+from caffecompat.net.kernels.memory_format import twin
 from caffecompat.net.net import Net, Result
 
 # The number of warm-up passes that torch's documentation recommends.
@@ -58,6 +60,8 @@ class CapturedPass:
         adds_up: gradients are added to those in ``.grad``; otherwise they replace them, so that
             they need not be cleared.
         end: what follows the backward pass and is captured with it, such as the update.
+        halves: weights in 16 bits that the passes compute with, which ``end`` keeps up to date;
+            only without ``adds_up``.
     """
 
     def __init__(
@@ -67,12 +71,14 @@ class CapturedPass:
         scale: torch.Tensor | None = None,
         adds_up: bool = True,
         end: PassEnd | None = None,
+        halves: HalfWeights | None = None,
     ) -> None:
         self._net = net
         self._arithmetic = arithmetic
         self._scale = scale
         self._adds_up = adds_up
         self._end = end
+        self._halves = halves
         self._held = torch.zeros((), device=net.device)
         self._program = net.program()
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -94,7 +100,8 @@ class CapturedPass:
             NotCapturable: the net cannot be captured, or a batch has another shape.
             KernelFailed: a kernel does not run; all is as it was before.
         """
-        feeds = self._net.feeds(index)
+        with self._arithmetic():
+            feeds = self._net.feeds(index)
         if self._graph is None:
             self._capture(feeds)
         assert self._graph is not None
@@ -105,11 +112,18 @@ class CapturedPass:
                     f"{tuple(static.shape)} in the first one; train without the graph"
                 )
             static.detach().copy_(value)
+        if self._halves is not None:
+            self._halves.refresh()
         self._net.position.fill_(index)
         self._graph.replay()
         # Else the blobs would show an earlier pass.
         self._net.keep_values(self._values, self._result.loss)
         return self._result
+
+    def weights_changed(self) -> None:
+        """Says that weights may have been changed by something else than the end of a pass."""
+        if self._halves is not None:
+            self._halves.stale = True
 
     def _capture(self, feeds: list[torch.Tensor]) -> None:
         for built in self._net.layers:
@@ -120,13 +134,16 @@ class CapturedPass:
                 )
         wanted = inputs_with_gradient(self._net.layers, self._net.graph.force_backward)
         self._feeds = [
-            value.detach().clone().requires_grad_(top in wanted)
+            twin(value).requires_grad_(top in wanted)
             for top, value in zip(self._program.feeds, feeds, strict=True)
         ]
         # The graph of an earlier pass binds the parameters' gradients to another stream.
         self._net.release_values()
         gc.collect()
-        learned = [p for p in self._net.parameters() if p.requires_grad]
+        learned: list[torch.Tensor] = [p for p in self._net.parameters() if p.requires_grad]
+        if self._halves is not None:
+            learned += self._halves.tensors
+            self._halves.refresh()
         changed = list(self._net.buffers())
         if self._end is not None:
             changed += self._end.changed
@@ -189,7 +206,7 @@ class CapturedPass:
         for feed in self._feeds:
             # As in a pass over new inputs: the gradients of passes do not add up.
             feed.grad = None
-        with self._arithmetic():
+        with self._arithmetic(), self._halves.used() if self._halves else nullcontext():
             values, loss = self._program(self._feeds)
         if loss is None:
             raise NotCapturable("CUDA graph: the net has no loss")

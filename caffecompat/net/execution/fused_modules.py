@@ -19,6 +19,7 @@ from caffecompat.errors import CaffeError, first_line
 from caffecompat.layers._operation import Convolve, Drop
 from caffecompat.net.kernels import dropout, pooling, rectified
 from caffecompat.net.kernels.choice import TORCH_OPERATORS, Kernels
+from caffecompat.net.kernels.memory_format import empty_stored, stored_channels, with_stored
 from caffecompat.net.module import LayerModule
 
 _log = logging.getLogger("caffecompat")
@@ -55,12 +56,15 @@ class ConvolutionPlan:
         halved: whether a maximum pooling of 2x2 with stride 2 follows.
         in_one: whether cuDNN computes convolution, bias and ReLU in one operation.
         kernels: which Triton kernels take part.
+        stored: the channels with which the bottom lies in memory if it comes in 16 bits, zeros
+            after its own; 0 for its own alone.
     """
 
     convolve: Convolve
     halved: bool
     in_one: bool
     kernels: Kernels
+    stored: int = 0
 
 
 class FusedConvolution(FusedLayers):
@@ -76,6 +80,14 @@ class FusedConvolution(FusedLayers):
 
     def use_torch_operators(self) -> None:
         self._plan = replace(self._plan, kernels=TORCH_OPERATORS)
+
+    def expect_stored_channels(self) -> int:
+        """The channels with which a bottom in 16 bits is best stored, and from now on expected."""
+        layer: Any = self.layers[0].layer
+        channels = int(layer.channels)
+        stored = channels if self._plan.convolve.group > 1 else stored_channels(channels)
+        self._plan = replace(self._plan, stored=stored)
+        return stored
 
     def forward(self, x: Tensor) -> Any:
         convolution = self.layers[0]
@@ -114,8 +126,11 @@ class FusedConvolution(FusedLayers):
 class _ConvolutionReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, plan: ConvolutionPlan) -> Tensor:
-        ctx.plan, ctx.types = plan, (weight.dtype, bias.dtype)
+        ctx.plan, ctx.types, ctx.channels = plan, (weight.dtype, bias.dtype), weight.shape[1]
         half = weight.to(x.dtype)
+        whole = None if ctx.needs_input_grad[0] else with_stored(x, plan.stored)
+        if whole is not None:
+            x, half = whole, _padded(half, plan.stored)
         y = _rectified_convolution(x, half, bias.to(x.dtype), plan)
         if not plan.halved:
             ctx.save_for_backward(x, half, y)
@@ -145,10 +160,17 @@ class _ConvolutionReLU(torch.autograd.Function):
         weight_type, bias_type = ctx.types
         return (
             of_x if needed[0] else None,
-            of_weight.to(weight_type) if needed[1] else None,
+            of_weight[:, : ctx.channels].to(weight_type) if needed[1] else None,
             bias.to(bias_type) if needed[2] else None,
             None,
         )
+
+
+def _padded(weight: Tensor, channels: int) -> Tensor:
+    """A weight (O, C, H, W) with ``channels`` channels, the further ones zero; channels last."""
+    made = empty_stored(weight.shape, channels, weight.dtype, weight.device).zero_()
+    made[:, : weight.shape[1]] = weight
+    return made
 
 
 def _rectified_convolution(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import fx, nn
 
+from caffecompat.graph import Version
 from caffecompat.layers._operation import Convolve, Drop, Operation, Rectify, TakeMaximum
 from caffecompat.net.execution.fused_modules import (
     ConvolutionPlan,
@@ -99,6 +102,23 @@ def fuse(program: Program, options: FusingOptions) -> Fused:
     return Fused(**done)
 
 
+def half_inputs(program: Program) -> dict[Version, int]:
+    """The source tops that a fused convolution alone reads, and the channels to store them with.
+
+    The convolution then expects what comes in 16 bits to lie in memory so.
+    """
+    found = {}
+    places = [node for node in program.module.graph.nodes if node.op == "placeholder"]
+    for top, node in zip(program.feeds, places, strict=True):
+        readers = list(node.users)
+        if len(readers) != 1 or readers[0].op != "call_module":
+            continue
+        module = program.module.get_submodule(str(readers[0].target))
+        if isinstance(module, FusedConvolution):
+            found[top] = module.expect_stored_channels()
+    return found
+
+
 def use_torch_operators(program: Program) -> None:
     """Computes the fused layers of a program without Triton kernels from here on."""
     for module in program.module.modules():
@@ -171,32 +191,48 @@ def _fused(modules: list[LayerModule], options: FusingOptions) -> tuple[nn.Modul
     return FusedPooling(modules, options.kernels), "poolings"
 
 
+# Channels, outputs, kernel, stride, pad and group of the examples: cuDNN has kernels of many kinds.
+_EXAMPLES = ((16, 24, 3, 1, 1, 1), (8, 64, 7, 2, 3, 1), (32, 16, 1, 1, 0, 1), (16, 32, 5, 1, 2, 2))
+
+
 @cache
 def convolution_in_one_works(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether cuDNN's operation gives what convolution, bias and ReLU give, on a small example."""
+    """Whether cuDNN's operation gives what convolution, bias and ReLU give, on small examples.
+
+    It must have the first one; a layer whose shape it lacks is computed without it.
+    """
     generator = torch.Generator().manual_seed(1)
 
     def random(*shape: int) -> torch.Tensor:
         made = torch.randn(shape, generator=generator).to(device, dtype)
         return made.contiguous(memory_format=torch.channels_last) if made.dim() == 4 else made
 
-    x, weight, bias = random(2, 16, 9, 7), random(24, 16, 3, 3), random(24)
-    settings = ((1, 1), (1, 1), (1, 1), 1)
+    found = []
+    for channels, outputs, kernel, stride, pad, group in _EXAMPLES:
+        x, bias = random(2, channels, 9, 7), random(outputs)
+        weight = random(outputs, channels // group, kernel, kernel)
+        settings = ((stride, stride), (pad, pad), (1, 1), group)
+        found.append(_works(x, weight, bias, settings))
+    return found[0] is True and False not in found
+
+
+def _works(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, settings: Any) -> bool | None:
+    """Whether the operation is right for an example; None where cuDNN does not have it."""
     operator: Callable[..., torch.Tensor] = torch.cudnn_convolution_relu
+    expected = torch.conv2d(x.float(), weight.float(), bias.float(), *settings).relu()
+    # torch's allocator gives this memory to the result, which must not be read: cuDNN's operation
+    # can also add what is there already.
+    spoilt = expected.to(x.dtype).fill_(math.nan)
+    del spoilt
     try:
         found = operator(x, weight, bias, *settings)
         again = operator(x, weight, bias, *settings)
     except RuntimeError:
-        return False
-    expected = torch.conv2d(x.float(), weight.float(), bias.float(), padding=1).relu()
+        return None
     near = torch.allclose(found.float(), expected, rtol=0.02, atol=0.1)
-    return near and torch.equal(found, again) and _keeps_nan(operator, x, weight, bias)
-
-
-def _keeps_nan(operator: Callable[..., torch.Tensor], *given: torch.Tensor) -> bool:
-    """Whether NaN stays NaN; else a training that has diverged would go on with zeros."""
-    x, weight, bias = given
-    spoilt = x.clone()
-    spoilt[0] = float("nan")
-    found = operator(spoilt, weight, bias, (1, 1), (1, 1), (1, 1), 1)
-    return bool(found[0].isnan().all()) and not bool(found[1].isnan().any())
+    # Else a training that has diverged would go on with zeros.
+    x = x.clone()
+    x[0] = math.nan
+    kept = operator(x, weight, bias, *settings)
+    keeps_nan = bool(kept[0].isnan().all()) and not bool(kept[1].isnan().any())
+    return near and torch.equal(found, again) and keeps_nan

@@ -15,6 +15,7 @@ from caffecompat.net.blobs.values import BlobValues, Result
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.error_context import explain_failure
 from caffecompat.net.execution import partial
+from caffecompat.net.execution.cudnn import algorithms_explained
 from caffecompat.net.fx_program import Program
 from caffecompat.net.input_gradients import inputs_with_gradient
 
@@ -59,6 +60,16 @@ class Passes:
         self.position = position
         self.values.device = position.device
 
+    def use_half_inputs(self, stored: Mapping[Version, int]) -> None:
+        """Lets pixels become 16-bit numbers at once, where torch casts to them (autocast).
+
+        Args:
+            stored: the source tops that a convolution alone reads, and the channels with which it
+                takes them best. Those that get a gradient are left out.
+        """
+        wanted = self.gradient_inputs
+        self.inputs.stored = {top: n for top, n in stored.items() if top not in wanted}
+
     def read_source(self, built: BuiltLayer, index: int) -> tuple[torch.Tensor, ...]:
         """The tops of one source for pass ``index``."""
         return self.inputs.read(built, index)
@@ -94,7 +105,8 @@ class Passes:
             for top, value in zip(program.feeds, feeds, strict=True)
         ]
         try:
-            values, loss = program(feeds)
+            with algorithms_explained():
+                values, loss = program(feeds)
         except CaffeError:
             raise
         except RuntimeError as error:
@@ -173,5 +185,6 @@ class Passes:
             )
         if self._went_backward:
             raise NetError("backward() has run for this pass already; call forward() first")
-        roots.run()
+        with algorithms_explained():
+            roots.run()
         self._went_backward = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -36,6 +38,50 @@ def like(x: Tensor, last: bool) -> Tensor:
 def order_of(last: bool) -> torch.memory_format:
     """torch's name of an order of (N, C, H, W)."""
     return torch.channels_last if last else torch.contiguous_format
+
+
+# Products of 16-bit numbers are fast where channels, innermost, are a multiple of it.
+_GROUP = 8
+# Padding to more than so many times the channels costs more than it gains.
+_MOST_PADDING = 3
+
+
+def stored_channels(channels: int) -> int:
+    """The channels that a 16-bit blob with its channels innermost is best stored with."""
+    stored = -(-channels // _GROUP) * _GROUP
+    return stored if stored <= _MOST_PADDING * channels else channels
+
+
+def empty_stored(
+    shape: Sequence[int], stored: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Memory for a blob (N, C, H, W), channels innermost, with ``stored`` channels."""
+    n, _, h, w = shape
+    form = torch.channels_last
+    return torch.empty((n, stored, h, w), dtype=dtype, device=device, memory_format=form)
+
+
+def with_stored(x: Tensor, stored: int) -> Tensor | None:
+    """All ``stored`` channels of a blob that is the first channels of them, else None."""
+    if x.dim() != 4 or not x.numel() or stored <= x.shape[1]:
+        return None
+    n, _, h, w = x.shape
+    if x.stride() != (stored * h * w, 1, stored * w, stored):
+        return None
+    held = x.untyped_storage().nbytes() // x.element_size()
+    if x.storage_offset() + n * stored * h * w > held:
+        return None
+    return x.as_strided((n, stored, h, w), x.stride())
+
+
+def twin(x: Tensor) -> Tensor:
+    """A copy without gradient that lies in memory in the same way, with its stored channels."""
+    x = x.detach()
+    stored = x.stride(3) if x.dim() == 4 else 0
+    whole = with_stored(x, stored)
+    if whole is None:
+        return x.clone()
+    return whole.clone()[:, : x.shape[1]]
 
 
 def fits_a_grid(x: Tensor) -> bool:

@@ -128,9 +128,14 @@ def _try_normalisation(device: torch.device) -> bool:
     pixels = _random(device, (2, 3, 5, 7), torch.float32).abs().mul(40).to(torch.uint8)
     mean = torch.full((3, 1, 1), 104.0, device=device)
     crops = input_normalisation.Crops(pixels, mean, None, 0.017)
-    form = input_normalisation.BlobForm(torch.float32, channels_last=True)
-    expected = input_normalisation.normalised_by_torch(crops, form)
-    return torch.equal(input_normalisation.normalised(crops, form, kernel=True), expected)
+    right = True
+    for form in (
+        input_normalisation.BlobForm(torch.float32, channels_last=True),
+        input_normalisation.BlobForm(torch.bfloat16, channels_last=True, stored=8),
+    ):
+        expected = input_normalisation.normalised_by_torch(crops, form)
+        right &= torch.equal(input_normalisation.normalised(crops, form, kernel=True), expected)
+    return right
 
 
 def _try_update(device: torch.device) -> bool:
@@ -140,10 +145,14 @@ def _try_update(device: torch.device) -> bool:
     pairs = []
     for kernel in (True, False):
         pair = [_random(device, (9, 8, 3, 3), torch.float32) for _ in range(2)]
+        copy = pair[0].bfloat16()
         for flag in (0.0, 1.0):
             skip.fill_(flag)
-            update.sgd_update(pair[:1], [gradient], pair[1:], replace(given, kernel=kernel))
+            how = replace(given, kernel=kernel)
+            update.sgd_update(pair[:1], [gradient], pair[1:], how, [copy])
         pairs.append(pair)
+        if not _same(copy.float(), pair[0].bfloat16().float()):
+            return False
     return all(_same(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(*pairs, strict=True))
 
 

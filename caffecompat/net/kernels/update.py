@@ -5,6 +5,7 @@ A CUDA graph that holds it reads both when it is played back.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,22 +36,37 @@ class Momentum:
 
 
 def sgd_update(
-    values: list[Tensor], gradients: list[Tensor], history: list[Tensor], given: Momentum
+    values: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    history: Sequence[Tensor],
+    given: Momentum,
+    copies: Sequence[Tensor | None] = (),
 ) -> None:
     """h = momentum h + rate (g + decay w); w = w - h, for lists of tensors.
 
-    Values and history are fp32 and change in place; gradients are fp32, bf16 or fp16.
+    Values and history are fp32 and change in place; gradients are fp32, bf16 or fp16. ``copies``
+    are those of the values in 16 bits, which change with them; None where there is none.
     """
-    for value, gradient, velocity in zip(values, gradients, history, strict=True):
+    copies = copies or [None] * len(values)
+    for value, gradient, velocity, copy in zip(values, gradients, history, copies, strict=True):
         same = value.stride() == velocity.stride() and is_dense(value)
+        same = same and (copy is None or copy.stride() == value.stride())
         if given.kernel and same and value.numel():
-            _launch(value, _as(gradient, value), velocity, given)
+            _launch(value, _as(gradient, value), velocity, given, copy)
         else:
-            sgd_update_by_torch(value, gradient, velocity, given)
+            sgd_update_by_torch(value, gradient, velocity, given, copy)
 
 
-def sgd_update_by_torch(value: Tensor, gradient: Tensor, velocity: Tensor, given: Momentum) -> None:
+def sgd_update_by_torch(
+    value: Tensor, gradient: Tensor, velocity: Tensor, given: Momentum, copy: Tensor | None = None
+) -> None:
     """:func:`sgd_update` of one tensor in torch operators."""
+    _update_by_torch(value, gradient, velocity, given)
+    if copy is not None:
+        copy.copy_(value)
+
+
+def _update_by_torch(value: Tensor, gradient: Tensor, velocity: Tensor, given: Momentum) -> None:
     change = (gradient.float() + value * given.decay) * given.rate
     new = velocity * given.momentum + change
     if given.skip is None:
@@ -70,7 +86,9 @@ def _as(gradient: Tensor, value: Tensor) -> Tensor:
     return torch.empty_like(value, dtype=gradient.dtype).copy_(gradient)
 
 
-def _launch(value: Tensor, gradient: Tensor, velocity: Tensor, given: Momentum) -> None:
+def _launch(
+    value: Tensor, gradient: Tensor, velocity: Tensor, given: Momentum, copy: Tensor | None
+) -> None:
     import triton
 
     from caffecompat.net.kernels.triton_code import update as code
@@ -78,9 +96,10 @@ def _launch(value: Tensor, gradient: Tensor, velocity: Tensor, given: Momentum) 
     size = value.numel()
     with launching("update", value):
         code.sgd_update[(triton.cdiv(size, _BLOCK),)](
-            *(value, gradient, velocity, given.rate),
+            *(value, gradient, velocity, value if copy is None else copy, given.rate),
             given.rate if given.skip is None else given.skip,
             *(given.momentum, given.decay, size),
             SKIPS=given.skip is not None,
+            COPIES=copy is not None,
             BLOCK=_BLOCK,
         )

@@ -11,6 +11,7 @@ import torch
 
 from caffecompat.errors import SolverError
 from caffecompat.net import Net, Stepper
+from caffecompat.reporting.glog import number
 
 _REMEDY = "lower base_lr or set clip_gradients"
 
@@ -23,6 +24,16 @@ class NotFinite(SolverError):
     """
 
     iteration: int | None = None
+
+    @classmethod
+    def loss(cls, place: str, iteration: int, loss: float, found: str) -> NotFinite:
+        """For the loss of an iteration; ``found`` is what :func:`explain` returns."""
+        error = cls(
+            f"{place}: iteration {iteration}: the loss is {number(loss)}, a finite number was "
+            f"expected: {found}"
+        )
+        error.iteration = iteration
+        return error
 
 
 def read_later(numbers: torch.Tensor) -> Callable[[], list[float]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -150,16 +151,26 @@ class Optimizer:
         for group in self._groups:
             group.rate.fill_(float(rate * group.lr_mult * factor))
 
+    @property
+    def writes_copies(self) -> bool:
+        """Whether :meth:`apply_on_device` takes copies in 16 bits."""
+        return self._rule.writes_copies
+
     @torch.no_grad()
-    def apply_on_device(self, skip: Tensor | None) -> None:
+    def apply_on_device(
+        self, skip: Tensor | None, copies: Mapping[int, Tensor] = MappingProxyType({})
+    ) -> None:
         """The update with the rates of :meth:`set_rates`, by operations of the device alone.
 
         Args:
             skip: one number; unless it is 0, nothing changes.
+            copies: of parameters, by position, in 16 bits: they hold the gradients of these, and
+                are updated with them.
         """
-        gradients = [self._gradient(i) for i in range(len(self._values))]
+        gradients = [self._gradient(i, copies.get(i)) for i in range(len(self._values))]
         for group in self._groups:
-            given = DeviceUpdate(group.rate, skip, group.decay, self._kernel)
+            halves = [copies.get(i) for i in group.members] if copies else []
+            given = DeviceUpdate(group.rate, skip, group.decay, self._kernel, halves)
             own = [gradients[i] for i in group.members]
             self._rule.update_on_device(group.values, own, group.history, given)
 
@@ -215,12 +226,13 @@ class Optimizer:
         torch._foreach_mul_(gradients, scale)
         return norm
 
-    def _gradient(self, i: int) -> Tensor:
-        """The gradient of a parameter; zeros if no pass has computed one.
+    def _gradient(self, i: int, copy: Tensor | None = None) -> Tensor:
+        """The gradient of a parameter, which its copy holds if it has one; zeros if no pass has
+        computed one.
 
         Regularisation applies to those too, and changes the second moments of some rules.
         """
-        gradient = self._learnable[i].tensor.grad
+        gradient = (self._learnable[i].tensor if copy is None else copy).grad
         if gradient is not None:
             return gradient
         if i not in self._zero_gradients:

@@ -58,6 +58,8 @@ def training_bar(solver: Training, iterations: int) -> Iterator[None]:
 class _Bar(Callback):
     """Updates a bar of tqdm, which itself shows the remaining time."""
 
+    changes_weights = False
+
     def __init__(self, bar: Any, solver: Training, iterations: int) -> None:
         self._bar = bar
         self._iterations = iterations

@@ -31,6 +31,8 @@ class RemainingTime(Callback):
         log: for the line.
     """
 
+    changes_weights = False
+
     def __init__(self, message: Message, log: logging.Logger) -> None:
         self._message = message
         self._log = log

@@ -28,6 +28,8 @@ class TensorBoard(Callback):
         FileProblem: the folder cannot be written.
     """
 
+    changes_weights = False
+
     def __init__(self, folder: str) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter

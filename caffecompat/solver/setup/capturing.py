@@ -37,6 +37,15 @@ def obstacle_to_capture(
     return next((clause for built in layers if (clause := _obstacle_in(built))), "")
 
 
+def what_is_captured(outside: str) -> str:
+    """A line for the log; ``outside`` is the clause of :func:`obstacle_to_update`."""
+    if not outside:
+        return "CUDA graph: the pass and the update are captured and played back"
+    return (
+        f"CUDA graph: the pass is captured and played back; the update is not part of it: {outside}"
+    )
+
+
 def _obstacle_in(built: BuiltLayer) -> str:
     """Why a layer's pass cannot be played back, or must not be run several times to capture it."""
     layer = built.layer

@@ -10,7 +10,12 @@ import torch
 
 from caffecompat.errors import SolverError
 from caffecompat.net import Net
-from caffecompat.net.execution.fusing import FusingOptions, convolution_in_one_works, fuse
+from caffecompat.net.execution.fusing import (
+    FusingOptions,
+    convolution_in_one_works,
+    fuse,
+    half_inputs,
+)
 from caffecompat.net.execution.inference import InferenceOptions
 from caffecompat.net.execution.precision import (
     HALVES,
@@ -57,6 +62,14 @@ class ComputeOptions:
     def half(self) -> torch.dtype | None:
         """The 16-bit type of products, None in other precisions."""
         return HALVES.get(self.precision)
+
+    @property
+    def wants_half_weights(self) -> bool:
+        """Whether products read weights in 16 bits that the update writes, where it can do that.
+
+        In fp16 gradients are scaled, which they must not be divided by in 16 bits.
+        """
+        return self.fused and self.precision == "bf16"
 
     def settings(self) -> dict[str, str]:
         """What decides the values of passes, as JSON values; the engine is "" without one."""
@@ -122,6 +135,7 @@ class ComputeOptions:
             assert self.half is not None
             in_one = convolution_in_one_works(net.device, self.half)
             lines = [fuse(net.program(), FusingOptions(working.kernels, in_one)).sentence()]
+            net.use_half_inputs(half_inputs(net.program()))
             if not in_one:
                 problems.append("cuDNN's convolution with ReLU does not work here")
         lines += [f"A kernel is replaced by torch's operators: {problem}" for problem in problems]

@@ -239,19 +239,32 @@ def test_a_convolution_that_cudnn_does_not_have(lines: Lines) -> None:
         ]
 
 
-@pytest.mark.parametrize("keeps_nan", [True, False])
-def test_a_convolution_with_relu_must_keep_nan(
-    keeps_nan: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("fault", "works"),
+    [
+        ("", True),
+        # Else the loss of a training that has diverged is finite, and nothing stops it.
+        ("loses NaN", False),
+        ("wrong for 7x7", False),
+        ("has no groups", True),
+        ("has no 3x3", False),
+    ],
+)
+def test_the_trial_of_a_convolution_with_relu(
+    fault: str, works: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the loss of a training that has diverged is finite, and nothing stops it."""
-
     def in_one(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *rest: Any) -> Any:
-        y = torch.conv2d(x, weight, bias, *rest[:3])
-        return y.relu() if keeps_nan else y.nan_to_num(0.0).relu()
+        kernel = weight.shape[2]
+        if (fault, rest[3]) == ("has no groups", 2) or (fault, kernel) == ("has no 3x3", 3):
+            raise RuntimeError("CUDNN_STATUS_NOT_SUPPORTED")
+        y = torch.conv2d(x, weight, bias, *rest)
+        if (fault, kernel) == ("wrong for 7x7", 7):
+            y = y + 1
+        return y.nan_to_num(0.0).relu() if fault == "loses NaN" else y.relu()
 
     monkeypatch.setattr(torch, "cudnn_convolution_relu", in_one)
-    works = convolution_in_one_works.__wrapped__(torch.device("cpu"), torch.bfloat16)
-    assert works == keeps_nan
+    found = convolution_in_one_works.__wrapped__(torch.device("cpu"), torch.bfloat16)
+    assert found == works
 
 
 def test_the_line_for_the_log() -> None:

@@ -20,6 +20,7 @@ from caffecompat.net.kernels import dropout, input_normalisation, pooling, recti
 from caffecompat.net.kernels.dropout import DropoutSettings
 from caffecompat.net.kernels.input_normalisation import BlobForm, Crops
 from caffecompat.net.kernels.launching import launching
+from caffecompat.net.kernels.memory_format import stored_channels, twin, with_stored
 from caffecompat.net.kernels.pooling import PoolingWindows
 from caffecompat.net.kernels.update import Momentum
 from tests.net.kernels.devices import DEVICES, FORMATS, HALVES, random
@@ -166,6 +167,30 @@ def test_normalisation(
             expected = input_normalisation.normalised_by_torch(crops, wanted)
             assert torch.equal(blob, expected)
             assert blob.stride() == expected.stride()
+            if not blob_last:
+                continue
+            padded = BlobForm(dtype, channels_last=True, stored=8)
+            found = input_normalisation.normalised(crops, padded, kernel=True)
+            assert torch.equal(found, expected)
+            whole = with_stored(found, 8)
+            assert whole is not None
+            assert not whole[:, 3:].any()
+            by_torch = input_normalisation.normalised(crops, padded, kernel=False)
+            again = with_stored(twin(by_torch), 8)
+            assert again is not None
+            assert torch.equal(again, whole)
+
+
+def test_channels_that_a_blob_is_stored_with() -> None:
+    assert [stored_channels(count) for count in (1, 2, 3, 7, 8, 9, 64)] == [1, 2, 8, 8, 8, 16, 64]
+    blob = torch.randn(2, 16, 3, 5).contiguous(memory_format=torch.channels_last)
+    first = with_stored(blob[:, :3], 16)
+    assert first is not None
+    assert torch.equal(first, blob)
+    # These are no first channels of 16, or not in that order.
+    for other in (blob[:, 13:], blob[:, :3].contiguous(), blob, blob[:, :3, :, :4]):
+        assert with_stored(other, 16) is None
+        assert torch.equal(twin(other), other)
 
 
 @DEVICES
@@ -182,7 +207,9 @@ def test_update(skip: float | None, dtype: torch.dtype, device: str) -> None:
         for kernel in (True, False):
             value = random(shape, device, form=torch.channels_last)
             history = random(shape, device, form=torch.channels_last, seed=3)
-            update.sgd_update([value], [gradient], [history], replace(given, kernel=kernel))
+            copy = value.to(dtype)
+            update.sgd_update([value], [gradient], [history], replace(given, kernel=kernel), [copy])
+            assert torch.equal(copy, value.to(dtype))
             states.append((value, history))
         for found, expected in zip(*states, strict=True):
             # A GPU may multiply and add with one rounding.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._repeatable_selection import selected
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -22,6 +24,6 @@ def resize_along(x: Tensor, axis: int, count: int, step: float) -> Tensor:
     part = (at - low).to(x.dtype).view([-1 if i == axis else 1 for i in range(x.dim())])
     padded = torch.cat([x, torch.zeros_like(x.narrow(axis, 0, 1))], axis)
     last = x.shape[axis]
-    before = padded.index_select(axis, low.long().clamp(max=last))
-    after = padded.index_select(axis, (low.long() + 1).clamp(max=last))
+    before = selected(padded, axis, low.long().clamp(max=last))
+    after = selected(padded, axis, (low.long() + 1).clamp(max=last))
     return before * (1 - part) + after * part

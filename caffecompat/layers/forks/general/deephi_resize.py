@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
+from caffecompat.layers._repeatable_selection import selected
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +48,8 @@ class DeephiResize(Layer):
         self.check(min(height, width) > 0, f"the top would be {height} x {width}")
         if not self.nearest:
             return F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
-        return x.index_select(2, _nearest(x, 2, height)).index_select(3, _nearest(x, 3, width))
+        rows = selected(x, 2, _nearest(x, 2, height))
+        return selected(rows, 3, _nearest(x, 3, width))
 
 
 def _nearest(x: Tensor, axis: int, count: int) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, register
+from caffecompat.layers._repeatable_selection import selected
 from caffecompat.layers.forks.general._axis_resizing import AxisResizing
 
 if TYPE_CHECKING:
@@ -55,6 +56,6 @@ class ResizeBilinear(AxisResizing):
         low, high = at.floor(), at.ceil()
         part = (at - low).to(x.dtype).view([-1 if i == axis else 1 for i in range(x.dim())])
         # Neighbours outside of the plane are its first or last row.
-        before = x.index_select(axis, low.clamp(0, extent - 1).long())
-        after = x.index_select(axis, high.clamp(0, extent - 1).long())
+        before = selected(x, axis, low.clamp(0, extent - 1).long())
+        after = selected(x, axis, high.clamp(0, extent - 1).long())
         return before + (after - before) * part

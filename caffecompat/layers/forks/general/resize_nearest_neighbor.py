@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, register
+from caffecompat.layers._repeatable_selection import selected
 from caffecompat.layers.forks.general._axis_resizing import AxisResizing
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class ResizeNearestNeighbor(AxisResizing):
         )
 
     def resized(self, x: Tensor, axis: int, count: int) -> Tensor:
-        return x.index_select(axis, self._rows(x, x.shape[axis], count))
+        return selected(x, axis, self._rows(x, x.shape[axis], count))
 
     def _rows(self, x: Tensor, extent: int, count: int) -> Tensor:
         """The bottom's row for each of the top's."""

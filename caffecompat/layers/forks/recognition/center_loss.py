@@ -9,6 +9,7 @@ from caffecompat.layers._base import Message, Shape, register
 from caffecompat.layers._class_labels import ClassLabels
 from caffecompat.layers._loss import Loss, naming_bad_labels
 from caffecompat.layers._loss_reduction import LossReduction
+from caffecompat.layers._repeatable_selection import added_up
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,9 +72,8 @@ def _loss(absolute: bool) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         @torch.autograd.function.once_differentiable
         def backward(ctx: Any, diff: Tensor) -> tuple[Tensor, None, Tensor]:
             steps, labels = ctx.saved_tensors
-            sums = steps.new_zeros(ctx.shape).index_add_(0, labels, steps, alpha=-1)
-            ones = steps.new_ones(len(labels))
-            counts = steps.new_ones(ctx.shape[0]).index_add_(0, labels, ones)
+            sums = added_up(-steps, labels, ctx.shape[0])
+            counts = 1 + added_up(steps.new_ones(len(labels)), labels, ctx.shape[0])
             return steps * (diff / steps.shape[0]), None, sums / counts.unsqueeze(1)
 
     return Distance.apply

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
+from caffecompat.layers._repeatable_selection import selected
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,8 +24,15 @@ class NearestUpsample(Layer):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
+        import torch
+
         self.check(x.dim() >= 2, f"the bottom is {format_shape(x.shape)}, it needs at least 2 axes")
-        return x.repeat_interleave(self.scale, -2).repeat_interleave(self.scale, -1)
+        if not x.is_cuda:
+            return x.repeat_interleave(self.scale, -2).repeat_interleave(self.scale, -1)
+        for axis in (x.dim() - 2, x.dim() - 1):
+            places = torch.arange(x.shape[axis] * self.scale, device=x.device) // self.scale
+            x = selected(x, axis, places)
+        return x
 
 
 @register("Upsample", fork="YOLOv3")

@@ -14,6 +14,7 @@ def normalise(
     blob,
     scale,
     channels,
+    stored,
     plane,
     MEAN: tl.constexpr,
     SHIFTED: tl.constexpr,
@@ -25,15 +26,16 @@ def normalise(
     """blob = (pixels - mean + shifts) * scale, step by step in fp32.
 
     ``MEAN``: 0 none, 1 one for each channel, 2 one for each element. ``PIXELS_LAST`` and
-    ``BLOB_LAST``: whether the channels of each lie innermost in memory. The grid is blocks of one
+    ``BLOB_LAST``: whether the channels of each lie innermost in memory. The blob lies there with
+    ``stored`` channels, those after the first ``channels`` being zeros. The grid is blocks of one
     sample by samples.
     """
     sample = tl.program_id(1).to(tl.int64)
     offset = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = offset < channels * plane
+    inside = offset < stored * plane
     if BLOB_LAST:
-        channel = offset % channels
-        place = offset // channels
+        channel = offset % stored
+        place = offset // stored
     else:
         channel = offset // plane
         place = offset % plane
@@ -41,14 +43,16 @@ def normalise(
         at = place * channels + channel
     else:
         at = channel * plane + place
+    present = inside & (channel < channels)
     start = sample * (channels * plane)
-    value = tl.load(pixels + start + at, mask=inside, other=0).to(tl.float32)
+    value = tl.load(pixels + start + at, mask=present, other=0).to(tl.float32)
     if MEAN == 1:
-        value = value - tl.load(mean + channel, mask=inside, other=0.0)
+        value = value - tl.load(mean + channel, mask=present, other=0.0)
     if MEAN == 2:
-        value = value - tl.load(mean + channel * plane + place, mask=inside, other=0.0)
+        value = value - tl.load(mean + channel * plane + place, mask=present, other=0.0)
     if SHIFTED:
-        value = value + tl.load(shifts + sample * channels + channel, mask=inside, other=0.0)
+        value = value + tl.load(shifts + sample * channels + channel, mask=present, other=0.0)
     if SCALED:
         value = value * scale
-    tl.store(blob + start + offset, value.to(blob.dtype.element_ty), mask=inside)
+    to = blob + sample * (stored * plane) + offset
+    tl.store(to, value.to(blob.dtype.element_ty), mask=inside)

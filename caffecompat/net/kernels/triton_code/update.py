@@ -11,18 +11,21 @@ def sgd_update(
     value,
     gradient,
     history,
+    copy,
     rate,
     skip,
     momentum,
     decay,
     size,
     SKIPS: tl.constexpr,
+    COPIES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """h = momentum h + rate (g + decay w); w = w - h. Nothing changes if ``skip`` is not 0.
 
     ``rate`` and ``skip`` are addresses of one number each, so that a CUDA graph reads what they
-    are when it is played back.
+    are when it is played back. With ``COPIES`` the new values are written to ``copy``, too, rounded
+    to its type.
     """
     offset = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     if SKIPS:
@@ -33,4 +36,7 @@ def sgd_update(
     h = tl.load(history + offset, mask=active, other=0.0)
     h = momentum * h + tl.load(rate) * (g + decay * w)
     tl.store(history + offset, h, mask=active)
-    tl.store(value + offset, w - h, mask=active)
+    w = w - h
+    tl.store(value + offset, w, mask=active)
+    if COPIES:
+        tl.store(copy + offset, w.to(copy.dtype.element_ty), mask=active)

@@ -36,12 +36,15 @@ class DeviceUpdate:
         skip: a tensor of one number; unless it is 0, nothing changes. None to update always.
         decay: of the L2 regularisation.
         kernel: compute it by the Triton kernel.
+        copies: the copy of each parameter in 16 bits, which the update writes too, or None; empty
+            if there are none. Only for a rule that :attr:`UpdateRule.writes_copies`.
     """
 
     rate: Tensor
     skip: Tensor | None
     decay: float
     kernel: bool
+    copies: Sequence[Tensor | None] = ()
 
 
 class UpdateRule:
@@ -55,11 +58,13 @@ class UpdateRule:
         type: Caffe's name, set by :func:`register`.
         history_slots: history arrays per parameter. States hold the first array of every parameter,
             then the second of every parameter.
+        writes_copies: :meth:`update_on_device` writes the copies of its argument.
         place: the solver's file, for messages.
     """
 
     type: ClassVar[str] = ""
     history_slots: ClassVar[int] = 1
+    writes_copies: ClassVar[bool] = False
 
     def __init__(self, message: Message, place: str) -> None:
         self.place = place

@@ -19,6 +19,8 @@ class SGD(UpdateRule):
     Source: Caffe's SGDSolver.
     """
 
+    writes_copies = True
+
     def updates(self, gradients: Tensors, history: Sequence[Tensors], rate: Tensor) -> Tensors:
         (velocity,) = history
         torch._foreach_mul_(gradients, rate)
@@ -59,7 +61,7 @@ class SGD(UpdateRule):
     ) -> None:
         (velocity,) = history
         constants = Momentum(given.rate, given.skip, self.momentum, given.decay, given.kernel)
-        sgd_update(values, gradients, velocity, constants)
+        sgd_update(values, gradients, velocity, constants, given.copies)
 
 
 def _same_layout(*tensors: Tensor) -> bool:
