@@ -29,6 +29,11 @@ HOPELESS = 2.0
 PASSES_IN_A_ROW = 3
 MOST_SIZES = 8
 
+# Ends the names of engines that run parts of a batch.
+_PARTS = "-parts"
+# For single rows, these engines are measured too if their copies of the weights are small.
+_FEW_WEIGHTS = 1 << 25
+
 # The shapes of all inputs.
 _Sizes: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -63,7 +68,7 @@ def _engines(net: Net, options: InferenceOptions) -> tuple[dict[str, Optimizatio
     made: dict[str, Optimization] = {}
     lines: list[str] = []
     for engine in inference_engines:
-        if engine == _NAME:
+        if engine == _NAME or (engine.endswith(_PARTS) and not _worth_parts(net, options)):
             continue
         try:
             made[engine] = inference_engines.find(engine)(net, options)
@@ -74,6 +79,14 @@ def _engines(net: Net, options: InferenceOptions) -> tuple[dict[str, Optimizatio
         except CaffeError as error:
             lines.append(f"{engine}: {error}")
     return made, lines
+
+
+def _worth_parts(net: Net, options: InferenceOptions) -> bool:
+    """Whether engines that run parts of a batch may have further copies of the weights."""
+    shapes = options.shapes or {}
+    rows = [shapes.get(top.blob, net.shape_of(top))[:1] for top in net.program().feeds]
+    weights = sum(parameter.numel() for parameter in net.parameters())
+    return weights <= _FEW_WEIGHTS or max(rows, default=(1,)) > (1,)
 
 
 class FastestProgram:
@@ -106,15 +119,16 @@ class FastestProgram:
 
     def choose(self, feeds: Sequence[torch.Tensor]) -> tuple[str, list[str]]:
         """Measures all engines; returns the name of the fastest, and lines about the times."""
+        sizes = tuple(tuple(feed.shape) for feed in feeds)
+        shapes = ", ".join(map(format_shape, sizes))
+        tell([f"measures {', '.join(self._programs)} for inputs {shapes}"])
         self._times = least_seconds(self._programs, feeds)
         best = min(self._times, key=lambda name: self._times[name])
-        sizes = tuple(tuple(feed.shape) for feed in feeds)
         self._chosen[sizes] = best
         lines = [
             f"{name}: {1000 * seconds:.4g} ms" if isfinite(seconds) else f"{name}: its passes fail"
             for name, seconds in self._times.items()
         ]
-        shapes = ", ".join(map(format_shape, sizes))
         return best, [*lines, f"{best} is the fastest here, for inputs {shapes}"]
 
     def drop_hopeless(self) -> None:
