@@ -48,6 +48,8 @@ def optimize(net: Net, options: InferenceOptions) -> Optimization:
     Raises:
         NetError: no engine runs the net in this precision.
     """
+    feeds = example_feeds(net, options.shapes)
+    tell([f"builds and measures the engines that are installed for {_inputs(feeds)}"])
     made, lines = _engines(net, options)
     if not made:
         raise NetError("\n".join(["no engine runs the net so", *lines]))
@@ -55,7 +57,7 @@ def optimize(net: Net, options: InferenceOptions) -> Optimization:
         (chosen,) = made.values()
         return replace(chosen, lines=(*lines, f"{chosen.engine} alone runs it", *chosen.lines))
     program = FastestProgram({name: one.program for name, one in made.items()})
-    best, more = program.choose(example_feeds(net, options.shapes))
+    best, more = program.choose(feeds)
     chosen = made[best]
     program.drop_hopeless()
     alike = {n for n, one in made.items() if one.precision == chosen.precision != "int8"}
@@ -120,8 +122,6 @@ class FastestProgram:
     def choose(self, feeds: Sequence[torch.Tensor]) -> tuple[str, list[str]]:
         """Measures all engines; returns the name of the fastest, and lines about the times."""
         sizes = tuple(tuple(feed.shape) for feed in feeds)
-        shapes = ", ".join(map(format_shape, sizes))
-        tell([f"measures {', '.join(self._programs)} for inputs {shapes}"])
         self._times = least_seconds(self._programs, feeds)
         best = min(self._times, key=lambda name: self._times[name])
         self._chosen[sizes] = best
@@ -129,7 +129,7 @@ class FastestProgram:
             f"{name}: {1000 * seconds:.4g} ms" if isfinite(seconds) else f"{name}: its passes fail"
             for name, seconds in self._times.items()
         ]
-        return best, [*lines, f"{best} is the fastest here, for inputs {shapes}"]
+        return best, [*lines, f"{best} is the fastest here, for {_inputs(feeds)}"]
 
     def drop_hopeless(self) -> None:
         """Frees the engines that no size of inputs will make the fastest."""
@@ -145,12 +145,17 @@ class FastestProgram:
         self._last = sizes
         often = self._in_a_row >= PASSES_IN_A_ROW
         if len(self._programs) > 1 and often and len(self._chosen) < MOST_SIZES:
+            tell([f"measures {', '.join(self._programs)} for {_inputs(feeds)}"])
             name, lines = self.choose(feeds)
             tell(lines)
             return name
         values = _values(sizes)
         nearest = min(self._chosen, key=lambda known: abs(log(_values(known) / values)))
         return self._chosen[nearest]
+
+
+def _inputs(feeds: Sequence[torch.Tensor]) -> str:
+    return f"inputs {', '.join(format_shape(feed.shape) for feed in feeds)}"
 
 
 def _values(sizes: _Sizes) -> int:

@@ -29,8 +29,10 @@ POINTS = (0.0, 0.65, -0.65, 1.5, -1.5)
 # channels (the product of bottom's and top's over their sum).
 LEAST_TILES = 36
 LEAST_CHANNELS = 40
-# How many tiles are in work at a time.
-TILES_AT_A_TIME = 512
+# How many tiles are in work at a time, for few channels and for more: their numbers are to stay in
+# a core's cache between the steps, and each step is to have enough work for several threads.
+TILES_AT_A_TIME, TILES_OF_MANY_CHANNELS = 128, 256
+FEW_CHANNELS = 128
 
 
 def saves_time(weighted: Weighted, shape: Shape | None) -> bool:
@@ -99,8 +101,10 @@ class WinogradConvolution(nn.Module):
     def _convolve(self, padded: torch.Tensor, tops: torch.Tensor) -> None:
         """Fills ``tops`` (N, H, W, O), some images or some rows of tiles at a time."""
         images, rows, columns = len(tops), tops.shape[1] // OUTPUTS, tops.shape[2] // OUTPUTS
-        at_a_time = max(1, TILES_AT_A_TIME // (rows * columns))
-        rows_at_a_time = rows if rows * columns <= TILES_AT_A_TIME else TILES_AT_A_TIME // columns
+        few = max(padded.shape[3], self._outputs) <= FEW_CHANNELS
+        tiles = TILES_AT_A_TIME if few else TILES_OF_MANY_CHANNELS
+        at_a_time = max(1, tiles // (rows * columns))
+        rows_at_a_time = rows if rows * columns <= tiles else tiles // columns
         rows_at_a_time = max(1, rows_at_a_time)
         for image in range(0, images, at_a_time):
             for row in range(0, rows, rows_at_a_time):

@@ -24,6 +24,7 @@ from caffecompat.layers import Shape
 from caffecompat.net.execution.passes import Passes
 from caffecompat.net.execution.precision import check_precision
 from caffecompat.registry import Registry
+from caffecompat.reporting.activity import Activity, heartbeat
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -189,7 +190,9 @@ class OptimizedPasses(nn.Module):
             return None
         chosen = replace(options or InferenceOptions(), **keywords)
         _check(self, chosen)
-        made = _made(self, engine, chosen)
+        activity = Activity()
+        with heartbeat(activity, LOGGER), activity.during(f"engine {engine}"):
+            made = _made(self, engine, chosen)
         self._optimization = made
         self._passes.optimized = CurrentProgram(self, made.program)
         tell(str(made).splitlines())
