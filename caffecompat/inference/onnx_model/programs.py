@@ -39,7 +39,7 @@ class ArrayProgram:
     def __call__(
         self, feeds: Sequence[torch.Tensor]
     ) -> tuple[dict[Version, torch.Tensor], torch.Tensor | None]:
-        arrays = [feed.detach().float().contiguous().numpy() for feed in feeds]
+        arrays = list(map(_array, feeds))
         try:
             found = self._run(arrays)
         except ExportError as error:
@@ -66,6 +66,13 @@ class OnnxEngine:
     load: Load
     rewrites: bool = False
     parts: bool = False
+
+
+def _array(feed: torch.Tensor) -> np.ndarray:
+    """The numbers of a tensor, in its own memory if they are gapless there."""
+    if feed.dtype is torch.float32 and feed.is_contiguous() and not feed.requires_grad:
+        return feed.numpy()
+    return feed.detach().float().contiguous().numpy()
 
 
 def optimize_onnx(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimization:
