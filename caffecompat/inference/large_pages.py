@@ -1,4 +1,4 @@
-"""Weights in pages of 2 MB, where the kernel has them.
+"""Weights and blobs in pages of 2 MB, where the kernel has them.
 
 A pass reads all weights once. With pages of 4 KB the processor looks up an address for each; inner
 products, which do little else than read, take a tenth longer.
@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Any, TypeAlias
+
+import numpy as np
 
 # Of Linux: the number of the advice (since 6.1), the sizes of pages.
 _COLLAPSE = 25
 LARGE = 2 << 20
 _SMALL = 4096
-# Less memory is not worth the call.
-_LEAST_BYTES = 4 * LARGE
-# In an entry of /proc/self/pagemap: the page is in memory.
-_PRESENT = 1 << 63
+# The bit of an entry of /proc/self/pagemap which says that the page is in memory.
+_PRESENT = 63
 
 # First address and the one after the last.
 Range: TypeAlias = tuple[int, int]
@@ -42,43 +41,65 @@ class LargePages:
 
 @contextmanager
 def large_pages(wanted: bool = True) -> Iterator[LargePages]:
-    """Context after which the memory that was allocated in it is in large pages.
+    """Context after which the memory that was filled in it is in large pages.
 
-    Nothing happens where the kernel has no such call, or where parts of a page are not in memory,
+    Nothing happens where the kernel has no such call, or where a part of a page is not in memory,
     so that the process does not grow.
     """
     pages = LargePages()
-    before = set(_mappings()) if wanted else set()
+    if not wanted or not sys.platform.startswith("linux"):
+        yield pages
+        return
+    _release_free_memory()
+    before = set(_whole_pages(_mappings()))
     yield pages
-    if wanted:
-        pages.bytes = collapse(_added(before, _mappings()))
+    pages.bytes = _collapse(page for page in _whole_pages(_mappings()) if page not in before)
 
 
 def collapse(ranges: Iterable[Range]) -> int:
     """Moves memory to large pages; returns the bytes that are in them."""
-    if not sys.platform.startswith("linux"):
+    return _collapse(_whole_pages(ranges)) if sys.platform.startswith("linux") else 0
+
+
+def _collapse(pages: Iterable[int]) -> int:
+    madvise = getattr(_c_library(), "madvise", None)
+    if madvise is None:
         return 0
-    try:
-        madvise = ctypes.CDLL(None).madvise
-        madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-        with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
-            pages = [
-                page
-                for start, end in ranges
-                for page in range(-(-start // LARGE) * LARGE, end // LARGE * LARGE, LARGE)
-                if _is_whole(pagemap, page)
-            ]
-    except (OSError, AttributeError):
-        return 0
+    madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     return LARGE * sum(madvise(page, LARGE, _COLLAPSE) == 0 for page in pages)
 
 
-def _is_whole(pagemap: BinaryIO, page: int) -> bool:
-    """Whether all small pages of a large one are in memory."""
+def _release_free_memory() -> None:
+    """Gives memory that was freed back to the kernel, so that what is filled next is seen."""
+    trim = getattr(_c_library(), "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+
+
+def _c_library() -> Any:
+    try:
+        return ctypes.CDLL(None)
+    except (OSError, TypeError):
+        return None
+
+
+def _whole_pages(ranges: Iterable[Range]) -> list[int]:
+    """The addresses of large pages within ``ranges`` all of whose small pages are in memory."""
     count = LARGE // _SMALL
-    pagemap.seek(page // _SMALL * 8)
-    entries = array("Q", pagemap.read(count * 8))
-    return len(entries) == count and all(entry & _PRESENT for entry in entries)
+    found: list[int] = []
+    try:
+        with open("/proc/self/pagemap", "rb", buffering=0) as file:
+            for start, end in ranges:
+                first, last = -(-start // LARGE), end // LARGE
+                if last <= first:
+                    continue
+                file.seek(first * count * 8)
+                entries = np.frombuffer(file.read((last - first) * count * 8), np.uint64)
+                whole = (entries.reshape(-1, count) >> np.uint64(_PRESENT)).all(1)
+                found += [(first + int(page)) * LARGE for page in np.flatnonzero(whole)]
+    except (OSError, ValueError):
+        return []
+    return found
 
 
 def _mappings() -> list[Range]:
@@ -90,18 +111,7 @@ def _mappings() -> list[Range]:
     found = []
     for line in lines:
         addresses, rights, _, _, file, *name = line.split(maxsplit=5)
-        if rights == "rw-p" and file == "0" and (not name or name[0] in ("[heap]",)):
+        if rights == "rw-p" and file == "0" and name in ([], ["[heap]"]):
             start, _, end = addresses.partition("-")
             found.append((int(start, 16), int(end, 16)))
     return found
-
-
-def _added(before: set[Range], after: list[Range]) -> list[Range]:
-    """What is large in ``after`` and not in ``before``."""
-    found = []
-    for start, end in after:
-        # A mapping grows at its end, that of a heap, or at its start.
-        known = [(s, e) for s, e in before if s < end and e > start]
-        edges = [start, *(edge for known_range in sorted(known) for edge in known_range), end]
-        found += list(zip(edges[::2], edges[1::2], strict=True))
-    return [(start, end) for start, end in found if end - start >= _LEAST_BYTES]

@@ -17,6 +17,7 @@ from caffecompat.inference.large_pages import large_pages
 from caffecompat.inference.onnx_model.export import OnnxModel, onnx_model, reason_against
 from caffecompat.inference.onnx_model.parts import Run, reason_against_parts
 from caffecompat.inference.onnx_model.quantization import quantize, sums_in_32_bits
+from caffecompat.inference.timing import one_pass
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import InferenceOptions, Optimization
 
@@ -111,11 +112,14 @@ def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimi
                 run, more = _quantized(net, options, engine, model)
             else:
                 run, more = engine.load(model, options.precision), []
+            program = ArrayProgram(model, run)
+            if options.large_pages:
+                one_pass(net, program, options.shapes)
         if engine.parts:
             more.append(_parts_line(model))
-        lines += [*more, str(pages)]
+        lines += [str(pages), *more]
         done = tuple(line for line in lines if line)
-        return Optimization(engine.name, options.precision, done, ArrayProgram(model, run))
+        return Optimization(engine.name, options.precision, done, program)
 
 
 def _parts_line(model: OnnxModel) -> str:
