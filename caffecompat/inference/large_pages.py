@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from torch import nn
 
 # Of Linux: the number of the advice (since 6.1), the sizes of pages.
 _COLLAPSE = 25
@@ -59,6 +60,11 @@ def large_pages(wanted: bool = True) -> Iterator[LargePages]:
 def collapse(ranges: Iterable[Range]) -> int:
     """Moves memory to large pages; returns the bytes that are in them."""
     return _collapse(_whole_pages(ranges)) if sys.platform.startswith("linux") else 0
+
+
+def collapse_parameters(module: nn.Module) -> int:
+    """The same for the parameters of a module on the CPU."""
+    return collapse((p.data_ptr(), p.data_ptr() + p.nbytes) for p in module.parameters())
 
 
 def _collapse(pages: Iterable[int]) -> int:

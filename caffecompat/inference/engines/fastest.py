@@ -11,6 +11,7 @@ import torch
 
 from caffecompat.errors import CaffeError, ExportError, MissingExtra, NetError
 from caffecompat.graph import Version
+from caffecompat.inference.large_pages import collapse_parameters, large_pages
 from caffecompat.inference.timing import example_feeds, least_seconds
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import (
@@ -48,6 +49,15 @@ def optimize(net: Net, options: InferenceOptions) -> Optimization:
     Raises:
         NetError: no engine runs the net in this precision.
     """
+    with large_pages(options.large_pages and net.device.type == "cpu") as pages:
+        # Only the engines that are kept get large pages, which take some time to move to.
+        chosen = _fastest(net, replace(options, large_pages=False))
+    if pages.bytes and chosen.engine == "torch":
+        pages.bytes += collapse_parameters(net)
+    return replace(chosen, lines=(*chosen.lines, *filter(None, [str(pages)])))
+
+
+def _fastest(net: Net, options: InferenceOptions) -> Optimization:
     feeds = example_feeds(net, options.shapes)
     tell([f"builds and measures the engines that are installed for {_inputs(feeds)}"])
     made, lines = _engines(net, options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from caffecompat.inference.large_pages import collapse, large_pages
+from caffecompat.inference.large_pages import collapse_parameters, large_pages
 from caffecompat.inference.timing import one_pass
 from caffecompat.inference.torch_graph.rewriting import rewritten
 from caffecompat.net import Net
@@ -28,6 +28,5 @@ def optimize(net: Net, options: InferenceOptions) -> Optimization:
         made = rewritten(net, options)
         # Its blobs take the memory that later passes take again.
         one_pass(net, made.program, options.shapes)
-    own = [(p.data_ptr(), p.data_ptr() + p.nbytes) for p in net.parameters()]
-    pages.bytes += collapse(own)
+    pages.bytes += collapse_parameters(net)
     return replace(made, lines=(*made.lines, *filter(None, [str(pages)])))
