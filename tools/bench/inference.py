@@ -11,8 +11,8 @@ bits it is OpenVINO's time.
                                among the others run the ONNX file of `convert` with their own
                                settings; what Net.optimize() changes for them is in "fastest".
 
-All six nets with both batches take some 10 minutes on two cores. The JSON file is written after each
-case, so that a run that is cut short leaves the cases that it has measured.
+All six nets with both batches take some 10 minutes on two cores. The JSON file is written after
+each case, so that a run that is cut short leaves the cases that it has measured.
 
 Examples:
     python tools/bench/inference.py --threads 2 --json fp32.json --markdown fp32.md
