@@ -106,13 +106,13 @@ def test_the_outputs_are_the_same(name: str) -> None:
     subject = built(layers)
     shapes = [(2, 4, 9, 7), (1, 4, 12, 8)]
     wanted = [outputs(subject, shape) for shape in shapes]
-    made = subject.optimize("onnxruntime")
+    made = subject.optimize("onnxruntime", large_pages=False)
     assert made is not None
     lines = [line for line in made.lines if line.startswith(LINE)]
     assert lines == [LINE + done] * bool(done)
     for shape, values in zip(shapes, wanted, strict=True):
         assert_near(outputs(subject, shape), values, BOUND)
-    plain = subject.optimize("onnxruntime", operators=False)
+    plain = subject.optimize("onnxruntime", operators=False, large_pages=False)
     assert plain is not None
     assert not any(line.startswith(LINE) for line in plain.lines)
 

@@ -199,7 +199,7 @@ def test_the_outputs_are_the_same(name: str) -> None:
     wanted = outputs(subject)
     for switch in (*SWITCHES, "all", "none"):
         chosen: dict[str, Any] = {s: switch in (s, "all") for s in SWITCHES}
-        subject.optimize("torch", options=InferenceOptions(**chosen))
+        subject.optimize("torch", options=InferenceOptions(**chosen, large_pages=False))
         assert_near(outputs(subject), wanted, BOUND)
     subject.optimize(None)
     assert_near(outputs(subject), wanted, 0)
