@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,7 +134,7 @@ def sync_folder(folder: Path) -> None:
 def _open_temporary(target: Path) -> tuple[Path, BinaryIO]:
     """A new, locked temporary file for ``target``."""
     while True:
-        name = f".{target.name[:_MAX_NAME_PREFIX]}.{secrets.token_hex(4)}.tmp"
+        name = f".{target.name[:_MAX_NAME_PREFIX]}.{os.urandom(4).hex()}.tmp"
         temporary = target.with_name(name)
         file = open(temporary, "xb")  # noqa: SIM115 - the caller closes it
         locked = _lock(file.fileno(), wait=True) is not False

@@ -28,7 +28,14 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--engine",
-        choices=("torch", "onnxruntime", "openvino", "fastest"),
+        choices=(
+            "torch",
+            "onnxruntime",
+            "onnxruntime-parts",
+            "openvino",
+            "openvino-parts",
+            "fastest",
+        ),
         help="the program that runs the optimized net; fastest measures those that are installed "
         "(implies --optimize; default: fastest)",
     )

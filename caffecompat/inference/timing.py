@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -40,6 +41,23 @@ def example_feeds(net: Net, shapes: Mapping[str, Shape] | None = None) -> list[t
         torch.randn(chosen.get(top.blob, net.shape_of(top)), generator=generator).to(net.device)
         for top in net.program().feeds
     ]
+
+
+def one_pass(
+    net: Net,
+    program: Callable[[Sequence[torch.Tensor]], Any],
+    shapes: Mapping[str, Shape] | None = None,
+) -> None:
+    """Runs example inputs once, so that a program has the memory that its passes need.
+
+    Nothing runs for nets that read data or keep a state. If the pass fails nothing is said here:
+    the user's own passes say why.
+    """
+    reads = any(built.source and not built.source.is_input for built in net.layers)
+    if reads or any(built.layer and built.layer.keeps_state for built in net.layers):
+        return
+    with suppress(CaffeError, RuntimeError), torch.no_grad():
+        program(example_feeds(net, shapes))
 
 
 def least_seconds(

@@ -7,15 +7,18 @@ describe a net need for everything else.
 from __future__ import annotations
 
 import importlib
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-_REGISTRATION = re.compile(r"""^@register\(\s*"([^"]+)\"""", re.MULTILINE)
+# Most files have neither, which a search without a regular expression tells in no time.
+_DECORATOR = b"\n@register"
+_REGISTRATION = re.compile(rb"""\n@register\(\s*"([^"]+)\"""")
 
 # The decorator of caffecompat.layers._python_equivalent registers under this name.
-_EQUIVALENT = re.compile(r"^@register_python_layer\(", re.MULTILINE)
+_EQUIVALENT = b"\n@register_python_layer("
 _EQUIVALENTS_TYPE = "Python"
 
 
@@ -27,12 +30,20 @@ def modules_by_type(package: str) -> Mapping[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     for folder in importlib.import_module(package).__path__:
-        for path in sorted(Path(folder).rglob("*.py")):
-            parts = path.relative_to(folder).with_suffix("").parts
-            text = path.read_text("utf-8")
-            names = set(_REGISTRATION.findall(text))
-            if _EQUIVALENT.search(text):
+        for path in sorted(_source_files(folder)):
+            with open(path, "rb") as file:
+                text = file.read()
+            if _DECORATOR not in text:
+                continue
+            parts = Path(path).relative_to(folder).with_suffix("").parts
+            names = {name.decode() for name in _REGISTRATION.findall(text)}
+            if _EQUIVALENT in text:
                 names.add(_EQUIVALENTS_TYPE)
             for name in names:
                 found.setdefault(name, []).append(".".join((package, *parts)))
     return found
+
+
+def _source_files(folder: str) -> Iterator[str]:
+    for place, _, names in os.walk(folder):
+        yield from (os.path.join(place, name) for name in names if name.endswith(".py"))

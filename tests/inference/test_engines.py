@@ -35,14 +35,14 @@ from tests.net.nets import CLASSIFIER, net
 BOUND = 1e-5
 # Of the largest output, for two layers with random weights.
 INT8_BOUND = 0.1
-ENGINES = ["onnxruntime", "openvino"]
+ENGINES = ["onnxruntime", "onnxruntime-parts", "openvino", "openvino-parts"]
 SMALL = [conv("c", "data"), simple("ReLU", "r", "c"), inner("f", "c")]
 
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> str:
     pytest.importorskip("onnx")
-    pytest.importorskip(request.param)
+    pytest.importorskip(request.param.removesuffix("-parts"))
     return str(request.param)
 
 
@@ -89,7 +89,8 @@ def test_a_net_that_onnx_cannot_hold_runs_in_torch(engine: str) -> None:
     )
     np.testing.assert_allclose(subject.forward(**given)["loss"], wanted["loss"], rtol=1e-5)
     batches = [given]
-    with pytest.raises(NetError, match="no operators for layer 'loss'"):
+    sentence = "has no int8" if engine.endswith("-parts") else "no operators for layer 'loss'"
+    with pytest.raises(NetError, match=sentence):
         subject.optimize(engine, precision="int8", calibration=batches)
 
 
@@ -105,7 +106,9 @@ def batches(count: int = 3) -> list[dict[str, np.ndarray]]:
     return [{"data": generator.normal(size=SHAPE).astype(np.float32)} for _ in range(count)]
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_int8(engine: str) -> None:
+    pytest.importorskip(engine)
     pytest.importorskip("onnxruntime")
     subject = built(SMALL)
     wanted = outputs(subject)
@@ -272,6 +275,28 @@ def test_other_sizes_take_engines_that_differ_by_rounding_alone(
     assert [program([torch.zeros(20, 4)]) for _ in range(3)][-1] == taken
 
 
+def test_parts_are_measured_for_batches_and_small_nets(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def engine(name: str) -> Callable[[Net, InferenceOptions], Optimization]:
+        def optimize(net: Net, options: InferenceOptions) -> Optimization:
+            asked.append(name)
+            return Optimization(name, "fp32", (), NamedProgram(name))
+
+        return optimize
+
+    monkeypatch.setattr(inference_engines, "_load", lambda: None)
+    entries = {name: engine(name) for name in ("one", "one-parts")}
+    monkeypatch.setattr(inference_engines, "_entries", entries)
+    one, few = {"data": (1, 4, 9, 7)}, {"data": (3, 4, 9, 7)}
+    fastest.optimize(built(SMALL), InferenceOptions(shapes=one))
+    assert asked == ["one", "one-parts"]
+    monkeypatch.setattr(fastest, "_FEW_WEIGHTS", 10)
+    fastest.optimize(built(SMALL), InferenceOptions(shapes=few))
+    fastest.optimize(built(SMALL), InferenceOptions(shapes=one))
+    assert asked[2:] == ["one", "one-parts", "one"]
+
+
 def test_each_size_that_comes_often_has_its_own_fastest_engine(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -290,6 +315,7 @@ def test_each_size_that_comes_often_has_its_own_fastest_engine(
     assert not capsys.readouterr().err
     assert [program(feeds) for feeds in (ten, one, nine)] == ["many", "few", "many"]
     assert capsys.readouterr().err.splitlines() == [
+        "measures few, many for inputs 20x4",
         "few: 2.1e+04 ms",
         "many: 7000 ms",
         "many is the fastest here, for inputs 20x4",

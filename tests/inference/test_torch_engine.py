@@ -199,7 +199,7 @@ def test_the_outputs_are_the_same(name: str) -> None:
     wanted = outputs(subject)
     for switch in (*SWITCHES, "all", "none"):
         chosen: dict[str, Any] = {s: switch in (s, "all") for s in SWITCHES}
-        subject.optimize("torch", options=InferenceOptions(**chosen))
+        subject.optimize("torch", options=InferenceOptions(**chosen, large_pages=False))
         assert_near(outputs(subject), wanted, BOUND)
     subject.optimize(None)
     assert_near(outputs(subject), wanted, 0)
@@ -222,7 +222,7 @@ def test_winograds_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_weights_of_inner_products_are_packed_for_several_rows() -> None:
     subject = built(LAYERS["inner products"])
-    subject.optimize("torch")
+    subject.optimize("torch", shapes={"data": (1, *SHAPE[1:])})
     program: Any = subject.inference_program()
     modules = program._program.module.modules()
     packed = [m for m in modules if isinstance(m, PackedInnerProduct)]

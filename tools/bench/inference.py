@@ -6,13 +6,13 @@ figure is the median. "others" is the least of plain torch, ONNX Runtime, OpenVI
 bits it is OpenVINO's time.
 
     torch-optimized / others   what the engine without any extra reaches; below 1 it is the fastest
-    fastest / others           what a user of Net.optimize() has, measured like the others by whole
-                               calls of Net.forward; the target is at most 1. Where it takes one of
-                               the others, the two are one program, and the ratio differs from 1 by
-                               the calls around it and by chance.
+    fastest / others           what a user of Net.optimize() has, measured by whole calls of
+                               Net.forward; the target is at most 1. ONNX Runtime and OpenVINO
+                               among the others run the ONNX file of `convert` with their own
+                               settings; what Net.optimize() changes for them is in "fastest".
 
-All six nets with both batches take some 8 minutes on two cores. The JSON file is written after each
-case, so that a run that is cut short leaves the cases that it has measured.
+All six nets with both batches take some 10 minutes on two cores. The JSON file is written after
+each case, so that a run that is cut short leaves the cases that it has measured.
 
 Examples:
     python tools/bench/inference.py --threads 2 --json fp32.json --markdown fp32.md

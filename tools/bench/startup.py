@@ -33,11 +33,12 @@ layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc"
   inner_product_param { num_output: 10 weight_filler { type: "xavier" } } }
 layer { name: "loss" type: "EuclideanLoss" bottom: "fc" bottom: "fc" top: "loss" }
 """
-# An Embed layer states no top shapes, so that commands that describe the net import torch.
-EMBEDDED = """
-layer { name: "words" type: "Input" top: "words" input_param { shape { dim: [2, 5] } } }
-layer { name: "embed" type: "Embed" bottom: "words" top: "embed"
-  embed_param { input_dim: 9 num_output: 4 } }
+# An LSTM states no top shapes, so that commands that describe the net import torch.
+RECURRENT = """
+layer { name: "data" type: "Input" top: "words" top: "cont"
+  input_param { shape { dim: [5, 2, 3] } shape { dim: [5, 2] } } }
+layer { name: "lstm" type: "LSTM" bottom: "words" bottom: "cont" top: "lstm"
+  recurrent_param { num_output: 4 } }
 """
 SOLVER = (
     'net: "small.prototxt" base_lr: 0.01 lr_policy: "fixed" max_iter: 1 '
@@ -52,7 +53,7 @@ CASES = {
         "summary",
         str(REPOSITORY / "prototxt/D_deploy.prototxt"),
     ],
-    "summary of a net that needs torch": [*CAFFECOMPAT, "summary", "embedded.prototxt"],
+    "summary of a net that needs torch": [*CAFFECOMPAT, "summary", "recurrent.prototxt"],
     "first forward of a small net, in Python": ["-c", FORWARD],
     "train a small net for one iteration": [*CAFFECOMPAT, "train", "--solver", "solver.prototxt"],
     "version (no torch)": [*CAFFECOMPAT, "version"],
@@ -65,7 +66,7 @@ def main() -> None:
     turns = parser.parse_args().turns
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "small.prototxt").write_text(SMALL)
-        (Path(folder) / "embedded.prototxt").write_text(EMBEDDED)
+        (Path(folder) / "recurrent.prototxt").write_text(RECURRENT)
         (Path(folder) / "solver.prototxt").write_text(SOLVER)
         least = dict.fromkeys(CASES, float("inf"))
         # The first turn reads the files from the disk.

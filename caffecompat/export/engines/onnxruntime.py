@@ -84,7 +84,7 @@ def open_session(model: str | bytes, path: Path, threads: int = 0) -> Any:
 
 
 def run_session(
-    session: Any, names: list[str], feeds: Mapping[str, np.ndarray], path: Path
+    session: Any, names: list[str], feeds: dict[str, np.ndarray], path: Path
 ) -> list[np.ndarray]:
     """The values called ``names``.
 
@@ -92,7 +92,7 @@ def run_session(
         ExportError: ONNX Runtime fails.
     """
     try:
-        values: list[np.ndarray] = session.run(names, dict(feeds))
+        values: list[np.ndarray] = session.run(names, feeds)
     except Exception as error:
         raise ExportError(f"{path}: ONNX Runtime fails: {first_line(error)}") from error
     return values

@@ -11,6 +11,7 @@ import torch
 
 from caffecompat.errors import CaffeError, ExportError, MissingExtra, NetError
 from caffecompat.graph import Version
+from caffecompat.inference.large_pages import collapse_parameters, large_pages
 from caffecompat.inference.timing import example_feeds, least_seconds
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import (
@@ -29,6 +30,11 @@ HOPELESS = 2.0
 PASSES_IN_A_ROW = 3
 MOST_SIZES = 8
 
+# Ends the names of engines that run parts of a batch.
+_PARTS = "-parts"
+# For single rows, these engines are measured too if their copies of the weights are small.
+_FEW_WEIGHTS = 1 << 25
+
 # The shapes of all inputs.
 _Sizes: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -43,6 +49,17 @@ def optimize(net: Net, options: InferenceOptions) -> Optimization:
     Raises:
         NetError: no engine runs the net in this precision.
     """
+    with large_pages(options.large_pages and net.device.type == "cpu") as pages:
+        # Only the engines that are kept get large pages, which take some time to move to.
+        chosen = _fastest(net, replace(options, large_pages=False))
+    if pages.bytes and chosen.engine == "torch":
+        pages.bytes += collapse_parameters(net)
+    return replace(chosen, lines=(*chosen.lines, *filter(None, [str(pages)])))
+
+
+def _fastest(net: Net, options: InferenceOptions) -> Optimization:
+    feeds = example_feeds(net, options.shapes)
+    tell([f"builds and measures the engines that are installed for {_inputs(feeds)}"])
     made, lines = _engines(net, options)
     if not made:
         raise NetError("\n".join(["no engine runs the net so", *lines]))
@@ -50,7 +67,7 @@ def optimize(net: Net, options: InferenceOptions) -> Optimization:
         (chosen,) = made.values()
         return replace(chosen, lines=(*lines, f"{chosen.engine} alone runs it", *chosen.lines))
     program = FastestProgram({name: one.program for name, one in made.items()})
-    best, more = program.choose(example_feeds(net, options.shapes))
+    best, more = program.choose(feeds)
     chosen = made[best]
     program.drop_hopeless()
     alike = {n for n, one in made.items() if one.precision == chosen.precision != "int8"}
@@ -63,7 +80,7 @@ def _engines(net: Net, options: InferenceOptions) -> tuple[dict[str, Optimizatio
     made: dict[str, Optimization] = {}
     lines: list[str] = []
     for engine in inference_engines:
-        if engine == _NAME:
+        if engine == _NAME or (engine.endswith(_PARTS) and not _worth_parts(net, options)):
             continue
         try:
             made[engine] = inference_engines.find(engine)(net, options)
@@ -74,6 +91,14 @@ def _engines(net: Net, options: InferenceOptions) -> tuple[dict[str, Optimizatio
         except CaffeError as error:
             lines.append(f"{engine}: {error}")
     return made, lines
+
+
+def _worth_parts(net: Net, options: InferenceOptions) -> bool:
+    """Whether engines that run parts of a batch may have further copies of the weights."""
+    shapes = options.shapes or {}
+    rows = [shapes.get(top.blob, net.shape_of(top))[:1] for top in net.program().feeds]
+    weights = sum(parameter.numel() for parameter in net.parameters())
+    return weights <= _FEW_WEIGHTS or max(rows, default=(1,)) > (1,)
 
 
 class FastestProgram:
@@ -106,16 +131,15 @@ class FastestProgram:
 
     def choose(self, feeds: Sequence[torch.Tensor]) -> tuple[str, list[str]]:
         """Measures all engines; returns the name of the fastest, and lines about the times."""
+        sizes = tuple(tuple(feed.shape) for feed in feeds)
         self._times = least_seconds(self._programs, feeds)
         best = min(self._times, key=lambda name: self._times[name])
-        sizes = tuple(tuple(feed.shape) for feed in feeds)
         self._chosen[sizes] = best
         lines = [
             f"{name}: {1000 * seconds:.4g} ms" if isfinite(seconds) else f"{name}: its passes fail"
             for name, seconds in self._times.items()
         ]
-        shapes = ", ".join(map(format_shape, sizes))
-        return best, [*lines, f"{best} is the fastest here, for inputs {shapes}"]
+        return best, [*lines, f"{best} is the fastest here, for {_inputs(feeds)}"]
 
     def drop_hopeless(self) -> None:
         """Frees the engines that no size of inputs will make the fastest."""
@@ -131,12 +155,17 @@ class FastestProgram:
         self._last = sizes
         often = self._in_a_row >= PASSES_IN_A_ROW
         if len(self._programs) > 1 and often and len(self._chosen) < MOST_SIZES:
+            tell([f"measures {', '.join(self._programs)} for {_inputs(feeds)}"])
             name, lines = self.choose(feeds)
             tell(lines)
             return name
         values = _values(sizes)
         nearest = min(self._chosen, key=lambda known: abs(log(_values(known) / values)))
         return self._chosen[nearest]
+
+
+def _inputs(feeds: Sequence[torch.Tensor]) -> str:
+    return f"inputs {', '.join(format_shape(feed.shape) for feed in feeds)}"
 
 
 def _values(sizes: _Sizes) -> int:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
 from caffecompat.export.engines.onnxruntime import import_onnxruntime, open_session, run_session
 from caffecompat.inference.onnx_model.export import OnnxModel
-from caffecompat.inference.onnx_model.programs import NO_HALVES, Run, optimize_onnx
+from caffecompat.inference.onnx_model.parts import PartsRun, Run
+from caffecompat.inference.onnx_model.programs import NO_HALVES, OnnxEngine, optimize_onnx
 from caffecompat.inference.torch_graph.half import multiplies_halves
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import InferenceOptions, Optimization, inference_engines
@@ -20,23 +23,39 @@ from caffecompat.net.execution.precision import HALVES
 @inference_engines.register("onnxruntime")
 def optimize(net: Net, options: InferenceOptions) -> Optimization:
     """The net as an ONNX model in ONNX Runtime, with as many threads as torch has."""
+    return _optimize(net, options, _WHOLE)
+
+
+@inference_engines.register("onnxruntime-parts")
+def optimize_parts(net: Net, options: InferenceOptions) -> Optimization:
+    """The same with parts of a batch, each of which one thread computes."""
+    return _optimize(net, options, _PARTS)
+
+
+def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimization:
     import_onnxruntime()
     half = HALVES.get(options.precision)
     if half is not None and not multiplies_halves(half, net.device):
-        made = _optimize(net, replace(options, precision="fp32"))
+        made = optimize_onnx(net, replace(options, precision="fp32"), engine)
         return replace(made, lines=(NO_HALVES.format(options.precision), *made.lines))
-    return _optimize(net, options)
-
-
-def _optimize(net: Net, options: InferenceOptions) -> Optimization:
-    return optimize_onnx(net, options, "onnxruntime", ("fp32", "int8"), _load)
+    return optimize_onnx(net, options, engine)
 
 
 def _load(model: OnnxModel, precision: str) -> Run:
     session = open_session(str(model.path), model.path, torch.get_num_threads())
+    return partial(_run, session, model)
 
-    def run(arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
-        feeds = dict(zip(model.inputs, arrays, strict=True))
-        return run_session(session, model.outputs, feeds, model.path)
 
-    return run
+def _load_parts(model: OnnxModel, precision: str) -> Run:
+    # A session may run in several threads at once.
+    worker = partial(_run, open_session(str(model.path), model.path, threads=1), model)
+    return PartsRun([worker] * torch.get_num_threads(), model.single_rows)
+
+
+def _run(session: Any, model: OnnxModel, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
+    feeds = dict(zip(model.inputs, arrays, strict=True))
+    return run_session(session, model.outputs, feeds, model.path)
+
+
+_WHOLE = OnnxEngine("onnxruntime", ("fp32", "int8"), _load, rewrites=True)
+_PARTS = OnnxEngine("onnxruntime-parts", ("fp32",), _load_parts, rewrites=True, parts=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,8 @@ import torch
 
 from caffecompat.errors import ExportError, MissingExtra, first_line
 from caffecompat.inference.onnx_model.export import OnnxModel
-from caffecompat.inference.onnx_model.programs import NO_HALVES, Run, optimize_onnx
+from caffecompat.inference.onnx_model.parts import PartsRun, Run
+from caffecompat.inference.onnx_model.programs import NO_HALVES, OnnxEngine, optimize_onnx
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import InferenceOptions, Optimization, inference_engines
 from caffecompat.net.execution.precision import HALVES
@@ -26,17 +29,23 @@ _KINDS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 @inference_engines.register("openvino")
 def optimize(net: Net, options: InferenceOptions) -> Optimization:
     """The net as an ONNX model in OpenVINO, compiled for each input size when it first comes."""
+    return _optimize(net, options, _WHOLE)
+
+
+@inference_engines.register("openvino-parts")
+def optimize_parts(net: Net, options: InferenceOptions) -> Optimization:
+    """The same with parts of a batch, each of which one thread computes."""
+    return _optimize(net, options, _PARTS)
+
+
+def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimization:
     core = import_openvino().Core()
     precision = options.precision
     if precision in HALVES and precision.upper() not in core.get_property("CPU", _CAPABILITIES):
         # OpenVINO would do so without a word.
-        made = _optimize(net, replace(options, precision="fp32"))
+        made = optimize_onnx(net, replace(options, precision="fp32"), engine)
         return replace(made, lines=(NO_HALVES.format(precision), *made.lines))
-    return _optimize(net, options)
-
-
-def _optimize(net: Net, options: InferenceOptions) -> Optimization:
-    return optimize_onnx(net, options, "openvino", (*_KINDS, "int8"), load_openvino)
+    return optimize_onnx(net, options, engine)
 
 
 def import_openvino() -> Any:
@@ -52,35 +61,49 @@ def import_openvino() -> Any:
     return openvino
 
 
-def load_openvino(model: OnnxModel, precision: str) -> Run:
-    """Loads a model, which is compiled for each shape of the inputs.
+def _load(model: OnnxModel, precision: str) -> Run:
+    return partial(_Compiled(model, precision, streams=1).run, 0)
 
-    Raises:
-        ExportError: OpenVINO cannot read it.
-    """
-    compiled = _Compiled(model, precision)
-    return compiled.run
+
+def _load_parts(model: OnnxModel, precision: str) -> Run:
+    threads = torch.get_num_threads()
+    compiled = _Compiled(model, precision, threads)
+    workers = [partial(compiled.run, stream) for stream in range(threads)]
+    return PartsRun(workers, model.single_rows)
 
 
 class _Compiled:
-    def __init__(self, model: OnnxModel, precision: str) -> None:
+    """A model that is compiled for each shape of the inputs.
+
+    Args:
+        streams: how many passes run at once, which share the threads; :meth:`run` says which.
+
+    Raises:
+        ExportError: OpenVINO cannot read the model.
+    """
+
+    def __init__(self, model: OnnxModel, precision: str, streams: int) -> None:
         self._core = import_openvino().Core()
         self._inputs, self._outputs = model.inputs, model.outputs
         self._settings = {
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "INFERENCE_PRECISION_HINT": _KINDS[precision],
             "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": streams,
         }
-        self._requests: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
+        self._streams = streams
+        self._requests: OrderedDict[tuple[tuple[int, ...], ...], list[Any]] = OrderedDict()
+        self._lock = Lock()
         try:
             # From memory: it would read weights from the file when they are needed.
             self._model = self._core.read_model(model.path.read_bytes())
         except Exception as error:  # RuntimeError and others
             raise ExportError(f"OpenVINO cannot read the net: {first_line(error)}") from error
 
-    def run(self, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
+    def run(self, stream: int, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
         try:
-            request = self._request(tuple(array.shape for array in arrays))
+            with self._lock:
+                request = self._ready(tuple(array.shape for array in arrays))[stream]
             inputs = dict(zip(self._inputs, arrays, strict=True))
             found = request.infer(inputs, share_inputs=True, share_outputs=True)
             # The request overwrites its outputs in the next pass.
@@ -88,13 +111,19 @@ class _Compiled:
         except Exception as error:
             raise ExportError(f"OpenVINO fails: {first_line(error)}") from error
 
-    def _request(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
-        request = self._requests.get(shapes)
-        if request is None:
+    def _ready(self, shapes: tuple[tuple[int, ...], ...]) -> list[Any]:
+        """A request of each stream, for inputs of these shapes."""
+        requests = self._requests.get(shapes)
+        if requests is None:
             self._model.reshape(dict(zip(self._inputs, map(list, shapes), strict=True)))
             compiled = self._core.compile_model(self._model, "CPU", self._settings)
-            request = self._requests[shapes] = compiled.create_infer_request()
+            requests = [compiled.create_infer_request() for _ in range(self._streams)]
+            self._requests[shapes] = requests
             if len(self._requests) > _MOST_SIZES:
                 self._requests.popitem(last=False)
         self._requests.move_to_end(shapes)
-        return request
+        return requests
+
+
+_WHOLE = OnnxEngine("openvino", (*_KINDS, "int8"), _load)
+_PARTS = OnnxEngine("openvino-parts", tuple(_KINDS), _load_parts, parts=True)

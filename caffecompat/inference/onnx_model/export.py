@@ -12,9 +12,12 @@ from caffecompat.errors import ExportError
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.build import build_onnx_graph, unknown_layers
 from caffecompat.export.onnx_graph.file import import_onnx, write_onnx
+from caffecompat.export.onnx_graph.rewriting.changes import rewrite
 from caffecompat.export.passes.fold_batch_norm import fold_batch_norm
 from caffecompat.export.value_names import value_names
 from caffecompat.graph import Version
+from caffecompat.inference.onnx_model.parts import takes_single_rows
+from caffecompat.layers import Shape
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.definition import Definition
@@ -29,6 +32,8 @@ class OnnxModel:
         inputs: the names of its inputs, in the order of the program's feeds.
         outputs: the names of its outputs, in the order of ``versions``.
         feeds, versions: the source tops and the outputs of the net.
+        single_rows: whether rows one by one are faster than a batch in a few parts.
+        note: what was changed in the graph; empty for nothing.
     """
 
     path: Path
@@ -36,6 +41,8 @@ class OnnxModel:
     outputs: list[str]
     feeds: list[Version]
     versions: list[Version]
+    single_rows: bool = False
+    note: str = ""
 
 
 def reason_against(net: Net, blobs: Sequence[str]) -> str:
@@ -57,11 +64,12 @@ def _named(layers: Sequence[BuiltLayer]) -> str:
 
 
 @contextmanager
-def onnx_model(net: Net, folded: bool = False) -> Iterator[OnnxModel]:
+def onnx_model(net: Net, folded: bool = False, rewritten: bool = False) -> Iterator[OnnxModel]:
     """Context with the ONNX file of a net on the CPU.
 
     Args:
         folded: fold BatchNorm and Scale into the layers before them.
+        rewritten: use the operators that ONNX Runtime is faster at.
 
     Raises:
         ExportError: ONNX cannot hold the net.
@@ -72,6 +80,7 @@ def onnx_model(net: Net, folded: bool = False) -> Iterator[OnnxModel]:
     source = _folded(net) if folded else net
     graph, _ = build_onnx_graph(source)
     names = value_names(source)
+    note = rewrite(graph, _shapes(source)) if rewritten else ""
     last = {top.blob: top for built in source.layers for top in built.tops}
     outputs = [names[last[version.blob]] for version in program.versions]
     with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +90,20 @@ def onnx_model(net: Net, folded: bool = False) -> Iterator[OnnxModel]:
         found = {value.name for value in graph.inputs}
         if not set(inputs) <= found:
             raise ExportError(f"the ONNX graph has the inputs {', '.join(sorted(found))}")
-        yield OnnxModel(path, inputs, outputs, list(program.feeds), list(program.versions))
+        yield OnnxModel(
+            *(path, inputs, outputs, list(program.feeds), list(program.versions)),
+            *(takes_single_rows(net), note),
+        )
+
+
+def _shapes(net: Net) -> dict[str, Shape]:
+    """The shapes of the graph's values, with the input sizes of the definition."""
+    names = value_names(net)
+    return {
+        names[top]: shape
+        for built in net.layers
+        for top, shape in zip(built.tops, built.shapes, strict=True)
+    }
 
 
 def _folded(net: Net) -> Net:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,14 +13,14 @@ import torch
 from caffecompat.errors import ExportError, NetError
 from caffecompat.graph import Version
 from caffecompat.inference.calibration import Agreement, calibration_batches
+from caffecompat.inference.large_pages import large_pages
 from caffecompat.inference.onnx_model.export import OnnxModel, onnx_model, reason_against
+from caffecompat.inference.onnx_model.parts import Run, reason_against_parts
 from caffecompat.inference.onnx_model.quantization import quantize, sums_in_32_bits
+from caffecompat.inference.timing import one_pass
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import InferenceOptions, Optimization
 
-# Runs a model: the outputs for the inputs, both in the model's order. The outputs are gapless and
-# belong to the caller.
-Run: TypeAlias = Callable[[list[np.ndarray]], Sequence[np.ndarray]]
 # Loads a model file in a precision.
 Load: TypeAlias = Callable[[OnnxModel, str], Run]
 
@@ -40,7 +40,7 @@ class ArrayProgram:
     def __call__(
         self, feeds: Sequence[torch.Tensor]
     ) -> tuple[dict[Version, torch.Tensor], torch.Tensor | None]:
-        arrays = [feed.detach().float().contiguous().numpy() for feed in feeds]
+        arrays = list(map(_array, feeds))
         try:
             found = self._run(arrays)
         except ExportError as error:
@@ -50,15 +50,34 @@ class ArrayProgram:
         return dict(zip(self.versions, values, strict=True)), None
 
 
-def optimize_onnx(
-    net: Net, options: InferenceOptions, engine: str, precisions: Sequence[str], load: Load
-) -> Optimization:
-    """A net in an engine for ONNX models.
+@dataclass(frozen=True)
+class OnnxEngine:
+    """An engine for ONNX models.
 
-    Args:
-        engine: its name.
+    Attributes:
+        name: of the engine.
         precisions: those that it has.
         load: loads a model.
+        rewrites: models get the operators that ONNX Runtime is faster at.
+        parts: it runs a batch in parts.
+    """
+
+    name: str
+    precisions: Sequence[str]
+    load: Load
+    rewrites: bool = False
+    parts: bool = False
+
+
+def _array(feed: torch.Tensor) -> np.ndarray:
+    """The numbers of a tensor, in its own memory if they are gapless there."""
+    if feed.dtype is torch.float32 and feed.is_contiguous() and not feed.requires_grad:
+        return feed.numpy()
+    return feed.detach().float().contiguous().numpy()
+
+
+def optimize_onnx(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimization:
+    """A net in an engine for ONNX models.
 
     Raises:
         ExportError: ONNX cannot hold the net, or the engine cannot run it.
@@ -66,36 +85,64 @@ def optimize_onnx(
         MissingExtra: the engine is not installed.
     """
     if net.device.type != "cpu":
-        raise NetError(f"engine {engine} runs on the CPU; the net is on {net.device}")
-    if options.precision not in precisions:
+        raise NetError(f"engine {engine.name} runs on the CPU; the net is on {net.device}")
+    if options.precision not in engine.precisions:
         raise NetError(
-            f"engine {engine} has no {options.precision} on the CPU; it has {', '.join(precisions)}"
+            f"engine {engine.name} has no {options.precision} on the CPU; it has "
+            f"{', '.join(engine.precisions)}"
         )
     reason = reason_against(net, options.blobs)
+    if not reason and engine.parts:
+        reason = reason_against_parts(net)
     if not reason:
         try:
-            return _optimize(net, options, engine, load)
+            return _optimize(net, options, engine)
         except ExportError as error:
             reason = str(error)
-    raise ExportError(f"engine {engine} cannot run the net: {reason}")
+    raise ExportError(f"engine {engine.name} cannot run the net: {reason}")
 
 
-def _optimize(net: Net, options: InferenceOptions, engine: str, load: Load) -> Optimization:
+def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimization:
     int8 = options.precision == "int8"
-    with onnx_model(net, folded=int8) as model:
-        lines = [f"wrote {len(net.layers)} layers as an ONNX model"]
-        if not int8:
-            run = load(model, options.precision)
-        else:
-            batches = calibration_batches(net, options)
-            whole = load(model, "fp32")
-            small = replace(model, path=Path(model.path.parent, "int8.onnx"))
-            quantize(model.path, small.path, batches)
-            run = load(small, "fp32")
-            range_ = "" if sums_in_32_bits() else ", weights in 7 bits, for want of VNNI"
-            lines.append(f"int8: calibrated with {len(batches)} batches{range_}")
-            lines.append(f"int8: {_agreement(run, whole, model, batches)}")
-        return Optimization(engine, options.precision, tuple(lines), ArrayProgram(model, run))
+    rewritten = engine.rewrites and options.operators and not int8
+    with onnx_model(net, int8, rewritten) as model:
+        lines = [f"wrote {len(net.layers)} layers as an ONNX model", model.note]
+        with large_pages(options.large_pages) as pages:
+            if int8:
+                run, more = _quantized(net, options, engine, model)
+            else:
+                run, more = engine.load(model, options.precision), []
+            program = ArrayProgram(model, run)
+            if options.large_pages:
+                one_pass(net, program, options.shapes)
+        if engine.parts:
+            more.append(_parts_line(model))
+        lines += [str(pages), *more]
+        done = tuple(line for line in lines if line)
+        return Optimization(engine.name, options.precision, done, program)
+
+
+def _parts_line(model: OnnxModel) -> str:
+    if model.single_rows:
+        return "each thread computes one row of a batch after the other"
+    return "each thread computes its part of a batch"
+
+
+def _quantized(
+    net: Net, options: InferenceOptions, engine: OnnxEngine, model: OnnxModel
+) -> tuple[Run, list[str]]:
+    """The model in int8, and lines about it."""
+    batches = calibration_batches(net, options)
+    whole = engine.load(model, "fp32")
+    small = replace(model, path=Path(model.path.parent, "int8.onnx"))
+    quantize(model.path, small.path, batches)
+    run = engine.load(small, "fp32")
+    range_ = "" if sums_in_32_bits() else ", weights in 7 bits, for want of VNNI"
+    lines = [
+        f"int8: calibrated with {len(batches)} batches{range_}",
+        f"int8: {_agreement(run, whole, model, batches)}",
+    ]
+    return run, lines
 
 
 def _agreement(

@@ -11,6 +11,7 @@ from torch import fx, nn
 from caffecompat.inference.torch_graph.graph import InferenceGraph
 from caffecompat.inference.torch_graph.one_by_one import OneByOneConvolution
 from caffecompat.inference.torch_graph.one_by_one import saves_time as product_saves_time
+from caffecompat.inference.torch_graph.single_threads import SingleThreads
 from caffecompat.inference.torch_graph.weighted import Weighted, is_convolution
 from caffecompat.inference.torch_graph.winograd import WinogradConvolution
 from caffecompat.inference.torch_graph.winograd import saves_time as winograd_saves_time
@@ -35,12 +36,13 @@ def pack(graph: InferenceGraph, winograd: bool) -> str:
     if graph.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return ""
     convolutions = products = 0
+    threads = SingleThreads() if winograd else None
     for node in graph.nodes:
         weighted = graph.weighted(node)
         if weighted is None:
             continue
         if _is_packable(weighted):
-            graph.set_module(node, _convolution(graph, node, weighted, winograd))
+            graph.set_module(node, _convolution(graph, node, weighted, threads))
             convolutions += 1
         elif isinstance(weighted.layer, InnerProduct):
             graph.set_module(node, PackedInnerProduct(weighted))
@@ -61,12 +63,12 @@ def pack(graph: InferenceGraph, winograd: bool) -> str:
 
 
 def _convolution(
-    graph: InferenceGraph, node: fx.Node, weighted: Weighted, winograd: bool
+    graph: InferenceGraph, node: fx.Node, weighted: Weighted, threads: SingleThreads | None
 ) -> nn.Module:
     bottom = node.args[0]
     shape = graph.shape(bottom) if isinstance(bottom, fx.Node) else None
-    if winograd and winograd_saves_time(weighted, shape):
-        return WinogradConvolution(weighted)
+    if threads is not None and winograd_saves_time(weighted, shape):
+        return WinogradConvolution(weighted, threads)
     if product_saves_time(weighted, shape, graph.shape(node)):
         return OneByOneConvolution(weighted)
     return PackedConvolution(weighted, shape)

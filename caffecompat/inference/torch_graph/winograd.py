@@ -9,12 +9,14 @@ five points and infinity (Lavin and Gray, 2015; Toom and Cook).
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import product
 from math import prod
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from caffecompat.inference.torch_graph.single_threads import SingleThreads
 from caffecompat.inference.torch_graph.weighted import Weighted
 from caffecompat.layers import Shape
 from caffecompat.layers.convolution import Convolution
@@ -29,8 +31,10 @@ POINTS = (0.0, 0.65, -0.65, 1.5, -1.5)
 # channels (the product of bottom's and top's over their sum).
 LEAST_TILES = 36
 LEAST_CHANNELS = 40
-# How many tiles are in work at a time.
-TILES_AT_A_TIME = 512
+# How many tiles are in work at a time, for few channels and for more: their numbers are to stay in
+# a core's cache between the steps, and each step is to have enough work for several threads.
+TILES_AT_A_TIME, TILES_OF_MANY_CHANNELS = 128, 256
+FEW_CHANNELS = 128
 
 
 def saves_time(weighted: Weighted, shape: Shape | None) -> bool:
@@ -58,10 +62,16 @@ def saves_time(weighted: Weighted, shape: Shape | None) -> bool:
 
 
 class WinogradConvolution(nn.Module):
-    """activation(convolution(x) + other) with a kernel of 3x3 and stride 1, in single precision."""
+    """activation(convolution(x) + other) with a kernel of 3x3 and stride 1, in single precision.
 
-    def __init__(self, weighted: Weighted) -> None:
+    Args:
+        weighted: what it computes.
+        threads: those that compute some tiles each.
+    """
+
+    def __init__(self, weighted: Weighted, threads: SingleThreads) -> None:
         super().__init__()
+        self._threads = threads
         layer = weighted.layer
         assert isinstance(layer, Convolution)
         self._layer = layer
@@ -82,10 +92,11 @@ class WinogradConvolution(nn.Module):
             size + 2 * pad - KERNEL + 1 for size, pad in zip(x.shape[2:], self._pad, strict=True)
         )
         tops = x.new_empty(x.shape[0], *_whole(height, width), self._outputs)
-        self._convolve(self._padded(x, height, width), tops)
+        self._convolve(self._padded(x, height, width), tops, activates=other is None)
         y = tops[:, :height, :width].permute(0, 3, 1, 2)
-        if other is not None:
-            y.add_(other)
+        if other is None:
+            return y
+        y.add_(other)
         return self._activation.in_place(y) if self._activation is not None else y
 
     def _padded(self, x: torch.Tensor, height: int, width: int) -> torch.Tensor:
@@ -96,19 +107,31 @@ class WinogradConvolution(nn.Module):
         right = columns + KERNEL - 1 - own_columns - left
         return F.pad(x.permute(0, 2, 3, 1), (0, 0, left, right, top, below))
 
-    def _convolve(self, padded: torch.Tensor, tops: torch.Tensor) -> None:
-        """Fills ``tops`` (N, H, W, O), some images or some rows of tiles at a time."""
+    def _convolve(self, padded: torch.Tensor, tops: torch.Tensor, activates: bool) -> None:
+        """Fills ``tops`` (N, H, W, O), some images or some rows of tiles at a time.
+
+        Args:
+            activates: with the activation.
+        """
         images, rows, columns = len(tops), tops.shape[1] // OUTPUTS, tops.shape[2] // OUTPUTS
-        at_a_time = max(1, TILES_AT_A_TIME // (rows * columns))
-        rows_at_a_time = rows if rows * columns <= TILES_AT_A_TIME else TILES_AT_A_TIME // columns
+        few = max(padded.shape[3], self._outputs) <= FEW_CHANNELS
+        tiles = TILES_AT_A_TIME if few else TILES_OF_MANY_CHANNELS
+        at_a_time = max(1, tiles // (rows * columns))
+        rows_at_a_time = rows if rows * columns <= tiles else tiles // columns
         rows_at_a_time = max(1, rows_at_a_time)
-        for image in range(0, images, at_a_time):
-            for row in range(0, rows, rows_at_a_time):
-                begin, end = OUTPUTS * row, OUTPUTS * min(rows, row + rows_at_a_time)
-                these = slice(image, image + at_a_time)
-                self._convolve_tiles(
-                    padded[these, begin : end + KERNEL - 1], tops[these, begin:end]
-                )
+        activation = self._activation if activates else None
+
+        def work(start: tuple[int, int]) -> None:
+            image, row = start
+            begin, end = OUTPUTS * row, OUTPUTS * min(rows, row + rows_at_a_time)
+            these = slice(image, image + at_a_time)
+            part = tops[these, begin:end]
+            self._convolve_tiles(padded[these, begin : end + KERNEL - 1], part)
+            if activation is not None:
+                activation.in_place(part)
+
+        starts = product(range(0, images, at_a_time), range(0, rows, rows_at_a_time))
+        self._threads.for_each(work, list(starts))
 
     def _convolve_tiles(self, padded: torch.Tensor, tops: torch.Tensor) -> None:
         images, rows, columns = len(tops), tops.shape[1] // OUTPUTS, tops.shape[2] // OUTPUTS

@@ -211,11 +211,16 @@ class Inputs:
     def tensor(self, value: Array) -> torch.Tensor:
         """``value`` on the net's device, in the net's floating point type."""
         tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        if not self.values:
+        if not self.values or (tensor.is_cpu and self._is_plain(tensor, self._like)):
             return tensor
         tensor = tensor.to(self._like.dtype)
         form = self.memory_format if tensor.dim() == 4 else torch.preserve_format
         return self._transfer.move(tensor, self._like.device, form)
+
+    def _is_plain(self, tensor: torch.Tensor, like: torch.Tensor) -> bool:
+        """Whether a tensor on the CPU needs no change to be used beside ``like``."""
+        plain = self.memory_format is torch.preserve_format or tensor.dim() != 4
+        return plain and like.is_cpu and tensor.dtype is like.dtype
 
     @property
     def _on_gpu(self) -> bool:

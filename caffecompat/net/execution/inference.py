@@ -24,6 +24,7 @@ from caffecompat.layers import Shape
 from caffecompat.net.execution.passes import Passes
 from caffecompat.net.execution.precision import check_precision
 from caffecompat.registry import Registry
+from caffecompat.reporting.activity import Activity, heartbeat
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -46,6 +47,9 @@ class InferenceOptions:
         pack: bring weights into the order in memory that the processor's kernels read.
         winograd: with ``pack``, compute large 3x3 convolutions with a quarter of the products.
         channels_last: keep blobs with four axes with their channels innermost.
+        operators: with ONNX Runtime, use operators that it is faster at, such as convolutions and
+            square roots for LRN.
+        large_pages: move weights to pages of 2 MB, where the kernel has them.
         calibration: for ``int8``, batches by input name, each N x channels x height x width, to
             take the ranges of values from; or the number of batches to read from the net's own
             data layers.
@@ -62,6 +66,8 @@ class InferenceOptions:
     pack: bool = True
     winograd: bool = True
     channels_last: bool = True
+    operators: bool = True
+    large_pages: bool = True
     calibration: Sequence[Mapping[str, Any]] | int | None = None
     blobs: Sequence[str] = ()
     shapes: Mapping[str, Shape] | None = None
@@ -78,6 +84,8 @@ class InferenceKeywords(TypedDict, total=False):
     pack: bool
     winograd: bool
     channels_last: bool
+    operators: bool
+    large_pages: bool
     calibration: Sequence[Mapping[str, Any]] | int | None
     blobs: Sequence[str]
     shapes: Mapping[str, Shape] | None
@@ -160,9 +168,10 @@ class OptimizedPasses(nn.Module):
         error.
 
         Args:
-            engine: ``"torch"``, ``"onnxruntime"``, ``"openvino"``, or ``"fastest"``, which
-                measures those that are installed, for each size of inputs that is used often; None
-                for the net's own program again.
+            engine: ``"torch"``, ``"onnxruntime"``, ``"openvino"``, one of the last two with
+                ``-parts``, which computes parts of a batch in one thread each, or ``"fastest"``,
+                which measures those that are installed, for each size of inputs that is used
+                often; None for the net's own program again.
             options: all other options; each field can also be given as a keyword, see
                 :class:`InferenceOptions`.
 
@@ -181,7 +190,9 @@ class OptimizedPasses(nn.Module):
             return None
         chosen = replace(options or InferenceOptions(), **keywords)
         _check(self, chosen)
-        made = _made(self, engine, chosen)
+        activity = Activity()
+        with heartbeat(activity, LOGGER), activity.during(f"engine {engine}"):
+            made = _made(self, engine, chosen)
         self._optimization = made
         self._passes.optimized = CurrentProgram(self, made.program)
         tell(str(made).splitlines())

@@ -33,10 +33,18 @@ class ForwardRequest:
 
     def inputs(self) -> dict[str, Array]:
         """The values of inputs with these names."""
+        if self._is_plain:
+            return {}
         return {name: value for name, value in vars(self).items() if _is_array(value)}
 
     def without_inputs(self) -> ForwardRequest:
+        if self._is_plain:
+            return self
         return ForwardRequest(**{name: v for name, v in vars(self).items() if not _is_array(v)})
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.is_whole and isinstance(self.blobs, tuple) and not self.blobs
 
     @property
     def is_whole(self) -> bool:

@@ -94,6 +94,15 @@ class Passes:
 
     def run(self, index: int, feeds: list[torch.Tensor], observed: bool) -> Result:
         """One pass over ``feeds``, the values of the program's ``feeds`` in their order."""
+        outputs = self._pass(index, feeds, observed)
+        loss = self.loss
+        total = torch.zeros((), device=self.position.device) if loss is None else loss
+        return Result(outputs, total)
+
+    def _pass(
+        self, index: int, feeds: list[torch.Tensor], observed: bool
+    ) -> dict[str, torch.Tensor]:
+        """One pass; the outputs by name."""
         self.position.fill_(index)
         self.values.forget()
         self._went_backward = False
@@ -118,8 +127,7 @@ class Passes:
                 if value.requires_grad and not value.is_leaf:
                     value.retain_grad()
         self.loss = loss
-        total = torch.zeros((), device=self.position.device) if loss is None else loss
-        return Result({version.blob: values[version] for version in self.outputs()}, total)
+        return {version.blob: values[version] for version in self.outputs()}
 
     def release(self) -> None:
         """Releases the values of the last pass, and with them its autograd graph."""
@@ -148,7 +156,7 @@ class Passes:
         if part.is_whole:
             kept = {} if self.optimized is None else {v.blob for v in self.optimized.versions}
             observed = self.optimized is None or any(blob.name not in kept for blob in extra)
-            outputs = self.run(index, self.inputs.feeds(index, given), observed).outputs
+            outputs = self._pass(index, self.inputs.feeds(index, given), observed)
         else:
             outputs = self._run_between(part.start, part.end, index, given)
         self._next += 1

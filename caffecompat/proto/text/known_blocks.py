@@ -21,8 +21,8 @@ _PLAIN = r"""[^"'\\\n\x80-\U0010ffff]*"""
 _COMMENT = re.compile(r"#[^\n]*")
 # A brace after a "#", which may be in a comment, or a "#" that may be in a string.
 _UNUSUAL_COMMENT = re.compile(r"""#[^\n]*[{}]|["'][^"'\n]*#[^"'\n]*["']""")
-# A pattern takes a millisecond or so to make.
-_USES_BEFORE_PATTERN = 10
+# A pattern takes some milliseconds to make, with what regular expressions need at first.
+_USES_BEFORE_PATTERN = 20
 _MOST_PATTERNS = 100
 # A field that takes a string or a list, in a text without the content of strings.
 _STRINGS = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*)\s*:\s*(["']|\[[^\[\]]*\])""", re.ASCII)

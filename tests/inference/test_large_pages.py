@@ -1,0 +1,82 @@
+"""Weights in pages of 2 MB."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+from collections.abc import Iterable
+
+import pytest
+
+from caffecompat.inference import large_pages as module
+from caffecompat.inference.large_pages import (
+    LARGE,
+    LargePages,
+    collapse,
+    large_pages,
+)
+from tests.inference.test_engines import SMALL
+from tests.inference.test_torch_engine import assert_near, built, outputs
+
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a call of Linux")
+
+
+@LINUX
+def test_memory_that_is_written_moves() -> None:
+    with block_of(3) as block:
+        pattern = bytes(range(256)) * (3 * LARGE // 256)
+        # An older kernel refuses; in no case do the contents change.
+        with large_pages() as pages:
+            block.write(pattern)
+        assert pages.bytes % LARGE == 0
+        assert block[:] == pattern
+        start = address_of(block)
+        page = -(-start // LARGE) * LARGE
+        assert module._whole_pages([(start, start + 3 * LARGE)])[:2] == [page, page + LARGE]
+        moved = collapse([(start, start + 3 * LARGE)])
+        assert moved in (0, LARGE * ((start + 3 * LARGE - page) // LARGE))
+        assert block[:] == pattern
+
+
+def block_of(count: int) -> mmap.mmap:
+    """Fresh memory of so many large pages."""
+    return mmap.mmap(-1, count * LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def address_of(block: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(block))
+
+
+@LINUX
+def test_memory_that_is_not_there_does_not_come() -> None:
+    with block_of(2) as block:
+        address = address_of(block)
+        assert collapse([(address, address + 2 * LARGE)]) == 0
+
+
+@LINUX
+def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    moved: list[int] = []
+
+    def collapsed(pages: Iterable[int]) -> int:
+        moved.append(len(list(pages)))
+        return LARGE
+
+    monkeypatch.setattr(module, "_collapse", collapsed)
+    subject = built(SMALL)
+    wanted = outputs(subject)
+    made = subject.optimize("onnxruntime")
+    assert made is not None
+    assert made.lines[-1] == "moved 2 MB to pages of 2 MB"
+    assert_near(outputs(subject), wanted, 1e-5)
+    assert len(moved) == 1
+    made = subject.optimize("onnxruntime", large_pages=False)
+    assert made is not None
+    assert len(moved) == 1
+    assert str(LargePages()) == ""
+    with large_pages(wanted=False) as pages:
+        pass
+    assert pages.bytes == 0
