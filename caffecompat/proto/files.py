@@ -134,9 +134,7 @@ def read_upgraded(
 
 
 def _join_generations(net: Message, source: Source) -> list[str]:
-    lines = [source.line_of("layer", i) for i in range(len(net.layer))]
-    old_lines = [source.line_of("layers", i) for i in range(len(net.layers))]
-    return join_generations(net, lines, old_lines)
+    return join_generations(net, source.fields.get("layer", ()), source.fields.get("layers", ()))
 
 
 def read_binary(

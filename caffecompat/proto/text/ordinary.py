@@ -20,20 +20,25 @@ from caffecompat.proto.text.runs import (
     DECIMAL,
     MOST_DIGITS,
     NEXT,
+    SEPARATOR,
     read_list_run,
     read_run,
-    read_run_with_places,
 )
 from caffecompat.proto.text.scalars import BOOLEANS
 
 DEEPEST = 100
 
+# Names of fields are shorter. Without a limit, a word as long as the text would be tried at each of
+# its lengths.
+_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,99}"
+
 _VALUE, _QUOTED, _SINGLE_QUOTED, _LISTED, _OPENED, _CLOSED = range(2, 8)
+_WORD = r"-?[.A-Za-z0-9_][-+.A-Za-z0-9_]*(?=[\s;,}\#])"
 _ORDINARY = re.compile(
     rf"""
     (?:
-      ([A-Za-z_][A-Za-z0-9_]*)\s*
-      (?: :\s* (?: ([-+.A-Za-z0-9_]+)(?=[\s;,}}#]) | "([^"\\\n]*)" | '([^'\\\n]*)'
+      ({_NAME})\s*
+      (?: :\s* (?: ({_WORD}) | "([^"\\\n]*)" | '([^'\\\n]*)'
                 | \[([^\[\]{{}}\#\\]{{0,1000}})\] )
         | (?: :\s*)? (\{{)(?!\s*[;,]) )
       | (\}})
@@ -42,10 +47,18 @@ _ORDINARY = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
-# The inside of an unknown message in which each brace is what it seems.
+# Fields of one name, each with a word or number; or one with a string, or with a message in which
+# each brace is what it seems.
 _NO_BRACE = r"""[^{}<>\[\]"'\#]{0,1000}"""
-_UNKNOWN_BLOCK = re.compile(
-    rf"{_NO_BRACE} (?: \{{ {_NO_BRACE} \}} {_NO_BRACE} ){{0,9}} \}} {NEXT}", re.VERBOSE | re.ASCII
+_FIELDS = re.compile(
+    rf"""
+    ({_NAME})\s*
+    (?: :\s* (?: ({_WORD} (?: {SEPARATOR} \1\s*:\s* {_WORD} ){{0,999}})
+               | "[^"\\\n]*" | '[^'\\\n]*' )
+      | (?: :\s*)? \{{ {_NO_BRACE} (?: \{{ {_NO_BRACE} \}} {_NO_BRACE} ){{0,9}} \}} )
+    {NEXT}
+    """,
+    re.VERBOSE | re.ASCII,
 )
 _DECIMAL = re.compile(DECIMAL)
 _QUOTED_IN_LIST = re.compile(r"""\s*(?:"([^"\\\n]*)"|'([^'\\\n]*)')\s*(?:,(?!\s*$)|$)""", re.ASCII)
@@ -75,7 +88,7 @@ def read_ordinary(state: ParseState, base: int) -> None:
         target = entry.layout.fields.get(name)
         following: int | None = match.end()
         if target is None:
-            following = _skip_unknown_field(state, kind, match)
+            following = _skip_unknown_fields(state, at)
         elif kind == _OPENED:
             following = _read_message(state, target, match)
             entry = state.open[-1]
@@ -149,17 +162,16 @@ def _close(state: ParseState, match: re.Match[str]) -> bool:
     return True
 
 
-def _skip_unknown_field(state: ParseState, kind: int, match: re.Match[str]) -> int | None:
-    """The offset after an unknown field; None if the parser must read the field."""
-    end = match.end()
-    if kind == _LISTED:
+def _skip_unknown_fields(state: ParseState, at: int) -> int | None:
+    """The offset after unknown fields; None if the parser must read the first of them."""
+    if not state.skips_silently:
         return None
-    if kind == _OPENED:
-        block = _UNKNOWN_BLOCK.match(state.text, match.end(_OPENED))
-        if block is None:
-            return None
-        end = block.end()
-    return end if state.skips_silently() else None
+    text, known, count = state.text, state.open[-1].layout.fields, 0
+    while (match := _FIELDS.match(text, at)) is not None and match[1] not in known:
+        at = match.end()
+        count += 1 + (match[2] or "").count(":")
+    state.unlisted += count
+    return at if count else None
 
 
 def read_ordinary_list(
@@ -188,11 +200,8 @@ def read_ordinary_list(
 
 
 def _read_run(state: ParseState, target: Field, at: int) -> int:
-    message = state.open[-1].message
-    if len(state.open) > 1:
-        return read_run(state.text, at, target, message)
-    places = state.places_of(target.name)
-    return read_run_with_places(state.text, at, target, message, places)
+    places = state.places_of(target.name) if len(state.open) == 1 else None
+    return read_run(state.text, at, target, state.open[-1].message, places)
 
 
 def _put(entry: OpenMessage, target: Field, kind: int, text: str, start: int) -> int:

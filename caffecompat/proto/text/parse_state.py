@@ -105,11 +105,10 @@ class ParseState:
         """Numbers that change when anything but ordinary fields outside of layers is read."""
         return self.steps, len(self.names), self.unlisted
 
+    @property
     def skips_silently(self) -> bool:
-        """Whether one more unknown field is skipped without a warning; counts it."""
-        passes = self.lenient and self.listed >= MOST_LISTED
-        self.unlisted += passes
-        return passes
+        """Whether the next unknown field is skipped without a warning."""
+        return self.lenient and self.listed >= MOST_LISTED
 
     def places_of(self, name: str) -> array[int]:
         """The offsets of a field of the top level, a list to append to."""

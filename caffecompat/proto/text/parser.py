@@ -9,7 +9,6 @@ out of range and missing required fields are mistakes.
 from __future__ import annotations
 
 import contextlib
-from array import array
 from typing import NoReturn
 
 from caffecompat.errors import FormatError, TextError
@@ -20,7 +19,7 @@ from caffecompat.proto.schema import Message, new
 from caffecompat.proto.text.mistakes import UnreadableError
 from caffecompat.proto.text.ordinary import DEEPEST, read_ordinary, read_ordinary_list
 from caffecompat.proto.text.parse_state import OpenMessage, ParseState
-from caffecompat.proto.text.positions import LayerLines, Source
+from caffecompat.proto.text.positions import LayerLines, Lines, Source
 from caffecompat.proto.text.printer import format_text
 from caffecompat.proto.text.reporter import Reporter
 from caffecompat.proto.text.scalars import (
@@ -125,16 +124,12 @@ class _Parser:
 
     def source(self) -> Source:
         """The places of the layers, after a read without mistakes."""
-        state = self._state
-        lines = LayerLines(state.names, array("I", self.reporter.positions.lines(state.places)))
+        state, positions = self._state, self.reporter.positions
         return Source(
             self._path,
-            lines,
+            LayerLines(state.names, Lines(positions, state.places)),
             tuple(self.reporter.warnings(self._path)),
-            fields={
-                name: array("I", self.reporter.positions.lines(starts))
-                for name, starts in state.top_level.items()
-            },
+            fields={name: Lines(positions, starts) for name, starts in state.top_level.items()},
         )
 
     # ---- structure
@@ -339,7 +334,9 @@ class _Parser:
             self.reporter.stop(
                 start, f"expected ':' or '{{' after {name}, found {found}; is this prototxt?"
             )
-        if not self._state.skips_silently():
+        if self._state.skips_silently:
+            self._state.unlisted += 1
+        else:
             self.reporter.report_unknown_field(name, start)
         self._skip_value()
         self._accept_separator()
@@ -379,9 +376,7 @@ def _read_scalar(token: Tokens, target: Field) -> int | float | bool | str | byt
         if token.kind != STRING:
             word = loose_word(token)[0] if token.kind in (NAME, NUMBER) else token.word
             raise not_a_string(target, token.kind, word)
-        value, end = read_string(target, token.text, token.start)
-        token.go_to(end)
-        return value
+        return read_string(target, token)
     negative = token.accept("-")
     number = read_value(target, token.kind, token.word, negative)
     token.advance()

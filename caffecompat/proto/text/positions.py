@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, chain, islice, repeat
@@ -45,6 +45,27 @@ def _line_ends(text: str) -> list[int]:
     return counts
 
 
+class Lines(Collection[int]):
+    """The lines of ascending offsets, each found when it is asked for; keeps the text."""
+
+    def __init__(self, positions: Positions, offsets: Sequence[int]) -> None:
+        self._positions = positions
+        self._offsets = offsets
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __iter__(self) -> Iterator[int]:
+        return self._positions.lines(self._offsets)
+
+    def __contains__(self, line: object) -> bool:
+        return any(line == found for found in self)
+
+    def at(self, index: int) -> int:
+        """The line of one of the offsets."""
+        return self._positions.line(self._offsets[index])
+
+
 class Names:
     """A list of names in a few bytes each, where strings of Python take fifty more."""
 
@@ -69,7 +90,7 @@ class Names:
 class LayerLines(Mapping[str, Sequence[int]]):
     """The lines of layers by name, sorted by name when one is asked for."""
 
-    def __init__(self, names: Names, lines: Sequence[int]) -> None:
+    def __init__(self, names: Names, lines: Iterable[int]) -> None:
         self._names = names
         self._lines = lines
 
@@ -106,7 +127,7 @@ class Source:
     lines: Mapping[str, Sequence[int]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    fields: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    fields: Mapping[str, Lines] = field(default_factory=dict)
 
     def place(self, name: str, occurrence: int = 0) -> str:
         """``"net.prototxt:41"`` for a layer's entry; the path alone where the line is unknown."""
@@ -120,5 +141,5 @@ class Source:
 
         All values of a list in brackets have the line where the field's name stands.
         """
-        lines = self.fields.get(name, ())
-        return lines[index] if 0 <= index < len(lines) else None
+        lines = self.fields.get(name)
+        return lines.at(index) if lines is not None and 0 <= index < len(lines) else None

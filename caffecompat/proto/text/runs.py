@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import accumulate
+from operator import add
 from typing import Any
 
 from caffecompat.proto.descriptors import Field
@@ -18,13 +20,13 @@ from caffecompat.proto.schema import Message
 MOST_DIGITS = 9
 DECIMAL = r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 # No two parts of these patterns take the same blanks, else a text of blanks takes quadratic time.
-_SEPARATOR = r"\s*(?:[;,]\s*)?"
+SEPARATOR = r"\s*(?:[;,]\s*)?"
 _COMMENTS = r"(?:\#[^\n]*\n\s*){0,9}"
 _GOES_ON = r"(?=[A-Za-z_}])"
 # What stands between a field and another name or closing brace. One of these must follow, so that
 # nothing can belong to the field that a pattern has not seen: a second string, for instance, would
 # be joined to the first.
-NEXT = _SEPARATOR + _COMMENTS + _GOES_ON
+NEXT = SEPARATOR + _COMMENTS + _GOES_ON
 _LONGEST_RUN = 1000
 _ELEMENTS = {
     "whole": rf"(?:0|[1-9][0-9]{{0,{MOST_DIGITS - 1}}})(?=[\s;,}}#])",
@@ -32,42 +34,32 @@ _ELEMENTS = {
     "double": rf"{DECIMAL}(?=[\s;,}}#])",
     "string": r"""(?:"[^"\\\n]*"|'[^'\\\n]*')""",
 }
-_CONVERSIONS: dict[str, Callable[[str], int | float | str]] = {
-    "whole": int,
-    "float": float,
-    "double": float,
-    "string": lambda word: word[1:-1],
-}
 _INSIDE = re.compile(r"""["]([^"\\\n]*)["]|[']([^'\\\n]*)[']""")
 _COMMENT = re.compile(r"#[^\n]*")
 _SIGNS = str.maketrans(":;,", "   ")
-# What numbers in a list consist of, up to a comma, the first of them no octal one.
-_WHOLE_NUMBERS = re.compile(r"((?!0[0-9])[0-9, \t\r\n]{1,5000}),\s*", re.ASCII)
+# What numbers in a list consist of, up to a comma.
+_WHOLE_NUMBERS = re.compile(r"([0-9, \t\r\n]{1,5000}),\s*", re.ASCII)
+_OCTAL = re.compile(r"\b0[0-9]", re.ASCII)
 _NUMBERS = re.compile(r"([-+.0-9eE, \t\r\n]{1,5000}),\s*", re.ASCII)
 
 
-def read_run(text: str, at: int, target: Field, message: Message) -> int:
-    """Reads ``data: 1 data: 2 ...`` from the first name on; returns the offset after them."""
-    return _read_many(_named_run(target.name, target.kind), text, at, target, message)
-
-
-def read_run_with_places(
-    text: str, at: int, target: Field, message: Message, places: array[int]
+def read_run(
+    text: str, at: int, target: Field, message: Message, places: array[int] | None = None
 ) -> int:
-    """The same up to a thousand values, and adds the offset of each name to ``places``."""
-    turn = _named(target.name, target.kind)
-    if turn is None:
-        return at
-    words: list[str] = []
-    while len(words) < _LONGEST_RUN:
-        match = turn.match(text, at)
-        if match is None or not match[1].isascii():
-            break
-        places.append(at)
-        words.append(match[1])
-        at = match.end()
-    getattr(message, target.name).extend(map(_CONVERSIONS[target.kind], words))
-    return at
+    """Reads ``data: 1 data: 2 ...`` from the first name on.
+
+    Args:
+        text: the prototxt.
+        at: offset of the first name.
+        target: the field.
+        message: takes the values.
+        places: takes the offset of each name.
+
+    Returns:
+        The offset after the values.
+    """
+    pattern = _named_run(target.name, target.kind)
+    return _read_many(pattern, text, at, target, message, places)
 
 
 def read_list_run(text: str, at: int, target: Field, message: Message) -> int:
@@ -93,14 +85,24 @@ def _read_numbers(text: str, at: int, values: list[float]) -> int:
 def _read_whole_numbers(text: str, at: int, target: Field, values: list[int]) -> int:
     while match := _WHOLE_NUMBERS.match(text, at):
         try:
-            numbers = _json_decoder(int)(f"[{match[1]}]")
-        except ValueError:  # an octal number, for one
+            numbers = _whole_numbers(match[1])
+        except ValueError:
             break
         if max(numbers) > target.high:
             break
         values.extend(numbers)
         at = match.end()
     return at
+
+
+def _whole_numbers(listed: str) -> list[int]:
+    """Decimal and octal numbers with commas between them."""
+    if _OCTAL.search(listed) is None:
+        return _json_decoder(int)(f"[{listed}]")
+    words = [word.strip() for word in listed.split(",")]
+    if max(map(len, words)) > MOST_DIGITS:
+        raise ValueError("too long a number for this reader")
+    return [int(word, 8 if word[:1] == "0" else 10) for word in words]
 
 
 @cache
@@ -112,7 +114,12 @@ def _json_decoder(whole: type[int] | type[float]) -> Callable[[str], list[Any]]:
 
 
 def _read_many(
-    pattern: re.Pattern[str] | None, text: str, at: int, target: Field, message: Message
+    pattern: re.Pattern[str] | None,
+    text: str,
+    at: int,
+    target: Field,
+    message: Message,
+    places: array[int] | None = None,
 ) -> int:
     if pattern is None:
         return at
@@ -122,23 +129,49 @@ def _read_many(
         if target.kind == "string":
             if not run.isascii():
                 return at
-            values.extend([a or b for a, b in _INSIDE.findall(run)])
+            found = _quoted(run)
         else:
             if "#" in run:
-                run = _COMMENT.sub("", run)
-            words = run.replace(target.name, " ").translate(_SIGNS).split()
-            values.extend(map(int if target.kind == "whole" else float, words))
+                run = _COMMENT.sub("" if places is None else _blanks, run)
+            found = _numbers(run, target)
+        values.extend(found)
+        if places is not None:
+            places.extend(_places(run, at, target, len(found)))
         at = match.end()
     return at
 
 
+def _blanks(comment: re.Match[str]) -> str:
+    return " " * len(comment[0])
+
+
+def _numbers(run: str, target: Field) -> list[Any]:
+    """All numbers, with or without the field's name before each."""
+    words = run.replace(target.name, " ").translate(_SIGNS).split()
+    return list(map(int if target.kind == "whole" else float, words))
+
+
+def _quoted(run: str) -> list[Any]:
+    """The contents of all strings."""
+    if "'" not in run:
+        return run.split('"')[1::2]
+    return [double or single for double, single in _INSIDE.findall(run)]
+
+
+def _places(run: str, at: int, target: Field, count: int) -> Iterable[int]:
+    """The offset of each of the names in a run without comments that begins at ``at``."""
+    before = run.split(target.name)[:-1]
+    if len(before) != count:  # a string has the name inside
+        turn = _named(target.name, target.kind)
+        return [at + match.start() for match in turn.finditer(run)]
+    size = len(target.name)
+    return map(add, accumulate(map(len, before)), range(at, at + count * size, size))
+
+
 @cache
-def _named(name: str, kind: str) -> re.Pattern[str] | None:
-    """One value with its name, and all up to the next name."""
-    element = _ELEMENTS.get(kind)
-    if element is None:
-        return None
-    return re.compile(rf"{name}\s*:\s*({element}){NEXT}", re.ASCII)
+def _named(name: str, kind: str) -> re.Pattern[str]:
+    """One value with its name."""
+    return re.compile(rf"{name}\s*:\s*{_ELEMENTS[kind]}", re.ASCII)
 
 
 @cache
@@ -148,7 +181,7 @@ def _named_run(name: str, kind: str) -> re.Pattern[str] | None:
         return None
     # A comment after a string may have strings in it.
     comments = "" if kind == "string" else _COMMENTS
-    turn = rf"{name}\s*:\s*{element}{_SEPARATOR}{comments}"
+    turn = rf"{name}\s*:\s*{element}{SEPARATOR}{comments}"
     return re.compile(rf"(?:{turn}){{1,{_LONGEST_RUN}}}{_GOES_ON}", re.ASCII)
 
 

@@ -45,9 +45,7 @@ _STRING = re.compile(f"{_DOUBLE}|{_SINGLE}")
 # like one, but no string has a line end inside.
 _SEAM = "\\\n"
 # What the codec of Python reads otherwise than protobuf, in a text without "\\".
-_RARE_ESCAPE = re.compile(
-    rb"\\(?![abfnrtv'\"\n]|[0-3][0-7]{2}|[0-7]{1,2}(?![0-7])|x[0-9a-fA-F]{2})"
-)
+_RARE_ESCAPE = re.compile(rb"\\(?:[^abfnrtv'\"\n0-7x]|[4-7][0-7]{2}|x(?![0-9a-fA-F]{2}))")
 # The escapes of a raw field, and the seam of joined strings.
 _RAW_ESCAPE = re.compile(rb"\\(?:([\\\"'])|\n)")
 
@@ -144,36 +142,33 @@ def _read_enum(target: Field, kind: int, text: str, negative: bool) -> int:
     )
 
 
-def read_string(target: Field, text: str, start: int) -> tuple[str | bytes, int]:
-    """The value of adjacent strings, which are joined, and the offset after them.
+def read_string(target: Field, token: Tokens) -> str | bytes:
+    """The value of adjacent strings, which are joined.
 
     Args:
         target: a field for text or bytes.
-        text: the prototxt.
-        start: where the first string begins.
+        token: the first string; is moved behind the last one.
 
     Raises:
         WrongValueError: an unknown escape sequence, a missing closing quote, or bytes that are not
             UTF-8 in a string field.
     """
     raw = io.BytesIO()
-    token = Tokens(text, start)
     while token.kind == STRING:
         # Many short strings, all at once.
-        run = _JOINED.match(text, token.start)
+        run = _JOINED.match(token.text, token.start)
         if run is not None:
             raw.write(_unescape(target, _joined(run[0])))
-            end = run.end()
+            token.go_to(run.end())
         else:
-            _write_unescaped(raw, target, text, token.start)
-            end = token.end
-        token.go_to(end)
+            _write_unescaped(raw, target, token.text, token.start)
+            token.advance()
     if token.kind == UNCLOSED:
         raise not_a_string(target, token.kind, token.word)
     if target.kind == "bytes":
-        return raw.getvalue(), end
+        return raw.getvalue()
     try:
-        return raw.getbuffer().tobytes().decode("utf-8"), end
+        return raw.getbuffer().tobytes().decode("utf-8")
     except UnicodeDecodeError:
         raise WrongValueError(
             f"{target.name} is not valid UTF-8: {raw.getvalue()[:40]!r}; save the file as UTF-8"
@@ -182,10 +177,11 @@ def read_string(target: Field, text: str, start: int) -> tuple[str | bytes, int]
 
 def _joined(strings: str) -> str:
     """The contents of adjacent strings; a separator stands between them if one has escapes."""
+    seam = _SEAM if "\\" in strings else ""
     quote, other = ('"', "'") if '"' in strings else ("'", '"')
-    if "\\" not in strings and other not in strings:
-        return "".join(strings.split(quote)[1::2])
-    return _SEAM.join([string[1:-1] for string in _STRING.findall(strings)])
+    if other in strings or "\\" + quote in strings:
+        return seam.join([string[1:-1] for string in _STRING.findall(strings)])
+    return seam.join(strings.split(quote)[1::2])
 
 
 def _write_unescaped(raw: io.BytesIO, target: Field, text: str, start: int) -> None:

@@ -31,9 +31,10 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_IN_STRING = {
-    quote: re.compile(rf"[^{quote}\\\n]*(?:\\.[^{quote}\\\n]*){{0,200}}") for quote in "\"'"
-}
+# Characters of a string that are looked at together, at first and at most, and of its longest
+# escape sequence.
+_FIRST_PIECE, _LONGEST_PIECE = 1 << 8, 1 << 16
+_LONGEST_ESCAPE = len(r"\U0001F600")
 # Blocks without inner ones are skipped.
 _NO_BRACE = re.compile(
     r"""(?:[^{}<>\[\]"'#]+|\{[^{}<>\[\]"'#]*\}|#[^\n]*|"[^"\\\n]*"|'[^'\\\n]*'){1,200}"""
@@ -110,15 +111,25 @@ def skip_space(text: str, offset: int) -> int:
 
 
 def pieces(text: str, start: int, quote: str) -> Iterator[int]:
-    """Offsets that divide the content of a string into pieces and cut no escape."""
-    pattern = _IN_STRING[quote]
+    """Offsets that divide the content of a string into pieces and cut no escape sequence.
+
+    The last one is where the string ends: at its closing quote, at the end of the line or of the
+    text, or at a backslash before these.
+    """
+    size = _FIRST_PIECE
     while True:
-        match = pattern.match(text, start)
-        if match is None or match.end() == start:
-            yield start
+        piece = text[start : start + size]
+        # A piece never begins inside an escape sequence, so that pairs are found from its start.
+        plain = piece.replace(r"\\", "..").replace("\\" + quote, "..")
+        stops = [at for at in (plain.find(quote), plain.find("\n")) if at >= 0]
+        if stops or len(piece) < size:
+            end = min(stops, default=len(piece))
+            yield start + end - plain.endswith("\\", 0, end)
             return
-        start = match.end()
+        last = plain.rfind("\\", size - _LONGEST_ESCAPE)
+        start += last if last >= 0 else size
         yield start
+        size = min(4 * size, _LONGEST_PIECE)
 
 
 def next_brace(text: str, offset: int) -> int:

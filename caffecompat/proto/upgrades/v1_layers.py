@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
+from operator import itemgetter
 
 from caffecompat.proto.descriptors import layout
 from caffecompat.proto.exclusive_fields import left_out, surplus_fields
@@ -47,9 +48,7 @@ def replace_v1_layers(net: Message) -> list[str]:
     return notes
 
 
-def join_generations(
-    net: Message, lines: Sequence[int | None], old_lines: Sequence[int | None]
-) -> list[str]:
+def join_generations(net: Message, lines: Collection[int], old_lines: Collection[int]) -> list[str]:
     """Brings ``layer`` and ``layers`` entries of one net into the order of their lines.
 
     A net whose order the lines do not tell, or that has layers of the first generation, stays as it
@@ -61,15 +60,15 @@ def join_generations(
     Returns:
         Notes; empty if nothing was done.
     """
-    known = [line for line in (*lines, *old_lines) if line is not None]
-    count = len(net.layer) + len(net.layers)
-    if not (net.layer and net.layers) or len(known) != count:
+    if not (net.layer and net.layers):
+        return []
+    if (len(lines), len(old_lines)) != (len(net.layer), len(net.layers)):
         return []
     if set(lines) & set(old_lines) or any(old.HasField("layer") for old in net.layers):
         return []
     entries = [*zip(lines, net.layer, strict=True), *zip(old_lines, net.layers, strict=True)]
     # Stable: entries of one kind that share a line keep their order.
-    entries.sort(key=lambda pair: pair[0] or 0)
+    entries.sort(key=itemgetter(0))
     joined = type(net)()
     notes = []
     for _, entry in entries:

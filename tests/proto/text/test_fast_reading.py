@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from operator import mul
 
 import pytest
 from hypothesis import given
@@ -11,10 +12,18 @@ from hypothesis import strategies as st
 
 from caffecompat.errors import CaffeError
 from caffecompat.proto.schema import Message
-from caffecompat.proto.text import block_runs, known_blocks, ordinary, parse_state, scalars
+from caffecompat.proto.text import (
+    block_runs,
+    known_blocks,
+    ordinary,
+    parse_state,
+    scalars,
+    tokens,
+)
 from caffecompat.proto.text import parser as careful
 from caffecompat.proto.text.known_blocks import KnownBlock
 from caffecompat.proto.text.parser import parse_text
+from caffecompat.proto.text.tokens import pieces
 
 
 @dataclass(frozen=True)
@@ -54,11 +63,29 @@ def read_carefully(text: str, lenient: bool) -> Read:
 
 
 STRINGS = ["'a'", '"b"', "'#'", "'}'", '"{"', "'a' 'b'", r"'\n\'\1' '2'", "'é'", "''", "'\"'", "x"]
-NUMBERS = ["1", "0", "-2.5e-3", "007", "0x1F", "2.", ".5f", "-0", "1e400", "inf", "1_0", "- 1", ""]
+NUMBERS = [
+    "1",
+    "0",
+    "-2.5e-3",
+    "007",
+    "0x1F",
+    "2.",
+    ".5f",
+    "-0",
+    "1e400",
+    "inf",
+    "1_0",
+    "- 1",
+    "- inf",
+    "-",
+    "",
+]
 LISTS = [
     "[]",
     "[1, 2]",
     "[1, 2,]",
+    "[01, 010, 2]",
+    "[1, 08, 2]",
     "[1 2]",
     "['a', \"b\"]",
     "['a' 'b', ']']",
@@ -67,7 +94,7 @@ LISTS = [
 ]
 ANY = [*STRINGS, *NUMBERS, *LISTS, "true", "MAX", "{ }", "{ lr_mult: 1 }"]
 WHOLE = ["1", "0", "12", "007", "0x1F"]
-TEXT = ["'a'", '"b"', "'#'", "'}'", "'a' \"b\"", r"'\n\'' '2'"]
+TEXT = ["'a'", '"b"', "'input: top'", "'#'", "'}'", "'a' \"b\"", r"'\n\'' '2'"]
 FLOAT = ["1", "0", "-2.5e-3", "2.", ".5f", "-0", "1e30", "inf", "- 1"]
 SEVERAL_TEXTS = [*TEXT, "['a', \"b\"]", "[]", "['a' 'b', ']']"]
 SEVERAL_FLOATS = [*FLOAT, "[1, 2e3, -0, .5 ]", "[1, 2.]", "[ ]"]
@@ -95,9 +122,16 @@ BLOB = {"data": SEVERAL_FLOATS, "double_data": SEVERAL_FLOATS, "num": WHOLE}
 NET = {
     "name": TEXT,
     "input": SEVERAL_TEXTS,
-    "input_dim": [*WHOLE, "[1, 3, 224]", "[1, 007, 5]", "[4, 1000000000, 2147483648]"],
+    "input_dim": [
+        *WHOLE,
+        "[1, 3, 224]",
+        "[1, 007, 5]",
+        "[010, 0, 1 , 2]",
+        "[4, 1000000000, 2147483648]",
+    ],
     "force_backward": ["true"],
     "nosuch": ANY,
+    "nosuch_more": [*NUMBERS, "'a:b'", "[]"],
 }
 SEPARATORS = st.sampled_from(
     [*([" ", "\n  "] * 6), "; ", ", ", " # c\n", "\n\n# '{'\n# b }\n", ' # "c\n', "#\n"]
@@ -283,7 +317,58 @@ ESCAPES = [r"\n", r"\\", r"\'", r"\\n", r"\?", r"\1", r"\18", r"\101", r"\777", 
 ESCAPES += [r"\u00e9", r"\U0001F600", r"\N", r"\q", r"\x", r"\8", "a", "é", "1", "f", "\udc80"]
 
 
-@given(st.lists(st.lists(st.sampled_from(ESCAPES), max_size=30), min_size=1, max_size=4))
-def test_many_escapes_are_read_at_once_and_alike(strings: list[list[str]]) -> None:
-    text = "name: " + " ".join(f'"{"".join(parts)}"' for parts in strings)
+RUN = ["input_dim: 3\n", "input_dim : 010 ", "input_dim:4 # input_dim: 5\n\n", "input_dim: 6;"]
+RUN += ["input: 'a'\n", 'input: "input: input"\n', "input: 'b' # 'c'\n", "input: 'a' 'b'\n"]
+UNKNOWN = ["nosuch : 2;", "nosuch: 'a:b'\n", "nosuch # :\n:1 ", "nosuch { a: 1 }", "nosuch: - inf "]
+UNKNOWN += ["nosuch: 1\n", "other: 1 "]
+MISTAKES = ["input: '", "nosuch: :: ", "input: 'é' ", "input_dim: 7;;", ""]
+SAME = st.builds(mul, st.sampled_from(RUN), st.integers(1, 4))
+SAME_OR_UNKNOWN = st.builds(mul, st.sampled_from(RUN + UNKNOWN), st.integers(1, 4))
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(ESCAPES), max_size=30), min_size=1, max_size=4),
+    st.sampled_from("\"'"),
+)
+def test_many_escapes_are_read_at_once_and_alike(strings: list[list[str]], quote: str) -> None:
+    text = "name: " + " ".join(f"{quote}{''.join(parts)}{quote}" for parts in strings)
     assert read(text, False) == read_carefully(text, False)
+
+
+@given(st.text("\\\"'\nax1", max_size=60))
+def test_a_string_ends_at_its_quote_and_is_cut_between_escapes(text: str) -> None:
+    units = re.match(r"""(?:\\.|[^"\\\n])*""", text)
+    assert units is not None
+    starts = {match.start() for match in re.finditer(r"\\.|.", units[0])} | {units.end()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens, "_FIRST_PIECE", 11)
+        patch.setattr(tokens, "_LONGEST_PIECE", 13)
+        ends = list(pieces(text, 0, '"'))
+    assert ends[-1] == units.end()
+    assert ends == sorted(ends)
+    assert starts.issuperset(ends)
+
+
+@given(
+    st.lists(st.sampled_from(["a\\x41", "\\\\", "\\101", "\\U0001F600", "\\n", "b"]), max_size=40),
+    st.integers(0, 12),
+)
+def test_a_long_string_is_read_in_pieces(parts: list[str], before: int) -> None:
+    text = f'name: "{"." * before}{"".join(parts)}"'
+    expected = read_carefully(text, False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scalars, "_JOINED", re.compile("(?!)"))
+        patch.setattr(tokens, "_FIRST_PIECE", 11)
+        patch.setattr(tokens, "_LONGEST_PIECE", 13)
+        assert read(text, False) == expected
+
+
+@given(st.lists(SAME, max_size=8), st.lists(SAME_OR_UNKNOWN, max_size=8), st.sampled_from(MISTAKES))
+def test_values_at_the_top_level_are_read_at_once_with_their_lines(
+    parts: list[str], more: list[str], mistake: str
+) -> None:
+    known, all_parts = "".join(parts), "".join([*parts, *more, mistake, *parts])
+    assert read(known, False) == read_carefully(known, False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parse_state, "MOST_LISTED", 2)
+        assert read(all_parts, True) == read_carefully(all_parts, True)
