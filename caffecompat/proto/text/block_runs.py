@@ -27,28 +27,33 @@ def read_block_run(state: ParseState, target: Field, last: KnownBlock, at: int) 
     Returns:
         The offset of what follows.
     """
-    text, size = state.text, target.inside.size
-    key, places = length_key(target), state.places_of(target.name)
-    parts: list[str] = []
-    while (known := last.following) is not None and known.pattern is not None:
-        match = known.pattern.match(text, at) if known.target is target else None
-        if match is None or state.room < size + known.room:
+    text, room, size = state.text, state.room, target.inside.size
+    key = length_key(target)
+    parts, names, places = list[str](), list[str](), list[int]()
+    while (known := last.following) is not None and known.target is target:
+        match = known.pattern.match(text, at)
+        if match is None or room < size + known.room:
             break
         strings = match.groups()
         content = known.content(strings)
         parts += (key, varint(len(content)), content)
-        if len(parts) >= 3 * _MOST_TOGETHER:
-            _add(state, parts)
+        names.append(known.name(strings))
         places.append(at)
-        if target.inside.is_layer:
-            state.note_name(known.name(strings), at)
-        state.room -= size + known.room
+        if len(places) == _MOST_TOGETHER:
+            _add(state, target, parts, names, places)
+        room -= size + known.room
         last, at = known, match.end()
-    _add(state, parts)
-    state.known.last = last
+    _add(state, target, parts, names, places)
+    state.room, state.known.last = room, last
     return at
 
 
-def _add(state: ParseState, parts: list[str]) -> None:
+def _add(
+    state: ParseState, target: Field, parts: list[str], names: list[str], places: list[int]
+) -> None:
     state.open[0].message.MergeFromString("".join(parts).encode("latin-1"))
-    parts.clear()
+    state.places_of(target.name).extend(places)
+    if target.inside.is_layer:
+        state.note_layers(names, places)
+    for lists in (parts, names, places):
+        lists.clear()

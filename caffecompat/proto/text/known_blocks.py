@@ -15,9 +15,10 @@ from caffecompat.proto.text.runs import NEXT
 
 # Longer messages are not compared.
 _LONGEST = 8000
+_NOTHING = re.compile("(?!)")
 _FOLLOWING = re.compile(NEXT, re.ASCII)
 # A string as find_block takes it.
-_PLAIN = r"""[^"'\\\n\x80-\U0010ffff]*"""
+_PLAIN = r"[\x00-\x09\x0b-!#-&(-\[\]-\x7f]*"
 _COMMENT = re.compile(r"#[^\n]*")
 # A brace after a "#", which may be in a comment, or a "#" that may be in a string.
 _UNUSUAL_COMMENT = re.compile(r"""#[^\n]*[{}]|["'][^"'\n]*#[^"'\n]*["']""")
@@ -69,9 +70,10 @@ class KnownBlock:
     Attributes:
         room: the memory that its inner messages take.
         following: the block that came after this one the last time.
-        pattern: the text of such a block with what follows it, a group for each string; None for
-            one that did not come often.
-        target: the field in that text; messages of the same kind may stand in others too.
+        pattern: the text of such a block with what follows it, a group for each string, once it
+            came often.
+        target: the field in that text; messages of the same kind may stand in others too. None
+            without a pattern.
     """
 
     def __init__(self, parsed: ParsedBlock, strings: list[Field]) -> None:
@@ -82,7 +84,7 @@ class KnownBlock:
         """
         self.room = parsed.room
         self.following: KnownBlock | None = None
-        self.pattern: re.Pattern[str] | None = None
+        self.pattern = _NOTHING
         self.target: Field | None = None
         self._uses = 0
         self._key = parsed.block.key
@@ -128,7 +130,9 @@ class KnownBlock:
         quote = '"' if '"' in head else "'"
         pieces = [re.escape(piece) for piece in (opening + head).split(quote)]
         inside = f"{quote}({_PLAIN}){quote}".join(pieces) + re.escape(rest)
-        self.pattern = re.compile(inside + NEXT, re.ASCII)
+        # What is equal but for comments has the same key.
+        commented = inside.replace("\\\n", f"(?:{_COMMENT.pattern})?\n")
+        self.pattern = re.compile(commented + NEXT, re.ASCII)
         self.target = target
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from caffecompat.proto.descriptors import Field, Layout
@@ -94,12 +95,13 @@ class ParseState:
             self.note_layer(entry.message, entry.start)
 
     def note_layer(self, layer: Message, start: int) -> None:
-        self.note_name(layer_name(layer), start)
-
-    def note_name(self, name: str, start: int) -> None:
         """Notes the name of a layer, and where that began."""
-        self.names.append(name)
-        self.places.append(start)
+        self.note_layers([layer_name(layer)], [start])
+
+    def note_layers(self, names: Sequence[str], starts: Sequence[int]) -> None:
+        """The same for many."""
+        self.names.extend(names)
+        self.places.extend(starts)
 
     def progress(self) -> tuple[int, int, int]:
         """Numbers that change when anything but ordinary fields outside of layers is read."""

@@ -39,7 +39,6 @@ _COMMENT = re.compile(r"#[^\n]*")
 _SIGNS = str.maketrans(":;,", "   ")
 # What numbers in a list consist of, up to a comma.
 _WHOLE_NUMBERS = re.compile(r"([0-9, \t\r\n]{1,5000}),\s*", re.ASCII)
-_OCTAL = re.compile(r"\b0[0-9]", re.ASCII)
 _NUMBERS = re.compile(r"([-+.0-9eE, \t\r\n]{1,5000}),\s*", re.ASCII)
 
 
@@ -97,12 +96,13 @@ def _read_whole_numbers(text: str, at: int, target: Field, values: list[int]) ->
 
 def _whole_numbers(listed: str) -> list[int]:
     """Decimal and octal numbers with commas between them."""
-    if _OCTAL.search(listed) is None:
+    try:
         return _json_decoder(int)(f"[{listed}]")
-    words = [word.strip() for word in listed.split(",")]
-    if max(map(len, words)) > MOST_DIGITS:
-        raise ValueError("too long a number for this reader")
-    return [int(word, 8 if word[:1] == "0" else 10) for word in words]
+    except ValueError:
+        words = [word.strip() for word in listed.split(",")]
+        if max(map(len, words)) > MOST_DIGITS:
+            raise
+        return [int(word, 8 if word[:1] == "0" else 10) for word in words]
 
 
 @cache

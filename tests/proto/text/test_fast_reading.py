@@ -214,11 +214,51 @@ def test_fields_that_come_in_turns_are_read_alike(parts: list[str], names: list[
         assert read(text, False) == read_carefully(text, False)
 
 
+def test_long_lists_may_have_octal_numbers() -> None:
+    numbers = [*(["7", "010", "0", " 0017 "] * 9), "00000000017", "1", "0" * 70 + "1", "1"]
+    net = parse_text(f"input_dim: [{', '.join(numbers[:-2])}]", "NetParameter")[0]
+    assert list(net.input_dim) == [7, 8, 0, 15] * 9 + [15, 1]
+    for wrong in (numbers, [*numbers[:9], "08", "1"], [*numbers[:9], "0777777777777", "1"]):
+        text = f"input_dim: [{', '.join(wrong)}]"
+        assert read(text, False) == read_carefully(text, False)
+        assert "net:1:" in read(text, False).mistakes
+
+
 def test_messages_of_two_fields_in_turns_stay_in_their_fields() -> None:
     text = "layer { name: 'a' type: 'ReLU' }\ninput_shape { dim: 1 }\n" * 40
     net, source = parse_text(text, "NetParameter")
     assert (len(net.layer), len(net.input_shape)) == (40, 40)
     assert [source.line_of("input_shape", index) for index in range(40)] == [*range(2, 81, 2)]
+
+
+SIMPLE = [
+    "layer {\n  name: 'a'\n  param {\n    lr_mult: 1\n  }\n  top: 'a' }\n",
+    'layer {\n  top: "a"}\n',
+]
+# What is put in the place of a string, and before a line end.
+NAMES = st.sampled_from(["", "b", "#", "b#}", "}", "é", "n\n", "\\n", "'", '"', "' 'b"])
+BEFORE_LINE_END = st.sampled_from(
+    [*([""] * 8), " ", "#", " # c", "#}", "# 'c", '# "', "'", " 'c'", "}", ";"]
+)
+
+
+@given(
+    st.sampled_from([SIMPLE, SIMPLE[:1], SIMPLE[1:]]),
+    st.lists(st.tuples(NAMES, BEFORE_LINE_END, st.integers(0, 6)), min_size=1, max_size=4),
+)
+def test_layers_that_differ_in_strings_and_comments_are_read_alike(
+    layers: list[str], turns: list[tuple[str, str, int]]
+) -> None:
+    text = "".join(layers) * 4
+    for name, before, line in turns:
+        for layer in layers:
+            lines = layer.split("\n")
+            lines[line % len(lines)] += before
+            text += "\n".join(lines).replace("'a'", f"'{name}'").replace('"a"', f'"{name}"')
+    text += layers[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(known_blocks, "_USES_BEFORE_PATTERN", 1)
+        assert read(text, False) == read_carefully(text, False)
 
 
 def test_comments_are_left_out_of_layers_that_are_copied() -> None:
