@@ -232,7 +232,7 @@ def test_messages_of_two_fields_in_turns_stay_in_their_fields() -> None:
 
 
 SIMPLE = [
-    "layer {\n  name: 'a'\n  param {\n    lr_mult: 1\n  }\n  top: 'a' }\n",
+    "layer {\n  name: 'a'\n  top: 'a' param {\n    lr_mult: 1\n  }\n  top: 't' }\n",
     'layer {\n  top: "a"}\n',
 ]
 # What is put in the place of a string, and before a line end.
