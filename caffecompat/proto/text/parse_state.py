@@ -96,7 +96,8 @@ class ParseState:
 
     def note_layer(self, layer: Message, start: int) -> None:
         """Notes the name of a layer, and where that began."""
-        self.note_layers([layer_name(layer)], [start])
+        self.names.append(layer_name(layer))
+        self.places.append(start)
 
     def note_layers(self, names: Sequence[str], starts: Sequence[int]) -> None:
         """The same for many."""

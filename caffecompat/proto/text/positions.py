@@ -73,6 +73,10 @@ class Names:
         self._content = bytearray()
         self._ends = array("q")
 
+    def append(self, name: str) -> None:
+        self._content += name.encode(errors="surrogatepass")
+        self._ends.append(len(self._content))
+
     def extend(self, names: Iterable[str]) -> None:
         encoded = [name.encode(errors="surrogatepass") for name in names]
         ends = accumulate(map(len, encoded), initial=len(self._content))
