@@ -129,6 +129,12 @@ COMMENTED = """layer {{ # the layer {number}
   }} # of convolution_param
 }} # of the layer
 """
+SIZES = """layer {{ name: "conv{number}" type: "Convolution" bottom: "conv{before}" top: "{number}"
+  convolution_param {{ num_output: {number} weight_filler {{ std: 0.{number} }} }} }}
+"""
+ALPHABET = CHAIN.replace("ip{", "é{")
+FORK = CHAIN.replace("num_output", "nosuch: {number} nosuch_param {{ value: 1 }} num_output")
+ESCAPED = CHAIN.replace("ip{", "\\n{")
 SHORT_LISTS = "layer { top: ['a', 'b'] loss_weight: [1, 2] }\n"
 
 
@@ -155,6 +161,10 @@ KINDS = {
     "VGG-like layers": numbered(VGG),
     "ResNet-like layers": numbered(RESNET),
     "short layers": numbered(CHAIN),
+    "layers with numbers of their own": numbered(SIZES),
+    "layers with names that are not ASCII": numbered(ALPHABET),
+    "layers with unknown fields": numbered(FORK),
+    "layers with an escape in the name": numbered(ESCAPED),
     "a comment after each field": numbered(COMMENTED),
     "values in a layer": repeated("layer { blobs { ", "data: 0.123 ", "} }"),
     "values, one on a line": repeated("layer { blobs {\n", "  data: 0.0123456\n", "} }"),
@@ -180,7 +190,7 @@ KINDS = {
     "quotes": repeated("", '"'),
     "nesting": repeated("", "a { "),
 }
-LENIENT = {"unknown fields", "unknown blocks"}
+LENIENT = {"unknown fields", "unknown blocks", "layers with unknown fields"}
 # Refused for the memory that the messages take. The limit is 64 MiB and six bytes for each byte of
 # text, of which the first counts for less in a larger text.
 LIMITED = {"short lists of values"}

@@ -15,16 +15,18 @@ from caffecompat.proto.descriptors import Field
 from caffecompat.proto.schema import Message
 from caffecompat.proto.text.block_runs import read_block_run
 from caffecompat.proto.text.known_blocks import ParsedBlock, find_block
-from caffecompat.proto.text.parse_state import BlockStart, OpenMessage, ParseState, layer_name
+from caffecompat.proto.text.parse_state import BlockStart, OpenMessage, ParseState
 from caffecompat.proto.text.runs import (
     DECIMAL,
     MOST_DIGITS,
     NEXT,
     SEPARATOR,
+    is_unicode,
     read_list_run,
     read_run,
 )
-from caffecompat.proto.text.scalars import BOOLEANS
+from caffecompat.proto.text.scalars import BOOLEANS, unescaped
+from caffecompat.proto.text.tokens import IN_DOUBLE, IN_SINGLE
 
 DEEPEST = 100
 
@@ -38,7 +40,7 @@ _ORDINARY = re.compile(
     rf"""
     (?:
       ({_NAME})\s*
-      (?: :\s* (?: ({_WORD}) | "([^"\\\n]*)" | '([^'\\\n]*)'
+      (?: :\s* (?: ({_WORD}) | "({IN_DOUBLE})" | '({IN_SINGLE})'
                 | \[([^\[\]{{}}\#\\]{{0,1000}})\] )
         | (?: :\s*)? (\{{)(?!\s*[;,]) )
       | (\}})
@@ -47,14 +49,15 @@ _ORDINARY = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
-# Fields of one name, each with a word or number; or one with a string, or with a message in which
-# each brace is what it seems.
+# Fields of one name, each with a word or number; or one with a string, or with a list or message in
+# which each brace is what it seems.
 _NO_BRACE = r"""[^{}<>\[\]"'\#]{0,1000}"""
+_NO_FIELD = r"""[^{}<>\[\]"'\#:]{0,1000}"""
 _FIELDS = re.compile(
     rf"""
     ({_NAME})\s*
     (?: :\s* (?: ({_WORD} (?: {SEPARATOR} \1\s*:\s* {_WORD} ){{0,999}})
-               | "[^"\\\n]*" | '[^'\\\n]*' )
+               | "[^"\\\n]*" | '[^'\\\n]*' | \[ {_NO_FIELD} \] )
       | (?: :\s*)? \{{ {_NO_BRACE} (?: \{{ {_NO_BRACE} \}} {_NO_BRACE} ){{0,9}} \}} )
     {NEXT}
     """,
@@ -108,7 +111,7 @@ def read_ordinary(state: ParseState, base: int) -> None:
 
 
 def _read_message(state: ParseState, target: Field, match: re.Match[str]) -> int | None:
-    """Opens a message, or copies the whole of it if one of the same text was read before.
+    """Opens a message, or copies the whole of it if one like it was read before.
 
     Returns:
         The offset of what follows; None if the parser must read the message.
@@ -117,8 +120,8 @@ def _read_message(state: ParseState, target: Field, match: re.Match[str]) -> int
         return None
     entry, fields, start = state.open[-1], target.inside, match.start()
     block = find_block(state.text, match.end(_OPENED), fields.name)
-    known = state.known.get(block) if block is not None else None
-    room = fields.size if known is None else fields.size + known.room
+    copy = state.known.copy(block) if block is not None else None
+    room = fields.size if copy is None else fields.size + copy.known.room
     if len(state.open) >= DEEPEST or state.room < room:
         return None
     child = getattr(entry.message, target.name)
@@ -132,17 +135,18 @@ def _read_message(state: ParseState, target: Field, match: re.Match[str]) -> int
     if len(state.open) == 1:
         state.places_of(target.name).append(start)
     state.room -= room
-    if known is not None and block is not None:
-        known.copy_to(child, block.strings)
+    if copy is not None:
+        child.MergeFromString(copy.content.encode("latin-1"))
+        state.unlisted += copy.known.unlisted
         if fields.is_layer:
             state.note_layer(child, start)
         if len(state.open) == 1 and target.repeated:
-            state.known.note_order(known, target, match[0][: match.end(_OPENED) - start])
-            return read_block_run(state, target, known, block.following)
-        return block.following
+            state.known.note_order(copy.known, target, match[0][: match.end(_OPENED) - start])
+            return read_block_run(state, target, copy.known, copy.following)
+        return copy.following
     inner = OpenMessage(target.name, fields, child, start, "}")
     if block is not None:
-        inner.begun = BlockStart(block, state.progress(), state.room)
+        inner.begun = BlockStart(block, state.progress(), state.room, state.unlisted)
     state.open.append(inner)
     return match.end()
 
@@ -156,8 +160,9 @@ def _close(state: ParseState, match: re.Match[str]) -> bool:
         block = begun.block
         if block.end == match.end(_CLOSED):
             room = begun.room - state.room
-            name = layer_name(entry.message) if entry.layout.is_layer else ""
-            state.known.add(ParsedBlock(block, entry.message, room, name), entry.layout)
+            unlisted = state.unlisted - begun.unlisted
+            parsed = ParsedBlock(block, entry.message, room, unlisted)
+            state.known.add(parsed, entry.layout)
     state.close()
     return True
 
@@ -231,22 +236,23 @@ def _put(entry: OpenMessage, target: Field, kind: int, text: str, start: int) ->
 
 
 def _text_value(target: Field, text: str) -> str | bytes | None:
-    """The value of a string without escapes; None where it is not an ordinary one."""
-    if not text.isascii():
+    """The value of a string with few escapes; None where it is not an ordinary one."""
+    if target.kind not in ("string", "bytes"):
         return None
-    if target.kind == "string":
+    if target.kind == "string" and text.isascii() and "\\" not in text:
         return text
-    return text.encode() if target.kind == "bytes" else None
+    content = unescaped(text, target.raw)
+    return content.decode() if content is not None and target.kind == "string" else content
 
 
 def _list_values(target: Field, text: str) -> list[Any] | None:
     """The values of a list without its brackets; None where it is not an ordinary one."""
-    if not text.isascii():
-        return None
     if target.kind == "string":
         quoted = list(_QUOTED_IN_LIST.finditer(text))
-        ordinary = sum(len(match[0]) for match in quoted) == len(text)
+        ordinary = sum(len(match[0]) for match in quoted) == len(text) and is_unicode(text)
         return [match[1] or match[2] or "" for match in quoted] if ordinary else None
+    if not text.isascii():  # other digits than 0 to 9 are digits to Python
+        return None
     values = [_simple_value(target, word.strip(_BLANKS)) for word in text.split(",")]
     return None if None in values else values
 

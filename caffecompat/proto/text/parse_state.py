@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from caffecompat.proto.descriptors import Field, Layout
@@ -22,12 +22,13 @@ class BlockStart:
     Attributes:
         block: its text.
         progress: of the state at that time; at the end it is the same if all fields were ordinary.
-        room: of the state at that time.
+        room, unlisted: of the state at that time.
     """
 
     block: Block
-    progress: tuple[int, int, int]
+    progress: tuple[int, int]
     room: int
+    unlisted: int
 
 
 class OpenMessage:
@@ -99,14 +100,14 @@ class ParseState:
         self.names.append(layer_name(layer))
         self.places.append(start)
 
-    def note_layers(self, names: Sequence[str], starts: Sequence[int]) -> None:
+    def note_layers(self, layers: Iterable[Message], starts: Iterable[int]) -> None:
         """The same for many."""
-        self.names.extend(names)
+        self.names.extend(map(layer_name, layers))
         self.places.extend(starts)
 
-    def progress(self) -> tuple[int, int, int]:
+    def progress(self) -> tuple[int, int]:
         """Numbers that change when anything but ordinary fields outside of layers is read."""
-        return self.steps, len(self.names), self.unlisted
+        return self.steps, len(self.names)
 
     @property
     def skips_silently(self) -> bool:

@@ -9,7 +9,7 @@ import re
 from array import array
 from collections.abc import Callable, Iterable
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, count
 from operator import add
 from typing import Any
 
@@ -34,12 +34,29 @@ _ELEMENTS = {
     "double": rf"{DECIMAL}(?=[\s;,}}#])",
     "string": r"""(?:"[^"\\\n]*"|'[^'\\\n]*')""",
 }
+_CONVERSIONS: dict[str, Callable[[str], int | float | str]] = {
+    "whole": int,
+    "float": float,
+    "double": float,
+    "string": lambda word: word[1:-1],
+}
 _INSIDE = re.compile(r"""["]([^"\\\n]*)["]|[']([^'\\\n]*)[']""")
 _COMMENT = re.compile(r"#[^\n]*")
 _SIGNS = str.maketrans(":;,", "   ")
 # What numbers in a list consist of, up to a comma.
 _WHOLE_NUMBERS = re.compile(r"([0-9, \t\r\n]{1,5000}),\s*", re.ASCII)
 _NUMBERS = re.compile(r"([-+.0-9eE, \t\r\n]{1,5000}),\s*", re.ASCII)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether all bytes of a file were UTF-8 here; others come as lone surrogates."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_run(
@@ -58,16 +75,32 @@ def read_run(
         The offset after the values.
     """
     pattern = _named_run(target.name, target.kind)
-    return _read_many(pattern, text, at, target, message, places)
+    values = getattr(message, target.name)
+    while pattern is not None and (match := pattern.match(text, at)):
+        found, offsets = _named_values(match[0], at, target, places is not None)
+        if target.kind == "string" and not is_unicode("".join(found)):
+            break
+        values.extend(found)
+        if places is not None:
+            places.extend(offsets)
+        at = match.end()
+    return at
 
 
 def read_list_run(text: str, at: int, target: Field, message: Message) -> int:
     """The same for a list in brackets, from one of its values on, up to a comma after another."""
+    values = getattr(message, target.name)
     if target.kind in ("float", "double"):
-        at = _read_numbers(text, at, getattr(message, target.name))
+        at = _read_numbers(text, at, values)
     elif target.kind == "whole":
-        at = _read_whole_numbers(text, at, target, getattr(message, target.name))
-    return _read_many(_list_run(target.kind), text, at, target, message)
+        at = _read_whole_numbers(text, at, target, values)
+    pattern = _list_run(target.kind)
+    while pattern is not None and (match := pattern.match(text, at)):
+        if not is_unicode(match[0]):
+            break
+        values.extend(_values(match[0], target))
+        at = match.end()
+    return at
 
 
 def _read_numbers(text: str, at: int, values: list[float]) -> int:
@@ -113,75 +146,52 @@ def _json_decoder(whole: type[int] | type[float]) -> Callable[[str], list[Any]]:
     return json.JSONDecoder(parse_int=whole).decode
 
 
-def _read_many(
-    pattern: re.Pattern[str] | None,
-    text: str,
-    at: int,
-    target: Field,
-    message: Message,
-    places: array[int] | None = None,
-) -> int:
-    if pattern is None:
-        return at
-    values = getattr(message, target.name)
-    while match := pattern.match(text, at):
-        run = match[0]
-        if target.kind == "string":
-            if not run.isascii():
-                return at
-            found = _quoted(run)
-        else:
-            if "#" in run:
-                run = _COMMENT.sub("" if places is None else _blanks, run)
-            found = _numbers(run, target)
-        values.extend(found)
-        if places is not None:
-            places.extend(_places(run, at, target, len(found)))
-        at = match.end()
-    return at
+def _named_values(
+    run: str, at: int, target: Field, placed: bool
+) -> tuple[list[Any], Iterable[int]]:
+    """All values of a run with names, and where these begin if that is asked for.
+
+    ``at`` is the offset of the run.
+    """
+    name, kind = target.name, target.kind
+    commented = "#" in run
+    found = _values(_COMMENT.sub("", run) if commented else run, target)
+    if not placed and not (commented and kind == "string"):
+        return found, ()
+    before = run.split(name)[:-1]
+    if not commented and len(before) == len(found):
+        return found, map(add, accumulate(map(len, before)), count(at, len(name)))
+    # The name may be in a string or a comment, or what looks like a string may be in a comment.
+    turns = list(_turn(name, kind).finditer(run))
+    return [_CONVERSIONS[kind](turn[1]) for turn in turns], [at + turn.start() for turn in turns]
 
 
-def _blanks(comment: re.Match[str]) -> str:
-    return " " * len(comment[0])
-
-
-def _numbers(run: str, target: Field) -> list[Any]:
-    """All numbers, with or without the field's name before each."""
+def _values(run: str, target: Field) -> list[Any]:
+    """All values of a run without comments, with or without the field's name before each."""
+    if target.kind == "string":
+        return _quoted(run)
     words = run.replace(target.name, " ").translate(_SIGNS).split()
-    return list(map(int if target.kind == "whole" else float, words))
+    return [*map(_CONVERSIONS[target.kind], words)]
 
 
-def _quoted(run: str) -> list[Any]:
-    """The contents of all strings."""
+def _quoted(run: str) -> list[str]:
+    """The contents of all strings, where nothing but strings has quotes."""
     if "'" not in run:
         return run.split('"')[1::2]
     return [double or single for double, single in _INSIDE.findall(run)]
 
 
-def _places(run: str, at: int, target: Field, count: int) -> Iterable[int]:
-    """The offset of each of the names in a run without comments that begins at ``at``."""
-    before = run.split(target.name)[:-1]
-    if len(before) != count:  # a string has the name inside
-        turn = _named(target.name, target.kind)
-        return [at + match.start() for match in turn.finditer(run)]
-    size = len(target.name)
-    return map(add, accumulate(map(len, before)), range(at, at + count * size, size))
-
-
 @cache
-def _named(name: str, kind: str) -> re.Pattern[str]:
-    """One value with its name."""
-    return re.compile(rf"{name}\s*:\s*{_ELEMENTS[kind]}", re.ASCII)
+def _turn(name: str, kind: str) -> re.Pattern[str]:
+    """One value with its name, and all up to the next one."""
+    return re.compile(rf"{name}\s*:\s*({_ELEMENTS[kind]}){SEPARATOR}{_COMMENTS}", re.ASCII)
 
 
 @cache
 def _named_run(name: str, kind: str) -> re.Pattern[str] | None:
-    element = _ELEMENTS.get(kind)
-    if element is None:
+    if kind not in _ELEMENTS:
         return None
-    # A comment after a string may have strings in it.
-    comments = "" if kind == "string" else _COMMENTS
-    turn = rf"{name}\s*:\s*{element}{SEPARATOR}{comments}"
+    turn = rf"{name}\s*:\s*{_ELEMENTS[kind]}{SEPARATOR}{_COMMENTS}"
     return re.compile(rf"(?:{turn}){{1,{_LONGEST_RUN}}}{_GOES_ON}", re.ASCII)
 
 

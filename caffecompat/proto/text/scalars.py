@@ -16,6 +16,8 @@ from caffecompat.proto.text.hints import not_a_string_hint, unknown_name_hint
 from caffecompat.proto.text.tokens import (
     CURLY_QUOTES,
     END,
+    IN_DOUBLE,
+    IN_SINGLE,
     NAME,
     NUMBER,
     STRING,
@@ -37,10 +39,8 @@ _ESCAPE = re.compile(
 )
 _SIMPLE_ESCAPES = dict(zip(b"abfnrtv\\?'\"", b"\a\b\f\n\r\t\v\\?'\"", strict=True))
 # Strings in a row, none with many escapes.
-_DOUBLE = r"""["][^"\\\n]*(?:\\.[^"\\\n]*){0,20}["]"""
-_SINGLE = r"""['][^'\\\n]*(?:\\.[^'\\\n]*){0,20}[']"""
-_JOINED = re.compile(rf"(?:[ \t\r\n\v\f]*(?:{_DOUBLE}|{_SINGLE})){{1,500}}")
-_STRING = re.compile(f"{_DOUBLE}|{_SINGLE}")
+_JOINED = re.compile(rf"""(?:[ \t\r\n\v\f]*(?:"{IN_DOUBLE}"|'{IN_SINGLE}')){{1,500}}""")
+_STRING = re.compile(f"""\"{IN_DOUBLE}"|'{IN_SINGLE}'""")
 # Stands between joined strings, so that no escape sequence goes from one into the next. It looks
 # like one, but no string has a line end inside.
 _SEAM = "\\\n"
@@ -158,7 +158,7 @@ def read_string(target: Field, token: Tokens) -> str | bytes:
         # Many short strings, all at once.
         run = _JOINED.match(token.text, token.start)
         if run is not None:
-            raw.write(_unescape(target, _joined(run[0])))
+            raw.write(_unescape(_joined(run[0]), target.raw, target.name))
             token.go_to(run.end())
         else:
             _write_unescaped(raw, target, token.text, token.start)
@@ -175,6 +175,21 @@ def read_string(target: Field, token: Tokens) -> str | bytes:
         ) from None
 
 
+def unescaped(text: str, raw: bool = False) -> bytes | None:
+    """The bytes that the content of a string stands for; None where a text cannot say that.
+
+    Args:
+        text: without its quotes.
+        raw: of the field, see :class:`~caffecompat.proto.descriptors.Field`.
+    """
+    try:
+        content = _unescape(text, raw)
+        content.decode()
+    except ValueError:  # an unknown escape sequence, or bytes that are not UTF-8
+        return None
+    return content
+
+
 def _joined(strings: str) -> str:
     """The contents of adjacent strings; a separator stands between them if one has escapes."""
     seam = _SEAM if "\\" in strings else ""
@@ -188,11 +203,11 @@ def _write_unescaped(raw: io.BytesIO, target: Field, text: str, start: int) -> N
     """Piece by piece: a long string with many escapes takes much memory as a whole."""
     begin = start + 1
     for end in pieces(text, begin, text[start]):
-        raw.write(_unescape(target, text[begin:end]))
+        raw.write(_unescape(text[begin:end], target.raw, target.name))
         begin = end
 
 
-def _unescape(target: Field, text: str) -> bytes:
+def _unescape(text: str, raw: bool, name: str = "") -> bytes:
     def replace(match: re.Match[bytes]) -> bytes:
         if match[0] == _SEAM.encode():
             return b""
@@ -208,13 +223,13 @@ def _unescape(target: Field, text: str) -> bytes:
             return chr(point).encode("utf-8")
         sequence = match[0].decode("utf-8", "replace")
         raise WrongValueError(
-            f"{target.name} has an unknown escape sequence {sequence}; write \\\\ for a backslash"
+            f"{name} has an unknown escape sequence {sequence}; write \\\\ for a backslash"
         )
 
     encoded = _encoded(text)
     if b"\\" not in encoded:
         return encoded
-    if target.raw:
+    if raw:
         return _RAW_ESCAPE.sub(rb"\1", encoded)
     if not _RARE_ESCAPE.search(encoded.replace(b"\\\\", b"..")):
         return encoded.decode("unicode_escape").encode("latin-1")

@@ -31,6 +31,9 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+# The content of strings, with a few escape sequences at most.
+IN_DOUBLE = r"[^\"\\\n]*(?:\\.[^\"\\\n]*){0,20}"
+IN_SINGLE = r"[^'\\\n]*(?:\\.[^'\\\n]*){0,20}"
 # Characters of a string that are looked at together, at first and at most, and of its longest
 # escape sequence.
 _FIRST_PIECE, _LONGEST_PIECE = 1 << 8, 1 << 16

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import mul
 
 import pytest
@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caffecompat.errors import CaffeError
-from caffecompat.proto.schema import Message
 from caffecompat.proto.text import (
+    binary_forms,
     block_runs,
     known_blocks,
     ordinary,
@@ -21,7 +21,7 @@ from caffecompat.proto.text import (
     tokens,
 )
 from caffecompat.proto.text import parser as careful
-from caffecompat.proto.text.known_blocks import KnownBlock
+from caffecompat.proto.text.known_blocks import Block, find_block
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.proto.text.tokens import pieces
 
@@ -94,7 +94,17 @@ LISTS = [
 ]
 ANY = [*STRINGS, *NUMBERS, *LISTS, "true", "MAX", "{ }", "{ lr_mult: 1 }"]
 WHOLE = ["1", "0", "12", "007", "0x1F"]
-TEXT = ["'a'", '"b"', "'input: top'", "'#'", "'}'", "'a' \"b\"", r"'\n\'' '2'"]
+TEXT = [
+    "'a'",
+    '"b"',
+    r"'\n'",
+    r'"\303\251\""',
+    "'input: top'",
+    "'#'",
+    "'}'",
+    "'a' \"b\"",
+    r"'\n\'' '2'",
+]
 FLOAT = ["1", "0", "-2.5e-3", "2.", ".5f", "-0", "1e30", "inf", "- 1"]
 SEVERAL_TEXTS = [*TEXT, "['a', \"b\"]", "[]", "['a' 'b', ']']"]
 SEVERAL_FLOATS = [*FLOAT, "[1, 2e3, -0, .5 ]", "[1, 2.]", "[ ]"]
@@ -232,33 +242,51 @@ def test_messages_of_two_fields_in_turns_stay_in_their_fields() -> None:
 
 
 SIMPLE = [
-    "layer {\n  name: 'a'\n  top: 'a' param {\n    lr_mult: 1\n  }\n  top: 't' }\n",
-    'layer {\n  top: "a"}\n',
+    "layer {\n  name: 'a'\n  top: 'a' param {\n    lr_mult: 1\n  }\n"
+    "  param { name: 'a' decay_mult: 1 }\n  top: 'a' loss_weight: 1 }\n",
+    'layer {\n  top: "a" convolution_param { weight_filler { std: 1\n} num_output: 1 }\n}\n',
+    "layer { convolution_param { pad: [ 1, 2,1]\n pad: 1 engine: CAFFE bias_term: true } top: 'a'\n"
+    "  bottom: ['a' , 'b'] blobs { double_data: 1 data: 1 data: 1\n } }\n",
+    "layer { top: 'a' loss_weight: inf loss_weight: 1 loss_weight: 2 }\n",
+    "input_shape { dim: 1 dim: 1 }\n",
+    "layer { name: 'a' nosuch: [name, 1] nosuch { name: 1 pad {\n} top: [ 1,2] } top: 'a' }\n",
+    "layer { name: 'a' nosuch: 'a' convolution_param { nosuch: 1 num_output: 1\n x: [1, 1] } }\n",
+    "layer { name: '1' nosuch: [name, '1'] top: 'a' x: name x: [name: 1] }\n",
 ]
-# What is put in the place of a string, and before a line end.
-NAMES = st.sampled_from(["", "b", "#", "b#}", "}", "é", "n\n", "\\n", "'", '"', "' 'b"])
+# What is put in the place of a string, in the place of a number, and before a line end.
+ESCAPED = ["\\'", '\\"', "\\x41#", "\\303\\251", "\\377", "\\q", "\\", "\\\\", "\\1", "é\\n"]
+NAMES = st.sampled_from(
+    [*ESCAPED, "", "b", "#", "b#}", "}", "é", "\udc80", "n\n", "'", '"', "' 'b"]
+)
+OTHERS = st.sampled_from(
+    [*(["1", "2", "0", "12", "128", "-0", "-2.5e-3"] * 2), *NUMBERS, "1e39", "08"]
+)
 BEFORE_LINE_END = st.sampled_from(
-    [*([""] * 8), " ", "#", " # c", "#}", "# 'c", '# "', "'", " 'c'", "}", ";"]
+    [*([""] * 20), " ", "#", " # c", "#}", "# 'c", '# "', "'", " 'c'", "}", ";"]
 )
 
 
 @given(
-    st.sampled_from([SIMPLE, SIMPLE[:1], SIMPLE[1:]]),
-    st.lists(st.tuples(NAMES, BEFORE_LINE_END, st.integers(0, 6)), min_size=1, max_size=4),
+    st.lists(st.sampled_from(SIMPLE), min_size=1, max_size=2),
+    st.lists(st.tuples(NAMES, OTHERS, BEFORE_LINE_END, st.integers(0, 6)), min_size=1, max_size=4),
+    st.integers(1, 4),
 )
-def test_layers_that_differ_in_strings_and_comments_are_read_alike(
-    layers: list[str], turns: list[tuple[str, str, int]]
+def test_layers_that_differ_in_values_and_comments_are_read_alike(
+    layers: list[str], turns: list[tuple[str, str, str, int]], listed: int
 ) -> None:
     text = "".join(layers) * 4
-    for name, before, line in turns:
+    for name, number, before, line in turns:
         for layer in layers:
             lines = layer.split("\n")
             lines[line % len(lines)] += before
-            text += "\n".join(lines).replace("'a'", f"'{name}'").replace('"a"', f'"{name}"')
+            changed = "\n".join(lines).replace("1", number, line)
+            text += changed.replace("'a'", f"'{name}'").replace('"a"', f'"{name}"')
     text += layers[0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(known_blocks, "_USES_BEFORE_PATTERN", 1)
-        assert read(text, False) == read_carefully(text, False)
+        patch.setattr(binary_forms, "_MOST_REMEMBERED", 2)
+        patch.setattr(parse_state, "MOST_LISTED", listed)
+        assert read(text, True) == read_carefully(text, True)
 
 
 def test_comments_are_left_out_of_layers_that_are_copied() -> None:
@@ -286,25 +314,43 @@ def test_no_separator_comes_first_in_a_message(separator: str) -> None:
     )
 
 
-def test_layers_that_differ_in_names_only_are_copied(
+@pytest.mark.parametrize("values", ["[\u00b2]", "[\u0663, 1]", "\u0663", "[1, \u0663, 2]"])
+def test_other_digits_than_0_to_9_are_no_numbers(values: str) -> None:
+    found = read(f"input_dim: {values}\ninput_dim: 1", False)
+    assert found.mistakes.startswith("net:1:")
+    assert found == read_carefully(f"input_dim: {values}\ninput_dim: 1", False)
+
+
+@dataclass
+class Found:
+    """The blocks that were looked for in a text, one by one."""
+
+    values: list[tuple[str, ...]] = field(default_factory=list)
+
+    def find(self, text: str, start: int, kind: str) -> Block | None:
+        block = find_block(text, start, kind)
+        if block is not None:
+            self.values.append(block.values)
+        return block
+
+
+def test_layers_that_differ_in_names_and_numbers_only_are_copied(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    copied: list[list[str]] = []
-    copy = KnownBlock.copy_to
-
-    def note(self: KnownBlock, message: Message, strings: list[str]) -> None:
-        copied.append(strings)
-        copy(self, message, strings)
-
-    monkeypatch.setattr(KnownBlock, "copy_to", note)
-    layer = "layer { name: '%s'\n top: ['%s', 't'] param { lr_mult: 1 } }\n"
-    text = "".join(layer % (name, name) for name in "abcd")
+    found = Found()
+    monkeypatch.setattr(ordinary, "find_block", found.find)
+    layer = "layer { name: '%s'\n top: ['%s', 't'] param { lr_mult: %d decay_mult: -0 } }\n"
+    text = "".join(layer % (name, name, ord(name)) for name in "abcd")
     net, source = parse_text(text, "NetParameter")
-    # Nothing follows the last layer, so that only the message in it is copied.
-    assert copied == [["b", "b", "t"], ["c", "c", "t"], []]
-    assert [(layer.name, list(layer.top)) for layer in net.layer] == [
-        (name, [name, "t"]) for name in "abcd"
+    # The inner message of the first layer is read, and of the last, which nothing follows.
+    assert found.values == [
+        *[("a", "a", "t", "97", "-0"), ("97", "-0")],
+        *[("b", "b", "t", "98", "-0"), ("c", "c", "t", "99", "-0"), ("100", "-0")],
     ]
+    assert [(layer.name, list(layer.top), layer.param[0].lr_mult) for layer in net.layer] == [
+        (name, [name, "t"], ord(name)) for name in "abcd"
+    ]
+    assert str(net.layer[2].param[0].decay_mult) == "-0.0"
     assert [source.line_of("layer", index) for index in range(4)] == [1, 3, 5, 7]
 
 
@@ -313,26 +359,20 @@ def test_layers_that_come_in_the_same_order_again_are_read_together(
 ) -> None:
     convolution = (
         "layer { name: 'conv%d' type: 'Convolution' bottom: '%d' top: 'conv%d'\n"
-        "  param { lr_mult: 1 } top: 'more' } # the next\n"
+        "  param { lr_mult: 1 } top: 'more%d' convolution_param { num_output: %d\n"
+        "  weight_filler { std: 0.%d }\n} } # the next\n"
     )
     relu = 'layer { name: "%d" type: "ReLU" bottom: "conv%d" top: "%d" }\n'
-    long = "n" * 300
-    text = "".join(convolution % (n, n, n) + relu % (n, n, n) for n in range(2000, 2100)).replace(
-        "conv2070", long
-    )
+    text = "".join(convolution % ((n,) * 6) + relu % ((n,) * 3) for n in range(2000, 2100))
+    text = text.replace("conv2070", "n" * 300).replace("conv2080", "é")
+    text = text.replace("num_output: 2077", "num_output: 02077")
     expected = read_carefully(text, False)
-    copied: list[int] = []
-    copy = KnownBlock.copy_to
-
-    def note(self: KnownBlock, message: Message, strings: list[str]) -> None:
-        copied.append(len(strings))
-        copy(self, message, strings)
-
-    monkeypatch.setattr(KnownBlock, "copy_to", note)
+    found = Found()
+    monkeypatch.setattr(ordinary, "find_block", found.find)
     assert read(text, False) == expected
     assert len(expected.lines) == 200
     uses = known_blocks._USES_BEFORE_PATTERN
-    assert uses < len(copied) < 4 * uses
+    assert uses < len(found.values) < 4 * uses
 
 
 @pytest.mark.parametrize("mistake", ["x: 1", "name: 'n", "name: 'n' name: 'm'", "name: 'é'"])
@@ -360,6 +400,7 @@ ESCAPES += [r"\u00e9", r"\U0001F600", r"\N", r"\q", r"\x", r"\8", "a", "é", "1"
 RUN = ["input_dim: 3\n", "input_dim : 010 ", "input_dim:4 # input_dim: 5\n\n", "input_dim: 6;"]
 RUN += ["input: 'a'\n", 'input: "input: input"\n', "input: 'b' # 'c'\n", "input: 'a' 'b'\n"]
 UNKNOWN = ["nosuch : 2;", "nosuch: 'a:b'\n", "nosuch # :\n:1 ", "nosuch { a: 1 }", "nosuch: - inf "]
+UNKNOWN += ["nosuch: [1, a]", "nosuch: ['a']", "nosuch: [{ }]", "nosuch: [a: 1]\n"]
 UNKNOWN += ["nosuch: 1\n", "other: 1 "]
 MISTAKES = ["input: '", "nosuch: :: ", "input: 'é' ", "input_dim: 7;;", ""]
 SAME = st.builds(mul, st.sampled_from(RUN), st.integers(1, 4))
