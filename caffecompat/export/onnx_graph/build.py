@@ -41,11 +41,6 @@ KNOWN_FORK_FIELDS = (
     *(f"pooling_param.pad_{side}" for side in "lrtb"),
 )
 
-# Layers whose operators a program lacks, crashes on or computes wrongly, by their writers' names.
-WRONG_IN = {
-    "opencv5": ("DetectionOutput", "ROIPooling", "PSROIPooling", "Proposal", "ProposalLayer"),
-}
-
 # What layers do that no operators of ONNX do, by their writers' names.
 _BY_COLOUR = "blurs along the colours of each image, in a lattice made of them"
 _DRAWS = "draws random examples for training"
@@ -98,7 +93,9 @@ def _unwritten(built: BuiltLayer) -> str:
     return "" if _redefined_by(built) else unwritten_settings(built, KNOWN_FORK_FIELDS)
 
 
-def build_onnx_graph(net: Net, fold: Preprocessing | None = None) -> tuple[OnnxGraph, Freedom]:
+def build_onnx_graph(
+    net: Net, fold: Preprocessing | None = None, program: str = ""
+) -> tuple[OnnxGraph, Freedom]:
     """The graph of a net in phase TEST, and the input sizes that it takes.
 
     Batch, height and width of the inputs are free where net and operators allow it.
@@ -106,6 +103,7 @@ def build_onnx_graph(net: Net, fold: Preprocessing | None = None) -> tuple[OnnxG
     Args:
         net: a net with its weights, on the CPU; the graph's weights are views of them.
         fold: preprocessing that becomes part of the graph, whose input is then RGB from 0 to 1.
+        program: the program that will read the file ("opencv5"), or "" for any.
 
     Raises:
         ExportError: a layer has no operators in ONNX.
@@ -117,7 +115,7 @@ def build_onnx_graph(net: Net, fold: Preprocessing | None = None) -> tuple[OnnxG
         if sizes is None:
             continue
         try:
-            return _Walk(net, sizes, fold).graph, freedom
+            return _Walk(net, sizes, fold, program).graph, freedom
         except FixedSizesNeeded:
             continue
     raise AssertionError("no freedom needs no fixed sizes")
@@ -126,7 +124,8 @@ def build_onnx_graph(net: Net, fold: Preprocessing | None = None) -> tuple[OnnxG
 class _Walk:
     """The net's layers in order, each written by the function of its type."""
 
-    def __init__(self, net: Net, sizes: Sizes, fold: Preprocessing | None) -> None:
+    def __init__(self, net: Net, sizes: Sizes, fold: Preprocessing | None, program: str) -> None:
+        self._program = program
         self.graph = OnnxGraph(net.name or "net")
         self._sizes = sizes
         self._values: dict[Version, Value] = {}
@@ -166,6 +165,7 @@ class _Walk:
             arrays=_arrays(built.module),
             weights=self._weights,
             graph=self.graph,
+            program=self._program,
         )
 
     def _add_outputs(self, net: Net) -> None:
@@ -239,8 +239,8 @@ def _reasons(unknown: Sequence[BuiltLayer]) -> dict[str, str]:
     return {b.name: REASONS[writer_name(b)] for b in unknown if writer_name(b) in REASONS}
 
 
-def check_known(model: CaffeModel, net: Net, program: str = "") -> None:
-    """Refuses a net with layers that ONNX export does not know, or that ``program`` gets wrong.
+def check_known(model: CaffeModel, net: Net) -> None:
+    """Refuses a net with layers that ONNX export does not know.
 
     Raises:
         ExportError: names them all.
@@ -250,10 +250,4 @@ def check_known(model: CaffeModel, net: Net, program: str = "") -> None:
         raise ExportError(
             f"{model.path or net.name}: ONNX has no operators for "
             f"{without_layers(net, unknown, _reasons(unknown))}"
-        )
-    wrong = [b for b in net.layers if b.module and writer_name(b) in WRONG_IN.get(program, ())]
-    if wrong:
-        raise ExportError(
-            f"{model.path or net.name}: {program} does not run, or does not compute right, the "
-            f"operators for {without_layers(net, wrong)}"
         )
