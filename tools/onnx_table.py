@@ -47,12 +47,9 @@ from caffecompat.errors import CaffeError, first_line
 from caffecompat.export.deploy.definition import DeployOptions, deploy
 from caffecompat.export.engine import Engine, EngineOptions, engines
 from caffecompat.export.engines.caffe_net import CaffeNet
+from caffecompat.export.fork_settings import writer_name
 from caffecompat.export.model import CaffeModel
-from caffecompat.export.onnx_graph.build import (
-    REASONS,
-    unknown_layers,
-    writer_name,
-)
+from caffecompat.export.onnx_graph.build import REASONS, unknown_layers
 from caffecompat.export.outputs import keep_outputs, outputs_without
 from caffecompat.export.random_weights import random_weights
 from caffecompat.export.region_inputs import PROPOSALS

@@ -9,7 +9,7 @@ import numpy as np
 
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import ExportError
-from caffecompat.export.fork_settings import unwritten_settings
+from caffecompat.export.fork_settings import redefined_by, unwritten_settings, writer_name
 from caffecompat.export.input_sizes import Freedom, Sizes, possible_sizes
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.graph import OnnxGraph, Value
@@ -17,9 +17,7 @@ from caffecompat.export.onnx_graph.layer import FixedSizesNeeded, OnnxLayer, wri
 from caffecompat.export.outputs import without_layers
 from caffecompat.export.value_names import is_same, value_names
 from caffecompat.graph import Version
-from caffecompat.layers import catalogue
 from caffecompat.layers._base import format_shape
-from caffecompat.layers._python_equivalent import PythonEquivalent
 from caffecompat.layers.split import Silence
 from caffecompat.net import Net
 from caffecompat.net.build import BuiltLayer
@@ -69,28 +67,9 @@ def unknown_layers(net: Net) -> list[BuiltLayer]:
     ]
 
 
-def writer_name(built: BuiltLayer) -> str:
-    """The name that the writer of a layer is registered under.
-
-    It is the layer's type, and before it the fork whose definition of one of BVLC's types is meant:
-    ``NVCaffe BatchNorm``. For a Python layer that is built in it is the name of its class.
-    """
-    if isinstance(built.layer, PythonEquivalent):
-        return type(built.layer).__name__
-    fork = _redefined_by(built)
-    return f"{fork} {built.type}" if fork else built.type
-
-
-def _redefined_by(built: BuiltLayer) -> str:
-    """The fork whose definition of one of BVLC's types is meant; "" if it is BVLC's."""
-    if built.layer is None or all(one.fork for one in catalogue.definitions(built.type)):
-        return ""
-    return built.layer.fork
-
-
 def _unwritten(built: BuiltLayer) -> str:
     """The fields of forks in a layer that its writer would miss."""
-    return "" if _redefined_by(built) else unwritten_settings(built, KNOWN_FORK_FIELDS)
+    return "" if redefined_by(built) else unwritten_settings(built, KNOWN_FORK_FIELDS)
 
 
 def build_onnx_graph(
