@@ -285,7 +285,7 @@ def _batch_of_one(shapes: list[Any]) -> None:
 
 def _half_images(shapes: list[Any]) -> None:
     for shape in shapes:
-        if len(shape.dim) == 4 and min(shape.dim[2:]) > 1:
+        if len(shape.dim) > 3 and min(shape.dim[2:]) > 1:
             shape.dim[2:] = [extent // 2 for extent in shape.dim[2:]]
 
 

@@ -48,6 +48,7 @@ CASES = [
     case(conv("num_output: 6 kernel_size: 1 pad: 1 group: 3"), IMAGE),
     case(conv("num_output: 16 kernel_size: 3 pad: 4"), (2, 32, 7, 5)),
     case(conv("num_output: 4 kernel_size: 3"), (2, 3, 4, 7, 5)),
+    case(conv("num_output: 4 kernel_size: 1 pad: 1"), (2, 3, 4, 7, 5)),
     case(conv("num_output: 4 kernel_size: 3"), (2, 3, 7)),
     case(conv("num_output: 4 kernel_size: 3 stride: 2 pad: 1", "Deconvolution"), IMAGE),
     case(conv("num_output: 6 kernel_size: 4 stride: 2 group: 3", "Deconvolution"), IMAGE),
