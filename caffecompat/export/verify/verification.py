@@ -21,6 +21,7 @@ from caffecompat.layers._base import format_shape
 from caffecompat.weights.mapped import release_pages
 
 TOLERANCE = 1e-4
+MOST_LINES = 8
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,25 @@ def verify_conversion(
     lines = [
         f"{d.name}: {format_shape(d.shape)}, largest difference {d.absolute:.2g}, "
         f"{d.relative:.2g} of the largest magnitude" + (f" ({d.note})" if d.note else "")
-        for d in comparison.differences
+        for d in _shown(comparison)
     ]
     if not comparison.agrees:
         raise ExportError(
             f"{path}: computes something else than {model.path or 'the net'}: {'; '.join(lines)}; "
             "'caffecompat verify --layers' finds the layer"
         )
+    if left := len(comparison.differences) - len(lines):
+        lines.append(f"and {left} values inside of the net, which differ by less")
     return [*lines, f"verified: {path} computes what the net does, within {TOLERANCE:g}"]
+
+
+def _shown(comparison: Comparison) -> list[Difference]:
+    """All differences if they are few; of all values of a net those that differ most."""
+    if len(comparison.differences) <= MOST_LINES:
+        return list(comparison.differences)
+    # Those that do not decide are outputs, whose notes say why.
+    worst = sorted(comparison.differences, key=lambda d: (d.counts, -d.relative))[:MOST_LINES]
+    return [d for d in comparison.differences if d in worst]
 
 
 def compare_conversion(
@@ -233,10 +245,18 @@ def compare(
     return Comparison(found, tolerance)
 
 
+def _without_ones(values: np.ndarray) -> list[int]:
+    """The shape without axes of extent 1, which do not change the order of the values."""
+    return [extent for extent in values.shape if extent != 1]
+
+
 def difference(name: str, first: np.ndarray, second: np.ndarray) -> Difference:
     if first.shape != second.shape:
         note = f"{format_shape(first.shape)} and {format_shape(second.shape)}"
-        return Difference(name, first.shape, np.inf, np.inf, note)
+        if _without_ones(first) != _without_ones(second):
+            return Difference(name, first.shape, np.inf, np.inf, note)
+        same = difference(name, first, second.reshape(first.shape))
+        return replace(same, note="; ".join(filter(None, [note, same.note])))
     if not np.array_equal(np.isnan(first), np.isnan(second)):
         return Difference(name, first.shape, np.inf, np.inf, "NaN in one only")
     equal = (first == second) | np.isnan(first)
