@@ -341,6 +341,25 @@ def test_detections_in_opencv(least: float, tmp_path: Path) -> None:
             assert_close(found, wanted)
 
 
+def test_a_single_detection_in_opencv(tmp_path: Path) -> None:
+    """Of a list with one row it drops the axis."""
+    model = model_of(DETECTOR)
+    inputs = image(np.random.default_rng(1), 12, 16)
+    scores = expected_outputs(model.net(), inputs)["found"][0, 0, :, 2]
+    best, second = np.sort(scores)[::-1][:2]
+    text = DETECTOR.replace(
+        "confidence_threshold: 0.2", f"confidence_threshold: {best / 2 + second / 2}"
+    )
+    model = model_of(text)
+    path = tmp_path / "net.onnx"
+    Onnx().write(model, path)
+    wanted = expected_outputs(model.net(), inputs)
+    assert wanted["found"].shape == (1, 1, 1, 7)
+    assert wanted["found"][0, 0, 0, 1] > 0
+    for found in (run_onnxruntime(path, inputs), run_opencv(path, inputs, ["found"])):
+        assert_close(found, wanted)
+
+
 def test_a_detector_takes_any_batch_and_gives_any_rows(tmp_path: Path) -> None:
     import onnx
 

@@ -136,6 +136,8 @@ def _suppressed(at: OnnxLayer, boxes: str, scores: str, entries: int, most: int)
     corners = at.node("Reshape", _without_area_apart(at, boxes, most), of_box)
     found = at.node("NonMaxSuppression", corners, single, *limits)
     index = at.node("Gather", found, at.integers("entry and rank", [0, 2]), axis=1)
+    # Of a single row OpenCV 5.0 drops the axis.
+    index = _shaped(at, index, [-1, 2])
     # One index more, of a column that goes again: OpenCV 5.0 crashes on lists without elements.
     index = at.node("Concat", index, at.constant("one more", [[0, most]], np.int64), axis=0)
     flat = at.node("Reshape", scores, at.node("Concat", at.integers("any", [-1]), each, axis=0))
