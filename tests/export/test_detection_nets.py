@@ -195,6 +195,9 @@ def test_conversions_are_verified_with_sensible_inputs(text: str, tmp_path: Path
     lines = verify_conversion(model, path)
     assert any(line.startswith("prob: ") and not line.startswith("prob: 0") for line in lines)
     assert "verified" in lines[-1]
+    if "delta" in model.weights:
+        assert len(lines) == 2 + 5 + 2
+        assert "values inside of the net, which differ by less" in lines[-2]
 
 
 def test_rows_that_change_places_do_not_decide(tmp_path: Path) -> None:

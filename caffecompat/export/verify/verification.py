@@ -21,6 +21,7 @@ from caffecompat.layers._base import format_shape
 from caffecompat.weights.mapped import release_pages
 
 TOLERANCE = 1e-4
+LOOSE = "what is equal but for rounding may change places"
 # How many values inside of a net have a line of their own.
 MOST_LINES = 5
 
@@ -114,6 +115,8 @@ def verify_conversion(
 
 def _shown(comparison: Comparison) -> list[Difference]:
     """All differences if they are few; of all values of a net the outputs and the worst ones."""
+    if not comparison.outputs:
+        return list(comparison.differences)
     inner = [d for d in comparison.differences if d.name not in comparison.outputs]
     worst = sorted(inner, key=lambda d: (not d.counts, -d.relative))[:MOST_LINES]
     return [d for d in comparison.differences if d.name in comparison.outputs or d in worst]
@@ -242,9 +245,7 @@ def compare(
     found = [difference(name, first[name], second[name]) for name in names]
     for index, one in enumerate(found):
         if one.name in loose and not one.relative <= tolerance:
-            note = "; ".join(
-                filter(None, [one.note, "what is equal but for rounding may change places"])
-            )
+            note = "; ".join(filter(None, [one.note, LOOSE]))
             found[index] = replace(one, note=note, counts=False)
     return Comparison(found, tolerance)
 
