@@ -5,13 +5,17 @@ Weights and inputs are random. So that a net takes seconds, it is built for a ba
 inputs allow that, fully connected layers with more than 1000 outputs get 500, and images become
 smaller while the net has more than 5 billion multiply-adds and still can be built. A definition for
 training becomes one for use, as ``caffecompat convert`` does it, unless one lies beside it. A net
-whose last layers ONNX does not have is cut before them, as ``caffecompat convert --output`` does; a
-net with layers that a program does not run or compute right is not run there. Nets that cannot be
-written are listed with the reason.
+whose last layers ONNX does not have is cut before them, as ``caffecompat convert --output`` does.
+OpenCV gets the file that ``--for opencv5`` writes. A second table has the nets that cannot be
+written, a third one the layers before which nets are cut, with the reasons.
+
+A row is added to the file of ``--rows`` as soon as a net is done. Nets that the file has already
+are not run again, so that a run that was stopped goes on where it was; delete lines to repeat them.
 
 Examples:
     python tools/onnx_table.py prototxt
-    python tools/onnx_table.py ../shared/zoo --only resnet --markdown table.md
+    python tools/onnx_table.py prototxt ../shared/zoo --rows rows.jsonl --markdown table.md
+    python tools/onnx_table.py ../shared/zoo --only resnet
 
 The exit code is 1 if a net differs by more than 1e-4 of the largest magnitude of a value.
 """
@@ -24,8 +28,10 @@ import multiprocessing
 import os
 import sys
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -41,11 +47,13 @@ from caffecompat.errors import CaffeError, first_line
 from caffecompat.export.deploy.definition import DeployOptions, deploy
 from caffecompat.export.engine import Engine, EngineOptions, engines
 from caffecompat.export.engines.caffe_net import CaffeNet
+from caffecompat.export.fork_settings import writer_name
 from caffecompat.export.model import CaffeModel
-from caffecompat.export.onnx_graph.build import WRONG_IN, unknown_layers, writer_name
+from caffecompat.export.onnx_graph.build import REASONS, unknown_layers
 from caffecompat.export.outputs import keep_outputs, outputs_without
 from caffecompat.export.random_weights import random_weights
-from caffecompat.export.region_inputs import PROPOSALS
+from caffecompat.export.region_inputs import PROPOSALS, ranks
+from caffecompat.export.target import TargetOptions
 from caffecompat.export.targets.onnx import Onnx
 from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.export.verify.verification import TOLERANCE, compare, run_both
@@ -54,7 +62,8 @@ from caffecompat.net.definition import Definition, read_definition
 from caffecompat.weights import Weights
 from tools.zoo_report import DIALECTS, IMAGE, STATED, UNKNOWN_SHAPE, fill_in
 
-PROGRAMS = ("onnxruntime", "opencv")
+# The programs, and what --for calls them.
+PROGRAMS = {"onnxruntime": "", "opencv": "opencv5"}
 MOST_OUTPUTS, FEWER_OUTPUTS = 1000, 500
 MOST_MULTIPLY_ADDS = 5 * 10**9
 
@@ -69,8 +78,10 @@ class Row:
         problem: why there is no ONNX file, in one line; "" if there is one.
         sizes: the extents of the first input, with names for those that are free.
         ends: the outputs of a net that is cut; "" for a whole one.
-        results: by program, the largest relative difference of a value, or what went wrong, or None
-            where the net is not run.
+        unwritten: by type, the layers before which it is cut, and what they do that no operators
+            do; "" where only the operators are not written here.
+        results: by program, the largest relative difference of a value, or what went wrong.
+        seconds: how long it took.
     """
 
     net: str
@@ -78,25 +89,36 @@ class Row:
     problem: str = ""
     sizes: str = ""
     ends: str = ""
-    results: dict[str, float | str | None] | None = None
+    unwritten: dict[str, str] = field(default_factory=dict)
+    results: dict[str, float | str] | None = None
+    seconds: float = 0
 
     def agrees(self) -> bool:
         return self.results is not None and all(
-            value is None or (isinstance(value, float) and value <= TOLERANCE)
-            for value in self.results.values()
+            isinstance(value, float) and value <= TOLERANCE for value in self.results.values()
         )
 
 
 def main() -> int:
     arguments = parse_arguments()
+    known = rows_of(Path(arguments.rows)) if arguments.rows else {}
     rows = []
     for path in definitions(arguments.paths):
         if arguments.only and arguments.only not in str(path):
             continue
+        if str(path) in known:
+            rows.append(known[str(path)])
+            continue
+        start = time.monotonic()
         row = in_own_process(path)
         if row is not None:
+            row.seconds = round(time.monotonic() - start, 1)
             rows.append(row)
-            print(json.dumps(asdict(row)), flush=True)
+            line = json.dumps(asdict(row))
+            print(line, flush=True)
+            if arguments.rows:
+                with open(arguments.rows, "a") as file:
+                    file.write(line + "\n")
     if arguments.markdown:
         Path(arguments.markdown).write_text(markdown(rows))
     written = [row for row in rows if not row.problem]
@@ -105,12 +127,23 @@ def main() -> int:
     return 0 if agreeing == len(written) else 1
 
 
+def rows_of(path: Path) -> dict[str, Row]:
+    """The rows of an earlier run by net."""
+    if not path.exists():
+        return {}
+    rows = [Row(**json.loads(line)) for line in path.read_text().splitlines()]
+    return {row.net: row for row in rows}
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("paths", nargs="+", help="prototxts, or folders with prototxts")
     parser.add_argument("--only", help="nets whose path has this text in it")
+    parser.add_argument(
+        "--rows", metavar="FILE", help="JSON lines, one for each net; they are kept"
+    )
     parser.add_argument("--markdown", metavar="FILE", help="also write the table to this file")
     return parser.parse_args()
 
@@ -252,7 +285,7 @@ def _batch_of_one(shapes: list[Any]) -> None:
 
 def _half_images(shapes: list[Any]) -> None:
     for shape in shapes:
-        if len(shape.dim) == 4 and min(shape.dim[2:]) > 1:
+        if len(shape.dim) > 3 and min(shape.dim[2:]) > 1:
             shape.dim[2:] = [extent // 2 for extent in shape.dim[2:]]
 
 
@@ -267,30 +300,25 @@ def multiply_adds(definition: Definition) -> int:
 
 def fill_row(row: Row, definition: Definition, sender: Connection) -> None:
     shapes = Net(definition, shapes_only=True)
-    if unknown := {built.name for built in unknown_layers(shapes)}:
-        ends = outputs_without(shapes, unknown)
-        if ends:
-            definition = keep_outputs(CaffeModel(definition, Weights()), ends).definition
-            row.ends = ", ".join(ends)
+    unknown = unknown_layers(shapes)
+    if ends := outputs_without(shapes, {built.name for built in unknown}) if unknown else []:
+        definition = keep_outputs(CaffeModel(definition, Weights()), ends).definition
+        row.ends = ", ".join(ends)
+        row.unwritten = {writer_name(b): REASONS.get(writer_name(b), "") for b in unknown}
     net = Net(definition)
     row.layers = sum(not built.node.automatic for built in net.layers)
-    left_out = {built.type for built in net.layers if writer_name(built) in WRONG_IN["opencv5"]}
     model = CaffeModel(definition, random_weights(net), path=row.net)
     model = replace(model, weights=balanced_weights(model))
     lessen_deltas(net, model.weights)
     del net
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "net.onnx"
-        Onnx().write(model, target)
-        row.sizes = sizes_of(target)
-        ours = CaffeNet.of(model)
         row.results = dict.fromkeys(PROGRAMS, "crashed")
-        for program in PROGRAMS:
-            if program == "opencv" and left_out:
-                row.results[program] = None
-                continue
+        for program, reader in PROGRAMS.items():
+            Onnx(TargetOptions(program=reader)).write(model, target)
+            row.sizes = row.sizes or sizes_of(target)
             sender.send(row)
-            row.results[program] = result_of(program, ours, target)
+            row.results[program] = result_of(program, model, target)
     sender.send(row)
 
 
@@ -343,16 +371,18 @@ def sizes_of(path: Path) -> str:
     return " x ".join(str(d.dim_param or d.dim_value) for d in value.type.tensor_type.shape.dim)
 
 
-def result_of(program: str, ours: CaffeNet, path: Path) -> float | str:
+def result_of(program: str, model: CaffeModel, path: Path) -> float | str:
     try:
+        ours = CaffeNet.of(model)
         theirs: Engine = engines.find(program)(path, EngineOptions())
         drawn = draw_inputs(ours, theirs, seed=0)
         # With these weights values keep their size: softmax would get hundreds instead of tens.
         inputs = {n: v * np.float32(0.1) if v.ndim == 4 else v for n, v in drawn.items()}
-        outputs = compare(*run_both(ours, theirs, inputs))
+        outputs = compare(*run_both(ours, theirs, inputs), loose=ranks(ours.net))
         # Values before a softmax say more than its outputs, which may be 0 and 1.
         # Rows of boxes change places where scores are equal but for rounding, which the choice of
-        # outputs changes; they are compared as outputs only.
+        # outputs changes; they are compared as outputs only. Which of two values that are equal but
+        # for rounding is the larger one does not count.
         own, other = run_both(ours, theirs, inputs, every_value=True)
         every = compare({n: v for n, v in own.items() if n not in ours.loose}, other)
     except CaffeError as error:
@@ -368,25 +398,43 @@ def result_of(program: str, ours: CaffeNet, path: Path) -> float | str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table of the nets that have an ONNX file, and that of the others."""
-    lines = [
-        "| net | layers | input | ONNX Runtime | OpenCV 5 |",
-        "| --- | ---: | --- | --- | --- |",
-    ]
-    for row in rows:
-        if row.problem:
-            continue
-        name = _short_name(row)
-        name += f", up to {row.ends}" if row.ends else ""
-        results: dict[str, Any] = row.results or {}
-        cells = [
-            "not run" if v is None else v if isinstance(v, str) else f"{v:.0e}"
-            for v in results.values()
+    """The table of the nets that have an ONNX file, that of the others, and that of layers."""
+    written = [row for row in rows if not row.problem]
+    return "\n".join(
+        [
+            "| net | layers | input | ONNX Runtime | OpenCV 5 |",
+            "| --- | ---: | --- | --- | --- |",
+            *(_line(row) for row in written),
+            "",
+            "| not written | why |",
+            "| --- | --- |",
+            *(f"| {_short_name(row)} | {row.problem} |" for row in rows if row.problem),
+            "",
+            "| layer | why it is left out | nets |",
+            "| --- | --- | ---: |",
+            *_lines_of_layers(written),
+            "",
         ]
-        lines.append(f"| {name} | {row.layers} | {row.sizes} | {' | '.join(cells)} |")
-    lines += ["", "| not written | why |", "| --- | --- |"]
-    lines += [f"| {_short_name(row)} | {row.problem} |" for row in rows if row.problem]
-    return "\n".join([*lines, ""])
+    )
+
+
+def _line(row: Row) -> str:
+    name = _short_name(row)
+    name += f", up to {row.ends}" if row.ends else ""
+    results = (row.results or {}).values()
+    cells = [value if isinstance(value, str) else f"{value:.0e}" for value in results]
+    return f"| {name} | {row.layers} | {row.sizes} | {' | '.join(cells)} |"
+
+
+def _lines_of_layers(rows: Sequence[Row]) -> list[str]:
+    """Layers before which nets are cut, with the reasons, and in how many nets."""
+    count: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        count.update(
+            (name, f"it {does}" if does else "its operators are not written here")
+            for name, does in row.unwritten.items()
+        )
+    return [f"| {name} | {why} | {nets} |" for (name, why), nets in sorted(count.items())]
 
 
 def _short_name(row: Row) -> str:

@@ -50,7 +50,7 @@ class Engine:
         suffixes: file name suffixes that select the engine, with their dots.
         inputs: shapes of the inputs by name; an extent is 0 where any is accepted.
         preprocessing: what the model itself does with an image from 0 to 1; None for nothing.
-        indices: for inputs that hold indices, how many values an index has.
+        indices: for inputs that hold indices, how many values an index has; 2 for flags.
         regions: inputs (R, 5) that hold regions of images, rows [image, x1, y1, x2, y2].
         facts: inputs (1, 3) that hold height, width and scale of the image.
         given: values of inputs that the model was run with before; empty for engines that run.

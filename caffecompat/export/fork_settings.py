@@ -1,10 +1,11 @@
-"""Settings of forks that a target of an export does not know."""
+"""Which definition of a layer type is meant, and settings of forks that a target does not know."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from caffecompat.layers import catalogue
+from caffecompat.layers._python_equivalent import PythonEquivalent
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.proto.fork_fields import effective_fields
 
@@ -34,3 +35,22 @@ def unwritten_settings(built: BuiltLayer, known: Sequence[str] = _KNOWN) -> str:
     fields = [one.path for one in effective_fields(built.node.message)]
     ignored = built.layer.ignored_fork_fields
     return ", ".join(path for path in fields if path not in known and path not in ignored)
+
+
+def writer_name(built: BuiltLayer) -> str:
+    """The name that the writer of a layer is registered under.
+
+    It is the layer's type, and before it the fork whose definition of one of BVLC's types is meant:
+    ``NVCaffe BatchNorm``. For a Python layer that is built in it is the name of its class.
+    """
+    if isinstance(built.layer, PythonEquivalent):
+        return type(built.layer).__name__
+    fork = redefined_by(built)
+    return f"{fork} {built.type}" if fork else built.type
+
+
+def redefined_by(built: BuiltLayer) -> str:
+    """The fork whose definition of one of BVLC's types is meant; "" if it is BVLC's."""
+    if built.layer is None or all(one.fork for one in catalogue.definitions(built.type)):
+        return ""
+    return built.layer.fork

@@ -44,6 +44,7 @@ class Source:
         own_definition: whether the definition is known from this file alone, so that a target
             without a place for it gets a prototxt beside it.
         notes: lines for the user.
+        beside: the prototxt beside the weights that was found; "" if it was not looked for.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Source:
     preprocessing: Preprocessing | None = None
     own_definition: bool = False
     notes: list[str] = field(default_factory=list)
+    beside: str = ""
 
     def model(self, purpose: str) -> CaffeModel:
         """The model with its definition.
@@ -166,7 +168,8 @@ def read_source(
     if located is None:
         return Source(path, weights, preprocessing=preprocessing, notes=notes)
     where = f"{located.path} ({located.origin})" if located.path else located.origin
-    return Source(path, weights, located.definition, where, preprocessing, False, notes)
+    beside = str(located.path or "")
+    return Source(path, weights, located.definition, where, preprocessing, False, notes, beside)
 
 
 def _from_layout(path: Path, arrays: NamedArrays, given: Definition | None, model: str) -> Source:

@@ -378,3 +378,8 @@ class Layer:
     def parameter_names(cls, count: int) -> list[str]:
         """Names for ``count`` parameter blobs; blobs beyond :attr:`parameters` are ``blob<i>``."""
         return [cls.parameters[i] if i < len(cls.parameters) else f"blob{i}" for i in range(count)]
+
+    @classmethod
+    def fits_blobs(cls, shapes: Sequence[Shape]) -> bool:
+        """Whether blobs of these shapes are parameters of this definition of the layer's type."""
+        return len(shapes) == len(cls.parameters)

@@ -216,6 +216,14 @@ class Recurrent(Layer):
             names.remove("weight_x_static")
         return names[:count] + [f"blob{i}" for i in range(len(names), count)]
 
+    @classmethod
+    def fits_blobs(cls, shapes: Sequence[Shape]) -> bool:
+        """The second one is the bias; forks' LSTMs have the weight of the hidden values there."""
+        if len(shapes) not in (len(cls.parameters) - 1, len(cls.parameters)):
+            return False
+        weight, bias = shapes[:2]
+        return len(weight) > 1 and len(bias) != 2 and prod(bias) == weight[-2]
+
 
 @register("RNN")
 class RNN(Recurrent):

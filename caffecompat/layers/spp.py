@@ -37,12 +37,13 @@ class SPP(Layer):
         self.check(
             x.dim() == 4, f"the bottom is {format_shape(x.shape)}, it must have 4 axes (N, C, H, W)"
         )
-        levels = [self.pool(x, self._windows(x.shape, 2**level)) for level in range(self.height)]
+        levels = [self.pool(x, self.windows(x.shape, 2**level)) for level in range(self.height)]
         if self.height == 1:
             return levels[0]
         return torch.cat([level.flatten(1) for level in levels], 1)
 
-    def _windows(self, shape: Sequence[int], bins: int) -> Windows:
+    def windows(self, shape: Sequence[int], bins: int) -> Windows:
+        """The windows of a level with ``bins`` by ``bins`` of them, in a bottom of ``shape``."""
         size = (shape[2], shape[3])
         kernel = (-(-size[0] // bins), -(-size[1] // bins))
         pad = tuple((k * bins - n + 1) // 2 for k, n in zip(kernel, size, strict=True))

@@ -1,12 +1,10 @@
-"""ONNX of the R-CNN family: regions as inputs, and regions that the net proposes.
+"""ONNX of the R-CNN family: regions as inputs, and regions that the net proposes; and of SSD.
 
-OpenCV 5.0 has no MaxRoiPool and computes some DetectionOutputs wrongly, so that these files are for
-ONNX Runtime.
+OpenCV 5.0 has no MaxRoiPool: it gets files of its own where regions are pooled.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ from caffecompat.export.engine import EngineOptions
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.engines.onnxruntime import OnnxRuntime
 from caffecompat.export.model import CaffeModel
-from caffecompat.export.outputs import keep_outputs
 from caffecompat.export.target import TargetOptions
 from caffecompat.export.targets.onnx import Onnx
 from caffecompat.export.verify.inputs import draw_inputs
@@ -29,6 +26,7 @@ from tests.export.models import (
     Arrays,
     assert_close,
     expected_outputs,
+    layer_net,
     model_of,
     run_onnxruntime,
     run_opencv,
@@ -138,6 +136,36 @@ def test_proposed_regions_are_those_of_the_layer(
         wanted = expected_outputs(net, inputs)
         assert 2 < len(wanted["prob"]) <= 9
         assert_close(run_onnxruntime(path, inputs), wanted)
+        if (height, width) == (48, 64):
+            for_opencv = tmp_path / "opencv.onnx"
+            Onnx(TargetOptions(program="opencv5")).write(model, for_opencv)
+            assert_close(run_onnxruntime(for_opencv, inputs), wanted)
+            assert_close(run_opencv(for_opencv, inputs, list(wanted)), wanted)
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 5), (9, 8), (1, 17), (20, 2)])
+def test_opencv_pools_regions_from_maxima_of_windows(
+    height: int, width: int, tmp_path: Path
+) -> None:
+    """Regions beyond the map, without size, and larger than it; bins are empty and overlap."""
+    layer = 'type: "ROIPooling" roi_pooling_param { pooled_h: 2 pooled_w: 3 spatial_scale: 0.5 }'
+    text = layer_net(layer, (2, 4, height, width), (6, 5))
+    path = tmp_path / "net.onnx"
+    Onnx(TargetOptions(program="opencv5")).write(model_of(text), path)
+    regions = [
+        [0, 0, 0, 9, 13],
+        [1, 2.5, 3.5, 7.5, 8.5],
+        [0, -6, -4, 30, 40],
+        [1, 4, 4, 4, 4],
+        [0, 8, 9, 3, 2],
+        [1, 60, 60, 90, 90],
+    ]
+    maps = np.random.default_rng(4).normal(size=(2, 4, height, width)).astype(np.float32)
+    inputs = {"a": maps, "b": np.array(regions, np.float32)}
+    wanted = expected_outputs(model_of(text).net(), inputs)
+    assert np.all(wanted["y"][5] == 0)
+    for found in (run_onnxruntime(path, inputs), run_opencv(path, inputs, ["y"])):
+        assert np.array_equal(found["y"], wanted["y"])
 
 
 def test_maps_of_fixed_size_have_constant_anchors(tmp_path: Path) -> None:
@@ -167,6 +195,9 @@ def test_conversions_are_verified_with_sensible_inputs(text: str, tmp_path: Path
     lines = verify_conversion(model, path)
     assert any(line.startswith("prob: ") and not line.startswith("prob: 0") for line in lines)
     assert "verified" in lines[-1]
+    if "delta" in model.weights:
+        assert len(lines) == 2 + 5 + 2
+        assert "values inside of the net, which differ by less" in lines[-2]
 
 
 def test_rows_that_change_places_do_not_decide(tmp_path: Path) -> None:
@@ -296,20 +327,40 @@ layer { name: "found" type: "DetectionOutput" bottom: "loc_flat" bottom: "prob_f
   nms_param { nms_threshold: 0.45 top_k: 10 } confidence_threshold: 0.2 } }"""
 
 
-def test_opencv_gets_the_net_before_its_detections(tmp_path: Path) -> None:
-    model = model_of(DETECTOR)
+@pytest.mark.parametrize("least", [0.2, 0.4, 0.999999], ids=["many", "some", "none"])
+def test_detections_in_opencv(least: float, tmp_path: Path) -> None:
+    """Its overlap of two boxes without area is 1, and it crashes on lists without elements."""
+    text = DETECTOR.replace("confidence_threshold: 0.2", f"confidence_threshold: {least}")
+    model = model_of(text)
     path = tmp_path / "net.onnx"
-    for_opencv = Onnx(TargetOptions(program="opencv5"))
-    with pytest.raises(ExportError, match=r"opencv5 does not run.*'found'.*--output ") as refused:
-        for_opencv.refuse(model)
-    names = re.findall(r"--output (\w+)", str(refused.value))
-    part = keep_outputs(model, names)
-    for_opencv.write(part, path)
-    net = part.net()
-    inputs = image(np.random.default_rng(0), 12, 16)
-    wanted = expected_outputs(net, inputs)
-    assert set(wanted) == {"loc_flat", "prob_flat", "prior"}
-    assert_close(run_opencv(path, inputs, list(wanted)), wanted)
+    Onnx().write(model, path)
+    rng = np.random.default_rng(1)
+    for scale in (1, 0.01):
+        inputs = image(rng, 12, 16)
+        inputs["data"] = np.concatenate([inputs["data"] * scale, inputs["data"]])
+        wanted = expected_outputs(model.net(), inputs)
+        assert (wanted["found"].shape[2] > 2) == (least < 0.5)
+        for found in (run_onnxruntime(path, inputs), run_opencv(path, inputs, ["found"])):
+            assert_close(found, wanted)
+
+
+def test_a_single_detection_in_opencv(tmp_path: Path) -> None:
+    """Of a list with one row it drops the axis."""
+    model = model_of(DETECTOR)
+    inputs = image(np.random.default_rng(1), 12, 16)
+    scores = expected_outputs(model.net(), inputs)["found"][0, 0, :, 2]
+    best, second = np.sort(scores)[::-1][:2]
+    text = DETECTOR.replace(
+        "confidence_threshold: 0.2", f"confidence_threshold: {best / 2 + second / 2}"
+    )
+    model = model_of(text)
+    path = tmp_path / "net.onnx"
+    Onnx().write(model, path)
+    wanted = expected_outputs(model.net(), inputs)
+    assert wanted["found"].shape == (1, 1, 1, 7)
+    assert wanted["found"][0, 0, 0, 1] > 0
+    for found in (run_onnxruntime(path, inputs), run_opencv(path, inputs, ["found"])):
+        assert_close(found, wanted)
 
 
 def test_a_detector_takes_any_batch_and_gives_any_rows(tmp_path: Path) -> None:

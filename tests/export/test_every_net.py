@@ -147,3 +147,13 @@ def test_every_engine_gives_the_same_outputs(path: Path, tmp_path: Path) -> None
         run(original, tmp_path / f"net{form}")
     pytest.importorskip("cv2")
     assert main(["verify", str(original), f"opencv:{tmp_path / 'net.onnx'}"]) == 0
+
+
+def test_the_nets_as_torch_programs_have_all_layer_types() -> None:
+    """So the other nets would export no operator that these do not."""
+
+    def types(path: Path) -> set[str]:
+        return {layer.type for layer in read_net(path).layer}
+
+    chosen = [path for path in DEPLOY_NETS if path.stem in AS_TORCH_PROGRAM]
+    assert set().union(*map(types, chosen)) == set().union(*map(types, DEPLOY_NETS))

@@ -250,3 +250,31 @@ def test_old_opencv_reads_caffe_files(files: Path) -> None:
     result = compare(*run_both(ours, theirs, draw_inputs(ours, theirs, 1), every_value=True))
     assert result.agrees
     assert Net(options.model).outputs == ["fc"]
+
+
+@pytest.mark.parametrize("flags", ["flags", "reshaped"])
+def test_flags_of_sequences_are_0_or_1(flags: str) -> None:
+    """Others would multiply the state of each step, up to infinity."""
+    text = """layer { name: "in" type: "Input" top: "x" top: "flags"
+      input_param { shape { dim: 9 dim: 2 dim: 4 } shape { dim: 9 dim: 2 } } }
+    layer { name: "reshaped" type: "Reshape" bottom: "flags" top: "reshaped"
+      reshape_param { shape { dim: 9 dim: 2 } } }
+    layer { name: "lstm" type: "LSTM" bottom: "x" bottom: "FLAGS" top: "y"
+      recurrent_param { num_output: 3 } }"""
+    engine = CaffeNet.of(model_of(text.replace("FLAGS", flags)))
+    drawn = draw_inputs(engine, engine, 0)
+    assert set(drawn["flags"].ravel()) == {0.0, 1.0}
+    assert len(set(drawn["x"].ravel())) > 2
+
+
+def test_the_place_of_the_largest_value_does_not_decide() -> None:
+    """Two classes of equal scores may both be the best one; the scores decide."""
+    text = """layer { name: "in" type: "Input" top: "x"
+      input_param { shape { dim: 2 dim: 3 dim: 4 } } }
+    layer { name: "twice" type: "Power" bottom: "x" top: "twice" power_param { scale: 2 } }
+    layer { name: "best" type: "ArgMax" bottom: "twice" top: "best" argmax_param { axis: 1 } }"""
+    engine = CaffeNet.of(model_of(text))
+    assert engine.loose == {"best"}
+    own = engine.values(draw_inputs(engine, engine, 0))
+    assert compare(own, {**own, "best": 2 - own["best"]}, loose=engine.loose).agrees
+    assert not compare(own, {**own, "twice": own["twice"] + 1}, loose=engine.loose).agrees

@@ -121,7 +121,8 @@ def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
         dest="program",
         choices=("opencv5",),
         default="",
-        help="also print the lines that prepare an image in that program",
+        help="write ONNX with operators that this program has (ROIPooling gets others), and print "
+        "the lines that prepare an image in it",
     )
 
 

@@ -13,6 +13,7 @@ from caffecompat.export.convert.loading_lines import loading_lines, torchvision_
 from caffecompat.export.convert.opencv_lines import blob_lines
 from caffecompat.export.convert.weight_files import (
     array_keys,
+    has_torchvision_names,
     through_net,
     with_metadata,
     with_types,
@@ -118,7 +119,7 @@ def convert(source: Path, target: Path | None, options: ConvertOptions, say: Say
     else:
         _write_target(loaded, form, path, options, say)
     _write_side_files(loaded, form, path, say)
-    _say_preprocessing(loaded, options.target, say)
+    _say_preprocessing(loaded, form, options.target, say)
     return path
 
 
@@ -171,7 +172,7 @@ def _write_weights(
         f"{checked}"
     )
     # A pass may have changed the definition; then it lies beside the weights.
-    prototxt = str(_prototxt(path)) if source.own_definition else options.model or ""
+    prototxt = str(_prototxt(path)) if source.own_definition else options.model or source.beside
     for line in loading_lines(path, form.name, array_keys(weights, form.name), prototxt):
         say(line)
     if form.name.startswith("caffemodel") and not any(layer.type for layer in weights.layers):
@@ -179,6 +180,11 @@ def _write_weights(
             "its layers have no types, which Caffe does not need and inspect would show; "
             "--model NET.prototxt adds them"
         )
+        if has_torchvision_names(source.weights):
+            say(
+                "its layers have the names of torchvision's modules; to give them those of a Caffe "
+                "net, add --model NET.prototxt --layout torchvision"
+            )
 
 
 def _write_layout(
@@ -260,12 +266,19 @@ def _write_side_files(source: Source, form: Form, path: Path, say: Say) -> None:
             say(f"wrote {extra}: the preprocessing")
 
 
-def _say_preprocessing(source: Source, options: TargetOptions, say: Say) -> None:
+def _say_preprocessing(source: Source, form: Form, options: TargetOptions, say: Say) -> None:
+    folded = options.fold_preprocessing and form.name == "onnx"
     if source.preprocessing is None:
         if options.program:
             say(f"for {options.program}: the preprocessing is not known; --preprocessing names one")
         return
     say(f"preprocessing: {source.preprocessing.sentence()}")
+    if folded:
+        order = "gray" if source.preprocessing.channel_order == "gray" else "R, G, B"
+        say(
+            f"of these the file itself does mean, scale and channel order: it takes {order} from 0 "
+            "to 1"
+        )
     if options.program:
         say(f"for {options.program}:")
         for line in blob_lines(source.preprocessing, options.fold_preprocessing):

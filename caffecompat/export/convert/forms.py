@@ -13,6 +13,18 @@ from caffecompat.weights.format import Format, formats
 from caffecompat.weights.mapped import read_head
 
 CAFFE_ENDINGS = (".caffemodel.h5", ".caffemodel")
+# Programs that make files of other forms from ONNX.
+READERS_OF_ONNX = {
+    ".tflite": "onnx2tf",
+    ".pb": "onnx2tf",
+    ".keras": "onnx2tf",
+    ".engine": "TensorRT's trtexec",
+    ".plan": "TensorRT's trtexec",
+    ".xml": "OpenVINO's ovc",
+    ".bin": "OpenVINO's ovc",
+    ".param": "ncnn's pnnx",
+    ".mnn": "MNNConvert",
+}
 # What a format without a suffix of its own is written with.
 SUFFIX_OF = {"caffemodel-v1": ".caffemodel", "hdf5": ".caffemodel.h5"}
 
@@ -39,17 +51,20 @@ def choose_form(source: Path, target: Path | None, to: str | None) -> tuple[Form
     """The form that the user wants, and the file to write.
 
     ``to`` decides, then the target's suffix; without either a Caffe file becomes safetensors,
-    and any other file a caffemodel.
+    and any other file a caffemodel. In a folder the file has the source's name.
 
     Raises:
         UnknownName: no form of that name or suffix.
     """
+    into = target if target is not None and target.is_dir() else None
     if to is not None:
         form = named_form(to)
-    elif target is not None:
+    elif target is not None and into is None:
         form = _by_suffix(target)
     else:
         form = Form("safetensors" if _is_caffe(source) else "caffemodel", True)
+    if into is not None:
+        return form, into / _default_path(source, form).name
     return form, target or _default_path(source, form)
 
 
@@ -79,6 +94,9 @@ def named_form(name: str) -> Form:
         return Form(name, True)
     if name in targets:
         return Form(name, False)
+    found = _all_suffixes().get(f".{name}")
+    if found is not None:
+        return found
     raise UnknownName("form of a model", name, [*formats, *targets])
 
 
@@ -87,12 +105,29 @@ def _by_suffix(target: Path) -> Form:
     found = _longest(target, by_suffix)
     if found is None:
         # The targets are imported only now: some load large libraries.
-        others = {s: Form(name, False) for name in targets for s in targets.find(name).suffixes}
-        found = _longest(target, others)
-        by_suffix |= others
+        by_suffix = _all_suffixes()
+        found = _longest(target, by_suffix)
+    if found is None and not target.suffix:
+        raise FileProblem(
+            f"{target}: its name has no suffix that says the form, and there is no folder of that "
+            f"name; end it in one of {', '.join(sorted(by_suffix))}, or give --to"
+        )
     if found is None:
-        raise UnknownName("file name suffix", target.suffix, by_suffix, f"{target}; --to names one")
+        raise UnknownName("file name suffix", target.suffix, by_suffix, f"{target}; {_way(target)}")
     return found
+
+
+def _way(target: Path) -> str:
+    """What to do about a suffix that is not known."""
+    reader = READERS_OF_ONNX.get(target.suffix.lower())
+    if reader is None:
+        return "--to names one"
+    return f"write .onnx, of which {reader} makes such a file"
+
+
+def _all_suffixes() -> dict[str, Form]:
+    found = {s: Form(name, True) for name in formats for s in formats.find(name).suffixes}
+    return found | {s: Form(name, False) for name in targets for s in targets.find(name).suffixes}
 
 
 def _longest(target: Path, by_suffix: dict[str, Form]) -> Form | None:

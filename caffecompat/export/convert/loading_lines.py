@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def loading_lines(target: Path, format_name: str, keys: Sequence[str], model: st
             f"  arrays = np.load({path!r})  # arrays[{(keys or ['layer/0'])[0]!r}]",
         ]
     return [
-        f"in Caffe: caffe test -model {definition} -weights {path}",
+        f"in Caffe: caffe test -model {shlex.quote(definition)} -weights {shlex.quote(path)}",
         f"in caffecompat: caffecompat.Net({definition!r}, weights={path!r})",
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from caffecompat.errors import ExportError, WeightsError
 from caffecompat.export.source import PREPROCESSING, Source
 from caffecompat.net import LoadReport, Net
+from caffecompat.net.parameters.loading import without_remedy
 from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.proto.text.printer import format_text
 from caffecompat.weights import LayerWeights, Weights, load_weights, match_shape, save_weights
@@ -21,6 +24,11 @@ from caffecompat.weights.mapped import release_pages
 NO_LIMIT = 2**63 - 1
 # The number of values that are compared before their memory is given back.
 PIECE = 1 << 20
+# How many names of layers a message shows.
+SHOWN = 3
+TORCHVISION_NAME = re.compile(
+    r"(features|classifier)\.\d+$|layer[1-4]\.\d+\.|inception\d[a-e]\.branch"
+)
 
 
 def with_metadata(source: Source) -> Weights:
@@ -56,13 +64,40 @@ def through_net(source: Source, max_bytes: int | None) -> tuple[Weights, LoadRep
     weights.path = str(source.path)
     reshape_filters(source)
     net = Net(source.definition, shapes_only=True, max_bytes=max_bytes)
-    report = net.load_weights(weights)
+    report = net.load_weights(weights, on_mismatch="skip", lenient=True)
+    if report.mismatched:
+        problems = map(without_remedy, report.mismatched.values())
+        advice = f"{source.path}: these are weights of another net than {source.origin}"
+        raise WeightsError("\n".join([*problems, f"{advice}; --model names their definition"]))
+    if report.nothing_loaded:
+        raise WeightsError(_other_names(source, report.missing))
     if report.missing:
         raise WeightsError(
             f"{source.path}: has no parameters for {', '.join(map(repr, report.missing))} of "
             f"{source.origin}"
         )
     return _views(net, weights) or _copies(source, max_bytes), report
+
+
+def _other_names(source: Source, missing: Sequence[str]) -> str:
+    stored = [layer.name for layer in source.weights.layers if layer.blobs]
+    way = "give the definition that they belong to with --model, or rename its layers"
+    if has_torchvision_names(source.weights):
+        way = "these are torchvision's names: --layout torchvision finds the layers"
+    return (
+        f"{source.path}: has other layers than {source.origin}: {_some(stored)}, but the net has "
+        f"{_some(missing)}; {way}"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more if names else "none with values"
+
+
+def has_torchvision_names(weights: Weights) -> bool:
+    """Whether layers are called as the modules of torchvision's nets."""
+    return any(TORCHVISION_NAME.match(layer.name) for layer in weights.layers)
 
 
 def reshape_filters(source: Source) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from caffecompat.export.engine import Arrays, Engine, EngineOptions, check_inputs, engines
 from caffecompat.export.model import CaffeModel
-from caffecompat.export.region_inputs import fact_inputs, loose_values, region_inputs
+from caffecompat.export.region_inputs import fact_inputs, flag_inputs, loose_values, region_inputs
 from caffecompat.export.source import read_source
 from caffecompat.export.value_names import value_names
 from caffecompat.graph import Version
@@ -49,7 +49,7 @@ class CaffeNet(Engine):
         self.regions, self.facts = region_inputs(self.net), fact_inputs(self.net)
         names = value_names(self.net)
         self.loose = {names[version] for version in loose_values(self.net)}
-        self.indices = {
+        self.indices = dict.fromkeys(flag_inputs(self.net), 2) | {
             bottom.blob: built.layer.rows
             for built in self.net.layers
             if isinstance(built.layer, Embed)

@@ -9,7 +9,7 @@ import numpy as np
 
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import ExportError
-from caffecompat.export.fork_settings import unwritten_settings
+from caffecompat.export.fork_settings import redefined_by, unwritten_settings, writer_name
 from caffecompat.export.input_sizes import Freedom, Sizes, possible_sizes
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.graph import OnnxGraph, Value
@@ -17,9 +17,7 @@ from caffecompat.export.onnx_graph.layer import FixedSizesNeeded, OnnxLayer, wri
 from caffecompat.export.outputs import without_layers
 from caffecompat.export.value_names import is_same, value_names
 from caffecompat.graph import Version
-from caffecompat.layers import catalogue
 from caffecompat.layers._base import format_shape
-from caffecompat.layers._python_equivalent import PythonEquivalent
 from caffecompat.layers.split import Silence
 from caffecompat.net import Net
 from caffecompat.net.build import BuiltLayer
@@ -40,11 +38,6 @@ KNOWN_FORK_FIELDS = (
     "pooling_param.pool: AVE_TF",
     *(f"pooling_param.pad_{side}" for side in "lrtb"),
 )
-
-# Layers whose operators a program lacks, crashes on or computes wrongly, by their writers' names.
-WRONG_IN = {
-    "opencv5": ("DetectionOutput", "ROIPooling", "PSROIPooling", "Proposal", "ProposalLayer"),
-}
 
 # What layers do that no operators of ONNX do, by their writers' names.
 _BY_COLOUR = "blurs along the colours of each image, in a lattice made of them"
@@ -74,31 +67,14 @@ def unknown_layers(net: Net) -> list[BuiltLayer]:
     ]
 
 
-def writer_name(built: BuiltLayer) -> str:
-    """The name that the writer of a layer is registered under.
-
-    It is the layer's type, and before it the fork whose definition of one of BVLC's types is meant:
-    ``NVCaffe BatchNorm``. For a Python layer that is built in it is the name of its class.
-    """
-    if isinstance(built.layer, PythonEquivalent):
-        return type(built.layer).__name__
-    fork = _redefined_by(built)
-    return f"{fork} {built.type}" if fork else built.type
-
-
-def _redefined_by(built: BuiltLayer) -> str:
-    """The fork whose definition of one of BVLC's types is meant; "" if it is BVLC's."""
-    if built.layer is None or all(one.fork for one in catalogue.definitions(built.type)):
-        return ""
-    return built.layer.fork
-
-
 def _unwritten(built: BuiltLayer) -> str:
     """The fields of forks in a layer that its writer would miss."""
-    return "" if _redefined_by(built) else unwritten_settings(built, KNOWN_FORK_FIELDS)
+    return "" if redefined_by(built) else unwritten_settings(built, KNOWN_FORK_FIELDS)
 
 
-def build_onnx_graph(net: Net, fold: Preprocessing | None = None) -> tuple[OnnxGraph, Freedom]:
+def build_onnx_graph(
+    net: Net, fold: Preprocessing | None = None, program: str = ""
+) -> tuple[OnnxGraph, Freedom]:
     """The graph of a net in phase TEST, and the input sizes that it takes.
 
     Batch, height and width of the inputs are free where net and operators allow it.
@@ -106,6 +82,7 @@ def build_onnx_graph(net: Net, fold: Preprocessing | None = None) -> tuple[OnnxG
     Args:
         net: a net with its weights, on the CPU; the graph's weights are views of them.
         fold: preprocessing that becomes part of the graph, whose input is then RGB from 0 to 1.
+        program: the program that will read the file ("opencv5"), or "" for any.
 
     Raises:
         ExportError: a layer has no operators in ONNX.
@@ -117,7 +94,7 @@ def build_onnx_graph(net: Net, fold: Preprocessing | None = None) -> tuple[OnnxG
         if sizes is None:
             continue
         try:
-            return _Walk(net, sizes, fold).graph, freedom
+            return _Walk(net, sizes, fold, program).graph, freedom
         except FixedSizesNeeded:
             continue
     raise AssertionError("no freedom needs no fixed sizes")
@@ -126,7 +103,8 @@ def build_onnx_graph(net: Net, fold: Preprocessing | None = None) -> tuple[OnnxG
 class _Walk:
     """The net's layers in order, each written by the function of its type."""
 
-    def __init__(self, net: Net, sizes: Sizes, fold: Preprocessing | None) -> None:
+    def __init__(self, net: Net, sizes: Sizes, fold: Preprocessing | None, program: str) -> None:
+        self._program = program
         self.graph = OnnxGraph(net.name or "net")
         self._sizes = sizes
         self._values: dict[Version, Value] = {}
@@ -166,6 +144,7 @@ class _Walk:
             arrays=_arrays(built.module),
             weights=self._weights,
             graph=self.graph,
+            program=self._program,
         )
 
     def _add_outputs(self, net: Net) -> None:
@@ -239,8 +218,8 @@ def _reasons(unknown: Sequence[BuiltLayer]) -> dict[str, str]:
     return {b.name: REASONS[writer_name(b)] for b in unknown if writer_name(b) in REASONS}
 
 
-def check_known(model: CaffeModel, net: Net, program: str = "") -> None:
-    """Refuses a net with layers that ONNX export does not know, or that ``program`` gets wrong.
+def check_known(model: CaffeModel, net: Net) -> None:
+    """Refuses a net with layers that ONNX export does not know.
 
     Raises:
         ExportError: names them all.
@@ -250,10 +229,4 @@ def check_known(model: CaffeModel, net: Net, program: str = "") -> None:
         raise ExportError(
             f"{model.path or net.name}: ONNX has no operators for "
             f"{without_layers(net, unknown, _reasons(unknown))}"
-        )
-    wrong = [b for b in net.layers if b.module and writer_name(b) in WRONG_IN.get(program, ())]
-    if wrong:
-        raise ExportError(
-            f"{model.path or net.name}: {program} does not run, or does not compute right, the "
-            f"operators for {without_layers(net, wrong)}"
         )

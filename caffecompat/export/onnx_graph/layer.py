@@ -29,6 +29,7 @@ class OnnxLayer:
         weights: the initializers of parameters so far, by the address of their memory: layers that
             share a parameter share the initializer.
         graph: the graph that nodes are added to.
+        program: the program that will read the file ("opencv5"), or "" for any.
     """
 
     name: str
@@ -38,6 +39,7 @@ class OnnxLayer:
     arrays: Mapping[str, np.ndarray]
     weights: dict[tuple[int, tuple[int, ...]], str]
     graph: OnnxGraph
+    program: str = ""
 
     @property
     def x(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import caffecompat
 from caffecompat.errors import ExportError
-from caffecompat.export.fork_settings import unwritten_settings
+from caffecompat.export.fork_settings import redefined_by, unwritten_settings, writer_name
 from caffecompat.export.outputs import without_layers
 from caffecompat.export.python_code.definitions import DEFINITIONS, NEEDS
 from caffecompat.export.python_code.layer import (
@@ -34,6 +34,11 @@ from torch import nn
 # Fields of forks in BVLC Caffe's layer types that the writers know.
 KNOWN_FORK_FIELDS = (
     "pooling_param.ceil_mode",
+    *(f"pooling_param.{name}_list" for name in ("kernel_size", "stride", "pad")),
+    "pooling_param.dilation",
+    "pooling_param.pool: AVE_EXC_PAD",
+    "pooling_param.pool: AVE_TF",
+    "inner_product_param.normalize",
     "dropout_param.scale_train",
     "dropout_param.sample_weights_test",
 )
@@ -61,9 +66,7 @@ def check_known(net: Net, path: str) -> None:
         ExportError: names them all.
     """
     unknown = [
-        b
-        for b in net.layers
-        if _is_written(b) and (b.type not in writers or unwritten_settings(b, KNOWN_FORK_FIELDS))
+        b for b in net.layers if _is_written(b) and (writer_name(b) not in writers or _unwritten(b))
     ]
     if unknown:
         raise ExportError(
@@ -88,7 +91,7 @@ def python_source(net: Net) -> str:
     for built in net.layers:
         _name_tops(built, variables, taken)
         if _is_written(built):
-            writers.find(built.type, built.place)(_layer(net, built, variables, source))
+            writers.find(writer_name(built), built.place)(_layer(net, built, variables, source))
     last = {top.blob: top for built in net.layers for top in built.tops}
     results = [f"{blob!a}: {variables[last[blob]]}" for blob in net.outputs]
     arguments = ", ".join(["self", *(variables[top] for top in inputs)])
@@ -105,6 +108,11 @@ def python_source(net: Net) -> str:
     title = f"{_plain_text(net.name) or 'A net'}: a Caffe net in torch."
     head = HEAD.format(title=title, version=caffecompat.__version__)
     return "\n".join([head, *_definitions(source.needed), "", *body]) + "\n" + LOAD
+
+
+def _unwritten(built: BuiltLayer) -> str:
+    """The fields of forks in a layer that its writer would miss."""
+    return "" if redefined_by(built) else unwritten_settings(built, KNOWN_FORK_FIELDS)
 
 
 def _is_written(built: BuiltLayer) -> bool:

@@ -32,7 +32,7 @@ class Onnx(Target):
 
     def refuse(self, model: CaffeModel) -> None:
         import_onnx()
-        check_known(model, Net(model.definition, shapes_only=True), self.options.program)
+        check_known(model, Net(model.definition, shapes_only=True))
         if self.options.fold_preprocessing and model.preprocessing is None:
             raise ExportError(
                 f"{model.path}: its preprocessing is unknown, so it cannot become part of the "
@@ -42,7 +42,7 @@ class Onnx(Target):
     def write(self, model: CaffeModel, path: Path) -> None:
         self.refuse(model)
         fold = model.preprocessing if self.options.fold_preprocessing else None
-        graph, _ = build_onnx_graph(model.net(), fold)
+        graph, _ = build_onnx_graph(model.net(), fold, self.options.program)
         metadata = {"layers": json.dumps(dict(graph.layers), ensure_ascii=False)}
         if model.preprocessing is not None:
             metadata["preprocessing"] = model.preprocessing.to_json()

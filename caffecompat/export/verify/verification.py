@@ -21,6 +21,9 @@ from caffecompat.layers._base import format_shape
 from caffecompat.weights.mapped import release_pages
 
 TOLERANCE = 1e-4
+LOOSE = "what is equal but for rounding may change places"
+# How many values inside of a net have a line of their own.
+MOST_LINES = 5
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,12 @@ class Comparison:
     Attributes:
         differences: one per name that both engines have; at least one.
         tolerance: the largest relative difference of engines that agree.
+        outputs: names of the outputs, where all values were compared.
     """
 
     differences: Sequence[Difference]
     tolerance: float = TOLERANCE
+    outputs: Collection[str] = ()
 
     @property
     def worst(self) -> Difference:
@@ -96,14 +101,25 @@ def verify_conversion(
     lines = [
         f"{d.name}: {format_shape(d.shape)}, largest difference {d.absolute:.2g}, "
         f"{d.relative:.2g} of the largest magnitude" + (f" ({d.note})" if d.note else "")
-        for d in comparison.differences
+        for d in _shown(comparison)
     ]
     if not comparison.agrees:
         raise ExportError(
             f"{path}: computes something else than {model.path or 'the net'}: {'; '.join(lines)}; "
             "'caffecompat verify --layers' finds the layer"
         )
+    if left := len(comparison.differences) - len(lines):
+        lines.append(f"and {left} values inside of the net, which differ by less")
     return [*lines, f"verified: {path} computes what the net does, within {TOLERANCE:g}"]
+
+
+def _shown(comparison: Comparison) -> list[Difference]:
+    """All differences if they are few; of all values of a net the outputs and the worst ones."""
+    if not comparison.outputs:
+        return list(comparison.differences)
+    inner = [d for d in comparison.differences if d.name not in comparison.outputs]
+    worst = sorted(inner, key=lambda d: (not d.counts, -d.relative))[:MOST_LINES]
+    return [d for d in comparison.differences if d.name in comparison.outputs or d in worst]
 
 
 def compare_conversion(
@@ -127,7 +143,8 @@ def compare_conversion(
     inputs = draw_inputs(source, target, seed)
     steps = source.preprocessing or target.preprocessing
     if source.loose:
-        return compare(*run_both(source, target, inputs), loose=source.loose)
+        found = compare(*run_both(source, target, inputs), loose=source.loose)
+        return replace(found, outputs=source.net.outputs)
     expected = _run(source, inputs, steps)
     # Its weights make room for those of the other engine. A net is part of reference cycles.
     del source, options
@@ -228,15 +245,23 @@ def compare(
     found = [difference(name, first[name], second[name]) for name in names]
     for index, one in enumerate(found):
         if one.name in loose and not one.relative <= tolerance:
-            note = "; ".join(filter(None, [one.note, "rows of equal scores may change places"]))
+            note = "; ".join(filter(None, [one.note, LOOSE]))
             found[index] = replace(one, note=note, counts=False)
     return Comparison(found, tolerance)
+
+
+def _without_ones(values: np.ndarray) -> list[int]:
+    """The shape without axes of extent 1, which do not change the order of the values."""
+    return [extent for extent in values.shape if extent != 1]
 
 
 def difference(name: str, first: np.ndarray, second: np.ndarray) -> Difference:
     if first.shape != second.shape:
         note = f"{format_shape(first.shape)} and {format_shape(second.shape)}"
-        return Difference(name, first.shape, np.inf, np.inf, note)
+        if _without_ones(first) != _without_ones(second):
+            return Difference(name, first.shape, np.inf, np.inf, note)
+        same = difference(name, first, second.reshape(first.shape))
+        return replace(same, note="; ".join(filter(None, [note, same.note])))
     if not np.array_equal(np.isnan(first), np.isnan(second)):
         return Difference(name, first.shape, np.inf, np.inf, "NaN in one only")
     equal = (first == second) | np.isnan(first)

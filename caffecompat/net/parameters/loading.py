@@ -30,6 +30,12 @@ SKIP_HINT = (
     "To learn it afresh instead of loading it, rename the layer, or pass over it with "
     "on_mismatch='skip' (--on-mismatch skip)"
 )
+_COUNT_HINT = SKIP_HINT.replace("it afresh", "the layer afresh", 1)
+
+
+def without_remedy(problem: str) -> str:
+    """The sentence about a layer that does not fit, for those who cannot pass over it."""
+    return problem.removesuffix(SKIP_HINT).removesuffix(_COUNT_HINT).rstrip(". ")
 
 
 @dataclass(frozen=True)
@@ -259,7 +265,7 @@ def _match(
 
 def _count_problem(origin: str, source: LayerWeights, target: BuiltLayer) -> str:
     expected = len(_parameters(target))
-    remedy = SKIP_HINT.replace("it afresh", "the layer afresh", 1)
+    remedy = _COUNT_HINT
     if is_nvcaffe(source, target.type):
         remedy = (
             "Five blobs are NVCaffe's layout with scale and bias inside; `caffecompat convert "

@@ -80,8 +80,9 @@ def torch_naming() -> Naming:
 
 def _state_names(layer: LayerWeights) -> list[str]:
     count = len(layer.blobs)
-    # Forks' definitions of one type differ in their number of blobs.
+    # Forks' definitions of one type differ in the number or the shapes of their blobs.
     known: list[type[Layer]] = [*catalogue.definitions(layer.type), InnerProduct]
-    kind = next((one for one in known if len(one.parameters) == count), known[0])
+    shapes = [blob.shape for blob in layer.blobs]
+    kind = next((one for one in known if one.fits_blobs(shapes)), known[0])
     module = module_name(layer.name)
     return [f"{module}.{name}" for name in kind.parameter_names(count)]

@@ -103,6 +103,12 @@ def _load(path: Path, max_bytes: int | None) -> dict[Any, torch.Tensor]:
     if not isinstance(state, dict):
         raise FormatError(f"{path}: this torch file holds a {type(state).__name__}; {REMEDY}")
     for name, value in state.items():
+        if isinstance(value, dict) and value and not any(map(_wrong_entry, value.values())):
+            raise FormatError(
+                f"{path}: this torch file is a checkpoint, whose entry {name!r} holds a state "
+                f"dict; save it alone with torch.save(torch.load({str(path)!r})[{name!r}], ...)"
+            )
+    for name, value in state.items():
         wrong = _wrong_entry(value)
         if wrong:
             raise FormatError(f"{path}: entry {name!r} of this torch file {wrong}; {REMEDY}")
@@ -113,7 +119,7 @@ def _wrong_entry(value: object) -> str | None:
     import torch
 
     if not isinstance(value, torch.Tensor):
-        return f"is a {type(value).__name__}, expected a tensor"
+        return f"is of type {type(value).__name__}, expected a tensor"
     if value.layout != torch.strided or value.is_quantized or value.is_complex():
         return f"is a {value.layout} tensor of {value.dtype}, expected plain real numbers"
     # With strides of zero a few stored values can claim to be any number of values.

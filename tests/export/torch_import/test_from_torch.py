@@ -26,8 +26,11 @@ def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
     for name, value in [*module.named_parameters(), *module.named_buffers()]:
         if value.is_floating_point():
             with torch.no_grad():
-                one_axis = value.dim() < 2
-                value.uniform_(0.5, 1.5) if one_axis else value.normal_(0, 0.4)
+                # Filters keep the size of values, also in deep nets.
+                if value.dim() < 2:
+                    value.uniform_(0.5, 1.5)
+                else:
+                    value.normal_(0, (1 / value[0].numel()) ** 0.5)
                 if name.endswith(("bias", "running_mean")):
                     value.sub_(1)
     return module.eval()

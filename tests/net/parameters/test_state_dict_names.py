@@ -53,3 +53,16 @@ def test_blob_names_come_from_the_type() -> None:
     }
     for (name, type_, count), expected in cases.items():
         assert naming.names(LayerWeights(name, type_, blobs=[np.zeros(1)] * count)) == expected
+
+
+def test_blobs_of_both_lstms_are_told_by_their_shapes() -> None:
+    """BVLC's has the bias second, that of caffe-lstm last."""
+    inputs, hidden, bias = (np.zeros(shape) for shape in ((12, 5), (12, 3), (12,)))
+    expected = {
+        ("weight_x", "bias", "weight_h"): [inputs, bias, hidden],
+        ("weight_x", "weight_h", "bias"): [inputs, hidden, bias],
+        ("weight_x", "bias", "weight_x_static", "weight_h"): [inputs, bias, inputs, hidden],
+    }
+    for names, blobs in expected.items():
+        found = torch_naming().names(LayerWeights("lstm", "LSTM", blobs=blobs))
+        assert found == [f"lstm.{name}" for name in names]

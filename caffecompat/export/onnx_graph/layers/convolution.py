@@ -68,6 +68,13 @@ def _write_each(at: OnnxLayer, operator: str, weight: str = "") -> None:
         if operator == "Conv" and max(geometry.kernel) == 1 and any(pads):
             # OpenCV 5.0 computes kernels of 1 x 1 without their padding.
             x, pads = _padded(at, x, pads), [0] * len(pads)
+        if (
+            operator == "Conv"
+            and geometry.axes == 3
+            and {*geometry.kernel, *geometry.stride} == {1}
+        ):
+            _write_in_plane(at, x, index)
+            continue
         at.write(
             operator,
             x,
@@ -79,6 +86,22 @@ def _write_each(at: OnnxLayer, operator: str, weight: str = "") -> None:
             dilations=geometry.dilation,
             group=at.layer.group,
         )
+
+
+def _write_in_plane(at: OnnxLayer, x: str, index: int) -> None:
+    """A kernel of 1 x 1 x 1 as one of 1 x 1, with depth and height as one axis.
+
+    OpenCV 5.0 computes some larger convolutions with kernels of 1 x 1 x 1 wrongly.
+    """
+    top = at.tops[index]
+    at.need_fixed(top, range(2, 5))
+    depth, height, width = top.shape[2:]
+    joined = at.node("Reshape", x, at.integers("plane", [0, 0, depth * height, width]))
+    weights = [at.parameter("weight", (*at.arrays["weight"].shape[:2], 1, 1))]
+    weights += [at.parameter("bias")] if "bias" in at.arrays else []
+    y = at.node("Conv", joined, *weights, kernel_shape=[1, 1], group=at.layer.group)
+    shape = at.integers("volume", [0, 0, depth, height, width])
+    at.write("Reshape", y, shape, top=index)
 
 
 def _padded(at: OnnxLayer, x: str, pads: list[int]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from caffecompat.export.onnx_graph.coordinates import part
 from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
 
 FLOAT = 1
@@ -18,6 +19,8 @@ MOST_BOXES = 2**31 - 1
 LOWEST = float(np.finfo(np.float32).min)
 # Above every index of a box.
 NO_INDEX = 2**40
+# Where boxes without area go, beyond all others; float32 still tells unit squares apart there.
+FAR = 2**20
 
 
 @writers.register("DetectionOutput")
@@ -36,7 +39,7 @@ def detection_output(at: OnnxLayer) -> None:
     most = boxes_count if options.top_k < 0 else min(options.top_k, boxes_count)
     scores, ranks = _best_of_classes(at, boxes_count, labels, most)
     boxes = _boxes_of_classes(at, boxes_count, labels, ranks, most)
-    marked = _suppressed(at, boxes, scores, len(labels) * most)
+    marked = _suppressed(at, boxes, scores, len(labels) * most, most)
     _write_rows(at, boxes, marked, labels, most)
 
 
@@ -97,20 +100,25 @@ def _decoded(at: OnnxLayer, count: int) -> str:
 
 def _half(at: OnnxLayer, x: str, start: int) -> str:
     """Two of the four numbers along the last axis."""
-    ends = at.integers("start", [start]), at.integers("end", [start + 2])
-    return at.node("Slice", x, *ends, at.integers("axes", [-1]))
+    return part(at, x, -1, start, start + 2)
 
 
-def _without_negative_sizes(at: OnnxLayer, boxes: str) -> str:
-    """Boxes without area instead of those that end before they begin.
+def _without_area_apart(at: OnnxLayer, boxes: str, most: int) -> str:
+    """The boxes (N, classes * most, 4) with unit squares far away in place of those without area.
 
-    Caffe lets such a box overlap nothing; NonMaxSuppression would exchange its corners.
+    In Caffe a box that ends where it begins, or before, overlaps nothing. NonMaxSuppression would
+    exchange its corners, and that of OpenCV 5.0 lets two boxes without area overlap wholly.
     """
-    low, high = _half(at, boxes, 0), _half(at, boxes, 2)
-    return at.node("Concat", low, at.node("Max", low, high), axis=2)
+    sizes = at.node("Sub", _half(at, boxes, 2), _half(at, boxes, 0))
+    least = at.node("ReduceMin", sizes, at.integers("last axis", [-1]), keepdims=1)
+    squares = np.tile(np.array([FAR, 0, FAR + 1, 1], np.float32), (most, 1))
+    squares[:, [0, 2]] += 2 * np.arange(most, dtype=np.float32)[:, None]
+    by_rank = _shaped(at, boxes, [0, -1, most, 4])
+    has_area = at.node("Greater", _shaped(at, least, [0, -1, most, 1]), at.constant("no area", 0))
+    return at.node("Where", has_area, by_rank, at.constant("far away", squares[None, None]))
 
 
-def _suppressed(at: OnnxLayer, boxes: str, scores: str, entries: int) -> str:
+def _suppressed(at: OnnxLayer, boxes: str, scores: str, entries: int, most: int) -> str:
     """The scores (N, classes * most), the lowest number where a box is not kept."""
     options = at.layer.options
     each = at.node("Shape", scores, start=2)
@@ -125,13 +133,19 @@ def _suppressed(at: OnnxLayer, boxes: str, scores: str, entries: int) -> str:
     ]
     if np.isfinite(options.threshold):
         limits.append(at.constant("confidence_threshold", [options.threshold]))
-    corners = at.node("Reshape", _without_negative_sizes(at, boxes), of_box)
+    corners = at.node("Reshape", _without_area_apart(at, boxes, most), of_box)
     found = at.node("NonMaxSuppression", corners, single, *limits)
     index = at.node("Gather", found, at.integers("entry and rank", [0, 2]), axis=1)
+    # Of a single row OpenCV 5.0 drops the axis.
+    index = _shaped(at, index, [-1, 2])
+    # One index more, of a column that goes again: OpenCV 5.0 crashes on lists without elements.
+    index = at.node("Concat", index, at.constant("one more", [[0, most]], np.int64), axis=0)
     flat = at.node("Reshape", scores, at.node("Concat", at.integers("any", [-1]), each, axis=0))
-    lowest = at.node("Expand", at.constant("lowest", LOWEST), at.node("Shape", flat))
-    marked = at.node("ScatterND", lowest, index, at.node("GatherND", flat, index))
-    return _shaped(at, marked, [-1, entries])
+    lowest = at.constant("lowest", LOWEST)
+    flat = at.node("Pad", flat, at.integers("column", [0, 0, 0, 1]), lowest)
+    unmarked = at.node("Expand", lowest, at.node("Shape", flat))
+    marked = at.node("ScatterND", unmarked, index, at.node("GatherND", flat, index))
+    return _shaped(at, part(at, marked, 1, 0, most), [-1, entries])
 
 
 def _write_rows(at: OnnxLayer, boxes: str, marked: str, labels: Sequence[int], most: int) -> None:
@@ -145,6 +159,8 @@ def _write_rows(at: OnnxLayer, boxes: str, marked: str, labels: Sequence[int], m
     index, _ = at.node_with_two("TopK", index, count, axis=1, largest=0)
     inside = at.node("Less", index, at.constant("none", NO_INDEX, np.int64))
     where = at.node("Transpose", at.node("NonZero", inside), perm=[1, 0])
+    where = at.node("Concat", where, at.constant("one more", [[0, 0]], np.int64), axis=0)
+    index = at.node("Min", index, at.constant("last", entries - 1, np.int64))
     flat = at.node("Unsqueeze", at.node("GatherND", index, where), at.integers("column", [1]))
     image = at.node("Gather", where, at.integers("image", [0]), axis=1)
     place = at.node("Concat", image, flat, axis=1)
@@ -157,7 +173,7 @@ def _write_rows(at: OnnxLayer, boxes: str, marked: str, labels: Sequence[int], m
     score = at.node("Unsqueeze", at.node("GatherND", marked, place), at.integers("column", [1]))
     box = at.node("GatherND", boxes, place)
     rows = at.node("Concat", at.node("Cast", image, to=FLOAT), label, score, box, axis=1)
-    write_some(at, rows, marked)
+    write_some(at, part(at, rows, 0, 0, -1), marked)
 
 
 def write_some(at: OnnxLayer, rows: str, per_image: str) -> None:

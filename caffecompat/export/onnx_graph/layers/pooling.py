@@ -200,7 +200,7 @@ def spatial_pyramid(at: OnnxLayer) -> None:
     at.need_fixed(at.bottom, SPATIAL)
     levels = []
     for level in range(at.layer.height):
-        windows = at.layer._windows(at.bottom.shape, 2**level)
+        windows = at.layer.windows(at.bottom.shape, 2**level)
         if at.layer.pool is maximum:
             x, attributes = _padded(at, windows, LOWEST)
             pooled = at.node("MaxPool", x, **attributes)

@@ -1,6 +1,11 @@
-"""PSROIPooling and ROIAlign, whose rules are not those of ONNX's RoiAlign, from basic operators."""
+"""PSROIPooling and ROIAlign, whose rules are not those of ONNX's RoiAlign, from basic operators.
+
+And ROIPooling for programs that do not have ONNX's MaxRoiPool.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +17,8 @@ FLOAT, INT64, DOUBLE = 1, 7, 11
 # Columns of a region: the image, then x and y of both corners.
 IMAGE, X1, Y1, X2, Y2 = range(5)
 ROWS, COLUMNS = 2, 3
+LOWEST = float(np.finfo(np.float32).min)
+MOST = 2**31 - 1
 
 
 @writers.register("PSROIPooling")
@@ -23,11 +30,15 @@ def psroi_pooling(at: OnnxLayer) -> None:
     left, right = _bins(at, regions, (X1, X2), COLUMNS, [-1, 1, k])
     image = at.node("Reshape", _image(at, regions), at.integers("per region", [-1, 1, 1]))
     group = at.constant("group", np.arange(k * k).reshape(1, k, k), np.int64)
+    # OpenCV 5.0 has no GatherND of 64 bits, so that two values of 32 bits are gathered.
     sums = _sums_from_the_corner(at)
+    high = at.node("Cast", sums, to=FLOAT)
+    low = at.node("Cast", at.node("Sub", sums, at.node("Cast", high, to=DOUBLE)), to=FLOAT)
 
     def to(row: str, column: str) -> str:
         """The sum (R, k, k, outputs) of all that lies above and left of a corner of the bins."""
-        return _gathered(at, sums, [image, group, row, column])
+        parts = [_gathered(at, part, [image, group, row, column]) for part in (high, low)]
+        return at.node("Add", *(at.node("Cast", part, to=DOUBLE) for part in parts))
 
     lower = at.node("Sub", to(bottom, right), to(top, right))
     upper = at.node("Sub", to(bottom, left), to(top, left))
@@ -89,6 +100,113 @@ def _sums_from_the_corner(at: OnnxLayer) -> str:
     last = at.node("Transpose", total, perm=[0, 2, 3, 1])
     apart = at.node("Reshape", last, at.integers("apart", [0, 0, 0, outputs, k * k]))
     return at.node("Transpose", apart, perm=[0, 4, 1, 2, 3])
+
+
+def write_maxima_of_bins(at: OnnxLayer) -> None:
+    """ROIPooling without MaxRoiPool: each bin is the union of four windows that overlap.
+
+    The maxima of windows of all sizes 2^i x 2^j at all places are computed first, so that the map
+    must have a fixed size.
+    """
+    at.need_fixed(at.bottom, (ROWS, COLUMNS))
+    height, width = at.bottom.shape[ROWS], at.bottom.shape[COLUMNS]
+    regions = _regions(at)
+    y = _windows(at, _pooled_bounds(at, regions, (Y1, Y2), ROWS), height)
+    x = _windows(at, _pooled_bounds(at, regions, (X1, X2), COLUMNS), width)
+    across = at.constant("sizes along x", _levels(width), np.int64)
+    table = at.node("Add", at.node("Mul", _as_rows(at, y.level), across), _as_columns(at, x.level))
+    image = at.node("Reshape", _image(at, regions), at.integers("per region", [-1, 1, 1]))
+    windows = _maxima_of_windows(at, height, width)
+    found = [
+        _gathered(at, windows, [table, image, _as_rows(at, row), _as_columns(at, column)])
+        for row in y.starts
+        for column in x.starts
+    ]
+    some = at.node("Mul", _as_rows(at, y.some), _as_columns(at, x.some))
+    maxima = at.node("Mul", at.node("Max", *found), _last_axis(at, some))
+    at.write("Transpose", maxima, perm=[0, 3, 1, 2])
+
+
+class _Windows(NamedTuple):
+    """Along an axis, two windows whose union is a bin; all of shape (R, bins).
+
+    Attributes:
+        level: their size is 2 to this power, int64.
+        starts: where they begin, int64.
+        some: 1, and 0 where the bin is empty, float32.
+    """
+
+    level: str
+    starts: tuple[str, str]
+    some: str
+
+
+def _levels(extent: int) -> int:
+    """How many powers of 2 are at most ``extent``."""
+    return extent.bit_length()
+
+
+def _pooled_bounds(
+    at: OnnxLayer, regions: str, corners: tuple[int, int], axis: int
+) -> tuple[str, str]:
+    """First and end of each bin of ROIPooling along an axis, (R, bins) float32 in the map."""
+    count = at.layer.bins[axis - ROWS]
+    scale, one = at.constant("spatial_scale", at.layer.spatial_scale), at.constant("one", 1)
+    start, last = (
+        _rounded_away(at, at.node("Mul", part(at, regions, 1, c, c + 1), scale)) for c in corners
+    )
+    size = at.node("Max", at.node("Add", at.node("Sub", last, start), one), one)
+    step = at.node("Div", size, at.constant("bins", count))
+    zero, most = at.constant("zero", 0), extent(at, at.bottom, axis)
+    found = []
+    for first, rounding in ((0, "Floor"), (1, "Ceil")):
+        number = at.constant("bin", np.arange(first, first + count).reshape(1, -1))
+        bound = at.node("Add", at.node(rounding, at.node("Mul", step, number)), start)
+        found.append(at.node("Max", at.node("Min", bound, most), zero))
+    return found[0], found[1]
+
+
+def _windows(at: OnnxLayer, bounds: tuple[str, str], extent: int) -> _Windows:
+    first, end = bounds
+    size = at.node("Sub", end, first)
+    level, window = at.constant("level 0", 0), at.constant("window of 1", 1)
+    for power in range(1, _levels(extent)):
+        reached = at.node("GreaterOrEqual", size, at.constant("window", 2**power))
+        more = at.node("Cast", reached, to=FLOAT)
+        level = at.node("Add", level, more)
+        growth = at.node("Mul", more, at.constant("growth", 2 ** (power - 1)))
+        window = at.node("Add", window, growth)
+    if _levels(extent) == 1:
+        level = at.node("Mul", size, level)
+    zero, last = at.constant("zero", 0), at.constant("last", extent - 1)
+    starts = [
+        at.node("Cast", at.node("Max", at.node("Min", start, last), zero), to=INT64)
+        for start in (first, at.node("Sub", end, window))
+    ]
+    some = at.node("Cast", at.node("Greater", size, zero), to=FLOAT)
+    return _Windows(at.node("Cast", level, to=INT64), (starts[0], starts[1]), some)
+
+
+def _maxima_of_windows(at: OnnxLayer, height: int, width: int) -> str:
+    """(sizes along y * sizes along x, N, H, W, C)."""
+    rows = [at.node("Transpose", at.x, perm=[0, 2, 3, 1])]
+    for power in range(_levels(height) - 1):
+        rows.append(_doubled(at, rows[-1], 1, 2**power))
+    tables = []
+    for table in rows:
+        tables.append(table)
+        for power in range(_levels(width) - 1):
+            tables.append(_doubled(at, tables[-1], 2, 2**power))
+    first = at.integers("table", [0])
+    return at.node("Concat", *(at.node("Unsqueeze", table, first) for table in tables), axis=0)
+
+
+def _doubled(at: OnnxLayer, maxima: str, axis: int, size: int) -> str:
+    """Maxima (N, H, W, C) of windows twice as large along an axis, from those of ``size``."""
+    ends = [0] * 8
+    ends[4 + axis] = size
+    more = at.node("Pad", maxima, at.integers("end", ends), at.constant("lowest", LOWEST))
+    return at.node("Max", maxima, part(at, more, axis, size, MOST))
 
 
 @writers.register("ROIAlign")

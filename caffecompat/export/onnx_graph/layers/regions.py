@@ -9,6 +9,7 @@ import numpy as np
 
 from caffecompat.export.onnx_graph.coordinates import part, positions
 from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
+from caffecompat.export.onnx_graph.layers.region_pooling import write_maxima_of_bins
 from caffecompat.layers.forks.rcnn._proposals import ProposalSettings
 
 FLOAT, BOOL = 1, 9
@@ -16,13 +17,18 @@ SPATIAL = (2, 3)
 # Of a box, x and y of a corner.
 FIRST, SECOND = (0, 2), (2, 4)
 MOST_BOXES = 2**31 - 1
+LOWEST = float(np.finfo(np.float32).min)
+LEAST_SCORE = 1e-30
 
 
 @writers.register("ROIPooling")
 def roi_pooling(at: OnnxLayer) -> None:
-    """MaxRoiPool, which rounds as Caffe does."""
+    """MaxRoiPool, which rounds as Caffe does; for OpenCV, which does not have it, other nodes."""
     if at.layer.pad_ratio:
         at.refuse("regions enlarged by pad_ratio are not written")
+    if at.program == "opencv5":
+        write_maxima_of_bins(at)
+        return
     regions = at.bottoms[1]
     rows = regions.name
     if len(regions.shape) > 2:
@@ -45,8 +51,7 @@ def proposal(at: OnnxLayer) -> None:
     boxes = _boxes(at, made, _by_position(at, at.bottoms[1].name, [-1, 4]))
     large = _large(at, made, boxes)
     if made.drops_small:
-        boxes = at.node("Compress", boxes, large, axis=0)
-        scores = at.node("Compress", scores, large, axis=0)
+        scores = at.node("Where", large, scores, at.constant("dropped", LOWEST))
     else:
         scores = at.node("Mul", scores, at.node("Cast", large, to=FLOAT))
     scores, order = at.node_with_two("TopK", scores, _count(at, scores, made.before), axis=0)
@@ -174,11 +179,20 @@ def _count(at: OnnxLayer, scores: str, most: int) -> str:
 def _suppressed(at: OnnxLayer, boxes: str, scores: str, made: ProposalSettings) -> str:
     """The indices of the boxes that stay; their corners are pixels in them."""
     ends = at.node("Add", boxes, at.constant("last pixel", [[0, 0, 1, 1]]))
+    limits = [
+        at.integers("after", [made.after if made.after > 0 else MOST_BOXES]),
+        at.constant("overlap", [made.threshold]),
+    ]
+    # The boxes are in order already. OpenCV 5.0 leaves out those whose score is not above 0.
+    positive = at.node("Max", scores, at.constant("positive", LEAST_SCORE))
+    if made.drops_small:
+        dropped = at.node("LessOrEqual", scores, at.constant("dropped", LOWEST))
+        positive = at.node("Where", dropped, at.constant("no score", 0), positive)
+        limits.append(at.constant("least score", [0]))
     selected = at.node(
         "NonMaxSuppression",
         at.node("Unsqueeze", ends, at.integers("image axis", [0])),
-        at.node("Unsqueeze", scores, at.integers("image and class", [0, 1])),
-        at.integers("after", [made.after if made.after > 0 else MOST_BOXES]),
-        at.constant("overlap", [made.threshold]),
+        at.node("Unsqueeze", positive, at.integers("image and class", [0, 1])),
+        *limits,
     )
     return at.node("Squeeze", part(at, selected, 1, 2, 3), at.integers("index axis", [1]))

@@ -29,7 +29,7 @@ def interp(at: OnnxLayer) -> None:
             at.integers("axes", SPATIAL),
         )
     if len(at.bottoms) > 1:
-        _to_plane_of(at, x, at.bottoms[1])
+        _to_plane_of(at, x, at.bottoms[1], layer.begin + layer.end)
     elif any(at.top.varies(axis) for axis in SPATIAL):
         # (h - 1) / shrink + 1, then h + (h - 1) (zoom - 1).
         shrink, zoom = layer.shrink or 1, layer.zoom or 1
@@ -39,9 +39,10 @@ def interp(at: OnnxLayer) -> None:
         for operator, value, neutral in steps:
             if value != neutral:
                 extents = at.node(operator, extents, at.integers(operator, [value]))
-        _resize(at, x, extents)
+        _resize(at, x, extents, _fixed(at.bottom, layer.begin + layer.end))
     else:
-        _resize_to(at, x, at.top.shape[2:])
+        size = at.integers("size", at.top.shape[2:])
+        _resize(at, x, size, _fixed(at.bottom, layer.begin + layer.end))
 
 
 @writers.register("BilinearInterpolation")
@@ -49,18 +50,34 @@ def bilinear_interpolation(at: OnnxLayer) -> None:
     _to_plane_of(at, at.x, at.bottoms[1])
 
 
-def _to_plane_of(at: OnnxLayer, x: str, reference: Value) -> None:
+def _to_plane_of(at: OnnxLayer, x: str, reference: Value, cut: int = 0) -> None:
     if any(reference.varies(axis) for axis in SPATIAL):
-        _resize(at, x, at.node("Shape", reference.name, start=2, end=4))
+        size = at.node("Shape", reference.name, start=2, end=4)
     else:
-        _resize_to(at, x, reference.shape[2:4])
+        size = at.integers("size", reference.shape[2:4])
+    _resize(at, x, size, _fixed(at.bottom, cut))
 
 
-def _resize_to(at: OnnxLayer, x: str, size: Sequence[int]) -> None:
-    _resize(at, x, at.integers("size", size))
+def _fixed(plane: Value, cut: int) -> list[int]:
+    """The extents of a plane without what is cut off; 0 for those that are free."""
+    return [0 if plane.varies(axis) else plane.shape[axis] - cut for axis in SPATIAL]
 
 
-def _resize(at: OnnxLayer, x: str, size: str) -> None:
+def _resize(at: OnnxLayer, x: str, size: str, plane: Sequence[int]) -> None:
+    """Resizes a plane to ``size``; ``plane`` are its extents as :func:`_fixed` gives them."""
+    single = [extent == 1 for extent in plane]
+    if any(single):
+        # OpenCV 5.0 divides by extent - 1: along such an axis the value is repeated instead.
+        one = at.integers("one", [1])
+        ends = [
+            at.node("Gather", size, at.integers("axis", [axis]), axis=0) if repeats else one
+            for axis, repeats in enumerate(single)
+        ]
+        shape = at.node("Concat", one, one, *ends, axis=0)
+        if all(single):
+            at.write("Expand", x, shape)
+            return
+        x = at.node("Expand", x, shape)
     sizes = at.node("Concat", at.node("Shape", x, start=0, end=2), size, axis=0)
     at.write(
         "Resize",

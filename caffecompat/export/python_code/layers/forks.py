@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from caffecompat.export.python_code.layer import CodeLayer, writers
+from caffecompat.export.python_code.layer import CodeLayer, options, writers
+from caffecompat.export.python_code.layers.plain import write_pooling
 from caffecompat.export.python_code.layers.weighted import convolution
+from caffecompat.layers.forks.segmentation.bn_segnet import EPS
+from caffecompat.layers.pooling import Windows
 
 for _type in ("CCCP", "DepthwiseConvolution", "ConvolutionDepthwise"):
     writers.register(_type)(convolution)
@@ -113,3 +116,122 @@ def bilinear_interpolation(at: CodeLayer) -> None:
 
 def _resize(at: CodeLayer, x: str, size: str) -> None:
     at.write("F.interpolate", x, size, 'mode="bilinear"', "align_corners=True")
+
+
+@writers.register("BN")
+def bn(at: CodeLayer) -> None:
+    """PSPNet's with running statistics, or SegNet's, whose statistics are those of the batch."""
+    channels = str(at.shapes[0][1])
+    if "slope" in {spec.name for spec in at.layer.specs}:
+        at.write(at.module(at.need("BN"), channels, f"eps={at.layer.eps:.9g}"), at.x)
+        return
+    if len(at.tops) > 1:
+        at.refuse("its tops with mean and variance are not written")
+    of_batch = [f"eps={EPS:.9g}"] if at.layer.learn else []
+    at.write(at.module(at.need("ScaleShift"), channels, *of_batch), at.x)
+
+
+@writers.register("NVCaffe BatchNorm")
+def batch_norm_of_nvcaffe(at: CodeLayer) -> None:
+    channels, eps = str(at.shapes[0][1]), f"eps={at.layer.eps:.9g}"
+    at.write(at.module(at.need("BatchNormScaleBias"), channels, eps), at.x)
+
+
+@writers.register("InnerDistance")
+def inner_distance(at: CodeLayer) -> None:
+    layer = at.layer
+    rows = f"{at.x}.flatten({layer.first})"
+    absolute = options(absolute=(layer.absolute, False))
+    if layer.given:
+        at.write(at.need("distances"), rows, f"{at.bottoms[1]}.flatten(1)", *absolute)
+        return
+    count = str(layer.specs[0].shape[0])
+    more = [*absolute, *options(normalize=(bool(layer.normalize), False))]
+    at.write(at.module(at.need("Distances"), str(layer.inputs), count, *more), rows)
+
+
+@writers.register("Extend")
+def extend(at: CodeLayer) -> None:
+    at.assign(f"{at.x}.repeat_interleave({at.layer.count}, 1)")
+
+
+@writers.register("ORPooling")
+def orientation_pooling(at: CodeLayer) -> None:
+    at.assign(f"{at.x}.unflatten(1, (-1, {at.layer.count})).amax(2)")
+
+
+@writers.register("MergeCrop")
+def merge_crop(at: CodeLayer) -> None:
+    a, b = at.bottoms
+    parts = [a, f"{at.need('middle')}({b}, {a})"]
+    passed = [f"{x} * 0" if not goes else x for x, goes in zip(parts, at.layer.passes, strict=True)]
+    if at.layer.add:
+        at.assign(" + ".join(passed))
+    else:
+        at.write("torch.cat", f"[{', '.join(passed)}]", "1")
+
+
+@writers.register("Pooling3D")
+def pooling_3d(at: CodeLayer) -> None:
+    layer = at.layer
+    windows = Windows(tuple(at.shapes[0][2:]), layer.kernel, layer.stride, layer.pad)
+    write_pooling(at, windows, layer.method == "MAX")
+
+
+@writers.register("FeatureExtrapolating")
+def feature_extrapolating(at: CodeLayer) -> None:
+    sources = [(source, float(ratio)) for source, ratio in at.layer.sources]
+    at.write(at.need("features_of_scales"), at.x, str(at.layer.given), str(sources))
+
+
+@writers.register("Normalize")
+def normalize(at: CodeLayer) -> None:
+    """Both definitions: SSD's, and NormFace's without parameters."""
+    layer = at.layer
+    if layer.specs:
+        module = at.module(
+            at.need("Normalize"),
+            str(tuple(layer.specs[0].shape)),
+            str(layer.across_spatial),
+            f"eps={layer.eps:.9g}",
+        )
+        at.write(module, at.x)
+        return
+    x = at.x + "[..., None]" * (4 - len(at.shapes[0]))
+    if layer.squares:
+        norm = f"({x}.square().sum(1, keepdim=True) + 1e-6).sqrt()"
+    else:
+        norm = f"({x}.abs().sum(1, keepdim=True) + 1e-6)"
+    at.assign(f"{x} / {norm}, {norm}" if layer.two_tops else f"{x} / {norm}")
+
+
+@writers.register("PriorBox")
+@writers.register("PriorBoxClustered")
+def prior_box(at: CodeLayer) -> None:
+    layer = at.layer
+    image = str(layer.image) if layer.image[0] else f"{at.bottoms[1]}.shape[2:]"
+    size, pixels = at.shapes[0][2:], layer.image_size(at.shapes[1])
+    boxes = [(b.width, b.height, b.x, b.y, b.at_lower_edge) for b in layer.boxes]
+    at.write(
+        at.need("prior_boxes"),
+        f"{at.x}.shape[2:]",
+        image,
+        str(layer.steps(size, pixels)),
+        str(layer.offset),
+        str(boxes),
+        str(layer.variances),
+        str(layer.clip),
+    )
+
+
+@writers.register("CROP")
+def crop_of_fully_convolutional_nets(at: CodeLayer) -> None:
+    at.write(at.need("crop"), at.x, at.bottoms[1], "2", str(tuple(at.layer.offsets)))
+
+
+@writers.register("LabelSpecificAdd")
+def label_specific_add(at: CodeLayer) -> None:
+    """The scores as they are, since the margin is for training."""
+    if len(at.tops) > 1:
+        at.refuse("its second top, the margin, changes from one pass to the next")
+    at.assign(at.x)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from itertools import pairwise
 
-from caffecompat.export.python_code.layer import CodeLayer, options, pair, writers
-from caffecompat.layers.pooling import Windows
+from caffecompat.export.python_code.layer import INDENT, CodeLayer, options, pair, writers
+from caffecompat.layers.pooling import Windows, maximum, torch_count
 
 
 def _number(value: float) -> str:
@@ -79,36 +79,65 @@ def log(at: CodeLayer) -> None:
 @writers.register("Pooling")
 def pooling(at: CodeLayer) -> None:
     layer = at.layer
-    if layer.method == "STOCHASTIC" or layer.mask:
-        at.refuse("only MAX and AVE with one top are written")
+    if layer.method == "STOCHASTIC":
+        at.refuse("only MAX and AVE are written")
     maximum = layer.method == "MAX"
     if layer.kernel is None:
+        if layer.mask:
+            at.refuse("the place of the maximum of a whole plane is not written")
         over = f"{at.x}.amax" if maximum else f"{at.x}.mean"
         at.write(over, "(2, 3)", "keepdim=True")
         return
-    size = (at.shapes[0][2], at.shapes[0][3])
-    windows = layer.windows(size)
-    mode = windows.torch_mode()
-    if mode is None or (layer.ceil and not _rounds_as_torch(windows)):
-        at.refuse("torch's pooling has no such windows")
-    at.write(
-        "F.max_pool2d" if maximum else "F.avg_pool2d",
-        at.x,
-        pair(layer.kernel),
-        *options(stride=(pair(layer.stride), pair(layer.kernel))),
-        *options(padding=(pair(layer.pad), "0")),
-        *options(ceil_mode=(layer.ceil and set(layer.stride) != {1}, False)),
+    windows = layer.windows(at.shapes[0][2:])
+    excluded = not maximum and not windows.counts_padding
+    write_pooling(
+        at, windows, maximum, *options(count_include_pad=(not excluded, True)), mask=layer.mask
     )
 
 
-def _rounds_as_torch(windows: Windows) -> bool:
-    """Whether torch's ceil mode has the same windows for any size.
+def write_pooling(
+    at: CodeLayer, windows: Windows, maximum: bool, *more: str, mask: bool = False
+) -> None:
+    """Pooling over the last one to three axes, one operator of torch.
 
-    Without padding Caffe keeps windows that begin after the plane; there are some only if the
-    stride is greater than the kernel.
+    Raises:
+        ExportError: torch's pooling has other windows.
     """
-    steps = zip(windows.stride, windows.kernel, strict=True)
-    return any(windows.pad) or all(stride <= kernel for stride, kernel in steps)
+    if not _fits_torch(windows):
+        at.refuse("torch's pooling has no such windows")
+    function = f"F.{'max' if maximum else 'avg'}_pool{len(windows.size)}d"
+    dilation = windows.dilation or (1,)
+    arguments = [
+        at.x,
+        pair(windows.kernel),
+        *options(stride=(pair(windows.stride), pair(windows.kernel))),
+        *options(padding=(pair(windows.pad), "0")),
+        *options(dilation=(pair(dilation), "1")),
+        *options(ceil_mode=(windows.ceil and set(windows.stride) != {1}, False)),
+        *more,
+    ]
+    if not mask:
+        at.write(function, *arguments)
+        return
+    at.write(function, *arguments, "return_indices=True")
+    at.source.steps.append(f"{INDENT * 2}{at.tops[1]} = {at.tops[1]}.to({at.tops[0]}.dtype)")
+
+
+def _fits_torch(windows: Windows) -> bool:
+    """Whether torch's pooling has the same windows for any size.
+
+    torch allows pads up to half the kernel. Without padding Caffe keeps windows that begin after
+    the plane; there are some only if the stride is greater than the kernel.
+    """
+    if windows.after != windows.pad:
+        return False
+    if any(2 * pad > kernel for pad, kernel in zip(windows.pad, windows.kernel, strict=True)):
+        return False
+    axes = zip(windows.size, windows.extent, windows.stride, windows.pad, strict=True)
+    if tuple(torch_count(*axis, windows.ceil) for axis in axes) != windows.count:
+        return False
+    steps = zip(windows.stride, windows.extent, strict=True)
+    return not windows.ceil or any(windows.pad) or all(s <= extent for s, extent in steps)
 
 
 @writers.register("LRN")
@@ -213,3 +242,62 @@ def reduction(at: CodeLayer) -> None:
     forms = {"SUM": ".sum(-1)", "ASUM": ".abs().sum(-1)", "SUMSQ": ".square().sum(-1)"}
     y = flat + forms.get(layer.operation, ".mean(-1)")
     at.assign(y if layer.coeff == 1 else f"{y} * {_number(layer.coeff)}")
+
+
+@writers.register("SPP")
+def spp(at: CodeLayer) -> None:
+    """The pooled levels, flattened; their windows are those of the definition's size."""
+    layer = at.layer
+    function = "F.max_pool2d" if layer.pool is maximum else "F.avg_pool2d"
+    levels = []
+    for level in range(layer.height):
+        windows = layer.windows(at.shapes[0], 2**level)
+        if not _fits_torch(windows):
+            at.refuse("torch's pooling has no such windows")
+        arguments = [
+            at.x,
+            pair(windows.kernel),
+            *options(padding=(pair(windows.pad), "0")),
+            "ceil_mode=True",
+        ]
+        levels.append(f"{function}({', '.join(arguments)})")
+    if len(levels) == 1:
+        at.assign(levels[0])
+        return
+    at.source.steps += [
+        f"{INDENT * 2}{at.tops[0]} = [",
+        *(f"{INDENT * 3}{level}.flatten(1)," for level in levels),
+        f"{INDENT * 2}]",
+    ]
+    at.write("torch.cat", at.tops[0], "1")
+
+
+@writers.register("ArgMax")
+def arg_max(at: CodeLayer) -> None:
+    layer = at.layer
+    if layer.along is not None:
+        which = 0 if layer.values else 1
+        arguments = f"{at.x}, {layer.top_k}, {layer.along}"
+        at.assign(f"{at.need('greatest')}({arguments})[{which}]")
+        return
+    ones = (1,) * (len(at.shapes[0]) - 3)
+    shape = (-1, 1 + layer.values, layer.top_k, *ones)
+    found = f"{at.need('greatest')}({at.x}.flatten(1), {layer.top_k}, 1)"
+    if layer.values:
+        at.assign(f"torch.stack({found}[::-1], 1).reshape{shape}")
+    else:
+        at.assign(f"{found}[1].reshape{shape}")
+
+
+@writers.register("Im2col")
+def im2col(at: CodeLayer) -> None:
+    g = at.layer.geometry
+    if g.axes != 2 or g.channel_axis != 1:
+        at.refuse("only kernels of two axes are written")
+    settings = (g.kernel, g.dilation, g.pad, g.stride)
+    at.write(at.need("im2col"), at.x, *(str(tuple(one)) for one in settings))
+
+
+@writers.register("BatchReindex")
+def batch_reindex(at: CodeLayer) -> None:
+    at.assign(f"{at.x}[{at.bottoms[1]}.long()]")

@@ -11,17 +11,17 @@ def _parameters(at: CodeLayer) -> dict[str, tuple[int, ...]]:
     return {spec.name: spec.shape for spec in at.layer.specs}
 
 
-def _convolution(at: CodeLayer, kind: str) -> None:
+def _convolution(at: CodeLayer, kind: str, *more: str) -> None:
     geometry = at.layer.geometry
     if not 1 <= geometry.axes <= MOST_AXES or geometry.channel_axis != 1 or len(at.tops) > 1:
         at.refuse("only kernels of 1 to 3 axes from axis 2 on are written, for one bottom")
-    if kind == "Conv" and any(
+    if kind != "nn.ConvTranspose" and any(
         geometry.kernel_extent[i] > at.shapes[0][2 + i] + 2 * geometry.pad[i]
         for i in range(geometry.axes)
     ):
         at.refuse("its kernel is larger than its bottom")
     module = at.module(
-        f"nn.{kind}{geometry.axes}d",
+        f"{kind}{geometry.axes}d",
         str(at.layer.channels),
         str(at.layer.outputs),
         pair(geometry.kernel),
@@ -32,18 +32,29 @@ def _convolution(at: CodeLayer, kind: str) -> None:
             groups=(at.layer.group, 1),
             bias=("bias" in _parameters(at), True),
         ),
+        *more,
     )
     at.write(module, at.x)
 
 
 @writers.register("Convolution")
+@writers.register("HD-CNN Convolution")
 def convolution(at: CodeLayer) -> None:
-    _convolution(at, "Conv")
+    _convolution(at, "nn.Conv")
 
 
 @writers.register("Deconvolution")
 def deconvolution(at: CodeLayer) -> None:
-    _convolution(at, "ConvTranspose")
+    _convolution(at, "nn.ConvTranspose")
+
+
+@writers.register("ORN Convolution")
+def oriented_convolution(at: CodeLayer) -> None:
+    if at.layer.orientations == 1:
+        _convolution(at, "nn.Conv")
+        return
+    at.need("OrientedConv2d")
+    _convolution(at, "OrientedConv", f"orientations={at.layer.orientations}")
 
 
 @writers.register("InnerProduct")
@@ -51,6 +62,8 @@ def inner_product(at: CodeLayer) -> None:
     layer = at.layer
     outputs = _parameters(at)["weight"][1 if layer.transpose else 0]
     kind = at.need("Transposed") if layer.transpose else "nn.Linear"
+    if layer.normalize:
+        kind = at.need("NormalizedLinear")
     bias = options(bias=("bias" in _parameters(at), True))
     module = at.module(kind, str(layer.inputs), str(outputs), *bias)
     plain = layer.first == len(at.shapes[0]) - 1
@@ -59,10 +72,10 @@ def inner_product(at: CodeLayer) -> None:
 
 @writers.register("BatchNorm")
 def batch_norm(at: CodeLayer) -> None:
-    if not at.layer.use_statistics:
-        at.refuse("statistics of the batch are not written; set use_global_stats")
-    channels = _parameters(at)["mean"][0]
-    at.write(at.module(at.need("BatchNorm"), str(channels), f"eps={at.layer.eps:.7g}"), at.x)
+    channels = str(_parameters(at)["mean"][0])
+    of_batch = options(of_batch=(not at.layer.use_statistics, False))
+    eps = f"eps={at.layer.eps:.7g}"
+    at.write(at.module(at.need("BatchNorm"), channels, eps, *of_batch), at.x)
 
 
 @writers.register("Scale")
@@ -90,3 +103,15 @@ def bias(at: CodeLayer) -> None:
 @writers.register("PReLU")
 def prelu(at: CodeLayer) -> None:
     at.write(at.module(at.need("PReLU"), str(_parameters(at)["weight"])), at.x)
+
+
+@writers.register("Embed")
+def embed(at: CodeLayer) -> None:
+    rows, outputs = _parameters(at)["weight"]
+    bias = options(bias=("bias" in _parameters(at), True))
+    at.write(at.module(at.need("Embed"), str(rows), str(outputs), *bias), at.x)
+
+
+@writers.register("Parameter")
+def parameter(at: CodeLayer) -> None:
+    at.write(at.module(at.need("Parameter"), str(_parameters(at)["value"])))

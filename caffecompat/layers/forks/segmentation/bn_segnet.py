@@ -10,7 +10,7 @@ from caffecompat.layers._base import Layer, Message, Shape, between, format_shap
 if TYPE_CHECKING:
     from torch import Tensor
 
-_EPS = 1e-9
+EPS = 1e-9
 _SETTINGS = frozenset({"scale_filler", "shift_filler", "bn_mode"})
 
 
@@ -81,7 +81,7 @@ class SegNetBN(Layer):
             return x * scale + shift
         axes = [0, *range(2, x.dim())]
         variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
-        y = (x - mean) * (variance + _EPS).rsqrt() * scale + shift
+        y = (x - mean) * (variance + EPS).rsqrt() * scale + shift
         if self.count == 1:
             return y
         statistics = (part.detach().reshape(1, -1, 1, 1) for part in (mean, variance))

@@ -98,12 +98,8 @@ class PriorGrid(Layer):
         import torch
 
         height, width = features.shape[2], features.shape[3]
-        image_height, image_width = self.image
-        if not image_height:
-            image_height, image_width = float(image.shape[2]), float(image.shape[3])
-        step_height, step_width = self.step
-        if not step_height:
-            step_height, step_width = _single(image_height / height), _single(image_width / width)
+        image_height, image_width = self.image_size(image.shape)
+        step_height, step_width = self.steps((height, width), (image_height, image_width))
         exact, device = torch.float64, features.device
         # The centres are rounded to 32 bits, what follows is not, as in SSD.
         y = _rounded((torch.arange(height, dtype=exact, device=device) + self.offset) * step_height)
@@ -121,6 +117,16 @@ class PriorGrid(Layer):
         if self.clip:
             boxes = boxes.clamp(0, 1)
         return torch.stack([boxes, self._variances(boxes)])[None].to(features.dtype)
+
+    def image_size(self, image: Sequence[int]) -> tuple[float, float]:
+        """Height and width of the image that the boxes are parts of, for a second bottom."""
+        return self.image if self.image[0] else (float(image[2]), float(image[3]))
+
+    def steps(self, size: Sequence[int], image: tuple[float, float]) -> tuple[float, float]:
+        """The distances of positions of a map with extents ``size``, in pixels."""
+        if self.step[0]:
+            return self.step
+        return _single(image[0] / size[0]), _single(image[1] / size[1])
 
     def _variances(self, boxes: Tensor) -> Tensor:
         import torch
