@@ -289,6 +289,30 @@ def test_layers_that_differ_in_values_and_comments_are_read_alike(
         assert read(text, True) == read_carefully(text, True)
 
 
+@pytest.mark.parametrize("unknown", ["[pad, 1]", "[pad: 1]", "1", "pad", "'pad: 1'"])
+def test_an_unknown_field_gives_none_of_its_values_to_another(
+    unknown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parse_state, "MOST_LISTED", 1)
+    layer = "layer { pooling_param { pad: %d nosuch: UNKNOWN } }\n".replace("UNKNOWN", unknown)
+    text = "".join(layer % number for number in (1, 1, 1, 2, 3))
+    net, _ = parse_text(text, "NetParameter", lenient=True)
+    assert [layer.pooling_param.pad for layer in net.layer] == [1, 1, 1, 2, 3]
+    assert read(text, True) == read_carefully(text, True)
+
+
+def test_comments_between_strings_give_no_values() -> None:
+    text = "layer {\n  top: 'a'\n  top: 'b' # 'c'\n  top: 'd#' # top: 'e'\n  top: 'f'\n}\n"
+    assert list(parse_text(text, "NetParameter")[0].layer[0].top) == ["a", "b", "d#", "f"]
+
+
+def test_strings_without_escapes_are_copied_without_escapes() -> None:
+    layer = "layer { tokenized_data_param { source: '%s' } }\n"
+    text = "".join(layer % source for source in ("a", "b", r"C:\new", r"C:\\new"))
+    assert read(text, False).mistakes == ""
+    assert read(text, False) == read_carefully(text, False)
+
+
 def test_comments_are_left_out_of_layers_that_are_copied() -> None:
     """A ``#`` or a brace in a string or a comment is none of the layer."""
     named = """layer {{ # the {0}th
