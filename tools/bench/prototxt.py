@@ -16,6 +16,7 @@ Example:
 from __future__ import annotations
 
 import argparse
+import random
 import re
 import subprocess
 import sys
@@ -138,6 +139,28 @@ ESCAPED = CHAIN.replace("ip{", "\\n{")
 SHORT_LISTS = "layer { top: ['a', 'b'] loss_weight: [1, 2] }\n"
 
 
+FIELDS = [
+    'name: "a"',
+    'type: "ReLU"',
+    'bottom: "b"',
+    'top: "c"',
+    "loss_weight: 1",
+    "propagate_down: true",
+    "phase: TRAIN",
+    "param { lr_mult: 2 }",
+    "include { phase: TEST }",
+    "exclude { min_level: 1 }",
+    "convolution_param { pad: 1 }",
+    "pooling_param { kernel_size: 2 }",
+    "relu_param { negative_slope: 0.5 }",
+    "lrn_param { local_size: 5 }",
+    "dropout_param { dropout_ratio: 0.5 }",
+    "concat_param { axis: 1 }",
+    "eltwise_param { operation: SUM }",
+    "blobs { num: 1 }",
+]
+
+
 def numbered(layers: str) -> Callable[[int], str]:
     """Texts of such layers, each with a number of its own."""
 
@@ -150,6 +173,17 @@ def numbered(layers: str) -> Callable[[int], str]:
         return "".join(parts)
 
     return text
+
+
+def unlike(size: int) -> str:
+    """Layers that have fields of their own, in an order of their own."""
+    draw = random.Random(1)
+    layers, length = list[str](), 0
+    while length < size:
+        fields = draw.sample(FIELDS, draw.randrange(len(FIELDS)))
+        layers.append("layer {\n" + "\n".join(fields) + "\n}\n")
+        length += len(layers[-1])
+    return "".join(layers)
 
 
 def repeated(begin: str, turn: str, end: str = "") -> Callable[[int], str]:
@@ -189,11 +223,21 @@ KINDS = {
     "one long name": repeated("", "a"),
     "quotes": repeated("", '"'),
     "nesting": repeated("", "a { "),
+    "octal numbers": repeated("layer { convolution_param { ", "pad: 017 ", "} }"),
+    "fields in turns": repeated("", 'input_dim: 3 input: "a"\n'),
+    "layers unlike each other": unlike,
+    "unknown blocks in blocks": repeated("", "a {" * 50 + "}" * 50),
 }
-LENIENT = {"unknown fields", "unknown blocks", "layers with unknown fields"}
-# Refused for the memory that the messages take. The limit is 64 MiB and six bytes for each byte of
-# text, of which the first counts for less in a larger text.
-LIMITED = {"short lists of values"}
+LENIENT = {name for name in KINDS if "unknown" in name}
+# Refused for the memory that the messages take, or for what can only be read one by one. Both
+# limits say nothing of a small text.
+LIMITED = {
+    "short lists of values",
+    "octal numbers",
+    "fields in turns",
+    "layers unlike each other",
+    "unknown blocks in blocks",
+}
 LARGE = 100
 
 

@@ -15,7 +15,13 @@ from caffecompat.proto.descriptors import Field
 from caffecompat.proto.schema import Message
 from caffecompat.proto.text.block_runs import read_block_run
 from caffecompat.proto.text.known_blocks import ParsedBlock, find_block
-from caffecompat.proto.text.parse_state import BlockStart, OpenMessage, ParseState
+from caffecompat.proto.text.parse_state import (
+    FIELD,
+    UNLIKE_MESSAGE,
+    BlockStart,
+    OpenMessage,
+    ParseState,
+)
 from caffecompat.proto.text.runs import (
     DECIMAL,
     MOST_DIGITS,
@@ -72,14 +78,15 @@ def read_ordinary(state: ParseState, base: int) -> None:
     """Reads up to the first field that is not ordinary.
 
     Args:
-        state: is updated; ``state.at`` is the offset where this reader stopped.
+        state: is updated; ``state.at`` is the offset where this reader stopped, which it also does
+            at ``state.most_work``.
         base: index in ``state.open`` of a message that is not closed here.
     """
     state.steps += 1
     text, at = state.text, state.at
     last: Field | None = None
     entry = state.open[-1]
-    while (match := _ORDINARY.match(text, at)) is not None:
+    while state.work <= state.most_work and (match := _ORDINARY.match(text, at)):
         kind = match.lastindex or 0
         if kind == _CLOSED:
             if len(state.open) - 1 <= base or not _close(state, match):
@@ -99,6 +106,7 @@ def read_ordinary(state: ParseState, base: int) -> None:
             following = run
         else:
             count = _put(entry, target, kind, value, at)
+            state.work += FIELD
             if count == 0:
                 break
             last = target if target.repeated else None
@@ -135,7 +143,8 @@ def _read_message(state: ParseState, target: Field, match: re.Match[str]) -> int
     if len(state.open) == 1:
         state.places_of(target.name).append(start)
     state.room -= room
-    if copy is not None:
+    if copy is not None and block is not None:
+        state.work += FIELD * (1 + len(block.values))
         child.MergeFromString(copy.content.encode("latin-1"))
         state.unlisted += copy.known.unlisted
         if fields.is_layer:
@@ -144,6 +153,7 @@ def _read_message(state: ParseState, target: Field, match: re.Match[str]) -> int
             state.known.note_order(copy.known, target, match[0][: match.end(_OPENED) - start])
             return read_block_run(state, target, copy.known, copy.following)
         return copy.following
+    state.work += UNLIKE_MESSAGE
     inner = OpenMessage(target.name, fields, child, start, "}")
     if block is not None:
         inner.begun = BlockStart(block, state.progress(), state.room, state.unlisted)

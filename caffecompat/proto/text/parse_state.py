@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from caffecompat.proto.text.positions import Names
 
 # How many unknown fields a lenient reader lists one by one.
 MOST_LISTED = 100
+# What is read one by one is counted in steps of about five microseconds: a field by the fast
+# reader, a message that is not a copy of a known one, and a field by the parser.
+FIELD, UNLIKE_MESSAGE, CAREFUL_FIELD = 1, 8, 4
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class ParseState:
         top_level: where each field at the top level stands.
         known: parsed messages, for texts that repeat.
         steps: how often the fast reader was started.
+        work: the steps of what was read one by one.
+        most_work: the most steps; the fast reader stops there.
         unlisted: the number of unknown fields that were skipped without a warning.
         listed: the number of those with a warning.
     """
@@ -86,6 +92,8 @@ class ParseState:
     top_level: dict[str, array[int]] = field(default_factory=dict)
     known: KnownBlocks = field(default_factory=KnownBlocks)
     steps: int = 0
+    work: int = 0
+    most_work: float = math.inf
     listed: int = 0
     unlisted: int = 0
 

@@ -9,6 +9,7 @@ out of range and missing required fields are mistakes.
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import NoReturn
 
 from caffecompat.errors import FormatError, TextError
@@ -18,7 +19,7 @@ from caffecompat.proto.exclusive_fields import only_one
 from caffecompat.proto.schema import Message, new
 from caffecompat.proto.text.mistakes import UnreadableError
 from caffecompat.proto.text.ordinary import DEEPEST, read_ordinary, read_ordinary_list
-from caffecompat.proto.text.parse_state import OpenMessage, ParseState
+from caffecompat.proto.text.parse_state import CAREFUL_FIELD, OpenMessage, ParseState
 from caffecompat.proto.text.positions import LayerLines, Lines, Source
 from caffecompat.proto.text.printer import format_text
 from caffecompat.proto.text.reporter import Reporter
@@ -50,6 +51,9 @@ __all__ = ["format_text", "parse_text"]
 # Bytes of memory that messages may take for each byte of text: an empty layer of 7 bytes takes
 # 0.7 kB. Nets of real layers take 4 to 6.
 _ROOM_FACTOR = 6
+# The most that is read one by one, in steps (parse_state.FIELD): some seconds of work. Nets of
+# thousands of layers take some thousands.
+_MOST_WORK = 1_000_000
 # Suffix of the field of the united schema that takes several values for a singular field.
 _SEVERAL = "_list"
 
@@ -70,14 +74,16 @@ def parse_text(
         path: name of the file, for messages.
         lenient: skip unknown fields; the first hundred are listed in ``Source.warnings``.
         max_bytes: the memory that the messages may take; None for six bytes for each character
-            of the text, and 64 MiB.
+            of the text, and 64 MiB, and for a limit of the fields that are read one by one, because
+            they are unlike all others.
 
     Returns:
         The message, and where its layers stand in the text.
 
     Raises:
         TextError: one sentence for each mistake, with file, line and column, up to a hundred.
-        FormatError: the messages would take more than ``max_bytes``.
+        FormatError: the messages would take more than ``max_bytes``, or too many fields are read
+            one by one.
         UnknownName: the schema has no message of that name.
     """
     result = new(message)
@@ -85,7 +91,8 @@ def parse_text(
     if wrong is not None:
         raise TextError([f"{path}: {wrong}, expected prototxt text ({message})"])
     room = _ROOM_FACTOR * len(text) + CLAIM_ALLOWANCE
-    parser = _Parser(text, path, lenient, max(room, max_bytes or 0))
+    most_work = _MOST_WORK if max_bytes is None else math.inf
+    parser = _Parser(text, path, lenient, max(room, max_bytes or 0), most_work)
     parser.read(result, layout(result.DESCRIPTOR))
     if parser.reporter.mistakes.found:
         mistaken = mistaken_kind(message, parser.top_level_names)
@@ -96,12 +103,14 @@ def parse_text(
 
 
 class _Parser:
-    def __init__(self, text: str, path: str, lenient: bool, room: int) -> None:
+    def __init__(
+        self, text: str, path: str, lenient: bool, room: int, most_work: float = math.inf
+    ) -> None:
         self._path = path
         self._text = text
         self._room = room
         self._tokens = Tokens(text)
-        self._state = ParseState(text, self._tokens.start, room, lenient)
+        self._state = ParseState(text, self._tokens.start, room, lenient, most_work=most_work)
         self._open = self._state.open
         self.reporter = Reporter(self._state)
         self._unknown_top_level: set[str] = set()
@@ -152,6 +161,15 @@ class _Parser:
         read_ordinary(self._state, base)
         if self._state.at != self._tokens.start:
             self._tokens.go_to(self._state.at)
+        self._check_work()
+
+    def _check_work(self) -> None:
+        if self._state.work > self._state.most_work:
+            raise FormatError(
+                f"{self._path}:{self.reporter.positions.line(self._tokens.start)}: the text up to "
+                "here has too many fields that are unlike all others, which takes long to read; "
+                f"{REMEDY}"
+            )
 
     def _push(self, entry: OpenMessage) -> None:
         self._open.append(entry)
@@ -196,6 +214,7 @@ class _Parser:
 
     def _read_field(self, entry: OpenMessage) -> None:
         name, start = self._tokens.word, self._tokens.start
+        self._state.work += CAREFUL_FIELD
         self._tokens.advance()
         target = entry.layout.fields.get(name)
         if target is None:
@@ -271,6 +290,8 @@ class _Parser:
         while True:
             token.go_to(read_ordinary_list(self._state, target, message, token.start, start))
             self._read_one(target, message, start)
+            self._state.work += CAREFUL_FIELD
+            self._check_work()
             if token.accept("]"):
                 return
             if not token.accept(","):
@@ -342,7 +363,7 @@ class _Parser:
         self._accept_separator()
 
     def _skip_value(self) -> None:
-        skip_value(self._tokens, self._open, self.reporter)
+        self._state.work += skip_value(self._tokens, self._open, self.reporter)
 
     def _accept_separator(self) -> None:
         if self._tokens.word in (";", ","):

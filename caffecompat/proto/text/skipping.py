@@ -22,11 +22,14 @@ from caffecompat.proto.text.tokens import (
 )
 
 
-def skip_value(token: Tokens, around: Sequence[OpenMessage], reporter: Reporter) -> None:
+def skip_value(token: Tokens, around: Sequence[OpenMessage], reporter: Reporter) -> int:
     """Moves ``token`` behind one value of any kind; leaves it where no value begins.
 
     Args:
         around: the messages around the value, outermost first.
+
+    Returns:
+        The number of brackets in the value.
 
     Raises:
         UnreadableError: braces inside the value do not match, or are nested too deep.
@@ -38,13 +41,15 @@ def skip_value(token: Tokens, around: Sequence[OpenMessage], reporter: Reporter)
     elif token.kind in (NAME, NUMBER):
         token.go_to(loose_word(token)[1])
     elif token.word in CLOSERS:
-        _skip_braces(token, around, reporter)
+        return _skip_braces(token, around, reporter)
+    return 0
 
 
-def _skip_braces(token: Tokens, around: Sequence[OpenMessage], reporter: Reporter) -> None:
+def _skip_braces(token: Tokens, around: Sequence[OpenMessage], reporter: Reporter) -> int:
     expected: list[str] = []
-    begin = token.start
+    begin, count = token.start, 0
     while True:
+        count += 1
         if token.kind == END:
             reporter.stop(begin, f"{around[-1].label}: a brace opened here is never closed")
         if token.word in CLOSERS:
@@ -57,4 +62,4 @@ def _skip_braces(token: Tokens, around: Sequence[OpenMessage], reporter: Reporte
             )
         token.go_to(next_brace(token.text, token.end) if expected else token.end)
         if not expected:
-            return
+            return count

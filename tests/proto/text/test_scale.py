@@ -16,7 +16,9 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caffecompat.errors import FormatError
 from caffecompat.proto import schema
+from caffecompat.proto.text import parser
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.proto.text.tokens import Tokens
 from tests.places import REPOSITORY
@@ -172,6 +174,40 @@ def schema_float(number: float) -> float:
     blob: Any = schema.new("BlobProto")
     blob.data.append(number)
     return float(blob.data[0])
+
+
+# Each layer has one field more than the one before, so that none is a copy of another.
+UNLIKE = "".join("layer {\n" + "bottom: 'b'\ntop: 't'\n" * n + "}\n" for n in range(20))
+
+
+@pytest.mark.parametrize(
+    ("text", "lenient"),
+    [
+        ("layer { convolution_param {\n" + "pad: 017\n" * 100 + "} }", False),
+        ("layer { convolution_param { pad: [\n" + "0x11,\n" * 100 + "1] } }", False),
+        ("input_dim: 3\ninput: 'a'\n" * 200, False),
+        (UNLIKE, False),
+        ("name: 'n'\n" + ("a {\n" * 50 + "}\n" * 50) * 3, True),
+    ],
+    ids=["octal numbers", "a list of them", "fields in turns", "unlike layers", "unknown blocks"],
+)
+def test_what_is_read_one_by_one_has_a_limit(
+    text: str, lenient: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parse_text(text, "NetParameter", "n", lenient)
+    monkeypatch.setattr(parser, "_MOST_WORK", 100)
+    with pytest.raises(FormatError, match=r"^n:[0-9]{2,3}: .*unlike all others.*--max-bytes"):
+        parse_text(text, "NetParameter", "n", lenient)
+    read, _ = parse_text(text, "NetParameter", "n", lenient, 1)
+    assert read.ByteSize() > 0
+
+
+def test_layers_that_are_alike_are_far_from_that_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parser, "_MOST_WORK", 1_000)
+    for shape in ("layers", "short layers", "values", "a list of values"):
+        begin, turn, end = SHAPES[shape]
+        read, _ = parse_text(begin + turn * 10_000 + end, "NetParameter", "n")
+        assert read.ByteSize() > 10_000
 
 
 def test_lines_are_right_far_into_a_text() -> None:
