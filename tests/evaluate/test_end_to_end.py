@@ -21,7 +21,7 @@ name: "digits"
 layer { name: "data" type: "ImageData" top: "data" top: "label" include { phase: TRAIN }
         transform_param { crop_size: 28 scale: 0.0078125 mean_value: 80 }
         image_data_param { source: "images/train.txt" root_folder: "images/" is_color: false
-                           batch_size: 64 shuffle: true } }
+                           batch_size: 32 shuffle: true } }
 layer { name: "data" type: "Input" top: "data" include { phase: TEST }
         input_param { shape { dim: 1 dim: 1 dim: 28 dim: 28 } } }
 layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"

@@ -82,7 +82,7 @@ def test_every_attack_differs_from_a_good_file(tmp_path: Path) -> None:
 
 def test_a_storm_of_loose_values_is_read_in_little_memory(tmp_path: Path) -> None:
     """Values one by one between unknown fields: legal, and Caffe reads it."""
-    count = 40_000
+    count = 20_000
     record = b"\x2d\x00\x00\x80\x3f\x78\x01"
     path = tmp_path / "storm.caffemodel"
     path.write_bytes(layer(shape(count) + record * count))
