@@ -22,6 +22,7 @@ from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from multiprocessing.reduction import DupFd
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 import pytest
@@ -53,7 +54,10 @@ class Program:
             args=(self._arguments, str(folder), variables, out, err),
             daemon=True,  # So that it does not outlive the tests, whatever happens.
         )
-        self._process.start()
+        with pytest.MonkeyPatch.context() as patch:
+            # It would be imported there, and may be the example of a page that a test runs.
+            patch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+            self._process.start()
         self.stdout, self.stderr = out.reader(), err.reader()
 
     def __enter__(self) -> Program:

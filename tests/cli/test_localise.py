@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -18,10 +19,26 @@ from tests.evaluate.small import NET, small_model
 MEAN = ["--mean", "104,117,123", "--input-scale", "0.02"]
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images with boxes, nets, and the posteriors of one net."""
+    place = tmp_path_factory.mktemp("localise")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        _write_files()
+    return place
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, the current folder."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    write_boxes(tmp_path / "images")
+    return tmp_path
+
+
+def _write_files() -> None:
+    write_boxes(Path("images"))
     for name, per_class in (("pcr", True), ("scr", False)):
         model = box_model(per_class)
         Path(f"{name}.prototxt").write_text(format_text(model.definition.message))
@@ -31,7 +48,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = ["--data", "images/list.txt", "--scales", "17", "--output", "found.npz"]
     weights = ["--weights", "net.caffemodel", "--model", "deploy.prototxt"]
     assert main(["evaluate", *weights, *data, *MEAN]) == 0
-    return tmp_path
 
 
 def localise(*arguments: str, kind: str = "pcr") -> int:

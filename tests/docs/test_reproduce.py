@@ -51,7 +51,7 @@ def miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("val.txt").write_text("0.png 0\n1.png 1\n")
     for data_set in ("101_ObjectCategories", "256_ObjectCategories"):
         for name in ("001.cat", "002.dog"):
-            write_images(Path(data_set, name), 5)
+            write_images(Path(data_set, name), 4)
     names = [f"2010_{number}" for number in range(4)]
     write_voc(Path("VOCdevkit/VOC2007"), {"Main/trainval": names, "Main/test": names[2:]})
     persons = {"Action/train": names, "Action/val": names[2:]}
@@ -67,9 +67,17 @@ def write_images(folder: Path, count: int) -> None:
 
 
 def miniature_of(command: str) -> list[str]:
-    """The words of a command, with fewer images of each class."""
-    fewer = re.sub(r"--train-per-class \d+", "--train-per-class 4", command)
-    return shlex.split(re.sub(r"--test-per-class \d+", "--test-per-class 1", fewer))
+    """The words of a command, with fewer images of each class, and small ones."""
+    fewer = re.sub(r"--train-per-class \d+", "--train-per-class 3", command)
+    fewer = re.sub(r"--test-per-class \d+", "--test-per-class 1", fewer)
+    return shlex.split(re.sub(r"(?<=--scales )[\d,]+", small_scales, fewer))
+
+
+def small_scales(match: re.Match[str]) -> str:
+    """As many, in the same order, from the side of the crop on."""
+    scales = [int(scale) for scale in match[0].split(",")]
+    assert min(scales) >= 224
+    return ",".join(str(224 + 8 * sorted(scales).index(scale)) for scale in scales)
 
 
 def test_the_commands(miniature: None, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from caffecompat.cli.main import main
 from tests.evaluate.small import NET, small_model, write_images
-from tests.places import REPOSITORY
+from tests.programs import run_program
 
 # Three parts, of which the killed run finishes the first.
 IMAGES = 130
@@ -27,6 +25,19 @@ def save_and_die(self, part, found):
 UnfinishedEvaluation.save = save_and_die
 main(sys.argv[1:])
 """
+# Ranks as torchrun starts them, but forked, so that they find torch imported.
+LAUNCHED = """
+import sys
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from caffecompat.cli.main import main
+
+config = LaunchConfig(
+    min_nodes=1, max_nodes=1, nproc_per_node=2, run_id="evaluation", rdzv_backend="c10d",
+    rdzv_endpoint="localhost:0", max_restarts=0, monitor_interval=0.05, start_method="fork",
+)
+codes = elastic_launch(config, main)(sys.argv[1:])
+sys.exit(max(codes.values()))
+"""
 
 
 def test_killed_and_continued_by_two_ranks(tmp_path: Path) -> None:
@@ -41,16 +52,13 @@ def test_killed_and_continued_by_two_ranks(tmp_path: Path) -> None:
     assert main([*command, "--output", str(tmp_path / "whole.npz")]) == 0
     path = tmp_path / "parts.npz"
     output = ["--output", str(path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    killed = [sys.executable, "-c", KILLED, *command, *output]
-    assert subprocess.run(killed, env=environment, check=False).returncode == -9
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    killed = run_program(["-c", KILLED, *command, *output], environment=environment)
+    assert killed.returncode == -9, killed.stderr
     kept = sorted(file.name for file in Path(f"{path}.unfinished").iterdir())
     assert kept == ["part-000000.npz", "settings.json"]
-    ranks = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *("-m", "caffecompat", *command, *output),
-    ]
-    done = subprocess.run(ranks, env=environment, check=True, capture_output=True, text=True)
+    done = run_program(["-c", LAUNCHED, *command, *output], environment=environment)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.count("130 images; dense and multicrop at scale 15, 17") == 1
     assert path.read_bytes() == (tmp_path / "whole.npz").read_bytes()
     assert not Path(f"{path}.unfinished").exists()

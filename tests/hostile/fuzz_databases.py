@@ -42,7 +42,8 @@ from tests.hostile.database_mutations import damaged_bytes, damaged_pages, image
 from tests.places import COPIES
 
 RECORDED = COPIES / "data" / "db"
-MEMORY = 1 << 30
+# Beside what is taken when a run begins, by libraries for the most part.
+MEMORY = 1 << 29
 SECONDS_PER_INPUT = 10
 
 # Reads one input of a seed; gives the number of sentences that it got.
@@ -261,6 +262,12 @@ TRIALS: dict[str, Callable[[Path], Trial]] = {
 }
 
 
+def address_space() -> int:
+    """The bytes of address space that this process has; 0 where there is no /proc."""
+    pages = Path("/proc/self/statm")
+    return int(pages.read_text().split()[0]) * resource.getpagesize() if pages.exists() else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=TRIALS)
@@ -270,7 +277,8 @@ def main() -> int:
     arguments = parser.parse_args()
     # A list of odd labels is told of in the log, which is not what is tried here.
     logging.disable()
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    most = address_space() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     status = os.open(arguments.status or os.devnull, os.O_WRONLY | os.O_CREAT)
     refused = 0

@@ -81,7 +81,7 @@ from tests.hostile import fuzz
 from tests.hostile.fuzz_worker import Task
 from tests.hostile.readers import READERS
 
-fuzz.SECONDS, fuzz.WAITING = 4, 20
+fuzz.SECONDS, fuzz.WAITING = 2, 20
 kept = []
 
 def flood(path):

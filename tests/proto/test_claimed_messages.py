@@ -46,14 +46,15 @@ def test_a_net_of_empty_layers_is_refused_before_it_is_parsed(
         binary_nets.read_binary_net(path)
 
 
-def test_the_limit_is_lifted(tmp_path: Path) -> None:
+def test_the_limit_is_lifted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("caffecompat.input_files.CLAIM_ALLOWANCE", 2 << 20)
     path, target = tmp_path / "empty.caffemodel", tmp_path / "out"
-    path.write_bytes(EMPTY_LAYER * 100_000)
+    path.write_bytes(EMPTY_LAYER * 5_000)
     assert main(["upgrade-net", str(path), str(target)]) == 1
     assert main(["upgrade-net", str(path), str(target), "--max-bytes", "1000000000"]) == 0
     assert target.read_bytes() == path.read_bytes()
     net, _ = binary_nets.read_binary_net(path, max_bytes=10**9)
-    assert len(net.layer) == 100_000
+    assert len(net.layer) == 5_000
 
 
 @pytest.mark.parametrize("dialect", ["ssd", "nvcaffe", "vgg2013"])

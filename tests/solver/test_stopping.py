@@ -17,14 +17,16 @@ from caffecompat.cli.main import load_verb, main, verb_parser
 from caffecompat.cli.resuming import _program, resume_command
 from caffecompat.solver import Action, SignalActions
 from caffecompat.weights import load_weights
-from tests.programs import Program
+from tests.places import REPOSITORY
+from tests.programs import Program, run_program
 from tests.solver.small import write_training
-
-ROOT = Path(__file__).parents[2]
 
 # Sends itself a signal when the libraries of a training begin to be loaded.
 AT_START = """
 import os, signal, sys
+
+# Those of a new Python have not been loaded yet; a fork may have them.
+sys.modules.pop("caffecompat.solver", None)
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
@@ -38,16 +40,10 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-def at_start(*arguments: str, numbers: tuple[int, ...]) -> subprocess.CompletedProcess[str]:
+def at_start(*arguments: str, numbers: tuple[int, ...]) -> list[str]:
+    """The arguments for Python."""
     listed = ",".join(str(int(number)) for number in numbers)
-    return subprocess.run(
-        [sys.executable, "-c", AT_START, listed, "train", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return ["-c", AT_START, listed, "train", *arguments]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +56,8 @@ def at_start(*arguments: str, numbers: tuple[int, ...]) -> subprocess.CompletedP
 )
 def test_a_stop_before_the_training(number: int, flags: list[str], code: int) -> None:
     """The solver is never read: the process ends on the spot."""
-    result = at_start("--solver=none", *flags, numbers=(number,))
+    command = [sys.executable, *at_start("--solver=none", *flags, numbers=(number,))]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     name = signal.Signals(number).name
     sentence = f"caffecompat: error: stopped by {name} before the training had begun\n"
     assert (result.returncode, result.stderr) == (code, sentence)
@@ -70,7 +67,8 @@ def test_a_signal_that_asks_for_nothing_yet(tmp_path: Path) -> None:
     path = write_training(tmp_path)
     path.write_text(path.read_text().replace("max_iter: 12", "max_iter: 1"))
     numbers = (signal.SIGHUP, signal.SIGINT)
-    result = at_start(f"--solver={path}", "--sigint-effect=none", numbers=numbers)
+    flags = (f"--solver={path}", "--sigint-effect=none")
+    result = run_program(at_start(*flags, numbers=numbers), timeout=120)
     assert result.returncode == 0
     assert "caffecompat: SIGHUP: there is nothing to snapshot yet" in result.stderr
     assert (tmp_path / "snap_iter_1.solverstate").exists()

@@ -158,7 +158,7 @@ def test_records_of_any_number_of_channels_are_scaled(channels: int, tmp_path: P
 
 def test_s_offsets_and_flips_of_a_run_are_uniform(tmp_path: Path) -> None:
     path = write_records(tmp_path / "db", [float_datum(ramps(20, 31))])
-    made = batches(path, range(60), batch_size=200, seed=4, crop_size=13, mirror=True, **JITTER)
+    made = batches(path, range(30), batch_size=200, seed=4, crop_size=13, mirror=True, **JITTER)
     found = [place for batch in made for place in places(batch, 20, 31, 13)]
     assert chi_square_fits(Counter(side for side, *_ in found), 4)
     assert {side for side, *_ in found} == {16, 17, 18, 19}
@@ -172,7 +172,7 @@ def test_s_offsets_and_flips_of_a_run_are_uniform(tmp_path: Path) -> None:
         both = Counter((row, flip) for _, row, _, flip in chosen)
         assert chi_square_fits(both, 2 * rows)
     flips = sum(flip for *_, flip in found)
-    assert abs(flips - 6000) < 4.5 * np.sqrt(12000 / 4)
+    assert abs(flips - 3000) < 4.5 * np.sqrt(6000 / 4)
 
 
 def test_s_is_drawn_from_the_range_with_both_ends() -> None:

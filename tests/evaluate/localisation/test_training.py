@@ -55,7 +55,7 @@ layer { name: "data" type: "Input" top: "data" input_param { shape: {
 """
 
 
-def draw_rectangles(folder: Path, count: int = 60) -> str:
+def draw_rectangles(folder: Path, count: int = 40) -> str:
     """Images of 24x24 with a bright wide rectangle (class 0) or a high one (class 1)."""
     random = np.random.default_rng(0)
     lines = []
@@ -76,7 +76,7 @@ def train_val(path: str, per_class: bool) -> str:
     data = (
         f"layer {{ name: 'data' type: 'BoxData' {tops} transform_param {{ crop_size: 20 "
         "mirror: true mean_value: 60 scale: 0.01 } image_data_param { "
-        f"source: '{path}' root_folder: '{Path(path).parent}/' batch_size: 30 shuffle: true }} "
+        f"source: '{path}' root_folder: '{Path(path).parent}/' batch_size: 20 shuffle: true }} "
         f"box_data_param {{ classes: {2 if per_class else 1} }} }}"
     )
     trunk = TRUNK.replace("OUTPUTS", "8" if per_class else "4")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,24 +66,41 @@ SHAPES = {
     ),
 }
 
+# A fork for each line of standard input: it has no memory to spare that it could take unseen.
 PROGRAM = f"""
-import sys
+import os, sys
 from caffecompat.errors import CaffeError
 from caffecompat.proto.text.parser import parse_text
 def memory(which):
     lines = open("/proc/self/status").read().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(which)) * 1024
-begin, turn, end, lenient = eval(sys.argv[1])
+def measure(begin, turn, end, lenient):
+    text = begin + turn * ({MEGABYTES} * 10**6 // len(turn)) + end
+    before = memory("VmRSS")
+    try:
+        parse_text(text, "NetParameter", "n", lenient)
+    except CaffeError:
+        pass
+    # What the interpreter had before may be above what it holds now.
+    print(max(0, memory("VmHWM") - before), len(text), flush=True)
 parse_text("layer {{}} nosuch: 1", "NetParameter", lenient=True)
-text = begin + turn * ({MEGABYTES} * 10**6 // len(turn)) + end
-before = memory("VmRSS")
-try:
-    parse_text(text, "NetParameter", "n", lenient)
-except CaffeError:
-    pass
-# What the interpreter had before may be above what it holds now.
-print(max(0, memory("VmHWM") - before), len(text))
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        measure(*eval(line))
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        print("died", flush=True)
 """
+
+
+@pytest.fixture(scope="module")
+def measuring() -> Iterator[subprocess.Popen[str]]:
+    """A process that answers each line ``(begin, turn, end, lenient)`` with memory and size."""
+    command = [sys.executable, "-c", PROGRAM]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=REPOSITORY, stdin=pipe, stdout=pipe, text=True) as process:
+        yield process
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to ask for memory")
@@ -90,11 +108,14 @@ print(max(0, memory("VmHWM") - before), len(text))
     ("shape", "lenient"),
     [*((shape, False) for shape in SHAPES), ("unknown blocks", True), ("unknown fields", True)],
 )
-def test_text_takes_ten_bytes_of_memory_for_each_byte(shape: str, lenient: bool) -> None:
-    command = [sys.executable, "-c", PROGRAM, repr((*SHAPES[shape], lenient))]
-    folder = REPOSITORY
-    printed = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=True)
-    taken, size = map(int, printed.stdout.split())
+def test_text_takes_ten_bytes_of_memory_for_each_byte(
+    shape: str, lenient: bool, measuring: subprocess.Popen[str]
+) -> None:
+    assert measuring.stdin is not None
+    assert measuring.stdout is not None
+    measuring.stdin.write(f"{(*SHAPES[shape], lenient)!r}\n")
+    measuring.stdin.flush()
+    taken, size = map(int, measuring.stdout.readline().split())
     # The text itself is one of the ten, and stood in memory before.
     allowance = ALLOWANCE + (MESSAGES if shape == "empty layers" else 0)
     assert taken <= (MOST_BYTES - 1) * size + allowance

@@ -101,8 +101,14 @@ def test_the_fields_of_the_state_are_ssds(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("metric", ["", 'plateau_metric: "accuracy"', 'plateau_metric: "loss"'])
-@pytest.mark.parametrize("format_", ["", "snapshot_format: HDF5"])
+@pytest.mark.parametrize(
+    ("metric", "format_"),
+    [
+        ("", ""),
+        ('plateau_metric: "accuracy"', "snapshot_format: HDF5"),
+        ('plateau_metric: "loss"', ""),
+    ],
+)
 def test_a_resumed_run_equals_the_uninterrupted(
     metric: str, format_: str, tmp_path: Path, lines: Lines
 ) -> None:
@@ -112,7 +118,7 @@ def test_a_resumed_run_equals_the_uninterrupted(
     rows = parse(lines.text)["Train"]
     assert len({row.rate for row in rows}) > 1
     assert lines.containing("Plateau Status: Iteration ")
-    for iteration in (7, 14, 21):
+    for iteration in (7, 21):
         lines.text.clear()
         suffix = ".h5" if format_ else ""
         resumed = Solver(path, snapshot=f"{tmp_path}/run/snap_iter_{iteration}.solverstate{suffix}")
