@@ -167,3 +167,13 @@ def test_refused(text: str, shape: tuple[int, ...], words: str) -> None:
     with pytest.raises(LayerError, match=words) as caught:
         filled(text, *shape)
     assert str(caught.value).startswith("layer 'one': weight: filler '")
+
+
+@pytest.mark.parametrize("name", sorted(fillers))
+def test_a_check_makes_no_values(name: str) -> None:
+    message, _ = parse_text(f'type: "{name}"', "FillerParameter")
+    generator = torch.Generator().manual_seed(3)
+    before = generator.get_state()
+    found = fill(message, (3, 3, 1, 1), generator, device="meta")
+    assert tuple(found.shape) == (3, 3, 1, 1)
+    assert generator.get_state().equal(before)

@@ -31,12 +31,14 @@ class Request:
         shape: shape of the parameter.
         generator: the CPU generator of all random values.
         place: the layer and the parameter, for messages.
+        device: ``"cpu"``, or ``"meta"`` to check the request without values.
     """
 
     message: Message
     shape: tuple[int, ...]
     generator: torch.Generator
     place: str
+    device: str = "cpu"
 
     @property
     def fan(self) -> float:
@@ -55,7 +57,7 @@ class Request:
     def empty(self) -> torch.Tensor:
         import torch
 
-        return torch.empty(self.shape, dtype=torch.float32)
+        return torch.empty(self.shape, dtype=torch.float32, device=self.device)
 
     def check(self, condition: bool, sentence: str) -> None:
         """Raises :class:`LayerError` with the filler's place unless ``condition`` is true."""
@@ -73,7 +75,11 @@ def register(name: str) -> Callable[[Filler], Filler]:
 
 
 def fill(
-    message: Message, shape: Sequence[int], generator: torch.Generator, place: str = ""
+    message: Message,
+    shape: Sequence[int],
+    generator: torch.Generator,
+    place: str = "",
+    device: str = "cpu",
 ) -> torch.Tensor:
     """Initial values of a parameter: float32 on the CPU.
 
@@ -82,13 +88,14 @@ def fill(
         shape: shape of the parameter.
         generator: a CPU generator; the values are a pure function of its state.
         place: the layer and the parameter, for messages ("net.prototxt:41: layer 'conv1'").
+        device: with ``"meta"`` the settings and the shape are checked, and no values are made.
 
     Raises:
         UnknownName: there is no such filler.
         LayerError: the filler cannot be used with these settings or this shape.
     """
     filler = fillers.find(message.type, place)
-    request = Request(message, tuple(shape), generator, place)
+    request = Request(message, tuple(shape), generator, place, device)
     sparse_allowed = message.type == "gaussian"
     request.check(sparse_allowed or message.sparse == -1, "sparse is for gaussian only")
     return filler(request)
