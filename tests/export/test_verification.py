@@ -13,8 +13,10 @@ from caffecompat import Net
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import CaffeError, ExportError, FormatError
 from caffecompat.export.engine import EngineOptions, open_engine
+from caffecompat.export.engines import onnxruntime
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.model import CaffeModel
+from caffecompat.export.onnx_file import read_onnx
 from caffecompat.export.opencv import process as opencv_process
 from caffecompat.export.target import TargetOptions
 from caffecompat.export.targets.onnx import Onnx
@@ -100,6 +102,28 @@ def test_a_conversion_is_verified(tmp_path: Path) -> None:
     assert lines[1] == f"verified: {path} computes what the net does, within 0.0001"
     with pytest.raises(ExportError, match="computes something else"):
         verify_conversion(model_of(TEXT, seed=6), path)
+
+
+def test_the_written_file_is_opened_before_the_net_takes_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    model = model_of(TEXT)
+    Onnx(TargetOptions()).write(model, tmp_path / "net.onnx")
+    opened = []
+
+    def read(path: Path, max_bytes: int | None) -> Any:
+        opened.append(path.name)
+        return read_onnx(path, max_bytes)
+
+    def of(model: CaffeModel) -> CaffeNet:
+        assert opened == ["net.onnx"]
+        return made(model)
+
+    made = CaffeNet.of
+    monkeypatch.setattr(onnxruntime, "read_onnx", read)
+    monkeypatch.setattr(CaffeNet, "of", of)
+    assert compare_conversion(model, tmp_path / "net.onnx").agrees
 
 
 def test_images_are_preprocessed_for_the_engine_that_does_not(tmp_path: Path) -> None:
