@@ -29,7 +29,7 @@ from caffecompat.net.execution.passes import Passes
 from caffecompat.net.fx_program import Program
 from caffecompat.net.kernels.choice import Kernels
 from caffecompat.net.layer_checks import check_fillers
-from caffecompat.net.parameters.initial_values import materialise
+from caffecompat.net.parameters.initial_values import Unfilled, fill_rest, materialise
 from caffecompat.net.parameters.net_weights import NetWeights
 from caffecompat.weights import Weights
 
@@ -91,21 +91,26 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
         self.layers = build_layers(self.graph, options, definition.message)
         self.samples = sample_range(self.layers, options.shard)
         self.notes = definition.notes + self.graph.notes
-        self._fill_parameters(device, share_with)
+        unfilled = self._materialise(device, share_with, fills=weights is None)
         if weights is not None:
             report = self.load_weights(weights)
+            fill_rest(unfilled, report.copied, self.seed)
             report.write_to(logging.getLogger("caffecompat"))
             self.notes = [*self.notes, *report.sentences()]
 
-    def _fill_parameters(self, device: str | torch.device, share_with: Net | None) -> None:
+    def _materialise(
+        self, device: str | torch.device, share_with: Net | None, fills: bool
+    ) -> list[Unfilled]:
         if self._options.shapes_only:
             check_fillers(self.layers)
             self._register(torch.device("meta"))
-            return
+            return []
         target = usable_device(device)
         shared = share_with._modules_by_layer() if share_with is not None else None
-        materialise(self.layers, self.seed, self.graph.force_backward, target, shared)
+        force_backward = self.graph.force_backward
+        unfilled = materialise(self.layers, self.seed, force_backward, target, shared, fills)
         self._register(target)
+        return unfilled
 
     def _register(self, device: torch.device) -> None:
         for built in self.layers:

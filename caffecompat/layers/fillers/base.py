@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
@@ -22,6 +23,10 @@ FORK_FIELDS = ("diag_val",)
 fillers: Registry[Filler] = Registry("filler", "caffecompat.layers.fillers")
 
 
+class Checked(Exception):
+    """Ends a filler that was called for its checks, none of which failed."""
+
+
 @dataclass(frozen=True)
 class Request:
     """The arguments of a filler.
@@ -31,12 +36,14 @@ class Request:
         shape: shape of the parameter.
         generator: the CPU generator of all random values.
         place: the layer and the parameter, for messages.
+        checks_only: the caller wants no values; see :meth:`empty`.
     """
 
     message: Message
     shape: tuple[int, ...]
     generator: torch.Generator
     place: str
+    checks_only: bool = False
 
     @property
     def fan(self) -> float:
@@ -53,8 +60,11 @@ class Request:
         return {"FAN_IN": fan_in, "FAN_OUT": fan_out, "AVERAGE": (fan_in + fan_out) / 2}[norm]
 
     def empty(self) -> torch.Tensor:
+        """Memory for the values, which a filler asks for when all its checks are done."""
         import torch
 
+        if self.checks_only:
+            raise Checked
         return torch.empty(self.shape, dtype=torch.float32)
 
     def check(self, condition: bool, sentence: str) -> None:
@@ -87,8 +97,20 @@ def fill(
         UnknownName: there is no such filler.
         LayerError: the filler cannot be used with these settings or this shape.
     """
-    filler = fillers.find(message.type, place)
-    request = Request(message, tuple(shape), generator, place)
+    return _apply(Request(message, tuple(shape), generator, place))
+
+
+def check_filler(message: Message, shape: Sequence[int], place: str = "") -> None:
+    """Raises what :func:`fill` raises for these arguments, without making the values."""
+    import torch
+
+    with suppress(Checked):
+        _apply(Request(message, tuple(shape), torch.Generator(), place, checks_only=True))
+
+
+def _apply(request: Request) -> torch.Tensor:
+    message = request.message
+    filler = fillers.find(message.type, request.place)
     sparse_allowed = message.type == "gaussian"
     request.check(sparse_allowed or message.sparse == -1, "sparse is for gaussian only")
     return filler(request)

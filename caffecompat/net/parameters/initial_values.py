@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -13,7 +13,7 @@ from caffecompat.errors import CaffeError, LayerError, first_line
 from caffecompat.graph import ParameterUse
 from caffecompat.layers._base import ParameterSpec
 from caffecompat.layers._counter_rng import derive_seed
-from caffecompat.layers.fillers import fill
+from caffecompat.layers.fillers import check_filler, fill
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import LayerModule
 from caffecompat.net.parameters.embedded import embedded_value
@@ -36,13 +36,23 @@ class Learnable:
     decay_mult: float
 
 
+@dataclass(frozen=True)
+class Unfilled:
+    """A parameter that has memory, and no values from its filler yet."""
+
+    built: BuiltLayer
+    index: int
+    spec: ParameterSpec
+
+
 def materialise(
     layers: Sequence[BuiltLayer],
     seed: int,
     force_backward: bool,
     device: torch.device,
     shared: dict[str, LayerModule] | None = None,
-) -> None:
+    fills: bool = True,
+) -> list[Unfilled]:
     """Replaces the parameters on ``meta`` by tensors on ``device`` with their initial values.
 
     Args:
@@ -50,10 +60,16 @@ def materialise(
         force_backward: parameters with ``lr_mult: 0`` get gradients too.
         shared: modules by layer name; layers with the same name and shapes use their parameters
             (a test net uses those of its train net).
+        fills: false checks the fillers, and leaves their values to :func:`fill_rest`: those that a
+            weight file replaces need not be made.
+
+    Returns:
+        The parameters that are left to be filled.
 
     Raises:
         LayerError: a filler or an embedded blob does not fit, or shared shapes differ.
     """
+    unfilled = []
     for built, j, spec, use in _parameters(layers):
         module = built.module
         assert module is not None
@@ -62,15 +78,45 @@ def materialise(
         if shared_module is not None and _same_shapes(shared_module, module):
             module.set_parameter(spec, shared_module.blobs()[j], trains)
         elif use.owner == (built.node.index, j):
-            module.set_parameter(spec, _allocated(built, j, spec, seed, device), trains)
+            later = not fills and _has_filler(built, spec)
+            value = _allocated(built, j, spec, None if later else seed, device)
+            module.set_parameter(spec, value, trains)
+            if later:
+                unfilled.append(Unfilled(built, j, spec))
         else:
             module.set_parameter(spec, _owned_value(layers, built, j, spec, use), trains)
+    return unfilled
+
+
+def fill_rest(unfilled: Sequence[Unfilled], copied: Container[tuple[int, int]], seed: int) -> None:
+    """Fills parameters that have no values yet, except those that a file gave values.
+
+    Args:
+        unfilled: what :func:`materialise` has returned.
+        copied: the parameters with values, by the index of the layer and of the blob.
+        seed: that of :func:`materialise`; each parameter gets the values it would have got there.
+    """
+    for one in unfilled:
+        if (one.built.node.index, one.index) not in copied:
+            assert one.built.module is not None
+            with torch.no_grad():
+                blob = one.built.module.blobs()[one.index]
+                blob.copy_(initial_value(one.built, one.index, one.spec, seed))
+
+
+def _has_filler(built: BuiltLayer, spec: ParameterSpec) -> bool:
+    """Whether a filler makes the values, not a blob or file that the definition names."""
+    return not (built.node.message.blobs or spec.values is not None or spec.filler.model_path)
 
 
 def _allocated(
-    built: BuiltLayer, j: int, spec: ParameterSpec, seed: int, device: torch.device
+    built: BuiltLayer, j: int, spec: ParameterSpec, seed: int | None, device: torch.device
 ) -> torch.Tensor:
+    """The initial value on ``device``; without a seed, memory for it once the filler is checked."""
     try:
+        if seed is None:
+            check_filler(spec.filler, spec.shape, _place(built, spec))
+            return torch.empty(spec.shape, dtype=torch.float32, device=device)
         return initial_value(built, j, spec, seed).to(device)
     except (RuntimeError, MemoryError) as error:
         raise LayerError(
@@ -122,14 +168,18 @@ def initial_value(built: BuiltLayer, j: int, spec: ParameterSpec, seed: int) -> 
         return _from_model(built, j, spec)
     generator = torch.Generator()
     generator.manual_seed(derive_seed(seed, "parameter", built.name, j) & (2**63 - 1))
-    return fill(spec.filler, spec.shape, generator, f"{built.place}: {spec.name}")
+    return fill(spec.filler, spec.shape, generator, _place(built, spec))
+
+
+def _place(built: BuiltLayer, spec: ParameterSpec) -> str:
+    return f"{built.place}: {spec.name}"
 
 
 def _from_model(built: BuiltLayer, j: int, spec: ParameterSpec) -> torch.Tensor:
     """The values of a layer in another weight file, named by the 2013 VGG fork's filler fields."""
     path = spec.filler.model_path
     name = spec.filler.model_layer_name or built.name
-    place = f"{built.place}: {spec.name}"
+    place = _place(built, spec)
     try:
         limit = built.layer.context.options.max_bytes if built.layer is not None else None
         source = load_weights(path, max_bytes=limit)[name]

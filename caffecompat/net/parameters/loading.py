@@ -50,6 +50,8 @@ class LoadReport:
         mismatched: by name, layers whose blobs do not fit, with one sentence for each.
         left_out: layers with parameters that ``layers`` excludes; they keep their values.
         on_mismatch: the treatment of the mismatched layers, "skip" or "reinit".
+        copied: the parameters that got values, by the index of the layer that owns them and of
+            the blob.
     """
 
     loaded: list[str]
@@ -59,6 +61,7 @@ class LoadReport:
     mismatched: dict[str, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     on_mismatch: str = ERROR
+    copied: frozenset[tuple[int, int]] = field(default=frozenset(), repr=False)
 
     @property
     def total(self) -> int:
@@ -100,6 +103,7 @@ class _Copy:
     blob: np.ndarray
     legacy: bool
     name: str
+    owner: tuple[int, int]
 
 
 def load(
@@ -171,7 +175,8 @@ def load(
     for pairs in copies.values():
         for pair in pairs:
             _copy(pair, private)
-    report = LoadReport(list(copies), [], ignored, empty, problems, [], on_mismatch)
+    copied = frozenset(pair.owner for pairs in copies.values() for pair in pairs)
+    report = LoadReport(list(copies), [], ignored, empty, problems, [], on_mismatch, copied)
     _add_untouched(report, layers, chosen)
     if report.nothing_loaded and not lenient:
         raise WeightsError(_nothing_loaded(origin, report, weights))
@@ -255,7 +260,8 @@ def _match(
     for j, blob, legacy in zip(indices, stored, source.legacy, strict=True):
         # With share_mode PERMISSIVE a layer has another shape than the parameter's owner.
         shaped = blobs[j].detach().view(specs[j].shape)
-        pairs.append(_Copy(shaped, blob, legacy, f"{specs[j].name} (blob {j})"))
+        owner = target.uses[j].owner
+        pairs.append(_Copy(shaped, blob, legacy, f"{specs[j].name} (blob {j})", owner))
     wrong = [p for p in pairs if match_shape(p.blob, p.legacy, p.shaped.shape) is None]
     if wrong:
         return f"{origin}: {target.place}: {_shape_problem(wrong)}"
