@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
@@ -22,6 +23,10 @@ FORK_FIELDS = ("diag_val",)
 fillers: Registry[Filler] = Registry("filler", "caffecompat.layers.fillers")
 
 
+class Checked(Exception):
+    """Ends a filler that was called for its checks, none of which failed."""
+
+
 @dataclass(frozen=True)
 class Request:
     """The arguments of a filler.
@@ -31,14 +36,14 @@ class Request:
         shape: shape of the parameter.
         generator: the CPU generator of all random values.
         place: the layer and the parameter, for messages.
-        device: ``"cpu"``, or ``"meta"`` to check the request without values.
+        checks_only: the caller wants no values; see :meth:`empty`.
     """
 
     message: Message
     shape: tuple[int, ...]
     generator: torch.Generator
     place: str
-    device: str = "cpu"
+    checks_only: bool = False
 
     @property
     def fan(self) -> float:
@@ -55,9 +60,12 @@ class Request:
         return {"FAN_IN": fan_in, "FAN_OUT": fan_out, "AVERAGE": (fan_in + fan_out) / 2}[norm]
 
     def empty(self) -> torch.Tensor:
+        """Memory for the values, which a filler asks for when all its checks are done."""
         import torch
 
-        return torch.empty(self.shape, dtype=torch.float32, device=self.device)
+        if self.checks_only:
+            raise Checked
+        return torch.empty(self.shape, dtype=torch.float32)
 
     def check(self, condition: bool, sentence: str) -> None:
         """Raises :class:`LayerError` with the filler's place unless ``condition`` is true."""
@@ -75,11 +83,7 @@ def register(name: str) -> Callable[[Filler], Filler]:
 
 
 def fill(
-    message: Message,
-    shape: Sequence[int],
-    generator: torch.Generator,
-    place: str = "",
-    device: str = "cpu",
+    message: Message, shape: Sequence[int], generator: torch.Generator, place: str = ""
 ) -> torch.Tensor:
     """Initial values of a parameter: float32 on the CPU.
 
@@ -88,14 +92,25 @@ def fill(
         shape: shape of the parameter.
         generator: a CPU generator; the values are a pure function of its state.
         place: the layer and the parameter, for messages ("net.prototxt:41: layer 'conv1'").
-        device: with ``"meta"`` the settings and the shape are checked, and no values are made.
 
     Raises:
         UnknownName: there is no such filler.
         LayerError: the filler cannot be used with these settings or this shape.
     """
-    filler = fillers.find(message.type, place)
-    request = Request(message, tuple(shape), generator, place, device)
+    return _apply(Request(message, tuple(shape), generator, place))
+
+
+def check_filler(message: Message, shape: Sequence[int], place: str = "") -> None:
+    """Raises what :func:`fill` raises for these arguments, without making the values."""
+    import torch
+
+    with suppress(Checked):
+        _apply(Request(message, tuple(shape), torch.Generator(), place, checks_only=True))
+
+
+def _apply(request: Request) -> torch.Tensor:
+    message = request.message
+    filler = fillers.find(message.type, request.place)
     sparse_allowed = message.type == "gaussian"
     request.check(sparse_allowed or message.sparse == -1, "sparse is for gaussian only")
     return filler(request)

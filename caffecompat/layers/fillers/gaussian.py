@@ -19,14 +19,14 @@ def gaussian(request: Request) -> Tensor:
     """
     p = request.message
     request.check(p.std > 0, f"std is {p.std:g}, it must be positive (zeros: type 'constant')")
-    values = request.empty().normal_(p.mean, p.std, generator=request.generator)
     if p.sparse == -1:
-        return values
+        return request.empty().normal_(p.mean, p.std, generator=request.generator)
     request.check(len(request.shape) > 0, "sparse needs at least one axis")
     outputs = request.shape[0]
     request.check(
         0 <= p.sparse <= outputs,
         f"sparse is {p.sparse}, it must be between 0 and the first extent {outputs}",
     )
+    values = request.empty().normal_(p.mean, p.std, generator=request.generator)
     keep = request.empty().bernoulli_(p.sparse / outputs, generator=request.generator)
     return values.mul_(keep)

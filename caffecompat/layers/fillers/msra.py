@@ -17,4 +17,5 @@ def msra(request: Request) -> Tensor:
 
     The fan is fan_in unless ``variance_norm`` says otherwise. Source: Caffe's MSRAFiller.
     """
-    return request.empty().normal_(0, sqrt(2 / request.fan), generator=request.generator)
+    std = sqrt(2 / request.fan)
+    return request.empty().normal_(0, std, generator=request.generator)

@@ -13,7 +13,7 @@ from caffecompat.errors import CaffeError, LayerError, first_line
 from caffecompat.graph import ParameterUse
 from caffecompat.layers._base import ParameterSpec
 from caffecompat.layers._counter_rng import derive_seed
-from caffecompat.layers.fillers import fill
+from caffecompat.layers.fillers import check_filler, fill
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import LayerModule
 from caffecompat.net.parameters.embedded import embedded_value
@@ -115,7 +115,7 @@ def _allocated(
     """The initial value on ``device``; without a seed, memory for it once the filler is checked."""
     try:
         if seed is None:
-            fill(spec.filler, spec.shape, torch.Generator(), _place(built, spec), "meta")
+            check_filler(spec.filler, spec.shape, _place(built, spec))
             return torch.empty(spec.shape, dtype=torch.float32, device=device)
         return initial_value(built, j, spec, seed).to(device)
     except (RuntimeError, MemoryError) as error:

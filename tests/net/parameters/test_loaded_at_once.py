@@ -39,15 +39,10 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     fill = initial_values.fill
 
     def record(
-        message: Message,
-        shape: tuple[int, ...],
-        generator: torch.Generator,
-        place: str,
-        device: str = "cpu",
+        message: Message, shape: tuple[int, ...], generator: torch.Generator, place: str
     ) -> torch.Tensor:
-        if device == "cpu":
-            places.append(place.split("layer ")[1])
-        return fill(message, shape, generator, place, device)
+        places.append(place.split("layer ")[1])
+        return fill(message, shape, generator, place)
 
     monkeypatch.setattr(initial_values, "fill", record)
     return places
