@@ -15,7 +15,7 @@ HEADINGS = re.findall(r"^## `(.+)`$", PAGE.read_text(), re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def texts_in_code() -> list[str]:
-    """The string literals of the code, with a line break where a value stands."""
+    """The texts of string literals, with a line break where a value stands."""
     found = []
     # Most modules need not be parsed: they do not have all the words of any message.
     messages = [message.split() for message in HEADINGS]

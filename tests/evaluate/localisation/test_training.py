@@ -105,11 +105,11 @@ def test_training_lowers_the_localisation_error(per_class: bool, tmp_path: Path)
     (tmp_path / "net.prototxt").write_text(train_val(path, per_class))
     (tmp_path / "solver.prototxt").write_text(
         f"net: '{tmp_path / 'net.prototxt'}' type: 'Adam' base_lr: 0.005 lr_policy: 'fixed' "
-        "momentum: 0.9 momentum2: 0.999 random_seed: 2 snapshot_after_train: false max_iter: 120"
+        "momentum: 0.9 momentum2: 0.999 random_seed: 2 snapshot_after_train: false max_iter: 60"
     )
     solver = Solver(str(tmp_path / "solver.prototxt"))
     before = errors_of(solver.net, path, per_class)
-    solver.step(120)
+    solver.step(60)
     after = errors_of(solver.net, path, per_class)
     assert min(before) > 0.5
     assert max(after) < 0.2
