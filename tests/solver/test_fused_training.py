@@ -19,8 +19,8 @@ from caffecompat.solver import Solver, train_step
 from caffecompat.solver.setup import compute
 from caffecompat.solver.setup.compute import ComputeOptions
 from tests.solver.caffe_log import Lines
+from tests.solver.played_back import PlayedOnCPU
 from tests.solver.small import NET, SOLVER, write_training
-from tests.solver.test_capturing import PlayedOnCPU
 
 # The small net with a pooling, and without the normalisation between convolution and ReLU.
 FUSIBLE = (
