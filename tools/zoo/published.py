@@ -24,7 +24,7 @@ from caffecompat import Net
 
 _SAMPLED = 4096
 # Drawing the values of a large layer takes seconds, and the layers of many nets have equal names.
-_KEPT_BYTES = 768 << 20
+_KEPT_BYTES = 1200 << 20
 _PART = 1 << 14
 _DETECTION = 7
 
@@ -64,29 +64,51 @@ def generator(text: str) -> np.random.RandomState:
     return np.random.RandomState(zlib.crc32(text.encode()) & 0x7FFFFFFF)
 
 
-def _draw(text: str, count: int) -> np.ndarray:
-    """Normal values: those of ``standard_normal``, which computes them one by one.
+class _Draw:
+    """Normal values one after the other: those of ``standard_normal``, which computes them singly.
 
     It is Marsaglia's polar method on pairs of uniform values. All values in 64 bits would take
     twice the memory again, so that they are made in parts.
     """
-    random = generator(text)
-    values = np.empty(count + count % 2, np.float32)
-    done = 0
-    while done < count:
-        points = random.random_sample((_PART, 2))
+
+    def __init__(self, text: str) -> None:
+        self._random = generator(text)
+        self._left = np.empty(0, np.float32)
+        self.values = self._left
+
+    def extend(self, count: int) -> None:
+        """Makes ``values`` the first ``count``; those that are there are not drawn again."""
+        values = np.empty(count, np.float32)
+        done = min(self.values.size, count)
+        values[:done] = self.values
+        part = self._left
+        while True:
+            taken = min(part.size, count - done)
+            values[done : done + taken] = part[:taken]
+            done += taken
+            if done == count:
+                break
+            part = self._part()
+        self._left = part[taken:].copy()
+        values.flags.writeable = False
+        self.values = values
+
+    def _part(self) -> np.ndarray:
+        points = self._random.random_sample((_PART, 2))
         points *= 2
         points -= 1
         x, y = points.T
         radius = x * x + y * y
-        inside = np.flatnonzero((radius < 1) & (radius > 0))[: (values.size - done) // 2]
+        inside = np.flatnonzero((radius < 1) & (radius > 0))
         radius = radius[inside]
-        factor = np.sqrt(-2 * np.log(radius) / radius)
-        part = values[done : done + 2 * inside.size]
+        # torch computes several logarithms at a time.
+        factor = torch.from_numpy(radius).log().numpy()
+        factor *= -2
+        factor /= radius
+        np.sqrt(factor, out=factor)
+        part = np.empty(2 * inside.size, np.float32)
         part[0::2], part[1::2] = factor * y[inside], factor * x[inside]
-        done += part.size
-    values.flags.writeable = False
-    return values[:count]
+        return part
 
 
 class NormalValues:
@@ -95,36 +117,43 @@ class NormalValues:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._bytes = 0
-        self._kept: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._kept: OrderedDict[str, _Draw] = OrderedDict()
 
     def __call__(self, text: str, shape: Sequence[int]) -> np.ndarray:
         """The values that belong to ``text``: fewer values are the first of more."""
         count = prod(shape)
         kept = self._kept.get(text)
-        if kept is None or kept.size < count:
-            self._forget(text)
-            kept = self._kept[text] = _draw(text, count)
-            self._bytes += kept.nbytes
+        if kept is None:
+            kept = self._kept[text] = _Draw(text)
+        self._kept.move_to_end(text)
+        if kept.values.size < count:
+            self._bytes -= kept.values.nbytes
+            kept.extend(count)
+            self._bytes += kept.values.nbytes
             while self._bytes > self._limit:
-                self._forget(next(iter(self._kept)))
-        else:
-            self._kept.move_to_end(text)
-        return kept[:count].reshape(shape)
+                self._bytes -= self._kept.popitem(last=False)[1].values.nbytes
+        return kept.values[:count].reshape(shape)
 
     def clear(self) -> None:
         self._kept.clear()
         self._bytes = 0
 
-    def _forget(self, text: str) -> None:
-        kept = self._kept.pop(text, None)
-        self._bytes -= 0 if kept is None else kept.nbytes
-
 
 normal_values = NormalValues(_KEPT_BYTES)
 
 
-def weight(layer: str, kind: str, i: int, shape: tuple[int, ...], scale: float) -> np.ndarray:
-    """The rule's values of parameter blob ``i`` of a layer; ``kind`` is its type."""
+def weight(
+    layer: str,
+    kind: str,
+    i: int,
+    shape: tuple[int, ...],
+    scale: float,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """The rule's values of parameter blob ``i`` of a layer; ``kind`` is its type.
+
+    Large ones are written to ``out``, if it is given, and need no memory of their own then.
+    """
     normal = normal_values(f"{layer}/{i}", shape)
     if kind == "BatchNorm":
         made = (0.1 * normal, 1 + 0.1 * np.abs(normal), np.ones_like(normal))[i]
@@ -133,7 +162,7 @@ def weight(layer: str, kind: str, i: int, shape: tuple[int, ...], scale: float) 
     elif kind == "Scale":
         made = 1 + 0.1 * normal if i == 0 else 0.1 * normal
     elif len(shape) >= 2:
-        made = normal * np.float32(sqrt(2 / prod(shape[1:])) * scale)
+        made = np.multiply(normal, np.float32(sqrt(2 / prod(shape[1:])) * scale), out=out)
     else:
         made = normal * np.float32(0.1)
     return np.asarray(made, np.float32)
@@ -146,9 +175,10 @@ def fill_weights(net: Net, scale: float) -> None:
         for i, blob in enumerate(blobs):
             assert layer.module is not None
             shape = layer.module.layer.specs[i].shape
-            value = torch.from_numpy(weight(layer.name, layer.type, i, shape, scale))
-            with torch.no_grad():
-                blob.view(shape).copy_(value)
+            target = blob.detach().view(shape).numpy()
+            value = weight(layer.name, layer.type, i, shape, scale, target)
+            if value is not target:
+                target[...] = value
 
 
 def input_value(name: str, facts: Mapping[str, Any]) -> np.ndarray:
@@ -189,14 +219,21 @@ def run(net: Net, recorded: Mapping[str, Any]) -> None:
         net.forward(**inputs)
 
 
-def blob_of(net: Net, name: str, recorded: Mapping[str, Any]) -> np.ndarray:
-    """The value that is recorded as ``name``.
+def last_layers(net: Net) -> dict[str, str]:
+    """By blob the last layer that has it as a top."""
+    return {top: one.name for one in net.layers for top in one.node.message.top}
+
+
+def blob_of(
+    net: Net, name: str, recorded: Mapping[str, Any], last: Mapping[str, str] | None = None
+) -> np.ndarray:
+    """The value that is recorded as ``name``; ``last`` is :func:`last_layers`, if it is there.
 
     Raises:
         KeyError: the net has none, or, for OpenCV, a later layer changes it in place.
     """
     if is_opencv(recorded):
-        last = {top: one.name for one in net.layers for top in one.node.message.top}
+        last = last_layers(net) if last is None else last
         layer = next((one for one in net.layers if one.name == name), None)
         if layer is None:
             raise KeyError(name)
@@ -250,9 +287,10 @@ def _detection_difference(found: np.ndarray, wanted: np.ndarray) -> float:
 
 def first_divergent(net: Net, recorded: Mapping[str, Any], bound: float) -> str:
     """The first blob (OpenCV: layer) whose statistics are not the recorded ones; "" if all are."""
+    last = last_layers(net)
     for name, facts in recorded.get("layers" if is_opencv(recorded) else "blobs", {}).items():
         try:
-            value = blob_of(net, name, recorded).astype(np.float64)
+            value = blob_of(net, name, recorded, last).astype(np.float64)
         except KeyError:
             continue
         if "mean" not in facts or facts["shape"][3:] == [_DETECTION]:
