@@ -7,6 +7,7 @@ products, which do little else than read, take a tenth longer.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,10 +18,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from torch import nn
 
-# Of Linux: the number of the advice (since 6.1), the sizes of pages.
+# Of Linux: the number of the advice (since 6.1), and the sizes of pages.
 _COLLAPSE = 25
 LARGE = 2 << 20
-_SMALL = 4096
+_SMALL = mmap.PAGESIZE
 # The bit of an entry of /proc/self/pagemap which says that the page is in memory.
 _PRESENT = 63
 

@@ -249,7 +249,11 @@ FORK_CASES = [
     case('type: "Interp" interp_param { zoom_factor: 2 pad_beg: -1 pad_end: -2 }', IMAGE),
     case('type: "Interp" interp_param { shrink_factor: 2 }', IMAGE),
     case('type: "Interp" interp_param { height: 9 width: 4 }', (2, 3, 1, 1)),
-    case('type: "Interp" interp_param { height: 9 width: 4 }', (2, 3, 1, 5)),
+    case(
+        'type: "Interp" interp_param { height: 9 width: 4 }',
+        (2, 3, 1, 5),
+        opencv="it reads beyond a plane of one row, which the file, of free sizes, cannot tell",
+    ),
     case('type: "Interp" interp_param { zoom_factor: 3 }', (2, 3, 7, 1)),
     case('type: "Interp" interp_param { shrink_factor: 2 zoom_factor: 3 }', IMAGE),
     case('type: "Interp"', IMAGE, (2, 4, 11, 6)),

@@ -241,7 +241,7 @@ def test_the_choice_of_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference_engines, "_load", lambda: None)
     monkeypatch.setattr(inference_engines, "_entries", {n: engine(n) for n in times})
     monkeypatch.setattr(fastest, "least_seconds", lambda programs, feeds: times)
-    made = fastest.optimize(built(SMALL), InferenceOptions())
+    made = fastest.optimize(built(SMALL), InferenceOptions(large_pages=False))
     assert made.engine == "quick"
     line = "quick is the fastest here, for inputs 2x4x9x7"
     assert made.lines[-3:] == ("quick: 2 ms", line, "made quick")

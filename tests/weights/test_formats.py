@@ -293,7 +293,7 @@ class TestTorch:
         for content, sentence in (
             (
                 {"state_dict": {"a": torch.ones(2)}},
-                "entry 'state_dict' of this torch file is a dict",
+                "is a checkpoint, whose entry 'state_dict' holds a state dict",
             ),
             ([1, 2], "holds a list"),
             ({"a": torch.ones(2).to_sparse()}, "entry 'a'.*sparse"),
