@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -71,13 +70,13 @@ class ParseState:
         at: offset of what comes next.
         room: bytes of memory that the messages may still take.
         lenient: unknown fields are skipped.
+        most_work: the most steps of ``work``; the fast reader stops there.
         open: the messages around ``at``, outermost first.
         names, places: of every layer that was closed, its name and where it began.
         top_level: where each field at the top level stands.
         known: parsed messages, for texts that repeat.
         steps: how often the fast reader was started.
         work: the steps of what was read one by one.
-        most_work: the most steps; the fast reader stops there.
         unlisted: the number of unknown fields that were skipped without a warning.
         listed: the number of those with a warning.
     """
@@ -86,6 +85,7 @@ class ParseState:
     at: int
     room: int
     lenient: bool
+    most_work: float
     open: list[OpenMessage] = field(default_factory=list)
     names: Names = field(default_factory=Names)
     places: array[int] = field(default_factory=lambda: array("q"))
@@ -93,7 +93,6 @@ class ParseState:
     known: KnownBlocks = field(default_factory=KnownBlocks)
     steps: int = 0
     work: int = 0
-    most_work: float = math.inf
     listed: int = 0
     unlisted: int = 0
 

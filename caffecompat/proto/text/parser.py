@@ -103,14 +103,12 @@ def parse_text(
 
 
 class _Parser:
-    def __init__(
-        self, text: str, path: str, lenient: bool, room: int, most_work: float = math.inf
-    ) -> None:
+    def __init__(self, text: str, path: str, lenient: bool, room: int, most_work: float) -> None:
         self._path = path
         self._text = text
         self._room = room
         self._tokens = Tokens(text)
-        self._state = ParseState(text, self._tokens.start, room, lenient, most_work=most_work)
+        self._state = ParseState(text, self._tokens.start, room, lenient, most_work)
         self._open = self._state.open
         self.reporter = Reporter(self._state)
         self._unknown_top_level: set[str] = set()
