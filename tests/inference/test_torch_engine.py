@@ -232,7 +232,9 @@ def test_weights_of_inner_products_are_packed_for_several_rows() -> None:
     assert all(one._packed is not None for one in packed)
 
 
-def test_the_choice_of_winograds_way() -> None:
+@pytest.mark.parametrize("avx512", [False, True])
+def test_the_choice_of_winograds_way(avx512: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_supported", lambda: avx512)
     text = 'name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param {{ {} }}'
     large = "num_output: 128 kernel_size: 3"
 
@@ -240,13 +242,14 @@ def test_the_choice_of_winograds_way() -> None:
         subject = net(net_text(shape, text.format(settings)))
         return winograd.saves_time(Weighted(subject.layers[1]), shape)
 
-    assert way(large)
-    assert way(large, (9, 128, 10, 10))
-    assert not way(large, (1, 128, 10, 10))
+    assert way(large) != avx512
+    assert way("num_output: 256 kernel_size: 3", (1, 256, 26, 26))
+    assert way("num_output: 256 kernel_size: 3", (9, 256, 10, 10))
+    assert not way("num_output: 256 kernel_size: 3", (1, 256, 10, 10))
     assert not way(large, (1, 16, 26, 26))
     for other in ("stride: 2", "dilation: 2", "group: 2"):
-        assert not way(f"{large} {other}")
-    assert not way("num_output: 128 kernel_size: 5")
+        assert not way(f"num_output: 256 kernel_size: 3 {other}", (1, 256, 26, 26))
+    assert not way("num_output: 256 kernel_size: 5", (1, 256, 26, 26))
 
 
 @pytest.mark.parametrize("name", ["residual", "lrn", "groups", "modules", "conv, norm, relu"])
