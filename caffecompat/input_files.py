@@ -64,6 +64,15 @@ def open_input(path: PathLike, max_bytes: int | None = None) -> BinaryIO:
         raise
 
 
+def check_input(path: PathLike) -> None:
+    """Refuses what :func:`open_input` does not open, without reading anything.
+
+    Raises:
+        FileProblem: as :func:`open_input`.
+    """
+    open_input(path).close()
+
+
 def read_input(path: PathLike, max_bytes: int | None = None) -> bytes:
     """The whole content of a regular file, or of standard input where ``path`` is ``-``.
 

@@ -275,6 +275,23 @@ def test_parsing_does_not_load_torch(tmp_path: Path) -> None:
     assert "torch" not in loaded
 
 
+def test_missing_files_are_refused_before_torch_is_loaded() -> None:
+    """Torch takes seconds to load, which somebody who has misspelt a name need not wait for."""
+    net = "prototxt/D_deploy.prototxt"
+    commands = [
+        "train --solver none",
+        "train --solver prototxt/solver_A.prototxt --weights none",
+        f"test --model {net} --weights none",
+        f"time --model {net} --weights none",
+        f"extract-features none {net} fc7 fc7_lmdb 1 lmdb",
+    ]
+    loaded = loaded_after(
+        "from caffecompat.cli.main import main\n"
+        f"for command in {commands}: assert main(command.split()) == 1"
+    )
+    assert "torch" not in loaded
+
+
 def test_public_names_are_what_they_say() -> None:
     import caffecompat
 

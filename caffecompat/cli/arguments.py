@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from caffecompat.input_files import check_input
+
 
 def positive(text: str) -> int:
     """The type of an argument that is a whole number from 1 on."""
@@ -106,6 +108,19 @@ def add_precision_argument(parser: argparse.ArgumentParser) -> None:
         default="fp32",
         help="number format of convolutions and matrix products; weights stay fp32 (default: fp32)",
     )
+
+
+def check_files(*paths: str) -> None:
+    """Refuses files that are missing; called before torch is loaded, which takes seconds.
+
+    Args:
+        paths: values of flags; an empty one is that of a flag that was not given.
+
+    Raises:
+        FileProblem: a file is missing, not readable, or not a regular file.
+    """
+    for path in filter(None, paths):
+        check_input(path)
 
 
 def layers(arguments: argparse.Namespace) -> list[str] | None:

@@ -9,6 +9,7 @@ from caffecompat.cli.arguments import (
     add_max_bytes_argument,
     add_precision_argument,
     add_trust_arguments,
+    check_files,
 )
 
 HELP = "write blobs of a net's data to databases or arrays, as Caffe's extract_features"
@@ -43,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    check_files(arguments.model, arguments.weights)
+
     from caffecompat.cli.running import open_net
     from caffecompat.evaluate.features.extract_features import extract_features
     from caffecompat.reporting.glog import LOGGER, log_to_stderr

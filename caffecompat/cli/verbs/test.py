@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.arguments import add_weight_arguments, layers
+from caffecompat.cli.arguments import add_weight_arguments, check_files, layers
 from caffecompat.cli.inference_arguments import compute_options
 from caffecompat.cli.running import add_running_arguments, open_net
 
@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    check_files(arguments.model, arguments.weights)
+
     from caffecompat.evaluate.score import score
     from caffecompat.reporting.glog import LOGGER, log_to_stderr
 

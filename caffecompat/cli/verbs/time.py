@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from caffecompat.cli.arguments import check_files
 from caffecompat.cli.running import add_running_arguments, open_net
 from caffecompat.reporting.table import Column, print_table
 
@@ -51,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    check_files(arguments.model, arguments.weights)
+
     from caffecompat.evaluate.benchmark import measure
     from caffecompat.reporting.glog import LOGGER, log_to_stderr
     from caffecompat.solver.setup.compute import ComputeOptions

@@ -15,6 +15,7 @@ from caffecompat.cli.arguments import (
     add_state_arguments,
     add_trust_arguments,
     add_weight_arguments,
+    check_files,
     layers,
     stages,
 )
@@ -166,6 +167,11 @@ def _add_signal_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    check_files(arguments.solver)
+    # Where there is a snapshot, also that of a rank which torchrun has started again, the weights
+    # are not read and may have been removed.
+    if not arguments.snapshot and "TORCHELASTIC_RUN_ID" not in os.environ:
+        check_files(*(name.strip() for name in arguments.weights.split(",")))
     effects = {"SIGINT": arguments.sigint_effect, "SIGHUP": arguments.sighup_effect}
     # The libraries take seconds to load, and a signal would end the process in the meantime.
     with SignalsAtStart(effects, interrupted=1, preempted=PREEMPTED) as at_start:
