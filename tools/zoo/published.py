@@ -290,14 +290,25 @@ def first_divergent(net: Net, recorded: Mapping[str, Any], bound: float) -> str:
     last = last_layers(net)
     for name, facts in recorded.get("layers" if is_opencv(recorded) else "blobs", {}).items():
         try:
-            value = blob_of(net, name, recorded, last).astype(np.float64)
+            value = blob_of(net, name, recorded, last)
         except KeyError:
             continue
         if "mean" not in facts or facts["shape"][3:] == [_DETECTION]:
             continue
-        numbers = [value.mean(), value.std(), *value.ravel()[:8]]
-        wanted = np.array([facts["mean"], facts["std"], *facts["first8"]])
+        wanted = recorded_statistics(facts)
         scale = max(1.0, abs(facts["mean"]) + facts["std"])
-        if list(value.shape) != facts["shape"] or np.abs(numbers - wanted).max() > bound * scale:
+        differs = np.abs(statistics(value) - wanted).max() > bound * scale
+        if list(value.shape) != facts["shape"] or differs:
             return str(name)
     return ""
+
+
+def statistics(value: np.ndarray) -> np.ndarray:
+    """Mean, standard deviation and the first eight values."""
+    value = value.astype(np.float64)
+    return np.array([value.mean(), value.std(), *value.ravel()[:8]])
+
+
+def recorded_statistics(facts: Mapping[str, Any]) -> np.ndarray:
+    """What :func:`statistics` gave for the blob where it was recorded."""
+    return np.array([facts["mean"], facts["std"], *facts["first8"]])
