@@ -13,8 +13,6 @@ from typing import Any
 
 from caffecompat.proto.descriptors import Field
 from caffecompat.proto.schema import Message
-from caffecompat.proto.text.block_runs import read_block_run
-from caffecompat.proto.text.known_blocks import ParsedBlock, find_block
 from caffecompat.proto.text.parse_state import (
     FIELD,
     UNLIKE_MESSAGE,
@@ -22,7 +20,9 @@ from caffecompat.proto.text.parse_state import (
     OpenMessage,
     ParseState,
 )
-from caffecompat.proto.text.runs import (
+from caffecompat.proto.text.repeats.block_runs import read_block_run
+from caffecompat.proto.text.repeats.known_blocks import ParsedBlock, find_block
+from caffecompat.proto.text.repeats.value_runs import (
     DECIMAL,
     MOST_DIGITS,
     NEXT,

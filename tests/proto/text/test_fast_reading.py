@@ -11,18 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caffecompat.errors import CaffeError
-from caffecompat.proto.text import (
-    binary_forms,
-    block_runs,
-    known_blocks,
-    ordinary,
-    parse_state,
-    scalars,
-    tokens,
-)
+from caffecompat.proto.text import ordinary, parse_state, scalars, tokens
 from caffecompat.proto.text import parser as careful
-from caffecompat.proto.text.known_blocks import Block, find_block
 from caffecompat.proto.text.parser import parse_text
+from caffecompat.proto.text.repeats import block_runs, known_blocks, templates
+from caffecompat.proto.text.repeats.known_blocks import Block, find_block
 from caffecompat.proto.text.tokens import pieces
 
 
@@ -284,7 +277,7 @@ def test_layers_that_differ_in_values_and_comments_are_read_alike(
     text += layers[0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(known_blocks, "_USES_BEFORE_PATTERN", 1)
-        patch.setattr(binary_forms, "_MOST_REMEMBERED", 2)
+        patch.setattr(templates, "_MOST_REMEMBERED", 2)
         patch.setattr(parse_state, "MOST_LISTED", listed)
         assert read(text, True) == read_carefully(text, True)
 

@@ -8,9 +8,9 @@ form is put together from them; protobuf reads hundreds of such blocks at once.
 from __future__ import annotations
 
 from caffecompat.proto.descriptors import Field
-from caffecompat.proto.text.binary_forms import length_key, varint
-from caffecompat.proto.text.known_blocks import KnownBlock
 from caffecompat.proto.text.parse_state import ParseState
+from caffecompat.proto.text.repeats.known_blocks import KnownBlock
+from caffecompat.proto.text.repeats.templates import length_key, varint
 
 # So many blocks are given to protobuf at once.
 _MOST_TOGETHER = 500

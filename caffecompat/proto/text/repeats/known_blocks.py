@@ -10,8 +10,14 @@ from typing import NamedTuple
 
 from caffecompat.proto.descriptors import Field, Layout
 from caffecompat.proto.schema import Message
-from caffecompat.proto.text.binary_forms import GAP, Template, UnordinaryError, Values, template
-from caffecompat.proto.text.runs import NEXT
+from caffecompat.proto.text.repeats.templates import (
+    GAP,
+    Template,
+    UnordinaryError,
+    Values,
+    template,
+)
+from caffecompat.proto.text.repeats.value_runs import NEXT
 from caffecompat.proto.text.tokens import IN_DOUBLE, IN_SINGLE
 
 # Longer messages, and those of more values, are not compared.

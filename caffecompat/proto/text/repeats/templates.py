@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 
 from caffecompat.proto.descriptors import Field, Layout
 from caffecompat.proto.schema import Message
-from caffecompat.proto.text.runs import DECIMAL, MOST_DIGITS
+from caffecompat.proto.text.repeats.value_runs import DECIMAL, MOST_DIGITS
 from caffecompat.proto.text.scalars import unescaped
 
 Values = tuple[str, ...]
