@@ -16,7 +16,6 @@ from caffecompat.errors import FormatError, WeightsError
 from caffecompat.weights.blob_shapes import current_shape
 from caffecompat.weights.weights import LayerWeights, Weights
 
-
 # What DataParallel and torch.compile put before all names.
 WRAPPERS = ("module.", "_orig_mod.")
 
@@ -127,7 +126,7 @@ def _layers_by_name(
     """The layers of a state dict of another program, which says nothing but names."""
     parts: dict[str, dict[str, str]] = {}
     for name in arrays:
-        module, dot, last = name.rpartition(".")
+        module, _, last = name.rpartition(".")
         if not module:
             raise FormatError(
                 f"{path}: the name of array {name!r} has no layer; expected layer.array "
