@@ -29,6 +29,7 @@ class EngineOptions:
         other: the engine that this one is compared with, if it is open already.
         dialect: the fork whose layer types nets here have, see
             :class:`caffecompat.layers.BuildOptions`.
+        opencv_python: the Python whose OpenCV runs Caffe's files; "" for this one.
     """
 
     model: str | None = None
@@ -37,6 +38,7 @@ class EngineOptions:
     allow_python: bool = False
     other: Engine | None = None
     dialect: str = ""
+    opencv_python: str = ""
 
 
 class NotComparable(ExportError):

@@ -16,6 +16,9 @@ from caffecompat.errors import FormatError, WeightsError
 from caffecompat.weights.blob_shapes import current_shape
 from caffecompat.weights.weights import LayerWeights, Weights
 
+# What DataParallel and torch.compile put before all names.
+WRAPPERS = ("module.", "_orig_mod.")
+
 
 @dataclass(frozen=True)
 class NamedArrays:
@@ -43,10 +46,13 @@ class Naming:
         names: gives the full names of a layer's blobs, one per blob, unique in the net.
         layer: gives a layer's name for the part of an array's name before the last dot, in state
             dicts of other programs.
+        order: sorts the last parts of the names of one layer's arrays as its blobs are ordered,
+            for such state dicts too; the library safetensors writes them in alphabetical order.
     """
 
     names: Callable[[LayerWeights], Sequence[str]]
     layer: Callable[[str], str] = str
+    order: Callable[[Sequence[str]], Sequence[str]] = list
 
 
 def flatten(weights: Weights, naming: Naming) -> NamedArrays:
@@ -79,11 +85,22 @@ def flatten(weights: Weights, naming: Naming) -> NamedArrays:
     return NamedArrays(arrays, table, metadata=weights.metadata)
 
 
+def unwrapped(named: NamedArrays) -> NamedArrays:
+    """The arrays by the names that they have in the module that was wrapped by another one."""
+    for prefix in WRAPPERS:
+        if named.table is None and named.arrays and all(n.startswith(prefix) for n in named.arrays):
+            arrays = {name.removeprefix(prefix): array for name, array in named.arrays.items()}
+            stored = {name.removeprefix(prefix): kind for name, kind in named.stored.items()}
+            return unwrapped(NamedArrays(arrays, None, stored, named.metadata))
+    return named
+
+
 def gather(named: NamedArrays, naming: Naming | None, path: str) -> Weights:
     """The inverse of :func:`flatten`.
 
     If the file has a table, it gives layers, types and order. Otherwise the part of an array's
-    name before the last dot gives its layer, and a layer's blobs are in file order.
+    name before the last dot gives its layer, and a layer's blobs are in the order of
+    :attr:`Naming.order`, or without a ``naming`` in file order.
 
     Raises:
         FormatError: an array's name has no dot, or the table is damaged.
@@ -97,23 +114,35 @@ def gather(named: NamedArrays, naming: Naming | None, path: str) -> Weights:
             layer = LayerWeights(name, kind, [remaining.pop(n) for n in present])
             layer.stored = [named.stored.get(n, "float32") for n in present]
             layers.append(layer)
-    others: dict[str, LayerWeights] = {}
-    for array_name, array in remaining.items():
-        module = array_name.rpartition(".")[0]
-        if not module:
-            raise FormatError(
-                f"{path}: the name of array {array_name!r} has no layer; expected layer.array "
-                "(conv1.weight)"
-            )
-        name = naming.layer(module) if naming else module
-        other = others.setdefault(name, LayerWeights(name))
-        other.blobs.append(array)
-        other.stored.append(named.stored.get(array_name, "float32"))
-    for layer in others.values():
-        layer.legacy = [False] * len(layer.blobs)
-    weights = Weights([*layers, *others.values()], net_name, path)
+    others = _layers_by_name(remaining, named.stored, naming, path)
+    weights = Weights([*layers, *others], net_name, path)
     weights.metadata = dict(named.metadata)
     return weights
+
+
+def _layers_by_name(
+    arrays: Mapping[str, np.ndarray], stored: Mapping[str, str], naming: Naming | None, path: str
+) -> list[LayerWeights]:
+    """The layers of a state dict of another program, which says nothing but names."""
+    parts: dict[str, dict[str, str]] = {}
+    for name in arrays:
+        module, _, last = name.rpartition(".")
+        if not module:
+            raise FormatError(
+                f"{path}: the name of array {name!r} has no layer; expected layer.array "
+                "(conv1.weight)"
+            )
+        parts.setdefault(module, {})[last] = name
+    layers = {}
+    for module, names in parts.items():
+        layer_name = naming.layer(module) if naming else module
+        layer = layers.setdefault(layer_name, LayerWeights(layer_name))
+        for last in naming.order(list(names)) if naming else names:
+            layer.blobs.append(arrays[names[last]])
+            layer.stored.append(stored.get(names[last], "float32"))
+    for layer in layers.values():
+        layer.legacy = [False] * len(layer.blobs)
+    return list(layers.values())
 
 
 def current_blobs(layer: LayerWeights) -> list[np.ndarray]:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from caffecompat.errors import FormatError, UnknownName, WeightsError
-from caffecompat.weights.array_names import NamedArrays, Naming, flatten, gather
+from caffecompat.weights.array_names import NamedArrays, Naming, flatten, gather, unwrapped
 from caffecompat.weights.file_type import SNAPSHOT_HINT, SOLVER_STATE, other_file_type
 from caffecompat.weights.format import HEAD_BYTES, LayerFormat, NamedFormat, formats
 from caffecompat.weights.mapped import read_head
@@ -55,7 +55,7 @@ def read_named(path: str | os.PathLike[str], max_bytes: int | None = None) -> Na
         reader = formats.find(name)()
         if reader.sniff(head, path):
             reader.max_bytes = max_bytes
-            return reader.read(path) if isinstance(reader, NamedFormat) else None
+            return unwrapped(reader.read(path)) if isinstance(reader, NamedFormat) else None
     return None
 
 
@@ -100,7 +100,7 @@ def _read(name: str, path: Path, naming: Naming | None, max_bytes: int | None) -
     reader.max_bytes = max_bytes
     if isinstance(reader, LayerFormat):
         return reader.read(path)
-    weights = gather(reader.read(path), naming, str(path))
+    weights = gather(unwrapped(reader.read(path)), naming, str(path))
     weights.format = name
     return weights
 

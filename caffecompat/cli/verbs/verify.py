@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="two model files: weights (with --model) run here, .onnx in ONNX Runtime, .pt2 and "
         ".py in torch, .npz holds recorded values; opencv:FILE.onnx runs in OpenCV, and "
-        "opencv-caffe:FILE.caffemodel in OpenCV 4",
+        "opencv-caffe:FILE.caffemodel in OpenCV 4, see --opencv-python",
     )
     parser.add_argument("--model", metavar="PROTOTXT", help="net definition of weight files")
     parser.add_argument(
@@ -51,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also run .py files (an nn.Module as convert writes it), with the other file's "
         "weights; such a file is a program, so read it before",
+    )
+    parser.add_argument(
+        "--opencv-python",
+        default="",
+        metavar="PYTHON",
+        help="the Python whose OpenCV runs opencv-caffe: files, such as ~/opencv4/bin/python where "
+        "this one has OpenCV 5 (default: this one)",
     )
     parser.add_argument(
         "--recorded",
@@ -135,6 +142,7 @@ def _run_both(arguments: argparse.Namespace) -> tuple[Engine, Engine, tuple[Arra
         arguments.max_bytes,
         arguments.allow_python,
         dialect=arguments.dialect,
+        opencv_python=arguments.opencv_python,
     )
     activity = Activity()
     with log_to(console_handler()), heartbeat(activity, LOGGER):

@@ -58,10 +58,12 @@ class OpenCvCaffe(Engine):
     """``cv2.dnn`` with a prototxt and a caffemodel; OpenCV 5 no longer reads them."""
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
-        cv2 = import_cv2()
-        if not hasattr(cv2.dnn, "readNetFromCaffe"):
+        self._python = options.opencv_python
+        cv2 = None if self._python else import_cv2()
+        if cv2 is not None and not hasattr(cv2.dnn, "readNetFromCaffe"):
             raise ExportError(
-                f"{path}: OpenCV {cv2.__version__} no longer reads Caffe models; OpenCV 4 does"
+                f"{path}: OpenCV {cv2.__version__} no longer reads Caffe models; OpenCV 4 does: "
+                "--opencv-python names a Python that has it"
             )
         if options.model is None:
             raise ExportError(f"{path}: give its net definition with --model deploy.prototxt")
@@ -90,7 +92,7 @@ class OpenCvCaffe(Engine):
         check_inputs(self, inputs, self._path)
         layers = [self._layer_of[blob] for blob in blobs]
         given = {name: inputs[name] for name in self.inputs}
-        request = OpenCvRequest(str(self._path), layers, self._prototxt)
+        request = OpenCvRequest(str(self._path), layers, self._prototxt, self._python)
         values = run_in_opencv(request, given, self._path)
         return {blob: values[layer] for blob, layer in zip(blobs, layers, strict=True)}
 

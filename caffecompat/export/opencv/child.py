@@ -1,7 +1,8 @@
 """The process that runs a model in OpenCV; see caffecompat.export.opencv.process.
 
 It is started with a folder, which has ``request.json`` and ``inputs.npz``, and writes
-``outputs.npz``. An error of OpenCV is its only output, with exit code 3.
+``outputs.npz``. An error of OpenCV is its only output, with exit code 3. It may run in a Python
+that has neither this package nor its version of numpy, as a script with the folder as its argument.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, NoReturn
 
 OPENCV_FAILED = 3
 
 
 def main(folder: str) -> None:
     """Runs the request in ``folder``."""
-    import cv2 as opencv
+    try:
+        import cv2 as opencv
+        import numpy as np
+    except ImportError:
+        fail("this Python has no OpenCV; install opencv-python-headless")
 
     # OpenCV's declarations lack what version 4 alone has.
     cv2: Any = opencv
@@ -26,6 +29,8 @@ def main(folder: str) -> None:
     names = request["outputs"]
     try:
         if "prototxt" in request:
+            if not hasattr(cv2.dnn, "readNetFromCaffe"):
+                fail(f"OpenCV {cv2.__version__} no longer reads Caffe models; OpenCV 4 does")
             net = cv2.dnn.readNetFromCaffe(request["prototxt"], request["model"])
             # Fused layers would hide the values between them.
             net.enableFusion(False)
@@ -36,8 +41,16 @@ def main(folder: str) -> None:
                 net.setInput(np.ascontiguousarray(inputs[str(index)]), name)
         values = net.forward(names)
     except cv2.error as error:
-        sys.stdout.write(str(error).splitlines()[0])
-        sys.exit(OPENCV_FAILED)
+        fail(str(error).splitlines()[0])
     # Matrices without elements come back as None.
     arrays = (np.zeros(0, np.float32) if value is None else value for value in values)
     np.savez(Path(folder, "outputs.npz"), *arrays)
+
+
+def fail(sentence: str) -> NoReturn:
+    sys.stdout.write(sentence)
+    sys.exit(OPENCV_FAILED)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

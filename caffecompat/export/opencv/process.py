@@ -38,11 +38,13 @@ class OpenCvRequest:
         model: an ONNX file, or a caffemodel.
         outputs: names of the values to return.
         prototxt: the definition of a caffemodel.
+        python: the Python whose OpenCV is meant; "" for this one.
     """
 
     model: str
     outputs: Sequence[str]
     prototxt: str | None = None
+    python: str = ""
 
 
 def run_in_opencv(
@@ -60,12 +62,9 @@ def run_in_opencv(
     """
     with tempfile.TemporaryDirectory() as folder:
         _write_request(Path(folder), request, inputs)
-        root = str(Path(__file__).resolve().parents[3])
-        search = [root, *(entry or os.getcwd() for entry in sys.path)]
-        program = _START_CHILD.format(path=search, folder=folder)
         try:
             done = subprocess.run(
-                [sys.executable, "-I", "-c", program],
+                _command(request.python, folder),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -76,13 +75,28 @@ def run_in_opencv(
                 f"{path}: OpenCV has not finished after {MAX_SECONDS:g} seconds and was stopped; "
                 "run a batch of one image, or smaller images"
             ) from error
+        except OSError as error:
+            raise ExportError(
+                f"{request.python}: cannot be started as a Python: {error.strerror}"
+            ) from error
         if done.returncode == OPENCV_FAILED:
             sentence = done.stdout.decode("utf-8", "replace").strip()
             raise ExportError(f"{path}: OpenCV cannot run it: {sentence}")
         if done.returncode != 0:
             raise ExportError(f"{path}: OpenCV crashes on it ({_end(done.returncode)})")
+        if not Path(folder, "outputs.npz").exists():
+            raise ExportError(f"{request.python}: runs, but is no Python")
         with np.load(Path(folder, "outputs.npz"), allow_pickle=False) as values:
             return {name: values[f"arr_{i}"] for i, name in enumerate(request.outputs)}
+
+
+def _command(python: str, folder: str) -> list[str]:
+    """What starts the child; another Python has modules of its own."""
+    if python:
+        return [python, "-I", str(Path(__file__).with_name("child.py")), folder]
+    root = str(Path(__file__).resolve().parents[3])
+    search = [root, *(entry or os.getcwd() for entry in sys.path)]
+    return [sys.executable, "-I", "-c", _START_CHILD.format(path=search, folder=folder)]
 
 
 def _write_request(folder: Path, request: OpenCvRequest, inputs: Mapping[str, np.ndarray]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, catalogue
@@ -36,6 +37,16 @@ _RESERVED_WORDS = """
 """
 RESERVED = frozenset(_RESERVED_WORDS.split())
 
+
+# The names of parameters of all layer types in the order of their blobs, listed here for the same
+# reason; a test compares them with the types.
+_PARAMETERS = """
+    weight weight_x iteration mean_image mean variance scale_factor correction scale
+    c_attn_weight c_attn_bias c_proj_weight c_proj_bias fc_weight fc_bias proj_weight proj_bias
+    spatial_weight bilateral_weight compatibility
+    bias weight_x_static weight_h weight_o bias_o
+"""
+_POSITIONS = {name: position for position, name in enumerate(_PARAMETERS.split())}
 
 # Every other character is percent-encoded.
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_-/+ ()[]:@=,#&~!*<>^|;?")
@@ -75,7 +86,23 @@ def torch_naming() -> Naming:
     """
     from caffecompat.weights import Naming
 
-    return Naming(names=_state_names, layer=layer_name)
+    return Naming(names=_state_names, layer=layer_name, order=blob_order)
+
+
+def blob_order(names: Sequence[str]) -> list[str]:
+    """The names of a layer's parameters in the order of its blobs; others stay in their order.
+
+    Only Lstm of caffe-lstm has another order, with its bias behind both weights.
+    """
+    positions = {name: _position(name) for name in names}
+    if None in positions.values():
+        return list(names)
+    return sorted(names, key=lambda name: positions[name] or 0)
+
+
+def _position(name: str) -> int | None:
+    further = re.fullmatch("blob([0-9]{1,9})", name)
+    return len(_POSITIONS) + int(further[1]) if further else _POSITIONS.get(name)
 
 
 def _state_names(layer: LayerWeights) -> list[str]:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from torch import fx
 
 from caffecompat import LayerWeights
+from caffecompat.layers._base import catalogue
 from caffecompat.net.parameters.state_dict_names import (
     RESERVED,
+    blob_order,
     layer_name,
     module_name,
     torch_naming,
@@ -53,6 +55,18 @@ def test_blob_names_come_from_the_type() -> None:
     }
     for (name, type_, count), expected in cases.items():
         assert naming.names(LayerWeights(name, type_, blobs=[np.zeros(1)] * count)) == expected
+
+
+def test_blobs_are_ordered_by_name_as_by_the_types() -> None:
+    """A file of the library safetensors has its arrays in alphabetical order."""
+    for kind in (kind for name in catalogue for kind in catalogue.definitions(name)):
+        for count in range(len(kind.parameters) + 1):
+            names = kind.parameter_names(count)
+            if names[:3] != ["weight_x", "weight_h", "bias"]:  # Lstm of caffe-lstm
+                assert blob_order(sorted(names)) == names, kind
+    names = ["weight", "bias", *(f"blob{index}" for index in range(2, 12))]
+    assert blob_order(sorted(names)) == names
+    assert blob_order(["running_var", "weight", "bias"]) == ["running_var", "weight", "bias"]
 
 
 def test_blobs_of_both_lstms_are_told_by_their_shapes() -> None:
