@@ -46,3 +46,11 @@ def noise(channels: int, height: int, width: int, seed: int = 0) -> np.ndarray:
 def png(pixels: np.ndarray) -> bytes:
     image = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
     return bytes(cv2.imencode(".png", image)[1])
+
+
+def float_datum(values: np.ndarray, label: int = 0) -> bytes:
+    made = schema.new("Datum")
+    made.channels, made.height, made.width = values.shape
+    made.float_data.extend(values.ravel().tolist())
+    made.label = label
+    return bytes(made.SerializeToString())

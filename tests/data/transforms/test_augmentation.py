@@ -15,7 +15,6 @@ from caffecompat.data.loader.open import open_image_reader
 from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.transforms.transform import Augmentation, Transform
 from caffecompat.errors import DataError
-from caffecompat.proto import schema
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.weights.mean_file import write_mean
 from tests.data.databases import batches, datum, encoded_datum, reader, write_records
@@ -25,20 +24,13 @@ from tests.data.transforms.paper_input import (
     JITTER,
     PAPER,
     VALUES,
+    float_datum,
     noise,
     png,
     transform,
 )
 from tests.layers.messages import message
 from tests.places import REPOSITORY
-
-
-def float_datum(values: np.ndarray, label: int = 0) -> bytes:
-    made = schema.new("Datum")
-    made.channels, made.height, made.width = values.shape
-    made.float_data.extend(values.ravel().tolist())
-    made.label = label
-    return bytes(made.SerializeToString())
 
 
 def ramps(height: int, width: int) -> np.ndarray:
