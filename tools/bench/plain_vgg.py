@@ -54,7 +54,7 @@ class Plain:
         self.model = torch.compile(self.model)
 
     @torch.no_grad()
-    def lend_weights(self, solver: Solver) -> None:
+    def give_weights(self, solver: Solver) -> None:
         """Gives a solver's net of the same column these weights."""
         for entry, own in zip(solver.net.learnable, self.model.parameters(), strict=True):
             entry.tensor.copy_(own.view(entry.tensor.shape))

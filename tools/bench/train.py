@@ -68,7 +68,7 @@ def main() -> int:
     solver = memory_solver(arguments, images, labels)
     if {"step", "pass", "rate", "compiled"} & set(arguments.measure):
         plain = Plain(arguments, device, images, labels)
-        plain.lend_weights(solver)
+        plain.give_weights(solver)
         compare_with_plain(solver, plain, results, device)
     if "lmdb" in arguments.measure:
         compare_lmdb(solver, results, device)

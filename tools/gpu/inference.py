@@ -148,7 +148,7 @@ def eager(work: Work) -> Iterator[Row]:
 
 def compiled(work: Work) -> Iterator[Row]:
     if work.small:
-        yield Row("beside torch.compile(max-autotune)", "left out of the rehearsal")
+        yield Row("beside torch.compile(max-autotune)", "left out of a trial on the CPU")
         return
     yield from _beside_torch(work, compiled=True)
 
