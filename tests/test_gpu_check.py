@@ -178,7 +178,7 @@ def test_the_report(device: str, figures: bool, tmp_path: Path) -> None:
     assert "2 of 3 stages passed on 2026-01-02." in text
     assert "| `wrong` | FAILED; 0 of 1 checks passed: sum: wrong |" in text
     assert ("| step | 1.1 × |" in text) == figures
-    assert ("Not measured yet; rehearsed on the CPU" in text) != figures
+    assert ("Not measured yet; tried on the CPU" in text) != figures
 
 
 def test_a_page_without_the_markers(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def main(given: Sequence[str] | None = None, stages: Sequence[Stage] | None = No
         return 0
     chosen = _choose(stages, arguments.only, arguments.skip)
     if arguments.device == "cuda" and not _has_gpu():
-        print("torch finds no GPU here; --device cpu --small rehearses the stages without one")
+        print("torch finds no GPU here; --device cpu --small tries the stages without one")
         return 0
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def _parse(given: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--small", action="store_true", help="sizes of a rehearsal")
+    parser.add_argument("--small", action="store_true", help="sizes of a trial on the CPU")
     parser.add_argument("--only", default="", help="names of stages, separated by commas")
     parser.add_argument("--skip", default="", help="stages to leave out")
     parser.add_argument("--budget", type=float, default=540, help="seconds (default: 540)")

@@ -3,7 +3,7 @@
 # and no network. Takes the arguments of tools/gpu_check.py:
 #
 #   tools/gpu_check.sh                              # all stages, in order of value
-#   tools/gpu_check.sh --device cpu --small         # a rehearsal without a GPU
+#   tools/gpu_check.sh --device cpu --small         # a trial without a GPU
 #   tools/gpu_check.sh --only layers,repeated       # some of them
 #   tools/gpu_check.sh --budget 540 --out check     # seconds in total; folder of the results
 #

@@ -5,24 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import (
-    ALONG_BATCH,
-    CHANNEL_AXIS,
-    Layer,
-    Message,
-    Shape,
-    at_least,
-    format_shape,
-    register,
-)
-from caffecompat.layers._receptive_field import ReceptiveField
+from caffecompat.layers._along_axis import AlongAxis
+from caffecompat.layers._base import Message, Shape, at_least, format_shape, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @register("Concat")
-class Concat(Layer):
+class Concat(AlongAxis):
     """The bottoms concatenated along ``axis``; all their other extents are equal.
 
     ``concat_dim`` is the old name of ``axis`` and takes no negative number.
@@ -30,21 +21,9 @@ class Concat(Layer):
     """
 
     bottoms = at_least(1)
-    in_place = False
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        p = message.concat_param
-        old = p.HasField("concat_dim")
-        self.check(not (old and p.HasField("axis")), "axis and concat_dim exclude each other")
-        self.along = (
-            self.axis(p.concat_dim, bottoms[0], "concat_dim")
-            if old
-            else self.axis(p.axis, bottoms[0])
-        )
-        self.batch_coupling = ALONG_BATCH if self.along == 0 else None
-
-    def receptive_field(self, field: ReceptiveField) -> ReceptiveField | str:
-        return field if self.along == CHANNEL_AXIS else super().receptive_field(field)
+        self.read_axis(message.concat_param, "concat_dim", bottoms[0])
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         import torch

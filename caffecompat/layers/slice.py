@@ -6,24 +6,15 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import (
-    ALONG_BATCH,
-    CHANNEL_AXIS,
-    Layer,
-    Message,
-    Shape,
-    at_least,
-    format_shape,
-    register,
-)
-from caffecompat.layers._receptive_field import ReceptiveField
+from caffecompat.layers._along_axis import AlongAxis
+from caffecompat.layers._base import Message, Shape, at_least, format_shape, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @register("Slice")
-class Slice(Layer):
+class Slice(AlongAxis):
     """Consecutive pieces of the bottom along ``axis``.
 
     The pieces begin at the ``slice_point`` indices, which strictly increase; there is one fewer
@@ -32,18 +23,10 @@ class Slice(Layer):
     """
 
     tops = at_least(1)
-    in_place = False
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.slice_param
-        old = p.HasField("slice_dim")
-        self.check(not (old and p.HasField("axis")), "axis and slice_dim exclude each other")
-        self.along = (
-            self.axis(p.slice_dim, bottoms[0], "slice_dim")
-            if old
-            else self.axis(p.axis, bottoms[0])
-        )
-        self.batch_coupling = ALONG_BATCH if self.along == 0 else None
+        self.read_axis(p, "slice_dim", bottoms[0])
         self.count = len(message.top)
         self.points = tuple(p.slice_point)
         self.check(
@@ -51,9 +34,6 @@ class Slice(Layer):
             f"slice_point is given {len(self.points)} times for {self.count} tops; give "
             f"{self.count - 1}, or none for equal parts",
         )
-
-    def receptive_field(self, field: ReceptiveField) -> ReceptiveField | str:
-        return field if self.along == CHANNEL_AXIS else super().receptive_field(field)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.count == 1:

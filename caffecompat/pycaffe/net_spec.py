@@ -24,39 +24,26 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-import numpy as np
-from google.protobuf.descriptor import FieldDescriptor
-
 from caffecompat.errors import CaffeError, suggestion
-from caffecompat.proto.exclusive_fields import only_one, rival
-from caffecompat.proto.schema import FORK_NUMBERS
+from caffecompat.pycaffe.net_spec_fields import (
+    PARAM_SUFFIX,
+    FieldError,
+    assign_proto,
+    nearest_field,
+    refuse_rival,
+)
 from caffecompat.pycaffe.proto import caffe_pb2
 
 Names = dict[Any, str]
-_WHOLE_NUMBERS = (
-    FieldDescriptor.CPPTYPE_INT32,
-    FieldDescriptor.CPPTYPE_INT64,
-    FieldDescriptor.CPPTYPE_UINT32,
-    FieldDescriptor.CPPTYPE_UINT64,
-)
 # Types whose fields are those of another one. BVLC's net_spec takes them in a dict only,
 # convolution_param=dict(...); that of SSD's forks also as arguments.
 _FIELDS_OF = {"Deconvolution": "Convolution"}
 
-_SUFFIX = "_param"
 _TYPE_SUFFIX = "Parameter"
 
 
 class BottomError(CaffeError, TypeError):
     """What is passed as a bottom is no top of another layer."""
-
-
-class FieldError(CaffeError, AttributeError):
-    """A field that neither the layer nor its parameter message has."""
-
-
-class ValueOfFieldError(CaffeError, TypeError, ValueError):
-    """A value that a field cannot hold."""
 
 
 class TopError(CaffeError, AttributeError, KeyError):
@@ -71,9 +58,9 @@ def param_name_dict() -> dict[str, str]:
     """
     names: dict[str, str] = {}
     for field in caffe_pb2.LayerParameter.DESCRIPTOR.fields:
-        if field.name.endswith(_SUFFIX) and field.message_type is not None:
+        if field.name.endswith(PARAM_SUFFIX) and field.message_type is not None:
             type_name = field.message_type.name.removesuffix(_TYPE_SUFFIX)
-            names.setdefault(type_name, field.name.removesuffix(_SUFFIX))
+            names.setdefault(type_name, field.name.removesuffix(PARAM_SUFFIX))
     return names
 
 
@@ -88,99 +75,6 @@ def to_proto(*tops: Top) -> Any:
     for top in tops:
         top.fn._to_proto(layers, names, autonames)
     return _net(layers)
-
-
-def assign_proto(proto: Any, name: str, val: Any) -> None:
-    """Sets a field of a message to a Python value.
-
-    Args:
-        proto: the message.
-        name: of the field.
-        val: a number or a string; a dict for a message; a list, tuple or array for a repeated
-            field, of dicts if its elements are messages. One value stands for a list of one.
-
-    Raises:
-        FieldError: the message has no such field.
-        ValueOfFieldError: the field cannot hold the value, or another field is set that cannot
-            stand beside it.
-    """
-    fields = proto.DESCRIPTOR.fields_by_name
-    if name not in fields:
-        remedy = _messages_with(name, fields) or _nearest(name, fields.values())
-        raise FieldError(f"{proto.DESCRIPTOR.name} has no field {name!r}{remedy}")
-    _refuse_rival(proto, name)
-    target = getattr(proto, name)
-    repeated = hasattr(target, "extend")
-    if isinstance(val, (tuple, np.ndarray)):
-        val = list(val)
-    if repeated and not isinstance(val, list):
-        val = [val]
-    try:
-        _assign(proto, name, val, target)
-    except CaffeError:
-        raise
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ValueOfFieldError(f"{proto.DESCRIPTOR.name}.{name} = {val!r}: {error}") from error
-
-
-def _refuse_rival(message: Any, name: str) -> None:
-    other = rival(message, name)
-    if other is not None:
-        raise ValueOfFieldError(f"{message.DESCRIPTOR.name}.{name}: {only_one(name, other)}")
-
-
-def _assign(proto: Any, name: str, val: Any, target: Any) -> None:
-    whole = proto.DESCRIPTOR.fields_by_name[name].cpp_type in _WHOLE_NUMBERS
-    if isinstance(val, dict):
-        # An empty dict sets the message too.
-        target.SetInParent()
-        for key, value in val.items():
-            assign_proto(target, key, value)
-    elif not isinstance(val, list):
-        setattr(proto, name, _plain(val, whole))
-    elif val and isinstance(val[0], dict):
-        for item in val:
-            element = target.add()
-            for key, value in item.items():
-                assign_proto(element, key, value)
-    else:
-        target.extend([_plain(value, whole) for value in val])
-
-
-def _nearest(name: str, fields: Iterable[Any]) -> str:
-    """The end of a message about an unknown field: the nearest one, else those of BVLC Caffe.
-
-    The latter without messages of parameters, of which a layer has one for each type.
-    """
-    bvlc = [entry.name for entry in fields if entry.number not in FORK_NUMBERS]
-    near = suggestion(name, bvlc)
-    if near.startswith("; did you mean"):
-        return near
-    return suggestion(name, [one for one in bvlc if not one.endswith(_SUFFIX)])
-
-
-def _messages_with(name: str, fields: Any) -> str:
-    """The end of a message about a field that messages of other fields have."""
-    found = [
-        entry.name
-        for entry in fields.values()
-        if entry.message_type is not None
-        and entry.number not in FORK_NUMBERS
-        and name in entry.message_type.fields_by_name
-    ]
-    if not found:
-        return ""
-    return f"; {', '.join(found)} have: pass {found[0]}=dict({name}=...), or another of them"
-
-
-def _plain(value: Any, whole: bool) -> Any:
-    """A Python number of a numpy number; other values as they are.
-
-    Args:
-        whole: the field takes whole numbers. 2.0 is 2 then: scripts for Python 2 write n / 2.
-    """
-    plain = value.item() if isinstance(value, np.generic) else value
-    return int(plain) if whole and isinstance(plain, float) and plain.is_integer() else plain
 
 
 class Top:
@@ -282,17 +176,17 @@ class Function:
     def _owner(self, layer: Any, name: str) -> Any:
         """The message that has the field ``name``: the parameters of the type, or the layer."""
         type_name = _FIELDS_OF.get(self.type_name, self.type_name)
-        own = f"{_param_names.get(type_name)}{_SUFFIX}"
+        own = f"{_param_names.get(type_name)}{PARAM_SUFFIX}"
         fields = layer.DESCRIPTOR.fields_by_name
         if name.endswith("param") or own not in fields:
             return layer
         if name in fields[own].message_type.fields_by_name:
-            _refuse_rival(layer, own)
+            refuse_rival(layer, own)
             return getattr(layer, own)
         if name not in fields:
             known = [*fields[own].message_type.fields, *fields.values()]
             raise FieldError(
-                f"layer type {self.type_name!r} has no field {name!r}{_nearest(name, known)}"
+                f"layer type {self.type_name!r} has no field {name!r}{nearest_field(name, known)}"
             )
         return layer
 

@@ -19,7 +19,7 @@ from caffecompat.layers import BuildOptions, Context, Source, catalogue
 from caffecompat.layers.memory_data import MemoryData
 from caffecompat.proto.schema import Message
 from tests.data.databases import datum, encoded_datum, numbered, reader, write_records
-from tests.data.transforms.test_augmentation import PAPER, noise, png
+from tests.data.transforms.paper_input import PAPER, noise, png
 from tests.layers.messages import message
 from tests.sentences import assert_one_sentence
 

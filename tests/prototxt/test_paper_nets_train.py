@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import caffecompat
-from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
+from caffecompat.data.tools.convert_imageset import convert_imageset
+from caffecompat.data.tools.imageset_settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROTOTXT = REPOSITORY / "prototxt"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the GPU part of docs/benchmarks.md from the result.json of tools/gpu_check.py.
 
-The part lies between two markers, and is replaced as a whole. A result of the CPU is a rehearsal:
+The part lies between two markers, and is replaced as a whole. A result of the CPU is a trial:
 its part says that nothing has been measured yet, and shows no figure.
 
 Example:
@@ -44,7 +44,7 @@ def part(result: dict[str, Any]) -> str:
     """The text between the markers."""
     stages: list[Stage] = result["stages"]
     ran = [stage for stage in stages if stage["status"] not in ("left out", "cut short")]
-    lines = ["", _rehearsal(stages) if result["device"] == "cpu" else _machine(stages), ""]
+    lines = ["", _trial(stages) if result["device"] == "cpu" else _machine(stages), ""]
     counts = f"{sum(s['status'] == 'passed' for s in ran)} of {len(ran)} stages passed"
     lines += [f"{counts} on {result['started'][:10]}.", ""]
     lines += ["| stage | result |", "| --- | --- |", *map(_stage_line, stages), ""]
@@ -59,9 +59,9 @@ def _value(stages: Sequence[Stage], what: str) -> str:
     return next((str(row["value"]) for row in rows if row["what"] == what), "unknown")
 
 
-def _rehearsal(stages: Sequence[Stage]) -> str:
+def _trial(stages: Sequence[Stage]) -> str:
     return (
-        "**Not measured yet; rehearsed on the CPU** (`tools/gpu_check.sh --device cpu --small`, "
+        "**Not measured yet; tried on the CPU** (`tools/gpu_check.sh --device cpu --small`, "
         f"torch {_value(stages, 'torch')}), which shows that the stages run, and nothing about a "
         "GPU."
     )

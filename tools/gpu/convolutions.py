@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from caffecompat.net.kernels.memory_format import stored_channels
-from tools.bench.train import COLUMNS, timed
+from tools.bench.plain_vgg import COLUMNS
+from tools.bench.train import timed
 from tools.gpu.rows import Row, Work, run_stage
 
 # (benchmark, deterministic); the first is what trainings use.

@@ -18,7 +18,7 @@ from caffecompat.net import Net
 from caffecompat.net.execution.precision import HALVES, arithmetic
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver.setup.compute import ComputeOptions
-from tools.bench.train import COLUMNS, vgg
+from tools.bench.plain_vgg import COLUMNS, vgg
 from tools.gpu.rows import Row, Work, run_stage
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
@@ -148,7 +148,7 @@ def eager(work: Work) -> Iterator[Row]:
 
 def compiled(work: Work) -> Iterator[Row]:
     if work.small:
-        yield Row("beside torch.compile(max-autotune)", "left out of the rehearsal")
+        yield Row("beside torch.compile(max-autotune)", "left out of a trial on the CPU")
         return
     yield from _beside_torch(work, compiled=True)
 

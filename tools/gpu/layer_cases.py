@@ -18,7 +18,7 @@ from tests.recorded.location import VARIABLE, find_recorded
 from tests.recorded.tolerances import too_far
 from tools.gpu.rows import Row, Work, run_stage
 
-# How many cases a rehearsal takes.
+# How many cases a trial on the CPU takes.
 _FEW = 8
 
 

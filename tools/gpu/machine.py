@@ -29,7 +29,7 @@ def versions(work: Work) -> Iterator[Row]:
 
 def card(work: Work) -> Iterator[Row]:
     if not work.on_gpu:
-        yield Row("card", "none: a rehearsal on the CPU")
+        yield Row("card", "none: a trial on the CPU")
         return
     properties = torch.cuda.get_device_properties(0)
     memory = properties.total_memory / 2**30

@@ -31,8 +31,8 @@ class Work:
     """The arguments of a stage.
 
     Attributes:
-        device: "cuda" or, for a rehearsal, "cpu".
-        small: sizes of a rehearsal.
+        device: "cuda" or, for a trial, "cpu".
+        small: sizes of a trial on the CPU.
         json: the file for the rows.
         argument: what the runner adds for a stage.
     """
@@ -58,7 +58,7 @@ def run_stage(description: str | None, checks: Mapping[str, Check]) -> int:
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--small", action="store_true", help="sizes of a rehearsal")
+    parser.add_argument("--small", action="store_true", help="sizes of a trial on the CPU")
     parser.add_argument("--json", type=Path, required=True, help="file for the rows")
     parser.add_argument("--only", choices=checks, help="one check")
     parser.add_argument("--argument", default="", help="for the check")

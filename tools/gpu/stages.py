@@ -22,8 +22,8 @@ CUT_SHORT = "cut short"
 _TAIL = 4000
 # What a test file with tests for a GPU holds: the mark, or the devices of the kernels' tests.
 _SIGNS = ("pytest.mark.gpu" + "\n", "pytest.mark.gpu" + ",", "import " + "DEVICES")
-# A CPU is slower than these boxes assume, and a rehearsal may have other work beside it.
-_REHEARSAL = 4
+# A CPU is slower than these boxes assume, and a trial on it may have other work beside it.
+_LONGER_ON_A_CPU = 4
 # Seconds for the tests of a file. Those of the kernels compile some 300 variants of them.
 _TESTS, _LONG = 25, {"kernels": 120}
 # A stage is not started with less than this part of its time box.
@@ -78,11 +78,11 @@ class Outcome:
 
 
 def all_stages(device: str = "cuda") -> list[Stage]:
-    """Every stage, the most valuable first; time boxes are those of a GPU, or of a rehearsal."""
+    """Every stage, the most valuable first, with the time boxes of the device."""
     stages = _stages()
     if device == "cuda":
         return stages
-    return [replace(stage, seconds=_REHEARSAL * stage.seconds) for stage in stages]
+    return [replace(stage, seconds=_LONGER_ON_A_CPU * stage.seconds) for stage in stages]
 
 
 def _stages() -> list[Stage]:

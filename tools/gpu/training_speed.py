@@ -57,7 +57,7 @@ def lmdb(work: Work) -> Iterator[Row]:
 
 def compiled(work: Work) -> Iterator[Row]:
     if work.small:
-        yield Row("beside torch.compile", "left out of the rehearsal")
+        yield Row("beside torch.compile", "left out of a trial on the CPU")
         return
     yield from _measured(work, "beside torch.compile", ["--measure", "compiled"])
 

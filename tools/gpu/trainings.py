@@ -188,7 +188,7 @@ def beside_the_cpu(work: Work) -> Iterator[Row]:
 def compiled(work: Work) -> Iterator[Row]:
     """--compile beside eager passes."""
     if work.small:
-        yield Row("compiled beside eager", "left out of the rehearsal")
+        yield Row("compiled beside eager", "left out of a trial on the CPU")
         return
     for mode in MODES[:2]:
         with tempfile.TemporaryDirectory() as folder:

@@ -41,7 +41,7 @@ def measured(work: Work) -> Measured:
 
 
 def solver_of(work: Work, **options: Any) -> Solver:
-    """VGG-D on images in memory, or for a rehearsal a small net; in bf16."""
+    """VGG-D on images in memory, or for a trial on the CPU a small net; in bf16."""
     if not work.on_gpu or work.small:
         return small_solver(work, tempfile.gettempdir(), precision="bf16", **options)
     arguments = argparse.Namespace(net="D", device=work.device, precision="bf16")

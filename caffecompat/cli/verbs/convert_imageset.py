@@ -104,7 +104,8 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Convert; some unreadable images are logged and left out, which is no failure."""
     from caffecompat.cli.jobs import logged_progress
-    from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
+    from caffecompat.data.tools.convert_imageset import convert_imageset
+    from caffecompat.data.tools.imageset_settings import Settings
 
     settings = Settings(
         gray=arguments.gray,

@@ -16,22 +16,10 @@ from caffecompat.data.backends.database import (
     resume_database,
 )
 from caffecompat.data.backends.expected_size import log_expected_size
-from caffecompat.data.codec.images import (
-    Pixels,
-    decode_image,
-    encode_image,
-    image_shape,
-    isotropic_size,
-    read_image_file,
-    rescale_image,
-    resize_image,
-    same_encoding,
-)
 from caffecompat.data.counter_rng import permutation
 from caffecompat.data.loader.threaded_map import threaded_map
 from caffecompat.data.sources.image_list import (
     Entry,
-    planes,
     read_class_names,
     read_list,
     read_names,
@@ -39,10 +27,10 @@ from caffecompat.data.sources.image_list import (
     read_words,
 )
 from caffecompat.data.sources.image_list_faults import refuse_absent
+from caffecompat.data.tools.imageset_records import image_record, readable_name, unequal_sizes
+from caffecompat.data.tools.imageset_settings import Settings, check_settings
 from caffecompat.errors import DataError
 from caffecompat.output_files import atomic_write
-from caffecompat.proto import schema
-from caffecompat.proto.schema import Message
 from caffecompat.reporting.glog import PROGRESS
 from caffecompat.reporting.progress import Progress, ProgressLines
 from caffecompat.reporting.terminal import short_name
@@ -53,53 +41,6 @@ _RECORDS_PER_COMMIT = 1000
 _ENTRIES_PER_STEP = 10
 # Settings that do not change the database.
 _NOT_IN_FINGERPRINT = ("workers", "on_error", "resume", "overwrite", "max_bytes")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of a conversion; names and defaults are those of Caffe's flags, where they exist.
-
-    Attributes:
-        gray: read images as grayscale.
-        shuffle: write them in a random order.
-        seed: the seed of the shuffling.
-        resize_width, resize_height: new size in pixels, used only if both are positive.
-        min_side: rescale each image isotropically to this smallest side, in pixels; 0 to keep it.
-        check_size: refuse a record whose size in bytes differs from the first one's.
-        encoded: store encoded images; the bytes of the file if it has that encoding and no resize
-            is requested (or needed for ``min_side``), even with ``gray``.
-        encode_type: the encoding (``png``, ``jpg``, ...); implies ``encoded``. Without it each
-            file keeps the encoding of its extension.
-        backend: name of the backend.
-        workers: threads that read, resize and encode; None for one per core, at most 16.
-        on_error: ``skip`` leaves out images that cannot be read, ``fail`` stops at the first.
-        resume: continue an interrupted conversion.
-        overwrite: delete the unfinished database of an interrupted conversion and start again.
-        no_labels: each line of the list is a name; all labels are 0.
-        number_labels: labels are words, which are numbered in byte order.
-        labels: path of a file of words, one per line; labels are these words, numbered from 0.
-        max_bytes: the largest accepted size of the list and of the file of words; None for
-            512 MiB.
-    """
-
-    gray: bool = False
-    shuffle: bool = False
-    seed: int = 0
-    resize_width: int = 0
-    resize_height: int = 0
-    min_side: int = 0
-    check_size: bool = False
-    encoded: bool = False
-    encode_type: str = ""
-    backend: str = "LMDB"
-    workers: int | None = None
-    on_error: str = "skip"
-    resume: bool = False
-    overwrite: bool = False
-    no_labels: bool = False
-    number_labels: bool = False
-    labels: str = ""
-    max_bytes: int | None = None
 
 
 @dataclass
@@ -151,7 +92,7 @@ def convert_imageset(
             of the list do not end in a number.
     """
     settings = settings or Settings()
-    _check(settings, list_path)
+    check_settings(settings, list_path)
     refuse_finished(database)
     root, entries, classes = _entries(root, list_path, settings)
     if not entries:
@@ -216,7 +157,7 @@ def _entries(
 
 def _log_expected_size(database: str, root: str, entries: list[Entry], settings: Settings) -> None:
     def stored_size(entry: Entry) -> int | None:
-        datum = _record(root, entry, settings)
+        datum = image_record(root, entry, settings)
         return None if datum is None else datum.ByteSize()
 
     def file_size(entry: Entry) -> int | None:
@@ -227,33 +168,6 @@ def _log_expected_size(database: str, root: str, entries: list[Entry], settings:
 
     raw = not (settings.encoded or settings.encode_type)
     log_expected_size(database, entries, stored_size, file_size if raw else None)
-
-
-def _check(settings: Settings, list_path: str | None) -> None:
-    kinds = [settings.no_labels, settings.number_labels, bool(settings.labels)]
-    if sum(kinds) > 1:
-        raise DataError("no_labels, number_labels and labels exclude each other; give one")
-    if any(kinds) and list_path is None:
-        raise DataError(
-            "no_labels, number_labels and labels apply to the labels of a list, but without a list "
-            "the sub-folders are the classes; leave them out, or give a list"
-        )
-    if settings.resume and settings.overwrite:
-        raise DataError("resume continues an unfinished database, overwrite deletes it; give one")
-    if settings.min_side and (settings.resize_width or settings.resize_height):
-        raise DataError(
-            "min_side keeps proportions, resize_width and resize_height do not; give one kind"
-        )
-    if settings.min_side < 0:
-        raise DataError(f"min_side is {settings.min_side}, expected 1 or more pixels")
-    if settings.resume and settings.check_size:
-        raise DataError(
-            "check_size compares with the first record, which resume may skip; leave one out"
-        )
-    if settings.workers is not None and settings.workers < 1:
-        raise DataError(f"workers is {settings.workers}, expected 1 or more")
-    if settings.on_error not in ("skip", "fail"):
-        raise DataError(f"on_error is {settings.on_error!r}, expected 'skip' or 'fail'")
 
 
 def _fingerprint(root: str, entries: list[Entry], settings: Settings) -> str:
@@ -298,7 +212,7 @@ def _records(
     missing = _missing(entries, writer) if settings.resume else [True] * len(entries)
     result.kept = missing.count(False)
     wanted = (e if absent else None for e, absent in zip(entries, missing, strict=True))
-    work = threaded_map(lambda entry: _record(root, entry, settings), wanted, settings.workers)
+    work = threaded_map(lambda entry: image_record(root, entry, settings), wanted, settings.workers)
     with closing(work) as made:
         for number, datum in enumerate(made):
             name = entries[number].name
@@ -307,10 +221,10 @@ def _records(
                 if settings.check_size and expected is None:
                     expected = datum.channels * datum.height * datum.width
                 elif settings.check_size and len(datum.data) != expected:
-                    raise _unequal(key, datum, expected)
+                    raise unequal_sizes(key, datum, expected)
                 yield key, datum.SerializeToString()
             elif missing[number]:
-                _note_unreadable(root + _readable(name), settings, result)
+                _note_unreadable(root + readable_name(name), settings, result)
             done = number + 1
             if progress and (done % _ENTRIES_PER_STEP == 0 or done == len(entries)):
                 progress(done, len(entries))
@@ -334,77 +248,3 @@ def _note_unreadable(name: str, settings: Settings, result: Conversion) -> None:
         )
     log.error("Could not open or find file %s", short_name(name))
     result.unreadable.append(name)
-
-
-def _record(root: str, entry: Entry | None, settings: Settings) -> Message | None:
-    """The Datum of one image; None if ``entry`` is None or the image cannot be read."""
-    if entry is None:
-        return None
-    try:
-        data = read_image_file(os.fsencode(root) + entry.name)
-        pixels = decode_image(data, "gray" if settings.gray else "color")
-    except DataError:
-        return None
-    if pixels is None:
-        return None
-    pixels, resized = _resize(pixels, data, settings)
-    if settings.encoded or settings.encode_type:
-        return _encoded_datum(data, pixels, resized, entry, settings)
-    datum = schema.new("Datum")
-    channels = planes(pixels)
-    datum.channels, datum.height, datum.width = channels.shape
-    datum.data = channels.tobytes()
-    datum.label = entry.label
-    datum.encoded = False
-    return datum
-
-
-def _resize(pixels: Pixels, data: bytes, settings: Settings) -> tuple[Pixels, bool]:
-    """The resized image, and whether it must be encoded again."""
-    if settings.min_side:
-        height, width = pixels.shape[:2]
-        size = isotropic_size(height, width, settings.min_side)
-        if size == (height, width):
-            shape = image_shape(data)
-            # A file with other channels (gray, alpha) would not match the rescaled images.
-            return pixels, shape is None or shape[0] != (1 if settings.gray else 3)
-        return rescale_image(pixels, *size), True
-    if settings.resize_width > 0 and settings.resize_height > 0:
-        return resize_image(pixels, settings.resize_width, settings.resize_height), True
-    # One of the two sizes alone resizes nothing, but makes Caffe encode the image again.
-    return pixels, settings.resize_width > 0 or settings.resize_height > 0
-
-
-def _encoded_datum(
-    data: bytes, pixels: Pixels, resized: bool, entry: Entry, settings: Settings
-) -> Message:
-    name = _readable(entry.name)
-    extension = name.rpartition(".")[2].lower()
-    encoding = settings.encode_type or extension
-    datum = schema.new("Datum")
-    if not resized and same_encoding(extension, encoding.lower()):
-        datum.data = data
-    else:
-        try:
-            datum.data = encode_image(pixels, encoding)
-        except DataError as error:
-            raise DataError(f"{short_name(name)}: {error}") from error
-    datum.label = entry.label
-    datum.encoded = True
-    return datum
-
-
-def _unequal(key: bytes, datum: Message, expected: int | None) -> DataError:
-    place = f"record {short_name(_readable(key))!r}: check_size: {len(datum.data)} bytes of data"
-    if datum.encoded:
-        return DataError(
-            f"{place}, but encoded images have no common size; leave out check_size or encoded"
-        )
-    return DataError(
-        f"{place}, the first record has {expected}; give resize_width and resize_height, "
-        "or leave out check_size"
-    )
-
-
-def _readable(name: bytes) -> str:
-    return name.decode(errors="backslashreplace")

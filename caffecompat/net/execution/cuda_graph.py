@@ -14,7 +14,7 @@ from caffecompat.graph import Version
 from caffecompat.net.execution.half_weights import HalfWeights
 from caffecompat.net.input_gradients import inputs_with_gradient
 from caffecompat.net.kernels.launching import KernelFailed
-from caffecompat.net.kernels.memory_format import twin
+from caffecompat.net.kernels.memory_format import copy_with_layout
 from caffecompat.net.net import Net, Result
 
 # The number of warm-up passes that torch's documentation recommends.
@@ -134,7 +134,7 @@ class CapturedPass:
                 )
         wanted = inputs_with_gradient(self._net.layers, self._net.graph.force_backward)
         self._feeds = [
-            twin(value).requires_grad_(top in wanted)
+            copy_with_layout(value).requires_grad_(top in wanted)
             for top, value in zip(self._program.feeds, feeds, strict=True)
         ]
         # The graph of an earlier pass binds the parameters' gradients to another stream.

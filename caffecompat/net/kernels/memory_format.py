@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Of a GPU: blocks along the second axis of a grid, which is that of the samples.
+# The most blocks along the second axis of a GPU's grid, which has one for each sample.
 MOST_SAMPLES = 65535
 # Offsets inside a sample are 32-bit numbers.
 MOST_PER_SAMPLE = 2**31 - 4096
@@ -30,19 +30,19 @@ def is_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last)
 
 
-def like(x: Tensor, last: bool) -> Tensor:
-    """``x`` in the wanted order of memory."""
+def in_order(x: Tensor, last: bool) -> Tensor:
+    """``x`` with its channels innermost in memory (``last``), or in torch's usual order."""
     return x.contiguous(memory_format=order_of(last))
 
 
 def order_of(last: bool) -> torch.memory_format:
-    """torch's name of an order of (N, C, H, W)."""
+    """torch's name of the order in which (N, C, H, W) has its channels innermost, or not."""
     return torch.channels_last if last else torch.contiguous_format
 
 
-# Products of 16-bit numbers are fast where channels, innermost, are a multiple of it.
+# Products of 16-bit numbers are fast where the number of channels, innermost, is a multiple of 8.
 _GROUP = 8
-# Padding to more than so many times the channels costs more than it gains.
+# More than three times as many channels, most of them padding, cost more than they gain.
 _MOST_PADDING = 3
 
 
@@ -74,7 +74,7 @@ def with_stored(x: Tensor, stored: int) -> Tensor | None:
     return x.as_strided((n, stored, h, w), x.stride())
 
 
-def twin(x: Tensor) -> Tensor:
+def copy_with_layout(x: Tensor) -> Tensor:
     """A copy without gradient that lies in memory in the same way, with its stored channels."""
     x = x.detach()
     stored = x.stride(3) if x.dim() == 4 else 0

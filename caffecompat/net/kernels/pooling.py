@@ -18,8 +18,8 @@ from caffecompat.net.kernels.launching import launching
 from caffecompat.net.kernels.memory_format import (
     dense,
     fits_a_grid,
+    in_order,
     is_channels_last,
-    like,
     order_of,
 )
 
@@ -143,7 +143,7 @@ def spread_by_torch(gradient: Tensor, index: Tensor, plane: Any, windows: Poolin
         canvas[:, :, rows, columns] += values.where(index == position, 0)
     top, left = windows.pad
     result = canvas[:, :, top : top + plane[0], left : left + plane[1]].to(gradient.dtype)
-    return like(result, is_channels_last(index))
+    return in_order(result, is_channels_last(index))
 
 
 def _launch_maxima(x: Tensor, windows: PoolingWindows, none_if_zero: bool) -> tuple[Tensor, Tensor]:
@@ -174,7 +174,7 @@ def _launch_spread(gradient: Tensor, index: Tensor, plane: Any, windows: Pooling
     from caffecompat.net.kernels.triton_code import pooling as code
 
     last = is_channels_last(index)
-    gradient = like(gradient, last)
+    gradient = in_order(gradient, last)
     samples, channels, *count = index.shape
     shape = (samples, channels, *plane)
     result = torch.empty(

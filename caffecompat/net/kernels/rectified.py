@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.net.kernels.launching import launching
-from caffecompat.net.kernels.memory_format import like, order_of
+from caffecompat.net.kernels.memory_format import in_order, order_of
 from caffecompat.net.kernels.pooling import NONE, PoolingWindows, spread_by_torch
 
 _ELEMENTS = 2048
@@ -35,7 +35,7 @@ def rectified_gradient(gradient: Tensor, value: Tensor, kernel: bool) -> tuple[T
         return rectified_by_torch(gradient, value)
     from caffecompat.net.kernels.triton_code import rectified as code
 
-    gradient, value = like(gradient, last=True), like(value, last=True)
+    gradient, value = in_order(gradient, last=True), in_order(value, last=True)
     result = torch.empty_like(gradient)
     channels = gradient.shape[1]
     rows = gradient.numel() // channels
@@ -67,7 +67,7 @@ def unpooled_gradient(
         return result, passed.sum((0, 2, 3), dtype=torch.float32)
     from caffecompat.net.kernels.triton_code import rectified as code
 
-    gradient, index = like(gradient, last=True), like(index, last=True)
+    gradient, index = in_order(gradient, last=True), in_order(index, last=True)
     samples, channels = gradient.shape[:2]
     rows = gradient.numel() // channels
     result = torch.empty(

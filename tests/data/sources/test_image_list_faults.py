@@ -17,7 +17,8 @@ from caffecompat.cli.main import main
 from caffecompat.data.backends.database import open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.sources.image_list import ImageSamples, read_list
-from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
+from caffecompat.data.tools.convert_imageset import convert_imageset
+from caffecompat.data.tools.imageset_settings import Settings
 from caffecompat.errors import CaffeError, DataError
 from tests.sentences import assert_one_sentence
 

@@ -17,7 +17,8 @@ from caffecompat.cli.main import main
 from caffecompat.data.backends.database import open_database, resume_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.tools import convert_imageset as module
-from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
+from caffecompat.data.tools.convert_imageset import convert_imageset
+from caffecompat.data.tools.imageset_settings import Settings
 from caffecompat.errors import DataError, FileProblem
 from tests.places import REPOSITORY
 from tests.sentences import assert_one_sentence
@@ -127,14 +128,14 @@ class Break(Exception):
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """Makes the conversion of image number ``count`` fail."""
-    real = module._record
+    real = module.image_record
 
     def record(root: str, entry: Any, settings: Settings) -> Any:
         if entry is not None and entry.label == count:
             raise Break
         return real(root, entry, settings)
 
-    monkeypatch.setattr(module, "_record", record)
+    monkeypatch.setattr(module, "image_record", record)
     monkeypatch.setattr(module, "_RECORDS_PER_COMMIT", 7)
 
 

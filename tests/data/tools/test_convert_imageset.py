@@ -16,7 +16,8 @@ from caffecompat.data.backends.database import open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.sources.image_list import read_list
 from caffecompat.data.tools import convert_imageset as module
-from caffecompat.data.tools.convert_imageset import Settings, convert_imageset
+from caffecompat.data.tools.convert_imageset import convert_imageset
+from caffecompat.data.tools.imageset_settings import Settings
 from caffecompat.errors import DataError, FileProblem, UnknownName
 from tests.places import COPIES
 from tests.recorded.tolerances import IMAGE_LEVELS

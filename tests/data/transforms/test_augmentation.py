@@ -11,65 +11,26 @@ import numpy as np
 import pytest
 
 from caffecompat.data.loader.batch import Batch
-from caffecompat.data.loader.open import open_image_reader, open_window_reader
+from caffecompat.data.loader.open import open_image_reader
 from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.transforms.transform import Augmentation, Transform
-from caffecompat.errors import DataError, LayerError
-from caffecompat.layers import Context
-from caffecompat.layers.hdf5_data import HDF5Data
-from caffecompat.layers.memory_data import MemoryData
-from caffecompat.proto import schema
+from caffecompat.errors import DataError
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.weights.mean_file import write_mean
 from tests.data.databases import batches, datum, encoded_datum, reader, write_records
+from tests.data.transforms.paper_input import (
+    COLOUR,
+    DIRECTIONS,
+    JITTER,
+    PAPER,
+    VALUES,
+    float_datum,
+    noise,
+    png,
+    transform,
+)
 from tests.layers.messages import message
 from tests.places import REPOSITORY
-from tests.sentences import assert_one_sentence
-
-# Orthonormal rows (B, G, R), and how far the shift goes along each.
-DIRECTIONS = np.linalg.qr(np.array([[3.0, 1, 0.2], [2, -1, 1], [1, 0.5, -2]]))[0]
-VALUES = [55.46, 4.794, 1.148]
-COLOUR: dict[str, Any] = {
-    "colour_shift_std": 0.1,
-    "colour_eigenvalue": VALUES,
-    "colour_eigenvector": DIRECTIONS.ravel().tolist(),
-}
-JITTER: dict[str, Any] = {"img_rand_resize_lower": 16, "img_rand_resize_upper": 19}
-PAPER: dict[str, Any] = {
-    **COLOUR,
-    **JITTER,
-    "crop_size": 13,
-    "mirror": True,
-    "mean_value": [104.0, 117.0, 123.0],
-    "scale": 0.5,
-}
-
-
-def transform(phase: str = "TRAIN", **fields: Any) -> Transform:
-    made = schema.new("TransformationParameter")
-    for name, value in fields.items():
-        if isinstance(value, list):
-            getattr(made, name).extend(value)
-        else:
-            setattr(made, name, value)
-    return Transform(made, phase)
-
-
-def noise(channels: int, height: int, width: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (channels, height, width), np.uint8)
-
-
-def png(pixels: np.ndarray) -> bytes:
-    image = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
-    return bytes(cv2.imencode(".png", image)[1])
-
-
-def float_datum(values: np.ndarray, label: int = 0) -> bytes:
-    made = schema.new("Datum")
-    made.channels, made.height, made.width = values.shape
-    made.float_data.extend(values.ravel().tolist())
-    made.label = label
-    return bytes(made.SerializeToString())
 
 
 def ramps(height: int, width: int) -> np.ndarray:
@@ -336,84 +297,6 @@ def test_the_mean_of_crops_is_subtracted_as_it_is_flipped_or_not(
     assert np.array_equal(out, (window - mean) * np.float32(2))
     with pytest.raises(DataError, match="it has 3 channels, but the mean in crop_mean_file has 2"):
         transform("TEST", **fields).output_shape((3, 6, 9))
-
-
-BOTH = "give both, the upper one at least as large"
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"img_rand_resize_lower": 9}, BOTH),
-        ({"img_rand_resize_upper": 9}, BOTH),
-        ({"img_rand_resize_lower": 9, "img_rand_resize_upper": 8}, BOTH),
-        ({**JITTER, "crop_size": 17}, "may be 16 pixels in TRAIN, less than crop_size 17"),
-        ({"colour_shift_std": 0.1}, "there are 0 colour_eigenvalue and 0 colour_eigenvector"),
-        ({**COLOUR, "colour_eigenvalue": [1.0, 2.0]}, "2 colour_eigenvalue and 9 colour_eigenv"),
-        ({**COLOUR, "colour_eigenvector": [1.0, 2.0]}, "3 colour_eigenvalue and 2 colour_eigenv"),
-        ({**COLOUR, "colour_shift_std": -0.1}, r"colour_shift_std \(-0.1\) not below 0"),
-        ({**COLOUR, "colour_eigenvalue": [1.0, 2.0, float("nan")]}, "must be finite"),
-        ({"crop_mean_file": "m", "mean_value": [1.0]}, "crop_mean_file 'm' and mean_value are"),
-        ({"crop_mean_file": "m", "mean_file": "n"}, "crop_mean_file 'm' and mean_file are"),
-    ],
-)
-def test_definitions_without_sense_are_refused(fields: dict[str, Any], words: str) -> None:
-    with pytest.raises(DataError, match=words) as caught:
-        transform(**fields)
-    assert_one_sentence(str(caught.value))
-
-
-@pytest.mark.parametrize("crop", [0, 4])
-def test_a_crop_mean_of_another_size_is_refused(crop: int, tmp_path: Path) -> None:
-    write_mean(np.zeros((3, 5, 5), np.float32), tmp_path / "m")
-    with pytest.raises(DataError, match=f"is 3x5x5 .* but crop_size is {crop}") as caught:
-        transform(crop_mean_file=str(tmp_path / "m"), crop_size=crop)
-    assert_one_sentence(str(caught.value).replace(str(tmp_path), ""))
-
-
-def test_a_gray_image_with_colours_of_three_channels_is_named(tmp_path: Path) -> None:
-    records = [datum(noise(3, 20, 20)), datum(noise(1, 20, 20))]
-    path = write_records(tmp_path / "db", records)
-    words = r"record 1 \(key '00000001_r'\): it has 1 channels, but each direction in colour_eig"
-    with pytest.raises(DataError, match=words):
-        batches(path, [1], batch_size=1, **COLOUR)
-    assert batches(path, [1], phase="TEST", batch_size=1, **COLOUR)[0].data.shape == (1, 1, 20, 20)
-
-
-def test_an_image_that_would_become_too_long_is_named(tmp_path: Path) -> None:
-    path = write_records(tmp_path / "db", [datum(np.zeros((1, 1, 2000)))])
-    words = r"record 0 .* is 1x2000 .* become 17x34000 with its smallest side of 17"
-    with pytest.raises(DataError, match=words):
-        batches(path, [0], batch_size=1, img_rand_resize_lower=17, img_rand_resize_upper=17)
-
-
-@pytest.mark.parametrize(
-    "field",
-    [
-        "img_rand_resize_lower: 9",
-        "img_rand_resize_upper: 9",
-        "colour_shift_std: 0.1",
-        "colour_eigenvalue: 1",
-        "colour_eigenvector: 1",
-        "crop_mean_file: 'm'",
-    ],
-)
-def test_layers_that_do_not_support_a_field_refuse_it(field: str) -> None:
-    name = field.partition(":")[0]
-    given = f"transform_param {{ crop_size: 3 {field} }}"
-    windows = message("WindowData", f"window_data_param {{ batch_size: 2 }} {given}", 2)
-    with pytest.raises(DataError, match=f"WindowData does not support {name}") as caught:
-        open_window_reader(windows)
-    assert_one_sentence(str(caught.value))
-    param = "memory_data_param { batch_size: 2 channels: 1 height: 3 width: 4 }"
-    memory = MemoryData(Context("TRAIN", "net:1: layer 'm' (MemoryData)"))
-    with pytest.raises(
-        DataError, match=f"^net:1: layer 'm' .*: MemoryData does not support {name}"
-    ):
-        memory.setup(message("MemoryData", f"{param} {given}", 2), [])
-    rows = HDF5Data(Context("TRAIN", "net:1: layer 'h' (HDF5Data)"))
-    with pytest.raises((DataError, LayerError), match="HDF5Data does not transform data"):
-        rows.setup(message("HDF5Data", f"hdf5_data_param {{ batch_size: 2 }} {given}", 2), [])
 
 
 def test_the_example_of_the_documentation_is_the_papers_input() -> None:

@@ -20,7 +20,7 @@ from caffecompat.net.blobs.host_to_device import page_locked
 from caffecompat.net.blobs.inputs import Inputs
 from caffecompat.weights.mean_file import write_mean
 from tests.data.databases import datum, encoded_datum, reader, write_records
-from tests.data.transforms.test_augmentation import COLOUR, PAPER, float_datum, noise, png
+from tests.data.transforms.paper_input import COLOUR, PAPER, float_datum, noise, png
 
 CUT: dict[str, Any] = {"crop_size": 9, "mirror": True}
 

@@ -14,7 +14,7 @@ from caffecompat.data.transforms.transform import Augmentation
 from caffecompat.errors import DataError, LayerError
 from caffecompat.weights.mean_file import write_mean
 from tests.data.databases import batches, datum, write_records
-from tests.data.transforms.test_augmentation import noise, transform
+from tests.data.transforms.paper_input import noise, transform
 from tests.net.nets import net
 
 STRETCH: dict[str, Any] = {

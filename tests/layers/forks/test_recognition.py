@@ -56,7 +56,7 @@ def falling(cosine: float, m: int) -> float:
 
 
 def angular(
-    x: np.ndarray, w: np.ndarray, labels: list[int], m: int, share: float
+    x: np.ndarray, w: np.ndarray, labels: list[int], m: int, lambda_: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """SphereFace's scores for rows w of norm 1, and the gradient of x for an upstream of ones."""
     plain = x @ w.T
@@ -72,8 +72,8 @@ def angular(
         slope = (falling(cosine + h, m) - falling(cosine - h, m)) / (2 * h)
         along = (falling(cosine, m) - cosine * slope) / size
         own = (slope * w[label] + along * x[n]) / math.hypot(slope, along)
-        gradient[n] = (own + w.sum(0) - w[label] + share * w.sum(0)) / (1 + share)
-    return (scores if m == 1 else (scores + share * plain) / (1 + share)), gradient
+        gradient[n] = (own + w.sum(0) - w[label] + lambda_ * w.sum(0)) / (1 + lambda_)
+    return (scores if m == 1 else (scores + lambda_ * plain) / (1 + lambda_)), gradient
 
 
 @pytest.mark.parametrize("margin", MARGINS)
@@ -86,9 +86,9 @@ def test_angular_margin(margin: str) -> None:
     )
     unit = weight.numpy() / np.linalg.norm(weight.numpy(), axis=1, keepdims=True)
     weight.requires_grad_()
-    scores, share = run("MarginInnerProduct", text, x, labels, parameters=[weight], tops=2)
+    scores, lambda_ = run("MarginInnerProduct", text, x, labels, parameters=[weight], tops=2)
     # The first pass has iteration + 1 = 3.
-    assert share.tolist() == [8 * (1 + 3) ** -2]
+    assert lambda_.tolist() == [8 * (1 + 3) ** -2]
     along_x, along_weight = gradients(scores.sum(), x, weight)
     expected, gradient = angular(
         x.detach().numpy(), unit, labels.int().tolist(), MARGINS[margin], 0.5
@@ -99,7 +99,7 @@ def test_angular_margin(margin: str) -> None:
     np.testing.assert_allclose(weight.detach(), unit)
 
 
-def test_the_share_falls_with_each_pass() -> None:
+def test_lambda_falls_with_each_pass() -> None:
     text = (
         "margin_inner_product_param { num_output: 2 type: DOUBLE base: 10 gamma: 1 power: 1 "
         "lambda_min: 3 }"

@@ -3,196 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from caffecompat.data.codec.images import encode_image, resize_image
+from caffecompat.data.codec.images import resize_image
 from caffecompat.data.shard import Shard
-from caffecompat.data.sources.region_images import shuffled
-from caffecompat.data.sources.region_lists import read_region_list
-from caffecompat.errors import CaffeError, DataError, LayerError
-from caffecompat.layers import BuildOptions, Context, Source, catalogue
-from tests.layers.messages import message
+from caffecompat.errors import CaffeError, LayerError
+from tests.layers.forks.region_sources import Box, Entry, listed, picture, read, rounded, source
 
 pytest.importorskip("cv2")
-
-Box = tuple[int, ...]
-Entry = tuple[np.ndarray, Sequence[Box], Sequence[Box]]
-
-
-def picture(number: int, height: int, width: int) -> np.ndarray:
-    """Pixels that tell their image, row and column."""
-    rows, columns = np.indices((height, width), np.uint8)
-    return np.stack([np.full_like(rows, 50 * number + 1), rows + 1, columns + 1], 2).astype(
-        np.uint8
-    )
-
-
-def listed(folder: Path, entries: Sequence[Entry], name: str = "list") -> str:
-    """A list of pictures with objects and regions to ignore; its path."""
-    text = []
-    for number, (pixels, objects, regions) in enumerate(entries):
-        (folder / f"{name}{number}.png").write_bytes(encode_image(pixels, "png"))
-        text += [f"# {number}", f"{name}{number}.png", "3", *map(str, pixels.shape[:2])]
-        text += [str(len(objects)), *(" ".join(map(str, box)) for box in objects)]
-        text += [str(len(regions)), *(" ".join(map(str, box)) for box in regions)]
-    (folder / name).write_text("\n".join(text) + "\n")
-    return str(folder / name)
-
-
-def source(kind: str, path: str, text: str, tops: int, **options: Any) -> Source:
-    given = BuildOptions(**{"seed": 3, "workers": 1, **options})
-    layer = catalogue.find(kind)(Context("TRAIN", "layer 'one'", given))
-    field = {"ImageGtData": "image_gt_data", "DetectionData": "detection_data"}.get(
-        kind, "eval_data"
-    )
-    own, _, transform = text.partition("|")
-    definition = message(
-        kind,
-        f"{field}_param {{ source: '{path}' root_folder: '{Path(path).parent}/' {own} }} "
-        f"transform_param {{ {transform} }}",
-        tops,
-    )
-    assert isinstance(layer, Source)
-    layer.setup(definition, ())
-    return layer
-
-
-def read(layer: Source, index: int = 0) -> list[np.ndarray]:
-    found = layer.read(index)
-    assert found is not None
-    return [np.asarray(top) for top in found]
-
-
-def rounded(value: float) -> int:
-    return int(math.floor(abs(value) + 0.5) * math.copysign(1, value))
-
-
-def overlap(a: Any, b: Any, more: int, mode: str = "union") -> float:
-    """Of two boxes; ``more`` is 1 where the last pixel is in the box."""
-    x1, y1, x2, y2 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
-    apart = (x1 > x2 or y1 >= y2) if more else (x1 >= x2 or y1 >= y2)
-    shared = 0.0 if apart else (x2 - x1 + more) * (y2 - y1 + more)
-    first = (a[2] - a[0] + more) * (a[3] - a[1] + more)
-    second = (b[2] - b[0] + more) * (b[3] - b[1] + more)
-    return float(shared / (first if mode == "first" else first + second - shared))
-
-
-def expected_maps(
-    canvas: tuple[int, int],
-    objects: list[tuple[int, bool, list[float]]],
-    regions: Sequence[Box],
-    anchors: list[tuple[int, int, int]],
-    more: int,
-    usable: Any = None,
-) -> list[np.ndarray]:
-    """The maps of an image that fills the canvas; anchors are (stride, height, width)."""
-    maps, hits = [], [0] * len(objects)
-    best: list[tuple[float, int]] = [(0.0, 0)] * len(objects)
-    for number, (stride, height, width) in enumerate(anchors):
-        rows, columns = rounded(canvas[0] / stride), rounded(canvas[1] / stride)
-        found = np.zeros((6, rows, columns), np.float32)
-        for i, j in np.ndindex(rows, columns):
-            x, y = (j + 0.5) * stride, (i + 0.5) * stride
-            anchor = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-            covered = sum(overlap(anchor, r, more, "first") for r in regions) >= 0.4
-            if (covered and not more) or (usable and not usable(anchor, width, height)):
-                found[5, i, j] = 1
-                continue
-            shares = [overlap(box, anchor, more) for _, _, box in objects]
-            for k, share in enumerate(shares):
-                if share > best[k][0]:
-                    best[k] = (share, number)
-            largest = max(shares, default=0.0)
-            found[5, i, j] = largest
-            if largest > 0.5:
-                k = shares.index(largest)
-                hits[k] += 1
-                found[:5, i, j] = target(*objects[k], more)
-            elif covered:
-                found[5, i, j] = 1
-        maps.append(found)
-    for k, (label, ignored, box) in enumerate(objects):
-        share, number = best[k]
-        if ignored or hits[k] or share < 0.2:
-            continue
-        values = target(label, ignored, box, more)
-        i, j = (int(values[a] // anchors[number][0]) for a in (2, 1))
-        if maps[number][0, i, j] == 0:
-            maps[number][:5, i, j] = values
-            if more:
-                maps[number][5, i, j] = share
-    return maps
-
-
-def target(label: int, ignored: bool, box: list[float], more: int) -> list[float]:
-    x1, y1, x2, y2 = box
-    return [0 if ignored else label, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1 + more, y2 - y1 + more]
-
-
-OBJECTS = [
-    (2, 0, 3, 5, 18, 20),
-    (1, 0, 20, 8, 30, 28),
-    (3, 1, 8, 24, 22, 38),
-    (4, 0, 30, 30, 36, 37),
-    (1, 0, 1, 30, 4, 33),
-]
-REGIONS = [(0, 20, 12, 40), (33, 0, 40, 10)]
-ANCHORS = [(4, 14, 14), (8, 24, 16)]
-MAPS = (
-    "downsample_rate: 4 field_h: 14 field_w: 14 downsample_rate: 8 field_h: 24 field_w: 16 "
-    "output_gt_boxes: true"
-)
-
-
-def test_maps_of_ms_cnn(tmp_path: Path) -> None:
-    pixels = picture(0, 40, 40)
-    path = listed(tmp_path, [(pixels, OBJECTS, REGIONS)])
-    layer = source("ImageGtData", path, f"batch_size: 1 min_gt_width: 5 {MAPS} scale: 0.5", 4)
-    assert layer.shapes == [(1, 3, 40, 40), (1, 6, 10, 10), (1, 6, 5, 5), (1, 7, 1, 1)]
-    data, *maps, rows = read(layer)
-    assert np.array_equal(data[0], pixels.transpose(2, 0, 1).astype(np.float32) / 2)
-    objects = [(o[0], bool(o[1]), list(map(float, o[2:]))) for o in OBJECTS]
-    objects[4] = (1, True, objects[4][2])  # narrower than 5 pixels
-    for found, wanted in zip(
-        maps, expected_maps((40, 40), objects, REGIONS, ANCHORS, 0), strict=True
-    ):
-        np.testing.assert_allclose(found[0], wanted, rtol=1e-6)
-        assert (wanted[0] > 0).any()
-    expected = [[0, *box, label, ignored] for label, ignored, box in objects]
-    assert rows.reshape(-1, 7).tolist() == expected
-
-
-@pytest.mark.parametrize(
-    "edge", ["", "anchor_ignore_margin_ratio: 0.4", "anchor_ignore_iou_thr: 0.8"]
-)
-def test_maps_of_cascade_rcnn(tmp_path: Path, edge: str) -> None:
-    objects = [(o[0], o[1], 1 - o[1], *o[2:]) for o in OBJECTS]
-    path = listed(tmp_path, [(picture(0, 40, 40), objects, REGIONS)])
-    text = MAPS.replace("downsample_rate", "stride")
-    layer = source("DetectionData", path, f"batch_size: 1 {text} {edge}| scale: 2 mean_value: 3", 4)
-    data, *maps, rows = read(layer)
-    assert np.array_equal(
-        data[0], (picture(0, 40, 40).transpose(2, 0, 1).astype(np.float32) - 3) * 2
-    )
-
-    def usable(anchor: Any, width: int, height: int) -> bool:
-        if "margin" in edge:
-            x, y = 0.4 * width / 2, 0.4 * height / 2
-            return bool(
-                anchor[0] >= -x and anchor[1] >= -y and anchor[2] < 40 + x and anchor[3] < 40 + y
-            )
-        return not edge or overlap(anchor, (0, 0, 40, 40), 1, "first") >= 0.8
-
-    plain = [(o[0], bool(o[1]), list(map(float, o[2:]))) for o in OBJECTS]
-    wanted = expected_maps((40, 40), plain, REGIONS, ANCHORS, 1, usable)
-    for found, right in zip(maps, wanted, strict=True):
-        np.testing.assert_allclose(found[0], right, rtol=1e-5)
-    assert rows.reshape(-1, 8)[:, 5:].tolist() == [[o[0], o[1], 1 - o[1]] for o in OBJECTS]
 
 
 def test_images_are_cut_around_an_object_or_centred(tmp_path: Path) -> None:
@@ -345,26 +166,6 @@ def test_eval_data(tmp_path: Path) -> None:
     assert rows[:, 0, 0, 0].tolist() == [0, 0]
 
 
-def test_orders() -> None:
-    sizes = [(4, 8), (8, 4), (5, 5), (3, 9), (9, 3), (1, 2), (7, 7)]
-    images: list[Any] = [type("One", (), {"height": h, "width": w}) for h, w in sizes]
-    high = {1, 2, 4, 6}
-    first = set()
-    for times in range(12):
-        order = shuffled(images, "random_aspect", 1, 5)(times).tolist()
-        assert sorted(order) == list(range(7))
-        first.add(order[0] in high)
-        cut = 4 if order[0] in high else 3
-        assert set(order[:cut]) in (high, {0, 3, 5})
-        mixed = shuffled(images, "random_mix_aspect", 2, 5)(times).tolist()
-        assert sorted(mixed) == list(range(7))
-        kinds = [i in high for i in mixed]
-        assert kinds[:4] in ([True, True, False, False], [False, False, True, True])
-    assert first == {True, False}
-    plain = [tuple(shuffled(images, "random", 1, 5)(times)) for times in range(5)]
-    assert len(set(plain)) == 5
-
-
 def test_samples_are_pure_functions_of_seed_and_number(tmp_path: Path) -> None:
     entries: list[Entry] = [
         (picture(k, 30 + k, 40), [(1, 0, 0, 5, 5, 20, 20)], []) for k in range(4)
@@ -393,35 +194,6 @@ def test_images_with_objects_occur_several_times(tmp_path: Path) -> None:
     text = "batch_size: 5 fg_img_multiple: 3 downsample_rate: 4 field_h: 8 field_w: 8"
     data, _ = read(source("ImageGtData", path, text, 2))
     assert data[:, 0, 0, 0].tolist() == [1, 1, 1, 51, 101]
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("", "the list is empty"),
-        ("x 0 a.png 3 2 2 0 0", "found 'x', expected '#'"),
-        ("# 0 a.png 3 2 2 1 1 0 4 4 9", "it ends too early"),
-        ("# 0 a.png 3 2 2 1 0 0 4 4 9 9 0", "the label 0, expected 1 or more"),
-        ("# 0 a.png 3 2 2 1 1 0 9 4 4 9 0", "ends before it begins"),
-        ("# 7 a.png 3 2 2 -1 0", "a number of boxes is -1"),
-        ("# 0 a.png 3 2 2 99999999999 0", "expected a whole number"),
-        ("# 0 a.png 3 2 2 0 1 1 1 2.5 2", "found '2.5'"),
-    ],
-)
-def test_bad_lists(tmp_path: Path, text: str, sentence: str) -> None:
-    path = tmp_path / "list"
-    path.write_text(text)
-    with pytest.raises(DataError, match=sentence):
-        read_region_list(str(path), False)
-
-
-def test_claims_are_counted(tmp_path: Path) -> None:
-    path = tmp_path / "list"
-    path.write_text("# 0 a.png 3 2 2 999999999 1 0 1 1 2 2")
-    with pytest.raises(DataError, match="ends too early"):
-        read_region_list(str(path), False)
-    with pytest.raises(CaffeError, match="more than"):
-        read_region_list(str(path), False, 10)
 
 
 def test_wrong_settings_and_images(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from caffecompat.net.kernels import dropout, input_normalisation, pooling, recti
 from caffecompat.net.kernels.dropout import DropoutSettings
 from caffecompat.net.kernels.input_normalisation import BlobForm, Crops
 from caffecompat.net.kernels.launching import launching
-from caffecompat.net.kernels.memory_format import stored_channels, twin, with_stored
+from caffecompat.net.kernels.memory_format import copy_with_layout, stored_channels, with_stored
 from caffecompat.net.kernels.pooling import PoolingWindows
 from caffecompat.net.kernels.update import Momentum
 from tests.net.kernels.devices import DEVICES, FORMATS, HALVES, random
@@ -176,7 +176,7 @@ def test_normalisation(
             assert whole is not None
             assert not whole[:, 3:].any()
             by_torch = input_normalisation.normalised(crops, padded, kernel=False)
-            again = with_stored(twin(by_torch), 8)
+            again = with_stored(copy_with_layout(by_torch), 8)
             assert again is not None
             assert torch.equal(again, whole)
 
@@ -190,7 +190,7 @@ def test_channels_that_a_blob_is_stored_with() -> None:
     # These are no first channels of 16, or not in that order.
     for other in (blob[:, 13:], blob[:, :3].contiguous(), blob, blob[:, :3, :, :4]):
         assert with_stored(other, 16) is None
-        assert torch.equal(twin(other), other)
+        assert torch.equal(copy_with_layout(other), other)
 
 
 @DEVICES

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import log, sqrt
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.forks.rcnn._box_regression import BoxRegression, FieldBounds, field_boxes
+from caffecompat.layers.forks.rcnn._box_regression import BoxRegression, FieldBounds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,40 +76,3 @@ def smooth_l1(difference: Tensor) -> Tensor:
     """d^2 / 2 for |d| < 1, and |d| - 1/2 beyond."""
     size = difference.abs()
     return (0.5 * difference * difference).where(size < 1, size - 0.5)
-
-
-def accuracies(scores: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
-    """The share of right classes, and that among objects, as (1, 1, 1, 2); -1 without any."""
-    import torch
-
-    right = scores.argmax(1) == labels
-    objects = counted & (labels != 0)
-    shares = [(right & chosen).sum() / chosen.sum().clamp(min=1) for chosen in (counted, objects)]
-    missing = [chosen.sum() == 0 for chosen in (counted, objects)]
-    values = [share.masked_fill(gone, -1) for share, gone in zip(shares, missing, strict=True)]
-    return torch.stack(values).to(scores.dtype).reshape(1, 1, 1, 2)
-
-
-def mean_overlap(
-    deltas: Tensor, targets: DenseTargets, fields: Tensor, stride: float, inclusive: bool
-) -> Tensor:
-    """The mean overlap of boxes from deltas with their objects, as (1, 1, 1, 1); -1 without any.
-
-    ``inclusive`` counts the last pixel of a box, as Cascade R-CNN does and MS-CNN does not.
-    """
-    import torch
-
-    boxes = field_boxes(deltas, fields, stride)
-    truth = targets.boxes.clone()
-    truth[:, :2] -= truth[:, 2:] / 2
-    less = 1 if inclusive else 0
-    low = torch.maximum(boxes[:, :2], truth[:, :2])
-    ends = [found[:, :2] + found[:, 2:] - less for found in (boxes, truth)]
-    sides = (torch.minimum(*ends) - low + less).clamp(min=0)
-    common = sides.prod(1)
-    areas = [found[:, 2:].prod(1) for found in (boxes, truth)]
-    valid = (boxes[:, 2:] > 0).all(1) & (truth[:, 2:] > 0).all(1)
-    shared = (common / (areas[0] + areas[1] - common)).where(valid, 0)
-    chosen = targets.labels != 0
-    mean = shared.where(chosen, 0).sum() / chosen.sum().clamp(min=1)
-    return mean.masked_fill(~chosen.any(), -1).reshape(1, 1, 1, 1)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, Message, Shape, between, exactly, format_shape, register
-from caffecompat.layers.forks.rcnn._box_regression import FieldBounds, read_box_regression
-from caffecompat.layers.forks.rcnn._dense_targets import DenseTargets, accuracies, mean_overlap
+from caffecompat.layers._base import Message, Shape, exactly, format_shape, register
+from caffecompat.layers.forks.rcnn._dense_accuracy import DenseAccuracy, mean_overlap
+from caffecompat.layers.forks.rcnn._dense_targets import DenseTargets
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @register("DetectionGroupAccuracy", fork="Cascade R-CNN")
-class DetectionGroupAccuracy(Layer):
+class DetectionGroupAccuracy(DenseAccuracy):
     """The share of positions with the right class, and how well boxes overlap their objects.
 
     Bottoms: scores (N * A, C, H, W), deltas (N * A, 4, H, W) and targets (N * A, 6, H, W), as of
@@ -26,26 +26,17 @@ class DetectionGroupAccuracy(Layer):
     """
 
     bottoms = exactly(3)
-    tops = between(1, 2)
-    in_place = False
-    differentiable = (False,)
-    param_fields = ("loss_param",)
     fork_fields = ("bbox_reg_param", "detection_group_accuracy_param")
-    batch_coupling = "takes its means over the whole batch"
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        self.p = p = message.detection_group_accuracy_param
-        self.regression = read_box_regression(self, message)
-        self.bounds = FieldBounds(p.field_xyr, p.field_whr)
+        p = message.detection_group_accuracy_param
+        self.read_settings(message, p)
         self.check(
             0 < len(p.field_w) == len(p.field_h),
             f"there are {len(p.field_w)} field_w and {len(p.field_h)} field_h; it needs as many of "
             "each, and at least one",
         )
         self.fields = list(zip(p.field_w, p.field_h, strict=True))
-        loss = message.loss_param
-        self.ignored = loss.ignore_label if loss.HasField("ignore_label") else None
-        self.with_overlap = len(message.top) > 1
 
     def forward(
         self, scores: Tensor, deltas: Tensor, maps: Tensor
@@ -61,13 +52,9 @@ class DetectionGroupAccuracy(Layer):
             f"multiple of {len(self.fields)}",
         )
         targets = DenseTargets.of(maps)
-        labels = targets.labels.clamp(max=1) if self.p.objectness else targets.labels
-        counted = (labels != 0) | (targets.overlaps < self.p.bg_threshold)
-        if self.ignored is not None:
-            counted = counted & (labels != self.ignored)
-        shares = accuracies(scores.detach(), labels, counted)
+        shares = self.class_accuracies(scores, targets)
         if not self.with_overlap:
             return shares
-        moves = self.bounds.limit(self.regression.original(deltas.detach(), 1))
+        deltas = self.limited_deltas(deltas)
         fields = deltas.new_tensor(self.fields).repeat(count // len(self.fields), 1)
-        return shares, mean_overlap(moves, targets, fields, self.p.stride, inclusive=True)
+        return shares, mean_overlap(deltas, targets, fields, self.p.stride, inclusive=True)

@@ -40,7 +40,7 @@ class MarginProduct(Layer):
         self.iteration, self.least = p.iteration, p.lambda_min
         return (self.classes, prod(bottom[first:]))
 
-    def share(self, like: Tensor) -> Tensor:
+    def lambda_of_pass(self, like: Tensor) -> Tensor:
         """lambda of this pass, (1,)."""
         passes = self.noise.position.to(like.device) + (self.iteration + 1)
         growth = 1 + self.gamma * passes.to(like.dtype)

@@ -43,7 +43,7 @@ class LargeMarginInnerProduct(MarginProduct):
     ) -> Tensor | tuple[Tensor, Tensor]:
         w = given[0].flatten(1) if weight is None else weight
         x, labels = x.flatten(1), labels.detach().long().reshape(-1, 1)
-        share = self.share(x)
+        lambda_ = self.lambda_of_pass(x)
         plain = x @ w.t()
         with naming_bad_labels(self, self.classes):
             rows = w.index_select(0, labels.flatten())
@@ -52,5 +52,5 @@ class LargeMarginInnerProduct(MarginProduct):
         if self.margin != "SINGLE":
             norms = x.norm(dim=1, keepdim=True) * rows.norm(dim=1, keepdim=True) + _LEAST
             scores = plain.scatter(1, labels, norms * with_margin(own / norms, self.margin))
-            scores = (scores + share * plain) / (1 + share)
-        return (scores, share) if self.second else scores
+            scores = (scores + lambda_ * plain) / (1 + lambda_)
+        return (scores, lambda_) if self.second else scores

@@ -45,12 +45,12 @@ class MarginInnerProduct(MarginProduct):
         with torch.no_grad():
             factor = (weight * weight).sum(1, keepdim=True).rsqrt()
             unit = weight.mul_(factor) if self.training else weight * factor
-        share = self.share(x)
+        lambda_ = self.lambda_of_pass(x)
         with naming_bad_labels(self, self.classes):
             scores: Tensor = self._product(
-                x.flatten(1), labels.detach().long().reshape(-1, 1), unit, share
+                x.flatten(1), labels.detach().long().reshape(-1, 1), unit, lambda_
             )
-        return (scores, share) if self.second else scores
+        return (scores, lambda_) if self.second else scores
 
 
 def _product(margin: str) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
@@ -59,21 +59,21 @@ def _product(margin: str) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
 
     class Product(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, x: Tensor, labels: Tensor, weight: Tensor, share: Tensor) -> Tensor:
+        def forward(ctx: Any, x: Tensor, labels: Tensor, weight: Tensor, lambda_: Tensor) -> Tensor:
             plain = x @ weight.t()
-            ctx.save_for_backward(x, labels, weight, share, plain)
+            ctx.save_for_backward(x, labels, weight, lambda_, plain)
             own = plain.gather(1, labels)
             if margin == "SINGLE":
                 return plain.clone()
             norm = x.norm(dim=1, keepdim=True)
             cosine = own / norm
             scores = plain.scatter(1, labels, norm * with_margin(cosine, margin))
-            return (scores + share * plain) / (1 + share)
+            return (scores + lambda_ * plain) / (1 + lambda_)
 
         @staticmethod
         @torch.autograd.function.once_differentiable
         def backward(ctx: Any, diff: Tensor) -> tuple[Tensor, None, Tensor, None]:
-            x, labels, weight, share, plain = ctx.saved_tensors
+            x, labels, weight, lambda_, plain = ctx.saved_tensors
             if margin == "SINGLE":
                 return diff @ weight, None, diff.t() @ x, None
             norm = x.norm(dim=1, keepdim=True)
@@ -84,7 +84,7 @@ def _product(margin: str) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
             of_label = diff.gather(1, labels)
             others = diff.scatter(1, labels, of_label * slope / length)
             own = others @ weight + of_label * along / length * x
-            gradient = (own + share * (diff @ weight)) / (1 + share)
+            gradient = (own + lambda_ * (diff @ weight)) / (1 + lambda_)
             return gradient, None, diff.t() @ x, None
 
     return Product.apply
