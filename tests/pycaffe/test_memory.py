@@ -173,3 +173,12 @@ def test_a_resized_blob_has_what_was_written(tmp_path: Path) -> None:
     net.blobs["data"].data[...] = 1
     net.blobs["data"].reshape(1, 3, 4, 4)
     assert (net.blobs["data"].data == 1).all()
+
+
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+def test_the_top_of_a_parameter_layer_is_its_value(tmp_path: Path, phase: int) -> None:
+    text = 'layer { name: "p" type: "Parameter" top: "t" parameter_param { shape { dim: 2 } } }'
+    net = built(tmp_path, text, phase)
+    net.params["p"][0].data[...] = [3, 4]
+    net.forward()
+    assert net.blobs["t"].data.tolist() == [3, 4]

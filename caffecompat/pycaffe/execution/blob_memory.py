@@ -116,7 +116,10 @@ class Memory:
         return self._tensor
 
     def put(self, tensor: torch.Tensor) -> None:
-        """Replaces the values, by those of a tensor without gradient graph."""
+        """Replaces the values, by those of a tensor without gradient graph.
+
+        It may be a parameter that a layer hands on as its top.
+        """
         self._tensor = tensor
         self._behind = True
 
@@ -152,7 +155,7 @@ class Memory:
             tensor = tensor.float().contiguous()
             self.put(tensor)
         self._viewed = tensor
-        return named_array(tensor.numpy(), self.name)
+        return named_array(tensor.detach().numpy(), self.name)
 
     def show(self) -> bool:
         """Copies the values into the view, if it still exists and fits; returns whether it does."""
@@ -184,7 +187,7 @@ class Memory:
 
 def _on_host(tensor: torch.Tensor) -> np.ndarray:
     """The values as an array of its own memory."""
-    return np.array(tensor.float().cpu().numpy())
+    return np.array(tensor.detach().float().cpu().numpy())
 
 
 class ParameterMemory(Memory):
