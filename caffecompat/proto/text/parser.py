@@ -94,6 +94,7 @@ def parse_text(
     most_work = _MOST_WORK if max_bytes is None else math.inf
     parser = _Parser(text, path, lenient, max(room, max_bytes or 0), most_work)
     parser.read(result, layout(result.DESCRIPTOR))
+    parser.refuse_zero_bytes()
     if parser.reporter.mistakes.found:
         mistaken = mistaken_kind(message, parser.top_level_names)
         if mistaken is not None:
@@ -128,6 +129,14 @@ class _Parser:
                 if mistakes.cut_short and mistakes.mostly_misplaced:
                     self.reporter.report_missing_closer()
                 raise
+
+    def refuse_zero_bytes(self) -> None:
+        """Reports a zero byte inside a string or comment; elsewhere it is a mistake already."""
+        if not self.reporter.mistakes.found and "\0" in self._text:
+            self.reporter.report(
+                self._text.index("\0"),
+                "found a zero byte, which text never has; the file is damaged, get it anew",
+            )
 
     def source(self) -> Source:
         """The places of the layers, after a read without mistakes."""

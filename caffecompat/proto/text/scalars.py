@@ -33,7 +33,9 @@ _MOST_DIGITS = 64
 BOOLEANS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
 _SPECIAL = {"inf": float("inf"), "infinity": float("inf"), "nan": float("nan")}
 _ESCAPE = re.compile(
-    rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})"
+    rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})"
+    rb"|u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})"
     rb"|([abfnrtv\\?'\"])|\n|(.?))",
     re.DOTALL,
 )
@@ -211,13 +213,16 @@ def _unescape(text: str, raw: bool, name: str = "") -> bytes:
     def replace(match: re.Match[bytes]) -> bytes:
         if match[0] == _SEAM.encode():
             return b""
-        octal, two, four, eight, simple, wrong = match.groups()
+        octal, two, high, low, four, eight, simple, wrong = match.groups()
         if octal:
             return bytes([int(octal, 8) & 0xFF])
         if two:
             return bytes([int(two, 16)])
         if simple:
             return bytes([_SIMPLE_ESCAPES[simple[0]]])
+        if high:
+            pair = chr(int(high, 16)) + chr(int(low, 16))
+            return pair.encode("utf-16", "surrogatepass").decode("utf-16").encode("utf-8")
         point = int(four or eight or b"110000", 16)
         if wrong is None and point < 0x110000 and not 0xD800 <= point < 0xE000:
             return chr(point).encode("utf-8")

@@ -38,6 +38,7 @@ IN_SINGLE = r"[^'\\\n]*(?:\\.[^'\\\n]*){0,20}"
 # escape sequence.
 _FIRST_PIECE, _LONGEST_PIECE = 1 << 8, 1 << 16
 _LONGEST_ESCAPE = len(r"\U0001F600")
+_HIGH_SURROGATE = re.compile(r"\\u[dD][89abAB]")
 # Blocks without inner ones are skipped.
 _NO_BRACE = re.compile(
     r"""(?:[^{}<>\[\]"'#]+|\{[^{}<>\[\]"'#]*\}|#[^\n]*|"[^"\\\n]*"|'[^'\\\n]*'){1,200}"""
@@ -130,6 +131,8 @@ def pieces(text: str, start: int, quote: str) -> Iterator[int]:
             yield start + end - plain.endswith("\\", 0, end)
             return
         last = plain.rfind("\\", size - _LONGEST_ESCAPE)
+        if _HIGH_SURROGATE.match(plain, max(0, last - len(r"\uD83D"))):
+            last -= len(r"\uD83D")  # the two escapes of a pair stand for one character
         start += last if last >= 0 else size
         yield start
         size = min(4 * size, _LONGEST_PIECE)

@@ -347,6 +347,14 @@ def test_deep_nesting_is_a_sentence(text: str) -> None:
     assert problems(text)[-1].endswith("messages are nested more than 100 deep")
 
 
+@pytest.mark.parametrize(
+    ("text", "place"), [("name: 'a\0b'", "1:9"), ("name: 'a' # b\0\ninput: 'c'", "1:14")]
+)
+def test_a_zero_byte_in_a_string_or_comment_is_refused_as_by_caffe(text: str, place: str) -> None:
+    sentence = "found a zero byte, which text never has; the file is damaged, get it anew"
+    assert problems(text) == (f"n.prototxt:{place}: {sentence}",)
+
+
 def test_very_long_numbers_are_a_sentence() -> None:
     long = "1" * 10**6
     text = f"input_dim: {long} layer {{ propagate_down: {long} pooling_param {{ pool: {long} }} }}"

@@ -55,6 +55,14 @@ def test_a_minus_may_stand_apart_from_its_number() -> None:
     assert net.layer[0].power_param.shift == -2.5
 
 
+@pytest.mark.parametrize("before", range(230, 260))
+def test_a_pair_of_surrogate_escapes_is_one_character(before: int) -> None:
+    """As protobuf joins them; wherever a long string is divided into pieces."""
+    filler = "a" * before
+    text = f'name: "{filler}\\uD83D\\uDE00' + 700 * "b" + '"'
+    assert read(text).name == filler + "\U0001f600" + 700 * "b"
+
+
 def test_escapes_are_bytes_or_code_points() -> None:
     """Explicit, because older versions of protobuf's Python reader know no code points."""
     text = r'name: "\303\251 \xc3\xA9 \u00e9 \U0001F600 \?\a\b\f\v\r\7"'
