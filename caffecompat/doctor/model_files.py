@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from math import prod
 
 from caffecompat.doctor.findings import FileReport, Findings
 from caffecompat.doctor.nets import ExaminedNet
@@ -51,19 +52,10 @@ def best_net(weights: Weights, nets: Sequence[ExaminedNet]) -> ExaminedNet | Non
     }
 
     def agreeing(net: ExaminedNet) -> float:
-        sizes = {
-            name: [_count(shape) for shape in shapes] for name, shapes in net.parameters.items()
-        }
+        sizes = {name: list(map(prod, shapes)) for name, shapes in net.parameters.items()}
         equal = sum(stored.get(name) == blobs for name, blobs in sizes.items())
         return equal / len(sizes) if sizes else 0.0
 
     # Of equal ones a deploy net, which takes images.
     ranked = sorted(nets, key=lambda net: (-agreeing(net), not net.report.commands))
     return ranked[0] if ranked and agreeing(ranked[0]) > 1 / 2 else None
-
-
-def _count(shape: Sequence[int]) -> int:
-    count = 1
-    for extent in shape:
-        count *= extent
-    return count

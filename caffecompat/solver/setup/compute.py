@@ -67,7 +67,7 @@ class ComputeOptions:
     def wants_half_weights(self) -> bool:
         """Whether products read weights in 16 bits that the update writes, where it can do that.
 
-        In fp16 gradients are scaled, which they must not be divided by in 16 bits.
+        In fp16 gradients are scaled, and 16 bits are too few for the division by the scale.
         """
         return self.fused and self.precision == "bf16"
 
