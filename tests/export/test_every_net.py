@@ -145,7 +145,7 @@ def test_every_engine_gives_the_same_outputs(path: Path, tmp_path: Path) -> None
     forms = [".onnx", ".py", *([".pt2"] if path.stem in AS_TORCH_PROGRAM else [])]
     for form in forms:
         run(original, tmp_path / f"net{form}")
-    pytest.importorskip("cv2")
+    require_opencv5()
     assert main(["verify", str(original), f"opencv:{tmp_path / 'net.onnx'}"]) == 0
 
 
