@@ -12,6 +12,7 @@ from caffecompat import Net, read_net
 from caffecompat.cli.main import main
 from caffecompat.proto.files import write_text
 from caffecompat.weights import LayerWeights, Weights, load_weights, save_weights
+from tests.export.models import require_opencv5
 
 PROTOTXT = Path(__file__).resolve().parents[2] / "prototxt"
 NETS = sorted(path for path in PROTOTXT.rglob("*.prototxt") if not path.stem.startswith("solver"))
