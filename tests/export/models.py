@@ -73,6 +73,15 @@ def run_onnxruntime(path: Path, inputs: Arrays) -> Arrays:
     return dict(zip(names, session.run(names, inputs), strict=True))
 
 
+def skip_average_with_ceil_mode() -> None:
+    """Skips a test of average pooling with ceil_mode where ONNX Runtime computes it wrongly."""
+    onnxruntime: Any = pytest.importorskip("onnxruntime")
+    version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+    if version < (1, 24):
+        # The newest for Python 3.10; `convert` compares the values and says that they differ.
+        pytest.skip(f"ONNX Runtime {onnxruntime.__version__} divides by another count")
+
+
 def require_opencv5() -> None:
     """Skips a test without OpenCV 5, for which ONNX files are written; numpy 1 has OpenCV 4."""
     cv2: Any = pytest.importorskip("cv2")

@@ -26,6 +26,7 @@ from tests.export.models import (
     random_inputs,
     run_onnxruntime,
     runs,
+    skip_average_with_ceil_mode,
 )
 
 INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { %s } } }\n'
@@ -139,6 +140,8 @@ def test_a_fully_convolutional_net_takes_any_size(more: str, tmp_path: Path) -> 
 )
 def test_pooling_that_cuts_windows_off_takes_any_size(settings: str, tmp_path: Path) -> None:
     """Planes of odd and even extents: Caffe rounds up, drops windows, divides by what is left."""
+    if "AVE" in settings:
+        skip_average_with_ceil_mode()
     model = model_of(layer_net(f'type: "Pooling" pooling_param {{ {settings} }}', (2, 3, 8, 6)))
     loaded = written(model, tmp_path)
     assert extents(loaded.graph.input[0]) == ["batch", 3, "height", "width"]
