@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, register
+from caffecompat.layers._clamp import clamped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,5 +31,5 @@ class Clip(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.min <= self.max:
-            return x.clamp(self.min, self.max)
+            return clamped(x, self.min, self.max)
         return x.clamp(max=self.max).clamp(min=self.min)

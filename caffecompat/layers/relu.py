@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, register
@@ -19,7 +20,8 @@ class ReLU(Layer):
     """y = max(x, 0) + negative_slope * min(x, 0).
 
     Bottom and top have any shape. The gradient at exactly 0 is ``negative_slope``. With the field
-    ``relu6`` of Synopsys' Caffe y is at most 6. Source: Caffe's ReLU layer.
+    ``relu6`` of Synopsys' Caffe y is at most 6, and the gradient is 0 from 6 on. Source: Caffe's
+    ReLU layer.
     """
 
     keeps_shape = True
@@ -38,4 +40,5 @@ class ReLU(Layer):
         import torch.nn.functional as F
 
         y = F.leaky_relu(x, self.negative_slope) if self.negative_slope else F.relu(x)
-        return y if self.limit is None else y.clamp(max=self.limit)
+        # Not clamp, whose gradient at the bound depends on the version of torch.
+        return y if self.limit is None else F.hardtanh(y, -inf, self.limit)

@@ -300,6 +300,7 @@ def test_the_mean_for_windows(run: Run) -> None:
 
 def test_a_test_net_alone_asks_for_the_mean_of_the_training_images(run: Run) -> None:
     write_net(data_layer("TEST", "b_lmdb", 'crop_size: 28 mean_file: "m"'))
+    Path("w").touch()
     message = run("test", "--model", "net.prototxt", "--weights", "w", "--iterations", "1")
     assert "DB: the database that the net is trained on" in message
     assert message.endswith("VAL.txt b_lmdb && caffecompat compute-image-mean DB m")

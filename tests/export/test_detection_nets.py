@@ -29,7 +29,7 @@ from tests.export.models import (
     layer_net,
     model_of,
     run_onnxruntime,
-    run_opencv,
+    runs,
 )
 
 DATA = 'input: "data" input_shape { dim: 1 dim: 3 dim: 48 dim: 64 }\n'
@@ -136,11 +136,13 @@ def test_proposed_regions_are_those_of_the_layer(
         wanted = expected_outputs(net, inputs)
         assert 2 < len(wanted["prob"]) <= 9
         assert_close(run_onnxruntime(path, inputs), wanted)
-        if (height, width) == (48, 64):
-            for_opencv = tmp_path / "opencv.onnx"
-            Onnx(TargetOptions(program="opencv5")).write(model, for_opencv)
-            assert_close(run_onnxruntime(for_opencv, inputs), wanted)
-            assert_close(run_opencv(for_opencv, inputs, list(wanted)), wanted)
+    for_opencv = tmp_path / "opencv.onnx"
+    Onnx(TargetOptions(program="opencv5")).write(model, for_opencv)
+    inputs = {**image(rng, 48, 64), "im_info": np.array([[48, 64, 1.5]], np.float32)}
+    wanted = expected_outputs(net, inputs)
+    assert 2 < len(wanted["prob"]) <= 9
+    for found in runs(for_opencv, inputs, list(wanted)):
+        assert_close(found, wanted)
 
 
 @pytest.mark.parametrize(("height", "width"), [(7, 5), (9, 8), (1, 17), (20, 2)])
@@ -164,7 +166,7 @@ def test_opencv_pools_regions_from_maxima_of_windows(
     inputs = {"a": maps, "b": np.array(regions, np.float32)}
     wanted = expected_outputs(model_of(text).net(), inputs)
     assert np.all(wanted["y"][5] == 0)
-    for found in (run_onnxruntime(path, inputs), run_opencv(path, inputs, ["y"])):
+    for found in runs(path, inputs, ["y"]):
         assert np.array_equal(found["y"], wanted["y"])
 
 
@@ -340,7 +342,7 @@ def test_detections_in_opencv(least: float, tmp_path: Path) -> None:
         inputs["data"] = np.concatenate([inputs["data"] * scale, inputs["data"]])
         wanted = expected_outputs(model.net(), inputs)
         assert (wanted["found"].shape[2] > 2) == (least < 0.5)
-        for found in (run_onnxruntime(path, inputs), run_opencv(path, inputs, ["found"])):
+        for found in runs(path, inputs, ["found"]):
             assert_close(found, wanted)
 
 
@@ -359,7 +361,7 @@ def test_a_single_detection_in_opencv(tmp_path: Path) -> None:
     wanted = expected_outputs(model.net(), inputs)
     assert wanted["found"].shape == (1, 1, 1, 7)
     assert wanted["found"][0, 0, 0, 1] > 0
-    for found in (run_onnxruntime(path, inputs), run_opencv(path, inputs, ["found"])):
+    for found in runs(path, inputs, ["found"]):
         assert_close(found, wanted)
 
 

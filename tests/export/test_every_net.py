@@ -12,6 +12,7 @@ from caffecompat import Net, read_net
 from caffecompat.cli.main import main
 from caffecompat.proto.files import write_text
 from caffecompat.weights import LayerWeights, Weights, load_weights, save_weights
+from tests.export.models import require_opencv5
 
 PROTOTXT = Path(__file__).resolve().parents[2] / "prototxt"
 NETS = sorted(path for path in PROTOTXT.rglob("*.prototxt") if not path.stem.startswith("solver"))
@@ -145,7 +146,7 @@ def test_every_engine_gives_the_same_outputs(path: Path, tmp_path: Path) -> None
     forms = [".onnx", ".py", *([".pt2"] if path.stem in AS_TORCH_PROGRAM else [])]
     for form in forms:
         run(original, tmp_path / f"net{form}")
-    pytest.importorskip("cv2")
+    require_opencv5()
     assert main(["verify", str(original), f"opencv:{tmp_path / 'net.onnx'}"]) == 0
 
 

@@ -20,6 +20,7 @@ from tests.export.models import (
     layer_net,
     model_of,
     random_inputs,
+    require_opencv5,
     run_onnxruntime,
     run_opencv,
 )
@@ -132,7 +133,7 @@ def test_without_detections_there_is_a_row_for_each_image(tmp_path: Path) -> Non
 
 def test_opencv_shows_every_value_though_some_have_no_elements(tmp_path: Path) -> None:
     """The lists of boxes inside; OpenCV gives None for them."""
-    pytest.importorskip("cv2")
+    require_opencv5()
     model = model_of(layer_net(YOLO.replace("LEAST", "1"), (1, 16, 3, 3)))
     path = tmp_path / "net.onnx"
     Onnx(TargetOptions(program="opencv5")).write(model, path)

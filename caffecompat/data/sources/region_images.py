@@ -325,11 +325,11 @@ def rescale_in_half_octaves(
     if width <= 0:
         return (down, right)
     times = drawn / (width / height)
-    room = (0.8 * rescaling.least, 1.2 * rescaling.most)
+    shortest, longest = 0.8 * rescaling.least, 1.2 * rescaling.most
     if choices.pick("side of the aspect", 2):
-        if room[0] <= width * right * times <= room[1]:
+        if shortest <= width * right * times <= longest:
             right = float(np.float32(right * times))
-    elif room[0] <= height * down / times <= room[1]:
+    elif shortest <= height * down / times <= longest:
         down = float(np.float32(down / times))
     return (down, right)
 

@@ -18,8 +18,8 @@ from caffecompat.data.transforms.transform import Augmentation, Transform
 from caffecompat.errors import DataError
 from caffecompat.proto.schema import Message
 
-# A list of objects has this many rows of five numbers.
-ROOM = 300
+# The rows of a list of objects; further objects are left out.
+_MOST_OBJECTS = 300
 # The size of images is drawn anew for every tenth batch.
 _BATCHES_OF_ONE_SIZE = 10
 _LEAST_SUM, _LARGEST_SUM = 0.99, 1.01
@@ -92,7 +92,7 @@ class YoloAnnotatedSamples(AnnotatedSamples):
         self._difficult = bool(parameter.train_diffcult)
         super().__init__(database, layer, phase, transform, seed)
         if self.has_boxes and parameter.yolo_data_type == 1:
-            self.label_type, self.label_shape = np.float32, (ROOM * 5,)
+            self.label_type, self.label_shape = np.float32, (_MOST_OBJECTS * 5,)
 
     def read_steps(self, layer: Message, phase: str) -> list[ImageSteps]:
         parameter = layer.annotated_data_param
@@ -121,7 +121,7 @@ class YoloAnnotatedSamples(AnnotatedSamples):
         if not self._difficult:
             rows = rows[rows[:, 7] == 0]
         centre, size = (rows[:, 3:5] + rows[:, 5:7]) / 2, rows[:, 5:7] - rows[:, 3:5]
-        lists = np.zeros((ROOM, 5), np.float32)
-        objects = np.concatenate([rows[:, 1:2] - 1, centre, size], 1)[:ROOM]
+        lists = np.zeros((_MOST_OBJECTS, 5), np.float32)
+        objects = np.concatenate([rows[:, 1:2] - 1, centre, size], 1)[:_MOST_OBJECTS]
         lists[: len(objects)] = objects
         return lists.ravel()

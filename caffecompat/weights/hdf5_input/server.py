@@ -16,8 +16,8 @@ from caffecompat.weights.hdf5_input.process import BYTES_PER_SECOND, SECONDS
 from caffecompat.weights.hdf5_input.references import References, attribute
 from caffecompat.weights.hdf5_input.structure import Contents
 
-# Memory for one file beside twice what it may claim.
-ROOM = 512 << 20
+# Memory for one file, in addition to twice what it may claim.
+EXTRA_BYTES = 512 << 20
 
 
 def serve() -> None:
@@ -98,6 +98,6 @@ def _limit_memory(claims: int) -> None:
 
         now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        wanted = min(now + 2 * claims + ROOM, sys.maxsize // 2)
+        wanted = min(now + 2 * claims + EXTRA_BYTES, sys.maxsize // 2)
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -48,6 +48,10 @@ def test_activations() -> None:
     torch.testing.assert_close(y, x.clamp(0, 6))
     (y,) = run("ReLU6", "relu6_param { negative_slope: 0.5 }", x)
     torch.testing.assert_close(y, torch.where(x < 0, x / 2, x).clamp(max=6))
+    rising = x.clone().requires_grad_()
+    (y,) = run("ReLU6", "relu6_param { negative_slope: 0.5 }", rising)
+    (slope,) = torch.autograd.grad(y.sum(), rising)
+    assert slope.tolist() == [0.5, 0.5, 0.5, 0.5, 1, 1, 1, 0, 0]
     (y,) = run("HardSwish", "", x)
     torch.testing.assert_close(y, x * (x + 3).clamp(0, 6) / 6)
     (y,) = run("Mish", "", x)

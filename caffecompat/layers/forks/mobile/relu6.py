@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, register
@@ -30,4 +31,5 @@ class ReLU6(Layer):
     def forward(self, x: Tensor) -> Tensor:
         import torch.nn.functional as F
 
-        return F.leaky_relu(x, self.negative_slope).clamp(max=6)
+        # Not clamp, whose gradient at the bound depends on the version of torch.
+        return F.hardtanh(F.leaky_relu(x, self.negative_slope), -inf, 6)
