@@ -11,7 +11,7 @@ import pytest
 from caffecompat import Net
 from caffecompat.cli.main import main
 from caffecompat.proto.files import read_net, write_binary
-from caffecompat.weights import load_weights, save_weights
+from caffecompat.weights import load_weights, save_weights, write_mean
 
 NET = """
 layer { name: "data" type: "Input" top: "data"
@@ -185,3 +185,14 @@ def test_probabilities_that_say_little(folder: Path, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "fc: 2x5, largest difference" in out
     assert run(folder / "small.caffemodel", folder / "y.onnx", *model) == 0
+
+
+def test_files_that_are_no_model_say_where_they_belong(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_mean(np.ones((3, 5, 4), np.float32), folder / "mean.binaryproto")
+    assert run(folder / "mean.binaryproto") == 1
+    assert "which commands take with --mean" in capsys.readouterr().err
+    (folder / "x.onnx").write_bytes(b"\x08\x08\x12\x07pytorch:\x00")
+    assert run(folder / "x.onnx", folder / "x.caffemodel") == 1
+    assert "becomes a Caffe model by caffecompat.export.from_torch" in capsys.readouterr().err
