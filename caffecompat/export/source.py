@@ -171,8 +171,10 @@ def read_source(
         return Source(path, weights, preprocessing=preprocessing, notes=notes)
     where = f"{located.path} ({located.origin})" if located.path else located.origin
     beside = str(located.path or "")
-    found = Source(path, weights, located.definition, where, preprocessing, False, notes, beside)
-    return replace(found, carried=located.path is None)
+    carried = located.path is None
+    return Source(
+        path, weights, located.definition, where, preprocessing, False, notes, beside, carried
+    )
 
 
 def _from_layout(path: Path, arrays: NamedArrays, given: Definition | None, model: str) -> Source:
