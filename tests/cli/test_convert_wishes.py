@@ -174,7 +174,9 @@ def test_the_program_that_is_meant_runs_the_file(
         assert f"opencv5: not verified: {target}: OpenCV {cv2.__version__}" in out
 
 
-def test_probabilities_that_say_little(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_probabilities_that_say_little(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of a softmax over hundreds nothing but its largest place is left; all values count then."""
     pytest.importorskip("onnxruntime")
     weights = load_weights(folder / "small.caffemodel")
@@ -185,6 +187,10 @@ def test_probabilities_that_say_little(folder: Path, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "fc: 2x5, largest difference" in out
     assert run(folder / "small.caffemodel", folder / "y.onnx", *model) == 0
+    assert "fc: 2x5" not in capsys.readouterr().out
+    monkeypatch.setattr("caffecompat.export.verify.verification.MOST_BYTES", 100)
+    assert run(folder / "large.caffemodel", folder / "z.onnx", *model) == 0
+    assert "fc: 2x5" not in capsys.readouterr().out
 
 
 def test_files_that_are_no_model_say_where_they_belong(
