@@ -45,6 +45,7 @@ class Source:
             without a place for it gets a prototxt beside it.
         notes: lines for the user.
         beside: the prototxt beside the weights that was found; "" if it was not looked for.
+        carried: whether the definition is in the source, and no prototxt has it.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class Source:
     own_definition: bool = False
     notes: list[str] = field(default_factory=list)
     beside: str = ""
+    carried: bool = False
 
     def model(self, purpose: str) -> CaffeModel:
         """The model with its definition.
@@ -169,7 +171,10 @@ def read_source(
         return Source(path, weights, preprocessing=preprocessing, notes=notes)
     where = f"{located.path} ({located.origin})" if located.path else located.origin
     beside = str(located.path or "")
-    return Source(path, weights, located.definition, where, preprocessing, False, notes, beside)
+    carried = located.path is None
+    return Source(
+        path, weights, located.definition, where, preprocessing, False, notes, beside, carried
+    )
 
 
 def _from_layout(path: Path, arrays: NamedArrays, given: Definition | None, model: str) -> Source:
@@ -189,7 +194,8 @@ def _from_layout(path: Path, arrays: NamedArrays, given: Definition | None, mode
     preprocessing = _preprocessing(path, weights)
     if preprocessing is None:
         notes.append(TORCHVISION_IMAGES)
-    return Source(path, weights, definition, origin, preprocessing, False, notes)
+    found = Source(path, weights, definition, origin, preprocessing, False, notes)
+    return replace(found, carried=given is None)
 
 
 def side_file(path: Path) -> Path:

@@ -37,11 +37,17 @@ class Target:
             the file.
         holds_preprocessing: whether the file has the preprocessing in it; for the others a JSON
             file is written beside.
+        folds_preprocessing: whether it can do mean, scale and channel order itself.
+        is_definition: whether the file is a definition, without weights, which training may need.
+        programs: the engines of this form that ``--for`` can name.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     engine: ClassVar[str | None] = None
     holds_preprocessing: ClassVar[bool] = False
+    folds_preprocessing: ClassVar[bool] = False
+    is_definition: ClassVar[bool] = False
+    programs: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, options: TargetOptions | None = None) -> None:
         self.options = options or TargetOptions()

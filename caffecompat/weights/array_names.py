@@ -133,7 +133,7 @@ def _layers_by_name(
                 "(conv1.weight)"
             )
         parts.setdefault(module, {})[last] = name
-    layers = {}
+    layers: dict[str, LayerWeights] = {}
     for module, names in parts.items():
         layer_name = naming.layer(module) if naming else module
         layer = layers.setdefault(layer_name, LayerWeights(layer_name))

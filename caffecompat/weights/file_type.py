@@ -12,7 +12,10 @@ from caffecompat.weights.zip_checks import zip_names
 
 SOLVER_STATE = "a solver state"
 SNAPSHOT_HINT = "pass it as the snapshot, or load the weights that it names"
-SINGLE_ARRAY = "a single array (a mean file?)"
+SINGLE_ARRAY = (
+    "a single array (a mean file?), which commands take with --mean and Python reads with "
+    "caffecompat.weights.read_mean"
+)
 
 _MAGIC = (
     (b"\x1f\x8b", "a gzip archive; unpack it first (gunzip)"),
@@ -60,7 +63,11 @@ def other_file_type(head: bytes, path: Path) -> str | None:
     if looks_like_text(head):
         return _text_kind(head.decode("utf-8", "replace"))
     if path.suffix.lower() == ".onnx":
-        return "an ONNX model, which is written and verified here, but not read as a source"
+        return (
+            "an ONNX model, which is written and verified here, but not read as a source; "
+            "a module of torch, such as onnx2torch makes of it, becomes a Caffe model by "
+            "caffecompat.export.from_torch"
+        )
     return _message_kind(head)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from caffecompat.errors import ExportError
 from caffecompat.export.convert.channel_order import rgb_input
 from caffecompat.export.convert.forms import Form, check_free, choose_form
 from caffecompat.export.convert.image_preparation import PreparationOptions, prepared
@@ -102,6 +103,7 @@ def convert(source: Path, target: Path | None, options: ConvertOptions, say: Say
     """
     form, path = choose_form(source, target, options.to)
     check_free(source, path, options.force)
+    _check_folding(form, options.target)
     of_target = form.is_weights and issubclass(form.format, NamedFormat)
     layout = None if of_target else options.layout
     read = read_source(source, options.model, options.max_bytes, layout, options.trust)
@@ -121,6 +123,21 @@ def convert(source: Path, target: Path | None, options: ConvertOptions, say: Say
     _write_side_files(loaded, form, path, say)
     _say_preprocessing(loaded, form, options.target, say)
     return path
+
+
+def _check_folding(form: Form, options: TargetOptions) -> None:
+    """Refuses to leave out what the user wants inside of the file.
+
+    Raises:
+        ExportError: files of this form only say what happens to an image before.
+    """
+    folds = not form.is_weights and targets.find(form.name).folds_preprocessing
+    if options.fold_preprocessing and not folds:
+        able = [name for name in targets if targets.find(name).folds_preprocessing]
+        raise ExportError(
+            f"--fold-preprocessing: the form {form.name!r} has no place for it; write "
+            f"{' or '.join(able)}, or leave the flag out and prepare images in your program"
+        )
 
 
 def _rewritten(source: Source, options: ConvertOptions, say: Say) -> Source:
@@ -172,7 +189,8 @@ def _write_weights(
         f"{checked}"
     )
     # A pass may have changed the definition; then it lies beside the weights.
-    prototxt = str(_prototxt(path)) if source.own_definition else options.model or source.beside
+    own = source.own_definition or source.carried
+    prototxt = str(_prototxt(path)) if own else options.model or source.beside
     for line in loading_lines(path, form.name, array_keys(weights, form.name), prototxt):
         say(line)
     if form.name.startswith("caffemodel") and not any(layer.type for layer in weights.layers):
@@ -205,15 +223,20 @@ def _write_layout(
 def _write_target(
     source: Source, form: Form, path: Path, options: ConvertOptions, say: Say
 ) -> None:
-    model = _fed_by_inputs(source.model(f"the form {form.name!r}"), say)
     target = targets.find(form.name)(options.target)
+    model = source.model(f"the form {form.name!r}")
+    if not target.is_definition:
+        model = _fed_by_inputs(model, say)
     target.refuse(model)
     target.write(model, path)
     say(f"wrote {path}")
     for line in target.loading_lines(model, path):
         say(line)
-    if options.verify:
+    if options.verify and not target.is_definition:
         _verify(target, model, path, say)
+        if options.target.program in target.programs:
+            for line in verify_conversion(model, path, engine=options.target.program):
+                say(f"{options.target.program}: {line}")
 
 
 def _fed_by_inputs(model: CaffeModel, say: Say) -> CaffeModel:
@@ -248,9 +271,14 @@ def _side_files(source: Source, form: Form, path: Path) -> list[Path]:
     found = []
     if source.preprocessing is not None and not _holds_preprocessing(form):
         found.append(side_file(path))
-    if form.is_weights and source.own_definition:
+    if form.is_weights and _needs_prototxt(source, path):
         found.append(_prototxt(path))
     return found
+
+
+def _needs_prototxt(source: Source, path: Path) -> bool:
+    """Whether the definition would not be on the disk otherwise; a prototxt there is kept."""
+    return source.own_definition or (source.carried and not _prototxt(path).exists())
 
 
 def _write_side_files(source: Source, form: Form, path: Path, say: Say) -> None:

@@ -13,17 +13,32 @@ from caffecompat.weights.format import Format, formats
 from caffecompat.weights.mapped import read_head
 
 CAFFE_ENDINGS = (".caffemodel.h5", ".caffemodel")
-# Programs that make files of other forms from ONNX.
-READERS_OF_ONNX = {
-    ".tflite": "onnx2tf",
-    ".pb": "onnx2tf",
-    ".keras": "onnx2tf",
-    ".engine": "TensorRT's trtexec",
-    ".plan": "TensorRT's trtexec",
-    ".xml": "OpenVINO's ovc",
-    ".bin": "OpenVINO's ovc",
-    ".param": "ncnn's pnnx",
-    ".mnn": "MNNConvert",
+# Programs that make files of other forms, and of what.
+READERS = {
+    ".tflite": (".onnx", "onnx2tf"),
+    ".pb": (".onnx", "onnx2tf"),
+    ".keras": (".onnx", "onnx2tf"),
+    ".engine": (".onnx", "TensorRT's trtexec"),
+    ".plan": (".onnx", "TensorRT's trtexec"),
+    ".trt": (".onnx", "TensorRT's trtexec"),
+    ".xml": (".onnx", "OpenVINO's ovc"),
+    ".bin": (".onnx", "OpenVINO's ovc"),
+    ".param": (".onnx", "ncnn's pnnx"),
+    ".mnn": (".onnx", "MNNConvert"),
+    ".rknn": (".onnx", "rknn-toolkit2"),
+    ".mlmodel": (".pt2", "coremltools"),
+    ".mlpackage": (".pt2", "coremltools"),
+    ".pte": (".pt2", "ExecuTorch"),
+    ".ptl": (".pt2", "ExecuTorch, torch's successor of such files,"),
+}
+# What their users call these forms.
+PROGRAMS = {
+    "tensorflow": ".pb",
+    "tensorrt": ".engine",
+    "openvino": ".xml",
+    "ncnn": ".param",
+    "coreml": ".mlpackage",
+    "executorch": ".pte",
 }
 # What a format without a suffix of its own is written with.
 SUFFIX_OF = {"caffemodel-v1": ".caffemodel", "hdf5": ".caffemodel.h5"}
@@ -97,7 +112,8 @@ def named_form(name: str) -> Form:
     found = _all_suffixes().get(f".{name}")
     if found is not None:
         return found
-    raise UnknownName("form of a model", name, [*formats, *targets])
+    way = _way(PROGRAMS.get(name.lower(), f".{name}"), "")
+    raise UnknownName("form of a model", name, [*formats, *targets], way and f"--to; {way}")
 
 
 def _by_suffix(target: Path) -> Form:
@@ -113,16 +129,21 @@ def _by_suffix(target: Path) -> Form:
             f"name; end it in one of {', '.join(sorted(by_suffix))}, or give --to"
         )
     if found is None:
-        raise UnknownName("file name suffix", target.suffix, by_suffix, f"{target}; {_way(target)}")
+        raise UnknownName(
+            "file name suffix",
+            target.suffix,
+            by_suffix,
+            f"{target}; {_way(target.suffix, '--to names one')}",
+        )
     return found
 
 
-def _way(target: Path) -> str:
+def _way(suffix: str, otherwise: str) -> str:
     """What to do about a suffix that is not known."""
-    reader = READERS_OF_ONNX.get(target.suffix.lower())
-    if reader is None:
-        return "--to names one"
-    return f"write .onnx, of which {reader} makes such a file"
+    if suffix.lower() not in READERS:
+        return otherwise
+    ours, program = READERS[suffix.lower()]
+    return f"write {ours}, of which {program} makes such a file"
 
 
 def _all_suffixes() -> dict[str, Form]:

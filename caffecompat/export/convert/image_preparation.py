@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,17 @@ from numpy.typing import NDArray
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.data.preprocessing_presets import NEEDS_MEAN, PRESETS
 from caffecompat.errors import CaffeError, ExportError, UnknownName
+from caffecompat.export.definitions import has_inputs
 from caffecompat.export.source import Source
 from caffecompat.input_files import read_input
+from caffecompat.layers._base import format_shape
+from caffecompat.net import Net
 from caffecompat.weights.known_files import VERY_DEEP, recognise
 from caffecompat.weights.mean_file import read_mean, read_mean_values
 
 MAX_LABEL_BYTES = 1 << 24
 IMAGE_AXES = 4
+COLOURS = 3
 TEST_PHASE = 1
 
 
@@ -63,9 +68,38 @@ def prepared(source: Source, options: PreparationOptions) -> Source:
         found = replace(found, mean=read_means(options.mean))
     if found is not None and options.labels:
         found = replace(found, labels=read_labels(options.labels))
+    if found is not None and options.mean:
+        _check_means(found.mean, stated_channels(source) or COLOURS, options.mean)
     if found is not None and stated_channels(source) == 1:
         found = _of_one_channel(found, source, options.preset)
+    if found is not None and options.labels:
+        notes += _other_number_of_labels(found.labels, source, options.labels)
     return replace(source, preprocessing=found, notes=notes)
+
+
+def _check_means(means: tuple[float, ...], channels: int, text: str) -> None:
+    """Refuses means that are neither one for all channels nor one for each.
+
+    Raises:
+        ExportError: another number of them.
+    """
+    if len(means) not in (1, channels):
+        raise ExportError(
+            f"--mean {text}: has {len(means)} values, and the net takes images of {channels} "
+            "channels; give one value for each channel, or one for all"
+        )
+
+
+def _other_number_of_labels(labels: Sequence[str], source: Source, path: str) -> list[str]:
+    """A note where no output has as many classes as there are labels."""
+    if source.definition is None or not has_inputs(source.definition.message):
+        return []
+    net = Net(source.definition, shapes_only=True)
+    shapes = {version.blob: net.shape_of(version) for version in net.program().versions}
+    if any(len(labels) in shape[1:] for shape in shapes.values()):
+        return []
+    found = ", ".join(f"{name!r} is {format_shape(shape)}" for name, shape in shapes.items())
+    return [f"{path}: has {len(labels)} labels, one per line, but the output {found}"]
 
 
 def stated_image_size(source: Source) -> tuple[int, int] | None:

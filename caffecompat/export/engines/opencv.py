@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from caffecompat.errors import ExportError, MissingExtra
-from caffecompat.export.engine import Arrays, Engine, EngineOptions, check_inputs, engines
+from caffecompat.export.engine import (
+    Arrays,
+    Engine,
+    EngineOptions,
+    NotComparable,
+    check_inputs,
+    engines,
+)
 from caffecompat.export.onnx_file import (
     input_shapes,
     preprocessing_inside,
@@ -51,6 +58,17 @@ class OpenCvOnnx(Engine):
         check_inputs(self, inputs, self._path)
         given = {name: inputs[name] for name in self.inputs}
         return run_in_opencv(OpenCvRequest(str(model), names), given, self._path)
+
+
+@engines.register("opencv5")
+class OpenCv5(OpenCvOnnx):
+    """The same, where version 5 is installed: the program of ``--for opencv5``."""
+
+    def __init__(self, path: Path, options: EngineOptions) -> None:
+        super().__init__(path, options)
+        version = import_cv2().__version__
+        if int(version.split(".")[0]) < 5:
+            raise NotComparable(f"{path}: OpenCV {version} is installed here, and 5 was meant")
 
 
 @engines.register("opencv-caffe")

@@ -29,6 +29,8 @@ class Onnx(Target):
     suffixes = (".onnx",)
     engine = "onnxruntime"
     holds_preprocessing = True
+    folds_preprocessing = True
+    programs = ("opencv5",)
 
     def refuse(self, model: CaffeModel) -> None:
         import_onnx()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from caffecompat.export.model import CaffeModel
@@ -34,4 +35,9 @@ class PythonSource(Target):
 
     def loading_lines(self, model: CaffeModel, path: Path) -> list[str]:
         stem = path.stem if path.stem.isidentifier() else "model"
-        return [f"from {stem} import load", f"net = load({path.stem + '.safetensors'!r})"]
+        weights = path.with_suffix(".safetensors")
+        lines = [f"from {stem} import load", f"net = load({weights.name!r})"]
+        if not weights.exists():
+            written = f"caffecompat convert {shlex.quote(model.path)} {shlex.quote(str(weights))}"
+            lines.insert(0, f"# its weights, with the same flags: {written}")
+        return lines
