@@ -21,9 +21,9 @@ from caffecompat.proto.text.parse_state import (
     ParseState,
 )
 from caffecompat.proto.text.repeats.block_runs import read_block_run
-from caffecompat.proto.text.repeats.known_blocks import ParsedBlock, find_block
+from caffecompat.proto.text.repeats.blocks import find_block
+from caffecompat.proto.text.repeats.known_blocks import ParsedBlock
 from caffecompat.proto.text.repeats.value_runs import (
-    DECIMAL,
     MOST_DIGITS,
     NEXT,
     SEPARATOR,
@@ -31,7 +31,7 @@ from caffecompat.proto.text.repeats.value_runs import (
     read_list_run,
     read_run,
 )
-from caffecompat.proto.text.scalars import BOOLEANS, unescaped
+from caffecompat.proto.text.scalars import WrongValueError, read_word, unescaped
 from caffecompat.proto.text.tokens import IN_DOUBLE, IN_SINGLE
 
 DEEPEST = 100
@@ -41,6 +41,7 @@ DEEPEST = 100
 _NAME = r"[A-Za-z_][A-Za-z0-9_]{0,99}"
 
 _VALUE, _QUOTED, _SINGLE_QUOTED, _LISTED, _OPENED, _CLOSED = range(2, 8)
+_QUOTES = {_VALUE: "", _QUOTED: '"', _SINGLE_QUOTED: "'"}
 _WORD = r"-?[.A-Za-z0-9_][-+.A-Za-z0-9_]*(?=[\s;,}\#])"
 _ORDINARY = re.compile(
     rf"""
@@ -69,7 +70,8 @@ _FIELDS = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
-_DECIMAL = re.compile(DECIMAL)
+# Kinds of fields that take no word.
+_OF_STRINGS = ("string", "bytes", "message")
 _QUOTED_IN_LIST = re.compile(r"""\s*(?:"([^"\\\n]*)"|'([^'\\\n]*)')\s*(?:,(?!\s*$)|$)""", re.ASCII)
 _BLANKS = " \t\r\n\v\f"
 
@@ -101,7 +103,7 @@ def read_ordinary(state: ParseState, base: int) -> None:
             following = _skip_unknown_fields(state, at)
         elif kind == _OPENED:
             following = _read_message(state, target, match)
-            entry = state.open[-1]
+            entry, last = state.open[-1], None
         elif target is last and (run := _read_run(state, target, at)) > at:
             following = run
         else:
@@ -112,6 +114,8 @@ def read_ordinary(state: ParseState, base: int) -> None:
             last = target if target.repeated else None
             if len(state.open) == 1:
                 state.places_of(name).extend([at] * count)
+                if target.repeated and kind in _QUOTES:
+                    following = _read_on(state, target, kind, match.end())
         if following is None:
             break
         at = following
@@ -127,9 +131,14 @@ def _read_message(state: ParseState, target: Field, match: re.Match[str]) -> int
     if target.kind != "message":
         return None
     entry, fields, start = state.open[-1], target.inside, match.start()
-    block = find_block(state.text, match.end(_OPENED), fields.name)
+    last = state.known.last.get(entry.layout) if target.repeated else None
+    if last is not None and state.known.tried != start:
+        at = read_block_run(state, last, start)
+        if at != start:
+            return at
+    block = find_block(state.text, match.end(_OPENED), target) if not fields.has_layers else None
     copy = state.known.copy(block) if block is not None else None
-    room = fields.size if copy is None else fields.size + copy.known.room
+    room = fields.size if copy is None else copy.known.room
     if len(state.open) >= DEEPEST or state.room < room:
         return None
     child = getattr(entry.message, target.name)
@@ -149,9 +158,9 @@ def _read_message(state: ParseState, target: Field, match: re.Match[str]) -> int
         state.unlisted += copy.known.unlisted
         if fields.is_layer:
             state.note_layer(child, start)
-        if len(state.open) == 1 and target.repeated:
-            state.known.note_order(copy.known, target, match[0][: match.end(_OPENED) - start])
-            return read_block_run(state, target, copy.known, copy.following)
+        if target.repeated:
+            state.known.note_block(copy.known, block, entry.layout)
+            return read_block_run(state, copy.known, copy.following)
         return copy.following
     state.work += UNLIKE_MESSAGE
     inner = OpenMessage(target.name, fields, child, start, "}")
@@ -171,8 +180,7 @@ def _close(state: ParseState, match: re.Match[str]) -> bool:
         if block.end == match.end(_CLOSED):
             room = begun.room - state.room
             unlisted = state.unlisted - begun.unlisted
-            parsed = ParsedBlock(block, entry.message, room, unlisted)
-            state.known.add(parsed, entry.layout)
+            state.known.add(ParsedBlock(block, entry.message, room, unlisted))
     state.close()
     return True
 
@@ -217,6 +225,12 @@ def read_ordinary_list(
 def _read_run(state: ParseState, target: Field, at: int) -> int:
     places = state.places_of(target.name) if len(state.open) == 1 else None
     return read_run(state.text, at, target, state.open[-1].message, places)
+
+
+def _read_on(state: ParseState, target: Field, kind: int, at: int) -> int:
+    """Reads what follows a field of the top level in the order in which it came before."""
+    known = state.known.note_field(target, _QUOTES[kind], state.open[-1].layout)
+    return read_block_run(state, known, at) if known is not None else at
 
 
 def _put(entry: OpenMessage, target: Field, kind: int, text: str, start: int) -> int:
@@ -270,13 +284,13 @@ def _list_values(target: Field, text: str) -> list[Any] | None:
 def _simple_value(target: Field, text: str) -> int | float | bool | None:
     """The value of a word without quotes; None where it is not an ordinary one."""
     kind = target.kind
-    if kind == "whole":
-        ordinary = text.isdigit() and len(text) <= MOST_DIGITS and (text[0] != "0" or text == "0")
-        return int(text) if ordinary else None
-    if kind == "enum":
-        return target.numbers.get(text)
-    if kind == "bool":
-        return BOOLEANS.get(text)
-    if kind in ("float", "double"):
-        return float(text) if _DECIMAL.fullmatch(text) else None
-    return None
+    if kind == "whole" and text.isdigit() and len(text) <= MOST_DIGITS and text[0] != "0":
+        return int(text)
+    if kind == "enum" and text in target.numbers:
+        return target.numbers[text]
+    if kind in _OF_STRINGS:
+        return None
+    try:
+        return read_word(target, text)
+    except WrongValueError:
+        return None

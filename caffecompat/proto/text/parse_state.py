@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from caffecompat.proto.descriptors import Field, Layout
 from caffecompat.proto.schema import Message
 from caffecompat.proto.text.positions import Names
-from caffecompat.proto.text.repeats.known_blocks import Block, KnownBlocks
+from caffecompat.proto.text.repeats.blocks import Block
+from caffecompat.proto.text.repeats.known_blocks import KnownBlocks
 
 # How many unknown fields a lenient reader lists one by one.
 MOST_LISTED = 100

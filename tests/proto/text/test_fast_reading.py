@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caffecompat.errors import CaffeError
+from caffecompat.proto.descriptors import Field
 from caffecompat.proto.text import ordinary, parse_state, scalars, tokens
 from caffecompat.proto.text import parser as careful
 from caffecompat.proto.text.parser import parse_text
-from caffecompat.proto.text.repeats import block_runs, known_blocks, templates
-from caffecompat.proto.text.repeats.known_blocks import Block, find_block
+from caffecompat.proto.text.repeats import block_runs, known_blocks
+from caffecompat.proto.text.repeats.blocks import Block, find_block
 from caffecompat.proto.text.tokens import pieces
 
 
@@ -277,7 +278,7 @@ def test_layers_that_differ_in_values_and_comments_are_read_alike(
     text += layers[0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(known_blocks, "_USES_BEFORE_PATTERN", 1)
-        patch.setattr(templates, "_MOST_REMEMBERED", 2)
+        patch.setattr(block_runs, "_MOST_TOGETHER", 3)
         patch.setattr(parse_state, "MOST_LISTED", listed)
         assert read(text, True) == read_carefully(text, True)
 
@@ -344,8 +345,8 @@ class Found:
 
     values: list[tuple[str, ...]] = field(default_factory=list)
 
-    def find(self, text: str, start: int, kind: str) -> Block | None:
-        block = find_block(text, start, kind)
+    def find(self, text: str, start: int, target: Field) -> Block | None:
+        block = find_block(text, start, target)
         if block is not None:
             self.values.append(block.values)
         return block

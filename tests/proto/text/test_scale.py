@@ -205,8 +205,8 @@ UNLIKE = "".join("layer {\n" + "bottom: 'b'\ntop: 't'\n" * n + "}\n" for n in ra
     ("text", "lenient"),
     [
         ("layer { convolution_param {\n" + "pad: 017\n" * 100 + "} }", False),
-        ("layer { convolution_param { pad: [\n" + "0x11,\n" * 100 + "1] } }", False),
-        ("input_dim: 3\ninput: 'a'\n" * 200, False),
+        ("layer { convolution_param { pad: [\n" + "0x11,\n" * 300 + "1] } }", False),
+        ("layer {\n" + "bottom: 'a'\ntop: 'b'\n" * 200 + "}", False),
         (UNLIKE, False),
         ("name: 'n'\n" + ("a {\n" * 50 + "}\n" * 50) * 3, True),
     ],
