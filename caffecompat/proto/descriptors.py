@@ -44,6 +44,11 @@ class Field:
         """The layout of the message that the field holds."""
         return layout(self.descriptor)
 
+    @cached_property
+    def holds_layers(self) -> bool:
+        """Whether the field holds a layer, of any generation."""
+        return self.kind == "message" and self.inside.is_layer
+
 
 @dataclass(frozen=True, eq=False)
 class Layout:
@@ -63,8 +68,7 @@ class Layout:
     @cached_property
     def has_layers(self) -> bool:
         """Whether its fields are layers, as those of a net."""
-        messages = (entry for entry in self.fields.values() if entry.kind == "message")
-        return any(entry.inside.is_layer for entry in messages)
+        return any(entry.holds_layers for entry in self.fields.values())
 
 
 @cache

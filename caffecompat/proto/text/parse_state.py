@@ -113,6 +113,11 @@ class ParseState:
         self.names.extend(map(layer_name, layers))
         self.places.extend(starts)
 
+    def note_names(self, names: list[str], starts: Iterable[int]) -> None:
+        """The same for the names themselves, a character for each byte."""
+        self.names.extend_encoded(names)
+        self.places.extend(starts)
+
     def progress(self) -> tuple[int, int]:
         """Numbers that change when anything but ordinary fields outside of layers is read."""
         return self.steps, len(self.names)

@@ -78,10 +78,14 @@ class Names:
         self._ends.append(len(self._content))
 
     def extend(self, names: Iterable[str]) -> None:
-        encoded = [name.encode(errors="surrogatepass") for name in names]
-        ends = accumulate(map(len, encoded), initial=len(self._content))
+        encoded = [name.encode(errors="surrogatepass").decode("latin-1") for name in names]
+        self.extend_encoded(encoded)
+
+    def extend_encoded(self, names: list[str]) -> None:
+        """Adds names that are encoded, a character for each byte."""
+        ends = accumulate(map(len, names), initial=len(self._content))
         self._ends.extend(islice(ends, 1, None))
-        self._content += b"".join(encoded)
+        self._content += "".join(names).encode("latin-1")
 
     def __len__(self) -> int:
         return len(self._ends)

@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import compress
+from typing import NamedTuple
 
 from caffecompat.proto.descriptors import Field
+from caffecompat.proto.schema import Message
 from caffecompat.proto.text.parse_state import ParseState
-from caffecompat.proto.text.repeats.known_blocks import Known, KnownField
+from caffecompat.proto.text.repeats.known_blocks import Known
 from caffecompat.proto.text.repeats.templates import Values
 from caffecompat.proto.text.repeats.value_forms import Column, UnordinaryError
 from caffecompat.proto.text.repeats.value_runs import read_run
 
 # So many blocks are put together at once, and blocks of about so many characters.
 _MOST_TOGETHER = 4000
-_LONGEST_TOGETHER = 1 << 18
+_LONGEST_TOGETHER = 1 << 16
 # Of one field so many values are found one by one.
 _MOST_ALIKE = 6
 
@@ -57,7 +59,7 @@ def read_block_run(state: ParseState, last: Known, at: int) -> int:
             end = found.places[added]
         if added:
             last = state.known.last[around] = found.blocks[added - 1]
-        if isinstance(last, KnownField):
+        if not last.is_message:
             end = _read_values(state, last.target, end)
         if end == at or added < len(found.blocks):
             return end
@@ -90,7 +92,7 @@ def _find(state: ParseState, at: int) -> tuple[_Found, int]:
         found.blocks.append(known)
         found.places.append(at)
         found.values.append(match.groups())
-        same = same + 1 if known is last and isinstance(known, KnownField) else 0
+        same = 0 if known.is_message or known is not last else same + 1
         last, at = known, match.end()
     return found, at
 
@@ -104,56 +106,89 @@ def _add(state: ParseState, found: _Found) -> int:
     if not found.blocks:
         return 0
     try:
-        content = _content(found)
+        made = _put_together(found)
     except UnordinaryError:
         half = len(found.blocks) // 2
         added = _add(state, found.part(0, half))
         if added < half or not half:
             return added
         return added + _add(state, found.part(half, len(found.blocks)))
-    state.open[-1].message.MergeFromString(content)
-    _note(state, found)
-    return len(found.blocks)
-
-
-def _content(found: _Found) -> bytes:
-    """The binary form of all blocks, one after the other."""
-    first = found.blocks[0]
-    if found.blocks.count(first) == len(found.blocks):
-        content = _column(first, found.values)
-        parts = [content] * len(found.blocks) if isinstance(content, str) else content
-        return "".join(parts).encode("latin-1")
-    places: dict[Known, list[int]] = {}
-    for place, known in enumerate(found.blocks):
-        places.setdefault(known, []).append(place)
-    parts = [""] * len(found.blocks)
-    for known, indices in places.items():
-        content = _column(known, [found.values[index] for index in indices])
-        for place, index in enumerate(indices):
-            parts[index] = content if isinstance(content, str) else content[place]
-    return "".join(parts).encode("latin-1")
-
-
-def _column(known: Known, rows: list[Values]) -> Column:
-    columns: list[Column] = []
-    for column in zip(*rows, strict=True):
-        is_equal = column.count(column[0]) == len(column)
-        columns.append(column[0] if is_equal else list(column))
-    return known.contents(columns)
-
-
-def _note(state: ParseState, found: _Found) -> None:
-    """Notes where the blocks stand, and what they take."""
+    message = state.open[-1].message
+    message.MergeFromString("".join(made.content).encode("latin-1"))
     for known, count in Counter(found.blocks).items():
         state.room -= count * known.room
         state.unlisted += count * known.unlisted
+    if len(state.open) == 1:
+        _note_places(state, found)
+    layers = [known.target.holds_layers for known in found.blocks]
+    if any(layers):
+        places = list(compress(found.places, layers))
+        if made.names is not None:
+            state.note_names(list(compress(made.names, layers)), places)
+        else:
+            state.note_layers(_added_layers(message, found), places)
+    return len(found.blocks)
+
+
+class _Made(NamedTuple):
+    """Of each block the binary form, and the name of each layer, unless one is not in its text."""
+
+    content: list[str]
+    names: list[str] | None
+
+
+def _put_together(found: _Found) -> _Made:
+    rows: dict[Known, list[int]] = {}
+    for index, known in enumerate(found.blocks):
+        rows.setdefault(known, []).append(index)
+    count = len(found.blocks)
+    content, names, named = [""] * count, [""] * count, True
+    for known, indices in rows.items():
+        columns = _columns([found.values[index] for index in indices])
+        _fill(content, indices, known.contents(columns))
+        if named and known.target.holds_layers:
+            name = known.names(columns)
+            named = name is not None
+            _fill(names, indices, name or "")
+    return _Made(content, names if named else None)
+
+
+def _columns(rows: list[Values]) -> list[Column]:
+    columns: list[Column] = []
+    for column in zip(*rows, strict=True):
+        first = column[0]
+        is_equal = first == column[-1] and column.count(first) == len(column)
+        columns.append(first if is_equal else list(column))
+    return columns
+
+
+def _fill(into: list[str], indices: list[int], column: Column) -> None:
+    """Puts what belongs to some of the blocks to these."""
+    if isinstance(column, str):
+        column = [column] * len(indices)
+    if len(indices) == len(into):
+        into[:] = column
+        return
+    for index, entry in zip(indices, column, strict=True):
+        into[index] = entry
+
+
+def _note_places(state: ParseState, found: _Found) -> None:
     targets = {known.target for known in set(found.blocks)}
     for target in targets:
         places = found.places
         if len(targets) > 1:
             places = list(compress(places, [known.target is target for known in found.blocks]))
-        if len(state.open) == 1:
-            state.places_of(target.name).extend(places)
-        if target.kind == "message" and target.inside.is_layer:
-            layers = getattr(state.open[-1].message, target.name)[-len(places) :]
-            state.note_layers(layers, places)
+        state.places_of(target.name).extend(places)
+
+
+def _added_layers(message: Message, found: _Found) -> list[Message]:
+    """The layers that were just added to a message, in the order of the text."""
+    targets = [known.target for known in found.blocks if known.target.holds_layers]
+    added = {target: iter(_last(message, target, targets.count(target))) for target in set(targets)}
+    return [next(added[target]) for target in targets]
+
+
+def _last(message: Message, target: Field, count: int) -> list[Message]:
+    layers: list[Message] = getattr(message, target.name)[-count:]
+    return layers

@@ -7,7 +7,6 @@ order is remembered too, since it mostly comes so again.
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,6 +27,7 @@ from caffecompat.proto.text.repeats.value_forms import (
     form_of,
     joined,
     sized,
+    string_contents,
 )
 
 # A pattern takes some milliseconds to make, with what regular expressions need at first.
@@ -55,7 +55,7 @@ class ParsedBlock(NamedTuple):
     unlisted: int
 
 
-class Known(ABC):
+class Known:
     """Text that came before, but for its strings and numbers.
 
     Attributes:
@@ -64,7 +64,10 @@ class Known(ABC):
         unlisted: the number of unknown fields in it, which are skipped without a warning.
         pattern: the text with what follows it, a group for each value, once it came often.
         followers: those with a pattern that came after this one, the latest first.
+        is_message: whether it is a message in braces.
     """
+
+    is_message = True
 
     def __init__(self, target: Field, room: int, unlisted: int) -> None:
         self.target = target
@@ -74,13 +77,17 @@ class Known(ABC):
         self.followers: list[Known] = []
         self.uses = 0
 
-    @abstractmethod
     def contents(self, columns: Sequence[Column]) -> Column:
         """The binary form of the field with other values, a character for each byte.
 
         Raises:
             UnordinaryError: one of the values must be read with care.
         """
+        raise NotImplementedError
+
+    def names(self, columns: Sequence[Column]) -> Column | None:
+        """The names of layers with these values, a character for each byte; None if not known."""
+        return None
 
     def note_follower(self, known: Known) -> None:
         """Remembers what comes after this."""
@@ -92,6 +99,8 @@ class Known(ABC):
 
 class KnownField(Known):
     """A field of the top level that takes several strings or numbers, each with its name."""
+
+    is_message = False
 
     def __init__(self, target: Field, form: ValueForm) -> None:
         super().__init__(target, 0, 0)
@@ -127,6 +136,10 @@ class KnownBlock(Known):
     def contents(self, columns: Sequence[Column]) -> Column:
         content = self._made.template.content(columns)
         return joined([length_key(self.target), *sized(content)])
+
+    def names(self, columns: Sequence[Column]) -> Column | None:
+        place = self._made.name
+        return string_contents(columns[slice(*place)]) if place is not None else None
 
     def make_pattern(self, block: Block) -> None:
         """Makes the pattern from one of the blocks."""

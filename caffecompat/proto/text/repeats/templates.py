@@ -101,10 +101,12 @@ class Made(NamedTuple):
         template: the template.
         patterns: for each value the regular expression that its field wants; empty for strings, and
             for what belongs to an unknown field.
+        name: of a layer, the indices of its name's first piece and behind the last one.
     """
 
     template: Template
     patterns: list[str]
+    name: tuple[int, int] | None
 
 
 def template(text: str, fields: Layout, message: Message, values: Values) -> Made | None:
@@ -132,7 +134,15 @@ def template(text: str, fields: Layout, message: Message, values: Values) -> Mad
     again = type(message).FromString(str(content).encode("latin-1"))
     # Their bytes are compared, since nan does not equal itself.
     is_same = again.SerializePartialToString() == message.SerializePartialToString()
-    return Made(made, patterns) if is_same else None
+    return Made(made, patterns, _name(structure)) if is_same else None
+
+
+def _name(structure: _Structure) -> tuple[int, int] | None:
+    # What an older layer has as its name may be in a message inside.
+    if structure.fields is None or structure.fields.name != "LayerParameter":
+        return None
+    found = [(begin, end) for begin, end, target, _ in structure.own if target.name == "name"]
+    return found[0] if found else None
 
 
 def _structure(text: str, fields: Layout, patterns: list[str]) -> _Structure | None:

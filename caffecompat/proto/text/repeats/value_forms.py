@@ -108,22 +108,35 @@ class _Strings:
     pattern = ""
 
     def parts(self, pieces: Sequence[Column]) -> list[Column]:
-        if len(pieces) == 1:
-            return sized(self._content(pieces[0]))
-        return sized(joined([self._content(piece) for piece in pieces]))
+        return sized(string_contents(pieces))
 
-    def _content(self, piece: Column) -> Column:
-        text = piece if isinstance(piece, str) else "".join(piece)
-        if "\\" not in text and text.isascii():
-            return piece
-        if isinstance(piece, str):
-            content = unescaped(piece)
-            found: Column | None = None if content is None else content.decode("latin-1")
-        else:
-            found = unescaped_all(piece)
-        if found is None:
-            raise UnordinaryError
-        return found
+
+def string_contents(pieces: Sequence[Column]) -> Column:
+    """What strings say, a character for each byte.
+
+    Args:
+        pieces: of each string, without quotes.
+
+    Raises:
+        UnordinaryError: as :meth:`ValueForm.parts`.
+    """
+    if len(pieces) == 1:
+        return _string_content(pieces[0])
+    return joined([_string_content(piece) for piece in pieces])
+
+
+def _string_content(piece: Column) -> Column:
+    text = piece if isinstance(piece, str) else "".join(piece)
+    if "\\" not in text and text.isascii():
+        return piece
+    if isinstance(piece, str):
+        content = unescaped(piece)
+        found: Column | None = None if content is None else content.decode("latin-1")
+    else:
+        found = unescaped_all(piece)
+    if found is None:
+        raise UnordinaryError
+    return found
 
 
 class _Numbers:
