@@ -84,7 +84,7 @@ class Names:
     def extend_encoded(self, names: list[str]) -> None:
         """Adds names that are encoded, a character for each byte."""
         ends = accumulate(map(len, names), initial=len(self._content))
-        self._ends.extend(islice(ends, 1, None))
+        self._ends.extend(array("q", islice(ends, 1, None)))
         self._content += "".join(names).encode("latin-1")
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ those of hundreds of blocks at once.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import compress
@@ -32,7 +33,7 @@ class _Found:
     """Blocks that a pattern has found: of each the known one, its offset and its values."""
 
     blocks: list[Known] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    places: array[int] = field(default_factory=lambda: array("q"))
     values: list[Values] = field(default_factory=list)
 
     def part(self, begin: int, end: int) -> _Found:
@@ -113,20 +114,13 @@ def _add(state: ParseState, found: _Found) -> int:
         if added < half or not half:
             return added
         return added + _add(state, found.part(half, len(found.blocks)))
-    message = state.open[-1].message
-    message.MergeFromString("".join(made.content).encode("latin-1"))
+    state.open[-1].message.MergeFromString("".join(made.content).encode("latin-1"))
     for known, count in Counter(found.blocks).items():
         state.room -= count * known.room
         state.unlisted += count * known.unlisted
     if len(state.open) == 1:
         _note_places(state, found)
-    layers = [known.target.holds_layers for known in found.blocks]
-    if any(layers):
-        places = list(compress(found.places, layers))
-        if made.names is not None:
-            state.note_names(list(compress(made.names, layers)), places)
-        else:
-            state.note_layers(_added_layers(message, found), places)
+    _note_layers(state, found, made)
     return len(found.blocks)
 
 
@@ -178,8 +172,22 @@ def _note_places(state: ParseState, found: _Found) -> None:
     for target in targets:
         places = found.places
         if len(targets) > 1:
-            places = list(compress(places, [known.target is target for known in found.blocks]))
+            chosen = [known.target is target for known in found.blocks]
+            places = array("q", compress(found.places, chosen))
         state.places_of(target.name).extend(places)
+
+
+def _note_layers(state: ParseState, found: _Found, made: _Made) -> None:
+    are_layers = {known.target.holds_layers for known in set(found.blocks)}
+    if are_layers == {True} and made.names is not None:
+        state.note_names(made.names, found.places)
+    elif True in are_layers:
+        layers = [known.target.holds_layers for known in found.blocks]
+        places = array("q", compress(found.places, layers))
+        if made.names is not None:
+            state.note_names(list(compress(made.names, layers)), places)
+        else:
+            state.note_layers(_added_layers(state.open[-1].message, found), places)
 
 
 def _added_layers(message: Message, found: _Found) -> list[Message]:

@@ -29,6 +29,7 @@ _BLANK, _BLANK_OR_COMMENT = r"\s+", r"\s+(?:#[^\n]*\n\s*){0,9}"
 _NUMBER = "-?[.0-9][-+.0-9A-Za-z]*"
 _VALUE = re.compile(rf"({_STRING}|(?<=[:\s\[,]){_NUMBER}(?=[\s;,}}\]]))", re.ASCII)
 _IN_QUOTES = {'"': f'"({IN_DOUBLE})"', "'": f"'({IN_SINGLE})'"}
+_IN_QUOTES_WITHOUT_ESCAPES = {'"': r'"([^"\\\n]*)"', "'": r"'([^'\\\n]*)'"}
 Key: TypeAlias = tuple[Field, str, str]
 
 
@@ -82,19 +83,38 @@ def find_block(text: str, start: int, target: Field) -> Block | None:
     return Block((target, words, kinds), tuple(values), end, following.end(), commented)
 
 
-def block_pattern(block: Block, patterns: list[str]) -> re.Pattern[str]:
-    """Finds blocks of the same key with what follows them, with a group for each value.
+class Traits(NamedTuple):
+    """What a pattern is not made for without need, as it takes time.
+
+    Attributes:
+        commented: comments.
+        escaped: the indices of values with escape sequences.
+    """
+
+    commented: bool = False
+    escaped: frozenset[int] = frozenset()
+
+    def with_those_of(self, block: Block) -> Traits:
+        """These, and those of a block."""
+        escaped = {index for index, value in enumerate(block.values) if "\\" in value}
+        return Traits(self.commented or block.commented, self.escaped | escaped)
+
+
+def block_pattern(key: Key, patterns: list[str], traits: Traits) -> re.Pattern[str]:
+    """Finds blocks of a key with what follows them, with a group for each value.
 
     Args:
-        block: one of them.
+        key: of the blocks.
         patterns: for each value the regular expression that its field wants; empty for any.
+        traits: what blocks may have.
     """
-    target, words, kinds = block.key
-    blank = _BLANK_OR_COMMENT if block.commented else _BLANK
+    target, words, kinds = key
+    blank = _BLANK_OR_COMMENT if traits.commented else _BLANK
     first, *others = (_escaped(piece, blank) for piece in words.split(GAP))
     written = rf"{target.name}\s*(?::\s*)?\{{{first}"
-    for kind, pattern, piece in zip(kinds, patterns, others, strict=True):
-        written += (_IN_QUOTES.get(kind) or f"({pattern or _NUMBER})") + piece
+    for index, (kind, piece) in enumerate(zip(kinds, others, strict=True)):
+        quoted = _IN_QUOTES if index in traits.escaped else _IN_QUOTES_WITHOUT_ESCAPES
+        written += (quoted.get(kind) or f"({patterns[index] or _NUMBER})") + piece
     return re.compile(written + NEXT, re.ASCII)
 
 

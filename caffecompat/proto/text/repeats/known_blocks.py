@@ -15,6 +15,7 @@ from caffecompat.proto.schema import Message
 from caffecompat.proto.text.repeats.blocks import (
     Block,
     Key,
+    Traits,
     block_pattern,
     field_pattern,
     without_blanks,
@@ -120,7 +121,7 @@ class KnownBlock(Known):
     def __init__(self, parsed: ParsedBlock, made: Made) -> None:
         target = parsed.block.key[0]
         super().__init__(target, target.inside.size + parsed.room, parsed.unlisted)
-        self.commented = False
+        self.traits = Traits()
         self._made = made
 
     def content(self, values: Values) -> str | None:
@@ -142,9 +143,9 @@ class KnownBlock(Known):
         return string_contents(columns[slice(*place)]) if place is not None else None
 
     def make_pattern(self, block: Block) -> None:
-        """Makes the pattern from one of the blocks."""
-        self.pattern = block_pattern(block, self._made.patterns)
-        self.commented = block.commented
+        """Makes the pattern for blocks like this one, and those for which it was made before."""
+        self.traits = self.traits.with_those_of(block)
+        self.pattern = block_pattern(block.key, self._made.patterns, self.traits)
 
 
 class Copy(NamedTuple):
@@ -214,7 +215,7 @@ class KnownBlocks:
             around: the message around them.
         """
         wants = self._wants_pattern(known)
-        if known.pattern is not _NOTHING and block.commented and not known.commented:
+        if known.pattern is not _NOTHING and known.traits.with_those_of(block) != known.traits:
             wants = True
         if wants and self._patterns < _MOST_PATTERNS:
             known.make_pattern(block)

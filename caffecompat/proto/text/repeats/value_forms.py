@@ -24,7 +24,7 @@ Column: TypeAlias = str | list[str]
 _WHOLE = r"(?:[1-9][0-9]{0,19}|0[0-7]{0,21}|0[xX][0-9a-fA-F]{1,16})"
 _DECIMAL = DECIMAL + "[fF]?"
 # An octal or hexadecimal number in a list.
-_NOT_DECIMAL = re.compile(r"\b0[0-9xX]", re.ASCII)
+_NOT_DECIMAL = re.compile(r"\b0[0-9xX]|-0", re.ASCII)
 # Values are made one by one where each comes so often.
 _OFTEN = 4
 # So many single values of a field are remembered.
@@ -181,7 +181,9 @@ class _Numbers:
 
 class _WholeNumbers(_Numbers):
     def _read_all(self, words: list[str]) -> list[Any]:
-        if _NOT_DECIMAL.search(",".join(words)) or "-0" in words:
+        joined_words = "\n" + "\n".join(words)
+        may_be_octal = "\n0" in joined_words or "\n-0" in joined_words
+        if may_be_octal and _NOT_DECIMAL.search(joined_words):
             return super()._read_all(words)
         numbers = list(map(int, words))
         if min(numbers) < self._target.low or max(numbers) > self._target.high:
