@@ -40,7 +40,7 @@ DEEPEST = 100
 # its lengths.
 _NAME = r"[A-Za-z_][A-Za-z0-9_]{0,99}"
 
-_VALUE, _QUOTED, _SINGLE_QUOTED, _LISTED, _OPENED, _CLOSED = range(2, 8)
+_VALUE, _QUOTED, _SINGLE_QUOTED, _LISTED, _OPENED, _CLOSED, _PIECES = range(2, 9)
 _QUOTES = {_VALUE: "", _QUOTED: '"', _SINGLE_QUOTED: "'"}
 _WORD = r"-?[.A-Za-z0-9_][-+.A-Za-z0-9_]*(?=[\s;,}\#])"
 _ORDINARY = re.compile(
@@ -55,6 +55,12 @@ _ORDINARY = re.compile(
     {NEXT}
     """,
     re.VERBOSE | re.ASCII,
+)
+_STRING = f"\"{IN_DOUBLE}\"|'{IN_SINGLE}'"
+_STRINGS = re.compile(_STRING)
+# A string in several pieces.
+_IN_PIECES = re.compile(
+    rf"({_NAME})\s*:\s*((?:{_STRING})(?:\s*(?:{_STRING})){{1,20}}){NEXT}", re.ASCII
 )
 # Fields of one name, each with a word or number; or one with a string, or with a list or message in
 # which each brace is what it seems.
@@ -88,15 +94,19 @@ def read_ordinary(state: ParseState, base: int) -> None:
     text, at = state.text, state.at
     last: Field | None = None
     entry = state.open[-1]
-    while state.work <= state.most_work and (match := _ORDINARY.match(text, at)):
-        kind = match.lastindex or 0
+    while state.work <= state.most_work:
+        match = _ORDINARY.match(text, at) or _IN_PIECES.match(text, at)
+        if match is None:
+            break
+        group = match.lastindex or 0
+        kind = group if match.re is _ORDINARY else _PIECES
         if kind == _CLOSED:
             if len(state.open) - 1 <= base or not _close(state, match):
                 break
             entry, last = state.open[-1], None
             at = match.end()
             continue
-        name, value = match.group(1, kind)
+        name, value = match.group(1, group)
         target = entry.layout.fields.get(name)
         following: int | None = match.end()
         if target is None:
@@ -239,24 +249,37 @@ def _put(entry: OpenMessage, target: Field, kind: int, text: str, start: int) ->
     Returns:
         How many there were; 0 if the parser must read them.
     """
-    name = target.name
     if kind == _LISTED:
         values = _list_values(target, text) if target.repeated else None
         if values is None:
             return 0
-        getattr(entry.message, name).extend(values)
+        getattr(entry.message, target.name).extend(values)
         return len(values)
-    value = _simple_value(target, text) if kind == _VALUE else _text_value(target, text)
+    value: int | float | str | bytes | None
+    if kind == _VALUE:
+        value = _simple_value(target, text)
+    elif kind == _PIECES:
+        value = _joined_value(target, text)
+    else:
+        value = _text_value(target, text)
     if value is None:
         return 0
     if target.repeated:
-        getattr(entry.message, name).append(value)
-    elif name in entry.seen:
+        getattr(entry.message, target.name).append(value)
+    elif target.name in entry.seen:
         return 0
     else:
-        entry.seen[name] = start
-        setattr(entry.message, name, value)
+        entry.seen[target.name] = start
+        setattr(entry.message, target.name, value)
     return 1
+
+
+def _joined_value(target: Field, text: str) -> str | None:
+    """The value of a string in pieces; None where one of these is not an ordinary one."""
+    if target.kind != "string":
+        return None
+    pieces = [_text_value(target, piece[1:-1]) for piece in _STRINGS.findall(text)]
+    return "".join(map(str, pieces)) if None not in pieces else None
 
 
 def _text_value(target: Field, text: str) -> str | bytes | None:

@@ -48,7 +48,7 @@ _SEAM = "\\\n"
 # What the codec of Python reads otherwise than protobuf, in a text without "\\".
 _RARE_ESCAPE = re.compile(rb"\\(?:[^abfnrtv'\"\n0-7x]|[4-7][0-7]{2}|x(?![0-9a-fA-F]{2}))")
 # Stands between strings that are read at once: a byte that is in no UTF-8.
-_BETWEEN, _BYTE_BETWEEN = "\udcff", b"\xff"
+_BETWEEN = b"\xff"
 # The escapes of a raw field, and the seam of joined strings.
 _RAW_ESCAPE = re.compile(rb"\\(?:([\\\"'])|\n)")
 
@@ -226,18 +226,26 @@ def unescaped_all(texts: list[str]) -> list[str] | None:
     """The same for many strings at once, a character for each byte; None if one cannot be said.
 
     Args:
-        texts: without their quotes; none ends inside an escape sequence.
+        texts: without their quotes, as they stand on one line each; none ends inside an escape
+            sequence.
     """
     try:
-        content = _unescape(_BETWEEN.join(texts), raw=False)
-        content.replace(_BYTE_BETWEEN, b"\n").decode()
-    except ValueError:
+        encoded = "\n".join(texts).encode()
+        if b"\\" not in encoded:
+            return encoded.decode("latin-1").split("\n")
+        content = _unescape_bytes(encoded.replace(b"\n", _BETWEEN), raw=False)
+        content.replace(_BETWEEN, b"\n").decode()
+    except ValueError:  # an unknown escape sequence, or bytes that are not UTF-8
         return None
-    found = content.decode("latin-1").split(_BYTE_BETWEEN.decode("latin-1"))
+    found = content.decode("latin-1").split(_BETWEEN.decode("latin-1"))
     return found if len(found) == len(texts) else None
 
 
 def _unescape(text: str, raw: bool, name: str = "") -> bytes:
+    return _unescape_bytes(_encoded(text), raw, name)
+
+
+def _unescape_bytes(encoded: bytes, raw: bool, name: str = "") -> bytes:
     def replace(match: re.Match[bytes]) -> bytes:
         if match[0] == _SEAM.encode():
             return b""
@@ -256,7 +264,6 @@ def _unescape(text: str, raw: bool, name: str = "") -> bytes:
             f"{name} has an unknown escape sequence {sequence}; write \\\\ for a backslash"
         )
 
-    encoded = _encoded(text)
     if b"\\" not in encoded:
         return encoded
     if raw:

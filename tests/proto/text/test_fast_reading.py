@@ -246,6 +246,11 @@ SIMPLE = [
     "layer { name: 'a' nosuch: [name, 1] nosuch { name: 1 pad {\n} top: [ 1,2] } top: 'a' }\n",
     "layer { name: 'a' nosuch: 'a' convolution_param { nosuch: 1 num_output: 1\n x: [1, 1] } }\n",
     "layer { name: '1' nosuch: [name, '1'] top: 'a' x: name x: [name: 1] }\n",
+    "layer { name: 'a' '1'\n convolution_param { bias_term: 1 engine: 1 axis: 1 pad: 1 } }\n",
+    "layer { reshape_param { shape { dim: 1 dim: -1\n} axis: -1 num_axes: 1 } top: ['a' 'b'] }\n",
+    "input: 'a'\ninput_shape { dim: 1 }\ninput: \"a\"\ninput_dim: 1\ninput_dim: 1\n",
+    "layer { name: 'a' relu_param { negative_slope: nan } power_param { scale: -inf power: 1 } }\n",
+    "layers { layer { name: 'a' num_output: 1 }\n}\nlayer { name: 'a'\n}\nlayers { name: 'a' }\n",
 ]
 # What is put in the place of a string, in the place of a number, and before a line end.
 ESCAPED = ["\\'", '\\"', "\\x41#", "\\303\\251", "\\377", "\\q", "\\", "\\\\", "\\1", "é\\n"]
