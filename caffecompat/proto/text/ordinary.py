@@ -8,7 +8,6 @@ It stops at everything else (joined strings, an escape, a mistake), and the pars
 from __future__ import annotations
 
 import re
-from array import array
 from typing import Any
 
 from caffecompat.proto.descriptors import Field
@@ -228,7 +227,7 @@ def read_ordinary_list(
     before = len(values)
     end = read_list_run(state.text, at, target, message)
     if len(state.open) == 1:
-        state.places_of(target.name).extend(array("q", [start]) * (len(values) - before))
+        state.places_of(target.name).extend(state.offsets(start) * (len(values) - before))
     return end
 
 

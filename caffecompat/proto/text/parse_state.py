@@ -89,13 +89,20 @@ class ParseState:
     most_work: float
     open: list[OpenMessage] = field(default_factory=list)
     names: Names = field(default_factory=Names)
-    places: array[int] = field(default_factory=lambda: array("q"))
+    places: array[int] = field(init=False)
     top_level: dict[str, array[int]] = field(default_factory=dict)
     known: KnownBlocks = field(default_factory=KnownBlocks)
     steps: int = 0
     work: int = 0
     listed: int = 0
     unlisted: int = 0
+
+    def __post_init__(self) -> None:
+        self.places = self.offsets()
+
+    def offsets(self, *found: int) -> array[int]:
+        """Offsets into the text, in four bytes each if that is enough."""
+        return array("I" if len(self.text) < 1 << 32 else "Q", found)
 
     def close(self) -> None:
         """Closes the innermost open message."""
@@ -130,7 +137,7 @@ class ParseState:
     def places_of(self, name: str) -> array[int]:
         """The offsets of a field of the top level, a list to append to."""
         if name not in self.top_level:
-            self.top_level[name] = array("q")
+            self.top_level[name] = self.offsets()
         return self.top_level[name]
 
 

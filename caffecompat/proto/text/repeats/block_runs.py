@@ -32,12 +32,12 @@ _MOST_ALIKE = 6
 class _Found:
     """Blocks that a pattern has found: of each the known one, its offset and its values."""
 
+    places: array[int]
     blocks: list[Known] = field(default_factory=list)
-    places: array[int] = field(default_factory=lambda: array("q"))
     values: list[Values] = field(default_factory=list)
 
     def part(self, begin: int, end: int) -> _Found:
-        return _Found(self.blocks[begin:end], self.places[begin:end], self.values[begin:end])
+        return _Found(self.places[begin:end], self.blocks[begin:end], self.values[begin:end])
 
 
 def read_block_run(state: ParseState, last: Known, at: int) -> int:
@@ -78,7 +78,7 @@ def _find(state: ParseState, at: int) -> tuple[_Found, int]:
     """The blocks from an offset on for which there is room, and the offset behind them."""
     text, room, limit = state.text, state.room, at + _LONGEST_TOGETHER
     last, same = state.known.last[state.open[-1].layout], 0
-    found = _Found()
+    found = _Found(state.offsets())
     while at < limit and len(found.places) < _MOST_TOGETHER and same < _MOST_ALIKE:
         for known in last.followers:
             match = known.pattern.match(text, at)
@@ -173,7 +173,7 @@ def _note_places(state: ParseState, found: _Found) -> None:
         places = found.places
         if len(targets) > 1:
             chosen = [known.target is target for known in found.blocks]
-            places = array("q", compress(found.places, chosen))
+            places = state.offsets(*compress(found.places, chosen))
         state.places_of(target.name).extend(places)
 
 
@@ -183,7 +183,7 @@ def _note_layers(state: ParseState, found: _Found, made: _Made) -> None:
         state.note_names(made.names, found.places)
     elif True in are_layers:
         layers = [known.target.holds_layers for known in found.blocks]
-        places = array("q", compress(found.places, layers))
+        places = state.offsets(*compress(found.places, layers))
         if made.names is not None:
             state.note_names(list(compress(made.names, layers)), places)
         else:
