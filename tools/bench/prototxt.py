@@ -319,6 +319,7 @@ LENIENT = {name for name in KINDS if "unknown" in name}
 LIMITED = {
     "short lists of values",
     "octal numbers",
+    "fields in turns",
     "fields of a layer in turns",
     "layers in angle brackets",
     "layers unlike each other",

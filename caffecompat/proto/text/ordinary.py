@@ -55,11 +55,14 @@ _ORDINARY = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
-_STRING = f"\"{IN_DOUBLE}\"|'{IN_SINGLE}'"
-_STRINGS = re.compile(_STRING)
-# A string in several pieces.
+# A string in several pieces, none of them long: all is tried that is no other field.
+_PIECE = "|".join(
+    rf"{quote}[^{quote}\\\n]{{0,1000}}(?:\\.[^{quote}\\\n]{{0,1000}}){{0,20}}{quote}"
+    for quote in "\"'"
+)
+_PIECES_OF_STRING = re.compile(_PIECE)
 _IN_PIECES = re.compile(
-    rf"({_NAME})\s*:\s*((?:{_STRING})(?:\s*(?:{_STRING})){{1,20}}){NEXT}", re.ASCII
+    rf"({_NAME})\s*:\s*((?:{_PIECE})(?:\s*(?:{_PIECE})){{1,20}}){NEXT}", re.ASCII
 )
 # Fields of one name, each with a word or number; or one with a string, or with a list or message in
 # which each brace is what it seems.
@@ -277,7 +280,7 @@ def _joined_value(target: Field, text: str) -> str | None:
     """The value of a string in pieces; None where one of these is not an ordinary one."""
     if target.kind != "string":
         return None
-    pieces = [_text_value(target, piece[1:-1]) for piece in _STRINGS.findall(text)]
+    pieces = [_text_value(target, piece[1:-1]) for piece in _PIECES_OF_STRING.findall(text)]
     return "".join(map(str, pieces)) if None not in pieces else None
 
 

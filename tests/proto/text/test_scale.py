@@ -211,17 +211,25 @@ UNLIKE = "".join("layer {\n" + "bottom: 'b'\ntop: 't'\n" * n + "}\n" for n in ra
         ("layer { convolution_param {\n" + "pad: 017\n" * 100 + "} }", False),
         ("layer { convolution_param { pad: [\n" + "0x11,\n" * 300 + "1] } }", False),
         ("layer {\n" + "bottom: 'a'\ntop: 'b'\n" * 200 + "}", False),
+        ("input_dim: 3\ninput: 'a'\n" * 5000, False),
         (UNLIKE, False),
         ("name: 'n'\n" + ("a {\n" * 50 + "}\n" * 50) * 3, True),
     ],
-    ids=["octal numbers", "a list of them", "fields in turns", "unlike layers", "unknown blocks"],
+    ids=[
+        "octal numbers",
+        "a list of them",
+        "in turns in a layer",
+        "in turns",
+        "unlike layers",
+        "unknown blocks",
+    ],
 )
 def test_what_is_read_one_by_one_has_a_limit(
     text: str, lenient: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parse_text(text, "NetParameter", "n", lenient)
     monkeypatch.setattr(parser, "_MOST_WORK", 100)
-    with pytest.raises(FormatError, match=r"^n:[0-9]{2,3}: .*unlike all others.*--max-bytes"):
+    with pytest.raises(FormatError, match=r"^n:[0-9]{2,4}: .*unlike all others.*--max-bytes"):
         parse_text(text, "NetParameter", "n", lenient)
     read, _ = parse_text(text, "NetParameter", "n", lenient, 1)
     assert read.ByteSize() > 0
@@ -278,7 +286,7 @@ def test_no_message_takes_more_than_the_remedy_assumes() -> None:
 
 def test_layers_that_are_alike_are_far_from_that_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parser, "_MOST_WORK", 1_000)
-    for shape in ("layers", "short layers", "values", "a list of values", "fields in turns"):
+    for shape in ("layers", "short layers", "values", "a list of values"):
         begin, turn, end = SHAPES[shape]
         read, _ = parse_text(begin + turn * 10_000 + end, "NetParameter", "n")
         assert read.ByteSize() > 10_000

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from caffecompat.proto.descriptors import Field
 from caffecompat.proto.schema import Message
-from caffecompat.proto.text.parse_state import ParseState
+from caffecompat.proto.text.parse_state import FIELD, ParseState
 from caffecompat.proto.text.repeats.known_blocks import Known
 from caffecompat.proto.text.repeats.templates import Values
 from caffecompat.proto.text.repeats.value_forms import Column, UnordinaryError
@@ -53,9 +53,10 @@ def read_block_run(state: ParseState, last: Known, at: int) -> int:
     """
     around = state.open[-1].layout
     state.known.last[around] = last
-    while last.followers:
+    while last.followers and state.work <= state.most_work:
         found, end = _find(state, at)
         added = _add(state, found)
+        state.work += FIELD
         if added < len(found.blocks):
             end = found.places[added]
         if added:
@@ -107,6 +108,9 @@ def _add(state: ParseState, found: _Found) -> int:
     if not found.blocks:
         return 0
     try:
+        if len(found.blocks) == 1:
+            _add_one(state, found.blocks[0], found.places[0], found.values[0])
+            return 1
         made = _put_together(found)
     except UnordinaryError:
         half = len(found.blocks) // 2
@@ -118,10 +122,23 @@ def _add(state: ParseState, found: _Found) -> int:
     for known, count in Counter(found.blocks).items():
         state.room -= count * known.room
         state.unlisted += count * known.unlisted
+        # A single field is so short that a text may have many millions.
+        state.work += 0 if known.is_message else count * FIELD // 4
     if len(state.open) == 1:
         _note_places(state, found)
     _note_layers(state, found, made)
     return len(found.blocks)
+
+
+def _add_one(state: ParseState, known: Known, at: int, values: Values) -> None:
+    message, target = state.open[-1].message, known.target
+    message.MergeFromString(str(known.contents(values)).encode("latin-1"))
+    state.room -= known.room
+    state.unlisted += known.unlisted
+    if len(state.open) == 1:
+        state.places_of(target.name).append(at)
+    if target.holds_layers:
+        state.note_layer(getattr(message, target.name)[-1], at)
 
 
 class _Made(NamedTuple):

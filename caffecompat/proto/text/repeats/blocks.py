@@ -23,8 +23,8 @@ _STRUCTURE = re.compile(
 # More braces are looked at with care for strings and comments.
 _MOST_BRACES = 40
 _BLANKS = re.compile(r"\s+", re.ASCII)
-# Comments may stand at each blank of a message that has one.
-_BLANK, _BLANK_OR_COMMENT = r"\s+", r"\s+(?:#[^\n]*\n\s*){0,9}"
+# Comments may stand at each end of a line of a message that has one.
+_BLANK, _COMMENTED_BLANK = r"\s+", r"\s+(?:#[^\n]*\n\s*){0,9}"
 # What may differ. The first character tells which of the three it is.
 _NUMBER = "-?[.0-9][-+.0-9A-Za-z]*"
 _VALUE = re.compile(rf"({_STRING}|(?<=[:\s\[,]){_NUMBER}(?=[\s;,}}\]]))", re.ASCII)
@@ -109,8 +109,7 @@ def block_pattern(key: Key, patterns: list[str], traits: Traits) -> re.Pattern[s
         traits: what blocks may have.
     """
     target, words, kinds = key
-    blank = _BLANK_OR_COMMENT if traits.commented else _BLANK
-    first, *others = (_escaped(piece, blank) for piece in words.split(GAP))
+    first, *others = (_escaped(piece, traits.commented) for piece in words.split(GAP))
     written = rf"{target.name}\s*(?::\s*)?\{{{first}"
     for index, (kind, piece) in enumerate(zip(kinds, others, strict=True)):
         quoted = _IN_QUOTES if index in traits.escaped else _IN_QUOTES_WITHOUT_ESCAPES
@@ -136,8 +135,13 @@ def without_blanks(key: Key) -> Key:
     return target, _BLANKS.sub(" ", words), kinds
 
 
-def _escaped(piece: str, blank: str) -> str:
-    return blank.join(map(re.escape, _BLANKS.split(piece)))
+def _escaped(piece: str, commented: bool) -> str:
+    words, blanks = _BLANKS.split(piece), _BLANKS.findall(piece)
+    # A comment ends a line.
+    between = [_COMMENTED_BLANK if commented and "\n" in blank else _BLANK for blank in blanks]
+    return "".join(
+        re.escape(word) + blank for word, blank in zip(words, [*between, ""], strict=True)
+    )
 
 
 def _without_comment(match: re.Match[str]) -> str:
