@@ -60,9 +60,11 @@ class LRN(Layer):
         """Sums over ``size`` channels; twice as fast as pooling along the channel axis."""
         import torch.nn.functional as F
 
-        channels, margin = square.shape[1], self.size // 2
+        channels = square.shape[1]
+        # Channels that are farther away than there are any add nothing.
+        margin = min(self.size // 2, max(channels - 1, 0))
         padded = F.pad(square, (0, 0, 0, 0, margin, margin))
         total = padded.narrow(1, 0, channels)
-        for first in range(1, self.size):
+        for first in range(1, 2 * margin + 1):
             total = total + padded.narrow(1, first, channels)
         return total

@@ -17,9 +17,9 @@ _SIZE_OF_FIELD = 8
 _WITHOUT_ESCAPES = ("TokenizedDataParameter",)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Field:
-    """One field of a message.
+    """One field of a message; there is one object for each, which equals itself only.
 
     ``number`` is its number in binary form. ``kind`` is one of ``message``, ``whole``, ``float``,
     ``double``, ``bool``, ``enum``, ``string``, ``bytes``; ``low`` and ``high`` bound whole
@@ -44,10 +44,15 @@ class Field:
         """The layout of the message that the field holds."""
         return layout(self.descriptor)
 
+    @cached_property
+    def holds_layers(self) -> bool:
+        """Whether the field holds a layer, of any generation."""
+        return self.kind == "message" and self.inside.is_layer
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Layout:
-    """The fields of one message by name, and which of them are required.
+    """The fields of one message by name, and which of them are required; one object for each.
 
     ``size`` is about the memory that protobuf takes for the message, in bytes, without what
     strings, repeated fields and inner messages add: it keeps a place for each field, set or not,
@@ -59,6 +64,11 @@ class Layout:
     required: tuple[str, ...]
     is_layer: bool
     size: int
+
+    @cached_property
+    def has_layers(self) -> bool:
+        """Whether its fields are layers, as those of a net."""
+        return any(entry.holds_layers for entry in self.fields.values())
 
 
 @cache

@@ -77,6 +77,20 @@ def test_half_a_database_is_seen(folder: Path, reference: Path) -> None:
     assert found == ["out is half-written"]
 
 
+def test_a_database_with_the_mark_of_its_conversion_is_complete_but_not_in_order(
+    folder: Path, reference: Path
+) -> None:
+    """On a slow disk a kill often comes before the last step, which removes the mark."""
+    make_database(folder / "out", b"value")
+    (folder / "out" / "begun-with.txt").write_text("purpose")
+    assert kill_check.differences_while_killed(JOB, folder, reference, old=False) == []
+    (folder / "new.npz").write_bytes(b"whole")
+    assert kill_check.differences_at_the_end(folder, reference) == ["out differs"]
+    (folder / "out" / "other.txt").write_text("")
+    found = kill_check.differences_while_killed(JOB, folder, reference, old=False)
+    assert found == ["out is half-written"]
+
+
 def test_a_lost_file_is_seen(folder: Path, reference: Path) -> None:
     found = kill_check.differences_while_killed(JOB, folder, reference, old=True)
     assert found == ["the old new.npz is lost"]

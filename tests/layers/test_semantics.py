@@ -111,6 +111,16 @@ def test_dropout_is_identity_in_test() -> None:
     assert run("Dropout", "", x, phase="TEST")[0] is x
 
 
+@pytest.mark.parametrize("size", [5, 7, 2**31 - 1])
+def test_lrn_sums_no_more_channels_than_there_are(size: int) -> None:
+    """A window of 2^31 channels would take hours, one beyond all channels takes no longer."""
+    x = distinct((2, 3, 4, 5))
+    text = "lrn_param {{ local_size: {} alpha: {} beta: 0.5 k: 2 }}"
+    total = (x * x).sum(1, keepdim=True)
+    (y,) = run("LRN", text.format(size, size), x)
+    torch.testing.assert_close(y, x / (2 + total).sqrt())
+
+
 def test_lrn_divides_by_the_whole_window_at_borders() -> None:
     x = torch.full((1, 3, 1, 1), 2.0)
     text = "lrn_param { local_size: 5 alpha: 5 beta: 1 k: 2 }"

@@ -136,6 +136,53 @@ SIZES = """layer {{ name: "conv{number}" type: "Convolution" bottom: "conv{befor
 ALPHABET = CHAIN.replace("ip{", "é{")
 FORK = CHAIN.replace("num_output", "nosuch: {number} nosuch_param {{ value: 1 }} num_output")
 ESCAPED = CHAIN.replace("ip{", "\\n{")
+HEXADECIMAL = SIZES.replace("num_output: {", "num_output: 0x{").replace("0.{", "-0.5e-{")
+SWITCHES = """layer {{ name: "pool{number}" type: "Pooling" bottom: "{before}" top: "pool{number}"
+  pooling_param {{ pool: 1 global_pooling: 0 kernel_size: 3 }} concat_param {{ axis: -1 }} }}
+"""
+IN_PIECES = CHAIN.replace('name: "ip{', 'name: "ip"\n  "{')
+BRACES = CHAIN.replace("top:", "# {{ {number}\n  top:")
+RULES = """layer {{
+  name: "data{number}"
+  type: "Data"
+  top: "data{number}"
+  include {{ phase: TRAIN min_level: {number} stage: "s{number}" not_stage: "t" }}
+  exclude {{ phase: TEST }}
+  data_param {{ source: "a" batch_size: 64 backend: LMDB }}
+}}
+"""
+INPUTS = 'input: "data{number}"\ninput_shape {{ dim: 1 dim: 3 dim: {number} dim: 224 }}\n'
+WEIGHTS = (
+    'layer {{ name: "fc{number}" type: "InnerProduct" blobs {{\n'
+    + "  data: -0.0{number}\n" * 100
+    + "  shape {{ dim: 100 }}\n}} }}\n"
+)
+OLD = """layers {{
+  name: "conv{number}"
+  type: CONVOLUTION
+  bottom: "conv{before}"
+  top: "conv{number}"
+  blobs_lr: 1
+  blobs_lr: 2
+  weight_decay: 1
+  weight_decay: 0
+  convolution_param {{ num_output: 96 kernel_size: 11 stride: 4 }}
+}}
+"""
+OLDEST = """layers {{
+  layer {{
+    name: "conv{number}"
+    type: "conv"
+    num_output: 96
+    kernelsize: 11
+    weight_filler {{ type: "gaussian" std: 0.01 }}
+    blobs_lr: 1.
+    blobs_lr: 2.
+  }}
+  bottom: "conv{before}"
+  top: "conv{number}"
+}}
+"""
 SHORT_LISTS = "layer { top: ['a', 'b'] loss_weight: [1, 2] }\n"
 
 
@@ -186,6 +233,28 @@ def unlike(size: int) -> str:
     return "".join(layers)
 
 
+def at_random(*layers: str) -> Callable[[int], str]:
+    """Texts of such layers in any order, each with a number of its own."""
+
+    def text(size: int) -> str:
+        draw, parts, length = random.Random(1), list[str](), 0
+        while length < size:
+            parts.append(draw.choice(layers).format(number=len(parts) + 1, before=len(parts)))
+            length += len(parts[-1])
+        return "".join(parts)
+
+    return text
+
+
+def indented_at_random(size: int) -> str:
+    """Layers in which no line is indented as another, with empty lines between."""
+    draw, text = random.Random(1), numbered(VGG)(size)
+    return "".join(
+        " " * draw.randrange(12) + line.strip() + "\n" * draw.choice((1, 1, 1, 2))
+        for line in text.split("\n")
+    )
+
+
 def repeated(begin: str, turn: str, end: str = "") -> Callable[[int], str]:
     """Texts that say the same again and again."""
     return lambda size: begin + turn * (size // len(turn)) + end
@@ -199,10 +268,24 @@ KINDS = {
     "layers with names that are not ASCII": numbered(ALPHABET),
     "layers with unknown fields": numbered(FORK),
     "layers with an escape in the name": numbered(ESCAPED),
+    "layers with hexadecimal numbers": numbered(HEXADECIMAL),
+    "layers with booleans and names as numbers": numbered(SWITCHES),
+    "layers with strings in pieces": numbered(IN_PIECES),
+    "layers with braces in comments": numbered(BRACES),
+    "layers with rules": numbered(RULES),
+    "layers of five kinds at random": at_random(CHAIN, COMMENTED, SIZES, RULES, SWITCHES),
+    "layers with blanks at random": indented_at_random,
+    "layers with CR LF": lambda size: numbered(VGG)(size).replace("\n", "\r\n"),
+    "layers of 2014": numbered(OLD),
+    "layers of 2013": numbered(OLDEST),
+    "layers with a hundred values": numbered(WEIGHTS),
+    "inputs with shapes": numbered(INPUTS),
     "a comment after each field": numbered(COMMENTED),
     "values in a layer": repeated("layer { blobs { ", "data: 0.123 ", "} }"),
     "values, one on a line": repeated("layer { blobs {\n", "  data: 0.0123456\n", "} }"),
     "values with comments": repeated("layer { blobs {\n", "  data: 0.0123 # w\n", "} }"),
+    "values with an f": repeated("layer { blobs {\n", "  data: -0.0123f\n", "} }"),
+    "booleans of a layer": repeated("layer { ", "propagate_down: true\n", "}"),
     "a list of values": repeated("layer { blobs { data: [", "0.123, ", "1] } }"),
     "short lists of values": repeated("", SHORT_LISTS),
     "short lists of values with --max-bytes": repeated("", SHORT_LISTS),
@@ -225,6 +308,8 @@ KINDS = {
     "nesting": repeated("", "a { "),
     "octal numbers": repeated("layer { convolution_param { ", "pad: 017 ", "} }"),
     "fields in turns": repeated("", 'input_dim: 3 input: "a"\n'),
+    "fields of a layer in turns": repeated("layer { ", "top: 'a' bottom: 'b'\n", "}"),
+    "layers in angle brackets": repeated("", "layer < name: 'a' type: 'ReLU' top: 'a' >\n"),
     "layers unlike each other": unlike,
     "unknown blocks in blocks": repeated("", "a {" * 50 + "}" * 50),
 }
@@ -235,6 +320,8 @@ LIMITED = {
     "short lists of values",
     "octal numbers",
     "fields in turns",
+    "fields of a layer in turns",
+    "layers in angle brackets",
     "layers unlike each other",
     "unknown blocks in blocks",
 }

@@ -8,7 +8,6 @@ It stops at everything else (joined strings, an escape, a mistake), and the pars
 from __future__ import annotations
 
 import re
-from array import array
 from typing import Any
 
 from caffecompat.proto.descriptors import Field
@@ -21,9 +20,9 @@ from caffecompat.proto.text.parse_state import (
     ParseState,
 )
 from caffecompat.proto.text.repeats.block_runs import read_block_run
-from caffecompat.proto.text.repeats.known_blocks import ParsedBlock, find_block
+from caffecompat.proto.text.repeats.blocks import find_block
+from caffecompat.proto.text.repeats.known_blocks import ParsedBlock
 from caffecompat.proto.text.repeats.value_runs import (
-    DECIMAL,
     MOST_DIGITS,
     NEXT,
     SEPARATOR,
@@ -31,7 +30,7 @@ from caffecompat.proto.text.repeats.value_runs import (
     read_list_run,
     read_run,
 )
-from caffecompat.proto.text.scalars import BOOLEANS, unescaped
+from caffecompat.proto.text.scalars import WrongValueError, read_word, unescaped
 from caffecompat.proto.text.tokens import IN_DOUBLE, IN_SINGLE
 
 DEEPEST = 100
@@ -40,7 +39,8 @@ DEEPEST = 100
 # its lengths.
 _NAME = r"[A-Za-z_][A-Za-z0-9_]{0,99}"
 
-_VALUE, _QUOTED, _SINGLE_QUOTED, _LISTED, _OPENED, _CLOSED = range(2, 8)
+_VALUE, _QUOTED, _SINGLE_QUOTED, _LISTED, _OPENED, _CLOSED, _PIECES = range(2, 9)
+_QUOTES = {_VALUE: "", _QUOTED: '"', _SINGLE_QUOTED: "'"}
 _WORD = r"-?[.A-Za-z0-9_][-+.A-Za-z0-9_]*(?=[\s;,}\#])"
 _ORDINARY = re.compile(
     rf"""
@@ -54,6 +54,15 @@ _ORDINARY = re.compile(
     {NEXT}
     """,
     re.VERBOSE | re.ASCII,
+)
+# A string in several pieces, none of them long: all is tried that is no other field.
+_PIECE = "|".join(
+    rf"{quote}[^{quote}\\\n]{{0,1000}}(?:\\.[^{quote}\\\n]{{0,1000}}){{0,20}}{quote}"
+    for quote in "\"'"
+)
+_PIECES_OF_STRING = re.compile(_PIECE)
+_IN_PIECES = re.compile(
+    rf"({_NAME})\s*:\s*((?:{_PIECE})(?:\s*(?:{_PIECE})){{1,20}}){NEXT}", re.ASCII
 )
 # Fields of one name, each with a word or number; or one with a string, or with a list or message in
 # which each brace is what it seems.
@@ -69,7 +78,8 @@ _FIELDS = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
-_DECIMAL = re.compile(DECIMAL)
+# Kinds of fields that take no word.
+_OF_STRINGS = ("string", "bytes", "message")
 _QUOTED_IN_LIST = re.compile(r"""\s*(?:"([^"\\\n]*)"|'([^'\\\n]*)')\s*(?:,(?!\s*$)|$)""", re.ASCII)
 _BLANKS = " \t\r\n\v\f"
 
@@ -86,22 +96,26 @@ def read_ordinary(state: ParseState, base: int) -> None:
     text, at = state.text, state.at
     last: Field | None = None
     entry = state.open[-1]
-    while state.work <= state.most_work and (match := _ORDINARY.match(text, at)):
-        kind = match.lastindex or 0
+    while state.work <= state.most_work:
+        match = _ORDINARY.match(text, at) or _IN_PIECES.match(text, at)
+        if match is None:
+            break
+        group = match.lastindex or 0
+        kind = group if match.re is _ORDINARY else _PIECES
         if kind == _CLOSED:
             if len(state.open) - 1 <= base or not _close(state, match):
                 break
             entry, last = state.open[-1], None
             at = match.end()
             continue
-        name, value = match.group(1, kind)
+        name, value = match.group(1, group)
         target = entry.layout.fields.get(name)
         following: int | None = match.end()
         if target is None:
             following = _skip_unknown_fields(state, at)
         elif kind == _OPENED:
             following = _read_message(state, target, match)
-            entry = state.open[-1]
+            entry, last = state.open[-1], None
         elif target is last and (run := _read_run(state, target, at)) > at:
             following = run
         else:
@@ -112,6 +126,8 @@ def read_ordinary(state: ParseState, base: int) -> None:
             last = target if target.repeated else None
             if len(state.open) == 1:
                 state.places_of(name).extend([at] * count)
+                if target.repeated and kind in _QUOTES:
+                    following = _read_on(state, target, kind, match.end())
         if following is None:
             break
         at = following
@@ -127,9 +143,14 @@ def _read_message(state: ParseState, target: Field, match: re.Match[str]) -> int
     if target.kind != "message":
         return None
     entry, fields, start = state.open[-1], target.inside, match.start()
-    block = find_block(state.text, match.end(_OPENED), fields.name)
+    last = state.known.last.get(entry.layout) if target.repeated else None
+    if last is not None and state.known.tried != start:
+        at = read_block_run(state, last, start)
+        if at != start:
+            return at
+    block = find_block(state.text, match.end(_OPENED), target) if not fields.has_layers else None
     copy = state.known.copy(block) if block is not None else None
-    room = fields.size if copy is None else fields.size + copy.known.room
+    room = fields.size if copy is None else copy.known.room
     if len(state.open) >= DEEPEST or state.room < room:
         return None
     child = getattr(entry.message, target.name)
@@ -149,9 +170,9 @@ def _read_message(state: ParseState, target: Field, match: re.Match[str]) -> int
         state.unlisted += copy.known.unlisted
         if fields.is_layer:
             state.note_layer(child, start)
-        if len(state.open) == 1 and target.repeated:
-            state.known.note_order(copy.known, target, match[0][: match.end(_OPENED) - start])
-            return read_block_run(state, target, copy.known, copy.following)
+        if target.repeated:
+            state.known.note_block(copy.known, block, entry.layout)
+            return read_block_run(state, copy.known, copy.following)
         return copy.following
     state.work += UNLIKE_MESSAGE
     inner = OpenMessage(target.name, fields, child, start, "}")
@@ -171,8 +192,7 @@ def _close(state: ParseState, match: re.Match[str]) -> bool:
         if block.end == match.end(_CLOSED):
             room = begun.room - state.room
             unlisted = state.unlisted - begun.unlisted
-            parsed = ParsedBlock(block, entry.message, room, unlisted)
-            state.known.add(parsed, entry.layout)
+            state.known.add(ParsedBlock(block, entry.message, room, unlisted))
     state.close()
     return True
 
@@ -210,7 +230,7 @@ def read_ordinary_list(
     before = len(values)
     end = read_list_run(state.text, at, target, message)
     if len(state.open) == 1:
-        state.places_of(target.name).extend(array("q", [start]) * (len(values) - before))
+        state.places_of(target.name).extend(state.offsets(start) * (len(values) - before))
     return end
 
 
@@ -219,30 +239,49 @@ def _read_run(state: ParseState, target: Field, at: int) -> int:
     return read_run(state.text, at, target, state.open[-1].message, places)
 
 
+def _read_on(state: ParseState, target: Field, kind: int, at: int) -> int:
+    """Reads what follows a field of the top level in the order in which it came before."""
+    known = state.known.note_field(target, _QUOTES[kind], state.open[-1].layout)
+    return read_block_run(state, known, at) if known is not None else at
+
+
 def _put(entry: OpenMessage, target: Field, kind: int, text: str, start: int) -> int:
     """Stores a value, or those of a list, in the message.
 
     Returns:
         How many there were; 0 if the parser must read them.
     """
-    name = target.name
     if kind == _LISTED:
         values = _list_values(target, text) if target.repeated else None
         if values is None:
             return 0
-        getattr(entry.message, name).extend(values)
+        getattr(entry.message, target.name).extend(values)
         return len(values)
-    value = _simple_value(target, text) if kind == _VALUE else _text_value(target, text)
+    value: int | float | str | bytes | None
+    if kind == _VALUE:
+        value = _simple_value(target, text)
+    elif kind == _PIECES:
+        value = _joined_value(target, text)
+    else:
+        value = _text_value(target, text)
     if value is None:
         return 0
     if target.repeated:
-        getattr(entry.message, name).append(value)
-    elif name in entry.seen:
+        getattr(entry.message, target.name).append(value)
+    elif target.name in entry.seen:
         return 0
     else:
-        entry.seen[name] = start
-        setattr(entry.message, name, value)
+        entry.seen[target.name] = start
+        setattr(entry.message, target.name, value)
     return 1
+
+
+def _joined_value(target: Field, text: str) -> str | None:
+    """The value of a string in pieces; None where one of these is not an ordinary one."""
+    if target.kind != "string":
+        return None
+    pieces = [_text_value(target, piece[1:-1]) for piece in _PIECES_OF_STRING.findall(text)]
+    return "".join(map(str, pieces)) if None not in pieces else None
 
 
 def _text_value(target: Field, text: str) -> str | bytes | None:
@@ -270,13 +309,13 @@ def _list_values(target: Field, text: str) -> list[Any] | None:
 def _simple_value(target: Field, text: str) -> int | float | bool | None:
     """The value of a word without quotes; None where it is not an ordinary one."""
     kind = target.kind
-    if kind == "whole":
-        ordinary = text.isdigit() and len(text) <= MOST_DIGITS and (text[0] != "0" or text == "0")
-        return int(text) if ordinary else None
-    if kind == "enum":
-        return target.numbers.get(text)
-    if kind == "bool":
-        return BOOLEANS.get(text)
-    if kind in ("float", "double"):
-        return float(text) if _DECIMAL.fullmatch(text) else None
-    return None
+    if kind == "whole" and text.isdigit() and len(text) <= MOST_DIGITS and text[0] != "0":
+        return int(text)
+    if kind == "enum" and text in target.numbers:
+        return target.numbers[text]
+    if kind in _OF_STRINGS:
+        return None
+    try:
+        return read_word(target, text)
+    except WrongValueError:
+        return None

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from caffecompat.proto.descriptors import Field, Layout
 from caffecompat.proto.schema import Message
 from caffecompat.proto.text.positions import Names
-from caffecompat.proto.text.repeats.known_blocks import Block, KnownBlocks
+from caffecompat.proto.text.repeats.blocks import Block
+from caffecompat.proto.text.repeats.known_blocks import KnownBlocks
 
 # How many unknown fields a lenient reader lists one by one.
 MOST_LISTED = 100
 # What is read one by one is counted in steps of about five microseconds: a field by the fast
 # reader, a message that is not a copy of a known one, and a field by the parser.
-FIELD, UNLIKE_MESSAGE, CAREFUL_FIELD = 1, 8, 4
+FIELD, UNLIKE_MESSAGE, CAREFUL_FIELD = 1, 14, 4
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,20 @@ class ParseState:
     most_work: float
     open: list[OpenMessage] = field(default_factory=list)
     names: Names = field(default_factory=Names)
-    places: array[int] = field(default_factory=lambda: array("q"))
+    places: array[int] = field(init=False)
     top_level: dict[str, array[int]] = field(default_factory=dict)
     known: KnownBlocks = field(default_factory=KnownBlocks)
     steps: int = 0
     work: int = 0
     listed: int = 0
     unlisted: int = 0
+
+    def __post_init__(self) -> None:
+        self.places = self.offsets()
+
+    def offsets(self, *found: int) -> array[int]:
+        """Offsets into the text, in four bytes each if that is enough."""
+        return array("I" if len(self.text) < 1 << 32 else "Q", found)
 
     def close(self) -> None:
         """Closes the innermost open message."""
@@ -112,6 +120,11 @@ class ParseState:
         self.names.extend(map(layer_name, layers))
         self.places.extend(starts)
 
+    def note_names(self, names: list[str], starts: Iterable[int]) -> None:
+        """The same for the names themselves, a character for each byte."""
+        self.names.extend_encoded(names)
+        self.places.extend(starts)
+
     def progress(self) -> tuple[int, int]:
         """Numbers that change when anything but ordinary fields outside of layers is read."""
         return self.steps, len(self.names)
@@ -124,7 +137,7 @@ class ParseState:
     def places_of(self, name: str) -> array[int]:
         """The offsets of a field of the top level, a list to append to."""
         if name not in self.top_level:
-            self.top_level[name] = array("q")
+            self.top_level[name] = self.offsets()
         return self.top_level[name]
 
 

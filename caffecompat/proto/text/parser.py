@@ -13,7 +13,7 @@ import math
 from typing import NoReturn
 
 from caffecompat.errors import FormatError, TextError
-from caffecompat.input_files import CLAIM_ALLOWANCE, REMEDY
+from caffecompat.input_files import CLAIM_ALLOWANCE
 from caffecompat.proto.descriptors import Field, Layout, layout
 from caffecompat.proto.exclusive_fields import only_one
 from caffecompat.proto.schema import Message, new
@@ -54,6 +54,8 @@ _ROOM_FACTOR = 6
 # The most that is read one by one, in steps (parse_state.FIELD): some seconds of work. Nets of
 # thousands of layers take some thousands.
 _MOST_WORK = 1_000_000
+# No message of the schema takes more bytes without what is in it.
+_LARGEST_MESSAGE = 1000
 # Suffix of the field of the united schema that takes several values for a singular field.
 _SEVERAL = "_list"
 
@@ -175,7 +177,7 @@ class _Parser:
             raise FormatError(
                 f"{self._path}:{self.reporter.positions.line(self._tokens.start)}: the text up to "
                 "here has too many fields that are unlike all others, which takes long to read; "
-                f"{REMEDY}"
+                f"{_remedy(self._room)}"
             )
 
     def _push(self, entry: OpenMessage) -> None:
@@ -186,7 +188,8 @@ class _Parser:
         if self._state.room < 0:
             raise FormatError(
                 f"{self._path}: its messages would take {self._room:,} bytes of memory or more, "
-                f"which is the limit for {len(self._text):,} characters; {REMEDY}"
+                f"which is the limit for {len(self._text):,} characters; "
+                f"{_remedy(max(self._room, _most_memory(self._text)))}"
             )
 
     def _close(self) -> None:
@@ -375,6 +378,15 @@ class _Parser:
     def _accept_separator(self) -> None:
         if self._tokens.word in (";", ","):
             self._tokens.advance()
+
+
+def _remedy(max_bytes: int) -> str:
+    return f"if you trust the file, add --max-bytes {max_bytes} (max_bytes={max_bytes} in Python)"
+
+
+def _most_memory(text: str) -> int:
+    """The most that the messages of a text can take."""
+    return _LARGEST_MESSAGE * (text.count("{") + text.count("<"))
 
 
 def _same(field: Field, other: Field) -> bool:

@@ -71,26 +71,28 @@ class Names:
 
     def __init__(self) -> None:
         self._content = bytearray()
-        self._ends = array("q")
+        self._lengths = array("I")
 
     def append(self, name: str) -> None:
-        self._content += name.encode(errors="surrogatepass")
-        self._ends.append(len(self._content))
+        self.extend([name])
 
     def extend(self, names: Iterable[str]) -> None:
-        encoded = [name.encode(errors="surrogatepass") for name in names]
-        ends = accumulate(map(len, encoded), initial=len(self._content))
-        self._ends.extend(islice(ends, 1, None))
-        self._content += b"".join(encoded)
+        encoded = [name.encode(errors="surrogatepass").decode("latin-1") for name in names]
+        self.extend_encoded(encoded)
+
+    def extend_encoded(self, names: list[str]) -> None:
+        """Adds names that are encoded, a character for each byte."""
+        self._lengths.extend(array("I", map(len, names)))
+        self._content += "".join(names).encode("latin-1")
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self._lengths)
 
     def __iter__(self) -> Iterator[str]:
         start = 0
-        for end in self._ends:
-            yield self._content[start:end].decode(errors="surrogatepass")
-            start = end
+        for length in self._lengths:
+            yield self._content[start : start + length].decode(errors="surrogatepass")
+            start += length
 
 
 class LayerLines(Mapping[str, Sequence[int]]):

@@ -28,6 +28,7 @@ from caffecompat.proto.text.tokens import (
 
 _WHOLE = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
 _DECIMAL = re.compile(r"(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?")
+_FIRST_OF_NUMBER = frozenset(".0123456789")
 # More digits than any field holds; Python refuses to convert very long numbers.
 _MOST_DIGITS = 64
 BOOLEANS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
@@ -48,6 +49,8 @@ _STRING = re.compile(f"""\"{IN_DOUBLE}"|'{IN_SINGLE}'""")
 _SEAM = "\\\n"
 # What the codec of Python reads otherwise than protobuf, in a text without "\\".
 _RARE_ESCAPE = re.compile(rb"\\(?:[^abfnrtv'\"\n0-7x]|[4-7][0-7]{2}|x(?![0-9a-fA-F]{2}))")
+# Stands between strings that are read at once: a byte that is in no UTF-8.
+_BETWEEN = b"\xff"
 # The escapes of a raw field, and the seam of joined strings.
 _RAW_ESCAPE = re.compile(rb"\\(?:([\\\"'])|\n)")
 
@@ -75,6 +78,18 @@ def read_value(target: Field, kind: int, text: str, negative: bool) -> int | flo
     if target.kind == "bool":
         return _read_bool(target, kind, text, negative)
     return _read_enum(target, kind, text, negative)
+
+
+def read_word(target: Field, word: str) -> int | float | bool:
+    """The value of a word, or of a number with its sign.
+
+    Raises:
+        WrongValueError: the word does not fit the field.
+    """
+    negative = word[:1] == "-"
+    text = word[1:] if negative else word
+    kind = NUMBER if text[:1] in _FIRST_OF_NUMBER else NAME
+    return read_value(target, kind, text, negative)
 
 
 def _read_float(target: Field, kind: int, text: str, negative: bool) -> float:
@@ -209,7 +224,30 @@ def _write_unescaped(raw: io.BytesIO, target: Field, text: str, start: int) -> N
         begin = end
 
 
+def unescaped_all(texts: list[str]) -> list[str] | None:
+    """The same for many strings at once, a character for each byte; None if one cannot be said.
+
+    Args:
+        texts: without their quotes, as they stand on one line each; none ends inside an escape
+            sequence.
+    """
+    try:
+        encoded = "\n".join(texts).encode()
+        if b"\\" not in encoded:
+            return encoded.decode("latin-1").split("\n")
+        content = _unescape_bytes(encoded.replace(b"\n", _BETWEEN), raw=False)
+        content.replace(_BETWEEN, b"\n").decode()
+    except ValueError:  # an unknown escape sequence, or bytes that are not UTF-8
+        return None
+    found = content.decode("latin-1").split(_BETWEEN.decode("latin-1"))
+    return found if len(found) == len(texts) else None
+
+
 def _unescape(text: str, raw: bool, name: str = "") -> bytes:
+    return _unescape_bytes(_encoded(text), raw, name)
+
+
+def _unescape_bytes(encoded: bytes, raw: bool, name: str = "") -> bytes:
     def replace(match: re.Match[bytes]) -> bytes:
         if match[0] == _SEAM.encode():
             return b""
@@ -231,7 +269,6 @@ def _unescape(text: str, raw: bool, name: str = "") -> bytes:
             f"{name} has an unknown escape sequence {sequence}; write \\\\ for a backslash"
         )
 
-    encoded = _encoded(text)
     if b"\\" not in encoded:
         return encoded
     if raw:

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caffecompat.errors import CaffeError
+from caffecompat.proto.descriptors import Field
 from caffecompat.proto.text import ordinary, parse_state, scalars, tokens
 from caffecompat.proto.text import parser as careful
 from caffecompat.proto.text.parser import parse_text
-from caffecompat.proto.text.repeats import block_runs, known_blocks, templates
-from caffecompat.proto.text.repeats.known_blocks import Block, find_block
+from caffecompat.proto.text.repeats import block_runs, known_blocks
+from caffecompat.proto.text.repeats.blocks import Block, find_block
 from caffecompat.proto.text.tokens import pieces
 
 
@@ -245,6 +246,11 @@ SIMPLE = [
     "layer { name: 'a' nosuch: [name, 1] nosuch { name: 1 pad {\n} top: [ 1,2] } top: 'a' }\n",
     "layer { name: 'a' nosuch: 'a' convolution_param { nosuch: 1 num_output: 1\n x: [1, 1] } }\n",
     "layer { name: '1' nosuch: [name, '1'] top: 'a' x: name x: [name: 1] }\n",
+    "layer { name: 'a' '1'\n convolution_param { bias_term: 1 engine: 1 axis: 1 pad: 1 } }\n",
+    "layer { reshape_param { shape { dim: 1 dim: -1\n} axis: -1 num_axes: 1 } top: ['a' 'b'] }\n",
+    "input: 'a'\ninput_shape { dim: 1 }\ninput: \"a\"\ninput_dim: 1\ninput_dim: 1\n",
+    "layer { name: 'a' relu_param { negative_slope: nan } power_param { scale: -inf power: 1 } }\n",
+    "layers { layer { name: 'a' num_output: 1 }\n}\nlayer { name: 'a'\n}\nlayers { name: 'a' }\n",
 ]
 # What is put in the place of a string, in the place of a number, and before a line end.
 ESCAPED = ["\\'", '\\"', "\\x41#", "\\303\\251", "\\377", "\\q", "\\", "\\\\", "\\1", "é\\n"]
@@ -277,7 +283,7 @@ def test_layers_that_differ_in_values_and_comments_are_read_alike(
     text += layers[0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(known_blocks, "_USES_BEFORE_PATTERN", 1)
-        patch.setattr(templates, "_MOST_REMEMBERED", 2)
+        patch.setattr(block_runs, "_MOST_TOGETHER", 3)
         patch.setattr(parse_state, "MOST_LISTED", listed)
         assert read(text, True) == read_carefully(text, True)
 
@@ -344,8 +350,8 @@ class Found:
 
     values: list[tuple[str, ...]] = field(default_factory=list)
 
-    def find(self, text: str, start: int, kind: str) -> Block | None:
-        block = find_block(text, start, kind)
+    def find(self, text: str, start: int, target: Field) -> Block | None:
+        block = find_block(text, start, target)
         if block is not None:
             self.values.append(block.values)
         return block

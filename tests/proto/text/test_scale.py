@@ -6,6 +6,7 @@ machine.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caffecompat.cli.main import main
 from caffecompat.errors import FormatError
 from caffecompat.proto import schema
+from caffecompat.proto.descriptors import Layout, layout
 from caffecompat.proto.text import parser
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.proto.text.tokens import Tokens
@@ -49,6 +52,7 @@ SHAPES = {
     "names": ("layer { ", 'top: "a" ', "}"),
     "a single field again and again": ("", "name: 'n'\n", ""),
     "unknown fields": ("", "nosuch: 1\n", ""),
+    "fields in turns": ("", "input: 'a' input_dim: 3\ninput_shape { dim: 3 }\n", ""),
     "unknown blocks": ("nosuch {", "{}", "}"),
     "empty layers": ("", "layer {} ", ""),
     "short layers": (
@@ -205,22 +209,79 @@ UNLIKE = "".join("layer {\n" + "bottom: 'b'\ntop: 't'\n" * n + "}\n" for n in ra
     ("text", "lenient"),
     [
         ("layer { convolution_param {\n" + "pad: 017\n" * 100 + "} }", False),
-        ("layer { convolution_param { pad: [\n" + "0x11,\n" * 100 + "1] } }", False),
-        ("input_dim: 3\ninput: 'a'\n" * 200, False),
+        ("layer { convolution_param { pad: [\n" + "0x11,\n" * 300 + "1] } }", False),
+        ("layer {\n" + "bottom: 'a'\ntop: 'b'\n" * 200 + "}", False),
+        ("input_dim: 3\ninput: 'a'\n" * 5000, False),
         (UNLIKE, False),
         ("name: 'n'\n" + ("a {\n" * 50 + "}\n" * 50) * 3, True),
     ],
-    ids=["octal numbers", "a list of them", "fields in turns", "unlike layers", "unknown blocks"],
+    ids=[
+        "octal numbers",
+        "a list of them",
+        "in turns in a layer",
+        "in turns",
+        "unlike layers",
+        "unknown blocks",
+    ],
 )
 def test_what_is_read_one_by_one_has_a_limit(
     text: str, lenient: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parse_text(text, "NetParameter", "n", lenient)
     monkeypatch.setattr(parser, "_MOST_WORK", 100)
-    with pytest.raises(FormatError, match=r"^n:[0-9]{2,3}: .*unlike all others.*--max-bytes"):
+    with pytest.raises(FormatError, match=r"^n:[0-9]{2,4}: .*unlike all others.*--max-bytes"):
         parse_text(text, "NetParameter", "n", lenient)
     read, _ = parse_text(text, "NetParameter", "n", lenient, 1)
     assert read.ByteSize() > 0
+
+
+def sentence_and_remedy(error: str) -> tuple[str, list[str]]:
+    """A message about a limit, and what it says to add to the command."""
+    found = re.search(r"add (--max-bytes [0-9]+) \(max_bytes=([0-9]+) in Python\)$", error.strip())
+    assert found is not None, error
+    assert found[1].endswith(f" {found[2]}")
+    return error, found[1].split()
+
+
+@pytest.mark.parametrize(
+    ("constant", "limit", "text"),
+    [
+        ("_MOST_WORK", 100, UNLIKE.replace("}", "type: 'ReLU' top: 't'\n}")),
+        ("CLAIM_ALLOWANCE", 1000, "# é" + "\nlayer { name: 'a' type: 'DummyData' }" * 40),
+    ],
+)
+def test_what_the_message_says_to_add_lifts_the_limit(
+    constant: str,
+    limit: int,
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(parser, constant, limit)
+    path = tmp_path / "net.prototxt"
+    path.write_text(text)
+    command = ["upgrade-net", str(path), str(tmp_path / "out.prototxt")]
+    assert main(command) == 1
+    _, remedy = sentence_and_remedy(capsys.readouterr().err)
+    assert main([*command, *remedy]) == 0
+    assert (tmp_path / "out.prototxt").exists()
+    with pytest.raises(FormatError) as refused:
+        parse_text(text, "NetParameter", "n")
+    _, (_, number) = sentence_and_remedy(str(refused.value))
+    assert parse_text(text, "NetParameter", "n", max_bytes=int(number))[0].layer
+
+
+def test_no_message_takes_more_than_the_remedy_assumes() -> None:
+    waiting, seen = [layout(schema.new("NetParameter").DESCRIPTOR)], set[Layout]()
+    waiting.append(layout(schema.new("SolverParameter").DESCRIPTOR))
+    while waiting:
+        found = waiting.pop()
+        if found not in seen:
+            seen.add(found)
+            waiting += [one.inside for one in found.fields.values() if one.kind == "message"]
+    assert len(seen) > 100
+    assert max(found.size for found in seen) < parser._LARGEST_MESSAGE
 
 
 def test_layers_that_are_alike_are_far_from_that_limit(monkeypatch: pytest.MonkeyPatch) -> None:

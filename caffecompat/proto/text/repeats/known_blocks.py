@@ -1,61 +1,43 @@
 """A cache of parsed messages: one that differs in strings and numbers only is copied, not parsed.
 
-Most layers of a net have the same text as others, except for names and sizes.
+Most layers of a net have the same text as others, except for names and sizes. What came in which
+order is remembered too, since it mostly comes so again.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from caffecompat.proto.descriptors import Field, Layout
 from caffecompat.proto.schema import Message
-from caffecompat.proto.text.repeats.templates import (
-    GAP,
-    Template,
+from caffecompat.proto.text.repeats.blocks import (
+    Block,
+    Key,
+    Traits,
+    block_pattern,
+    field_pattern,
+    without_blanks,
+)
+from caffecompat.proto.text.repeats.templates import Made, Values, length_key, template, value_key
+from caffecompat.proto.text.repeats.value_forms import (
+    Column,
     UnordinaryError,
-    Values,
-    template,
+    ValueForm,
+    form_of,
+    joined,
+    sized,
+    string_contents,
 )
-from caffecompat.proto.text.repeats.value_runs import NEXT
-from caffecompat.proto.text.tokens import IN_DOUBLE, IN_SINGLE
 
-# Longer messages, and those of more values, are not compared.
-_LONGEST = 8000
-_MOST_VALUES = 60
-_FOLLOWING = re.compile(NEXT, re.ASCII)
-_COMMENT = re.compile(r"#[^\n]*")
-# A brace after a "#", which may be in a comment, or a "#" that may be in a string.
-_UNUSUAL_COMMENT = re.compile(r"""#[^\n]*[{}]|["'][^"'\n]*#[^"'\n]*["']""")
-# What may differ. The first character tells which of the three it is.
-_NUMBER = "-?[.0-9][-+.0-9eE]*"
-_FORMS = {'"': f'"({IN_DOUBLE})"', "'": f"'({IN_SINGLE})'", "0": f"({_NUMBER})"}
-_VALUE = re.compile(
-    rf"""("{IN_DOUBLE}"|'{IN_SINGLE}'|(?<=[:\s\[,]){_NUMBER}(?=[\s;,}}\]]))""", re.ASCII
-)
 # A pattern takes some milliseconds to make, with what regular expressions need at first.
 _USES_BEFORE_PATTERN = 20
 _MOST_PATTERNS = 100
 _NOTHING = re.compile("(?!)")
-_MOST_BLOCKS = 1000
-Key = tuple[str, str, str]
-
-
-class Block(NamedTuple):
-    """The text of a message.
-
-    Attributes:
-        key: equal for blocks that differ in strings, numbers and comments only: the kind of
-            message, the text without these, and for each value its quote or a 0.
-        values: the content of the strings, and the numbers.
-        end: offset behind its closing brace.
-        following: offset of what follows, behind separators and comments.
-    """
-
-    key: Key
-    values: Values
-    end: int
-    following: int
+_MOST_BLOCKS = 2000
+# As many blocks are tried behind another one.
+_MOST_FOLLOWERS = 8
 
 
 class ParsedBlock(NamedTuple):
@@ -74,27 +56,73 @@ class ParsedBlock(NamedTuple):
     unlisted: int
 
 
-class KnownBlock:
-    """A parsed block, to be copied for blocks that differ in strings and numbers only.
+class Known:
+    """Text that came before, but for its strings and numbers.
 
     Attributes:
-        room, unlisted: as those of the parsed block.
-        following: the block that came after this one the last time.
-        pattern: the text of such a block with what follows it, a group for each value, once it
-            came often.
-        target: the field in that text; messages of the same kind may stand in others too. None
-            without a pattern.
+        target: the field.
+        room: the memory that its message takes, in bytes.
+        unlisted: the number of unknown fields in it, which are skipped without a warning.
+        pattern: the text with what follows it, a group for each value, once it came often.
+        followers: those with a pattern that came after this one, the latest first.
+        is_message: whether it is a message in braces.
     """
 
-    def __init__(self, parsed: ParsedBlock, form: Template) -> None:
-        self.room = parsed.room
-        self.unlisted = parsed.unlisted
-        self.following: KnownBlock | None = None
+    is_message = True
+
+    def __init__(self, target: Field, room: int, unlisted: int) -> None:
+        self.target = target
+        self.room = room
+        self.unlisted = unlisted
         self.pattern = _NOTHING
-        self.target: Field | None = None
-        self._uses = 0
-        self._key = parsed.block.key
+        self.followers: list[Known] = []
+        self.uses = 0
+
+    def contents(self, columns: Sequence[Column]) -> Column:
+        """The binary form of the field with other values, a character for each byte.
+
+        Raises:
+            UnordinaryError: one of the values must be read with care.
+        """
+        raise NotImplementedError
+
+    def names(self, columns: Sequence[Column]) -> Column | None:
+        """The names of layers with these values, a character for each byte; None if not known."""
+        return None
+
+    def note_follower(self, known: Known) -> None:
+        """Remembers what comes after this."""
+        if known in self.followers:
+            self.followers.remove(known)
+        self.followers.insert(0, known)
+        del self.followers[_MOST_FOLLOWERS:]
+
+
+class KnownField(Known):
+    """A field of the top level that takes several strings or numbers, each with its name."""
+
+    is_message = False
+
+    def __init__(self, target: Field, form: ValueForm) -> None:
+        super().__init__(target, 0, 0)
         self._form = form
+
+    def contents(self, columns: Sequence[Column]) -> Column:
+        return joined([value_key(self.target, self._form), *self._form.parts(columns)])
+
+    def make_pattern(self, quote: str) -> None:
+        """Makes the pattern; ``quote`` is what stands around its strings."""
+        self.pattern = field_pattern(self.target, quote, self._form.pattern)
+
+
+class KnownBlock(Known):
+    """A parsed block, to be copied for blocks that differ in strings and numbers only."""
+
+    def __init__(self, parsed: ParsedBlock, made: Made) -> None:
+        target = parsed.block.key[0]
+        super().__init__(target, target.inside.size + parsed.room, parsed.unlisted)
+        self.traits = Traits()
+        self._made = made
 
     def content(self, values: Values) -> str | None:
         """The binary form of the message with other values, a character for each byte.
@@ -102,25 +130,22 @@ class KnownBlock:
         None if one of them must be read with care.
         """
         try:
-            return self._form.content(values)
+            return str(self._made.template.content(values))
         except UnordinaryError:
             return None
 
-    def is_frequent(self) -> bool:
-        """Counts a use; whether this was the one after which a pattern is worth its making."""
-        self._uses += 1
-        return self._uses == _USES_BEFORE_PATTERN
+    def contents(self, columns: Sequence[Column]) -> Column:
+        content = self._made.template.content(columns)
+        return joined([length_key(self.target), *sized(content)])
 
-    def make_pattern(self, target: Field, opening: str) -> None:
-        """Makes the pattern; ``opening`` is the text up to and with the opening brace."""
-        _, text, kinds = self._key
-        first, *others = (re.escape(piece) for piece in text.split(GAP))
-        values = (_FORMS[kind] + piece for kind, piece in zip(kinds, others, strict=True))
-        inside = re.escape(opening) + first + "".join(values)
-        # What is equal but for comments has the same key.
-        commented = inside.replace("\\\n", f"(?:{_COMMENT.pattern})?\n")
-        self.pattern = re.compile(commented + NEXT, re.ASCII)
-        self.target = target
+    def names(self, columns: Sequence[Column]) -> Column | None:
+        place = self._made.name
+        return string_contents(columns[slice(*place)]) if place is not None else None
+
+    def make_pattern(self, block: Block) -> None:
+        """Makes the pattern for blocks like this one, and those for which it was made before."""
+        self.traits = self.traits.with_those_of(block)
+        self.pattern = block_pattern(block.key, self._made.patterns, self.traits)
 
 
 class Copy(NamedTuple):
@@ -141,94 +166,82 @@ class KnownBlocks:
     """The parsed messages of one prototxt.
 
     Attributes:
-        last: the block of the top level that was copied last.
+        last: for each kind of message what was read last in it of the known.
+        tried: the offset where none of those that could follow was found.
     """
 
     def __init__(self) -> None:
-        self.last: KnownBlock | None = None
-        self._known: dict[Key, KnownBlock] = {}
+        self.last: dict[Layout, Known] = {}
+        self.tried = -1
+        self._known: dict[Key, KnownBlock | None] = {}
+        self._fields: dict[tuple[Field, str], KnownField | None] = {}
         self._patterns = 0
 
     def copy(self, block: Block) -> Copy | None:
         """The copy that says the same as a block, if one like it is known."""
-        known = self._known.get(block.key)
+        known = self._find(block.key)
         content = known.content(block.values) if known is not None else None
         if known is None or content is None:
             return None
         return Copy(known, content, block.following)
 
-    def add(self, parsed: ParsedBlock, fields: Layout) -> None:
+    def add(self, parsed: ParsedBlock) -> None:
         """Remembers a block, unless there are too many or its binary form cannot be put together.
 
         Args:
             parsed: only ordinary fields are in it.
-            fields: the layout of the message.
         """
-        if parsed.block.key in self._known or len(self._known) >= _MOST_BLOCKS:
+        key = parsed.block.key
+        if self._find(key) is not None or len(self._known) >= _MOST_BLOCKS:
             return
-        form = template(parsed.block.key[1], fields, parsed.message, parsed.block.values)
-        if form is not None:
-            self._known[parsed.block.key] = KnownBlock(parsed, form)
+        made = template(key[1], key[0].inside, parsed.message, parsed.block.values)
+        self._known[key] = KnownBlock(parsed, made) if made is not None else None
+        self._known[without_blanks(key)] = self._known[key]
 
-    def note_order(self, known: KnownBlock, target: Field, opening: str) -> None:
-        """Remembers that a block at the top level comes after the one before it.
+    def _find(self, key: Key) -> KnownBlock | None:
+        if key in self._known:
+            return self._known[key]
+        known = self._known.get(without_blanks(key))
+        if known is not None and len(self._known) < _MOST_BLOCKS:
+            self._known[key] = known
+        return known
+
+    def note_block(self, known: KnownBlock, block: Block, around: Layout) -> None:
+        """Remembers that a block comes after what was before it.
 
         Args:
-            known: the block.
-            target: its field.
-            opening: the text up to and with its opening brace.
+            known: the known block that was copied.
+            block: the one that was read.
+            around: the message around them.
         """
-        if known.is_frequent() and self._patterns < _MOST_PATTERNS:
-            known.make_pattern(target, opening)
+        wants = self._wants_pattern(known)
+        if known.pattern is not _NOTHING and known.traits.with_those_of(block) != known.traits:
+            wants = True
+        if wants and self._patterns < _MOST_PATTERNS:
+            known.make_pattern(block)
             self._patterns += 1
-        if self.last is not None:
-            self.last.following = known
-        self.last = known
+        self._note_order(known, around)
 
+    def note_field(self, target: Field, quote: str, around: Layout) -> KnownField | None:
+        """The same for a single string (in quotes of this kind) or number (without any)."""
+        key = (target, quote)
+        if key not in self._fields:
+            form = form_of(target)
+            self._fields[key] = KnownField(target, form) if form is not None else None
+        known = self._fields[key]
+        if known is not None:
+            if self._wants_pattern(known):
+                known.make_pattern(quote)
+            self._note_order(known, around)
+        return known
 
-def find_block(text: str, start: int, kind: str) -> Block | None:
-    """The block that begins at an offset; None for one that is too large or in any way unusual.
+    def _wants_pattern(self, known: Known) -> bool:
+        """Counts a use; whether this is the one after which a pattern is worth its making."""
+        known.uses += 1
+        return known.uses == _USES_BEFORE_PATTERN
 
-    A brace inside a string may be taken for the end of the block, and what stands between two
-    strings of many escapes for a string. That does no harm: quotes are left then, and such a text
-    is never equal to one that was parsed and is all ordinary.
-
-    Args:
-        text: the prototxt.
-        start: offset behind an opening brace.
-        kind: name of the message.
-    """
-    end = _closing_brace(text, start)
-    following = _FOLLOWING.match(text, end) if end else None
-    if following is None:
-        return None
-    inside = text[start:end]
-    if "#" in inside:
-        if _UNUSUAL_COMMENT.search(text, start, end):
-            return None
-        inside = _COMMENT.sub("", inside)
-    pieces = _VALUE.split(inside)
-    written, words = pieces[1::2], GAP.join(pieces[::2])
-    if len(written) > _MOST_VALUES:
-        return None
-    kinds, values = "", []
-    for value in written:
-        if value[0] in "\"'":
-            kinds += value[0]
-            values.append(value[1:-1])
-        else:
-            kinds += "0"
-            values.append(value)
-    return Block((kind, words, kinds), tuple(values), end, following.end())
-
-
-def _closing_brace(text: str, start: int) -> int:
-    """The offset behind the brace that closes what is open at ``start``; 0 if it is far away."""
-    depth, at, limit = 1, start, start + _LONGEST
-    while depth:
-        brace = text.find("}", at, limit)
-        if brace < 0:
-            return 0
-        depth += text.count("{", at, brace) - 1
-        at = brace + 1
-    return at
+    def _note_order(self, known: Known, around: Layout) -> None:
+        last = self.last.get(around)
+        if last is not None and known.pattern is not _NOTHING:
+            last.note_follower(known)
+        self.last[around] = known

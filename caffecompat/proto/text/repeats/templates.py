@@ -1,103 +1,47 @@
-"""Puts the binary form of messages together, from one of them and other strings and numbers.
-
-Binary forms are strings here, with a character for each byte.
-"""
+"""Puts the binary form of messages together, from one of them and other strings and numbers."""
 
 from __future__ import annotations
 
 import re
-import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from typing import NamedTuple, TypeAlias
 
 from caffecompat.proto.descriptors import Field, Layout
 from caffecompat.proto.schema import Message
-from caffecompat.proto.text.repeats.value_runs import DECIMAL, MOST_DIGITS
-from caffecompat.proto.text.scalars import unescaped
+from caffecompat.proto.text.repeats.value_forms import (
+    Column,
+    UnordinaryError,
+    ValueForm,
+    form_of,
+    joined,
+    sized,
+    varint,
+)
 
-Values = tuple[str, ...]
-Form = Callable[[str], str]
+Values: TypeAlias = tuple[str, ...]
 # Stands for a value in a text.
 GAP = "\0"
 
-_DECIMAL = re.compile(DECIMAL)
-# Names of fields, braces, and the places of values.
-_PARTS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?=\s*[:{])|[{}\0]", re.ASCII)
+# Names of fields, braces, and the places of values; strings without a comma between are one value.
+_PARTS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?=\s*[:{])|[{}]|\0(?:\s*\0)*", re.ASCII)
 # Of each inner message, so many different ones are remembered.
 _MOST_REMEMBERED = 100
 
-
-class UnordinaryError(ValueError):
-    """A value that the parser must read."""
-
-
-def varint(number: int) -> str:
-    """A number in binary form."""
-    digits = ""
-    while number >= 0x80:
-        digits += chr(number & 0x7F | 0x80)
-        number >>= 7
-    return digits + chr(number)
-
-
-def length_key(field: Field) -> str:
-    """What comes before the length of a string or message in binary form."""
-    return varint(field.number << 3 | 2)
-
-
-def _string(text: str) -> str:
-    if "\\" in text or not text.isascii():
-        text = _unescaped(text)
-    size = len(text)
-    return (chr(size) if size < 0x80 else varint(size)) + text
-
-
-@lru_cache
-def _unescaped(text: str) -> str:
-    content = unescaped(text)
-    if content is None:
-        raise UnordinaryError
-    return content.decode("latin-1")
-
-
-@lru_cache
-def _whole(text: str) -> str:
-    if not text.isdigit() or len(text) > MOST_DIGITS or (text[0] == "0" and text != "0"):
-        raise UnordinaryError
-    return varint(int(text))
-
-
-@lru_cache
-def _float(text: str, form: str = "<f") -> str:
-    if not _DECIMAL.fullmatch(text):
-        raise UnordinaryError
-    try:
-        return struct.pack(form, float(text)).decode("latin-1")
-    except OverflowError:
-        raise UnordinaryError from None
-
-
-# For each kind of field the wire type of its binary form, and how that is made.
-_FORMS: dict[str, tuple[int, Form]] = {
-    "string": (2, _string),
-    "whole": (0, _whole),
-    "float": (5, _float),
-    "double": (1, partial(_float, form="<d")),
-}
+# A value: the indices of its first piece and behind the last one, what comes before it in binary
+# form, and its form.
+Own: TypeAlias = tuple[int, int, str, ValueForm]
 
 
 class Template:
     """The binary form of a message, of which strings and numbers are to be filled in."""
 
-    def __init__(
-        self, key: str, own: list[tuple[int, str, Form]], inner: list[Inner], rest: str
-    ) -> None:
+    def __init__(self, key: str, own: list[Own], inner: list[Inner], rest: str) -> None:
         """
         Args:
-            key: what comes before the length of an inner message.
-            own: the values of this message: index, key and form of each.
+            key: what comes before the length of the message.
+            own: the values of this message.
             inner: the inner messages.
             rest: the binary form of everything else.
         """
@@ -105,28 +49,30 @@ class Template:
         self._own = own
         self._inner = inner
         self._rest = rest
-        self._remembered: dict[Values, str] = {}
+        self._remembered: dict[Values, list[Column]] = {}
 
-    def content(self, values: Values) -> str:
-        """The binary form with these values.
+    def content(self, values: Sequence[Column]) -> Column:
+        """The binary form with these values, of one message or of many at once.
 
         Raises:
             UnordinaryError: for one of them.
         """
-        parts: list[str] = []
-        for index, key, form in self._own:
-            parts += (key, form(values[index]))
+        parts: list[Column] = []
+        for begin, end, key, form in self._own:
+            parts.append(key)
+            parts += form.parts(values[begin:end])
         for begin, end, inner in self._inner:
-            parts.append(inner.field(values[begin:end]))
+            parts += inner.field(values[begin:end])
         parts.append(self._rest)
-        return "".join(parts)
+        return joined(parts)
 
-    def field(self, values: Values) -> str:
-        """The same as a field of the message around; the latest are remembered."""
+    def field(self, values: Sequence[Column]) -> list[Column]:
+        """The same as a field of the message around, in parts."""
+        if not isinstance(values, tuple):  # of many messages
+            return [self._key, *sized(self.content(values))]
         found = self._remembered.get(values)
         if found is None:
-            content = self.content(values)
-            found = self._key + varint(len(content)) + content
+            found = [self._key, *sized(self.content(values))]
             if len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.clear()
             self._remembered[values] = found
@@ -134,21 +80,36 @@ class Template:
 
 
 # An inner message, and the indices of its first value and behind the last one.
-Inner = tuple[int, int, Template]
+Inner: TypeAlias = tuple[int, int, Template]
 
 
 @dataclass
 class _Structure:
-    """What belongs to a message: its own values, each by its index, and the inner messages."""
+    """What belongs to a message: its own values, each by its indices, and the inner messages."""
 
     fields: Layout | None
     begin: int
     end: int = 0
-    own: list[tuple[int, Field]] = field(default_factory=list)
+    own: list[tuple[int, int, Field, ValueForm]] = field(default_factory=list)
     inner: list[tuple[Field, _Structure]] = field(default_factory=list)
 
 
-def template(text: str, fields: Layout, message: Message, values: Values) -> Template | None:
+class Made(NamedTuple):
+    """The template of a block.
+
+    Attributes:
+        template: the template.
+        patterns: for each value the regular expression that its field wants; empty for strings, and
+            for what belongs to an unknown field.
+        name: of a layer, the indices of its name's first piece and behind the last one.
+    """
+
+    template: Template
+    patterns: list[str]
+    name: tuple[int, int] | None
+
+
+def template(text: str, fields: Layout, message: Message, values: Values) -> Made | None:
     """The template of a message; None where that cannot be put together again.
 
     One such case is a field that takes numbers and ``inf``, whose order would be lost.
@@ -159,20 +120,32 @@ def template(text: str, fields: Layout, message: Message, values: Values) -> Tem
         message: what the text says with ``values``.
         values: strings and numbers.
     """
-    structure = _structure(text, fields)
+    patterns = [""] * len(values)
+    structure = _structure(text, fields, patterns)
     if structure is None:
         return None
     rest = type(message)()
     rest.CopyFrom(message)
     made = _template(structure, "", rest)
     try:
-        again = type(message).FromString(made.content(values).encode("latin-1"))
+        content = made.content(values)
     except UnordinaryError:
         return None
-    return made if again == message else None
+    again = type(message).FromString(str(content).encode("latin-1"))
+    # Their bytes are compared, since nan does not equal itself.
+    is_same = again.SerializePartialToString() == message.SerializePartialToString()
+    return Made(made, patterns, _name(structure)) if is_same else None
 
 
-def _structure(text: str, fields: Layout) -> _Structure | None:
+def _name(structure: _Structure) -> tuple[int, int] | None:
+    # What an older layer has as its name may be in a message inside.
+    if structure.fields is None or structure.fields.name != "LayerParameter":
+        return None
+    found = [(begin, end) for begin, end, target, _ in structure.own if target.name == "name"]
+    return found[0] if found else None
+
+
+def _structure(text: str, fields: Layout, patterns: list[str]) -> _Structure | None:
     whole = _Structure(fields, 0)
     around, index, name = [whole], 0, ""
     for part in _PARTS.findall(text):
@@ -188,14 +161,17 @@ def _structure(text: str, fields: Layout) -> _Structure | None:
             if target is not None:
                 here.inner.append((target, inner))
             around.append(inner)
-        elif part != GAP:
+        elif part[0] != GAP:
             name = part
         else:
+            end = index + part.count(GAP)
             if target is not None:
-                if target.kind not in _FORMS or target.raw:
+                form = form_of(target)
+                if form is None:
                     return None
-                here.own.append((index, target))
-            index += 1
+                here.own.append((index, end, target, form))
+                patterns[index:end] = [form.pattern] * (end - index)
+            index = end
     return whole
 
 
@@ -209,11 +185,21 @@ def _template(structure: _Structure, key: str, message: Message) -> Template:
         found[target.name] += 1
         made = _template(part, length_key(target), child)
         inner.append((part.begin - structure.begin, part.end - structure.begin, made))
-    own: list[tuple[int, str, Form]] = []
-    for index, target in structure.own:
-        wire_type, form = _FORMS[target.kind]
-        own.append((index - structure.begin, varint(target.number << 3 | wire_type), form))
+    own: list[Own] = []
+    for begin, end, target, form in structure.own:
+        place = (begin - structure.begin, end - structure.begin)
+        own.append((*place, value_key(target, form), form))
         message.ClearField(target.name)
     for target, _ in structure.inner:
         message.ClearField(target.name)
     return Template(key, own, inner, message.SerializePartialToString().decode("latin-1"))
+
+
+def value_key(target: Field, form: ValueForm) -> str:
+    """What comes before a value in binary form."""
+    return varint(target.number << 3 | form.wire_type)
+
+
+def length_key(target: Field) -> str:
+    """What comes before the length of a message in binary form."""
+    return varint(target.number << 3 | 2)

@@ -15,6 +15,7 @@ from typing import Any
 
 from caffecompat.proto.descriptors import Field
 from caffecompat.proto.schema import Message
+from caffecompat.proto.text.scalars import BOOLEANS
 
 # Whole numbers of so few digits fit every field.
 MOST_DIGITS = 9
@@ -30,14 +31,26 @@ NEXT = SEPARATOR + _COMMENTS + _GOES_ON
 _LONGEST_RUN = 1000
 _ELEMENTS = {
     "whole": rf"(?:0|[1-9][0-9]{{0,{MOST_DIGITS - 1}}})(?=[\s;,}}#])",
-    "float": rf"{DECIMAL}(?=[\s;,}}#])",
-    "double": rf"{DECIMAL}(?=[\s;,}}#])",
+    "float": rf"{DECIMAL}[fF]?(?=[\s;,}}#])",
+    "double": rf"{DECIMAL}[fF]?(?=[\s;,}}#])",
+    "bool": r"(?:[tT]rue|[fF]alse|[tf])(?=[\s;,}#])",
     "string": r"""(?:"[^"\\\n]*"|'[^'\\\n]*')""",
 }
+
+
+def decimal(word: str) -> float:
+    """A decimal number, which may end in an ``f``."""
+    try:
+        return float(word)
+    except ValueError:
+        return float(word.rstrip("fF"))
+
+
 _CONVERSIONS: dict[str, Callable[[str], int | float | str]] = {
     "whole": int,
-    "float": float,
-    "double": float,
+    "float": decimal,
+    "double": decimal,
+    "bool": BOOLEANS.__getitem__,
     "string": lambda word: word[1:-1],
 }
 _INSIDE = re.compile(r"""["]([^"\\\n]*)["]|[']([^'\\\n]*)[']""")
@@ -171,6 +184,11 @@ def _values(run: str, target: Field) -> list[Any]:
     if target.kind == "string":
         return _quoted(run)
     words = run.replace(target.name, " ").translate(_SIGNS).split()
+    if target.kind in ("float", "double"):
+        try:
+            return [*map(float, words)]
+        except ValueError:  # "1f"
+            words = " ".join(words).replace("f", "").replace("F", "").split()
     return [*map(_CONVERSIONS[target.kind], words)]
 
 
