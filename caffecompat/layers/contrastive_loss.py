@@ -20,8 +20,9 @@ class ContrastiveLoss(Loss):
 
     Bottoms: a and b (N, C), with up to two further axes of extent 1, and N similarities s; with one
     axis (N,) C is 1. s is truncated toward zero; a pair is similar if the result is not 0 (so 0.9
-    is dissimilar). ``legacy_version`` uses max(0, margin - d²) for dissimilar pairs. As in Caffe the gradient of a dissimilar pair is
-    divided by d + 1e-4 instead of d, which keeps it finite for equal vectors.
+    is dissimilar). ``legacy_version`` uses max(0, margin - d²) for dissimilar pairs. As in
+    Caffe the gradient of a dissimilar pair is divided by d + 1e-4 instead of d, which keeps it
+    finite for equal vectors.
     Source: Caffe's ContrastiveLoss layer; Hadsell, Chopra and LeCun (2006).
     """
 
