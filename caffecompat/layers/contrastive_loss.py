@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 class ContrastiveLoss(Loss):
     """sum(s d² + (1 - s) max(0, margin - d)²) / 2N over N pairs at distance d.
 
-    Bottoms: a and b (N, C) or (N, C, 1, 1), and N similarities s. s is truncated toward zero; a
-    pair is similar if the result is not 0 (so 0.9 is dissimilar). ``legacy_version`` uses
-    max(0, margin - d²) for dissimilar pairs. As in Caffe the gradient of a dissimilar pair is
-    divided by d + 1e-4 instead of d, which keeps it finite for equal vectors.
+    Bottoms: a and b (N, C), with up to two further axes of extent 1, and N similarities s; with one
+    axis (N,) C is 1. s is truncated toward zero; a pair is similar if the result is not 0 (so 0.9
+    is dissimilar). ``legacy_version`` uses max(0, margin - d²) for dissimilar pairs. As in
+    Caffe the gradient of a dissimilar pair is divided by d + 1e-4 instead of d, which keeps it
+    finite for equal vectors.
     Source: Caffe's ContrastiveLoss layer; Hadsell, Chopra and LeCun (2006).
     """
 
@@ -36,7 +37,7 @@ class ContrastiveLoss(Loss):
     def forward(self, a: Tensor, b: Tensor, similarity: Tensor) -> Tensor:
         self._check_shapes(a, b, similarity)
         count = a.shape[0]
-        difference = (a - b).reshape(count, -1)
+        difference = a.reshape(count, -1) - b.reshape(count, -1)
         squared = (difference * difference).sum(1)
         similar = similarity.detach().reshape(count).trunc() != 0
         apart = self._legacy(squared) if self.legacy else self._apart(squared)
@@ -53,9 +54,9 @@ class ContrastiveLoss(Loss):
     def _check_shapes(self, a: Tensor, b: Tensor, similarity: Tensor) -> None:
         shapes = ", ".join(format_shape(x.shape) for x in (a, b, similarity))
         self.check(
-            2 <= a.dim() <= 4
-            and a.shape == b.shape
-            and a.shape[1:].numel() == a.shape[1]
+            all(1 <= x.dim() <= 4 and x.shape[2:].numel() == 1 for x in (a, b))
+            and a.shape[:1] == b.shape[:1]
+            and a.shape[1:].numel() == b.shape[1:].numel()
             and similarity.numel() == a.shape[0],
             f"its bottoms are {shapes}; two must be NxC (or NxCx1x1) and the third N similarities",
         )

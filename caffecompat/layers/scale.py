@@ -26,6 +26,9 @@ class Broadcasting(Layer):
 
     def operand_shape(self, p: Message, bottoms: Sequence[Shape]) -> Shape:
         """Shape of the second operand; sets :attr:`first`, its first axis in the bottom."""
+        if len(bottoms) == 2 and not bottoms[1]:
+            self.first = 0
+            return ()
         first = self.axis(p.axis, bottoms[0])
         if len(bottoms) == 2:
             shape = bottoms[1]
@@ -85,6 +88,8 @@ class Scale(Broadcasting):
         if len(bottoms) == 1:
             self.parameter("weight", shape, p.filler if p.HasField("filler") else _ones())
         if p.bias_term:
+            # The layer that adds it checks the axis for a single number too.
+            self.axis(p.axis, bottoms[0])
             self.parameter("bias", shape, p.bias_filler)
         self.set_batch_coupling()
 

@@ -161,3 +161,14 @@ def test_shapes_that_do_not_fit(type_name: str, shapes: list[tuple[int, ...]], w
 def test_top_k_beyond_the_classes_is_refused() -> None:
     with pytest.raises(LayerError, match="top_k is 7, but the scores 3x6 have 6 classes"):
         made("Accuracy", "accuracy_param { top_k: 7 }", (3, 6), (3,), phase="TEST")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [((2,), (2,)), ((2, 1), (2, 1, 1, 1)), ((2, 1, 1), (2,))]
+)
+def test_contrastive_loss_counts_missing_axes_as_one(
+    first: tuple[int, ...], second: tuple[int, ...]
+) -> None:
+    a, b = torch.tensor([1.0, 2.0]).view(first), torch.tensor([0.0, 5.0]).view(second)
+    (loss,) = run("ContrastiveLoss", "", a, b, torch.ones(2))
+    assert loss.item() == pytest.approx((1 + 9) / 4)

@@ -316,3 +316,15 @@ def test_arg_max_of_one_axis_looks_at_single_values() -> None:
     assert run("ArgMax", text, x)[0].tolist() == [0, 2]
     with pytest.raises(LayerError, match="the bottom has no axes"):
         made("ArgMax", "", ())
+
+
+@pytest.mark.parametrize(("type_name", "expected"), [("Scale", [3, 6]), ("Bias", [4, 5])])
+def test_a_second_bottom_without_axes_needs_no_axis(type_name: str, expected: list[float]) -> None:
+    """The default axis 1 does not exist in this bottom."""
+    (y,) = run(type_name, "", torch.tensor([1.0, 2.0]), torch.tensor(3.0))
+    assert y.tolist() == expected
+
+
+def test_scale_with_a_bias_checks_the_axis_of_a_second_bottom_without_axes() -> None:
+    with pytest.raises(LayerError, match="axis is 1"):
+        run("Scale", "scale_param { bias_term: true }", torch.zeros(2), torch.tensor(3.0))
