@@ -53,10 +53,14 @@ class DebugPass:
     def _backward_layer(self, i: int, built: BuiltLayer) -> None:
         self._stepper.backward_layer(i)
         where = f"    [Backward] Layer {built.name}"
+        forced = self._net.graph.force_backward
         for version in built.bottoms:
             gradient = self._stepper.gradients.get(version)
-            if gradient is not None and version in self._needs_gradient:
+            if gradient is not None and (forced or version in self._needs_gradient):
                 self._log.info(f"{where}, bottom blob {version.blob} diff: {_mean(gradient)}")
+            elif gradient is None and forced and not built.tops:
+                # Caffe lets such a layer (Silence) set a gradient of zeros.
+                self._log.info(f"{where}, bottom blob {version.blob} diff: 0")
         for j, blob in enumerate(_blobs(built)):
             if blob.grad is not None:
                 self._log.info(f"{where}, param blob {j} diff: {_mean(blob.grad)}")
