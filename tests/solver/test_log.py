@@ -216,7 +216,8 @@ def test_debug_info_follows_splits_sharing_and_test_nets(tmp_path: Path, lines: 
     )
     assert lines.containing("    [Backward] Layer relu, bottom blob norm diff: ")
     assert not lines.containing("[Backward] Layer conv, bottom blob data")
-    assert not lines.containing("[Backward] Layer norm, param blob")
+    # Caffe counts statistics without lr_mult as parameters here.
+    assert lines.containing("    [Backward] Layer norm, param blob 2 diff: 0")
     last = lines.containing("[Backward] All net params (data, diff): L1 norm = (")
     assert len(last) == 10
     assert next(line for line in lines.text if "All net params" in line).startswith("E")
@@ -248,4 +249,5 @@ def test_debug_info_has_the_inputs_of_a_net_with_force_backward(
     lines.text.clear()
     Solver(path).step(1)
     assert lines.containing("    [Backward] Layer conv, bottom blob data diff: 0.")
+    assert lines.containing("    [Backward] Layer norm, param blob 2 diff: 0")
     assert lines.containing("    [Backward] Layer quiet, bottom blob label_data_1_split_1 diff: 0")
