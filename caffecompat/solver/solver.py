@@ -235,6 +235,8 @@ class Solver(TrainingState):
         """One update with its log lines; False if a stop has ended it without any effect."""
         display = self._display.is_due(self.iter)
         self._train_step.debug = display and bool(self._message.debug_info)
+        if self._train_step.debug:
+            self._display.catch_up()
         self._optimizer.clear(self._train_step.keeps_gradients, self._train_step.replaces_gradients)
         step, work = self._policy.step, partial(self._train_step.run, self.iter, self._next_rate)
         try:
@@ -266,6 +268,7 @@ class Solver(TrainingState):
     def _announce_step(self, before: int) -> None:
         policy = self._policy
         if policy.status and policy.step != before:
+            self._display.catch_up()
             self._log.info(f"{policy.status}: Iteration {self.iter}, step = {policy.step}")
 
     # Testing

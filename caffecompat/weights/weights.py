@@ -33,6 +33,7 @@ class LayerWeights:
             ignores it.
         indices: per blob, the index of the layer's parameter, if a file leaves out shared ones
             (as HDF5 does); None means 0, 1, 2, ...
+        shared: positions of blobs that another layer owns; an HDF5 file leaves out their values.
     """
 
     name: str
@@ -45,6 +46,7 @@ class LayerWeights:
     phase: int | None = None
     stored: list[str] = field(default_factory=list)
     indices: list[int] | None = None
+    shared: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         self.legacy = self.legacy or [False] * len(self.blobs)

@@ -216,7 +216,38 @@ def test_debug_info_follows_splits_sharing_and_test_nets(tmp_path: Path, lines: 
     )
     assert lines.containing("    [Backward] Layer relu, bottom blob norm diff: ")
     assert not lines.containing("[Backward] Layer conv, bottom blob data")
-    assert not lines.containing("[Backward] Layer norm, param blob")
+    # Caffe counts statistics without lr_mult as parameters here.
+    assert lines.containing("    [Backward] Layer norm, param blob 2 diff: 0")
     last = lines.containing("[Backward] All net params (data, diff): L1 norm = (")
     assert len(last) == 10
     assert next(line for line in lines.text if "All net params" in line).startswith("E")
+
+
+def test_clipping_stands_before_the_debug_lines_and_steps_of_the_next_iteration(
+    tmp_path: Path, lines: Lines
+) -> None:
+    more = "random_seed: 7 debug_info: true clip_gradients: 0.001"
+    Solver(write_training(tmp_path / "run", more)).step(4)
+    starts = ("Gradient", "Iteration 3", "MultiStep", "    [Backward] All")
+    found = [event.split()[0] for event in lines.events if event.startswith(starts)]
+    passes = ["[Backward]", "[Backward]"]
+    assert found == [
+        *(3 * [*passes, "Gradient"]),
+        *(*passes, "Iteration", "MultiStep", "Iteration", "Gradient"),
+    ]
+
+
+def test_debug_info_has_the_inputs_of_a_net_with_force_backward(
+    tmp_path: Path, lines: Lines
+) -> None:
+    """As Caffe does, with zeros for a layer without tops."""
+    path = write_training(tmp_path / "run", "random_seed: 7 debug_info: true")
+    net = tmp_path / "run" / "net.prototxt"
+    silence = 'layer { name: "quiet" type: "Silence" bottom: "label" }'
+    text = net.read_text().replace('name: "small"', 'name: "small" force_backward: true')
+    net.write_text(text + silence)
+    lines.text.clear()
+    Solver(path).step(1)
+    assert lines.containing("    [Backward] Layer conv, bottom blob data diff: 0.")
+    assert lines.containing("    [Backward] Layer norm, param blob 2 diff: 0")
+    assert lines.containing("    [Backward] Layer quiet, bottom blob label_data_1_split_1 diff: 0")

@@ -184,6 +184,18 @@ class TestShared:
         np.testing.assert_array_equal(ours.params["two"][0].detach().numpy(), weight)
         np.testing.assert_array_equal(ours.params["two"][1].detach().numpy(), [5, 5, 5])
 
+    def test_hdf5_has_shared_values_with_their_owner_and_all_gradients(
+        self, tmp_path: Path
+    ) -> None:
+        """As BVLC Caffe writes them."""
+        ours = net(SHARING)
+        ours.save(tmp_path / "x.h5", diffs=True)
+        with h5py.File(tmp_path / "x.h5") as file:
+            stored = {part: {n: sorted(file[part][n]) for n in ("one", "two")} for part in file}
+        assert stored["data"] == {"one": ["0", "1"], "two": ["1"]}
+        assert stored["diff"] == {"one": ["0", "1"], "two": ["0", "1"]}
+        assert net(SHARING).load_weights(tmp_path / "x.h5").loaded == ["one", "two"]
+
     def test_an_empty_group_will_do_where_all_is_shared(self, tmp_path: Path) -> None:
         text = SHARING.replace('param { name: "w" }', 'param { name: "w" } param { name: "b" }')
         weight, bias = np.arange(9, dtype=np.float32).reshape(3, 3), np.ones(3, np.float32)

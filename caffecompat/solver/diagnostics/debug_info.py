@@ -53,13 +53,20 @@ class DebugPass:
     def _backward_layer(self, i: int, built: BuiltLayer) -> None:
         self._stepper.backward_layer(i)
         where = f"    [Backward] Layer {built.name}"
+        forced = self._net.graph.force_backward
         for version in built.bottoms:
             gradient = self._stepper.gradients.get(version)
-            if gradient is not None and version in self._needs_gradient:
+            if gradient is not None and (forced or version in self._needs_gradient):
                 self._log.info(f"{where}, bottom blob {version.blob} diff: {_mean(gradient)}")
+            elif gradient is None and forced and not built.tops:
+                # Caffe lets such a layer (Silence) set a gradient of zeros.
+                self._log.info(f"{where}, bottom blob {version.blob} diff: 0")
+        reached = any(self._stepper.gradients.get(top) is not None for top in built.tops)
         for j, blob in enumerate(_blobs(built)):
             if blob.grad is not None:
                 self._log.info(f"{where}, param blob {j} diff: {_mean(blob.grad)}")
+            elif reached and (forced or _is_given_a_rate(built, j)):
+                self._log.info(f"{where}, param blob {j} diff: 0")
 
     def _report_all(self) -> None:
         values = [entry.tensor.detach() for entry in self._net.learnable]
@@ -76,11 +83,17 @@ def _blobs(built: BuiltLayer) -> list[torch.Tensor]:
     return built.module.blobs() if built.module is not None else []
 
 
+def _is_given_a_rate(built: BuiltLayer, index: int) -> bool:
+    """Whether the definition's ``lr_mult`` is not 0; Caffe asks it also for statistics."""
+    params = built.node.message.param
+    return index >= len(params) or bool(params[index].lr_mult != 0)
+
+
 def _blobs_with_gradient(net: Net) -> set[object]:
-    """Versions of blobs that have a gradient: those that depend on a learnable parameter."""
+    """Versions of blobs that have a gradient in Caffe: those that depend on a parameter."""
     needed: set[object] = set()
     for built in net.layers:
-        learns = any(blob.requires_grad for blob in _blobs(built))
+        learns = any(_is_given_a_rate(built, j) for j in range(len(_blobs(built))))
         open_bottoms = (
             v for v, blocked in zip(built.bottoms, built.blocked, strict=False) if not blocked
         )

@@ -254,9 +254,12 @@ class Optimizer:
         Caffe computes updates in place of the gradients, so its files hold the updates.
         """
         for i, update in self._last.items():
-            gradient = self._learnable[i].tensor.grad
-            if gradient is not None:
-                gradient.copy_(update)
+            tensor = self._learnable[i].tensor
+            if tensor.grad is not None:
+                tensor.grad.copy_(update)
+            elif tensor.requires_grad:
+                # No pass has reached it: the update is that of the regularisation.
+                tensor.grad = update.clone()
 
     def check(self, state: SolverState, place: str) -> None:
         """Checks that the history of a solver state fits, before a change.

@@ -60,7 +60,8 @@ class Hdf5(LayerFormat):
         with create_hdf5(path) as file:
             data = file.create_group("data")
             for layer in weights.values():
-                _write_arrays(data.create_group(layer.name), current_blobs(layer), layer)
+                group = data.create_group(layer.name)
+                _write_arrays(group, current_blobs(layer), layer, leave_out=layer.shared)
             if any(layer.diffs for layer in weights.values()):
                 diff = file.create_group("diff")
                 for layer in weights.values():
@@ -99,6 +100,14 @@ def _current_diffs(layer: LayerWeights) -> list[np.ndarray]:
     return [diff.reshape(blob.shape) for diff, blob in pairs]
 
 
-def _write_arrays(group: Group, arrays: list[np.ndarray], layer: LayerWeights) -> None:
-    for index, array in zip(layer.indices or range(len(arrays)), arrays, strict=True):
+def _write_arrays(
+    group: Group,
+    arrays: list[np.ndarray],
+    layer: LayerWeights,
+    leave_out: frozenset[int] = frozenset(),
+) -> None:
+    indices = layer.indices or range(len(arrays))
+    for position, (index, array) in enumerate(zip(indices, arrays, strict=True)):
+        if position in leave_out:
+            continue
         group.create_dataset(str(index), data=as_float32(array))

@@ -115,6 +115,16 @@ def test_snapshot_diffs_are_the_updates() -> None:
             torch.testing.assert_close(value.detach(), old - value.grad, msg=name)
 
 
+def test_a_snapshot_diff_without_gradient_is_the_update_of_the_decay() -> None:
+    more = "momentum: 0 weight_decay: 0.5 snapshot_diff: true"
+    update, values = make(f'type: "SGD" {more}')
+    expected = 0.125 * values[0].detach().clone()
+    update.apply(np.float32(0.25), 0)
+    update.show_updates()
+    assert values[0].grad is not None
+    torch.testing.assert_close(values[0].grad, expected)
+
+
 @pytest.mark.parametrize("rate", [0.25, 3e-7, 0.0])
 @pytest.mark.parametrize("last", [(), (1,)])
 def test_at_once_is_one_by_one(
