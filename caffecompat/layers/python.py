@@ -72,7 +72,7 @@ class Python(Layer):
         )
         if p.share_in_parallel:
             self.note("share_in_parallel has no effect here")
-        self.user = self._user_class(p)()
+        self.user = self._made(self._user_class(p), message)
         self.user.param_str = self.user.param_str_ = p.param_str
         self.user.phase = PhaseNumber(not self.training)
         self.user.blobs = BlobVector()
@@ -166,6 +166,16 @@ class Python(Layer):
         assert isinstance(found, type)
         return found
 
+    def _made(self, user_class: type[Any], message: Message) -> Any:
+        """The user's object; as in Caffe its ``__init__`` may take the LayerParameter."""
+        with pycaffe_name():
+            try:
+                if user_class.__init__ is object.__init__:
+                    return user_class()
+                return user_class(message)
+            except Exception as error:
+                raise self._failure("__init__", error) from error
+
     def _call(self, step: str, *arguments: Any) -> None:
         with pycaffe_name():
             try:
@@ -241,6 +251,9 @@ class PhaseNumber(int):
 
 class PythonLayerBase:
     """The class ``caffe.Layer``, from which Python layers derive."""
+
+    def __init__(self, message: Message | None = None) -> None:
+        """Does nothing; a subclass may pass its LayerParameter on, as in Caffe."""
 
     param_str: str
     param_str_: str

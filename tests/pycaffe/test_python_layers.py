@@ -50,6 +50,14 @@ class Phase(caffe.Layer):
         top[0].data[()] = self.phase
 
 
+class Made(Phase):
+    def __init__(self, message, *more):
+        super(Made, self).__init__(message, *more)
+        self.made_for = message.name
+        if self.made_for == "bad":
+            raise ZeroDivisionError("made")
+
+
 class Failing(Phase):
     def setup(self, bottom, top):
         if self.param_str == "setup":
@@ -186,3 +194,29 @@ def test_a_solver_trains_its_parameter(tmp_path: Path, monkeypatch: pytest.Monke
     # The layer adds 1 in each of two passes, whose mean is the gradient.
     np.testing.assert_allclose(solver.net.params["p"][0].data, 0.75)
     np.testing.assert_allclose(solver.net.params["p"][0].diff, 0.25)
+
+
+def test_the_constructor_gets_the_layer_parameter(tmp_path: Path) -> None:
+    net = built(tmp_path, source("Made"))
+    assert net.layers[0].made_for == "s"
+    with pytest.raises(ZeroDivisionError, match=r"^made$"):
+        built(tmp_path, source("Made").replace('name: "s"', 'name: "bad"'))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_propagate_down_false_runs_the_layer_without_a_gradient(
+    tmp_path: Path, wanted: bool
+) -> None:
+    text = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+    layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip"
+            inner_product_param { num_output: 2 } }
+    layer { name: "p" type: "Python" bottom: "ip" top: "y" propagate_down: WANTED
+            python_param { module: "user_layers" layer: "Scaled" param_str: "3" } }
+    layer { name: "l" type: "Reduction" bottom: "y" top: "l" loss_weight: 1 }
+    """
+    net = built(tmp_path, text.replace("WANTED", str(wanted).lower()), caffe.TRAIN)
+    net.forward(x=np.ones((2, 3)))
+    net.backward()
+    assert net.layers[2].calls[-1] == f"backward [{wanted}]"
+    assert net.params["p"][0].diff == 1
+    assert net.params["ip"][0].diff.any() == wanted
