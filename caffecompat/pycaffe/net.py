@@ -19,7 +19,7 @@ from caffecompat.pycaffe.mode import current_device, next_seed
 from caffecompat.pycaffe.net_arguments import net_arguments
 from caffecompat.pycaffe.net_structure import NetStructure
 from caffecompat.reporting.glog import LOGGER
-from caffecompat.weights import save_weights
+from caffecompat.weights import Weights, save_weights
 
 
 class Net(NetStructure):
@@ -248,7 +248,15 @@ class Net(NetStructure):
     def _save(self, path: str | os.PathLike[str], form: str) -> None:
         self._views.send()
         with pycaffe_errors():
-            save_weights(self.torch_net.to_weights(), path, form)
+            save_weights(self._weights(), path, form)
+
+    def _weights(self) -> Weights:
+        """The weights, in the shapes of the blobs."""
+        weights = self.torch_net.to_weights()
+        for layer in weights.layers:
+            pairs = zip(layer.blobs, self.params.get(layer.name, ()), strict=False)
+            layer.blobs[:] = [array.reshape(blob.shape) for array, blob in pairs]
+        return weights
 
     def share_with(self, other: Net) -> None:
         """Uses the values of the parameters of ``other`` in the layers with the same names.

@@ -62,7 +62,11 @@ CASES: dict[str, tuple[Callable[[caffe.Net], object], type[Exception], str]] = {
     ),
     "attribute": (lambda n: setattr(n.blobs["prob"], "data", 0), AttributeError, "data"),
     "negative extent": (lambda n: n.blobs["data"].reshape(-1), ValueError, "'data'.*at least 0"),
-    "parameter": (lambda n: n.params["conv"][0].reshape(3), ValueError, "parameter keeps"),
+    "parameter": (
+        lambda n: n.params["conv"][0].reshape(3),
+        ValueError,
+        "parameter keeps its number",
+    ),
     "sharing": (
         lambda n: n.share_with(n.layers[0]),
         TypeError,
