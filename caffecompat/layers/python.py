@@ -44,7 +44,6 @@ class Python(Layer):
 
     bottoms = at_least(0)
     tops = at_least(0)
-    in_place = False
     # User code may keep state anywhere, e.g. in its module or in numpy's random generator.
     can_be_restored = False
     differentiable = (True,)
@@ -78,7 +77,13 @@ class Python(Layer):
         self.user.blobs = BlobVector()
         self._reshaped: list[Shape] | None = None
         self.bottom = [NumpyBlob(shape) for shape in bottoms]
-        self.top = [NumpyBlob((0,)) for _ in message.top]
+        # In place a top is the blob of its bottom, as in Caffe.
+        pairs = zip(message.bottom, message.top, strict=False)
+        self.overwritten = [i for i, (bottom, top) in enumerate(pairs) if bottom == top]
+        self.top = [
+            self.bottom[i] if i in self.overwritten else NumpyBlob((0,))
+            for i in range(len(message.top))
+        ]
         self._call("setup", self.bottom, self.top)
         self._call("reshape", self.bottom, self.top)
         self._reshaped = [blob.shape for blob in self.bottom]
@@ -121,11 +126,11 @@ class Python(Layer):
     ) -> list[np.ndarray]:
         """The user's backward pass: gradients of the bottoms, then of the parameters."""
         self._load(bottoms, parameters)
-        for blob, diff in zip(self.top, top_diffs, strict=True):
-            blob.diff[...] = diff
         blobs = (*self.bottom, *self._own_blobs)
         for blob in blobs:
             blob.diff[...] = 0
+        for blob, diff in zip(self.top, top_diffs, strict=True):
+            blob.diff[...] = diff
         with self._with_own_blobs():
             self._call("backward", self.top, list(wanted), self.bottom)
         return [blob.diff.copy() for blob in blobs]
