@@ -11,7 +11,13 @@ if TYPE_CHECKING:
 
 
 class NumpyLayer(Protocol):
-    """A layer that computes with numpy arrays."""
+    """A layer that computes with numpy arrays.
+
+    Attributes:
+        overwritten: positions of bottoms that the tops at these positions overwrite.
+    """
+
+    overwritten: list[int]
 
     def compute(
         self, bottoms: Sequence[np.ndarray], parameters: Sequence[np.ndarray]
@@ -43,12 +49,15 @@ def run(
             arrays = [_array(value) for value in inputs]
             like = inputs[0] if inputs else torch.empty(0)
             tops = layer.compute(arrays[: len(bottoms)], arrays[len(bottoms) :])
+            ctx.overwritten = {i: tops[i] for i in layer.overwritten}
             return tuple(torch.from_numpy(top).to(like) for top in tops)
 
         @staticmethod
         def backward(ctx: Any, *diffs: Tensor) -> tuple[Tensor | None, ...]:
             inputs = ctx.saved_tensors
             arrays = [_array(value) for value in inputs]
+            for i, top in ctx.overwritten.items():
+                arrays[i] = top
             wanted = ctx.needs_input_grad
             gradients = layer.compute_gradients(
                 arrays[: len(bottoms)],

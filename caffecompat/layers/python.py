@@ -44,7 +44,6 @@ class Python(Layer):
 
     bottoms = at_least(0)
     tops = at_least(0)
-    in_place = False
     # User code may keep state anywhere, e.g. in its module or in numpy's random generator.
     can_be_restored = False
     differentiable = (True,)
@@ -72,13 +71,19 @@ class Python(Layer):
         )
         if p.share_in_parallel:
             self.note("share_in_parallel has no effect here")
-        self.user = self._user_class(p)()
+        self.user = self._made(self._user_class(p), message)
         self.user.param_str = self.user.param_str_ = p.param_str
         self.user.phase = PhaseNumber(not self.training)
         self.user.blobs = BlobVector()
         self._reshaped: list[Shape] | None = None
         self.bottom = [NumpyBlob(shape) for shape in bottoms]
-        self.top = [NumpyBlob((0,)) for _ in message.top]
+        # In place a top is the blob of its bottom, as in Caffe.
+        pairs = zip(message.bottom, message.top, strict=False)
+        self.overwritten = [i for i, (bottom, top) in enumerate(pairs) if bottom == top]
+        self.top = [
+            self.bottom[i] if i in self.overwritten else NumpyBlob((0,))
+            for i in range(len(message.top))
+        ]
         self._call("setup", self.bottom, self.top)
         self._call("reshape", self.bottom, self.top)
         self._reshaped = [blob.shape for blob in self.bottom]
@@ -121,11 +126,11 @@ class Python(Layer):
     ) -> list[np.ndarray]:
         """The user's backward pass: gradients of the bottoms, then of the parameters."""
         self._load(bottoms, parameters)
-        for blob, diff in zip(self.top, top_diffs, strict=True):
-            blob.diff[...] = diff
         blobs = (*self.bottom, *self._own_blobs)
         for blob in blobs:
             blob.diff[...] = 0
+        for blob, diff in zip(self.top, top_diffs, strict=True):
+            blob.diff[...] = diff
         with self._with_own_blobs():
             self._call("backward", self.top, list(wanted), self.bottom)
         return [blob.diff.copy() for blob in blobs]
@@ -165,6 +170,16 @@ class Python(Layer):
         self.check(isinstance(found, type), f"module {p.module!r} has no class {p.layer!r}")
         assert isinstance(found, type)
         return found
+
+    def _made(self, user_class: type[Any], message: Message) -> Any:
+        """The user's object; as in Caffe its ``__init__`` may take the LayerParameter."""
+        with pycaffe_name():
+            try:
+                if user_class.__init__ is object.__init__:
+                    return user_class()
+                return user_class(message)
+            except Exception as error:
+                raise self._failure("__init__", error) from error
 
     def _call(self, step: str, *arguments: Any) -> None:
         with pycaffe_name():
@@ -241,6 +256,9 @@ class PhaseNumber(int):
 
 class PythonLayerBase:
     """The class ``caffe.Layer``, from which Python layers derive."""
+
+    def __init__(self, message: Message | None = None) -> None:
+        """Does nothing; a subclass may pass its LayerParameter on, as in Caffe."""
 
     param_str: str
     param_str_: str

@@ -6,7 +6,7 @@ from math import prod
 
 from caffecompat.errors import NetError
 from caffecompat.layers import Shape
-from caffecompat.pycaffe.errors import CallError
+from caffecompat.pycaffe.errors import CallError, refuse_copy
 from caffecompat.pycaffe.execution.arrays import BlobArray
 from caffecompat.pycaffe.execution.blob_memory import Memory
 from caffecompat.reporting.units import format_shape
@@ -22,6 +22,8 @@ class Blob:
     With in-place layers ``data`` has the values after the last of them, ``diff`` the gradient
     before the first.
     """
+
+    __reduce_ex__ = refuse_copy
 
     def __init__(self, name: str, data: Memory, diff: Memory) -> None:
         self._name = name

@@ -45,12 +45,13 @@ def get_edge_label(layer: Any) -> str:
     return '""'
 
 
-def get_layer_lr_mult(layer: Any) -> float:
-    """The learning-rate factor of the weights of a layer; 1 where none is given or none counts."""
-    if layer.type in (*_CONVOLUTIONS, _INNER_PRODUCT) and layer.param:
-        rate: float = layer.param[0].lr_mult
-        return rate
-    return _DEFAULT_RATE
+def get_layer_lr_mult(layer: Any) -> tuple[float, float]:
+    """The learning-rate factors of weight and bias; 1 where none is given or none counts."""
+    rates = [_DEFAULT_RATE, _DEFAULT_RATE]
+    if layer.type in (*_CONVOLUTIONS, _INNER_PRODUCT):
+        for i, param in enumerate(layer.param[:2]):
+            rates[i] = param.lr_mult
+    return rates[0], rates[1]
 
 
 def get_layer_label(layer: Any, rankdir: str, display_lrm: bool = False) -> str:
@@ -75,14 +76,15 @@ def get_layer_label(layer: Any, rankdir: str, display_lrm: bool = False) -> str:
         parts += [f"dilation: {param.dilation[0]}"] if param.dilation else []
     elif layer.type == _POOLING:
         param = layer.pooling_param
-        parts[1] = f"({get_pooling_types_dict()[param.pool]} {layer.type})"
+        parts[1] = f"({layer.type} {get_pooling_types_dict()[param.pool]})"
         parts += [
             f"kernel size: {_extent(param, 'kernel', 1)}",
             f"stride: {_extent(param, 'stride', 1)}",
             f"pad: {_extent(param, 'pad', 0)}",
         ]
-    if display_lrm and layer.type in (*_CONVOLUTIONS, _INNER_PRODUCT):
-        parts.append(f"lr mult: {get_layer_lr_mult(layer):g}")
+    rates = get_layer_lr_mult(layer)
+    if display_lrm and layer.type in (*_CONVOLUTIONS, _INNER_PRODUCT) and any(rates):
+        parts.append("lr mult: {:.1f}, {:.1f}".format(*rates))
     return f'"{separator.join(parts)}"'
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from caffecompat.errors import BlobError, CaffeError, DataError, FileProblem, NetError
 from caffecompat.layers.python import UserCodeError
@@ -25,6 +26,10 @@ class LayerNameError(BlobError, ValueError):
     """No layer of that name; pycaffe raises ValueError for it."""
 
 
+class NoCopyError(CaffeError, RuntimeError):
+    """A net, blob or solver cannot be copied or pickled; pycaffe raises RuntimeError for it."""
+
+
 class OldNameError(CaffeError, AttributeError):
     """A method that pycaffe once had."""
 
@@ -35,6 +40,17 @@ class ImageFileError(DataError, OSError):
 
 class MissingImage(ImageFileError, FileNotFoundError):
     """There is no such image file."""
+
+
+def refuse_copy(self: object, protocol: Any) -> Any:
+    """The ``__reduce_ex__`` of classes whose objects cannot be copied or pickled, as in pycaffe.
+
+    A copy would hold the arrays, or the net, of the original.
+    """
+    raise NoCopyError(
+        f"a {type(self).__name__} cannot be copied or pickled; keep arrays of it, "
+        "numpy.array(blob.data), or build it again and give it the weights of net.save(file)"
+    )
 
 
 @contextmanager

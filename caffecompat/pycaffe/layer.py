@@ -59,5 +59,5 @@ class BuiltInLayer:
 
 
 def layer_type_list() -> list[str]:
-    """The names of all layer types."""
-    return sorted(catalogue)
+    """The names of all layer types, as ``type`` of a layer in a definition has them."""
+    return sorted({catalogue.find(name).type for name in catalogue})

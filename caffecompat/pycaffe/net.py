@@ -10,7 +10,7 @@ from caffecompat.errors import suggestion
 from caffecompat.layers import BuildOptions
 from caffecompat.net import Net as TorchNet
 from caffecompat.pycaffe.batches import Arrays, batches, forward_all, forward_backward_all
-from caffecompat.pycaffe.errors import CallError, LayerNameError, pycaffe_errors
+from caffecompat.pycaffe.errors import ArgumentError, CallError, LayerNameError, pycaffe_errors
 from caffecompat.pycaffe.execution.blob_memory import Views
 from caffecompat.pycaffe.execution.parameter_blobs import clear_diffs, share_data
 from caffecompat.pycaffe.mappings import Outputs
@@ -19,7 +19,7 @@ from caffecompat.pycaffe.mode import current_device, next_seed
 from caffecompat.pycaffe.net_arguments import net_arguments
 from caffecompat.pycaffe.net_structure import NetStructure
 from caffecompat.reporting.glog import LOGGER
-from caffecompat.weights import save_weights
+from caffecompat.weights import Weights, save_weights
 
 
 class Net(NetStructure):
@@ -248,10 +248,25 @@ class Net(NetStructure):
     def _save(self, path: str | os.PathLike[str], form: str) -> None:
         self._views.send()
         with pycaffe_errors():
-            save_weights(self.torch_net.to_weights(), path, form)
+            save_weights(self._weights(), path, form)
+
+    def _weights(self) -> Weights:
+        """The weights, in the shapes of the blobs."""
+        weights = self.torch_net.to_weights()
+        for layer in weights.layers:
+            pairs = zip(layer.blobs, self.params.get(layer.name, ()), strict=False)
+            layer.blobs[:] = [array.reshape(blob.shape) for array, blob in pairs]
+        return weights
 
     def share_with(self, other: Net) -> None:
-        """Uses the values of the parameters of ``other`` in the layers with the same names."""
+        """Uses the values of the parameters of ``other`` in the layers with the same names.
+
+        Raises:
+            ArgumentError: ``other`` is no net.
+            WeightsError: a layer has other shapes there.
+        """
+        if not isinstance(other, Net):
+            raise ArgumentError(f"share_with takes a caffe.Net, found {type(other).__name__}")
         for net in (self, other):
             net._views.send()
         share_data(self.torch_net, other.torch_net)
@@ -259,14 +274,21 @@ class Net(NetStructure):
         self._views.show()
 
     def _forward(self, start: int, end: int) -> float:
+        self._check_range(start, end)
         with pycaffe_errors():
             self._passes.forward(start, end)
         return float(self._passes.loss(start, end))
 
     def _backward(self, start: int, end: int) -> None:
+        self._check_range(end, start)
         self._views.use_diffs()
         with pycaffe_errors():
             self._passes.backward(start, end)
+
+    def _check_range(self, first: int, last: int) -> None:
+        count = len(self._layer_list)
+        if first < 0 or last >= count:
+            raise CallError(f"the net has layers 0 to {count - 1}, found {first} to {last}")
 
     def _batch(self, arrays: Mapping[str, Any]) -> Iterator[Arrays]:
         return batches(self, arrays)

@@ -9,7 +9,7 @@ from caffecompat.errors import BlobError, suggestion
 from caffecompat.layers.python import Python
 from caffecompat.net import Net as TorchNet
 from caffecompat.pycaffe.blob import Blob, BlobVec
-from caffecompat.pycaffe.errors import OldNameError
+from caffecompat.pycaffe.errors import OldNameError, refuse_copy
 from caffecompat.pycaffe.execution.blob_memory import Memory, Views
 from caffecompat.pycaffe.execution.layered_passes import LayeredPasses
 from caffecompat.pycaffe.execution.parameter_blobs import parameter_blobs
@@ -53,6 +53,8 @@ class NetStructure:
         torch_net: the net as :class:`caffecompat.Net`, a torch module with the same parameters.
     """
 
+    __reduce_ex__ = refuse_copy
+
     def _use(self, net: TorchNet) -> None:
         self.torch_net = net
         self._views = views = Views(net.device)
@@ -65,12 +67,17 @@ class NetStructure:
         }
         self._blobs_by_name = Named({k: Blob(f"blob {k!r}", data[k], diffs[k]) for k in shapes})
         self._parameters = parameter_blobs(net, views)
+        self._names = [built.name for built in net.layers]
+        pairs = zip(self._names, self._parameters, strict=True)
+        self._params = NamedParameters({name: BlobVec(blobs) for name, blobs in pairs if blobs})
         self._layer_list = [
             built.layer.user
             if isinstance(built.layer, Python)
             else BuiltInLayer(built, self._parameters[i])
             for i, built in enumerate(net.layers)
         ]
+        self._layer_dict = Ordered(zip(self._names, self._layer_list, strict=True))
+        self._input_list, self._output_list = net.inputs, net.outputs
         self._passes = LayeredPasses(net, data, diffs, views)
 
     def __getattr__(self, name: str) -> Any:
@@ -95,8 +102,7 @@ class NetStructure:
     @property
     def params(self) -> NamedParameters:
         """The parameters of each layer that has any, by layer name."""
-        pairs = zip(self._layer_names, self._parameters, strict=True)
-        return NamedParameters({name: BlobVec(blobs) for name, blobs in pairs if blobs})
+        return self._params
 
     @property
     def layers(self) -> list[Any]:
@@ -106,17 +112,17 @@ class NetStructure:
     @property
     def layer_dict(self) -> Ordered[Any]:
         """The layers by name."""
-        return Ordered(zip(self._layer_names, self._layer_list, strict=True))
+        return self._layer_dict
 
     @property
     def inputs(self) -> list[str]:
         """Names of the blobs of Input layers."""
-        return self.torch_net.inputs
+        return self._input_list
 
     @property
     def outputs(self) -> list[str]:
         """Names of the blobs that no layer reads, in alphabetical order."""
-        return self.torch_net.outputs
+        return self._output_list
 
     @property
     def top_names(self) -> Ordered[list[str]]:
@@ -138,7 +144,7 @@ class NetStructure:
 
     @property
     def _layer_names(self) -> list[str]:
-        return [built.name for built in self.torch_net.layers]
+        return list(self._names)
 
     @property
     def _blob_names(self) -> list[str]:

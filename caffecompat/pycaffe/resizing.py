@@ -50,7 +50,7 @@ def resize_image(im: NDArray[Any], new_dims: ArrayLike, interp_order: int = 1) -
             "width x channels and a positive size"
         )
     if im.shape[-1] not in (1, 3):
-        return zoom_corners(im, height, width, interp_order).astype(np.float32)
+        return zoom_corners(im, height, width, interp_order).astype(np.float32, order="C")
     low, high = im.min(), im.max()
     if not high > low:
         return np.full((height, width, im.shape[-1]), low, dtype=np.float32)
@@ -58,7 +58,7 @@ def resize_image(im: NDArray[Any], new_dims: ArrayLike, interp_order: int = 1) -
     resized = resize_centers((im - low) / (high - low), height, width, interp_order)
     if im.dtype == np.float32:
         resized = resized.astype(np.float32)
-    return (resized * (high - low) + low).astype(np.float32)
+    return (resized * (high - low) + low).astype(np.float32, order="C")
 
 
 def resize_centers(image: Floats, height: int, width: int, order: int) -> Floats:

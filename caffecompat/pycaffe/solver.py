@@ -6,15 +6,17 @@ import copy
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
+import numpy as np
 import torch
 
 from caffecompat.proto import schema
-from caffecompat.pycaffe.errors import pycaffe_errors
+from caffecompat.pycaffe.errors import pycaffe_errors, refuse_copy
 from caffecompat.pycaffe.mode import current_device, next_seed
 from caffecompat.pycaffe.net import Net
+from caffecompat.pycaffe.solver_parameter import SolverParameter
 from caffecompat.solver import Solver as Training
+from caffecompat.solver.optim.rate_limits import RateLimits
 from caffecompat.solver.optim.rules import rules
 from caffecompat.solver.setup.options import SolverOptions
 from caffecompat.solver.setup.settings import Settings, read_settings
@@ -102,6 +104,14 @@ class _Training(Training):
         """The learning rate of the next update."""
         return float(copy.copy(self._policy).rate(self.iter))
 
+    def set_base_rate(self, rate: float) -> None:
+        """Replaces the ``base_lr`` of the definition."""
+        self._policy.base_lr = np.float32(rate)
+
+    @property
+    def _limits(self) -> RateLimits:
+        return replace(super()._limits, base=self._policy.base_lr)
+
 
 class Solver:
     """Base class of the solvers; :func:`get_solver` makes that of a definition.
@@ -115,13 +125,15 @@ class Solver:
     """
 
     type = "SGD"
+    __reduce_ex__ = refuse_copy
 
     def __init__(self, solver_file: str | os.PathLike[str]) -> None:
         with pycaffe_errors():
             settings = read_settings(os.fspath(solver_file))
-            self._param = schema.new("SolverParameter")
-            self._param.CopyFrom(settings.message)
+            message = schema.new("SolverParameter")
+            message.CopyFrom(settings.message)
             self._training = _Training(self._settings(settings), current_device())
+        self._param = SolverParameter(message, self._training.set_base_rate)
 
     def _settings(self, settings: Settings) -> Settings:
         message = settings.message
@@ -154,8 +166,8 @@ class Solver:
         return self._training.next_rate
 
     @property
-    def param(self) -> Any:
-        """The SolverParameter message of the definition."""
+    def param(self) -> SolverParameter:
+        """The fields of the definition; ``base_lr`` can be set, and counts from the next update."""
         return self._param
 
     def step(self, iterations: int) -> None:

@@ -132,10 +132,10 @@ class Transformer:
             )
         self.channel_swap[in_] = tuple(order)
 
-    def set_raw_scale(self, in_: str, scale: float) -> None:
-        """Sets the factor before the mean is subtracted; 255 for models of 8-bit images."""
+    def set_raw_scale(self, in_: str, scale: float | None) -> None:
+        """Sets the factor before the mean is subtracted (255 for 8-bit models), or none."""
         self._check_input(in_)
-        self.raw_scale[in_] = scale
+        _set(self.raw_scale, in_, scale)
 
     def set_mean(self, in_: str, mean: NDArray[Any]) -> None:
         """Sets the mean to subtract, in units of raw_scale and in swapped channels.
@@ -143,10 +143,11 @@ class Transformer:
         Args:
             in_: the name of an input.
             mean: one value per channel, height x width for one channel, or
-                channels x height x width of the input.
+                channels x height x width. Of another height and width than the input it is
+                resized, as in pycaffe.
 
         Raises:
-            DataError: the mean has another shape.
+            DataError: the mean has other channels or another number of axes.
         """
         self._check_input(in_)
         shape = mean.shape
@@ -166,17 +167,17 @@ class Transformer:
                 f"Mean shape invalid: {mean.shape}, expected (channels,) or "
                 "(channels, height, width)"
             )
-        if shape != expected:
+        if shape[0] != expected[0] or len(expected) != 3:
             raise DataError(
                 f"Mean shape incompatible with input shape: the mean has {shape}, input {in_!r} "
-                f"has {expected}; mean.mean(axis=(1, 2)) gives a mean per channel for any size"
+                f"has {expected}"
             )
-        self.mean[in_] = mean
+        self.mean[in_] = mean if shape == expected else _resized(mean.reshape(shape), expected)
 
-    def set_input_scale(self, in_: str, scale: float) -> None:
-        """Sets the factor after the mean is subtracted."""
+    def set_input_scale(self, in_: str, scale: float | None) -> None:
+        """Sets the factor after the mean is subtracted, or none."""
         self._check_input(in_)
-        self.input_scale[in_] = scale
+        _set(self.input_scale, in_, scale)
 
     def _check_input(self, in_: str) -> None:
         if in_ not in self.inputs:
@@ -213,3 +214,15 @@ class Transformer:
                 f"input {in_!r}: the image has shape {values.shape} before the mean of shape "
                 f"{mean.shape} is subtracted; set transpose and the size of the input to match"
             )
+
+
+def _set(settings: dict[str, float], in_: str, value: float | None) -> None:
+    if value is None:
+        settings.pop(in_, None)
+    else:
+        settings[in_] = value
+
+
+def _resized(mean: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """A mean of channels x height x width in another height and width."""
+    return resize_image(mean.transpose(1, 2, 0), shape[1:]).transpose(2, 0, 1)

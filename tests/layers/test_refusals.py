@@ -200,6 +200,6 @@ def test_types_that_work_in_place() -> None:
     }
     assert in_place - ends == {
         *("BNLL", "BatchNorm", "Bias", "Clip", "Dropout", "ELU", "Exp", "LRN", "Log", "MVN"),
-        *("PReLU", "Power", "ReLU", "Scale", "Sigmoid", "Softmax", "Swish", "TanH"),
+        *("PReLU", "Power", "Python", "ReLU", "Scale", "Sigmoid", "Softmax", "Swish", "TanH"),
         "Threshold",
     }

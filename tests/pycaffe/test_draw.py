@@ -38,13 +38,17 @@ def test_labels(net: Any) -> None:
     data, conv, relu, pool, ip, *_ = net.layer
     assert draw.get_layer_label(relu, "LR") == r'"r\n(ReLU)"'
     assert draw.get_layer_label(conv, "TB", display_lrm=True) == (
-        '"c (Convolution) kernel size: 3x5 stride: 2 pad: 1x0 dilation: 2 lr mult: 0.5"'
+        '"c (Convolution) kernel size: 3x5 stride: 2 pad: 1x0 dilation: 2 lr mult: 0.5, 1.0"'
     )
-    assert draw.get_layer_label(pool, "BT") == '"p (AVE Pooling) kernel size: 3 stride: 1 pad: 0"'
+    assert draw.get_layer_label(pool, "BT") == '"p (Pooling AVE) kernel size: 3 stride: 1 pad: 0"'
     assert draw.get_layer_label(data, "TB") == r'"d\|\{1\} (Data)"'
     labels = [draw.get_edge_label(layer) for layer in (data, conv, relu, ip)]
     assert labels == ["Batch 7", "4", '""', "9"]
-    assert [draw.get_layer_lr_mult(layer) for layer in (conv, ip, relu)] == [0.5, 1, 1]
+    rates = [draw.get_layer_lr_mult(layer) for layer in (conv, ip, relu)]
+    assert rates == [(0.5, 1), (1, 1), (1, 1)]
+    ip.param.add(lr_mult=0)
+    ip.param.add(lr_mult=0)
+    assert draw.get_layer_label(ip, "TB", display_lrm=True) == '"ip (InnerProduct)"'
     colors = {draw.choose_color_by_layertype(layer.type) for layer in (data, conv, pool, ip)}
     assert len(colors) == 4
 
@@ -69,7 +73,7 @@ def test_files(net: Any, tmp_path: Path) -> None:
         pytest.skip("Graphviz is not installed")
     draw.draw_net_to_file(net, tmp_path / "net.svg", "TB")
     text = (tmp_path / "net.svg").read_text()
-    assert "AVE Pooling" in text
+    assert "Pooling AVE" in text
     assert "d|{1} (Data)" in text
     assert draw.draw_net(net, "LR").startswith(b"\x89PNG")
     with pytest.raises(draw.DrawingError, match="Graphviz cannot draw the net as 'nope'"):

@@ -72,6 +72,26 @@ def test_a_mean_of_one_channel() -> None:
     np.testing.assert_array_equal(values[0], -mean)
 
 
+def test_a_mean_of_another_size_is_resized() -> None:
+    made = io.Transformer({"data": (1, 3, 3, 4)})
+    made.set_mean("data", np.arange(12.0).reshape(3, 2, 2) ** 2)
+    # What pycaffe has stored.
+    expected = [[40, 56.875, 63.9583, 50.625], [61.5, 86.75, 96.25, 75.75]]
+    np.testing.assert_allclose(made.mean["data"][2, :2], expected, rtol=1e-5)
+    gray = io.Transformer({"data": (1, 1, 3, 4)})
+    gray.set_mean("data", np.full((9, 7), 3.0))
+    np.testing.assert_array_equal(gray.mean["data"], np.full((1, 3, 4), 3))
+
+
+def test_no_scale() -> None:
+    made = io.Transformer({"data": (1, 3, 4, 5)})
+    image = np.ones((4, 5, 3), np.float32)
+    for scale, expected in ((3, 9), (None, 1)):
+        made.set_raw_scale("data", scale)
+        made.set_input_scale("data", scale)
+        np.testing.assert_array_equal(made.preprocess("data", image.copy()), expected)
+
+
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
@@ -81,7 +101,7 @@ def test_a_mean_of_one_channel() -> None:
         (lambda t: t.set_transpose("data", (1, 0)), "(1, 0) has 2, input 'data' has 3"),
         (lambda t: t.set_channel_swap("data", (1, 0)), "input 'data' has 3 channels"),
         (lambda t: t.set_mean("data", np.zeros(2)), "the mean has 2, input 'data' has 3 channels"),
-        (lambda t: t.set_mean("data", np.zeros((3, 9, 9))), "mean.mean(axis=(1, 2)) gives"),
+        (lambda t: t.set_mean("data", np.zeros((2, 9, 9))), "the mean has (2, 9, 9), input 'data'"),
         (lambda t: t.set_mean("data", np.zeros((1, 3, 4, 5))), "Mean shape invalid: (1, 3, 4, 5)"),
     ],
 )
@@ -90,6 +110,12 @@ def test_checks_of_settings(call: Callable[[io.Transformer], Any], sentence: str
         call(io.Transformer({"data": (1, 3, 4, 5)}))
     assert isinstance(raised.value, DataError)
     assert sentence in str(raised.value)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_resized_images_are_contiguous(channels: int) -> None:
+    image = np.random.default_rng(0).random((4, 5, channels))
+    assert io.resize_image(image, (7, 3)).flags.c_contiguous
 
 
 def test_images_that_do_not_fit() -> None:

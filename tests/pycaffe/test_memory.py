@@ -10,6 +10,7 @@ import pytest
 
 from caffecompat import pycaffe as caffe
 from caffecompat.pycaffe.execution import blob_memory
+from caffecompat.weights import load_weights
 from tests.pycaffe.definitions import CLASSIFIER, DEPLOY, built
 
 
@@ -75,6 +76,38 @@ def test_a_view_of_another_shape_keeps_its_values(tmp_path: Path) -> None:
     net.forward()
     np.testing.assert_array_equal(view, values)
     assert net.blobs["prob"].data.shape == (3, 2, 1, 1)
+
+
+def test_views_stay_while_shapes_fit_into_the_memory(tmp_path: Path) -> None:
+    net = built(tmp_path, DEPLOY)
+    images = np.random.default_rng(1).normal(size=(2, 3, 4, 4)).astype(np.float32)
+    net.forward(data=images)
+    data, prob, first = net.blobs["data"].data, net.blobs["prob"].data, net.blobs["prob"].data[0]
+    kept = prob[1].copy()
+    net.blobs["data"].reshape(1, 3, 4, 4)
+    net.forward(data=images[1:])
+    np.testing.assert_array_equal(first, net.blobs["prob"].data[0])
+    np.testing.assert_array_equal(prob[0], net.blobs["prob"].data[0])
+    np.testing.assert_array_equal(prob[1], kept)
+    np.testing.assert_array_equal(data, images[[1, 1]])
+    net.blobs["data"].reshape(2, 3, 4, 4)
+    np.testing.assert_array_equal(net.blobs["data"].data, images[[1, 1]])
+    data[1] = 0
+    assert not net.blobs["data"].data[1].any()
+    np.testing.assert_array_equal(net.forward()["prob"][0], kept)
+    np.testing.assert_array_equal(prob, net.blobs["prob"].data)
+
+
+def test_a_larger_shape_has_new_memory(tmp_path: Path) -> None:
+    net = built(tmp_path, DEPLOY)
+    data = net.blobs["data"].data
+    data[...] = 2
+    net.blobs["data"].reshape(5, 3, 4, 4)
+    assert not net.blobs["data"].data.any()
+    data[...] = 3
+    assert not net.blobs["data"].data.any()
+    net.forward()
+    assert net.blobs["prob"].data.shape == (5, 2, 1, 1)
 
 
 def test_splits_and_in_place_layers_share_no_gradients(tmp_path: Path) -> None:
@@ -182,3 +215,23 @@ def test_the_top_of_a_parameter_layer_is_its_value(tmp_path: Path, phase: int) -
     net.params["p"][0].data[...] = [3, 4]
     net.forward()
     assert net.blobs["t"].data.tolist() == [3, 4]
+
+
+def test_a_parameter_of_another_shape(tmp_path: Path) -> None:
+    net = built(tmp_path, DEPLOY)
+    images = np.random.default_rng(2).normal(size=(2, 3, 4, 4))
+    before = net.forward(data=images)["prob"].copy()
+    weight = net.params["conv"][0]
+    weight.reshape(2, 27, 1)
+    assert weight.data.shape == weight.diff.shape == (2, 27, 1)
+    np.testing.assert_array_equal(net.forward()["prob"], before)
+    net.backward(prob=np.arange(4).reshape(2, 2, 1, 1))
+    assert weight.diff.any()
+    net.save(tmp_path / "net.caffemodel")
+    saved = load_weights(tmp_path / "net.caffemodel")
+    assert [blob.shape for blob in saved["conv"].blobs] == [(2, 27, 1), (2,)]
+    np.testing.assert_array_equal(saved["conv"].blobs[0], weight.data)
+    weight.data[...] = 0
+    np.testing.assert_array_equal(net.forward()["prob"], 0.5)
+    with pytest.raises(ValueError, match=r"number of elements, its shape is \(2, 27, 1\)"):
+        weight.reshape(3, 27)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,7 +62,20 @@ CASES: dict[str, tuple[Callable[[caffe.Net], object], type[Exception], str]] = {
     ),
     "attribute": (lambda n: setattr(n.blobs["prob"], "data", 0), AttributeError, "data"),
     "negative extent": (lambda n: n.blobs["data"].reshape(-1), ValueError, "'data'.*at least 0"),
-    "parameter": (lambda n: n.params["conv"][0].reshape(3), ValueError, "parameter keeps"),
+    "parameter": (
+        lambda n: n.params["conv"][0].reshape(3),
+        ValueError,
+        "parameter keeps its number",
+    ),
+    "sharing": (
+        lambda n: n.share_with(n.layers[0]),
+        TypeError,
+        "share_with takes a caffe.Net, found B",
+    ),
+    "range": (lambda n: n._forward(-1, 2), RuntimeError, "layers 0 to 4, found -1 to 2"),
+    "range of backward": (lambda n: n._backward(9, 0), RuntimeError, "layers 0 to 4, found 0 to"),
+    "pickle": (pickle.dumps, RuntimeError, "a Net cannot be copied or pickled"),
+    "copy": (lambda n: copy.deepcopy(n.blobs), RuntimeError, "a Blob cannot be copied"),
     "arrays": (lambda n: n.set_input_arrays(ROWS, ROWS), RuntimeError, "MemoryData"),
     "sizes": (
         wrong_channels,

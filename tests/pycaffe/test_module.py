@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -94,3 +96,16 @@ def test_log(lines: Lines, capsys: pytest.CaptureFixture[str]) -> None:
     assert "disabled" not in error
     assert lines.containing("before")
     assert logging.getLogger("caffecompat") is LOGGER
+
+
+def test_the_messages_need_no_import_of_their_own() -> None:
+    script = "import caffecompat.pycaffe as caffe; print(caffe.proto.caffe_pb2.Datum(label=3))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "label: 3\n\n", done.stderr
+
+
+def test_layer_types_are_those_of_definitions() -> None:
+    types = caffe.layer_type_list()
+    assert "BN" in types  # which several forks define
+    assert all("(" not in name for name in types)
+    assert types == sorted(set(types))

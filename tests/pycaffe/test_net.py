@@ -334,3 +334,11 @@ def test_dictionaries_have_the_methods_of_python_2(tmp_path: Path) -> None:
     assert everything.keys()[0] == net.outputs[0]
     assert dict(**out).keys() == set(net.outputs)
     assert copy.copy(net.top_names) == pickle.loads(pickle.dumps(net.top_names)) == net.top_names
+
+
+def test_dictionaries_and_lists_of_a_net_stay_the_same(tmp_path: Path) -> None:
+    net = built(tmp_path, DEPLOY)
+    for name in ("blobs", "params", "layer_dict", "inputs", "outputs"):
+        assert getattr(net, name) is getattr(net, name)
+    net.params["mine"] = net.params["conv"]
+    assert "mine" in net.params

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from caffecompat import Net as TorchNet
 from caffecompat import pycaffe as caffe
 from tests.pycaffe.definitions import built
 
@@ -48,6 +50,31 @@ class Phase(caffe.Layer):
 
     def forward(self, bottom, top):
         top[0].data[()] = self.phase
+
+
+class FirstRow(caffe.Layer):
+    """Doubles the first row; the others are the bottom's where it works in place."""
+
+    def setup(self, bottom, top):
+        pass
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].data.shape)
+
+    def forward(self, bottom, top):
+        top[0].data[0] = 2 * bottom[0].data[0]
+
+    def backward(self, top, propagate_down, bottom):
+        # The data are those that the forward pass has left.
+        bottom[0].diff[0] = top[0].diff[0] * bottom[0].data[0]
+
+
+class Made(Phase):
+    def __init__(self, message, *more):
+        super(Made, self).__init__(message, *more)
+        self.made_for = message.name
+        if self.made_for == "bad":
+            raise ZeroDivisionError("made")
 
 
 class Failing(Phase):
@@ -186,3 +213,68 @@ def test_a_solver_trains_its_parameter(tmp_path: Path, monkeypatch: pytest.Monke
     # The layer adds 1 in each of two passes, whose mean is the gradient.
     np.testing.assert_allclose(solver.net.params["p"][0].data, 0.75)
     np.testing.assert_allclose(solver.net.params["p"][0].diff, 0.25)
+
+
+def test_the_constructor_gets_the_layer_parameter(tmp_path: Path) -> None:
+    net = built(tmp_path, source("Made"))
+    assert net.layers[0].made_for == "s"
+    with pytest.raises(ZeroDivisionError, match=r"^made$"):
+        built(tmp_path, source("Made").replace('name: "s"', 'name: "bad"'))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_propagate_down_false_runs_the_layer_without_a_gradient(
+    tmp_path: Path, wanted: bool
+) -> None:
+    text = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+    layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip"
+            inner_product_param { num_output: 2 } }
+    layer { name: "p" type: "Python" bottom: "ip" top: "y" propagate_down: WANTED
+            python_param { module: "user_layers" layer: "Scaled" param_str: "3" } }
+    layer { name: "l" type: "Reduction" bottom: "y" top: "l" loss_weight: 1 }
+    """
+    net = built(tmp_path, text.replace("WANTED", str(wanted).lower()), caffe.TRAIN)
+    net.forward(x=np.ones((2, 3)))
+    net.backward()
+    assert net.layers[2].calls[-1] == f"backward [{wanted}]"
+    assert net.params["p"][0].diff == 1
+    assert net.params["ip"][0].diff.any() == wanted
+
+
+IN_PLACE = """force_backward: true
+layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "t" type: "TanH" bottom: "x" top: "y" }
+layer { name: "p" type: "Python" bottom: "y" top: "y"
+        python_param { module: "user_layers" layer: "FirstRow" } }
+layer { name: "z" type: "Power" bottom: "y" top: "z" power_param { scale: 5 } }
+"""
+
+
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+@pytest.mark.parametrize("viewed", [True, False])
+def test_in_place(tmp_path: Path, phase: int, viewed: bool) -> None:
+    net = built(tmp_path, IN_PLACE, phase)
+    view = net.blobs["y"].data if viewed else None
+    x = np.array([[0.5, -1, 2], [3, 0.1, -0.2]], np.float32)
+    for _ in range(2):
+        net.forward(x=x)
+        expected = np.tanh(x) * [[2], [1]]
+        np.testing.assert_allclose(net.blobs["y"].data, expected, rtol=1e-5)
+        assert view is None or np.array_equal(view, net.blobs["y"].data)
+        net.backward(z=np.ones((2, 3)))
+        outer = 5 * np.array([expected[0], np.ones(3)])
+        np.testing.assert_allclose(
+            net.blobs["x"].diff, outer * (1 - np.tanh(x) ** 2), rtol=1e-4, atol=1e-6
+        )
+
+
+def test_in_place_in_a_net_of_this_package(tmp_path: Path) -> None:
+    (tmp_path / "net.prototxt").write_text(IN_PLACE)
+    net = TorchNet(tmp_path / "net.prototxt", allow_python=True)
+    x = torch.tensor([[0.5, -1, 2], [3, 0.1, -0.2]])
+    net.forward(x=x)
+    expected = torch.tanh(x) * torch.tensor([[2.0], [1]])
+    torch.testing.assert_close(net.blobs["z"].data, 5 * expected)
+    net.backward(z=torch.ones(2, 3))
+    outer = 5 * torch.stack([expected[0], torch.ones(3)])
+    torch.testing.assert_close(net.blobs["x"].diff, outer * (1 - torch.tanh(x) ** 2))

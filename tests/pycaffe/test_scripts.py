@@ -169,7 +169,7 @@ def test_draw_net(model: list[str]) -> None:
         pytest.skip("Graphviz is not installed")
     words = [model[1], "net.svg", "--rankdir", "TB", "--phase", "TEST", "--display_lrm"]
     assert draw_net.main(words) == 0
-    assert "kernel size: 3 stride: 1 pad: 0 lr mult: 1" in Path("net.svg").read_text()
+    assert "kernel size: 3 stride: 1 pad: 0 lr mult: 1.0, 1.0" in Path("net.svg").read_text()
     assert draw_net.main(["missing.prototxt", "net.svg"]) == 1
 
 

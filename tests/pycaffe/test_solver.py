@@ -189,3 +189,22 @@ def test_missing_files() -> None:
     Path("net.prototxt").unlink()
     with pytest.raises(RuntimeError, match=r"net\.prototxt"):
         caffe.SGDSolver("solver.prototxt")
+
+
+def test_base_lr_can_be_set_between_updates() -> None:
+    solver = caffe.SGDSolver("solver.prototxt")
+    solver.param.base_lr = 0.5
+    assert solver.lr == solver.param.base_lr == 0.5
+    solver.net.clear_param_diffs()
+    solver.net.params["ip"][1].diff[...] = 2
+    before = solver.net.params["ip"][1].data.copy()
+    solver.apply_update()
+    np.testing.assert_allclose(before - solver.net.params["ip"][1].data, 1, rtol=1e-6)
+    solver.step(1)
+    assert solver.lr == pytest.approx(0.05)
+    with pytest.raises(AttributeError, match=r"param\.max_iter cannot be set, only base_lr"):
+        solver.param.max_iter = 7
+    assert "max_iter: 5" in str(solver.param)
+    assert {"max_iter", "base_lr"} <= set(dir(solver.param))
+    with pytest.raises(AttributeError):
+        _ = solver.param.baselr

@@ -42,16 +42,17 @@ def _from_parameters(layers: Sequence[BuiltLayer]) -> BackwardNeeds:
     needs = BackwardNeeds([], [])
     for built in layers:
         asked = list(built.node.message.propagate_down)
-        bottoms = asked or [blobs[bottom.blob] for bottom in built.bottoms]
+        before = [blobs[bottom.blob] for bottom in built.bottoms]
         specs = built.layer.specs if built.layer is not None else []
         learns = any(
             spec.learned and use.lr_mult != 0 for spec, use in zip(specs, built.uses, strict=True)
         )
-        need = learns or any(bottoms)
+        # With ``propagate_down: false`` a layer runs backward, but gives no gradients.
+        need = learns or any(before)
         for top in built.tops:
             blobs[top.blob] = blobs.get(top.blob, False) or need
         needs.layers.append(need)
-        needs.bottoms.append([bool(bottom) for bottom in bottoms])
+        needs.bottoms.append([bool(bottom) for bottom in asked or before])
     return needs
 
 

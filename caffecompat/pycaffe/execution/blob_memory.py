@@ -80,6 +80,8 @@ class Views:
 class Memory:
     """One array of a blob: its ``data`` or its ``diff``.
 
+    As in Caffe it keeps its memory while its shapes fit into it, and so do views of all shapes.
+
     Args:
         name: for messages.
         shape: the initial shape.
@@ -97,9 +99,12 @@ class Memory:
         self._device = device
         self._fill = fill
         self._tensor: torch.Tensor | None = None
+        # All of the memory, one axis, and the tensor that lies at its beginning; None where the
+        # values lie in memory of a layer. On the CPU, views lie in it.
+        self._whole: torch.Tensor | None = None
+        self._placed: torch.Tensor | None = None
+        # All of the memory on the host, of which views are parts.
         self._view: weakref.ref[BlobArray] | None = None
-        # On the CPU, the tensor whose memory the view is.
-        self._viewed: torch.Tensor | None = None
         # On a GPU, the values that the view had when it was shown or sent, and whether the device
         # has newer ones.
         self._shown: np.ndarray | None = None
@@ -113,7 +118,11 @@ class Memory:
         """The values on the net's device."""
         if self._tensor is None:
             self._tensor = torch.full(self._shape, self._fill, device=self._device)
+            self._place(self._tensor)
         return self._tensor
+
+    def _place(self, tensor: torch.Tensor) -> None:
+        self._whole, self._placed = tensor.view(-1), tensor
 
     def put(self, tensor: torch.Tensor) -> None:
         """Replaces the values, by those of a tensor without gradient graph.
@@ -122,55 +131,69 @@ class Memory:
         """
         self._tensor = tensor
         self._behind = True
+        if self._view is None:
+            self._whole = self._placed = None
 
     def resize(self, shape: Sequence[int]) -> None:
-        """Changes the shape. A smaller blob keeps its first values, a larger one is cleared."""
+        """Changes the shape. The first values stay while it fits into the memory."""
         wanted = tuple(int(extent) for extent in shape)
         if wanted == self.shape:
             return
         self.send()
+        view = self._array() if self.show() else None
         old, count = self._tensor, prod(wanted)
-        if old is None or count > old.numel():
-            self._shape, self._tensor = wanted, None
-        else:
+        if self._whole is not None and old is self._placed and count <= self._whole.numel():
+            self._tensor = self._placed = self._whole[:count].view(wanted)
+        elif old is not None and count <= old.numel():
             self._tensor = old.contiguous().view(-1)[:count].view(wanted)
+        elif view is not None and self._views.on_host_only and count <= view.size:
+            self._tensor = torch.from_numpy(_part(view, wanted).copy()).to(self._device)
+        else:
+            self._shape, self._tensor = wanted, None
 
     def array(self) -> BlobArray:
-        """A writable view of the values; it remains one while the shape does not change."""
-        view = self._view() if self.show() and self._view is not None else None
+        """A writable view of the values; it remains one while the shapes fit into the memory."""
+        view = self._array() if self.show() else None
         if view is None:
             view = self._new_view()
             self._view = weakref.ref(view)
         self._views.add(self, view)
-        # A view of it: a script may change the shape of its array.
-        return named_array(view, self.name)
+        return named_array(_part(view, self.shape), self.name)
+
+    def _array(self) -> BlobArray | None:
+        return None if self._view is None else self._view()
 
     def _new_view(self) -> BlobArray:
         tensor = self.tensor()
         if self._views.on_host_only:
-            view = named_array(_on_host(tensor), self.name)
+            view = named_array(_on_host(tensor).reshape(-1), self.name)
             self._shown, self._behind = np.array(view), False
             return view
-        if not (tensor.is_contiguous() and tensor.dtype == torch.float32):
-            tensor = tensor.float().contiguous()
-            self.put(tensor)
-        self._viewed = tensor
-        return named_array(tensor.detach().numpy(), self.name)
+        if self._whole is None or tensor is not self._placed:
+            if not (tensor.is_contiguous() and tensor.dtype == torch.float32):
+                tensor = tensor.float().contiguous()
+            self._tensor = tensor
+            self._place(tensor)
+        assert self._whole is not None
+        return named_array(self._whole.detach().numpy(), self.name)
 
     def show(self) -> bool:
         """Copies the values into the view, if it still exists and fits; returns whether it does."""
-        view = None if self._view is None else self._view()
-        if view is None or view.shape != self.shape:
-            self._view = self._viewed = self._shown = None
+        view, count = self._array(), prod(self.shape)
+        if view is None or view.size < count:
+            self._view = self._shown = None
+            if self._tensor is not self._placed:
+                self._whole = self._placed = None
             return False
         if self._views.on_host_only:
             if self._behind and not self._is_written(view):
-                np.copyto(view, _on_host(self.tensor()))
+                np.copyto(_part(view, self.shape), _on_host(self.tensor()))
                 self._shown, self._behind = np.array(view), False
-        elif self._viewed is not self._tensor:
-            assert self._viewed is not None
-            self._viewed.copy_(self.tensor())
-            self._tensor = self._viewed
+        elif self._placed is not self._tensor:
+            assert self._whole is not None
+            self._placed = self._whole[:count].view(self.shape)
+            self._placed.copy_(self.tensor())
+            self._tensor = self._placed
         return True
 
     def _is_written(self, view: BlobArray) -> bool:
@@ -178,11 +201,17 @@ class Memory:
 
     def send(self) -> None:
         """Copies the view to the device, if a script has written into it."""
-        view = None if self._view is None else self._view()
-        if view is not None and self._is_written(view):
+        view = self._array()
+        if view is not None and view.size >= prod(self.shape) and self._is_written(view):
             # ``.data`` hides the write from autograd: graphs of the last pass stay usable.
-            self.tensor().data.copy_(torch.from_numpy(np.asarray(view)))
+            values = torch.from_numpy(np.asarray(_part(view, self.shape)))
+            self.tensor().data.copy_(values)
             self._shown, self._behind = np.array(view), False
+
+
+def _part(whole: BlobArray, shape: Shape) -> BlobArray:
+    """The beginning of an array of one axis in a shape, the same memory."""
+    return whole[: prod(shape)].reshape(shape)  # type: ignore[return-value]
 
 
 def _on_host(tensor: torch.Tensor) -> np.ndarray:
@@ -216,17 +245,19 @@ class ParameterMemory(Memory):
         return self._shape
 
     def tensor(self) -> torch.Tensor:
-        return self._find()
+        return self._find().view(self._shape)
 
     def put(self, tensor: torch.Tensor) -> None:
-        self._find().copy_(tensor)
+        self.tensor().copy_(tensor)
 
     def resize(self, shape: Sequence[int]) -> None:
-        if tuple(shape) != self.shape:
+        """Changes the shape that scripts and weight files see; the layer keeps its own."""
+        if prod(shape) != prod(self._shape):
             raise ValueError(
-                f"{self.name}: a parameter keeps its shape {self.shape}; to change it, change the "
-                "definition and load the weights again"
+                f"{self.name}: a parameter keeps its number of elements, its shape is "
+                f"{self.shape}; to change it, change the definition and load the weights again"
             )
+        self._shape = tuple(int(extent) for extent in shape)
 
     def array(self) -> BlobArray:
         if self._is_diff:
@@ -236,7 +267,7 @@ class ParameterMemory(Memory):
             self._views.send()
             return super().array()
         # A parameter keeps its memory.
-        return named_array(self._find().numpy(), self.name)
+        return named_array(self.tensor().numpy(), self.name)
 
     def show(self) -> bool:
         self._behind = True

@@ -178,6 +178,9 @@ class LayeredPasses:
     def _forward_layer(self, i: int, step: Step) -> None:
         built = step.built
         if step.user is not None:
+            for top in step.tops if step.overwrites else ():
+                # What an earlier layer has computed stays with its graph.
+                top.put(top.tensor().clone())
             step.user.forward()
             self._views.send()
         elif built.module is not None:
