@@ -31,6 +31,7 @@ _ITERATION = re.compile(r"Iteration ([0-9]{1,18})(?![0-9])")
 _NUMBER = r"[-+]?(?:nan|inf|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)(?![0-9.])"
 _RATE = re.compile(rf"lr = ({_NUMBER})")
 _OUTPUT = re.compile(rf"(Train|Test) net output #[0-9]+: (\S+) = ({_NUMBER})")
+_TEST_NET = re.compile(r"Testing net \(#([0-9]{1,9})\)")
 _LEAP_YEAR = 2000
 
 
@@ -43,12 +44,14 @@ class Row:
         seconds: since the start of training.
         rate: the learning rate in the last line with one; NaN if there was none.
         outputs: values by name; the last value if a name has several.
+        net: the number of the test net whose outputs these are, of several the last.
     """
 
     iteration: int
     seconds: float
     rate: float
     outputs: dict[str, float] = field(default_factory=dict)
+    net: int = 0
 
 
 @dataclass
@@ -98,7 +101,7 @@ def read_log(path: PathLike, max_bytes: int | None = None) -> ParsedLog:
 def _read(lines: Iterable[str], name: str) -> ParsedLog:
     log = ParsedLog(name, [], [])
     clock: Clock | None = None
-    iteration = -1
+    iteration, net = -1, 0
     rate = math.nan
     stamped = False
     for line in lines:
@@ -116,11 +119,14 @@ def _read(lines: Iterable[str], name: str) -> ParsedLog:
         if match := _RATE.search(line):
             rate = float(match[1])
             log.rates.append((iteration, rate))
+        if match := _TEST_NET.search(line):
+            net = int(match[1])
         if match := _OUTPUT.search(line):
             rows = log.train if match[1] == "Train" else log.test
-            if not rows or rows[-1].iteration != iteration:
+            if _begins_row(rows, iteration):
                 rows.append(Row(iteration, seconds, rate))
             rows[-1].outputs[match[2]] = float(match[3])
+            rows[-1].net = net if match[1] == "Test" else 0
     if clock is None:
         found = "it has no line 'Solving ...'" if stamped else "none of its lines is a log line"
         raise FormatError(
@@ -130,6 +136,18 @@ def _read(lines: Iterable[str], name: str) -> ParsedLog:
     _fix_first_rate(log.train)
     _fix_first_rate(log.test)
     return log
+
+
+def _begins_row(rows: list[Row], iteration: int) -> bool:
+    """Whether the next output begins a row, by the rule of Caffe's parser.
+
+    Outputs of one iteration make one row, but for the rows after the first a row is complete when
+    it has as many outputs as that. So test nets with the same outputs have a row each, except in
+    the first iteration, where the last net's values stay.
+    """
+    if not rows or rows[-1].iteration != iteration:
+        return True
+    return len(rows) > 1 and len(rows[-1].outputs) == len(rows[0].outputs)
 
 
 def _fix_first_rate(rows: list[Row]) -> None:

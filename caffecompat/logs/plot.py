@@ -70,7 +70,8 @@ def _draw(logs: Sequence[ParsedLog], make: Callable[..., Any]) -> Any:
         for log in logs:
             for name in names:
                 for phase, rows in (("train", log.train), ("test", log.test)):
-                    _curve(axis, _points(rows, name, "iteration"), logs, log, f"{phase} {name}")
+                    for what, points in _curves(rows, name, "iteration").items():
+                        _curve(axis, points, logs, log, f"{phase} {what}")
         axis.set_ylabel(_axis_name(kind, names))
     for log in logs:
         points = [(float(iteration), rate) for iteration, rate in log.rates]
@@ -89,7 +90,8 @@ def _draw_chart(logs: Sequence[ParsedLog], make: Callable[..., Any], chart: int)
     for log in logs:
         rows = log.train if phase == "train" else log.test
         for name in names:
-            _curve(axis, _points(rows, name, over), logs, log, f"{phase} {name}")
+            for what, points in _curves(rows, name, over).items():
+                _curve(axis, points, logs, log, f"{phase} {what}")
         if kind == "rate":
             points = [(_place(row, over), row.rate) for row in rows]
             _rates(axis, points, _owner(log, logs) + "learning rate")
@@ -140,8 +142,15 @@ def _place(row: Row, over: str) -> float:
     return row.seconds if over == "seconds" else float(row.iteration)
 
 
-def _points(rows: list[Row], name: str, over: str) -> list[tuple[float, float]]:
-    return [(_place(row, over), row.outputs[name]) for row in rows if name in row.outputs]
+def _curves(rows: list[Row], name: str, over: str) -> dict[str, list[tuple[float, float]]]:
+    """The points of an output by what they are called, one curve for each test net."""
+    shown = [row for row in rows if name in row.outputs]
+    several = len({row.net for row in shown}) > 1
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for row in shown:
+        points = curves.setdefault(f"{name} of net #{row.net}" if several else name, [])
+        points.append((_place(row, over), row.outputs[name]))
+    return curves
 
 
 def _curve(

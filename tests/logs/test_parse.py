@@ -60,6 +60,36 @@ def test_rows(log: Path) -> None:
     assert table(parsed.train, ";").startswith("NumIters;Seconds;")
 
 
+def of_two_test_nets(second_output: str) -> str:
+    """A log of two test nets with one output each, tested in three iterations."""
+    lines = ["solver.cpp:289] Solving tiny"]
+    for iteration in (0, 5, 10):
+        for net, name in enumerate(("loss", second_output)):
+            lines.append(f"solver.cpp:347] Iteration {iteration}, Testing net (#{net})")
+            lines.append(f"solver.cpp:414]     Test net output #0: {name} = {iteration + net}.5")
+    return "".join(f"I1231 23:59:58.500000  4242 {line}\n" for line in lines)
+
+
+def test_two_test_nets(log: Path) -> None:
+    """A row for each net but in the first iteration, or one for all if their outputs differ."""
+    log.write_text(of_two_test_nets("loss"))
+    rows = [(row.iteration, row.net, row.outputs) for row in read_log(log).test]
+    assert rows[0] == (0, 1, {"loss": 1.5})
+    assert rows[1:3] == [(5, 0, {"loss": 5.5}), (5, 1, {"loss": 6.5})]
+    assert rows[3:] == [(10, 0, {"loss": 10.5}), (10, 1, {"loss": 11.5})]
+    log.write_text(of_two_test_nets("score"))
+    outputs = [row.outputs for row in read_log(log).test]
+    assert outputs == [{"loss": i + 0.5, "score": i + 1.5} for i in (0, 5, 10)]
+
+
+def test_a_curve_for_each_test_net(log: Path) -> None:
+    pytest.importorskip("matplotlib")
+    log.write_text(of_two_test_nets("loss"))
+    lines = figure_of(log).axes[0].lines
+    assert [line.get_label() for line in lines] == ["test loss of net #1", "test loss of net #0"]
+    assert lines[1].get_ydata().tolist() == [5.5, 10.5]
+
+
 def test_dates_with_a_year(log: Path) -> None:
     """Newer loggers put it in front; Caffe's own parser fails there."""
     text = LOG.replace("I1231 ", "I20241231 ").replace("I0101 ", "I20250101 ")
