@@ -260,16 +260,10 @@ class Solver(TrainingState):
             self._policy.observe(self.iter, float(loss))
         rate = self._next_rate()
         self.rate = float(rate)
-        self._announce_step(step)
+        self._display.show_step(self._policy, self.iter, step)
         if display:
             self._display.show_rate(self.iter, self.rate)
         self._display.add_norm(self._train_step.update(rate, self.iter))
-
-    def _announce_step(self, before: int) -> None:
-        policy = self._policy
-        if policy.status and policy.step != before:
-            self._display.catch_up()
-            self._log.info(f"{policy.status}: Iteration {self.iter}, step = {policy.step}")
 
     # Testing
 
@@ -307,7 +301,7 @@ class Solver(TrainingState):
                 step = self._policy.step
                 value = self._metric.value(scores[self._metric.net])
                 self._policy.observe(self.iter, value)
-                self._announce_step(step)
+                self._display.show_step(self._policy, self.iter, step)
         return self.stopped
 
     def _interrupted(self) -> bool:

@@ -11,6 +11,7 @@ import torch
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.glog import PROGRESS, number, output_lines
 from caffecompat.solver.loss_window import LossWindow
+from caffecompat.solver.optim.policies import Policy
 
 # At most this many gradient norms stay on the device in runs that display nothing.
 _MAX_UNREAD = 128
@@ -86,6 +87,12 @@ class TrainLog:
         """Logs the line after the training, with the loss of one more pass."""
         self.add(iteration, loss)
         self._log.info(f"Iteration {iteration}, loss = {number(self.loss)}")
+
+    def show_step(self, policy: Policy, iteration: int, before: int) -> None:
+        """Logs the step of a learning-rate policy, if it is no longer the one ``before``."""
+        if policy.status and policy.step != before:
+            self.catch_up()
+            self._log.info(f"{policy.status}: Iteration {iteration}, step = {policy.step}")
 
     def catch_up(self) -> None:
         """Logs clipped gradients and a loss that is not finite, as added since the last call."""

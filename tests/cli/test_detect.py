@@ -138,7 +138,7 @@ def test_regions_of_faster_rcnn(
         (["--preprocessing", "none", "--threshold", "2"], "--threshold is 2, expected 0 to 1"),
         (["--preprocessing", "none", "--min-side", "0"], "--min-side is 0"),
         (["--preprocessing", "none", "--labelmap", "missing"], "missing"),
-        (["--mean", "1,2"], "the mean has 2 numbers, but the image has 3 channels"),
+        (["--mean", "1,2"], "--mean 1,2: has 2 values, and the net takes images of 3 channels"),
     ],
 )
 def test_refusals(

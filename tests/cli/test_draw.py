@@ -120,7 +120,7 @@ def test_weights_and_activations(weights: str, capsys: pytest.CaptureFixture[str
     [
         (["--input", "none.png"], "none.png: it cannot be read: there is no such file"),
         (["--input", "net.prototxt"], "net.prototxt: it is not an image that OpenCV can decode"),
-        (["--input", "cat.png", "--mean", "1,2"], "the mean has 2 numbers"),
+        (["--input", "cat.png", "--mean", "1,2"], "--mean 1,2: has 2 values"),
         (["--input", "cat.png", "--phase", "ALL"], "--input needs one phase"),
     ],
 )

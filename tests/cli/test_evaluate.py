@@ -109,7 +109,7 @@ def test_the_report(folder: Path) -> None:
     ("arguments", "words"),
     [
         ([], "nothing says how images are prepared for this net; give --preprocessing vgg"),
-        (["--mean", "1,2"], "the mean has 2 numbers, but the net's input has 3 channels"),
+        (["--mean", "1,2"], "--mean 1,2: has 2 values, and the net takes images of 3 channels"),
         ([*MEAN, "--scales", "9"], "--scales: 9 is smaller than the 14x10 of the net's input"),
         ([*MEAN, "--data", "none.txt"], "none.txt: "),
         ([*MEAN, "--unlabelled"], "give --output FILE for"),

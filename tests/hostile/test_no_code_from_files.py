@@ -36,6 +36,7 @@ ALLOWED = {
     "pycaffe/__init__.py": "names of the package's own modules",
     "pycaffe/detector.py": "the name of one module, written there",
     "pycaffe/io.py": "names of libraries, written there",
+    "pycaffe/proto/__init__.py": "the name of one module, written there",
     "pycaffe/scripts/detect.py": "names of two libraries, written there",
     "pycaffe/running/installing.py": "names of the package's own modules",
     "run.py": "the script that the user asks to run",

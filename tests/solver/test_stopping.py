@@ -54,9 +54,13 @@ def at_start(*arguments: str, numbers: tuple[int, ...]) -> list[str]:
         (signal.SIGHUP, ["--sighup-effect=stop"], 1),
     ],
 )
-def test_a_stop_before_the_training(number: int, flags: list[str], code: int) -> None:
+def test_a_stop_before_the_training(
+    number: int, flags: list[str], code: int, tmp_path: Path
+) -> None:
     """The solver is never read: the process ends on the spot."""
-    command = [sys.executable, *at_start("--solver=none", *flags, numbers=(number,))]
+    (tmp_path / "solver.prototxt").write_text("no solver")
+    solver = f"--solver={tmp_path / 'solver.prototxt'}"
+    command = [sys.executable, *at_start(solver, *flags, numbers=(number,))]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     name = signal.Signals(number).name
     sentence = f"caffecompat: error: stopped by {name} before the training had begun\n"

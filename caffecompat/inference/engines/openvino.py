@@ -16,6 +16,7 @@ from caffecompat.errors import ExportError, MissingExtra, first_line
 from caffecompat.inference.onnx_model.export import OnnxModel
 from caffecompat.inference.onnx_model.parts import PartsRun, Run
 from caffecompat.inference.onnx_model.programs import NO_HALVES, OnnxEngine, optimize_onnx
+from caffecompat.inference.signal_stack import kept_signal_stack
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import InferenceOptions, Optimization, inference_engines
 from caffecompat.net.execution.precision import HALVES
@@ -39,13 +40,14 @@ def optimize_parts(net: Net, options: InferenceOptions) -> Optimization:
 
 
 def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimization:
-    core = import_openvino().Core()
-    precision = options.precision
-    if precision in HALVES and precision.upper() not in core.get_property("CPU", _CAPABILITIES):
-        # OpenVINO would do so without a word.
-        made = optimize_onnx(net, replace(options, precision="fp32"), engine)
-        return replace(made, lines=(NO_HALVES.format(precision), *made.lines))
-    return optimize_onnx(net, options, engine)
+    with kept_signal_stack():
+        core = import_openvino().Core()
+        precision = options.precision
+        if precision in HALVES and precision.upper() not in core.get_property("CPU", _CAPABILITIES):
+            # OpenVINO would do so without a word.
+            made = optimize_onnx(net, replace(options, precision="fp32"), engine)
+            return replace(made, lines=(NO_HALVES.format(precision), *made.lines))
+        return optimize_onnx(net, options, engine)
 
 
 def import_openvino() -> Any:
@@ -116,8 +118,9 @@ class _Compiled:
         requests = self._requests.get(shapes)
         if requests is None:
             self._model.reshape(dict(zip(self._inputs, map(list, shapes), strict=True)))
-            compiled = self._core.compile_model(self._model, "CPU", self._settings)
-            requests = [compiled.create_infer_request() for _ in range(self._streams)]
+            with kept_signal_stack():
+                compiled = self._core.compile_model(self._model, "CPU", self._settings)
+                requests = [compiled.create_infer_request() for _ in range(self._streams)]
             self._requests[shapes] = requests
             if len(self._requests) > _MOST_SIZES:
                 self._requests.popitem(last=False)
