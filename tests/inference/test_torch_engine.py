@@ -289,8 +289,9 @@ def test_16_bits_that_the_processor_does_not_multiply(monkeypatch: pytest.Monkey
 
 
 def test_it_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
-    made = built([*LAYERS["conv, norm, relu"], simple("Dropout", "d", "c")]).optimize("torch")
-    lines = str(made).splitlines()
+    subject = built([*LAYERS["conv, norm, relu"], simple("Dropout", "d", "c")])
+    # Whether memory moves to large pages depends on where it lies.
+    lines = str(subject.optimize("torch", large_pages=False)).splitlines()
     assert lines[0] == "engine torch, fp32"
     assert lines[1] == "removed 1 layers that return their bottom"
     assert lines[2].startswith("folded 2 layers")
