@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -31,8 +32,15 @@ _BYTES_PER_READ = 4 * MEBIBYTE
 CLAIM_FACTOR = 4
 CLAIM_ALLOWANCE = 64 * MEBIBYTE
 
-# The end of each message about a limit.
-REMEDY = "if you trust the file, raise the limit with --max-bytes (max_bytes in Python)"
+
+def limit_remedy(max_bytes: int) -> str:
+    """The end of a message about a limit: what to add to the command."""
+    return f"if you trust the file, add --max-bytes {max_bytes} (max_bytes={max_bytes} in Python)"
+
+
+def default_claims(file_bytes: int) -> int:
+    """The bytes that the content of a file may claim by default."""
+    return CLAIM_FACTOR * file_bytes + CLAIM_ALLOWANCE
 
 
 def open_input(path: PathLike, max_bytes: int | None = None) -> BinaryIO:
@@ -73,12 +81,13 @@ def check_input(path: PathLike) -> None:
     open_input(path).close()
 
 
-def read_input(path: PathLike, max_bytes: int | None = None) -> bytes:
+def read_input(path: PathLike, max_bytes: int | None = None, remedy: str | None = None) -> bytes:
     """The whole content of a regular file, or of standard input where ``path`` is ``-``.
 
     Args:
         path: the file.
         max_bytes: the largest size to read; None for :data:`MAX_TEXT_BYTES`.
+        remedy: the end of the message about a larger one, where ``--max-bytes`` is not its limit.
 
     Raises:
         FileProblem, FormatError: as :func:`open_input`. ``max_bytes`` also limits standard input
@@ -86,9 +95,10 @@ def read_input(path: PathLike, max_bytes: int | None = None) -> bytes:
     """
     limit = MAX_TEXT_BYTES if max_bytes is None else max_bytes
     if os.fspath(path) == STANDARD_INPUT:
-        return _read_up_to(sys.stdin.buffer, limit, "standard input")
-    with open_input(path, limit) as file:
-        return _read_up_to(file, limit, os.fspath(path))
+        return _read_up_to(sys.stdin.buffer, limit, "standard input", remedy)
+    with open_input(path) as file:
+        check_size(os.fstat(file.fileno()).st_size, limit, os.fspath(path), remedy)
+        return _read_up_to(file, limit, os.fspath(path), remedy)
 
 
 def check_regular(status: os.stat_result, name: str) -> None:
@@ -103,8 +113,14 @@ def check_regular(status: os.stat_result, name: str) -> None:
     raise FileProblem(f"{name}: is {kind}, expected a file")
 
 
-def check_size(size: int, max_bytes: int | None, name: str) -> None:
+def check_size(size: int, max_bytes: int | None, name: str, remedy: str | None = None) -> None:
     """Refuses a size above a limit.
+
+    Args:
+        size, max_bytes: in bytes; None for no limit.
+        name: the file's name in the message.
+        remedy: its end; None for the advice of a limit that admits the size, and lets the content
+            claim no less than by default.
 
     Raises:
         FormatError: ``size`` is larger than ``max_bytes``.
@@ -112,7 +128,7 @@ def check_size(size: int, max_bytes: int | None, name: str) -> None:
     if max_bytes is not None and size > max_bytes:
         raise FormatError(
             f"{name}: {size:,} bytes, more than the limit of {max_bytes:,} for such a file; "
-            f"{REMEDY}"
+            f"{remedy or limit_remedy(max(size, default_claims(size)))}"
         )
 
 
@@ -147,7 +163,10 @@ class ClaimedBytes:
         path: the file's name in messages.
         file_bytes: its size on disk.
         max_bytes: the limit; None for four times ``file_bytes`` plus 64 MiB.
-        remedy: the end of the message, which tells the user what to do.
+        remedy: the end of the message, which tells the user what to do; None for the advice of a
+            limit that is enough.
+        most: returns the most that the file can claim in all, for that advice; None where one
+            :meth:`add` has all of it.
 
     Attributes:
         limit: the limit in bytes.
@@ -159,13 +178,14 @@ class ClaimedBytes:
         path: PathLike,
         file_bytes: int,
         max_bytes: int | None = None,
-        remedy: str = REMEDY,
+        remedy: str | None = None,
+        most: Callable[[], int] = lambda: 0,
     ) -> None:
         self._path = os.fspath(path)
         self._file_bytes = file_bytes
-        self.remedy = remedy
-        default = CLAIM_FACTOR * file_bytes + CLAIM_ALLOWANCE
-        self.limit = default if max_bytes is None else max_bytes
+        self._remedy = remedy
+        self._most = most
+        self.limit = default_claims(file_bytes) if max_bytes is None else max_bytes
         self.total = 0
 
     def add(self, size: int, what: str = "its content") -> None:
@@ -178,11 +198,22 @@ class ClaimedBytes:
         if self.total > self.limit:
             raise FormatError(
                 f"{self._path}: {what} would take {self.total:,} bytes or more, but the file has "
-                f"{self._file_bytes:,} and the limit is {self.limit:,}; {self.remedy}"
+                f"{self._file_bytes:,} and the limit is {self.limit:,}; {self.remedy()}"
             )
 
+    def remedy(self, least: int = 0) -> str:
+        """The end of a message about the limit.
 
-def _read_up_to(file: BinaryIO, max_bytes: int, name: str) -> bytes:
+        Args:
+            least: what else the advised limit must admit.
+        """
+        if self._remedy is not None:
+            return self._remedy
+        default = default_claims(self._file_bytes)
+        return limit_remedy(max(self.total, self._most(), default, least))
+
+
+def _read_up_to(file: BinaryIO, max_bytes: int, name: str, remedy: str | None) -> bytes:
     # In pieces, because one read of max_bytes would allocate as much.
     pieces: list[bytes] = []
     size = 0
@@ -190,7 +221,7 @@ def _read_up_to(file: BinaryIO, max_bytes: int, name: str) -> bytes:
         while piece := file.read(min(_BYTES_PER_READ, max_bytes + 1 - size)):
             pieces.append(piece)
             size += len(piece)
-            check_size(size, max_bytes, name)
+            check_size(size, max_bytes, name, remedy)
     except OSError as error:
         raise FileProblem(f"{name}: {_reason(error)}") from error
     return b"".join(pieces)

@@ -210,5 +210,7 @@ def _preprocessing(path: Path, weights: Weights) -> Preprocessing | None:
     beside = side_file(path)
     if not beside.exists():
         return None
-    content = read_input(beside, MAX_SIDE_BYTES).decode("utf-8", "replace")
+    content = read_input(beside, MAX_SIDE_BYTES, "expected the JSON that convert writes").decode(
+        "utf-8", "replace"
+    )
     return Preprocessing.from_json(content, str(beside))

@@ -17,7 +17,7 @@ from caffecompat.input_files import (
 )
 from caffecompat.output_files import atomic_write
 from caffecompat.proto.binary import dialects
-from caffecompat.proto.binary.claimed_messages import count_messages
+from caffecompat.proto.binary.claimed_messages import count_messages, most_memory
 from caffecompat.proto.fork_fields import foreign_settings
 from caffecompat.proto.schema import Message, message_class
 from caffecompat.proto.text.parser import parse_text
@@ -160,7 +160,8 @@ def read_binary(
     if data:
         known = dialect in dialects.DIALECTS
         kind = dialects.descriptor(message, dialect if dialect and known else dialects.BVLC)
-        count_messages(data, kind, ClaimedBytes(path, len(data), max_bytes))
+        most = most_memory(len(data))
+        count_messages(data, kind, ClaimedBytes(path, len(data), max_bytes, most=lambda: most))
     return parse_binary(data, message, os.fspath(path), dialect)
 
 

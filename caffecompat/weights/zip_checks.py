@@ -116,4 +116,4 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo], claimed: ClaimedB
             )
         # A lower bound, since the local header may be longer.
         end = entry.header_offset + LOCAL_HEADER + entry.compress_size
-        claimed.add(entry.file_size, "its unpacked content")
+    claimed.add(sum(entry.file_size for entry in entries), "its unpacked content")

@@ -13,8 +13,10 @@ from caffecompat.input_files import ClaimedBytes
 from caffecompat.proto import files
 from caffecompat.proto.binary import dialects
 from caffecompat.proto.binary import nets as binary_nets
-from caffecompat.proto.binary.claimed_messages import count_messages
+from caffecompat.proto.binary.claimed_messages import count_messages, most_memory
+from caffecompat.proto.descriptors import layout
 from caffecompat.proto.text.parser import parse_text
+from tests.sentences import advised_limit
 
 # The key of NetParameter.layer and a length of 0.
 EMPTY_LAYER = b"\xa2\x06\x00"
@@ -41,20 +43,39 @@ def test_a_net_of_empty_layers_is_refused_before_it_is_parsed(
     assert main(["upgrade-net", str(path), str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert "its messages would take 68,3" in error
-    assert "raise the limit with --max-bytes" in error
+    assert "add --max-bytes 153601024 (max_bytes=153601024 in Python)" in error
     with pytest.raises(FormatError, match="its messages would take"):
         binary_nets.read_binary_net(path)
 
 
-def test_the_limit_is_lifted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_is_lifted_as_the_message_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("caffecompat.input_files.CLAIM_ALLOWANCE", 2 << 20)
     path, target = tmp_path / "empty.caffemodel", tmp_path / "out"
     path.write_bytes(EMPTY_LAYER * 5_000)
     assert main(["upgrade-net", str(path), str(target)]) == 1
-    assert main(["upgrade-net", str(path), str(target), "--max-bytes", "1000000000"]) == 0
+    advice = advised_limit(capsys.readouterr().err)
+    assert main(["upgrade-net", str(path), str(target), *advice]) == 0
     assert target.read_bytes() == path.read_bytes()
     net, _ = binary_nets.read_binary_net(path, max_bytes=10**9)
     assert len(net.layer) == 5_000
+
+
+@pytest.mark.parametrize("dialect", dialects.DIALECTS)
+@pytest.mark.parametrize("name", ["NetParameter", "SolverParameter"])
+def test_nothing_takes_more_than_the_most(name: str, dialect: str) -> None:
+    """Each message that a net or solver can hold, as the value of the shortest field."""
+    waiting, seen = [dialects.descriptor(name, dialect)], set()
+    while waiting:
+        descriptor = waiting.pop()
+        if descriptor.full_name in seen:
+            continue
+        seen.add(descriptor.full_name)
+        waiting += [f.message_type for f in descriptor.fields if f.message_type is not None]
+        # The key and the length are a byte each.
+        most_bytes = layout(descriptor).size + count(b"\x08\x00", "BlobShape")
+        assert most_bytes <= most_memory(2) - most_memory(0)
 
 
 @pytest.mark.parametrize("dialect", ["ssd", "nvcaffe", "vgg2013"])

@@ -193,7 +193,7 @@ def read_labels(path: str) -> tuple[str, ...]:
     Raises:
         FileProblem, FormatError: it cannot be read, or is larger than 16 MiB.
     """
-    text = read_input(path, MAX_LABEL_BYTES).decode("utf-8", "replace")
+    text = read_input(path, MAX_LABEL_BYTES, "expected one label a line").decode("utf-8", "replace")
     return tuple(text.splitlines())
 
 

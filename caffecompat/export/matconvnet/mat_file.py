@@ -19,6 +19,7 @@ from caffecompat.errors import FormatError
 from caffecompat.export.matconvnet.mat_hdf5 import read_mat_hdf5
 from caffecompat.input_files import ClaimedBytes
 from caffecompat.weights.mapped import map_file
+from caffecompat.weights.zip_checks import MAX_DEFLATED
 
 # A number array, text, a cell (column by column), or the elements of a struct array.
 Value: TypeAlias = Any
@@ -49,6 +50,8 @@ MAX_DEPTH, MAX_ELEMENTS, MAX_AXES = 32, 400_000, 32
 # What an element of a cell or struct takes in the file at least, and in memory for a list's entry.
 LEAST_ELEMENT = TAG_BYTES
 CHUNK = 1 << 20
+# Bytes of memory for a byte of text.
+TEXT_WIDTH = 4
 TEXT_ENCODINGS = {1: "latin-1", 2: "utf-8", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 
 
@@ -70,7 +73,9 @@ def read_mat(path: Path, max_bytes: int | None = None) -> dict[str, Value]:
     order = {b"IM": "<", b"MI": ">"}.get(bytes(data[126:128]))
     if order is None:
         raise FormatError(f"{path}: the header of this MAT file has no byte order; it is damaged")
-    reader = _Reader(path, order, ClaimedBytes(path, len(data), max_bytes))
+    reader = _Reader(
+        path, order, ClaimedBytes(path, len(data), max_bytes, most=lambda: _most(data))
+    )
     variables, at = {}, HEADER_BYTES
     while at < len(data):
         kind, body, at = reader.element(data, at)
@@ -81,6 +86,11 @@ def read_mat(path: Path, max_bytes: int | None = None) -> dict[str, Value]:
             name, value = reader.matrix(body, 0)
             variables[name] = value
     return variables
+
+
+def _most(data: memoryview) -> int:
+    """The most that can be claimed: all is packed text."""
+    return (1 + TEXT_WIDTH) * MAX_DEFLATED * len(data)
 
 
 @dataclass
@@ -198,7 +208,7 @@ class _Reader:
         kind, content, at = self.element(body, at)
         if kind not in TEXT_ENCODINGS:
             raise self.error(f"an element has the type {kind}, expected text")
-        self.claimed.add(4 * len(content), "its text")
+        self.claimed.add(TEXT_WIDTH * len(content), "its text")
         encoding = TEXT_ENCODINGS[kind]
         if encoding.startswith("utf-") and kind != 2 and kind != 16:
             encoding += "-le" if self.order == "<" else "-be"

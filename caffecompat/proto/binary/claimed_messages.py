@@ -20,6 +20,13 @@ _DEEPEST = 100
 _VALUE = 16
 # Nearly all of a weight file is inside of these, as it will be in memory.
 _AS_LARGE_AS_STORED = "BlobProto"
+# No message takes more than 1,000 bytes without what is in it, or fewer than 2 in a file.
+_MOST_PER_BYTE = 512
+
+
+def most_memory(file_bytes: int) -> int:
+    """The most that :func:`count_messages` can add for data of that size."""
+    return _MOST_PER_BYTE * (file_bytes + 2)
 
 
 class _Kind(NamedTuple):

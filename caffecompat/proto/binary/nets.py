@@ -8,7 +8,7 @@ import os
 from caffecompat.errors import FormatError
 from caffecompat.input_files import ClaimedBytes
 from caffecompat.proto.binary import dialects
-from caffecompat.proto.binary.claimed_messages import count_messages
+from caffecompat.proto.binary.claimed_messages import count_messages, most_memory
 from caffecompat.proto.binary.unreadable_fields import without_unreadable_fields
 from caffecompat.proto.files import (
     PathLike,
@@ -120,7 +120,7 @@ def _read_counted(path: PathLike, max_bytes: int | None) -> bytes:
     """The data of a binary net whose messages fit into memory, by whatever schema it is parsed."""
     data = read_message(path, max_bytes)
     for dialect in dialects.DIALECTS:
-        claimed = ClaimedBytes(path, len(data), max_bytes)
+        claimed = ClaimedBytes(path, len(data), max_bytes, most=lambda: most_memory(len(data)))
         count_messages(data, dialects.descriptor("NetParameter", dialect), claimed)
     return data
 

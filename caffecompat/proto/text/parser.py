@@ -13,7 +13,7 @@ import math
 from typing import NoReturn
 
 from caffecompat.errors import FormatError, TextError
-from caffecompat.input_files import CLAIM_ALLOWANCE
+from caffecompat.input_files import CLAIM_ALLOWANCE, limit_remedy
 from caffecompat.proto.descriptors import Field, Layout, layout
 from caffecompat.proto.exclusive_fields import only_one
 from caffecompat.proto.schema import Message, new
@@ -177,7 +177,7 @@ class _Parser:
             raise FormatError(
                 f"{self._path}:{self.reporter.positions.line(self._tokens.start)}: the text up to "
                 "here has too many fields that are unlike all others, which takes long to read; "
-                f"{_remedy(self._room)}"
+                f"{limit_remedy(self._room)}"
             )
 
     def _push(self, entry: OpenMessage) -> None:
@@ -189,7 +189,7 @@ class _Parser:
             raise FormatError(
                 f"{self._path}: its messages would take {self._room:,} bytes of memory or more, "
                 f"which is the limit for {len(self._text):,} characters; "
-                f"{_remedy(max(self._room, _most_memory(self._text)))}"
+                f"{limit_remedy(max(self._room, _most_memory(self._text)))}"
             )
 
     def _close(self) -> None:
@@ -378,10 +378,6 @@ class _Parser:
     def _accept_separator(self) -> None:
         if self._tokens.word in (";", ","):
             self._tokens.advance()
-
-
-def _remedy(max_bytes: int) -> str:
-    return f"if you trust the file, add --max-bytes {max_bytes} (max_bytes={max_bytes} in Python)"
 
 
 def _most_memory(text: str) -> int:

@@ -110,7 +110,7 @@ def _read_windows(path: str, crop_mode: str) -> dict[str, list[Any]]:
             f"{', '.join((_FILENAME, *COORDINATES))}"
         )
     try:
-        text = read_input(path).decode()
+        text = read_input(path, remedy="expected one image a line").decode()
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is no text in UTF-8 ({error})") from error
     if kind == ".txt":

@@ -30,6 +30,8 @@ LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
 # What parsed JSON takes in memory for a byte of text, at most.
 MEMORY_PER_HEADER_BYTE = 32
+# A number of one byte becomes a float32.
+MOST_WIDENING = 4
 # numpy's own limit.
 MAX_AXES = 32
 # Bytes written at a time; half the work of one large write where the array is a mapped file.
@@ -71,7 +73,7 @@ class Safetensors(NamedFormat):
 
     def read(self, path: Path) -> NamedArrays:
         data = map_file(path, self.max_bytes)
-        claimed = ClaimedBytes(path, len(data), self.max_bytes)
+        claimed = ClaimedBytes(path, len(data), self.max_bytes, most=lambda: _most(data))
         header, start = _header(data, claimed, path)
         metadata = _metadata(header.pop(METADATA, {}), path)
         entries = {name: _entry(name, value, path) for name, value in header.items()}
@@ -144,6 +146,12 @@ def _metadata(found: object, path: Path) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
         raise FormatError(f"{path}: the metadata of this safetensors file are not all text")
     return {key: value for key, value in found.items() if key not in FRAMEWORK}
+
+
+def _most(data: memoryview) -> int:
+    """The most memory that the header and the arrays as 32-bit numbers can take."""
+    length = int.from_bytes(data[:LENGTH_BYTES], "little")
+    return MEMORY_PER_HEADER_BYTE * length + MOST_WIDENING * len(data)
 
 
 def _entry(name: str, value: Any, path: Path) -> _Entry:

@@ -52,10 +52,9 @@ class TorchState(NamedFormat):
     def read(self, path: Path) -> NamedArrays:
         state = _load(path, self.max_bytes)
         claimed = ClaimedBytes(path, check_file(path), self.max_bytes)
-        for tensor in state.values():
-            # Tensors may share one storage in the file; their float32 copies do not.
-            width = max(tensor.dtype.itemsize, MIN_WIDTH)
-            claimed.add(tensor.numel() * width, "its tensors")
+        # Tensors may share one storage in the file; their float32 copies do not.
+        sizes = (t.numel() * max(t.dtype.itemsize, MIN_WIDTH) for t in state.values())
+        claimed.add(sum(sizes), "its tensors")
         arrays = {str(name): _array(tensor, path, name) for name, tensor in state.items()}
         notes = getattr(state, METADATA, None)
         own = notes.get("", {}) if isinstance(notes, dict) else {}

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from caffecompat.errors import FormatError
-from caffecompat.input_files import REMEDY
 from caffecompat.output_files import atomic_write
 from caffecompat.weights.hdf5_input.process import DATA_SET, SIGNATURE, opened
 from caffecompat.weights.mapped import check_file
@@ -129,14 +128,16 @@ class DataSet(NamedTuple):
 
 
 @contextmanager
-def open_hdf5(path: Path, max_bytes: int | None = None, remedy: str = REMEDY) -> Iterator[HDF5File]:
+def open_hdf5(
+    path: Path, max_bytes: int | None = None, remedy: str | None = None
+) -> Iterator[HDF5File]:
     """Context with an HDF5 file that is open for reading.
 
     Args:
         path: the file.
         max_bytes: the limit for the size of the file and of all values read from it; None for
             files of any size, and values of four times the file's size plus 64 MiB.
-        remedy: the end of messages about the limit.
+        remedy: the end of messages about the limit; None for the advice of a higher one.
 
     Raises:
         FileProblem: it is missing or unreadable.

@@ -26,7 +26,6 @@ import numpy as np
 
 from caffecompat import errors
 from caffecompat.errors import CaffeError, FileProblem, FormatError
-from caffecompat.input_files import REMEDY
 
 # The pipe buffer, where the system can set it; the usual 64 KiB are slow for arrays.
 PIPE_BYTES = 1 << 20
@@ -189,7 +188,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def opened(
-    path: str | os.PathLike[str], max_bytes: int | None, remedy: str = REMEDY
+    path: str | os.PathLike[str], max_bytes: int | None, remedy: str | None = None
 ) -> Iterator[Any]:
     """Context in which a file is open in the reader process; yields a function for requests.
 

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from caffecompat.errors import FormatError
-from caffecompat.input_files import REMEDY, ClaimedBytes
+from caffecompat.input_files import ClaimedBytes
 from caffecompat.weights.hdf5_input.process import DATA_SET, GROUP, SIGNATURE
 from caffecompat.weights.mapped import check_file
 from caffecompat.weights.zip_checks import MAX_DEFLATED, library_errors
@@ -63,18 +63,18 @@ class Contents:
         path: the file.
         name: its name in messages.
         max_bytes: the limit for all values read from it; None for four times its size plus 64 MiB.
-        remedy: the end of messages about that limit.
+        remedy: the end of messages about that limit; None for the advice of a higher one.
 
     Raises:
         FileProblem, FormatError: in the constructor and in all methods.
     """
 
     def __init__(
-        self, path: str, name: str, max_bytes: int | None = None, remedy: str = REMEDY
+        self, path: str, name: str, max_bytes: int | None = None, remedy: str | None = None
     ) -> None:
         self.path = Path(name)
         self.size = check_file(path, max_bytes)
-        self._claimed = ClaimedBytes(name, self.size, max_bytes, remedy)
+        self._claimed = ClaimedBytes(name, self.size, max_bytes, remedy, self._most)
         self.limit = self._claimed.limit
         # The targets of references, once they were asked for.
         self.references: Any = None
@@ -203,8 +203,21 @@ class Contents:
         size, stored = self.nbytes(described), int(data_set.get_storage_size())
         if size > MAX_DEFLATED * (stored + 1):
             raise FormatError(f"{who} claims {size} bytes, but the file has {stored} for it")
-        width = max(described.dtype.itemsize, MIN_WIDTH)
-        self._claimed.add(prod(described.shape or ()) * width, who.removeprefix(f"{self.path}: "))
+        self._claimed.add(_memory(described), who.removeprefix(f"{self.path}: "))
+
+    def _most(self) -> int:
+        """The memory of what was counted before and of all data sets, for the advice of a limit."""
+        sizes = [0]
+
+        def count(_: str, found: Any) -> None:
+            if isinstance(found, h5py.Dataset):
+                stored = int(found.id.get_storage_size())
+                sizes.append(
+                    min(_memory(self._describe(found.id)), MIN_WIDTH * MAX_DEFLATED * stored)
+                )
+
+        self._file.visititems(count)
+        return self._claimed.total + sum(sizes)
 
     def _check_chunk(self, chunk: tuple[int, ...], described: DataSet, who: str) -> None:
         size = prod(chunk) * described.dtype.itemsize
@@ -214,7 +227,7 @@ class Contents:
         if size > self.limit:
             raise FormatError(
                 f"{who} is stored in chunks of {size:,} bytes, more than the limit of "
-                f"{self.limit:,}; {self._claimed.remedy}"
+                f"{self.limit:,}; {self._claimed.remedy(size)}"
             )
 
     def _values(self, data_set: Any, described: DataSet) -> Iterator[np.ndarray]:
@@ -230,6 +243,10 @@ class Contents:
                 memory = h5py.h5s.create_simple(piece.shape)
                 data_set.read(memory, space, piece, kind)
             yield piece
+
+
+def _memory(described: DataSet) -> int:
+    return prod(described.shape or ()) * max(described.dtype.itemsize, MIN_WIDTH)
 
 
 def _is_signed(path: str) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from caffecompat.cli.main import main
 from caffecompat.data.sources.box_list import read_box_list
-from tests.sentences import assert_one_sentence
+from tests.sentences import advised_limit, assert_one_sentence
 
 
 def an_object(name: str, *corners: object) -> str:
@@ -126,5 +126,4 @@ def test_a_list_is_never_overwritten(folder: Path, capsys: pytest.CaptureFixture
 def test_large_files_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write("a", "<!-- " + "x" * 5_000_000 + " -->" + an_object("cat", 1, 1, 2, 2))
     assert convert() == 1
-    assert "raise the limit with --max-bytes" in capsys.readouterr().err
-    assert convert("--max-bytes", "6000000") == 0
+    assert convert(*advised_limit(capsys.readouterr().err)) == 0
