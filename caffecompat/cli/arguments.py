@@ -71,11 +71,23 @@ def add_dialect_argument(parser: argparse.ArgumentParser) -> None:
     """``--dialect``, for layer types that forks define differently."""
     parser.add_argument(
         "--dialect",
+        type=_dialect,
         default="",
         metavar="FORK",
         help="the fork of Caffe whose layer types are meant where forks define a type differently "
         "and the net does not tell, e.g. segnet; caffecompat layers TYPE names them",
     )
+
+
+def _dialect(word: str) -> str:
+    from caffecompat.errors import UnknownName
+    from caffecompat.layers import catalogue
+
+    try:
+        catalogue.check_dialect(word)
+    except UnknownName as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return word
 
 
 def add_cpu_argument(parser: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ from caffecompat.doctor.project import (
 )
 from caffecompat.doctor.scripts import examine_script
 from caffecompat.doctor.solvers import examine_solver
+from caffecompat.layers import catalogue
 from caffecompat.proto.files import write_text
 
 Progress = Callable[[int, int], None]
@@ -59,8 +60,10 @@ def examine(
 
     Raises:
         FileProblem: there is no such file or folder, or a copy cannot be written.
+        UnknownName: the dialect is no fork's.
     """
     options = options or ExaminationOptions()
+    catalogue.check_dialect(options.dialect)
     files = project_files(root, options.max_bytes)
     modules = python_modules(root)
     nets: list[ExaminedNet] = []

@@ -22,7 +22,7 @@ from caffecompat.graph import (
     resolve_sharing,
     wire_layers,
 )
-from caffecompat.layers import BuildOptions, Layer, Shape
+from caffecompat.layers import BuildOptions, Layer, Shape, catalogue
 from caffecompat.net.build import build_each
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.definition import Definition
@@ -114,6 +114,7 @@ class _Reader:
     """Reads the layers of one wiring."""
 
     def __init__(self, wiring: Wiring, phase: str, message: Message, options: BuildOptions) -> None:
+        catalogue.check_dialect(options.dialect)
         self._nodes = wiring.nodes
         state = net_state(message, "TRAIN" if phase == ALL else phase)
         self.graph = Graph(message.name, state, wiring.nodes, [], notes=list(wiring.notes))

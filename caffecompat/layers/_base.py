@@ -111,6 +111,8 @@ class Layer:
         type: Caffe's name, set by :func:`register`.
         fork: the forks of Caffe that define the type, set by :func:`register`; empty for BVLC's.
         bottoms, tops: how many bottoms and tops the layer takes.
+        chosen_by_dialect: whether the user's dialect can choose this definition of the type.
+        dialects: the dialects with which the definition computes something else.
         parameters: names of the parameter blobs in Caffe's order; torch keys are ``layer.name``.
         can_be_restored: a forward pass changes nothing but buffers and ``state``, so that the
             values before an interrupted pass can be restored.
@@ -159,6 +161,8 @@ class Layer:
 
     type: ClassVar[str] = ""
     fork: ClassVar[str] = ""
+    chosen_by_dialect: ClassVar[bool] = True
+    dialects: ClassVar[tuple[str, ...]] = ()
     bottoms: ClassVar[BlobCount] = exactly(1)
     tops: ClassVar[BlobCount] = exactly(1)
     parameters: ClassVar[tuple[str, ...]] = ()

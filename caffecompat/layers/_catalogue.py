@@ -7,9 +7,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from caffecompat.errors import LayerError
+from caffecompat.errors import LayerError, UnknownName
 from caffecompat.layers._module_index import modules_by_type
 from caffecompat.registry import Registry
+
+# Who defines a type that no fork changed.
+BVLC = "BVLC"
 
 
 class Definition(Protocol):
@@ -17,6 +20,8 @@ class Definition(Protocol):
 
     type: ClassVar[str]
     fork: ClassVar[str]
+    chosen_by_dialect: ClassVar[bool]
+    dialects: ClassVar[tuple[str, ...]]
 
     @classmethod
     def fits(cls, message: Any) -> bool | None:
@@ -103,6 +108,32 @@ class Catalogue(Registry[type[LayerClass]]):
             left = left[:1]
         return left[0] if len(left) == 1 else _refuse(left or found, message.type, place)
 
+    def check_dialect(self, dialect: str) -> None:
+        """Refuses the name of a fork that defines no layer type.
+
+        Args:
+            dialect: as for :meth:`choose`; empty for none.
+
+        Raises:
+            UnknownName: there is no such fork; the message names those that make a difference.
+        """
+        if not dialect:
+            return
+        self._load()
+        forks = {fork for definitions in self._by_type.values() for fork in definitions}
+        if dialect.lower() not in {word for fork in forks for word in _words(fork)}:
+            raise UnknownName("dialect", dialect, self._deciding_dialects())
+
+    def _deciding_dialects(self) -> set[str]:
+        """The words that choose among definitions, or among what one definition computes."""
+        found: set[str] = set()
+        for definitions in self._by_type.values():
+            chosen = [layer for layer in definitions.values() if layer.chosen_by_dialect]
+            if len(chosen) > 1:
+                found.update(word for layer in chosen for word in _words(layer.fork))
+            found.update(word for layer in definitions.values() for word in layer.dialects)
+        return found
+
     def __contains__(self, name: str) -> bool:
         return bool(self.definitions(name)) or super().__contains__(name)
 
@@ -120,12 +151,12 @@ def _qualified(name: str, fork: str) -> str:
 
 
 def _words(fork: str) -> list[str]:
-    return re.split(r"[,\s]+", fork.lower())
+    return re.split(r"[,\s]+", (fork or BVLC).lower())
 
 
 def _refuse(found: Sequence[type[LayerClass]], type_name: str, place: str) -> type[LayerClass]:
     where = f"{place}: " if place else ""
-    forks = "; ".join(layer.fork or "BVLC" for layer in found)
+    forks = "; ".join(layer.fork or BVLC for layer in found)
     raise LayerError(
         f"{where}several forks of Caffe define the type {type_name!r} differently ({forks}), and "
         f"this definition does not tell which is meant; state one of them, as in "

@@ -28,6 +28,7 @@ class PythonEquivalent(Layer):
     python_layers: ClassVar[tuple[tuple[str, str], ...]] = ()
     options: ClassVar[Mapping[str, Any]] = {}
     param_fields = ("python_param",)
+    chosen_by_dialect = False  # the names of the module and the class choose it
 
     given: dict[str, Any]
 

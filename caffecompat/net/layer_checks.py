@@ -27,9 +27,11 @@ def layer_classes(graph: Graph, options: BuildOptions) -> list[type[Layer] | Non
     """The class of each layer of ``graph``; None for automatic splits.
 
     Raises:
-        UnknownName, NetError: layer types do not exist; one error names all of them.
+        UnknownName, NetError: layer types do not exist, one error names all of them; or the
+            dialect is no fork's.
         LayerError: nothing tells which fork's layer type is meant.
     """
+    catalogue.check_dialect(options.dialect)
     unknown: list[UnknownLayerType] = []
     classes: list[type[Layer] | None] = []
     for node in graph:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from caffecompat.cli.main import main
-from caffecompat.errors import LayerError
+from caffecompat.cli.main import load_verb, main, verb_names, verb_parser
+from caffecompat.doctor.examination import ExaminationOptions, examine
+from caffecompat.errors import LayerError, UnknownName
 from caffecompat.layers import Layer, catalogue
 from caffecompat.layers._catalogue import Catalogue
+from caffecompat.net import Net
 from caffecompat.proto.schema import Message
 from caffecompat.proto.text.parser import parse_text
 
@@ -171,3 +175,59 @@ def test_names_of_types_with_several_definitions(forks: Catalogue[Layer]) -> Non
     assert forks.find("LSTM").fork == ""
     with pytest.raises(LayerError, match="several forks"):
         forks.find("BN")
+
+
+@pytest.mark.parametrize("dialect", ["", "segnet", "SegNet", "icnet", "Lisa", "bvlc"])
+def test_dialects_that_a_definition_has(forks: Catalogue[Layer], dialect: str) -> None:
+    forks.check_dialect(dialect)
+
+
+def test_a_dialect_that_no_definition_has(forks: Catalogue[Layer]) -> None:
+    with pytest.raises(UnknownName) as caught:
+        forks.check_dialect("xyz")
+    assert str(caught.value) == ("unknown dialect 'xyz'; known: bvlc, icnet, lisa, pspnet, segnet")
+    with pytest.raises(UnknownName, match="unknown dialect 'segnett'; did you mean 'segnet'"):
+        forks.check_dialect("segnett")
+
+
+def test_bvlc_is_a_dialect(forks: Catalogue[Layer]) -> None:
+    assert forks.choose(layer_message("type: 'LSTM'"), "bvlc").fork == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in verb_names()
+        if "--dialect" in verb_parser(name, load_verb(name)).format_help()
+    ],
+)
+def test_every_verb_refuses_an_unknown_dialect(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        verb_parser(name, load_verb(name)).parse_args(["--dialect", "openvin"])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert "argument --dialect: unknown dialect 'openvin'; did you mean 'openvino'?" in said
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda path: Net(path, dialect="nosuch"),
+        lambda path: examine(path, ExaminationOptions(dialect="nosuch")),
+    ],
+)
+def test_python_refuses_an_unknown_dialect(build: Callable[[Path], object], tmp_path: Path) -> None:
+    """Of a net whose types each have one definition, too."""
+    path = tmp_path / "net.prototxt"
+    path.write_text('input: "x" input_shape { dim: 2 dim: 3 }')
+    with pytest.raises(UnknownName, match=r"unknown dialect 'nosuch'; known: .*, openvino, "):
+        build(path)
+
+
+def test_a_dialect_that_the_net_does_not_need(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text('input: "x" input_shape { dim: 2 dim: 3 }')
+    assert Net(path, dialect="FaceBoxes").inputs == ["x"]

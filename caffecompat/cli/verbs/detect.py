@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from caffecompat.cli.arguments import add_dialect_argument
 from caffecompat.cli.image_arguments import (
     add_image_arguments,
     add_model_arguments,
@@ -81,12 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="Faster R-CNN: largest overlap of two boxes of a class (default: 0.3)",
     )
-    parser.add_argument(
-        "--dialect",
-        default="",
-        metavar="FORK",
-        help="the fork of Caffe whose layer types are meant where the net does not tell",
-    )
+    add_dialect_argument(parser)
     parser.set_defaults(labels=None)
 
 

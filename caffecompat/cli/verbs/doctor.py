@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.arguments import add_max_bytes_argument
+from caffecompat.cli.arguments import add_dialect_argument, add_max_bytes_argument
 from caffecompat.reporting.table import Column, print_table
 from caffecompat.reporting.terminal import printable
 
@@ -37,12 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write an upgraded copy beside each net of an old generation or with unknown fields",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument(
-        "--dialect",
-        default="",
-        metavar="FORK",
-        help="the fork of Caffe whose layer types are meant where forks define a type differently",
-    )
+    add_dialect_argument(parser)
     add_max_bytes_argument(parser)
 
 

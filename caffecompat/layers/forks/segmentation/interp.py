@@ -28,6 +28,7 @@ class Interp(Layer):
     bottoms = between(1, 2)
     in_place = False
     differentiable = (True, False)
+    dialects = ("openvino",)
     fork_fields = ("interp_param",)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
@@ -36,7 +37,7 @@ class Interp(Layer):
             self.check(
                 not p.HasField(name), f"interp_param: {name} is not supported, only one fork has it"
             )
-        self.whole = self.context.options.dialect.lower() == "openvino"
+        self.whole = self.context.options.dialect.lower() in self.dialects
         self.begin, self.end = -p.pad_beg, -p.pad_end
         self.check(
             self.begin >= 0 and self.end >= 0,

@@ -30,6 +30,7 @@ class CTCGreedyDecoder(Layer):
     tops = between(1, 3)
     in_place = False
     differentiable = (False,)
+    dialects = ("openvino",)
     fork_fields = ("ctc_decoder_param",)
     param_fields = ("ctc_decoder_param",)
     batch_coupling = "has its streams along the second axis of the batch"
@@ -37,7 +38,7 @@ class CTCGreedyDecoder(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.ctc_decoder_param
         self.blank, self.merges = p.blank_index, p.ctc_merge_repeated
-        self.whole = self.context.options.dialect.lower() == "openvino"
+        self.whole = self.context.options.dialect.lower() in self.dialects
         self.judges = len(bottoms) == 3 and len(message.top) > 1
         self.scores = len(message.top) > (2 if self.judges else 1)
         self.check(

@@ -35,6 +35,8 @@ class PriorBox(PriorGrid):
     Source: FaceBoxes' PriorBox layer, whose definitions have no field of their own.
     """
 
+    dialects = ("faceboxes",)
+
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.prior_box_param
         known = (*GRID_FIELDS, "min_size", "max_size", "aspect_ratio", "flip", "denser_prior_boxes")
@@ -57,7 +59,7 @@ class PriorBox(PriorGrid):
                 f"prior_box_param: max_size {high:g} must be greater than its min_size {low:g}",
             )
         ratios = self._ratios(p)
-        if self.context.options.dialect.lower() == "faceboxes":
+        if self.context.options.dialect.lower() in self.dialects:
             self.check(
                 not ratios and not largest,
                 "prior_box_param has aspect_ratio or max_size, which FaceBoxes' nets do not have; "
