@@ -3,7 +3,8 @@
 
 Weights and inputs are random. So that a net takes seconds, it is built for a batch of 1 where its
 inputs allow that, fully connected layers with more than 1000 outputs get 500, and images become
-smaller while the net has more than 5 billion multiply-adds and still can be built. A definition for
+smaller while the net has more than 5 billion multiply-adds, or 4 GB of values, and still can be
+built. A definition for
 training becomes one for use, as ``caffecompat convert`` does it, unless one lies beside it. A net
 whose last layers ONNX does not have is cut before them, as ``caffecompat convert --output`` does.
 OpenCV gets the file that ``--for opencv5`` writes. A second table has the nets that cannot be
@@ -32,6 +33,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import prod
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,7 @@ import torch
 from caffecompat import Net
 from caffecompat.errors import CaffeError, first_line
 from caffecompat.export.deploy.definition import DeployOptions, deploy
-from caffecompat.export.engine import Engine, EngineOptions, engines
+from caffecompat.export.engine import Arrays, Engine, EngineOptions, engines
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.fork_settings import writer_name
 from caffecompat.export.model import CaffeModel
@@ -66,6 +68,11 @@ from tools.zoo_report import DIALECTS, IMAGE, STATED, UNKNOWN_SHAPE, fill_in
 PROGRAMS = {"onnxruntime": "", "opencv": "opencv5"}
 MOST_OUTPUTS, FEWER_OUTPUTS = 1000, 500
 MOST_MULTIPLY_ADDS = 5 * 10**9
+# Of all values at once; that many are compared on a small machine.
+MOST_BYTES = 4 << 30
+# Values of nets that have more lie in files while the other program runs.
+BYTES_IN_MEMORY = 1 << 30
+FLOAT_BYTES = 4
 
 
 @dataclass
@@ -207,8 +214,10 @@ def for_table(path: Path) -> Definition | None:
         definition = deployed(definition, path)
     definition = _with_fewer_outputs(definition)
     definition = _changed(definition, _batch_of_one)
-    while multiply_adds(definition) > MOST_MULTIPLY_ADDS:
+    while is_large(definition):
         smaller = _changed(definition, _half_images)
+        if smaller.message == definition.message:
+            smaller = _changed(definition, _smaller_planes)
         if smaller.message == definition.message:
             break
         definition = smaller
@@ -289,13 +298,39 @@ def _half_images(shapes: list[Any]) -> None:
             shape.dim[2:] = [extent // 2 for extent in shape.dim[2:]]
 
 
-def multiply_adds(definition: Definition) -> int:
+def _smaller_planes(shapes: list[Any]) -> None:
+    """Makes the planes of volumes smaller, whose layers may need their depth."""
+    for shape in shapes:
+        if len(shape.dim) > 4:
+            shape.dim[3:] = [extent * 2 // 3 for extent in shape.dim[3:]]
+
+
+def is_large(definition: Definition) -> bool:
     net = Net(definition, shapes_only=True)
+    return multiply_adds(net) > MOST_MULTIPLY_ADDS or value_bytes(net) > MOST_BYTES
+
+
+def multiply_adds(net: Net) -> int:
     return sum(
         built.layer.multiply_adds([net.shape_of(b) for b in built.bottoms], built.shapes)
         for built in net.layers
         if built.layer is not None
     )
+
+
+def value_bytes(net: Net) -> int:
+    """The size of all values, with as many regions as the net may propose."""
+    regions: dict[Version, int] = {}
+    total = 0
+    for built in net.layers:
+        factor = max((regions.get(bottom, 1) for bottom in built.bottoms), default=1)
+        if isinstance(built.layer, PROPOSALS):
+            # A pair of scores for each anchor.
+            anchors = prod(net.shape_of(built.bottoms[0])) // 2
+            factor = max(1, min(built.layer.made.after, anchors) // built.shapes[0][0])
+        regions.update(dict.fromkeys(built.tops, factor))
+        total += sum(FLOAT_BYTES * prod(shape) * factor for shape in built.shapes)
+    return total
 
 
 def fill_row(row: Row, definition: Definition, sender: Connection) -> None:
@@ -383,8 +418,12 @@ def result_of(program: str, model: CaffeModel, path: Path) -> float | str:
         # Rows of boxes change places where scores are equal but for rounding, which the choice of
         # outputs changes; they are compared as outputs only. Which of two values that are equal but
         # for rounding is the larger one does not count.
-        own, other = run_both(ours, theirs, inputs, every_value=True)
-        every = compare({n: v for n, v in own.items() if n not in ours.loose}, other)
+        with tempfile.TemporaryDirectory() as folder:
+            own = ours.values(inputs)
+            if sum(value.nbytes for value in own.values()) > BYTES_IN_MEMORY:
+                own = in_files(own, Path(folder))
+            other = theirs.values(inputs)
+            every = compare({n: v for n, v in own.items() if n not in ours.loose}, other)
     except CaffeError as error:
         return first_line(error)
     if outputs.agrees and every.agrees:
@@ -395,6 +434,16 @@ def result_of(program: str, model: CaffeModel, path: Path) -> float | str:
     first = f"; the first value: {every.first.name!r}" if every.first else ""
     outer = f"; outputs by {outputs.worst.relative:.0e}" if outputs.agrees else ""
     return f"{which} differ by {worst.relative:.0e} in {worst.name!r}{note}{first}{outer}"
+
+
+def in_files(values: Arrays, folder: Path) -> Arrays:
+    """The values, mapped from files; ``values`` is empty afterwards."""
+    found = {}
+    for index, name in enumerate(list(values)):
+        file = folder / f"{index}.npy"
+        np.save(file, values.pop(name))
+        found[name] = np.load(file, mmap_mode="r")
+    return found
 
 
 def markdown(rows: Sequence[Row]) -> str:

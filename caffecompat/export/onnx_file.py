@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,10 @@ from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import ExportError, FormatError, first_line
 from caffecompat.export.onnx_graph.file import MAX_BYTES, import_onnx
 from caffecompat.input_files import open_input
+
+# Shapes depend on the values of smaller weights at most.
+SMALL_WEIGHT = 1024
+FLOAT_BYTES = 4
 
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 
@@ -85,10 +91,7 @@ def with_all_values(model: Any) -> tuple[Any, list[str]]:
     """
     import onnx
 
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception as error:
-        raise ExportError(f"the model's shapes cannot be inferred: {first_line(error)}") from error
+    inferred = _infer(model)
     types = {value.name: value for value in inferred.graph.value_info}
     outputs = {value.name for value in inferred.graph.output}
     names = []
@@ -101,3 +104,70 @@ def with_all_values(model: Any) -> tuple[Any, list[str]]:
                 inferred.graph.output.append(info)
                 names.append(name)
     return inferred, names
+
+
+def value_bytes(model: Any, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """The sizes of float values, as far as the shapes of the inputs tell them.
+
+    Args:
+        shapes: those of all inputs.
+
+    Raises:
+        ExportError: the shapes in the model contradict each other.
+    """
+    inferred = _infer(_without_weights(model, shapes))
+    found = {}
+    for value in inferred.graph.value_info:
+        extents = value.type.tensor_type.shape.dim
+        if all(extent.HasField("dim_value") for extent in extents):
+            found[value.name] = FLOAT_BYTES * prod(extent.dim_value for extent in extents)
+    return found
+
+
+def grouped(names: Sequence[str], sizes: Mapping[str, int], most_bytes: int) -> Iterator[list[str]]:
+    """The names in order, in groups of at most ``most_bytes``, or of one; unknown sizes are 0."""
+    group: list[str] = []
+    total = 0
+    for name in names:
+        size = sizes.get(name, 0)
+        if group and total + size > most_bytes:
+            yield group
+            group, total = [], 0
+        group.append(name)
+        total += size
+    if group:
+        yield group
+
+
+def _without_weights(model: Any, shapes: Mapping[str, Sequence[int]]) -> Any:
+    """The model with the shapes of its large weights only, and inputs of other shapes."""
+    import onnx
+
+    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    graph = light.graph
+    graph.name = model.graph.name
+    graph.node.extend(model.graph.node)
+    graph.output.extend(model.graph.output)
+    for value in model.graph.input:
+        type_ = value.type.tensor_type.elem_type
+        shape = shapes.get(value.name)
+        if shape is not None:
+            value = onnx.helper.make_tensor_value_info(value.name, type_, shape)
+        graph.input.append(value)
+    for tensor in model.graph.initializer:
+        if prod(tensor.dims) <= SMALL_WEIGHT:
+            graph.initializer.append(tensor)
+        else:
+            graph.value_info.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
+    return light
+
+
+def _infer(model: Any) -> Any:
+    import onnx
+
+    try:
+        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception as error:
+        raise ExportError(f"the model's shapes cannot be inferred: {first_line(error)}") from error

@@ -13,11 +13,12 @@ from caffecompat import Net
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import CaffeError, ExportError, FormatError
 from caffecompat.export.engine import EngineOptions, open_engine
-from caffecompat.export.engines import onnxruntime
+from caffecompat.export.engines import onnxruntime, opencv
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.model import CaffeModel
-from caffecompat.export.onnx_file import read_onnx
+from caffecompat.export.onnx_file import grouped, read_onnx, value_bytes
 from caffecompat.export.opencv import process as opencv_process
+from caffecompat.export.opencv.process import OpenCvRequest
 from caffecompat.export.target import TargetOptions
 from caffecompat.export.targets.onnx import Onnx
 from caffecompat.export.verify.inputs import draw_inputs
@@ -80,6 +81,56 @@ def test_engines_agree_on_every_value(engine: str, files: Path) -> None:
     assert names == ["conv before norm", "conv before relu", "conv", "pool", "fc"]
     assert result.agrees
     assert result.worst.absolute > 0, "these are different programs"
+
+
+def test_opencv_returns_the_values_of_large_nets_in_several_passes(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cv2")
+    theirs = open_engine(f"opencv:{with_onnx(files)}", EngineOptions())
+    inputs = random_inputs(model_of(TEXT).net())
+    together = theirs.values(inputs)
+    groups = []
+
+    def run(request: OpenCvRequest, *rest: Any) -> Any:
+        groups.append(list(request.outputs))
+        return opencv_process.run_in_opencv(request, *rest)
+
+    monkeypatch.setattr(opencv, "run_in_opencv", run)
+    # The three values of the convolution have 2 x 4 x 7 x 5 x 4 = 1120 bytes each.
+    monkeypatch.setattr(opencv, "MOST_BYTES", 2 * 1120)
+    apart = theirs.values(inputs)
+    assert groups == [
+        ["conv before norm", "conv before relu"],
+        ["conv", "pool", "fc/Flatten", "fc"],
+    ]
+    assert list(apart) == list(together)
+    for name, value in together.items():
+        np.testing.assert_allclose(apart[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_large_values_of_opencv_outlive_their_file(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cv2")
+    theirs = open_engine(f"opencv:{with_onnx(files)}", EngineOptions())
+    inputs = random_inputs(model_of(TEXT).net())
+    loaded = theirs.values(inputs)
+    monkeypatch.setattr(opencv_process, "MAPPED_BYTES", 0)
+    mapped = theirs.values(inputs)
+    for name, value in loaded.items():
+        np.testing.assert_array_equal(mapped[name], value)
+
+
+def test_sizes_of_values_that_the_inputs_tell(files: Path) -> None:
+    model = read_onnx(with_onnx(files))
+    sizes = value_bytes(model, {"data": (3, 3, 9, 7)})
+    assert sizes["conv before norm"] == 4 * 3 * 4 * 7 * 5
+    assert sizes["pool"] == 4 * 3 * 4 * 3 * 2
+    assert list(grouped(["a", "b", "c", "d"], {"a": 9, "b": 2, "c": 3}, 5)) == [
+        ["a"],
+        ["b", "c", "d"],
+    ]
 
 
 def test_recorded_values_are_compared_with_recorded_inputs(files: Path) -> None:

@@ -19,15 +19,20 @@ from caffecompat.export.engine import (
     engines,
 )
 from caffecompat.export.onnx_file import (
+    grouped,
     input_shapes,
     preprocessing_inside,
     read_onnx,
     region_inputs,
+    value_bytes,
     with_all_values,
 )
 from caffecompat.export.opencv.process import OpenCvRequest, run_in_opencv
 from caffecompat.input_files import open_input
 from caffecompat.net import Net
+
+# How much one pass returns; of larger nets each pass returns a part of the values.
+MOST_BYTES = 1 << 30
 
 
 @engines.register("opencv")
@@ -47,11 +52,18 @@ class OpenCvOnnx(Engine):
         return self._run(self._path, names, inputs)
 
     def values(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        # OpenCV keeps values that are outputs until its end, and then makes copies of them all.
         model, names = with_all_values(self._model)
+        outputs = {value.name: value for value in model.graph.output}
+        shapes = {name: inputs[name].shape for name in self.inputs if name in inputs}
+        found: Arrays = {}
         with tempfile.TemporaryDirectory() as folder:
             changed = Path(folder, "net.onnx")
-            changed.write_bytes(model.SerializeToString())
-            found = self._run(changed, names, inputs)
+            for group in grouped(names, value_bytes(self._model, shapes), MOST_BYTES):
+                del model.graph.output[:]
+                model.graph.output.extend(outputs[name] for name in group)
+                changed.write_bytes(model.SerializeToString())
+                found.update(self._run(changed, group, inputs))
         return {name: value for name, value in found.items() if value.size}
 
     def _run(self, model: Path, names: list[str], inputs: Mapping[str, np.ndarray]) -> Arrays:

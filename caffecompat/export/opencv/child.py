@@ -1,8 +1,9 @@
 """The process that runs a model in OpenCV; see caffecompat.export.opencv.process.
 
-It is started with a folder, which has ``request.json`` and ``inputs.npz``, and writes
-``outputs.npz``. An error of OpenCV is its only output, with exit code 3. It may run in a Python
-that has neither this package nor its version of numpy, as a script with the folder as its argument.
+It is started with a folder, which has ``request.json`` and ``inputs.npz``, and writes the outputs
+as ``0.npy``, ``1.npy`` and so on. An error of OpenCV is its only output, with exit code 3. It may
+run in a Python that has neither this package nor its version of numpy, as a script with the folder
+as its argument.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ def main(folder: str) -> None:
         values = net.forward(names)
     except cv2.error as error:
         fail(str(error).splitlines()[0])
-    # Matrices without elements come back as None.
-    arrays = (np.zeros(0, np.float32) if value is None else value for value in values)
-    np.savez(Path(folder, "outputs.npz"), *arrays)
+    for index, value in enumerate(values):
+        # Matrices without elements come back as None.
+        np.save(Path(folder, f"{index}.npy"), np.zeros(0, np.float32) if value is None else value)
 
 
 def fail(sentence: str) -> NoReturn:

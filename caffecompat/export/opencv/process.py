@@ -29,6 +29,9 @@ main({folder!r})
 # A pass of the largest published nets takes a few seconds on one core.
 MAX_SECONDS = 600.0
 
+# Larger values are mapped from their files.
+MAPPED_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class OpenCvRequest:
@@ -84,10 +87,17 @@ def run_in_opencv(
             raise ExportError(f"{path}: OpenCV cannot run it: {sentence}")
         if done.returncode != 0:
             raise ExportError(f"{path}: OpenCV crashes on it ({_end(done.returncode)})")
-        if not Path(folder, "outputs.npz").exists():
+        files = {name: Path(folder, f"{i}.npy") for i, name in enumerate(request.outputs)}
+        if not all(file.exists() for file in files.values()):
             raise ExportError(f"{request.python}: runs, but is no Python")
-        with np.load(Path(folder, "outputs.npz"), allow_pickle=False) as values:
-            return {name: values[f"arr_{i}"] for i, name in enumerate(request.outputs)}
+        return {name: _load(file) for name, file in files.items()}
+
+
+def _load(file: Path) -> np.ndarray:
+    """An array of a file that is about to be removed; a large one stays there, not in memory."""
+    # Windows cannot remove a file that is mapped.
+    mapped = os.name != "nt" and file.stat().st_size > MAPPED_BYTES
+    return np.asarray(np.load(file, mmap_mode="c" if mapped else None, allow_pickle=False))
 
 
 def _command(python: str, folder: str) -> list[str]:
