@@ -122,6 +122,9 @@ class Layer:
         in_place: a top may have the name of the bottom at its position.
         forces_input_gradients: net inputs below the layer get gradients whenever the layer runs
             backward, whatever ``propagate_down`` says (Caffe's recurrent layers).
+        ignores_propagate_down: Caffe's layer computes the gradients of its bottoms whatever
+            ``propagate_down`` says. They arrive where what has made the bottom runs backward for
+            another reason.
         param_fields: fields of LayerParameter that hold the type's settings, in addition to the
             field that is named after the type.
         fork_fields: fields of forks that the type supports, e.g. ``"pooling_param.ceil_mode"``;
@@ -172,6 +175,7 @@ class Layer:
     in_place: ClassVar[bool] = True
     differentiable: ClassVar[tuple[bool, ...]] = (True,)
     forces_input_gradients: ClassVar[bool] = False
+    ignores_propagate_down: bool = False
     param_fields: ClassVar[tuple[str, ...]] = ()
     fork_fields: ClassVar[tuple[str, ...]] = ()
     ignored_fork_fields: ClassVar[tuple[str, ...]] = ()

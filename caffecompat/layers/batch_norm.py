@@ -31,6 +31,7 @@ class BatchNorm(Layer):
 
     parameters = ("mean", "variance", "scale_factor")
     pointwise = True
+    ignores_propagate_down = True
     fork_fields = ("batch_norm_param.add_eps_before_sqrt",)
     # NVCaffe's definition of the type is meant where it is true.
     ignored_fork_fields = ("batch_norm_param.scale_bias",)

@@ -24,6 +24,8 @@ class Concat(AlongAxis):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.read_axis(message.concat_param, "concat_dim", bottoms[0])
+        # In Caffe such a top is the bottom.
+        self.ignores_propagate_down = len(bottoms) == 1
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         import torch

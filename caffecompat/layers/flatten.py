@@ -20,6 +20,7 @@ class Flatten(Layer):
     """
 
     in_place = False
+    ignores_propagate_down = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.flatten_param

@@ -30,6 +30,7 @@ class LRN(Layer):
         self.alpha = p.alpha
         self.beta = p.beta
         self.within = p.norm_region == p.WITHIN_CHANNEL
+        self.ignores_propagate_down = not self.within
         self.k = 1.0 if self.within else p.k
 
     def receptive_field(self, field: ReceptiveField) -> ReceptiveField:

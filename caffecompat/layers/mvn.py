@@ -23,6 +23,8 @@ class MVN(Layer):
     Source: Caffe's MVN layer.
     """
 
+    ignores_propagate_down = True
+
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.mvn_param
         self.eps = p.eps

@@ -42,6 +42,7 @@ class Recurrent(Layer):
     in_place = False
     differentiable = (True, False, True, False)
     forces_input_gradients = True
+    ignores_propagate_down = True
     batch_coupling = ALONG_BATCH
 
     states: ClassVar[int]

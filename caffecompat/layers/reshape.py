@@ -26,6 +26,7 @@ class Reshape(Layer):
     """
 
     in_place = False
+    ignores_propagate_down = True
     fork_fields = ("reshape_param.pixelshuffler",)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

@@ -28,6 +28,8 @@ class Slice(AlongAxis):
         p = message.slice_param
         self.read_axis(p, "slice_dim", bottoms[0])
         self.count = len(message.top)
+        # In Caffe such a top is the bottom.
+        self.ignores_propagate_down = self.count == 1
         self.points = tuple(p.slice_point)
         self.check(
             len(self.points) in (0, self.count - 1),

@@ -20,6 +20,7 @@ class Softmax(Layer):
     """
 
     keeps_shape = True
+    ignores_propagate_down = True
     # NormFace's SoftmaxWithLoss reads it, its Softmax does not.
     ignored_fork_fields = ("softmax_param.normalize_type",)
 

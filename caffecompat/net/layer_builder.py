@@ -14,6 +14,7 @@ from caffecompat.errors import CaffeError
 from caffecompat.graph import Graph, LayerNode, Version, resolve_sharing
 from caffecompat.layers import BuildOptions, Context, Layer, Shape, Source
 from caffecompat.layers._counter_rng import Noise
+from caffecompat.net.backward_needs import stopped_bottoms
 from caffecompat.net.batch_shard import cut, rows_of
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.input_gradients import blocked_bottoms
@@ -84,7 +85,9 @@ class LayerBuilder(ABC):
             built = [self.build(*pair) for pair in zip(self._graph, classes, strict=True)]
             counts = [len(b.layer.specs) if b.layer else 0 for b in built]
             sharing = resolve_sharing(self._graph.layers, counts)
-            return [replace(b, uses=uses) for b, uses in zip(built, sharing, strict=True)]
+            layers = [replace(b, uses=uses) for b, uses in zip(built, sharing, strict=True)]
+            stopped = stopped_bottoms(layers, self._graph.force_backward)
+            return [replace(b, blocked=where) for b, where in zip(layers, stopped, strict=True)]
         except BaseException:
             self.close()
             raise

@@ -165,6 +165,40 @@ def test_backward_adds_parameter_gradients_and_replaces_those_of_blobs(tmp_path:
     assert not weight.any()
 
 
+def test_a_layer_of_indices_learns(tmp_path: Path) -> None:
+    text = """
+layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 3 } } }
+layer { name: "e" type: "Embed" bottom: "x" top: "e" embed_param { input_dim: 3 num_output: 2 } }
+layer { name: "sum" type: "Reduction" bottom: "e" top: "sum" loss_weight: 1 }
+"""
+    net = built(tmp_path, text, caffe.TRAIN)
+    net.blobs["x"].data[...] = [2, 0, 2]
+    net.forward()
+    net.backward()
+    weight, bias = net.params["e"]
+    assert weight.diff.tolist() == [[1, 1], [0, 0], [2, 2]]
+    assert bias.diff.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+def test_an_in_place_layer_that_adds_axes(tmp_path: Path, phase: int) -> None:
+    text = """
+layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 dim: 2 } } }
+layer { name: "p" type: "Scale" bottom: "x" top: "p" scale_param { axis: 0 num_axes: 0 } }
+layer { name: "m" type: "MVN" bottom: "p" top: "p" mvn_param { normalize_variance: false } }
+layer { name: "sum" type: "Reduction" bottom: "p" top: "sum" loss_weight: 1
+        reduction_param { operation: SUMSQ } }
+"""
+    net = built(tmp_path, text, phase)
+    net.params["p"][0].data[...] = 2
+    net.blobs["x"].data[...] = [[[0, 2], [3, 7]]]
+    net.forward()
+    net.backward()
+    assert net.blobs["p"].data.shape == (1, 2, 2, 1)
+    assert net.blobs["p"].data.ravel().tolist() == [-2, 2, -4, 4]
+    assert net.params["p"][0].diff.item() == 40
+
+
 def test_nothing_runs_backward_without_a_loss_or_force_backward(tmp_path: Path) -> None:
     net = built(tmp_path, DEPLOY.replace("force_backward: true", ""))
     net.forward()

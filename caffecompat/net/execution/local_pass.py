@@ -42,11 +42,12 @@ class LocalPass:
         """The gradients of the bottoms; those of the parameters add up in ``.grad``.
 
         Args:
-            gradients: of the tops; None where there is none.
+            gradients: of the tops, also with axes of extent 1 that an in-place layer has added
+                since (MVN); None where there is none.
             keep: whether :meth:`backward` will be called again.
         """
         pairs = [
-            (top, gradient)
+            (top, gradient.reshape(top.shape))
             for top, gradient in zip(self.tops, gradients, strict=False)
             if gradient is not None and top.requires_grad
         ]

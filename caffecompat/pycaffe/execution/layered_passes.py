@@ -11,11 +11,11 @@ from caffecompat.errors import CaffeError
 from caffecompat.graph import Version
 from caffecompat.layers.python import Python
 from caffecompat.net import Net, Result
+from caffecompat.net.backward_needs import backward_needs
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import LayerModule
 from caffecompat.net.shapes.top_shapes import infer_shapes
 from caffecompat.pycaffe.blob import Blob
-from caffecompat.pycaffe.execution.backward_needs import backward_needs
 from caffecompat.pycaffe.execution.blob_memory import Memory, Views
 from caffecompat.pycaffe.execution.layer_step import Origin, Step, changes_something, origins
 from caffecompat.pycaffe.execution.local_passes import LocalPasses

@@ -92,7 +92,8 @@ class LocalPasses:
         Args:
             keep: whether there may be another backward pass before the next forward pass.
         """
-        if not any(module.layer.differentiable):
+        layer = module.layer
+        if not any(layer.differentiable) and not any(spec.learned for spec in layer.specs):
             return [None] * len(self._wanted[i])
         graph = self._graphs.get(i) if keep else self._graphs.pop(i, None)
         if graph is not None:

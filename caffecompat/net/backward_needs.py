@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from caffecompat.graph import Version
 from caffecompat.net.built_layer import BuiltLayer
 
 
@@ -28,8 +29,14 @@ def backward_needs(layers: Sequence[BuiltLayer], force_backward: bool) -> Backwa
     on it. With ``force_backward`` every layer does, and every bottom that can have a gradient gets
     one.
     """
-    needs = _from_parameters(layers)
+    needs, below = _from_parameters(layers)
     _drop_what_no_loss_needs(layers, needs)
+    for built, runs, bottoms, learned in zip(
+        layers, needs.layers, needs.bottoms, below, strict=True
+    ):
+        if runs and built.layer is not None and built.layer.ignores_propagate_down:
+            for i, need in enumerate(learned):
+                bottoms[i] = bottoms[i] or (need and _can_have(built, i))
     if force_backward:
         needs.layers[:] = [True] * len(layers)
         for built, bottoms in zip(layers, needs.bottoms, strict=True):
@@ -37,9 +44,38 @@ def backward_needs(layers: Sequence[BuiltLayer], force_backward: bool) -> Backwa
     return needs
 
 
-def _from_parameters(layers: Sequence[BuiltLayer]) -> BackwardNeeds:
+def stopped_bottoms(layers: Sequence[BuiltLayer], force_backward: bool) -> list[tuple[bool, ...]]:
+    """For each bottom of each layer, whether no gradient goes there (``propagate_down: false``).
+
+    Some types of Caffe compute the gradient of their bottoms whatever ``propagate_down`` says. It
+    arrives if what has made the bottom runs backward for another reason: if it is a split with
+    other readers, or a layer with another top that needs a gradient.
+    """
+    stopped = [built.blocked for built in layers]
+    ignoring = {
+        i
+        for i, built in enumerate(layers)
+        if any(built.blocked) and built.layer is not None and built.layer.ignores_propagate_down
+    }
+    if not ignoring:
+        return stopped
+    runs = backward_needs(layers, force_backward).layers
+    makers: dict[Version, int] = {}
+    for i, built in enumerate(layers):
+        if i in ignoring:
+            stopped[i] = tuple(
+                blocked and not runs[makers[bottom]]
+                for blocked, bottom in zip(built.blocked, built.bottoms, strict=True)
+            )
+        makers.update(dict.fromkeys(built.tops, i))
+    return stopped
+
+
+def _from_parameters(layers: Sequence[BuiltLayer]) -> tuple[BackwardNeeds, list[list[bool]]]:
+    """The needs, and for each bottom whether a layer before it has something to learn."""
     blobs: dict[str, bool] = {}
     needs = BackwardNeeds([], [])
+    below: list[list[bool]] = []
     for built in layers:
         asked = list(built.node.message.propagate_down)
         before = [blobs[bottom.blob] for bottom in built.bottoms]
@@ -53,7 +89,8 @@ def _from_parameters(layers: Sequence[BuiltLayer]) -> BackwardNeeds:
             blobs[top.blob] = blobs.get(top.blob, False) or need
         needs.layers.append(need)
         needs.bottoms.append([bool(bottom) for bottom in asked or before])
-    return needs
+        below.append(before)
+    return needs, below
 
 
 def _drop_what_no_loss_needs(layers: Sequence[BuiltLayer], needs: BackwardNeeds) -> None:
