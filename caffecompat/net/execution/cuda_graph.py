@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any, Protocol
 
 import torch
 
@@ -19,6 +19,8 @@ from caffecompat.net.net import Net, Result
 
 # The number of warm-up passes that torch's documentation recommends.
 _WARM_UP = 3
+# Kept, because torch's allocators go on asking a graph whose capture could not be ended.
+_FAILED: list[torch.cuda.CUDAGraph] = []
 
 
 class NotCapturable(NetError):
@@ -172,9 +174,7 @@ class CapturedPass:
                 for parameter in () if self._adds_up else learned:
                     # The captured pass makes a tensor of its own for it.
                     parameter.grad = None
-                # Data threads may use CUDA meanwhile.
-                capture = torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
-                with _without_collection(), capture:
+                with _without_collection(), _capture(graph, stream):
                     self._result = self._pass()
         except (CaffeError, torch.OutOfMemoryError):
             raise
@@ -218,6 +218,37 @@ class CapturedPass:
         self._values |= {version: values[version].detach() for version in self._program.versions}
         outputs = {version.blob: self._values[version] for version in self._program.versions}
         return Result(outputs, loss.detach())
+
+
+@contextmanager
+def _capture(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream) -> Iterator[None]:
+    """A capture on ``stream`` that, if it fails, leaves torch as it was.
+
+    An operation that cannot be captured makes the end of the capture fail, too. torch then stays on
+    the capture's stream, and its allocator in the capture: memory that several streams have used,
+    such as that of batches, would never be free again.
+    """
+    pool = torch.cuda.graph_pool_handle()
+    # Data threads may use CUDA meanwhile.
+    capture = torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local")
+    try:
+        with torch.cuda.stream(stream), capture:
+            yield
+    except BaseException:
+        _end_allocation(graph, pool, stream.device)
+        raise
+
+
+def _end_allocation(graph: torch.cuda.CUDAGraph, pool: Any, device: torch.device) -> None:
+    """Takes torch's allocator out of a capture that could not be ended."""
+    try:
+        graph.pool()
+    except RuntimeError:
+        _FAILED.append(graph)
+        # Also if the capture has not begun, which these refuse.
+        for end in (torch._C._cuda_endAllocateToPool, torch._C._cuda_releasePool):
+            with suppress(RuntimeError):
+                end(device.index, pool)
 
 
 @contextmanager
