@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,7 @@ def _paths(arguments: argparse.Namespace) -> tuple[str, str]:
     if len(given) > 1 or not (database or arguments.net) or is_picture:
         raise DataError(
             "give a database, or a net whose data layer to show (--net PROTOTXT), and the picture: "
-            "dataset show DB OUT.png"
+            "caffecompat dataset show DB OUT.png"
         )
     if given:
         if not given[0].lower().endswith(_SUFFIXES):
@@ -87,10 +88,11 @@ def _paths(arguments: argparse.Namespace) -> tuple[str, str]:
     name = Path(os.path.abspath(database or arguments.net))
     output = f"{name.stem if arguments.net else name.name}.png"
     if os.path.lexists(output):
+        source = [database] if database else ["--net", arguments.net]
         # The user has not named this file, so it must not be overwritten.
         raise FileProblem(
             f"{output}: already exists; name it to replace it, or give another name: "
-            f"dataset show {database or f'--net {arguments.net}'} {output}"
+            f"caffecompat dataset show {shlex.join([*source, output])}"
         )
     return database, output
 

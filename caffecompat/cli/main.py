@@ -163,9 +163,11 @@ def _without_verb(arguments: list[str], names: list[str]) -> int:
 
 
 def _verb_for_flags(arguments: list[str]) -> str | None:
-    """The verb that takes these flags; None if that is not clear."""
-    if not arguments or not arguments[0].startswith("-"):
+    """The verb that takes these flags, or a file alone; None if that is not clear."""
+    if not arguments:
         return None
+    if not arguments[0].startswith("-"):
+        return "inspect" if os.path.exists(arguments[0]) else None
     flags = {word.lstrip("-").partition("=")[0] for word in arguments if word.startswith("-")}
     if "solver" in flags:
         return "train"

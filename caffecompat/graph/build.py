@@ -10,9 +10,18 @@ from typing import Any
 from caffecompat.errors import NetError, suggestion
 from caffecompat.graph.graph import Graph, LayerNode, Version
 from caffecompat.graph.splits import insert_splits
-from caffecompat.graph.state import PHASES, describe_rules, describe_state, layer_is_included
+from caffecompat.graph.state import (
+    PHASES,
+    describe_rules,
+    describe_state,
+    fits_phase,
+    layer_is_included,
+)
 
 Place = Callable[[str, int], str]
+
+# Of the layers that would make a missing blob in other states, so many are named.
+_MOST_PRODUCERS = 3
 
 
 def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool = False) -> Graph:
@@ -147,11 +156,11 @@ def _connect(
         for name in bottoms:
             if name not in current and name not in missing:
                 missing.add(name)
-                absent = next((entry for entry in left_out if name in entry.message.top), None)
+                absent = [entry for entry in left_out if name in entry.message.top]
                 problems.append(
-                    _unknown_bottom(node, name, current, nodes)
-                    if absent is None
-                    else _absent_bottom(node, name, absent, state)
+                    _absent_bottom(node, name, absent, state)
+                    if absent
+                    else _unknown_bottom(node, name, current, nodes)
                 )
         node.bottoms = tuple(current.get(name, Version(name)) for name in bottoms)
         tops: list[Version] = []
@@ -171,10 +180,17 @@ def _connect(
     return current
 
 
-def _absent_bottom(node: LayerNode, name: str, producer: _LeftOut, state: Any) -> str:
+def _absent_bottom(node: LayerNode, name: str, producers: list[_LeftOut], state: Any) -> str:
+    # Layers of the net's own phase first: a stage or a level is what they lack.
+    producers = sorted(producers, key=lambda layer: not fits_phase(layer.message, state))
+    made = [
+        f"{describe_rules(layer.message)} (it is made by {layer.place})"
+        for layer in producers[:_MOST_PRODUCERS]
+    ]
+    made += ["..."] * (len(producers) > _MOST_PRODUCERS)
     return (
-        f"{node.place}: bottom {name!r} exists {describe_rules(producer.message)} "
-        f"(it is made by {producer.place}); this net has {describe_state(state)}"
+        f"{node.place}: bottom {name!r} exists {', or '.join(made)}; this net has "
+        f"{describe_state(state)}"
     )
 
 

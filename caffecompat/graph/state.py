@@ -89,6 +89,14 @@ def rule_holds(rule: Any, state: Any) -> bool:
     return present.issuperset(rule.stage) and present.isdisjoint(rule.not_stage)
 
 
+def fits_phase(layer: Any, state: Any) -> bool:
+    """Whether a layer's rules let it be in the net in some state of the same phase."""
+    if layer.include:
+        return any(not r.HasField("phase") or r.phase == state.phase for r in layer.include)
+    phases = {r.phase for r in layer.exclude if [f.name for f, _ in r.ListFields()] == ["phase"]}
+    return state.phase not in phases
+
+
 def layer_is_included(layer: Any, state: Any, place: str) -> bool:
     """Whether a layer is part of the net in this state.
 

@@ -44,6 +44,16 @@ def zeros(
         raise _too_large(built, shape, device, layers) from error
 
 
+def parameter_too_large(
+    built: BuiltLayer, name: str, shape: Shape, device: torch.device
+) -> LayerError:
+    """The error of a parameter that there is no memory for."""
+    return LayerError(
+        f"{built.place}: out of memory: {name} of {format_shape(shape)} needs "
+        f"{format_memory(_BYTES * prod(shape))}{_free(device)}; is the layer's size right?"
+    )
+
+
 def explain_allocation(
     layers: Sequence[BuiltLayer], device: torch.device, error: BaseException
 ) -> NetError:

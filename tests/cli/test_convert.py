@@ -197,7 +197,7 @@ class TestLoadingLines:
         torch.save({"one.weight": torch.zeros(4, 3), "one.bias": torch.zeros(4)}, state)
         assert run(state) == 0
         out = capsys.readouterr().out
-        assert f"in Caffe: caffe test -model deploy.prototxt -weights {state.parent}/other" in out
+        assert f"in Caffe: caffe test -model NET.prototxt -weights {state.parent}/other" in out
         assert "1 layer with parameters, 16 values" in out
         assert "--model NET.prototxt adds them" in out
         assert run(source, tmp_path / "new.caffemodel", "--model", definition) == 0

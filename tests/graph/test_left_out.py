@@ -53,6 +53,38 @@ def test_a_blob_of_a_layer_left_out_is_named_as_such(rules: str, when: str) -> N
     )
 
 
+AUTOENCODER = """
+layer { name: "data" type: "Input" top: "data" include { phase: TRAIN } }
+layer { name: "data" type: "Input" top: "data" include { phase: TEST stage: "test-on-train" } }
+layer { name: "data" type: "Input" top: "data" include { phase: TEST stage: "test-on-test" } }
+layer { name: "flatdata" type: "Sigmoid" bottom: "data" top: "flatdata" }
+"""
+
+
+def test_all_layers_that_would_make_a_blob_are_named_those_of_the_phase_first() -> None:
+    """As Caffe's examples/mnist/mnist_autoencoder.prototxt."""
+    with pytest.raises(NetError) as raised:
+        graph(AUTOENCODER, "TEST")
+    assert str(raised.value) == (
+        "n.prototxt:flatdata0: layer 'flatdata' (Sigmoid): bottom 'data' exists only in phase TEST "
+        "and with stage 'test-on-train' (it is made by n.prototxt:data1: layer 'data' (Input)), "
+        "or only in phase TEST and with stage 'test-on-test' (it is made by n.prototxt:data2: "
+        "layer 'data' (Input)), or only in phase TRAIN (it is made by n.prototxt:data0: layer "
+        "'data' (Input)); this net has phase TEST, level 0"
+    )
+    assert graph(AUTOENCODER, "TEST", ("test-on-test",)).layers
+
+
+def test_many_layers_that_would_make_a_blob() -> None:
+    rules = "exclude { phase: TRAIN }", *(f"include {{ stage: '{c}' }}" for c in "abc")
+    sources = "".join(f'layer {{ name: "n" type: "Input" top: "x" {rule} }}' for rule in rules)
+    with pytest.raises(NetError) as raised:
+        graph(sources + 'layer { name: "s" type: "Sigmoid" bottom: "x" top: "s" }')
+    found = str(raised.value)
+    assert found.index("with stage 'a'") < found.index("with stage 'c'") < found.index(", or ...;")
+    assert "phase TRAIN (" not in found
+
+
 def test_nothing_is_said_of_a_layer_whose_namesake_is_kept() -> None:
     assert graph(TWO_SOURCES).notes == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -181,6 +182,19 @@ def test_a_snapshot_at_or_beyond_the_end(
 def test_a_forgotten_verb(words: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 2
     assert capsys.readouterr().err == f"caffecompat: did you forget the verb? {line}\n"
+
+
+def test_a_file_without_a_verb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my net.prototxt").write_text('input: "x" input_shape { dim: 2 dim: 3 }')
+    assert main(["my net.prototxt"]) == 2
+    found = re.search("did you forget the verb[?] caffecompat (.*)\n", capsys.readouterr().err)
+    assert found is not None
+    assert main(shlex.split(found[1])) == 0
+    assert main(["other net.prototxt"]) == 2
+    assert "unknown verb 'other net.prototxt'" in capsys.readouterr().err
 
 
 def test_a_misspelt_verb_is_not_a_forgotten_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -143,7 +143,7 @@ def _entries(
     if os.path.isdir(list_path):
         raise DataError(
             f"{list_path}: this is a folder, expected a list; to use the sub-folders of a folder "
-            "as classes, give no list: convert-imageset FOLDER/ DB"
+            "as classes, give no list: caffecompat convert-imageset FOLDER/ DB"
         )
     if settings.no_labels:
         return root, read_names(list_path, settings.max_bytes), None

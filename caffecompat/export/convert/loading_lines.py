@@ -21,7 +21,7 @@ def loading_lines(target: Path, format_name: str, keys: Sequence[str], model: st
         keys: names of its arrays in the state dict or archive, in order.
         model: the net definition that it belongs to, or "".
     """
-    path, definition = str(target), model or "deploy.prototxt"
+    path, definition = str(target), model or "NET.prototxt"
     if format_name == "torch":
         return [
             _listed("keys", keys),

@@ -14,6 +14,7 @@ from caffecompat.graph import ParameterUse
 from caffecompat.layers._base import ParameterSpec
 from caffecompat.layers._counter_rng import derive_seed
 from caffecompat.layers.fillers import check_filler, fill
+from caffecompat.net.allocation import is_out_of_memory, parameter_too_large
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import LayerModule
 from caffecompat.net.parameters.embedded import embedded_value
@@ -119,10 +120,11 @@ def _allocated(
             return torch.empty(spec.shape, dtype=torch.float32, device=device)
         return initial_value(built, j, spec, seed).to(device)
     except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise parameter_too_large(built, spec.name, spec.shape, device) from error
         raise LayerError(
-            f"{built.place}: {spec.name} is {format_shape(spec.shape)}, "
-            f"{prod(spec.shape) * 4 / 2**30:.3g} GiB, and cannot be allocated on {device}: "
-            f"{first_line(error) if str(error) else 'out of memory'}"
+            f"{built.place}: {spec.name} of {format_shape(spec.shape)} cannot be filled on "
+            f"{device}: {first_line(error)}"
         ) from error
 
 

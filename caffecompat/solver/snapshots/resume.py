@@ -141,7 +141,8 @@ def _earlier_run(states: list[str]) -> list[str]:
         return []
     return [
         f"there are snapshots of an earlier run, the last of them {states[0]}; this run starts "
-        "from the beginning and replaces them one by one (snapshot auto would go on from the last)"
+        "from the beginning and replaces them one by one; --snapshot auto (snapshot='auto' in "
+        "Python) goes on from the last"
     ]
 
 

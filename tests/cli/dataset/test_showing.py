@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import cv2
@@ -72,7 +73,8 @@ def test_the_default_name_of_the_picture_is_that_of_the_database(
     assert "mixed.png: already exists" in err
     assert Path("mixed.png").read_bytes() == before
     # What the message says.
-    assert run("show", mixed, "mixed.png", "--count", 1)[0] == 0
+    _, command = err.strip().split("caffecompat dataset ")
+    assert run(*shlex.split(command), "--count", 1)[0] == 0
     assert Path("mixed.png").read_bytes() != before
     Path("net.prototxt").write_text(
         "layer { name: 'd' type: 'Data' top: 'data' top: 'label' "
@@ -80,6 +82,9 @@ def test_the_default_name_of_the_picture_is_that_of_the_database(
     )
     code, out, _ = run("show", "--net", "net.prototxt", "--count", 2)
     assert out.startswith("net.png: 2 images of 3x7x9")
+    _, _, err = run("show", "--net", "net.prototxt", "--count", 1)
+    _, command = err.strip().split("caffecompat dataset ")
+    assert run(*shlex.split(command), "--count", 1)[0] == 0
 
 
 def test_the_name_decides_the_kind(mixed: Path, run: Run, tmp_path: Path) -> None:

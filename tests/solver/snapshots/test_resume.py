@@ -112,6 +112,9 @@ def test_a_fresh_start_names_snapshots_that_it_will_replace(tmp_path: Path, line
     Solver(path)
     (said,) = lines.containing("snapshots of an earlier run")
     assert "snap_iter_12.solverstate" in said
+    assert "--snapshot auto (snapshot='auto' in Python) goes on from the last" in said
+    assert Solver(path, snapshot="auto").iter == 12
+    assert main(["train", "--solver", str(path), "--snapshot", "auto"]) == 0
 
 
 def test_auto_wonders_at_a_later_state_of_fewer_iterations(tmp_path: Path, lines: Lines) -> None:
