@@ -22,6 +22,9 @@ from caffecompat.reporting import terminal
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 
+# In characters: room for several paths of the greatest length.
+_LONGEST_SENTENCE = 20_000
+
 
 def main(argv: Sequence[str] | None = None, own_process: bool = False) -> int:
     """Runs one verb.
@@ -104,7 +107,9 @@ def _fail(sentence: str) -> int:
     # Behind a blank line stands text to copy, which gets no prefix.
     sentences, blank, text = sentence.rstrip("\n").partition("\n\n")
     for line in sentences.split("\n"):
-        print(f"{who} {terminal.printable(line)}", file=sys.stderr)
+        # A name of a file may be a million characters long.
+        shown = terminal.shorten(terminal.printable(line), _LONGEST_SENTENCE)
+        print(f"{who} {shown}", file=sys.stderr)
     for line in f"\n{text}".split("\n") if blank else ():
         print(terminal.printable(line), file=sys.stderr)
     return FAILED

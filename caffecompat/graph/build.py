@@ -14,6 +14,9 @@ from caffecompat.graph.state import PHASES, describe_rules, describe_state, laye
 
 Place = Callable[[str, int], str]
 
+# So many mistakes are reported, as of a text; a suggestion for each would take for ever.
+MOST_MISTAKES = 100
+
 
 def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool = False) -> Graph:
     """The graph of a net definition in one state.
@@ -29,13 +32,13 @@ def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool =
     """
     wiring = wire_layers(net, state, place)
     if wiring.problems:
-        raise NetError("\n".join(wiring.problems))
+        raise NetError("\n".join(_most(wiring.problems)))
     problems: list[str] = []
     notes = wiring.notes
     layers = insert_splits(wiring.nodes, notes)
     _check_in_place(layers, notes, problems if strict else None)
     if problems:
-        raise NetError("\n".join(problems))
+        raise NetError("\n".join(_most(problems)))
     return Graph(
         name=net.name,
         state=state,
@@ -44,6 +47,14 @@ def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool =
         force_backward=net.force_backward,
         notes=notes,
     )
+
+
+def _most(problems: list[str]) -> list[str]:
+    """The first mistakes, and how many more there are."""
+    more = len(problems) - MOST_MISTAKES
+    if more <= 0:
+        return problems
+    return [*problems[:MOST_MISTAKES], f"and {more:,} more mistakes in the wiring"]
 
 
 @dataclass(frozen=True)
@@ -142,17 +153,20 @@ def _connect(
     current: dict[str, Version] = {}
     producer: dict[str, str] = {}
     missing: set[str] = set()
+    makers = _makers(nodes)
+    absent = {top: entry for entry in reversed(left_out) for top in entry.message.top}
     for node in nodes:
         bottoms = list(node.message.bottom)
         for name in bottoms:
             if name not in current and name not in missing:
                 missing.add(name)
-                absent = next((entry for entry in left_out if name in entry.message.top), None)
-                problems.append(
-                    _unknown_bottom(node, name, current, nodes)
-                    if absent is None
-                    else _absent_bottom(node, name, absent, state)
-                )
+                if name in absent:
+                    problems.append(_absent_bottom(node, name, absent[name], state))
+                elif later := [maker for maker in makers.get(name, ()) if maker is not node]:
+                    problems.append(_late_bottom(node, name, later[0]))
+                else:
+                    near = suggestion(name, current) if len(problems) < MOST_MISTAKES else ""
+                    problems.append(f"{node.place}: unknown bottom blob {name!r}{near}")
         node.bottoms = tuple(current.get(name, Version(name)) for name in bottoms)
         tops: list[Version] = []
         for position, name in enumerate(node.message.top):
@@ -171,6 +185,15 @@ def _connect(
     return current
 
 
+def _makers(nodes: list[LayerNode]) -> dict[str, list[LayerNode]]:
+    """The layers that make each blob."""
+    found: dict[str, list[LayerNode]] = {}
+    for node in nodes:
+        for top in node.message.top:
+            found.setdefault(top, []).append(node)
+    return found
+
+
 def _absent_bottom(node: LayerNode, name: str, producer: _LeftOut, state: Any) -> str:
     return (
         f"{node.place}: bottom {name!r} exists {describe_rules(producer.message)} "
@@ -178,16 +201,11 @@ def _absent_bottom(node: LayerNode, name: str, producer: _LeftOut, state: Any) -
     )
 
 
-def _unknown_bottom(
-    node: LayerNode, name: str, known: dict[str, Version], nodes: list[LayerNode]
-) -> str:
-    later = next((n for n in nodes[node.index + 1 :] if name in n.message.top), None)
-    if later is not None:
-        return (
-            f"{node.place}: bottom {name!r} is made only later, by {later.place}; "
-            "layers run in file order, so move it up"
-        )
-    return f"{node.place}: unknown bottom blob {name!r}{suggestion(name, known)}"
+def _late_bottom(node: LayerNode, name: str, maker: LayerNode) -> str:
+    return (
+        f"{node.place}: bottom {name!r} is made only later, by {maker.place}; "
+        "layers run in file order, so move it up"
+    )
 
 
 def _check_in_place(layers: list[LayerNode], notes: list[str], problems: list[str] | None) -> None:
