@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from caffecompat.cli import verbs
 from caffecompat.cli.spelling import normalise
@@ -73,8 +74,9 @@ def console() -> int:
 
 def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
     """Runs a verb with parsed arguments; prints errors and returns the exit code."""
+    output: Any = terminal.PrintableOutput(sys.stdout)
     try:
-        with slow_loading_reported(sys.stderr):
+        with slow_loading_reported(sys.stderr), contextlib.redirect_stdout(output):
             code: int = module.run(arguments)
         sys.stdout.flush()
         return code
