@@ -124,13 +124,47 @@ def first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
+# Names of files are compared only up to a length and a number: a comparison takes time with the
+# square of the length, and a net may have thousands of unknown names. The list is cut, too.
+_MOST_CHARACTERS, _MOST_COMPARED = 100, 500
+_MOST_CHARACTERS_LISTED = 4000
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known name, else all of them."""
     names = sorted(known)
-    by_fold = {candidate.lower(): candidate for candidate in names}
-    near = difflib.get_close_matches(name.lower(), by_fold, n=1, cutoff=0.6)
+    near = _nearest(name, names)
     if near:
-        return f"; did you mean {by_fold[near[0]]!r}?"
+        return f"; did you mean {near!r}?"
     if not names:
         return ""
-    return f"; known: {', '.join(names)}"
+    return f"; known: {_listed(names)}"
+
+
+def _nearest(name: str, names: Sequence[str]) -> str | None:
+    """The known name that is most alike, if one is; case does not count."""
+    if len(name) > _MOST_CHARACTERS:
+        return None
+    by_fold = {c.lower(): c for c in names if len(c) <= _MOST_CHARACTERS}
+    likely = list(by_fold)
+    if len(likely) > _MOST_COMPARED:
+        start = name[:2].lower()
+        likely.sort(key=lambda c: (c[:2] != start, abs(len(c) - len(name))))
+    near = difflib.get_close_matches(name.lower(), likely[:_MOST_COMPARED], n=1, cutoff=0.6)
+    return by_fold[near[0]] if near else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The names with commas between them; of a long list the beginning, and how many more."""
+    text = ", ".join(names)
+    if len(text) <= _MOST_CHARACTERS_LISTED:
+        return text
+    shown: list[str] = []
+    left = _MOST_CHARACTERS_LISTED
+    for name in names:
+        shown.append(name if len(name) <= _MOST_CHARACTERS else f"{name[:_MOST_CHARACTERS]}...")
+        left -= len(shown[-1]) + 2
+        if left < 0:
+            break
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f", and {more:,} more" if more else "")

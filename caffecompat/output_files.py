@@ -23,8 +23,8 @@ from caffecompat.input_files import check_regular
 PathLike: TypeAlias = str | os.PathLike[str]
 
 # A temporary file's name begins with this many characters of the target's, since most file
-# systems allow only 255 bytes.
-_MAX_NAME_PREFIX = 64
+# systems allow only 255 bytes, and a character may have four.
+_MAX_NAME_PREFIX = 60
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from caffecompat.cli import verbs
 from caffecompat.cli.spelling import normalise
@@ -21,6 +22,9 @@ from caffecompat.kept_memory import keep_freed_memory
 from caffecompat.reporting import terminal
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
+
+# In characters: room for several paths of the greatest length.
+_LONGEST_SENTENCE = 20_000
 
 
 def main(argv: Sequence[str] | None = None, own_process: bool = False) -> int:
@@ -70,8 +74,9 @@ def console() -> int:
 
 def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
     """Runs a verb with parsed arguments; prints errors and returns the exit code."""
+    output: Any = terminal.PrintableOutput(sys.stdout)
     try:
-        with slow_loading_reported(sys.stderr):
+        with slow_loading_reported(sys.stderr), contextlib.redirect_stdout(output):
             code: int = module.run(arguments)
         sys.stdout.flush()
         return code
@@ -104,7 +109,9 @@ def _fail(sentence: str) -> int:
     # Behind a blank line stands text to copy, which gets no prefix.
     sentences, blank, text = sentence.rstrip("\n").partition("\n\n")
     for line in sentences.split("\n"):
-        print(f"{who} {terminal.printable(line)}", file=sys.stderr)
+        # A name of a file may be a million characters long.
+        shown = terminal.shorten(terminal.printable(line), _LONGEST_SENTENCE)
+        print(f"{who} {shown}", file=sys.stderr)
     for line in f"\n{text}".split("\n") if blank else ():
         print(terminal.printable(line), file=sys.stderr)
     return FAILED

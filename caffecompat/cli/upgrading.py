@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from caffecompat.cli.arguments import add_max_bytes_argument
 from caffecompat.input_files import STANDARD_INPUT, PathLike, path_or_standard_input
+from caffecompat.reporting.terminal import printable
 
 
 def add_upgrade_arguments(parser: argparse.ArgumentParser, source: str) -> None:
@@ -40,7 +41,7 @@ def report(arguments: argparse.Namespace, notes: Sequence[str]) -> int:
 
     problems = [note for note in notes if isinstance(note, Problem)]
     for note in notes:
-        print(note, file=sys.stderr if isinstance(note, Problem) else sys.stdout)
+        print(printable(note), file=sys.stderr if isinstance(note, Problem) else sys.stdout)
     if not notes:
         source = "standard input" if arguments.source == STANDARD_INPUT else arguments.source
         print(f"{source} is in today's form already")

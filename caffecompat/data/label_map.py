@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from caffecompat.errors import DataError, suggestion
 from caffecompat.proto import files
+from caffecompat.reporting.terminal import short_name
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,18 @@ class LabelMap:
         Raises:
             DataError: there is no class of that name.
         """
-        for label, known in self.names.items():
-            if known == name:
-                return label
-        near = suggestion(name, self.names.values())
-        raise DataError(f"{self.path}: there is no class {name!r} in the label map{near}")
+        label = self._labels.get(name)
+        if label is None:
+            near = suggestion(name, self.names.values())
+            raise DataError(
+                f"{self.path}: there is no class {short_name(name)!r} in the label map{near}"
+            )
+        return label
+
+    @cached_property
+    def _labels(self) -> dict[str, int]:
+        # Of equal names the first counts.
+        return {name: label for label, name in reversed(self.names.items())}
 
 
 def read_label_map(path: str, max_bytes: int | None = None, unique: bool = True) -> LabelMap:
@@ -51,14 +60,18 @@ def read_label_map(path: str, max_bytes: int | None = None, unique: bool = True)
     if not message.item:
         raise DataError(f"{path}: the label map has no item; it needs one for each class")
     names: dict[int, str] = {}
+    labels: dict[str, int] = {}
     shown: dict[int, str] = {}
     for item in message.item:
-        if unique and item.name in names.values():
-            raise DataError(f"{path}: two items have the name {item.name!r}; give each its own")
+        if unique and item.name in labels:
+            raise DataError(
+                f"{path}: two items have the name {short_name(item.name)!r}; give each its own"
+            )
         if item.label in names:
             raise DataError(f"{path}: two items have the label {item.label}; give each its own")
-        if not unique:
-            names = {label: name for label, name in names.items() if name != item.name}
+        if item.name in labels:
+            del names[labels[item.name]]
+        labels[item.name] = item.label
         names[item.label] = item.name
         shown[item.label] = item.display_name or item.name
     return LabelMap(path, names, shown)

@@ -6,8 +6,10 @@ import ast
 import json
 import re
 import shlex
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from types import ModuleType
 from typing import Any
 
@@ -15,12 +17,19 @@ from caffecompat import pycaffe
 from caffecompat.doctor.findings import FileReport, Findings
 from caffecompat.doctor.project import MAX_TEXT_BYTES, NOTEBOOK, SHELL, ProjectFile
 from caffecompat.errors import CaffeError
-from caffecompat.input_files import read_input
+from caffecompat.input_files import check_size, read_input
 from caffecompat.pycaffe.running.python2 import syntax_hint, uses
 
 _MOST_SYNTAX_ERRORS = 100
+# A syntax tree takes some 400 bytes for a byte of Python, and a text with syntax errors is parsed
+# again after each: so much is parsed in all.
+MAX_CODE_BYTES, _MOST_PARSED = 1 << 20, 4 << 20
+# Decoded JSON takes up to 25 bytes for each of a notebook.
+MAX_NOTEBOOK_BYTES = 32 << 20
+_MOST_RUN_LINES = 100
 _CAFFE = "caffe"
 _RUN_LINE = re.compile(r"(?m)^.*\bcaffe(?:\.bin|\.exe)?\s+(?:train|test|time|device_query)\b.*$")
+_LIMITS = {SHELL: MAX_TEXT_BYTES, NOTEBOOK: MAX_NOTEBOOK_BYTES}
 # Functions that return a solver.
 _SOLVERS = ("get_solver",)
 
@@ -28,15 +37,30 @@ _SOLVERS = ("get_solver",)
 def examine_script(file: ProjectFile, max_bytes: int | None = None) -> FileReport:
     """Examines a script, a notebook or a shell script."""
     findings = Findings(str(file.path))
+    limit = _LIMITS.get(file.kind, MAX_CODE_BYTES)
     try:
-        text = read_input(file.path, max_bytes or MAX_TEXT_BYTES).decode("utf-8", "replace")
+        text = read_input(file.path, max_bytes or limit).decode("utf-8", "replace")
     except CaffeError as error:
         findings.error(str(error))
         return FileReport(file.shown, file.kind, "", findings.all)
     if file.kind == SHELL:
         return _examine_shell(file, text, findings)
+    try:
+        commands = _examine_code(file, text, findings, max_bytes or MAX_CODE_BYTES)
+    except CaffeError as error:
+        findings.error(str(error))
+        commands = []
+    except (RecursionError, MemoryError):
+        findings.error("it is nested too deeply, or too large, to be examined")
+        commands = []
+    return FileReport(file.shown, file.kind, "", findings.all, commands)
+
+
+def _examine_code(file: ProjectFile, text: str, findings: Findings, limit: int) -> list[str]:
+    """Examines Python; returns what to run next."""
     if file.kind == NOTEBOOK:
         text = _code_of_notebook(text, findings)
+        check_size(len(text), limit, f"{file.path}: the code of its cells")
     tree = _parsed(text, str(file.path), findings)
     for line, sentence in uses(tree):
         findings.error(sentence, f"{file.path}:{line}")
@@ -45,14 +69,13 @@ def examine_script(file: ProjectFile, max_bytes: int | None = None) -> FileRepor
             f"{name} does not exist in caffecompat's pycaffe (docs/pycaffe.md lists what does)",
             f"{file.path}:{line}",
         )
-    commands = []
-    if not findings.has_errors and file.kind != NOTEBOOK and _is_program(tree):
-        commands = [f"python -m caffecompat.run {shlex.quote(str(file.path))}"]
-    return FileReport(file.shown, file.kind, "", findings.all, commands)
+    if findings.has_errors or file.kind == NOTEBOOK or not _is_program(tree):
+        return []
+    return [f"python -m caffecompat.run {shlex.quote(str(file.path))}"]
 
 
 def _examine_shell(file: ProjectFile, text: str, findings: Findings) -> FileReport:
-    for found in _RUN_LINE.finditer(text):
+    for found in islice(_RUN_LINE.finditer(text), _MOST_RUN_LINES):
         line = text.count("\n", 0, found.start()) + 1
         findings.note(
             "runs with caffecompat in place of the path of caffe, or after "
@@ -82,9 +105,12 @@ def _code_of_notebook(text: str, findings: Findings) -> str:
 def _parsed(text: str, path: str, findings: Findings) -> ast.Module:
     """The syntax tree; lines of Python 2 are reported and left out."""
     lines = text.splitlines()
-    for _ in range(_MOST_SYNTAX_ERRORS):
+    for _ in range(min(_MOST_SYNTAX_ERRORS, 1 + _MOST_PARSED // max(len(text), 1))):
         try:
-            return ast.parse("\n".join(lines) + "\n")
+            with warnings.catch_warnings():
+                # About escapes in strings of scripts, which a run would print.
+                warnings.simplefilter("ignore")
+                return ast.parse("\n".join(lines) + "\n")
         except (SyntaxError, ValueError) as error:
             number = getattr(error, "lineno", None) or 0
             hint = syntax_hint(error, lines) if isinstance(error, SyntaxError) else None

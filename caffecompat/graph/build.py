@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from caffecompat.errors import NetError, suggestion
 from caffecompat.graph.graph import Graph, LayerNode, Version
@@ -22,6 +22,8 @@ Place = Callable[[str, int], str]
 
 # Of the layers that would make a missing blob in other states, so many are named.
 _MOST_PRODUCERS = 3
+# So many mistakes are reported, as of a text; a suggestion for each would take for ever.
+MOST_MISTAKES = 100
 
 
 def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool = False) -> Graph:
@@ -38,13 +40,13 @@ def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool =
     """
     wiring = wire_layers(net, state, place)
     if wiring.problems:
-        raise NetError("\n".join(wiring.problems))
+        raise NetError("\n".join(_most(wiring.problems)))
     problems: list[str] = []
     notes = wiring.notes
     layers = insert_splits(wiring.nodes, notes)
     _check_in_place(layers, notes, problems if strict else None)
     if problems:
-        raise NetError("\n".join(problems))
+        raise NetError("\n".join(_most(problems)))
     return Graph(
         name=net.name,
         state=state,
@@ -53,6 +55,14 @@ def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool =
         force_backward=net.force_backward,
         notes=notes,
     )
+
+
+def _most(problems: list[str]) -> list[str]:
+    """The first mistakes, and how many more there are."""
+    more = len(problems) - MOST_MISTAKES
+    if more <= 0:
+        return problems
+    return [*problems[:MOST_MISTAKES], f"and {more:,} more mistakes in the wiring"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,9 @@ class _LeftOut:
             f"{self.place}: left out by its rules: it exists {describe_rules(self.message)}; this "
             f"net has {describe_state(state)}"
         )
+
+
+_Entry = TypeVar("_Entry", LayerNode, _LeftOut)
 
 
 def _included_layers(
@@ -151,17 +164,19 @@ def _connect(
     current: dict[str, Version] = {}
     producer: dict[str, str] = {}
     missing: set[str] = set()
+    makers, absent = _by_top(nodes), _by_top(left_out)
     for node in nodes:
         bottoms = list(node.message.bottom)
         for name in bottoms:
             if name not in current and name not in missing:
                 missing.add(name)
-                absent = [entry for entry in left_out if name in entry.message.top]
-                problems.append(
-                    _absent_bottom(node, name, absent, state)
-                    if absent
-                    else _unknown_bottom(node, name, current, nodes)
-                )
+                if name in absent:
+                    problems.append(_absent_bottom(node, name, absent[name], state))
+                elif later := [maker for maker in makers.get(name, ()) if maker is not node]:
+                    problems.append(_late_bottom(node, name, later[0]))
+                else:
+                    near = suggestion(name, current) if len(problems) < MOST_MISTAKES else ""
+                    problems.append(f"{node.place}: unknown bottom blob {name!r}{near}")
         node.bottoms = tuple(current.get(name, Version(name)) for name in bottoms)
         tops: list[Version] = []
         for position, name in enumerate(node.message.top):
@@ -180,6 +195,15 @@ def _connect(
     return current
 
 
+def _by_top(entries: Sequence[_Entry]) -> dict[str, list[_Entry]]:
+    """The layers that make each blob."""
+    found: dict[str, list[_Entry]] = {}
+    for entry in entries:
+        for top in entry.message.top:
+            found.setdefault(top, []).append(entry)
+    return found
+
+
 def _absent_bottom(node: LayerNode, name: str, producers: list[_LeftOut], state: Any) -> str:
     # Layers of the net's own phase first: a stage or a level is what they lack.
     producers = sorted(producers, key=lambda layer: not fits_phase(layer.message, state))
@@ -194,16 +218,11 @@ def _absent_bottom(node: LayerNode, name: str, producers: list[_LeftOut], state:
     )
 
 
-def _unknown_bottom(
-    node: LayerNode, name: str, known: dict[str, Version], nodes: list[LayerNode]
-) -> str:
-    later = next((n for n in nodes[node.index + 1 :] if name in n.message.top), None)
-    if later is not None:
-        return (
-            f"{node.place}: bottom {name!r} is made only later, by {later.place}; "
-            "layers run in file order, so move it up"
-        )
-    return f"{node.place}: unknown bottom blob {name!r}{suggestion(name, known)}"
+def _late_bottom(node: LayerNode, name: str, maker: LayerNode) -> str:
+    return (
+        f"{node.place}: bottom {name!r} is made only later, by {maker.place}; "
+        "layers run in file order, so move it up"
+    )
 
 
 def _check_in_place(layers: list[LayerNode], notes: list[str], problems: list[str] | None) -> None:

@@ -16,6 +16,7 @@ from caffecompat import input_files
 from caffecompat.errors import FileProblem, FormatError
 from caffecompat.input_files import (
     STANDARD_INPUT,
+    ClaimedBytes,
     PathLike,
     open_input,
     read_input,
@@ -33,6 +34,11 @@ _RATE = re.compile(rf"lr = ({_NUMBER})")
 _OUTPUT = re.compile(rf"(Train|Test) net output #[0-9]+: (\S+) = ({_NUMBER})")
 _TEST_NET = re.compile(r"Testing net \(#([0-9]{1,9})\)")
 _LEAP_YEAR = 2000
+# What a cell of a table takes at least, in time and memory, as bytes of a file. The cells are rows
+# times outputs, the square of the log where each line names an output of its own.
+_CELL_BYTES = 4
+# A name with one of these at its start would be a formula to a spreadsheet.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass
@@ -83,19 +89,30 @@ def read_log(path: PathLike, max_bytes: int | None = None) -> ParsedLog:
 
     Raises:
         FileProblem: the file is missing or cannot be read.
-        FormatError: it is larger than ``max_bytes``, or not a training log.
+        FormatError: it is larger than ``max_bytes``, or not a training log, or the tables of its
+            outputs are much larger than the log.
     """
     name = os.fspath(path)
     limit = input_files.MAX_TEXT_BYTES if max_bytes is None else max_bytes
     if name == STANDARD_INPUT:
-        text = io.BytesIO(read_input(path, limit))
-        return _read(io.TextIOWrapper(text, "utf-8", "replace"), "standard input")
+        data = read_input(path, limit)
+        text = io.TextIOWrapper(io.BytesIO(data), "utf-8", "replace")
+        return _checked(_read(text, "standard input"), len(data), max_bytes)
     with open_input(path, limit) as file:
+        size = os.fstat(file.fileno()).st_size
         lines = io.TextIOWrapper(file, "utf-8", "replace")
         try:
-            return _read(lines, name)
+            return _checked(_read(lines, name), size, max_bytes)
         except OSError as error:
             raise FileProblem(f"{name}: cannot be read: {error.strerror or error}") from error
+
+
+def _checked(log: ParsedLog, size: int, max_bytes: int | None) -> ParsedLog:
+    claimed = ClaimedBytes(log.path, size, max_bytes)
+    for kind, rows in (("training", log.train), ("test", log.test)):
+        cells = len(rows) * len(_names(rows))
+        claimed.add(_CELL_BYTES * cells, f"the table of its {kind} outputs")
+    return log
 
 
 def _read(lines: Iterable[str], name: str) -> ParsedLog:
@@ -193,16 +210,25 @@ class Clock:
 def table(rows: list[Row], delimiter: str = ",") -> str:
     """Rows as CSV text with the columns of Caffe's parse_log.py.
 
-    The columns are NumIters, Seconds, LearningRate, and all outputs in order of appearance.
+    The columns are NumIters, Seconds, LearningRate, and all outputs in order of appearance. A name
+    that a spreadsheet would take for a formula gets an apostrophe in front.
     """
-    names = list(dict.fromkeys(name for row in rows for name in row.outputs))
+    names = _names(rows)
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(["NumIters", "Seconds", "LearningRate", *names])
+    writer.writerow(["NumIters", "Seconds", "LearningRate", *map(_plain, names)])
     for row in rows:
         values = [row.outputs.get(name, "") for name in names]
         writer.writerow([float(row.iteration), row.seconds, row.rate, *values])
     return text.getvalue()
+
+
+def _names(rows: list[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row.outputs))
+
+
+def _plain(name: str) -> str:
+    return f"'{name}" if name.startswith(_FORMULA_STARTS) else name
 
 
 def write_tables(log: ParsedLog, folder: str | os.PathLike[str], delimiter: str = ",") -> list[str]:

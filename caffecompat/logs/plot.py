@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from caffecompat.errors import FormatError, MissingExtra
 from caffecompat.logs.parse import ParsedLog, Row
 from caffecompat.output_files import atomic_write
+from caffecompat.reporting.terminal import printable, shorten
 
 FORMATS = ("png", "svg", "pdf")
 # The charts of Caffe's plot_training_log by number: phase, y axis, x axis.
@@ -26,6 +28,10 @@ CHARTS = (
 )
 # Fewer points are not joined by a line, which would suggest a trend.
 _MIN_POINTS_OF_LINE = 5
+# A picture with more curves takes minutes, and nobody can read it.
+_MAX_OUTPUTS = 400
+_MAX_LEGEND = 40
+_LONGEST_LABEL = 100
 # Up to this many different learning rates each get a tick.
 _MAX_TICKS = 6
 
@@ -52,12 +58,15 @@ def plot(logs: Sequence[ParsedLog], path: str | os.PathLike[str], chart: int | N
                 f"{log.path}: has no outputs; train with 'display' or 'test_interval' set"
             )
     try:
+        from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtra("plot-log", "plot") from error
-    figure = _draw(logs, Figure) if chart is None else _draw_chart(logs, Figure, chart)
-    with atomic_write(path) as file:
-        figure.savefig(file, format=kind, dpi=120)
+    # Names of blobs and files are no formulas.
+    with rc_context({"text.parse_math": False}):
+        figure = _draw(logs, Figure) if chart is None else _draw_chart(logs, Figure, chart)
+        with atomic_write(path) as file:
+            figure.savefig(file, format=kind, dpi=120)
 
 
 def _draw(logs: Sequence[ParsedLog], make: Callable[..., Any]) -> Any:
@@ -113,29 +122,43 @@ def _finish(figure: Any, axes: Sequence[Any], title: str) -> None:
     figure.suptitle(title)
     for axis in axes:
         axis.grid(alpha=0.3)
-        if axis.get_legend_handles_labels()[0]:
+        # A longer legend leaves no room for the curves.
+        if 0 < len(axis.get_legend_handles_labels()[0]) <= _MAX_LEGEND:
             axis.legend(fontsize="small")
 
 
 def _title(logs: Sequence[ParsedLog]) -> str:
     names = [Path(log.path).name for log in logs]
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"Training of {shown}"
+    return _shown(f"Training of {shown}")
 
 
 def _axis_name(kind: str, names: Sequence[str]) -> str:
     """The label of a panel's y axis: the names of its outputs if there are one or two."""
-    return kind if kind == "loss" or len(names) > 2 else ", ".join(names)
+    if kind == "loss" or len(names) > 2:
+        return kind
+    return _shown(", ".join(names))
+
+
+def _shown(text: str) -> str:
+    """A text with names of files, without what XML cannot hold, and not too long."""
+    return shorten(printable(text), _LONGEST_LABEL)
 
 
 def _outputs(logs: Sequence[ParsedLog], kind: str) -> list[str]:
     rows = [row for log in logs for row in [*log.train, *log.test]]
     names = dict.fromkeys(name for row in rows for name in row.outputs)
+    if len(names) > _MAX_OUTPUTS:
+        path = logs[0].path
+        raise FormatError(
+            f"{path}: has {len(names):,} outputs, more than the {_MAX_OUTPUTS} that a picture can "
+            f"show; the table has all: caffecompat parse-log {shlex.quote(path)} ."
+        )
     return [name for name in names if ("loss" in name.lower()) == (kind == "loss")]
 
 
 def _owner(log: ParsedLog, logs: Sequence[ParsedLog]) -> str:
-    return f"{Path(log.path).name}: " if len(logs) > 1 else ""
+    return f"{_shown(Path(log.path).name)}: " if len(logs) > 1 else ""
 
 
 def _place(row: Row, over: str) -> float:
@@ -164,7 +187,7 @@ def _curve(
         return
     line = "-" if what.startswith("train") else "--o"
     style = "o" if len(points) < _MIN_POINTS_OF_LINE else line
-    label = _owner(log, logs) + what
+    label = _shown(_owner(log, logs) + what)
     size = 5 if style == "o" else 3
     axis.plot(*zip(*points, strict=True), style, label=label, markersize=size, linewidth=1)
 

@@ -20,6 +20,9 @@ LOGGER = logging.getLogger("caffecompat")
 # ``extra`` of log lines whose content a progress bar shows, too.
 PROGRESS: dict[str, Any] = {"progress": True}
 
+# ``extra`` of a log line that has the text of a message below it, whose strings have no line ends.
+TEXT: dict[str, Any] = {"is_text": True}
+
 _LETTERS = {logging.DEBUG: "I", logging.INFO: "I", logging.WARNING: "W", logging.ERROR: "E"}
 
 
@@ -35,9 +38,12 @@ class GlogFormatter(logging.Formatter):
         micro = int(record.created % 1 * 1e6)
         where = f"{record.filename}:{record.lineno}"
         message = printable(record.getMessage(), keep="\n\t")
+        if not getattr(record, "is_text", False):
+            # A name with a line end must not look like a line of the log.
+            message = message.replace("\n", "\n    ")
         text = f"{letter}{clock}.{micro:06d} {record.process:>5} {where}] {message}"
         if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
+            text += "\n" + printable(self.formatException(record.exc_info), keep="\n\t")
         return text
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import sys
 import unicodedata
-from typing import TextIO
+from collections.abc import Iterable
+from typing import Any, TextIO
 
 # SGR codes of ECMA-48.
 _BOLD, _RED, _YELLOW = "1", "31", "33"
+_STYLE = re.compile(rf"(\x1b\[(?:0|{_BOLD}|{_RED}|{_YELLOW})m)")
 _WIDTH_UNKNOWN = 80
 # In characters; longer names in messages are shortened.
 _LONGEST_NAME = 200
@@ -57,6 +60,31 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(
         c.encode("unicode_escape").decode() if _is_control(c) and c not in keep else c for c in text
     )
+
+
+class PrintableOutput:
+    """Standard output as :func:`printable` allows it: nothing in it commands a terminal.
+
+    Line ends, tabs and the styles of this module pass. All else that the wrapped stream has is
+    there, too.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        parts = _STYLE.split(text)
+        # Between the texts, at odd places, stand the styles.
+        parts[::2] = [printable(part, keep="\n\t") for part in parts[::2]]
+        self._stream.write("".join(parts))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
 
 
 def _is_control(character: str) -> bool:

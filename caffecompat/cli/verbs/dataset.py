@@ -17,6 +17,7 @@ from caffecompat.cli.importing import (
     import_siamese,
 )
 from caffecompat.cli.jobs import logged_progress
+from caffecompat.reporting.terminal import printable
 
 if TYPE_CHECKING:
     from caffecompat.data.backends.database import Database
@@ -148,7 +149,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     with _open(arguments.database, arguments.backend) as database:
         with logged_progress() as progress:
             for fault in find_faults(database, arguments.workers, progress):
-                print(fault, flush=True)
+                print(printable(fault), flush=True)
                 found += 1
         print(f"{len(database)} records, {found} bad")
     return 1 if found else 0

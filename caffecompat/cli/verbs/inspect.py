@@ -93,10 +93,10 @@ def run(arguments: argparse.Namespace) -> int:
     path = Path(arguments.file)
     if path.is_dir() and (backend := guess_backend(path)):
         article = "an" if backend == "LMDB" else "a"
-        print(f"{path}: a folder with {article} {backend} database")
+        print(f"{printable(str(path))}: a folder with {article} {backend} database")
         print(f"what is in it: caffecompat dataset info {shlex.quote(str(path))}")
         return 0
-    print(f"{path}: {check_file(path, arguments.max_bytes):,} bytes")
+    print(f"{printable(str(path))}: {check_file(path, arguments.max_bytes):,} bytes")
     _print_recognition(path)
     if arguments.hash:
         print(f"sha256: {file_hash(path)}")
@@ -288,10 +288,10 @@ def _print_arrays(arrays: list[BlobEntry]) -> None:
 def _print_fit(net: Net, arguments: argparse.Namespace) -> None:
     """Prints whether the weights fit the net, and what to do if they do not."""
     report = net.load_weights(arguments.file, on_mismatch="skip", lenient=True)
-    print(f"\nin {arguments.model}:")
+    print(f"\nin {printable(arguments.model)}:")
     for line in report.sentences():
         line = line.replace("was left as it was", "does not fit")
-        print(f"  {line.replace('loaded', 'the weights fit', 1)}")
+        print(f"  {printable(line.replace('loaded', 'the weights fit', 1))}")
 
 
 # Definitions

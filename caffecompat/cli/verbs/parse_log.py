@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from caffecompat.cli.arguments import add_max_bytes_argument
+from caffecompat.reporting.terminal import printable
 
 HELP = "make CSV tables of the outputs in a training's log, as Caffe's parse_log.py does"
 EXAMPLE = """\
@@ -39,9 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
     log = read_log(arguments.log, arguments.max_bytes)
     written = write_tables(log, arguments.folder, arguments.delimiter)
     if not written:
-        print(f"{arguments.log}: shows no outputs; train with 'display' or 'test_interval' set")
+        name = printable(arguments.log)
+        print(f"{name}: shows no outputs; train with 'display' or 'test_interval' set")
     for path in written:
-        print(f"wrote {path}")
+        print(f"wrote {printable(path)}")
         if arguments.verbose:
             with open(path, encoding="utf-8") as file:
                 print(file.read(), end="")

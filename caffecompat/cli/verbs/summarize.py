@@ -8,6 +8,7 @@ from typing import Any
 from caffecompat.cli.arguments import add_lenient_argument, add_max_bytes_argument
 from caffecompat.draw.geometry import geometry
 from caffecompat.input_files import path_or_standard_input
+from caffecompat.reporting.terminal import printable
 
 HELP = "list the layers of a net with bottoms and tops, without building it"
 
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = path_or_standard_input(arguments.filename, arguments.max_bytes)
     net, source = read_net(given, arguments.lenient, arguments.max_bytes)
     for note in [*source.warnings, *source.notes]:
-        print(f"# {note}")
+        print(f"# {printable(note)}")
     unread: set[str] = set()
     for layer in net.layer:
         unread = (unread | set(layer.top)) - set(layer.bottom)
@@ -86,6 +87,7 @@ def _tops(layer: Any, unread: set[str]) -> list[str]:
 
 def _table(rows: list[list[str]], most: int) -> str:
     """Columns no wider than ``most``; a longer cell pushes the rest of its line to the right."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [min(most, max(map(len, column))) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

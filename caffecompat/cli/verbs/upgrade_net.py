@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from caffecompat.cli.upgrading import add_upgrade_arguments, is_binary, report, source_of
+from caffecompat.reporting.terminal import printable
 
 HELP = "rewrite an old net definition (prototxt) or model (binary) in today's form"
 EXAMPLE = """  caffecompat upgrade-net old_train_val.prototxt train_val.prototxt
@@ -24,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
         net, dialect, notes_on_dialect, notes = upgrade_binary_net(given, arguments.max_bytes)
         files.write_binary(net, arguments.target, dialect)
         for line in notes_on_dialect:
-            print(line)
+            print(printable(line))
         return report(arguments, notes)
     net, source = files.read_upgraded(given, "NetParameter", max_bytes=arguments.max_bytes)
     files.write_text(net, arguments.target)

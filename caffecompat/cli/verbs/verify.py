@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import add_dialect_argument, add_max_bytes_argument
+from caffecompat.reporting.terminal import printable
 from caffecompat.reporting.units import counted
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def _explain(
 
     assert comparison.first is not None
     print(f"first difference: {comparison.first.name!r}")
-    print(diagnose(comparison.first.name, (first, second), values))
+    print(printable(diagnose(comparison.first.name, (first, second), values)))
 
 
 def _replay(arguments: argparse.Namespace) -> int:
@@ -237,7 +238,7 @@ def _verify(case: Path, arguments: argparse.Namespace) -> bool:
     try:
         differences = replay(case, arguments.device, arguments.precision, arguments.max_bytes)
     except CaffeError as error:
-        print(f"DIFFERS {case}: {first_line(error)}")
+        print(printable(f"DIFFERS {case}: {first_line(error)}"))
         return False
     if not differences:
         print(f"DIFFERS {case}: the record holds nothing to compare")
@@ -246,7 +247,8 @@ def _verify(case: Path, arguments: argparse.Namespace) -> bool:
     agrees = _excess(worst, arguments) <= 1
     verdict = "agrees " if agrees else "DIFFERS"
     detail = worst.note or f"absolute {worst.absolute:.2g}, relative {worst.relative:.2g}"
-    print(f"{verdict} {case}: {len(differences)} arrays, worst {worst.key}: {detail}")
+    found = f"{len(differences)} arrays, worst {worst.key}: {detail}"
+    print(printable(f"{verdict} {case}: {found}"))
     return agrees
 
 

@@ -20,6 +20,8 @@ from caffecompat.reporting.progress import Progress
 
 _NUMBER = re.compile(r"^[0-9]{8,}_")
 _RECORDS_PER_STEP = 10
+# Longer keys become numbers: file systems allow names of 255 bytes, and paths of some thousand.
+_LONGEST_PART, _MOST_PARTS = 200, 8
 _SAME = {"jpeg": "jpg", "tiff": "tif"}
 LIST = "list.txt"
 
@@ -103,7 +105,8 @@ def _file_name(key: bytes, kind: str, position: int, folder: str) -> str:
     parts = PurePosixPath(name).parts
     # Keys are untrusted: a name must not lead out of the folder or break the list.
     plain = name.isprintable() and "\\" not in name and not {"/", ".."} & set(parts)
-    if not parts or not plain or len(os.fsencode(parts[-1])) > 200:
+    short = len(parts) <= _MOST_PARTS and all(len(os.fsencode(p)) <= _LONGEST_PART for p in parts)
+    if not parts or not plain or not short or _below_a_file(parts, folder):
         return f"{position:08d}.{kind}"
     path = PurePosixPath(*parts)
     suffix = path.suffix[1:].lower()
@@ -113,3 +116,9 @@ def _file_name(key: bytes, kind: str, position: int, folder: str) -> str:
     if found == LIST or os.path.lexists(os.path.join(folder, found)):
         found = str(path.with_name(f"{position:08d}_{path.name}"))
     return found
+
+
+def _below_a_file(parts: tuple[str, ...], folder: str) -> bool:
+    """Whether a folder of a name is an image that was written before, or the list."""
+    folders = (os.path.join(folder, *parts[:end]) for end in range(1, len(parts)))
+    return any(os.path.isfile(path) for path in folders)

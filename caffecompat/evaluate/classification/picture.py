@@ -20,6 +20,7 @@ from caffecompat.output_files import atomic_write
 from caffecompat.reporting.terminal import shorten
 
 _IMAGE_HEIGHT = 300
+_LARGEST_WIDTH = 2400
 _CHART_WIDTH = 420
 _ROW = 40
 _BAR = 14
@@ -44,7 +45,9 @@ def draw_classes(image: str, classes: Sequence[tuple[str, float]], path: str) ->
     if pixels is None:
         raise DataError(f"{image}: it is not an image that OpenCV can decode")
     height, width = pixels.shape[:2]
-    small = rescale_image(pixels, _IMAGE_HEIGHT, max(1, width * _IMAGE_HEIGHT // height))
+    # A row of pixels would become millions wide.
+    shown_width = min(max(1, width * _IMAGE_HEIGHT // height), _LARGEST_WIDTH)
+    small = rescale_image(pixels, _IMAGE_HEIGHT, shown_width)
     rows = max(_IMAGE_HEIGHT, _ROW * len(classes) + 2 * _MARGIN)
     canvas = np.full((rows, small.shape[1] + _CHART_WIDTH, 3), 255, np.uint8)
     canvas[:_IMAGE_HEIGHT, : small.shape[1]] = small

@@ -21,6 +21,8 @@ TRUE_COLOUR = (0, 200, 0)
 PREDICTED_COLOUR = (0, 0, 255)
 # The height of a caption and the width of a character, in pixels.
 _LINE, _CHARACTER = 14, 8
+# In characters of up to four bytes: a file's name has at most 255 bytes.
+_LONGEST_STEM = 60
 
 
 def picture(
@@ -81,7 +83,7 @@ def draw_pictures(
     ):
         image = images.read(index)
         drawn = picture(image.pixels, prediction, truth, names)
-        stem = Path(image.name).stem
+        stem = Path(image.name).stem[:_LONGEST_STEM]
         with atomic_write(Path(folder) / f"{index + 1:06}-{stem}.png") as file:
             file.write(encode_image(drawn, "png"))
     return len(found.indices)

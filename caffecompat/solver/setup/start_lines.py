@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from caffecompat.proto.text.printer import format_text
+from caffecompat.reporting import glog
 from caffecompat.solver.setup.build_nets import NetOptions
 from caffecompat.solver.setup.device_choice import describe_batch, describe_choice
 from caffecompat.solver.setup.net_plans import PlannedNet, planned_batch
@@ -38,7 +39,8 @@ def report_start(
         log.warning(f"{settings.place}: {note}")
     for note in [*plan.notes, *notes]:
         log.warning(note)
-    log.info(f"Initializing solver from parameters: \n{format_text(settings.message)}")
+    text = format_text(settings.message)
+    log.info(f"Initializing solver from parameters: \n{text}", extra=glog.TEXT)
 
 
 def nothing_to_do(iteration: int, max_iter: int) -> list[str]:
