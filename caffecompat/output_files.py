@@ -138,7 +138,7 @@ def _open_temporary(target: Path) -> tuple[Path, BinaryIO]:
         temporary = target.with_name(name)
         file = open(temporary, "xb")  # noqa: SIM115 - the caller closes it
         locked = _lock(file.fileno(), wait=True) is not False
-        if locked and _is_same_file(temporary, file.fileno()):
+        if locked and is_same_file(temporary, file.fileno()):
             return temporary, file
         # Another writer removed the file as stale before it was locked.
         file.close()
@@ -179,7 +179,11 @@ def _locks() -> Any:
     return fcntl
 
 
-def _is_same_file(path: Path, descriptor: int) -> bool:
+def is_same_file(path: PathLike, descriptor: int) -> bool:
+    """Whether ``path`` still names the open file; False if there is no such path any more.
+
+    A lock file may be removed by its holder between being opened and being locked.
+    """
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except OSError:

@@ -104,6 +104,18 @@ def missing_database(layer: Message, phase: str) -> MissingInput | None:
     return MissingInput(source, "database", " ".join(words), tuple(hints))
 
 
+def missing_box_list(source: str) -> list[MissingInput]:
+    """A list of images and boxes, if it is not there."""
+    if not source or os.path.exists(source):
+        return []
+    hints = (
+        "ANNOTATIONS/: a folder of XML files",
+        "CLASSES.txt: the names of the classes in them, one per line",
+    )
+    command = f"caffecompat convert-boxes ANNOTATIONS/ CLASSES.txt {shlex.quote(source)}"
+    return [MissingInput(source, "list of boxes", command, hints)]
+
+
 def _size_flags(layer: Message) -> list[str]:
     """Flags of convert-imageset for an image size that the layer can use."""
     transform = layer.transform_param

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from caffecompat.errors import CaffeError, FileProblem
-from caffecompat.output_files import sync_folder
+from caffecompat.output_files import is_same_file, sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ def _lock(path: str, target: str) -> Iterator[bool]:
                 ) from error
             yield False
             return
-        if _is_same_file(handle, path):
+        if is_same_file(path, handle):
             break
         # The holder of the lock removed the file after it was opened here.
         os.close(handle)
@@ -173,13 +173,6 @@ def _lock(path: str, target: str) -> Iterator[bool]:
         with suppress(FileNotFoundError):
             os.remove(path)
         os.close(handle)
-
-
-def _is_same_file(handle: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), os.stat(path))
-    except FileNotFoundError:
-        return False
 
 
 def _not_made(target: str, error: OSError) -> CaffeError:

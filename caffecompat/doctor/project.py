@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,8 +127,3 @@ def _kind_of_text(head: bytes) -> str | None:
     if _OF_SOLVER.search(text) and not _HAS_LAYER.search(text):
         return SOLVER
     return NET if _OF_NET.search(text) else None
-
-
-def of_kind(files: Sequence[ProjectFile], kind: str) -> list[ProjectFile]:
-    """The files of one kind."""
-    return [file for file in files if file.kind == kind]

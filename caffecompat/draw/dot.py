@@ -13,8 +13,6 @@ from caffecompat.draw.diagram import Diagram, DrawnLayer
 from caffecompat.draw.kinds import UNKNOWN
 from caffecompat.draw.layer_boxes import boxes_of
 
-DIRECTIONS = ("TB", "LR", "BT", "RL")
-
 # Kind -> fill and border.
 _COLOURS: Mapping[str, tuple[str, str]] = {
     "data": ("#e9ecf1", "#6b7a90"),
@@ -36,7 +34,7 @@ class DotOptions:
     """How the picture looks.
 
     Attributes:
-        rankdir: the direction of the arrows, of :data:`DIRECTIONS`.
+        rankdir: the direction of the arrows: TB, LR, BT or RL.
         learning_rates: show the lr_mult of parameters where it is not 0.
     """
 

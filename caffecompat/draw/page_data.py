@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from caffecompat.draw.arrays.array_views import ArrayView
-from caffecompat.draw.blocks import groups_of
+from caffecompat.draw.box_groups import groups_of
 from caffecompat.draw.diagram import Blob, Diagram, DrawnLayer, DrawnParameter
 from caffecompat.draw.kinds import KINDS
 from caffecompat.draw.layer_boxes import boxes_of

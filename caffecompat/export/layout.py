@@ -13,8 +13,6 @@ from typing import Any
 
 from caffecompat.registry import Registry
 
-Pair = tuple[int, int]
-
 CONVOLUTION, LINEAR, NORM = "convolution", "fully connected layer", "batch normalisation"
 MAX_POOL, MEAN_POOL = "max pooling", "average of the whole map"
 RELU, CONCAT, SUM, INPUT = "ReLU", "concatenation", "sum", "input"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
+from caffecompat.layers._bad_index import explaining_bad_index
 from caffecompat.layers._base import Layer, Message, exactly, format_shape
 from caffecompat.layers._loss_reduction import LossReduction
 
@@ -54,23 +55,13 @@ class Loss(Layer):
             )
 
 
-@contextmanager
-def naming_bad_labels(layer: Layer, classes: int) -> Iterator[None]:
-    """Turns torch's error about an index out of range into one about labels.
-
-    Raises:
-        LayerError: a label is out of range, on a CPU. On a GPU torch reports a failed
-            assertion later.
-    """
-    try:
-        yield
-    except (IndexError, RuntimeError) as problem:
-        if any(words in str(problem) for words in ("out of bounds", "out of range")):
-            layer.refuse(
-                f"a label lies outside 0 to {classes - 1}, the classes of its scores; "
-                "num_output below the number of classes, or a missing ignore_label?"
-            )
-        raise
+def naming_bad_labels(layer: Layer, classes: int) -> AbstractContextManager[None]:
+    """:func:`~caffecompat.layers._bad_index.explaining_bad_index` for labels."""
+    return explaining_bad_index(
+        layer,
+        f"a label lies outside 0 to {classes - 1}, the classes of its scores; "
+        "num_output below the number of classes, or a missing ignore_label?",
+    )
 
 
 def check_labels(layer: Layer, scores: Sequence[int], labels: Sequence[int], axis: int) -> None:

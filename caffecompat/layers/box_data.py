@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -41,17 +39,9 @@ class BoxData(BatchSource):
 
     @classmethod
     def missing_files(cls, message: Message, phase: str, definition: Message) -> list[MissingInput]:
-        from caffecompat.data.advice import MissingInput
+        from caffecompat.data.advice import missing_box_list
 
-        source = message.image_data_param.source
-        if os.path.exists(source):
-            return []
-        hints = (
-            "ANNOTATIONS/: a folder of XML files",
-            "CLASSES.txt: the names of the classes in them, one per line",
-        )
-        command = f"caffecompat convert-boxes ANNOTATIONS/ CLASSES.txt {shlex.quote(source)}"
-        return [MissingInput(source, "list of boxes", command, hints)]
+        return missing_box_list(message.image_data_param.source)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self._read_settings(message)

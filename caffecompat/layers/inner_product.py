@@ -80,15 +80,20 @@ class InnerProduct(Layer):
         if self.transpose:
             weight = weight.t()
         if self.normalize:
-            weight = self._normalized(weight)
+            weight = normalized_rows(weight, in_place=self.training)
         y = F.linear(x.flatten(self.first), weight, bias)
         for _ in range(self.least_axes - y.dim()):
             y = y.unsqueeze(-1)
         return y
 
-    def _normalized(self, weight: Tensor) -> Tensor:
-        import torch
 
-        with torch.no_grad():
-            factor = (weight * weight).sum(1, keepdim=True).add_(1e-6).rsqrt_()
-            return weight.mul_(factor) if self.training else weight * factor
+def normalized_rows(weight: Tensor, *, in_place: bool) -> Tensor:
+    """The weight (N, K) with each row divided by its norm, sqrt(sum w^2 + 1e-6).
+
+    Without a gradient of the division, as in NormFace's Caffe.
+    """
+    import torch
+
+    with torch.no_grad():
+        factor = (weight * weight).sum(1, keepdim=True).add_(1e-6).rsqrt_()
+        return weight.mul_(factor) if in_place else weight * factor

@@ -183,7 +183,7 @@ class LayerBuilder(ABC):
         except CaffeError:
             raise
         except (RuntimeError, ValueError, IndexError, ArithmeticError) as error:
-            raise shape_error(node, bottoms, error) from error
+            raise shape_error(node.place, node.bottoms, bottoms, error) from error
         return layer
 
     def _settings_of(self, layer: Layer) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from caffecompat.errors import (
     LayerError,
@@ -13,7 +13,7 @@ from caffecompat.errors import (
     suggestion,
 )
 from caffecompat.graph import Graph, LayerNode, Version
-from caffecompat.layers import BuildOptions, Layer, Shape, Source, catalogue
+from caffecompat.layers import BuildOptions, Layer, Source, catalogue
 from caffecompat.layers.fillers import FORK_FIELDS, fillers
 from caffecompat.layers.forks._known_types import layer_to_start_from, origin_of
 from caffecompat.net.built_layer import BuiltLayer
@@ -167,13 +167,21 @@ def notes_on_unused_fields(node: LayerNode, layer: Layer, known: frozenset[str])
     return [*layer.notes, f"{node.place}: {', '.join(unused)} has no effect on this layer type"]
 
 
-def shape_error(node: LayerNode, bottoms: Sequence[Shape], error: Exception) -> LayerError:
-    """The error to show where a layer's setup or inference raised ``error``."""
+def shape_error(
+    place: str, bottoms: Iterable[object], shapes: Iterable[Sequence[int]], error: Exception
+) -> LayerError:
+    """The error to show where a layer's setup, inference or pass raised ``error``.
+
+    Args:
+        place: of the layer.
+        bottoms: their names, or what is printed as those.
+        shapes: theirs.
+        error: what torch or Python raised.
+    """
     named = ", ".join(
-        f"{bottom} {format_shape(shape)}"
-        for bottom, shape in zip(node.bottoms, bottoms, strict=True)
+        f"{bottom} {format_shape(shape)}" for bottom, shape in zip(bottoms, shapes, strict=True)
     )
-    return LayerError(f"{node.place}: cannot work on bottom(s) {named}: {first_line(error)}")
+    return LayerError(f"{place}: cannot work on bottom(s) {named}: {first_line(error)}")
 
 
 def check_fillers(layers: Sequence[BuiltLayer]) -> None:

@@ -14,9 +14,9 @@ import pytest
 
 from caffecompat.errors import FormatError
 from caffecompat.weights.hdf5_input import process
+from caffecompat.weights.hdf5_input.contents import SLAB, slabs
 from caffecompat.weights.hdf5_input.hdf5_file import open_hdf5
 from caffecompat.weights.hdf5_input.process import HDF5Process, ProcessDied
-from caffecompat.weights.hdf5_input.structure import SLAB, slabs
 
 ROOT = Path(__file__).resolve().parents[2]
 # Says that it is ready, and dies over the first file.

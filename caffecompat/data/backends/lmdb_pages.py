@@ -38,7 +38,6 @@ _NAMES = {BRANCH: "a branch page", LEAF: "a leaf page", _OVERFLOW: "an overflow 
 _BIG_VALUE, _SUB_DATABASE, _DUPLICATES = 1, 2, 4
 _DUPSORT = 4
 _OTHER_ORDER = 2 | 8
-_INTEGER_KEYS = 8
 _NO_PAGE = (1 << 64) - 1
 _FIRST_PAGE = 2
 _MAX_LEVELS = 32

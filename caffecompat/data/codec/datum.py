@@ -14,14 +14,18 @@ from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
 
 
-def parse_datum(value: bytes) -> Message:
+def parse_datum(value: bytes, name: str = "Datum") -> Message:
     """The Datum in a record's bytes.
+
+    Args:
+        value: the bytes.
+        name: the message's name in the schema, for a Datum of a fork.
 
     Raises:
         DataError: the bytes are not a Datum.
     """
     try:
-        return schema.message_class("Datum").FromString(value)
+        return schema.message_class(name).FromString(value)
     except DecodeError as error:
         raise DataError(
             f"its {len(value)} bytes are not a Datum; the database is damaged or holds other data"

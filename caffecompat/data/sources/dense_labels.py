@@ -7,17 +7,14 @@ Source of the semantics: data_transformer.cpp of HybridNet's Caffe.
 from __future__ import annotations
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import ArrayLike
 
 from caffecompat.data.backends.database import Database
-from caffecompat.data.codec.datum import decode_datum
+from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.sources.base import RawSample, Sample, Samples
 from caffecompat.data.sources.label_maps import LabelMapSettings, MapSample, MapSteps
 from caffecompat.data.transforms.transform import Augmentation
 from caffecompat.errors import DataError
-from caffecompat.proto import schema
-from caffecompat.proto.schema import Message
 
 
 class DenseLabelSamples(Samples):
@@ -56,7 +53,7 @@ class DenseLabelSamples(Samples):
         return RawSample(ordinal, position, *self._database.read(position))
 
     def decode(self, raw: RawSample) -> MapSample:
-        record = _parse(raw.value)
+        record = parse_datum(raw.value, "DenseLabelDatum")
         if not record.encoded:
             raise DataError("its image is not encoded, which ImageSegUniformSizeData needs")
         pixels = decode_datum(record, *self._force)
@@ -80,12 +77,3 @@ class DenseLabelSamples(Samples):
 
     def close(self) -> None:
         self._database.close()
-
-
-def _parse(value: bytes) -> Message:
-    try:
-        return schema.message_class("DenseLabelDatum").FromString(value)
-    except DecodeError as error:
-        raise DataError(
-            f"its {len(value)} bytes are not a Datum; the database is damaged or holds other data"
-        ) from error

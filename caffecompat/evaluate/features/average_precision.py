@@ -46,21 +46,6 @@ def average_precision(
     return float((steps * envelope).sum())
 
 
-def mean_average_precision(
-    scores: NDArray[np.floating], positive: NDArray[np.bool_], points: int | None = None
-) -> float:
-    """The mean over all classes that have an image.
-
-    Args:
-        scores, positive: images x classes.
-        points: see :func:`average_precision`.
-    """
-    values = [
-        average_precision(scores[:, c], positive[:, c], points) for c in range(scores.shape[1])
-    ]
-    return float(np.nanmean(values))
-
-
 def mean_class_recall(labels: NDArray[np.integer], predicted: NDArray[np.integer]) -> float:
     """The mean over the classes of the share of their images that are recognised (Caltech)."""
     shares = [(predicted[labels == label] == label).mean() for label in np.unique(labels)]

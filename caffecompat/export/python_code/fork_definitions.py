@@ -1,4 +1,4 @@
-"""Definitions of layers of forks, as :data:`caffecompat.export.python_code.definitions`."""
+"""Definitions of layers of forks, as :data:`caffecompat.export.python_code.caffe_definitions`."""
 
 from __future__ import annotations
 

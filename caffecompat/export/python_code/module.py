@@ -6,7 +6,7 @@ import caffecompat
 from caffecompat.errors import ExportError
 from caffecompat.export.fork_settings import redefined_by, unwritten_settings, writer_name
 from caffecompat.export.outputs import without_layers
-from caffecompat.export.python_code.definitions import DEFINITIONS, NEEDS
+from caffecompat.export.python_code.caffe_definitions import DEFINITIONS, NEEDS
 from caffecompat.export.python_code.layer import (
     INDENT,
     CodeLayer,

@@ -47,7 +47,6 @@ DAG_NAMES = {
 }
 # DagNN's endings of the names of parameters.
 ENDINGS = {CONV: "fb", CONVT: "fb", BNORM: "mbx"}
-COLOURS = 3
 
 
 class _MatConvNet(Target):

@@ -10,9 +10,6 @@ from caffecompat.inference.torch_graph.weighted import Weighted, is_convolution
 from caffecompat.layers._base import CHANNEL_AXIS
 from caffecompat.layers.convolution import Convolution
 
-# Slices of a longer row cost the layers that read them more than the saved call, beyond this.
-MOST_OUTPUTS = 1024
-
 
 def merge(graph: InferenceGraph) -> str:
     """Merges what can be merged; returns the line about it."""

@@ -61,7 +61,7 @@ def infer_shapes(
     except CaffeError:
         raise
     except (RuntimeError, ValueError, IndexError, ArithmeticError) as error:
-        raise shape_error(node, bottoms, error) from error
+        raise shape_error(node.place, node.bottoms, bottoms, error) from error
     values = _as_tuple(result)
     if len(values) < tops:
         raise LayerError(

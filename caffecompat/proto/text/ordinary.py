@@ -19,7 +19,7 @@ from caffecompat.proto.text.parse_state import (
     OpenMessage,
     ParseState,
 )
-from caffecompat.proto.text.repeats.block_runs import read_block_run
+from caffecompat.proto.text.repeats.block_runs import read_block_run, read_values
 from caffecompat.proto.text.repeats.blocks import find_block
 from caffecompat.proto.text.repeats.known_blocks import ParsedBlock
 from caffecompat.proto.text.repeats.value_runs import (
@@ -28,7 +28,6 @@ from caffecompat.proto.text.repeats.value_runs import (
     SEPARATOR,
     is_unicode,
     read_list_run,
-    read_run,
 )
 from caffecompat.proto.text.scalars import WrongValueError, read_word, unescaped
 from caffecompat.proto.text.tokens import IN_DOUBLE, IN_SINGLE
@@ -116,7 +115,7 @@ def read_ordinary(state: ParseState, base: int) -> None:
         elif kind == _OPENED:
             following = _read_message(state, target, match)
             entry, last = state.open[-1], None
-        elif target is last and (run := _read_run(state, target, at)) > at:
+        elif target is last and (run := read_values(state, target, at)) > at:
             following = run
         else:
             count = _put(entry, target, kind, value, at)
@@ -232,11 +231,6 @@ def read_ordinary_list(
     if len(state.open) == 1:
         state.places_of(target.name).extend(state.offsets(start) * (len(values) - before))
     return end
-
-
-def _read_run(state: ParseState, target: Field, at: int) -> int:
-    places = state.places_of(target.name) if len(state.open) == 1 else None
-    return read_run(state.text, at, target, state.open[-1].message, places)
 
 
 def _read_on(state: ParseState, target: Field, kind: int, at: int) -> int:

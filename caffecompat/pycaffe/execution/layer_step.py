@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from caffecompat.errors import LayerError, first_line
+from caffecompat.errors import LayerError
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
+from caffecompat.net.layer_checks import shape_error
 from caffecompat.pycaffe.execution.blob_memory import Memory
 from caffecompat.pycaffe.execution.python_calls import PythonCalls
-from caffecompat.reporting.units import format_shape
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,8 @@ class Step:
 
     def failure(self, bottoms: Sequence[torch.Tensor], error: RuntimeError) -> LayerError:
         """The error to show where torch refuses to run the layer on ``bottoms``."""
-        shapes = ", ".join(
-            f"{bottom} {format_shape(value.shape)}"
-            for bottom, value in zip(self.built.bottoms, bottoms, strict=True)
-        )
-        return LayerError(
-            f"{self.built.place}: cannot work on bottom(s) {shapes}: {first_line(error)}"
-        )
+        shapes = [value.shape for value in bottoms]
+        return shape_error(self.built.place, self.built.bottoms, shapes, error)
 
 
 def changes_something(built: BuiltLayer) -> bool:

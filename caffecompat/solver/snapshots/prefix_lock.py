@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from caffecompat.errors import SolverError
+from caffecompat.output_files import is_same_file
 
 
 class PrefixLock:
@@ -73,7 +74,7 @@ class PrefixLock:
             except OSError:
                 os.close(descriptor)
                 return None
-            if _is_at(self.path, descriptor):
+            if is_same_file(self.path, descriptor):
                 os.truncate(descriptor, 0)
                 with contextlib.suppress(OSError):
                     os.write(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode())
@@ -94,10 +95,3 @@ def _holder(descriptor: int) -> str:
         pid, host = os.pread(descriptor, 300, 0).decode().split()
         return f"(process {pid} on {host}) "
     return ""
-
-
-def _is_at(path: str, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except OSError:
-        return False

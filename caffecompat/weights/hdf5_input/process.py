@@ -194,7 +194,7 @@ def opened(
 
     Args:
         path: the file.
-        max_bytes, remedy: see :class:`caffecompat.weights.hdf5_input.structure.Contents`.
+        max_bytes, remedy: see :class:`caffecompat.weights.hdf5_input.contents.Contents`.
 
     Raises:
         FileProblem: it cannot be read, or the reader process cannot be started.

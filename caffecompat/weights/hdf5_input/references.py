@@ -2,7 +2,7 @@
 
 References lead to members of one group only, so that an object is found by its address without a
 walk through the whole file. This module runs in the process that reads HDF5 files, see
-:mod:`caffecompat.weights.hdf5_input.structure`.
+:mod:`caffecompat.weights.hdf5_input.contents`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from caffecompat.errors import FormatError
-from caffecompat.weights.hdf5_input.structure import KIND, Contents, DataSet
+from caffecompat.weights.hdf5_input.contents import KIND, Contents, DataSet
 from caffecompat.weights.zip_checks import library_errors
 
 MAX_REFERENCES = 400_000

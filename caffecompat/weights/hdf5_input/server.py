@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from caffecompat.errors import CaffeError
+from caffecompat.weights.hdf5_input.contents import Contents
 from caffecompat.weights.hdf5_input.process import BYTES_PER_SECOND, SECONDS
 from caffecompat.weights.hdf5_input.references import References, attribute
-from caffecompat.weights.hdf5_input.structure import Contents
 
 # Memory for one file, in addition to twice what it may claim.
 EXTRA_BYTES = 512 << 20

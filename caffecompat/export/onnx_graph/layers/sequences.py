@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from caffecompat.export.onnx_graph.coordinates import part
 from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
 
 FLOAT, INT64 = 1, 7
@@ -53,16 +54,11 @@ def lstm_unit(at: OnnxLayer) -> None:
 def _unit(at: OnnxLayer, c: str, gates: str) -> tuple[str, str]:
     """c and h after a step; ``c`` is already multiplied by cont. Gates: i, f, o, g."""
     size = at.bottom.shape[-1] if at.layer.type == "LSTMUnit" else at.layer.size
-    i, f, o, g = (_part(at, gates, gate * size, (gate + 1) * size) for gate in range(4))
+    i, f, o, g = (part(at, gates, -1, gate * size, (gate + 1) * size) for gate in range(4))
     kept = at.node("Mul", at.node("Sigmoid", f), c)
     new = at.node("Mul", at.node("Sigmoid", i), at.node("Tanh", g))
     c = at.node("Add", kept, new)
     return c, at.node("Mul", at.node("Sigmoid", o), at.node("Tanh", c))
-
-
-def _part(at: OnnxLayer, x: str, start: int, end: int) -> str:
-    bounds = [at.integers(what, [at_]) for what, at_ in (("start", start), ("end", end))]
-    return at.node("Slice", x, *bounds, at.integers("axis", [-1]))
 
 
 def _steps(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from math import prod
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._bad_index import explaining_bad_index
 from caffecompat.layers._base import Layer, format_shape
 
 if TYPE_CHECKING:
@@ -55,26 +56,16 @@ def check_images(layer: Layer, image: Tensor, images: int) -> None:
         images: the number of images of the batch.
 
     Raises:
-        LayerError: as :func:`naming_bad_images`.
+        LayerError: a region's image is not in the batch, on a CPU.
     """
     with naming_bad_images(layer, images):
         image.new_zeros(images).index_select(0, image)
 
 
-@contextmanager
-def naming_bad_images(layer: Layer, images: int) -> Iterator[None]:
-    """Turns torch's error about an index out of range into one about the image of a region.
-
-    Raises:
-        LayerError: a region's image is not in the batch, on a CPU. On a GPU torch reports a
-            failed assertion later.
-    """
-    try:
-        yield
-    except (IndexError, RuntimeError) as problem:
-        if any(words in str(problem) for words in ("out of bounds", "out of range")):
-            layer.refuse(
-                f"a region belongs to an image outside 0 to {images - 1}, the images of the first "
-                "bottom; the first number of its row is the index of the image in the batch"
-            )
-        raise
+def naming_bad_images(layer: Layer, images: int) -> AbstractContextManager[None]:
+    """:func:`~caffecompat.layers._bad_index.explaining_bad_index` for the images of regions."""
+    return explaining_bad_index(
+        layer,
+        f"a region belongs to an image outside 0 to {images - 1}, the images of the first "
+        "bottom; the first number of its row is the index of the image in the batch",
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -66,20 +65,13 @@ class RoIDataLayer(PythonEquivalent, Source):
 
     @classmethod
     def missing_files(cls, message: Message, phase: str, definition: Message) -> list[MissingInput]:
-        from caffecompat.data.advice import MissingInput
+        from caffecompat.data.advice import missing_box_list
 
         try:
             source = parse_param_str(message.python_param.param_str).get("source")
         except ValueError:
             return []
-        if not isinstance(source, str) or not source or os.path.exists(source):
-            return []
-        hints = (
-            "ANNOTATIONS/: a folder of XML files",
-            "CLASSES.txt: the names of the classes in them, one per line",
-        )
-        command = f"caffecompat convert-boxes ANNOTATIONS/ CLASSES.txt {shlex.quote(source)}"
-        return [MissingInput(source, "list of boxes", command, hints)]
+        return missing_box_list(source) if isinstance(source, str) else []
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.read_options(message)

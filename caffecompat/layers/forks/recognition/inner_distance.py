@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.layers._base import ALONG_BATCH, Layer, Message, Shape, between, register
+from caffecompat.layers.inner_product import normalized_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,17 +64,10 @@ class InnerDistance(Layer):
             f"the bottom has {rows.shape[1]} values in a row, the centres {centers.shape[1]}",
         )
         if self.normalize:
-            centers = self._normalized(centers)
+            centers = normalized_rows(centers, in_place=self.training)
         labels = others[-1].detach().long().flatten() if self.by_label else None
         distances: Tensor = self._distances(rows, centers, labels)
         return distances.view(*x.shape[: self.first], -1)
-
-    def _normalized(self, weight: Tensor) -> Tensor:
-        import torch
-
-        with torch.no_grad():
-            factor = (weight * weight).sum(1, keepdim=True).add_(1e-6).rsqrt_()
-            return weight.mul_(factor) if self.training else weight * factor
 
 
 def _distances(absolute: bool) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:

@@ -62,14 +62,14 @@ def read_block_run(state: ParseState, last: Known, at: int) -> int:
         if added:
             last = state.known.last[around] = found.blocks[added - 1]
         if not last.is_message:
-            end = _read_values(state, last.target, end)
+            end = read_values(state, last.target, end)
         if end == at or added < len(found.blocks):
             return end
         at = end
     return at
 
 
-def _read_values(state: ParseState, target: Field, at: int) -> int:
+def read_values(state: ParseState, target: Field, at: int) -> int:
     """Reads the values of the same field that follow, for which there is a shorter way."""
     places = state.places_of(target.name) if len(state.open) == 1 else None
     return read_run(state.text, at, target, state.open[-1].message, places)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from caffecompat.draw.blocks import Group, groups_of
+from caffecompat.draw.box_groups import Group, groups_of
 from caffecompat.draw.layer_boxes import boxes_of
 from tests.draw.nets import INPUT, convolution, drawn, join, pooling, relu, residual, residual_net
 
