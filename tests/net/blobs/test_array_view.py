@@ -15,8 +15,9 @@ import torch
 
 import caffecompat
 from caffecompat import Net
-from caffecompat.errors import BlobError, LayerError, NetError
+from caffecompat.errors import BlobError, LayerError, NetError, WeightsError
 from caffecompat.net.blobs.array_view import BlobData, BlobParameter
+from caffecompat.proto.text.parser import parse_text
 from tests.net.nets import CLASSIFIER, net
 
 STATISTICS = """
@@ -310,6 +311,23 @@ class TestPhase:
         assert (caffecompat.TRAIN, caffecompat.TEST) == (0, 1)
         assert net(CLASSIFIER, phase=caffecompat.TRAIN).phase == "TRAIN"
         assert net(CLASSIFIER, phase=1).phase == "TEST"
+
+    def test_pycaffes_constructor(self) -> None:
+        """``caffe.Net(file, caffe.TEST)``."""
+        message = parse_text(CLASSIFIER, "NetParameter")[0]
+        assert Net(message, caffecompat.TRAIN).phase == "TRAIN"
+        assert Net(message, caffecompat.TEST).phase == "TEST"
+        for wrong in (2, True):
+            with pytest.raises(NetError, match=r"must be 'train' or 'test', or caffecompat.TRAIN"):
+                Net(message, wrong)
+        with pytest.raises(NetError, match="give the phase once, and weights by name"):
+            Net(message, caffecompat.TEST, "w.caffemodel")
+
+    def test_weights_that_are_no_file(self) -> None:
+        small = net(CLASSIFIER)
+        with pytest.raises(WeightsError, match=r"are a OrderedDict, .* is for load_state_dict"):
+            small.load_weights(small.state_dict())  # type: ignore[arg-type]
+        small.load_state_dict(small.state_dict())
 
     @pytest.mark.parametrize("phase", [2, -1, True, 1.0, "tset", None])
     def test_others_are_refused(self, phase: object) -> None:
