@@ -8,6 +8,7 @@ import io
 import pickle
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -360,6 +361,17 @@ class TestLooks:
         assert len(text.splitlines()) < 400
         assert "state_dict" in dir(net(CLASSIFIER))
         assert "load_weights" in dir(net(CLASSIFIER))
+
+    @pytest.mark.parametrize("name", ["set_mode_cpu", "SGDSolver", "io", "NetSpec"])
+    def test_names_of_pycaffe_say_where_they_are(self, name: str) -> None:
+        with pytest.raises(AttributeError, match=f"has no attribute '{name}'; ") as caught:
+            getattr(caffecompat, name)
+        code, use = str(caught.value).split("write '")[1].split("' and ")
+        found: dict[str, Any] = {}
+        exec(code, found)
+        assert eval(use, found) is not None
+        with pytest.raises(AttributeError, match=r"has no attribute 'set_mode_gpus'$"):
+            _ = caffecompat.set_mode_gpus
 
     def test_dir_of_the_package(self) -> None:
         assert dir(caffecompat) == sorted([*caffecompat.__all__, "__version__"])
