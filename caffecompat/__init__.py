@@ -60,8 +60,17 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
-        raise AttributeError(f"module 'caffecompat' has no attribute {name!r}")
+        raise AttributeError(f"module 'caffecompat' has no attribute {name!r}{_hint(name)}")
     return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def _hint(name: str) -> str:
+    if name.startswith("_") or name not in dir(importlib.import_module("caffecompat.pycaffe")):
+        return ""
+    return (
+        "; it belongs to pycaffe's interface: write 'import caffecompat.pycaffe as caffe' and "
+        f"caffe.{name}"
+    )
 
 
 def __dir__() -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from caffecompat.errors import NetError
 from caffecompat.graph import Version
 from caffecompat.layers import BuildOptions
 from caffecompat.layers._context import BuildKeywords
@@ -44,7 +45,8 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
         source: path of a prototxt, a NetParameter message, or a
             :class:`caffecompat.net.definition.Definition`.
         weights: path of a weight file, or :class:`Weights`, copied by layer name. A report is
-            logged and added to the notes; weights that match no layer are refused.
+            logged and added to the notes; weights that match no layer are refused. A number is the
+            phase, as in pycaffe's ``Net(file, TEST)``.
         phase: ``"train"`` or ``"test"``, or ``caffecompat.TRAIN`` (0) or ``TEST`` (1). The phase
             decides when the net is built which layers it has and how they work; torch's
             ``.train()`` and ``.eval()`` have no effect.
@@ -72,7 +74,7 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
     def __init__(
         self,
         source: str | os.PathLike[str] | Any,
-        weights: str | os.PathLike[str] | Weights | None = None,
+        weights: str | os.PathLike[str] | Weights | int | None = None,
         phase: str | int = "test",
         device: str | torch.device = "cpu",
         *,
@@ -81,6 +83,9 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
         **keywords: Unpack[BuildKeywords],
     ) -> None:
         super().__init__()
+        if isinstance(weights, int):
+            phase = _phase_in_place_of_weights(weights, phase)
+            weights = None
         options = replace(options or BuildOptions(), **keywords)
         definition = read_definition(source, options.lenient, options.max_bytes)
         self._options = options = definition.complete(options)
@@ -314,3 +319,13 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *dir(nn.Module)})
+
+
+def _phase_in_place_of_weights(number: int, phase: str | int) -> str | int:
+    """The phase of ``Net(file, TEST)``."""
+    if phase != "test":
+        raise NetError(
+            f"weights is {number!r} and phase is {phase!r}; give the phase once, and weights by "
+            "name: Net(file, weights=..., phase=...)"
+        )
+    return number

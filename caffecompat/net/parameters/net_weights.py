@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from caffecompat.errors import WeightsError
 from caffecompat.layers import BuildOptions
 from caffecompat.net.blobs.array_view import BlobParameter, BlobStatistic, with_data
 from caffecompat.net.blobs.blob import NamedMapping
@@ -73,6 +74,11 @@ class NetWeights(NetStructure, nn.Module):
         """
         if isinstance(weights, Weights):
             origin, private = weights.path or "weights", False
+        elif not isinstance(weights, (str, os.PathLike)):
+            raise WeightsError(
+                f"weights are a {type(weights).__name__}, expected the path of a file, or the "
+                "Weights that caffecompat.load_weights returns; a state dict is for load_state_dict"
+            )
         else:
             origin, private = os.fspath(weights), True
             limit = self._options.max_bytes if max_bytes is None else max_bytes

@@ -8,6 +8,7 @@ import io
 import pickle
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ import torch
 
 import caffecompat
 from caffecompat import Net
-from caffecompat.errors import BlobError, LayerError, NetError
+from caffecompat.errors import BlobError, LayerError, NetError, WeightsError
 from caffecompat.net.blobs.array_view import BlobData, BlobParameter
+from caffecompat.proto.text.parser import parse_text
 from tests.net.nets import CLASSIFIER, net
 
 STATISTICS = """
@@ -311,6 +313,23 @@ class TestPhase:
         assert net(CLASSIFIER, phase=caffecompat.TRAIN).phase == "TRAIN"
         assert net(CLASSIFIER, phase=1).phase == "TEST"
 
+    def test_pycaffes_constructor(self) -> None:
+        """``caffe.Net(file, caffe.TEST)``."""
+        message = parse_text(CLASSIFIER, "NetParameter")[0]
+        assert Net(message, caffecompat.TRAIN).phase == "TRAIN"
+        assert Net(message, caffecompat.TEST).phase == "TEST"
+        for wrong in (2, True):
+            with pytest.raises(NetError, match=r"must be 'train' or 'test', or caffecompat.TRAIN"):
+                Net(message, wrong)
+        with pytest.raises(NetError, match="give the phase once, and weights by name"):
+            Net(message, caffecompat.TEST, "w.caffemodel")
+
+    def test_weights_that_are_no_file(self) -> None:
+        small = net(CLASSIFIER)
+        with pytest.raises(WeightsError, match=r"are a OrderedDict, .* is for load_state_dict"):
+            small.load_weights(small.state_dict())  # type: ignore[arg-type]
+        small.load_state_dict(small.state_dict())
+
     @pytest.mark.parametrize("phase", [2, -1, True, 1.0, "tset", None])
     def test_others_are_refused(self, phase: object) -> None:
         with pytest.raises(NetError, match=r"must be 'train' or 'test', or caffecompat.TRAIN \(0"):
@@ -342,6 +361,17 @@ class TestLooks:
         assert len(text.splitlines()) < 400
         assert "state_dict" in dir(net(CLASSIFIER))
         assert "load_weights" in dir(net(CLASSIFIER))
+
+    @pytest.mark.parametrize("name", ["set_mode_cpu", "SGDSolver", "io", "NetSpec"])
+    def test_names_of_pycaffe_say_where_they_are(self, name: str) -> None:
+        with pytest.raises(AttributeError, match=f"has no attribute '{name}'; ") as caught:
+            getattr(caffecompat, name)
+        code, use = str(caught.value).split("write '")[1].split("' and ")
+        found: dict[str, Any] = {}
+        exec(code, found)
+        assert eval(use, found) is not None
+        with pytest.raises(AttributeError, match=r"has no attribute 'set_mode_gpus'$"):
+            _ = caffecompat.set_mode_gpus
 
     def test_dir_of_the_package(self) -> None:
         assert dir(caffecompat) == sorted([*caffecompat.__all__, "__version__"])
