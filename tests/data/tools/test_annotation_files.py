@@ -32,7 +32,7 @@ def test_boxes_without_numbers(kind: str, number: str, place: int, tmp_path: Pat
     }
     path = tmp_path / f"a.{kind}"
     path.write_text(texts[kind])
-    with pytest.raises(FormatError, match="four numbers of pixels|it is not JSON with 'image'"):
+    with pytest.raises(FormatError, match=r"four numbers of pixels|it is not JSON with 'image'"):
         read_annotations(str(path), kind, SIZE, CAT)
 
 
