@@ -23,6 +23,7 @@ from caffecompat.weights import (
     write_mean,
     write_state,
 )
+from tests.hostile.later_seeds import later_files
 from tests.places import COPIES, REPOSITORY
 
 WEIGHTS = COPIES / "files"
@@ -94,6 +95,7 @@ def make_seeds(folder: Path) -> Seeds:
     made["image-list"] = [b"".join(b"%s %d\n" % (n.encode(), i) for i, n in enumerate(images))]
     made["windows"] = [WINDOWS]
     made["hdf5-data"] = [path.read_bytes() for path in sorted((RECORDS / "hdf5").glob("?.h5"))]
+    made |= later_files(folder)
     folders = {"lmdb": _lmdbs(folder), "leveldb": _leveldbs()}
     return Seeds(made, folders, images)
 

@@ -40,8 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     log = read_log(arguments.log, arguments.max_bytes)
     written = write_tables(log, arguments.folder, arguments.delimiter)
     if not written:
-        name = printable(arguments.log)
-        print(f"{name}: shows no outputs; train with 'display' or 'test_interval' set")
+        place = printable(arguments.log)
+        print(f"{place}: shows no outputs; train with 'display' or 'test_interval' set")
     for path in written:
         print(f"wrote {printable(path)}")
         if arguments.verbose:

@@ -110,7 +110,10 @@ def _read_json(
             _box([x, y, float(x) + float(w), float(y) + float(h)], path)
             for x, y, w, h in (box for _, box, _ in items)
         ]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        *(ValueError, KeyError, TypeError, AttributeError),
+        *(OverflowError, RecursionError),
+    ) as error:
         raise FormatError(
             f"{path}: it is not JSON with 'image' (height, width) and 'annotation' (a list of "
             f"category_id and bbox [x, y, width, height]): {error}"
@@ -158,7 +161,8 @@ def _label(name: str, path: str, label_map: LabelMap | None) -> int:
 def _box(values: list[Any], path: str) -> tuple[float, float, float, float]:
     try:
         left, top, right, bottom = (float(value) for value in values)
-        if max(abs(value) for value in (left, top, right, bottom)) < 1e6:
+        # Not one of them is NaN either.
+        if all(abs(value) < 1e6 for value in (left, top, right, bottom)):
             return left, top, right, bottom
     except (ValueError, OverflowError):
         pass
