@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from caffecompat.net.execution.stepper import Stepper
     from caffecompat.net.net import Net, Result
     from caffecompat.net.parameters.initial_values import Learnable
-    from caffecompat.net.parameters.loading import LoadReport
+    from caffecompat.net.parameters.load_report import LoadReport
 
 _MODULES = {
     "Blob": "caffecompat.net.blobs.blob",
     "Learnable": "caffecompat.net.parameters.initial_values",
-    "LoadReport": "caffecompat.net.parameters.loading",
+    "LoadReport": "caffecompat.net.parameters.load_report",
     "Net": "caffecompat.net.net",
     "Result": "caffecompat.net.net",
     "Stepper": "caffecompat.net.execution.stepper",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -17,13 +15,19 @@ from caffecompat.graph.state import PHASES
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import LayerModule
 from caffecompat.net.parameters.initial_values import initial_value
+from caffecompat.net.parameters.load_report import (
+    ERROR,
+    MISMATCHES,
+    REINIT,
+    LoadReport,
+    nothing_loaded,
+)
 from caffecompat.reporting.units import format_shape
 from caffecompat.weights import LayerWeights, Weights
 from caffecompat.weights.blob_shapes import match_shape
 from caffecompat.weights.mapped import release_pages
 from caffecompat.weights.nvcaffe import is_nvcaffe
 
-ERROR, SKIP, REINIT = MISMATCHES = ("error", "skip", "reinit")
 # The number of values to copy at a time, which bounds the memory that a copy needs.
 PIECE = 1 << 20
 SKIP_HINT = (
@@ -38,63 +42,6 @@ def without_remedy(problem: str) -> str:
     return problem.removesuffix(SKIP_HINT).removesuffix(_COUNT_HINT).rstrip(". ")
 
 
-@dataclass(frozen=True)
-class LoadReport:
-    """The result of loading a weight file into a net.
-
-    Attributes:
-        loaded: layers that got their values from the file.
-        missing: layers of the net with parameters that are not in the file; they keep their values.
-        ignored: layers of the file that are not in the net.
-        without_parameters: layers of both without parameters.
-        mismatched: by name, layers whose blobs do not fit, with one sentence for each.
-        left_out: layers with parameters that ``layers`` excludes; they keep their values.
-        on_mismatch: the treatment of the mismatched layers, "skip" or "reinit".
-        copied: the parameters that got values, by the index of the layer that owns them and of
-            the blob.
-    """
-
-    loaded: list[str]
-    missing: list[str]
-    ignored: list[str]
-    without_parameters: list[str]
-    mismatched: dict[str, str] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
-    on_mismatch: str = ERROR
-    copied: frozenset[tuple[int, int]] = field(default=frozenset(), repr=False)
-
-    @property
-    def total(self) -> int:
-        """The number of layers of the net with parameters."""
-        return sum(map(len, (self.loaded, self.missing, self.mismatched, self.left_out)))
-
-    @property
-    def nothing_loaded(self) -> bool:
-        """Whether the net has parameters and none of them is from the file."""
-        return self.total > 0 and not self.loaded
-
-    def write_to(self, log: logging.Logger) -> None:
-        """Logs the report, as warnings if layers are missing or mismatched."""
-        level = logging.WARNING if self.missing or self.mismatched else logging.INFO
-        for sentence in self.sentences():
-            log.log(level, sentence)
-
-    def sentences(self) -> list[str]:
-        """The report as lines of text; the first one has the number of loaded layers."""
-        lines = [f"loaded {len(self.loaded)} of {self.total} layers with parameters"]
-        for name in self.missing:
-            near = difflib.get_close_matches(name, self.ignored, n=1)
-            hint = f"; the file has {near[0]!r}, which the net has not" if near else ""
-            lines.append(f"layer {name!r} is not in the file and keeps its values{hint}")
-        done = "filled afresh" if self.on_mismatch == REINIT else "left as it was"
-        lines += [f"layer {name!r} was {done}: {why}" for name, why in self.mismatched.items()]
-        if self.left_out:
-            lines.append(f"not asked for: {', '.join(self.left_out)}")
-        if self.ignored:
-            lines.append(f"in the file only: {', '.join(self.ignored)}")
-        return lines
-
-
 @dataclass
 class _Copy:
     """One blob of the file and its parameter, ``shaped``, in the shape of the layer."""
@@ -104,6 +51,22 @@ class _Copy:
     legacy: bool
     name: str
     owner: tuple[int, int]
+
+
+@dataclass
+class _Plan:
+    """What a file has for the layers of a net.
+
+    Attributes:
+        copies: by name of the layer.
+        ignored, without_parameters: see :class:`LoadReport`.
+        problems: by name, a sentence for each layer that does not fit.
+    """
+
+    copies: dict[str, list[_Copy]] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+    without_parameters: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
 
 
 def load(
@@ -147,61 +110,52 @@ def load(
     for built in reversed(layers) if weights.format != "hdf5" else layers:
         targets[built.name] = built
     chosen = _chosen(only, targets, weights, origin)
-    copies: dict[str, list[_Copy]] = {}
-    ignored: list[str] = []
-    empty: list[str] = []
-    problems: dict[str, str] = {}
-    for source in weights.layers:
-        target = targets.get(source.name)
-        if target is None:
-            ignored.append(source.name)
-        elif source.name not in chosen:
-            continue
-        elif not _parameters(target):
-            if source.blobs:
-                problems[source.name] = _count_problem(origin, source, target)
-            else:
-                empty.append(source.name)
-        else:
-            problem = _match(origin, source, target, weights.format, copies)
-            if problem:
-                problems[source.name] = problem
-    if problems and on_mismatch == ERROR:
-        raise WeightsError("\n".join(problems.values()))
-    for name in problems:
-        copies.pop(name, None)
-        if on_mismatch == REINIT:
+    plan = _plan(weights, origin, targets, chosen)
+    if plan.problems and on_mismatch == ERROR:
+        raise WeightsError("\n".join(plan.problems.values()))
+    if on_mismatch == REINIT:
+        for name in plan.problems:
             _reinitialise(targets[name])
-    for pairs in copies.values():
-        for pair in pairs:
-            _copy(pair, private)
-    copied = frozenset(pair.owner for pairs in copies.values() for pair in pairs)
-    report = LoadReport(list(copies), [], ignored, empty, problems, [], on_mismatch, copied)
+    copies = [one for blobs in plan.copies.values() for one in blobs]
+    for one in copies:
+        _copy(one, private)
+    report = LoadReport(
+        loaded=list(plan.copies),
+        missing=[],
+        ignored=plan.ignored,
+        without_parameters=plan.without_parameters,
+        mismatched=plan.problems,
+        on_mismatch=on_mismatch,
+        copied=frozenset(one.owner for one in copies),
+    )
     _add_untouched(report, layers, chosen)
     if report.nothing_loaded and not lenient:
-        raise WeightsError(_nothing_loaded(origin, report, weights))
+        raise WeightsError(nothing_loaded(origin, report, weights))
     return report
 
 
-def _nothing_loaded(origin: str, report: LoadReport, weights: Weights) -> str:
-    """The message for a file that matches no layer of the net."""
-    text = f"{origin}: none of the net's {report.total} layers with parameters was loaded"
-    if report.mismatched:
-        return f"{text}, since {next(iter(report.mismatched.values()))} (--lenient accepts it)"
-    stored = [layer.name for layer in weights.layers if layer.blobs]
-    if not stored:
-        return f"{text}, since the file holds a definition without values (--lenient accepts it)"
-    return (
-        f"{text}: the names do not agree, the net has {_some(report.missing)}, the file has "
-        f"{_some(stored)}; give the weights of this net, or rename the layers; --lenient "
-        "(lenient=True) goes on with the values that the net has"
-    )
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few names."""
-    shown = ", ".join(map(repr, names[:3]))
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+def _plan(weights: Weights, origin: str, targets: dict[str, BuiltLayer], chosen: set[str]) -> _Plan:
+    """What is to be copied; changes nothing."""
+    plan = _Plan()
+    for source in weights.layers:
+        target = targets.get(source.name)
+        if target is None:
+            plan.ignored.append(source.name)
+        elif source.name not in chosen:
+            continue
+        elif _parameters(target):
+            found = _match(origin, source, target, weights.format)
+            if isinstance(found, str):
+                plan.problems[source.name] = found
+            else:
+                plan.copies[source.name] = found
+        elif source.blobs:
+            plan.problems[source.name] = _count_problem(origin, source, target)
+        else:
+            plan.without_parameters.append(source.name)
+    for name in plan.problems:
+        plan.copies.pop(name, None)  # of another layer of that name in the file
+    return plan
 
 
 def _chosen(
@@ -240,13 +194,9 @@ def _shared(built: BuiltLayer, index: int) -> bool:
 
 
 def _match(
-    origin: str,
-    source: LayerWeights,
-    target: BuiltLayer,
-    format_name: str,
-    copies: dict[str, list[_Copy]],
-) -> str | None:
-    """Adds the copies for one layer of the file; returns a sentence if the layer does not fit."""
+    origin: str, source: LayerWeights, target: BuiltLayer, format_name: str
+) -> list[_Copy] | str:
+    """The copies for one layer of the file, or a sentence if the layer does not fit."""
     blobs = _parameters(target)
     indices = source.indices or list(range(len(source.blobs)))
     left_out = set(range(len(blobs))) - set(indices)
@@ -265,8 +215,7 @@ def _match(
     wrong = [p for p in pairs if match_shape(p.blob, p.legacy, p.shaped.shape) is None]
     if wrong:
         return f"{origin}: {target.place}: {_shape_problem(wrong)}"
-    copies[source.name] = pairs
-    return None
+    return pairs
 
 
 def _count_problem(origin: str, source: LayerWeights, target: BuiltLayer) -> str:

@@ -14,6 +14,7 @@ from caffecompat.net.blobs.array_view import BlobParameter, BlobStatistic, with_
 from caffecompat.net.blobs.blob import NamedMapping
 from caffecompat.net.parameters import loading
 from caffecompat.net.parameters.initial_values import Learnable, learnables
+from caffecompat.net.parameters.load_report import LoadReport
 from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.net.structure import NetStructure
 from caffecompat.weights import Weights, load_weights, save_weights
@@ -51,7 +52,7 @@ class NetWeights(NetStructure, nn.Module):
         on_mismatch: str = "error",
         lenient: bool | None = None,
         max_bytes: int | None = None,
-    ) -> loading.LoadReport:
+    ) -> LoadReport:
         """Copies weights into the net by layer name.
 
         Layers that are not in the file keep their values, layers that are not in the net are
@@ -93,7 +94,7 @@ class NetWeights(NetStructure, nn.Module):
             lenient=self._options.lenient if lenient is None else lenient,
         )
 
-    def copy_from(self, path: str | os.PathLike[str]) -> loading.LoadReport:
+    def copy_from(self, path: str | os.PathLike[str]) -> LoadReport:
         """:meth:`load_weights` with pycaffe's name."""
         return self.load_weights(path)
 

@@ -25,10 +25,7 @@ from caffecompat.proto.text.printer import format_text
 from caffecompat.proto.text.reporter import Reporter
 from caffecompat.proto.text.scalars import (
     WrongValueError,
-    curly_quotes,
-    not_a_string,
-    read_string,
-    read_value,
+    read_scalar,
 )
 from caffecompat.proto.text.scalars import shown as shown_token
 from caffecompat.proto.text.skipping import skip_value
@@ -42,7 +39,7 @@ from caffecompat.proto.text.tokens import (
     STRING,
     UNCLOSED,
     Tokens,
-    loose_word,
+    is_list_of_several,
 )
 from caffecompat.proto.wrong_files import mistaken_kind, wrong_text
 
@@ -278,7 +275,7 @@ class _Parser:
         if entry.message.HasField(target.name):
             values.extend([getattr(entry.message, target.name)])
             entry.message.ClearField(target.name)
-        elif not values and not _is_list_of_several(self._tokens):
+        elif not values and not is_list_of_several(self._tokens):
             return target
         return companion
 
@@ -321,7 +318,7 @@ class _Parser:
             self._state.places_of(target.name).append(start)
         begin = self._tokens.start
         try:
-            value = _read_scalar(self._tokens, target)
+            value = read_scalar(self._tokens, target)
         except WrongValueError as problem:
             self.reporter.report(begin, str(problem))
             self._tokens.go_to(begin)
@@ -388,32 +385,3 @@ def _most_memory(text: str) -> int:
 def _same(field: Field, other: Field) -> bool:
     """Whether a message sets one of the two fields only."""
     return field.group == other.group
-
-
-def _is_list_of_several(token: Tokens) -> bool:
-    """Whether a list of two values or more follows."""
-    ahead = Tokens(token.text, token.start)
-    ahead.accept(":")
-    if not ahead.accept("["):
-        return False
-    ahead.advance()
-    return ahead.word == ","
-
-
-def _read_scalar(token: Tokens, target: Field) -> int | float | bool | str | bytes:
-    """Reads the value of a field that is no message, and moves ``token`` behind it.
-
-    Raises:
-        WrongValueError: the value is not of the field's type, or out of its range.
-    """
-    if token.kind == CURLY:
-        raise curly_quotes(target, token.word)
-    if target.kind in ("string", "bytes"):
-        if token.kind != STRING:
-            word = loose_word(token)[0] if token.kind in (NAME, NUMBER) else token.word
-            raise not_a_string(target, token.kind, word)
-        return read_string(target, token)
-    negative = token.accept("-")
-    number = read_value(target, token.kind, token.word, negative)
-    token.advance()
-    return number

@@ -14,6 +14,7 @@ from caffecompat.proto.descriptors import Field
 from caffecompat.proto.schema import FORK_NUMBERS
 from caffecompat.proto.text.hints import not_a_string_hint, unknown_name_hint
 from caffecompat.proto.text.tokens import (
+    CURLY,
     CURLY_QUOTES,
     END,
     IN_DOUBLE,
@@ -23,6 +24,7 @@ from caffecompat.proto.text.tokens import (
     STRING,
     UNCLOSED,
     Tokens,
+    loose_word,
     pieces,
 )
 
@@ -57,6 +59,25 @@ _RAW_ESCAPE = re.compile(rb"\\(?:([\\\"'])|\n)")
 
 class WrongValueError(ValueError):
     """A value does not fit its field; the message is the part of the sentence after the place."""
+
+
+def read_scalar(token: Tokens, target: Field) -> int | float | bool | str | bytes:
+    """Reads the value of a field that is no message, and moves ``token`` behind it.
+
+    Raises:
+        WrongValueError: the value is not of the field's type, or out of its range.
+    """
+    if token.kind == CURLY:
+        raise _curly_quotes(target, token.word)
+    if target.kind in ("string", "bytes"):
+        if token.kind != STRING:
+            word = loose_word(token)[0] if token.kind in (NAME, NUMBER) else token.word
+            raise _not_a_string(target, token.kind, word)
+        return read_string(target, token)
+    negative = token.accept("-")
+    number = read_value(target, token.kind, token.word, negative)
+    token.advance()
+    return number
 
 
 def read_value(target: Field, kind: int, text: str, negative: bool) -> int | float | bool:
@@ -181,7 +202,7 @@ def read_string(target: Field, token: Tokens) -> str | bytes:
             _write_unescaped(raw, target, token.text, token.start)
             token.advance()
     if token.kind == UNCLOSED:
-        raise not_a_string(target, token.kind, token.word)
+        raise _not_a_string(target, token.kind, token.word)
     if target.kind == "bytes":
         return raw.getvalue()
     try:
@@ -286,7 +307,7 @@ def _encoded(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def curly_quotes(target: Field, text: str) -> WrongValueError:
+def _curly_quotes(target: Field, text: str) -> WrongValueError:
     """The mistake of a value in typographic quotes."""
     inside = _shortened(text.strip(CURLY_QUOTES))
     return WrongValueError(
@@ -294,7 +315,7 @@ def curly_quotes(target: Field, text: str) -> WrongValueError:
     )
 
 
-def not_a_string(target: Field, kind: int, text: str) -> WrongValueError:
+def _not_a_string(target: Field, kind: int, text: str) -> WrongValueError:
     """The mistake of a token in the place of a string."""
     hint = not_a_string_hint(target.name, text) if kind in (NAME, NUMBER) else ""
     return WrongValueError(

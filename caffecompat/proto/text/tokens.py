@@ -171,3 +171,13 @@ def loose_word(token: Tokens) -> tuple[str, int]:
     match = _REST_OF_WORD.match(token.text, token.end)
     assert match is not None
     return token.word + match[1], match.end()
+
+
+def is_list_of_several(token: Tokens) -> bool:
+    """Whether a list of two values or more follows."""
+    ahead = Tokens(token.text, token.start)
+    ahead.accept(":")
+    if not ahead.accept("["):
+        return False
+    ahead.advance()
+    return ahead.word == ","

@@ -3,58 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from operator import mul
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caffecompat.errors import CaffeError
-from caffecompat.proto.descriptors import Field
-from caffecompat.proto.text import ordinary, parse_state, scalars, tokens
-from caffecompat.proto.text import parser as careful
+from caffecompat.proto.text import parse_state, scalars, tokens
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.proto.text.repeats import block_runs, known_blocks
-from caffecompat.proto.text.repeats.blocks import Block, find_block
 from caffecompat.proto.text.tokens import pieces
-
-
-@dataclass(frozen=True)
-class Read:
-    """What parsing a text yields: message, source, or error."""
-
-    message: bytes
-    lines: dict[str, list[int]]
-    fields: dict[str, list[int]]
-    warnings: tuple[str, ...]
-    mistakes: str
-
-
-def read(text: str, lenient: bool) -> Read:
-    try:
-        result, source = parse_text(text, "NetParameter", "net", lenient)
-    except CaffeError as error:
-        return Read(b"", {}, {}, (), str(error))
-    return Read(
-        result.SerializePartialToString(deterministic=True),
-        {name: list(lines) for name, lines in source.lines.items()},
-        {name: list(lines) for name, lines in source.fields.items() if len(lines)},
-        source.warnings,
-        "",
-    )
-
-
-def read_carefully(text: str, lenient: bool) -> Read:
-    """Each field one by one, each string by itself and each escape sequence too."""
-    always, never = re.compile(b""), re.compile("(?!)")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(careful, "read_ordinary", lambda state, base: None)
-        patch.setattr(ordinary, "read_list_run", lambda text, at, target, message: at)
-        patch.setattr(scalars, "_JOINED", never)
-        patch.setattr(scalars, "_RARE_ESCAPE", always)
-        return read(text, lenient)
-
+from tests.proto.text.careful_reading import read, read_carefully
 
 STRINGS = ["'a'", '"b"', "'#'", "'}'", '"{"', "'a' 'b'", r"'\n\'\1' '2'", "'é'", "''", "'\"'", "x"]
 NUMBERS = [
@@ -342,78 +301,6 @@ def test_other_digits_than_0_to_9_are_no_numbers(values: str) -> None:
     found = read(f"input_dim: {values}\ninput_dim: 1", False)
     assert found.mistakes.startswith("net:1:")
     assert found == read_carefully(f"input_dim: {values}\ninput_dim: 1", False)
-
-
-@dataclass
-class Found:
-    """The blocks that were looked for in a text, one by one."""
-
-    values: list[tuple[str, ...]] = field(default_factory=list)
-
-    def find(self, text: str, start: int, target: Field) -> Block | None:
-        block = find_block(text, start, target)
-        if block is not None:
-            self.values.append(block.values)
-        return block
-
-
-def test_layers_that_differ_in_names_and_numbers_only_are_copied(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    found = Found()
-    monkeypatch.setattr(ordinary, "find_block", found.find)
-    layer = "layer { name: '%s'\n top: ['%s', 't'] param { lr_mult: %d decay_mult: -0 } }\n"
-    text = "".join(layer % (name, name, ord(name)) for name in "abcd")
-    net, source = parse_text(text, "NetParameter")
-    # The inner message of the first layer is read, and of the last, which nothing follows.
-    assert found.values == [
-        *[("a", "a", "t", "97", "-0"), ("97", "-0")],
-        *[("b", "b", "t", "98", "-0"), ("c", "c", "t", "99", "-0"), ("100", "-0")],
-    ]
-    assert [(layer.name, list(layer.top), layer.param[0].lr_mult) for layer in net.layer] == [
-        (name, [name, "t"], ord(name)) for name in "abcd"
-    ]
-    assert str(net.layer[2].param[0].decay_mult) == "-0.0"
-    assert [source.line_of("layer", index) for index in range(4)] == [1, 3, 5, 7]
-
-
-def test_layers_that_come_in_the_same_order_again_are_read_together(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    convolution = (
-        "layer { name: 'conv%d' type: 'Convolution' bottom: '%d' top: 'conv%d'\n"
-        "  param { lr_mult: 1 } top: 'more%d' convolution_param { num_output: %d\n"
-        "  weight_filler { std: 0.%d }\n} } # the next\n"
-    )
-    relu = 'layer { name: "%d" type: "ReLU" bottom: "conv%d" top: "%d" }\n'
-    text = "".join(convolution % ((n,) * 6) + relu % ((n,) * 3) for n in range(2000, 2100))
-    text = text.replace("conv2070", "n" * 300).replace("conv2080", "é")
-    text = text.replace("num_output: 2077", "num_output: 02077")
-    expected = read_carefully(text, False)
-    found = Found()
-    monkeypatch.setattr(ordinary, "find_block", found.find)
-    assert read(text, False) == expected
-    assert len(expected.lines) == 200
-    uses = known_blocks._USES_BEFORE_PATTERN
-    assert uses < len(found.values) < 4 * uses
-
-
-@pytest.mark.parametrize("mistake", ["x: 1", "name: 'n", "name: 'n' name: 'm'", "name: 'é'"])
-def test_a_different_layer_ends_what_is_read_together(mistake: str) -> None:
-    layer = "layer { name: '%s' top: 't' }\n"
-    text = "".join(layer % n for n in range(40)) + f"layer {{ {mistake} top: 't' }}\n"
-    text += "".join(layer % n for n in range(40, 60))
-    assert read(text, False) == read_carefully(text, False)
-    assert read(text, True) == read_carefully(text, True)
-
-
-def test_strings_behind_an_inner_message_are_read_in_each_layer() -> None:
-    layer = "layer { bottom: '%s' param { lr_mult: 1 } bottom: 'b%s' name: 'n' top: 't' }\n"
-    net, _ = parse_text("".join(layer % (name, name) for name in "wxyz"), "NetParameter")
-    found = [(layer.name, list(layer.bottom), list(layer.top)) for layer in net.layer]
-    assert found == [("n", [name, f"b{name}"], ["t"]) for name in "wxyz"]
-    same = "layer { bottom: 'a' param { lr_mult: 1 } bottom: 'b' }\n" * 3
-    assert [layer.bottom for layer in parse_text(same, "NetParameter")[0].layer] == [["a", "b"]] * 3
 
 
 ESCAPES = [r"\n", r"\\", r"\'", r"\\n", r"\?", r"\1", r"\18", r"\101", r"\777", r"\x4", r"\x41"]

@@ -123,7 +123,7 @@ def test_another_number_of_labels(
 
 
 @pytest.mark.parametrize(
-    ("wish", "advice"),
+    ("target", "advice"),
     [
         ("x.tflite", "write .onnx, of which onnx2tf makes such a file"),
         ("x.mlpackage", "write .pt2, of which coremltools makes such a file"),
@@ -132,19 +132,19 @@ def test_another_number_of_labels(
     ],
 )
 def test_other_programs_files(
-    wish: str, advice: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    target: str, advice: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(folder / "small.caffemodel", folder / wish) == 1
+    assert run(folder / "small.caffemodel", folder / target) == 1
     assert advice in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("wish", "advice"), [("tflite", "write .onnx"), ("CoreML", "write .pt2"), ("onx", "'onnx'")]
+    ("target", "advice"), [("tflite", "write .onnx"), ("CoreML", "write .pt2"), ("onx", "'onnx'")]
 )
 def test_other_programs_forms(
-    wish: str, advice: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    target: str, advice: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(folder / "small.caffemodel", "--to", wish) == 2
+    assert run(folder / "small.caffemodel", "--to", target) == 2
     assert advice in capsys.readouterr().err
 
 
