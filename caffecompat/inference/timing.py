@@ -20,11 +20,16 @@ Name = TypeVar("Name", bound=Hashable)
 LEAST_TURNS, MOST_TURNS = 3, 25
 SECONDS = 5.0
 # The same of the choice of an engine, whose turns the user waits for.
+CHOICE_TURNS = 10
 CHOICE_SECONDS = 4.0
 _CLEARLY_BEHIND = 1.3
-# Before each measured pass, in seconds: threads of the pass before, which wait for work without
-# sleeping (those of ONNX Runtime and OpenMP do), give the processor up meanwhile.
-_PAUSE = 0.005
+# Before a program's passes, in seconds: threads of the program before, which wait for work without
+# sleeping, give the processor up meanwhile. Those of ONNX Runtime with its own settings do so after
+# 2^20 pauses of 40 to 140 cycles, those of OpenMP after 300,000. In a choice ONNX Runtime has ours.
+_PAUSE, _PAUSE_IN_A_CHOICE = 0.06, 0.02
+# How long a program's passes of one turn take, in seconds. The first of them finds the caches full
+# of another program's numbers.
+_BURST = 0.02
 
 
 def example_feeds(net: Net, shapes: Mapping[str, Shape] | None = None) -> list[torch.Tensor]:
@@ -65,7 +70,7 @@ def least_seconds(
     feeds: Sequence[torch.Tensor],
     seconds: float = CHOICE_SECONDS,
 ) -> dict[Name, float]:
-    """The least time of each program's pass, in turns, after one pass that does not count.
+    """The least time of each program's passes, in turns, after one pass that does not count.
 
     Args:
         seconds: no turn begins later than this after the first. Programs that are clearly behind
@@ -81,12 +86,9 @@ def least_seconds(
     with torch.no_grad():
         left = _running({name: partial(run, feeds) for name, run in programs.items()})
         started = time.perf_counter()
-        for turn in range(1, MOST_TURNS + 1):
+        for turn in range(1, CHOICE_TURNS + 1):
             for name, run in left.items():
-                time.sleep(_PAUSE)
-                begun = time.perf_counter()
-                run()
-                least[name] = min(least[name], time.perf_counter() - begun)
+                least[name] = min(least[name], *_burst(run, _PAUSE_IN_A_CHOICE, time.perf_counter))
             if turn >= LEAST_TURNS:
                 limit = _CLEARLY_BEHIND * min(least.values())
                 left = {name: run for name, run in left.items() if least[name] <= limit}
@@ -120,6 +122,8 @@ def turns(
 ) -> dict[Name, list[float]]:
     """The times of each work in turns, in seconds, after one turn that does not count.
 
+    Short work is done several times in each turn, and the last time counts.
+
     Args:
         least, most: the number of turns.
         seconds: no turn begins later than this after the first, except for the least number.
@@ -137,10 +141,19 @@ def turns(
             # Back and forth, from another one each time: none always follows the same one.
             order.append(order.pop(0))
             for name, run in reversed(order) if turn % 2 else order:
-                time.sleep(_PAUSE)
-                begun = clock()
-                elapsed = run()
-                own = clock() - begun
-                # Work in another process says how long it has taken.
-                times[name].append(elapsed if isinstance(elapsed, float) else own)
+                times[name].append(_burst(run, _PAUSE, clock)[-1])
+    return times
+
+
+def _burst(run: Callable[[], object], pause: float, clock: Callable[[], float]) -> list[float]:
+    """The times of passes that follow each other, after a pause."""
+    time.sleep(pause)
+    started = time.perf_counter()
+    times: list[float] = []
+    while not times or time.perf_counter() - started < _BURST:
+        begun = clock()
+        elapsed = run()
+        own = clock() - begun
+        # Work in another process says how long it has taken.
+        times.append(elapsed if isinstance(elapsed, float) else own)
     return times

@@ -13,8 +13,10 @@ import torch
 
 from caffecompat import Net
 from caffecompat.errors import LayerError, MissingExtra, NetError
+from caffecompat.export.engines.onnxruntime import open_session
 from caffecompat.inference import timing
 from caffecompat.inference.calibration import Agreement
+from caffecompat.inference.comparison import ComparisonOptions, compare
 from caffecompat.inference.engines import fastest
 from caffecompat.inference.engines import onnxruntime as ort_engine
 from caffecompat.inference.engines.fastest import FastestProgram
@@ -178,6 +180,23 @@ def test_16_bits_in_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
         built(SMALL).optimize("onnxruntime", precision="bf16")
 
 
+def test_threads_of_onnx_runtime_wait_shortly(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    waits: list[int | None] = []
+
+    def noted(*arguments: Any) -> Any:
+        waits.append(arguments[3])
+        return open_session(*arguments)
+
+    monkeypatch.setattr(ort_engine, "open_session", noted)
+    subject = built(SMALL)
+    subject.optimize("onnxruntime", large_pages=False)
+    subject.optimize("onnxruntime", large_pages=False, short_waits=False)
+    compare(subject, ["onnxruntime"], ComparisonOptions(turns=1, seconds=0))
+    assert waits == [1000, None, None]
+
+
 @pytest.mark.parametrize(
     ("module", "engine", "extra"),
     [("onnxruntime", "onnxruntime", "onnx"), ("openvino", "openvino", "openvino")],
@@ -339,9 +358,10 @@ def test_the_choice_ends_early_for_programs_that_are_clearly_behind(
     programs = {name: program(name) for name in seconds}
     found = timing.least_seconds(programs, [], seconds=1000)
     assert found == pytest.approx(seconds)
-    assert passes == {"quick": 26, "near": 26, "slow": 1 + timing.LEAST_TURNS}
+    every = 1 + timing.CHOICE_TURNS
+    assert passes == {"quick": every, "near": every, "slow": 1 + timing.LEAST_TURNS}
     timing.least_seconds(programs, [], seconds=0)
-    assert passes["quick"] == 28
+    assert passes["quick"] == every + 2
 
 
 def test_an_engine_whose_passes_fail_is_not_taken() -> None:
@@ -364,7 +384,8 @@ def test_no_engine_has_the_precision() -> None:
         built(SMALL).optimize("fastest", precision="int8")
 
 
-def test_turns_are_taken_by_all_alike() -> None:
+def test_turns_are_taken_by_all_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "_BURST", 0)
     order: list[str] = []
 
     def work(name: str) -> Callable[[], object]:
@@ -376,6 +397,28 @@ def test_turns_are_taken_by_all_alike() -> None:
     assert {name: len(each) for name, each in times.items()} == {"a": 3, "b": 3}
     own: Sequence[float] = timing.turns({"c": lambda: 1.5}, least=2, seconds=0)["c"]
     assert own == [1.5, 1.5]
+
+
+def test_the_last_of_several_passes_counts_and_in_a_choice_the_least(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.time, "sleep", lambda seconds: None)
+    # The pass that does not count, then two turns: 20 ms are over after the third pass of each.
+    seconds = [0.5, 0.009, 0.004, 0.008, 0.012, 0.005, 0.007]
+    left: list[float] = []
+
+    def run(*_: object) -> None:
+        now[0] += left.pop(0)
+
+    left[:] = seconds
+    assert timing.turns({"a": run}, least=2, most=2, clock=timing.time.perf_counter) == {
+        "a": pytest.approx([0.008, 0.007])
+    }
+    left[:] = seconds
+    monkeypatch.setattr(timing, "CHOICE_TURNS", 2)
+    assert timing.least_seconds({"a": run}, []) == {"a": pytest.approx(0.004)}
 
 
 def test_example_inputs_have_the_stated_shapes() -> None:

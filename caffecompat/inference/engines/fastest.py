@@ -123,7 +123,7 @@ class FastestProgram:
     def __call__(
         self, feeds: Sequence[torch.Tensor]
     ) -> tuple[dict[Version, torch.Tensor], torch.Tensor | None]:
-        sizes = tuple(tuple(feed.shape) for feed in feeds)
+        sizes = tuple([feed.shape for feed in feeds])
         name = self._chosen.get(sizes)
         if name is None:
             name = self._new_size(sizes, feeds)

@@ -19,6 +19,10 @@ from caffecompat.net import Net
 from caffecompat.net.execution.inference import InferenceOptions, Optimization, inference_engines
 from caffecompat.net.execution.precision import HALVES
 
+# Microseconds for which threads wait for more work without sleeping: longer than between the
+# layers of a pass, and between passes that follow each other.
+_WAIT = 1000
+
 
 @inference_engines.register("onnxruntime")
 def optimize(net: Net, options: InferenceOptions) -> Optimization:
@@ -41,12 +45,13 @@ def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimi
     return optimize_onnx(net, options, engine)
 
 
-def _load(model: OnnxModel, precision: str) -> Run:
-    session = open_session(str(model.path), model.path, torch.get_num_threads())
+def _load(model: OnnxModel, options: InferenceOptions) -> Run:
+    wait = _WAIT if options.short_waits else None
+    session = open_session(str(model.path), model.path, torch.get_num_threads(), wait)
     return partial(_run, session, model)
 
 
-def _load_parts(model: OnnxModel, precision: str) -> Run:
+def _load_parts(model: OnnxModel, options: InferenceOptions) -> Run:
     # A session may run in several threads at once.
     worker = partial(_run, open_session(str(model.path), model.path, threads=1), model)
     return PartsRun([worker] * torch.get_num_threads(), model.single_rows)

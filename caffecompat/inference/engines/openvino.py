@@ -63,13 +63,13 @@ def import_openvino() -> Any:
     return openvino
 
 
-def _load(model: OnnxModel, precision: str) -> Run:
-    return partial(_Compiled(model, precision, streams=1).run, 0)
+def _load(model: OnnxModel, options: InferenceOptions) -> Run:
+    return partial(_Compiled(model, options.precision, streams=1).run, 0)
 
 
-def _load_parts(model: OnnxModel, precision: str) -> Run:
+def _load_parts(model: OnnxModel, options: InferenceOptions) -> Run:
     threads = torch.get_num_threads()
-    compiled = _Compiled(model, precision, threads)
+    compiled = _Compiled(model, options.precision, threads)
     workers = [partial(compiled.run, stream) for stream in range(threads)]
     return PartsRun(workers, model.single_rows)
 

@@ -21,8 +21,8 @@ from caffecompat.inference.timing import one_pass
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import InferenceOptions, Optimization
 
-# Loads a model file in a precision.
-Load: TypeAlias = Callable[[OnnxModel, str], Run]
+# Loads a model file.
+Load: TypeAlias = Callable[[OnnxModel, InferenceOptions], Run]
 
 
 # The line about a precision that the processor does not have.
@@ -111,7 +111,7 @@ def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimi
             if int8:
                 run, more = _quantized(net, options, engine, model)
             else:
-                run, more = engine.load(model, options.precision), []
+                run, more = engine.load(model, options), []
             program = ArrayProgram(model, run)
             if options.large_pages:
                 one_pass(net, program, options.shapes)
@@ -133,10 +133,11 @@ def _quantized(
 ) -> tuple[Run, list[str]]:
     """The model in int8, and lines about it."""
     batches = calibration_batches(net, options)
-    whole = engine.load(model, "fp32")
+    single = replace(options, precision="fp32")
+    whole = engine.load(model, single)
     small = replace(model, path=Path(model.path.parent, "int8.onnx"))
     quantize(model.path, small.path, batches)
-    run = engine.load(small, "fp32")
+    run = engine.load(small, single)
     range_ = "" if sums_in_32_bits() else ", weights in 7 bits, for want of VNNI"
     lines = [
         f"int8: calibrated with {len(batches)} batches{range_}",

@@ -140,5 +140,6 @@ class OptimizedProgram:
     def __call__(
         self, feeds: Sequence[torch.Tensor]
     ) -> tuple[dict[Version, torch.Tensor], torch.Tensor | None]:
-        values, loss = self.module(*feeds)
+        with torch.no_grad():
+            values, loss = self.module(*feeds)
         return dict(zip(self.versions, values, strict=True)), loss

@@ -73,6 +73,29 @@ class Inputs:
         self.values.update({top: value.detach() for top, value in by_version.items()})
         return [by_version.get(top, value) for top, value in self.values.items()]
 
+    def all_given(self, given: Mapping[str, Array]) -> list[torch.Tensor] | None:
+        """What :meth:`feeds` returns and keeps, where each value is given and needs no change.
+
+        Returns:
+            None for all other values, of which nothing is kept.
+        """
+        if len(given) != len(self.values):
+            return None
+        feeds: list[torch.Tensor] = []
+        for top in self.values:
+            value = given.get(top.blob)
+            if type(value) is np.ndarray and value.dtype == np.float32:
+                value = torch.from_numpy(plain_array(value, top.blob))
+            if type(value) is not torch.Tensor or value.requires_grad or not self._as_it_is(value):
+                return None
+            feeds.append(value)
+        for top, value in zip(self.values, feeds, strict=True):
+            self.values[top] = value.detach()
+        return feeds
+
+    def _as_it_is(self, value: torch.Tensor) -> bool:
+        return value.is_cpu and value.dim() <= MAX_AXES and self._is_plain(value, self._like)
+
     def give(self, given: Mapping[str, Array]) -> dict[Version, torch.Tensor]:
         """Stores values by name, without reading data; returns them without gradients."""
         fresh = {top: value.detach() for top, value in self._by_version(given).items()}

@@ -48,6 +48,7 @@ class Passes:
         self._programs: dict[bool, Program] = {}
         self._next = 0
         self._went_backward = False
+        self._outputs: list[Version] | None = None
         self.loss: torch.Tensor | None = None
         self.optimized: Any = None
         self.gradient_inputs = inputs_with_gradient(layers, graph.force_backward)
@@ -84,7 +85,9 @@ class Passes:
 
     def outputs(self) -> list[Version]:
         """The blobs that no layer reads, sorted by name."""
-        return [self.values.last[name] for name in self.graph.outputs]
+        if self._outputs is None:
+            self._outputs = [self.values.last[name] for name in self.graph.outputs]
+        return self._outputs
 
     def program(self, observed: bool) -> Program:
         """The program that returns the net outputs, or, observed, every blob."""
@@ -128,6 +131,34 @@ class Passes:
                     value.retain_grad()
         self.loss = loss
         return {version.blob: values[version] for version in self.outputs()}
+
+    def optimized_forward(self, given: Mapping[str, Array]) -> dict[str, Any] | None:
+        """A whole optimized pass over values for all inputs.
+
+        It does what :meth:`forward` does, and as little besides as it can: between passes of other
+        programs each object that it meets comes from memory.
+
+        Returns:
+            See :meth:`caffecompat.Net.forward`; None if the values need more than to be passed on.
+        """
+        feeds = None if self.gradient_inputs else self.inputs.all_given(given)
+        if feeds is None:
+            return None
+        program = self.optimized
+        self.position.fill_(self._next)
+        self.values.forget()
+        self._went_backward = False
+        try:
+            values, loss = program(feeds)
+        except CaffeError:
+            raise
+        except RuntimeError as error:
+            raise explain_failure(self.layers, program.feeds, feeds, error) from error
+        self.values.keep({**dict(zip(program.feeds, feeds, strict=True)), **values})
+        self.loss = loss
+        self._next += 1
+        outputs = {version.blob: values[version] for version in self.outputs()}
+        return partial.forward_result(outputs, (), list(given.values()), by_position=False)
 
     def release(self) -> None:
         """Releases the values of the last pass, and with them its autograd graph."""
