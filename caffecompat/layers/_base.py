@@ -125,6 +125,9 @@ class Layer:
         ignores_propagate_down: Caffe's layer computes the gradients of its bottoms whatever
             ``propagate_down`` says. They arrive where what has made the bottom runs backward for
             another reason.
+        all_gradients: parameters get gradients even with ``lr_mult: 0`` where the layer runs
+            backward (Caffe's recurrent layers). Nothing learns from them, but the norm that
+            ``clip_gradients`` looks at has them.
         param_fields: fields of LayerParameter that hold the type's settings, in addition to the
             field that is named after the type.
         fork_fields: fields of forks that the type supports, e.g. ``"pooling_param.ceil_mode"``;
@@ -176,6 +179,7 @@ class Layer:
     differentiable: ClassVar[tuple[bool, ...]] = (True,)
     forces_input_gradients: ClassVar[bool] = False
     ignores_propagate_down: bool = False
+    all_gradients: ClassVar[bool] = False
     param_fields: ClassVar[tuple[str, ...]] = ()
     fork_fields: ClassVar[tuple[str, ...]] = ()
     ignored_fork_fields: ClassVar[tuple[str, ...]] = ()

@@ -43,6 +43,7 @@ class Recurrent(Layer):
     differentiable = (True, False, True, False)
     forces_input_gradients = True
     ignores_propagate_down = True
+    all_gradients = True
     batch_coupling = ALONG_BATCH
 
     states: ClassVar[int]
@@ -121,7 +122,7 @@ class Recurrent(Layer):
         if self.exposed:
             return (y, *(part.unsqueeze(0) for part in last))
         if not x.is_meta:
-            self.state = last
+            self.state = self._kept(last)
         return y
 
     def _starts(self, x: Tensor, cont: Tensor) -> list[int]:
@@ -194,10 +195,26 @@ class Recurrent(Layer):
     def _first_state(self, x: Tensor, others: Sequence[Tensor], weight: Tensor) -> State:
         if self.exposed:
             return tuple(part.detach().squeeze(0) for part in others[self.static :])
-        kept, shape = self.state, (x.shape[1], self.size)
-        if kept is None or (kept[0].shape, kept[0].device) != (shape, x.device):
-            return tuple(weight.new_zeros(shape) for _ in range(self.states))
-        return tuple(part.to(weight.dtype) for part in kept)
+        kept, streams = self.state, x.shape[1]
+        if kept is None or len(kept[0]) < streams or kept[0].device != x.device:
+            return tuple(weight.new_zeros(streams, self.size) for _ in range(self.states))
+        return tuple(part[:streams].to(weight.dtype) for part in kept)
+
+    def _kept(self, last: State) -> State:
+        """The state for the next pass, of as many streams as there have been.
+
+        Caffe keeps the memory of a blob that shrinks: fewer streams go on as the first ones, and
+        the others from where they stood. A blob that grows begins with zeros.
+        """
+        import torch
+
+        before = self.state
+        if before is None or len(before[0]) <= len(last[0]):
+            return last
+        return tuple(
+            torch.cat((now, part[len(now) :].to(now)))
+            for now, part in zip(last, before, strict=True)
+        )
 
     def _check_shapes(self, x: Tensor, cont: Tensor, others: Sequence[Tensor]) -> None:
         streams = x.shape[1]

@@ -29,14 +29,11 @@ def backward_needs(layers: Sequence[BuiltLayer], force_backward: bool) -> Backwa
     on it. With ``force_backward`` every layer does, and every bottom that can have a gradient gets
     one.
     """
-    needs, below = _from_parameters(layers)
+    needs = _from_parameters(layers)
     _drop_what_no_loss_needs(layers, needs)
-    for built, runs, bottoms, learned in zip(
-        layers, needs.layers, needs.bottoms, below, strict=True
-    ):
+    for built, runs, bottoms in zip(layers, needs.layers, needs.bottoms, strict=True):
         if runs and built.layer is not None and built.layer.ignores_propagate_down:
-            for i, need in enumerate(learned):
-                bottoms[i] = bottoms[i] or (need and _can_have(built, i))
+            bottoms[:] = [need or _can_have(built, i) for i, need in enumerate(bottoms)]
     if force_backward:
         needs.layers[:] = [True] * len(layers)
         for built, bottoms in zip(layers, needs.bottoms, strict=True):
@@ -71,17 +68,17 @@ def stopped_bottoms(layers: Sequence[BuiltLayer], force_backward: bool) -> list[
     return stopped
 
 
-def _from_parameters(layers: Sequence[BuiltLayer]) -> tuple[BackwardNeeds, list[list[bool]]]:
-    """The needs, and for each bottom whether a layer before it has something to learn."""
+def _from_parameters(layers: Sequence[BuiltLayer]) -> BackwardNeeds:
     blobs: dict[str, bool] = {}
     needs = BackwardNeeds([], [])
-    below: list[list[bool]] = []
     for built in layers:
         asked = list(built.node.message.propagate_down)
         before = [blobs[bottom.blob] for bottom in built.bottoms]
-        specs = built.layer.specs if built.layer is not None else []
+        given = built.node.message.param
+        # Caffe looks at the layer's own entries alone, of statistics too.
         learns = any(
-            spec.learned and use.lr_mult != 0 for spec, use in zip(specs, built.uses, strict=True)
+            i >= len(given) or given[i].lr_mult != 0
+            for i in range(len(built.layer.specs) if built.layer is not None else 0)
         )
         # With ``propagate_down: false`` a layer runs backward, but gives no gradients.
         need = learns or any(before)
@@ -89,8 +86,7 @@ def _from_parameters(layers: Sequence[BuiltLayer]) -> tuple[BackwardNeeds, list[
             blobs[top.blob] = blobs.get(top.blob, False) or need
         needs.layers.append(need)
         needs.bottoms.append([bool(bottom) for bottom in asked or before])
-        below.append(before)
-    return needs, below
+    return needs
 
 
 def _drop_what_no_loss_needs(layers: Sequence[BuiltLayer], needs: BackwardNeeds) -> None:

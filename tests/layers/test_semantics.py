@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log
+from math import log, tanh
 from pathlib import Path
 
 import pytest
@@ -258,6 +258,24 @@ def test_recurrent_layers_take_another_number_of_streams() -> None:
     for streams in (2, 3):
         x, cont = distinct((4, streams, 5)), torch.ones(4, streams, dtype=torch.float64)
         assert call(layer, [x, cont], parameters)[0].shape == (4, streams, 3)
+
+
+def test_streams_keep_their_states_while_there_are_fewer() -> None:
+    layer = made("RNN", "recurrent_param { num_output: 1 }", (1, 2, 1), (1, 2))
+    one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    parameters = [one, zero, one, one, zero]
+
+    def states(*values: float) -> list[float]:
+        """h of each stream after a step of these values, from the top tanh(h)."""
+        x = torch.tensor(values, dtype=torch.float64).reshape(1, -1, 1)
+        top = call(layer, [x, torch.ones(1, len(values), dtype=torch.float64)], parameters)[0]
+        return top.atanh().flatten().tolist()
+
+    assert states(0.5, -0.3) == pytest.approx([tanh(0.5), tanh(-0.3)])
+    assert states(0.25) == pytest.approx([tanh(0.25 + tanh(0.5))])
+    first = tanh(tanh(0.25 + tanh(0.5)))
+    assert states(0, 0) == pytest.approx([first, tanh(tanh(-0.3))])
+    assert states(0, 0, 1) == pytest.approx([0, 0, tanh(1)])
 
 
 def test_names_of_recurrent_parameters_follow_their_number() -> None:

@@ -91,3 +91,33 @@ layer { name: "tsum" type: "Reduction" bottom: "t" top: "tsum" loss_weight: 1 }
 layer { name: "bsum" type: "Reduction" bottom: "b" top: "bsum" loss_weight: 4 }
 """
     assert gradients(tmp_path, text) == [[1, 40]] * 2
+
+
+@pytest.mark.parametrize(
+    ("rates", "gradients"), [((0, 1, 1, 1, 1), True), ((0, 0, 0, 0, 0), False)]
+)
+def test_recurrent_layers_that_run_backward_give_all_gradients(
+    rates: tuple[int, ...], gradients: bool
+) -> None:
+    """``lr_mult: 0`` stops the update; the norm for ``clip_gradients`` counts the gradient."""
+    entries = " ".join(f"param {{ lr_mult: {rate} }}" for rate in rates)
+    text = f"""
+layer {{ name: "x" type: "Input" top: "x" top: "cont"
+         input_param {{ shape {{ dim: 1 dim: 1 dim: 1 }} shape {{ dim: 1 dim: 1 }} }} }}
+layer {{ name: "r" type: "RNN" bottom: "x" bottom: "cont" top: "r" {entries}
+         recurrent_param {{ num_output: 1 weight_filler {{ value: 0.5 }} }} }}
+layer {{ name: "i" type: "InnerProduct" bottom: "r" top: "i" inner_product_param {{
+         num_output: 1 axis: 2 bias_term: false weight_filler {{ value: 1 }} }} }}
+layer {{ name: "sum" type: "Reduction" bottom: "i" top: "sum" loss_weight: 1 }}
+"""
+    small = net(text, phase="train")
+    small.forward(x=np.full((1, 1, 1), 2, np.float32), cont=np.zeros((1, 1), np.float32))
+    small.backward()
+    found = small.params["r"][0].grad
+    if not gradients:
+        assert found is None
+        return
+    hidden = np.tanh(1)
+    top = np.tanh(hidden / 2)
+    assert found is not None
+    assert found.item() == pytest.approx((1 - top**2) / 2 * (1 - hidden**2) * 2, rel=1e-5)

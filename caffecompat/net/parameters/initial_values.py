@@ -15,6 +15,7 @@ from caffecompat.layers._base import ParameterSpec
 from caffecompat.layers._counter_rng import derive_seed
 from caffecompat.layers.fillers import check_filler, fill
 from caffecompat.net.allocation import is_out_of_memory, parameter_too_large
+from caffecompat.net.backward_needs import backward_needs
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import LayerModule
 from caffecompat.net.parameters.embedded import embedded_value
@@ -58,7 +59,8 @@ def materialise(
 
     Args:
         seed: each parameter is a pure function of (seed, layer name, blob index).
-        force_backward: parameters with ``lr_mult: 0`` get gradients too.
+        force_backward: parameters with ``lr_mult: 0`` get gradients too; without it those of types
+            do that say so, if the layer runs backward.
         shared: modules by layer name; layers with the same name and shapes use their parameters
             (a test net uses those of its train net).
         fills: false checks the fillers, and leaves their values to :func:`fill_rest`: those that a
@@ -71,10 +73,11 @@ def materialise(
         LayerError: a filler or an embedded blob does not fit, or shared shapes differ.
     """
     unfilled = []
+    all_gradients = _with_all_gradients(layers, force_backward)
     for built, j, spec, use in _parameters(layers):
         module = built.module
         assert module is not None
-        trains = spec.learned and (use.lr_mult != 0 or force_backward)
+        trains = spec.learned and (use.lr_mult != 0 or built.key in all_gradients)
         shared_module = shared.get(built.name) if shared else None
         if shared_module is not None and _same_shapes(shared_module, module):
             module.set_parameter(spec, shared_module.blobs()[j], trains)
@@ -87,6 +90,20 @@ def materialise(
         else:
             module.set_parameter(spec, _owned_value(layers, built, j, spec, use), trains)
     return unfilled
+
+
+def _with_all_gradients(layers: Sequence[BuiltLayer], force_backward: bool) -> set[str]:
+    """The layers whose parameters get gradients even with ``lr_mult: 0``, by key."""
+    if force_backward:
+        return {built.key for built in layers}
+    if not any(built.layer is not None and built.layer.all_gradients for built in layers):
+        return set()
+    runs = backward_needs(layers, force_backward).layers
+    return {
+        built.key
+        for built, run in zip(layers, runs, strict=True)
+        if run and built.layer is not None and built.layer.all_gradients
+    }
 
 
 def fill_rest(unfilled: Sequence[Unfilled], copied: Container[tuple[int, int]], seed: int) -> None:
