@@ -30,6 +30,10 @@ def backward_needs(layers: Sequence[BuiltLayer], force_backward: bool) -> Backwa
     """
     needs = _from_parameters(layers)
     _drop_what_no_loss_needs(layers, needs)
+    for i, built in enumerate(layers):
+        # Caffe's BatchNorm computes the gradient of its bottom also where no layer asks for it.
+        if needs.layers[i] and built.layer and any(not s.learned for s in built.layer.specs):
+            needs.bottoms[i] = [True] * len(needs.bottoms[i])
     if force_backward:
         needs.layers[:] = [True] * len(layers)
         for built, bottoms in zip(layers, needs.bottoms, strict=True):
@@ -43,10 +47,9 @@ def _from_parameters(layers: Sequence[BuiltLayer]) -> BackwardNeeds:
     for built in layers:
         asked = list(built.node.message.propagate_down)
         before = [blobs[bottom.blob] for bottom in built.bottoms]
-        specs = built.layer.specs if built.layer is not None else []
-        learns = any(
-            spec.learned and use.lr_mult != 0 for spec, use in zip(specs, built.uses, strict=True)
-        )
+        stated = built.node.message.param
+        # A parameter without ``param`` counts, those too that BatchNorm does not learn.
+        learns = any(i >= len(stated) or stated[i].lr_mult != 0 for i in range(len(built.uses)))
         # With ``propagate_down: false`` a layer runs backward, but gives no gradients.
         need = learns or any(before)
         for top in built.tops:
