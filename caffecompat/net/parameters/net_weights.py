@@ -12,8 +12,8 @@ from caffecompat.layers import BuildOptions
 from caffecompat.net.blobs.array_view import BlobParameter, BlobStatistic, with_data
 from caffecompat.net.blobs.blob import NamedMapping
 from caffecompat.net.parameters import loading
-from caffecompat.net.parameters.layer_settings import add_settings
 from caffecompat.net.parameters.initial_values import Learnable, learnables
+from caffecompat.net.parameters.layer_settings import add_settings
 from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.net.structure import NetStructure
 from caffecompat.weights import Weights, load_weights, save_weights
