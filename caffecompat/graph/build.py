@@ -43,7 +43,7 @@ def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool =
         raise NetError("\n".join(_most(wiring.problems)))
     problems: list[str] = []
     notes = wiring.notes
-    layers = insert_splits(wiring.nodes, notes)
+    layers = insert_splits(wiring.nodes, notes, PHASES[state.phase])
     _check_in_place(layers, notes, problems if strict else None)
     if problems:
         raise NetError("\n".join(_most(problems)))

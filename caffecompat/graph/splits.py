@@ -15,7 +15,7 @@ from caffecompat.proto import schema
 AUTOMATIC_TYPE = "Split"
 
 
-def insert_splits(nodes: list[LayerNode], notes: list[str]) -> list[LayerNode]:
+def insert_splits(nodes: list[LayerNode], notes: list[str], phase: str) -> list[LayerNode]:
     """The nodes with a Split after every top that has more than one reader.
 
     An explicit non-zero loss weight counts as a reader. It moves to the split's first top, and the
@@ -25,6 +25,7 @@ def insert_splits(nodes: list[LayerNode], notes: list[str]) -> list[LayerNode]:
     Args:
         nodes: the nodes, with bottoms and tops.
         notes: a sentence is appended for each layer that loses weights.
+        phase: the net's, which splits have, also those of layers with a phase of their own.
     """
     readers = Counter(bottom for node in nodes for bottom in node.bottoms)
     weights = {
@@ -59,9 +60,8 @@ def insert_splits(nodes: list[LayerNode], notes: list[str]) -> list[LayerNode]:
         result.append(replace(node, index=len(result), bottoms=tuple(bottoms), loss_weights=kept))
         for position, top in enumerate(node.tops):
             if top in split:
-                result.append(
-                    _split_node(node, position, len(result), readers[top], weights.get(top, 0.0))
-                )
+                split_node = _split_node(node, position, readers[top], weights.get(top, 0.0))
+                result.append(replace(split_node, index=len(result), phase=phase))
     return result
 
 
@@ -75,9 +75,7 @@ def split_blob(blob: str, layer: str, position: int, reader: int) -> str:
     return f"{split_layer(blob, layer, position)}_{reader}"
 
 
-def _split_node(
-    source: LayerNode, position: int, index: int, readers: int, loss_weight: float
-) -> LayerNode:
+def _split_node(source: LayerNode, position: int, readers: int, loss_weight: float) -> LayerNode:
     top = source.tops[position]
     message = schema.new("LayerParameter")
     message.name = split_layer(top.blob, source.name, position)
@@ -88,7 +86,7 @@ def _split_node(
     if loss_weight:
         message.loss_weight.extend([loss_weight] + [0.0] * (readers - 1))
     return LayerNode(
-        index=index,
+        index=source.index,
         name=message.name,
         type=AUTOMATIC_TYPE,
         message=message,

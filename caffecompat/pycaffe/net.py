@@ -252,7 +252,7 @@ class Net(NetStructure):
 
     def _weights(self) -> Weights:
         """The weights, in the shapes of the blobs."""
-        weights = self.torch_net.to_weights()
+        weights = self.torch_net.to_weights(settings=True)
         for layer in weights.layers:
             pairs = zip(layer.blobs, self.params.get(layer.name, ()), strict=False)
             layer.blobs[:] = [array.reshape(blob.shape) for array, blob in pairs]

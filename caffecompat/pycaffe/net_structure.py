@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from caffecompat.errors import BlobError, suggestion
@@ -42,6 +42,21 @@ class Named(Ordered[Value]):
         raise BlobError(f"no {self.kind} {name!r} in this net{suggestion(str(name), self)}")
 
 
+def _shared_by_splits(net: TorchNet, data: Mapping[str, Memory]) -> dict[str, Memory]:
+    """The data of the tops of automatic splits: as in Caffe the memory of their bottom.
+
+    A pass that ends at a layer is thus seen by one that starts behind the split. A blob that a
+    later layer overwrites is left out: the readers of the split see the value from before.
+    """
+    last = {top.blob: top for built in net.layers for top in built.tops}
+    return {
+        top.blob: data[built.bottoms[0].blob]
+        for built in net.layers
+        if built.node.automatic and built.bottoms[0] == last[built.bottoms[0].blob]
+        for top in built.tops
+    }
+
+
 class NamedParameters(Named[BlobVec]):
     kind = "layer with parameters"
 
@@ -61,6 +76,7 @@ class NetStructure:
         weights = net.loss_weights
         shapes = {name: blob.shape for name, blob in net.blobs.items()}
         data = {k: Memory(f"blob {k!r}", shape, views, net.device) for k, shape in shapes.items()}
+        data.update(_shared_by_splits(net, data))
         diffs = {
             k: Memory(f"diff of blob {k!r}", shape, views, net.device, weights.get(k, 0.0))
             for k, shape in shapes.items()

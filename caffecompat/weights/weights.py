@@ -34,6 +34,8 @@ class LayerWeights:
         indices: per blob, the index of the layer's parameter, if a file leaves out shared ones
             (as HDF5 does); None means 0, 1, 2, ...
         shared: positions of blobs that another layer owns; an HDF5 file leaves out their values.
+        settings: the layer's other settings for a caffemodel, as protobuf writes them: the fields
+            before the blobs, and those behind them with the phase. Files are read without them.
     """
 
     name: str
@@ -47,6 +49,7 @@ class LayerWeights:
     stored: list[str] = field(default_factory=list)
     indices: list[int] | None = None
     shared: frozenset[int] = frozenset()
+    settings: tuple[bytes, bytes] | None = None
 
     def __post_init__(self) -> None:
         self.legacy = self.legacy or [False] * len(self.blobs)

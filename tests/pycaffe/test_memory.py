@@ -235,3 +235,60 @@ def test_a_parameter_of_another_shape(tmp_path: Path) -> None:
     np.testing.assert_array_equal(net.forward()["prob"], 0.5)
     with pytest.raises(ValueError, match=r"number of elements, its shape is \(2, 27, 1\)"):
         weight.reshape(3, 27)
+
+
+# ``a`` has two readers, so that a split stands behind it.
+READ_TWICE = """
+layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "a" type: "Power" bottom: "x" top: "a" power_param { scale: 2 } }
+layer { name: "b" type: "Power" bottom: "a" top: "b" power_param { shift: 1 } }
+layer { name: "c" type: "Eltwise" bottom: "a" bottom: "b" top: "c" }"""
+
+
+@pytest.mark.parametrize("viewed", [False, True])
+def test_a_pass_behind_a_split_sees_one_that_ends_before_it(tmp_path: Path, viewed: bool) -> None:
+    net = built(tmp_path, READ_TWICE)
+    net.forward()
+    kept = {name: blob.data for name, blob in net.blobs.items()} if viewed else {}
+    net.blobs["x"].data[...] = 5
+    net.forward(end="a")
+    # As in Caffe the tops of a split are the memory of its bottom.
+    assert (net.blobs["a_a_0_split_1"].data == 10).all()
+    assert (net.forward(start="b")["c"] == 21).all()
+    net.blobs["a"].data[...] = 1
+    assert (net.forward(start="b")["c"] == 3).all()
+    assert not viewed or (kept["c"] == 3).all()
+
+
+def test_a_layer_that_changes_nothing_leaves_graphs_usable(tmp_path: Path) -> None:
+    """Dropout in the phase TEST hands on the memory of an input that a script looks at."""
+    text = """force_backward: true
+    layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+    layer { name: "d" type: "Dropout" bottom: "x" top: "x" phase: TEST }
+    layer { name: "s" type: "Power" bottom: "x" top: "y" power_param { power: 2 } }"""
+    net = built(tmp_path, text, caffe.TRAIN)
+    view = net.blobs["x"].data
+    view[...] = 3
+    for _ in range(3):
+        net.forward()
+        net.backward(y=np.ones((2, 3)))
+        assert (net.blobs["x"].diff == 6).all()
+    assert (view == 3).all()
+
+
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+def test_an_in_place_layer_on_a_viewed_blob_keeps_its_bottom(tmp_path: Path, phase: int) -> None:
+    text = """force_backward: true
+    layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }
+    layer { name: "p" type: "PReLU" bottom: "x" top: "x" }"""
+    net = built(tmp_path, text, phase)
+    view = net.blobs["x"].data
+    for _ in range(2):
+        net.params["p"][0].diff[...] = 0
+        view[...] = [[-8, 4]]
+        net.forward()
+        assert view.tolist() == [[-2, 4]]
+        net.blobs["x"].diff[...] = [[3, 5]]
+        net.backward()
+        assert net.params["p"][0].diff.tolist() == [-24, 0]
+        assert net.blobs["x"].diff.tolist() == [[0.75, 5]]

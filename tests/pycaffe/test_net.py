@@ -376,3 +376,25 @@ def test_dictionaries_and_lists_of_a_net_stay_the_same(tmp_path: Path) -> None:
         assert getattr(net, name) is getattr(net, name)
     net.params["mine"] = net.params["conv"]
     assert "mine" in net.params
+
+
+def test_batch_norm_gives_its_bottom_a_gradient(tmp_path: Path) -> None:
+    """As in Caffe, where its parameters count as learned until it is set up."""
+    text = """
+    layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 3 dim: 1 } } }
+    layer { name: "bn" type: "BatchNorm" bottom: "x" top: "y" }
+    layer { name: "r" type: "Reduction" bottom: "y" top: "r" loss_weight: 1
+      reduction_param { operation: SUMSQ coeff: 0.5 } }"""
+    net = built(tmp_path, text, caffe.TRAIN)
+    net.blobs["x"].data[:, 0] = [0, 1, 5]
+    net.forward()
+    net.backward()
+    # Recorded from BVLC Caffe 1.0.
+    np.testing.assert_allclose(net.blobs["y"].diff[:, 0], [-0.925820, -0.462910, 1.388730], 1e-5)
+    np.testing.assert_allclose(net.blobs["x"].diff[:, 0], [0, 0, 0], atol=1e-5)
+    frozen = text.replace('top: "y" }', 'top: "y" ' + 3 * "param { lr_mult: 0 } " + "}")
+    net = built(tmp_path, frozen, caffe.TRAIN)
+    net.blobs["x"].data[:, 0] = [0, 1, 5]
+    net.forward()
+    net.backward()
+    assert not net.blobs["y"].diff.any()

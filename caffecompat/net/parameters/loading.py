@@ -348,7 +348,7 @@ def _entry(built: BuiltLayer, diffs: bool) -> LayerWeights:
         if diffs
         else None,
         bottoms=[bottom.blob for bottom in built.bottoms],
-        tops=[top.blob for top in built.tops],
+        tops=[top.blob for top in built.node.tops],
         phase=PHASES.index(built.node.phase),
         shared=frozenset(j for j in range(len(tensors)) if _shared(built, j)),
     )

@@ -14,6 +14,7 @@ from caffecompat.net.blobs.array_view import BlobParameter, BlobStatistic, with_
 from caffecompat.net.blobs.blob import NamedMapping
 from caffecompat.net.parameters import loading
 from caffecompat.net.parameters.initial_values import Learnable, learnables
+from caffecompat.net.parameters.layer_settings import add_settings
 from caffecompat.net.parameters.load_report import LoadReport
 from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.net.structure import NetStructure
@@ -100,11 +101,19 @@ class NetWeights(NetStructure, nn.Module):
 
     def save(self, path: str | os.PathLike[str], *, diffs: bool = False) -> None:
         """Writes the weights (and with ``diffs`` their gradients) in the format of the suffix."""
-        save_weights(self.to_weights(diffs), path, naming=torch_naming())
+        save_weights(self.to_weights(diffs, settings=True), path, naming=torch_naming())
 
-    def to_weights(self, diffs: bool = False) -> Weights:
-        """The net's parameters (with ``diffs`` their gradients too) as arrays on the CPU."""
-        return loading.collect(self.layers, self.graph.name, diffs)
+    def to_weights(self, diffs: bool = False, *, settings: bool = False) -> Weights:
+        """The net's parameters as arrays on the CPU.
+
+        Args:
+            diffs: with their gradients.
+            settings: with the layers' other settings, which a caffemodel stores beside them.
+        """
+        weights = loading.collect(self.layers, self.graph.name, diffs)
+        if settings:
+            add_settings(weights, self.layers)
+        return weights
 
     def share_weights(self, other: NetWeights) -> list[str]:
         """Uses the parameters of ``other`` wherever layer names agree.

@@ -121,6 +121,11 @@ class Memory:
             self._place(self._tensor)
         return self._tensor
 
+    def kept(self) -> torch.Tensor:
+        """The values as a tensor that stays as it is when a view is brought up to date."""
+        tensor = self.tensor()
+        return tensor.clone() if tensor is self._placed and self._array() is not None else tensor
+
     def _place(self, tensor: torch.Tensor) -> None:
         self._whole, self._placed = tensor.view(-1), tensor
 
@@ -192,9 +197,21 @@ class Memory:
         elif self._placed is not self._tensor:
             assert self._whole is not None
             self._placed = self._whole[:count].view(self.shape)
-            self._placed.copy_(self.tensor())
-            self._tensor = self._placed
+            self._place_values(self.tensor())
         return True
+
+    def _place_values(self, values: torch.Tensor) -> None:
+        """Copies ``values`` into the memory of the views, if they do not lie there already.
+
+        A layer that changes nothing hands its bottom on. ``.data`` hides the copy from autograd:
+        a graph that has used the memory stays usable, as Caffe's backward pass uses what stands
+        there.
+        """
+        assert self._placed is not None
+        there = self._placed
+        if values.data_ptr() != there.data_ptr() or values.stride() != there.stride():
+            there.data.copy_(values)
+        self._tensor = there
 
     def _is_written(self, view: BlobArray) -> bool:
         return self._shown is not None and not np.array_equal(view, self._shown)

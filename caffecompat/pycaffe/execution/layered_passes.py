@@ -192,7 +192,8 @@ class LayeredPasses:
                     top.put(value)
         elif built.source is None:
             for top in step.tops:
-                top.put(step.bottoms[0].tensor())
+                if top is not step.bottoms[0]:
+                    top.put(step.bottoms[0].tensor())
         elif not built.source.is_input:
             values = self._net.read_source(built, self._read[i])
             self._read[i] += 1

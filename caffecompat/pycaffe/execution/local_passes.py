@@ -61,7 +61,7 @@ class LocalPasses:
             needed: whether the layer takes part in backward passes.
         """
         step = self._steps[i]
-        bottoms = [memory.tensor() for memory in step.bottoms]
+        bottoms = [m.kept() if step.overwrites else m.tensor() for m in step.bottoms]
         try:
             if needed and (self.recording or step.records):
                 self._graphs[i] = graph = LocalPass(module, bottoms, self._wanted[i])

@@ -106,7 +106,7 @@ class SnapshotWriter:
         state.legacy = [False] * len(state.history)
         self._log.info(f"Snapshotting to {kind} file {model}")
         self._log.info(f"Snapshotting solver state to {kind} file {path}")
-        write_pair(net.to_weights(diffs), state, path)
+        write_pair(net.to_weights(diffs, settings=True), state, path)
         self._last = (state.iteration, path)
         return model, path
 

@@ -159,7 +159,8 @@ def _zeros_like(blob: np.ndarray) -> np.ndarray:
 
 def _net_parts(weights: Weights, path: Path) -> Iterator[Part]:
     """The bytes of the file, layer by layer, in order of field numbers as protobuf writes them."""
-    if weights.net_name:
+    # As in Caffe, a net writes its name also where it has none.
+    if weights.net_name or any(layer.settings for layer in weights.layers):
         yield from wire.text_field(NET_NAME, weights.net_name)
     for layer in weights.layers:
         try:
@@ -176,9 +177,13 @@ def _layer_parts(layer: LayerWeights) -> list[Part]:
         parts += wire.text_field(V2.bottom, bottom)
     for top in layer.tops:
         parts += wire.text_field(V2.top, top)
+    before, behind = layer.settings or (b"", _phase(layer))
+    parts.append(before)
     diffs: Sequence[np.ndarray | None] = layer.diffs or (None,) * len(layer.blobs)
     for blob, diff, legacy in zip(layer.blobs, diffs, layer.legacy, strict=True):
         parts += wire.delimited(V2.blobs, blob_parts(blob, diff, legacy))
-    if layer.phase is not None:
-        parts += wire.number_field(V2.phase, layer.phase)
-    return parts
+    return [*parts, behind]
+
+
+def _phase(layer: LayerWeights) -> bytes:
+    return b"" if layer.phase is None else b"".join(wire.number_field(V2.phase, layer.phase))
