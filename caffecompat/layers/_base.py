@@ -148,6 +148,8 @@ class Layer:
             ``torch.channels_last``.
         reads_definition: what the layer computes depends on other layers of the net; its context
             holds the whole definition, as that of a source does.
+        uses_host: a pass exchanges numbers with the host, which a CUDA graph cannot hold: it reads
+            values, or copies some from Python that are not on the device yet.
         imports_code: :meth:`setup` runs code that the definition names. The user must allow it,
             and commands that need only the shapes do not build the net.
 
@@ -189,6 +191,7 @@ class Layer:
     pointwise: ClassVar[bool] = False
     prefers_channels_last: ClassVar[bool] = False
     reads_definition: ClassVar[bool] = False
+    uses_host: ClassVar[bool] = False
     imports_code: ClassVar[bool] = False
 
     batch_coupling: str | None = None

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from caffecompat.layers._base import ALONG_BATCH, Message, Shape, between, format_shape, register
 from caffecompat.layers._batch_source import errors_at
 from caffecompat.layers._class_labels import ClassLabels
+from caffecompat.layers._device_copies import DeviceCopies
 from caffecompat.layers._loss import PRE_FIXED_FIELDS, ClassScores, Loss, Normalization
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 # The loss clamps probabilities at 1e-20.
@@ -48,7 +48,6 @@ class InfogainLoss(Loss):
         self.loss_reduction = self.normalization.reduction()
         self.class_labels = ClassLabels(bottoms[0][self.along], self.normalization.ignore)
         self.probabilities = len(message.top) > 1
-        self._copies: dict[tuple[torch.device, torch.dtype], Tensor] = {}
         self._sum_of_costs = _sum_of_costs()
         if len(bottoms) == 2:
             self.check(
@@ -56,7 +55,7 @@ class InfogainLoss(Loss):
                 "the infogain matrix is missing; give a third bottom or infogain_loss_param.source",
             )
             with errors_at(self.context.place):
-                self.matrix = _read_matrix(p.source)
+                self.matrix = DeviceCopies(_read_matrix(p.source))
 
     def forward(
         self, scores: Tensor, labels: Tensor, matrix: Tensor | None = None
@@ -78,10 +77,7 @@ class InfogainLoss(Loss):
     def _cost(self, view: ClassScores, matrix: Tensor | None) -> Tensor:
         """H as (classes, classes) on the device of the scores."""
         if matrix is None:
-            key = (view.scores.device, view.exact)
-            if key not in self._copies:
-                self._copies[key] = self.matrix.to(*key)
-            matrix = self._copies[key]
+            matrix = self.matrix.on(view.scores.device, view.exact)
         self.check(
             matrix.numel() == view.classes**2,
             f"the infogain matrix is {format_shape(matrix.shape)}, but there are {view.classes} "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from caffecompat.layers._base import ALONG_BATCH, Message, Shape, between, register
 from caffecompat.layers._class_labels import ClassLabels
+from caffecompat.layers._device_copies import DeviceCopies
 from caffecompat.layers._loss import (
     PRE_FIXED_FIELDS,
     ClassScores,
@@ -72,7 +73,7 @@ class SoftmaxWithLoss(Loss):
         check_labels(self, scores, labels, self.along)
         return [(), scores] if self.probabilities else [()]
 
-    def _class_weights(self, p: Message, classes: int) -> tuple[float, ...] | None:
+    def _class_weights(self, p: Message, classes: int) -> DeviceCopies | None:
         if not p.weight_by_label_freqs:
             return None
         self.check(
@@ -80,13 +81,13 @@ class SoftmaxWithLoss(Loss):
             f"class_weighting has {len(p.class_weighting)} values for {classes} classes; give one "
             "for each class",
         )
-        return tuple(p.class_weighting)
+        return DeviceCopies(tuple(p.class_weighting))
 
     def _position_weights(self, view: ClassScores) -> Tensor | None:
         """Which positions count, or their weights."""
         if self.class_weights is None:
             return view.kept
-        weights = view.scores.new_tensor(self.class_weights, dtype=view.exact)[view.labels]
+        weights = self.class_weights.on(view.scores.device, view.exact)[view.labels]
         return weights if view.kept is None else weights * view.kept
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from caffecompat.errors import NetError
+from caffecompat.net.execution.tf32 import switch_tf32
 
 
 def usable_device(device: str | torch.device) -> torch.device:
@@ -42,5 +43,4 @@ def _use_exact_operators() -> None:
     """
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    switch_tf32(False)

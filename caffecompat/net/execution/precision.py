@@ -10,6 +10,7 @@ import torch
 
 from caffecompat.errors import NetError
 from caffecompat.net.built_layer import BuiltLayer
+from caffecompat.net.execution.tf32 import products_in_tf32
 
 PRECISIONS = ("fp32", "fp64", "tf32", "bf16", "fp16")
 # Parameters stay in fp32 in these.
@@ -41,18 +42,6 @@ def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
         return
     with products_in_tf32(precision == "tf32"):
         yield
-
-
-@contextlib.contextmanager
-def products_in_tf32(wanted: bool) -> Iterator[None]:
-    """CUDA convolutions and products of fp32 numbers use TF32 while the context lasts."""
-    before = (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
-    if wanted:
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def keep_results_whole(layers: Sequence[BuiltLayer]) -> None:

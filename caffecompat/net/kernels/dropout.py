@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.layers._counter_rng import Noise, threshold_of
-from caffecompat.net.kernels.launching import launching
+from caffecompat.net.kernels.launching import OPTIONS, launching
 from caffecompat.net.kernels.memory_format import dense, fits_a_grid, is_channels_last
 
 _BLOCK = 1024
@@ -88,5 +88,6 @@ def _launch(x: Tensor, position: Tensor, drop: DropoutSettings) -> Tensor:
             factor,
             CHANNELS_LAST=last,
             BLOCK=_BLOCK,
+            **OPTIONS,
         )
     return y

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from caffecompat.net.kernels.launching import launching
+from caffecompat.net.kernels.launching import OPTIONS, launching
 from caffecompat.net.kernels.memory_format import (
     dense,
     empty_stored,
@@ -110,5 +110,6 @@ def _launch(crops: Crops, blob: Tensor) -> Tensor:
             PIXELS_LAST=is_channels_last(pixels),
             BLOB_LAST=is_channels_last(blob),
             BLOCK=_BLOCK,
+            **OPTIONS,
         )
     return blob[:, :channels] if stored > channels else blob

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from caffecompat.errors import CaffeError, NetError, first_line
+
+# What all launches share: each product and each sum is rounded, as torch's operators round them.
+# Left to Triton, that would depend on its version.
+OPTIONS: Mapping[str, Any] = {"enable_fp_fusion": False}
 
 
 class KernelFailed(NetError):

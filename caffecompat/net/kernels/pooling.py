@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffecompat.layers.pooling import torch_count
-from caffecompat.net.kernels.launching import launching
+from caffecompat.net.kernels.launching import OPTIONS, launching
 from caffecompat.net.kernels.memory_format import (
     dense,
     fits_a_grid,
@@ -164,6 +164,7 @@ def _launch_maxima(x: Tensor, windows: PoolingWindows, none_if_zero: bool) -> tu
             CHANNELS_LAST=last,
             NONE_IF_ZERO=none_if_zero,
             BLOCK=_BLOCK,
+            **OPTIONS,
         )
     return y, index
 
@@ -186,5 +187,6 @@ def _launch_spread(gradient: Tensor, index: Tensor, plane: Any, windows: Pooling
             **windows.constants(),
             CHANNELS_LAST=last,
             BLOCK=_BLOCK,
+            **OPTIONS,
         )
     return result

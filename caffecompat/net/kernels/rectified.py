@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caffecompat.net.kernels.launching import launching
+from caffecompat.net.kernels.launching import OPTIONS, launching
 from caffecompat.net.kernels.memory_format import in_order, order_of
 from caffecompat.net.kernels.pooling import NONE, PoolingWindows, spread_by_torch
 
@@ -86,8 +86,8 @@ def unpooled_gradient(
 
 def _blocks(
     matrix: Tensor, rows: int, channels: int
-) -> tuple[tuple[int, int], Tensor, dict[str, int]]:
-    """Grid, partial sums and constants, by the shape of the matrix alone.
+) -> tuple[tuple[int, int], Tensor, dict[str, Any]]:
+    """Grid, partial sums and constants with options, by the shape of the matrix alone.
 
     Each program takes a power of two of blocks, so that few variants of a kernel are compiled.
     """
@@ -98,7 +98,7 @@ def _blocks(
     programs = -(-blocks // each)
     partial = torch.empty((programs, channels), dtype=torch.float32, device=matrix.device)
     grid = (programs, -(-channels // columns))
-    return grid, partial, {"BLOCKS": each, "ROWS": block, "COLUMNS": columns}
+    return grid, partial, {"BLOCKS": each, "ROWS": block, "COLUMNS": columns, **OPTIONS}
 
 
 def _power_of_two(number: int) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from caffecompat.net.kernels.launching import launching
+from caffecompat.net.kernels.launching import OPTIONS, launching
 from caffecompat.net.kernels.memory_format import is_dense
 
 _BLOCK = 1024
@@ -102,4 +102,5 @@ def _launch(
             SKIPS=given.skip is not None,
             COPIES=copy is not None,
             BLOCK=_BLOCK,
+            **OPTIONS,
         )

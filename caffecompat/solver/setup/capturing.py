@@ -55,6 +55,8 @@ def _obstacle_in(built: BuiltLayer) -> str:
         return f"{built.place}: it keeps its state from pass to pass"
     if layer.imports_code or not layer.can_be_restored:
         return f"{built.place}: it runs code that may have effects outside of the net"
+    if layer.uses_host:
+        return f"{built.place}: a pass exchanges numbers with the host"
     if type(layer).infer is not Layer.infer:
         return f"{built.place}: the shapes of its tops depend on values, or it has other effects"
     return ""

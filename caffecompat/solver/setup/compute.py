@@ -23,8 +23,8 @@ from caffecompat.net.execution.precision import (
     arithmetic,
     check_precision,
     keep_results_whole,
-    products_in_tf32,
 )
+from caffecompat.net.execution.tf32 import products_in_tf32
 from caffecompat.net.kernels.choice import TORCH_OPERATORS, Kernels
 from caffecompat.net.kernels.self_check import WorkingKernels, working_kernels
 

@@ -12,6 +12,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from caffecompat.net.kernels.launching import OPTIONS
 from caffecompat.net.kernels.triton_code import (
     dropout,
     input_normalisation,
@@ -74,7 +75,7 @@ def compiled(kernel: Any, signature: dict[str, str], constants: dict[str, Any]) 
     """The bytes of machine code."""
     signature = {**signature, **dict.fromkeys(constants, "constexpr")}
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-    made = triton.compile(source, target=GPUTarget("cuda", 90, 32))
+    made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=dict(OPTIONS))
     return len(made.asm["cubin"])
 
 

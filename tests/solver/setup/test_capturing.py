@@ -26,6 +26,11 @@ INPUT = """layer { name: "in" type: "Input" top: "x" top: "y" input_param {
   shape { dim: 3 dim: 2 dim: 4 } shape { dim: 3 dim: 2 } } }"""
 LSTM = """layer { name: "lstm" type: "LSTM" bottom: "x" bottom: "y" top: "z" recurrent_param {
   num_output: 5 weight_filler { type: "xavier" } } }"""
+IMAGES = """layer { name: "in" type: "Input" top: "x" input_param {
+  shape { dim: 2 dim: 8 dim: 5 dim: 6 } } }"""
+ORIENTED = """layer { name: "turned" type: "Convolution" bottom: "x" top: "z"
+  convolution_param { num_output: 16 kernel_size: 3 bias_term: false }
+  orn_param { orientations: 4 } }"""
 FILTER = """layer { name: "s" type: "Slice" bottom: "y" top: "a" top: "b" slice_param { axis: 1 } }
 layer { name: "filter" type: "Filter" bottom: "x" bottom: "a" top: "z" }"""
 
@@ -34,6 +39,7 @@ layer { name: "filter" type: "Filter" bottom: "x" bottom: "a" top: "z" }"""
     ("definition", "words"),
     [
         (INPUT, ""),
+        (IMAGES + ORIENTED, "layer 'turned' (Convolution): a pass exchanges numbers with the host"),
         (INPUT + LSTM, "layer 'lstm' (LSTM): it keeps its state from pass to pass"),
         (INPUT + FILTER, "layer 'filter' (Filter): the shapes of its tops depend on values"),
     ],

@@ -53,6 +53,7 @@ class DataAugmentation(Layer):
     fork_fields = ("augmentation_param", "coeff_schedule_param")
     param_fields = ("augmentation_param", "coeff_schedule_param")
     differentiable = (False,)
+    uses_host = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.augmentation_param

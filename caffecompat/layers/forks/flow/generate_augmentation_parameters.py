@@ -46,6 +46,7 @@ class GenerateAugmentationParameters(Layer):
     fork_fields = ("augmentation_param", "coeff_schedule_param")
     param_fields = ("augmentation_param", "coeff_schedule_param")
     differentiable = (False,)
+    uses_host = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.augmentation_param

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, at_least, format_shape, register
 from caffecompat.layers._batch_source import errors_at
+from caffecompat.layers._device_copies import DeviceCopies
 
 if TYPE_CHECKING:
     import torch
@@ -36,14 +37,14 @@ class Mean(Layer):
         )
         sign = -1.0 if p.operation == p.SUBTRACT else 1.0
         self.inner, self.outer, self.factor = p.input_scale, p.output_scale, sign * p.mean_scale
-        self.mean = self._read(p)
-        count = self.mean.shape[0]
+        mean = self._read(p)
+        self.mean, count = DeviceCopies(mean), mean.shape[0]
         for shape in bottoms:
             self.check(
                 len(shape) == 4
                 and shape[1] % count == 0
-                and tuple(self.mean.shape[1:]) in ((1, 1), tuple(shape[2:])),
-                f"the mean is {format_shape(self.mean.shape)}, the bottom {format_shape(shape)}; "
+                and tuple(mean.shape[1:]) in ((1, 1), tuple(shape[2:])),
+                f"the mean is {format_shape(mean.shape)}, the bottom {format_shape(shape)}; "
                 "the channels must be a multiple of the mean's, and height and width equal",
             )
 
@@ -63,6 +64,6 @@ class Mean(Layer):
         return tops if len(tops) > 1 else tops[0]
 
     def _shifted(self, x: Tensor) -> Tensor:
-        mean = self.mean.to(x.device, x.dtype)
+        mean = self.mean.on(x.device, x.dtype)
         mean = mean.repeat(x.shape[1] // mean.shape[0], 1, 1)
         return self.outer * (self.inner * x + self.factor * mean)

@@ -49,7 +49,7 @@ class ResizeBilinear(AxisResizing):
             step = (extent - 1) / (count - 1)
         # The original computes positions in single precision.
         at = torch.arange(count, dtype=torch.float32, device=x.device)
-        ratio = torch.tensor(step, dtype=torch.float32, device=x.device)
+        ratio = torch.full((), step, dtype=torch.float32, device=x.device)
         at = (at + 0.5) * ratio - 0.5 if self.half or self.torch_half else at * ratio
         if self.torch_half and count == 1:
             at = at * 0 - 0.5

@@ -43,7 +43,7 @@ class ResizeNearestNeighbor(AxisResizing):
         aligned = self.aligned and count > 1
         step = (extent - 1) / (count - 1) if aligned else extent / count
         at = torch.arange(count, dtype=torch.float32, device=x.device)
-        ratio = torch.tensor(step, dtype=torch.float32, device=x.device)
+        ratio = torch.full((), step, dtype=torch.float32, device=x.device)
         if self.onnx:
             at = (at + 0.5) * ratio - 0.5
         elif self.half:

@@ -48,7 +48,7 @@ def _along(x: Tensor, axis: int, count: int) -> Tensor:
 
     extent = x.shape[axis]
     # The original computes positions in single precision.
-    ratio = torch.tensor(extent / count, dtype=torch.float32, device=x.device)
+    ratio = torch.full((), extent / count, dtype=torch.float32, device=x.device)
     at = torch.arange(count, dtype=torch.float32, device=x.device) * ratio
     inside = (at <= extent - 0.5).to(x.dtype)
     at = at.clamp(max=extent - 1)

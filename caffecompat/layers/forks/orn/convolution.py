@@ -31,6 +31,7 @@ class OrientedConvolution(Convolution):
 
     param_fields = ("convolution_param", "orn_param")
     fork_fields = (*Convolution.fork_fields, "orn_param")
+    uses_host = True
 
     @classmethod
     def fits(cls, message: Message) -> bool | None:

@@ -27,6 +27,7 @@ class DenseAccuracy(Layer):
     tops = between(1, 2)
     in_place = False
     differentiable = (False,)
+    uses_host = True
     param_fields = ("loss_param",)
     batch_coupling = "takes its means over the whole batch"
 

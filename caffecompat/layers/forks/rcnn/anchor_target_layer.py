@@ -64,6 +64,7 @@ class AnchorTargetLayer(OneImage, PythonEquivalent):
 
     bottoms = between(3, 4)
     tops = between(4, 4)
+    uses_host = True
     options = {
         "feat_stride": REQUIRED,
         "scales": SCALES,

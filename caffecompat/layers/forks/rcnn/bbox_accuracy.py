@@ -31,6 +31,7 @@ class BboxAccuracy(Layer):
     tops = between(1, 2)
     in_place = False
     differentiable = (False,)
+    uses_host = True
     fork_fields = ("bbox_reg_param",)
     batch_coupling = "takes its mean over the whole batch"
 

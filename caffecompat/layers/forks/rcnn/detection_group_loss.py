@@ -45,6 +45,7 @@ class DetectionGroupLoss(Loss):
 
     bottoms = exactly(3)
     differentiable = (True, True, False)
+    uses_host = True
     param_fields = ("loss_param",)
     fork_fields = ("bbox_reg_param", "detection_group_loss_param")
     batch_coupling = "divides by the positions drawn from the whole batch"

@@ -44,6 +44,7 @@ class DetectionLoss(Loss):
     """
 
     bottoms = exactly(2)
+    uses_host = True
     param_fields = ("loss_param",)
     fork_fields = ("bbox_reg_param", "detection_loss_param")
     batch_coupling = "divides by the positions drawn from the whole batch"

@@ -37,6 +37,7 @@ class TextProposalLayer(OneImage, PythonEquivalent):
 
     bottoms = exactly(3)
     tops = exactly(2)
+    uses_host = True
     options = {"feat_stride": REQUIRED}
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

@@ -40,6 +40,7 @@ class MalisLoss(Loss):
     bottoms = between(3, 4)
     tops = between(1, 2)
     differentiable = (True, False)
+    uses_host = True
     loss_reduction = LossReduction.mean()
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

@@ -53,6 +53,7 @@ class RegionLoss(Loss):
     """
 
     fork_fields = ("region_loss_param",)
+    uses_host = True
     loss_reduction = LossReduction.mean()
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:

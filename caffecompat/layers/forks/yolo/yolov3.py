@@ -44,6 +44,7 @@ class Yolov3(Loss):
     """
 
     fork_fields = ("yolov3_param",)
+    uses_host = True
     loss_reduction = LossReduction.mean()
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
