@@ -120,14 +120,12 @@ class Layer:
         automatic_top: the net adds an unnamed top if the definition has too few (loss layers may
             have no ``top``).
         in_place: a top may have the name of the bottom at its position.
-        forces_input_gradients: net inputs below the layer get gradients whenever the layer runs
-            backward, whatever ``propagate_down`` says (Caffe's recurrent layers).
+        forces_gradients: where the layer runs backward, net inputs below it and parameters with
+            ``lr_mult: 0`` get gradients too, as with ``force_backward`` (Caffe's recurrent layers).
+            Nothing learns from them, but the norm that ``clip_gradients`` looks at has them.
         ignores_propagate_down: Caffe's layer computes the gradients of its bottoms whatever
             ``propagate_down`` says. They arrive where what has made the bottom runs backward for
             another reason.
-        all_gradients: parameters get gradients even with ``lr_mult: 0`` where the layer runs
-            backward (Caffe's recurrent layers). Nothing learns from them, but the norm that
-            ``clip_gradients`` looks at has them.
         param_fields: fields of LayerParameter that hold the type's settings, in addition to the
             field that is named after the type.
         fork_fields: fields of forks that the type supports, e.g. ``"pooling_param.ceil_mode"``;
@@ -179,9 +177,8 @@ class Layer:
     automatic_top: ClassVar[bool] = False
     in_place: ClassVar[bool] = True
     differentiable: ClassVar[tuple[bool, ...]] = (True,)
-    forces_input_gradients: ClassVar[bool] = False
+    forces_gradients: ClassVar[bool] = False
     ignores_propagate_down: bool = False
-    all_gradients: ClassVar[bool] = False
     param_fields: ClassVar[tuple[str, ...]] = ()
     fork_fields: ClassVar[tuple[str, ...]] = ()
     ignored_fork_fields: ClassVar[tuple[str, ...]] = ()

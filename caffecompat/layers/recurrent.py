@@ -41,9 +41,8 @@ class Recurrent(Layer):
     tops = between(1, 3)
     in_place = False
     differentiable = (True, False, True, False)
-    forces_input_gradients = True
+    forces_gradients = True
     ignores_propagate_down = True
-    all_gradients = True
     batch_coupling = ALONG_BATCH
 
     states: ClassVar[int]

@@ -31,7 +31,7 @@ def inputs_with_gradient(layers: Sequence[BuiltLayer], force_backward: bool) -> 
         if learns or any(bottom in needs for bottom in bottoms):
             needs.update(built.tops)
             asked = list(built.node.message.propagate_down)
-            if not asked and built.layer is not None and built.layer.forces_input_gradients:
+            if not asked and built.layer is not None and built.layer.forces_gradients:
                 asked = [True] * len(bottoms)
             wanted.update(b for b, yes in zip(bottoms, asked, strict=False) if yes and b in sources)
     return wanted

@@ -73,11 +73,11 @@ def materialise(
         LayerError: a filler or an embedded blob does not fit, or shared shapes differ.
     """
     unfilled = []
-    all_gradients = _with_all_gradients(layers, force_backward)
+    forced = _with_forced_gradients(layers, force_backward)
     for built, j, spec, use in _parameters(layers):
         module = built.module
         assert module is not None
-        trains = spec.learned and (use.lr_mult != 0 or built.key in all_gradients)
+        trains = spec.learned and (use.lr_mult != 0 or built.key in forced)
         shared_module = shared.get(built.name) if shared else None
         if shared_module is not None and _same_shapes(shared_module, module):
             module.set_parameter(spec, shared_module.blobs()[j], trains)
@@ -92,17 +92,17 @@ def materialise(
     return unfilled
 
 
-def _with_all_gradients(layers: Sequence[BuiltLayer], force_backward: bool) -> set[str]:
+def _with_forced_gradients(layers: Sequence[BuiltLayer], force_backward: bool) -> set[str]:
     """The layers whose parameters get gradients even with ``lr_mult: 0``, by key."""
     if force_backward:
         return {built.key for built in layers}
-    if not any(built.layer is not None and built.layer.all_gradients for built in layers):
+    if not any(built.layer is not None and built.layer.forces_gradients for built in layers):
         return set()
     runs = backward_needs(layers, force_backward).layers
     return {
         built.key
         for built, run in zip(layers, runs, strict=True)
-        if run and built.layer is not None and built.layer.all_gradients
+        if run and built.layer is not None and built.layer.forces_gradients
     }
 
 
