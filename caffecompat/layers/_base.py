@@ -117,15 +117,13 @@ class Layer:
         can_be_restored: a forward pass changes nothing but buffers and ``state``, so that the
             values before an interrupted pass can be restored.
         is_loss: the first top has loss weight 1 unless the definition sets another one.
-        automatic_top: the net adds an unnamed top if the definition has too few (loss layers may
-            have no ``top``).
+        automatic_top: the net adds an unnamed top if the definition has too few (losses may).
         in_place: a top may have the name of the bottom at its position.
         forces_gradients: where the layer runs backward, net inputs below it and parameters with
             ``lr_mult: 0`` get gradients too, as with ``force_backward`` (Caffe's recurrent layers).
             Nothing learns from them, but the norm that ``clip_gradients`` looks at has them.
-        ignores_propagate_down: Caffe's layer computes the gradients of its bottoms whatever
-            ``propagate_down`` says. They arrive where what has made the bottom runs backward for
-            another reason.
+        ignores_propagate_down: Caffe's layer computes its bottoms' gradients with
+            ``propagate_down: false`` too. They arrive if what made the bottom runs backward anyway.
         param_fields: fields of LayerParameter that hold the type's settings, in addition to the
             field that is named after the type.
         fork_fields: fields of forks that the type supports, e.g. ``"pooling_param.ceil_mode"``;
