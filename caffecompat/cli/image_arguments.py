@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import (
     add_cpu_argument,
+    add_fork_arguments,
     add_max_bytes_argument,
 )
 from caffecompat.cli.inference_arguments import add_inference_arguments
@@ -32,6 +33,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, required: bool = True) 
     parser.add_argument("--gpu", default="", help="GPU id, or none; default: the CPU")
     add_cpu_argument(parser)
     add_inference_arguments(parser)
+    add_fork_arguments(parser)
     add_max_bytes_argument(parser)
 
 
@@ -163,9 +165,15 @@ def add_scale_arguments(parser: argparse.ArgumentParser) -> None:
 def read_model(arguments: argparse.Namespace, verb: str) -> CaffeModel:
     """The model of ``--weights`` and ``--model``, with the preprocessing of its images."""
     from caffecompat.export.source import read_source
+    from caffecompat.net.definition import read_definition
 
-    source = read_source(Path(arguments.weights), arguments.model, arguments.max_bytes)
-    return prepared_model(source, arguments, verb)
+    model = arguments.model
+    if model is not None and arguments.lenient:
+        model = read_definition(model, lenient=True, max_bytes=arguments.max_bytes)
+    source = read_source(Path(arguments.weights), model, arguments.max_bytes)
+    if arguments.lenient:
+        source = source.leniently()
+    return prepared_model(source.of_dialect(arguments.dialect), arguments, verb)
 
 
 def prepared_model(source: Source, arguments: argparse.Namespace, verb: str) -> CaffeModel:

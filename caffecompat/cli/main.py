@@ -10,11 +10,12 @@ import pkgutil
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
 from caffecompat.cli import verbs
+from caffecompat.cli.flags_of_other_verbs import with_verbs_that_have_them
 from caffecompat.cli.spelling import normalise
 from caffecompat.cli.starting import LoadedWithoutCollections, slow_loading_reported
 from caffecompat.errors import CaffeError, suggestion
@@ -81,7 +82,7 @@ def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
         return code
     except CaffeError as error:
-        return _fail(str(error))
+        return _fail(with_verbs_that_have_them(str(error), arguments, _usages))
     except BrokenPipeError:
         # The reader (head, less) has seen enough; nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -137,6 +138,12 @@ def verb_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
     )
     module.add_arguments(parser)
     return parser
+
+
+def _usages() -> Iterator[tuple[str, str]]:
+    """The name and the usage of each verb."""
+    for name in verb_names():
+        yield name, verb_parser(name, load_verb(name)).format_usage()
 
 
 def _verb(word: str) -> str:

@@ -80,6 +80,12 @@ class Source:
             return self
         return replace(self, definition=replace(self.definition, dialect=dialect))
 
+    def leniently(self) -> Source:
+        """This source with a definition whose nets pass over unsupported settings of forks."""
+        if self.definition is None:
+            return self
+        return replace(self, definition=replace(self.definition, lenient=True))
+
     def with_model(self, model: CaffeModel) -> Source:
         """This source with another definition, weights and preprocessing."""
         return replace(

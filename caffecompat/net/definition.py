@@ -23,16 +23,22 @@ class Definition:
         notes: the upgrades, and the fields that are ignored.
         dialect: the fork of Caffe whose layer types are meant, for nets that are built without
             another one; see :class:`caffecompat.layers.BuildOptions`.
+        lenient: whether its nets pass over settings of forks that layer types do not support.
     """
 
     message: Any
     place: Callable[[str, int], str] | None = None
     notes: list[str] = field(default_factory=list)
     dialect: str = ""
+    lenient: bool = False
 
     def complete(self, options: BuildOptions) -> BuildOptions:
         """The options of a net of this definition: with its dialect where they state none."""
-        return replace(options, dialect=options.dialect or self.dialect)
+        return replace(
+            options,
+            dialect=options.dialect or self.dialect,
+            lenient=options.lenient or self.lenient,
+        )
 
 
 def read_definition(source: Any, lenient: bool = False, max_bytes: int | None = None) -> Definition:

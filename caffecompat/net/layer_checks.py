@@ -124,7 +124,9 @@ def check_fork_fields(
     why = "from another Caffe version" if meaning is None else meaning.sentence
     sentence = f"{node.place}: {paths}: {why}; not supported by this layer type"
     # An unknown enum value ("field: VALUE") cannot be ignored: the field has no other value.
-    if not lenient or any(": " in one.path for one in lost):
+    if any(": " in one.path for one in lost):
+        raise LayerError(f"{sentence}; remove it, or give another value")
+    if not lenient:
         raise LayerError(f"{sentence}; remove it, or ignore it with lenient=True (--lenient)")
     notes.append(f"{sentence}; ignored")
 

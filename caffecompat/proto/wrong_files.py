@@ -43,7 +43,9 @@ def wrong_bytes(data: bytes) -> str | None:
         return None
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "this is UTF-16 text; save it as UTF-8"
-    return "this is a binary file (perhaps a .caffemodel or .binaryproto)"
+    return (
+        "this is a binary file (perhaps a .caffemodel or .binaryproto; caffecompat inspect tells)"
+    )
 
 
 def looks_like_text(data: bytes) -> bool:

@@ -11,7 +11,7 @@ from caffecompat.weights import wire
 from caffecompat.weights.zip_checks import zip_names
 
 SOLVER_STATE = "a solver state"
-SNAPSHOT_HINT = "pass it as the snapshot, or load the weights that it names"
+SNAPSHOT_HINT = "pass it as the snapshot (train --snapshot), or load the weights that it names"
 SINGLE_ARRAY = (
     "a single array (a mean file?), which commands take with --mean and Python reads with "
     "caffecompat.weights.read_mean"

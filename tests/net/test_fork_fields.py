@@ -49,8 +49,12 @@ layer { name: "l" type: "HingeLoss" bottom: "x" bottom: "t" top: "l"
 def test_lenient_nets_ignore_fields_but_no_enum_values() -> None:
     lenient = net(NET % "temporal_stride: 2", lenient=True)
     assert any("pooling_param.temporal_stride" in note for note in lenient.notes)
-    with pytest.raises(LayerError, match="PRE_FIXED"):
-        net(LOSS, lenient=True)
+    for flag in (False, True):
+        with pytest.raises(LayerError, match=r"PRE_FIXED.*; remove it, or give another value$"):
+            net(LOSS, lenient=flag)
+    # Both ways of the message.
+    net(LOSS.replace("normalization: PRE_FIXED", ""))
+    net(LOSS.replace("PRE_FIXED", "VALID"))
 
 
 @pytest.mark.parametrize(

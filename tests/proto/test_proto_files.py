@@ -139,7 +139,10 @@ def test_unreadable_files_are_named(tmp_path: Path, reader: Callable[[Path], Any
 
 NOT_TEXT = [
     (b"", "the file is empty"),
-    (BINARY, "this is a binary file (perhaps a .caffemodel or .binaryproto)"),
+    (
+        BINARY,
+        "this is a binary file (perhaps a .caffemodel or .binaryproto; caffecompat inspect tells)",
+    ),
     (b"\x89HDF\r\n\x1a\n" + b"\0" * 8, "this is an HDF5 file"),
     (b"PK\x03\x04\x00", "this is a zip archive"),
     (b"\xff\xfen\x00a\x00", "this is UTF-16 text; save it as UTF-8"),

@@ -79,6 +79,8 @@ def test_a_label_beyond_the_classes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="label 2 of 'label' is none of its 2 classes") as caught:
         solver.solve()
     assert "the labels of all 11 records reach 2: make num_output 3, or" in str(caught.value)
+    change(tmp_path / "net.prototxt", ("num_output: 2", "num_output: 3"))
+    Solver(path).solve()
 
 
 def test_a_label_beyond_the_classes_of_a_large_database(

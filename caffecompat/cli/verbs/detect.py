@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.arguments import add_dialect_argument
 from caffecompat.cli.image_arguments import (
     add_image_arguments,
     add_model_arguments,
@@ -82,7 +81,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="Faster R-CNN: largest overlap of two boxes of a class (default: 0.3)",
     )
-    add_dialect_argument(parser)
     parser.set_defaults(labels=None)
 
 

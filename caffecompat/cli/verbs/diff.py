@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,9 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise FormatError(f"{path}: this is a {kind}; give two weight files or two prototxts")
     if kinds[0] != kinds[1]:
         definition, weights = (paths[kinds.index(kind)] for kind in (OTHER, WEIGHTS))
+        words = "caffecompat", "inspect", str(weights), "--model", str(definition)
         raise FormatError(
             f"{definition}: this is a definition, but {weights} holds weights; to see whether "
-            f"these fit: caffecompat inspect {weights} --model {definition}"
+            f"these fit: {shlex.join(words)}"
         )
     if kinds[0] == OTHER:
         return _diff_nets(paths, arguments.max_bytes)

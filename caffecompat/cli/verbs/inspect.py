@@ -9,7 +9,12 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.arguments import add_max_bytes_argument, add_state_arguments, stages
+from caffecompat.cli.arguments import (
+    add_dialect_argument,
+    add_max_bytes_argument,
+    add_state_arguments,
+    stages,
+)
 from caffecompat.cli.shapes import add_shape_argument, describe, print_notes
 from caffecompat.input_files import (
     STANDARD_INPUT,
@@ -79,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_shape_argument(parser)
     add_state_arguments(parser)
+    add_dialect_argument(parser)
     add_max_bytes_argument(parser)
 
 
@@ -336,6 +342,7 @@ def _options(arguments: argparse.Namespace) -> BuildOptions:
     return BuildOptions(
         level=arguments.level,
         stages=stages(arguments),
+        dialect=arguments.dialect,
         shapes_only=True,
         shapes=dict(arguments.shape),
         max_bytes=arguments.max_bytes,

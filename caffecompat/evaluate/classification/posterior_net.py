@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -12,7 +13,7 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.passes.fully_convolutional import fully_convolutional
 from caffecompat.layers.softmax import Softmax
 from caffecompat.net import Net
-from caffecompat.proto.schema import Message
+from caffecompat.net.definition import Definition
 from caffecompat.solver.setup.compute import ComputeOptions
 
 Average = Literal["scores", "posteriors"]
@@ -53,8 +54,7 @@ class PosteriorNet:
         self.size = input_size(model)
         if dense:
             model = fully_convolutional(model)
-        message = without_softmax(model)
-        self._net = InferenceNet(message, model.weights, device, compute)
+        self._net = InferenceNet(without_softmax(model), model.weights, device, compute)
         net = self._net.net
         self.classes = net.blobs[net.outputs[0]].shape[1]
 
@@ -75,7 +75,7 @@ class PosteriorNet:
         return maps.mean(2).softmax(1)
 
 
-def without_softmax(model: CaffeModel) -> Message:
+def without_softmax(model: CaffeModel) -> Definition:
     """The definition of a net without the softmax of its only output.
 
     Raises:
@@ -94,4 +94,4 @@ def without_softmax(model: CaffeModel) -> Message:
         kept = [layer for layer in message.layer if layer.name != last.name]
         del message.layer[:]
         message.layer.extend(kept)
-    return message
+    return replace(model.definition, message=message)
