@@ -27,7 +27,13 @@ from collections.abc import Iterable, Sequence
 
 
 class CaffeError(Exception):
-    """Base class of all exceptions that caffecompat raises on purpose."""
+    """Base class of all exceptions that caffecompat raises on purpose.
+
+    Attributes:
+        copied: the end of the message, behind a blank line, if it is a text for the user to copy.
+    """
+
+    copied = ""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else type(self).__name__
@@ -82,6 +88,7 @@ class UnknownLayerType(UnknownName):
         CaffeError.__init__(self, f"{sentence}\n{advice}" if advice else sentence)
         self.kind, self.name = "layer type", name
         self.sentence, self.advice = sentence, advice
+        self.copied = advice.partition("\n\n")[2]
 
 
 class NetError(CaffeError, ValueError):

@@ -21,7 +21,7 @@ def with_verbs_that_have_them(
     """``sentence``, with the verbs that have the flags it names and this verb does not.
 
     Args:
-        sentence: an error; behind a blank line it may have text to copy.
+        sentence: an error.
         arguments: those of the verb in use, with an attribute for each of its flags.
         usages: gives the name and the usage of each verb.
     """
@@ -31,8 +31,7 @@ def with_verbs_that_have_them(
         return sentence
     texts = list(usages())
     said = [f"--{flag} is a flag of {_verbs(f'--{flag}', texts)}" for flag in lacking]
-    error, blank, text = sentence.partition("\n\n")
-    return f"{error} ({'; '.join(said)}; not of this verb){blank}{text}"
+    return f"{sentence} ({'; '.join(said)}; not of this verb)"
 
 
 def _verbs(flag: str, texts: Iterable[tuple[str, str]]) -> str:

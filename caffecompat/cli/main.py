@@ -82,7 +82,8 @@ def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
         return code
     except CaffeError as error:
-        return _fail(with_verbs_that_have_them(str(error), arguments, _usages))
+        said = str(error).removesuffix(error.copied).rstrip("\n")
+        return _fail(with_verbs_that_have_them(said, arguments, _usages), error.copied)
     except BrokenPipeError:
         # The reader (head, less) has seen enough; nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -105,15 +106,14 @@ def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
         return _fail("interrupted")
 
 
-def _fail(sentence: str) -> int:
+def _fail(sentence: str, copied: str = "") -> int:
+    """Prints an error, whose lines get a prefix, and a text to copy, whose lines get none."""
     who = terminal.as_error("caffecompat: error:", sys.stderr)
-    # Behind a blank line stands text to copy, which gets no prefix.
-    sentences, blank, text = sentence.rstrip("\n").partition("\n\n")
-    for line in sentences.split("\n"):
+    for line in sentence.split("\n"):
         # A name of a file may be a million characters long.
         shown = terminal.shorten(terminal.printable(line), _LONGEST_SENTENCE)
         print(f"{who} {shown}", file=sys.stderr)
-    for line in f"\n{text}".split("\n") if blank else ():
+    for line in f"\n{copied}".rstrip("\n").split("\n") if copied else ():
         print(terminal.printable(line), file=sys.stderr)
     return FAILED
 

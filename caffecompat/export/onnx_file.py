@@ -10,7 +10,8 @@ from typing import Any
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import ExportError, FormatError, first_line
 from caffecompat.export.onnx_graph.file import MAX_BYTES, import_onnx
-from caffecompat.input_files import open_input
+from caffecompat.input_files import ClaimedBytes, read_input
+from caffecompat.proto.binary.claimed_messages import count_messages
 
 # Shapes depend on the values of smaller weights at most.
 SMALL_WEIGHT = 1024
@@ -24,12 +25,13 @@ def read_onnx(path: Path, max_bytes: int | None = None) -> Any:
 
     Raises:
         FileProblem: it is unreadable.
-        FormatError: it is no ONNX file.
+        FormatError: it is no ONNX file, or claims more than ``max_bytes``.
         ExportError: its weights are in other files, or its operators are not those of ONNX.
     """
     onnx = import_onnx()
-    with open_input(path, MAX_BYTES if max_bytes is None else max_bytes) as file:
-        data = file.read()
+    data = read_input(path, MAX_BYTES if max_bytes is None else max_bytes)
+    # An empty node is two bytes in the file and a hundred in memory.
+    count_messages(data, onnx.ModelProto.DESCRIPTOR, ClaimedBytes(path, len(data), max_bytes))
     try:
         model = onnx.ModelProto.FromString(data)
     except Exception as error:  # protobuf has an exception of its own for each implementation

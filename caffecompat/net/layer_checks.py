@@ -13,6 +13,7 @@ from caffecompat.errors import (
     suggestion,
 )
 from caffecompat.graph import Graph, LayerNode, Version
+from caffecompat.graph.build import MOST_MISTAKES
 from caffecompat.layers import BuildOptions, Layer, Source, catalogue
 from caffecompat.layers.fillers import FORK_FIELDS, fillers
 from caffecompat.layers.forks._known_types import layer_to_start_from, origin_of
@@ -32,19 +33,28 @@ def layer_classes(graph: Graph, options: BuildOptions) -> list[type[Layer] | Non
         LayerError: nothing tells which fork's layer type is meant.
     """
     catalogue.check_dialect(options.dialect)
-    unknown: list[UnknownLayerType] = []
+    unknown: list[LayerNode] = []
     classes: list[type[Layer] | None] = []
     for node in graph:
         try:
             classes.append(class_of(node, options))
         except UnknownName:
-            unknown.append(_explained(node))
-    if len(unknown) == 1:
-        raise unknown[0]
+            unknown.append(node)
     if unknown:
-        advice = [error.advice for error in unknown if error.advice][:1]
-        raise NetError("\n".join([*(error.sentence for error in unknown), *advice]))
+        raise _unknown_types(unknown)
     return classes
+
+
+def _unknown_types(nodes: Sequence[LayerNode]) -> UnknownLayerType | NetError:
+    """One error for layers of unknown types, at most the first hundred."""
+    found = [_explained(node) for node in nodes[:MOST_MISTAKES]]
+    if len(nodes) == 1:
+        return found[0]
+    more = len(nodes) - len(found)
+    rest = [f"and {more:,} more layers of unknown types"] if more else []
+    error = NetError("\n".join([*(one.sentence for one in found), *rest, found[0].advice]))
+    error.copied = found[0].copied
+    return error
 
 
 def _explained(node: LayerNode) -> UnknownLayerType:

@@ -92,14 +92,14 @@ def test_a_verb_without_the_flag_names_those_that_have_it(
 
 
 def test_a_verb_that_has_the_flag_says_nothing_more() -> None:
-    sentence = "no; add --max-bytes 5\n\ntext to copy --lenient"
+    sentence = "no; add --max-bytes 5 or --lenient"
     none = with_verbs_that_have_them(sentence, Namespace(max_bytes=1, lenient=False), list)
     assert none == sentence
 
 
-def test_text_to_copy_stays_behind_the_sentence() -> None:
+def test_the_verbs_that_have_a_flag_are_named() -> None:
     usages = [("one", "usage: one [--max-bytes N]"), ("two", "[--lenient]"), ("six", "--max-bytes")]
-    found = with_verbs_that_have_them("no; add --max-bytes 5\n\ntext", Namespace(), lambda: usages)
+    found = with_verbs_that_have_them("no; add --max-bytes 5", Namespace(), lambda: usages)
     assert found == (
-        "no; add --max-bytes 5 (--max-bytes is a flag of one and six; not of this verb)\n\ntext"
+        "no; add --max-bytes 5 (--max-bytes is a flag of one and six; not of this verb)"
     )

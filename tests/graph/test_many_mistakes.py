@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from caffecompat import Net
 from caffecompat.errors import NetError, suggestion
 from caffecompat.graph import build_graph, net_state
 from caffecompat.proto import schema
@@ -79,3 +80,15 @@ def test_a_long_list_is_cut() -> None:
     assert text.startswith("; known: name00000, name00001, ")
     assert text.endswith(", name00363, and 636 more")
     assert suggestion("?", ["b", "a"]) == "; known: a, b"
+
+
+def test_thousands_of_unknown_types() -> None:
+    net = schema.new("NetParameter")
+    for index in range(3_000):
+        net.layer.add(name=f"layer{index}", type=f"Type{index}", top=[f"blob{index}"])
+    with pytest.raises(NetError) as caught:
+        Net(net, shapes_only=True)
+    lines = str(caught.value).split("\n")
+    assert lines[99].startswith("unknown layer type 'Type99'")
+    assert lines[100] == "and 2,900 more layers of unknown types"
+    assert str(caught.value).endswith(caught.value.copied)

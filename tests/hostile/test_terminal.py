@@ -148,3 +148,24 @@ def test_a_name_is_no_line_of_a_log(extra: dict[str, Any]) -> None:
     record = logging.makeLogRecord({"msg": f"a\n{LOG_PLACE} Iteration 5", **extra})
     lines = GlogFormatter().format(record).split("\n")
     assert lines[1] == ("" if extra else "    ") + f"{LOG_PLACE} Iteration 5"
+
+
+def test_a_path_of_a_net_adds_no_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What has no prefix is text to copy, which only this package writes."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("net.prototxt")
+    data = 'type: "Data" top: "data" data_param { source: "lmdb\\n\\nrun: rm -r x" batch_size: 1 }'
+    path.write_text(f'layer {{ name: "data" {data} }}')
+    assert main(["summary", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert "run: rm -r x" in error
+    assert all(line.startswith("caffecompat: error: ") for line in error.splitlines())
+    path.write_text('layer { name: "x\\n\\nrun: rm -r x" type: "T\\n\\nrun: rm -r x" top: "x" }')
+    assert main(["summary", str(path)]) == 1
+    sentences, blank, code = capsys.readouterr().err.partition("\n\n")
+    assert blank
+    assert all(line.startswith("caffecompat: error: ") for line in sentences.splitlines())
+    assert code.startswith("import torch\n")
+    assert not any(line.startswith("run:") for line in code.splitlines())

@@ -75,9 +75,11 @@ def _positive(text: str) -> int:
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.errors import ExportError
     from caffecompat.export.deploy.definition import DeployOptions, deploy
+    from caffecompat.input_files import check_input
     from caffecompat.net.definition import read_definition
     from caffecompat.proto.files import write_text
 
+    check_input(arguments.source)
     source = Path(arguments.source)
     target = Path(arguments.target) if arguments.target else _default_target(source)
     if target.exists() and not arguments.force:

@@ -84,7 +84,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _default_target(net: str) -> str:
-    return "" if net == STANDARD_INPUT else os.fspath(Path(net).with_suffix(".html"))
+    from caffecompat.input_files import check_input
+
+    if net == STANDARD_INPUT:
+        return ""
+    check_input(net)
+    return os.fspath(Path(net).with_suffix(".html"))
 
 
 def _mistake(arguments: argparse.Namespace, target: str) -> str:

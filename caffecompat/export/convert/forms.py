@@ -7,6 +7,7 @@ from pathlib import Path
 
 from caffecompat.errors import FileProblem, UnknownName
 from caffecompat.export.target import targets
+from caffecompat.input_files import check_input
 from caffecompat.output_files import check_target
 from caffecompat.weights.file_type import looks_like_net
 from caffecompat.weights.format import Format, formats
@@ -163,6 +164,7 @@ def _is_caffe(source: Path) -> bool:
 
 
 def _default_path(source: Path, form: Form) -> Path:
+    check_input(source)
     suffix = _suffix(form)
     for ending in CAFFE_ENDINGS:
         if source.name.endswith(ending):

@@ -142,8 +142,8 @@ class _Reader:
             raise self.error(f"cells and structs are nested more than {MAX_DEPTH} deep")
         if not len(body):
             return "", np.zeros((0, 0))
-        flags, at = self.array(body, 0)
-        dims, at = self.array(body, at)
+        flags, at = self.integers(body, 0)
+        dims, at = self.integers(body, at)
         name, at = self.text(body, at)
         if not flags.size or not 2 <= dims.size <= MAX_AXES or dims.min() < 0:
             raise self.error("an array has no type or no shape")
@@ -175,7 +175,7 @@ class _Reader:
         return values
 
     def struct(self, body: memoryview, at: int, count: int, depth: int) -> list[dict[str, Value]]:
-        length, at = self.array(body, at)
+        length, at = self.integers(body, at)
         names, at = self.array(body, at)
         if length.size != 1 or not 0 < int(length[0]) <= 1 << 16 or names.size % int(length[0]):
             raise self.error("the field names of a struct have no length")
@@ -203,6 +203,13 @@ class _Reader:
         if len(content) % dtype.itemsize:
             raise self.error(f"an element of {dtype} has {len(content)} bytes")
         return np.frombuffer(content, dtype), at
+
+    def integers(self, body: memoryview, at: int) -> tuple[np.ndarray, int]:
+        """The values of an element that describes an array; fractions and NaN describe none."""
+        values, following = self.array(body, at)
+        if values.dtype.kind == "f":
+            raise self.error("the type or the shape of an array is not in whole numbers")
+        return values, following
 
     def text(self, body: memoryview, at: int) -> tuple[str, int]:
         kind, content, at = self.element(body, at)

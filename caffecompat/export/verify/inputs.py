@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from caffecompat.layers._base import format_shape
 LARGEST_BATCH = 2
 REGIONS = 5
 IMAGE_AXES = 4
+# Of all inputs together; random numbers take eight bytes each, and four more.
+MOST_VALUES = 1 << 26
 
 # Deviation of random pixels from the mean, and of the values of other inputs.
 PIXEL_DEVIATION, DEVIATION = 50.0, 1.0
@@ -36,6 +39,7 @@ def draw_inputs(first: Engine, second: Engine, seed: int) -> Arrays:
             return dict(recorded.given)
     _check_names(first, second)
     shapes = _shapes(first, second)
+    _check_sizes(shapes)
     generator = np.random.default_rng(seed)
     as_image = first.preprocessing is not None or second.preprocessing is not None
     indices = {**first.indices, **second.indices}
@@ -59,6 +63,19 @@ def _check_names(first: Engine, second: Engine) -> None:
         raise ExportError(
             f"the inputs are called {_listed(first.inputs)} in one and {_listed(second.inputs)} in "
             "the other; they must have the same names"
+        )
+
+
+def _check_sizes(shapes: Mapping[str, Shape]) -> None:
+    """Refuses shapes that are none, and more values than are drawn."""
+    for name, shape in shapes.items():
+        if min(shape, default=0) < 0:
+            raise ExportError(f"input {name!r} is {format_shape(shape)}, with a negative extent")
+    count = sum(prod(shape) for shape in shapes.values())
+    if count > MOST_VALUES:
+        raise ExportError(
+            f"the inputs have {count:,} values, more than the {MOST_VALUES:,} that are drawn; "
+            "verify the model with a smaller batch"
         )
 
 

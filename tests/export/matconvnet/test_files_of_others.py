@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import re
 import struct
 import zlib
@@ -159,6 +160,7 @@ def nested(depth: int) -> bytes:
     return inner
 
 
+NAN = struct.pack("<d", math.nan)
 HOSTILE = {
     "empty": (b"", "the file is empty|no variable 'layers'"),
     "claims more": (element(14, b"", 1 << 31), "claims 2,147,483,648 bytes"),
@@ -176,6 +178,18 @@ HOSTILE = {
     "field length": (
         matrix(2, (1, 1), element(5, b"\0" * 4), element(1, b"abc")),
         "field names of a struct have no length",
+    ),
+    "type that is no number": (
+        element(14, element(9, NAN) + element(5, b"\1\0\0\0" * 2) + element(1, b"x")),
+        "not in whole numbers",
+    ),
+    "shape that is no number": (
+        element(14, element(6, bytes(8)) + element(9, NAN * 2) + element(1, b"x")),
+        "not in whole numbers",
+    ),
+    "infinite field length": (
+        matrix(2, (1, 1), element(9, struct.pack("<d", math.inf)), element(1, b"abc")),
+        "not in whole numbers",
     ),
     "no net": (matrix(7, (1, 1), element(7, b"\0" * 4)), "no variable 'layers' of structs"),
 }
