@@ -33,9 +33,12 @@ layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
 """
 
 
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
+
+
 def project() -> dict[str, Any]:
-    table = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
-    found: dict[str, Any] = table["project"]
+    found: dict[str, Any] = pyproject()["project"]
     return found
 
 
@@ -53,6 +56,12 @@ def test_every_requirement_has_a_tested_version() -> None:
     wanted = names(project()["dependencies"]).union(*map(names, extras.values()))
     pins = (REPOSITORY / "constraints.txt").read_text("utf-8")
     assert wanted - {"caffecompat"} <= set(re.findall(r"^([\w-]+)==", pins, re.MULTILINE))
+
+
+def test_the_tests_have_what_builds_a_wheel() -> None:
+    """A new environment of Python 3.10 has setuptools 65, which takes no license as a string."""
+    needed = set(pyproject()["build-system"]["requires"])
+    assert needed <= set(project()["optional-dependencies"]["test"])
 
 
 def test_extras_that_messages_name_exist() -> None:

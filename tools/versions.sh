@@ -10,8 +10,9 @@
 # newest  whatever the package index offers
 # name==version[,name==version]  these, and the newest of the rest
 #
-# Each combination gets a fresh environment of some gigabytes, which is removed afterwards; the
-# suite's arguments can be given in PYTEST_ARGUMENTS, the folder of the environments in TMPDIR.
+# Each combination gets a fresh environment of some gigabytes, which is removed afterwards; with
+# KEEP=1 it stays, so that tests that failed can be run again in it. The suite's arguments can be
+# given in PYTEST_ARGUMENTS, the folder of the environments in TMPDIR.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -57,6 +58,10 @@ for combination in "${combinations[@]}"; do
         echo "== Python $python, $versions: FAILED"
         failed=1
     fi
-    rm -rf "$folder"
+    if [ -n "${KEEP:-}" ]; then
+        echo "== Python $python, $versions: $folder/venv/bin/python has its libraries"
+    else
+        rm -rf "$folder"
+    fi
 done
 exit $failed

@@ -113,3 +113,13 @@ def assert_close(found: Arrays, wanted: Arrays, tolerance: float = 1e-4) -> None
         assert found[name].shape == value.shape, name
         scale = np.abs(value).max(initial=1e-6)
         assert np.abs(found[name] - value).max(initial=0) <= tolerance * scale, name
+
+
+def image(rng: np.random.Generator, height: int, width: int) -> Arrays:
+    """The input data (1, 3, height, width)."""
+    return {"data": rng.normal(size=(1, 3, height, width)).astype(np.float32)}
+
+
+def extents(value: Any) -> list[int | str]:
+    """The extents of a value of an ONNX graph, or their names."""
+    return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
