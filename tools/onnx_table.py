@@ -190,7 +190,7 @@ def send_row(path: Path, sender: Connection) -> None:
 def fill_row(row: Row, definition: Definition, sender: Connection) -> None:
     shapes = Net(definition, shapes_only=True)
     unknown = unknown_layers(shapes)
-    if ends := outputs_without(shapes, {built.name for built in unknown}) if unknown else []:
+    if ends := outputs_without(shapes.graph, {built.name for built in unknown}) if unknown else []:
         definition = keep_outputs(CaffeModel(definition, Weights()), ends).definition
         row.ends = ", ".join(ends)
         row.unwritten = {writer_name(b): REASONS.get(writer_name(b), "") for b in unknown}

@@ -104,7 +104,9 @@ def has_inputs(message: Any) -> bool:
 def embedded_definition(path: Path) -> Definition | None:
     """The definition inside of a caffemodel; None where its layers have names and blobs only.
 
-    Nothing of the blobs is read.
+    Nothing of the blobs is read. What Caffe adds before it stores a net is left out. Tops of its
+    Split layers would be outputs of a net from which a reader, such as an Accuracy, is removed; and
+    its phase TRAIN in each layer would make Dropout and BatchNorm train in every net.
     """
     if not looks_like_net(read_head(path)):
         return None
@@ -114,10 +116,42 @@ def embedded_definition(path: Path) -> Definition | None:
         if len(data) > MOST_EMBEDDED_BYTES:
             return None
         message, _ = read_binary_net(_Extract(data, str(path)), max_bytes=None)
+        _remove_automatic_splits(message)
+        _remove_common_phase(message)
         definition = read_definition(message)
     except CaffeError:
         return None
     return definition if _has_settings(definition.message) else None
+
+
+def _remove_automatic_splits(message: Any) -> None:
+    """Gives the readers of such layers' tops the bottom, as in the prototxt that Caffe read."""
+    origin: dict[str, str] = {}
+    kept = []
+    for layer in message.layer:
+        layer.bottom[:] = [origin.get(bottom, bottom) for bottom in layer.bottom]
+        if _is_automatic_split(layer):
+            origin.update(dict.fromkeys(layer.top, layer.bottom[0]))
+        else:
+            kept.append(layer)
+    if origin:
+        del message.layer[:]
+        message.layer.extend(kept)
+
+
+def _remove_common_phase(message: Any) -> None:
+    """Removes the phase of a net from its layers; phases that differ are those of a prototxt."""
+    if len({layer.phase if layer.HasField("phase") else None for layer in message.layer}) == 1:
+        for layer in message.layer:
+            layer.ClearField("phase")
+
+
+def _is_automatic_split(layer: Any) -> bool:
+    """Whether a layer has the names that Caffe gives, and no part in the loss."""
+    if layer.type != "Split" or len(layer.bottom) != 1 or any(layer.loss_weight):
+        return False
+    named = f"{layer.bottom[0]}_" in layer.name and layer.name.endswith("_split")
+    return named and list(layer.top) == [f"{layer.name}_{i}" for i in range(len(layer.top))]
 
 
 class _Extract(StandardInput):

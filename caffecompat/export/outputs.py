@@ -10,7 +10,7 @@ from types import MappingProxyType
 from caffecompat.errors import ExportError, suggestion
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.wiring import Step, Wiring, net_of
-from caffecompat.graph import Version, build_graph, net_state
+from caffecompat.graph import Graph, Version, build_graph, net_state
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.proto import schema
@@ -70,21 +70,21 @@ def without_layers(
     names = ", ".join(f"{b.name!r} ({b.type}{why and f', which {why}'})" for b, why in named)
     if any(b.layer is not None and (b.layer.is_loss or b.type == ACCURACY) for b in unknown):
         return f"{names}; a net for training becomes one for use with 'caffecompat deploy'"
-    flags = output_flags(net, {b.name for b in unknown})
+    flags = output_flags(net.graph, {b.name for b in unknown})
     return f"{names}; without them the net is converted with {flags}" if flags else names
 
 
-def output_flags(net: Net, unknown: Collection[str]) -> str:
+def output_flags(graph: Graph, unknown: Collection[str]) -> str:
     """The flags ``--output`` that leave layers out; "" if nothing is computed before them."""
-    return " ".join(f"--output {shlex.quote(name)}" for name in outputs_without(net, unknown))
+    return " ".join(f"--output {shlex.quote(name)}" for name in outputs_without(graph, unknown))
 
 
-def outputs_without(net: Net, unknown: Collection[str]) -> list[str]:
+def outputs_without(graph: Graph, unknown: Collection[str]) -> list[str]:
     """The blobs that layers called ``unknown`` read, and outputs that do not need these layers.
 
     Empty if nothing is computed before them, or by values that have no name of their own.
     """
-    wiring = Wiring(net.graph)
+    wiring = Wiring(graph)
     lost: set[Version] = set()
     ends: list[Version] = []
     for step in wiring.steps:

@@ -14,6 +14,7 @@ from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.export.definitions import embedded_definition
 from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.proto.files import read_net, write_binary
+from caffecompat.proto.text.parser import parse_text
 from caffecompat.weights import load_weights, save_weights
 
 NET = """
@@ -119,8 +120,6 @@ def test_the_definition_inside_of_a_model_file(form: str, folder: Path) -> None:
             layers { name: "conv1" type: CONVOLUTION bottom: "data" top: "conv1" blobs_lr: 1
                      blobs_lr: 2 convolution_param { num_output: 4 kernel_size: 3 stride: 2 }
                      blobs { num: 4 channels: 3 height: 3 width: 3 } }"""
-        from caffecompat.proto.text.parser import parse_text
-
         message = parse_text('input: "data" input_dim: [1, 3, 6, 6]' + text, "NetParameter", "x")[0]
         message.layers[0].blobs[0].data.extend([1.0] * 108)
     write_binary(message, model)
@@ -131,6 +130,50 @@ def test_the_definition_inside_of_a_model_file(form: str, folder: Path) -> None:
     assert not by_name["conv1"].blobs
     if form == "old":
         assert [p.lr_mult for p in by_name["conv1"].param] == [1, 2]
+
+
+STORED = """
+layer { name: "data" type: "Input" top: "data" phase: TRAIN
+        input_param { shape { dim: 1 dim: 3 dim: 6 dim: 6 } } }
+layer { name: "data_data_0_split" type: "Split" bottom: "data" phase: TRAIN
+        top: "data_data_0_split_0" top: "data_data_0_split_1" }
+layer { name: "conv" type: "Convolution" bottom: "data_data_0_split_0" top: "conv" phase: TRAIN
+        convolution_param { num_output: 2 kernel_size: 3 } }
+layer { name: "drop" type: "Dropout" bottom: "conv" top: "conv" phase: TRAIN }
+layer { name: "mine" type: "Split" bottom: "data_data_0_split_1" top: "a" top: "b" phase: TRAIN }
+layer { name: "fc" type: "InnerProduct" bottom: "a" top: "fc" phase: TRAIN
+        inner_product_param { num_output: 2 } }
+"""
+
+
+@pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
+def test_what_caffe_adds_to_a_stored_net_is_left_out(phase: str, tmp_path: Path) -> None:
+    message, _ = parse_text(STORED.replace("TRAIN", phase), "NetParameter", "x")
+    message.layer[2].blobs.add().data.extend([1.0] * 54)
+    write_binary(message, tmp_path / "stored.caffemodel")
+    found = embedded_definition(tmp_path / "stored.caffemodel")
+    assert found is not None
+    wiring = [(x.name, list(x.bottom), list(x.top)) for x in found.message.layer]
+    assert wiring == [
+        ("data", [], ["data"]),
+        ("conv", ["data"], ["conv"]),
+        ("drop", ["conv"], ["conv"]),
+        ("mine", ["data"], ["a", "b"]),
+        ("fc", ["a"], ["fc"]),
+    ]
+    assert not any(layer.HasField("phase") for layer in found.message.layer)
+
+
+def test_phases_that_differ_and_a_split_of_a_loss_are_kept(tmp_path: Path) -> None:
+    text = STORED.replace("phase: TRAIN", "", 1).replace(
+        'top: "data_data_0_split_1" }', 'top: "data_data_0_split_1" loss_weight: 2 loss_weight: 0 }'
+    )
+    message, _ = parse_text(text, "NetParameter", "x")
+    message.layer[2].blobs.add().data.extend([1.0] * 54)
+    write_binary(message, tmp_path / "stored.caffemodel")
+    found = embedded_definition(tmp_path / "stored.caffemodel")
+    assert found is not None
+    assert found.message == parse_text(text, "NetParameter", "x")[0]
 
 
 def test_layers_without_settings_are_no_definition(

@@ -137,3 +137,35 @@ def test_a_part_of_the_net_agrees_with_the_whole(
     capsys.readouterr()
     assert main(["verify", source, target]) == 0
     assert "1 value within" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["onnx", "pt2", "py", "mat"])
+def test_layers_with_python_code_are_named_at_once(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = """
+layer { name: "data" type: "Input" top: "data" input_param {
+  shape { dim: 1 dim: 3 dim: 5 dim: 4 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 3 kernel_size: 2 } }
+layer { name: "mine" type: "Python" bottom: "conv" top: "mine"
+  python_param { module: "my_layers" layer: "Mine" } }
+layer { name: "next" type: "ReLU" bottom: "mine" top: "next" }
+layer { name: "last" type: "Python" bottom: "next" top: "last"
+  python_param { module: "others" layer: "Last" } }
+"""
+    (tmp_path / "net.prototxt").write_text(text)
+    part = model_of(text[: text.index('layer { name: "mine"')])
+    caffecompat.save_weights(part.weights, tmp_path / "net.caffemodel")
+    if form == "onnx":
+        pytest.importorskip("onnx")
+    if form == "mat":
+        pytest.importorskip("scipy")
+    (tmp_path / "my_layers.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    arguments = ["convert", str(tmp_path / "net.caffemodel"), str(tmp_path / f"net.{form}")]
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert "'mine' (module 'my_layers'), 'last' (module 'others')" in error
+    assert error.endswith("; without them the net is converted with --output conv\n")
+    assert main([*arguments, "--no-verify", "--output", "conv"]) == 0
+    assert not (tmp_path / "ran").exists()

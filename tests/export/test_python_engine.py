@@ -149,3 +149,28 @@ def test_random_weights_depend_on_names_alone(files: Path) -> None:
         for blob, other in zip(layer.blobs, same[layer.name].blobs, strict=True):
             np.testing.assert_array_equal(blob, other)
             assert np.ptp(blob) > 0
+
+
+def test_source_of_a_part_of_the_other_net(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = """
+layer { name: "in" type: "Input" top: "info" top: "data 1" input_param {
+  shape { dim: 1 dim: 3 } shape { dim: 1 dim: 2 dim: 5 dim: 4 } } }
+layer { name: "conv" type: "Convolution" bottom: "data 1" top: "conv"
+  convolution_param { num_output: 3 kernel_size: 2 } }
+layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
+  inner_product_param { num_output: 3 } }
+layer { name: "sum" type: "Eltwise" bottom: "fc" bottom: "info" top: "sum" }
+"""
+    model = model_of(text)
+    write_text(model.definition.message, tmp_path / "net.prototxt")
+    caffecompat.save_weights(model.weights, tmp_path / "net.caffemodel")
+    files = [str(tmp_path / "net.caffemodel"), str(tmp_path / "part.py")]
+    assert main(["convert", *files, "--output", "conv"]) == 0
+    assert "def forward(self, data_1):" in (tmp_path / "part.py").read_text()
+    capsys.readouterr()
+    assert verify(tmp_path, "net.caffemodel", "part.py", "--allow-python") == 0
+    assert "agree" in capsys.readouterr().out
+    change(tmp_path / "part.py", "return", "conv = conv + 1\n        return")
+    assert verify(tmp_path, "net.caffemodel", "part.py", "--allow-python") == 1

@@ -26,6 +26,7 @@ from caffecompat.export.deploy.definition import DeployOptions, deploy
 from caffecompat.export.graph_pass import graph_passes
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.outputs import keep_outputs
+from caffecompat.export.python_layers import refuse_python_layers
 from caffecompat.export.source import Source, read_source, side_file
 from caffecompat.export.target import Target, TargetOptions, targets
 from caffecompat.export.torchvision.weights import to_torchvision
@@ -113,7 +114,7 @@ def convert(source: Path, target: Path | None, options: ConvertOptions, say: Say
         check_free(source, extra, options.force)
     if source.stat().st_size > LARGE_BYTES:
         # Such a file takes seconds, which should not pass in silence.
-        say(f"writing {path} ...")
+        say(f"converting {source} ...")
     if form.is_weights and of_target and options.layout:
         _write_layout(loaded, form, path, options, say)
     elif form.is_weights:
@@ -227,6 +228,7 @@ def _write_target(
     model = source.model(f"the form {form.name!r}")
     if not target.is_definition:
         model = _fed_by_inputs(model, say)
+        refuse_python_layers(model)
     target.refuse(model)
     target.write(model, path)
     say(f"wrote {path}")

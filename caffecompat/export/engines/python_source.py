@@ -15,7 +15,9 @@ from caffecompat.errors import ExportError, FormatError, first_line
 from caffecompat.export.engine import Arrays, Engine, EngineOptions, check_inputs, engines
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.engines.torch_program import outputs_by_name
+from caffecompat.export.python_code.layer import identifier
 from caffecompat.input_files import MEBIBYTE, read_input
+from caffecompat.layers import Shape
 from caffecompat.weights.files import read_named
 
 MAX_BYTES = 16 * MEBIBYTE
@@ -52,7 +54,7 @@ class PythonSourceEngine(Engine):
             )
         self._net = _net(_run(_compiled(source, path), path), path)
         self._load(_weights(path, options))
-        self.inputs = dict(other.inputs)
+        self.inputs = self._inputs_among(other.inputs)
         self._check_arguments()
 
     def run(self, inputs: Mapping[str, Any]) -> Arrays:
@@ -66,14 +68,25 @@ class PythonSourceEngine(Engine):
             raise ExportError(f"{self._path}: its net fails: {first_line(error)}") from error
 
     def _load(self, weights: Mapping[str, torch.Tensor]) -> None:
+        # The file may be a part of the other's net, which has more layers.
+        own = self._net.state_dict().keys()
+        found = {name: value for name, value in weights.items() if name in own} or weights
         try:
-            self._net.load_state_dict(weights, assign=True)
+            self._net.load_state_dict(found, assign=True)
         except (RuntimeError, TypeError) as error:
             lines = [line.strip() for line in str(error).splitlines()]
             raise ExportError(
                 f"{self._path}: the weights do not fit its net: {' '.join(lines[1:3])[:300]}"
             ) from error
         self._net.eval()
+
+    def _inputs_among(self, given: Mapping[str, Shape]) -> dict[str, Shape]:
+        """The inputs of a part of a net by the names of its arguments; all if these differ."""
+        arguments = list(inspect.signature(self._net.forward).parameters)
+        names = {identifier(name, set()): name for name in given}
+        if len(arguments) < len(given) and names.keys() >= set(arguments):
+            return {names[argument]: given[names[argument]] for argument in arguments}
+        return dict(given)
 
     def _check_arguments(self) -> None:
         """Refuses inputs that the net does not take as many of.

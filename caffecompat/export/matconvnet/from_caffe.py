@@ -62,7 +62,7 @@ def from_caffe(model: CaffeModel) -> MatNet:
         writer.add(built)
     if writer.problems:
         lines = list(writer.problems.values())
-        if flags := output_flags(net, writer.problems):
+        if flags := output_flags(net.graph, writer.problems):
             lines.append(f"{model.path}: without them the net is converted with {flags}")
         raise ExportError("\n".join(lines))
     return writer.net
