@@ -395,7 +395,7 @@ def test_the_choice_ends_early_for_programs_that_are_clearly_behind(
     every = 1 + timing.CHOICE_TURNS
     assert passes == {"quick": every, "near": every, "slow": 1 + timing.LEAST_TURNS}
     timing.least_seconds(programs, [], seconds=0)
-    assert passes["quick"] == every + 2
+    assert passes["quick"] == every + 1 + timing.LEAST_CHOICE_TURNS
 
 
 def test_an_engine_whose_passes_fail_is_not_taken() -> None:
@@ -431,6 +431,8 @@ def test_turns_are_taken_by_all_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {name: len(each) for name, each in times.items()} == {"a": 3, "b": 3}
     own: Sequence[float] = timing.turns({"c": lambda: 1.5}, least=2, seconds=0)["c"]
     assert own == [1.5, 1.5]
+    nothing: dict[str, Callable[[], object]] = {}
+    assert timing.turns(nothing) == {}
 
 
 def test_the_last_of_several_passes_counts_and_in_a_choice_the_least(
