@@ -19,9 +19,11 @@ Name = TypeVar("Name", bound=Hashable)
 # Turns of a comparison: at least, at most, and the time after which it ends.
 LEAST_TURNS, MOST_TURNS = 3, 25
 SECONDS = 5.0
-# The same of the choice of an engine, whose turns the user waits for.
-CHOICE_TURNS = 10
+# The same of the choice of an engine, whose turns the user waits for. In the first turn an engine
+# may have to ask the kernel for memory that the engines behind it have taken in theirs.
+LEAST_CHOICE_TURNS, CHOICE_TURNS = 2, 10
 CHOICE_SECONDS = 4.0
+# After LEAST_TURNS, programs that take this many times the time of the best take no more turns.
 _CLEARLY_BEHIND = 1.3
 # Before a program's passes, in seconds: threads of the program before, which wait for work without
 # sleeping, give the processor up meanwhile. Those of ONNX Runtime with its own settings do so after
@@ -73,8 +75,8 @@ def least_seconds(
     """The least time of each program's passes, in turns, after one pass that does not count.
 
     Args:
-        seconds: no turn begins later than this after the first. Programs that are clearly behind
-            after some turns take no more.
+        seconds: no turn begins later than this after the first, except for the least number.
+            Programs that are clearly behind after some turns take no more.
 
     Returns:
         Seconds; infinity for a program that fails.
@@ -92,7 +94,8 @@ def least_seconds(
             if turn >= LEAST_TURNS:
                 limit = _CLEARLY_BEHIND * min(least.values())
                 left = {name: run for name, run in left.items() if least[name] <= limit}
-            if len(left) == 1 or time.perf_counter() - started > seconds:
+            late = time.perf_counter() - started > seconds
+            if len(left) == 1 or (late and turn >= LEAST_CHOICE_TURNS):
                 break
     return least
 
@@ -130,6 +133,8 @@ def turns(
         clock: what measures.
     """
     times: dict[Name, list[float]] = {name: [] for name in work}
+    if not work:
+        return times
     order = list(work.items())
     with torch.inference_mode():
         for run in work.values():

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import os
+import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,6 +24,7 @@ from caffecompat.inference.comparison import ComparisonOptions, compare
 from caffecompat.inference.engines import fastest
 from caffecompat.inference.engines import onnxruntime as ort_engine
 from caffecompat.inference.engines.fastest import FastestProgram
+from caffecompat.inference.onnx_model.parts import PartsRun
 from caffecompat.net.execution.inference import InferenceOptions, Optimization, inference_engines
 from tests.export.passes.models import net_text
 from tests.inference.test_torch_engine import (
@@ -178,6 +183,35 @@ def test_16_bits_in_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort_engine, "multiplies_halves", lambda kind, device: True)
     with pytest.raises(NetError, match="engine onnxruntime has no bf16 on the CPU; it has fp32"):
         built(SMALL).optimize("onnxruntime", precision="bf16")
+
+
+def test_one_net_in_several_threads(engine: str) -> None:
+    subject = built(SMALL)
+    subject.optimize(engine, large_pages=False)
+    given = [torch.full(SHAPE, float(value)) for value in range(3)]
+    wanted = [subject.forward(data=value)["f"].clone() for value in given]
+
+    def work(number: int) -> None:
+        for _ in range(20):
+            found = subject.forward(data=given[number])["f"]
+            assert_near({"f": found}, {"f": wanted[number]}, BOUND)
+
+    with ThreadPoolExecutor(len(given)) as threads:
+        list(threads.map(work, range(len(given))))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    run = PartsRun([lambda arrays: [2 * arrays[0]]] * 2, single_rows=True)
+    given = np.arange(12, dtype=np.float32).reshape(4, 3)
+    run([given])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+        child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        os._exit(0 if np.array_equal(run([given])[0], 2 * given) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_threads_of_onnx_runtime_wait_shortly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,7 +395,7 @@ def test_the_choice_ends_early_for_programs_that_are_clearly_behind(
     every = 1 + timing.CHOICE_TURNS
     assert passes == {"quick": every, "near": every, "slow": 1 + timing.LEAST_TURNS}
     timing.least_seconds(programs, [], seconds=0)
-    assert passes["quick"] == every + 2
+    assert passes["quick"] == every + 1 + timing.LEAST_CHOICE_TURNS
 
 
 def test_an_engine_whose_passes_fail_is_not_taken() -> None:
@@ -397,6 +431,8 @@ def test_turns_are_taken_by_all_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {name: len(each) for name, each in times.items()} == {"a": 3, "b": 3}
     own: Sequence[float] = timing.turns({"c": lambda: 1.5}, least=2, seconds=0)["c"]
     assert own == [1.5, 1.5]
+    nothing: dict[str, Callable[[], object]] = {}
+    assert timing.turns(nothing) == {}
 
 
 def test_the_last_of_several_passes_counts_and_in_a_choice_the_least(

@@ -70,3 +70,23 @@ def test_winograds_tiles_in_two_threads(inference: bool, monkeypatch: pytest.Mon
     assert "Winograd" in str(made)
     with torch.inference_mode(inference):
         assert_near(outputs(subject), wanted, 1e-5)
+
+
+def test_the_memory_of_a_thread_stays_and_grows() -> None:
+    memory = SingleThreads()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            first = memory.buffers(2, 10)
+            again = memory.buffers(2, 8)
+            larger = memory.buffers(2, 20)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert [one.data_ptr() for one in first] == [one.data_ptr() for one in again]
+    assert [(one.dtype, len(one)) for one in larger] == [(torch.float32, 20)] * 2
+    larger[0].fill_(1)  # outside of inference mode too
+    elsewhere: list[list[torch.Tensor]] = []
+    other = threading.Thread(target=lambda: elsewhere.append(memory.buffers(2, 20)))
+    other.start()
+    other.join()
+    assert elsewhere[-1][0].data_ptr() != larger[0].data_ptr()

@@ -369,6 +369,10 @@ def test_wrong_inputs_name_the_layer() -> None:
     ("options", "sentence"),
     [
         ({"precision": "fp8"}, "precision is 'fp8'; it must be one of fp32, bf16, fp16, int8"),
+        (
+            {"shapes": {"data": (2, 6, 9, 7)}},
+            "shapes: the net's weights are not for inputs data 2x6x9x7: ",
+        ),
         ({"precision": "int8"}, "engine torch has no int8; use engine onnxruntime or openvino"),
         ({"shapes": {"image": (1,)}}, "shapes: the net has no input 'image'; its inputs are data"),
     ],

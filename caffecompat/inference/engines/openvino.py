@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import Lock
@@ -94,7 +94,7 @@ class _Compiled:
             "NUM_STREAMS": streams,
         }
         self._streams = streams
-        self._requests: OrderedDict[tuple[tuple[int, ...], ...], list[Any]] = OrderedDict()
+        self._requests: OrderedDict[tuple[tuple[int, ...], ...], list[_Request]] = OrderedDict()
         self._lock = Lock()
         try:
             # From memory: it would read weights from the file when they are needed.
@@ -106,26 +106,37 @@ class _Compiled:
         try:
             with self._lock:
                 request = self._ready(tuple(array.shape for array in arrays))[stream]
-            inputs = dict(zip(self._inputs, arrays, strict=True))
-            found = request.infer(inputs, share_inputs=True, share_outputs=True)
-            # The request overwrites its outputs in the next pass.
-            return [np.array(found[name]) for name in self._outputs]
+            return request.run(dict(zip(self._inputs, arrays, strict=True)), self._outputs)
         except Exception as error:
             raise ExportError(f"OpenVINO fails: {first_line(error)}") from error
 
-    def _ready(self, shapes: tuple[tuple[int, ...], ...]) -> list[Any]:
+    def _ready(self, shapes: tuple[tuple[int, ...], ...]) -> list[_Request]:
         """A request of each stream, for inputs of these shapes."""
         requests = self._requests.get(shapes)
         if requests is None:
             self._model.reshape(dict(zip(self._inputs, map(list, shapes), strict=True)))
             with kept_signal_stack():
                 compiled = self._core.compile_model(self._model, "CPU", self._settings)
-                requests = [compiled.create_infer_request() for _ in range(self._streams)]
+                requests = [_Request(compiled) for _ in range(self._streams)]
             self._requests[shapes] = requests
             if len(self._requests) > _MOST_SIZES:
                 self._requests.popitem(last=False)
         self._requests.move_to_end(shapes)
         return requests
+
+
+class _Request:
+    """A request of a compiled model, which runs one pass at a time."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._request = compiled.create_infer_request()
+        self._lock = Lock()
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+        with self._lock:
+            found = self._request.infer(inputs, share_inputs=True, share_outputs=True)
+            # The request overwrites its outputs in the next pass.
+            return [np.array(found[name]) for name in outputs]
 
 
 _WHOLE = OnnxEngine("openvino", (*_KINDS, "int8"), _load)

@@ -6,8 +6,9 @@ the blobs of a single image stay in the caches of one core.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from math import prod
 from typing import TypeAlias
@@ -40,8 +41,7 @@ class PartsRun:
     def __init__(self, workers: Sequence[Run], single_rows: bool) -> None:
         self._workers = list(workers)
         self._single_rows = single_rows
-        others = len(self._workers) - 1
-        self._threads = ThreadPoolExecutor(others, "parts of a batch") if others else None
+        self._threads = _OtherThreads(len(self._workers) - 1)
 
     def __call__(self, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
         """The outputs of the whole batch; all arrays have as many rows."""
@@ -58,9 +58,7 @@ class PartsRun:
                 found[index] = run([array[start:end] for array in arrays])
 
         others = [
-            self._threads.submit(work, worker, parts)
-            for worker in self._workers[1 : len(bounds)]
-            if self._threads is not None
+            self._threads.submit(work, worker, parts) for worker in self._workers[1 : len(bounds)]
         ]
         try:
             work(self._workers[0], parts)
@@ -77,6 +75,21 @@ class PartsRun:
         count = rows if self._single_rows else min(rows, len(self._workers))
         edges = [rows * part // count for part in range(count + 1)] if count else [0, rows]
         return list(pairwise(edges))
+
+
+class _OtherThreads:
+    """Threads beside the calling one; a process that was forked has none and starts its own."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._process = 0
+        self._pool: ThreadPoolExecutor | None = None
+
+    def submit(self, work: Callable[..., None], *arguments: object) -> Future[None]:
+        if self._pool is None or self._process != os.getpid():
+            self._process = os.getpid()
+            self._pool = ThreadPoolExecutor(self._count, "parts of a batch")
+        return self._pool.submit(work, *arguments)
 
 
 def reason_against_parts(net: Net) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import fx, nn
 
+from caffecompat.errors import NetError
 from caffecompat.graph import Version
 from caffecompat.inference.torch_graph.weighted import Weighted, is_weighted
 from caffecompat.layers import Layer, Shape
@@ -15,6 +16,7 @@ from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.fx_program import Program
 from caffecompat.net.module import LayerModule
+from caffecompat.reporting.units import format_shape
 
 
 class InferenceGraph:
@@ -109,12 +111,26 @@ class InferenceGraph:
 
 
 def _with_shapes(net: Net, shapes: Mapping[str, Shape] | None) -> Net:
-    """A net with inputs of these shapes, without values."""
+    """A net with inputs of these shapes, without values.
+
+    Raises:
+        NetError: the weights of ``net`` are not for such inputs.
+    """
     if not shapes:
         return net
     changed = dict(net._options.shapes or {}, **shapes)
     options = replace(net._options, shapes=changed, shapes_only=True, state=None)
-    return Net(net.definition, phase="test", options=options)
+    made = Net(net.definition, phase="test", options=options)
+    own = {name: value.shape for name, value in net.named_parameters()}
+    for name, value in made.named_parameters():
+        if name in own and own[name] != value.shape:
+            given = ", ".join(f"{key} {format_shape(shape)}" for key, shape in shapes.items())
+            raise NetError(
+                f"shapes: the net's weights are not for inputs {given}: {name} is "
+                f"{format_shape(own[name])} and would be {format_shape(value.shape)}; give shapes "
+                "that the net can run with"
+            )
+    return made
 
 
 def returned(net: Net, blobs: Sequence[str]) -> list[Version]:

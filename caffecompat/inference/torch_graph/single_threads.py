@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from threading import Barrier
+from threading import Barrier, local
 from typing import TypeVar
 
 import torch
@@ -27,6 +27,21 @@ class SingleThreads:
     def __init__(self) -> None:
         self._count = 0
         self._pool: ThreadPoolExecutor | None = None
+        self._own = local()
+
+    def buffers(self, count: int, numbers: int) -> list[torch.Tensor]:
+        """Memory of the calling thread for some float32 numbers each, whatever they are before.
+
+        It stays with the thread: glibc gives large blocks of threads back to the kernel, which
+        fills the pages of the next ones with zeros.
+        """
+        kept: list[torch.Tensor] = getattr(self._own, "buffers", [])
+        if len(kept) < count or len(kept[0]) < numbers:
+            # Tensors of inference mode could not be written to outside of it.
+            with torch.inference_mode(False):
+                kept = [_floats(numbers) for _ in range(count)]
+            self._own.buffers = kept
+        return kept
 
     def for_each(self, work: Callable[[Item], None], items: Sequence[Item]) -> None:
         """Calls ``work`` with each item, in any order; the first error is raised."""
@@ -69,6 +84,11 @@ class SingleThreads:
             # begin with.
             torch.set_num_threads(count)
         return self._pool
+
+
+def _floats(count: int) -> torch.Tensor:
+    # The user's defaults may be others.
+    return torch.empty(count, dtype=torch.float32, device="cpu")
 
 
 @lru_cache(maxsize=1)

@@ -136,12 +136,23 @@ class WinogradConvolution(nn.Module):
 
     def _convolve_tiles(self, padded: torch.Tensor, tops: torch.Tensor) -> None:
         images, rows, columns = len(tops), tops.shape[1] // OUTPUTS, tops.shape[2] // OUTPUTS
-        count = images * rows * columns
-        products = torch.bmm(self._changed(padded, images, rows, columns), self._weight)
+        count, outputs = images * rows * columns, self._outputs
+        lines = rows * INPUTS * padded.stride(1)
+        # Each step reads one buffer and fills the other.
+        one, two = self._threads.buffers(
+            2, max(INPUTS**2 * count * max(padded.shape[3], outputs), lines)
+        )
+        changed, free = self._changed(padded, (images, rows, columns), one, two)
+        used = one if free is two else two
+        products = _part(free, INPUTS**2, count, outputs)
+        torch.bmm(changed, self._weight, out=products)
         # Along the axis across, then along the axis down.
-        found = torch.mm(self._to_outputs, products.view(INPUTS, INPUTS * count * self._outputs))
-        found = torch.matmul(self._to_outputs, found.view(OUTPUTS, INPUTS, count * self._outputs))
-        found = found.view(OUTPUTS, OUTPUTS, images, rows, columns, self._outputs)
+        across = _part(used, OUTPUTS, INPUTS * count * outputs)
+        torch.mm(self._to_outputs, products.view(INPUTS, -1), out=across)
+        found = _part(free, OUTPUTS, OUTPUTS, count * outputs)
+        matrix = self._to_outputs.expand(OUTPUTS, OUTPUTS, INPUTS)
+        torch.bmm(matrix, across.view(OUTPUTS, INPUTS, -1), out=found)
+        found = found.view(OUTPUTS, OUTPUTS, images, rows, columns, outputs)
         target = tops.unflatten(1, (rows, OUTPUTS)).unflatten(3, (columns, OUTPUTS))
         source = found.permute(2, 3, 1, 4, 0, 5)
         if self._bias is None:
@@ -149,30 +160,53 @@ class WinogradConvolution(nn.Module):
         else:
             torch.add(source, self._bias, out=target)
 
-    def _changed(self, padded: torch.Tensor, images: int, rows: int, columns: int) -> torch.Tensor:
-        """The tiles of (N, H, W, C) as (across * down, tiles, C)."""
-        channels = padded.shape[3]
+    def _changed(
+        self,
+        padded: torch.Tensor,
+        extents: tuple[int, int, int],
+        one: torch.Tensor,
+        two: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tiles of (N, H, W, C) as (across * down, tiles, C), and the buffer that is free.
+
+        Args:
+            extents: images, rows of tiles and columns of tiles.
+        """
+        images, rows, columns = extents
+        channels, count = padded.shape[3], images * rows * columns
         image, down, across, _ = padded.stride()
+        matrix = self._to_inputs
         if images == 1:
             # Lines of whole images change before they are cut into tiles, which overlap.
             lines = padded.as_strided((rows, INPUTS, down), (OUTPUTS * down, down, 1))
-            lines = torch.bmm(self._to_inputs.expand(rows, INPUTS, INPUTS), lines)
-            tiles = lines.as_strided(
+            made = _part(two, rows, INPUTS, down)
+            torch.bmm(matrix.expand(rows, INPUTS, INPUTS), lines, out=made)
+            tiles = made.as_strided(
                 (INPUTS, INPUTS, rows, columns, channels),
                 (across, down, INPUTS * down, OUTPUTS * across, 1),
             )
-            changed = torch.mm(self._to_inputs, tiles.reshape(INPUTS, -1))
-            return changed.view(INPUTS**2, rows * columns, channels)
+            cut = _part(one, *tiles.shape).copy_(tiles)
+            changed = _part(two, INPUTS**2, count, channels)
+            torch.mm(matrix, cut.view(INPUTS, -1), out=changed.view(INPUTS, -1))
+            return changed, one
         tiles = padded.as_strided(
             (INPUTS, INPUTS, images, rows, columns, channels),
             (across, down, image, OUTPUTS * down, OUTPUTS * across, 1),
         )
-        changed = torch.mm(self._to_inputs, tiles.reshape(INPUTS, -1))
-        changed = torch.matmul(self._to_inputs, changed.view(INPUTS, INPUTS, -1))
-        return changed.view(INPUTS**2, images * rows * columns, channels)
+        cut = _part(one, *tiles.shape).copy_(tiles)
+        half = _part(two, INPUTS, INPUTS * count * channels)
+        torch.mm(matrix, cut.view(INPUTS, -1), out=half)
+        changed = _part(one, INPUTS, INPUTS, count * channels)
+        torch.bmm(matrix.expand(INPUTS, INPUTS, INPUTS), half.view(INPUTS, INPUTS, -1), out=changed)
+        return changed.view(INPUTS**2, count, channels), two
 
     def extra_repr(self) -> str:
         return ", ".join(self.names)
+
+
+def _part(buffer: torch.Tensor, *shape: int) -> torch.Tensor:
+    """The first numbers of a buffer, in a shape."""
+    return buffer[: prod(shape)].view(shape)
 
 
 def _whole(height: int, width: int) -> tuple[int, int]:

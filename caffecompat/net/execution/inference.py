@@ -263,6 +263,10 @@ def _check(net: Any, options: InferenceOptions) -> None:
         raise NetError(
             "optimize() is for nets in phase TEST; build the net with phase='test', or leave it out"
         )
+    _check_shapes(net, options)
+
+
+def _check_shapes(net: Any, options: InferenceOptions) -> None:
     known = {top.blob for built in net.layers if built.source for top in built.tops}
     unknown = [name for name in options.shapes or {} if name not in known]
     if unknown:
