@@ -50,11 +50,14 @@ class Accuracy(Layer):
         self.lowest = p.min_is_better
         self.ignore = p.ignore_label if p.HasField("ignore_label") else None
         self.per_class = len(message.top) > 1
-        classes = bottoms[0][self.along]
-        self.class_labels = ClassLabels(classes, self.ignore)
+        self.class_labels = ClassLabels(bottoms[0][self.along], self.ignore)
+        self._check_top_k(bottoms[0])
+
+    def _check_top_k(self, scores: Sequence[int]) -> None:
+        classes = scores[self.along]
         self.check(
             self.top_k <= classes,
-            f"top_k is {self.top_k}, but the scores {format_shape(bottoms[0])} have {classes} "
+            f"top_k is {self.top_k}, but the scores {format_shape(scores)} have {classes} "
             f"classes along axis {self.along}",
         )
 
@@ -66,6 +69,7 @@ class Accuracy(Layer):
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         import torch
 
+        self._check_top_k(scores.shape)
         scores = -scores.detach() if self.lowest else scores.detach()
         view = ClassScores(self, scores, labels, self.along, self.ignore)
         with view.naming_bad_labels(self):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from caffecompat.errors import LayerError
 from tests.layers.messages import distinct, made, run
+from tests.layers.single import call
 
 
 def scores_and_labels() -> tuple[Tensor, Tensor]:
@@ -161,6 +162,9 @@ def test_shapes_that_do_not_fit(type_name: str, shapes: list[tuple[int, ...]], w
 def test_top_k_beyond_the_classes_is_refused() -> None:
     with pytest.raises(LayerError, match="top_k is 7, but the scores 3x6 have 6 classes"):
         made("Accuracy", "accuracy_param { top_k: 7 }", (3, 6), (3,), phase="TEST")
+    resized = made("Accuracy", "accuracy_param { top_k: 5 }", (3, 6), (3,), phase="TEST")
+    with pytest.raises(LayerError, match="top_k is 5, but the scores 2x4 have 4 classes"):
+        call(resized, [torch.zeros(2, 4), torch.zeros(2)], [])
 
 
 @pytest.mark.parametrize(
