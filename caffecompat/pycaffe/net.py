@@ -12,14 +12,14 @@ from caffecompat.net import Net as TorchNet
 from caffecompat.pycaffe.batches import Arrays, batches, forward_all, forward_backward_all
 from caffecompat.pycaffe.errors import ArgumentError, CallError, LayerNameError, pycaffe_errors
 from caffecompat.pycaffe.execution.blob_memory import Views
-from caffecompat.pycaffe.execution.parameter_blobs import clear_diffs, share_data
+from caffecompat.pycaffe.execution.parameter_blobs import clear_diffs, share_data, take_diffs
 from caffecompat.pycaffe.mappings import Outputs
 from caffecompat.pycaffe.memory_arrays import set_memory_data
 from caffecompat.pycaffe.mode import current_device, next_seed
 from caffecompat.pycaffe.net_arguments import net_arguments
 from caffecompat.pycaffe.net_structure import NetStructure
 from caffecompat.reporting.glog import LOGGER
-from caffecompat.weights import Weights, save_weights
+from caffecompat.weights import Weights, load_weights, save_weights
 
 
 class Net(NetStructure):
@@ -232,6 +232,7 @@ class Net(NetStructure):
         self._views.send()
         with pycaffe_errors():
             report = self.torch_net.load_weights(path, lenient=True)
+            take_diffs(load_weights(path), self._names, self._parameters)
         report.write_to(LOGGER)
         self._views.show()
 

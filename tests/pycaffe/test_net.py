@@ -281,6 +281,22 @@ def test_save_and_load(tmp_path: Path) -> None:
         np.testing.assert_array_equal(view, expected)
 
 
+def test_gradients_of_a_caffemodel_are_read(tmp_path: Path) -> None:
+    """As in Caffe, with ``snapshot_diff: true``; those of an HDF5 file are not."""
+    net = built(tmp_path, CLASSIFIER, caffe.TRAIN)
+    net.forward()
+    net.backward()
+    diffs = [blob.diff.copy() for blobs in net.params.values() for blob in blobs]
+    net.torch_net.save(tmp_path / "w.caffemodel", diffs=True)
+    net.torch_net.save(tmp_path / "w.caffemodel.h5", diffs=True)
+    for name in ("w.caffemodel.h5", "w.caffemodel"):
+        other = built(tmp_path, CLASSIFIER, caffe.TRAIN)
+        other.copy_from(tmp_path / name)
+        found = [blob.diff for blobs in other.params.values() for blob in blobs]
+        for diff, expected in zip(found, diffs, strict=True):
+            np.testing.assert_array_equal(diff, 0 if "h5" in name else expected)
+
+
 def test_weights_of_no_layer_are_no_mistake(tmp_path: Path) -> None:
     net = built(tmp_path, DEPLOY)
     net.save(tmp_path / "weights")

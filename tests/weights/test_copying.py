@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import h5py
@@ -162,6 +163,21 @@ def test_missing_layers_come_with_the_nearest_name_of_the_file() -> None:
     assert (report.missing, report.ignored) == (["fc8"], ["fc8_new"])
     assert "the file has 'fc8_new', which the net has not" in report.sentences()[1]
     assert "in the file only: fc8_new" in report.sentences()
+
+
+def test_ignored_layers_are_logged_with_the_words_of_caffe(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    weights = other_weights()
+    weights["fc8"].name = "fc8_new"
+    with caplog.at_level(logging.INFO, "weights"):
+        net().load_weights(weights).write_to(logging.getLogger("weights"))
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert lines[:2] == [
+        ("INFO", "Ignoring source layer fc8_new"),
+        ("WARNING", "loaded 3 of 4 layers with parameters"),
+    ]
+    assert not any("in the file only" in line for _, line in lines)
 
 
 class TestShared:

@@ -27,6 +27,8 @@ WriteRows: TypeAlias = Callable[[NDArray[np.float32]], None]
 
 # Files of one array, by the names of their backends.
 ARRAY_BACKENDS = ("HDF5", "NPZ")
+# As in Caffe, a line is logged for each thousand rows.
+LOG_EVERY = 1000
 
 
 def extract_features(
@@ -120,14 +122,22 @@ def _write_batches(
     for batch in range(batches):
         net.run(batch)
         for number, (blob, write) in enumerate(zip(blobs, writers, strict=True)):
-            rows = np.array(net.blobs[blob].data.float().cpu().numpy())
+            # A blob without axes, such as a loss, is one row.
+            rows = np.atleast_1d(np.array(net.blobs[blob].data.float().cpu().numpy()))
             write(rows)
             counts[number] += len(rows)
+            for written in range(counts[number] - len(rows) + 1, counts[number] + 1):
+                if written % LOG_EVERY == 0:
+                    _log_count(written, blob)
         if progress is not None:
             progress(batch + 1, batches)
     for blob, count in zip(blobs, counts, strict=True):
-        log.info("Extracted features of %d query images for feature blob %s", count, blob)
+        _log_count(count, blob)
     return min(counts)
+
+
+def _log_count(count: int, blob: str) -> None:
+    log.info("Extracted features of %d query images for feature blob %s", count, blob)
 
 
 def feature_datum(row: NDArray[np.float32]) -> bytes:

@@ -48,13 +48,24 @@ class LoadReport:
         return self.total > 0 and not self.loaded
 
     def write_to(self, log: logging.Logger) -> None:
-        """Logs the report, as warnings if layers are missing or mismatched."""
+        """Logs the report, as warnings if layers are missing or mismatched.
+
+        Each ignored layer has a line of its own, with Caffe's words.
+        """
         level = logging.WARNING if self.missing or self.mismatched else logging.INFO
-        for sentence in self.sentences():
+        for name in self.ignored:
+            log.info("Ignoring source layer %s", name)
+        for sentence in self._about_the_net():
             log.log(level, sentence)
 
     def sentences(self) -> list[str]:
         """The report as lines of text; the first one has the number of loaded layers."""
+        lines = self._about_the_net()
+        if self.ignored:
+            lines.append(f"in the file only: {', '.join(self.ignored)}")
+        return lines
+
+    def _about_the_net(self) -> list[str]:
         lines = [f"loaded {len(self.loaded)} of {self.total} layers with parameters"]
         for name in self.missing:
             near = difflib.get_close_matches(name, self.ignored, n=1)
@@ -64,8 +75,6 @@ class LoadReport:
         lines += [f"layer {name!r} was {done}: {why}" for name, why in self.mismatched.items()]
         if self.left_out:
             lines.append(f"not asked for: {', '.join(self.left_out)}")
-        if self.ignored:
-            lines.append(f"in the file only: {', '.join(self.ignored)}")
         return lines
 
 

@@ -18,6 +18,7 @@ from caffecompat.pycaffe.execution.blob_memory import (
     parameter_data,
     parameter_diff,
 )
+from caffecompat.weights import Weights
 
 
 def parameter_blobs(net: Net, views: Views) -> list[list[Blob]]:
@@ -59,6 +60,23 @@ def clear_diffs(net: Net) -> None:
     for parameter in net.parameters():
         if parameter.grad is not None:
             parameter.grad.zero_()
+
+
+def take_diffs(weights: Weights, names: list[str], blobs: list[list[Blob]]) -> None:
+    """Copies the gradients of a caffemodel, which ``snapshot_diff: true`` writes.
+
+    As in Caffe, which reads them with the values; those of HDF5 files it leaves alone.
+
+    Args:
+        weights: a file whose layers fit.
+        names, blobs: the layers of the net, and the parameters of each.
+    """
+    if not weights.format.startswith("caffemodel"):
+        return
+    for layer in weights.layers:
+        if layer.diffs and layer.name in names:
+            for blob, diff in zip(blobs[names.index(layer.name)], layer.diffs, strict=False):
+                blob.diff[...] = diff.reshape(blob.shape)
 
 
 def share_data(net: Net, other: Net) -> None:

@@ -80,8 +80,6 @@ def _prepare(net: Net, options: NetOptions, share_with: Net | None, log: logging
             # A test net may have none of the layers; the train net was checked.
             lenient=options.build.lenient or share_with is not None,
         )
-        for layer in report.ignored:
-            log.info(f"Ignoring source layer {layer}")
         report.write_to(log)
 
 

@@ -23,6 +23,9 @@ layer { name: "f" type: "InnerProduct" bottom: "conv" top: "feat"
         inner_product_param { num_output: 6 weight_filler { type: "xavier" } } }
 """
 
+# float_data of a Datum: 0.
+ZERO = b"5\x00\x00\x00\x00"
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -95,3 +98,22 @@ def test_bad_input(
     assert sentence in err
     assert "Traceback" not in err
     assert not Path("a").exists()
+
+
+def test_a_blob_without_axes_is_one_row(folder: Path) -> None:
+    """As in Caffe: a loss has one record for each pass, of one value."""
+    text = NET + 'layer { name: "e" type: "EuclideanLoss" bottom: "feat" bottom: "feat" top: "e" }'
+    Path("net.prototxt").write_text(text)
+    assert extract("e", "a", "2", "lmdb") == 0
+    with open_database("a", "lmdb") as database:
+        records = [database.read(index) for index in range(len(database))]
+    assert [key for key, _ in records] == [b"0000000000", b"0000000001"]
+    # Written by BVLC Caffe 1.0.
+    assert [record for _, record in records] == [b"\x08\x01\x10\x01\x18\x01" + ZERO] * 2
+
+
+def test_each_thousand_rows_is_logged(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert extract("feat", "a", "340", "npz") == 0
+    lines = [record.getMessage() for record in caplog.records if "query" in record.getMessage()]
+    counts = [f"Extracted features of {n} query images for feature blob feat" for n in (1000, 1020)]
+    assert lines == counts
