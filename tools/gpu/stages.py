@@ -91,7 +91,7 @@ def _stages() -> list[Stage]:
     long = [stage for stage in tests if stage.seconds > _TESTS]
     short = [stage for stage in tests if stage.seconds <= _TESTS]
     return [
-        Stage("machine", 15, "machine"),
+        Stage("machine", 30, "machine"),
         Stage("kernels", 45, "trainings", "kernels"),
         Stage("speed", 75, "training_speed", "default"),
         Stage("ways", 75, "ways"),
