@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,18 @@ import torch
 from tests.programs import run_program
 from tools import gpu_check
 from tools.bench import gpu_report
-from tools.gpu import marked_tests
-from tools.gpu.stages import Stage, all_stages, marked_files, plan, run_stage_process
+from tools.gpu import marked_tests, training_speed
+from tools.gpu import stages as stages_module
+from tools.gpu.rows import Work
+from tools.gpu.stages import (
+    Outcome,
+    Stage,
+    all_stages,
+    caches,
+    marked_files,
+    plan,
+    run_stage_process,
+)
 
 
 class Command(Stage):
@@ -76,6 +87,91 @@ def test_a_stage_at_the_end_of_the_budget(
     assert "| begun" in printed
     assert "0 of 0 stages passed, 1 left out for lack of time, 1 cut short" in printed
     assert "for the rest: --only long,late" in printed
+
+
+def test_a_signal_ends_it_with_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(stage: Stage, command: Any, rows: Path, *rest: Any) -> Outcome:
+        rows.write_text(json.dumps([{**ROW, "passed": None, "value": "12 ms"}]))
+        if stage.name == "second":
+            raise KeyboardInterrupt
+        return Outcome(stage.name, "passed", 0.1, json.loads(rows.read_text()))
+
+    monkeypatch.setattr(stages_module, "run_stage_process", interrupted)
+    code, result = check(tmp_path, [Command(name, 9, "") for name in ("first", "second", "third")])
+    assert code == 0
+    assert [stage["status"] for stage in result["stages"]] == ["passed", "cut short", "left out"]
+    assert result["stages"][1]["rows"][0]["value"] == "12 ms"
+    printed = capsys.readouterr().out
+    assert printed.count("12 ms") == 2
+    assert "for the rest: --only second,third" in printed
+
+
+def test_a_folder_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    arguments = ["--device", "cpu", "--out", str(tmp_path / "file" / "out")]
+    assert gpu_check.main(arguments, [Command("right", 20, "pass")]) == 0
+    (made,) = tmp_path.glob("gpu_check_*/result.json")
+    printed = capsys.readouterr().out
+    assert f"cannot be written (Not a directory); the results go to {made.parent}" in printed
+    assert str(made) in printed
+
+
+def test_where_compiled_kernels_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_CACHE_DIR", raising=False)
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert caches(tmp_path / "out") == {}
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    name = "TRITON_CACHE_DIR"
+    assert caches(tmp_path / "out") == {name: str(tmp_path / "out" / "compiled" / "triton")}
+    monkeypatch.setenv(name, "own")
+    assert caches(tmp_path / "out") == {}
+
+
+def test_speeds_are_handed_on_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that is stopped keeps what tools/bench/train.py has measured until then."""
+    work = Work("cpu", True, tmp_path / "speed.json")
+    measured = {"what": "step", "ours": 1.0, "plain": 2.0, "ratio": 2.0, "images_per_second": 3.0}
+    whole = {"net": "A", "batch": 1, "precision": "fp32"}
+    rows: list[str] = []
+
+    class Measuring:
+        def __init__(self, command: list[str], **more: Any) -> None:
+            self.file, self.looks = Path(command[command.index("--json") + 1]), 0
+
+        def poll(self) -> int | None:
+            self.looks += 1
+            text = json.dumps({**whole, "rows": [measured] * (self.looks // 2)})
+            # A look may find half of a file.
+            self.file.write_text(text if self.looks != 3 else text[:9])
+            assert len(rows) >= min(1, (self.looks - 2) // 2)
+            return 0 if self.looks == 6 else None
+
+    monkeypatch.setattr(training_speed.subprocess, "Popen", Measuring)
+    monkeypatch.setattr(training_speed, "_POLL", 0)
+    for row in training_speed.default(work):
+        rows.append(row.value)
+    assert rows == ["2.000 × (1000.0 ms, 3 images/s)"] * 3
+
+
+def test_warnings_of_marked_tests() -> None:
+    text = """..
+=== warnings summary ===
+tests/test_one.py::test_a
+  /place/one.py:12: UserWarning: allow_tf32 is old; use another
+    torch.backends.cudnn.allow_tf32 = False
+
+-- Docs: https://docs.pytest.org
+"""
+    (row,) = marked_tests._warnings(text)
+    assert (row.value, row.passed) == ("UserWarning: allow_tf32 is old; use another", None)
 
 
 def test_the_most_valuable_stages_fit_into_the_budget() -> None:

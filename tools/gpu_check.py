@@ -5,8 +5,9 @@ A stage that fails, crashes or takes too long does not stop the others. They run
 the first line says which fit into the budget even if each takes all of its time box. The others run
 as far as time is left, and the last line names those that did not. After each stage its rows
 are added to result.json in the folder of the results, together with the end of its output if it
-failed; one table follows at the end. Without a GPU and without ``--device cpu`` nothing is run.
-tools/gpu_check.sh says how to bring what a machine without a network lacks.
+failed; one table follows at the end, also after Ctrl-C or a SIGTERM. Without a GPU and without
+``--device cpu`` nothing is run. tools/gpu_check.sh says how to bring what a machine without a
+network lacks.
 
 Examples:
     python tools/gpu_check.py --out check
@@ -21,7 +22,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -33,6 +36,8 @@ from tools.gpu.stages import CUT_SHORT, LEFT_OUT, Outcome, Stage, all_stages, ru
 
 
 def main(given: Sequence[str] | None = None, stages: Sequence[Stage] | None = None) -> int:
+    # The budget is for all: the first import of torch takes long on a machine that has just begun.
+    begun = time.perf_counter()
     arguments = _parse(given)
     stages = list(all_stages(arguments.device) if stages is None else stages)
     if arguments.list:
@@ -42,8 +47,7 @@ def main(given: Sequence[str] | None = None, stages: Sequence[Stage] | None = No
     if arguments.device == "cuda" and not _has_gpu():
         print("torch finds no GPU here; --device cpu --small tries the stages without one")
         return 0
-    out: Path = arguments.out
-    out.mkdir(parents=True, exist_ok=True)
+    out = _folder(arguments.out)
     started = time.strftime("%Y-%m-%d %H:%M:%S")
 
     def keep(outcomes: list[Outcome]) -> None:
@@ -57,13 +61,26 @@ def main(given: Sequence[str] | None = None, stages: Sequence[Stage] | None = No
         draft.write_text(json.dumps(result, indent=1))
         draft.replace(out / "result.json")
 
-    outcomes = run_all(chosen, out, arguments.device, arguments.small, arguments.budget, keep)
+    budget = arguments.budget - (time.perf_counter() - begun)
+    outcomes = run_all(chosen, out, arguments.device, arguments.small, budget, keep)
     print("\n" + table(outcomes))
     missing = [outcome.name for outcome in outcomes if outcome.status in (LEFT_OUT, CUT_SHORT)]
     if missing:
         print(f"for the rest: --only {','.join(missing)}")
     print(f"\n{out / 'result.json'}")
     return 1 if any(outcome.bad for outcome in outcomes) else 0
+
+
+def _folder(wanted: Path) -> Path:
+    """The folder of the results; one for temporary files where that cannot be written."""
+    try:
+        wanted.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=wanted):
+            return wanted
+    except OSError as error:
+        made = Path(tempfile.mkdtemp(prefix="gpu_check_"))
+        print(f"{wanted} cannot be written ({error.strerror}); the results go to {made}")
+        return made
 
 
 def _parse(given: Sequence[str] | None) -> argparse.Namespace:
@@ -124,4 +141,6 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 if __name__ == "__main__":
+    # What ends the process from outside lets it write what it has, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -10,6 +10,7 @@ from caffecompat.layers._base import Layer, Message, Shape, between, format_shap
 from caffecompat.layers._operation import TakeMaximum
 from caffecompat.layers._pooling_settings import PoolingSettings, read_settings
 from caffecompat.layers._receptive_field import ReceptiveField
+from caffecompat.layers._repeatable_selection import maximum_in_3d
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -330,11 +331,11 @@ def maximum(x: Tensor, windows: Windows) -> Tensor:
     ceil = windows.torch_mode()
     if ceil is not None and len(windows.size) == 2:
         return F.max_pool2d(x, windows.kernel, windows.stride, windows.pad, ceil_mode=ceil)
-    over = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(windows.size) - 1]
-    dilation = windows.dilation or (1,) * len(windows.size)
-    pooled: Tensor = over(
-        pad_with_lowest(x, windows), windows.kernel, windows.stride, dilation=dilation
-    )
+    x, dilation = pad_with_lowest(x, windows), windows.dilation or (1,) * len(windows.size)
+    if len(windows.size) == 3:
+        return maximum_in_3d(x, windows.kernel, windows.stride, dilation)
+    over = F.max_pool1d if len(windows.size) == 1 else F.max_pool2d
+    pooled: Tensor = over(x, windows.kernel, windows.stride, dilation=dilation)
     return pooled
 
 

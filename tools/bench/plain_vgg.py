@@ -35,6 +35,7 @@ class Plain:
     ) -> None:
         form = torch.channels_last
         self.model: Any = vgg(COLUMNS[arguments.net], arguments.size).to(device, memory_format=form)  # type: ignore
+        self._whole = self.model
         self.images = images.to(device, memory_format=form)
         self.labels = labels.to(device)
         self.half = HALVES.get(arguments.precision)
@@ -50,8 +51,9 @@ class Plain:
         if arguments.compile:
             self.compile()
 
-    def compile(self) -> None:
-        self.model = torch.compile(self.model)
+    def compile(self, mode: str | None = None) -> None:
+        """With torch.compile; ``mode`` is one of its own."""
+        self.model = torch.compile(self._whole, mode=mode)
 
     @torch.no_grad()
     def give_weights(self, solver: Solver) -> None:

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -16,6 +17,10 @@ from tools.gpu.rows import Row, Work, run_stage
 
 NEEDED = ("numpy", "protobuf", "lmdb", "opencv-python-headless", "h5py", "pytest")
 OPTIONAL = ("triton", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "tensorrt")
+STATE = (
+    *("driver_version", "power.limit", "clocks.sm", "clocks.max.sm", "temperature.gpu"),
+    "mig.mode.current",
+)
 MODULES = {"opencv-python-headless": "cv2", "protobuf": "google.protobuf"}
 
 
@@ -35,6 +40,26 @@ def card(work: Work) -> Iterator[Row]:
     memory = properties.total_memory / 2**30
     yield Row("card", f"{properties.name}, {memory:.0f} GiB", figures={"memory_gib": memory})
     yield Row("CUDA, cuDNN", f"{torch.version.cuda}, {torch.backends.cudnn.version()}")
+    yield Row("compute capability", f"{properties.major}.{properties.minor}")
+    # Figures of a card that others use, or that is slowed down, mean little.
+    yield Row("GPU memory in use before", f"{_in_use() / 2**30:.1f} GiB")
+    yield Row("driver, watts, clock, temperature, MIG", _state())
+
+
+def _in_use() -> int:
+    """Bytes that are not free, less what this process has."""
+    free, whole = torch.cuda.mem_get_info(0)
+    return int(whole - free - torch.cuda.memory_reserved(0))
+
+
+def _state() -> str:
+    """What nvidia-smi tells of the first card."""
+    command = ["nvidia-smi", "--id=0", "--format=csv,noheader", f"--query-gpu={','.join(STATE)}"]
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown: no nvidia-smi"
+    return ended.stdout.strip() or f"unknown: {ended.stderr.strip()}"
 
 
 def packages(work: Work) -> Iterator[Row]:

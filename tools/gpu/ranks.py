@@ -1,15 +1,16 @@
-"""Two ranks, on one GPU by gloo or on two by NCCL, make the updates of one process."""
+"""Ranks make the updates of one process: one by NCCL, two on one GPU by gloo or on two by NCCL."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 from caffecompat.solver import Solver, join_ranks
 from caffecompat.solver.distributed.launch import launch
@@ -30,6 +31,24 @@ def _train(run: dict[str, Any], group: ProcessGroup, device: str) -> None:
     solver.close()
 
 
+class Alone(ProcessGroup):
+    """One process that sums its gradients as several do: NCCL takes no two on one GPU."""
+
+    @property
+    def several(self) -> bool:
+        return True
+
+
+def be_alone(run: dict[str, Any]) -> int:
+    """The only rank, in a process that :func:`launch` has started."""
+    on_gpu = run["device"] == "cuda"
+    backends = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    dist.init_process_group(backends, store=dist.HashStore(), rank=0, world_size=1)
+    _train(run, Alone(), run["device"])
+    dist.destroy_process_group()
+    return 0
+
+
 def be_rank(run: dict[str, Any]) -> int:
     """One of the ranks, in a process that :func:`launch` has started."""
     device = run["device"]
@@ -40,7 +59,9 @@ def be_rank(run: dict[str, Any]) -> int:
     return 0
 
 
-def _two_are_one(work: Work, backend: str) -> Row:
+def _as_one_process(
+    what: str, work: Work, backend: str, rank: Callable[[dict[str, Any]], int], count: int
+) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         # Statistics of BatchNorm are those of each rank's part of the batch.
         path = write_training(Path(folder) / "run")
@@ -49,13 +70,12 @@ def _two_are_one(work: Work, backend: str) -> Row:
         text = "\n".join(line for line in lines if '"BatchNorm"' not in line)
         net.write_text(text.replace('"norm"', '"conv"'))
         run = {"solver": str(path), "device": work.device, "backend": backend}
-        one, two = f"{folder}/one.npz", f"{folder}/two.npz"
+        one, other = f"{folder}/one.npz", f"{folder}/other.npz"
         _train({**run, "out": one}, ProcessGroup(), work.device)
-        code = launch(be_rank, {**run, "out": two}, 2, 75)
-        what = f"two ranks by {backend} = one process"
+        code = launch(rank, {**run, "out": other}, count, 75)
         if code:
             return Row(what, f"the ranks ended with {code}", False)
-        with np.load(one) as first, np.load(two) as second:
+        with np.load(one) as first, np.load(other) as second:
             worst = max(
                 float(np.abs(first[key] - second[key]).max() / max(1e-6, np.abs(first[key]).max()))
                 for key in first.files
@@ -63,19 +83,26 @@ def _two_are_one(work: Work, backend: str) -> Row:
     return Row(what, f"largest difference {worst:.1e} (bound {BOUND:g})", worst <= BOUND)
 
 
+def alone(work: Work) -> Iterator[Row]:
+    backend = "nccl" if work.on_gpu else "gloo"
+    what = f"one rank by {backend}, summing as several do, = one process"
+    yield _as_one_process(what, work, backend, be_alone, 1)
+
+
 def by_gloo(work: Work) -> Iterator[Row]:
-    yield _two_are_one(work, "gloo")
+    yield _as_one_process("two ranks by gloo = one process", work, "gloo", be_rank, 2)
 
 
 def by_nccl(work: Work) -> Iterator[Row]:
     if torch.cuda.device_count() < 2:
         yield Row("two ranks by nccl", "needs two GPUs")
         return
-    yield _two_are_one(work, "nccl")
+    yield _as_one_process("two ranks by nccl = one process", work, "nccl", be_rank, 2)
 
 
 if __name__ == "__main__":
     # The ranks import this module by its name.
     from tools.gpu import ranks
 
-    sys.exit(run_stage(__doc__, {"gloo": ranks.by_gloo, "nccl": ranks.by_nccl}))
+    checks = {"alone": ranks.alone, "gloo": ranks.by_gloo, "nccl": ranks.by_nccl}
+    sys.exit(run_stage(__doc__, checks))

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -90,7 +91,7 @@ def _stages() -> list[Stage]:
     long = [stage for stage in tests if stage.seconds > _TESTS]
     short = [stage for stage in tests if stage.seconds <= _TESTS]
     return [
-        Stage("machine", 15, "machine"),
+        Stage("machine", 30, "machine"),
         Stage("kernels", 45, "trainings", "kernels"),
         Stage("speed", 75, "training_speed", "default"),
         Stage("ways", 75, "ways"),
@@ -98,10 +99,10 @@ def _stages() -> list[Stage]:
         Stage("graph", 35, "trainings", "captured"),
         Stage("layers", 60, "layer_cases", "agree"),
         Stage("repeated", 50, "trainings", "repeated"),
+        Stage("speed-lmdb", 75, "training_speed", "LMDB"),
         Stage("convolutions", 55, "convolutions"),
         Stage("top-kernels", 30, "top_kernels"),
         *short,
-        Stage("speed-lmdb", 75, "training_speed", "LMDB"),
         Stage("layers-twice", 45, "layer_cases", "twice"),
         Stage("cpu", 45, "trainings", "beside the CPU"),
         Stage("memory", 45, "memory"),
@@ -112,7 +113,7 @@ def _stages() -> list[Stage]:
         Stage("speed-eager", 60, "training_speed", "eager"),
         Stage("inference", 75, "inference", "eager"),
         Stage("compile", 75, "trainings", "compiled"),
-        Stage("speed-compiled", 100, "training_speed", "compiled"),
+        Stage("speed-compiled", 130, "training_speed", "compiled"),
         Stage("inference-onnx", 45, "inference", "ONNX Runtime"),
         Stage("inference-compiled", 120, "inference", "compiled"),
     ]
@@ -188,26 +189,63 @@ def run_all(
     Args:
         budget: seconds for all; a stage that would begin later is left out.
         after_each: is given what there is after each stage.
+
+    A KeyboardInterrupt ends the running stage, whose rows are kept, and leaves out the others.
     """
     print(plan(stages, budget), flush=True)
     deadline = time.perf_counter() + budget
+    environment = caches(out)
     outcomes: list[Outcome] = []
+    stopped = False
     for stage in stages:
         left = deadline - time.perf_counter()
-        if left < _LEAST * stage.seconds:
+        if stopped or left < _LEAST * stage.seconds:
             outcomes.append(Outcome(stage.name, LEFT_OUT))
-        else:
-            print(f"== {stage.name} (up to {min(stage.seconds, left):.0f} s)", flush=True)
-            rows = out / f"{stage.name.replace(':', '-')}.json"
-            rows.unlink(missing_ok=True)
-            command = stage.command(device, small, rows)
-            outcome = run_stage_process(stage, command, rows, min(stage.seconds, left), {})
-            if outcome.status == TIMED_OUT and left < stage.seconds:
-                outcome.status = CUT_SHORT
-            print(f"   {outcome.status} after {outcome.seconds:.1f} s", flush=True)
-            outcomes.append(outcome)
+            after_each(outcomes)
+            continue
+        print(f"== {stage.name} (up to {min(stage.seconds, left):.0f} s)", flush=True)
+        rows = out / f"{stage.name.replace(':', '-')}.json"
+        rows.unlink(missing_ok=True)
+        command = stage.command(device, small, rows)
+        started = time.perf_counter()
+        try:
+            outcome = run_stage_process(stage, command, rows, min(stage.seconds, left), environment)
+        except KeyboardInterrupt:
+            stopped = True
+            spent = time.perf_counter() - started
+            outcome = Outcome(stage.name, CUT_SHORT, spent, _read(rows))
+        if outcome.status == TIMED_OUT and left < stage.seconds:
+            outcome.status = CUT_SHORT
+        print(f"   {outcome.status} after {outcome.seconds:.1f} s", flush=True)
+        outcomes.append(outcome)
         after_each(outcomes)
     return outcomes
+
+
+def caches(out: Path) -> dict[str, str]:
+    """Variables for the compiled kernels, which all stages share, where the usual folder is closed.
+
+    Triton and torch.compile would fail otherwise. Nothing where they are set, or not needed.
+    """
+    usual = {
+        "TRITON_CACHE_DIR": Path("~/.triton/cache").expanduser(),
+        "TORCHINDUCTOR_CACHE_DIR": Path(tempfile.gettempdir()),
+    }
+    return {
+        name: str(out / "compiled" / name.partition("_")[0].lower())
+        for name, folder in usual.items()
+        if name not in os.environ and not _can_be_written(folder)
+    }
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Whether files can be made in a folder, which may not be there yet."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def plan(stages: Sequence[Stage], budget: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from tools.gpu.rows import Row, Work, run_stage
@@ -27,8 +28,14 @@ def top(work: Work) -> Iterator[Row]:
         if work.on_gpu:
             torch.cuda.synchronize()
     events = [
-        (event.key, _microseconds(event, work), event.count) for event in profiler.key_averages()
+        (event.key, _microseconds(event, work), event.count)
+        for event in profiler.key_averages()
+        # The calls of CUDA on the host count the time of what they launch, too.
+        if not work.on_gpu or event.device_type == DeviceType.CUDA
     ]
+    if not events:
+        yield Row("all kernels", "the profiler has seen none; has this user no permission?")
+        return
     whole = sum(time for _, time, _ in events) or 1.0
     yield Row("all kernels", f"{whole / steps / 1e3:.2f} ms for each step")
     for name, time, count in sorted(events, key=lambda event: -event[1])[:_MOST]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tools.gpu.rows import Row, Work, run_stage
 
+# Seconds between two looks at what has been measured.
+_POLL = 0.3
 ROOT = Path(__file__).resolve().parents[2]
 FULL = ["--net", "D", "--batch", "128", "--precision", "bf16", "--rounds", "3", "--steps", "20"]
 SMALL = ["--net", "A", "--batch", "1", "--size", "32", "--rounds", "1", "--steps", "1"]
@@ -21,16 +24,30 @@ def _measured(work: Work, label: str, arguments: Sequence[str]) -> Iterator[Row]
     result.unlink(missing_ok=True)
     sizes = SMALL if work.small or not work.on_gpu else FULL
     command = [sys.executable, "tools/bench/train.py", "--device", work.device, *sizes]
-    ended = subprocess.run([*command, "--json", str(result), *arguments], cwd=ROOT)
-    found = json.loads(result.read_text()) if result.exists() else {"rows": []}
-    for row in found["rows"]:
-        yield _row(label, found, row)
+    process = subprocess.Popen([*command, "--json", str(result), *arguments], cwd=ROOT)
+    shown, found, code = 0, _read(result), process.poll()
+    # What is there is handed on at once: the stage may be stopped before the rest.
+    while code is None:
+        yield from (_row(label, found, row) for row in found["rows"][shown:])
+        shown = max(shown, len(found["rows"]))
+        time.sleep(_POLL)
+        code, found = process.poll(), _read(result)
+    yield from (_row(label, found, row) for row in found["rows"][shown:])
     if "of_matrix_rate" in found:
         share = found["of_matrix_rate"]
         text = f"{share:.1%} of {found['matrix_rate'] / 1e12:.0f} TFLOP/s"
         yield Row(f"{label}: share of the matrix rate", text, figures={"share": share})
-    if ended.returncode:
-        yield Row(label, f"tools/bench/train.py ended with {ended.returncode}", False)
+    if code:
+        yield Row(label, f"tools/bench/train.py ended with {code}", False)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What has been measured; nothing while the file is not there, or not whole."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {"rows": []}
+    return found
 
 
 def _row(label: str, found: dict[str, Any], row: dict[str, Any]) -> Row:
@@ -59,7 +76,7 @@ def compiled(work: Work) -> Iterator[Row]:
     if work.small:
         yield Row("beside torch.compile", "left out of a trial on the CPU")
         return
-    yield from _measured(work, "beside torch.compile", ["--measure", "compiled"])
+    yield from _measured(work, "beside torch.compile", ["--measure", "compiled", "graphed"])
 
 
 if __name__ == "__main__":

@@ -100,7 +100,10 @@ def _try_pooling(device: torch.device) -> bool:
     # Whole numbers, whose sums are exact.
     spread = pooling.spread(y, index, x.shape[2:], by_kernel)
     wanted = pooling.spread_by_torch(y, index, x.shape[2:], windows)
-    return _same(y, expected) and torch.equal(index, positions) and _same(spread, wanted)
+    # Which of several NaN a window takes is of no account.
+    places = ~expected.isnan()
+    same = torch.equal(index[places], positions[places])
+    return _same(y, expected) and same and _same(spread, wanted)
 
 
 def _try_rectified(device: torch.device) -> bool:

@@ -95,9 +95,13 @@ def test_pooling(windows: PoolingWindows, form: torch.memory_format, device: str
         expected, expected_index = pooling.maxima_by_torch(x.to(dtype), windows)
         torch.testing.assert_close(y, expected, rtol=0, atol=0, equal_nan=True)
         assert y.stride() == expected.stride()
-        assert torch.equal(index, expected_index)
+        # Which of several NaN torch takes on a GPU is its own affair.
+        places = ~expected.isnan() | (device == "cpu")
+        assert torch.equal(index[places], expected_index[places])
     _, none = pooling.maxima(x, by_kernel, none_if_zero=True)
-    assert torch.equal(none, pooling.maxima_by_torch(x, windows, none_if_zero=True)[1])
+    assert torch.equal(
+        none[places], pooling.maxima_by_torch(x, windows, none_if_zero=True)[1][places]
+    )
     # Whole numbers, whose sums are exact in any order.
     gradient = (8 * random(tuple(y.shape), device, seed=2)).round()
     spread = pooling.spread(gradient, index, x.shape[2:], by_kernel)

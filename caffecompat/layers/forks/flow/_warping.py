@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, format_shape
+from caffecompat.layers._repeatable_selection import gathered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +39,8 @@ def pixels(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     height, width = image.shape[2:]
     index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
     flat = image.flatten(2)
-    return flat.gather(2, index.flatten(1).unsqueeze(1).expand(flat.shape)).view_as(image)
+    index = index.flatten(1).unsqueeze(1).expand(flat.shape)
+    return gathered(flat, 2, index).view_as(image)
 
 
 def between(image: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, at_least, format_shape, register
+from caffecompat.layers._repeatable_selection import resized
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,6 @@ class Accum(Layer):
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         import torch
-        import torch.nn.functional as F
 
         for x in bottoms:
             self.check(
@@ -45,8 +45,7 @@ class Accum(Layer):
             )
         joined = bottoms[:-1] if self.reference else bottoms
         size = self._size(bottoms)
-        resized = [F.interpolate(x, size=size, mode="bilinear", align_corners=True) for x in joined]
-        return torch.cat(resized, 1)
+        return torch.cat([resized(x, size, align_corners=True) for x in joined], 1)
 
     def _size(self, bottoms: Sequence[Tensor]) -> tuple[int, int]:
         if self.reference:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
-from caffecompat.layers._repeatable_selection import selected
+from caffecompat.layers._repeatable_selection import resized, selected
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,14 +40,12 @@ class DeephiResize(Layer):
         self.scales = (float(p.scale_h), float(p.scale_w))
 
     def forward(self, x: Tensor) -> Tensor:
-        import torch.nn.functional as F
-
         self.check(x.dim() == 4, f"the bottom is {format_shape(x.shape)}, expected N x C x H x W")
         scaled = [int(extent * by) for extent, by in zip(x.shape[2:], self.scales, strict=True)]
         height, width = self.size or scaled
         self.check(min(height, width) > 0, f"the top would be {height} x {width}")
         if not self.nearest:
-            return F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
+            return resized(x, (height, width), align_corners=False)
         rows = selected(x, 2, _nearest(x, 2, height))
         return selected(rows, 3, _nearest(x, 3, width))
 

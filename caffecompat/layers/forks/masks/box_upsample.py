@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
+from caffecompat.layers._repeatable_selection import gathered, selected
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +40,6 @@ class BoxUpsample(Layer):
         self.channels, self.size = int(p.channels), (int(p.height), int(p.width))
 
     def forward(self, maps: Tensor, boxes: Tensor) -> Tensor:
-        import torch
 
         self._check_shapes(maps, boxes)
         rows = boxes.detach().reshape(boxes.shape[0], 6)
@@ -51,7 +51,7 @@ class BoxUpsample(Layer):
         def at(y: Tensor, x: Tensor) -> Tensor:
             index = (y.unsqueeze(2) * width + x.unsqueeze(1)).flatten(1)
             index = index.unsqueeze(1).expand(-1, self.channels, -1)
-            return torch.gather(planes, 2, index).unflatten(2, self.size)
+            return gathered(planes, 2, index).unflatten(2, self.size)
 
         down, right = share_y[:, None, :, None], share_x[:, None, None, :]
         above = at(low_y, low_x) * (1 - right) + at(low_y, high_x) * right
@@ -66,7 +66,7 @@ class BoxUpsample(Layer):
         first = rows[:, :1].long() * count + rows[:, 1:2].long() * self.channels
         index = first + torch.arange(self.channels, device=maps.device)
         try:
-            chosen = maps.flatten(2).flatten(0, 1).index_select(0, index.flatten())
+            chosen = selected(maps.flatten(2).flatten(0, 1), 0, index.flatten())
         except IndexError:
             self.refuse(
                 f"a box names a map or a group of channels beyond {format_shape(maps.shape)}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
+from caffecompat.layers._repeatable_selection import selected
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +57,5 @@ def _along(x: Tensor, axis: int, count: int) -> Tensor:
     high = (low + 1).clamp(max=extent - 1)
     shape = [-1 if i == axis else 1 for i in range(x.dim())]
     part = (at - low).to(x.dtype)
-    return x.index_select(axis, low) * (inside * (1 - part)).view(shape) + x.index_select(
-        axis, high
-    ) * (inside * part).view(shape)
+    before = selected(x, axis, low) * (inside * (1 - part)).view(shape)
+    return before + selected(x, axis, high) * (inside * part).view(shape)

@@ -7,6 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
+from caffecompat.layers._repeatable_selection import gathered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +48,7 @@ class PickSlice(Layer):
         index = first + torch.arange(self.channels, device=x.device)
         index = index.reshape(*index.shape, *(1,) * (x.dim() - 2))
         try:
-            return x.gather(1, index.expand(x.shape[0], self.channels, *x.shape[2:]))
+            return gathered(x, 1, index.expand(x.shape[0], self.channels, *x.shape[2:]))
         except (IndexError, RuntimeError) as problem:
             if "out of bounds" not in str(problem):
                 raise

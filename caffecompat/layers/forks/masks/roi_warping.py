@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
+from caffecompat.layers._repeatable_selection import gathered, selected
 from caffecompat.layers._surrogate_gradient import with_gradient_of
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class ROIWarping(Layer):
         """The features at the four neighbours, each (R, C, pooled_h, pooled_w)."""
         width = features.shape[3]
         try:
-            planes = features.flatten(2).index_select(0, image)
+            planes = selected(features.flatten(2), 0, image)
         except IndexError:
             self.refuse(f"a region names an image beyond the {features.shape[0]} of the batch")
         found = []
@@ -84,7 +85,7 @@ class ROIWarping(Layer):
             for x in columns:
                 index = (y[:, :, None] * width + x[:, None, :]).flatten(1)
                 index = index.unsqueeze(1).expand(-1, features.shape[1], -1)
-                found.append(planes.gather(2, index).unflatten(2, self.size))
+                found.append(gathered(planes, 2, index).unflatten(2, self.size))
         return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, format_shape, register
+from caffecompat.layers._repeatable_selection import selected
 from caffecompat.layers.convolution import Convolution
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ class OrientedConvolution(Convolution):
         # The blob's order: outputs, their orientations, inputs, their orientations, plane.
         first = weight.reshape(outputs, count, inputs, count, -1)[:, 0]
         turned = [
-            first.roll(turn, 2).index_select(-1, _sources(turn, count, first))
-            for turn in range(count)
+            selected(first.roll(turn, 2), -1, _sources(turn, count, first)) for turn in range(count)
         ]
         return torch.stack(turned, 1).reshape(weight.shape)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._repeatable_selection import gathered
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -98,7 +100,7 @@ def _maxima_of_channels(maps: Tensor, image: Tensor, corners: list[Tensor]) -> T
         found = _first_maximum(found, (value[at], place[at]))
     offset = (image * (h * w))[:, None, None].expand(corners[0].shape).reshape(-1, 1)
     flat = maps.permute(0, 2, 3, 1).reshape(n * h * w, c)
-    chosen = flat.gather(0, found[1] + offset)
+    chosen = gathered(flat, 0, found[1] + offset)
     return chosen.reshape(*corners[0].shape, c).permute(0, 3, 1, 2)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._repeatable_selection import selected
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -28,7 +30,7 @@ def sampled(features: Tensor, image: Tensor, y: Tensor, x: Tensor, inside: Tenso
         for column, column_weight in columns:
             index = base + row.unsqueeze(2) * w + column.unsqueeze(1)
             weight = (row_weight.unsqueeze(2) * column_weight.unsqueeze(1)).reshape(-1, 1)
-            part = flat.index_select(0, index.reshape(-1)) * weight.to(features.dtype)
+            part = selected(flat, 0, index.reshape(-1)) * weight.to(features.dtype)
             total = part if total is None else total + part
     assert total is not None
     samples = total.reshape(*inside.shape, c).permute(0, 3, 1, 2)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, exactly, register
+from caffecompat.layers._repeatable_selection import selected
 from caffecompat.layers.forks.rcnn._regions import (
     check_regions,
     columns,
@@ -109,7 +110,7 @@ class PSROIPooling(Layer):
 
         def at(row: Tensor, column: Tensor) -> Tensor:
             index = base + row.unsqueeze(2) * (w + 1) + column.unsqueeze(1)
-            return flat.index_select(0, index.reshape(-1))
+            return selected(flat, 0, index.reshape(-1))
 
         (top, bottom), (left, right) = rows, across
         sums = at(bottom, right) - at(top, right) - at(bottom, left) + at(top, left)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, between, register
 from caffecompat.layers._loss import naming_bad_labels
+from caffecompat.layers._repeatable_selection import selected
 from caffecompat.layers.forks.recognition._margins import MarginProduct, with_margin
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class LargeMarginInnerProduct(MarginProduct):
         lambda_ = self.lambda_of_pass(x)
         plain = x @ w.t()
         with naming_bad_labels(self, self.classes):
-            rows = w.index_select(0, labels.flatten())
+            rows = selected(w, 0, labels.flatten())
             own = plain.gather(1, labels)
         scores = plain
         if self.margin != "SINGLE":

@@ -8,6 +8,8 @@ from __future__ import annotations
 from math import sqrt
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._repeatable_selection import added_up
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -42,8 +44,7 @@ class PermutohedralLattice:
         weights = self._weights.to(values.dtype)
         spread = (values.t().unsqueeze(1) * weights.unsqueeze(2)).flatten(0, 1)
         # Row 0 stands for vertices that are not there.
-        lattice = values.new_zeros(self._vertices + 1, channels)
-        lattice = lattice.index_add(0, self._of_point.flatten() + 1, spread)
+        lattice = added_up(spread, self._of_point.flatten() + 1, self._vertices + 1)
         for before, after in self._neighbours:
             blurred = lattice[1:] + 0.5 * (lattice[before] + lattice[after])
             lattice = torch.cat((lattice.new_zeros(1, channels), blurred))

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._repeatable_selection import gathered
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -44,7 +46,8 @@ def negative_log_likelihood(scores: Tensor, sequences: Sequences) -> Tensor:
     import torch
 
     extended = _with_blanks(sequences)
-    logs = scores.log_softmax(2).gather(2, extended.expand(len(scores), *extended.shape))
+    index = extended.expand(len(scores), *extended.shape)
+    logs = gathered(scores.log_softmax(2), 2, index)
     never = _log_zero(scores)
     skips = _may_skip(extended, sequences)
     stays = torch.ones_like(skips) if sequences.merges else extended == sequences.blank
