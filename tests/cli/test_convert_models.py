@@ -42,6 +42,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def without_settings(folder: Path) -> Path:
+    """``folder``, whose weights hold names, types and wiring of layers alone."""
+    weights = Net(folder / "deploy.prototxt", weights=folder / "small.caffemodel").to_weights()
+    save_weights(weights, folder / "small.caffemodel")
+    return folder
+
+
 def outputs(prototxt: Path, weights: Path, pixels: np.ndarray = PIXELS) -> np.ndarray:
     return Net(prototxt, weights=weights).forward(data=pixels)["fc"]
 
@@ -86,8 +94,9 @@ def test_nothing_is_replaced_without_force(
 
 
 def test_several_definitions_that_fit_are_named(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    without_settings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    folder = without_settings
     (folder / "other.prototxt").write_text(NET)
     (folder / "solver.prototxt").write_text('net: "deploy.prototxt"')
     (folder / "unrelated.prototxt").write_text(NET.replace("conv1", "conv2"))
@@ -177,9 +186,9 @@ def test_phases_that_differ_and_a_split_of_a_loss_are_kept(tmp_path: Path) -> No
 
 
 def test_layers_without_settings_are_no_definition(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    without_settings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # What this package writes has names, types and wiring.
+    folder = without_settings
     assert embedded_definition(folder / "small.caffemodel") is None
     (folder / "deploy.prototxt").unlink()
     assert run(folder / "small.caffemodel") == 0
@@ -225,8 +234,9 @@ def test_a_net_for_rgb(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_rgb_where_there_is_nothing_to_swap(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    without_settings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    folder = without_settings
     (folder / "gray.prototxt").write_text(NET.replace("dim: 3 dim: 6", "dim: 1 dim: 6"))
     Net(folder / "gray.prototxt").save(folder / "gray.caffemodel")
     target = folder / "x.npz"
