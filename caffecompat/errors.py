@@ -70,9 +70,14 @@ class UnknownName(CaffeError, LookupError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], place: str = "") -> None:
         where = f" in {place}" if place else ""
-        super().__init__(f"unknown {kind} {name!r}{where}{suggestion(name, known)}")
+        super().__init__(f"unknown {kind} {name!r}{where}")
         self.kind = kind
         self.name = name
+        self._known = tuple(known)
+
+    def __str__(self) -> str:
+        # Only here, since it takes a while to find a near name, and thousands may be unknown.
+        return super().__str__() + suggestion(self.name, self._known)
 
 
 class UnknownLayerType(UnknownName):
@@ -86,6 +91,7 @@ class UnknownLayerType(UnknownName):
 
     def __init__(self, sentence: str, name: str, advice: str = "") -> None:
         CaffeError.__init__(self, f"{sentence}\n{advice}" if advice else sentence)
+        self._known = ()
         self.kind, self.name = "layer type", name
         self.sentence, self.advice = sentence, advice
         self.copied = advice.partition("\n\n")[2]

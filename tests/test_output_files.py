@@ -145,10 +145,11 @@ def test_a_reader_of_the_old_file_keeps_it(tmp_path: Path) -> None:
     assert target.read_bytes() == b"after!"
 
 
-def test_long_names_work(tmp_path: Path) -> None:
-    with atomic_write(tmp_path / ("n" * 255)) as file:
+@pytest.mark.parametrize("name", ["n" * 255, "💥" * 63])
+def test_long_names_work(name: str, tmp_path: Path) -> None:
+    with atomic_write(tmp_path / name) as file:
         file.write(b"abc")
-    assert names(tmp_path) == ["n" * 255]
+    assert names(tmp_path) == [name]
 
 
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ Nothing here needs torch; a subclass says where the top shapes come from.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.errors import CaffeError
+from caffecompat.errors import CaffeError, NetError
 from caffecompat.graph import Graph, LayerNode, Version, resolve_sharing
 from caffecompat.layers import BuildOptions, Context, Layer, Shape, Source
 from caffecompat.layers._counter_rng import Noise
@@ -33,6 +34,9 @@ from caffecompat.proto.schema import Message
 
 if TYPE_CHECKING:
     from caffecompat.net.module import LayerModule
+
+# Of torch's unique names for them, each is longer than the one before.
+MOST_OF_ONE_NAME = 1000
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class LayerBuilder(ABC):
         self._shapes: dict[Version, Shape] = {}
         self._settings: dict[str, frozenset[str]] = {}
         self._keys: set[str] = set()
+        self._named: Counter[str] = Counter()
         self._automatic_tops = 0
 
     @abstractmethod
@@ -194,7 +199,14 @@ class LayerBuilder(ABC):
 
     def _new_key(self, node: LayerNode) -> str:
         """A module name for torch, where names are unique; in Caffe two layers may share one."""
-        key = module_name(node.name)
+        before = self._named[node.name]
+        self._named[node.name] += 1
+        if before >= MOST_OF_ONE_NAME:
+            raise NetError(
+                f"{node.place}: more than {MOST_OF_ONE_NAME:,} layers have this name; give each "
+                "its own"
+            )
+        key = module_name(node.name) + "%" * before
         while key in self._keys:
             key += "%"
         self._keys.add(key)

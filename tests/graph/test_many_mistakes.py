@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from caffecompat import Net
-from caffecompat.errors import NetError, suggestion
+from caffecompat.errors import NetError, UnknownName, suggestion
 from caffecompat.graph import build_graph, net_state
 from caffecompat.proto import schema
 
@@ -92,3 +92,26 @@ def test_thousands_of_unknown_types() -> None:
     assert lines[99].startswith("unknown layer type 'Type99'")
     assert lines[100] == "and 2,900 more layers of unknown types"
     assert str(caught.value).endswith(caught.value.copied)
+
+
+def test_layers_of_one_name_have_a_limit() -> None:
+    """Caffe takes any number; torch's names for them grow."""
+    net = schema.new("NetParameter")
+    for index in range(1_001):
+        layer = net.layer.add(name="same", type="Input", top=[f"blob{index}"])
+        layer.input_param.shape.add(dim=[2, 3])
+    with pytest.raises(NetError, match=r"'same' .* more than 1,000 layers have this name"):
+        Net(net, shapes_only=True)
+    del net.layer[-1]
+    assert len(Net(net, shapes_only=True).layers) == 1_000
+
+
+def test_no_near_name_is_looked_for_before_it_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compared(*_: Any, **__: Any) -> list[str]:
+        raise AssertionError
+
+    near = difflib.get_close_matches
+    monkeypatch.setattr(difflib, "get_close_matches", compared)
+    error = UnknownName("layer type", "ReLu6", ["ReLU6", "TanH"])
+    monkeypatch.setattr(difflib, "get_close_matches", near)
+    assert str(error) == "unknown layer type 'ReLu6'; did you mean 'ReLU6'?"

@@ -228,6 +228,20 @@ def test_no_name_commands_the_terminal(
         assert line.isprintable(), line
 
 
+def test_a_recorded_net_runs_no_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = definition(*named(1, CODE))
+    net = Net(message)
+    (loss,) = one_pass(net)
+    recorded: dict[str, Any] = {"in/blob0": np.full((2, 3), 0.5), f"in/{CODE}": np.zeros((2, 3))}
+    for name, blobs in net.params.items():
+        for index, blob in enumerate(blobs):
+            recorded[f"param/{name}/{index}"] = blob.data
+    write_text(message, tmp_path / "case.prototxt")
+    np.savez(tmp_path / "case.npz", **recorded, **{"out/blob4": loss.numpy()})
+    assert main(["verify", "--recorded", str(tmp_path)]) == 0
+    assert "1 agree, 0 differ" in capsys.readouterr().out
+
+
 def test_blobs_that_differ_in_what_code_cannot_hold_stay_apart() -> None:
     layers = [f"layer{i}" for i in range(5)]
     blobs = ["a b", "a.b", "a-b", "a_b", "a  b"]

@@ -169,3 +169,14 @@ def test_a_path_of_a_net_adds_no_advice(
     assert all(line.startswith("caffecompat: error: ") for line in sentences.splitlines())
     assert code.startswith("import torch\n")
     assert not any(line.startswith("run:") for line in code.splitlines())
+
+
+def test_a_name_of_a_million_characters_is_no_line_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(f'layer {{ name: "x" type: "ReLU" bottom: "{"a" * 1_000_000}" top: "x" }}')
+    assert main(["summary", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert "unknown bottom blob 'aaa" in error
+    assert len(error) < 21_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -37,3 +39,24 @@ def test_every_key_has_its_image_in_the_folder(name: str, tmp_path: Path) -> Non
     assert files == {target / line.rsplit(b" ", 1)[0].decode() for line in lines}
     assert sorted(tmp_path.iterdir()) == [tmp_path / "source", target]
     assert all(len(path.relative_to(target).parts) <= 8 for path in files)
+
+
+def test_all_files_are_on_the_disk_before_the_folder_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with create_database(tmp_path / "source") as writer:
+        writer.write((key, datum(np.zeros((3, 5, 7)))) for key in (b"a/b.png", b"c.png"))
+    target = tmp_path / "target"
+    synced: list[str] = []
+    sync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        assert not target.exists()
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        sync(descriptor)
+
+    with open_database(str(tmp_path / "source")) as source:
+        monkeypatch.setattr(os, "fsync", recorded)
+        with contextlib.suppress(AssertionError):  # of the folder above, once it has its name
+            export(source, str(target))
+    assert {"b.png", "c.png", "list.txt", "a"} <= set(synced)
