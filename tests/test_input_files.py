@@ -39,7 +39,7 @@ def test_a_folder_and_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_name_that_no_file_can_have() -> None:
-    with pytest.raises(FileProblem, match="cannot be read: embedded null byte"):
+    with pytest.raises(FileProblem, match=r"cannot be read: .*embedded null"):
         open_input("a\0b")
 
 
