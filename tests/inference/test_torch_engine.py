@@ -288,6 +288,25 @@ def test_16_bits_that_the_processor_does_not_multiply(monkeypatch: pytest.Monkey
     assert_near(outputs(subject), wanted, BOUND)
 
 
+@pytest.mark.parametrize(
+    ("precision", "tiles", "of_fp16", "said"),
+    [
+        ("fp16", True, False, True),
+        ("bf16", True, False, False),
+        ("fp16", True, True, False),
+        ("fp16", False, False, False),
+    ],
+)
+def test_fp16_beside_amx_for_bf16(
+    precision: str, tiles: bool, of_fp16: bool, said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(half, "multiplies_halves", lambda kind, device: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_fp16_supported", lambda: of_fp16, raising=False)
+    made = built(LAYERS["residual"]).optimize("torch", precision=precision, pack=False)
+    assert ("; this processor's AMX is for bf16, which is faster" in str(made)) is said
+
+
 def test_it_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
     subject = built([*LAYERS["conv, norm, relu"], simple("Dropout", "d", "c")])
     # Whether memory moves to large pages depends on where it lies.

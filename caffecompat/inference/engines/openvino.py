@@ -17,6 +17,7 @@ from caffecompat.inference.onnx_model.export import OnnxModel
 from caffecompat.inference.onnx_model.parts import PartsRun, Run
 from caffecompat.inference.onnx_model.programs import NO_HALVES, OnnxEngine, optimize_onnx
 from caffecompat.inference.signal_stack import kept_signal_stack
+from caffecompat.inference.torch_graph.half import advice_against
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import InferenceOptions, Optimization, inference_engines
 from caffecompat.net.execution.precision import HALVES
@@ -47,7 +48,9 @@ def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimi
             # OpenVINO would do so without a word.
             made = optimize_onnx(net, replace(options, precision="fp32"), engine)
             return replace(made, lines=(NO_HALVES.format(precision), *made.lines))
-        return optimize_onnx(net, options, engine)
+        made = optimize_onnx(net, options, engine)
+        advice = advice_against(precision)
+        return replace(made, lines=(f"{precision}: {advice}", *made.lines)) if advice else made
 
 
 def import_openvino() -> Any:

@@ -31,6 +31,18 @@ def multiplies_halves(kind: torch.dtype, device: torch.device) -> bool:
     return bool(operators._is_mkldnn_fp16_supported())
 
 
+def advice_against(precision: str) -> str:
+    """Why passes on the CPU may take longer in a precision than in fp32; else empty.
+
+    AMX multiplies matrices of bf16 on all processors that have it, and of fp16 on few.
+    """
+    names = ("_is_amx_tile_supported", "_is_amx_fp16_supported")
+    tiles, of_fp16 = (getattr(torch.cpu, name, None) for name in names)
+    if precision != "fp16" or tiles is None or of_fp16 is None or not tiles() or of_fp16():
+        return ""
+    return "this processor's AMX is for bf16, which is faster; fp16 may be slower than fp32"
+
+
 def use_half(graph: InferenceGraph, precision: str) -> tuple[str, str]:
     """Converts weights to 16 bits; returns the precision that passes have, and the line about it.
 
@@ -61,7 +73,9 @@ def use_half(graph: InferenceGraph, precision: str) -> tuple[str, str]:
             assert module is not None
             graph.set_module(node, Widened(module))
     _widen_outputs(graph)
-    return precision, f"{precision}: converted the weights of {converted} layers"
+    line = f"{precision}: converted the weights of {converted} layers"
+    advice = advice_against(precision) if graph.device.type == "cpu" else ""
+    return precision, "; ".join(filter(None, [line, advice]))
 
 
 def _widen_outputs(graph: InferenceGraph) -> None:

@@ -223,9 +223,8 @@ class CurrentProgram:
         self._program = program
         position = getattr(net, "position", None)
         self._parameters = [p for p in (*net.parameters(), *net.buffers()) if p is not position]
-        # Inference tensors have no count of changes. Another tensor of the same memory shares it,
-        # and is read in half the time of a parameter.
-        self._counted = [p.detach() for p in self._parameters if not p.is_inference()]
+        # Inference tensors have no count of changes.
+        self._counted = [p for p in self._parameters if not p.is_inference()]
         self._state = self._now()
 
     def __call__(
