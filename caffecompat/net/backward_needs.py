@@ -68,6 +68,24 @@ def stopped_bottoms(layers: Sequence[BuiltLayer], force_backward: bool) -> list[
     return stopped
 
 
+def notes_on_ignored_propagate_down(
+    layers: Sequence[BuiltLayer], stopped: Sequence[tuple[bool, ...]]
+) -> list[str]:
+    """Notes on bottoms whose gradient arrives in spite of ``propagate_down: false``.
+
+    Args:
+        stopped: what :func:`stopped_bottoms` finds.
+    """
+    return [
+        f"{built.place}: propagate_down: false has no effect on {name!r}: as in Caffe, "
+        f"{built.type} computes the gradient all the same, and the backward pass goes on "
+        f"below {name!r} anyway"
+        for built, found in zip(layers, stopped, strict=True)
+        for name, asked, stops in zip(built.node.message.bottom, built.blocked, found, strict=True)
+        if asked and not stops
+    ]
+
+
 def _from_parameters(layers: Sequence[BuiltLayer]) -> BackwardNeeds:
     blobs: dict[str, bool] = {}
     needs = BackwardNeeds([], [])

@@ -15,7 +15,7 @@ from caffecompat.errors import CaffeError, NetError
 from caffecompat.graph import Graph, LayerNode, Version, resolve_sharing
 from caffecompat.layers import BuildOptions, Context, Layer, Shape, Source
 from caffecompat.layers._counter_rng import Noise
-from caffecompat.net.backward_needs import stopped_bottoms
+from caffecompat.net.backward_needs import notes_on_ignored_propagate_down, stopped_bottoms
 from caffecompat.net.batch_shard import cut, rows_of
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.input_gradients import blocked_bottoms
@@ -92,6 +92,7 @@ class LayerBuilder(ABC):
             sharing = resolve_sharing(self._graph.layers, counts)
             layers = [replace(b, uses=uses) for b, uses in zip(built, sharing, strict=True)]
             stopped = stopped_bottoms(layers, self._graph.force_backward)
+            self._graph.notes += notes_on_ignored_propagate_down(layers, stopped)
             return [replace(b, blocked=where) for b, where in zip(layers, stopped, strict=True)]
         except BaseException:
             self.close()

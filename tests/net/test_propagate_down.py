@@ -58,6 +58,9 @@ def gradients(folder: Path, text: str) -> list[list[float]]:
 def test_it_arrives_beside_that_of_another_reader(tmp_path: Path, type_name: str, own: str) -> None:
     text = TEXT.format(type=type_name, own=own, other=OTHER)
     assert gradients(tmp_path, text) == [[3, 30]] * 2
+    (note,) = (note for note in net(text, phase="train").notes if "propagate_down" in note)
+    assert "layer 't'" in note
+    assert "no effect on 'p" in note
 
 
 @pytest.mark.parametrize(("type_name", "own"), LIKE_THE_BOTTOM)

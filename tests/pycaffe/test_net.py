@@ -180,6 +180,23 @@ layer { name: "sum" type: "Reduction" bottom: "e" top: "sum" loss_weight: 1 }
     assert bias.diff.tolist() == [3, 3]
 
 
+@pytest.mark.parametrize(("entries", "expected"), [("", [3, 3]), ("param { lr_mult: 0 }", [0, 0])])
+def test_statistics_without_entries_make_a_layer_run_backward(
+    tmp_path: Path, entries: str, expected: list[float]
+) -> None:
+    """Caffe takes ``lr_mult`` as 1 here; nothing learns, but the bottom shows a gradient."""
+    text = f"""
+layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 1 dim: 2 }} }} }}
+layer {{ name: "b" type: "BatchNorm" bottom: "x" top: "b" {entries * 3}
+        batch_norm_param {{ use_global_stats: true eps: 1 }} }}
+layer {{ name: "sum" type: "Reduction" bottom: "b" top: "sum" loss_weight: 3 }}
+"""
+    net = built(tmp_path, text, caffe.TRAIN)
+    net.forward()
+    net.backward()
+    assert net.blobs["x"].diff.ravel().tolist() == expected
+
+
 @pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
 def test_an_in_place_layer_that_adds_axes(tmp_path: Path, phase: int) -> None:
     text = """
