@@ -10,15 +10,18 @@ import torch
 
 def loss_with_backward(loss: torch.Tensor, backward: Callable[[], None]) -> torch.Tensor:
     """``loss`` as a tensor whose ``backward()`` calls ``backward``."""
-
-    class Step(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
-            return value.clone()
-
-        @staticmethod
-        def backward(ctx: Any, gradient: torch.Tensor) -> None:
-            backward()
-
-    result: torch.Tensor = Step.apply(loss.requires_grad_())
+    result: torch.Tensor = _Step.apply(loss.requires_grad_(), backward)
     return result
+
+
+# Defined once: a class for each step takes as long as a small layer.
+class _Step(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor, backward: Callable[[], None]) -> torch.Tensor:
+        ctx.run_layers = backward
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[None, None]:
+        ctx.run_layers()
+        return None, None
