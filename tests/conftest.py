@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import settings
 
 from caffecompat.reporting.glog import LOGGER
 from tests.recorded.cases import parameters, report
@@ -27,10 +27,14 @@ if not torch.cuda.is_available():
 
 RECORDED = pytest.StashKey[RecordedCases]()
 
-# How many random inputs a test tries that does not say so itself.
-settings.register_profile("quick", max_examples=60, deadline=None)
-settings.register_profile("thorough", max_examples=1000, deadline=None)
-settings.load_profile("thorough" if os.environ.get("CAFFECOMPAT_THOROUGH") else "quick")
+# A machine with a GPU on which tools/gpu_check.sh runs some tests may lack it.
+with contextlib.suppress(ModuleNotFoundError):
+    from hypothesis import settings
+
+    # How many random inputs a test tries that does not say so itself.
+    settings.register_profile("quick", max_examples=60, deadline=None)
+    settings.register_profile("thorough", max_examples=1000, deadline=None)
+    settings.load_profile("thorough" if os.environ.get("CAFFECOMPAT_THOROUGH") else "quick")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -246,6 +247,33 @@ def test_marked_files_are_found() -> None:
     assert {"test_device.py", "test_precision.py", "test_array_view.py"} <= found
     assert {"test_kernels.py", "test_self_check.py"} <= found
     assert "test_registry.py" not in found
+
+
+def test_marked_tests_need_few_packages() -> None:
+    """Those that tools/gpu_check.sh names; a machine with a GPU may have no others."""
+    hidden = ("hypothesis", "xdist", "onnx", "onnxruntime", "plyvel", "scipy", "skimage", "PIL")
+    program = (
+        "import sys\n"
+        "class Hidden:\n"
+        "    @staticmethod\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] in {hidden}:\n"
+        "            raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Hidden)\n"
+        "import pytest\n"
+        "sys.exit(pytest.main(sys.argv[1:]))\n"
+    )
+    files = [str(path) for path in marked_files()]
+    options = ["-q", "--collect-only", "-m", "gpu", "-p", "no:cacheprovider"]
+    options += ["-p", "no:hypothesispytest", "-p", "no:xdist"]
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *options, *files],
+        cwd=marked_tests.ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "test_training_follows_the_cpu" in ended.stdout
 
 
 def result_of(device: str) -> dict[str, Any]:
