@@ -15,7 +15,7 @@ from caffecompat.export.layout import CONVOLUTION, NORM, Step, layouts
 from caffecompat.export.torchvision.match import all_steps, find_architecture
 from caffecompat.export.torchvision.net_steps import net_steps
 from caffecompat.net.definition import read_definition
-from caffecompat.weights import load_weights
+from caffecompat.weights import load_weights, save_weights
 from tests.export.torchvision_nets import PAIRS_BY_NAME, NetText, googlenet_text, resnet_text
 
 QUICK = ("vgg11", "vgg16_bn", "alexnet", "squeezenet1_0", "resnet18", "resnet50", "googlenet")
@@ -199,6 +199,9 @@ def test_a_layout_needs_names_and_a_definition(
     source = tmp_path / "net.caffemodel"
     assert run(source, tmp_path / "x.npz", "--layout", "torchvision") == 1
     assert "is about a state dict, .pt or .safetensors, and this is none" in capsys.readouterr().err
+    # Weights without their layers' settings, and no definition beside them.
+    weights = Net(tmp_path / "deploy.prototxt", weights=source).to_weights()
+    save_weights(weights, source)
     (tmp_path / "deploy.prototxt").unlink()
     assert run(source, tmp_path / "x.pt", "--layout", "torchvision") == 1
     assert "--layout torchvision needs the net's definition" in capsys.readouterr().err
