@@ -14,13 +14,16 @@ from caffecompat import Net
 from caffecompat.cli.main import main
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import CaffeError
+from caffecompat.evaluate.classification.class_order import ClassOrder, order_warning
 from caffecompat.evaluate.classification.evaluation import Evaluation, EvaluationOptions
+from caffecompat.evaluate.detection.region_predictions import Regions, decode_regions
 from caffecompat.evaluate.features.feature_file import FeatureSet, save_features
 from caffecompat.evaluate.images.labelled_images import open_images
 from caffecompat.evaluate.images.preparation import ImagePreparation
 from caffecompat.evaluate.localisation.box_net import BoxNet
 from caffecompat.proto.text.printer import format_text
 from caffecompat.weights import write_mean
+from tests.evaluate.classification.test_class_order import names
 from tests.evaluate.localisation.small import PREPARATION, box_model, write_boxes
 from tests.evaluate.small import NET, small_model
 from tests.evaluate.voc import write_voc
@@ -130,6 +133,23 @@ def test_a_net_that_is_no_detector(run: Run) -> None:
     words = "give the definition for detection with --model: SSD's deploy.prototxt, which ends in"
     assert words in run(f"{detect} train.prototxt")
     assert not run(f"{detect} deploy.prototxt")
+
+
+def test_regions_of_a_detector() -> None:
+    boxes, scores, deltas = (np.ones((2, n), np.float32) for n in (4, 3, 16))
+    words = "3 class probabilities and 16 deltas for each box; expected 12, or 8"
+    refused(lambda: decode_regions(Regions(boxes, scores, deltas), 60, 80), words)
+    for count in (12, 8):
+        assert decode_regions(Regions(boxes, scores, deltas[:, :count]), 60, 80).shape == (2, 3, 4)
+
+
+def test_names_in_the_order_of_the_net(tmp_path: Path) -> None:
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(b"weights")
+    warning = order_warning(path, "VGG_CNN_S", names(ClassOrder.WORDNET))
+    assert warning is not None
+    assert warning.endswith("; give --labels with the names in the order of the net")
+    assert order_warning(path, "VGG_CNN_S", names(ClassOrder.DEVKIT)) is None
 
 
 def test_as_many_databases_as_blobs(run: Run) -> None:
