@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,7 +135,6 @@ def test_the_definition_and_the_opencv_of_another_python(verify: Verify, tmp_pat
     assert open_engine(where, options).run(inputs)["conv"].shape == (2, 5)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a stopped process keeps its folder there")
 def test_opencv_that_takes_too_long(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a child that does not end with two images."""
     pytest.importorskip("cv2")
