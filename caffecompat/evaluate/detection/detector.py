@@ -181,8 +181,8 @@ def open_detector(
         f"{model.path}: the net is no detector that is known here: it has the inputs "
         f"{', '.join(map(repr, net.inputs)) or 'none'} and the outputs {', '.join(shapes)}. "
         "Expected one image and rows of 7 (SSD), or an image and its size, with the blobs "
-        f"{', '.join(_REGIONS)} (Faster R-CNN). Of a training definition caffecompat deploy makes "
-        "such a net"
+        f"{', '.join(_REGIONS)} (Faster R-CNN); give the definition for detection with --model: "
+        "SSD's deploy.prototxt, which ends in DetectionOutput, or Faster R-CNN's test.prototxt"
     )
 
 

@@ -103,8 +103,8 @@ def _stride(net: Net, path: str) -> tuple[float, float]:
         if net.outputs[0] in {top.blob for top in built.tops} and row.field is not None:
             return float(row.field.stride[0]), float(row.field.stride[1])
     raise NetError(
-        f"{path}: the places of the output in the image are unknown: {reason}; remove what comes "
-        "between the convolutions and the output"
+        f"{path}: the places of the output in the image are unknown: {reason}; remove that layer, "
+        "or give a global pooling the size of its map as kernel_h and kernel_w instead"
     )
 
 
