@@ -208,6 +208,17 @@ def test_inputs_must_agree(files: Path) -> None:
         draw_inputs(first, renamed, 0)
 
 
+def test_images_of_any_size_have_one_that_nets_take(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    text = TEXT[: TEXT.index('layer { name: "fc"')]
+    path = with_onnx(tmp_path, model_of(text))
+    first, second = (open_engine(f"onnxruntime:{path}", EngineOptions()) for _ in range(2))
+    assert first.inputs["data"][2:] == (0, 0)
+    inputs = draw_inputs(first, second, 0)
+    assert inputs["data"].shape == (1, 3, 224, 224)
+    assert compare(*run_both(first, second, inputs)).worst.absolute == 0
+
+
 def test_indices_are_drawn_for_embed(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     layer = 'type: "Embed" embed_param { num_output: 3 input_dim: 7 }'

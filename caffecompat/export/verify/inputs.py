@@ -16,6 +16,8 @@ from caffecompat.layers._base import format_shape
 LARGEST_BATCH = 2
 REGIONS = 5
 IMAGE_AXES = 4
+# Height and width of images that may have any: most nets take them.
+IMAGE_SIDE = 224
 # Of all inputs together; random numbers take eight bytes each, and four more.
 MOST_VALUES = 1 << 26
 
@@ -112,7 +114,7 @@ def _listed(names: Mapping[str, Shape]) -> str:
 
 
 def _common_shape(name: str, first: Shape, second: Shape) -> Shape:
-    """The shape that both take; an extent that neither fixes is 1.
+    """The shape that both take; an extent that neither fixes is 1, of an image its side.
 
     If one of them takes batches of any size, the batch is small.
     """
@@ -124,7 +126,8 @@ def _common_shape(name: str, first: Shape, second: Shape) -> Shape:
             f"input {name!r} is {format_shape(first)} in one and {format_shape(second)} in the "
             "other; they must have the same shape"
         )
-    shape = tuple(a or b or 1 for a, b in zip(first, second, strict=True))
+    sides = (1, 1, IMAGE_SIDE, IMAGE_SIDE) if len(first) == IMAGE_AXES else (1,) * len(first)
+    shape = tuple(a or b or side for a, b, side in zip(first, second, sides, strict=True))
     free = bool(shape) and 0 in (first[0], second[0])
     return (min(shape[0], LARGEST_BATCH), *shape[1:]) if free else shape
 
