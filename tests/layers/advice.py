@@ -71,8 +71,8 @@ def check_advice(case: Case) -> None:
     with pytest.raises(CaffeError) as caught:
         run_alone(case.type, case.bad, case.bottoms, case.tops, **case.options)
     said = str(caught.value)
-    assert case.words in said
-    assert said.startswith("layer 'one' (")
+    assert case.words in said, said
+    assert said.startswith("layer 'one' ("), said
     assert case.fixes
     for fix in case.fixes:
         tops = case.tops if fix.tops is None else fix.tops
