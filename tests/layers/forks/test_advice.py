@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 
-from caffecompat.errors import LayerError
 from tests.layers.advice import Case, Fix, check_advice
-from tests.net.nets import net
 
 IMAGE = (2, 3, 6, 6)
 SMALL = (2, 3, 4, 5)
@@ -325,7 +320,8 @@ SSD = [
     Case(
         "MultiBoxLoss",
         LOSS_BOTTOMS,
-        "multibox_loss_param { background_label_id: 1 num_classes: 2 do_neg_mining: false mining_type: MAX_NEGATIVE }",
+        "multibox_loss_param { background_label_id: 1 num_classes: 2 mining_type: MAX_NEGATIVE "
+        "do_neg_mining: false }",
         "remove do_neg_mining, which mining_type has replaced",
         "multibox_loss_param { background_label_id: 1 num_classes: 2 mining_type: MAX_NEGATIVE }",
     ),
