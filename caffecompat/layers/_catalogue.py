@@ -102,8 +102,9 @@ class Catalogue(Registry[type[LayerClass]]):
         answers = {layer: layer.fits(message) for layer in found}
         left = [layer for layer in found if answers[layer]]
         left = left or [layer for layer in found if answers[layer] is None]
-        if len(left) > 1 and dialect:
-            left = [layer for layer in left if dialect.lower() in _words(layer.fork)] or left
+        if len(left) != 1 and dialect:
+            # Where the settings of several are mixed, the stated one names those that it lacks.
+            left = [one for one in left or found if dialect.lower() in _words(one.fork)] or left
         if len(left) > 1 and not left[0].fork:
             left = left[:1]
         return left[0] if len(left) == 1 else _refuse(left or found, message.type, place)

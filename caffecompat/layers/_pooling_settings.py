@@ -113,7 +113,8 @@ def _list(layer: Layer, name: str, values: Extents, axes: int) -> Extents | None
         return values * axes
     layer.check(
         len(values) == axes,
-        f"{name} is given {len(values)} times for {axes} spatial axes; give it once, or once "
-        "per spatial axis",
+        # Once is not enough to say that the windows lie over more than two axes.
+        f"{name} is given {len(values)} times for {axes} spatial axes; give it once per spatial "
+        "axis",
     )
     return values

@@ -42,7 +42,8 @@ class EvalDetection(RegionEvaluation):
         super().setup(message, bottoms)
         self.check(
             not self.p.HasField("save_output_param"),
-            "save_output_param is not supported; remove it",
+            "save_output_param is not supported; remove it, and state dialect='yolo9000' "
+            "(--dialect yolo9000), since no other field tells this layer from Intel's",
         )
 
     def found(self, boxes: Tensor, certain: Tensor, shares: Tensor) -> Detections:
