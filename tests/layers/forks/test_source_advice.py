@@ -83,7 +83,7 @@ def cases_of_regions() -> list[Case]:
             kind,
             [],
             with_width("resize_ratio: 1 short_size: 30 long_size: 40"),
-            "resize_ratio and short_size and long_size are given; give one of them",
+            "give only resize_ratio, or only short_size and long_size",
             with_width("resize_ratio: 1"),
             with_width("short_size: 30 long_size: 40"),
             tops=2,
