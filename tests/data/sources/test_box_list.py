@@ -221,12 +221,18 @@ def test_bad_settings(
 
 
 def test_settings_that_move_pixels_but_not_boxes_are_refused(rectangles: Path) -> None:
+    sizes = "new_height: 9 new_width: 9"
     text = (
         "layer { name: 'd' type: 'BoxData' top: 'data' top: 'box' image_data_param { "
-        f"source: '{rectangles}' new_height: 9 new_width: 9 }}  }}"
+        f"source: '{rectangles}' root_folder: '{rectangles.parent}/' {sizes} }}  }}"
     )
-    with pytest.raises(CaffeError, match="new_height and new_width cannot be used with boxes"):
+    with pytest.raises(
+        CaffeError, match="new_height and new_width cannot be used with boxes; remove it"
+    ):
         Net(parse_text(text, "NetParameter")[0])
+    net = Net(parse_text(text.replace(sizes, ""), "NetParameter")[0])
+    assert net.forward()["box"].shape == (1, 4)
+    net.close()
 
 
 def test_an_image_of_another_size_is_named(rectangles: Path) -> None:

@@ -272,7 +272,7 @@ SSD = [
         prior("min_size: 32 aspect_ratio: 2"),
         "which FaceBoxes' nets do not have; remove them, or state another dialect",
         prior("min_size: 32"),
-        Fix(prior("min_size: 32 aspect_ratio: 2"), options={}),
+        Fix(prior("min_size: 32 aspect_ratio: 2"), options={"dialect": "ssd"}),
         dialect="faceboxes",
     ),
     Case(

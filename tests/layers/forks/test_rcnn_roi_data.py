@@ -13,6 +13,7 @@ from caffecompat.errors import DataError, FileProblem, LayerError
 from caffecompat.layers import Source
 from tests.layers.messages import message
 from tests.layers.single import build
+from tests.net.nets import net
 
 ROI_DATA = "Python (RoIDataLayer of py-faster-rcnn)"
 MEANS = np.array([102.9801, 115.9465, 122.7717], np.float32)
@@ -101,10 +102,36 @@ def test_without_images(images: Path) -> None:
               param_str: "'num_classes': 21" }"""
     source: Any = build(message(ROI_DATA, text, 6), [])
     assert source.shapes[:3] == [(1, 3, 600, 1000), (1, 5), (1,)]
-    with pytest.raises(LayerError, match="it has no images: name a list of boxes as 'source'"):
+    with pytest.raises(LayerError, match="it has no images: give the net the values"):
         source.read(0)
     with pytest.raises(LayerError, match="it has 6 tops; set_roidb is for data"):
         source.set_roidb([])
+
+
+@pytest.mark.parametrize("count", [3, 6])
+def test_each_way_to_give_images(count: int, images: Path) -> None:
+    names = [f"t{i}" for i in range(count)]
+
+    def text(more: str = "") -> str:
+        return f"""layer {{ name: "d" type: "Python" {" ".join(f"top: '{n}'" for n in names)}
+          python_param {{ module: "roi_data_layer.layer" layer: "RoIDataLayer"
+                          param_str: "'num_classes': 3{more}" }} }}"""
+
+    empty = net(text())
+    ways = "name a list of boxes as 'source' in its param_str, call set_roidb, or "
+    with pytest.raises(LayerError) as caught:
+        empty.forward()
+    assert f"it has no images: {ways if count == 3 else ''}give the net the" in str(caught.value)
+    values = {name: np.full(empty.blobs[name].shape, 2, np.float32) for name in names}
+    found = empty.forward(**values)
+    assert all(np.array_equal(found[name], values[name]) for name in names)
+    if count == 3:
+        lists = f"\\n'source': '{images}/list.txt'\\n'root_folder': '{images}/'"
+        assert len(net(text(lists)).forward()["t2"]) > 0
+        entry = {"image": str(images / "wide.png"), "boxes": [[1, 2, 11, 12]], "gt_classes": [2]}
+        source: Any = empty.layers[0].layer
+        source.set_roidb([entry])
+        assert len(empty.forward()["t2"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,12 @@ def test_wrong_settings_and_images(tmp_path: Path) -> None:
         ("ImageGtData", "batch_size: 1 downsample_rate: 4 field_h: 8 field_w: 8", 3, "give 2"),
         ("ImageGtData", "downsample_rate: 4 field_h: 8 field_w: 8 coord_num: 3", 2, "only 4"),
         ("DetectionData", "batch_size: 1 shuffle: 'never'", 1, "expected random"),
-        ("DetectionData", "resize_ratio: 1 short_size: 3 long_size: 4", 1, "give one of them"),
+        (
+            "DetectionData",
+            "resize_ratio: 1 short_size: 3 long_size: 4",
+            1,
+            "give only resize_ratio",
+        ),
         ("DetectionData", "crop_width: 3", 1, "give both"),
         ("DetectionData", "min_scale: 4 max_scale: 3", 1, "the smaller one first"),
         ("EvalData", "batch_size: 2", 2, "need a batch of 1"),

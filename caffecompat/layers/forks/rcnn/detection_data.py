@@ -85,7 +85,9 @@ class DetectionData(RegionSource):
             )
             if any(p.HasField(field) for field in fields)
         ]
-        self.check(len(ways) < 2, f"{' and '.join(ways)} are given; give one of them")
+        self.check(
+            len(ways) < 2, f"{', '.join(ways)} are given; give only {', or only '.join(ways)}"
+        )
         self._check_pair(p, "resize_width", "resize_height")
         self._check_pair(p, "short_size", "long_size")
         self._check_pair(p, "crop_width", "crop_height")

@@ -140,10 +140,12 @@ class RoIDataLayer(PythonEquivalent, Source):
         from caffecompat.data.counter_rng import draw, pick
         from caffecompat.data.sources.object_images import Preparation, prepared
 
+        # With more tops there is nothing to read from a list.
+        listed = len(self.shapes) == _WITH_PROPOSALS
+        ways = "name a list of boxes as 'source' in its param_str, call set_roidb, or "
         self.check(
             bool(self.images),
-            "it has no images: name a list of boxes as 'source' in its param_str, call set_roidb, "
-            "or give the net the values of all its tops",
+            f"it has no images: {ways if listed else ''}give the net the values of all its tops",
         )
         times, place = divmod(index, len(self.images))
         image = self.images[self._order(times)[place] if self.given["shuffle"] else place]

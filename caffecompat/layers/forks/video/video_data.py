@@ -85,8 +85,8 @@ class VideoData(BatchSource):
         self.check(
             not any(name in _OF_SSD for name in given) and bool(p.source),
             "video_data_param: SSD's VideoData reads a camera or a film, which is not supported; "
-            "write the film's frames to files (ffmpeg -i FILM frames/image_%04d.jpg) and name "
-            "them in a list for an ImageData layer",
+            "write the film's frames to files (mkdir -p frames && ffmpeg -i FILM "
+            "frames/image_%04d.jpg) and name them in a list for an ImageData layer",
         )
         others = [name for name in given if name not in (*_USED, *_UNUSED)]
         self.check(
