@@ -59,8 +59,8 @@ def materialise(
 
     Args:
         seed: each parameter is a pure function of (seed, layer name, blob index).
-        force_backward: parameters with ``lr_mult: 0`` get gradients too; without it those of types
-            do that say so, if the layer runs backward.
+        force_backward: parameters with ``lr_mult: 0`` get gradients too. Without it, only those of
+            layers do that run backward and whose type has ``forces_gradients``.
         shared: modules by layer name; layers with the same name and shapes use their parameters
             (a test net uses those of its train net).
         fills: false checks the fillers, and leaves their values to :func:`fill_rest`: those that a
