@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from caffecompat import pycaffe as caffe
 from caffecompat.pycaffe.execution import blob_memory
@@ -292,3 +293,16 @@ def test_an_in_place_layer_on_a_viewed_blob_keeps_its_bottom(tmp_path: Path, pha
         net.backward()
         assert net.params["p"][0].diff.tolist() == [-24, 0]
         assert net.blobs["x"].diff.tolist() == [[0.75, 5]]
+
+
+def test_values_that_overlap_the_memory_of_a_view_are_shown() -> None:
+    """A layer may hand on a part of its bottom, in other strides."""
+    views = blob_memory.Views(torch.device("cpu"))
+    memory = blob_memory.Memory("m", (2, 3), views, torch.device("cpu"))
+    view = memory.array()
+    view[...] = [[1, 2, 3], [4, 5, 6]]
+    views.send()
+    memory.put(memory.tensor().t())
+    views.show()
+    assert memory.array().tolist() == [[1, 4], [2, 5], [3, 6]]
+    assert view.reshape(-1).tolist() == [1, 4, 2, 5, 3, 6]

@@ -210,7 +210,9 @@ class Memory:
         assert self._placed is not None
         there = self._placed
         if values.data_ptr() != there.data_ptr() or values.stride() != there.stride():
-            there.data.copy_(values)
+            one = values.untyped_storage().data_ptr() == there.untyped_storage().data_ptr()
+            # torch refuses a copy between tensors that overlap.
+            there.data.copy_(values.clone() if one else values)
         self._tensor = there
 
     def _is_written(self, view: BlobArray) -> bool:
