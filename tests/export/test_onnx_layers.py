@@ -323,6 +323,30 @@ def test_values_go_back_to_the_places_of_a_pooling(tmp_path: Path) -> None:
     assert_close(run_onnxruntime(path, inputs), wanted)
 
 
+@pytest.mark.parametrize("program", ["onnxruntime", "opencv"])
+def test_a_kernel_of_one_value_behind_another_convolution_of_volumes(
+    program: str, tmp_path: Path
+) -> None:
+    """OpenCV 5.0 stops at one of 1 x 1 behind a Reshape, and computes 1 x 1 x 1 wrongly."""
+    inner = """layer { name: "in" type: "Convolution" bottom: "a" top: "in"
+        convolution_param { num_output: 64 kernel_size: 3 } }"""
+    one = layer_net(conv("num_output: 32 kernel_size: 1"), (1, 2, 6, 40, 40))
+    model = model_of(
+        one.replace('layer { name: "one" bottom: "a"', f'{inner} layer {{ name: "one" bottom: "in"')
+    )
+    path = tmp_path / "net.onnx"
+    Onnx().write(model, path)
+    net = model.net()
+    inputs = random_inputs(net)
+    wanted = expected_outputs(net, inputs)
+    assert wanted["y"].shape == (1, 32, 4, 38, 38)
+    if program == "onnxruntime":
+        found = run_onnxruntime(path, inputs)
+    else:
+        found = run_opencv(path, inputs, net.outputs)
+    assert_close(found, wanted)
+
+
 def test_the_margin_of_am_softmax_is_left_out(tmp_path: Path) -> None:
     text = 'type: "LabelSpecificAdd" label_specific_add_param { bias: -0.4 }'
     model = model_of(layer_net(text, (2, 5), (2,)))

@@ -73,7 +73,7 @@ def _write_each(at: OnnxLayer, operator: str, weight: str = "") -> None:
             and geometry.axes == 3
             and {*geometry.kernel, *geometry.stride} == {1}
         ):
-            _write_in_plane(at, x, index)
+            _write_with_wider_kernel(at, x, index)
             continue
         at.write(
             operator,
@@ -88,20 +88,24 @@ def _write_each(at: OnnxLayer, operator: str, weight: str = "") -> None:
         )
 
 
-def _write_in_plane(at: OnnxLayer, x: str, index: int) -> None:
-    """A kernel of 1 x 1 x 1 as one of 1 x 1, with depth and height as one axis.
+def _write_with_wider_kernel(at: OnnxLayer, x: str, index: int) -> None:
+    """A kernel of 1 x 1 x 1 as one of 1 x 1 x 2, whose second element is 0.
 
-    OpenCV 5.0 computes some larger convolutions with kernels of 1 x 1 x 1 wrongly.
+    OpenCV 5.0 computes some larger convolutions with kernels of 1 x 1 x 1 wrongly, and cannot run
+    one of 1 x 1 over depth and height joined by a Reshape behind another convolution.
     """
-    top = at.tops[index]
-    at.need_fixed(top, range(2, 5))
-    depth, height, width = top.shape[2:]
-    joined = at.node("Reshape", x, at.integers("plane", [0, 0, depth * height, width]))
-    weights = [at.parameter("weight", (*at.arrays["weight"].shape[:2], 1, 1))]
+    wider = np.pad(at.arrays["weight"], [(0, 0)] * 4 + [(0, 1)])
+    weights = [at.constant("wider", wider)]
     weights += [at.parameter("bias")] if "bias" in at.arrays else []
-    y = at.node("Conv", joined, *weights, kernel_shape=[1, 1], group=at.layer.group)
-    shape = at.integers("volume", [0, 0, depth, height, width])
-    at.write("Reshape", y, shape, top=index)
+    at.write(
+        "Conv",
+        x,
+        *weights,
+        top=index,
+        kernel_shape=wider.shape[2:],
+        pads=[0, 0, 0, 0, 0, 1],
+        group=at.layer.group,
+    )
 
 
 def _padded(at: OnnxLayer, x: str, pads: list[int]) -> str:
