@@ -1,0 +1,148 @@
+"""What the verbs that make databases advise, followed to the letter, makes them succeed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caffecompat.cli.main import main
+from caffecompat.data.codec.images import encode_image
+
+Run = Callable[[str], str]
+
+
+def write_image(path: str, height: int = 8, width: int = 10) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.arange(3 * height * width, dtype=np.uint8).reshape(height, width, 3)
+    Path(path).write_bytes(encode_image(pixels, "png"))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs a verb beside a folder of images and its list; returns its error, "" on success."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("cat/a", "cat/b", "dog/c")):
+        write_image(f"images/{name}.png", 8 + number, 10)
+    Path("list.txt").write_text("cat/a.png 0\ncat/b.png 0\ndog/c.png 1\n")
+    Path("words.txt").write_text("cat/a.png cat\ncat/b.png cat\ndog/c.png dog\n")
+    Path("labels.txt").write_text("cat\ndog\n")
+
+    def call(command: str) -> str:
+        capfd.readouterr()
+        code = main(command.split())
+        error = capfd.readouterr().err
+        assert "Traceback" not in error
+        return error if code else ""
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("bad", "words", "remedies"),
+    [
+        (
+            "images/ words.txt db --number-labels --labels labels.txt",
+            "labels exclude each other; give one",
+            ["images/ words.txt db --number-labels", "images/ words.txt db --labels labels.txt"],
+        ),
+        (
+            "images/ db --number-labels",
+            "the sub-folders are the classes; leave them out, or give a list",
+            ["images/ db", "images/ words.txt db --number-labels"],
+        ),
+        (
+            "images/ words.txt db",
+            "takes it with --number-labels",
+            ["images/ words.txt db --number-labels", "images/ words.txt db --labels labels.txt"],
+        ),
+        (
+            "images/ list.txt db --min-side 4 --resize_width 4 --resize_height 4",
+            "resize_width and resize_height do not; give one kind",
+            [
+                "images/ list.txt db --min-side 4",
+                "images/ list.txt db --resize_width 4 --resize_height 4",
+            ],
+        ),
+        (
+            "images/ list.txt db --check_size",
+            "give resize_width and resize_height, or leave out check_size",
+            [
+                "images/ list.txt db --check_size --resize_width 4 --resize_height 4",
+                "images/ list.txt db",
+            ],
+        ),
+        (
+            "images/ images db",
+            "give no list: caffecompat convert-imageset FOLDER/ DB",
+            ["images/ db"],
+        ),
+        (
+            "images/cat/ db",
+            "it has no sub-folders, so there are no classes; give a list of images, or put",
+            ["images/ list.txt db", "images/ db"],
+        ),
+    ],
+)
+def test_convert_imageset(run: Run, bad: str, words: str, remedies: list[str]) -> None:
+    assert words in run(f"convert-imageset {bad}")
+    for number, good in enumerate(remedies):
+        target = f"db{number}"
+        command = " ".join(target if word == "db" else word for word in good.split())
+        assert not run(f"convert-imageset {command}")
+        assert Path(target, "data.mdb").exists()
+
+
+def test_resume_or_overwrite(run: Run) -> None:
+    command = "convert-imageset images/ list.txt db"
+    words = "resume continues an unfinished database, overwrite deletes it; give one"
+    assert words in run(f"{command} --resume --overwrite")
+    assert not run(f"{command} --resume")
+    assert not run("convert-imageset images/ list.txt other --overwrite")
+
+
+def test_a_missing_image(run: Run) -> None:
+    Path("images/cat/b.png").unlink()
+    command = "convert-imageset images/ list.txt db --on-error fail"
+    words = "replace it, or leave such images out with: --on-error skip"
+    assert words in run(command)
+    assert not run(command.replace("fail", "skip") + " --overwrite")
+    write_image("images/cat/b.png")
+    assert not run(command.replace("db", "replaced"))
+
+
+def test_an_output_that_exists(run: Run) -> None:
+    command = "convert-imageset images/ list.txt"
+    assert not run(f"{command} db")
+    words = "results are only written to a new path; give another name or remove it first"
+    assert words in run(f"{command} db")
+    assert not run(f"{command} another")
+    Path("db").rename("removed")
+    assert not run(f"{command} db")
+
+
+def test_compute_image_mean(run: Run) -> None:
+    assert not run("convert-imageset images/ list.txt db")
+    words = "convert the images with --resize_width and --resize_height"
+    assert words in run("compute-image-mean db mean.binaryproto")
+    assert not run("convert-imageset images/ list.txt resized --resize_width 8 --resize_height 8")
+    assert not run("compute-image-mean resized mean.binaryproto")
+
+
+def test_resize_and_crop(run: Run) -> None:
+    words = "holds the images themselves; give another output_folder"
+    Path("names.txt").write_text("cat/a.png\n")
+    command = "resize-and-crop-images --input-folder images --output-folder {} "
+    command += "--output-side-length 6 --input names.txt"
+    assert words in run(command.format("images"))
+    assert not run(command.format("out"))
+
+
+def test_a_sample_of_a_database(run: Run) -> None:
+    assert not run("convert-imageset images/ list.txt db")
+    words = "4 records were requested, it has 3; give a number from 1 to that"
+    assert words in run("dataset sample db out --count 4")
+    for count in (1, 3):
+        assert not run(f"dataset sample db out{count} --count {count}")
