@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,3 +148,35 @@ def test_a_sample_of_a_database(run: Run) -> None:
     assert words in run("dataset sample db out --count 4")
     for count in (1, 3):
         assert not run(f"dataset sample db out{count} --count {count}")
+
+
+def test_mnist(run: Run) -> None:
+    Path("images").rename("pictures")
+    pixels = struct.pack(">IIII", 2051, 2, 4, 4) + bytes(32)
+    Path("images.gz").write_bytes(gzip.compress(pixels))
+    for count in (2, 3):
+        Path(f"labels{count}").write_bytes(struct.pack(">II", 2049, count) + bytes(count))
+    assert "there is no such file; give images.gz" in run("convert-mnist-data images labels2 db")
+    assert not run("convert-mnist-data images.gz labels2 db")
+    words = "give two files that belong together"
+    assert words in run("convert-mnist-data images.gz labels3 other")
+    assert not run("convert-mnist-data images.gz labels2 other")
+
+
+def test_box_files(run: Run) -> None:
+    Path("xml").mkdir()
+    text = (
+        "<annotation><object><name>cat</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>5</xmax>"
+        "<ymax>6</ymax></bndbox></object></annotation>"
+    )
+    command = "convert-boxes xml labels.txt boxes.txt"
+    Path("xml/a b.xml").write_text(text)
+    words = "names in a box list have no spaces; rename the file and its image"
+    assert words in run(command)
+    Path("xml/a b.xml").rename("xml/a.xml")
+    assert not run(command)
+    Path("xml/a.xml").write_text(f"<!DOCTYPE annotation>{text}")
+    command = command.replace("boxes.txt", "again.txt")
+    assert "may define entities without end; remove it" in run(command)
+    Path("xml/a.xml").write_text(text)
+    assert not run(command)
