@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caffecompat.data.backends.database import open_database, resume_database
+from caffecompat.data.backends.database import create_database, open_database, resume_database
+from caffecompat.data.codec.images import encode_image
 from caffecompat.data.loader.open import open_window_reader
 from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.shard import Shard
+from caffecompat.data.sources.selected_records import read_selection
 from caffecompat.errors import CaffeError
 from caffecompat.weights.mean_file import write_mean
 from tests.data.sources.test_windows import image, layer, windows
@@ -110,3 +112,32 @@ def test_a_folder_in_the_way(tmp_path: Path) -> None:
     with resume_database(target, "LMDB", "purpose", False) as writer:
         writer.write(RECORDS)
     assert (target / "data.mdb").exists()
+
+
+def test_keys_longer_than_lmdb_takes(tmp_path: Path) -> None:
+    with pytest.raises(CaffeError) as caught, create_database(tmp_path / "db") as writer:
+        writer.write([(b"k" * 600, b"value")])
+    said = str(caught.value)
+    assert "but one has 600; use shorter file names" in said
+    longest = int(said.partition("keys of 1 to ")[2].split()[0])
+    with create_database(tmp_path / "db") as writer:
+        writer.write([(b"k" * longest, b"value")])
+
+
+def test_encodings() -> None:
+    pixels = np.zeros((4, 5, 3), np.uint8)
+    with pytest.raises(CaffeError) as caught:
+        encode_image(pixels, "xyz")
+    assert "use png or jpg" in str(caught.value)
+    for encoding in ("png", "jpg"):
+        assert encode_image(pixels, encoding)
+
+
+def test_a_list_of_records(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_text("\n")
+    with pytest.raises(CaffeError) as caught:
+        read_selection(str(path))
+    assert "it names no records; give a key and a label in each line" in str(caught.value)
+    path.write_text("00000001_r 4\n")
+    assert read_selection(str(path)) == [(b"00000001_r", 4)]

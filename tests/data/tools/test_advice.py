@@ -12,6 +12,8 @@ import pytest
 
 from caffecompat.cli.main import main
 from caffecompat.data.codec.images import encode_image
+from caffecompat.errors import CaffeError
+from tests.net.nets import net
 
 Run = Callable[[str], str]
 
@@ -180,3 +182,26 @@ def test_box_files(run: Run) -> None:
     assert "may define entities without end; remove it" in run(command)
     Path("xml/a.xml").write_text(text)
     assert not run(command)
+
+
+def test_annotated_images_of_several_sizes(run: Run) -> None:
+    Path("map.txt").write_text("item { name: 'none' label: 0 } item { name: 'cat' label: 1 }")
+    Path("annotated.txt").write_text("cat/a.png a.xml\ncat/b.png b.xml\n")
+    command = "convert-annoset images/ annotated.txt %s --anno_type detection --label_type xml "
+    command += "--label_map_file map.txt "
+    words = "give resize_width and resize_height, or leave out check_size"
+    assert words in run(command % "db" + "--check_size")
+    assert not run(command % "resized" + "--check_size --resize_width 4 --resize_height 4")
+    assert not run(command % "unchecked")
+
+
+def test_a_database_of_the_other_backend(run: Run) -> None:
+    assert not run("convert-imageset images/ list.txt db --resize_width 8 --resize_height 8")
+    text = (
+        "layer { name: 'data' type: 'Data' top: 'data' data_param { source: 'db' batch_size: 2 "
+        "backend: %s } }"
+    )
+    with pytest.raises(CaffeError) as caught:
+        net(text % "LEVELDB").forward()
+    assert "write 'backend: LMDB'" in str(caught.value)
+    net(text % "LMDB").forward()
