@@ -1,0 +1,143 @@
+"""Sources and writers that are refused, changed as the message says, work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caffecompat.data.backends.database import create_database, open_database, resume_database
+from caffecompat.data.codec.images import encode_image
+from caffecompat.data.loader.open import open_window_reader
+from caffecompat.data.read_options import ReadOptions
+from caffecompat.data.shard import Shard
+from caffecompat.data.sources.selected_records import read_selection
+from caffecompat.errors import CaffeError
+from caffecompat.weights.mean_file import write_mean
+from tests.data.sources.test_windows import image, layer, windows
+from tests.data.test_unfinished_output import RECORDS, begin
+
+__all__ = ["image", "windows"]
+
+
+def read_windows(source: str, more: str, transform: str) -> None:
+    with open_window_reader(layer(source, more, transform), ReadOptions(1)) as reader:
+        reader.batch(0)
+
+
+@pytest.mark.parametrize(
+    ("bad", "words", "remedies"),
+    [
+        (
+            ("context_pad: 5", "crop_size: 9"),
+            "leaves nothing of crop_size 9; make it smaller",
+            [("context_pad: 4", "crop_size: 9")],
+        ),
+        (
+            ("", "crop_size: 9 mean_value: 1 mean_value: 2"),
+            "give one, or one per channel (in B, G, R order)",
+            [
+                ("", "crop_size: 9 mean_value: 1"),
+                ("", "crop_size: 9 mean_value: 1 mean_value: 2 mean_value: 3"),
+            ],
+        ),
+        (
+            ("", "crop_size: 9 mean_value: 1 mean_file: 'mean.binaryproto'"),
+            "mean_file and mean_value are both given; remove one",
+            [
+                ("", "crop_size: 9 mean_value: 1"),
+                ("", "crop_size: 9 mean_file: 'mean.binaryproto'"),
+            ],
+        ),
+    ],
+)
+def test_windows(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bad: tuple[str, str],
+    words: str,
+    remedies: list[tuple[str, str]],
+) -> None:
+    source = request.getfixturevalue("windows")
+    monkeypatch.chdir(tmp_path)
+    write_mean(np.ones((3, 9, 9), np.float32), "mean.binaryproto")
+    with pytest.raises(CaffeError) as caught:
+        read_windows(source, *bad)
+    assert words in str(caught.value)
+    for good in remedies:
+        read_windows(source, *good)
+
+
+def test_a_batch_smaller_than_the_ranks() -> None:
+    with pytest.raises(CaffeError) as caught:
+        Shard(0, 3).rows(2, "db")
+    assert "make it larger, or use fewer ranks" in str(caught.value)
+    assert Shard(0, 3).rows(3, "db") == range(1)
+    assert Shard(0, 2).rows(2, "db") == range(1)
+
+
+def test_an_unfinished_database_of_other_settings(tmp_path: Path) -> None:
+    target = tmp_path / "db"
+    begin(target, RECORDS)
+    with (
+        pytest.raises(CaffeError) as caught,
+        resume_database(target, "LMDB", "other", True),
+    ):
+        pass
+    words = "give the same ones, or delete it and start again with: --overwrite"
+    assert words in str(caught.value)
+    with resume_database(target, "LMDB", "purpose", True) as writer:
+        assert b"1" in writer
+    begin(tmp_path / "second", RECORDS)
+    with resume_database(tmp_path / "second", "LMDB", "other", False, overwrite=True) as writer:
+        writer.write(RECORDS)
+    with open_database(tmp_path / "second") as database:
+        assert len(database) == len(RECORDS)
+
+
+def test_a_folder_in_the_way(tmp_path: Path) -> None:
+    own = tmp_path / "db.unfinished"
+    own.mkdir()
+    (own / "photo.jpg").write_bytes(b"mine")
+    target = tmp_path / "db"
+    with (
+        pytest.raises(CaffeError) as caught,
+        resume_database(target, "LMDB", "purpose", False),
+    ):
+        pass
+    assert "is not an unfinished database; move it elsewhere" in str(caught.value)
+    own.rename(tmp_path / "elsewhere")
+    with resume_database(target, "LMDB", "purpose", False) as writer:
+        writer.write(RECORDS)
+    assert (target / "data.mdb").exists()
+
+
+def test_keys_longer_than_lmdb_takes(tmp_path: Path) -> None:
+    with pytest.raises(CaffeError) as caught, create_database(tmp_path / "db") as writer:
+        writer.write([(b"k" * 600, b"value")])
+    said = str(caught.value)
+    assert "but one has 600; use shorter file names" in said
+    longest = int(said.partition("keys of 1 to ")[2].split()[0])
+    with create_database(tmp_path / "db") as writer:
+        writer.write([(b"k" * longest, b"value")])
+
+
+def test_encodings() -> None:
+    pixels = np.zeros((4, 5, 3), np.uint8)
+    with pytest.raises(CaffeError) as caught:
+        encode_image(pixels, "xyz")
+    assert "use png or jpg" in str(caught.value)
+    for encoding in ("png", "jpg"):
+        assert encode_image(pixels, encoding)
+
+
+def test_a_list_of_records(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_text("\n")
+    with pytest.raises(CaffeError) as caught:
+        read_selection(str(path))
+    assert "it names no records; give a key and a label in each line" in str(caught.value)
+    path.write_text("00000001_r 4\n")
+    assert read_selection(str(path)) == [(b"00000001_r", 4)]
