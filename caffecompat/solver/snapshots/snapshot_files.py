@@ -65,9 +65,10 @@ def _remedy(folder: str, number: int | None) -> str:
         return "free some space there"
     if os.path.isdir(folder):
         return "give yourself the right to write there"
+    make = f"make the folder (mkdir -p {shlex.quote(folder)})"
     if os.path.lexists(folder):
-        return f"{folder} is a file, move it away"
-    return f"make the folder (mkdir -p {shlex.quote(folder)})"
+        return f"{folder} is a file, move it away and {make}"
+    return make
 
 
 def snapshot_files(message: Message, path: str | None) -> SnapshotFiles:

@@ -1,0 +1,143 @@
+"""A command that is refused, and the same one changed as its message says: it succeeds."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from caffecompat.cli.main import main
+from caffecompat.solver import Solver
+from tests.solver.small import write_training
+
+DEPLOY = """layer { name: "in" type: "Input" top: "data" input_param {
+  shape { dim: 1 dim: 3 dim: 5 dim: 5 } } }
+layer { name: "score" type: "InnerProduct" bottom: "data" top: "score"
+  inner_product_param { num_output: 3 } }
+"""
+
+WEIGHTS = "snap_iter_10.caffemodel"
+
+# A command, the words of its refusal, the same command as the words advise.
+CASES = [
+    (
+        "dataset show",
+        "give a database, or a net whose data layer to show (--net PROTOTXT), and the picture",
+        ["dataset show train_lmdb new.png", "dataset show --net net.prototxt new2.png"],
+    ),
+    (
+        "dataset show train_lmdb",
+        "train_lmdb.png: already exists; name it to replace it, or give another name",
+        ["dataset show train_lmdb train_lmdb.png", "dataset show train_lmdb another.png"],
+    ),
+    (
+        "deploy net.prototxt new.prototxt --batch 0",
+        "write a number from 1 on",
+        ["deploy net.prototxt new.prototxt --batch 1"],
+    ),
+    (
+        "deploy net.prototxt deploy.prototxt",
+        "deploy.prototxt: exists already; give another target, or --force",
+        ["deploy net.prototxt another.prototxt", "deploy net.prototxt deploy.prototxt --force"],
+    ),
+    (
+        "diff snap_iter_5.solverstate snap_iter_10.caffemodel",
+        "give two weight files or two prototxts",
+        [
+            "diff snap_iter_10.caffemodel snap_iter_10.caffemodel",
+            "diff net.prototxt net.prototxt",
+        ],
+    ),
+    (
+        "verify",
+        "give two model files, or --recorded and recorded cases",
+        [f"verify {WEIGHTS} {WEIGHTS} --model made.prototxt"],
+    ),
+    (
+        "draw net.prototxt drawn.html",
+        "drawn.html: already exists; replace it with --force, or name another target",
+        ["draw net.prototxt drawn.html --force", "draw net.prototxt another.html"],
+    ),
+    (
+        "install-caffe-command --dir taken",
+        "taken/caffe: is another program; give another --dir",
+        ["install-caffe-command --dir free"],
+    ),
+    (
+        "parse-log net.prototxt",
+        "give what 'caffe train' or 'caffecompat train' has written to standard error",
+        ["parse-log train.log"],
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that has ended, and files in the way of new ones."""
+    folder = tmp_path_factory.mktemp("trained")
+    Solver(write_training(folder)).solve()
+    return folder
+
+
+def run(words: str) -> int:
+    """The exit code of a verb."""
+    try:
+        return main(shlex.split(words))
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_what_a_refusal_advises_runs(
+    case: tuple[str, str, list[str]],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder)
+    Path("deploy.prototxt").write_text(DEPLOY)
+    for name in ("train_lmdb.png", "drawn.html", "taken/caffe"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("of the user")
+    assert run("train --solver small.solver.prototxt") == 0
+    Path("train.log").write_text(capfd.readouterr().err)
+    assert run("deploy net.prototxt made.prototxt --force") == 0
+    bad, words, fixes = case
+    assert run(bad) != 0
+    said = capfd.readouterr().err
+    assert words in said, said
+    for fix in fixes:
+        assert run(fix) == 0, capfd.readouterr().err
+
+
+def test_a_program_called_caffe_in_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("theirs", "ours", "away"):
+        Path(name).mkdir()
+    Path("theirs/caffe").write_text("#!/bin/sh\n")
+    Path("theirs/caffe").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/theirs:{tmp_path}/ours:/usr/bin:/bin")
+    assert run("install-caffe-command --dir ours") == 1
+    assert "another program; give a --dir that is not in PATH" in capfd.readouterr().err
+    assert run("install-caffe-command --dir away") == 0
+    assert Path("away/caffe").exists()
+
+
+def test_a_log_without_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write_training(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    text = path.read_text().replace("test_iter: 2 test_interval: 4", "")
+    silent = text.replace("display: 1", "display: 0")
+    tested = path.read_text().replace("display: 1", "display: 0")
+    for solver, code in ((silent, 1), (text, 0), (tested, 0)):
+        path.write_text(solver)
+        assert run(f"train --solver {path}") == 0
+        Path("train.log").write_text(capfd.readouterr().err)
+        assert run("plot-log train.log --output plot.png") == code
+        captured = capfd.readouterr()
+        assert ("train with 'display' or 'test_interval' set" in captured.err) == (code == 1)
