@@ -17,6 +17,7 @@ from caffecompat.errors import CaffeError
 from caffecompat.weights.mean_file import write_mean
 from tests.data.sources.test_windows import image, layer, windows
 from tests.data.test_unfinished_output import RECORDS, begin
+from tests.net.nets import net
 
 __all__ = ["image", "windows"]
 
@@ -141,3 +142,22 @@ def test_a_list_of_records(tmp_path: Path) -> None:
     assert "it names no records; give a key and a label in each line" in str(caught.value)
     path.write_text("00000001_r 4\n")
     assert read_selection(str(path)) == [(b"00000001_r", 4)]
+
+
+def test_boxes_of_another_image(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.txt"
+    (tmp_path / "a.png").write_bytes(encode_image(np.zeros((8, 10, 3), np.uint8), "png"))
+    text = (
+        "layer {{ name: 'd' type: 'BoxData' top: 'data' top: 'box' transform_param {{ crop_size: 6 "
+        "}} image_data_param {{ source: '{0}/boxes.txt' root_folder: '{0}/' batch_size: 1 }} }}"
+    ).format(tmp_path)
+    path.write_text("a.png 0 1 1 20 16\n")
+    with pytest.raises(CaffeError) as caught:
+        net(text).forward()
+    words = "so give the images that were annotated, or scale the boxes with them"
+    assert words in str(caught.value)
+    path.write_text("a.png 0 1 1 10 8\n")
+    net(text).forward()
+    path.write_text("a.png 0 1 1 20 16\n")
+    (tmp_path / "a.png").write_bytes(encode_image(np.zeros((16, 20, 3), np.uint8), "png"))
+    net(text).forward()
