@@ -9,6 +9,7 @@ import pytest
 
 from caffecompat.data.codec.images import encode_image
 from caffecompat.errors import CaffeError
+from tests.data.databases import datum, write_records
 from tests.layers.advice import run_alone
 from tests.layers.forks.region_sources import picture
 from tests.layers.forks.test_doc_data import database, document, numbered
@@ -67,8 +68,15 @@ def test_frames_of_several_sizes(tmp_path: Path) -> None:
         "VideoData",
         2,
         clips(source, "num_segments: 4"),
-        "its frames have several sizes",
+        "; give new_height and new_width",
         clips(source, "num_segments: 4 new_height: 5 new_width: 5"),
+    )
+    check(
+        "VideoData",
+        2,
+        clips(source, "new_length: 4"),
+        "its frames have several sizes; give new_height and new_width",
+        clips(source, "new_length: 4 new_height: 5 new_width: 5"),
     )
 
 
@@ -126,4 +134,37 @@ def test_maps_of_labels(tmp_path: Path) -> None:
         "has 2 mean_value; give one, or one per channel (in B, G, R order)",
         text("", "mean_value: 1"),
         text("", "mean_value: 1 mean_value: 2 mean_value: 3"),
+    )
+
+
+def test_documents_that_are_missing(tmp_path: Path) -> None:
+    text = "doc_data_param {{ sources: '{}' batch_size: 2 backend: LMDB }}"
+    check(
+        "DocData",
+        1,
+        text.format(write_records(tmp_path / "empty", [])),
+        "the database has no records; put images into it",
+        text.format(database(tmp_path, [document(pixels) for pixels in numbered(4)])),
+    )
+
+
+def test_images_that_are_missing(tmp_path: Path) -> None:
+    text = "data_param {{ source: '{}' batch_size: 2 backend: LMDB }}"
+    check(
+        "Data",
+        1,
+        text.format(write_records(tmp_path / "empty", [])),
+        "the database has no records; put images into it",
+        text.format(write_records(tmp_path / "full", [datum(np.zeros((3, 4, 5), np.uint8))])),
+    )
+
+
+def test_a_field_of_data_layers(tmp_path: Path) -> None:
+    source = frames(tmp_path / "clip", [(6, 8)] * 4)
+    check(
+        "VideoData",
+        2,
+        clips(source, "", "colour_shift_std: 0.1"),
+        "does not support colour_shift_std; remove it",
+        clips(source, ""),
     )
