@@ -15,8 +15,10 @@ from caffecompat.data.shard import Shard
 from caffecompat.data.sources.selected_records import read_selection
 from caffecompat.errors import CaffeError
 from caffecompat.weights.mean_file import write_mean
+from tests.data.databases import numbered
 from tests.data.sources.test_windows import image, layer, windows
 from tests.data.test_unfinished_output import RECORDS, begin
+from tests.net.nets import net
 
 __all__ = ["image", "windows"]
 
@@ -141,3 +143,55 @@ def test_a_list_of_records(tmp_path: Path) -> None:
     assert "it names no records; give a key and a label in each line" in str(caught.value)
     path.write_text("00000001_r 4\n")
     assert read_selection(str(path)) == [(b"00000001_r", 4)]
+
+
+def test_boxes_of_another_image(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.txt"
+    (tmp_path / "a.png").write_bytes(encode_image(np.zeros((8, 10, 3), np.uint8), "png"))
+    text = (
+        "layer { name: 'd' type: 'BoxData' top: 'data' top: 'box' transform_param { crop_size: 6 }"
+        f" image_data_param {{ source: '{path}' root_folder: '{tmp_path}/' batch_size: 1 }} }}"
+    )
+    path.write_text("a.png 0 1 1 20 16\n")
+    with pytest.raises(CaffeError) as caught:
+        net(text).forward()
+    words = "so give the images that were annotated, or scale the boxes with them"
+    assert words in str(caught.value)
+    path.write_text("a.png 0 1 1 10 8\n")
+    net(text).forward()
+    path.write_text("a.png 0 1 1 20 16\n")
+    (tmp_path / "a.png").write_bytes(encode_image(np.zeros((16, 20, 3), np.uint8), "png"))
+    net(text).forward()
+
+
+def test_rows_of_several_sizes(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    for name, size in (("a", 3), ("b", 4), ("c", 3)):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["data"] = np.ones((2, size), np.float32)
+    text = (
+        "layer { name: 'one' type: 'HDF5Data' top: 'data' "
+        f"hdf5_data_param {{ source: '{tmp_path}/files.txt' batch_size: 4 }} }}"
+    )
+
+    def run(*names: str) -> None:
+        (tmp_path / "files.txt").write_text("".join(f"{tmp_path}/{name}.h5\n" for name in names))
+        net(text).forward()
+
+    with pytest.raises(CaffeError) as caught:
+        run("a", "b")
+    assert "rows of one size" in str(caught.value)
+    run("a", "c")
+
+
+def test_a_file_that_is_no_lmdb(tmp_path: Path) -> None:
+    good = numbered(tmp_path / "good", 2)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "data.mdb").write_bytes(bytes(8192))
+    with pytest.raises(CaffeError) as caught:
+        open_database(copy)
+    assert "copy it again" in str(caught.value)
+    (copy / "data.mdb").write_bytes(Path(good, "data.mdb").read_bytes())
+    with open_database(copy) as database:
+        assert len(database) == 2

@@ -205,3 +205,14 @@ def test_a_database_of_the_other_backend(run: Run) -> None:
         net(text % "LEVELDB").forward()
     assert "write 'backend: LMDB'" in str(caught.value)
     net(text % "LMDB").forward()
+
+
+def test_cifar(run: Run) -> None:
+    Path("binary").mkdir()
+    for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"):
+        Path(f"binary/{name}.bin").write_bytes(bytes(3073))
+    Path("binary/data_batch_2.bin").write_bytes(bytes(3000))
+    command = "convert-cifar-data binary out"
+    assert "it is cut off, or not the binary version of cifar10" in run(command)
+    Path("binary/data_batch_2.bin").write_bytes(bytes(3073))
+    assert not run(command)
