@@ -65,6 +65,25 @@ CASES = [
         ["install-caffe-command --dir free"],
     ),
     (
+        "train --solver small.solver.prototxt --gpu x",
+        "--gpu x: give GPU ids such as 0 or 0,1, all, or none for the CPU",
+        ["train --solver small.solver.prototxt --gpu none"],
+    ),
+    (
+        "train --solver small.solver.prototxt --cuda-graph",
+        "CUDA graphs need a GPU; give --gpu, or leave the flag out",
+        ["train --solver small.solver.prototxt"],
+    ),
+    (
+        "train --solver small.solver.prototxt --weights snap_iter_5.caffemodel "
+        "--snapshot snap_iter_5.solverstate",
+        "give a snapshot to resume a training or weights to start one from, not both",
+        [
+            "train --solver small.solver.prototxt --snapshot snap_iter_5.solverstate",
+            "train --solver small.solver.prototxt --weights snap_iter_5.caffemodel",
+        ],
+    ),
+    (
         "parse-log net.prototxt",
         "give what 'caffe train' or 'caffecompat train' has written to standard error",
         ["parse-log train.log"],
@@ -141,3 +160,14 @@ def test_a_log_without_outputs(
         assert run("plot-log train.log --output plot.png") == code
         captured = capfd.readouterr()
         assert ("train with 'display' or 'test_interval' set" in captured.err) == (code == 1)
+
+
+def test_a_picture_without_graphviz(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PATH", str(folder / "none"))
+    assert run("draw net.prototxt plain.svg") == 1
+    assert "or name a target that needs none: plain.html, plain.dot" in capfd.readouterr().err
+    for target in ("plain.html", "plain.dot"):
+        assert run(f"draw net.prototxt {target}") == 0
