@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,11 @@ CASES = [
         ],
     ),
     (
+        "extract-seconds net.prototxt seconds.txt",
+        "give what 'caffe train' or 'caffecompat train' has written to standard error",
+        ["extract-seconds train.log seconds.txt"],
+    ),
+    (
         "parse-log net.prototxt",
         "give what 'caffe train' or 'caffecompat train' has written to standard error",
         ["parse-log train.log"],
@@ -142,7 +148,8 @@ def test_a_program_called_caffe_in_path(
     assert run("install-caffe-command --dir ours") == 1
     assert "another program; give a --dir that is not in PATH" in capfd.readouterr().err
     assert run("install-caffe-command --dir away") == 0
-    assert Path("away/caffe").exists()
+    assert f"is not in PATH; call it as {Path('away/caffe')}" in capfd.readouterr().out
+    assert subprocess.run(["away/caffe", "--version"], check=False).returncode == 0
 
 
 def test_a_log_without_outputs(
