@@ -68,7 +68,10 @@ def compute_options(arguments: argparse.Namespace) -> ComputeOptions:
     if arguments.precision != "int8":
         return ComputeOptions(arguments.precision, engine=engine)
     if not engine:
-        raise NetError("--precision int8 is for optimized nets; add --optimize")
+        raise NetError(
+            "--precision int8 is for optimized nets; add --optimize, and --calibration PROTOTXT if "
+            "the net has no data layer"
+        )
     if arguments.calibration is None:
         options = InferenceOptions(calibration=arguments.calibration_batches)
     else:

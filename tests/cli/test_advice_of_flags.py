@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,30 @@ CASES = [
         ["install-caffe-command --dir free"],
     ),
     (
+        "train --solver small.solver.prototxt --gpu x",
+        "--gpu x: give GPU ids such as 0 or 0,1, all, or none for the CPU",
+        ["train --solver small.solver.prototxt --gpu none"],
+    ),
+    (
+        "train --solver small.solver.prototxt --cuda-graph",
+        "CUDA graphs need a GPU; give --gpu, or leave the flag out",
+        ["train --solver small.solver.prototxt"],
+    ),
+    (
+        "train --solver small.solver.prototxt --weights snap_iter_5.caffemodel "
+        "--snapshot snap_iter_5.solverstate",
+        "give a snapshot to resume a training or weights to start one from, not both",
+        [
+            "train --solver small.solver.prototxt --snapshot snap_iter_5.solverstate",
+            "train --solver small.solver.prototxt --weights snap_iter_5.caffemodel",
+        ],
+    ),
+    (
+        "extract-seconds net.prototxt seconds.txt",
+        "give what 'caffe train' or 'caffecompat train' has written to standard error",
+        ["extract-seconds train.log seconds.txt"],
+    ),
+    (
         "parse-log net.prototxt",
         "give what 'caffe train' or 'caffecompat train' has written to standard error",
         ["parse-log train.log"],
@@ -123,7 +148,8 @@ def test_a_program_called_caffe_in_path(
     assert run("install-caffe-command --dir ours") == 1
     assert "another program; give a --dir that is not in PATH" in capfd.readouterr().err
     assert run("install-caffe-command --dir away") == 0
-    assert Path("away/caffe").exists()
+    assert f"is not in PATH; call it as {Path('away/caffe')}" in capfd.readouterr().out
+    assert subprocess.run(["away/caffe", "--version"], check=False).returncode == 0
 
 
 def test_a_log_without_outputs(
@@ -141,3 +167,14 @@ def test_a_log_without_outputs(
         assert run("plot-log train.log --output plot.png") == code
         captured = capfd.readouterr()
         assert ("train with 'display' or 'test_interval' set" in captured.err) == (code == 1)
+
+
+def test_a_picture_without_graphviz(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PATH", str(folder / "none"))
+    assert run("draw net.prototxt plain.svg") == 1
+    assert "or name a target that needs none: plain.html, plain.dot" in capfd.readouterr().err
+    for target in ("plain.html", "plain.dot"):
+        assert run(f"draw net.prototxt {target}") == 0
