@@ -247,7 +247,7 @@ def _check_fingerprint(path: str, fingerprint: str, unfinished: str) -> None:
     if Path(path).read_bytes() != fingerprint.encode():
         raise DataError(
             f"{unfinished}: was begun with another list or other settings; give the same ones, "
-            "or delete it and start again with: --overwrite"
+            "or delete it and start again with --overwrite instead of --resume"
         )
 
 

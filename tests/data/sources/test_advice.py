@@ -88,7 +88,7 @@ def test_an_unfinished_database_of_other_settings(tmp_path: Path) -> None:
         resume_database(target, "LMDB", "other", True),
     ):
         pass
-    words = "give the same ones, or delete it and start again with: --overwrite"
+    words = "give the same ones, or delete it and start again with --overwrite instead of --resume"
     assert words in str(caught.value)
     with resume_database(target, "LMDB", "purpose", True) as writer:
         assert b"1" in writer
