@@ -19,6 +19,7 @@ from caffecompat.net.net import Net, Result
 
 # The number of warm-up passes that torch's documentation recommends.
 _WARM_UP = 3
+_REMEDY = "train with --no-cuda-graph (cuda_graph=False)"
 # Kept, because torch's allocators go on asking a graph whose capture could not be ended.
 _FAILED: list[torch.cuda.CUDAGraph] = []
 
@@ -111,7 +112,7 @@ class CapturedPass:
             if static.shape != value.shape:
                 raise NotCapturable(
                     f"CUDA graph: {top.blob!r} is {tuple(value.shape)} in this batch and was "
-                    f"{tuple(static.shape)} in the first one; train without the graph"
+                    f"{tuple(static.shape)} in the first one; {_REMEDY}"
                 )
             static.detach().copy_(value)
         if self._halves is not None:
@@ -131,8 +132,7 @@ class CapturedPass:
         for built in self._net.layers:
             if built.layer is not None and built.layer.keeps_state:
                 raise NotCapturable(
-                    f"CUDA graph: {built.place}: it keeps its state from pass to pass; train "
-                    "without the graph"
+                    f"CUDA graph: {built.place}: it keeps its state from pass to pass; {_REMEDY}"
                 )
         wanted = inputs_with_gradient(self._net.layers, self._net.graph.force_backward)
         self._feeds = [
@@ -183,8 +183,7 @@ class CapturedPass:
             if isinstance(error.__context__, (KernelFailed, torch.OutOfMemoryError)):
                 raise error.__context__ from None
             raise NotCapturable(
-                f"CUDA graph: this net cannot be captured, train without the graph: "
-                f"{first_line(error)}"
+                f"CUDA graph: this net cannot be captured: {first_line(error)}; {_REMEDY}"
             ) from error
         return graph
 
