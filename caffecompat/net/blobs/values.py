@@ -80,7 +80,7 @@ class BlobValues:
         if self._values:
             raise BlobError(
                 f"blob {version.blob!r} was not kept by the last training pass, or by the last "
-                "pass of an optimized net; set net.observe = True before it, or call "
+                "pass of an optimized net; set net.observe = True before net.run, or call "
                 f"net.forward(blobs=[{version.blob!r}])"
             )
         if version not in self._unset:

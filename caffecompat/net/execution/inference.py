@@ -250,7 +250,8 @@ def _made(net: Any, engine: str, options: InferenceOptions) -> Optimization:
     except ExportError as error:
         if options.precision == "int8":
             raise NetError(
-                f"{error}; torch, which could, has no int8: use another precision"
+                f"{error}; torch, which could, has no int8: use precision fp32, or bf16 or fp16 "
+                "with engine torch"
             ) from error
         made = inference_engines.find("torch")(net, options)
         return replace(made, lines=(f"{error}; it runs in torch", *made.lines))
