@@ -13,7 +13,7 @@ from torch import Tensor
 from caffecompat import Net
 from caffecompat.cli.main import main
 from caffecompat.errors import CaffeError, DataError, LayerError, NetError
-from caffecompat.layers import Layer, at_least, catalogue, exactly, register
+from caffecompat.layers import Layer, at_least, exactly, register
 from caffecompat.net.blobs.inputs import Inputs
 from caffecompat.proto import schema
 from tests.net.nets import net, saved
@@ -155,13 +155,6 @@ def test_debug_info_of_a_net(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     path.write_text(path.read_text() + "\ndebug_info: true\n")
     assert main(["train", "--solver", str(path)]) == 0
     assert "[Forward] Layer conv, top blob conv data:" in capsys.readouterr().err
-
-
-@pytest.fixture
-def own_types(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Types that a test registers are forgotten after it."""
-    assert "Input" in catalogue
-    monkeypatch.setattr(catalogue, "_entries", dict(catalogue._entries))
 
 
 @pytest.mark.usefixtures("own_types")
