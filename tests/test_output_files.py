@@ -55,6 +55,18 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path, failure: type[BaseExcepti
     assert names(tmp_path) == ["old"]
 
 
+def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+    target = tmp_path / "results" / "new"
+    words = f"cannot be written: there is no folder {target.parent}; create it first"
+    with pytest.raises(FileProblem) as caught, atomic_write(target):
+        pass
+    assert str(caught.value).endswith(words)
+    target.parent.mkdir()
+    with atomic_write(target) as file:
+        file.write(b"abc")
+    assert target.read_bytes() == b"abc"
+
+
 def test_a_full_disk_is_reported_with_the_path(tmp_path: Path) -> None:
     target = tmp_path / "old"
     target.write_bytes(b"before")

@@ -71,9 +71,10 @@ class BoxData(BatchSource):
             "third top, the mask",
         )
         unused = [name for name in ("new_height", "new_width", "rand_skip") if getattr(image, name)]
+        them = "it" if len(unused) == 1 else "them"
         self.check(
             not unused,
-            f"image_data_param: {' and '.join(unused)} cannot be used with boxes; remove it "
+            f"image_data_param: {' and '.join(unused)} cannot be used with boxes; remove {them} "
             "(img_rand_resize_lower and _upper of transform_param rescale images and boxes)",
         )
 

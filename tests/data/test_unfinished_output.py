@@ -185,7 +185,8 @@ def test_a_live_writer_is_left_alone_and_a_killed_one_is_cleared_away(
     program = start_writer(target)
     left = tmp_path / f"db.unfinished-{program.pid}"
     try:
-        with pytest.raises(FileProblem, match="another process is writing it"), new_folder(target):
+        words = "another process is writing it; wait until it has finished"
+        with pytest.raises(FileProblem, match=words), new_folder(target):
             pass
         assert keys(left) == [b"k"]
     finally:

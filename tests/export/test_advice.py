@@ -125,8 +125,9 @@ def test_a_mean_file_that_is_missing(run: Run, capfd: pytest.CaptureFixture[str]
       transform_param { mean_file: "none.binaryproto" } image_data_param { source: "x" } }"""
     Path("deploy.prototxt").write_text(data + BODY)
     assert main(["convert", FROM, "a.npz"]) == 0
-    words = "cannot be used, and the preprocessing has no mean"
-    assert words in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "cannot be used, and the preprocessing has no mean" in out
+    assert "; give one with --mean" in out
     assert main(["convert", FROM, "b.npz", "--mean", "1,2,3"]) == 0
     assert '"mean": [1' in Path("b.npz.preprocessing.json").read_text()
 

@@ -234,8 +234,11 @@ def test_a_parameter_of_another_shape(tmp_path: Path) -> None:
     np.testing.assert_array_equal(saved["conv"].blobs[0], weight.data)
     weight.data[...] = 0
     np.testing.assert_array_equal(net.forward()["prob"], 0.5)
-    with pytest.raises(ValueError, match=r"number of elements, its shape is \(2, 27, 1\)"):
+    words = "for another number, change the layer's definition and build the net again"
+    with pytest.raises(ValueError, match=rf"of elements, its shape is \(2, 27, 1\); {words}"):
         weight.reshape(3, 27)
+    wider = built(tmp_path, DEPLOY.replace("num_output: 2", "num_output: 3"))
+    assert wider.params["conv"][0].data.reshape(3, 27).any()
 
 
 # ``a`` has two readers, so that a split stands behind it.

@@ -202,9 +202,13 @@ def test_base_lr_can_be_set_between_updates() -> None:
     np.testing.assert_allclose(before - solver.net.params["ip"][1].data, 1, rtol=1e-6)
     solver.step(1)
     assert solver.lr == pytest.approx(0.05)
-    with pytest.raises(AttributeError, match=r"param\.max_iter cannot be set, only base_lr"):
+    words = "set, only base_lr: change the definition and build the solver again"
+    with pytest.raises(AttributeError, match=rf"param\.max_iter cannot be {words}"):
         solver.param.max_iter = 7
     assert "max_iter: 5" in str(solver.param)
     assert {"max_iter", "base_lr"} <= set(dir(solver.param))
     with pytest.raises(AttributeError):
         _ = solver.param.baselr
+    definition = Path("solver.prototxt")
+    definition.write_text(definition.read_text().replace("max_iter: 5", "max_iter: 7"))
+    assert caffe.SGDSolver("solver.prototxt").param.max_iter == 7

@@ -62,7 +62,7 @@ CASES = [
     (
         TESTS,
         f"{TESTS} {TEST_NETS}",
-        "1 test_iter value(s) for 2 test net(s)",
+        "named by test_net and test_net_param; give one test_iter for each test net",
         [f"test_iter: 2 {TESTS} {TEST_NETS}"],
     ),
     (
@@ -125,7 +125,8 @@ def test_a_training_that_has_ended(tmp_path: Path, lines: Lines) -> None:
     path = write_training(tmp_path)
     Solver(path).solve()
     Solver(path, snapshot="auto").solve()
-    assert lines.containing("nothing to do: this training is at iteration 12 already, and max_iter")
+    words = "iteration 12 already, and max_iter is 12; raise max_iter to train on"
+    assert lines.containing(f"nothing to do: this training is at {words}")
     path.write_text(path.read_text().replace("max_iter: 12", "max_iter: 14"))
     solver = Solver(path, snapshot="auto")
     solver.solve()

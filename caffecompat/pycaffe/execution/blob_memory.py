@@ -274,7 +274,8 @@ class ParameterMemory(Memory):
         if prod(shape) != prod(self._shape):
             raise ValueError(
                 f"{self.name}: a parameter keeps its number of elements, its shape is "
-                f"{self.shape}; to change it, change the definition and load the weights again"
+                f"{self.shape}; for another number, change the layer's definition and build the "
+                "net again"
             )
         self._shape = tuple(int(extent) for extent in shape)
 

@@ -198,7 +198,13 @@ def test_a_change_by_another_process_is_named(tmp_path: Path) -> None:
             except DataError as error:
                 sentences.append(str(error))
     assert sentences
-    assert all("another process has changed the database" in text for text in sentences)
+    words = (
+        "another process has changed the database since it was opened: wait until it has finished, "
+        "and open it again"
+    )
+    assert all(words in text for text in sentences)
+    with open_database(tmp_path / "db") as database:
+        assert all(database.read(index) for index in range(900))
 
 
 def test_a_damaged_database_is_not_resumed(tmp_path: Path) -> None:

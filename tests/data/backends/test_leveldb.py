@@ -162,8 +162,12 @@ def test_a_cut_off_or_missing_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"000005\.ldb: the table is damaged"):
         open_database(folder, "LEVELDB")
     table.unlink()
-    with pytest.raises(FormatError, match=r"table 000005\.ldb.* is missing"):
+    words = r"table 000005\.ldb, which .* lists, is missing; copy the whole folder again"
+    with pytest.raises(FormatError, match=words):
         open_database(folder, "LEVELDB")
+    shutil.rmtree(folder)
+    shutil.copytree(DATA / "db" / "plain_leveldb_reopened", folder)
+    assert contents(folder) == contents(DATA / "db" / "plain_leveldb_reopened")
 
 
 def test_an_lmdb_reader_names_the_backend_of_a_leveldb() -> None:

@@ -226,13 +226,21 @@ def test_settings_that_move_pixels_but_not_boxes_are_refused(rectangles: Path) -
         "layer { name: 'd' type: 'BoxData' top: 'data' top: 'box' image_data_param { "
         f"source: '{rectangles}' root_folder: '{rectangles.parent}/' {sizes} }}  }}"
     )
-    with pytest.raises(
-        CaffeError, match="new_height and new_width cannot be used with boxes; remove it"
-    ):
+    words = (
+        "new_height and new_width cannot be used with boxes; remove them "
+        "(img_rand_resize_lower and _upper of transform_param rescale images and boxes)"
+    )
+    with pytest.raises(CaffeError) as caught:
         Net(parse_text(text, "NetParameter")[0])
-    net = Net(parse_text(text.replace(sizes, ""), "NetParameter")[0])
-    assert net.forward()["box"].shape == (1, 4)
-    net.close()
+    assert words in str(caught.value)
+    lengths = (
+        "transform_param { img_rand_resize_lower: 30 img_rand_resize_upper: 30 crop_size: 24 }"
+    )
+    removed = text.replace(sizes, "")
+    for good in (removed, removed.replace("  }", f" {lengths} }}")):
+        net = Net(parse_text(good, "NetParameter")[0])
+        assert net.forward()["box"].shape == (1, 4)
+        net.close()
 
 
 def test_an_image_of_another_size_is_named(rectangles: Path) -> None:

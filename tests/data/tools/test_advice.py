@@ -59,7 +59,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         ),
         (
             "images/ words.txt db",
-            "takes it with --number-labels",
+            "takes it with --number-labels, which numbers the words in alphabetical order, or with "
+            "--labels FILE, one word per line, the first for label 0",
             ["images/ words.txt db --number-labels", "images/ words.txt db --labels labels.txt"],
         ),
         (

@@ -119,7 +119,7 @@ def test_dense_boxes_of_faceboxes() -> None:
     np.testing.assert_allclose(boxes[:21] * [100, 60, 100, 60], corners, rtol=1e-4, atol=1e-3)
     plain = catalogue.find("PriorBox")(Context("TEST", "here", BuildOptions()))
     plain.setup(definition, shapes)
-    assert "dialect='faceboxes'" in plain.notes[0]
+    assert plain.notes[0].endswith("state dialect='faceboxes' (--dialect faceboxes)")
     assert plain.forward(FEATURES, IMAGE).shape == (1, 2, 12 * 3 * 4)
 
 
