@@ -14,6 +14,8 @@ from caffecompat.export.matconvnet.layers import MatLayer, texts
 Shape = tuple[int, int, int]
 COLOURS = 3
 CHANNEL_DIM = 3
+# Of a side of the images, in pixels.
+_LARGEST = 1 << 16
 
 
 def read_meta(variables: dict[str, Any]) -> dict[str, Any]:
@@ -26,12 +28,20 @@ def _part(meta: dict[str, Any], name: str) -> dict[str, Any]:
     return found[0] if isinstance(found, list) and found and isinstance(found[0], dict) else {}
 
 
+def _numbers(part: dict[str, Any], key: str) -> list[float]:
+    """The numbers of a field in a row; none if it is missing, or one is not a finite number."""
+    found = np.asarray(part.get(key, ()))
+    if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+        return []
+    return [float(number) for number in found.reshape(-1)]
+
+
 def input_shape(meta: dict[str, Any], layers: list[MatLayer], path: Path) -> Shape:
     for place, key in (("inputs", "size"), ("normalization", "imageSize")):
-        size = np.asarray(_part(meta, place).get(key, ()))
-        if size.dtype.kind in "fiu" and size.size >= 2:
-            height, width, *more = (int(n) for n in size.reshape(-1))
-            if min(height, width) < 1 or max(height, width) > 1 << 16:
+        size = _numbers(_part(meta, place), key)
+        if len(size) >= 2:
+            height, width, *more = (int(n) for n in size)
+            if min(height, width) < 1 or max(height, width) > _LARGEST:
                 raise FormatError(f"{path}: the size of its images is {height} x {width}")
             return _channels(layers, more), height, width
     raise FormatError(
@@ -50,12 +60,12 @@ def preprocessing_of(meta: dict[str, Any], swapped: bool) -> Preprocessing | Non
     """What ``meta.normalization`` says about images, for the channels that the net takes."""
     normalization = _part(meta, "normalization")
     mean = np.asarray(normalization.get("averageImage", ()))
-    size = np.asarray(normalization.get("imageSize", ()))
-    if mean.dtype.kind not in "fiu" or size.dtype.kind not in "fiu" or size.size < 2:
+    size = [int(number) for number in _numbers(normalization, "imageSize")]
+    if mean.dtype.kind not in "fiu" or len(size) < 2:
         return None
-    gray = size.size > 2 and int(size.flat[2]) == 1
+    gray = len(size) > 2 and size[2] == 1
     values = _channel_means(mean)
-    crop = int(size.flat[0]), int(size.flat[1])
+    crop = size[0], size[1]
     bicubic = str(normalization.get("interpolation", "")) == "bicubic"
     labels = _part(meta, "classes").get("description", ())
     return Preprocessing(
@@ -80,12 +90,11 @@ def _channel_means(mean: np.ndarray) -> tuple[float, ...]:
 
 
 def _resize(normalization: dict[str, Any], crop: tuple[int, int]) -> tuple[int, int] | int:
-    border = np.asarray(normalization.get("border", ())).reshape(-1)
-    part = np.asarray(normalization.get("cropSize", ())).reshape(-1)
+    border, part = _numbers(normalization, "border"), _numbers(normalization, "cropSize")
     size = crop
-    if border.size == 2 and border.dtype.kind in "fiu":
+    if len(border) == 2:
         size = crop[0] + int(border[0]), crop[1] + int(border[1])
-    elif part.size and part.dtype.kind in "fiu" and 0 < float(part[0]) <= 1:
-        size = round(crop[0] / float(part[0])), round(crop[1] / float(part[0]))
+    elif part and 1 / _LARGEST < part[0] <= 1:
+        size = round(crop[0] / part[0]), round(crop[1] / part[0])
     keep = np.asarray(normalization.get("keepAspect", True)).reshape(-1)
     return min(size) if keep.size and bool(keep[0]) else size

@@ -16,7 +16,8 @@ import pytest
 
 from caffecompat import Net
 from caffecompat.data.preprocessing import Preprocessing
-from caffecompat.errors import CaffeError
+from caffecompat.errors import CaffeError, FormatError
+from caffecompat.export.matconvnet.meta import input_shape, preprocessing_of
 from caffecompat.export.source import read_source
 from tests.export.matconvnet.nets import (
     CHAIN,
@@ -116,6 +117,21 @@ def test_meta_that_is_no_struct_counts_as_none(
     scipy_io.savemat(tmp_path / "x.mat", {"layers": layers, "meta": meta})
     assert run(tmp_path / "x.mat") == 1
     assert "does not say the size of its images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_count_as_none(value: float) -> None:
+    settings = {"imageSize": [6.0, 6.0, 3.0], "averageImage": [1.0, 2.0, 3.0]}
+    for field in ("border", "cropSize"):
+        meta = {"normalization": [settings | {field: [value, 6.0]}]}
+        assert input_shape(meta, [], Path("x.mat")) == (3, 6, 6)
+        found = preprocessing_of(meta, swapped=False)
+        assert found is not None
+        assert found.resize == 6
+    meta = {"normalization": [settings | {"imageSize": [value, 6.0, 3.0]}]}
+    assert preprocessing_of(meta, swapped=False) is None
+    with pytest.raises(FormatError, match="does not say the size of its images"):
+        input_shape(meta, [], Path("x.mat"))
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
