@@ -68,10 +68,13 @@ def mistaken_kind(expected: str, names: Set[str]) -> str | None:
         found = sorted(names & (solver - net))
         if found:
             shown = ", ".join(found[:3])
-            return f"this looks like a solver ({shown}), a net was expected; give it to --solver"
+            return (
+                f"this looks like a solver ({shown}), a net was expected; give the net that it "
+                "names, or give the solver to train --solver or upgrade-solver"
+            )
     if expected == "SolverParameter" and names & {"layer", "layers"} and not names & (solver - net):
         return (
-            "this looks like a net (layer), a solver was expected; name it in the solver's net "
-            "field, or give it to --model"
+            "this looks like a net (layer), a solver was expected; give a solver that names it in "
+            "its net field, or give the net to summary, upgrade-net or test --model"
         )
     return None

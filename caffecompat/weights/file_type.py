@@ -27,8 +27,8 @@ _MAGIC = (
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"%PDF", "a PDF document"),
-    (b"\xff\xfe", "UTF-16 text; save it as UTF-8"),
-    (b"\xfe\xff", "UTF-16 text; save it as UTF-8"),
+    (b"\xff\xfe", "UTF-16 text; save it as UTF-8 for caffecompat inspect to read it"),
+    (b"\xfe\xff", "UTF-16 text; save it as UTF-8 for caffecompat inspect to read it"),
     (b"MATLAB ", "a MATLAB file; caffecompat convert reads those of MatConvNet"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
 )

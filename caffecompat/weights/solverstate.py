@@ -210,7 +210,7 @@ def _refuse_others(data: memoryview, path: Path) -> None:
 def _caffemodel(path: Path) -> str:
     return (
         f"{path}: this is a caffemodel, expected a solver state (.solverstate); to start from "
-        "weights only, pass it as the weights"
+        "weights only, pass it as the weights (train --weights)"
     )
 
 
@@ -254,7 +254,10 @@ def _read_hdf5(path: Path, max_bytes: int | None) -> tuple[SolverState, str]:
     head = read_head(path, HEAD_BYTES)
     if not head.startswith(SIGNATURE):
         kind = other_file_type(head, path) or "no HDF5 file"
-        raise FormatError(f"{path}: this is {kind}; its name (.h5) is that of an HDF5 solver state")
+        remedy = f"; rename it to {path.name.removesuffix('.h5')}" if kind == SOLVER_STATE else ""
+        raise FormatError(
+            f"{path}: this is {kind}; its name (.h5) is that of an HDF5 solver state{remedy}"
+        )
     with open_hdf5(path, max_bytes) as file:
         has_history = "history" in file
         if not has_history and "data" in file:

@@ -118,17 +118,14 @@ def to_dialect(message: Message, dialect: str) -> bytes:
         UnknownName: there is no such dialect.
     """
     _check(dialect)
-    if dialect == BVLC:
-        target = message
-        missing = [f"{message.DESCRIPTOR.name}.{name}" for name in foreign_fields(message)]
-    else:
-        target = message_class(message.DESCRIPTOR.name, dialect)()
-        missing = _copy(message, target, [])  # no dialect has exclusive fields
+    target, missing = _in_dialect(message, dialect)
     if missing:
         shown = ", ".join(dict.fromkeys(missing))
+        others = [name for name in DIALECTS if not _in_dialect(message, name)[1]]
+        dialects = f", or the dialect {' or '.join(map(repr, others))}" if others else ""
         raise FormatError(
-            f"in binary form the dialect {dialect!r} has no number for {shown}; "
-            f"write text, or another dialect of {', '.join(DIALECTS)}"
+            f"in binary form the dialect {dialect!r} has no number for {shown}; write text"
+            f"{dialects}"
         )
     if not target.IsInitialized():
         lacking = ", ".join(target.FindInitializationErrors())
@@ -137,6 +134,14 @@ def to_dialect(message: Message, dialect: str) -> bytes:
             "the field to a prototxt of the net, or copy the source again"
         )
     return bytes(target.SerializeToString())
+
+
+def _in_dialect(message: Message, dialect: str) -> tuple[Message, list[str]]:
+    """The message in the schema of a dialect, and the fields that have no number there."""
+    if dialect == BVLC:
+        return message, [f"{message.DESCRIPTOR.name}.{name}" for name in foreign_fields(message)]
+    target = message_class(message.DESCRIPTOR.name, dialect)()
+    return target, _copy(message, target, [])  # no dialect has exclusive fields
 
 
 def descriptor(message: str, dialect: str) -> Any:

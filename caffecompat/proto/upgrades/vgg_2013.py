@@ -220,7 +220,7 @@ def _translate_breakpoints(solver: Message) -> str:
     if solver.HasField("gamma") and abs(solver.gamma - 0.1) > 1e-6:
         raise OldSolverError(
             f"breakpoint{{0}} divides the rate by 10, but gamma is {solver.gamma:g}{{1}}; "
-            'remove gamma, or write lr_policy: "multistep" with stepvalue',
+            'remove gamma, or replace breakpoint by stepvalue and lr_policy: "multistep"',
             here,
             ("gamma", 0),
         )

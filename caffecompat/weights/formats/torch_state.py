@@ -31,6 +31,8 @@ METADATA, OWN_NOTE = "_metadata", "caffecompat"
 TEXTS = "caffecompat_metadata"
 # Bytes per value in memory, at least: values are used as float32.
 MIN_WIDTH = 4
+# Of an array of numpy 2; those of numpy 1 have 32.
+MOST_AXES = 64
 
 
 @formats.register("torch")
@@ -133,9 +135,11 @@ def _array(tensor: torch.Tensor, path: Path, name: object) -> np.ndarray:
     try:
         return as_float32(wide.detach().numpy())
     except ValueError as error:
+        few = tensor.dim() <= MOST_AXES
+        remedy = "install numpy 2 or later" if few else f"reshape it to at most {MOST_AXES}"
         raise FormatError(
             f"{path}: entry {str(name)!r} of this torch file has {tensor.dim()} axes, more than an "
-            f"array of numpy {np.__version__} can have; install numpy 2 or later"
+            f"array of numpy {np.__version__} can have; {remedy}"
         ) from error
 
 

@@ -196,7 +196,7 @@ class Contents:
             if number not in HARMLESS_FILTERS:
                 raise FormatError(
                     f"{who} is packed with the filter number {number}; only gzip and shuffle are "
-                    "read here; write the file without it (h5repack -f NONE old.h5 new.h5)"
+                    f"read here; write the file without it ({_unpacking(number)})"
                 )
         if layout == h5py.h5d.CHUNKED:
             self._check_chunk(settings.get_chunk(), described, who)
@@ -247,6 +247,13 @@ class Contents:
 
 def _memory(described: DataSet) -> int:
     return prod(described.shape or ()) * max(described.dtype.itemsize, MIN_WIDTH)
+
+
+def _unpacking(number: int) -> str:
+    """How to write a file without one of its filters."""
+    if number < h5py.h5z.FILTER_RESERVED:
+        return "h5repack -f NONE old.h5 new.h5"
+    return "with the program that packed it: h5repack does not have this filter"
 
 
 def _is_signed(path: str) -> bool:
