@@ -24,7 +24,7 @@ PathLike: TypeAlias = str | os.PathLike[str]
 
 # A temporary file's name begins with this many characters of the target's, since most file
 # systems allow only 255 bytes, and a character may have four.
-_MAX_NAME_PREFIX = 60
+MAX_NAME_PREFIX = 60
 
 
 @contextmanager
@@ -110,11 +110,17 @@ def remove_stale_temporaries(target: Path) -> None:
     """Removes temporary files of ``target`` whose writers no longer run."""
     if _locks() is None:
         return
-    name = re.compile(rf"\.{re.escape(target.name[:_MAX_NAME_PREFIX])}\.[0-9a-f]{{8}}\.tmp")
+    name = re.compile(rf"\.{re.escape(target.name[:MAX_NAME_PREFIX])}\.[0-9a-f]{{8}}\.tmp")
     with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:
             if name.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                _remove_if_stale(entry.path)
+                remove_if_stale(entry.path)
+
+
+def longest_name(name: str) -> int:
+    """The bytes of the longest name that :func:`atomic_write` needs for a file called ``name``."""
+    temporary = _temporary_name(name)
+    return max(len(os.fsencode(name)), len(os.fsencode(temporary)))
 
 
 def sync_folder(folder: Path) -> None:
@@ -134,8 +140,7 @@ def sync_folder(folder: Path) -> None:
 def _open_temporary(target: Path) -> tuple[Path, BinaryIO]:
     """A new, locked temporary file for ``target``."""
     while True:
-        name = f".{target.name[:_MAX_NAME_PREFIX]}.{os.urandom(4).hex()}.tmp"
-        temporary = target.with_name(name)
+        temporary = target.with_name(_temporary_name(target.name))
         file = open(temporary, "xb")  # noqa: SIM115 - the caller closes it
         locked = _lock(file.fileno(), wait=True) is not False
         if locked and is_same_file(temporary, file.fileno()):
@@ -144,7 +149,12 @@ def _open_temporary(target: Path) -> tuple[Path, BinaryIO]:
         file.close()
 
 
-def _remove_if_stale(temporary: str) -> None:
+def _temporary_name(name: str) -> str:
+    return f".{name[:MAX_NAME_PREFIX]}.{os.urandom(4).hex()}.tmp"
+
+
+def remove_if_stale(temporary: str) -> bool:
+    """Removes a temporary file whose writer no longer runs; whether it was removed."""
     with contextlib.suppress(OSError):
         # O_NONBLOCK in case the path is a pipe by now; O_RDWR because network file systems lock
         # only files that are open for writing.
@@ -152,8 +162,10 @@ def _remove_if_stale(temporary: str) -> None:
         try:
             if _lock(descriptor, wait=False):
                 os.unlink(temporary)
+                return True
         finally:
             os.close(descriptor)
+    return False
 
 
 def _lock(descriptor: int, wait: bool) -> bool | None:

@@ -169,7 +169,7 @@ class Solver(TrainingState):
             FileProblem: the last snapshot cannot be written.
         """
         if self._message.snapshot_after_train:
-            self._snapshot_writer.check_writable()
+            self._snapshot_writer.check_writable(self.max_iter)
         with self._snapshot_writer.locked(), time_reported(self, self._message, self._log):
             self._solve()
 

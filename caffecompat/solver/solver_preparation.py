@@ -124,7 +124,7 @@ def _snapshot_writer(
     snapshot_writer = SnapshotWriter(files, settings.place, log, process_group.first)
     regular, last = settings.message.snapshot > 0, settings.message.snapshot_after_train
     if regular:
-        snapshot_writer.check_writable()
+        snapshot_writer.check_writable(settings.message.max_iter)
     if regular or last:
         snapshot_writer.check_unlocked()
     return snapshot_writer

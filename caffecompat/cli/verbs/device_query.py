@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.reporting.glog import LOGGER, log_to_stderr
     from caffecompat.solver.setup.device_choice import (
+        INSTALL_CUDA,
         describe_device,
         describe_no_device,
         device_count,
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.gpu == "all" and device_count() == 0:
             LOGGER.info(describe_no_device())
             return 0
-        for number in flagged_devices(arguments.gpu):
+        for number in flagged_devices(arguments.gpu, INSTALL_CUDA):
             for line in describe_device(number):
                 LOGGER.info(line)
     return 0

@@ -112,9 +112,10 @@ class Forecast:
                 "than once"
             )
         if self.disk is not None and self.snapshots * self.pair_size > self.disk:
+            fewer = ", or raise 'snapshot'" if self.pair_size <= self.disk else ""
             found.append(
                 f"the snapshots need {format_memory(self.snapshots * self.pair_size)}, but only "
-                f"{format_memory(self.disk)} are free on the disk; make room, or raise 'snapshot'"
+                f"{format_memory(self.disk)} are free on the disk; make room{fewer}"
             )
         return found
 

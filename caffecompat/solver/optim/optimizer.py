@@ -281,7 +281,7 @@ class Optimizer:
             if not array_is_finite(array):
                 raise SolverError(
                     f"{place}: history array {i} has values that are not finite; the file is "
-                    "damaged, or of a training that had diverged"
+                    "damaged, or of a training that had diverged; give an earlier snapshot"
                 )
             if fitted is None:
                 entry = self._learnable[i % len(self._values)]

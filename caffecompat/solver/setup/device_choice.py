@@ -10,7 +10,9 @@ from caffecompat.proto.schema import Message
 
 # Values of --gpu that mean the CPU; -1 is common in Caffe scripts.
 _NO_GPU = ("none", "cpu", "-1")
-_REMEDY = "add --cpu to run on the CPU (in Python device='cpu'), or install torch with CUDA"
+# What helps where nothing can run on the CPU instead.
+INSTALL_CUDA = "install torch with CUDA"
+_REMEDY = f"add --cpu to run on the CPU (in Python device='cpu'), or {INSTALL_CUDA}"
 
 
 def solver_device(message: Message, wanted: str | torch.device | None) -> torch.device:
@@ -34,12 +36,15 @@ def asks_for_gpu(message: Message) -> bool:
     return bool(message.HasField("solver_mode") and message.solver_mode == modes["GPU"])
 
 
-def checked_device(wanted: str | torch.device, source: str = "") -> torch.device:
+def checked_device(
+    wanted: str | torch.device, source: str = "", remedy: str = _REMEDY
+) -> torch.device:
     """``wanted`` as a torch device that exists.
 
     Args:
         wanted: e.g. ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         source: the flag or field that names it, for the message.
+        remedy: what the message advises where torch can use no GPU.
 
     Raises:
         SolverError: torch does not know the device, or it does not exist.
@@ -54,7 +59,7 @@ def checked_device(wanted: str | torch.device, source: str = "") -> torch.device
     if device.type != "cuda":
         return device
     if not torch.cuda.is_available():
-        raise SolverError(f"{source}: {torch_version()} cannot use a GPU here; {_REMEDY}")
+        raise SolverError(f"{source}: {torch_version()} cannot use a GPU here; {remedy}")
     if str(device) == "cuda":
         return torch.device("cuda", torch.cuda.current_device())
     if device.index >= torch.cuda.device_count():
@@ -75,10 +80,11 @@ def wants_cpu(flag: str) -> bool:
     return flag.strip().lower() in _NO_GPU
 
 
-def flagged_devices(flag: str) -> list[int]:
+def flagged_devices(flag: str, remedy: str = _REMEDY) -> list[int]:
     """GPU ids from Caffe's ``--gpu`` flag: ``"0"``, ``"0,1"`` or ``"all"``.
 
-    Empty for an empty flag and for one that names the CPU (:func:`wants_cpu`).
+    Empty for an empty flag and for one that names the CPU (:func:`wants_cpu`). ``remedy`` is of
+    :func:`checked_device`.
 
     Raises:
         SolverError: the flag is not a list of numbers, or a GPU of it does not exist.
@@ -88,14 +94,14 @@ def flagged_devices(flag: str) -> list[int]:
     if flag == "all":
         count = device_count()
         if count == 0:
-            raise SolverError(f"--gpu all: {torch_version()} cannot use a GPU here; {_REMEDY}")
+            raise SolverError(f"--gpu all: {torch_version()} cannot use a GPU here; {remedy}")
         return list(range(count))
     parts = [part.strip() for part in flag.split(",")]
     if not all(part.isdigit() for part in parts):
         raise SolverError(f"--gpu {flag}: give GPU ids such as 0 or 0,1, all, or none for the CPU")
     ids = [int(part) for part in parts]
     for number in ids:
-        checked_device(f"cuda:{number}", f"--gpu {flag}")
+        checked_device(f"cuda:{number}", f"--gpu {flag}", remedy)
     return ids
 
 
@@ -136,9 +142,10 @@ def rank_device(flag: str, solver: Message, local: int) -> str | None:
             return None
         ids = flagged_devices("all")
     if local >= len(ids):
+        more = ", or name more GPUs with --gpu" if len(ids) < device_count() else ""
         raise SolverError(
             f"rank {local} of this machine has no GPU, there are {len(ids)} for them; start fewer "
-            "ranks per machine, or name more GPUs with --gpu"
+            f"ranks per machine{more}"
         )
     return f"cuda:{ids[local]}"
 

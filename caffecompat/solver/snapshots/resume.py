@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from caffecompat.errors import CaffeError, SolverError
+from caffecompat.output_files import MAX_NAME_PREFIX, remove_if_stale
 from caffecompat.solver.diagnostics.nonfinite import array_is_finite
 from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.snapshots.snapshot_files import STAGED, SnapshotFiles, find_learned_net
@@ -191,18 +192,21 @@ def remove_unfinished(prefix: str) -> list[str]:
         The names of the removed files.
     """
     folder, base = os.path.split(prefix)
-    start = re.escape(f"{base}_iter_")
-    staged = re.escape(STAGED)
-    # A temporary file has the first 64 characters of the final name.
-    shortened = re.escape(f"{base}_iter_"[: 64 - len(STAGED)])
-    temporary = re.compile(rf"\.(?:{staged})?{shortened}.*\.[0-9a-f]{{8}}\.tmp")
-    whole = re.compile(rf"{staged}{start}\d+\.(?:caffemodel|solverstate)(?:\.h5)?")
+    start, staged = f"{base}_iter_", re.escape(STAGED)
+    # A temporary file has the first characters of the final name.
+    shortened = start[: MAX_NAME_PREFIX - len(STAGED)]
+    temporary = re.compile(rf"\.(?:{staged})?{re.escape(shortened)}.*\.[0-9a-f]{{8}}\.tmp")
+    whole = re.compile(rf"{staged}{re.escape(start)}\d+\.(?:caffemodel|solverstate)(?:\.h5)?")
     removed = []
     for name in _names(Path(folder or ".")):
-        if temporary.fullmatch(name) or whole.fullmatch(name):
+        path = os.path.join(folder, name)
+        if whole.fullmatch(name) or (temporary.fullmatch(name) and shortened == start):
             with contextlib.suppress(OSError):
-                os.unlink(os.path.join(folder, name))
+                os.unlink(path)
                 removed.append(name)
+        elif temporary.fullmatch(name) and remove_if_stale(path):
+            # Another long prefix, whose training runs, may have the same first characters.
+            removed.append(name)
     return sorted(removed)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import CaffeError, FileProblem, SolverError
-from caffecompat.output_files import check_target, keep_permissions, sync_folder
+from caffecompat.output_files import check_target, keep_permissions, longest_name, sync_folder
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
 from caffecompat.weights import SolverState, Weights, read_state, save_weights, write_state
@@ -41,11 +41,15 @@ class SnapshotFiles:
     def state(self, iteration: int) -> str:
         return f"{self.prefix}_iter_{iteration}.solverstate" + (".h5" if self.hdf5 else "")
 
-    def check_writable(self, place: str) -> None:
+    def check_writable(self, place: str, last: int = 0) -> None:
         """Checks that snapshots can be written, before the training starts.
 
+        Args:
+            place: the solver's file, for messages.
+            last: the last iteration, whose files have the longest names.
+
         Raises:
-            SolverError: the folder is missing or not writable.
+            SolverError: the folder is missing or not writable, or the names are too long for it.
         """
         folder = os.path.dirname(self.prefix) or "."
         try:
@@ -57,6 +61,17 @@ class SnapshotFiles:
                 f"{place}: cannot write snapshots to {self.prefix!r}: {reason} ({folder}); "
                 f"{_remedy(folder, error.errno)}, or change snapshot_prefix"
             ) from error
+        self._check_names(folder, place, last)
+
+    def _check_names(self, folder: str, place: str, last: int) -> None:
+        needed = longest_name(STAGED + os.path.basename(self.state(last)))
+        limit = _name_limit(folder)
+        if limit is not None and needed > limit:
+            raise SolverError(
+                f"{place}: cannot write snapshots to {self.prefix!r}: names of up to {needed} "
+                f"bytes are needed there, and the file system takes {limit}; give a "
+                f"snapshot_prefix whose last part is {needed - limit} bytes shorter"
+            )
 
 
 def _remedy(folder: str, number: int | None) -> str:
@@ -66,9 +81,19 @@ def _remedy(folder: str, number: int | None) -> str:
     if os.path.isdir(folder):
         return "give yourself the right to write there"
     make = f"make the folder (mkdir -p {shlex.quote(folder)})"
-    if os.path.lexists(folder):
-        return f"{folder} is a file, move it away and {make}"
+    there = next(filter(os.path.lexists, (folder, *map(str, Path(folder).parents))), ".")
+    if not os.path.isdir(there):
+        return f"{there} is a file, move it away and {make}"
     return make
+
+
+def _name_limit(folder: str) -> int | None:
+    """The bytes that a name in ``folder`` may have; None if the system does not tell."""
+    # Windows has no pathconf.
+    ask = getattr(os, "pathconf", None)
+    with contextlib.suppress(OSError, ValueError):
+        return None if ask is None else int(ask(folder, "PC_NAME_MAX"))
+    return None
 
 
 def snapshot_files(message: Message, path: str | None) -> SnapshotFiles:

@@ -35,10 +35,10 @@ class SnapshotWriter:
         self._last: tuple[int, str] | None = None
         self._lock = PrefixLock(files.prefix, place)
 
-    def check_writable(self) -> None:
-        """Raises SolverError if snapshots cannot be written."""
+    def check_writable(self, last: int) -> None:
+        """Raises SolverError if snapshots of iterations up to ``last`` cannot be written."""
         if self._writes:
-            self._files.check_writable(self._place)
+            self._files.check_writable(self._place, last)
 
     def check_unlocked(self) -> None:
         """Raises SolverError if another training writes snapshots with this prefix."""
