@@ -16,6 +16,7 @@ from typing import Any
 
 from caffecompat.cli import verbs
 from caffecompat.cli.flags_of_other_verbs import with_verbs_that_have_them
+from caffecompat.cli.parsing import VerbParser
 from caffecompat.cli.spelling import normalise
 from caffecompat.cli.starting import LoadedWithoutCollections, slow_loading_reported
 from caffecompat.errors import CaffeError, suggestion
@@ -129,7 +130,7 @@ def load_verb(name: str) -> ModuleType:
 
 def verb_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
     """The argument parser of one verb."""
-    parser = argparse.ArgumentParser(
+    parser = VerbParser(
         prog=f"caffecompat {name}",
         description=module.HELP,
         epilog=f"example:\n{module.EXAMPLE}",
@@ -200,7 +201,7 @@ def _overview(names: list[str]) -> str:
             "verbs:",
             *lines,
             "",
-            "caffecompat VERB --help describes one verb. Caffe's spellings work too: -solver x,",
-            "--solver=x, device_query.",
+            "caffecompat VERB --help describes one verb. Files and flags may come in any order.",
+            "Caffe's spellings work too: -solver x, --solver=x, device_query.",
         ]
     )
