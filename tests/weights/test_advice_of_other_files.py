@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,7 @@ def test_files_of_matlab(run: Run) -> None:
     savemat("other.mat", {"x": np.ones(3)})
     words = "a MATLAB file; caffecompat convert reads those of MatConvNet"
     for path in ("net.mat", "other.mat"):
-        refused(lambda path=path: load_weights(path), words)
+        refused(partial(load_weights, path), words)
     assert not run("convert net.mat back.caffemodel")
     np.testing.assert_array_equal(
         load_weights("back.caffemodel")["conv"].blobs[0],
