@@ -38,8 +38,21 @@ def net(text: str) -> Any:
     return parse_text(text, "NetParameter")[0]
 
 
+PADDED = """input: 'x' input_dim: [1, 2, 6, 5]
+layers { layer { name: 'p' type: 'padding' pad: 1 } bottom: 'x' top: 'y' %s }
+layers { layer { name: 'l' kernelsize: 2 type: %s } bottom: 'y' top: 'z' }"""
 # A text, the words that say what to do, and the text as they want it.
 NETS = [
+    (
+        PADDED % ("", "'relu'"),
+        "expected a layer that can pad (conv or pool)",
+        [PADDED % ("", "'pool'"), PADDED % ("", "'conv' num_output: 3")],
+    ),
+    (
+        PADDED % ("top: 'other'", "'pool'"),
+        "both must have one bottom, and the padding layer one top",
+        [PADDED % ("", "'pool'")],
+    ),
     (
         "input: ['x', 'y'] input_dim: [1, 2, 3, 4, 5]",
         "but there are only 5 input_dim; give 4 for each input",

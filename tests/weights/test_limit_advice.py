@@ -132,3 +132,20 @@ def test_standard_input_above_the_limit_of_texts(
     error = capsys.readouterr().err
     assert "standard input: 11 bytes, more than the limit of 10" in error
     assert run(*advised_limit(error)) == 0
+
+
+def test_hdf5_of_large_chunks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "w.caffemodel.h5"
+    with h5py.File(path, "w") as file:
+        zeros = np.zeros((3, 5), np.float32)
+        chunks = {"maxshape": (None, 5), "chunks": (100_000, 5), "compression": "gzip"}
+        file.create_dataset("data/fc/0", data=zeros, **chunks)
+    words = "is stored in chunks of 2,000,000 bytes, more than the limit of 100,000; "
+    with pytest.raises(FormatError, match=words) as caught:
+        load_weights(path, max_bytes=100_000)
+    limit = int(advised_limit(str(caught.value))[1])
+    assert load_weights(path, max_bytes=limit)["fc"].blobs[0].shape == (3, 5)
+    assert main(["inspect", str(path), "--max-bytes", "100000"]) == 1
+    error = capsys.readouterr().err
+    assert words in error
+    assert main(["inspect", str(path), *advised_limit(error)]) == 0
