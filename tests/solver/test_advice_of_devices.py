@@ -111,7 +111,7 @@ def test_a_rank_without_a_gpu(gpu: bool, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [rank_device("0,1", solver, rank) for rank in (0, 1)] == ["cuda:0", "cuda:1"]
     assert rank_device("0,1,2", solver, 2) == "cuda:2"
     for flag in ["all", "0,1,2", *[""] * gpu]:
-        with pytest.raises(SolverError, match="for them; start fewer ranks per machine$"):
+        with pytest.raises(SolverError, match=r"for them; start fewer ranks per machine$"):
             rank_device(flag, solver, 3)
         assert rank_device(flag, solver, 2) == "cuda:2"
 
