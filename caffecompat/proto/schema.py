@@ -24,8 +24,9 @@ Message: TypeAlias = Any
 PACKAGE = "caffe"
 
 UNITED = "caffe"
-# Numbers of fields and enum values that only forks have, in messages and enums of BVLC's. They
-# are not written to binary files, where no Caffe would know them.
+# Numbers of fields and enum values that only forks have, in messages and enums of BVLC's. No Caffe
+# knows them: in this package's snapshots others pass over them, and binary nets are written with
+# them only where the dialect "caffecompat" is meant.
 FORK_NUMBERS = range(20000, 30000)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import caffecompat
 from caffecompat.cli.main import main
 from caffecompat.proto.binary import dialects
 from caffecompat.proto.text.parser import parse_text
@@ -51,6 +52,47 @@ def test_a_binary_net_of_a_fork_keeps_its_dialect(
     assert [layer.type for layer in net.layer] == ["Input", "Permute"]
     assert net.layer[1].permute_param.order == [1]
     assert "read by the numbers of the dialect 'ssd'" in capsys.readouterr().out
+
+
+FORK_NET = """
+layer { name: "data" type: "Input" top: "data"
+        input_param { shape { dim: 2 dim: 3 dim: 5 dim: 4 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+        convolution_param { num_output: 6 kernel_size: 3 weight_filler { type: "xavier" } } }
+layer { name: "norm" type: "Normalize" bottom: "conv" top: "norm"
+        norm_param { across_spatial: false scale_filler { type: "constant" value: 20 } } }
+layer { name: "pool" type: "Pooling" bottom: "norm" top: "pool"
+        pooling_param { pool: AVE kernel_size: 2 stride: 2 ceil_mode: false } }
+layer { name: "perm" type: "Permute" bottom: "pool" top: "perm"
+        permute_param { order: [0, 2, 3, 1] } }
+"""
+
+
+def test_a_snapshot_of_a_net_with_layers_of_forks_is_upgraded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their fields have numbers of this package's, which no other dialect has."""
+    source, target = tmp_path / "old.caffemodel", tmp_path / "new.caffemodel"
+    prototxt = tmp_path / "net.prototxt"
+    prototxt.write_text(FORK_NET)
+    net = caffecompat.Net(prototxt, caffecompat.TEST)
+    net.save(source)
+    assert main(["upgrade-net", str(source), str(target)]) == 0
+    out = capsys.readouterr().out
+    assert "read by the numbers of the dialect 'caffecompat', and written by them" in out
+    data = target.read_bytes()
+    assert data == source.read_bytes()
+    assert dialects.dialect_of(data) == "caffecompat"
+    found = dialects.from_dialect(data, "NetParameter", "caffecompat")
+    assert (found.left_out, len(found.message.layer)) == (0, 5)
+    _, _, norm, pool, perm = found.message.layer
+    assert norm.norm_param.scale_filler.value == 20
+    assert pool.pooling_param.HasField("ceil_mode")
+    assert perm.permute_param.order == [0, 2, 3, 1]
+    again = caffecompat.Net(prototxt, target, caffecompat.TEST)
+    for name in ("conv", "norm"):
+        for one, other in zip(net.params[name], again.params[name], strict=True):
+            assert (one.data == other.data).all()
 
 
 def test_a_binary_solver(tmp_path: Path) -> None:

@@ -185,7 +185,8 @@ def test_dialects_without_a_number(
     with pytest.raises(FormatError) as caught:
         files.write_binary(made, path, "vgg2013")
     written = f"no number for LayerParameter.{field}; write text"
-    others = f", or the dialect {' or '.join(map(repr, dialects))}" if dialects else ""
+    dialects = ["caffecompat", *dialects]
+    others = f", or the dialect {' or '.join(map(repr, dialects))}"
     assert str(caught.value).endswith(written + others)
     files.write_text(made, path)
     assert files.read_net(path)[0] == made

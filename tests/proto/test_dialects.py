@@ -87,6 +87,30 @@ def test_forks_fields_are_never_written_as_if_they_were_bvlc_s(tmp_path: Path) -
         files.write_binary(net(value), path, "sdd")
 
 
+# A net with a field of a fork in a message of BVLC's, an enum value, and a layer type that no
+# dialect explains, since it has the parameters of another one.
+OWN = (
+    "layer { name: 'p' type: 'Pooling' pooling_param { pool: AVE_EXC_PAD ceil_mode: false } } "
+    "layer { name: 'y' type: 'MyOwn' permute_param { order: 1 } transform_param { scale: 2 } }"
+)
+
+
+def test_every_field_has_a_number_in_this_package_s_own_dialect(tmp_path: Path) -> None:
+    path = tmp_path / "net.bin"
+    files.write_binary(net(OWN), path, "caffecompat")
+    data = path.read_bytes()
+    assert dialects.dialect_of(data) == "caffecompat"
+    found, source = nets.read_binary_net(path)
+    assert found == net(OWN)
+    assert source.notes == ("read by the numbers of the dialect 'caffecompat'",)
+    again, dialect, _, _ = nets.upgrade_binary_net(path)
+    assert dialects.to_dialect(again, dialect) == data
+    # A number that nobody has: it may have another meaning for whoever wrote the file.
+    strange = b"\x82\xfa\x01\x02\x08\x01"
+    layer = data + b"\xa2\x06" + bytes([len(strange)]) + strange
+    assert dialects.dialect_of(layer) == "unknown"
+
+
 def test_bvlc_s_own_files_are_bvlc_s() -> None:
     plain = net(
         "layer { name: 'c' type: 'Convolution' convolution_param { num_output: 3 } } "

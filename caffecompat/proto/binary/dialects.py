@@ -20,9 +20,12 @@ from caffecompat.proto.layer_types import V1_TYPES
 from caffecompat.proto.schema import UNITED, Message, message_class
 
 BVLC = "bvlc"
+# BVLC's numbers, and those of the united schema for the fields of forks, as in this package's own
+# snapshots. No other Caffe has such numbers, so that all pass over these fields.
+CAFFECOMPAT = "caffecompat"
 UNKNOWN = "unknown"
 # In the order in which they are tried: a file that BVLC's schema explains is BVLC's.
-DIALECTS = (BVLC, "vgg2013", "ssd", "nvcaffe")
+DIALECTS = (BVLC, CAFFECOMPAT, "vgg2013", "ssd", "nvcaffe")
 
 # Layer types of BVLC Caffe that the older generations did not have.
 _LATER_TYPES = (
@@ -76,7 +79,8 @@ def dialect_of(data: bytes) -> str:
     Bytes that are no such message are unknown too.
 
     A dialect explains a file if it knows all the numbers that occur, and if each layer type that
-    BVLC does not have brings the parameters that the dialect gives to that type.
+    BVLC does not have brings the parameters that the dialect gives to that type. It is
+    :data:`CAFFECOMPAT` if numbers occur that only the united schema has.
 
     Args:
         data: the file; it is parsed, so not for weights that should rather be mapped.
@@ -101,7 +105,7 @@ def from_dialect(data: bytes, message: str, dialect: str) -> Translated:
         return Translated(found, _keep_common(found))
     found = _parse(data, dialect, message)
     left_out = sum(1 for _ in _unknown_numbers(found))
-    if dialect == BVLC:
+    if _schema(dialect) == UNITED:
         found.DiscardUnknownFields()
         return Translated(found, left_out)
     result, surplus = message_class(message)(), list[str]()
@@ -122,10 +126,9 @@ def to_dialect(message: Message, dialect: str) -> bytes:
     if missing:
         shown = ", ".join(dict.fromkeys(missing))
         others = [name for name in DIALECTS if not _in_dialect(message, name)[1]]
-        dialects = f", or the dialect {' or '.join(map(repr, others))}" if others else ""
         raise FormatError(
-            f"in binary form the dialect {dialect!r} has no number for {shown}; write text"
-            f"{dialects}"
+            f"in binary form the dialect {dialect!r} has no number for {shown}; write text, or the "
+            f"dialect {' or '.join(map(repr, others))}"
         )
     if not target.IsInitialized():
         lacking = ", ".join(target.FindInitializationErrors())
@@ -138,8 +141,9 @@ def to_dialect(message: Message, dialect: str) -> bytes:
 
 def _in_dialect(message: Message, dialect: str) -> tuple[Message, list[str]]:
     """The message in the schema of a dialect, and the fields that have no number there."""
-    if dialect == BVLC:
-        return message, [f"{message.DESCRIPTOR.name}.{name}" for name in foreign_fields(message)]
+    if _schema(dialect) == UNITED:
+        foreign = foreign_fields(message) if dialect == BVLC else []
+        return message, [f"{message.DESCRIPTOR.name}.{name}" for name in foreign]
     target = message_class(message.DESCRIPTOR.name, dialect)()
     return target, _copy(message, target, [])  # no dialect has exclusive fields
 
@@ -151,7 +155,12 @@ def descriptor(message: str, dialect: str) -> Any:
         UnknownName: there is no such dialect.
     """
     _check(dialect)
-    return message_class(message, UNITED if dialect == BVLC else dialect).DESCRIPTOR
+    return message_class(message, _schema(dialect)).DESCRIPTOR
+
+
+def _schema(dialect: str) -> str:
+    """The schema that a dialect is parsed by."""
+    return UNITED if dialect in (BVLC, CAFFECOMPAT) else dialect
 
 
 def _check(dialect: str) -> None:
@@ -163,7 +172,7 @@ def _parse(data: bytes, dialect: str, message: str = "NetParameter") -> Message:
     from google.protobuf.message import DecodeError
 
     _check(dialect)
-    kind = message_class(message, UNITED if dialect == BVLC else dialect)
+    kind = message_class(message, _schema(dialect))
     try:
         return kind.FromString(data)
     except DecodeError as error:
@@ -182,7 +191,9 @@ def _explains(data: bytes, dialect: str) -> bool:
     layers = [*net.layer, *net.layers]
     if any(True for layer in layers for _ in _unknown_numbers(layer)):
         return False
-    return all(_fits(layer) for layer in net.layer)
+    if _schema(dialect) == UNITED and foreign_fields(net):
+        return dialect == CAFFECOMPAT
+    return dialect != CAFFECOMPAT and all(_fits(layer) for layer in net.layer)
 
 
 def _fits(layer: Message) -> bool:

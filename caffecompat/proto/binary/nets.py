@@ -82,8 +82,13 @@ def upgrade_binary_net(
     data = _read_counted(path, max_bytes)
     dialect = dialects.dialect_of(data)
     data, unreadable = _readable(data, name, dialect)
-    read_notes = _dialect_notes(dialect) + unreadable
-    if dialect in (dialects.BVLC, dialects.UNKNOWN):
+    # What the group of 2013 had is translated to fields of today.
+    lasting = dialect in (dialects.CAFFECOMPAT, "ssd", "nvcaffe")
+    read_notes = [
+        f"{note}, and written by them" if lasting else note for note in _dialect_notes(dialect)
+    ]
+    read_notes += unreadable
+    if dialect in (dialects.BVLC, dialects.CAFFECOMPAT, dialects.UNKNOWN):
         net = parse_binary(data, "NetParameter", name)
     else:
         net, _, surplus = dialects.from_dialect(data, "NetParameter", dialect)
@@ -94,8 +99,6 @@ def upgrade_binary_net(
         else:
             read_notes.append("parameters of forks' layer types are kept as they are")
     notes = _upgraded(net, name)
-    # What the group of 2013 had is translated to fields of today.
-    lasting = dialect in ("ssd", "nvcaffe")
     return net, dialect if lasting else dialects.BVLC, read_notes, notes
 
 
