@@ -84,29 +84,32 @@ def test_the_module_of_a_python_layer(
     assert main(command) == 0
 
 
-# The start of a line of a script, and how the doctor's note about it goes on.
+# A line of a script, and how the doctor's note about it goes on.
 CALLS = [
-    ("caffe", "caffe, or after 'caffecompat install-caffe-command'"),
     (
-        "./build/tools/caffe",
+        "caffe train --solver=small.solver.prototxt",
+        "caffe, or after 'caffecompat install-caffe-command'",
+    ),
+    (
+        "./build/tools/caffe device_query",
         "./build/tools/caffe, or after 'caffecompat install-caffe-command --dir ./build/tools/'",
     ),
     (
-        "time $ROOT/tools/caffe.bin",
+        "time $ROOT/tools/caffe.bin device_query",
         "$ROOT/tools/caffe.bin, or after 'caffecompat install-caffe-command --dir $ROOT/tools/ "
         "--tools'",
     ),
-    ("$caffe", "$caffe"),
-    ("./caffe.exe", "./caffe.exe"),
+    ("$caffe device_query", "$caffe"),
+    ("./caffe.exe device_query", "./caffe.exe"),
 ]
 
 
 @pytest.mark.parametrize(("call", "note"), CALLS)
 def test_scripts_that_call_caffe(call: str, note: str, tmp_path: Path) -> None:
-    """As they are they fail; changed as each half of the note says they train."""
+    """As they are they fail; changed as each half of the note says they run."""
     write_training(tmp_path)
     script = tmp_path / "train.sh"
-    script.write_text(f"{call} train --solver=small.solver.prototxt\n")
+    script.write_text(f"{call}\n")
     said = notes(script)
     assert said == [f"runs with caffecompat in place of {note}"]
     commands, scripts = tmp_path / "commands", tmp_path / "scripts"
@@ -126,10 +129,7 @@ def test_scripts_that_call_caffe(call: str, note: str, tmp_path: Path) -> None:
         done = subprocess.run(
             ["bash", "-c", text], cwd=tmp_path, env=environment, capture_output=True, check=False
         )
-        written = list(tmp_path.glob("snap_iter_12.*"))
-        for file in written:
-            file.unlink()
-        return done.returncode == 0 and len(written) == 2
+        return done.returncode == 0
 
     text = script.read_text()
     assert not runs(text)
