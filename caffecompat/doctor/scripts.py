@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shlex
+import string
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +29,10 @@ MAX_CODE_BYTES, _MOST_PARSED = 1 << 20, 4 << 20
 MAX_NOTEBOOK_BYTES = 32 << 20
 _MOST_RUN_LINES = 100
 _CAFFE = "caffe"
-_RUN_LINE = re.compile(r"(?m)^.*\bcaffe(?:\.bin|\.exe)?\s+(?:train|test|time|device_query)\b.*$")
+_RUN_LINE = re.compile(r"(?m)^.*\b(caffe(?:\.bin|\.exe)?)\s+(?:train|test|time|device_query)\b.*$")
+# The characters of a folder before the program, which may have variables in its name.
+_OF_A_PATH = f"{string.ascii_letters}{string.digits}/._-~${{}}"
+_LONGEST_FOLDER = 300
 _LIMITS = {SHELL: MAX_TEXT_BYTES, NOTEBOOK: MAX_NOTEBOOK_BYTES}
 # Functions that return a solver.
 _SOLVERS = ("get_solver",)
@@ -77,12 +81,21 @@ def _examine_code(file: ProjectFile, text: str, findings: Findings, limit: int) 
 def _examine_shell(file: ProjectFile, text: str, findings: Findings) -> FileReport:
     for found in islice(_RUN_LINE.finditer(text), _MOST_RUN_LINES):
         line = text.count("\n", 0, found.start()) + 1
-        findings.note(
-            "runs with caffecompat in place of the path of caffe, or after "
-            "'caffecompat install-caffe-command'",
-            f"{file.path}:{line}",
-        )
+        findings.note(_how_it_runs(found), f"{file.path}:{line}")
     return FileReport(file.shown, file.kind, "", findings.all)
+
+
+def _how_it_runs(line: re.Match[str]) -> str:
+    """What to do with a line that calls Caffe's program."""
+    before = line[0][: line.start(1) - line.start()]
+    folder = before[len(before.rstrip(_OF_A_PATH)) :][-_LONGEST_FOLDER:]
+    text = f"runs with caffecompat in place of {folder}{line[1]}"
+    # The verb writes no .exe, and it cannot set a variable such as $caffe.
+    if line[1].endswith(".exe") or (folder and not folder.endswith("/")):
+        return text
+    where = f" --dir {folder}" if folder else ""
+    tools = " --tools" if line[1].endswith(".bin") else ""
+    return f"{text}, or after 'caffecompat install-caffe-command{where}{tools}'"
 
 
 def _code_of_notebook(text: str, findings: Findings) -> str:

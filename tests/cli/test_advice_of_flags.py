@@ -6,10 +6,13 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
+from caffecompat.data.codec.images import encode_image
 from caffecompat.solver import Solver
+from tests.cli.test_detect import single_shot
 from tests.solver.small import write_training
 
 DEPLOY = """layer { name: "in" type: "Input" top: "data" input_param {
@@ -53,7 +56,10 @@ CASES = [
     (
         "verify",
         "give two model files, or --recorded and recorded cases",
-        [f"verify {WEIGHTS} {WEIGHTS} --model made.prototxt"],
+        [
+            f"verify {WEIGHTS} {WEIGHTS} --model made.prototxt",
+            "verify --recorded case.prototxt",
+        ],
     ),
     (
         "draw net.prototxt drawn.html",
@@ -105,6 +111,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def write_case(path: Path) -> None:
+    """A net with the values of a pass, as Caffe records them."""
+    path.write_text(
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 5 } } }\n'
+        'layer { name: "y" type: "ReLU" bottom: "x" top: "y" }\n'
+    )
+    values = {"in/x": np.ones((2, 5), np.float32), "out/y": np.ones((2, 5), np.float32)}
+    np.savez(path.with_suffix(".npz"), allow_pickle=False, **values)
+
+
 def run(words: str) -> int:
     """The exit code of a verb."""
     try:
@@ -122,6 +138,7 @@ def test_what_a_refusal_advises_runs(
 ) -> None:
     monkeypatch.chdir(folder)
     Path("deploy.prototxt").write_text(DEPLOY)
+    write_case(Path("case.prototxt"))
     for name in ("train_lmdb.png", "drawn.html", "taken/caffe"):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text("of the user")
@@ -167,6 +184,11 @@ def test_a_log_without_outputs(
         assert run("plot-log train.log --output plot.png") == code
         captured = capfd.readouterr()
         assert ("train with 'display' or 'test_interval' set" in captured.err) == (code == 1)
+        assert run("parse-log train.log") == 0
+        shown = capfd.readouterr().out
+        words = "train.log: shows no outputs; train with 'display' or 'test_interval' set"
+        assert (words in shown) == (code == 1)
+        assert ("wrote " in shown) == (code == 0)
 
 
 def test_a_picture_without_graphviz(
@@ -178,3 +200,16 @@ def test_a_picture_without_graphviz(
     assert "or name a target that needs none: plain.html, plain.dot" in capfd.readouterr().err
     for target in ("plain.html", "plain.dot"):
         assert run(f"draw net.prototxt {target}") == 0
+
+
+def test_the_sides_of_images_that_detect_scales(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.png").write_bytes(encode_image(np.zeros((40, 80, 3), np.uint8), "png"))
+    command = f"detect a.png {shlex.join(single_shot(tmp_path))} --preprocessing none"
+    for bad in ("--min-side 0", "--min-side -3", "--min-side 40 --max-side 30"):
+        assert run(f"{command} {bad}") == 1
+        assert "; give positive numbers, in this order" in capfd.readouterr().err
+    for good in ("--min-side 3", "--min-side 30 --max-side 40", "--min-side 30 --max-side 30"):
+        assert run(f"{command} {good}") == 0

@@ -98,6 +98,8 @@ def test_a_label_beyond_the_classes_of_a_large_database(
     assert found is not None
     assert main(shlex.split(found[1])) == 0
     assert "labels: 3 different, 0 to 2" in capsys.readouterr().out
+    change(tmp_path / "net.prototxt", ("num_output: 1", "num_output: 3"))
+    Solver(path).solve()
 
 
 def test_labels_that_leave_most_classes_unused(tmp_path: Path) -> None:

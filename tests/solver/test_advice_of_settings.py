@@ -10,6 +10,7 @@ import pytest
 
 from caffecompat.errors import CaffeError
 from caffecompat.solver import Solver
+from tests.solver import small
 from tests.solver.caffe_log import Lines
 from tests.solver.small import SOLVER, write_training
 
@@ -57,6 +58,8 @@ CASES = [
         [
             f"{NET} {TESTS}",
             'train_net: "{folder}/net.prototxt" test_net: "{folder}/net.prototxt" ' + TESTS,
+            f"net_param {{{{ {small.NET} }}}} {TESTS}",
+            f"train_net_param {{{{ {small.NET} }}}} test_net_param {{{{ {small.NET} }}}} {TESTS}",
         ],
     ),
     (

@@ -220,16 +220,12 @@ class RegionSamples(Samples):
         self, regions: Regions, ordinal: int, factor: float, choices: SampleChoices
     ) -> Placed:
         s = self._settings
+        if s.canvas is None:
+            # Then all images have one size, or each its own batch: the layer has checked it.
+            return Placed(regions, (0, 0), regions.size)
         at = -1 if s.last_decides else self._position(ordinal - ordinal % s.batch)
         first = self._images[at]
         size = s.resized((first.height, first.width), factor)
-        if s.canvas is None:
-            if regions.size != size:
-                raise DataError(
-                    f"it becomes {regions.size[0]}x{regions.size[1]} (height x width), but the "
-                    f"first image of its batch {size[0]}x{size[1]}; use a batch_size of 1"
-                )
-            return Placed(regions, (0, 0), regions.size)
         canvas = s.canvas(size, factor)
         chosen, centre = chosen_centre(regions, canvas, choices)
         factors = (1.0, 1.0)

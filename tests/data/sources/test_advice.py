@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +185,45 @@ def test_rows_of_several_sizes(tmp_path: Path) -> None:
         run("a", "b")
     assert "rows of one size" in str(caught.value)
     run("a", "c")
+
+
+def test_rows_that_are_packed_tightly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    h5py = pytest.importorskip("h5py")
+    monkeypatch.setattr("caffecompat.data.sources.hdf5_rows._MIN_LIMIT", 1 << 16)
+    monkeypatch.setattr("caffecompat.data.sources.hdf5_rows.CLAIM_ALLOWANCE", 1 << 16)
+    rows = np.arange(20) * np.ones((4000, 1))
+
+    def write(name: str, values: np.ndarray, **packing: int | str) -> None:
+        with h5py.File(tmp_path / name, "w") as file:
+            file.create_dataset("data", data=values.astype(np.uint8), **packing)
+
+    def run(*names: str) -> list[float]:
+        (tmp_path / "files.txt").write_text("".join(f"{tmp_path}/{name}\n" for name in names))
+        built = net(
+            "layer { name: 'one' type: 'HDF5Data' top: 'data' "
+            f"hdf5_data_param {{ source: '{tmp_path}/files.txt' batch_size: 4000 }} }}"
+        )
+        built.forward()
+        return [float(value) for value in np.asarray(built.blobs["data"].data).sum(0)]
+
+    wanted = [4000.0 * column for column in range(20)]
+    write("old.h5", rows, compression=9)
+    with pytest.raises(CaffeError) as caught:
+        run("old.h5")
+    words = (
+        "if you trust the file, write it without compression (h5repack -f NONE old.h5 new.h5) or "
+        "divide its rows among several files"
+    )
+    assert words in str(caught.value)
+    for k in range(4):
+        write(f"part{k}.h5", rows[k * 1000 : (k + 1) * 1000], compression=9)
+    assert run(*(f"part{k}.h5" for k in range(4))) == wanted
+    if shutil.which("h5repack") is None:
+        write("new.h5", rows)
+    else:
+        command = shlex.split("h5repack -f NONE old.h5 new.h5")
+        subprocess.run(command, check=True, cwd=tmp_path)
+    assert run("new.h5") == wanted
 
 
 def test_a_file_that_is_no_lmdb(tmp_path: Path) -> None:

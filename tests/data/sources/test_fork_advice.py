@@ -11,7 +11,9 @@ from caffecompat.data.codec.images import encode_image
 from caffecompat.errors import CaffeError
 from tests.data.databases import datum, write_records
 from tests.layers.advice import run_alone
-from tests.layers.forks.region_sources import picture
+from tests.layers.forks.region_sources import listed, picture
+from tests.layers.forks.test_dense_labels import picture as labelled
+from tests.layers.forks.test_dense_labels import record
 from tests.layers.forks.test_doc_data import database, document, numbered
 
 
@@ -156,6 +158,35 @@ def test_images_that_are_missing(tmp_path: Path) -> None:
         text.format(write_records(tmp_path / "empty", [])),
         "the database has no records; put images into it",
         text.format(write_records(tmp_path / "full", [datum(np.zeros((3, 4, 5), np.uint8))])),
+    )
+
+
+def test_labels_of_pixels_that_are_missing(tmp_path: Path) -> None:
+    text = "data_param {{ source: '{}' batch_size: 2 backend: LMDB }}"
+    values = [record(*labelled(k, 4, 6)) for k in range(2)]
+    check(
+        "ImageSegUniformSizeData",
+        2,
+        text.format(write_records(tmp_path / "empty", [])),
+        "the database has no records; put images into it",
+        text.format(write_records(tmp_path / "full", values)),
+    )
+
+
+def test_test_images_of_several_sizes(tmp_path: Path) -> None:
+    path = listed(tmp_path, [(picture(0, 40, 60), [], []), (picture(1, 64, 48), [], [])])
+
+    def text(own: str) -> str:
+        return f"eval_data_param {{ source: '{path}' root_folder: '{tmp_path}/' {own} }}"
+
+    check(
+        "EvalData",
+        2,
+        text("batch_size: 2"),
+        "batch_size is 2, but images of several sizes need a batch of 1; or give resize_width and "
+        "resize_height",
+        text("batch_size: 1"),
+        text("batch_size: 2 resize_width: 64 resize_height: 32"),
     )
 
 
