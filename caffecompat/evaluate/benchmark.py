@@ -9,6 +9,7 @@ import torch
 
 from caffecompat.errors import SolverError
 from caffecompat.net import Net, Stepper
+from caffecompat.net.backward_needs import backward_needs
 from caffecompat.reporting.activity import Activity, heartbeat
 from caffecompat.reporting.glog import LOGGER, number
 from caffecompat.solver.setup.compute import ComputeOptions
@@ -17,7 +18,9 @@ from caffecompat.solver.setup.compute import ComputeOptions
 def measure(net: Net, passes: int, compute: ComputeOptions | None = None) -> None:
     """Runs ``passes`` forward and backward passes layer by layer and logs Caffe's lines.
 
-    Times are in milliseconds; on a GPU the host waits for each layer.
+    Times are in milliseconds; on a GPU the host waits for each layer. As in Caffe (``time`` in
+    tools/caffe.cpp) a layer runs backward for its parameters also where no loss depends on it, as
+    in a deploy net, and for its bottoms where the net needs their gradients.
 
     Raises:
         SolverError: ``passes`` is not positive.
@@ -32,7 +35,8 @@ def measure(net: Net, passes: int, compute: ComputeOptions | None = None) -> Non
 
 
 def _measure(net: Net, passes: int, compute: ComputeOptions, activity: Activity) -> None:
-    stepper = Stepper(net)
+    needs = backward_needs(net.layers, net.graph.force_backward)
+    stepper = Stepper(net, needs.bottoms)
     layers = range(len(net.layers))
     LOGGER.info("Performing Forward")
     stepper.begin(0)
@@ -46,6 +50,7 @@ def _measure(net: Net, passes: int, compute: ComputeOptions, activity: Activity)
     activity.begin("the first backward pass")
     for i in reversed(layers):
         activity.layer = f"layer {net.layers[i].name!r}"
+        _enter(stepper, i)
         stepper.backward_layer(i)
     LOGGER.info("*** Benchmark begins ***")
     LOGGER.info(f"Testing for {passes} iterations.")
@@ -76,8 +81,17 @@ def _measure_pass(
         for i in range(len(forward)):
             forward[i] += _milliseconds(stepper.forward_layer, i, device)
     for i in reversed(range(len(backward))):
+        _enter(stepper, i)
         backward[i] += _milliseconds(stepper.backward_layer, i, device)
     return 1000 * (time.perf_counter() - started)
+
+
+def _enter(stepper: Stepper, layer: int) -> None:
+    """Lets the backward pass begin at a layer that computes gradients and that none has reached."""
+    module = stepper.net.layers[layer].module
+    learns = module is not None and any(p.requires_grad for p in module.parameters())
+    if learns or any(stepper.wanted[layer]):
+        stepper.start_from_zeros(layer)
 
 
 def _milliseconds(work: Callable[[int], object], layer: int, device: torch.device) -> float:

@@ -44,14 +44,20 @@ class Stepper:
         for i in reversed(range(len(net.layers))):
             stepper.backward_layer(i)
 
+    Args:
+        wanted: for each bottom of each layer, whether it gets a gradient; otherwise all do but
+            those with ``propagate_down: false``.
+
     Attributes:
+        wanted: as given, or its default.
         values: blob values so far.
         gradients: blob gradients so far, filled by the backward steps.
         loss: sum of the weighted losses so far.
     """
 
-    def __init__(self, net: LayeredNet) -> None:
+    def __init__(self, net: LayeredNet, wanted: Sequence[Sequence[bool]] | None = None) -> None:
         self.net = net
+        self.wanted = wanted or [[not b for b in built.blocked] for built in net.layers]
         self.values: dict[Version, torch.Tensor] = {}
         self.gradients: dict[Version, torch.Tensor] = {}
         self.loss = 0.0
@@ -90,7 +96,7 @@ class Stepper:
     def _run(self, i: int, built: BuiltLayer) -> tuple[torch.Tensor, ...]:
         assert built.module is not None
         bottoms = [self.values[bottom] for bottom in built.bottoms]
-        self._local[i] = local = LocalPass(built.module, bottoms, [not b for b in built.blocked])
+        self._local[i] = local = LocalPass(built.module, bottoms, self.wanted[i])
         return tuple(top.detach() for top in local.tops)
 
     def backward_layer(self, i: int) -> None:
@@ -105,6 +111,11 @@ class Stepper:
         gradients = self._local.pop(i).backward(self._top_gradients(built))
         for name, gradient in zip(built.bottoms, gradients, strict=True):
             self._add(name, gradient)
+
+    def start_from_zeros(self, i: int) -> None:
+        """Gives the tops of layer ``i`` that no gradient has reached one of zeros."""
+        for top in self.net.layers[i].tops:
+            self.gradients.setdefault(top, torch.zeros_like(self.values[top]))
 
     def _top_gradients(self, built: BuiltLayer) -> Sequence[torch.Tensor | None]:
         return [self._top_gradient(built, top) for top in built.tops]
