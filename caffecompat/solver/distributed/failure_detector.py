@@ -67,9 +67,12 @@ class FailureDetector:
         return not self._thread.is_alive()
 
     def wait_for_report(self) -> None:
-        """Waits up to 10 s for the cause of a broken connection, which ends the process."""
-        if not self._leaving:
-            self._thread.join(timeout=10)
+        """Waits up to 10 s for the cause of a broken connection, which ends the process.
+
+        Also while that thread is ending the process: a failure that the caller would report then
+        could reach the other ranks before the cause.
+        """
+        self._thread.join(timeout=10)
 
     def _wait_for_next(self) -> None:
         message = torch.zeros(_LENGTH, dtype=torch.uint8)

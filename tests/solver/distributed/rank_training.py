@@ -5,7 +5,8 @@
 It reads paths of JSON files from standard input and answers each with a line when its runs are
 done. Each run is {"ranks", "solver", "steps", "snapshot", "out", "what", "options", "bucket"};
 rank 0 writes what it has seen to "out" (.npz). "what" is "train", "command" for the command line
-with "options", or how one rank ends: "die", "fail", "signal". "bucket" is a size for gradients.
+with "options", or how one rank ends: "die", "fail", "signal"; with "late" the others' trainings
+see it after their failure detectors, whose messages are late. "bucket" is a size for gradients.
 "attempts" has the ranks started again as torchrun does, each time with the "counts" of restarts
 that its agents have passed to the ranks; rank "killed" is killed once "after" is there. The ranks
 are forks of this process, which has loaded everything but never computed, so that they start at
@@ -35,6 +36,7 @@ from caffecompat.errors import CaffeError
 from caffecompat.net import Net
 from caffecompat.solver import Action, Callback, SignalActions, Solver, Training
 from caffecompat.solver.distributed import gradient_buckets, rendezvous
+from caffecompat.solver.distributed.failure_detector import FailureDetector
 from caffecompat.solver.distributed.process_group import ProcessGroup, join_ranks
 from tests.solver import own_layers
 
@@ -116,6 +118,8 @@ def be_rank(run: dict[str, Any], port: int, rank: int) -> int:
     os.dup2(output, 2)
     if run["what"] == "command":
         return command_line(run["options"])
+    if run.get("late"):
+        notice_late()
     try:
         rendezvous.REPORT_INTERVAL = run.get("every", rendezvous.REPORT_INTERVAL)
         with join_ranks(torch.device("cpu"), run.get("limit", 600.0)) as ranks:
@@ -124,6 +128,24 @@ def be_rank(run: dict[str, Any], port: int, rank: int) -> int:
         sys.stderr.write(f"caffecompat: error: {error}\n")
         return 1
     return 0
+
+
+def notice_late() -> None:
+    """The training sees a broken connection after the detector, which sends its message late."""
+    wait, send = FailureDetector.wait_for_report, FailureDetector._send
+
+    def wait_for_report(detector: FailureDetector) -> None:
+        while not detector._leaving:
+            time.sleep(0.001)
+        wait(detector)
+
+    def send_late(detector: FailureDetector, code: int, text: str) -> None:
+        if threading.current_thread() is detector._thread:
+            time.sleep(0.3)
+        send(detector, code, text)
+
+    setattr(FailureDetector, "wait_for_report", wait_for_report)  # noqa: B010
+    setattr(FailureDetector, "_send", send_late)  # noqa: B010
 
 
 def free_port() -> int:

@@ -192,6 +192,17 @@ def test_a_rank_that_ends_takes_the_others_with_it(
     assert "Traceback" not in text
 
 
+def test_a_broken_connection_is_no_cause(tmp_path: Path, rank_processes: RankProcesses) -> None:
+    """Rank 1 passes on that rank 2 has died, also while its training fails for that reason."""
+    solver = write(tmp_path / "run", "snap")
+    run = a_run(tmp_path / "out", 3, solver, 9, what="die", late=True)
+    (text,) = rank_processes.carry_out(tmp_path, run)
+    assert "exit codes [1, 1, -9]" in text
+    for rank in (0, 1):
+        assert f"caffecompat: error: rank {rank}: rank 2 of 3 has died without a message" in text
+    assert "lost the other ranks" not in text
+
+
 def test_a_rank_that_is_suspended(tmp_path: Path, rank_processes: RankProcesses) -> None:
     """The others say who is silent, and end when that has lasted too long; so does it, woken up."""
     solver = write(tmp_path / "run", "snap")
