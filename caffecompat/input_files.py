@@ -231,19 +231,18 @@ def folder_with(path: PathLike, near: PathLike | None = None) -> Path | None:
     """The folder from which a relative path leads to something, where it does not from here.
 
     Caffe's files name others relative to the folder in which a program starts, mostly the root
-    of a project. Tried are the folders above the current one, then that of a file and those above
-    it.
+    of a project. Tried are the folder of the file ``near``, those above it, and those above the
+    current one; for a name without a folder, which may be anywhere by chance, the first alone.
 
     Args:
         path: what is not there from the current folder.
-        near: the file, for instance the one that names ``path``.
+        near: a file, for instance the one that names ``path``.
     """
     if os.path.isabs(path) or not os.fspath(path):
         return None
     here = Path.cwd()
-    folders = list(here.parents)
-    if near is not None:
-        folders += (here / near).parents
+    folders = [] if near is None else list((here / near).parents)
+    folders = folders[:1] if len(Path(path).parts) == 1 else [*folders, *here.parents]
     # Everything lies below the root; what has the name of a folder there is another thing.
     return next(
         (one for one in folders if one.parent != one and os.path.exists(one / os.fspath(path))),

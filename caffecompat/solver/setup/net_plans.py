@@ -141,7 +141,8 @@ class NetPlanner:
                 folder = folder_with(source, self._settings.path)
                 remedy = f"run from the folder that {field} was written for, or change {field}"
                 if folder is not None:
-                    remedy = f"run from the folder that has it: cd {shlex.quote(str(folder))}"
+                    start = shlex.quote(str(folder))
+                    remedy = f"run from the folder that has it (cd {start}), or change {field}"
                 raise FileProblem(f"{self._settings.place}: {field}: {error}; {remedy}") from error
         return self._read[source]
 

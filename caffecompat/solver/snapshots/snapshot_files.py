@@ -83,7 +83,7 @@ def _remedy(folder: str, number: int | None, solver: str) -> str:
         return "give yourself the right to write there"
     above = folder_with(folder, solver)
     if above is not None and os.path.isdir(above / folder):
-        return f"run from the folder that has it: cd {shlex.quote(str(above))}"
+        return f"run from the folder that has it (cd {shlex.quote(str(above))})"
     make = f"make the folder (mkdir -p {shlex.quote(folder)})"
     there = next(filter(os.path.lexists, (folder, *map(str, Path(folder).parents))), ".")
     if not os.path.isdir(there):
