@@ -227,9 +227,39 @@ def _read_up_to(file: BinaryIO, max_bytes: int, name: str, remedy: str | None) -
     return b"".join(pieces)
 
 
+def folder_with(path: PathLike, near: PathLike | None = None) -> Path | None:
+    """The folder from which a relative path leads to something, where it does not from here.
+
+    Caffe's files name others relative to the folder in which a program starts, mostly the root
+    of a project. Tried are the folder of the file ``near``, those above it, and those above the
+    current one; for a name without a folder, which may be anywhere by chance, the first alone.
+
+    Args:
+        path: what is not there from the current folder.
+        near: a file, for instance the one that names ``path``.
+    """
+    if os.path.isabs(path) or not os.fspath(path):
+        return None
+    here = Path.cwd()
+    folders = [] if near is None else list((here / near).parents)
+    folders = folders[:1] if len(Path(path).parts) == 1 else [*folders, *here.parents]
+    # Everything lies below the root; what has the name of a folder there is another thing.
+    return next(
+        (one for one in folders if one.parent != one and os.path.exists(one / os.fspath(path))),
+        None,
+    )
+
+
+def elsewhere(folder: Path | None) -> str:
+    """What a message about a missing path adds, within its brackets, if ``folder`` has it."""
+    return "" if folder is None else f"; from {folder} there is one"
+
+
 def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError):
-        return f"there is no such file (from {Path.cwd()})"
+        name = error.filename
+        there = folder_with(name) if isinstance(name, str) else None
+        return f"there is no such file (from {Path.cwd()}{elsewhere(there)})"
     if isinstance(error, OSError) and error.errno == errno.ENXIO:
         return "is a pipe or a socket, expected a file"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from caffecompat.errors import CaffeError, FileProblem
+from caffecompat.input_files import elsewhere, folder_with
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
 from caffecompat.weights.mean_file import read_mean
@@ -42,15 +43,25 @@ class MissingInput:
     hints: tuple[str, ...] = ()
 
 
-def raise_missing(own: MissingInput, wanted: list[MissingInput]) -> NoReturn:
+def raise_missing(
+    own: MissingInput, wanted: list[MissingInput], prototxt: str | None = None
+) -> NoReturn:
     """Raises for an input ``own`` that is not there.
 
     Args:
         wanted: all inputs of the net that are not there, ``own`` among them.
+        prototxt: the file that names them.
 
     Raises:
-        FileProblem: an input is missing; the message has the commands that create all of them.
+        FileProblem: an input is missing; the message has the commands that create all of them, or
+            the folder to start in if the input is there from another one.
     """
+    folder = folder_with(own.path, prototxt)
+    if folder is not None:
+        raise FileProblem(
+            f"{own.path}: there is no {own.what} (from {os.getcwd()}{elsewhere(folder)}); run from "
+            f"that folder: cd {shlex.quote(str(folder))}"
+        )
     # Sources before mean files, which are made from them.
     ordered = sorted(wanted, key=lambda missing: missing.what == "mean file")
     commands = list(dict.fromkeys(missing.command for missing in ordered))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from math import prod
+from pathlib import Path
 
 from caffecompat.doctor.findings import FileReport, Findings
 from caffecompat.doctor.nets import ExaminedNet
@@ -29,7 +31,7 @@ def examine_model_file(
         findings.error(str(error))
         return FileReport(file.shown, file.kind, "", findings.all)
     dialect = weights.dialect or weights.generation
-    net = best_net(weights, nets)
+    net = best_net(weights, nets, file.path)
     quoted = shlex.quote(str(file.path))
     if net is None:
         findings.note(
@@ -45,17 +47,36 @@ def examine_model_file(
     return FileReport(file.shown, file.kind, dialect, findings.all, commands)
 
 
-def best_net(weights: Weights, nets: Sequence[ExaminedNet]) -> ExaminedNet | None:
-    """The net of which most parameters are in the file, with equal numbers of values."""
+def best_net(
+    weights: Weights, nets: Sequence[ExaminedNet], path: Path | None = None
+) -> ExaminedNet | None:
+    """The net of which most parameters are in the file, with equal numbers of values.
+
+    Args:
+        path: the weights' file; of equal nets the nearest one counts.
+    """
     stored = {
         layer.name: [blob.size for blob in layer.blobs] for layer in weights.layers if layer.blobs
     }
 
-    def agreeing(net: ExaminedNet) -> float:
+    def equal(net: ExaminedNet) -> int:
         sizes = {name: list(map(prod, shapes)) for name, shapes in net.parameters.items()}
-        equal = sum(stored.get(name) == blobs for name, blobs in sizes.items())
-        return equal / len(sizes) if sizes else 0.0
+        return sum(stored.get(name) == blobs for name, blobs in sizes.items())
 
-    # Of equal ones a deploy net, which takes images.
-    ranked = sorted(nets, key=lambda net: (-agreeing(net), not net.report.commands))
-    return ranked[0] if ranked and agreeing(ranked[0]) > 1 / 2 else None
+    def share(net: ExaminedNet) -> float:
+        return equal(net) / len(net.parameters) if net.parameters else 0.0
+
+    def rank(net: ExaminedNet) -> tuple[float, int, bool, int]:
+        # Of equal ones that which uses most of the file, then a deploy net, which takes images.
+        distance = 0 if path is None else _steps(path, net.file.path)
+        return -share(net), -equal(net), not net.report.commands, distance
+
+    best = min(nets, key=rank, default=None)
+    return best if best is not None and share(best) > 1 / 2 else None
+
+
+def _steps(one: Path, other: Path) -> int:
+    """How many folders lie between two files."""
+    here, there = one.resolve().parent, other.resolve().parent
+    shared = len(Path(os.path.commonpath((here, there))).parts)
+    return len(here.parts) + len(there.parts) - 2 * shared

@@ -14,6 +14,7 @@ from caffecompat.doctor.findings import FileReport, Findings, Severity
 from caffecompat.doctor.project import ProjectFile
 from caffecompat.errors import CaffeError, LayerError, NetError, TextError, UnknownName, first_line
 from caffecompat.graph import build_graph, net_state
+from caffecompat.input_files import folder_with
 from caffecompat.layers import Layer, Shape, catalogue, source_class
 from caffecompat.layers.forks._known_types import origin_of
 from caffecompat.net import Net
@@ -68,7 +69,7 @@ def examine_net(
     classes = _classes(definition, dialect, findings)
     _check_fields(definition, classes, findings)
     _check_code(definition, classes, modules, findings)
-    _note_missing_data(definition, findings)
+    _note_missing_data(definition, file.path, findings)
     parameters: dict[str, list[Shape]] = {}
     if not findings.has_errors:
         parameters = _built(definition, dialect, findings)
@@ -212,8 +213,11 @@ def _check_code(
             findings.note(f"layer {layer.name!r} runs {code}; allow it with --allow-python", place)
 
 
-def _note_missing_data(definition: Definition, findings: Findings) -> None:
-    """Names the data that the net reads and that are not there."""
+def _note_missing_data(definition: Definition, path: Path, findings: Findings) -> None:
+    """Names the data that the net reads and that are not there.
+
+    Their paths hold from the current folder, the net's, or a folder above it as in Caffe's tree.
+    """
     for layer, place in _layers(definition):
         source = source_class(layer)
         if source is None:
@@ -224,6 +228,8 @@ def _note_missing_data(definition: Definition, findings: Findings) -> None:
             findings.note(first_line(error), place)
             continue
         for one in missing:
+            if folder_with(one.path, path) is not None:
+                continue
             findings.note(f"the {one.what} {one.path} is not there", place)
 
 

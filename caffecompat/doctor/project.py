@@ -28,6 +28,7 @@ _HAS_LAYER = re.compile(rf"(?m)^[ \t]*{_LAYER}")
 _OF_SOLVER = re.compile(
     r"(?m)^[ \t]*(base_lr|lr_policy|max_iter|train_net|test_net|solver_type|net|test_iter)\s*:"
 )
+_HAS_NET_PARAM = re.compile(r"(?m)^[ \t]*(train_|test_)?net_param\s*(:\s*)?\{")
 _IMPORTS_CAFFE = re.compile(
     rb"(?m)^[ \t]*(>>>\s*)?(import|from)\s+caffe\b|^[ \t]*import\s.*\bcaffe\b"
 )
@@ -124,6 +125,6 @@ def _kind_of_text(head: bytes) -> str | None:
     if b"\0" in head:
         return None
     text = head.decode("utf-8", "replace")
-    if _OF_SOLVER.search(text) and not _HAS_LAYER.search(text):
+    if _OF_SOLVER.search(text) and (_HAS_NET_PARAM.search(text) or not _HAS_LAYER.search(text)):
         return SOLVER
     return NET if _OF_NET.search(text) else None

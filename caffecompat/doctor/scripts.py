@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import shlex
 import string
+import textwrap
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from types import ModuleType
 from typing import Any
@@ -259,7 +262,23 @@ def _lost_attribute(node: ast.Attribute, names: dict[str, _Known]) -> str | None
     # None is a value too.
     if node.attr in dir(owner.found) or node.attr in getattr(owner.found, "__annotations__", {}):
         return None
+    if owner.instance and node.attr in _set_by_methods(owner.found):
+        return None
     return ast.unparse(node)
+
+
+@lru_cache
+def _set_by_methods(kind: type) -> frozenset[str]:
+    """The attributes that the methods of a class of pycaffe set on its instances."""
+    found = set()
+    for one in kind.__mro__:
+        if not one.__module__.startswith(pycaffe.__name__):
+            continue
+        tree = ast.parse(textwrap.dedent(inspect.getsource(one)))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                found.add(ast.unparse(node).removeprefix("self."))
+    return frozenset(found)
 
 
 def _is_checked(found: Any) -> bool:

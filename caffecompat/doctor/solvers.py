@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from caffecompat.doctor.findings import FileReport, Findings, Verdict
 from caffecompat.doctor.nets import ExaminedNet
 from caffecompat.doctor.project import ProjectFile
 from caffecompat.errors import CaffeError, TextError
+from caffecompat.input_files import folder_with
 from caffecompat.proto.schema import Message
 from caffecompat.solver.setup.settings import read_settings
 
@@ -54,6 +56,7 @@ def examine_solver(
         net = examined.get(named.found.resolve())
         if net is not None and net.report.verdict is Verdict.CANNOT_RUN:
             findings.error(f"its net {net.report.path} cannot run")
+    folder = folder or _folder_of_snapshots(settings.message, file.path)
     command = [] if findings.has_errors else [_command(file.path, folder)]
     return FileReport(file.shown, file.kind, "", findings.all, command)
 
@@ -78,6 +81,12 @@ def _folder_of(named: NamedNet) -> Path | None:
         return None
     parts = len(Path(named.path).parts)
     return named.found.resolve().parents[parts - 1]
+
+
+def _folder_of_snapshots(message: Message, solver: Path) -> Path | None:
+    """Where the folder of the snapshots is found, if it is not here."""
+    folder = os.path.dirname(message.snapshot_prefix)
+    return None if os.path.isdir(folder) else folder_with(folder, solver)
 
 
 def _command(path: Path, folder: Path | None) -> str:

@@ -88,7 +88,8 @@ class BatchSource(Source):
         """Raises FileProblem, with the commands that create it, if a file is missing."""
         from caffecompat.layers._missing_files import refuse_missing
 
-        refuse_missing(message, self.context.phase, self.context.definition)
+        c = self.context
+        refuse_missing(message, c.phase, c.definition, c.place)
 
     def refuse_unknown_shape(self, message: Message, unless: str) -> NoReturn:
         """Raises FileProblem where files are missing and the definition gives no image shape."""

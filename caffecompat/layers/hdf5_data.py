@@ -44,7 +44,8 @@ class HDF5Data(Source):
         unknown = f": the shapes of its tops are unknown; state them ({hint}), or create the files"
         with errors_at(self.context.place + (unknown if self.context.options.shapes_only else "")):
             if not message.HasField("transform_param"):  # the reader refuses transform_param
-                refuse_missing(message, self.context.phase, self.context.definition)
+                c = self.context
+                refuse_missing(message, c.phase, c.definition, c.place)
         with errors_at(self.context.place):
             self.reader: HDF5Reader | None = open_hdf5_reader(message, self.context.options)
             self.shapes = self.reader.shapes()

@@ -99,8 +99,9 @@ def test_a_net_of_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     text = SOLVER.replace("{folder}/net.prototxt", "net.prototxt")
     path = write_training(tmp_path / "run", solver=text)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CaffeError, match="run from the folder that net was written for, or change"):
+    with pytest.raises(CaffeError, match=r"run from the folder that has it \(cd ") as caught:
         Solver(path)
+    assert str(caught.value).endswith(f"(cd {path.parent}), or change net")
     path.write_text(path.read_text().replace("net.prototxt", "run/net.prototxt"))
     assert Solver(path).iter == 0
     write_training(tmp_path / "run", solver=text)

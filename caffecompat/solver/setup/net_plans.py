@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from caffecompat.errors import FileProblem, SolverError
 from caffecompat.graph import build_graph, merge_state
+from caffecompat.input_files import folder_with
 from caffecompat.layers import source_class
 from caffecompat.net.definition import Definition, read_definition
 from caffecompat.proto import schema
@@ -136,10 +138,12 @@ class NetPlanner:
             except FileProblem as error:
                 if os.path.lexists(source):
                     raise
-                raise FileProblem(
-                    f"{self._settings.place}: {field}: {error}; run from the folder that {field} "
-                    f"was written for, or change {field}"
-                ) from error
+                folder = folder_with(source, self._settings.path)
+                remedy = f"run from the folder that {field} was written for, or change {field}"
+                if folder is not None:
+                    start = shlex.quote(str(folder))
+                    remedy = f"run from the folder that has it (cd {start}), or change {field}"
+                raise FileProblem(f"{self._settings.place}: {field}: {error}; {remedy}") from error
         return self._read[source]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import CaffeError, FileProblem, SolverError
+from caffecompat.input_files import folder_with
 from caffecompat.output_files import check_target, keep_permissions, longest_name, sync_folder
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
@@ -59,7 +60,7 @@ class SnapshotFiles:
             reason = error.strerror or str(error)
             raise SolverError(
                 f"{place}: cannot write snapshots to {self.prefix!r}: {reason} ({folder}); "
-                f"{_remedy(folder, error.errno)}, or change snapshot_prefix"
+                f"{_remedy(folder, error.errno, place)}, or change snapshot_prefix"
             ) from error
         self._check_names(folder, place, last)
 
@@ -74,12 +75,15 @@ class SnapshotFiles:
             )
 
 
-def _remedy(folder: str, number: int | None) -> str:
+def _remedy(folder: str, number: int | None, solver: str) -> str:
     """The remedy for error ``number`` of a write to ``folder``."""
     if number in (errno.ENOSPC, errno.EDQUOT):
         return "free some space there"
     if os.path.isdir(folder):
         return "give yourself the right to write there"
+    above = folder_with(folder, solver)
+    if above is not None and os.path.isdir(above / folder):
+        return f"run from the folder that has it (cd {shlex.quote(str(above))})"
     make = f"make the folder (mkdir -p {shlex.quote(folder)})"
     there = next(filter(os.path.lexists, (folder, *map(str, Path(folder).parents))), ".")
     if not os.path.isdir(there):

@@ -1,0 +1,94 @@
+"""The doctor on a project in Caffe's tree, examined from another folder than its root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import caffecompat
+from caffecompat.doctor.examination import examine
+from caffecompat.doctor.findings import FileReport, Severity, Verdict
+
+DEPLOY = """
+layer {{ name: "data" type: "Input" top: "data"
+  input_param {{ shape {{ dim: 1 dim: 1 dim: 5 dim: 4 }} }} }}
+layer {{ name: "ip1" type: "InnerProduct" bottom: "data" top: "ip1"
+  inner_product_param {{ num_output: 3 }} }}
+{more}
+"""
+FEAT = """layer { name: "feat" type: "InnerProduct" bottom: "ip1" top: "feat"
+  inner_product_param { num_output: 2 } }"""
+TRAIN = """
+layer { name: "data" type: "Data" top: "data" top: "label"
+  data_param { source: "examples/a/SOURCE" backend: LMDB batch_size: 2 } }
+layer { name: "ip1" type: "InnerProduct" bottom: "data" top: "ip1"
+  inner_product_param { num_output: 3 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip1" bottom: "label" top: "loss" }
+"""
+SOLVER = 'base_lr: 0.1\nlr_policy: "fixed"\nmax_iter: 1\nsnapshot_prefix: "examples/a/x"\n'
+SCRIPT = """import caffe
+net = caffe.Classifier('deploy.prototxt', 'x.caffemodel')
+print(net.transformer, net.image_dims, net.crop_dims, net.transform)
+t = caffe.io.Transformer({'data': (1, 3, 2, 2)})
+print(t.mean, t.means)
+d = caffe.Detector('deploy.prototxt', 'x.caffemodel')
+print(d.context_pad, d.context_pads)
+"""
+
+
+@pytest.fixture
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, FileReport]:
+    files = {
+        "caffe/a_first.prototxt": DEPLOY.format(more=""),
+        "caffe/examples/a/deploy.prototxt": DEPLOY.format(more=""),
+        "caffe/examples/b/siamese.prototxt": DEPLOY.format(more=FEAT),
+        "caffe/examples/a/train.prototxt": TRAIN.replace("SOURCE", "there_lmdb"),
+        "caffe/examples/a/lost.prototxt": TRAIN.replace("SOURCE", "nowhere_lmdb"),
+        "caffe/examples/a/inline.prototxt": f"{SOLVER}net_param {{\n{TRAIN}}}\n",
+        "caffe/examples/a/script.py": SCRIPT,
+    }
+    monkeypatch.chdir(tmp_path)
+    for name, text in files.items():
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    images = np.zeros((3, 1, 5, 4), np.uint8)
+    caffecompat.write_database("caffe/examples/a/there_lmdb", zip(images, range(3), strict=True))
+    for folder, net in (("a", "deploy"), ("b", "siamese")):
+        caffecompat.Net(f"caffe/examples/{folder}/{net}.prototxt").save(
+            f"caffe/examples/{folder}/w.caffemodel"
+        )
+    return {report.path: report for report in examine(Path("caffe")).files}
+
+
+def test_data_of_the_projects_root_are_there(reports: dict[str, FileReport]) -> None:
+    assert not reports["examples/a/train.prototxt"].findings
+    (note,) = reports["examples/a/lost.prototxt"].findings
+    assert note.sentence == "the database examples/a/nowhere_lmdb is not there"
+
+
+def test_a_solver_that_holds_its_net_is_a_solver(reports: dict[str, FileReport]) -> None:
+    report = reports["examples/a/inline.prototxt"]
+    assert (report.kind, report.verdict, report.findings) == ("solver", Verdict.RUNS, [])
+    root = Path("caffe").resolve()
+    assert report.commands == [
+        f"cd {root} && caffecompat train --solver examples/a/inline.prototxt"
+    ]
+
+
+def test_weights_belong_to_the_nearest_net_that_has_all_of_them(
+    reports: dict[str, FileReport],
+) -> None:
+    found = [reports[f"examples/{folder}/w.caffemodel"].findings[0].sentence for folder in "ab"]
+    assert found == [
+        "its layers are those of examples/a/deploy.prototxt",
+        "its layers are those of examples/b/siamese.prototxt",
+    ]
+
+
+def test_attributes_that_are_set_on_instances_exist(reports: dict[str, FileReport]) -> None:
+    errors = [f for f in reports["examples/a/script.py"].findings if f.severity is Severity.ERROR]
+    names = [(error.place[-1], error.sentence.split()[0]) for error in errors]
+    assert names == [("3", "net.transform"), ("5", "t.means"), ("7", "d.context_pads")]
