@@ -44,7 +44,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (
             ["test", "--model", "net.prototxt", "--weights", "x.caffemodel"],
-            "examples/a/train_lmdb: there is no database (from {here}; from {root} there is one)",
+            "examples/a/train_lmdb: there is no database (from {here}; from {root} there is one); "
+            "run from that folder: cd '{root}'",
         ),
         (
             ["train", "--solver", "solver.prototxt"],
