@@ -156,8 +156,6 @@ def test_summarize(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_summarize_of_an_old_net(capsys: pytest.CaptureFixture[str]) -> None:
-    for tool in ("extract_features", "convert_annoset.bin"):
-        assert "usage: caffecompat" in call(f"build/tools/{tool} --help").stdout
     Path("net.prototxt").write_text('layers { name: "c" type: RELU bottom: "x" top: "c" }')
     assert main(["summarize", "net.prototxt"]) == 0
     assert "c ReLU  x? -> c*" in capsys.readouterr().out
@@ -194,6 +192,8 @@ def test_a_script_called_caffe(capsys: pytest.CaptureFixture[str]) -> None:
         "usage: caffecompat convert-imageset"
         in call("./build/tools/convert_imageset.bin --help").stdout
     )
+    for tool in ("extract_features", "convert_annoset.bin"):
+        assert "usage: caffecompat" in call(f"build/tools/{tool} --help").stdout
     Path("net.prototxt").write_text('layers { name: "c" type: RELU bottom: "x" top: "c" }')
     assert call("build/tools/upgrade_net_proto_text.bin net.prototxt new.prototxt").returncode == 0
     assert 'type: "ReLU"' in Path("new.prototxt").read_text()
