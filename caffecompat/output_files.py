@@ -67,6 +67,21 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     sync_folder(target.parent)
 
 
+def check_writable(path: PathLike) -> None:
+    """Refuses a file that :func:`atomic_write` could not make, before work that takes long.
+
+    Raises:
+        FileProblem: as :func:`atomic_write`.
+    """
+    target = check_target(path)
+    try:
+        temporary, file = _open_temporary(target)
+        file.close()
+        temporary.unlink()
+    except OSError as error:
+        raise FileProblem(f"{path}: cannot be written: {_reason(error, target)}") from error
+
+
 def check_target(path: PathLike) -> Path:
     """The file that writing to ``path`` would replace or create, with symbolic links resolved.
 

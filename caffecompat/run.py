@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--force", action="store_true", help="hide another caffe that is installed")
     parser.add_argument("--cpu", action="store_true", help="set_mode_gpu() has no effect")
-    parser.add_argument("--quiet", action="store_true", help="write no log")
+    parser.add_argument("--quiet", action="store_true", help="log warnings only")
     parser.add_argument("script", help="the script")
     parser.add_argument("args", nargs=argparse.REMAINDER, help="its arguments")
     given = parser.parse_args(arguments)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from caffecompat.errors import CaffeError, FileProblem
-from caffecompat.output_files import atomic_write
+from caffecompat.output_files import atomic_write, check_writable
 from tests.places import REPOSITORY
 
 
@@ -169,7 +169,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     target.write_bytes(b"before")
     program = """
 import os, signal, sys
-from caffecompat.output_files import atomic_write
+from caffecompat.output_files import atomic_write, check_writable
 with atomic_write(sys.argv[1]) as file:
     file.write(b"half" * 100000)
     file.flush()
@@ -194,7 +194,7 @@ def test_a_living_writer_keeps_its_draft(tmp_path: Path) -> None:
     target = tmp_path / "file"
     program = """
 import sys
-from caffecompat.output_files import atomic_write
+from caffecompat.output_files import atomic_write, check_writable
 with atomic_write(sys.argv[1]) as file:
     file.write(b"slow")
     print("begun", flush=True)
@@ -229,3 +229,14 @@ def test_only_drafts_of_dead_writers_are_removed(tmp_path: Path) -> None:
         file.write(b"after")
     special = [".file.00000002.tmp", ".file.00000003.tmp", ".file.00000004.tmp"]
     assert names(tmp_path) == sorted([*kept, *special, "file"])
+
+
+def test_a_target_is_tried_before_long_work(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    check_writable(tmp_path / "old")
+    check_writable(tmp_path / "new")
+    assert names(tmp_path) == ["old"]
+    assert (tmp_path / "old").read_text() == "old"
+    for target in (tmp_path, tmp_path / "nowhere" / "new", tmp_path / "old" / "new"):
+        with pytest.raises(FileProblem, match="cannot be written"):
+            check_writable(target)

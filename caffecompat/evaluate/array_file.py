@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from caffecompat.errors import DataError, FileProblem, FormatError
 from caffecompat.input_files import open_input
-from caffecompat.output_files import PathLike, atomic_write, check_target
+from caffecompat.output_files import PathLike, atomic_write, check_target, check_writable
 from caffecompat.weights.hdf5_input.hdf5_file import create_hdf5, open_hdf5
 from caffecompat.weights.zip_checks import library_errors, zip_archive
 
@@ -53,13 +53,14 @@ def check_output(path: str) -> None:
 
     Raises:
         DataError: the name does not tell the format.
-        FileProblem: the folder is missing, or ``path`` is not a regular file.
+        FileProblem: the folder is missing or not writable, or ``path`` is not a regular file.
     """
     if not path.lower().endswith(SUFFIXES):
         raise DataError(f"--output {path}: the name must end in .npz, .h5 or .hdf5")
     folder = check_target(path).parent
     if not folder.is_dir():
         raise FileProblem(f"{path}: there is no folder {folder}; make it first")
+    check_writable(path)
 
 
 def load_arrays(

@@ -92,10 +92,10 @@ def run(arguments: argparse.Namespace) -> int:
         stacked,
     )
     from caffecompat.evaluate.features.image_features import FeatureExtraction, FeatureOptions
-    from caffecompat.output_files import check_target
+    from caffecompat.output_files import check_writable
     from caffecompat.reporting.glog import log_to_stderr
 
-    check_target(arguments.output)
+    check_writable(arguments.output)
     with log_to_stderr():
         # First of all: a wrong file costs no images.
         stack = arguments.stack_with

@@ -22,10 +22,12 @@ _MARK = "# Written by: caffecompat install-caffe-command"
 # Caffe's other tools; each is also written with .bin at its end.
 _TOOLS = (
     "compute_image_mean",
+    "convert_annoset",
     "convert_cifar_data",
     "convert_imageset",
     "convert_mnist_data",
     "convert_mnist_siamese_data",
+    "extract_features",
     "upgrade_net_proto_binary",
     "upgrade_net_proto_text",
     "upgrade_solver_proto_text",

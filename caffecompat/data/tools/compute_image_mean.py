@@ -16,6 +16,7 @@ from caffecompat.data.backends.database import Database, open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.transforms.color_pca import ColourPCA, ColourSums
 from caffecompat.errors import DataError, FileProblem
+from caffecompat.output_files import check_writable
 from caffecompat.reporting.units import format_shape
 from caffecompat.weights.mean_file import write_mean
 
@@ -68,7 +69,8 @@ def compute_image_mean(
         FileProblem, FormatError: the database cannot be opened, or the mean cannot be written.
         DataError: a record cannot be used or has another size than the first, or there is none.
     """
-    _make_folder_of(output)
+    if output:
+        _check_output(output)
     with open_database(database, backend) as records:
         log.info("Opened %s %s", backend.lower(), database)
         sums = ColourSums() if colours else None
@@ -87,14 +89,15 @@ def compute_image_mean(
     return ImageMean(image, channels, count, sums.finish() if sums else None)
 
 
-def _make_folder_of(output: str | None) -> None:
-    """Creates the output folder before the work, which may take hours, and not after it."""
-    folder = os.path.dirname(output or "")
+def _check_output(output: str) -> None:
+    """Makes the output's folder and tries it before the work, which may take hours."""
+    folder = os.path.dirname(output)
     try:
         if folder:
             os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise FileProblem(f"{output}: cannot make a folder there: {error.strerror}") from error
+    check_writable(output)
 
 
 def compute_colours(

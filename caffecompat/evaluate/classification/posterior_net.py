@@ -11,9 +11,12 @@ from caffecompat.errors import NetError
 from caffecompat.evaluate.images.inference_net import InferenceNet, counted, input_size
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.passes.fully_convolutional import fully_convolutional
+from caffecompat.layers.sigmoid import Sigmoid
 from caffecompat.layers.softmax import Softmax
 from caffecompat.net import Net
+from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.definition import Definition
+from caffecompat.reporting.units import format_shape
 from caffecompat.solver.setup.compute import ComputeOptions
 
 Average = Literal["scores", "posteriors"]
@@ -24,7 +27,8 @@ class PosteriorNet:
 
     The net's softmax is removed and applied after the class score map has been averaged, or
     before it, if ``average`` is ``"posteriors"``. The paper says that the class score map is
-    averaged, but not whether the softmax comes first.
+    averaged, but not whether the softmax comes first. A net that ends in a Sigmoid, whose classes
+    do not exclude each other, keeps it and gets no softmax.
 
     Args:
         model: a deploy net with one input and one output, the scores or posteriors of classes.
@@ -38,7 +42,8 @@ class PosteriorNet:
         classes: the number of classes.
 
     Raises:
-        NetError: it has several inputs or outputs, or its input has no channels, height and width.
+        NetError: it has several inputs or outputs, its input has no channels, height and width, or
+            its output has no classes.
         ExportError: it cannot be made fully convolutional.
     """
 
@@ -55,8 +60,17 @@ class PosteriorNet:
         if dense:
             model = fully_convolutional(model)
         self._net = InferenceNet(without_softmax(model), model.weights, device, compute)
-        net = self._net.net
-        self.classes = net.blobs[net.outputs[0]].shape[1]
+        last = last_layer(self._net.net)
+        self._has_sigmoid = isinstance(last.layer, Sigmoid)
+        output = self._net.net.outputs[0]
+        shape = self._net.net.blobs[output].shape
+        self.classes = shape[1] if len(shape) > 1 else 0
+        if self.classes < 2 and not self._has_sigmoid:
+            raise NetError(
+                f"{model.path}: the net's output {output!r} ({last.type}) is "
+                f"{format_shape(shape)}, expected the scores of two or more classes along axis 1; "
+                "the objects that a detection net finds are the result of caffecompat detect"
+            )
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """The posteriors of a batch.
@@ -70,6 +84,8 @@ class PosteriorNet:
         (scores,) = self._net(batch).values()
         # N x classes x positions of the map; a fully connected net has one position.
         maps = scores.float().reshape(len(scores), scores.shape[1], -1)
+        if self._has_sigmoid:
+            return maps.mean(2)
         if self._average == "posteriors":
             return maps.softmax(1).mean(2)
         return maps.mean(2).softmax(1)
@@ -89,9 +105,14 @@ def without_softmax(model: CaffeModel) -> Definition:
         )
     message = type(model.definition.message)()
     message.CopyFrom(model.definition.message)
-    last = [built for built in net.layers if net.outputs[0] in {top.blob for top in built.tops}][-1]
+    last = last_layer(net)
     if isinstance(last.layer, Softmax):
         kept = [layer for layer in message.layer if layer.name != last.name]
         del message.layer[:]
         message.layer.extend(kept)
     return replace(model.definition, message=message)
+
+
+def last_layer(net: Net) -> BuiltLayer:
+    """The layer that gives the first output its final value."""
+    return [built for built in net.layers if net.outputs[0] in {top.blob for top in built.tops}][-1]

@@ -142,3 +142,14 @@ def test_gray_images_have_no_colours(tmp_path: Path) -> None:
         compute_colours(path)
     with pytest.raises(DataError, match="no records"):
         compute_colours(write_records(tmp_path / "empty", []))
+
+
+def test_a_target_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_records(tmp_path / "db", [datum(np.zeros((3, 4, 5), np.uint8))])
+    name = "caffecompat.data.tools.compute_image_mean._sum"
+    monkeypatch.setattr(name, lambda *_: pytest.fail("it began"))
+    (tmp_path / "mean").mkdir()
+    with pytest.raises(FileProblem, match="mean: cannot be written: it is a folder"):
+        compute_image_mean(str(tmp_path / "db"), str(tmp_path / "mean"))

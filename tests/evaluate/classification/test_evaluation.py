@@ -360,3 +360,33 @@ def test_a_net_without_softmax(images: LabelledImages) -> None:
     without = NET[: NET.index('layer { name: "prob"')]
     plain = Evaluation(small_model(without), PREPARATION, EvaluationOptions(scales=(15,)))
     assert np.array_equal(plain.run(images).values, evaluation(scales=(15,)).run(images).values)
+
+
+def test_a_net_that_ends_in_a_sigmoid(images: LabelledImages) -> None:
+    """Its classes do not exclude each other: the values are the net's own, without a softmax."""
+    text = NET.replace('type: "Softmax"', 'type: "Sigmoid"')
+    options = EvaluationOptions(scales=(15,), flip=False)
+    found = Evaluation(small_model(text), PREPARATION, options).run(images).values
+    scores = Evaluation(small_model(NET), PREPARATION, options).run(images).values
+    assert not np.allclose(found.sum(1), 1)
+    # logit(sigmoid(x)) is x, of which the other net has the softmax.
+    raised = found / (1 - found)
+    assert np.allclose(raised / raised.sum(1, keepdims=True), scores, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        ('layer { name: "prob" type: "ArgMax" bottom: "fc8" top: "prob" }', "1x1x1"),
+        (
+            'layer { name: "prob" type: "Reduction" bottom: "fc8" top: "prob" '
+            "reduction_param { axis: 1 } }",
+            "1",
+        ),
+    ],
+)
+def test_an_output_without_classes(layer: str, shape: str) -> None:
+    net = NET[: NET.index('layer { name: "prob"')] + layer
+    message = rf"output 'prob' \(\w+\) is {shape}, expected the scores of two or more classes"
+    with pytest.raises(NetError, match=message):
+        PosteriorNet(small_model(net))
