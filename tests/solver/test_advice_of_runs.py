@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Callable
@@ -12,9 +13,10 @@ import pytest
 import torch
 
 from caffecompat.cli.main import main
-from caffecompat.errors import SolverError
+from caffecompat.errors import CaffeError, SolverError
 from caffecompat.layers.inner_product import InnerProduct
 from caffecompat.solver import Solver
+from tests.solver.caffe_log import Lines
 from tests.solver.estimate.test_forecast import little_memory, write_plain
 from tests.solver.small import write_training
 
@@ -41,7 +43,7 @@ layer { name: "rows" type: "DetectionEvaluate" bottom: "found" bottom: "truth" t
 """
 
 
-def fp16_training(folder: Path, value: float, loss_weight: float, settings: str) -> Path:
+def regression(folder: Path, value: float, loss_weight: float, settings: str) -> Path:
     """The solver of a linear regression whose first loss is 36 * ``loss_weight``, or more."""
     (folder / "net.prototxt").write_text(LINEAR % (value, loss_weight))
     path = folder / "solver.prototxt"
@@ -54,11 +56,11 @@ def fp16_training(folder: Path, value: float, loss_weight: float, settings: str)
 
 @pytest.mark.parametrize("fix", ["base_lr: 1e-7", "base_lr: 3e-3 clip_gradients: 0.1"])
 def test_a_training_that_diverges_in_fp16(fix: str, tmp_path: Path) -> None:
-    path = fp16_training(tmp_path, 30, 1000, "base_lr: 3e-3")
+    path = regression(tmp_path, 30, 1000, "base_lr: 3e-3")
     with pytest.raises(SolverError) as caught:
         Solver(path, precision="fp16").solve()
     assert str(caught.value).endswith(FINITE)
-    solver = Solver(fp16_training(tmp_path, 30, 1000, fix), precision="fp16")
+    solver = Solver(regression(tmp_path, 30, 1000, fix), precision="fp16")
     solver.step(1)
     first = solver.loss
     solver.solve()
@@ -69,7 +71,7 @@ def test_a_training_that_diverges_in_fp16(fix: str, tmp_path: Path) -> None:
 def test_gradients_that_fp16_does_not_hold(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = fp16_training(tmp_path, 1, 1e9, "base_lr: 1e-10")
+    path = regression(tmp_path, 1, 1e9, "base_lr: 1e-10")
     command = ["train", "--solver", str(path), "--precision"]
     assert main([*command, "fp16"]) == 1
     assert FINITE in capsys.readouterr().err
@@ -77,6 +79,28 @@ def test_gradients_that_fp16_does_not_hold(
     solver = Solver(path, precision="bf16")
     solver.solve()
     assert 0 <= solver.loss < 1e6
+
+
+@pytest.mark.parametrize("fix", ["base_lr: 0.01", "base_lr: 30 clip_gradients: 0.01"])
+def test_a_training_that_has_diverged_on_its_way(fix: str, tmp_path: Path, lines: Lines) -> None:
+    text = "snapshot: 5 base_lr: "
+    path = regression(tmp_path, 1, 1, f"{text}0.01")
+    Solver(path).step(5)
+    older = tmp_path / "snap_iter_5.solverstate"
+    regression(tmp_path, 1, 1, f"{text}30")
+    with pytest.raises(CaffeError, match="lower base_lr or set clip_gradients"):
+        Solver(path, snapshot=older).solve()
+    with contextlib.suppress(CaffeError):  # of the last snapshot
+        Solver(path, snapshot=older, on_nan="ignore").solve()
+    words = "Lower base_lr or set clip_gradients, and go on from an older snapshot"
+    (warning,) = lines.containing("the run has diverged")
+    assert warning.endswith(words)
+    lines.text.clear()
+    regression(tmp_path, 1, 1, f"snapshot: 5 {fix}")
+    solver = Solver(path, snapshot=older)
+    solver.solve()
+    assert solver.iter == 60
+    assert not lines.containing("diverged")
 
 
 def test_a_test_of_detections_without_detections(tmp_path: Path) -> None:
