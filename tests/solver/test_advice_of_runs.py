@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ import torch
 from caffecompat.cli.main import main
 from caffecompat.errors import CaffeError, SolverError
 from caffecompat.layers.inner_product import InnerProduct
+from caffecompat.proto import schema
 from caffecompat.solver import Solver
+from tests.data.databases import write_records
 from tests.solver.caffe_log import Lines
 from tests.solver.estimate.test_forecast import little_memory, write_plain
 from tests.solver.small import write_training
@@ -101,6 +105,30 @@ def test_a_training_that_has_diverged_on_its_way(fix: str, tmp_path: Path, lines
     solver.solve()
     assert solver.iter == 60
     assert not lines.containing("diverged")
+
+
+def test_data_that_are_no_numbers(tmp_path: Path) -> None:
+    path = write_training(tmp_path)
+
+    def write(value: float) -> None:
+        shutil.rmtree(tmp_path / "train_lmdb")
+        records = []
+        for label in range(3):
+            record = schema.new("Datum")
+            record.channels, record.height, record.width, record.label = 3, 6, 7, label
+            record.float_data.extend([value if label == 2 else 9.0] * 3 * 6 * 7)
+            records.append(record.SerializeToString())
+        write_records(tmp_path / "train_lmdb", records)
+
+    write(math.nan)
+    with pytest.raises(CaffeError) as caught:
+        Solver(path).step(2)
+    words = "layer 'data' (Data): its output 'data' is the first; look at the data"
+    assert words in str(caught.value)
+    write(5.0)
+    solver = Solver(path)
+    solver.step(2)
+    assert math.isfinite(solver.loss)
 
 
 def test_a_test_of_detections_without_detections(tmp_path: Path) -> None:
