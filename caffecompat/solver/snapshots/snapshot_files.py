@@ -59,7 +59,7 @@ class SnapshotFiles:
             reason = error.strerror or str(error)
             raise SolverError(
                 f"{place}: cannot write snapshots to {self.prefix!r}: {reason} ({folder}); "
-                f"{_remedy(folder, error.errno)}, or change snapshot_prefix"
+                f"{_remedy(folder, error.errno)}"
             ) from error
         self._check_names(folder, place, last)
 
@@ -76,14 +76,18 @@ class SnapshotFiles:
 
 def _remedy(folder: str, number: int | None) -> str:
     """The remedy for error ``number`` of a write to ``folder``."""
+    if number == errno.ENAMETOOLONG:
+        return "give a snapshot_prefix with shorter names of folders"
     if number in (errno.ENOSPC, errno.EDQUOT):
-        return "free some space there"
+        return "free some space there, or change snapshot_prefix"
     if os.path.isdir(folder):
-        return "give yourself the right to write there"
-    make = f"make the folder (mkdir -p {shlex.quote(folder)})"
+        return "give yourself the right to write there, or change snapshot_prefix"
+    make = f"make the folder (mkdir -p {shlex.quote(folder)}), or change snapshot_prefix"
     there = next(filter(os.path.lexists, (folder, *map(str, Path(folder).parents))), ".")
     if not os.path.isdir(there):
         return f"{there} is a file, move it away and {make}"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"give yourself the right to write in {there} and {make}"
     return make
 
 
