@@ -12,7 +12,7 @@ import pytest
 from caffecompat.cli.main import main
 from caffecompat.data.codec.images import decode_image
 from caffecompat.errors import CaffeError, DataError
-from tests.data.databases import datum, write_records
+from tests.data.databases import datum, encoded_datum, write_records
 from tests.net.nets import net
 
 
@@ -104,3 +104,30 @@ def test_bounds_in_the_wrong_order(tmp_path: Path) -> None:
         run(8, 6)
     assert words in str(caught.value)
     run(6, 8)
+
+
+def test_gray_and_colour_images_of_several_sizes(tmp_path: Path) -> None:
+    contents = [np.ones((6, 8, 3), np.uint8), np.ones((7, 9), np.uint8)]
+
+    def run(batch: int, transform: str, values: list[np.ndarray] = contents) -> tuple[int, ...]:
+        path = tmp_path / f"db{len(list(tmp_path.iterdir()))}"
+        write_records(path, [encoded_datum(png(value)) for value in values])
+        built = net(
+            "layer { name: 'one' type: 'Data' top: 'data' data_param { "
+            f"source: '{path}' backend: LMDB batch_size: {batch} }} "
+            f"transform_param {{ {transform} }} }}"
+        )
+        built.forward()
+        return tuple(built.blobs["data"].shape)
+
+    words = (
+        "use batch_size 1, one size for all images, or crop_size (and force_color where gray and "
+        "colour are mixed)"
+    )
+    for refused in ("", "crop_size: 4", "force_color: true"):
+        with pytest.raises(CaffeError) as caught:
+            run(2, refused)
+        assert words in str(caught.value)
+    assert run(1, "") == (1, 3, 6, 8)
+    assert run(2, "crop_size: 4 force_color: true") == (2, 3, 4, 4)
+    assert run(2, "", [contents[0], contents[0]]) == (2, 3, 6, 8)
