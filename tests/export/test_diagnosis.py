@@ -85,7 +85,7 @@ FAULTS: list[tuple[Change, tuple[str, str], str, str]] = [
     (no_bias, ("", ""), "conv2 before norm", "the bias of layer 'conv2' (Convolution) is missing"),
     (other_order, ("", ""), "fc", "Caffe's is channels, height, width"),
     (nothing, ("stride: 2", "stride: 2 round_mode: FLOOR"), "pool", "ceil mode is missing"),
-    (random_weight, ("", ""), "conv2 before norm", "no known fault"),
+    (random_weight, ("", ""), "conv2 before norm", "no known fault gives these values; look at"),
 ]
 
 

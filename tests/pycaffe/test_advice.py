@@ -237,3 +237,10 @@ def test_another_caffe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert built(tmp_path, CLASSIFIER).forward()["loss"].shape == ()
     for name in [name for name in sys.modules if name.split(".")[0] == "caffe"]:
         monkeypatch.delitem(sys.modules, name)
+
+
+def test_crops_larger_than_the_images() -> None:
+    image = np.random.default_rng(3).random((4, 9, 3)).astype(np.float32)
+    words = "crops of 5 x 6 from images of 4 x 9; resize the images first"
+    refused(lambda: io.oversample([image], (5, 6)), words)
+    assert io.oversample([io.resize_image(image, (7, 9))], (5, 6)).shape == (10, 5, 6, 3)

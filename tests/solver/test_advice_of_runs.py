@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,12 @@ import pytest
 import torch
 
 from caffecompat.cli.main import main
-from caffecompat.errors import SolverError
+from caffecompat.errors import CaffeError, SolverError
 from caffecompat.layers.inner_product import InnerProduct
+from caffecompat.proto import schema
 from caffecompat.solver import Solver
+from tests.data.databases import write_records
+from tests.solver.caffe_log import Lines
 from tests.solver.estimate.test_forecast import little_memory, write_plain
 from tests.solver.small import write_training
 
@@ -41,7 +47,7 @@ layer { name: "rows" type: "DetectionEvaluate" bottom: "found" bottom: "truth" t
 """
 
 
-def fp16_training(folder: Path, value: float, loss_weight: float, settings: str) -> Path:
+def regression(folder: Path, value: float, loss_weight: float, settings: str) -> Path:
     """The solver of a linear regression whose first loss is 36 * ``loss_weight``, or more."""
     (folder / "net.prototxt").write_text(LINEAR % (value, loss_weight))
     path = folder / "solver.prototxt"
@@ -54,11 +60,11 @@ def fp16_training(folder: Path, value: float, loss_weight: float, settings: str)
 
 @pytest.mark.parametrize("fix", ["base_lr: 1e-7", "base_lr: 3e-3 clip_gradients: 0.1"])
 def test_a_training_that_diverges_in_fp16(fix: str, tmp_path: Path) -> None:
-    path = fp16_training(tmp_path, 30, 1000, "base_lr: 3e-3")
+    path = regression(tmp_path, 30, 1000, "base_lr: 3e-3")
     with pytest.raises(SolverError) as caught:
         Solver(path, precision="fp16").solve()
     assert str(caught.value).endswith(FINITE)
-    solver = Solver(fp16_training(tmp_path, 30, 1000, fix), precision="fp16")
+    solver = Solver(regression(tmp_path, 30, 1000, fix), precision="fp16")
     solver.step(1)
     first = solver.loss
     solver.solve()
@@ -69,7 +75,7 @@ def test_a_training_that_diverges_in_fp16(fix: str, tmp_path: Path) -> None:
 def test_gradients_that_fp16_does_not_hold(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = fp16_training(tmp_path, 1, 1e9, "base_lr: 1e-10")
+    path = regression(tmp_path, 1, 1e9, "base_lr: 1e-10")
     command = ["train", "--solver", str(path), "--precision"]
     assert main([*command, "fp16"]) == 1
     assert FINITE in capsys.readouterr().err
@@ -77,6 +83,52 @@ def test_gradients_that_fp16_does_not_hold(
     solver = Solver(path, precision="bf16")
     solver.solve()
     assert 0 <= solver.loss < 1e6
+
+
+@pytest.mark.parametrize("fix", ["base_lr: 0.01", "base_lr: 30 clip_gradients: 0.01"])
+def test_a_training_that_has_diverged_on_its_way(fix: str, tmp_path: Path, lines: Lines) -> None:
+    text = "snapshot: 5 base_lr: "
+    path = regression(tmp_path, 1, 1, f"{text}0.01")
+    Solver(path).step(5)
+    older = tmp_path / "snap_iter_5.solverstate"
+    regression(tmp_path, 1, 1, f"{text}30")
+    with pytest.raises(CaffeError, match="lower base_lr or set clip_gradients"):
+        Solver(path, snapshot=older).solve()
+    with contextlib.suppress(CaffeError):  # of the last snapshot
+        Solver(path, snapshot=older, on_nan="ignore").solve()
+    words = "Lower base_lr or set clip_gradients, and go on from an older snapshot"
+    (warning,) = lines.containing("the run has diverged")
+    assert warning.endswith(words)
+    lines.text.clear()
+    regression(tmp_path, 1, 1, f"snapshot: 5 {fix}")
+    solver = Solver(path, snapshot=older)
+    solver.solve()
+    assert solver.iter == 60
+    assert not lines.containing("diverged")
+
+
+def test_data_that_are_no_numbers(tmp_path: Path) -> None:
+    path = write_training(tmp_path)
+
+    def write(value: float) -> None:
+        shutil.rmtree(tmp_path / "train_lmdb")
+        records = []
+        for label in range(3):
+            record = schema.new("Datum")
+            record.channels, record.height, record.width, record.label = 3, 6, 7, label
+            record.float_data.extend([value if label == 2 else 9.0] * 3 * 6 * 7)
+            records.append(record.SerializeToString())
+        write_records(tmp_path / "train_lmdb", records)
+
+    write(math.nan)
+    with pytest.raises(CaffeError) as caught:
+        Solver(path).step(2)
+    words = "layer 'data' (Data): its output 'data' is the first; look at the data"
+    assert words in str(caught.value)
+    write(5.0)
+    solver = Solver(path)
+    solver.step(2)
+    assert math.isfinite(solver.loss)
 
 
 def test_a_test_of_detections_without_detections(tmp_path: Path) -> None:

@@ -50,6 +50,30 @@ def test_a_file_in_the_place_of_a_folder(inner: str, tmp_path: Path) -> None:
     assert (tmp_path / "away").read_text() == "of the user"
 
 
+def test_a_folder_that_may_not_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = with_prefix(tmp_path, "new/snap")
+    with monkeypatch.context() as patch:
+        # Root may write everywhere.
+        patch.setattr("os.access", lambda place, mode: str(place) != str(tmp_path))
+        with pytest.raises(SolverError) as caught:
+            Solver(path)
+    words = f"give yourself the right to write in {tmp_path} and make the folder (mkdir -p "
+    assert f"{words}{tmp_path}/new), or change snapshot_prefix" in str(caught.value)
+    tmp_path.chmod(0o755)
+    subprocess.run(["mkdir", "-p", f"{tmp_path}/new"], check=True)
+    assert Solver(path).iter == 0
+
+
+def test_names_of_folders_that_are_too_long(tmp_path: Path) -> None:
+    long = (os.pathconf(tmp_path, "PC_NAME_MAX") + 1) * "f"
+    path = with_prefix(tmp_path, f"{long}/snap")
+    with pytest.raises(SolverError, match="give a snapshot_prefix with shorter names of"):
+        Solver(path)
+    (tmp_path / long[:-1]).mkdir()
+    path.write_text(path.read_text().replace(long, long[:-1]))
+    assert Solver(path).iter == 0
+
+
 @pytest.mark.parametrize("letter", ["s", "\N{SNOWMAN}"])
 @pytest.mark.parametrize("more", ["", "snapshot_format: HDF5", "snapshot: 0"])
 def test_a_name_that_the_file_system_does_not_take(more: str, letter: str, tmp_path: Path) -> None:

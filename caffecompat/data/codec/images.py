@@ -277,9 +277,11 @@ def _is_bounded(data: bytes) -> bool:
     height, width = size
     limit = min(MAX_PIXELS, _PIXELS_OF_A_SMALL_FILE + _PIXELS_PER_BYTE * len(data))
     if height * width > limit:
+        # A larger file of the same image may have more pixels, up to the limit for all.
+        larger = " or encode it again" if height * width <= MAX_PIXELS else ""
         raise DataError(
             f"by its header it is {height}x{width} (height x width), more than the {limit:,} "
-            f"pixels that {len(data):,} bytes may have; scale it down or encode it again"
+            f"pixels that {len(data):,} bytes may have; scale it down{larger}"
         )
     # A scan has at least 10 bytes, so most files are too small for the count to matter.
     largest = height * width * (len(data) // 10)

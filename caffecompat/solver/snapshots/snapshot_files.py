@@ -60,7 +60,7 @@ class SnapshotFiles:
             reason = error.strerror or str(error)
             raise SolverError(
                 f"{place}: cannot write snapshots to {self.prefix!r}: {reason} ({folder}); "
-                f"{_remedy(folder, error.errno, place)}, or change snapshot_prefix"
+                f"{_remedy(folder, error.errno, place)}"
             ) from error
         self._check_names(folder, place, last)
 
@@ -77,17 +77,21 @@ class SnapshotFiles:
 
 def _remedy(folder: str, number: int | None, solver: str) -> str:
     """The remedy for error ``number`` of a write to ``folder``."""
+    if number == errno.ENAMETOOLONG:
+        return "give a snapshot_prefix with shorter names of folders"
     if number in (errno.ENOSPC, errno.EDQUOT):
-        return "free some space there"
+        return "free some space there, or change snapshot_prefix"
     if os.path.isdir(folder):
-        return "give yourself the right to write there"
+        return "give yourself the right to write there, or change snapshot_prefix"
     above = folder_with(folder, solver)
     if above is not None and os.path.isdir(above / folder):
         return f"run from the folder that has it (cd {shlex.quote(str(above))})"
-    make = f"make the folder (mkdir -p {shlex.quote(folder)})"
+    make = f"make the folder (mkdir -p {shlex.quote(folder)}), or change snapshot_prefix"
     there = next(filter(os.path.lexists, (folder, *map(str, Path(folder).parents))), ".")
     if not os.path.isdir(there):
         return f"{there} is a file, move it away and {make}"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"give yourself the right to write in {there} and {make}"
     return make
 
 

@@ -233,7 +233,10 @@ def test_a_file_that_is_no_lmdb(tmp_path: Path) -> None:
     (copy / "data.mdb").write_bytes(bytes(8192))
     with pytest.raises(CaffeError) as caught:
         open_database(copy)
-    assert "copy it again" in str(caught.value)
+    assert "; copy it again, or create it again" in str(caught.value)
     (copy / "data.mdb").write_bytes(Path(good, "data.mdb").read_bytes())
     with open_database(copy) as database:
         assert len(database) == 2
+    shutil.rmtree(copy)
+    with open_database(numbered(copy, 3)) as database:
+        assert len(database) == 3

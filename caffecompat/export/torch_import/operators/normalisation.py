@@ -34,10 +34,14 @@ def batch_norm(call: Call) -> str:
 
 
 @operators.register("aten._native_batch_norm_legit")
+@operators.register("aten._native_batch_norm_legit_functional")
 @operators.register("aten.batch_norm")
 @operators.register("aten.instance_norm")
 def statistics_of_the_batch(call: Call) -> str:
-    call.refuse("it takes its statistics from the batch; export the module after .eval()")
+    call.refuse(
+        "it takes its statistics from the batch; use a BatchNorm with track_running_stats=True, "
+        "and export it after .eval()"
+    )
 
 
 @operators.register("aten.div")

@@ -33,13 +33,24 @@ def reshape(call: Call) -> str:
 @operators.register("aten.contiguous")
 @operators.register("aten.detach")
 @operators.register("aten.detach_")
-@operators.register("aten.dropout")
-@operators.register("aten.feature_dropout")
 @operators.register("aten.lift_fresh_copy")
 def passed_on(call: Call) -> str:
-    call.check(not call.arguments.get("train"), "dropout is active; export after .eval()")
     name = "self" if "self" in call.arguments else "input"
     return call.bottom(name)
+
+
+@operators.register("aten.empty_like")
+@operators.register("aten.native_dropout")
+@operators.register("aten.new_empty")
+def dropout(call: Call) -> str:
+    """Active dropout; the decompositions leave out one that is not.
+
+    Dropout2d and AlphaDropout make an empty tensor first, for their random numbers.
+    """
+    call.refuse(
+        "dropout is active; export the module after .eval(), and give F.dropout "
+        "training=self.training"
+    )
 
 
 @operators.register("aten.cat")
