@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from caffecompat.reporting.glog import LOGGER
+from tests import parity_report
 from tests.recorded.cases import parameters, report
 from tests.recorded.location import VARIABLE, RecordedCases, recorded_cases
 from tests.solver.caffe_log import Lines
@@ -57,6 +58,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     return report(config.stash[RECORDED])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of weight parity, where its tests were asked for."""
+    if "parity" not in str(terminalreporter.config.getoption("markexpr", "")):
+        return
+    done = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    lines = parity_report.table(pair for report in done for pair in report.user_properties)
+    if lines:
+        terminalreporter.write_sep("=", "weight parity")
+    for line in lines:
+        terminalreporter.write_line(line)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -25,6 +25,7 @@ from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.definition import graph_of, read_definition
 from caffecompat.net.execution import partial
 from caffecompat.net.execution.device import usable_device
+from caffecompat.net.execution.forked import compute_in_one_thread_when_forked
 from caffecompat.net.execution.inference import OptimizedPasses
 from caffecompat.net.execution.passes import Passes
 from caffecompat.net.fx_program import Program
@@ -110,6 +111,7 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
             check_fillers(self.layers)
             self._register(torch.device("meta"))
             return []
+        compute_in_one_thread_when_forked()
         target = usable_device(device)
         shared = share_with._modules_by_layer() if share_with is not None else None
         force_backward = self.graph.force_backward

@@ -53,7 +53,7 @@ def test_the_page_about_python(
     monkeypatch.setattr(subprocess, "run", run_forked)
     shown = {}
     for name in names:
-        if name.endswith(".py"):
+        if name.endswith(".py") and name != "workers.py":
             runpy.run_path(name, run_name="__main__")
             out, err = capfd.readouterr()
             assert err == ""
@@ -68,6 +68,14 @@ def test_the_page_about_python(
     assert shown["gradient.py"] == ["True"]
     assert shown["surgery.py"] == ["True (1, 5, 17, 9)"]
     assert shown["plain.py"][-1] == "torch.Size([1, 5])"
+
+
+def test_several_processes(tmp_path: Path) -> None:
+    """By itself: processes that are spawned import the program that was started."""
+    assert "workers.py" in save_files(ROOT / "docs" / "python.md", tmp_path)
+    command = [sys.executable, "workers.py"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert found.stdout == "24\n", found.stderr
 
 
 def test_the_page_about_inference(

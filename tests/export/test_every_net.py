@@ -13,6 +13,7 @@ from caffecompat.cli.main import main
 from caffecompat.proto.files import write_text
 from caffecompat.weights import LayerWeights, Weights, load_weights, save_weights
 from tests.export.models import require_opencv5
+from tests.parity_report import WEIGHTS, Record, note
 
 PROTOTXT = Path(__file__).resolve().parents[2] / "prototxt"
 NETS = sorted(path for path in PROTOTXT.rglob("*.prototxt") if not path.stem.startswith("solver"))
@@ -72,13 +73,16 @@ def random_weights(message: Any) -> Weights:
     return Weights(layers, message.name)
 
 
-def check_equal(original: Path, back: Path) -> None:
+def check_equal(original: Path, back: Path, net: Any, record: Record) -> None:
     expected, found = load_weights(original), load_weights(back)
-    for layer in expected.values():
-        there = found[layer.name].blobs if layer.blobs else []
-        assert [blob.shape for blob in there] == [blob.shape for blob in layer.blobs]
-        for one, other in zip(layer.blobs, there, strict=True):
-            assert one.tobytes() == other.tobytes()
+    layers = [layer for layer in expected.values() if layer.blobs]
+    pairs = [
+        pair for layer in layers for pair in zip(layer.blobs, found[layer.name].blobs, strict=True)
+    ]
+    note(record, net.name, WEIGHTS, len(layers), pairs)
+    for one, other in pairs:
+        assert one.shape == other.shape
+        assert one.tobytes() == other.tobytes()
 
 
 def run(*arguments: object) -> None:
@@ -86,9 +90,12 @@ def run(*arguments: object) -> None:
 
 
 @pytest.mark.parametrize("path", NETS, ids=lambda path: path.stem)
-def test_every_form_gives_the_same_bits_back(path: Path, tmp_path: Path) -> None:
+def test_every_form_gives_the_same_bits_back(
+    path: Path, tmp_path: Path, record_property: Record
+) -> None:
+    message = narrowed(path)
     original = tmp_path / "net.caffemodel"
-    save_weights(random_weights(narrowed(path)), original)
+    save_weights(random_weights(message), original)
     for form in FORMS:
         there, back = tmp_path / f"there.{form}", tmp_path / f"{form}.caffemodel"
         run(original, there, "--to", form)
@@ -99,11 +106,13 @@ def test_every_form_gives_the_same_bits_back(path: Path, tmp_path: Path) -> None
             run(back, tmp_path / "today.npz")
             run(original, expected := tmp_path / "expected.npz", "--force")
             back = tmp_path / "today.npz"
-        check_equal(expected, back)
+        check_equal(expected, back, message, record_property)
 
 
 @pytest.mark.parametrize("path", DEPLOY_NETS, ids=lambda path: path.stem)
-def test_matconvnet_gives_the_same_bits_back(path: Path, tmp_path: Path) -> None:
+def test_matconvnet_gives_the_same_bits_back(
+    path: Path, tmp_path: Path, record_property: Record
+) -> None:
     pytest.importorskip("scipy.io")
     message = narrowed(path)
     write_text(message, tmp_path / "net.prototxt")
@@ -111,12 +120,12 @@ def test_matconvnet_gives_the_same_bits_back(path: Path, tmp_path: Path) -> None
     save_weights(random_weights(message), original)
     run(original, tmp_path / "net.mat", "--model", tmp_path / "net.prototxt")
     run(tmp_path / "net.mat", back, "--model", tmp_path / "net.prototxt")
-    check_equal(original, back)
+    check_equal(original, back, message, record_property)
 
 
 @pytest.mark.parametrize("name", IN_TORCHVISION)
 def test_torchvisions_names_give_the_same_bits_back(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], record_property: Record
 ) -> None:
     message = narrowed(PROTOTXT / f"{name}.prototxt", TORCHVISION_SIDE)
     write_text(message, tmp_path / "net.prototxt")
@@ -125,7 +134,7 @@ def test_torchvisions_names_give_the_same_bits_back(
     run(original, tmp_path / "tv.pt", "--layout", "torchvision")
     assert f"torchvision's {IN_TORCHVISION[name]}, " in capsys.readouterr().out
     run(tmp_path / "tv.pt", tmp_path / "back.caffemodel")
-    check_equal(original, tmp_path / "back.caffemodel")
+    check_equal(original, tmp_path / "back.caffemodel", message, record_property)
 
 
 @pytest.mark.parametrize("path", DEPLOY_NETS, ids=lambda path: path.stem)

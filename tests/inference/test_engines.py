@@ -6,9 +6,11 @@ import builtins
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from caffecompat.inference.calibration import Agreement
 from caffecompat.inference.comparison import ComparisonOptions, compare
 from caffecompat.inference.engines import fastest
 from caffecompat.inference.engines import onnxruntime as ort_engine
+from caffecompat.inference.engines import openvino as openvino_engine
 from caffecompat.inference.engines.fastest import FastestProgram
 from caffecompat.inference.onnx_model.parts import PartsRun
 from caffecompat.net.execution.inference import InferenceOptions, Optimization, inference_engines
@@ -476,3 +479,26 @@ def test_agreement_counts_classes_and_differences() -> None:
     flat.add(np.ones(3, np.float32), np.zeros(3, np.float32))
     assert "top-1" not in str(flat)
     assert flat.difference == 1
+
+
+def test_openvino_fills_its_table_of_types_before_threads_need_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two first passes at once could wait for each other forever, in half of new processes."""
+    openvino = pytest.importorskip("openvino")
+    pytest.importorskip("onnx")
+    order: list[str] = []
+
+    def to_dtype() -> object:
+        order.append(threading.current_thread().name)
+        return openvino.Type.f32.to_dtype()
+
+    def core() -> object:
+        order.append("core")
+        return openvino.Core()
+
+    watched = SimpleNamespace(Type=SimpleNamespace(f32=SimpleNamespace(to_dtype=to_dtype)))
+    watched.Core = core
+    monkeypatch.setattr(openvino_engine, "import_openvino", lambda: watched)
+    built(SMALL).optimize("openvino-parts", large_pages=False)
+    assert order[-2:] == ["MainThread", "core"]

@@ -12,6 +12,7 @@ from torch import nn
 
 from caffecompat import Net, load_weights, read_net, save_weights
 from caffecompat.cli.main import main
+from tests.parity_report import OUTPUTS, WEIGHTS, Record, note
 
 PROTOTXT = Path(__file__).resolve().parents[2] / "prototxt"
 
@@ -50,7 +51,9 @@ def image(net: Net, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def check_round_trip(message: Any, folder: Path, first_format: str = "caffemodel") -> None:
+def check_round_trip(
+    message: Any, folder: Path, record: Record, first_format: str = "caffemodel"
+) -> None:
     original = Net(message, seed=11)
     before = original.forward(data=image(original, 1))
     first, state, second = (folder / n for n in ("a.caffemodel", "a.pt", "b.caffemodel"))
@@ -61,19 +64,29 @@ def check_round_trip(message: Any, folder: Path, first_format: str = "caffemodel
     through_torch = Net(message, seed=12)
     through_torch.load_state_dict(torch.load(state, weights_only=True))
     back = Net(message, weights=second, seed=13)
-    for other in (through_torch, back):
-        after = other.forward(data=image(original, 1))
-        for blob, value in before.items():
-            np.testing.assert_array_equal(after[blob], value)
+    afters = [other.forward(data=image(original, 1)) for other in (through_torch, back)]
+    outputs = [(after[blob], value) for after in afters for blob, value in before.items()]
     expected, found = load_weights(first), load_weights(second)
-    for layer in expected.values():
-        for a, b in zip(layer.blobs, found[layer.name].blobs if layer.blobs else [], strict=True):
-            assert a.tobytes() == b.tobytes()
+    weights = [
+        pair
+        for layer in expected.values()
+        if layer.blobs
+        for pair in zip(layer.blobs, found[layer.name].blobs, strict=True)
+    ]
+    layers = sum(bool(layer.blobs) for layer in expected.values())
+    note(record, message.name, WEIGHTS, layers, weights)
+    note(record, message.name, OUTPUTS, layers, outputs)
+    for a, b in outputs:
+        np.testing.assert_array_equal(a, b)
+    for a, b in weights:
+        assert a.tobytes() == b.tobytes()
 
 
 @pytest.mark.parametrize("path", deploy_nets(), ids=lambda p: p.stem)
-def test_every_net_of_the_paper_narrowed(path: Path, tmp_path: Path) -> None:
-    check_round_trip(narrowed(path, factor=16, side=64), tmp_path)
+def test_every_net_of_the_paper_narrowed(
+    path: Path, tmp_path: Path, record_property: Record
+) -> None:
+    check_round_trip(narrowed(path, factor=16, side=64), tmp_path, record_property)
 
 
 def test_state_dict_serves_a_plain_torch_vgg() -> None:
@@ -105,11 +118,14 @@ def test_state_dict_serves_a_plain_torch_vgg() -> None:
 
 
 @pytest.mark.slow
-def test_vgg16_at_full_size_in_the_layout_of_the_published_file(tmp_path: Path) -> None:
+def test_vgg16_at_full_size_in_the_layout_of_the_published_file(
+    tmp_path: Path, record_property: Record
+) -> None:
     message = read_net(PROTOTXT / "D_deploy.prototxt")
     message.layer[0].input_param.shape[0].dim[0] = 1
     # The published file is of the V1 generation: old layer entries, blobs with four sizes.
-    check_round_trip(message, tmp_path, first_format="caffemodel-v1")
+    message.name = f"{message.name} at full size"
+    check_round_trip(message, tmp_path, record_property, first_format="caffemodel-v1")
     assert (tmp_path / "a.caffemodel").stat().st_size == pytest.approx(553_432_081, abs=1000)
 
 

@@ -71,6 +71,7 @@ class BatchReader:
             )
         self._stop: Callable[[], object] | None = None
         self._prefetcher: _Prefetcher | None = None
+        self._process = 0
         self._next = 0
         self._closed = False
 
@@ -108,6 +109,13 @@ class BatchReader:
             raise DataError(f"{self._maker.samples.path}: the reader has been closed")
         if index < 0:
             raise DataError(f"{self._maker.samples.path}: batch {index}, expected 0 or more")
+        if self._prefetcher is not None and self._process != os.getpid():
+            # Its threads are not here, and both processes would move the same open files.
+            raise DataError(
+                f"{self._maker.samples.path}: it is being read in process {self._process}, from "
+                f"which this one ({os.getpid()}) was forked; make the net or reader in the new "
+                "process"
+            )
         if self._prefetcher is None or index != self._next:
             self._restart(index)
         assert self._prefetcher is not None
@@ -151,6 +159,7 @@ class BatchReader:
         # Called at garbage collection and at exit; must not refer to the reader itself.
         self._stop = weakref.finalize(self, ahead.stop)
         self._prefetcher = ahead
+        self._process = os.getpid()
 
     def _stop_prefetching(self) -> None:
         if self._stop is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,31 @@ def equal(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
 
 def our_threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("caffecompat-data")]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_forked_process_is_told_where_the_threads_are(database: str, tmp_path: Path) -> None:
+    """It would wait for them; a reader that had not begun reads in the process that begins."""
+    told = tmp_path / "told.txt"
+    with reader(database, prefetch=2) as begun, reader(database) as fresh:
+        begun.batch(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+            child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            try:
+                begun.batch(1)
+            except DataError as error:
+                told.write_text(str(error))
+                begun.close()
+            os._exit(0 if equal([fresh.batch(0)], batches(database, [0])) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert equal([begun.batch(1)], batches(database, [1]))
+    assert told.read_text() == (
+        f"{database}: it is being read in process {os.getpid()}, from which this one ({child}) was "
+        "forked; make the net or reader in the new process"
+    )
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 17])
