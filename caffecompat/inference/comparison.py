@@ -130,7 +130,7 @@ def _optimized(
     if engine != name:
         made = inference_engines.find(engine)(net, chosen)
     else:
-        plain = replace(chosen, operators=False, short_waits=False, large_pages=False)
+        plain = replace(chosen, operators=False, short_waits=False, bind=False, large_pages=False)
         made = inference_engines.find(engine)(net, plain)
     wanted = options.inference.precision
     note = made.precision if made.precision != wanted else _accuracy(made.lines)

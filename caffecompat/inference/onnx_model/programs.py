@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,10 +19,16 @@ from caffecompat.inference.onnx_model.parts import Run, reason_against_parts
 from caffecompat.inference.onnx_model.quantization import quantize, sums_in_32_bits
 from caffecompat.inference.timing import one_pass
 from caffecompat.net import Net
-from caffecompat.net.execution.inference import InferenceOptions, Optimization
+from caffecompat.net.execution.inference import (
+    InferenceOptions,
+    InferenceProgram,
+    Optimization,
+)
 
 # Loads a model file.
 Load: TypeAlias = Callable[[OnnxModel, InferenceOptions], Run]
+# Runs a model on gapless tensors in single precision; the outputs belong to the caller.
+TensorRun: TypeAlias = Callable[[Sequence[torch.Tensor]], Sequence[torch.Tensor]]
 
 
 # The line about a precision that the processor does not have.
@@ -50,6 +56,25 @@ class ArrayProgram:
         return dict(zip(self.versions, values, strict=True)), None
 
 
+class TensorProgram:
+    """The same for engines that take tensors: no arrays are made of them and of the outputs."""
+
+    def __init__(self, model: OnnxModel, run: TensorRun) -> None:
+        self.feeds: list[Version] = model.feeds
+        self.versions: list[Version] = model.versions
+        self._run = run
+
+    def __call__(
+        self, feeds: Sequence[torch.Tensor]
+    ) -> tuple[dict[Version, torch.Tensor], torch.Tensor | None]:
+        try:
+            found = self._run(list(map(_gapless, feeds)))
+        except ExportError as error:
+            # The net then looks for the layer that does not fit the inputs.
+            raise RuntimeError(str(error)) from error
+        return dict(zip(self.versions, found, strict=True)), None
+
+
 @dataclass(frozen=True)
 class OnnxEngine:
     """An engine for ONNX models.
@@ -60,6 +85,7 @@ class OnnxEngine:
         load: loads a model.
         rewrites: models get the operators that ONNX Runtime is faster at.
         parts: it runs a batch in parts.
+        bound: makes of what ``load`` returns a run whose inputs and outputs stay bound to it.
     """
 
     name: str
@@ -67,13 +93,19 @@ class OnnxEngine:
     load: Load
     rewrites: bool = False
     parts: bool = False
+    bound: Callable[[Any], TensorRun] | None = None
 
 
 def _array(feed: torch.Tensor) -> np.ndarray:
     """The numbers of a tensor, in its own memory if they are gapless there."""
+    return _gapless(feed).numpy()
+
+
+def _gapless(feed: torch.Tensor) -> torch.Tensor:
+    """The numbers of a tensor in single precision, in its own memory if they are so there."""
     if feed.dtype is torch.float32 and feed.is_contiguous() and not feed.requires_grad:
-        return feed.numpy()
-    return feed.detach().float().contiguous().numpy()
+        return feed
+    return feed.detach().float().contiguous()
 
 
 def optimize_onnx(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimization:
@@ -112,7 +144,7 @@ def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimi
                 run, more = _quantized(net, options, engine, model)
             else:
                 run, more = engine.load(model, options), []
-            program = ArrayProgram(model, run)
+            program = _program(model, run, options, engine)
             if options.large_pages:
                 one_pass(net, program, options.shapes)
         if engine.parts:
@@ -120,6 +152,14 @@ def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimi
         lines += [str(pages), *more]
         done = tuple(line for line in lines if line)
         return Optimization(engine.name, options.precision, done, program)
+
+
+def _program(
+    model: OnnxModel, run: Run, options: InferenceOptions, engine: OnnxEngine
+) -> InferenceProgram:
+    if options.bind and engine.bound is not None:
+        return TensorProgram(model, engine.bound(run))
+    return ArrayProgram(model, run)
 
 
 def _parts_line(model: OnnxModel) -> str:

@@ -51,6 +51,7 @@ class InferenceOptions:
             square roots for LRN.
         short_waits: with ONNX Runtime, let its threads give the processor up a millisecond after a
             pass; by themselves they keep it for some tens of milliseconds.
+        bind: with OpenVINO, keep inputs and outputs bound to the compiled model between passes.
         large_pages: move weights to pages of 2 MB, where the kernel has them.
         calibration: for ``int8``, batches by input name, each N x channels x height x width, to
             take the ranges of values from; or the number of batches to read from the net's own
@@ -70,6 +71,7 @@ class InferenceOptions:
     channels_last: bool = True
     operators: bool = True
     short_waits: bool = True
+    bind: bool = True
     large_pages: bool = True
     calibration: Sequence[Mapping[str, Any]] | int | None = None
     blobs: Sequence[str] = ()
@@ -89,6 +91,7 @@ class InferenceKeywords(TypedDict, total=False):
     channels_last: bool
     operators: bool
     short_waits: bool
+    bind: bool
     large_pages: bool
     calibration: Sequence[Mapping[str, Any]] | int | None
     blobs: Sequence[str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from caffecompat.errors import CaffeError, NetError
@@ -44,7 +45,7 @@ class Passes:
     ) -> None:
         self.graph = graph
         self.layers = layers
-        self.position = position
+        self.position, self._position_array = position, _array_of(position)
         self._programs: dict[bool, Program] = {}
         self._next = 0
         self._went_backward = False
@@ -58,7 +59,7 @@ class Passes:
     def apply(self, change: Callable[[torch.Tensor], torch.Tensor], position: torch.Tensor) -> None:
         """Moves or casts the inputs, as torch does with a module; ``position`` is the moved one."""
         self.inputs.apply(change)
-        self.position = position
+        self.position, self._position_array = position, _array_of(position)
         self.values.device = position.device
 
     def use_half_inputs(self, stored: Mapping[Version, int]) -> None:
@@ -145,7 +146,7 @@ class Passes:
         if feeds is None:
             return None
         program = self.optimized
-        self.position.fill_(self._next)
+        self._set_position(self._next)
         self.values.forget()
         self._went_backward = False
         try:
@@ -159,6 +160,13 @@ class Passes:
         self._next += 1
         outputs = {version.blob: values[version] for version in self.outputs()}
         return partial.forward_result(outputs, (), list(given.values()), by_position=False)
+
+    def _set_position(self, index: int) -> None:
+        if self._position_array is None:
+            self.position.fill_(index)
+        else:
+            # A call of torch takes near a hundredth of the shortest passes.
+            self._position_array[...] = index
 
     def release(self) -> None:
         """Releases the values of the last pass, and with them its autograd graph."""
@@ -227,3 +235,8 @@ class Passes:
         with algorithms_explained():
             roots.run()
         self._went_backward = True
+
+
+def _array_of(position: torch.Tensor) -> np.ndarray | None:
+    """The memory of a tensor on the CPU."""
+    return position.detach().numpy() if position.is_cpu else None
