@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable
@@ -25,6 +26,9 @@ MEBIBYTE = 1 << 20
 
 # The default limit for text files (prototxt, solver, image list, log).
 MAX_TEXT_BYTES = 512 * MEBIBYTE
+
+# Of a path that is made of an address, one of the two slashes may be left.
+_ADDRESS = re.compile(r"(https?|ftp|s3|gs|file):/")
 
 _BYTES_PER_READ = 4 * MEBIBYTE
 
@@ -258,6 +262,10 @@ def elsewhere(folder: Path | None) -> str:
 def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError):
         name = error.filename
+        if isinstance(name, str) and _ADDRESS.match(name):
+            return (
+                "this is an address; nothing is read from a network: download it, and name the file"
+            )
         there = folder_with(name) if isinstance(name, str) else None
         return f"there is no such file (from {Path.cwd()}{elsewhere(there)})"
     if isinstance(error, OSError) and error.errno == errno.ENXIO:

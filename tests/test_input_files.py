@@ -68,3 +68,11 @@ def test_the_default_limit_grows_with_the_file() -> None:
     small, large = ClaimedBytes("a", 0), ClaimedBytes("a", 1 << 30)
     assert small.limit == 64 << 20
     assert large.limit == (4 << 30) + (64 << 20)
+
+
+@pytest.mark.parametrize("address", ["https://host/net.caffemodel", "s3://bucket/net.caffemodel"])
+def test_an_address_is_no_missing_file(address: str) -> None:
+    with pytest.raises(FileProblem, match="this is an address; nothing is read from a network"):
+        open_input(address)
+    with pytest.raises(FileProblem, match="download it, and name the file"):
+        open_input(Path(address))

@@ -115,7 +115,10 @@ class MemoryData(Source):
 
     def read(self, index: int) -> Sequence[Array]:
         if self.data is None or self.labels is None:
-            self.refuse("it has no data yet; set them with its method set(data, labels)")
+            self.refuse(
+                "it has no data yet; set them from Python, with its method set(data, labels) or "
+                "in pycaffe net.set_input_arrays(data, labels)"
+            )
         self.following = index + 1
         count = self.shape[0]
         start = (index - self.first) * count % len(self.data)

@@ -266,7 +266,7 @@ def test_data_for_memory_data() -> None:
       memory_data_param { batch_size: 2 channels: 1 height: 2 width: 2 source: "rdd" } }"""
     built = net(text)
     assert any("is not read; set the layer's data with its method set(" in n for n in built.notes)
-    with pytest.raises(CaffeError, match=r"no data yet; set them with its method set\(data, label"):
+    with pytest.raises(CaffeError, match=r"no data yet; set them .*its method set\(data, labels\)"):
         built.forward()
     (layer,) = (each.layer for each in built.layers)
     assert isinstance(layer, MemoryData)

@@ -72,6 +72,7 @@ def test_arrays_of_a_net_without_memory_data(tmp_path: Path) -> None:
 
 def test_arrays_of_memory_data(tmp_path: Path) -> None:
     net = built(tmp_path, MEMORY)
+    refused(net.forward, "in pycaffe net.set_input_arrays(data, labels)")
     data, labels = np.arange(24.0).reshape(4, 1, 2, 3), np.arange(4.0, dtype=np.float32)
     refused(lambda: net.set_input_arrays(data, labels), "found float64; use .astype(np.float32)")
     data = data.astype(np.float32)[..., ::-1]

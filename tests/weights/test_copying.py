@@ -80,6 +80,7 @@ class TestMismatches:
         lines = report.sentences()
         assert lines[0] == "loaded 3 of 4 layers with parameters"
         assert lines[1].startswith("layer 'fc8' was left as it was: ")
+        assert "on_mismatch" not in lines[1]
 
     def test_reinit_fills_as_a_new_net_does(self) -> None:
         ours, fresh = net(seed=5), values(net(seed=5))

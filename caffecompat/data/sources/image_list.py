@@ -6,6 +6,7 @@ image_data_layer.cpp, convert_imageset.cpp, io.cpp.
 
 from __future__ import annotations
 
+import codecs
 import functools
 import logging
 import os
@@ -52,7 +53,8 @@ def read_list(
 
     A line is split at its last space, so file names may contain spaces. The label is the number
     at the start of its text, or 0, as in Caffe; a warning counts labels that are not whole
-    numbers. An empty line is an entry. A carriage return at the end of a line is ignored.
+    numbers. An empty line is an entry. A carriage return at the end of a line is ignored, and so
+    is a byte order mark, which editors on Windows write.
 
     Args:
         path: the list.
@@ -140,7 +142,7 @@ def read_class_names(path: str, max_bytes: int | None = None) -> list[str]:
     Raises:
         FileProblem, FormatError: the file cannot be read.
     """
-    lines = read_input(path, max_bytes).rstrip(b"\n").split(b"\n")
+    lines = read_input(path, max_bytes).removeprefix(codecs.BOM_UTF8).rstrip(b"\n").split(b"\n")
     return [os.fsdecode(line.rstrip()) for line in lines]
 
 
@@ -186,7 +188,7 @@ def _read_lines(path: str, max_bytes: int | None) -> list[bytes]:
     data = read_input(path, max_bytes)
     claimed = ClaimedBytes(path, len(data), remedy="expected a file name in each line")
     claimed.add(data.count(b"\n") * _BYTES_PER_ENTRY, "the entries of its lines")
-    lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    lines = [line.removesuffix(b"\r") for line in data.removeprefix(codecs.BOM_UTF8).split(b"\n")]
     if not lines[-1]:
         lines.pop()
     return lines

@@ -11,7 +11,7 @@ import numpy as np
 from caffecompat.errors import ExportError, WeightsError
 from caffecompat.export.source import PREPROCESSING, Source
 from caffecompat.net import LoadReport, Net
-from caffecompat.net.parameters.loading import without_remedy
+from caffecompat.net.parameters.load_report import without_remedy
 from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.proto.text.printer import format_text
 from caffecompat.weights import LayerWeights, Weights, load_weights, match_shape, save_weights

@@ -16,9 +16,11 @@ from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import LayerModule
 from caffecompat.net.parameters.initial_values import initial_value
 from caffecompat.net.parameters.load_report import (
+    COUNT_HINT,
     ERROR,
     MISMATCHES,
     REINIT,
+    SKIP_HINT,
     LoadReport,
     nothing_loaded,
 )
@@ -30,16 +32,6 @@ from caffecompat.weights.nvcaffe import is_nvcaffe
 
 # The number of values to copy at a time, which bounds the memory that a copy needs.
 PIECE = 1 << 20
-SKIP_HINT = (
-    "To learn it afresh instead of loading it, rename the layer, or pass over it with "
-    "on_mismatch='skip' (--on-mismatch skip)"
-)
-_COUNT_HINT = SKIP_HINT.replace("it afresh", "the layer afresh", 1)
-
-
-def without_remedy(problem: str) -> str:
-    """The sentence about a layer that does not fit, for those who cannot pass over it."""
-    return problem.removesuffix(SKIP_HINT).removesuffix(_COUNT_HINT).rstrip(". ")
 
 
 @dataclass
@@ -220,7 +212,7 @@ def _match(
 
 def _count_problem(origin: str, source: LayerWeights, target: BuiltLayer) -> str:
     expected = len(_parameters(target))
-    remedy = _COUNT_HINT
+    remedy = COUNT_HINT
     if is_nvcaffe(source, target.type):
         remedy = (
             "Five blobs are NVCaffe's layout with scale and bias inside; `caffecompat convert "

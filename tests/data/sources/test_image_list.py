@@ -16,6 +16,9 @@ from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.sources.image_list import (
     Entry,
     ImageSamples,
+    read_class_names,
+    read_list,
+    read_names,
     read_tree,
 )
 from caffecompat.errors import CaffeError, DataError, FileProblem
@@ -125,3 +128,12 @@ def test_a_tree_that_is_none(tmp_path: Path) -> None:
         read_tree(str(tmp_path))
     with pytest.raises(FileProblem, match="cannot be read"):
         read_tree(str(tmp_path / "nosuch"))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("a.png 3\r\nb.png 4\r\n", encoding="utf-8-sig", newline="")
+    assert read_list(str(path)) == [Entry(b"a.png", 3), Entry(b"b.png", 4)]
+    path.write_text("a.png\nb.png\n", encoding="utf-8-sig")
+    assert read_names(str(path)) == [Entry(b"a.png", 0), Entry(b"b.png", 0)]
+    assert read_class_names(str(path)) == ["a.png", "b.png"]
