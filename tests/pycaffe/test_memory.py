@@ -309,3 +309,83 @@ def test_values_that_overlap_the_memory_of_a_view_are_shown() -> None:
     views.show()
     assert memory.array().tolist() == [[1, 4], [2, 5], [3, 6]]
     assert view.reshape(-1).tolist() == [1, 4, 2, 5, 3, 6]
+
+
+def test_the_margins_of_a_hinge_loss_are_no_gradient(tmp_path: Path) -> None:
+    """Caffe keeps them in the diff of the bottom; see docs/deviations.md."""
+    text = (
+        "force_backward: true layer { name: 'x' type: 'Input' top: 'x' top: 'l' input_param { "
+        "shape { dim: 2 dim: 3 } shape { dim: 2 } } } layer { name: 'h' type: 'HingeLoss' "
+        "bottom: 'x' bottom: 'l' top: 'loss' propagate_down: true propagate_down: false }"
+    )
+    net = built(tmp_path, text)
+    net.blobs["x"].data[...] = [[0.5, -2, 3], [0.25, -0.5, 1]]
+    net.blobs["l"].data[...] = [1, 2]
+    net.forward()
+    assert not net.blobs["x"].diff.any()
+    net.blobs["loss"].diff[...] = 1
+    net.backward()
+    gradient = [[0.5, -0.5, 0.5], [0.5, 0.5, 0]]
+    np.testing.assert_array_equal(net.blobs["x"].diff, gradient)
+    net.forward()
+    np.testing.assert_array_equal(net.blobs["x"].diff, gradient)
+
+
+@pytest.mark.parametrize("kind", ["Reshape", "Flatten"])
+def test_a_reshaped_blob_has_a_gradient_of_its_own(tmp_path: Path, kind: str) -> None:
+    """In Caffe the two share it; see docs/deviations.md."""
+    setting = "reshape_param { shape { dim: 2 dim: 15 } }" if kind == "Reshape" else ""
+    text = (
+        "force_backward: true layer { name: 'x' type: 'Input' top: 'x' input_param { shape { "
+        "dim: 2 dim: 3 dim: 5 } } } layer { name: 's' type: 'Power' bottom: 'x' top: 'a' "
+        f"power_param {{ scale: 2 }} }} layer {{ name: 'r' type: '{kind}' bottom: 'a' top: 'b' "
+        f"{setting} }} layer {{ name: 't' type: 'Power' bottom: 'b' top: 'c' }}"
+    )
+    net = built(tmp_path, text)
+    net.blobs["x"].data[...] = 1
+    net.forward()
+    net.blobs["c"].diff[...] = 3
+    net.backward()
+    net.blobs["b"].diff[...] = 9
+    assert (net.blobs["a"].diff == 3).all()
+    net.blobs["a"].diff[...] = 8
+    assert (net.blobs["b"].diff == 9).all()
+    net.backward(start="r")
+    assert (net.blobs["x"].diff == 18).all()
+    net.blobs["a"].diff[...] = 8
+    net.backward(start="s")
+    assert (net.blobs["x"].diff == 16).all()
+    # As in Caffe, what the next layer reads counts, whether or not an array is held.
+    held = net.blobs["b"].data
+    held[...] = 4
+    net.forward(start="t")
+    assert (net.blobs["c"].data == 4).all()
+
+
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+def test_prelu_in_place_takes_its_gradient_from_what_it_has_read(
+    tmp_path: Path, phase: int
+) -> None:
+    """As Caffe, which keeps a copy: also after a script wrote into the blob, or ran it again."""
+    text = (
+        "force_backward: true layer { name: 'x' type: 'Input' top: 'x' input_param { shape { "
+        "dim: 2 dim: 3 } } } layer { name: 's' type: 'Power' bottom: 'x' top: 'a' } "
+        "layer { name: 'p' type: 'PReLU' bottom: 'a' top: 'a' prelu_param { filler { value: -0.5 } "
+        "} } layer { name: 't' type: 'Power' bottom: 'a' top: 'c' }"
+    )
+    net = built(tmp_path, text, phase)
+    net.blobs["x"].data[...] = [[1, -2, 3], [-4, 5, 6]]
+    net.forward()
+    net.blobs["c"].diff[...] = [[1, 2, 3], [4, 5, 6]]
+    for _ in range(2):
+        net.params["p"][0].diff[...] = 0
+        net.backward()
+        np.testing.assert_array_equal(net.blobs["x"].diff, [[1, -1, 3], [-2, 5, 6]])
+        np.testing.assert_array_equal(net.params["p"][0].diff, [-16, -4, 0])
+        net.blobs["a"].data[...] *= -1
+    # The blob is -1 times what the first pass has left, twice: 1, 1, 3 and 2, 5, 6.
+    net.forward(start="p")
+    net.params["p"][0].diff[...] = 0
+    net.backward()
+    np.testing.assert_array_equal(net.blobs["x"].diff, [[1, 2, 3], [4, 5, 6]])
+    np.testing.assert_array_equal(net.params["p"][0].diff, [0, 0, 0])
