@@ -13,7 +13,8 @@
 #
 # The machine needs Python with a CUDA build of torch (2.10 or later, with triton for --compile and
 # a C compiler), numpy, protobuf, lmdb, opencv-python-headless, h5py and pytest; onnx, onnxscript
-# and onnxruntime-gpu are used where they are installed. What it lacks is brought along as wheels.
+# and onnxruntime-gpu (with TensorRT's libraries for its rows) are used where they are installed.
+# What it lacks is brought along as wheels.
 # With a network, for the Python of that machine (here 3.12):
 #
 #   python -m pip download --only-binary=:all: --no-deps --python-version 3.12 \

@@ -1,4 +1,4 @@
-"""Forward passes of a deploy net beside plain torch, torch.compile and ONNX Runtime."""
+"""Forward passes of a deploy net beside plain torch, torch.compile, ONNX Runtime and TensorRT."""
 
 from __future__ import annotations
 
@@ -153,32 +153,67 @@ def compiled(work: Work) -> Iterator[Row]:
     yield from _beside_torch(work, compiled=True)
 
 
-def onnx_runtime(work: Work) -> Iterator[Row]:
-    try:
-        import onnx
-        import onnxruntime
-    except ImportError as error:
-        yield Row("ONNX Runtime", f"{error.name} is not installed")
-        return
-    del onnx
-    provider = "CUDAExecutionProvider" if work.on_gpu else "CPUExecutionProvider"
-    if provider not in onnxruntime.get_available_providers():
-        yield Row("ONNX Runtime", f"has no {provider}")
-        return
-    sizes = Sizes(work)
-    for batch in sizes.batches:
-        net, ours = _ours(work, sizes, batch, "fp32")
+class Runtime:
+    """ONNX Runtime with one of its execution providers.
+
+    Attributes:
+        title: in the rows.
+        provider: the one that is meant; on a trial without a GPU the CPU's takes its place.
+        settings: of the provider, for each precision that is measured.
+    """
+
+    def __init__(self, title: str, provider: str, settings: dict[str, dict[str, str]]) -> None:
+        self.title, self.provider, self.settings = title, provider, settings
+
+    def rows(self, work: Work) -> Iterator[Row]:
+        missing = self.missing(work)
+        if missing:
+            yield Row(self.title, missing)
+            return
+        sizes = Sizes(work)
+        for batch in sizes.batches:
+            for precision, settings in self._settings(work).items():
+                yield self._row(work, sizes, batch, precision, settings)
+
+    def missing(self, work: Work) -> str:
+        """Why nothing can be measured; empty if it can."""
+        try:
+            import onnx
+            import onnxruntime
+        except ImportError as error:
+            return f"{error.name} is not installed"
+        del onnx
+        if self._provider(work) not in onnxruntime.get_available_providers():
+            return f"ONNX Runtime has no {self._provider(work)}; its package onnxruntime-gpu has it"
+        return ""
+
+    def _provider(self, work: Work) -> str:
+        return self.provider if work.on_gpu else "CPUExecutionProvider"
+
+    def _settings(self, work: Work) -> dict[str, dict[str, str]]:
+        return self.settings if work.on_gpu else {"fp32": {}}
+
+    def _row(
+        self, work: Work, sizes: Sizes, batch: int, precision: str, settings: dict[str, str]
+    ) -> Row:
+        other = self.title if work.on_gpu else f"{self.title}, here its CPU part"
+        what = f"{sizes.letter}, batch {batch}, {precision}, beside {other} (images copied)"
+        net, ours = _ours(work, sizes, batch, precision)
         with tempfile.TemporaryDirectory() as folder:
-            session = _session(onnxruntime, provider, sizes, net, batch, Path(folder))
+            session = _session((self._provider(work), settings), sizes, net, batch, Path(folder))
+        # It takes another provider, with a line in the log, where libraries are missing.
+        if session.get_providers()[0] != self._provider(work):
+            return Row(what, f"ONNX Runtime cannot load {self._provider(work)}: see its log")
         images = net.blobs["data"].data.detach().cpu().numpy()
         theirs = partial(session.run, None, {session.get_inputs()[0].name: images})
-        what = f"{sizes.letter}, batch {batch}, fp32, beside ONNX Runtime (images copied)"
-        yield _row(what, _medians(work, sizes, ours, theirs), batch)
+        return _row(what, _medians(work, sizes, ours, theirs), batch)
 
 
 def _session(
-    onnxruntime: Any, provider: str, sizes: Sizes, net: Net, batch: int, folder: Path
+    provider: tuple[str, dict[str, str]], sizes: Sizes, net: Net, batch: int, folder: Path
 ) -> Any:
+    import onnxruntime
+
     (folder / "net.prototxt").write_text(sizes.definition(batch))
     net.save(folder / "net.caffemodel")
     options = ConvertOptions(to="onnx", model=str(folder / "net.prototxt"), verify=False)
@@ -186,6 +221,16 @@ def _session(
     return onnxruntime.InferenceSession(str(path), providers=[provider])
 
 
+ONNX_RUNTIME = Runtime("ONNX Runtime", "CUDAExecutionProvider", {"fp32": {}})
+# TensorRT's products of fp32 numbers are in tf32 by itself.
+TENSORRT = Runtime(
+    "TensorRT in ONNX Runtime",
+    "TensorrtExecutionProvider",
+    {"tf32": {}, "fp16": {"trt_fp16_enable": "True"}},
+)
+
+
 if __name__ == "__main__":
-    checks = {"eager": eager, "compiled": compiled, "ONNX Runtime": onnx_runtime}
+    checks = {"eager": eager, "compiled": compiled, "ONNX Runtime": ONNX_RUNTIME.rows}
+    checks["TensorRT"] = TENSORRT.rows
     sys.exit(run_stage(__doc__, checks))

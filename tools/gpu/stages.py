@@ -115,6 +115,7 @@ def _stages() -> list[Stage]:
         Stage("compile", 75, "trainings", "compiled"),
         Stage("speed-compiled", 130, "training_speed", "compiled"),
         Stage("inference-onnx", 45, "inference", "ONNX Runtime"),
+        Stage("inference-tensorrt", 90, "inference", "TensorRT"),
         Stage("inference-compiled", 120, "inference", "compiled"),
     ]
 
