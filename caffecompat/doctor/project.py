@@ -10,6 +10,7 @@ from pathlib import Path
 
 from caffecompat.errors import CaffeError, FileProblem
 from caffecompat.input_files import open_input, read_input
+from caffecompat.proto.wrong_files import prototxt_kind
 
 NET, SOLVER, WEIGHTS, SCRIPT, NOTEBOOK, SHELL = (
     *("net", "solver", "weights", "script", "notebook", "shell script"),
@@ -21,14 +22,6 @@ _SKIPPED_FOLDERS = {".git", ".svn", ".hg", "__pycache__", "node_modules", ".venv
 MAX_TEXT_BYTES = 64 << 20
 _HEAD_BYTES = 1 << 16
 
-# What a net and a solver have at their top level, and no other prototxt has.
-_LAYER = r"layers?\s*(:\s*)?\{"
-_OF_NET = re.compile(rf"(?m)^[ \t]*({_LAYER}|input\s*:|input_(dim|shape))")
-_HAS_LAYER = re.compile(rf"(?m)^[ \t]*{_LAYER}")
-_OF_SOLVER = re.compile(
-    r"(?m)^[ \t]*(base_lr|lr_policy|max_iter|train_net|test_net|solver_type|net|test_iter)\s*:"
-)
-_HAS_NET_PARAM = re.compile(r"(?m)^[ \t]*(train_|test_)?net_param\s*(:\s*)?\{")
 _IMPORTS_CAFFE = re.compile(
     rb"(?m)^[ \t]*(>>>\s*)?(import|from)\s+caffe\b|^[ \t]*import\s.*\bcaffe\b"
 )
@@ -124,7 +117,5 @@ def _head(path: Path) -> bytes:
 def _kind_of_text(head: bytes) -> str | None:
     if b"\0" in head:
         return None
-    text = head.decode("utf-8", "replace")
-    if _OF_SOLVER.search(text) and (_HAS_NET_PARAM.search(text) or not _HAS_LAYER.search(text)):
-        return SOLVER
-    return NET if _OF_NET.search(text) else None
+    kinds = {"SolverParameter": SOLVER, "NetParameter": NET, None: None}
+    return kinds[prototxt_kind(head.decode("utf-8", "replace"))]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from caffecompat.proto.text.printer import format_double, format_float32
+
 MAX_SHOWN_CHARACTERS = 60
 
 
@@ -27,6 +29,15 @@ def compare_nets(one: Any, other: Any) -> list[str]:
     skipped = {"layer", "name"}
     lines += [f"net: {text}" for text in _differences(one, other, "", skipped)]
     return lines
+
+
+def compare_solvers(one: Any, other: Any) -> list[str]:
+    """One sentence per difference between two upgraded SolverParameter messages.
+
+    A field with its default value equals an absent one. A net inside of the solver is compared
+    field by field, layers by their places.
+    """
+    return list(_differences(one, other, ""))
 
 
 def _layers(net: Any) -> dict[tuple[str, int], Any]:
@@ -96,7 +107,8 @@ def _scalar(kind: Any, value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return f"{value:.8g}"
+        # As the file has it: 0.01, not the 0.0099999998 that a float of 32 bits is.
+        return format_float32(value) if kind.type == kind.TYPE_FLOAT else format_double(value)
     if kind.enum_type is not None and value in kind.enum_type.values_by_number:
         return str(kind.enum_type.values_by_number[value].name)
     return str(value)

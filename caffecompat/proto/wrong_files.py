@@ -17,6 +17,15 @@ _MAGIC = (
     (b"%PDF", "a PDF document"),
 )
 _PEEK = 4096
+
+# What a net and a solver have at the start of a line, and no other prototxt has.
+_LAYER = re.compile(r"(?m)^[ \t]*layers?\s*(:\s*)?[{<]")
+_OF_NET = re.compile(r"(?m)^[ \t]*(input\s*:|input_(dim|shape))")
+_OF_SOLVER = re.compile(
+    r"(?m)^[ \t]*(base_lr|lr_policy|max_iter|solver_mode|solver_type|snapshot_prefix|test_iter"
+    r"|(train_|test_)?net)\s*:"
+)
+_NET_OF_SOLVER = re.compile(r"(?m)^[ \t]*(train_|test_)?net_param\s*(:\s*)?[{<]")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 
 
@@ -30,6 +39,17 @@ def wrong_text(text: str) -> str | None:
     if start.startswith(("{", "%yaml")):
         return "this is JSON or YAML"
     return None
+
+
+def prototxt_kind(head: str) -> str | None:
+    """``"SolverParameter"`` or ``"NetParameter"``, as the start of a prototxt looks; or None.
+
+    A solver may hold its net, with layers.
+    """
+    has_layer = _LAYER.search(head) is not None
+    if _OF_SOLVER.search(head) and (_NET_OF_SOLVER.search(head) or not has_layer):
+        return "SolverParameter"
+    return "NetParameter" if has_layer or _OF_NET.search(head) else None
 
 
 def wrong_bytes(data: bytes) -> str | None:

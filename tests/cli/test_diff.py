@@ -101,3 +101,42 @@ def test_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     mean = COPIES / "files" / "mean" / "legacy.binaryproto"
     assert "this is a mean; give two weight files" in diff(capsys, mean, mean)[1]
     assert "there is no such file" in diff(capsys, model, tmp_path / "none")[1]
+
+
+def test_numbers_are_shown_as_they_are_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fillers = ['type: "gaussian" std: 0.01', 'type: "gaussian" std: 0.0123456789']
+    one, other = tmp_path / "a.prototxt", tmp_path / "b.prototxt"
+    for path, filler in zip((one, other), fillers, strict=True):
+        path.write_text(NET.replace('type: "xavier"', filler))
+    code, out = diff(capsys, one, other)
+    assert code == 1
+    assert "weight_filler.std is 0.01 in the first, 0.0123456791 in the second" in out
+
+
+SOLVER = """
+base_lr: 0.1
+lr_policy: "fixed"
+max_iter: 10
+net_param {
+  layer { name: "data" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+}
+"""
+
+
+def test_two_solvers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = tmp_path / "one.prototxt", tmp_path / "other.prototxt"
+    one.write_text(SOLVER)
+    other.write_text(SOLVER.replace("base_lr", "momentum: 0 base_lr"))
+    assert diff(capsys, one, other) == (0, "equal, field by field\n")
+    other.write_text(SOLVER.replace("0.1", "0.2 solver_type: ADAM").replace("dim: 3", "dim: 4"))
+    code, out = diff(capsys, one, other)
+    assert code == 1
+    assert "base_lr is 0.1 in the first, 0.2 in the second" in out
+    assert "type is 'SGD' in the first, 'Adam' in the second" in out
+    assert "input_param.shape[0].dim is [2, 3] in the first, [2, 4] in the second" in out
+    other.write_text(NET)
+    code, out = diff(capsys, one, other)
+    assert code == 1
+    assert "this looks like a net (layer), a solver was expected" in out

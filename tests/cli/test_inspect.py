@@ -290,3 +290,15 @@ def test_a_prototxt_that_names_images_is_no_list(
     path = tmp_path / "net.prototxt"
     path.write_text("# a.png\n# b.png 1\n" + NET)
     assert "a net definition" in run(capsys, str(path))
+
+
+def test_a_solver_that_holds_its_net(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "solver.prototxt"
+    path.write_text(
+        'base_lr: 0.1\nlr_policy: "fixed"\nnet_param {\n'
+        '  layers { name: "r" type: RELU bottom: "x" top: "y" }\n}\n'
+    )
+    assert main(["inspect", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "format: prototxt, a solver (SGD)" in out
+    assert 'name: "r"' in out

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from caffecompat.weights import Weights
     from caffecompat.weights.compare import WeightsComparison
 
-HELP = "compare two models or two nets: structure and weights; exit 0 if equal, 1 if not"
+HELP = "compare two models, nets or solvers: structure, weights, fields; exit 0 if equal, else 1"
 EXAMPLE = """  caffecompat diff old.caffemodel new.caffemodel
   caffecompat diff vgg16.caffemodel vgg16.caffemodel.h5 --tolerance 1e-6
   caffecompat diff deploy.prototxt train_val.prototxt"""
@@ -62,26 +62,31 @@ def run(arguments: argparse.Namespace) -> int:
             f"these fit: {shlex.join(words)}"
         )
     if kinds[0] == OTHER:
-        return _diff_nets(paths, arguments.max_bytes)
+        return _diff_definitions(paths, arguments.max_bytes)
     return _diff_weights(paths, arguments.tolerance, arguments.max_bytes)
 
 
-def _diff_nets(paths: tuple[Path, Path], max_bytes: int | None) -> int:
-    from caffecompat.graph.compare import compare_nets
-    from caffecompat.proto.files import read_net
+def _diff_definitions(paths: tuple[Path, Path], max_bytes: int | None) -> int:
+    """Compares two nets, or two solvers if the first one looks like one."""
+    from caffecompat.graph.compare import compare_nets, compare_solvers
+    from caffecompat.proto.files import read_net, read_solver
+    from caffecompat.proto.wrong_files import prototxt_kind
+    from caffecompat.weights.mapped import read_head
 
+    head = read_head(paths[0]).decode("utf-8", "replace")
+    solvers = prototxt_kind(head) == "SolverParameter"
+    read, compare = (read_solver, compare_solvers) if solvers else (read_net, compare_nets)
     messages = []
     for path in paths:
-        message, source = read_net(path, max_bytes=max_bytes)
+        message, source = read(path, max_bytes=max_bytes)
         messages.append(message)
         for note in source.notes:
             print(printable(f"# {path}: {note}"))
-    lines = compare_nets(*messages)
+    lines = compare(*messages)
     for line in lines:
         print(printable(line))
-    layers = len(messages[0].layer)
-    same = f"equal: {counted(layers, 'layer')}, field by field"
-    print(counted(len(lines), "difference") if lines else same)
+    same = "equal" if solvers else f"equal: {counted(len(messages[0].layer), 'layer')}"
+    print(counted(len(lines), "difference") if lines else f"{same}, field by field")
     return DIFFERENT if lines else EQUAL
 
 

@@ -37,11 +37,6 @@ EXAMPLE = """  caffecompat inspect VGG_ILSVRC_16_layers.caffemodel
   caffecompat inspect --values --model prototxt/D_deploy.prototxt vgg16.caffemodel
   caffecompat inspect prototxt/D_deploy.prototxt"""
 
-_NET = re.compile(r"^[ \t]*layers?\s*(:\s*)?[{<]", re.MULTILINE)
-_SOLVER = re.compile(
-    r"^[ \t]*(base_lr|lr_policy|max_iter|solver_mode|snapshot_prefix|(train_|test_)?net)\s*:",
-    re.MULTILINE,
-)
 _IMAGE_LINE = re.compile(
     r"[^\"'#{}]+\.(jpe?g|png|bmp|gif|tiff?|webp|p[gpb]m)([ \t,;]+\S+)?\s*", re.IGNORECASE
 )
@@ -304,7 +299,9 @@ def _print_fit(net: Net, arguments: argparse.Namespace) -> None:
 
 
 def _inspect_definition(arguments: argparse.Namespace, head: str) -> None:
-    if _SOLVER.search(head) and not _NET.search(head):
+    from caffecompat.proto.wrong_files import prototxt_kind
+
+    if prototxt_kind(head) == "SolverParameter":
         from caffecompat.proto.files import read_solver
         from caffecompat.proto.text.printer import format_text
 

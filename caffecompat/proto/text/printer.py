@@ -62,9 +62,9 @@ def _format_value(target: Field, value: Any) -> str:
     if target.kind == "enum":
         return next(name for name, number in target.numbers.items() if number == value)
     if target.kind == "float":
-        return _format_float32(value)
+        return format_float32(value)
     if target.kind == "double":
-        return _format_double(value)
+        return format_double(value)
     if target.kind == "bool":
         return "true" if value else "false"
     if target.kind in ("string", "bytes"):
@@ -76,7 +76,8 @@ def _format_value(target: Field, value: Any) -> str:
     return str(value)
 
 
-def _format_float32(value: float) -> str:
+def format_float32(value: float) -> str:
+    """The shortest of 6 or 9 digits that is read as this float of 32 bits."""
     short = f"{value:.6g}"
     # C's strtof reports subnormal numbers as out of range, so Caffe never trusts the short form.
     subnormal = 0 < abs(value) < _SMALLEST_NORMAL
@@ -90,6 +91,7 @@ def _float32(value: float) -> float:
         return float("inf")
 
 
-def _format_double(value: float) -> str:
+def format_double(value: float) -> str:
+    """The shortest of 15 or 17 digits that is read as this float of 64 bits."""
     short = f"{value:.15g}"
     return short if float(short) == value else f"{value:.17g}"
