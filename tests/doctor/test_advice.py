@@ -24,7 +24,7 @@ layer { name: "%s" type: "InnerProduct" bottom: "data" top: "score"
 """
 OWN = """layer { name: "in" type: "Input" top: "data" input_param { shape { dim: 2 } } }
 layer { name: "own" type: "Python" bottom: "data" top: "out"
-  python_param { module: "advised_layers" layer: "Own" } }
+  python_param { module: "examined_layers" layer: "Own" } }
 """
 OWN_LAYER = """import caffe
 
@@ -74,10 +74,10 @@ def test_the_module_of_a_python_layer(
     Path("net.prototxt").write_text(OWN)
     assert main(["doctor", "."]) == 1
     assert "is not in this project; get its file, or write the layer" in capsys.readouterr().out
-    Path("advised_layers.py").write_text(OWN_LAYER)
+    Path("examined_layers.py").write_text(OWN_LAYER)
     assert main(["doctor", "."]) == 0
     shown = capsys.readouterr().out
-    assert "advised_layers.py; allow it with --allow-python" in shown
+    assert "examined_layers.py; allow it with --allow-python" in shown
     monkeypatch.syspath_prepend(tmp_path)
     assert main(["time", "--model", "net.prototxt", "--iterations", "1"]) == 1
     command = ["time", "--model", "net.prototxt", "--iterations", "1", "--allow-python"]
