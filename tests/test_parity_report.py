@@ -26,7 +26,7 @@ def test_a_line_for_each_net_with_its_largest_differences() -> None:
     same = arrays(1, np.nan, -0.0)
     properties = [
         ("other", 3),
-        *told("zeta", WEIGHTS, 4, [(same, same.copy())]),
+        *told("zeta", WEIGHTS, 4, [(same, same.copy()), (same.reshape(1, 3), same)]),
         *told("alpha", WEIGHTS, 7, [(same, same.copy()), (arrays(1, 2), arrays(1, 2.5))]),
         *told("alpha", WEIGHTS, 7, [(arrays(3, 4), arrays(3.25, 4))]),
         *told("alpha", OUTPUTS, 7, [(arrays(3, 4), arrays(3, 4))]),

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from caffecompat.export.engines.onnxruntime import import_onnxruntime, open_session, run_session
+from caffecompat.inference.forked import kept_in_forks
 from caffecompat.inference.onnx_model.export import OnnxModel
 from caffecompat.inference.onnx_model.parts import PartsRun, Run
 from caffecompat.inference.onnx_model.programs import NO_HALVES, OnnxEngine, optimize_onnx
@@ -48,6 +49,7 @@ def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimi
 def _load(model: OnnxModel, options: InferenceOptions) -> Run:
     wait = _WAIT if options.short_waits else None
     session = open_session(str(model.path), model.path, torch.get_num_threads(), wait)
+    kept_in_forks.add(session)
     return partial(_run, session, model)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from caffecompat.errors import ExportError, MissingExtra, NetError, first_line
+from caffecompat.errors import ExportError, MissingExtra, first_line
+from caffecompat.inference.forked import kept_in_forks, openvino_process
 from caffecompat.inference.onnx_model.export import OnnxModel
 from caffecompat.inference.onnx_model.parts import PartsRun, Run
 from caffecompat.inference.onnx_model.programs import (
@@ -47,6 +47,7 @@ def optimize_parts(net: Net, options: InferenceOptions) -> Optimization:
 
 
 def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimization:
+    openvino_process.check()
     with kept_signal_stack():
         core = import_openvino().Core()
         precision = options.precision
@@ -99,9 +100,6 @@ class _Compiled:
         ExportError: OpenVINO cannot read the model.
     """
 
-    # A process that is forked from the one with the model has none of the threads of OpenVINO.
-    # Passes would wait for them forever, and so would those of a model that is compiled there.
-
     def __init__(self, model: OnnxModel, precision: str, streams: int) -> None:
         openvino = import_openvino()
         # The first such call fills a table, and two at once may wait for each other forever: one
@@ -116,7 +114,7 @@ class _Compiled:
             "NUM_STREAMS": streams,
         }
         self._streams = streams
-        self._process = os.getpid()
+        kept_in_forks.add(self)
         self._requests: OrderedDict[tuple[tuple[int, ...], ...], list[_Request]] = OrderedDict()
         self._lock = Lock()
         try:
@@ -129,13 +127,7 @@ class _Compiled:
         return self.run(0, arrays)
 
     def run(self, stream: int, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
-        if self._process != os.getpid():
-            raise NetError(
-                f"OpenVINO was started in process {self._process}, from which this one "
-                f"({os.getpid()}) was forked; start the process with "
-                'multiprocessing.get_context("spawn"), or optimize the net with engine torch or '
-                "onnxruntime"
-            )
+        openvino_process.check()
         try:
             with self._lock:
                 request = self._ready(tuple(array.shape for array in arrays))[stream]
