@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from caffecompat.errors import ExportError, MissingExtra, first_line
+from caffecompat.errors import ExportError, MissingExtra, NetError, first_line
 from caffecompat.inference.onnx_model.export import OnnxModel
 from caffecompat.inference.onnx_model.parts import PartsRun, Run
 from caffecompat.inference.onnx_model.programs import (
@@ -98,8 +99,15 @@ class _Compiled:
         ExportError: OpenVINO cannot read the model.
     """
 
+    # A process that is forked from the one with the model has none of the threads of OpenVINO.
+    # Passes would wait for them forever, and so would those of a model that is compiled there.
+
     def __init__(self, model: OnnxModel, precision: str, streams: int) -> None:
-        self._core = import_openvino().Core()
+        openvino = import_openvino()
+        # The first such call fills a table, and two at once may wait for each other forever: one
+        # fills it and waits for Python's lock, which the other has while it waits for the table.
+        openvino.Type.f32.to_dtype()
+        self._core = openvino.Core()
         self._inputs, self._outputs = model.inputs, model.outputs
         self._settings = {
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -108,6 +116,7 @@ class _Compiled:
             "NUM_STREAMS": streams,
         }
         self._streams = streams
+        self._process = os.getpid()
         self._requests: OrderedDict[tuple[tuple[int, ...], ...], list[_Request]] = OrderedDict()
         self._lock = Lock()
         try:
@@ -120,6 +129,13 @@ class _Compiled:
         return self.run(0, arrays)
 
     def run(self, stream: int, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
+        if self._process != os.getpid():
+            raise NetError(
+                f"OpenVINO was started in process {self._process}, from which this one "
+                f"({os.getpid()}) was forked; start the process with "
+                'multiprocessing.get_context("spawn"), or optimize the net with engine torch or '
+                "onnxruntime"
+            )
         try:
             with self._lock:
                 request = self._ready(tuple(array.shape for array in arrays))[stream]
@@ -132,6 +148,9 @@ class _Compiled:
 
         Calls of OpenVINO that are not needed again are left out, see :class:`_Request`.
         """
+        if self._process != os.getpid():
+            # Which refuses, and says why.
+            return [torch.from_numpy(array) for array in self.run(0, [f.numpy() for f in feeds])]
         try:
             with self._lock:
                 (request,) = self._ready(tuple([feed.shape for feed in feeds]))
