@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from caffecompat import Net
-from caffecompat.errors import LayerError
+from caffecompat.errors import LayerError, NetError
 from caffecompat.inference.comparison import ComparisonOptions, compare
 from caffecompat.inference.onnx_model.export import onnx_model
 from caffecompat.inference.onnx_model.programs import ArrayProgram, TensorProgram
@@ -169,6 +169,17 @@ def test_ctrl_c_during_a_pass_leaves_the_engine_usable(monkeypatch: pytest.Monke
     with pytest.raises(KeyboardInterrupt):
         subject.forward(data=given)
     request._request = real
+    assert torch.equal(subject.forward(data=given)["f"], wanted)
+
+
+def test_a_process_that_was_forked_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = bound()
+    given = values(SHAPE)
+    wanted = subject.forward(data=given)["f"]
+    with monkeypatch.context() as forked:
+        forked.setattr("caffecompat.inference.forked.os.getpid", lambda: -1)
+        with pytest.raises(NetError, match="from which this one"):
+            subject.forward(data=given)
     assert torch.equal(subject.forward(data=given)["f"], wanted)
 
 

@@ -140,6 +140,7 @@ class _Compiled:
 
         Calls of OpenVINO that are not needed again are left out, see :class:`_Request`.
         """
+        openvino_process.check()
         try:
             with self._lock:
                 (request,) = self._ready(tuple([feed.shape for feed in feeds]))
