@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,15 @@ SCRIPTS = {
     "attributes that parse": b"x = caffe" + b".a" * 900 + b"\n",
     "sum": b"x = " + b"1+" * 100_000 + b"1\n",
 }
+
+
+@pytest.fixture(autouse=True)
+def usual_recursion_limit() -> Iterator[None]:
+    """Python's default: torch.compile raises the limit for the rest of the process."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
 
 
 def report(folder: Path, max_bytes: int | None = None) -> FileReport:
