@@ -16,9 +16,10 @@ from tests.places import REPOSITORY
 # Where an advice begins: behind a mark, perhaps with its purpose or its condition first.
 ADVICE = re.compile(
     r"[;,:(.] ?(?:to \w+(?: \w+)?, |if [^,;]+, )?"
-    r"(?:add|allow|ask|build|call|change|choose|convert|copy|create|delete|divide|download|give"
-    r"|import|install|leave|lower|make|move|name|open|pass(?! \0)|put|raise|remove|rename|repeat"
-    r"|replace|resume|run|set|start|state|take|train|try|use|wait|write) "
+    r"(?:add|allow|ask|build|call|change|choose|convert|copy|correct|create|delete|divide|download"
+    r"|exchange|export|give|import|install|leave|look|lower|Lower|make|move|name|open|pass(?! \0)"
+    r"|put|raise|read|reduce|remove|rename|repeat|replace|reshape|resize(?! or)|resume|run|save"
+    r"|scale(?! and)|set|start|state|take|train|try|use|verify|wait|write) "
 )
 # Where the command line's help stands.
 HELP_CALLS = {"add_argument", "add_parser", "add_argument_group", "ArgumentParser"}
