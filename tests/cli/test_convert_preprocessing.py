@@ -210,6 +210,21 @@ def test_a_net_of_one_channel_takes_gray_images(
     assert written(model).channel_order == "gray"
 
 
+def test_a_training_net_of_one_channel_takes_gray_images(tmp_path: Path) -> None:
+    """Its data layer does not say so; the weights of the first convolution do."""
+    (tmp_path / "deploy.prototxt").write_text(NET.replace("dim: 3 dim: 8", "dim: 1 dim: 8"))
+    model = tmp_path / "net.caffemodel"
+    Net(tmp_path / "deploy.prototxt").save(model)
+    (tmp_path / "deploy.prototxt").unlink()
+    data = TRAIN_VAL.replace("ImageData", "Data").replace("TRANSFORM", "scale: 0.5")
+    data = data.replace("image_data_param", "data_param").replace(
+        "new_height: 10 new_width: 12", ""
+    )
+    (tmp_path / "train_val.prototxt").write_text(data + BODY)
+    assert run(model) == 0
+    assert written(model) == Preprocessing("gray", (0,), 0.5)
+
+
 def test_an_onnx_file_is_no_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "net.onnx").write_bytes(b"\x08\x09\x12\x04test\x3a\x00")
     assert run(tmp_path / "net.onnx") == 1

@@ -111,7 +111,26 @@ def stated_image_size(source: Source) -> tuple[int, int] | None:
 def stated_channels(source: Source) -> int | None:
     """The number of channels of the images that the net takes; None if nothing says so."""
     shape = _stated_shape(source)
-    return None if shape is None else shape[1]
+    return _channels_of_weights(source) if shape is None else shape[1]
+
+
+def _channels_of_weights(source: Source) -> int | None:
+    """The channels that the convolutions of a data layer's first top take, where they agree."""
+    if source.definition is None:
+        return None
+    layers = source.definition.message.layer
+    images = {layer.top[0] for layer in layers if layer.top and not layer.bottom}
+    groups = {
+        layer.name: max(1, layer.convolution_param.group)
+        for layer in layers
+        if layer.type == "Convolution" and list(layer.bottom[:1]) and layer.bottom[0] in images
+    }
+    found = {
+        layer.blobs[0].shape[1] * groups[layer.name]
+        for layer in source.weights.layers
+        if layer.name in groups and layer.blobs and len(layer.blobs[0].shape) == IMAGE_AXES
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def _stated_shape(source: Source) -> tuple[int, ...] | None:
