@@ -245,7 +245,7 @@ def folder_with(path: PathLike, near: PathLike | None = None) -> Path | None:
     if os.path.isabs(path) or not os.fspath(path):
         return None
     here = Path.cwd()
-    folders = [] if near is None else list((here / near).parents)
+    folders = [] if near is None else list(Path(os.path.abspath(near)).parents)
     folders = folders[:1] if len(Path(path).parts) == 1 else [*folders, *here.parents]
     # Everything lies below the root; what has the name of a folder there is another thing.
     return next(

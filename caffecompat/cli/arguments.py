@@ -15,10 +15,14 @@ def positive(text: str) -> int:
     return number
 
 
-def add_state_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--level`` and ``--stage``: parts of the net state that include/exclude rules look at."""
-    parser.add_argument("--level", type=int, default=0, help="network level (default: 0)")
-    parser.add_argument("--stage", default="", help="network stages, separated by commas")
+def add_state_arguments(parser: argparse.ArgumentParser, whose: str = "") -> None:
+    """``--level`` and ``--stage``: parts of the net state that include/exclude rules look at.
+
+    Args:
+        whose: an addition to the help, where the flags are about one of several nets.
+    """
+    parser.add_argument("--level", type=int, default=0, help=f"network level{whose} (default: 0)")
+    parser.add_argument("--stage", default="", help=f"network stages{whose}, separated by commas")
 
 
 def add_weight_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from caffecompat.reporting.units import counted
 from caffecompat.weights.array_names import Naming
 from caffecompat.weights.blob_shapes import current_shape
 from caffecompat.weights.file_type import SINGLE_ARRAY, SOLVER_STATE, other_file_type
@@ -221,8 +222,11 @@ def _describe_mean(mean: np.ndarray, values: bool) -> Description:
     channels, height, width = mean.shape
     each = ", ".join(f"{value_statistics(channel).mean:.6g}" for channel in mean)
     facts = [
-        ("image", f"{channels} channels, {height} high, {width} wide"),
-        ("channel means", f"{each} (in the file's order, for Caffe B, G, R)"),
+        ("image", f"{counted(channels, 'channel')}, {height} high, {width} wide"),
+        (
+            "channel means",
+            each if channels == 1 else f"{each} (in the file's order, for Caffe B, G, R)",
+        ),
     ]
     return Description(MEAN, "mean image", facts=facts, arrays=[_array_entry(mean, values)])
 

@@ -68,7 +68,9 @@ def test_a_net_that_cannot_be_built_is_drawn(capsys: pytest.CaptureFixture[str])
     Path("odd.prototxt").write_text(DEPLOY + join("Mystery", "odd", "data"))
     assert main(["draw", "odd.prototxt"]) == 0
     said = capsys.readouterr().out
-    assert "# 1 layer cannot be built" in said
+    assert (
+        "# 1 layer cannot be built and is marked; shapes that\n# depend on it are unknown" in said
+    )
     assert "unknown layer type 'Mystery' in odd.prototxt:4: layer 'odd'" in said
 
 

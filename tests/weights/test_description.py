@@ -83,6 +83,9 @@ def test_state_and_mean_tell_their_numbers(tmp_path: Path) -> None:
     mean = dict(describe_file(tmp_path / "mean.binaryproto").facts)
     assert mean["image"] == "3 channels, 2 high, 5 wide"
     assert mean["channel means"].startswith("104, 117.5, 123 ")
+    write_mean(image[:1], tmp_path / "gray.binaryproto")
+    gray = dict(describe_file(tmp_path / "gray.binaryproto").facts)
+    assert (gray["image"], gray["channel means"]) == ("1 channel, 2 high, 5 wide", "104")
 
 
 def test_numbers_with_nans_and_infinities() -> None:

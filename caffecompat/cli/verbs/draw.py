@@ -139,8 +139,9 @@ def report(target: str, diagram: Diagram) -> None:
 
     problems: Sequence[str] = diagram.problems
     if problems:
-        print(f"# {counted(len(problems), 'layer')} cannot be built and marked; shapes after them")
-        print("# are unknown. The first:")
+        are, them = ("is", "it") if len(problems) == 1 else ("are", "them")
+        print(f"# {counted(len(problems), 'layer')} cannot be built and {are} marked; shapes that")
+        print(f"# depend on {them} are unknown. The first:")
         print(f"# {printable(problems[0])}")
     print(f"wrote {target}: {counted(len(diagram.layers), 'layer')}")
 

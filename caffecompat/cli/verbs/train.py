@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_trust_arguments(parser)
     add_fork_arguments(parser)
     add_max_bytes_argument(parser)
-    add_state_arguments(parser)
+    add_state_arguments(parser, " of the training net (of test nets: test_state in the solver)")
 
 
 def _add_start_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from caffecompat.data.counter_rng import permutation
 from caffecompat.data.read_options import DEFAULTS, ReadOptions
 from caffecompat.errors import DataError, FileProblem
-from caffecompat.input_files import CLAIM_ALLOWANCE, CLAIM_FACTOR, MEBIBYTE, read_input
+from caffecompat.input_files import (
+    CLAIM_ALLOWANCE,
+    CLAIM_FACTOR,
+    MEBIBYTE,
+    elsewhere,
+    folder_with,
+    read_input,
+)
 from caffecompat.weights.hdf5_input.hdf5_file import HDF5File, open_hdf5
 
 Floats = NDArray[np.float32]
@@ -176,8 +183,10 @@ class HDF5Reader:
 
     def _open(self, path: str) -> AbstractContextManager[HDF5File]:
         if not os.path.exists(path):
+            there = elsewhere(folder_with(path, self._source))
             raise FileProblem(
-                f"{path}: no such file; {self._source} names it (relative to the current directory)"
+                f"{path}: there is no such file (from {Path.cwd()}{there}); {self._source} names "
+                "it, where a blank ends a name, as in Caffe"
             )
         claimed = CLAIM_FACTOR * os.path.getsize(path) + CLAIM_ALLOWANCE
         return open_hdf5(Path(path), max(claimed, _MIN_LIMIT), _REMEDY)

@@ -119,6 +119,23 @@ def test_a_missing_list_is_named(tmp_path: Path) -> None:
         HDF5Reader(str(tmp_path / "nosuch.txt"), ["x"], 1)
 
 
+def test_a_missing_file_of_the_list_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its path holds from the folder of the start; a blank ends a name, as in Caffe."""
+    (tmp_path / "sub").mkdir()
+    write_file(tmp_path / "sub" / "a.h5", x=np.zeros((2, 3)))
+    (tmp_path / "list.txt").write_text("sub/a b.h5\n")
+    words = r"sub/a: there is no such file \(from .*\); list\.txt names it, where a blank ends"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileProblem, match=words):
+        HDF5Reader("list.txt", ["x"], 1)
+    (tmp_path / "list.txt").write_text("sub/a.h5\n")
+    monkeypatch.chdir(tmp_path / "sub")
+    with pytest.raises(FileProblem, match=f"from {tmp_path} there is one"):
+        HDF5Reader("../list.txt", ["x"], 1)
+
+
 def test_a_file_that_is_no_hdf5_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(b"something else")
     (tmp_path / "b.h5").touch()
