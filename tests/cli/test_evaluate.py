@@ -112,6 +112,8 @@ def test_the_report(folder: Path) -> None:
         (["--mean", "1,2"], "--mean 1,2: has 2 values, and the net takes images of 3 channels"),
         ([*MEAN, "--scales", "9"], "--scales: 9 is smaller than the 14x10 of the net's input"),
         ([*MEAN, "--data", "none.txt"], "none.txt: "),
+        ([*MEAN, "--data", ""], "--data is missing; give a list or a folder of images"),
+        ([*MEAN, "--weights", ""], "--weights is missing; give those of the net"),
         ([*MEAN, "--unlabelled"], "give --output FILE for"),
         ([*MEAN, "--data", "images/names.txt"], "which has no label"),
         ([*MEAN, "--data", "images/lost.txt"], "; --skip-corrupt leaves out images that cannot"),

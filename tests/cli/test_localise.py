@@ -116,6 +116,8 @@ def test_pictures(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--boxes", ""], "--boxes is missing; give the list of images that convert-boxes writes"),
+        (["--protocol", "gt-crop", "--weights", ""], "give the weights of a net for boxes"),
         ([], "--protocol full predicts the classes by --posteriors FILE, which"),
         (["--posteriors", "none.npz"], "none.npz: "),
         (["--posteriors", "images/boxes.txt"], "images/boxes.txt: "),

@@ -122,6 +122,20 @@ def test_a_field_of_a_fork_is_ignored(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main([*command, "--lenient"]) == 0
 
 
+def test_a_shared_parameter_of_another_shape() -> None:
+    """One layer has 4 outputs of 3 inputs, the other one 3 outputs of 4 inputs."""
+    text = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "a" type: "InnerProduct" bottom: "x" top: "a" param { name: "w" %s }
+  inner_product_param { num_output: 4 bias_term: false weight_filler { value: 1 } } }
+layer { name: "b" type: "InnerProduct" bottom: "a" top: "b" param { name: "w" %s }
+  inner_product_param { num_output: 3 bias_term: false } }"""
+    words = r"4x3; here it is 3x4 \(share_mode: PERMISSIVE needs only equal counts\)"
+    with pytest.raises(LayerError, match=f"shares parameter 'w' with layer 'a', .* {words}"):
+        net(text % ("", ""))
+    built = net(text % ("", "share_mode: PERMISSIVE"))
+    assert built.forward(x=torch.ones(2, 3))["b"].tolist() == [[12] * 3] * 2
+
+
 def test_layers_of_one_name() -> None:
     definition = schema.new("NetParameter")
     for index in range(1_001):

@@ -167,9 +167,10 @@ def _listed_members(arguments: argparse.Namespace, file: str) -> list[argparse.N
 def _checked(arguments: argparse.Namespace, place: str) -> argparse.Namespace:
     from caffecompat.errors import DataError
 
-    for name in ("weights", "data"):
-        if not getattr(arguments, name):
-            raise DataError(f"{place}: --{name} is missing; caffecompat evaluate --help")
+    if not arguments.weights:
+        raise DataError(f"{place}: --weights is missing; give those of the net")
+    if not arguments.data:
+        raise DataError(f"{place}: --data is missing; give a list or a folder of images")
     if arguments.unlabelled and not arguments.output:
         raise DataError(
             f"{place}: images without labels have no error; give --output FILE for their posteriors"

@@ -154,7 +154,7 @@ def _members(arguments: argparse.Namespace) -> list[argparse.Namespace]:
 
     full = arguments.protocol == "full"
     if not arguments.boxes:
-        raise DataError("--boxes is missing; caffecompat localise --help")
+        raise DataError("--boxes is missing; give the list of images that convert-boxes writes")
     if full and not arguments.posteriors:
         raise DataError(
             "--protocol full predicts the classes by --posteriors FILE, which caffecompat "
@@ -196,7 +196,7 @@ def _checked(arguments: argparse.Namespace, place: str) -> argparse.Namespace:
     from caffecompat.errors import DataError
 
     if not arguments.weights:
-        raise DataError(f"{place}: --weights is missing; caffecompat localise --help")
+        raise DataError(f"{place}: --weights is missing; give the weights of a net for boxes")
     return arguments
 
 

@@ -141,6 +141,14 @@ REGIONS = [
         "param { lr_mult: 0 } channel_scale_param { global_scale: true }",
     ),
     Case(
+        "ChannelScale",
+        [(2, 3), (2, 1)],
+        "",
+        "a second top needs global_scale: true",
+        "param { lr_mult: 0 } channel_scale_param { global_scale: true }",
+        tops=2,
+    ),
+    Case(
         "GeneralContrastiveLoss",
         [(2, 3), (2,)],
         "general_contrastive_loss_param { add_intra_mae: true }",
