@@ -47,7 +47,7 @@ def duration(seconds: float) -> str:
     for length, name in _DURATIONS:
         if seconds >= 2 * length:
             return f"{seconds / length:.3g} {name}"
-    return f"{seconds:.0f} seconds"
+    return counted(round(seconds), "second")
 
 
 def format_shape(shape: Iterable[object]) -> str:

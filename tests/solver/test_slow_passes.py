@@ -227,7 +227,13 @@ def test_a_forecast_counts_tests(clock: Clock, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(59, "59 seconds"), (130, "2.17 minutes"), (7200, "2 hours"), (86400 * 5.4, "5.4 days")],
+    [
+        (1.2, "1 second"),
+        (59, "59 seconds"),
+        (130, "2.17 minutes"),
+        (7200, "2 hours"),
+        (86400 * 5.4, "5.4 days"),
+    ],
 )
 def test_spans_of_time(seconds: float, text: str) -> None:
     assert duration(seconds) == text
