@@ -176,7 +176,7 @@ def test_old_command_lines_work_by_one_substitution(
 
 def test_a_script_called_caffe(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["install-caffe-command", "--dir", "build/tools", "--tools"]) == 0
-    assert "build/tools/caffe and 21 others" in capsys.readouterr().out
+    assert "build/tools/caffe and 23 others" in capsys.readouterr().out
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
 
     def call(line: str) -> subprocess.CompletedProcess[str]:
@@ -192,7 +192,7 @@ def test_a_script_called_caffe(capsys: pytest.CaptureFixture[str]) -> None:
         "usage: caffecompat convert-imageset"
         in call("./build/tools/convert_imageset.bin --help").stdout
     )
-    for tool in ("extract_features", "convert_annoset.bin"):
+    for tool in ("extract_features", "convert_annoset.bin", "classification.bin"):
         assert "usage: caffecompat" in call(f"build/tools/{tool} --help").stdout
     Path("net.prototxt").write_text('layers { name: "c" type: RELU bottom: "x" top: "c" }')
     assert call("build/tools/upgrade_net_proto_text.bin net.prototxt new.prototxt").returncode == 0

@@ -21,6 +21,7 @@ from caffecompat import Net, Solver
 from caffecompat.cli.main import load_verb, main, verb_names, verb_parser
 from caffecompat.errors import FormatError
 from caffecompat.weights import load_weights, save_weights
+from caffecompat.weights.mean_file import write_mean
 from tests.sentences import advised_limit
 
 NET = """
@@ -68,6 +69,10 @@ LIMITS = {
 # A command, and the limits that it can meet.
 COMMANDS = [
     (f"classify images/first.png {IMAGE_NET}", "prototxt claims"),
+    (
+        "classification deploy6.prototxt w.pt mean.binaryproto words.txt images/first.png",
+        "prototxt claims",
+    ),
     ("convert w.pt out.npz", "claims"),
     ("convert-annoset images/ list.txt out", "text"),
     (
@@ -174,6 +179,7 @@ def _write_images() -> None:
     os.mkdir("images")
     for name in ("first.png", "second.png"):
         assert cv2.imwrite(f"images/{name}", np.full((6, 6, 3), 40, np.uint8))
+    write_mean(np.zeros((3, 6, 6)), "mean.binaryproto")
     Path("list.txt").write_text("first.png 0\nsecond.png 1\n")
     Path("words.txt").write_text("first.png cat\nsecond.png dog\n")
     Path("names.txt").write_text("first.png\nsecond.png\n")

@@ -21,6 +21,7 @@ EXAMPLE = """\
 _MARK = "# Written by: caffecompat install-caffe-command"
 # Caffe's other tools; each is also written with .bin at its end.
 _TOOLS = (
+    "classification",
     "compute_image_mean",
     "convert_annoset",
     "convert_cifar_data",
