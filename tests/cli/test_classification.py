@@ -65,6 +65,10 @@ def test_bad_files(channels: int, capsys: pytest.CaptureFixture[str]) -> None:
         Path("deploy.prototxt").read_text()
         + 'layer { name: "more" type: "Softmax" bottom: "ip" top: "more" }'
     )
+    Path("loss.prototxt").write_text(
+        Path("deploy.prototxt").read_text()
+        + 'layer { name: "sum" type: "Reduction" bottom: "prob" top: "sum" }'
+    )
     write_mean(np.ones((4 - channels, 2, 2)), "other.binaryproto")
     Path("few.txt").write_text("cat\n")
     good = ["deploy.prototxt", "net.caffemodel", "mean.binaryproto", "labels.txt", "cat.png"]
@@ -74,6 +78,7 @@ def test_bad_files(channels: int, capsys: pytest.CaptureFixture[str]) -> None:
             "two.prototxt",
             "'more', 'prob'; give a deploy net with one input and the class scores alone",
         ),
+        (0, "loss.prototxt", "; give a deploy net that ends in the scores of classes"),
         (0, "none.prototxt", "none.prototxt: there is no such file"),
         (2, "other.binaryproto", "; give the mean of images like the net's"),
         (3, "few.txt", "few.txt: it has 1 lines, but the net has 6 classes"),

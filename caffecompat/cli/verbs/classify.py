@@ -125,33 +125,31 @@ def _names_beside(arguments: argparse.Namespace, classes: int) -> tuple[str, ...
     return found[1]
 
 
-def _best(found: Posteriors, row: int, top: int) -> list[tuple[int, float]]:
-    values = found.values[row]
-    order = (-values).argsort(kind="stable")[:top]
-    return [(int(label), float(values[label])) for label in order]
-
-
 def _name(labels: tuple[str, ...], label: int) -> str:
     return labels[label] if label < len(labels) else ""
 
 
 def _as_json(found: Posteriors, labels: tuple[str, ...], top: int) -> list[dict[str, object]]:
+    from caffecompat.evaluate.classification.posteriors import best_classes
+
     return [
         {
             "image": name,
             "classes": [
                 {"class": label, "name": _name(labels, label), "probability": round(value, 6)}
-                for label, value in _best(found, row, top)
+                for label, value in best_classes(values, top)
             ],
         }
-        for row, name in enumerate(found.names)
+        for name, values in zip(found.names, found.values, strict=True)
     ]
 
 
 def _print_table(found: Posteriors, labels: tuple[str, ...], top: int) -> None:
+    from caffecompat.evaluate.classification.posteriors import best_classes
+
     rows = []
-    for row, name in enumerate(found.names):
-        for place, (label, value) in enumerate(_best(found, row, top)):
+    for name, values in zip(found.names, found.values, strict=True):
+        for place, (label, value) in enumerate(best_classes(values, top)):
             shown = "" if place else name
             rows.append((shown, str(label), _name(labels, label), f"{value:.4f}"))
     print_table(_COLUMNS, rows)
@@ -161,6 +159,8 @@ def _draw(
     arguments: argparse.Namespace, found: Posteriors, labels: tuple[str, ...], top: int
 ) -> Path:
     from caffecompat.evaluate.classification.picture import draw_classes
+    from caffecompat.evaluate.classification.posteriors import best_classes
 
-    best = [(_name(labels, label) or str(label), value) for label, value in _best(found, 0, top)]
-    return draw_classes(found.names[0], best, arguments.picture)
+    best = best_classes(found.values[0], top)
+    named = [(_name(labels, label) or str(label), value) for label, value in best]
+    return draw_classes(found.names[0], named, arguments.picture)

@@ -50,6 +50,19 @@ class Posteriors:
         return self.labels != NO_LABEL
 
 
+def best_classes(values: NDArray[np.float32], most: int) -> list[tuple[int, float]]:
+    """The classes with the greatest values and these values, the greatest first.
+
+    Of equal values the lower class comes first.
+
+    Args:
+        values: one for each class.
+        most: the number of classes, if there are so many.
+    """
+    order = (-values).argsort(kind="stable")[:most]
+    return [(int(label), float(values[label])) for label in order]
+
+
 def average(members: Sequence[Posteriors]) -> Posteriors:
     """The mean of the posteriors of several nets or protocols (VGG paper, Sect. 4.4).
 

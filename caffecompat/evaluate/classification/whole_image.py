@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from caffecompat.data.codec.images import Pixels, opencv, resize_image
 from caffecompat.errors import DataError, NetError
+from caffecompat.evaluate.classification.posteriors import best_classes
 from caffecompat.net import Net
 from caffecompat.reporting.units import format_shape
 from caffecompat.weights.mean_file import read_mean
@@ -28,13 +29,17 @@ class WholeImageClassifier:
         mean: a mean file with as many channels.
         place: the net's file, for messages.
 
+    Attributes:
+        classes: the channels of the output.
+
     Raises:
         NetError: the net has other inputs or outputs.
-        FileProblem, FormatError: the mean file cannot be read, or has other channels.
+        FileProblem, FormatError: the mean file cannot be read.
+        DataError: it has other channels.
     """
 
     def __init__(self, net: Net, mean: str, place: str) -> None:
-        names, outputs = net.inputs, net.graph.outputs
+        names, outputs = net.inputs, net.outputs
         if len(names) != 1 or len(outputs) != 1:
             raise NetError(
                 f"{place}: the net has the inputs {', '.join(map(repr, names)) or 'none'} and the "
@@ -49,6 +54,7 @@ class WholeImageClassifier:
                 "3 channels x height x width"
             )
         self._channels, self._height, self._width = shape[1:]
+        self.classes = _classes(net, place)
         image = read_mean(mean)
         if len(image) != self._channels:
             raise DataError(
@@ -57,16 +63,14 @@ class WholeImageClassifier:
             )
         self._mean = image.mean(axis=(1, 2), dtype=np.float64).astype(np.float32)
 
-    @property
-    def classes(self) -> int:
-        """The channels of the output."""
-        return int(self._net.blobs[self._output].shape[1])
-
     def __call__(self, pixels: Pixels) -> NDArray[np.float32]:
-        """The value of each class.
+        """The value of each class, as many as ``classes``; of a map of scores the first.
 
         Args:
             pixels: uint8, height x width x 3, in B, G, R order.
+
+        Raises:
+            LayerError: a layer of the net cannot work on one image alone.
         """
         if self._channels == GRAY:
             pixels = opencv().cvtColor(pixels, opencv().COLOR_BGR2GRAY)
@@ -77,10 +81,20 @@ class WholeImageClassifier:
         return found.reshape(-1)[: self.classes]
 
 
+def _classes(net: Net, place: str) -> int:
+    (output,) = net.outputs
+    shape = net.blobs[output].shape
+    if len(shape) < 2:
+        raise NetError(
+            f"{place}: the net's output {output!r} is {format_shape(shape)}, expected images x "
+            "classes; give a deploy net that ends in the scores of classes"
+        )
+    return int(shape[1])
+
+
 def prediction_lines(name: str, values: NDArray[np.float32], labels: tuple[str, ...]) -> list[str]:
     """What Caffe's example prints for an image: a heading and the five best classes."""
-    best = (-values).argsort(kind="stable")[:5]
     return [
         f"---------- Prediction for {name} ----------",
-        *(f'{values[label]:.4f} - "{labels[label]}"' for label in best),
+        *(f'{value:.4f} - "{labels[label]}"' for label, value in best_classes(values, 5)),
     ]
