@@ -52,5 +52,7 @@ class OpenVINOProcess:
         self._number = os.getpid()
 
 
+# State of the module, since a fork concerns the whole process: the threads that it leaves behind
+# serve all nets.
 kept_in_forks = KeptInForks()
 openvino_process = OpenVINOProcess()

@@ -77,10 +77,8 @@ def _load(model: OnnxModel, options: InferenceOptions) -> Run:
     return _Compiled(model, options.precision, streams=1)
 
 
-def _bound(run: Any) -> TensorRun:
-    """What :func:`_load` returns, for tensors."""
-    bound: TensorRun = run.run_bound
-    return bound
+def _load_bound(model: OnnxModel, options: InferenceOptions) -> TensorRun:
+    return _Compiled(model, options.precision, streams=1).run_bound
 
 
 def _load_parts(model: OnnxModel, options: InferenceOptions) -> Run:
@@ -233,5 +231,5 @@ def _shared(tensor: torch.Tensor) -> Any:
     return import_openvino().Tensor(tensor.numpy(), shared_memory=True)
 
 
-_WHOLE = OnnxEngine("openvino", (*_KINDS, "int8"), _load, bound=_bound)
+_WHOLE = OnnxEngine("openvino", (*_KINDS, "int8"), _load, load_bound=_load_bound)
 _PARTS = OnnxEngine("openvino-parts", tuple(_KINDS), _load_parts, parts=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -19,45 +19,21 @@ from caffecompat.inference.onnx_model.parts import Run, reason_against_parts
 from caffecompat.inference.onnx_model.quantization import quantize, sums_in_32_bits
 from caffecompat.inference.timing import one_pass
 from caffecompat.net import Net
-from caffecompat.net.execution.inference import (
-    InferenceOptions,
-    InferenceProgram,
-    Optimization,
-)
+from caffecompat.net.execution.inference import InferenceOptions, Optimization
 
 # Loads a model file.
 Load: TypeAlias = Callable[[OnnxModel, InferenceOptions], Run]
 # Runs a model on gapless tensors in single precision; the outputs belong to the caller.
 TensorRun: TypeAlias = Callable[[Sequence[torch.Tensor]], Sequence[torch.Tensor]]
+LoadBound: TypeAlias = Callable[[OnnxModel, InferenceOptions], TensorRun]
 
 
 # The line about a precision that the processor does not have.
 NO_HALVES = "{}: this processor has no such products; passes are in fp32"
 
 
-class ArrayProgram:
+class OnnxProgram:
     """See :class:`caffecompat.net.execution.inference.InferenceProgram`."""
-
-    def __init__(self, model: OnnxModel, run: Run) -> None:
-        self.feeds: list[Version] = model.feeds
-        self.versions: list[Version] = model.versions
-        self._run = run
-
-    def __call__(
-        self, feeds: Sequence[torch.Tensor]
-    ) -> tuple[dict[Version, torch.Tensor], torch.Tensor | None]:
-        arrays = list(map(_array, feeds))
-        try:
-            found = self._run(arrays)
-        except ExportError as error:
-            # The net then looks for the layer that does not fit the inputs.
-            raise RuntimeError(str(error)) from error
-        values = map(torch.from_numpy, found)
-        return dict(zip(self.versions, values, strict=True)), None
-
-
-class TensorProgram:
-    """The same for engines that take tensors: no arrays are made of them and of the outputs."""
 
     def __init__(self, model: OnnxModel, run: TensorRun) -> None:
         self.feeds: list[Version] = model.feeds
@@ -75,6 +51,13 @@ class TensorProgram:
         return dict(zip(self.versions, found, strict=True)), None
 
 
+def _gapless(feed: torch.Tensor) -> torch.Tensor:
+    """The numbers of a tensor in single precision, in its own memory if they are so there."""
+    if feed.dtype is torch.float32 and feed.is_contiguous() and not feed.requires_grad:
+        return feed
+    return feed.detach().float().contiguous()
+
+
 @dataclass(frozen=True)
 class OnnxEngine:
     """An engine for ONNX models.
@@ -82,10 +65,11 @@ class OnnxEngine:
     Attributes:
         name: of the engine.
         precisions: those that it has.
-        load: loads a model.
+        load: loads a model, which takes arrays and gives them.
         rewrites: models get the operators that ONNX Runtime is faster at.
         parts: it runs a batch in parts.
-        bound: makes of what ``load`` returns a run whose inputs and outputs stay bound to it.
+        load_bound: loads a model whose inputs and outputs stay bound to it; None for engines
+            without such models.
     """
 
     name: str
@@ -93,19 +77,7 @@ class OnnxEngine:
     load: Load
     rewrites: bool = False
     parts: bool = False
-    bound: Callable[[Any], TensorRun] | None = None
-
-
-def _array(feed: torch.Tensor) -> np.ndarray:
-    """The numbers of a tensor, in its own memory if they are gapless there."""
-    return _gapless(feed).numpy()
-
-
-def _gapless(feed: torch.Tensor) -> torch.Tensor:
-    """The numbers of a tensor in single precision, in its own memory if they are so there."""
-    if feed.dtype is torch.float32 and feed.is_contiguous() and not feed.requires_grad:
-        return feed
-    return feed.detach().float().contiguous()
+    load_bound: LoadBound | None = None
 
 
 def optimize_onnx(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimization:
@@ -143,8 +115,8 @@ def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimi
             if int8:
                 run, more = _quantized(net, options, engine, model)
             else:
-                run, more = engine.load(model, options), []
-            program = _program(model, run, options, engine)
+                run, more = _loaded(engine, model, options), []
+            program = OnnxProgram(model, run)
             if options.large_pages:
                 one_pass(net, program, options.shapes)
         if engine.parts:
@@ -154,12 +126,15 @@ def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimi
         return Optimization(engine.name, options.precision, done, program)
 
 
-def _program(
-    model: OnnxModel, run: Run, options: InferenceOptions, engine: OnnxEngine
-) -> InferenceProgram:
-    if options.bind and engine.bound is not None:
-        return TensorProgram(model, engine.bound(run))
-    return ArrayProgram(model, run)
+def _loaded(engine: OnnxEngine, model: OnnxModel, options: InferenceOptions) -> TensorRun:
+    if options.bind and engine.load_bound is not None:
+        return engine.load_bound(model, options)
+    run = engine.load(model, options)
+
+    def run_tensors(feeds: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return list(map(torch.from_numpy, run([feed.numpy() for feed in feeds])))
+
+    return run_tensors
 
 
 def _parts_line(model: OnnxModel) -> str:
@@ -170,14 +145,14 @@ def _parts_line(model: OnnxModel) -> str:
 
 def _quantized(
     net: Net, options: InferenceOptions, engine: OnnxEngine, model: OnnxModel
-) -> tuple[Run, list[str]]:
+) -> tuple[TensorRun, list[str]]:
     """The model in int8, and lines about it."""
     batches = calibration_batches(net, options)
     single = replace(options, precision="fp32")
-    whole = engine.load(model, single)
+    whole = _loaded(engine, model, single)
     small = replace(model, path=Path(model.path.parent, "int8.onnx"))
     quantize(model.path, small.path, batches)
-    run = engine.load(small, single)
+    run = _loaded(engine, small, single)
     range_ = "" if sums_in_32_bits() else ", weights in 7 bits, for want of VNNI"
     lines = [
         f"int8: calibrated with {len(batches)} batches{range_}",
@@ -187,11 +162,14 @@ def _quantized(
 
 
 def _agreement(
-    run: Run, whole: Run, model: OnnxModel, batches: Sequence[dict[str, np.ndarray]]
+    run: TensorRun,
+    whole: TensorRun,
+    model: OnnxModel,
+    batches: Sequence[dict[str, np.ndarray]],
 ) -> Agreement:
     agreement = Agreement()
     for batch in batches:
-        arrays = [np.ascontiguousarray(batch[name]) for name in model.inputs]
-        for found, wanted in zip(run(arrays), whole(arrays), strict=True):
-            agreement.add(found, wanted)
+        feeds = [torch.from_numpy(np.ascontiguousarray(batch[name])) for name in model.inputs]
+        for found, wanted in zip(run(feeds), whole(feeds), strict=True):
+            agreement.add(found.numpy(), wanted.numpy())
     return agreement

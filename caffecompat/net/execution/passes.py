@@ -107,7 +107,7 @@ class Passes:
         self, index: int, feeds: list[torch.Tensor], observed: bool
     ) -> dict[str, torch.Tensor]:
         """One pass; the outputs by name."""
-        self.position.fill_(index)
+        self._set_position(index)
         self.values.forget()
         self._went_backward = False
         program = self.program(observed) if observed or not self.optimized else self.optimized
