@@ -49,7 +49,7 @@ class _Copy:
 
 @dataclass(frozen=True)
 class _Misfit:
-    """Why a layer does not fit, and how to go on without it, unless the sentence says what to do."""
+    """Why a layer does not fit, and how to go on without it where the sentence does not say so."""
 
     sentence: str
     remedy: str = ""
