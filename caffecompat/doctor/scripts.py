@@ -8,14 +8,14 @@ import json
 import re
 import shlex
 import string
-import textwrap
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from types import ModuleType
 from typing import Any
+
+from google.protobuf.message import Message
 
 from caffecompat import pycaffe
 from caffecompat.doctor.findings import FileReport, Findings
@@ -260,25 +260,18 @@ def _lost_attribute(node: ast.Attribute, names: dict[str, _Known]) -> str | None
     if _attribute(owner.found, node.attr) is not None:
         return None
     # None is a value too.
-    if node.attr in dir(owner.found) or node.attr in getattr(owner.found, "__annotations__", {}):
+    if node.attr in dir(owner.found):
         return None
-    if owner.instance and node.attr in _set_by_methods(owner.found):
+    if owner.instance and _instances_have(owner.found, node.attr):
         return None
     return ast.unparse(node)
 
 
-@lru_cache
-def _set_by_methods(kind: type) -> frozenset[str]:
-    """The attributes that the methods of a class of pycaffe set on its instances."""
-    found = set()
-    for one in kind.__mro__:
-        if not one.__module__.startswith(pycaffe.__name__):
-            continue
-        tree = ast.parse(textwrap.dedent(inspect.getsource(one)))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-                found.add(ast.unparse(node).removeprefix("self."))
-    return frozenset(found)
+def _instances_have(kind: type, name: str) -> bool:
+    """Whether instances of a class of pycaffe have an attribute that the class has not."""
+    if issubclass(kind, Message):
+        return name in kind.DESCRIPTOR.fields_by_name
+    return any(name in inspect.get_annotations(one) for one in kind.__mro__)
 
 
 def _is_checked(found: Any) -> bool:
