@@ -269,6 +269,8 @@ def _lost_attribute(node: ast.Attribute, names: dict[str, _Known]) -> str | None
 
 def _instances_have(kind: type, name: str) -> bool:
     """Whether instances of a class of pycaffe have an attribute that the class has not."""
+    if "__setattr__" in vars(kind):
+        return True  # of a NetSpec those that the script sets
     if issubclass(kind, Message):
         return name in kind.DESCRIPTOR.fields_by_name
     return any(name in inspect.get_annotations(one) for one in kind.__mro__)

@@ -65,3 +65,8 @@ def test_fields_of_messages(imported: str) -> None:
 def test_values_of_instances_are_not_attributes_of_the_class() -> None:
     script = ["import caffe", "print(caffe.Detector.crop_mean, caffe.Detector.detect_windows)"]
     assert missing(*script) == ["caffe.Detector.crop_mean"]
+
+
+def test_tops_of_a_net_spec() -> None:
+    script = ["import caffe", "n = caffe.NetSpec()", "n.data, n['fc'] = 1, 2"]
+    assert not missing(*script, "print(n.data, n.fc, n.tops, n.to_proto())")
