@@ -218,7 +218,8 @@ def test_caffe_s_own_examples_are_not_overwritten(capsys: pytest.CaptureFixture[
     theirs.write_bytes(b"\x7fELF")
     assert main(["install-caffe-command", "--dir", "build/tools", "--tools"]) == 1
     assert f"{theirs}: is another program; give another --dir" in capsys.readouterr().err
-    assert not Path("build/tools").exists() and theirs.read_bytes() == b"\x7fELF"
+    assert not Path("build/tools").exists()
+    assert theirs.read_bytes() == b"\x7fELF"
     # In a folder of another name there are no examples beside it.
     assert main(["install-caffe-command", "--dir", "build/bin", "--tools"]) == 0
     assert [path.name for path in Path("build/examples").iterdir()] == ["mnist"]

@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tools",
         action="store_true",
-        help="write Caffe's other tools as well: convert_imageset, convert_imageset.bin, ...; for a "
-        "folder called tools those of Caffe's examples also in examples/ beside it",
+        help="write Caffe's other tools as well: convert_imageset, convert_imageset.bin, ...; for "
+        "a folder called tools those of Caffe's examples also in examples/ beside it",
     )
 
 
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _scripts(folder: Path, tools: bool) -> dict[Path, str]:
-    """The scripts to write -> the verb that each gives; none for caffe, which is called with one."""
+    """The scripts to write -> the verb of each; none for caffe, which is called with one."""
     scripts = {folder / "caffe": ""}
     if not tools:
         return scripts
