@@ -11,6 +11,7 @@ import builtins
 import linecache
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Sequence
 from types import CodeType, ModuleType, TracebackType
@@ -19,6 +20,13 @@ from caffecompat.errors import CaffeError
 from caffecompat.kept_memory import keep_freed_memory
 from caffecompat.pycaffe.running.installing import install_as_caffe
 from caffecompat.pycaffe.running.python2 import runtime_hint, syntax_hint
+
+# Where the files lie that a user does not change.
+_LIBRARIES = (
+    "<",
+    *{f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "purelib", "platlib")},
+    f"{os.path.dirname(os.path.abspath(__file__))}{os.sep}",
+)
 
 EXAMPLE = "python -m caffecompat.run classify.py --gpu image.jpg predictions.npy"
 
@@ -112,10 +120,12 @@ def _report(error: Exception, path: str) -> None:
 
 
 def _last_place(trace: TracebackType | None, path: str) -> tuple[str, int | None]:
-    """File and line where the error was raised."""
+    """File and line of the script, or of a module of its own, where the error was raised."""
     place: tuple[str, int | None] = (path, None)
     while trace is not None:
-        place = (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+        name = trace.tb_frame.f_code.co_filename
+        if not name.startswith(_LIBRARIES):
+            place = (name, trace.tb_lineno)
         trace = trace.tb_next
     return place
 

@@ -173,7 +173,7 @@ def _data_layer(arguments: argparse.Namespace) -> Source:
         names.append(node.name)
         if arguments.layer in (None, node.name):
             options = BuildOptions(seed=arguments.seed, max_bytes=arguments.max_bytes)
-            layer = kind(Context(node.phase, node.place, options))
+            layer = kind(Context(node.phase, node.place, options, path=lines.path))
             layer.setup(node.message, [])
             return layer
     known = f"; it has: {', '.join(names)}" if names else ""

@@ -109,11 +109,13 @@ class Findings:
         self.all: list[Finding] = []
 
     def add(self, severity: Severity, sentence: str, place: str = "") -> None:
-        """Adds a sentence; where it begins with its place, the place is cut off."""
+        """Adds a sentence once; where it begins with its place, the place is cut off."""
         place = place or self.path
         if sentence.startswith(f"{place}: "):
             sentence = sentence[len(place) + 2 :]
-        self.all.append(Finding(place, severity, sentence))
+        finding = Finding(place, severity, sentence)
+        if finding not in self.all:
+            self.all.append(finding)
 
     def error(self, sentence: str, place: str = "") -> None:
         self.add(Severity.ERROR, sentence, place)

@@ -24,10 +24,11 @@ from caffecompat.proto.fork_fields import effective_fields, foreign_settings
 from caffecompat.proto.schema import Message
 
 PHASES = ("TRAIN", "TEST")
-# What stands for the shape of a top that only the data tell.
-ASSUMED_SHAPE = (3, 224, 224)
+# What stands for the shape of images that only the data tell: ImageNet's, MNIST's, CIFAR's.
+ASSUMED_SHAPES = ((3, 224, 224), (1, 28, 28), (3, 32, 32))
 _MOST_ASSUMED = 10
 _SHAPE_UNKNOWN = re.compile(r"state it with --shape ([^\s=]+)=")
+_SHAPES_UNKNOWN = re.compile(r"the shapes of its tops are unknown")
 _UNKNOWN_FIELD = re.compile(r"unknown field|has no field")
 
 
@@ -238,7 +239,10 @@ def _built(definition: Definition, dialect: str, findings: Findings) -> dict[str
     parameters: dict[str, list[Shape]] = {}
     for phase in PHASES if _reads_data(definition) else ("TEST",):
         try:
-            net = _without_data(definition, phase, dialect)
+            net = _in_some_state(definition, phase, dialect, findings)
+        except _DataUnknown as unknown:
+            findings.note(*_split(str(unknown)))
+            continue
         except LayerError as error:
             # A Python layer's class runs only where the user allows it.
             if not _stops_at_code(definition, error):
@@ -253,17 +257,85 @@ def _built(definition: Definition, dialect: str, findings: Findings) -> dict[str
     return parameters
 
 
-def _without_data(definition: Definition, phase: str, dialect: str) -> Net:
-    """The net with assumed shapes for the tops that only the data tell."""
-    shapes: dict[str, Shape] = {}
+class _DataUnknown(Exception):
+    """Whether a net can be built depends on data that are not there."""
+
+
+def _in_some_state(definition: Definition, phase: str, dialect: str, findings: Findings) -> Net:
+    """The net without stages, or else with those of a rule, which a solver's state may name."""
+    try:
+        return _without_data(definition, phase, dialect, ())
+    except NetError:
+        for stages in _stages(definition)[:_MOST_ASSUMED]:
+            try:
+                net = _without_data(definition, phase, dialect, stages)
+            except CaffeError:
+                continue
+            shown = ", ".join(map(repr, stages))
+            findings.note(f"in phase {phase} it is built with the stage {shown}, not without")
+            return net
+        raise
+
+
+def _stages(definition: Definition) -> list[tuple[str, ...]]:
+    """The stages that rules ask for, each once."""
+    found = [tuple(rule.stage) for layer in definition.message.layer for rule in layer.include]
+    return [stages for stages in dict.fromkeys(found) if stages]
+
+
+def _without_data(definition: Definition, phase: str, dialect: str, stages: tuple[str, ...]) -> Net:
+    """The net with assumed shapes for the tops that only the data tell.
+
+    Raises:
+        CaffeError: it cannot be built, whatever these shapes are.
+        _DataUnknown: whether it can be built depends on them.
+    """
+    errors: dict[str, CaffeError] = {}
+    for assumed in ASSUMED_SHAPES:
+        shapes: dict[str, Shape] = {}
+        try:
+            return _with_shapes(definition, phase, dialect, stages, shapes, assumed)
+        except CaffeError as error:
+            if not shapes and not _SHAPES_UNKNOWN.search(str(error)):
+                raise
+            errors[str(error)] = error
+    first = next(iter(errors.values()))
+    unknown = _SHAPES_UNKNOWN.search(str(first))
+    if unknown is not None:
+        said = str(first)[: unknown.end()]
+        raise _DataUnknown(
+            f"{said} without its data, so that the layers behind it are not examined"
+        )
+    if len(errors) == 1:
+        raise first
+    shape = "x".join(map(str, ASSUMED_SHAPES[0]))
+    raise _DataUnknown(f"{first_line(first)} (with images of {shape}: its data are not there)")
+
+
+def _with_shapes(
+    definition: Definition,
+    phase: str,
+    dialect: str,
+    stages: tuple[str, ...],
+    shapes: dict[str, Shape],
+    assumed: Shape,
+) -> Net:
+    """The net with one assumed shape for all images, which are noted in ``shapes``."""
     while True:
         try:
-            return Net(definition, phase=phase, shapes_only=True, shapes=shapes, dialect=dialect)
+            return Net(
+                definition,
+                phase=phase,
+                stages=stages,
+                shapes_only=True,
+                shapes=shapes,
+                dialect=dialect,
+            )
         except CaffeError as error:
             unknown = _SHAPE_UNKNOWN.search(str(error))
             if unknown is None or unknown[1] in shapes or len(shapes) >= _MOST_ASSUMED:
                 raise
-            shapes[unknown[1]] = ASSUMED_SHAPE
+            shapes[unknown[1]] = assumed
 
 
 def _reads_data(definition: Definition) -> bool:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 import re
 import shlex
 import string
-import textwrap
+import tokenize
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from types import ModuleType
 from typing import Any
 
+from google.protobuf.message import Message
+
 from caffecompat import pycaffe
 from caffecompat.doctor.findings import FileReport, Findings
+from caffecompat.doctor.notebooks import code_of_notebook
 from caffecompat.doctor.project import MAX_TEXT_BYTES, NOTEBOOK, SHELL, ProjectFile
 from caffecompat.errors import CaffeError
 from caffecompat.input_files import check_size, read_input
@@ -66,7 +68,11 @@ def examine_script(file: ProjectFile, max_bytes: int | None = None) -> FileRepor
 def _examine_code(file: ProjectFile, text: str, findings: Findings, limit: int) -> list[str]:
     """Examines Python; returns what to run next."""
     if file.kind == NOTEBOOK:
-        text = _code_of_notebook(text, findings)
+        try:
+            text = code_of_notebook(text)
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            findings.error(f"this is no notebook: {error}")
+            return []
         check_size(len(text), limit, f"{file.path}: the code of its cells")
     tree = _parsed(text, str(file.path), findings)
     for line, sentence in uses(tree):
@@ -101,23 +107,6 @@ def _how_it_runs(line: re.Match[str]) -> str:
     return f"{text}, or after 'caffecompat install-caffe-command{where}{tools}'"
 
 
-def _code_of_notebook(text: str, findings: Findings) -> str:
-    """The code of all cells, one after another; lines that are no Python are left out."""
-    try:
-        cells = json.loads(text)
-        cells = cells.get("cells") or [c for sheet in cells["worksheets"] for c in sheet["cells"]]
-        sources = [
-            "".join(cell.get("source") or cell.get("input") or [])
-            for cell in cells
-            if cell.get("cell_type") == "code"
-        ]
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        findings.error(f"this is no notebook: {error}")
-        return ""
-    lines = "\n".join(sources).splitlines()
-    return "\n".join("pass" if re.match(r"\s*[%!?]", line) else line for line in lines)
-
-
 def _parsed(text: str, path: str, findings: Findings) -> ast.Module:
     """The syntax tree; lines of Python 2 are reported and left out."""
     lines = text.splitlines()
@@ -138,8 +127,22 @@ def _parsed(text: str, path: str, findings: Findings) -> ast.Module:
             replaced = "pass" if not lines[number - 1].rstrip().endswith(":") else "if True:"
             if re.match(r"\s*except\b", lines[number - 1]):
                 replaced = "except Exception:"
-            lines[number - 1] = f"{indent[0] if indent else ''}{replaced}"
+            last = _last_line(lines, number - 1)
+            lines[number - 1 : last + 1] = [f"{indent[0] if indent else ''}{replaced}"] + [""] * (
+                last - number + 1
+            )
     return ast.Module([], [])
+
+
+def _last_line(lines: list[str], first: int) -> int:
+    """The index of the line in which the statement that begins in a line ends."""
+    try:
+        for token in tokenize.generate_tokens((f"{line}\n" for line in lines[first:]).__next__):
+            if token.type == tokenize.NEWLINE:
+                return first + token.end[0] - 1
+    except (tokenize.TokenError, SyntaxError):
+        pass
+    return first
 
 
 def _is_program(tree: ast.Module) -> bool:
@@ -170,18 +173,37 @@ def missing_names(tree: ast.Module) -> list[tuple[int, str]]:
             missing[line, name] = None
         else:
             names[bound] = _Known(found)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-            made = _made_by(node.value, names)
-            for target in node.targets:
-                if made is not None and isinstance(target, ast.Name):
-                    names[target.id] = _Known(made, instance=True)
+    names |= _instances(tree, names)
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             lost = _lost_attribute(node, names)
             if lost is not None:
                 missing[node.lineno, lost] = None
     return sorted(missing)
+
+
+def _instances(tree: ast.Module, names: dict[str, _Known]) -> dict[str, _Known]:
+    """The names that stand for instances of one class wherever the script binds them."""
+    made: dict[str, list[type]] = {}
+    bindings: Counter[str] = Counter()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            bindings[node.id] += 1
+        elif isinstance(node, ast.arg):
+            bindings[node.arg] += 1
+        elif isinstance(node, ast.Assign):
+            targets = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            kind = _made_by(node.value, names) if isinstance(node.value, ast.Call) else None
+            for name in targets:
+                if kind is not None:
+                    made.setdefault(name, []).append(kind)
+                elif isinstance(node.value, ast.Constant) and node.value.value is None:
+                    bindings[name] -= 1
+    return {
+        name: _Known(kinds[0], instance=True)
+        for name, kinds in made.items()
+        if len(set(kinds)) == 1 and len(kinds) == bindings[name]
+    }
 
 
 def _imports(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
@@ -260,28 +282,25 @@ def _lost_attribute(node: ast.Attribute, names: dict[str, _Known]) -> str | None
     if _attribute(owner.found, node.attr) is not None:
         return None
     # None is a value too.
-    if node.attr in dir(owner.found) or node.attr in getattr(owner.found, "__annotations__", {}):
+    if node.attr in dir(owner.found):
         return None
-    if owner.instance and node.attr in _set_by_methods(owner.found):
+    if owner.instance and _instances_have(owner.found, node.attr):
         return None
     return ast.unparse(node)
 
 
-@lru_cache
-def _set_by_methods(kind: type) -> frozenset[str]:
-    """The attributes that the methods of a class of pycaffe set on its instances."""
-    found = set()
-    for one in kind.__mro__:
-        if not one.__module__.startswith(pycaffe.__name__):
-            continue
-        tree = ast.parse(textwrap.dedent(inspect.getsource(one)))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-                found.add(ast.unparse(node).removeprefix("self."))
-    return frozenset(found)
+def _instances_have(kind: type, name: str) -> bool:
+    """Whether instances of a class of pycaffe have an attribute that the class has not."""
+    if "__setattr__" in vars(kind):
+        return True  # of a NetSpec those that the script sets
+    if issubclass(kind, Message):
+        return name in kind.DESCRIPTOR.fields_by_name
+    return any(name in inspect.get_annotations(one) for one in kind.__mro__)
 
 
 def _is_checked(found: Any) -> bool:
     """Whether all attributes of an object are known without a run."""
+    if found is pycaffe.NetSpec:  # its attributes are the tops that the script names
+        return False
     module = found.__name__ if isinstance(found, ModuleType) else getattr(found, "__module__", "")
     return isinstance(found, (ModuleType, type)) and str(module).startswith(pycaffe.__name__)

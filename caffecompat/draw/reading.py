@@ -96,7 +96,7 @@ def diagram_of(definition: Definition, source: str, options: DrawOptions) -> Dia
     wiring = wire_layers(message, state, definition.place)
     if not wiring.nodes:
         raise NetError(f"{source}: the net has no layers{'' if phase == ALL else f' in {phase}'}")
-    reader = _Reader(wiring, phase, message, options.build_options())
+    reader = _Reader(wiring, phase, definition, options.build_options())
     layers = tuple(_without_folder(layer, source) for layer in reader.layers())
     problems = [] if phase == ALL else wiring.problems
     notes = [*definition.notes, *problems, *reader.graph.notes]
@@ -113,11 +113,14 @@ def diagram_of(definition: Definition, source: str, options: DrawOptions) -> Dia
 class _Reader:
     """Reads the layers of one wiring."""
 
-    def __init__(self, wiring: Wiring, phase: str, message: Message, options: BuildOptions) -> None:
+    def __init__(
+        self, wiring: Wiring, phase: str, definition: Definition, options: BuildOptions
+    ) -> None:
         catalogue.check_dialect(options.dialect)
-        self._nodes = wiring.nodes
+        self._nodes, message = wiring.nodes, definition.message
         state = net_state(message, "TRAIN" if phase == ALL else phase)
-        self.graph = Graph(message.name, state, wiring.nodes, [], notes=list(wiring.notes))
+        notes = list(wiring.notes)
+        self.graph = Graph(message.name, state, wiring.nodes, [], notes=notes, path=definition.path)
         self._classes = [_class(node, options) for node in self._nodes]
         check_stated_shapes(self.graph, self._classes, options)
         self._built = build_each(self.graph, options, message)

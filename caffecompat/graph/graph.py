@@ -53,6 +53,7 @@ class Graph:
         state: the NetState message that the rules were evaluated for.
         outputs: sorted names of blobs that no layer reads.
         notes: sentences for the user: layers left out by rules, lenient interpretations.
+        path: the prototxt that the net was read from; None for a net in memory.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Graph:
     outputs: list[str]
     force_backward: bool = False
     notes: list[str] = field(default_factory=list)
+    path: str | None = None
 
     @property
     def phase(self) -> str:

@@ -89,7 +89,7 @@ class BatchSource(Source):
         from caffecompat.layers._missing_files import refuse_missing
 
         c = self.context
-        refuse_missing(message, c.phase, c.definition, c.place)
+        refuse_missing(message, c.phase, c.definition, c.path)
 
     def refuse_unknown_shape(self, message: Message, unless: str) -> NoReturn:
         """Raises FileProblem where files are missing and the definition gives no image shape."""

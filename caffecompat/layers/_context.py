@@ -75,9 +75,11 @@ class Context:
         options: the net's options.
         definition: the whole NetParameter, including layers of other states, for messages of data
             layers; None if it is unknown.
+        path: the prototxt that the net was read from; None for a net in memory.
     """
 
     phase: str
     place: str
     options: BuildOptions = field(default_factory=BuildOptions)
     definition: Message | None = None
+    path: str | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._source import source_class
@@ -11,12 +10,9 @@ if TYPE_CHECKING:
     from caffecompat.data.advice import MissingInput
     from caffecompat.layers._base import Message
 
-# A layer's place that begins with its prototxt and the line.
-_IN_FILE = re.compile(r"(.+?):[0-9]+: layer ")
-
 
 def refuse_missing(
-    layer: Message, phase: str, definition: Message | None = None, place: str = ""
+    layer: Message, phase: str, definition: Message | None = None, path: str | None = None
 ) -> None:
     """Raises if a file that a data layer needs is missing.
 
@@ -25,7 +21,8 @@ def refuse_missing(
         phase: the layer's phase, ``"TRAIN"`` or ``"TEST"``.
         definition: the layer's NetParameter; the message covers the missing files of its other
             data layers too.
-        place: where the layer is defined, as :class:`~caffecompat.layers.Context` has it.
+        path: the prototxt that the net was read from; a folder that has the file is looked for
+            among its own and those above it.
 
     Raises:
         FileProblem: a file is missing; the message has the commands that create all of them.
@@ -46,8 +43,7 @@ def refuse_missing(
         for missing in _missing_of(other, other_phase, definition):
             if other_phase == "TRAIN" or missing.path not in wanted:
                 wanted[missing.path] = missing
-    in_file = _IN_FILE.match(place)
-    raise_missing(own[0], list(wanted.values()), in_file[1] if in_file else None)
+    raise_missing(own[0], list(wanted.values()), path)
 
 
 def _missing_of(layer: Message, phase: str, definition: Message) -> list[MissingInput]:

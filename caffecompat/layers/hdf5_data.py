@@ -45,7 +45,7 @@ class HDF5Data(Source):
         with errors_at(self.context.place + (unknown if self.context.options.shapes_only else "")):
             if not message.HasField("transform_param"):  # the reader refuses transform_param
                 c = self.context
-                refuse_missing(message, c.phase, c.definition, c.place)
+                refuse_missing(message, c.phase, c.definition, c.path)
         with errors_at(self.context.place):
             self.reader: HDF5Reader | None = open_hdf5_reader(message, self.context.options)
             self.shapes = self.reader.shapes()

@@ -20,6 +20,7 @@ class Definition:
 
     Attributes:
         place: gives ``file:line`` for the n-th layer with a name; None for a net in memory.
+        path: the prototxt that the net was read from; None for a net in memory.
         notes: the upgrades, and the fields that are ignored.
         dialect: the fork of Caffe whose layer types are meant, for nets that are built without
             another one; see :class:`caffecompat.layers.BuildOptions`.
@@ -31,6 +32,7 @@ class Definition:
     notes: list[str] = field(default_factory=list)
     dialect: str = ""
     lenient: bool = False
+    path: str | None = None
 
     def complete(self, options: BuildOptions) -> BuildOptions:
         """The options of a net of this definition: with its dialect where they state none."""
@@ -58,7 +60,7 @@ def read_definition(source: Any, lenient: bool = False, max_bytes: int | None = 
     if isinstance(source, (str, os.PathLike)):
         message, lines = files.read_net(source, lenient, max_bytes)
         notes = [*lines.warnings, *lines.notes, *_without_effect(message)]
-        return Definition(message, lines.place, notes)
+        return Definition(message, lines.place, notes, path=lines.path)
     message = schema.new("NetParameter")
     if type(source) is not type(message):
         raise NetError(
@@ -81,7 +83,9 @@ def graph_of(definition: Definition, phase: str | int, options: BuildOptions) ->
     state = options.state
     if state is None:
         state = net_state(definition.message, phase, options.level, options.stages)
-    return build_graph(definition.message, state, definition.place, options.strict)
+    graph = build_graph(definition.message, state, definition.place, options.strict)
+    graph.path = definition.path
+    return graph
 
 
 def _without_effect(message: Any) -> list[str]:

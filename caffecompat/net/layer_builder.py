@@ -175,7 +175,8 @@ class LayerBuilder(ABC):
         """The layer after its setup."""
         asks = layer_class.reads_definition or issubclass(layer_class, Source)
         definition = self._definition if asks else None
-        layer = layer_class(Context(node.phase, node.place, self._options, definition))
+        path = self._graph.path
+        layer = layer_class(Context(node.phase, node.place, self._options, definition, path))
         if isinstance(layer, Source):
             self.opened.append(layer)
         layer.noise = Noise(self._options.seed, node.name, self.position)

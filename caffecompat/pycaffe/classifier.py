@@ -53,6 +53,10 @@ class Classifier(Net):
         transformer, crop_dims, image_dims: as in pycaffe.
     """
 
+    transformer: io.Transformer
+    crop_dims: Array
+    image_dims: Array
+
     def __init__(
         self,
         model_file: str | os.PathLike[str],

@@ -46,6 +46,7 @@ class Detector(Net):
         transformer, crop_dims, crop_mean, context_pad: as in pycaffe.
     """
 
+    transformer: io.Transformer
     crop_dims: Array
     crop_mean: Array
     context_pad: int | None

@@ -85,6 +85,9 @@ class Top:
         n: the number of the top.
     """
 
+    fn: Function
+    n: int
+
     def __init__(self, fn: Function, n: int) -> None:
         self.fn = fn
         self.n = n
@@ -110,6 +113,13 @@ class Function:
     Raises:
         BottomError: an input is no :class:`Top`.
     """
+
+    type_name: str
+    inputs: tuple[Any, ...]
+    params: dict[str, Any]
+    ntop: int
+    in_place: bool
+    tops: tuple[Top, ...]
 
     def __init__(self, type_name: str, inputs: Iterable[Any], params: dict[str, Any]) -> None:
         self.type_name = type_name

@@ -68,6 +68,11 @@ class NetStructure:
         torch_net: the net as :class:`caffecompat.Net`, a torch module with the same parameters.
     """
 
+    torch_net: TorchNet
+    # pycaffe's nets have these names too, once a script has asked for layer_dict and the like.
+    _layer_dict: Ordered[Any]
+    _input_list: list[str]
+    _output_list: list[str]
     __reduce_ex__ = refuse_copy
 
     def _use(self, net: TorchNet) -> None:

@@ -26,13 +26,17 @@ class Transformer:
         inputs, transpose, channel_swap, raw_scale, mean, input_scale: a dict by input's name each.
     """
 
+    inputs: Mapping[str, Sequence[int]]
+    transpose: dict[str, tuple[int, ...]]
+    channel_swap: dict[str, tuple[int, ...]]
+    raw_scale: dict[str, float]
+    mean: dict[str, NDArray[Any]]
+    input_scale: dict[str, float]
+
     def __init__(self, inputs: Mapping[str, Sequence[int]]) -> None:
         self.inputs = inputs
-        self.transpose: dict[str, tuple[int, ...]] = {}
-        self.channel_swap: dict[str, tuple[int, ...]] = {}
-        self.raw_scale: dict[str, float] = {}
-        self.mean: dict[str, NDArray[Any]] = {}
-        self.input_scale: dict[str, float] = {}
+        self.transpose, self.channel_swap = {}, {}
+        self.raw_scale, self.mean, self.input_scale = {}, {}, {}
 
     def preprocess(self, in_: str, data: NDArray[Any]) -> NDArray[Any]:
         """An image as values of the input ``in_``, without the axis of the batch.

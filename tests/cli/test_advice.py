@@ -23,6 +23,7 @@ from caffecompat.cli.main import main
 from caffecompat.data.advice import suggested_side
 from caffecompat.data.backends.database import open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
+from tests.commands import outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[..., str]
@@ -35,10 +36,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     write_images()
 
     def call(*words: str) -> str:
-        code = main(list(words))
-        captured = capfd.readouterr()
-        errors = [line for line in captured.err.splitlines() if "error: " in line]
-        assert (code == 0) == (not errors), captured.err
+        code, _, error = outcome(words, capfd)
+        errors = [line for line in error.splitlines() if "error: " in line]
+        assert (code == 0) == (not errors), error
         assert len(errors) <= 1
         return errors[0] if errors else ""
 

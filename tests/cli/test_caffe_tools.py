@@ -176,7 +176,8 @@ def test_old_command_lines_work_by_one_substitution(
 
 def test_a_script_called_caffe(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["install-caffe-command", "--dir", "build/tools", "--tools"]) == 0
-    assert "build/tools/caffe and 23 others" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "build/tools/caffe and 23 others beside it\nwrote 8 in build/examples\n" in printed
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
 
     def call(line: str) -> subprocess.CompletedProcess[str]:
@@ -194,12 +195,34 @@ def test_a_script_called_caffe(capsys: pytest.CaptureFixture[str]) -> None:
     )
     for tool in ("extract_features", "convert_annoset.bin", "classification.bin"):
         assert "usage: caffecompat" in call(f"build/tools/{tool} --help").stdout
+    # As examples/cifar10/create_cifar10.sh calls it.
+    cifar = "./build/examples/cifar10/convert_cifar_data.bin --help"
+    assert "usage: caffecompat convert-cifar-data" in call(cifar).stdout
+    assert sorted(path.name for path in Path("build/examples").iterdir()) == [
+        "cifar10",
+        "cpp_classification",
+        "mnist",
+        "siamese",
+    ]
     Path("net.prototxt").write_text('layers { name: "c" type: RELU bottom: "x" top: "c" }')
     assert call("build/tools/upgrade_net_proto_text.bin net.prototxt new.prototxt").returncode == 0
     assert 'type: "ReLU"' in Path("new.prototxt").read_text()
     # Again is no harm.
     assert main(["install-caffe-command", "--dir", "build/tools"]) == 0
     assert sys.executable in Path("build/tools/caffe").read_text()
+
+
+def test_caffe_s_own_examples_are_not_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = Path("build/examples/mnist/convert_mnist_data.bin")
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"\x7fELF")
+    assert main(["install-caffe-command", "--dir", "build/tools", "--tools"]) == 1
+    assert f"{theirs}: is another program; give another --dir" in capsys.readouterr().err
+    assert not Path("build/tools").exists()
+    assert theirs.read_bytes() == b"\x7fELF"
+    # In a folder of another name there are no examples beside it.
+    assert main(["install-caffe-command", "--dir", "build/bin", "--tools"]) == 0
+    assert [path.name for path in Path("build/examples").iterdir()] == ["mnist"]
 
 
 def test_another_caffe_is_never_overwritten_or_hidden(

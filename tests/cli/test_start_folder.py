@@ -89,6 +89,34 @@ def test_a_missing_file_that_a_folder_above_has(
     assert f"(from {here}; from {root} there is one)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "summary NET",
+        "inspect NET",
+        "deploy NET deploy.prototxt",
+        "draw NET net.html",
+        "dataset show --net NET records.png",
+    ],
+)
+@pytest.mark.parametrize("kind", ["Data", "HDF5Data"])
+def test_each_verb_looks_near_the_net(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    words: str,
+) -> None:
+    Path("examples/a/list.txt").touch()
+    rows = NET.replace('"Data"', '"HDF5Data"').replace("backend: LMDB", "")
+    rows = rows.replace("data_param", "hdf5_data_param").replace("train_lmdb", "list.txt")
+    Path("examples/a/net.prototxt").write_text({"Data": NET, "HDF5Data": rows}[kind])
+    monkeypatch.chdir(root.parent)
+    given = [f"{root.name}/examples/a/net.prototxt" if w == "NET" else w for w in words.split()]
+    assert main(given) == (0 if given[0] == "draw" else 1)
+    assert f"run from that folder: cd '{root}'" in "".join(capsys.readouterr())
+
+
 def test_what_no_folder_has_gets_the_commands_that_make_it(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

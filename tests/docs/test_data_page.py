@@ -56,6 +56,10 @@ def test_every_command_line_is_accepted(page: str) -> None:
         ("./build/tools/caffe train --solver=s", "caffecompat caffe train --solver=s"),
         ("build/tools/convert_imageset.bin a b c", "caffecompat convert_imageset.bin a b c"),
         ("build/examples/mnist/convert_mnist_data.bin", "caffecompat convert_mnist_data.bin"),
+        (
+            "./build/examples/cpp_classification/classification.bin",
+            "caffecompat classification.bin",
+        ),
         ("GLOG_logtostderr=1 build/tools/caffe time", "GLOG_logtostderr=1 caffecompat caffe time"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,9 +10,7 @@ import numpy as np
 import pytest
 
 from caffecompat import Net
-from caffecompat.cli.main import main
 from caffecompat.data.preprocessing import Preprocessing
-from caffecompat.errors import CaffeError
 from caffecompat.evaluate.classification.class_order import ClassOrder, order_warning
 from caffecompat.evaluate.classification.evaluation import Evaluation, EvaluationOptions
 from caffecompat.evaluate.detection.region_predictions import Regions, decode_regions
@@ -23,6 +20,7 @@ from caffecompat.evaluate.images.preparation import ImagePreparation
 from caffecompat.evaluate.localisation.box_net import BoxNet
 from caffecompat.proto.text.printer import format_text
 from caffecompat.weights import write_mean
+from tests.commands import Run, refused, verb_runner
 from tests.evaluate.classification.test_class_order import names
 from tests.evaluate.localisation.small import PREPARATION, box_model, write_boxes
 from tests.evaluate.small import NET, small_model
@@ -50,7 +48,6 @@ layer { name: "out" type: "DetectionOutput" bottom: "loc" bottom: "prob" bottom:
   detection_output_param { num_classes: 3 code_type: CENTER_SIZE } }
 """
 needs_sklearn = pytest.mark.skipif(find_spec("sklearn") is None, reason="needs scikit-learn")
-Run = Callable[[str], str]
 
 
 @pytest.fixture
@@ -63,21 +60,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     model = box_model()
     Path("box.prototxt").write_text(format_text(model.definition.message))
     model.net().save("box.caffemodel")
-
-    def call(command: str) -> str:
-        capfd.readouterr()
-        code = main(command.split())
-        error = capfd.readouterr().err
-        assert "Traceback" not in error
-        return error if code else ""
-
-    return call
-
-
-def refused(call: Callable[[], object], words: str) -> None:
-    with pytest.raises(CaffeError) as caught:
-        call()
-    assert words in str(caught.value)
+    return verb_runner(capfd)
 
 
 def test_a_missing_folder(run: Run) -> None:

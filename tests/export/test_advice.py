@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,13 @@ from torch import Tensor, nn
 
 from caffecompat import Net
 from caffecompat.cli.main import main
-from caffecompat.errors import CaffeError
 from caffecompat.export import from_torch
 from caffecompat.export.convert.weight_files import write_named_and_read_back
 from caffecompat.export.onnx_graph import file as onnx_file
 from caffecompat.export.passes.fully_convolutional import fully_convolutional
 from caffecompat.weights import load_weights, write_mean
 from caffecompat.weights.array_names import NamedArrays
+from tests.commands import Run, refused, verb_runner
 from tests.export.models import model_of
 from tests.export.torchvision_nets import PAIRS_BY_NAME
 
@@ -29,7 +28,6 @@ layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
   convolution_param { num_output: 2 kernel_size: 3 weight_filler { type: "xavier" } } }
 """
 FROM = "net.caffemodel"
-Run = Callable[[str], str]
 
 
 @pytest.fixture
@@ -37,27 +35,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     """Runs a verb beside weights and their definition; returns its error, "" when it succeeded."""
     monkeypatch.chdir(tmp_path)
     write_net(COLOUR + BODY)
-
-    def call(command: str) -> str:
-        capfd.readouterr()
-        code = main(command.split())
-        error = capfd.readouterr().err
-        assert "Traceback" not in error
-        assert (code == 0) == ("error: " not in error)
-        return error if code else ""
-
-    return call
+    return verb_runner(capfd)
 
 
 def write_net(text: str, definition: str = "deploy.prototxt") -> None:
     Path(definition).write_text(text)
     Net(definition, seed=5).save(FROM)
-
-
-def refused(call: Callable[[], object], words: str) -> None:
-    with pytest.raises(CaffeError) as caught:
-        call()
-    assert words in str(caught.value)
 
 
 def test_a_form_that_folds_no_preprocessing(run: Run) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ import pytest
 
 from caffecompat import Net
 from caffecompat.cli.main import main
-from caffecompat.errors import CaffeError
 from caffecompat.export.engine import EngineOptions, open_engine
 from caffecompat.export.opencv import process
+from tests.commands import Run, outcome, refused
 from tests.export.models import random_inputs
 from tests.export.test_opencv_python import FAKE_OPENCV_4, other_python
 from tests.places import REPOSITORY
@@ -25,13 +24,12 @@ layer { name: "data" type: "Input" top: "data" input_param {
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
   convolution_param { num_output: 5 kernel_size: 3 weight_filler { type: "xavier" } } }
 """
-Verify = Callable[[str], str]
 
 
 @pytest.fixture
 def verify(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Verify:
+) -> Run:
     """Compares files of one model in all forms; returns what is said if it is refused."""
     monkeypatch.chdir(tmp_path)
     write_net(TEXT)
@@ -40,11 +38,8 @@ def verify(
     Path("net.safetensors").unlink(missing_ok=True)
 
     def call(command: str) -> str:
-        capfd.readouterr()
-        code = main(["verify", *command.split()])
-        captured = capfd.readouterr()
-        assert "Traceback" not in captured.err
-        return captured.err + captured.out if code else ""
+        code, out, error = outcome(["verify", *command.split()], capfd)
+        return error + out if code else ""
 
     return call
 
@@ -54,19 +49,13 @@ def write_net(text: str) -> None:
     Net("net.prototxt", seed=5).save("net.caffemodel")
 
 
-def refused(call: Callable[[], object], words: str) -> None:
-    with pytest.raises(CaffeError) as caught:
-        call()
-    assert words in str(caught.value)
-
-
-def test_a_prototxt_without_weights(verify: Verify) -> None:
+def test_a_prototxt_without_weights(verify: Run) -> None:
     words = "net.prototxt: has no weights; give a weight file in its place, and --model net.proto"
     assert words in verify("net.prototxt net.pt")
     assert not verify("net.caffemodel net.pt --model net.prototxt")
 
 
-def test_files_without_an_engine(verify: Verify) -> None:
+def test_files_without_an_engine(verify: Run) -> None:
     pytest.importorskip("onnxruntime")
     assert main(["convert", "net.caffemodel", "net.onnx"]) == 0
     shutil.move("net.onnx", "net.model")
@@ -76,7 +65,7 @@ def test_files_without_an_engine(verify: Verify) -> None:
     assert not verify(f"net.caffemodel {advised[1]}")
 
 
-def test_code_in_files(verify: Verify) -> None:
+def test_code_in_files(verify: Run) -> None:
     words = "would run; if you have read it, allow that with --allow-python"
     assert words in verify("net.caffemodel net.py")
     assert not verify("net.caffemodel net.py --allow-python")
@@ -85,7 +74,7 @@ def test_code_in_files(verify: Verify) -> None:
     assert not verify("net.caffemodel net.pt2 --trust")
 
 
-def test_source_without_weights(verify: Verify) -> None:
+def test_source_without_weights(verify: Run) -> None:
     Path("alone").mkdir()
     shutil.copy("net.py", "alone/net.py")
     command = "net.pt2 alone/net.py --trust --allow-python"
@@ -96,7 +85,7 @@ def test_source_without_weights(verify: Verify) -> None:
     assert not verify(command)
 
 
-def test_the_cause_of_a_difference(verify: Verify) -> None:
+def test_the_cause_of_a_difference(verify: Run) -> None:
     pytest.importorskip("onnxruntime")
     net = Net("net.prototxt", weights="net.caffemodel")
     net.params["conv"][0].data[...] *= 2
@@ -110,7 +99,7 @@ def test_the_cause_of_a_difference(verify: Verify) -> None:
     assert "no guess" not in said
 
 
-def test_the_picture_of_differences(verify: Verify) -> None:
+def test_the_picture_of_differences(verify: Run) -> None:
     pytest.importorskip("matplotlib")
     words = "the picture is a PNG; give a name that ends in .png"
     assert words in verify("net.caffemodel net.pt --model net.prototxt --plot found.svg")
@@ -118,7 +107,7 @@ def test_the_picture_of_differences(verify: Verify) -> None:
     assert Path("found.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_definition_and_the_opencv_of_another_python(verify: Verify, tmp_path: Path) -> None:
+def test_the_definition_and_the_opencv_of_another_python(verify: Run, tmp_path: Path) -> None:
     python = other_python(tmp_path, "raise ImportError")
     where = "opencv-caffe:net.caffemodel"
     without = EngineOptions(opencv_python=python)
@@ -135,7 +124,7 @@ def test_the_definition_and_the_opencv_of_another_python(verify: Verify, tmp_pat
     assert open_engine(where, options).run(inputs)["conv"].shape == (2, 5)
 
 
-def test_opencv_that_takes_too_long(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opencv_that_takes_too_long(verify: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a child that does not end with two images."""
     pytest.importorskip("cv2")
     pytest.importorskip("onnx")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,15 @@ from caffecompat import Net
 from caffecompat.cli.main import main
 from caffecompat.proto import files
 from caffecompat.proto.text.parser import parse_text
+from tests.commands import Run, verb_runner
 from tests.solver.small import write_training
-
-Run = Callable[[str], str]
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """Runs a verb in an empty folder; returns its error, "" when it succeeded."""
     monkeypatch.chdir(tmp_path)
-
-    def call(command: str) -> str:
-        capfd.readouterr()
-        code = main(command.split())
-        error = capfd.readouterr().err
-        assert "Traceback" not in error
-        assert (code == 0) == ("error: " not in error), error
-        return error if code else ""
-
-    return call
+    return verb_runner(capfd)
 
 
 def net(text: str) -> Any:

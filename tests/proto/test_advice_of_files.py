@@ -12,10 +12,11 @@ import pytest
 
 from caffecompat import Net
 from caffecompat.cli.main import main
-from caffecompat.errors import CaffeError, FormatError, UnknownName
+from caffecompat.errors import FormatError, UnknownName
 from caffecompat.proto import files, schema
 from caffecompat.proto.binary.nets import read_binary_net
 from caffecompat.proto.text.parser import parse_text
+from tests.commands import Run, refused, verb_runner
 
 NET = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 } } }
 layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
@@ -23,7 +24,6 @@ layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
 layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "ip" top: "loss" }
 """
 SOLVER = "net: 'net.prototxt' base_lr: 0.1 lr_policy: 'fixed' max_iter: 1"
-Run = Callable[[str], str]
 
 
 @pytest.fixture
@@ -32,26 +32,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.chdir(tmp_path)
     Path("net.prototxt").write_text(NET)
     Path("solver.prototxt").write_text(SOLVER)
-
-    def call(command: str) -> str:
-        capfd.readouterr()
-        code = main(command.split())
-        error = capfd.readouterr().err
-        assert "Traceback" not in error
-        assert (code == 0) == ("error: " not in error), error
-        return error if code else ""
-
-    return call
+    return verb_runner(capfd)
 
 
 def net(text: str) -> Any:
     return parse_text(text, "NetParameter")[0]
-
-
-def refused(call: Callable[[], object], words: str) -> None:
-    with pytest.raises(CaffeError) as caught:
-        call()
-    assert words in str(caught.value)
 
 
 def test_a_solver_in_the_place_of_a_net(run: Run) -> None:

@@ -6,20 +6,20 @@ import copy
 import importlib
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from caffecompat import CaffeError, install_as_caffe
+from caffecompat import install_as_caffe
 from caffecompat import pycaffe as caffe
 from caffecompat.pycaffe import coord_map, draw, io
 from caffecompat.pycaffe import layers as L
 from caffecompat.pycaffe.classifier import Classifier
 from caffecompat.pycaffe.detector import Detector
 from caffecompat.pycaffe.proto import caffe_pb2
+from tests.commands import refused
 from tests.pycaffe.definitions import CLASSIFIER, DEPLOY, built
 from tests.pycaffe.models import CLASSES, write_image, write_model
 
@@ -28,13 +28,6 @@ MEMORY = """layer { name: "d" type: "MemoryData" top: "data" top: "label" memory
   batch_size: 2 channels: 1 height: 2 width: 3 } }"""
 FIVE_AXES = """layer { name: "data" type: "Input" top: "data" input_param {
   shape { dim: 2 dim: 3 dim: 1 dim: 5 dim: 4 } } }"""
-
-
-def refused(call: Callable[[], Any], *sentences: str) -> None:
-    """Checks that ``call`` fails with all these words."""
-    with pytest.raises(CaffeError) as caught:
-        call()
-    assert all(sentence in str(caught.value) for sentence in sentences), str(caught.value)
 
 
 def test_more_than_four_axes(tmp_path: Path) -> None:

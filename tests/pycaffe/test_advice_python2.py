@@ -83,13 +83,13 @@ RUN_TIME = [
     ),
     (
         "from itertools import izip\nresult = list(izip([1], [2]))",
-        "Python 3 has no izip: write zip",
+        "itertools has no izip any more: write zip",
         "result = list(zip([1], [2]))",
         [(1, 2)],
     ),
     (
         "from itertools import imap\nresult = list(imap(str, [1]))",
-        "Python 3 has no imap: write map",
+        "itertools has no imap any more: write map",
         "result = list(map(str, [1]))",
         ["1"],
     ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -14,10 +13,9 @@ import pytest
 import torch
 
 from caffecompat import Net
-from caffecompat.cli.main import main
-from caffecompat.errors import CaffeError
 from caffecompat.weights import LayerWeights, Weights, load_weights, save_weights
 from caffecompat.weights.array_names import Naming
+from tests.commands import Run, refused, verb_runner
 
 NET = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 } } }
 layer { name: "a" type: "InnerProduct" bottom: "data" top: "a"
@@ -26,7 +24,6 @@ layer { name: "b" type: "InnerProduct" bottom: "a" top: "b"
   param { name: "w" } param { name: "other" } inner_product_param { num_output: 2 } }
 """
 NUMPY_1 = np.__version__.startswith("1.")
-Run = Callable[[str], str]
 
 
 @pytest.fixture
@@ -35,23 +32,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.chdir(tmp_path)
     Path("net.prototxt").write_text(NET)
     Path("away").mkdir()
-
-    def call(command: str) -> str:
-        capfd.readouterr()
-        code = main(command.split())
-        error = capfd.readouterr().err
-        assert "Traceback" not in error
-        assert (code == 0) == ("error: " not in error), error
-        return error if code else ""
-
-    return call
-
-
-def refused(call: Callable[[], object], words: str) -> str:
-    with pytest.raises(CaffeError) as caught:
-        call()
-    assert words in str(caught.value)
-    return str(caught.value)
+    return verb_runner(capfd)
 
 
 def one_layer(name: str = "fc", type_name: str = "", shape: tuple[int, ...] = (2, 3)) -> Weights:

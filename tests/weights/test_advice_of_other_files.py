@@ -20,8 +20,6 @@ import pytest
 import torch
 
 from caffecompat import Net
-from caffecompat.cli.main import main
-from caffecompat.errors import CaffeError
 from caffecompat.export import from_torch
 from caffecompat.solver import Solver
 from caffecompat.weights import (
@@ -34,6 +32,7 @@ from caffecompat.weights import (
     write_mean,
     write_state,
 )
+from tests.commands import Run, refused, verb_runner
 from tests.solver.small import write_training
 
 NET = """layer { name: "data" type: "Input" top: "data" input_param {
@@ -41,7 +40,6 @@ NET = """layer { name: "data" type: "Input" top: "data" input_param {
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
   convolution_param { num_output: 2 kernel_size: 3 } }
 """
-Run = Callable[[str], str]
 
 
 @pytest.fixture
@@ -50,23 +48,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.chdir(tmp_path)
     Path("net.prototxt").write_text(NET)
     Net("net.prototxt", seed=3).save("net.caffemodel")
-
-    def call(command: str) -> str:
-        capfd.readouterr()
-        code = main(command.split())
-        error = capfd.readouterr().err
-        assert "Traceback" not in error
-        assert (code == 0) == ("error: " not in error), error
-        return error if code else ""
-
-    return call
-
-
-def refused(call: Callable[[], object], words: str) -> str:
-    with pytest.raises(CaffeError) as caught:
-        call()
-    assert words in str(caught.value)
-    return str(caught.value)
+    return verb_runner(capfd)
 
 
 def zstd_frame(content: bytes) -> bytes:
@@ -204,7 +186,7 @@ def test_onnx_models(run: Run) -> None:
         "a module of torch, such as onnx2torch makes of it, becomes a Caffe model by "
         "caffecompat.export.from_torch"
     )
-    assert words in refused(lambda: load_weights("net.onnx"), "not read as a source")
+    refused(lambda: load_weights("net.onnx"), words, "not read as a source")
     assert words in run("convert net.onnx back.caffemodel")
     # That other program makes such a module.
     module = torch.nn.Conv2d(3, 2, 3)

@@ -33,6 +33,13 @@ _TOOLS = (
     "upgrade_net_proto_text",
     "upgrade_solver_proto_text",
 )
+# Caffe builds these in examples/FOLDER beside tools/, where the scripts of its examples call them.
+_EXAMPLES = {
+    "classification": "cpp_classification",
+    "convert_cifar_data": "cifar10",
+    "convert_mnist_data": "mnist",
+    "convert_mnist_siamese_data": "siamese",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,32 +53,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tools",
         action="store_true",
-        help="write Caffe's other tools as well: convert_imageset, convert_imageset.bin, ...",
+        help="write Caffe's other tools as well: convert_imageset, convert_imageset.bin, ...; for "
+        "a folder called tools those of Caffe's examples also in examples/ beside it",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Checks that no other program is hidden or overwritten, then writes."""
     folder = Path(arguments.dir)
-    # Name of a script -> the verb that it gives; none for caffe, which is called with one.
-    scripts = {"caffe": ""}
-    if arguments.tools:
-        scripts |= {"caffe.bin": ""}
-        scripts |= {f"{name}{suffix}": name for name in _TOOLS for suffix in ("", ".bin")}
-    for name in scripts:
-        _refuse_another(folder, name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, verb in scripts.items():
-            (folder / name).write_text(_script(verb))
-            (folder / name).chmod(0o755)
-    except OSError as error:
-        raise FileProblem(f"{folder}: cannot be written: {error.strerror}") from error
-    others = f" and {len(scripts) - 1} others beside it" if len(scripts) > 1 else ""
+    scripts = _scripts(folder, arguments.tools)
+    for path in scripts:
+        _refuse_another(path)
+    for path, verb in scripts.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(_script(verb))
+            path.chmod(0o755)
+        except OSError as error:
+            raise FileProblem(f"{path.parent}: cannot be written: {error.strerror}") from error
+    beside = sum(path.parent == folder for path in scripts) - 1
+    others = f" and {beside} others beside it" if beside else ""
     print(f"wrote {folder / 'caffe'}{others}")
+    if elsewhere := len(scripts) - 1 - beside:
+        print(f"wrote {elsewhere} in {_examples_folder(folder)}")
     if not _is_on_path(folder):
         print(f"{folder} is not in PATH; call it as {folder / 'caffe'}")
     return 0
+
+
+def _scripts(folder: Path, tools: bool) -> dict[Path, str]:
+    """The scripts to write -> the verb of each; none for caffe, which is called with one."""
+    scripts = {folder / "caffe": ""}
+    if not tools:
+        return scripts
+    scripts[folder / "caffe.bin"] = ""
+    suffixes = ("", ".bin")
+    scripts |= {folder / f"{name}{suffix}": name for name in _TOOLS for suffix in suffixes}
+    if folder.resolve().name == "tools":
+        examples = _examples_folder(folder)
+        scripts |= {
+            examples / place / f"{name}{suffix}": name
+            for name, place in _EXAMPLES.items()
+            for suffix in suffixes
+        }
+    return scripts
+
+
+def _examples_folder(folder: Path) -> Path:
+    """Where Caffe builds the programs of its examples, beside its tools."""
+    return Path(os.path.normpath(folder / ".." / "examples"))
 
 
 def _script(verb: str) -> str:
@@ -85,15 +115,15 @@ def _script(verb: str) -> str:
     return f'#!/bin/sh\n{_MARK}\n{export}exec {words} "$@"\n'
 
 
-def _refuse_another(folder: Path, name: str) -> None:
+def _refuse_another(target: Path) -> None:
     """Raises FileProblem if the script would overwrite or hide a program that is not ours."""
-    target = folder / name
+    folder, name = target.parent, target.name
     if os.path.lexists(target) and not _is_ours(target):
         raise FileProblem(f"{target}: is another program; give another --dir")
     found = shutil.which(name)
     if found and _is_on_path(folder) and not _is_ours(Path(found)):
         raise FileProblem(
-            f"{folder / name}: would come beside {found}, another program; give a --dir that is "
+            f"{target}: would come beside {found}, another program; give a --dir that is "
             "not in PATH"
         )
 

@@ -11,7 +11,6 @@ import numpy as np
 from caffecompat.errors import ExportError, WeightsError
 from caffecompat.export.source import PREPROCESSING, Source
 from caffecompat.net import LoadReport, Net
-from caffecompat.net.parameters.load_report import without_remedy
 from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.proto.text.printer import format_text
 from caffecompat.weights import LayerWeights, Weights, load_weights, match_shape, save_weights
@@ -66,9 +65,9 @@ def through_net(source: Source, max_bytes: int | None) -> tuple[Weights, LoadRep
     net = Net(source.definition, shapes_only=True, max_bytes=max_bytes)
     report = net.load_weights(weights, on_mismatch="skip", lenient=True)
     if report.mismatched:
-        problems = map(without_remedy, report.mismatched.values())
         advice = f"{source.path}: these are weights of another net than {source.origin}"
-        raise WeightsError("\n".join([*problems, f"{advice}; --model names their definition"]))
+        lines = [*report.mismatched.values(), f"{advice}; --model names their definition"]
+        raise WeightsError("\n".join(lines))
     if report.nothing_loaded:
         raise WeightsError(_other_names(source, report.missing))
     if report.missing:

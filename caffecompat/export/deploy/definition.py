@@ -175,7 +175,7 @@ class _Deploying:
         message = net_of(self.definition.message, layers)
         try:
             place = self._place if self.definition.place else None
-            return self._built(Definition(message, place), state)
+            return self._built(Definition(message, place, path=self.definition.path), state)
         except LayerError as error:
             sources = [step for step in self.wiring.steps if is_source(step)]
             failed = next((s for s in sources if str(error).startswith(s.place)), None)

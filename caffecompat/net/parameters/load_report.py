@@ -10,16 +10,6 @@ from dataclasses import dataclass, field
 from caffecompat.weights import Weights
 
 ERROR, SKIP, REINIT = MISMATCHES = ("error", "skip", "reinit")
-SKIP_HINT = (
-    "To learn it afresh instead of loading it, rename the layer, or pass over it with "
-    "on_mismatch='skip' (--on-mismatch skip)"
-)
-COUNT_HINT = SKIP_HINT.replace("it afresh", "the layer afresh", 1)
-
-
-def without_remedy(problem: str) -> str:
-    """The sentence about a layer that does not fit, where it cannot be or was passed over."""
-    return problem.removesuffix(SKIP_HINT).removesuffix(COUNT_HINT).rstrip(". ")
 
 
 @dataclass(frozen=True)
@@ -31,7 +21,8 @@ class LoadReport:
         missing: layers of the net with parameters that are not in the file; they keep their values.
         ignored: layers of the file that are not in the net.
         without_parameters: layers of both without parameters.
-        mismatched: by name, layers whose blobs do not fit, with one sentence for each.
+        mismatched: by name, layers whose blobs do not fit, with one sentence for each, which does
+            not say how to pass over the layer.
         left_out: layers with parameters that ``layers`` excludes; they keep their values.
         on_mismatch: the treatment of the mismatched layers, "skip" or "reinit".
         copied: the parameters that got values, by the index of the layer that owns them and of
@@ -82,10 +73,7 @@ class LoadReport:
             hint = f"; the file has {near[0]!r}, which the net has not" if near else ""
             lines.append(f"layer {name!r} is not in the file and keeps its values{hint}")
         done = "filled afresh" if self.on_mismatch == REINIT else "left as it was"
-        lines += [
-            f"layer {name!r} was {done}: {without_remedy(why)}"
-            for name, why in self.mismatched.items()
-        ]
+        lines += [f"layer {name!r} was {done}: {why}" for name, why in self.mismatched.items()]
         if self.left_out:
             lines.append(f"not asked for: {', '.join(self.left_out)}")
         return lines

@@ -16,11 +16,9 @@ from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import LayerModule
 from caffecompat.net.parameters.initial_values import initial_value
 from caffecompat.net.parameters.load_report import (
-    COUNT_HINT,
     ERROR,
     MISMATCHES,
     REINIT,
-    SKIP_HINT,
     LoadReport,
     nothing_loaded,
 )
@@ -32,6 +30,10 @@ from caffecompat.weights.nvcaffe import is_nvcaffe
 
 # The number of values to copy at a time, which bounds the memory that a copy needs.
 PIECE = 1 << 20
+_LEARN_AFRESH = (
+    "To learn {} afresh instead of loading it, rename the layer, or pass over it with "
+    "on_mismatch='skip' (--on-mismatch skip)"
+)
 
 
 @dataclass
@@ -45,6 +47,17 @@ class _Copy:
     owner: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class _Misfit:
+    """Why a layer does not fit, and how to go on without it where the sentence does not say so."""
+
+    sentence: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.sentence}. {self.remedy}" if self.remedy else self.sentence
+
+
 @dataclass
 class _Plan:
     """What a file has for the layers of a net.
@@ -52,13 +65,13 @@ class _Plan:
     Attributes:
         copies: by name of the layer.
         ignored, without_parameters: see :class:`LoadReport`.
-        problems: by name, a sentence for each layer that does not fit.
+        problems: by name of each layer that does not fit.
     """
 
     copies: dict[str, list[_Copy]] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
     without_parameters: list[str] = field(default_factory=list)
-    problems: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, _Misfit] = field(default_factory=dict)
 
 
 def load(
@@ -104,7 +117,7 @@ def load(
     chosen = _chosen(only, targets, weights, origin)
     plan = _plan(weights, origin, targets, chosen)
     if plan.problems and on_mismatch == ERROR:
-        raise WeightsError("\n".join(plan.problems.values()))
+        raise WeightsError("\n".join(map(str, plan.problems.values())))
     if on_mismatch == REINIT:
         for name in plan.problems:
             _reinitialise(targets[name])
@@ -116,7 +129,7 @@ def load(
         missing=[],
         ignored=plan.ignored,
         without_parameters=plan.without_parameters,
-        mismatched=plan.problems,
+        mismatched={name: misfit.sentence for name, misfit in plan.problems.items()},
         on_mismatch=on_mismatch,
         copied=frozenset(one.owner for one in copies),
     )
@@ -137,12 +150,12 @@ def _plan(weights: Weights, origin: str, targets: dict[str, BuiltLayer], chosen:
             continue
         elif _parameters(target):
             found = _match(origin, source, target, weights.format)
-            if isinstance(found, str):
+            if isinstance(found, _Misfit):
                 plan.problems[source.name] = found
             else:
                 plan.copies[source.name] = found
         elif source.blobs:
-            plan.problems[source.name] = _count_problem(origin, source, target)
+            plan.problems[source.name] = _count_misfit(origin, source, target)
         else:
             plan.without_parameters.append(source.name)
     for name in plan.problems:
@@ -187,14 +200,14 @@ def _shared(built: BuiltLayer, index: int) -> bool:
 
 def _match(
     origin: str, source: LayerWeights, target: BuiltLayer, format_name: str
-) -> list[_Copy] | str:
-    """The copies for one layer of the file, or a sentence if the layer does not fit."""
+) -> list[_Copy] | _Misfit:
+    """The copies for one layer of the file, or why the layer does not fit."""
     blobs = _parameters(target)
     indices = source.indices or list(range(len(source.blobs)))
     left_out = set(range(len(blobs))) - set(indices)
     lenient = format_name == "hdf5" and all(_shared(target, j) for j in left_out)
     if max(indices, default=0) >= len(blobs) or (left_out and not lenient):
-        return _count_problem(origin, source, target)
+        return _count_misfit(origin, source, target)
     assert target.module is not None
     specs = target.module.layer.specs
     stored = target.module.layer.adapt(source.blobs)
@@ -206,31 +219,32 @@ def _match(
         pairs.append(_Copy(shaped, blob, legacy, f"{specs[j].name} (blob {j})", owner))
     wrong = [p for p in pairs if match_shape(p.blob, p.legacy, p.shaped.shape) is None]
     if wrong:
-        return f"{origin}: {target.place}: {_shape_problem(wrong)}"
+        return _shape_misfit(f"{origin}: {target.place}", wrong)
     return pairs
 
 
-def _count_problem(origin: str, source: LayerWeights, target: BuiltLayer) -> str:
-    expected = len(_parameters(target))
-    remedy = COUNT_HINT
-    if is_nvcaffe(source, target.type):
-        remedy = (
-            "Five blobs are NVCaffe's layout with scale and bias inside; `caffecompat convert "
-            "--bvlc-batch-norm` splits them into BatchNorm and Scale"
-        )
-    return (
+def _count_misfit(origin: str, source: LayerWeights, target: BuiltLayer) -> _Misfit:
+    sentence = (
         f"{origin}: {target.place}: the file has {len(source.blobs)} parameter blobs, the net's "
-        f"layer has {expected}. {remedy}"
+        f"layer has {len(_parameters(target))}"
     )
+    if is_nvcaffe(source, target.type):
+        return _Misfit(
+            f"{sentence}. Five blobs are NVCaffe's layout with scale and bias inside; `caffecompat "
+            "convert --bvlc-batch-norm` splits them into BatchNorm and Scale"
+        )
+    return _Misfit(sentence, _LEARN_AFRESH.format("the layer"))
 
 
-def _shape_problem(wrong: list[_Copy]) -> str:
+def _shape_misfit(who: str, wrong: list[_Copy]) -> _Misfit:
     shapes = "; ".join(
         f"{pair.name} is {format_shape(pair.blob.shape)} in the file, the net needs "
         f"{format_shape(pair.shaped.shape)}"
         for pair in wrong
     )
-    return f"{shapes}. {_same_count_hint(wrong)}{SKIP_HINT}"
+    hint = _same_count_hint(wrong)
+    sentence = f"{who}: {shapes}. {hint}" if hint else f"{who}: {shapes}"
+    return _Misfit(sentence, _LEARN_AFRESH.format("it"))
 
 
 def _same_count_hint(wrong: list[_Copy]) -> str:
@@ -241,9 +255,9 @@ def _same_count_hint(wrong: list[_Copy]) -> str:
     if found[:1] == needed[:1] and {len(found), len(needed)} == {2, 4}:
         return (
             "The values are the same in the same order, for a fully connected layer on one side "
-            "and a convolution on the other; reshape the array and load it then. "
+            "and a convolution on the other; reshape the array and load it then"
         )
-    return "The number of values is the same; if their order is too, reshape the array. "
+    return "The number of values is the same; if their order is too, reshape the array"
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:

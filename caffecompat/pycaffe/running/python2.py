@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import TypeGuard
 
+from caffecompat.pycaffe.running import moved_names
+
 # Regular expression of a line that Python 3 cannot parse -> what to write.
 _SYNTAX = (
     (r"(^|[:;])\s*print\s+[^(\s=]", "print is a function: print(...)"),
@@ -58,8 +60,11 @@ _IMPORTS = {
     "copy_reg": "copyreg",
     "thread": "_thread, or threading",
 }
+_OF_DIVISIONS = re.compile(
+    r"'float' object cannot be interpreted|slice indices must be integers"
+    r"|indices must be integers or slices, not float|or a single integer, got '[\d.]+'"
+)
 _DEFINITIONS = (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
-_MOVED = {"izip": "zip", "imap": "map", "ifilter": "filter", "maketrans": "str.maketrans"}
 
 
 def syntax_hint(error: SyntaxError, lines: Sequence[str]) -> str | None:
@@ -108,6 +113,7 @@ def uses(tree: ast.AST) -> list[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom) and node.module in _IMPORTS:
             said = f"Python 3 has no module {node.module}: import {_IMPORTS[node.module]}"
             found[node.lineno, said] = None
+    found |= dict.fromkeys(moved_names.moved_uses(tree))
     return sorted(found)
 
 
@@ -129,17 +135,18 @@ def runtime_hint(error: BaseException) -> str | None:
     if isinstance(error, NameError):
         name = error.name if isinstance(error.name, str) else ""
         return f"Python 3 has no {name}: write {_NAMES[name]}" if name in _NAMES else None
-    if isinstance(error, AttributeError) and error.name in _METHODS:
-        return f"Python 3 has no {error.name}(): write {_METHODS[error.name]}"
+    if isinstance(error, AttributeError):
+        return _attribute_hint(error)
+    if isinstance(error, UnicodeDecodeError):
+        return _decoding_hint(error)
     if isinstance(error, TypeError):
         return _type_hint(str(error))
     return None
 
 
 def _import_hint(error: ImportError) -> str | None:
-    moved = re.search(r"cannot import name '(\w+)'", str(error))
-    if moved and moved[1] in _MOVED:
-        return f"Python 3 has no {moved[1]}: write {_MOVED[moved[1]]}"
+    if moved := moved_names.import_hint(error):
+        return moved
     name = error.name or ""
     if name.startswith("caffe."):
         return (
@@ -149,15 +156,34 @@ def _import_hint(error: ImportError) -> str | None:
     return f"Python 3 has no module {name}: import {_IMPORTS[name]}" if name in _IMPORTS else None
 
 
+def _attribute_hint(error: AttributeError) -> str | None:
+    if error.name in _METHODS:
+        return f"Python 3 has no {error.name}(): write {_METHODS[error.name]}"
+    if "'str' object has no attribute 'decode'" in str(error):
+        return "a str of Python 3 is decoded already: leave out .decode(...)"
+    return moved_names.attribute_hint(error)
+
+
+def _decoding_hint(error: UnicodeDecodeError) -> str:
+    if error.encoding == "ascii":
+        return "if Python 2 wrote the file, read it with pickle.load(file, encoding='latin1')"
+    return "open the file in binary mode, open(path, 'rb')"
+
+
 def _type_hint(text: str) -> str | None:
     if ">>: 'builtin_function_or_method'" in text:
         return "print is a function: write print(..., file=f)"
-    if re.search(r"'(o?dict_keys|o?dict_values|o?dict_items|map|filter|zip)' object", text):
+    lists = r"(o?dict_keys|o?dict_values|o?dict_items|map|filter|zip|range)"
+    if re.search(rf"['\"]{lists}['\"](\) to list| object| and 'list')|'{lists}' has no len", text):
         return "it is no list in Python 3: write list(...) around it"
-    if re.search(r"'float' object cannot be interpreted|slice indices must be integers", text):
+    if _OF_DIVISIONS.search(text):
         return "/ gives a float in Python 3: write // for whole numbers"
     if re.search("^'[<>]=?' not supported between instances of ", text):
         return "Python 3 compares no values of different types: convert one of them"
     if "a bytes-like object is required, not 'str'" in text:
         return "open the file in binary mode, or write text.encode()"
+    if "write() argument must be str, not bytes" in text:
+        return "open the file in binary mode, open(path, 'wb')"
+    if "'cmp' is an invalid keyword argument" in text:
+        return "write key=functools.cmp_to_key(function), after 'import functools'"
     return None

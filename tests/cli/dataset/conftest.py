@@ -6,19 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from caffecompat.cli.main import main
 from caffecompat.data.codec.images import encode_image
 from caffecompat.proto import schema
 from tests.cli.dataset.records import Run, picture, write
+from tests.commands import outcome
 from tests.data.databases import datum, encoded_datum
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     def call(*words: object) -> tuple[int, str, str]:
-        code = main(["dataset", *map(str, words)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return outcome(["dataset", *map(str, words)], capsys)
 
     return call
 

@@ -1,0 +1,150 @@
+"""Names that left Python's library, numpy and scipy: what the hints say to write works."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caffecompat.pycaffe.running import moved_names, python2
+from tests.places import REPOSITORY
+from tests.pycaffe.test_advice_python2 import ran
+
+# What the words of a remedy mean where they are no name.
+IN_WORDS = {
+    "numpy.asscalar": "import numpy\narray = numpy.ones(1)\nresult = array.item()",
+    "scipy.misc.imread": "import cv2\npath = 'a.png'\nresult = cv2.imread(path)[:, :, ::-1]",
+    "scipy.misc.imresize": (
+        "import cv2, numpy\nimage, width, height = numpy.ones((2, 3, 3)), 5, 4\n"
+        "result = cv2.resize(image, (width, height))"
+    ),
+    "scipy.misc.imsave": (
+        "import cv2, numpy\npath, image = 'b.png', numpy.ones((2, 3, 3))\n"
+        "result = cv2.imwrite(path, image[:, :, ::-1])"
+    ),
+}
+LINES = [
+    ("x = [1, 2]\nresult = x[2 / 2]", "write // for", "x = [1, 2]\nresult = x[2 // 2]", 2),
+    (
+        "import numpy\nresult = numpy.zeros(4 / 2).size",
+        "write // for whole numbers",
+        "import numpy\nresult = numpy.zeros(4 // 2).size",
+        2,
+    ),
+    ("result = range(2) + [5]", "list(...) around it", "result = list(range(2)) + [5]", [0, 1, 5]),
+    ("result = [5] + range(2)", "list(...) around it", "result = [5] + list(range(2))", [5, 0, 1]),
+    ("result = len(map(str, [1]))", "list(...) around", "result = len(list(map(str, [1])))", 1),
+    ("result = 'a'.decode('utf8')", "already: leave out .decode(...)", "result = 'a'", "a"),
+    (
+        "result = sorted([1, 3, 2], cmp=lambda a, b: b - a)",
+        "write key=functools.cmp_to_key(function), after 'import functools'",
+        "import functools\ndef function(a, b): return b - a\n"
+        "result = sorted([1, 3, 2], key=functools.cmp_to_key(function))",
+        [3, 2, 1],
+    ),
+    (
+        "path = 'f'\nopen(path, 'w').write(b'a')",
+        "open the file in binary mode, open(path, 'wb')",
+        "path = 'f'\nresult = open(path, 'wb').write(b'a')",
+        1,
+    ),
+    (
+        "path = 'mean.binaryproto'\nresult = open(path).read()",
+        "open the file in binary mode, open(path, 'rb')",
+        "path = 'mean.binaryproto'\nresult = open(path, 'rb').read()",
+        b"\xff\x00",
+    ),
+    (
+        "import pickle\nresult = pickle.load(open('old.pkl', 'rb'))",
+        "if Python 2 wrote the file, read it with pickle.load(file, encoding='latin1')",
+        "import pickle\nfile = open('old.pkl', 'rb')\n"
+        "result = pickle.load(file, encoding='latin1')",
+        "\xe9",
+    ),
+]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+
+    monkeypatch.chdir(tmp_path)
+    Path("mean.binaryproto").write_bytes(b"\xff\x00")
+    Path("old.pkl").write_bytes(b"\x80\x02U\x01\xe9q\x00.")  # pickle.dumps('\xe9', 2) of Python 2
+    assert cv2.imwrite("a.png", np.ones((2, 3, 3), np.uint8))
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # old scripts close no files
+@pytest.mark.parametrize(("old", "words", "new", "result"), LINES)
+def test_lines(old: str, words: str, new: str, result: object) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        ran(old)
+    assert words in (python2.runtime_hint(caught.value) or "")
+    assert ran(new) == result
+
+
+def is_there(name: str) -> bool:
+    """Whether this numpy has the name still."""
+    module, _, last = name.rpartition(".")
+    return module == "numpy" and last in vars(np)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # numpy's, beside its error
+@pytest.mark.parametrize("name", moved_names.MOVED)
+def test_names(name: str) -> None:
+    """Before the run, when it fails, and what the remedy says to write."""
+    module, _, last = name.rpartition(".")
+    remedy = moved_names.MOVED[name]
+    said = None if is_there(name) else f"{module} has no {last} any more: write {remedy}"
+    for old in (f"import {module} as m\nm.{last}", f"from {module} import {last}"):
+        found = [hint for _, hint in python2.uses(ast.parse(old))]
+        assert found == ([] if said is None else [said])
+    if said is not None and module != "scipy.misc":  # scipy 2 has no such module
+        for old in (f"import {module}\n{module}.{last}", f"from {module} import {last}"):
+            with pytest.raises((AttributeError, ImportError)) as caught:
+                exec(old, {})
+            # numpy says itself what to write instead of some names.
+            own = "`" in str(caught.value)
+            assert (python2.runtime_hint(caught.value) or (own and said)) == said
+    if module == "scipy.misc":
+        pytest.importorskip("scipy")
+    assert ran(IN_WORDS.get(name) or _written(remedy)) is not None
+
+
+def _written(remedy: str) -> str:
+    """A program that uses the name of a remedy."""
+    name = remedy.split(",")[0]
+    named = re.search("after '(import .*)'", remedy)
+    module = name.rpartition(".")[0]
+    first = named[1] if named else f"import {module}" if module not in ("", "str") else ""
+    return f"{first}\nresult = {name}"
+
+
+def test_scipy_s_names_at_run_time() -> None:
+    error = ImportError("cannot import name 'imread' from 'scipy.misc' (/x/__init__.py)")
+    assert "scipy.misc has no imread any more: write cv2.imread(path)[:" in (
+        python2.runtime_hint(error) or ""
+    )
+    assert python2.runtime_hint(ImportError("cannot import name 'x' from 'numpy' (/x)")) is None
+
+
+def test_the_hint_names_the_line_of_the_script() -> None:
+    Path("a.py").write_text(
+        "import tempfile\n\nimport other\n\nother.write(tempfile.NamedTemporaryFile())\n"
+    )
+    Path("other.py").write_text("def write(file):\n    file.write('a')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "caffecompat.run", "a.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin"},
+    )
+    last = done.stderr.splitlines()[-1]
+    hint = "open the file in binary mode, or write text.encode() (file.write('a'))"
+    assert last.endswith(f"other.py:2: {hint}")
