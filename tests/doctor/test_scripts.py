@@ -26,7 +26,7 @@ def classes() -> set[type]:
     found: set[type] = set()
     for module in (pycaffe, io, net_spec):
         for name in dir(module):
-            with suppress(ImportError):  # a library that is not installed
+            with suppress(AttributeError, ImportError):  # a library that is not installed
                 kind = getattr(module, name)
                 if isinstance(kind, type) and kind.__module__.startswith(PACKAGE):
                     found.add(kind)
