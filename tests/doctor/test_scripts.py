@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from contextlib import suppress
 
 import pytest
 
@@ -13,14 +14,23 @@ from caffecompat.doctor.scripts import missing_names
 from caffecompat.pycaffe import io, net_spec
 
 PACKAGE = pycaffe.__name__
-NAMES = [(module, name) for module in (pycaffe, io, net_spec) for name in dir(module)]
-FOUND = {getattr(module, name, None) for module, name in NAMES if name[0] != "_"}
-CLASSES = [kind for kind in FOUND if isinstance(kind, type) and kind.__module__.startswith(PACKAGE)]
 
 
 def missing(*lines: str) -> list[str]:
     """What a script uses of pycaffe and does not find."""
     return [name for _, name in missing_names(ast.parse("\n".join(lines)))]
+
+
+def classes() -> set[type]:
+    """The classes that scripts use, but for those of messages."""
+    found: set[type] = set()
+    for module in (pycaffe, io, net_spec):
+        for name in dir(module):
+            with suppress(AttributeError, ImportError):  # a library that is not installed
+                kind = getattr(module, name)
+                if isinstance(kind, type) and kind.__module__.startswith(PACKAGE):
+                    found.add(kind)
+    return found
 
 
 def set_by_methods(kind: type) -> set[str]:
@@ -38,7 +48,7 @@ def set_by_methods(kind: type) -> set[str]:
 def test_what_methods_set_is_annotated() -> None:
     """Else the doctor says of it that it does not exist."""
     checked = 0
-    for kind in CLASSES:
+    for kind in classes():
         module = kind.__module__.replace(PACKAGE, "caffe", 1)
         for name in set_by_methods(kind):
             script = [f"from {module} import {kind.__name__} as Kind", "one = Kind()"]

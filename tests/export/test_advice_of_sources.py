@@ -19,6 +19,10 @@ from tests.export.models import model_of
 from tests.export.test_verification import TEXT, with_onnx
 
 ACTIVE = "dropout is active; export the module after .eval(), and give F.dropout training=self"
+EMPTY = (
+    "an empty tensor has no values that can be computed; an active Dropout2d or AlphaDropout makes "
+    "one: export the module after .eval(), and give F.dropout2d training=self.training"
+)
 STATISTICS = (
     "it takes its statistics from the batch; use a BatchNorm with track_running_stats=True, and "
     "export it after .eval()"
@@ -27,17 +31,28 @@ IMAGES = torch.linspace(-1, 1, 2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
 
 
 class Dropped(nn.Module):
-    """F.dropout, which is active by default."""
+    """F.dropout or F.dropout2d, which are active by default."""
+
+    def __init__(self, function: Callable[..., Tensor] = nn.functional.dropout) -> None:
+        super().__init__()
+        self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.dropout(x)
+        return self.function(x)
 
 
-class DroppedInTraining(nn.Module):
-    """F.dropout as nn.Dropout calls it."""
+class DroppedInTraining(Dropped):
+    """The same as nn.Dropout and nn.Dropout2d call them."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.dropout(x, training=self.training)
+        return self.function(x, training=self.training)
+
+
+class Emptied(nn.Module):
+    """Writes into a tensor that it has made without values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.empty_like(x).copy_(x)
 
 
 def sequence(last: nn.Module) -> nn.Module:
@@ -49,8 +64,8 @@ def sequence(last: nn.Module) -> nn.Module:
     ("last", "words"),
     [
         (nn.Dropout, ACTIVE),
-        (nn.Dropout2d, ACTIVE),
-        (nn.AlphaDropout, ACTIVE),
+        (nn.Dropout2d, EMPTY),
+        (nn.AlphaDropout, EMPTY),
         (DroppedInTraining, ACTIVE),
         (lambda: nn.BatchNorm2d(2), STATISTICS),
     ],
@@ -80,6 +95,11 @@ def test_a_program_that_was_exported_in_training(
     ("bad", "words", "good"),
     [
         (Dropped(), ACTIVE, DroppedInTraining()),
+        (
+            Dropped(nn.functional.dropout2d),
+            EMPTY,
+            DroppedInTraining(nn.functional.dropout2d),
+        ),
         (nn.InstanceNorm2d(2), STATISTICS, nn.BatchNorm2d(2, track_running_stats=True)),
         (
             nn.BatchNorm2d(2, track_running_stats=False),
@@ -87,7 +107,7 @@ def test_a_program_that_was_exported_in_training(
             nn.BatchNorm2d(2, track_running_stats=True),
         ),
     ],
-    ids=["F.dropout", "InstanceNorm2d", "BatchNorm2d"],
+    ids=["F.dropout", "F.dropout2d", "InstanceNorm2d", "BatchNorm2d"],
 )
 def test_a_module_that_computes_as_in_training(bad: nn.Module, words: str, good: nn.Module) -> None:
     with pytest.raises(ExportError) as caught:
@@ -97,6 +117,13 @@ def test_a_module_that_computes_as_in_training(bad: nn.Module, words: str, good:
     net = from_torch(module, IMAGES).net()
     (found,) = net.forward(**{net.inputs[0]: IMAGES.numpy()}).values()
     np.testing.assert_allclose(np.asarray(found), module(IMAGES).detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_an_empty_tensor_that_is_not_of_dropout() -> None:
+    with pytest.raises(ExportError) as caught:
+        from_torch(sequence(Emptied()).eval(), IMAGES)
+    assert EMPTY in str(caught.value)
+    assert "dropout is active" not in str(caught.value)
 
 
 def test_weights_beside_an_onnx_file(

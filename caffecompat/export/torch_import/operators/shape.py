@@ -39,17 +39,22 @@ def passed_on(call: Call) -> str:
     return call.bottom(name)
 
 
-@operators.register("aten.empty_like")
 @operators.register("aten.native_dropout")
-@operators.register("aten.new_empty")
 def dropout(call: Call) -> str:
-    """Active dropout; the decompositions leave out one that is not.
-
-    Dropout2d and AlphaDropout make an empty tensor first, for their random numbers.
-    """
+    """Active dropout; the decompositions leave out one that is not."""
     call.refuse(
         "dropout is active; export the module after .eval(), and give F.dropout "
         "training=self.training"
+    )
+
+
+@operators.register("aten.empty_like")
+@operators.register("aten.new_empty")
+def empty(call: Call) -> str:
+    """A tensor that is written afterwards: by active Dropout2d and AlphaDropout, or by a user."""
+    call.refuse(
+        "an empty tensor has no values that can be computed; an active Dropout2d or AlphaDropout "
+        "makes one: export the module after .eval(), and give F.dropout2d training=self.training"
     )
 
 
