@@ -22,11 +22,14 @@ class PythonEquivalent(Layer):
         options: the keys of ``param_str`` and their values by default. A pair is the value in the
             phases TRAIN and TEST; :data:`REQUIRED` has no default. Keys in capitals are those of
             the original's configuration, which the original does not read from ``param_str``.
+        methods: the original's methods that programs call, for which pycaffe's ``net.layers`` has
+            them too.
         given: the settings after :meth:`read_options`.
     """
 
     python_layers: ClassVar[tuple[tuple[str, str], ...]] = ()
     options: ClassVar[Mapping[str, Any]] = {}
+    methods: ClassVar[tuple[str, ...]] = ()
     param_fields = ("python_param",)
     chosen_by_dialect = False  # the names of the module and the class choose it
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from caffecompat.layers import catalogue
+from caffecompat.layers._python_equivalent import PythonEquivalent
 from caffecompat.layers.python import Python, PythonLayerBase
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.pycaffe.blob import Blob, BlobVec
@@ -44,6 +45,7 @@ class BuiltInLayer:
     """
 
     def __init__(self, built: BuiltLayer, blobs: list[Blob]) -> None:
+        self._layer = built.layer
         self._name = built.name
         self.type = built.type
         self.blobs = BlobVec(blobs)
@@ -53,6 +55,13 @@ class BuiltInLayer:
 
     def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         """Does nothing: the layer takes its shapes from its bottoms in each pass."""
+
+    def __getattr__(self, name: str) -> Any:
+        """The methods of a built-in equivalent of a Python layer that programs call."""
+        layer = self.__dict__.get("_layer")
+        if isinstance(layer, PythonEquivalent) and name in layer.methods:
+            return getattr(layer, name)
+        raise AttributeError(f"{self!r} has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return f"<layer {self._name!r} ({self.type})>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 from caffecompat.errors import FormatError
@@ -18,7 +19,7 @@ SINGLE_ARRAY = (
 )
 
 _MAGIC = (
-    (b"\x1f\x8b", "a gzip archive; unpack it first (gunzip)"),
+    (b"\x1f\x8b", "a gzip archive; unpack it first: gunzip -c {file} > unpacked.caffemodel"),
     (b"BZh", "a bzip2 archive; unpack it first"),
     (b"\xfd7zXZ\x00", "an xz archive; unpack it first"),
     (b"\x28\xb5\x2f\xfd", "a zstd archive; unpack it first"),
@@ -51,7 +52,7 @@ def other_file_type(head: bytes, path: Path) -> str | None:
     """
     for magic, kind in _MAGIC:
         if head.startswith(magic):
-            return kind
+            return kind.format(file=shlex.quote(str(path)))
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip_kind(path)
     if head[_TAR_MARK] == b"ustar":
@@ -98,8 +99,10 @@ def _zip_kind(path: Path) -> str:
     names = zip_names(path)
     if names is None:
         return "a damaged zip archive (an .npz or .pt that is cut off?)"
-    shown = ", ".join(names[:3]) or "nothing"
-    return f"a zip archive with {shown} in it"
+    if not names:
+        return "a zip archive with nothing in it"
+    shown = ", ".join(names[:3])
+    return f"a zip archive with {shown} in it; unpack it first: unzip {shlex.quote(str(path))}"
 
 
 def _message_kind(head: bytes) -> str | None:

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -73,8 +74,24 @@ def untarred(data: bytes) -> bytes:
         return member.read()
 
 
+def zipped(content: bytes) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("unpacked.caffemodel", content)
+    return target.getvalue()
+
+
 ARCHIVES = [
-    (gzip.compress, "a gzip archive; unpack it first (gunzip)", gzip.decompress),
+    (
+        gzip.compress,
+        "a gzip archive; unpack it first: gunzip -c packed.caffemodel > unpacked.caffemodel",
+        gzip.decompress,
+    ),
+    (
+        zipped,
+        "in it; unpack it first: unzip packed.caffemodel",
+        lambda data: zipfile.ZipFile(io.BytesIO(data)).read("unpacked.caffemodel"),
+    ),
     (bz2.compress, "a bzip2 archive; unpack it first", bz2.decompress),
     (lzma.compress, "an xz archive; unpack it first", lzma.decompress),
     (zstd_frame, "a zstd archive; unpack it first", lambda data: data[9:]),
@@ -97,13 +114,15 @@ def test_archives(
 ) -> None:
     one = Weights([LayerWeights("conv", "", [np.ones((2, 3), np.float32)])])
     save_weights(one, "net.caffemodel")
-    path = Path("packed.gz")
+    path = Path("packed.caffemodel")
     path.write_bytes(pack(Path("net.caffemodel").read_bytes()))
     refused(lambda: load_weights(path), words)
-    assert words in run("inspect packed.gz")
-    if "gunzip" in words and shutil.which("gunzip"):
-        subprocess.run(["gunzip", "packed.gz"], check=True)
-        path = Path("packed")
+    assert words in run("inspect packed.caffemodel")
+    unpacked = Path("unpacked.caffemodel")
+    command = words.partition("first: ")[2]
+    if command and shutil.which(command.split()[0]):
+        subprocess.run(command, shell=True, check=True)
+        path = unpacked
     else:
         path.write_bytes(unpack(path.read_bytes()))
     assert load_weights(path)["conv"].blobs[0].sum() == 6

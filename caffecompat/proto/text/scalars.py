@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
 
 from caffecompat.proto.descriptors import Field
 from caffecompat.proto.schema import FORK_NUMBERS
@@ -331,7 +332,15 @@ def shown(kind: int, text: str) -> str:
         return f"a string without its closing quote: {_shortened(text)}"
     if kind == STRING:
         return f"the string {_shortened(text)}"
+    if len(text) == 1 and ord(text) > 127 and not text.isprintable():
+        return f"{_named(text)}; write an ordinary space instead of it"
     return _shortened(text) if text.isprintable() else repr(text)
+
+
+def _named(character: str) -> str:
+    """A character that cannot be seen, as copied from a web page: its name and number."""
+    name = unicodedata.name(character, "a character")
+    return f"{name.lower()} (U+{ord(character):04X})"
 
 
 def _shortened(text: str) -> str:

@@ -147,3 +147,32 @@ def test_faults_of_the_list(images: Path, line: str, sentence: str) -> None:
     (images / "list.txt").write_text(line + "\n")
     with pytest.raises(DataError, match=sentence):
         layer(images).read(0)
+
+
+def test_a_script_gives_the_images_to_its_solver_s_net(images: Path) -> None:
+    """``solver.net.layers[0].set_roidb(roidb)``, as train.py of py-faster-rcnn does."""
+    from caffecompat import pycaffe as caffe
+
+    (images / "train.prototxt").write_text(
+        """layer { name: "data" type: "Python" top: "data" top: "im_info" top: "gt_boxes"
+                   python_param { module: "roi_data_layer.layer" layer: "RoIDataLayer"
+                                  param_str: "'num_classes': 3\\n'SCALES': [20]" } }
+           layer { name: "pool" type: "Pooling" bottom: "data" top: "pool"
+                   pooling_param { pool: AVE global_pooling: true } }
+           layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc"
+                   inner_product_param { num_output: 1 } }
+           layer { name: "loss" type: "Reduction" bottom: "fc" top: "loss" loss_weight: 1 }"""
+    )
+    (images / "solver.prototxt").write_text(
+        f'train_net: "{images}/train.prototxt" base_lr: 0.1 lr_policy: "fixed"'
+    )
+    solver = caffe.SGDSolver(str(images / "solver.prototxt"))
+    boxes = np.array([[1, 2, 11, 12]], np.uint16)
+    entry = {"image": str(images / "wide.png"), "boxes": boxes, "gt_classes": [2], "flipped": False}
+    solver.net.layers[0].set_roidb([entry])
+    solver.step(1)
+    assert solver.net.blobs["gt_boxes"].data.tolist() == [[1, 2, 11, 12, 2]]
+    with pytest.raises(AttributeError, match=r"<layer 'data' .*> has no attribute 'set_roids'"):
+        solver.net.layers[0].set_roids([])
+    with pytest.raises(AttributeError, match=r"'fc' .* has no attribute 'set_roidb'"):
+        solver.net.layers[2].set_roidb([])

@@ -113,6 +113,16 @@ VALUES = [
     ("name { x: 1 }", "name is no message; write name: and a value", ["name: 'x'"]),
     ("state: 3", "state is a message: expected '{', found 3", ["state { level: 3 }"]),
     ("layer { name 'x' }", "the ':' between name and its value is missing", ["layer{name: 'x'}"]),
+    (
+        "layer {\u200b name: 'x' }",
+        "found zero width space (U+200B); write an ordinary space instead of it",
+        ["layer {  name: 'x' }"],
+    ),
+    (
+        "layer { name:\u00a0'x' }",
+        "found no-break space (U+00A0); write an ordinary space instead of it",
+        ["layer { name: 'x' }"],
+    ),
     ("layer { name }", "name needs ':' and a value", ["layer { name: 'x' }"]),
 ]
 STRINGS = [

@@ -52,6 +52,7 @@ class RoIDataLayer(PythonEquivalent, Source):
 
     tops = between(3, 6)
     in_place = False
+    methods = ("set_roidb",)
     options = {
         "num_classes": REQUIRED,
         "source": "",
