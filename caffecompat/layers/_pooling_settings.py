@@ -76,6 +76,9 @@ def _kernel(layer: Layer, p: Message, axes: int) -> Extents | None:
         named += ["kernel_size"] if listed else []
         layer.check(not named, f"global_pooling and {' and '.join(named)} exclude each other")
         return None
+    if listed is None and named in (["kernel_size", "kernel_h"], ["kernel_size", "kernel_w"]):
+        # Caffe asks for one of the two forms, and a half of the second is not seen as that form.
+        named = ["kernel_size"]
     layer.check(
         named in (["kernel_size"], ["kernel_h", "kernel_w"]) if listed is None else not named,
         f"it has {' and '.join(named) or 'no kernel'}; give kernel_size, or kernel_h and "

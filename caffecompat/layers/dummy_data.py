@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, TypeVar
 
-from caffecompat.layers._base import Message, Shape, register
+from caffecompat.layers._base import Message, Shape, format_shape, register
 from caffecompat.layers._counter_rng import derive_seed
 from caffecompat.layers._source import Source
 from caffecompat.layers.fillers import fill
@@ -49,6 +49,11 @@ class DummyData(Source):
         self.name = message.name
         tops = len(message.top)
         self.shapes = self._shapes(p, tops)
+        for shape in self.shapes:
+            self.check(
+                all(extent > 0 for extent in shape),
+                f"the shape {format_shape(shape)} has an extent below 1",
+            )
         fillers = list(p.data_filler) or [new("FillerParameter")]
         self.fillers = self._for_each_top(fillers, "data_filler", tops)
         self.constants: dict[int, Tensor] = {}

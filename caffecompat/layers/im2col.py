@@ -23,9 +23,15 @@ class Im2col(Layer):
 
     param_fields = ("convolution_param",)
     in_place = False
+    ignores_propagate_down = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.geometry = read_geometry(self, message.convolution_param, bottoms[0])
+        self.check(
+            self.geometry.axes > 0,
+            f"the bottom {format_shape(bottoms[0])} has no axis behind its channels, along axis "
+            f"{self.geometry.channel_axis}; at least one spatial axis is needed",
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         g = self.geometry

@@ -124,6 +124,14 @@ def test_resized_input_moves_the_windows() -> None:
     assert torch.allclose(layer.forward(x), x.mean((2, 3), keepdim=True))
 
 
+@pytest.mark.parametrize("half", ["kernel_h: 5", "kernel_w: 5"])
+def test_kernel_size_beside_half_of_the_other_form(half: str) -> None:
+    """Caffe takes kernel_size and does not look at the half."""
+    x = distinct((2, 3, 5, 7))
+    (y,) = run("Pooling", f"pooling_param {{ kernel_size: 2 {half} }}", x)
+    assert torch.equal(y, x.unfold(2, 2, 1).unfold(3, 2, 1).amax((4, 5)))
+
+
 def test_stochastic_takes_elements_in_proportion() -> None:
     x = torch.tensor([[1.0, 2.0], [0.0, 5.0]]).expand(4000, 1, 2, 2).clone()
     (y,) = run("Pooling", "pooling_param { pool: STOCHASTIC kernel_size: 2 }", x)

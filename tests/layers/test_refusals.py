@@ -29,6 +29,21 @@ REFUSED: list[tuple[str, str, Shapes, int, str]] = [
     ("Crop", "", [(2, 3, 5, 6), (2, 3, 4)], 1, "axis 3 cannot be cropped"),
     ("Deconvolution", "convolution_param { kernel_size: 2 }", [(1, 2, 3, 4)], 1, "num_output"),
     (
+        "DummyData",
+        "dummy_data_param { shape { dim: 2 dim: 0 } }",
+        [],
+        1,
+        "2x0 has an extent below 1",
+    ),
+    (
+        "DummyData",
+        "dummy_data_param { num: 2 channels: 3 height: 0 width: 4 }",
+        [],
+        1,
+        "2x3x0x4 has an extent below 1",
+    ),
+    ("Im2col", "convolution_param { kernel_size: 3 }", [(2, 6)], 1, "at least one spatial axis"),
+    (
         "Deconvolution",
         "convolution_param { num_output: 1 kernel_size: 2 pad: 9 }",
         [(1, 2, 3, 4)],

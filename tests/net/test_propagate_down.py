@@ -33,6 +33,7 @@ LIKE_THE_BOTTOM = [
     ("Reshape", "reshape_param { shape { dim: 0 dim: 2 } }"),
     ("Concat", ""),
     ("Slice", ""),
+    ("Im2col", "convolution_param { kernel_size: 1 }"),
     ("LRN", "lrn_param { alpha: 0 }"),
     ("BatchNorm", "batch_norm_param { use_global_stats: true eps: 1 }"),
 ]

@@ -24,7 +24,8 @@ EXCEPTIONS = {
     "Clip/quirk_inplace_gradient": _OVERWRITTEN,
     "Power/inplace": (
         "in place at power 1 Caffe's backward pass overwrites the incoming gradient with the scale "
-        "before it multiplies by it, and so squares the scale; here the derivative is right"
+        "before it multiplies by it, so that the result is the scale squared; here the derivative "
+        "is right"
     ),
     "Power/quirk_cube_at_zero_nan": (
         "Caffe divides by the bottom, so that x = 0 gives NaN; here it gives the derivative, 0"

@@ -76,5 +76,6 @@ def misfits(message: Message) -> Iterator[str]:
         yield f"min_lr is {message.min_lr:g}, it must not be negative"
     if message.warmup_iter > 0 and message.rampup_interval > 0:
         yield "warmup_iter (Intel) and rampup_interval (NVCaffe) exclude each other"
-    if message.lr_policy == "poly" and message.base_lr < message.min_lr:
+    given = message.HasField("min_lr") and message.lr_policy == "poly"
+    if given and message.base_lr < message.min_lr:
         yield f"min_lr is {message.min_lr:g}, above base_lr {message.base_lr:g}"

@@ -118,7 +118,7 @@ def snapshot_files(message: Message, path: str | None) -> SnapshotFiles:
     hdf5 = message.snapshot_format == formats["HDF5"]
     stem = os.path.splitext(path)[0] if path else ""
     prefix = message.snapshot_prefix
-    if not prefix:
+    if not message.HasField("snapshot_prefix"):
         prefix = stem
     elif path and os.path.isdir(prefix):
         prefix = os.path.join(prefix, os.path.basename(stem))

@@ -62,6 +62,11 @@ def test_rates_of_forks_that_are_impossible(text: str, sentence: str) -> None:
         read_settings(parse_text(f'net: "n" base_lr: 0.1 {text}', "SolverParameter")[0])
 
 
+def test_a_negative_base_lr_is_not_below_a_min_lr_that_nobody_gave() -> None:
+    text = 'net: "n" base_lr: -0.5 lr_policy: "poly" max_iter: 5'
+    assert read_settings(parse_text(text, "SolverParameter")[0]).message.base_lr == -0.5
+
+
 def test_plateau_that_watches_tests_without_passes() -> None:
     text = 'lr_policy: "plateau" gamma: 0.1 plateau_winsize: 4 plateau_metric: "acc" '
     with pytest.raises(SolverError, match="test_iter is 0, but plateau_metric watches"):

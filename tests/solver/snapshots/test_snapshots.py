@@ -28,6 +28,9 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     message = schema.new("SolverParameter")
     assert snapshot_files(message, "a/b.solver.prototxt").prefix == "a/b.solver"
+    # An empty prefix that is written down is one, as in Caffe.
+    message.snapshot_prefix = ""
+    assert snapshot_files(message, "a/b.solver.prototxt").model(7) == "_iter_7.caffemodel"
     message.snapshot_prefix = "p/q"
     files = snapshot_files(message, "a/b.solver.prototxt")
     assert files.model(7) == "p/q_iter_7.caffemodel"
@@ -64,6 +67,14 @@ def test_no_snapshot_after_train(tmp_path: Path) -> None:
         path = write_training(tmp_path / after, "", text)
         Solver(path).solve()
         assert len(list(path.parent.glob("small.solver_iter_2.solverstate"))) == count
+
+
+@pytest.mark.parametrize(("interval", "count"), [(0, 1), (3, 0)])
+def test_after_no_iteration(interval: int, count: int, tmp_path: Path) -> None:
+    """Iteration 0 is a multiple of every interval, so that Caffe leaves the last snapshot out."""
+    path = write_training(tmp_path / "run", "", PLAIN + f"max_iter: 0 snapshot: {interval}")
+    Solver(path).solve()
+    assert len(list(path.parent.glob("small.solver_iter_0.solverstate"))) == count
 
 
 def test_a_snapshot_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
