@@ -1,4 +1,4 @@
-"""ONNX graphs with the operators that ONNX Runtime is faster at."""
+"""ONNX graphs with the operators that ONNX Runtime and OpenVINO are faster at."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from caffecompat.export.onnx_graph.build import build_onnx_graph
-from caffecompat.export.onnx_graph.rewriting.changes import rewrite
+from caffecompat.export.onnx_graph.rewriting.changes import FOR_OPENVINO, rewrite
 from caffecompat.inference.onnx_model.export import _shapes
 from tests.inference.test_torch_engine import assert_near, built, conv, outputs, simple, two
 
 BOUND = 1e-5
-LINE = "wrote for ONNX Runtime: "
+LINE = "wrote with other operators: "
 LRN = "LRN as convolutions and square roots (1)"
 JOINED = "concatenations as sums (1)"
 STRIDES = "strides of 1x1 convolutions as poolings (3)"
@@ -98,21 +98,26 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", list(CASES))
-def test_the_outputs_are_the_same(name: str) -> None:
+# OpenVINO's model has sums alone.
+NAMES = [("onnxruntime", name) for name in CASES]
+NAMES += [("openvino", name) for name in CASES if name.startswith("concatenation")]
+
+
+@pytest.mark.parametrize(("engine", "name"), NAMES)
+def test_the_outputs_are_the_same(engine: str, name: str) -> None:
     pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip(engine)
     layers, done = CASES[name]
     subject = built(layers)
     shapes = [(2, 4, 9, 7), (1, 4, 12, 8)]
     wanted = [outputs(subject, shape) for shape in shapes]
-    made = subject.optimize("onnxruntime", large_pages=False)
+    made = subject.optimize(engine, large_pages=False)
     assert made is not None
     lines = [line for line in made.lines if line.startswith(LINE)]
     assert lines == [LINE + done] * bool(done)
     for shape, values in zip(shapes, wanted, strict=True):
         assert_near(outputs(subject, shape), values, BOUND)
-    plain = subject.optimize("onnxruntime", operators=False, large_pages=False)
+    plain = subject.optimize(engine, operators=False, large_pages=False)
     assert plain is not None
     assert not any(line.startswith(LINE) for line in plain.lines)
 
@@ -121,7 +126,7 @@ def test_the_graph_has_no_weights_that_nothing_reads() -> None:
     pytest.importorskip("onnx")
     subject = built(joined(narrow("x", "j")))
     graph, _ = build_onnx_graph(subject)
-    rewrite(graph, _shapes(subject))
+    rewrite(graph, _shapes(subject), FOR_OPENVINO)
     read: set[Any] = {name for node in graph.nodes for name in node.inputs}
     assert set(graph.weights) <= read
     assert [node.operator for node in graph.nodes].count("Concat") == 0

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from caffecompat.export.engines.onnxruntime import import_onnxruntime, open_session, run_session
+from caffecompat.export.onnx_graph.rewriting.changes import FOR_ONNX_RUNTIME
 from caffecompat.inference.forked import kept_in_forks
 from caffecompat.inference.onnx_model.export import OnnxModel
 from caffecompat.inference.onnx_model.parts import PartsRun, Run
@@ -64,5 +65,5 @@ def _run(session: Any, model: OnnxModel, arrays: list[np.ndarray]) -> Sequence[n
     return run_session(session, model.outputs, feeds, model.path)
 
 
-_WHOLE = OnnxEngine("onnxruntime", ("fp32", "int8"), _load, rewrites=True)
-_PARTS = OnnxEngine("onnxruntime-parts", ("fp32",), _load_parts, rewrites=True, parts=True)
+_WHOLE = OnnxEngine("onnxruntime", ("fp32", "int8"), _load, FOR_ONNX_RUNTIME)
+_PARTS = OnnxEngine("onnxruntime-parts", ("fp32",), _load_parts, FOR_ONNX_RUNTIME, parts=True)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from caffecompat.errors import ExportError, MissingExtra, first_line
+from caffecompat.export.onnx_graph.rewriting.changes import FOR_OPENVINO
 from caffecompat.inference.forked import kept_in_forks, openvino_process
 from caffecompat.inference.onnx_model.export import OnnxModel
 from caffecompat.inference.onnx_model.parts import PartsRun, Run
@@ -231,5 +232,5 @@ def _shared(tensor: torch.Tensor) -> Any:
     return import_openvino().Tensor(tensor.numpy(), shared_memory=True)
 
 
-_WHOLE = OnnxEngine("openvino", (*_KINDS, "int8"), _load, load_bound=_load_bound)
-_PARTS = OnnxEngine("openvino-parts", tuple(_KINDS), _load_parts, parts=True)
+_WHOLE = OnnxEngine("openvino", (*_KINDS, "int8"), _load, FOR_OPENVINO, load_bound=_load_bound)
+_PARTS = OnnxEngine("openvino-parts", tuple(_KINDS), _load_parts, FOR_OPENVINO, parts=True)

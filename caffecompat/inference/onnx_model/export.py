@@ -12,7 +12,7 @@ from caffecompat.errors import ExportError
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.build import build_onnx_graph, unknown_layers
 from caffecompat.export.onnx_graph.file import import_onnx, write_onnx
-from caffecompat.export.onnx_graph.rewriting.changes import rewrite
+from caffecompat.export.onnx_graph.rewriting.changes import Changes, rewrite
 from caffecompat.export.passes.fold_batch_norm import fold_batch_norm
 from caffecompat.export.value_names import value_names
 from caffecompat.graph import Version
@@ -64,12 +64,14 @@ def _named(layers: Sequence[BuiltLayer]) -> str:
 
 
 @contextmanager
-def onnx_model(net: Net, folded: bool = False, rewritten: bool = False) -> Iterator[OnnxModel]:
+def onnx_model(
+    net: Net, folded: bool = False, changes: Changes | None = None
+) -> Iterator[OnnxModel]:
     """Context with the ONNX file of a net on the CPU.
 
     Args:
         folded: fold BatchNorm and Scale into the layers before them.
-        rewritten: use the operators that ONNX Runtime is faster at.
+        changes: of the graph, for operators that the program is faster at.
 
     Raises:
         ExportError: ONNX cannot hold the net.
@@ -80,7 +82,7 @@ def onnx_model(net: Net, folded: bool = False, rewritten: bool = False) -> Itera
     source = _folded(net) if folded else net
     graph, _ = build_onnx_graph(source)
     names = value_names(source)
-    note = rewrite(graph, _shapes(source)) if rewritten else ""
+    note = rewrite(graph, _shapes(source), changes) if changes else ""
     last = {top.blob: top for built in source.layers for top in built.tops}
     outputs = [names[last[version.blob]] for version in program.versions]
     with tempfile.TemporaryDirectory() as folder:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from caffecompat.errors import ExportError, NetError
+from caffecompat.export.onnx_graph.rewriting.changes import Changes
 from caffecompat.graph import Version
 from caffecompat.inference.calibration import Agreement, calibration_batches
 from caffecompat.inference.large_pages import large_pages
@@ -66,7 +67,7 @@ class OnnxEngine:
         name: of the engine.
         precisions: those that it has.
         load: loads a model, which takes arrays and gives them.
-        rewrites: models get the operators that ONNX Runtime is faster at.
+        changes: of the graph, for operators that the engine is faster at.
         parts: it runs a batch in parts.
         load_bound: loads a model whose inputs and outputs stay bound to it; None for engines
             without such models.
@@ -75,7 +76,7 @@ class OnnxEngine:
     name: str
     precisions: Sequence[str]
     load: Load
-    rewrites: bool = False
+    changes: Changes
     parts: bool = False
     load_bound: LoadBound | None = None
 
@@ -108,8 +109,8 @@ def optimize_onnx(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Op
 
 def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimization:
     int8 = options.precision == "int8"
-    rewritten = engine.rewrites and options.operators and not int8
-    with onnx_model(net, int8, rewritten) as model:
+    changes = engine.changes if options.operators and not int8 else None
+    with onnx_model(net, int8, changes) as model:
         lines = [f"wrote {len(net.layers)} layers as an ONNX model", model.note]
         with large_pages(options.large_pages) as pages:
             if int8:

@@ -47,8 +47,8 @@ class InferenceOptions:
         pack: bring weights into the order in memory that the processor's kernels read.
         winograd: with ``pack``, compute large 3x3 convolutions with a quarter of the products.
         channels_last: keep blobs with four axes with their channels innermost.
-        operators: with ONNX Runtime, use operators that it is faster at, such as convolutions and
-            square roots for LRN.
+        operators: with ONNX Runtime and OpenVINO, use operators that they are faster at, such as
+            sums of convolutions instead of a convolution of a concatenation.
         short_waits: with ONNX Runtime, let its threads give the processor up a millisecond after a
             pass; by themselves they keep it for some tens of milliseconds.
         bind: with OpenVINO, keep inputs and outputs bound to the compiled model between passes.

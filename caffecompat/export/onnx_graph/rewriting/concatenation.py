@@ -1,7 +1,7 @@
 """1x1 convolutions of a concatenation as sums of convolutions of its parts.
 
-ONNX Runtime copies the parts of a concatenation in one thread; the sum is computed inside of the
-second convolution.
+ONNX Runtime copies the parts of a concatenation in one thread, OpenVINO those of 16 bits number by
+number; the sum is computed inside of the second convolution.
 """
 
 from __future__ import annotations
