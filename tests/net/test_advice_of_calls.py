@@ -91,11 +91,16 @@ def test_optimizing_a_net_that_trains() -> None:
         assert built.forward(data=IMAGES)["prob"].shape == (3, 6)
 
 
-def test_parameters_that_changed_after_optimize() -> None:
+@pytest.mark.parametrize("assign", [None, False, True])
+def test_parameters_that_changed_after_optimize(assign: bool | None) -> None:
     built = net(CLASSIFIER, seed=3)
     built.optimize("torch")
-    with torch.no_grad():
-        built.params["fc"][0].zero_()
+    if assign is None:
+        with torch.no_grad():
+            built.params["fc"][0].zero_()
+    else:
+        zeros = {name: torch.zeros_like(value) for name, value in built.state_dict().items()}
+        built.load_state_dict(zeros, assign=assign)
     words = "the net's parameters have changed since optimize(), which has copied them; call opti"
     refused(lambda: built.forward(data=IMAGES), words, kind=NetError)
     built.optimize("torch")

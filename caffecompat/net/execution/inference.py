@@ -205,6 +205,14 @@ class OptimizedPasses(nn.Module):
         tell(str(made).splitlines())
         return made
 
+    def load_state_dict(self, *arguments: Any, **keywords: Any) -> Any:
+        """As in torch; after ``assign=True``, optimized passes are refused as after any change."""
+        try:
+            return super().load_state_dict(*arguments, **keywords)
+        finally:  # torch complains of missing names when it has assigned the others
+            if isinstance(self._passes.optimized, CurrentProgram):
+                self._passes.optimized.look_for_others(self)
+
     @property
     def optimization(self) -> Optimization | None:
         """What :meth:`optimize` has done; None for the net's own program."""
@@ -224,8 +232,8 @@ class CurrentProgram:
     def __init__(self, net: nn.Module, program: InferenceProgram) -> None:
         self.feeds, self.versions = program.feeds, program.versions
         self._program = program
-        position = getattr(net, "position", None)
-        self._parameters = [p for p in (*net.parameters(), *net.buffers()) if p is not position]
+        self._replaced = False
+        self._parameters = _parameters(net)
         # Inference tensors have no count of changes.
         self._counted = [p for p in self._parameters if not p.is_inference()]
         self._state = self._now()
@@ -233,17 +241,28 @@ class CurrentProgram:
     def __call__(
         self, feeds: Sequence[torch.Tensor]
     ) -> tuple[dict[Version, torch.Tensor], torch.Tensor | None]:
-        if self._now() != self._state:
+        if self._replaced or self._now() != self._state:
             raise NetError(
                 "the net's parameters have changed since optimize(), which has copied them; call "
                 "optimize() again"
             )
         return self._program(feeds)
 
+    def look_for_others(self, net: nn.Module) -> None:
+        """Refuses passes from now on if the net has other parameters than it had."""
+        pairs = zip(_parameters(net), self._parameters, strict=True)
+        self._replaced = any(one is not known for one, known in pairs)
+
     def _now(self) -> tuple[list[int], list[int]]:
         # Before each pass: loops in C, which take a quarter of the time of a comprehension.
         places = list(map(torch.Tensor.data_ptr, self._parameters))
         return places, list(map(_CHANGES, self._counted))
+
+
+def _parameters(net: nn.Module) -> list[torch.Tensor]:
+    """The parameters and statistics of a net."""
+    position = getattr(net, "position", None)
+    return [p for p in (*net.parameters(), *net.buffers()) if p is not position]
 
 
 def _made(net: Any, engine: str, options: InferenceOptions) -> Optimization:
