@@ -6,7 +6,7 @@ import os
 
 from caffecompat.errors import FormatError
 from caffecompat.input_files import read_input
-from caffecompat.logs.parse import PREFIX, Clock
+from caffecompat.logs.parse import PREFIX, Clock, encoding_of
 
 
 def read_seconds(path: str | os.PathLike[str], max_bytes: int | None = None) -> list[float]:
@@ -15,7 +15,8 @@ def read_seconds(path: str | os.PathLike[str], max_bytes: int | None = None) -> 
     Raises:
         FileProblem, FormatError: the log cannot be read, or has no line with ``Solving``.
     """
-    lines = read_input(path, max_bytes).decode(errors="replace").splitlines()
+    data = read_input(path, max_bytes)
+    lines = data.decode(encoding_of(data[:2], os.fspath(path)), "replace").splitlines()
     stamped = [(match, line) for line in lines if (match := PREFIX.match(line))]
     start = next((match for match, line in stamped if "Solving" in line), None)
     if start is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import math
 import os
 import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -96,15 +98,31 @@ def read_log(path: PathLike, max_bytes: int | None = None) -> ParsedLog:
     limit = input_files.MAX_TEXT_BYTES if max_bytes is None else max_bytes
     if name == STANDARD_INPUT:
         data = read_input(path, limit)
-        text = io.TextIOWrapper(io.BytesIO(data), "utf-8", "replace")
+        text = io.TextIOWrapper(io.BytesIO(data), encoding_of(data[:2], name), "replace")
         return _checked(_read(text, "standard input"), len(data), max_bytes)
     with open_input(path, limit) as file:
         size = os.fstat(file.fileno()).st_size
-        lines = io.TextIOWrapper(file, "utf-8", "replace")
+        encoding = encoding_of(file.read(2), name)
+        file.seek(0)
+        lines = io.TextIOWrapper(file, encoding, "replace")
         try:
             return _checked(_read(lines, name), size, max_bytes)
         except OSError as error:
             raise FileProblem(f"{name}: cannot be read: {error.strerror or error}") from error
+
+
+def encoding_of(start: bytes, name: str) -> str:
+    """The encoding of a log by its first two bytes: PowerShell redirects output as UTF-16.
+
+    Raises:
+        FormatError: it is packed.
+    """
+    if start == b"\x1f\x8b":
+        raise FormatError(
+            f"{name}: this is a gzip archive; unpack it first: gunzip -c {shlex.quote(name)} > "
+            "train.log"
+        )
+    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
 
 
 def _checked(log: ParsedLog, size: int, max_bytes: int | None) -> ParsedLog:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from caffecompat.cli.main import main
 from caffecompat.errors import CaffeError, FormatError
+from caffecompat.logs.extract_seconds import read_seconds
 from caffecompat.logs.parse import read_log, table
 from tests.recorded.tally import Tally
 
@@ -286,3 +289,36 @@ def test_caffes_charts(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert main(["plot-log", str(log)]) == 2
     assert "-o FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+def test_a_log_that_powershell_redirected(order: str, log: Path, tmp_path: Path) -> None:
+    powershell = tmp_path / "powershell.log"
+    powershell.write_bytes(("\ufeff" + LOG.replace("\n", "\r\n")).encode(order))
+    assert table(read_log(powershell).test) == table(read_log(log).test)
+    assert table(read_log(powershell).train) == table(read_log(log).train)
+    assert read_seconds(powershell) == read_seconds(log)
+
+
+def test_a_packed_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    packed = Path("old log.gz")
+    packed.write_bytes(gzip.compress(LOG.encode()))
+    command = "gunzip -c 'old log.gz' > train.log"
+    for read in (read_log, read_seconds):
+        with pytest.raises(FormatError) as caught:
+            read(packed)
+        assert str(caught.value).endswith(f"this is a gzip archive; unpack it first: {command}")
+    if shutil.which("gunzip"):
+        subprocess.run(command, shell=True, check=True)
+        assert read_log("train.log").train
+
+
+def test_a_chart_that_caffe_does_not_have(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["plot-log", "8", str(tmp_path / "a.png"), str(log)]
+    assert main(words) == 2
+    assert "there is no chart 8; give 0 to 7" in capsys.readouterr().err
+    words[1] = "7"
+    assert main(words) == 0

@@ -191,3 +191,43 @@ def test_a_disk_without_room(tmp_path: Path, lines: Lines, monkeypatch: pytest.M
     assert lines.containing("are free on the disk; make room, or raise 'snapshot'")
     assert not said(text.replace("snapshot: 5", "snapshot: 12"), 2 * pair)
     assert not said(text, 4 * pair)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ('momentum: 0.9 type: "SGD"', 'momentum: 0 type: "AdaGrad"'),
+        ('momentum: 0.9 type: "Nesterov"', 'momentum: 0 type: "RMSProp" rms_decay: 0.9'),
+    ],
+)
+def test_the_state_of_another_solver_type(one: str, other: str, tmp_path: Path) -> None:
+    """As many arrays, but no squares: Caffe takes the roots of negative numbers."""
+    plain = re.sub(r"momentum: \S+|type: \S+", "", SOLVER)
+    Solver(write_training(tmp_path, one, plain)).solve()
+    (state,) = tmp_path.glob("snap_iter_12.solverstate")
+    changed = plain.replace("max_iter: 12", "max_iter: 15")
+    path = write_training(tmp_path, other, changed)
+    with pytest.raises(SolverError) as caught:
+        Solver(path, snapshot=str(state))
+    words = "resume with that type, or start from its weights (--weights)"
+    assert re.search(
+        r"history array \d has values below 0, which \w+ never stores: ", str(caught.value)
+    )
+    assert str(caught.value).endswith(words)
+    assert (
+        main(
+            ["train", "--cpu", "--solver", str(path), "--weights", str(state)[:-11] + "caffemodel"]
+        )
+        == 0
+    )
+    assert Solver(write_training(tmp_path, one, changed), snapshot=str(state)).iter == 12
+
+
+def test_the_state_of_the_same_type_is_taken(tmp_path: Path) -> None:
+    plain = re.sub(r"momentum: \S+|type: \S+", "", SOLVER)
+    for kind in ("AdaGrad", "RMSProp", "AdaDelta", "Adam"):
+        momentum = 0.9 if kind in ("AdaDelta", "Adam") else 0
+        path = write_training(tmp_path / kind, f'type: "{kind}" momentum: {momentum}', plain)
+        Solver(path).solve()
+        (state,) = (tmp_path / kind).glob("snap_iter_12.solverstate")
+        assert Solver(path, snapshot=str(state)).iter == 12

@@ -41,9 +41,15 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.logs.plot import plot
 
     chart, output, logs = arguments.chart, arguments.output, arguments.logs
-    if output is None and chart is None and len(logs) > 2 and logs[0] in map(str, _CHARTS):
+    if output is None and chart is None and len(logs) > 2 and logs[0].isdecimal():
         # Caffe's order: number, picture, logs.
         chart, output, logs = int(logs[0]), logs[1], logs[2:]
+        if chart not in _CHARTS:
+            last = _CHARTS[-1]
+            print(
+                f"caffecompat: error: there is no chart {chart}; give 0 to {last}", file=sys.stderr
+            )
+            return 2
     if output is None:
         print("caffecompat: error: -o FILE, the picture to write, is missing", file=sys.stderr)
         return 2

@@ -268,8 +268,8 @@ class Optimizer:
             place: the state's file, for messages.
 
         Raises:
-            SolverError: number or shapes of the arrays differ; usually the state is of another
-                net or another solver type.
+            SolverError: number or shapes of the arrays differ, or sums of squares are negative;
+                usually the state is of another net or another solver type.
         """
         if len(state.history) != len(self.history):
             raise SolverError(
@@ -282,6 +282,12 @@ class Optimizer:
                 raise SolverError(
                     f"{place}: history array {i} has values that are not finite; the file is "
                     "damaged, or of a training that had diverged; give an earlier snapshot"
+                )
+            if i // len(self._values) in self._rule.squares and array.min(initial=0) < 0:
+                raise SolverError(
+                    f"{place}: history array {i} has values below 0, which {self._rule.type} never "
+                    "stores: the state is of another solver type; resume with that type, or start "
+                    "from its weights (--weights)"
                 )
             if fitted is None:
                 entry = self._learnable[i % len(self._values)]

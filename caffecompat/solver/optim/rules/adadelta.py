@@ -19,6 +19,7 @@ class AdaDelta(UpdateRule):
     """
 
     history_slots = 2
+    squares = (0, 1)
 
     def updates(self, gradients: Tensors, history: Sequence[Tensors], rate: Tensor) -> Tensors:
         seen, applied = history

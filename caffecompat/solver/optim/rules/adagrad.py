@@ -15,6 +15,8 @@ from caffecompat.solver.optim.rules.base import Tensors, UpdateRule, register
 class AdaGrad(UpdateRule):
     """h = h + g^2; the update is rate * g / (sqrt(h) + delta).   Source: Caffe's AdaGradSolver."""
 
+    squares = (0,)
+
     def setup(self, message: Message) -> None:
         self.check(self.momentum == 0, f"momentum is {self.momentum:g}, it cannot be used here")
 

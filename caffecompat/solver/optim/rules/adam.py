@@ -23,6 +23,7 @@ class Adam(UpdateRule):
     """
 
     history_slots = 2
+    squares = (1,)
 
     def setup(self, message: Message) -> None:
         self.momentum2 = float(message.momentum2)

@@ -58,12 +58,14 @@ class UpdateRule:
         type: Caffe's name, set by :func:`register`.
         history_slots: history arrays per parameter. States hold the first array of every parameter,
             then the second of every parameter.
+        squares: which of them hold sums of squares, which are never negative.
         writes_copies: :meth:`update_on_device` writes the copies of its argument.
         place: the solver's file, for messages.
     """
 
     type: ClassVar[str] = ""
     history_slots: ClassVar[int] = 1
+    squares: ClassVar[tuple[int, ...]] = ()
     writes_copies: ClassVar[bool] = False
 
     def __init__(self, message: Message, place: str) -> None:

@@ -19,6 +19,8 @@ class RMSProp(UpdateRule):
     Source: Caffe's RMSPropSolver.
     """
 
+    squares = (0,)
+
     def setup(self, message: Message) -> None:
         self.decay = float(message.rms_decay)
         self.check(self.momentum == 0, f"momentum is {self.momentum:g}, it cannot be used here")
