@@ -11,6 +11,7 @@ from caffecompat.net import Net as TorchNet
 from caffecompat.pycaffe.blob import Blob, BlobVec
 from caffecompat.pycaffe.errors import OldNameError, refuse_copy
 from caffecompat.pycaffe.execution.blob_memory import Memory, Views
+from caffecompat.pycaffe.execution.layer_step import hidden_tops
 from caffecompat.pycaffe.execution.layered_passes import LayeredPasses
 from caffecompat.pycaffe.execution.parameter_blobs import parameter_blobs
 from caffecompat.pycaffe.layer import BuiltInLayer
@@ -99,6 +100,9 @@ class NetStructure:
         ]
         self._layer_dict = Ordered(zip(self._names, self._layer_list, strict=True))
         self._input_list, self._output_list = net.inputs, net.outputs
+        for k, weight in hidden_tops(net).items():
+            data[k] = Memory(f"blob {k!r}", (), views, net.device)
+            diffs[k] = Memory(f"diff of blob {k!r}", (), views, net.device, weight)
         self._passes = LayeredPasses(net, data, diffs, views)
 
     def __getattr__(self, name: str) -> Any:

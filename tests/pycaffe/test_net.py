@@ -431,3 +431,26 @@ def test_batch_norm_gives_its_bottom_a_gradient(tmp_path: Path) -> None:
     net.forward()
     net.backward()
     assert not net.blobs["y"].diff.any()
+
+
+def test_several_losses_without_a_top(tmp_path: Path) -> None:
+    """All have the top ``(automatic)``: each adds its own value, and gives its own gradient."""
+    text = """force_backward: true
+    layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }
+    layer { name: "t" type: "Input" top: "t" input_param { shape { dim: 1 dim: 2 } } }
+    layer { name: "y" type: "Power" bottom: "x" top: "y" power_param { scale: 2 } }
+    layer { name: "of x" type: "EuclideanLoss" bottom: "x" bottom: "t" loss_weight: 3 }
+    layer { name: "of t" type: "EuclideanLoss" bottom: "t" bottom: "t" loss_weight: 5 }
+    layer { name: "of y" type: "EuclideanLoss" bottom: "y" bottom: "t" }
+    """
+    net = built(tmp_path, text, phase=caffe.TRAIN)
+    net.blobs["x"].data[...] = [[1, 2]]
+    net.blobs["t"].data[...] = [[0, 1]]
+    for _ in range(2):
+        net.forward()
+        # Half the squares of (1, 1) and of (2, 3).
+        assert net._forward(0, len(net.layers) - 1) == 3 * 1 + 5 * 0 + 6.5
+        assert net.blobs["(automatic)"].data == 6.5
+        net.backward()
+        # 3 (x - t) + 2 (y - t).
+        np.testing.assert_array_equal(net.blobs["x"].diff, [[3 * 1 + 2 * 2, 3 * 1 + 2 * 3]])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from caffecompat.errors import LayerError
+from caffecompat.graph import Version
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
-from caffecompat.net.layer_checks import shape_error
+from caffecompat.net.layer_checks import AUTOMATIC_TOP, shape_error
 from caffecompat.pycaffe.execution.blob_memory import Memory
 from caffecompat.pycaffe.execution.python_calls import PythonCalls
 
@@ -54,6 +55,30 @@ class Step:
         """The error to show where torch refuses to run the layer on ``bottoms``."""
         shapes = [value.shape for value in bottoms]
         return shape_error(self.built.place, self.built.bottoms, shapes, error)
+
+
+def hidden_tops(net: Net) -> dict[str, float]:
+    """Names of memory, and loss weights, of the unnamed tops that another one hides.
+
+    All unnamed tops of losses have the same name, under which the last one is seen.
+    """
+    unnamed = [
+        (top, weight)
+        for built in net.layers
+        for top, weight in zip(built.tops, built.loss_weights, strict=True)
+        if top.blob == AUTOMATIC_TOP
+    ]
+    return {_own_name(top): weight for top, weight in unnamed[:-1]}
+
+
+def memory_name(top: Version, hidden: Container[str]) -> str:
+    """The name of the memory of a top, its blob's or one of :func:`hidden_tops`."""
+    own = _own_name(top)
+    return own if top.blob == AUTOMATIC_TOP and own in hidden else top.blob
+
+
+def _own_name(top: Version) -> str:
+    return f"{top.blob} {top.number}"
 
 
 def changes_something(built: BuiltLayer) -> bool:

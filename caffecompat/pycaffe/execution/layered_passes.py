@@ -17,7 +17,13 @@ from caffecompat.net.module import LayerModule
 from caffecompat.net.shapes.top_shapes import infer_shapes
 from caffecompat.pycaffe.blob import Blob
 from caffecompat.pycaffe.execution.blob_memory import Memory, Views
-from caffecompat.pycaffe.execution.layer_step import Origin, Step, changes_something, origins
+from caffecompat.pycaffe.execution.layer_step import (
+    Origin,
+    Step,
+    changes_something,
+    memory_name,
+    origins,
+)
 from caffecompat.pycaffe.execution.local_passes import LocalPasses
 from caffecompat.pycaffe.execution.python_calls import PythonCalls
 from caffecompat.pycaffe.execution.total_loss import loss_with_backward
@@ -73,7 +79,7 @@ class LayeredPasses:
 
     def _step(self, built: BuiltLayer, found: list[Origin | None]) -> Step:
         bottoms = [bottom.blob for bottom in built.bottoms]
-        tops = [top.blob for top in built.tops]
+        tops = [memory_name(top, self._data) for top in built.tops]
         source = built.source
         user = None
         if isinstance(built.layer, Python):
@@ -232,11 +238,11 @@ class LayeredPasses:
 
     def _backward_layer(self, i: int, step: Step, keep: bool) -> None:
         built, wanted = step.built, self._needs.bottoms[i]
-        diffs = [self._diff(top.blob, memory) for top, memory in _pairs(built.tops, step.tops)]
+        diffs = [self._diff(top, memory) for top, memory in _pairs(built.tops, step.tops)]
         given = [diff.tensor() for diff in diffs]
         if step.user is not None:
             for bottom, memory in _pairs(built.bottoms, step.bottoms):
-                self._diff(bottom.blob, memory)
+                self._diff(bottom, memory)
             step.user.backward(wanted)
             self._views.send()
         elif built.module is not None:
@@ -246,14 +252,14 @@ class LayeredPasses:
                 _pairs(built.bottoms, step.bottoms), wanted, found, strict=True
             ):
                 if want:
-                    self._diff(bottom.blob, memory).put(_own(gradient, memory, used))
+                    self._diff(bottom, memory).put(_own(gradient, memory, used))
         elif built.source is None and wanted[0]:
             total = given[0].clone() if len(given) == 1 else torch.stack(given).sum(0)
-            self._diff(built.bottoms[0].blob, step.bottoms[0]).put(total)
+            self._diff(built.bottoms[0], step.bottoms[0]).put(total)
 
-    def _diff(self, name: str, data: Memory) -> Memory:
+    def _diff(self, version: Version, data: Memory) -> Memory:
         """The gradient of a blob, in the present shape of its data."""
-        diff = self._diffs[name]
+        diff = self._diffs[memory_name(version, self._diffs)]
         if diff.shape != data.shape:
             diff.resize(data.shape)
         return diff
@@ -281,7 +287,7 @@ class LayeredPasses:
                 shapes = infer_shapes(module, built.node, shapes, len(step.tops))
             for top, memory, shape in zip(built.tops, step.tops, shapes, strict=True):
                 memory.resize(shape)
-                self._diff(top.blob, memory)
+                self._diff(top, memory)
         self._views.show()
 
 
