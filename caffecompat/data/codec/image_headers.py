@@ -21,6 +21,13 @@ _MARKER = re.compile(rb"\xff[\x02-\xcf\xda-\xfe]")
 # Frame headers; the excluded markers are tables.
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MAX_SEGMENTS = 10_000
+# How most JPEGs begin, up to the end of their frame header: a JFIF segment of 16 bytes and tables
+# of quantization, one or two in a segment. One search for all takes a quarter of the time.
+_USUAL_BEGINNING = re.compile(
+    rb"\xff\xd8(?:\xff\xe0\0\x10.{14})?(?:\xff\xdb\0(?:\x43.{65}|\x84.{130})){0,4}"
+    rb"\xff[\xc0-\xc3].{8}",
+    re.DOTALL,
+)
 _START_OF_SCAN = b"\xff\xda"
 _TEXT_HEADER = 1 << 16
 # One blank or one comment per turn: with more there would be exponentially many ways to match.
@@ -46,6 +53,10 @@ def jpeg_frame(data: bytes) -> tuple[int, int, int] | None:
 
     None if it is not a JPEG or has no frame header.
     """
+    usual = _USUAL_BEGINNING.match(data)
+    if usual is not None:
+        height, width, components = struct.unpack_from(">HHB", data, usual.end() - 5)
+        return components, height, width
     if not data.startswith(b"\xff\xd8\xff"):
         return None
     at = 2

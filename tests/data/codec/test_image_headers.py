@@ -13,10 +13,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from caffecompat import input_files
 from caffecompat.data.codec.datum import decode_datum, parse_datum
-from caffecompat.data.codec.image_headers import image_size
+from caffecompat.data.codec.image_headers import image_size, jpeg_frame
 from caffecompat.data.codec.images import decode_image, image_shape
 from caffecompat.data.loader.open import open_image_reader
 from caffecompat.data.sources.image_list import read_list
@@ -96,6 +98,29 @@ def test_bytes_in_front_of_the_frame_header_do_not_hide_it() -> None:
     data = with_size("jpg", 16000, 65500)
     hidden = data[:2] + b"\xff\xfe\0\x04xy" + b"garbage\0\xff\xff" + data[2:]
     assert image_size(hidden) == (16000, 65500)
+
+
+@pytest.mark.parametrize("kind", ["gray", "colour", "two tables in a segment"])
+@given(
+    changes=st.dictionaries(st.integers(3, 200), st.integers(0, 255), max_size=3),
+    size=st.integers(3, 220),
+)
+def test_a_jpeg_that_begins_as_usual_has_the_frame_that_a_search_finds(
+    kind: str, changes: dict[int, int], size: int
+) -> None:
+    pixels = np.zeros((5, 7) if kind == "gray" else (5, 7, 3), np.uint8)
+    data = bytearray(cv2.imencode(".jpg", pixels)[1].tobytes())
+    if kind == "two tables in a segment":
+        first, second = (data.index(b"\xff\xdb\0\x43", start) for start in (0, 80))
+        data[first : second + 69] = (
+            b"\xff\xdb\0\x84" + data[first + 4 : second] + data[second + 4 :][:65]
+        )
+    assert jpeg_frame(bytes(data)) == (1 if kind == "gray" else 3, 5, 7)
+    for place, value in changes.items():
+        data[place] = value
+    beginning = bytes(data[:size])
+    # After a comment it is searched for segment by segment.
+    assert jpeg_frame(beginning) == jpeg_frame(beginning[:2] + b"\xff\xfe\0\2" + beginning[2:])
 
 
 def test_a_large_image_of_few_bytes_is_still_read() -> None:
