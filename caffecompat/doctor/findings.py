@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -126,3 +127,9 @@ class Findings:
     @property
     def has_errors(self) -> bool:
         return any(finding.severity is Severity.ERROR for finding in self.all)
+
+
+def split_place(sentence: str) -> tuple[str, str]:
+    """A sentence without the place at its start, and the place."""
+    found = re.match(r"([^\s:]+:\d+)(?::\d+)?: ", sentence)
+    return (sentence[found.end() :], found[1]) if found else (sentence, "")

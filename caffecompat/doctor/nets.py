@@ -8,27 +8,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from caffecompat.doctor.findings import FileReport, Findings, Severity
+from caffecompat.doctor.findings import FileReport, Findings, Severity, split_place
+from caffecompat.doctor.net_building import Built, build_without_data, reads_data
 from caffecompat.doctor.project import ProjectFile
-from caffecompat.errors import CaffeError, LayerError, NetError, TextError, UnknownName, first_line
-from caffecompat.graph import build_graph, net_state
+from caffecompat.errors import CaffeError, LayerError, TextError, UnknownName, first_line
 from caffecompat.input_files import folder_with
 from caffecompat.layers import Layer, Shape, catalogue, source_class
 from caffecompat.layers.forks._known_types import origin_of
-from caffecompat.net import Net
 from caffecompat.net.definition import Definition, read_definition
 from caffecompat.proto import files
 from caffecompat.proto.fork_fields import effective_fields, foreign_settings
 from caffecompat.proto.schema import Message
 
-PHASES = ("TRAIN", "TEST")
-# What stands for the shape of images that only the data tell: ImageNet's, MNIST's, CIFAR's.
-ASSUMED_SHAPES = ((3, 224, 224), (1, 28, 28), (3, 32, 32))
-_MOST_ASSUMED = 10
-_SHAPE_UNKNOWN = re.compile(r"state it with --shape ([^\s=]+)=")
-_SHAPES_UNKNOWN = re.compile(r"the shapes of its tops are unknown")
 _UNKNOWN_FIELD = re.compile(r"unknown field|has no field")
 
 
@@ -40,6 +32,7 @@ class ExaminedNet:
         definition: None if it cannot be read.
         parameters: the shapes of the parameters by layer, as far as the net can be built.
         upgraded: whether reading changed it, so that an upgraded copy differs.
+        missing_phases: those that it cannot be built in, though it can in the other one.
     """
 
     file: ProjectFile
@@ -47,6 +40,7 @@ class ExaminedNet:
     definition: Definition | None = None
     parameters: dict[str, list[Shape]] = field(default_factory=dict)
     upgraded: bool = False
+    missing_phases: Sequence[str] = ()
 
 
 def examine_net(
@@ -71,9 +65,9 @@ def examine_net(
     _check_fields(definition, classes, findings)
     _check_code(definition, classes, modules, findings)
     _note_missing_data(definition, file.path, findings)
-    parameters: dict[str, list[Shape]] = {}
+    built = Built()
     if not findings.has_errors:
-        parameters = _built(definition, dialect, findings)
+        built = build_without_data(definition, dialect, findings)
     report = FileReport(
         file.shown,
         file.kind,
@@ -81,7 +75,7 @@ def examine_net(
         findings.all,
         _commands(file, definition, findings),
     )
-    return ExaminedNet(file, report, definition, parameters, upgraded)
+    return ExaminedNet(file, report, definition, built.parameters, upgraded, sorted(built.missing))
 
 
 def _forks(classes: Sequence[type[Layer] | None]) -> list[str]:
@@ -104,12 +98,12 @@ def _read(
         lenient = _read_leniently(path, max_bytes)
         if lenient is None:
             for problem in error.problems:
-                findings.error(*_split(problem))
+                findings.error(*split_place(problem))
             return None
         definition = lenient
         skipped = len(error.problems)
         for problem in error.problems:
-            place, sentence = _split(problem)[::-1]
+            place, sentence = split_place(problem)[::-1]
             findings.add(Severity.UPGRADE, f"{sentence} (--fix leaves it out)", place)
     except CaffeError as error:
         findings.error(str(error))
@@ -118,7 +112,7 @@ def _read(
     of_forks = foreign_settings(definition.message)
     for note in dict.fromkeys(definition.notes):
         if note not in of_forks and not (skipped and _UNKNOWN_FIELD.search(note)):
-            findings.note(*_split(note))
+            findings.note(*split_place(note))
     generation = _generation(path, max_bytes)
     return definition, generation, bool(skipped) or generation != "today's form"
 
@@ -128,12 +122,6 @@ def _read_leniently(path: Path, max_bytes: int | None) -> Definition | None:
         return read_definition(path, True, max_bytes)
     except CaffeError:
         return None
-
-
-def _split(sentence: str) -> tuple[str, str]:
-    """A sentence without the place at its start, and the place."""
-    found = re.match(r"([^\s:]+:\d+)(?::\d+)?: ", sentence)
-    return (sentence[found.end() :], found[1]) if found else (sentence, "")
 
 
 def _generation(path: Path, max_bytes: int | None) -> str:
@@ -234,137 +222,9 @@ def _note_missing_data(definition: Definition, path: Path, findings: Findings) -
             findings.note(f"the {one.what} {one.path} is not there", place)
 
 
-def _built(definition: Definition, dialect: str, findings: Findings) -> dict[str, list[Shape]]:
-    """Builds the net without data in its phases; returns the shapes of its parameters."""
-    parameters: dict[str, list[Shape]] = {}
-    for phase in PHASES if _reads_data(definition) else ("TEST",):
-        try:
-            net = _in_some_state(definition, phase, dialect, findings)
-        except _DataUnknown as unknown:
-            findings.note(*_split(str(unknown)))
-            continue
-        except LayerError as error:
-            # A Python layer's class runs only where the user allows it.
-            if not _stops_at_code(definition, error):
-                findings.error(*_split(str(error)))
-            continue
-        except CaffeError as error:
-            if _has_layers(definition, phase):
-                findings.error(*_split(str(error)))
-            continue
-        for name, blobs in net.params.items():
-            parameters[name] = [tuple(blob.shape) for blob in blobs]
-    return parameters
-
-
-class _DataUnknown(Exception):
-    """Whether a net can be built depends on data that are not there."""
-
-
-def _in_some_state(definition: Definition, phase: str, dialect: str, findings: Findings) -> Net:
-    """The net without stages, or else with those of a rule, which a solver's state may name."""
-    try:
-        return _without_data(definition, phase, dialect, ())
-    except NetError:
-        for stages in _stages(definition)[:_MOST_ASSUMED]:
-            try:
-                net = _without_data(definition, phase, dialect, stages)
-            except CaffeError:
-                continue
-            shown = ", ".join(map(repr, stages))
-            findings.note(f"in phase {phase} it is built with the stage {shown}, not without")
-            return net
-        raise
-
-
-def _stages(definition: Definition) -> list[tuple[str, ...]]:
-    """The stages that rules ask for, each once."""
-    found = [tuple(rule.stage) for layer in definition.message.layer for rule in layer.include]
-    return [stages for stages in dict.fromkeys(found) if stages]
-
-
-def _without_data(definition: Definition, phase: str, dialect: str, stages: tuple[str, ...]) -> Net:
-    """The net with assumed shapes for the tops that only the data tell.
-
-    Raises:
-        CaffeError: it cannot be built, whatever these shapes are.
-        _DataUnknown: whether it can be built depends on them.
-    """
-    errors: dict[str, CaffeError] = {}
-    for assumed in ASSUMED_SHAPES:
-        shapes: dict[str, Shape] = {}
-        try:
-            return _with_shapes(definition, phase, dialect, stages, shapes, assumed)
-        except CaffeError as error:
-            if not shapes and not _SHAPES_UNKNOWN.search(str(error)):
-                raise
-            errors[str(error)] = error
-    first = next(iter(errors.values()))
-    unknown = _SHAPES_UNKNOWN.search(str(first))
-    if unknown is not None:
-        said = str(first)[: unknown.end()]
-        raise _DataUnknown(
-            f"{said} without its data, so that the layers behind it are not examined"
-        )
-    if len(errors) == 1:
-        raise first
-    shape = "x".join(map(str, ASSUMED_SHAPES[0]))
-    raise _DataUnknown(f"{first_line(first)} (with images of {shape}: its data are not there)")
-
-
-def _with_shapes(
-    definition: Definition,
-    phase: str,
-    dialect: str,
-    stages: tuple[str, ...],
-    shapes: dict[str, Shape],
-    assumed: Shape,
-) -> Net:
-    """The net with one assumed shape for all images, which are noted in ``shapes``."""
-    while True:
-        try:
-            return Net(
-                definition,
-                phase=phase,
-                stages=stages,
-                shapes_only=True,
-                shapes=shapes,
-                dialect=dialect,
-            )
-        except CaffeError as error:
-            unknown = _SHAPE_UNKNOWN.search(str(error))
-            if unknown is None or unknown[1] in shapes or len(shapes) >= _MOST_ASSUMED:
-                raise
-            shapes[unknown[1]] = assumed
-
-
-def _reads_data(definition: Definition) -> bool:
-    sources = map(source_class, definition.message.layer)
-    return any(source is not None and not source.is_input for source in sources)
-
-
-def _has_layers(definition: Definition, phase: str) -> bool:
-    """Whether the net has layers in a phase; a net for one phase only is no mistake."""
-    message = definition.message
-    try:
-        state = net_state(message, phase, 0, ())
-        return bool(list(build_graph(message, state, definition.place, False)))
-    except NetError:
-        return True
-
-
-def _stops_at_code(definition: Definition, error: LayerError) -> bool:
-    if "allow_python" not in str(error):
-        return False
-    kinds: list[Any] = []
-    for layer in definition.message.layer:
-        kinds += catalogue.definitions(layer.type)
-    return any(kind.imports_code for kind in kinds)
-
-
 def _commands(file: ProjectFile, definition: Definition, findings: Findings) -> list[str]:
     if findings.has_errors:
         return []
-    if _reads_data(definition):
+    if reads_data(definition):
         return []
     return [f"caffecompat summary {shlex.quote(str(file.path))}"]

@@ -24,10 +24,12 @@ class NamedNet:
     Attributes:
         path: as written in the solver.
         found: the file, or None.
+        phases: what it is built for.
     """
 
     path: str
     found: Path | None
+    phases: Sequence[str]
 
 
 def examine_solver(
@@ -56,14 +58,25 @@ def examine_solver(
         net = examined.get(named.found.resolve())
         if net is not None and net.report.verdict is Verdict.CANNOT_RUN:
             findings.error(f"its net {net.report.path} cannot run")
+        elif net is not None:
+            for phase in sorted({*named.phases} & {*net.missing_phases}):
+                does = {"TRAIN": "trains", "TEST": "tests with"}[phase]
+                shown = net.report.path
+                findings.error(f"it {does} the net {shown}, which cannot be built in phase {phase}")
     folder = folder or _folder_of_snapshots(settings.message, file.path)
     command = [] if findings.has_errors else [_command(file.path, folder)]
     return FileReport(file.shown, file.kind, "", findings.all, command)
 
 
 def _named_nets(message: Message, path: Path) -> list[NamedNet]:
-    names = [message.net, message.train_net, *message.test_net]
-    return [NamedNet(name, _found(name, path)) for name in names if name]
+    # As many tests as there are test_iter, with the net after those of the nets for tests alone.
+    tests = len(message.test_iter) > len(message.test_net) + len(message.test_net_param)
+    roles = [
+        (message.net, ("TRAIN", "TEST") if tests else ("TRAIN",)),
+        (message.train_net, ("TRAIN",)),
+        *((name, ("TEST",)) for name in message.test_net),
+    ]
+    return [NamedNet(name, _found(name, path), phases) for name, phases in roles if name]
 
 
 def _found(name: str, solver: Path) -> Path | None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from caffecompat.data.codec.images import decode_image, read_image_file
+from caffecompat.data.codec.images import decode_file, decode_image, read_image_file
 from caffecompat.errors import CaffeError, DataError
 from caffecompat.pycaffe.errors import ImageFileError, MissingImage
 from caffecompat.pycaffe.proto import caffe_pb2
@@ -188,7 +188,7 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> Array:
     """
     name = os.fspath(filename)
     try:
-        pixels = decode_image(read_image_file(os.fsencode(name)), "unchanged")
+        pixels = decode_file(read_image_file(os.fsencode(name)), "unchanged")
     except DataError as error:
         kind = ImageFileError if os.path.exists(name) else MissingImage
         raise kind(f"{name}: {error}") from error

@@ -130,3 +130,48 @@ def test_hdf5_files_that_are_not_there(tmp_path: Path) -> None:
     assert len(found) == 2  # each once, not once for each phase
     assert "no/list.txt is not there" in found[0]
     assert "are unknown without its data, so that the layers behind it are not exam" in found[1]
+
+
+FOR_ONE_PHASE = """
+layer { name: "data" type: "Data" top: "data" include { phase: PHASE }
+        data_param { source: "an_lmdb" batch_size: 2 } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
+        inner_product_param { num_output: 3 } }
+"""
+
+
+def test_nets_for_one_phase(tmp_path: Path) -> None:
+    """SSD's solvers name a train_net and a test_net, each with data of its phase."""
+    for phase in ("TRAIN", "TEST"):
+        text = FOR_ONE_PHASE.replace("PHASE", phase)
+        (tmp_path / f"{phase.lower()}.prototxt").write_text(text)
+    rate = 'base_lr: 1 lr_policy: "fixed"'
+    solver = f'train_net: "train.prototxt" test_net: "test.prototxt" test_iter: 1 {rate}'
+    assert errors(examined(tmp_path / "solver.prototxt", solver)) == []
+    for report in examine(tmp_path).files:
+        assert report.verdict is Verdict.RUNS, report.findings
+    found = [
+        text
+        for _, text in sentences(
+            examined(tmp_path / "train.prototxt", FOR_ONE_PHASE.replace("PHASE", "TRAIN")),
+            Severity.NOTE,
+        )
+    ]
+    assert any(
+        text.startswith(
+            "it cannot be built in phase TEST: layer 'fc' (InnerProduct): bottom 'data'"
+        )
+        for text in found
+    )
+    assert errors(examined(tmp_path / "solver.prototxt", f'net: "train.prototxt" {rate}')) == []
+    tested = f'net: "train.prototxt" test_iter: 1 test_interval: 1 {rate}'
+    assert errors(examined(tmp_path / "solver.prototxt", tested)) == [
+        "it tests with the net train.prototxt, which cannot be built in phase TEST"
+    ]
+    assert errors(examined(tmp_path / "solver.prototxt", f'net: "test.prototxt" {rate}')) == [
+        "it trains the net test.prototxt, which cannot be built in phase TRAIN"
+    ]
+    neither = FOR_ONE_PHASE.replace("PHASE", 'TEST stage: "a"').replace(
+        "include", "exclude { phase: TEST } include"
+    )
+    assert examined(tmp_path / "neither.prototxt", neither).verdict is Verdict.CANNOT_RUN

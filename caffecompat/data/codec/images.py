@@ -33,6 +33,7 @@ _SIGNATURES: dict[str, Any] = {
     "webp": b"RIFF",
 }
 
+_END_OF_JPEG = b"\xff\xd9"
 # The end marker must be in this many bytes; some programs append a few bytes.
 _TAIL_BYTES = 1024
 
@@ -93,6 +94,21 @@ def decode_image(data: bytes, colour: Colour) -> NDArray[Any] | None:
     except cv2.error:
         return None
     return decoded
+
+
+def decode_file(data: bytes, colour: Colour) -> NDArray[Any] | None:
+    """The pixels of an image file: as :func:`decode_image`, and of a JPEG that is cut off as well.
+
+    What is missing of it is gray. So does ``cv2.imread``, by which Caffe reads files, while the
+    decoder of a record refuses most of them; the JPEG library writes a line to standard error.
+
+    Raises:
+        DataError: as :func:`decode_image`.
+    """
+    pixels = decode_image(data, colour)
+    if pixels is None and image_kind(data) == "jpg" and is_cut_off(data):
+        pixels = decode_image(data + _END_OF_JPEG, colour)
+    return pixels
 
 
 def encode_image(pixels: Pixels, encoding: str) -> bytes:
@@ -258,7 +274,7 @@ def image_shape(data: bytes) -> tuple[int, int, int] | None:
 
 def is_cut_off(data: bytes) -> bool:
     """Whether a JPEG or PNG has no end marker; decoders often do not report that."""
-    end = {"jpg": b"\xff\xd9", "png": b"IEND"}.get(image_kind(data) or "")
+    end = {"jpg": _END_OF_JPEG, "png": b"IEND"}.get(image_kind(data) or "")
     return end is not None and end not in data[-_TAIL_BYTES:]
 
 

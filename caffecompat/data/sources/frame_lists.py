@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from caffecompat.data.codec.images import (
     Colour,
     Pixels,
-    decode_image,
+    decode_file,
     read_image_file,
     resize_image,
 )
@@ -232,7 +232,7 @@ class FrameSamples(ImageSamples):
         try:
             data = read_image_file(folder + b"/" + name.encode())
             colour: Colour = "gray" if self._settings.flow or not self._settings.color else "color"
-            pixels = decode_image(data, colour) if data else None
+            pixels = decode_file(data, colour) if data else None
         except DataError as error:
             raise DataError(f"frame {short_name(name)!r}: {error}") from error
         if pixels is None:

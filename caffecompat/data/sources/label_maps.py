@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from caffecompat.data.codec.images import (
     Pixels,
-    decode_image,
+    decode_file,
     read_image_file,
     resize_image,
     resize_nearest,
@@ -243,7 +243,7 @@ class MapSamples(ImageSamples):
 
     def _read(self, name: bytes, color: bool) -> Pixels:
         data = read_image_file(self._root + name)
-        pixels = decode_image(data, "color" if color else "gray") if data else None
+        pixels = decode_file(data, "color" if color else "gray") if data else None
         if pixels is None:
             raise DataError("it is not an image that OpenCV can decode")
         return pixels

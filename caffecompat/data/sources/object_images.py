@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.data.codec.images import decode_image, read_image_file, scale_image
+from caffecompat.data.codec.images import decode_file, read_image_file, scale_image
 from caffecompat.data.sources.box_list import read_box_list
 from caffecompat.errors import DataError
 
@@ -96,7 +96,7 @@ def prepared(
     """
     name = os.fsdecode(image.path)
     try:
-        pixels = decode_image(read_image_file(image.path), "color")
+        pixels = decode_file(read_image_file(image.path), "color")
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     if pixels is None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.data.codec.images import Pixels, decode_image, read_image_file, resize_image
+from caffecompat.data.codec.images import Pixels, decode_file, read_image_file, resize_image
 from caffecompat.data.counter_rng import draw, pick
 from caffecompat.data.sources.base import RawSample, Sample, Samples
 from caffecompat.data.sources.marked_list import read_marked_list
@@ -182,7 +182,7 @@ class WindowSamples(Samples):
         mirror = self._mirror and bool(
             pick(draw(self._seed, np.array([raw.ordinal]), "mirror"), 2)[0]
         )
-        image = decode_image(self._read(raw.key), "color")
+        image = decode_file(self._read(raw.key), "color")
         if image is None:
             raise DataError("it is not an image that OpenCV can decode")
         place = place_window(

@@ -16,7 +16,7 @@ import numpy as np
 from caffecompat.data.backends.database import create_database, in_commits, refuse_finished
 from caffecompat.data.codec.images import (
     Pixels,
-    decode_image,
+    decode_file,
     encode_image,
     read_image_file,
     resize_image,
@@ -242,7 +242,7 @@ def _record(
         return None
     try:
         data = read_image_file(os.fsencode(root) + line.name)
-        pixels = decode_image(data, "gray" if settings.gray else "color")
+        pixels = decode_file(data, "gray" if settings.gray else "color")
     except DataError:
         return None
     if pixels is None:

@@ -6,7 +6,7 @@ import os
 
 from caffecompat.data.codec.images import (
     Pixels,
-    decode_image,
+    decode_file,
     encode_image,
     image_shape,
     isotropic_size,
@@ -29,7 +29,7 @@ def image_record(root: str, entry: Entry | None, settings: Settings) -> Message 
         return None
     try:
         data = read_image_file(os.fsencode(root) + entry.name)
-        pixels = decode_image(data, "gray" if settings.gray else "color")
+        pixels = decode_file(data, "gray" if settings.gray else "color")
     except DataError:
         return None
     if pixels is None:

@@ -7,7 +7,7 @@ import os
 from contextlib import closing
 from pathlib import PurePosixPath
 
-from caffecompat.data.codec.images import decode_image, encode_image, resize_image
+from caffecompat.data.codec.images import decode_file, encode_image, resize_image
 from caffecompat.data.loader.threaded_map import threaded_map
 from caffecompat.data.sources.image_list import images_below
 from caffecompat.errors import DataError, FileProblem
@@ -98,7 +98,7 @@ def _square(source: str, target: str, name: str, side: int) -> bool:
     """Writes the square of one image; False if the image cannot be read."""
     try:
         with open(os.path.join(source, name), "rb") as file:
-            pixels = decode_image(file.read(), "color")
+            pixels = decode_file(file.read(), "color")
     except OSError:
         return False
     if pixels is None:

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from caffecompat.data.codec.images import decode_image, read_image_file
+from caffecompat.data.codec.images import decode_file, read_image_file
 from caffecompat.draw.reading import DrawOptions
 from caffecompat.errors import DataError, NetError
 from caffecompat.evaluate.images.preparation import ImagePreparation
@@ -73,7 +73,7 @@ def _values(
 ) -> np.ndarray:
     """The image as channels x height x width."""
     try:
-        pixels = decode_image(
+        pixels = decode_file(
             read_image_file(os.fsencode(image)), "gray" if channels == 1 else "color"
         )
     except DataError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.data.codec.images import (
-    decode_image,
+    decode_file,
     draw_text,
     encode_image,
     read_image_file,
@@ -41,7 +41,7 @@ def draw_classes(image: str, classes: Sequence[tuple[str, float]], path: str) ->
         DataError: the image cannot be read, or the suffix is not one of an image.
         FileProblem: the file cannot be written.
     """
-    pixels = decode_image(read_image_file(os.fsencode(image)), "color")
+    pixels = decode_file(read_image_file(os.fsencode(image)), "color")
     if pixels is None:
         raise DataError(f"{image}: it is not an image that OpenCV can decode")
     height, width = pixels.shape[:2]

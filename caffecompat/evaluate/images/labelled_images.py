@@ -11,7 +11,7 @@ import numpy as np
 
 from caffecompat.data.backends.database import Database, guess_backend, open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
-from caffecompat.data.codec.images import Colour, Pixels, decode_image, read_image_file
+from caffecompat.data.codec.images import Colour, Pixels, decode_file, read_image_file
 from caffecompat.data.sources.image_list import (
     Entry,
     images_below,
@@ -187,7 +187,7 @@ class ImageFiles(LabelledImages):
         name = os.fsdecode(entry.name)
         try:
             data = read_image_file(os.path.join(self._root, entry.name))
-            pixels = decode_image(data, self._options.colour) if data else None
+            pixels = decode_file(data, self._options.colour) if data else None
             if pixels is None:
                 raise DataError("it is not an image that OpenCV can decode")
         except DataError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from caffecompat.data.codec.images import Pixels, decode_image, read_image_file
+from caffecompat.data.codec.images import Pixels, decode_file, read_image_file
 from caffecompat.data.sources.box_list import (
     image_path,
     read_box_list,
@@ -64,7 +64,7 @@ class AnnotatedImages:
         name = entry.name.decode(errors="surrogateescape")
         try:
             data = read_image_file(image_path(self._root, entry))
-            pixels = decode_image(data, "gray" if self._gray else "color") if data else None
+            pixels = decode_file(data, "gray" if self._gray else "color") if data else None
             if pixels is None:
                 raise DataError("it is not an image that OpenCV can decode")
             boxes = relative_boxes(entry, *pixels.shape[:2])
