@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from caffecompat.cli import verbs
+from caffecompat.cli.flags_of_caffe import without_idle_flags
 from caffecompat.cli.flags_of_other_verbs import with_verbs_that_have_them
 from caffecompat.cli.parsing import VerbParser
 from caffecompat.cli.spelling import normalise
@@ -55,6 +56,9 @@ def main(argv: Sequence[str] | None = None, own_process: bool = False) -> int:
     if own_process and getattr(module, "RUNS_NETS", False):
         keep_freed_memory()
     parser = verb_parser(name, module)
+    arguments, idle = without_idle_flags(name, arguments, parser)
+    for flag in idle:
+        print(f"caffecompat: {name} does not use {flag}, nor does Caffe's", file=sys.stderr)
     try:
         return run_verb(module, parser.parse_args(normalise(arguments, parser)))
     except SystemExit as exit_:

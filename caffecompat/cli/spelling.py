@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 # Flags of the logging library of Caffe's tool, which old scripts give; they have no effect here.
 _LOGGING_SWITCHES = {"logtostderr", "alsologtostderr", "colorlogtostderr", "log-prefix"}
-_LOGGING_FLAGS = {"minloglevel", "stderrthreshold", "log-dir", "logbuflevel"}
+_LOGGING_FLAGS = {"minloglevel", "stderrthreshold", "log-dir", "logbuflevel", "v", "vmodule"}
 _TRUE = {"true", "t", "1", "yes", "y"}
 _FALSE = {"false", "f", "0", "no", "n"}
 

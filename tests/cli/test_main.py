@@ -109,6 +109,7 @@ class TestSpelling:
             ("-logtostderr=1", "db"),
             ("--minloglevel=2", "db"),
             ("-minloglevel", "2", "db"),
+            ("-v", "1", "db"),
             ("--log_dir=/tmp", "--nolog_prefix", "db"),
         ],
     )

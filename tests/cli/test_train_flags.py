@@ -66,9 +66,9 @@ def start(folder: Path) -> tuple[Path, Path]:
 
 def test_layers_to_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, five = start(tmp_path / "run")
-    # Without an interval, of which iteration 0 would be a multiple, the last snapshot is written.
-    text = path.read_text().replace("max_iter: 12", "max_iter: 0")
-    path.write_text(text.replace("snapshot: 5 ", ""))
+    # With an interval for snapshots none is written after 0 iterations, as in Caffe.
+    text = path.read_text().replace("snapshot: 5 ", "").replace("max_iter: 12", "max_iter: 0")
+    path.write_text(text)
     command = ["train", "-solver", str(path), "-weights", str(five)]
     assert main(command) == 1
     assert "layer 'score' (InnerProduct)" in capsys.readouterr().err

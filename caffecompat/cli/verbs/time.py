@@ -31,7 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="net prototxt")
     parser.add_argument("--weights", default="", help="weight file; default: the net's fillers")
     parser.add_argument(
-        "--phase", choices=("TRAIN", "TEST"), default="TRAIN", help="network phase (default: TRAIN)"
+        "--phase",
+        # An empty one is Caffe's default.
+        type=lambda phase: phase or "TRAIN",
+        choices=("TRAIN", "TEST"),
+        default="TRAIN",
+        help="network phase (default: TRAIN)",
     )
     parser.add_argument("--iterations", type=int, default=50, help="number of passes (default: 50)")
     parser.add_argument(
