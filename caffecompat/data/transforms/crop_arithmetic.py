@@ -16,6 +16,10 @@ from caffecompat.data.codec import float_pixels
 from caffecompat.data.codec.channel_planes import ChannelPlanes, is_interleaved
 from caffecompat.data.codec.float_pixels import PerChannel
 
+# Of a strip of an image in float32. The numbers of whole images would drive what the decoder needs
+# from the second-level cache.
+_STRIP_BYTES = 300_000
+
 Floats = NDArray[np.float32]
 Corner = tuple[int, int]
 
@@ -78,9 +82,9 @@ class CropMean:
 class CropArithmetic:
     """Computes crops in float32; several threads may.
 
-    Decoded images have their channels side by side, and are computed so in memory that each thread
-    uses again. A row of a batch is memory that no cache holds, and most of the time is spent on
-    access to it: it is written once, and never read.
+    Decoded images have their channels side by side, and are computed so, strip by strip, in memory
+    that each thread uses again. A row of a batch is memory that no cache holds, and access to it
+    takes most of the time: it is written once, and never read.
 
     Args:
         mean: None to skip the step.
@@ -124,14 +128,20 @@ class CropArithmetic:
         out: Floats,
     ) -> None:
         image = pixels.transpose(1, 2, 0)
-        numbers = self._floats(image.shape)
         mean = None if self._mean is None else self._mean.pixels(pixels.shape, corner, mirror)
-        float_pixels.subtract(float_pixels.flip_pixels(image) if mirror else image, mean, numbers)
-        if shift is not None:
-            float_pixels.add(numbers, float_pixels.per_channel(shift.tolist()))
-        if self._scale != 1:
-            np.multiply(numbers, self._scale, out=numbers)
-        float_pixels.split_floats(numbers, out)
+        added = None if shift is None else float_pixels.per_channel(shift.tolist())
+        memory = self._strip(image.shape)
+        for first in range(0, len(image), len(memory)):
+            rows = slice(first, first + len(memory))
+            strip = float_pixels.flip_pixels(image[rows]) if mirror else image[rows]
+            numbers = memory[: len(strip)]
+            part = mean[rows] if isinstance(mean, np.ndarray) else mean
+            float_pixels.subtract(strip, part, numbers)
+            if added is not None:
+                float_pixels.add(numbers, added)
+            if self._scale != 1:
+                np.multiply(numbers, self._scale, out=numbers)
+            float_pixels.split_floats(numbers, out[:, rows])
 
     def _apply_to_planes(
         self,
@@ -153,9 +163,16 @@ class CropArithmetic:
             if self._scale != 1:
                 np.multiply(target, self._scale, out=target)
 
-    def _floats(self, shape: tuple[int, ...]) -> Floats:
-        """Memory of this thread with undefined content, valid until the next call."""
-        floats: Floats | None = getattr(self._memory, "floats", None)
-        if floats is None or floats.shape != shape:
-            floats = self._memory.floats = np.empty(shape, np.float32)
-        return floats
+    def _strip(self, shape: tuple[int, ...]) -> Floats:
+        """Memory of this thread for some rows of an image, valid until the next call.
+
+        Args:
+            shape: height, width and channels of the image.
+        """
+        whole, strip = getattr(self._memory, "strip", (None, np.empty(0, np.float32)))
+        if whole != shape:
+            height, width, channels = shape
+            strips = max(1, round(height * width * channels * strip.itemsize / _STRIP_BYTES))
+            strip = np.empty((-(-height // strips), width, channels), np.float32)
+            self._memory.strip = (shape, strip)
+        return strip
