@@ -10,6 +10,7 @@ import argparse
 import builtins
 import linecache
 import os
+import shlex
 import sys
 import sysconfig
 import traceback
@@ -41,9 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="hide another caffe that is installed")
     parser.add_argument("--cpu", action="store_true", help="set_mode_gpu() has no effect")
     parser.add_argument("--quiet", action="store_true", help="log warnings only")
-    parser.add_argument("script", help="the script")
+    parser.add_argument("script", help="the script; - for standard input")
     parser.add_argument("args", nargs=argparse.REMAINDER, help="its arguments")
     given = parser.parse_args(arguments)
+    if given.script.endswith(".ipynb"):
+        print(_about_a_notebook(given.script), file=sys.stderr)
+        return 2
     try:
         source = _read(given.script)
     except OSError as error:
@@ -61,7 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run(given.script, source)
 
 
+def _about_a_notebook(path: str) -> str:
+    return (
+        f"{path}: this is a notebook; begin its first cell with 'import caffecompat; "
+        "caffecompat.install_as_caffe()' and run it in Jupyter, or make a script of it: "
+        f"jupyter nbconvert --to script {shlex.quote(path)}"
+    )
+
+
 def _read(path: str) -> bytes:
+    if path == "-":
+        return sys.stdin.buffer.read()
     with open(path, "rb") as file:
         return file.read()
 

@@ -46,6 +46,8 @@ def main(argv: Sequence[str] | None = None, own_process: bool = False) -> int:
     if arguments and arguments[0] in ("caffe", "caffe.bin"):
         # ./build/tools/caffe, with its folder replaced by "caffecompat ".
         arguments.pop(0)
+    if len(arguments) > 1 and arguments[0] == "help":
+        arguments = [arguments[1], "--help"]
     # Caffe's tool takes flags before the verb too; the verb is the first word that names one.
     names = verb_names()
     at = next((i for i, word in enumerate(arguments) if _verb(word) in names), None)
@@ -167,6 +169,11 @@ def _without_verb(arguments: list[str], names: list[str]) -> int:
         print(f"caffecompat {__version__}")
         return DONE
     words = [word for word in arguments if not word.startswith("-")]
+    if words and (words[0] in ("run", "python") or words[0].endswith(".py")):
+        script = arguments[1:] if arguments[0] in ("run", "python") else arguments
+        line = f"python -m caffecompat.run {shlex.join(script) or 'script.py'}"
+        print(f"caffecompat: this is no verb; to run a script: {line}", file=sys.stderr)
+        return BAD_USAGE
     forgotten = _verb_for_flags(arguments)
     if forgotten:
         line = shlex.join(["caffecompat", forgotten, *arguments])

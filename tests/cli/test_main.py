@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import caffecompat
 from caffecompat.cli.main import load_verb, main, verb_names, verb_parser
 from caffecompat.cli.spelling import normalise
+from tests.programs import run_program
 
 NET = """
 name: "tiny"
@@ -46,6 +48,28 @@ class TestVerbs:
         assert main(["--help"]) == 0
         out = capsys.readouterr().out
         assert all(f"  {name} " in out for name in verb_names())
+
+    def test_help_of_a_verb(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["help", "parse_log"]) == 0
+        assert capsys.readouterr().out.startswith("usage: caffecompat parse-log ")
+        assert main(["help", "nosuch"]) == 2
+
+    @pytest.mark.parametrize("words", [["run"], ["python"], []])
+    def test_a_script_is_no_verb(
+        self,
+        words: list[str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("my script.py").write_text("import sys, caffe; print(caffe.TEST, sys.argv[1:])\n")
+        assert main([*words, "my script.py", "--x"]) == 2
+        start = "caffecompat: this is no verb; to run a script: python "
+        said = capsys.readouterr().err
+        assert said.startswith(start)
+        command = shlex.split(said.removeprefix(start))
+        assert run_program(command, tmp_path).stdout == "1 ['--x']\n"
 
     def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--version"]) == 0

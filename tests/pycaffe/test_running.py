@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -216,3 +218,43 @@ def test_hints_at_run_time() -> None:
         assert words in (hint_of(code) or ""), code
     for code in ("undefined", "1 / 0", "import no_such_module", "[].nothing()", "len(3)"):
         assert hint_of(code) is None
+
+
+def test_a_script_from_standard_input(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("NAME = 'mine'\n")
+    code = "import sys, caffe, mine; print(caffe.__version__, mine.NAME, sys.argv)"
+    done = subprocess.run(
+        [sys.executable, "-m", "caffecompat.run", "-", "a"],
+        input=code,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("1.0.0 mine ['-', 'a']\n", "")
+
+
+def test_a_notebook(tmp_path: Path) -> None:
+    """It is refused, and what the message says to put into its first cell works."""
+    (tmp_path / "a book.ipynb").write_text('{"cells": [], "metadata": {"collapsed": false}}')
+    refused = run(tmp_path, "a book.ipynb")
+    assert refused.returncode == 2
+    found = re.search(
+        "this is a notebook; begin its first cell with '(.*)' and run it in Jupyter, or make a "
+        "script of it: (jupyter nbconvert --to script 'a book.ipynb')\n",
+        refused.stderr,
+    )
+    assert found is not None
+    if shutil.which("jupyter"):
+        subprocess.run(found[2], shell=True, cwd=tmp_path, check=True)
+        assert run(tmp_path, "a book.py").returncode == 0
+    done = subprocess.run(
+        [sys.executable, "-c", f"{found[1]}\nimport caffe\nprint(caffe.__version__)"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("1.0.0\n", "")
