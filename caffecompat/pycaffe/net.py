@@ -212,6 +212,10 @@ class Net(NetStructure):
         """The arrays of this net that scripts hold."""
         return self._views
 
+    def put_off_data(self, passes: int) -> None:
+        """The data of ``passes`` passes that its solver leaves out are for those after them."""
+        self._passes.put_off(passes)
+
     def send(self) -> None:
         """Brings to the device what scripts have written; passes do it by themselves."""
         self._views.send()

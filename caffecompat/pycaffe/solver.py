@@ -72,6 +72,8 @@ class _Training(Training):
         self.shown.send()
         self._optimizer.apply(self._policy.rate(self.iter), self.iter)
         self.iter += 1
+        # The passes of this iteration were made by the script, if at all.
+        self.shown.put_off_data(self._message.iter_size)
         self._hidden = True
         self.show()
 

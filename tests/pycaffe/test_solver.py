@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -212,3 +213,52 @@ def test_base_lr_can_be_set_between_updates() -> None:
     definition = Path("solver.prototxt")
     definition.write_text(definition.read_text().replace("max_iter: 5", "max_iter: 7"))
     assert caffe.SGDSolver("solver.prototxt").param.max_iter == 7
+
+
+def test_passes_of_a_script_take_the_next_data() -> None:
+    """As in Caffe, passes of a solver and of a script read on where the last one has stopped."""
+    with h5py.File("rows.h5", "w") as file:
+        file["data"] = np.arange(20, dtype=np.float32).reshape(20, 1)
+    Path("rows.txt").write_text("rows.h5\n")
+    Path("net.prototxt").write_text(
+        """layer { name: "data" type: "HDF5Data" top: "data"
+                   hdf5_data_param { source: "rows.txt" batch_size: 1 } }
+        layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
+                inner_product_param { num_output: 1 } }
+        layer { name: "sum" type: "Reduction" bottom: "ip" top: "sum" loss_weight: 1 }"""
+    )
+    Path("solver.prototxt").write_text(SOLVER + "iter_size: 2 test_initialization: false")
+    solver = caffe.get_solver("solver.prototxt")
+    net, test_net = solver.net, solver.test_nets[0]
+
+    def row(of: caffe.Net) -> float:
+        return float(of.blobs["data"].data[0, 0])
+
+    net.forward()
+    assert row(net) == 0
+    solver.step(1)
+    assert row(net) == 2  # rows 1 and 2
+    net.forward(end="data")
+    net.backward()
+    solver.apply_update()
+    assert (row(net), solver.iter) == (3, 2)
+    solver.step(1)
+    assert row(net) == 5
+    test_net.forward()
+    assert row(test_net) == 0
+    solver.step(1)  # tests before iteration 3, with two passes
+    assert (row(test_net), row(net)) == (2, 7)
+    test_net.forward()
+    assert row(test_net) == 3
+
+
+def test_a_solver_is_restored_after_updates_without_passes() -> None:
+    solver = caffe.get_solver("solver.prototxt")
+    solver.step(1)
+    solver.snapshot()
+    for _ in range(3):
+        solver.apply_update()
+    solver.step(1)
+    solver.restore("model_iter_1.solverstate")
+    solver.step(1)
+    assert solver.iter == 2

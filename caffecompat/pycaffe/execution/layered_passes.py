@@ -73,7 +73,9 @@ class LayeredPasses:
         self._local = LocalPasses(self._steps, self._needs.bottoms, recording)
         self._plain = [self._plain_parts(i) for i in range(len(self._steps))]
         self._passes = 0
+        # The batch that each source reads next, and how many of them passes of a script have taken.
         self._read = [0] * len(self._steps)
+        self._taken = [0] * len(self._steps)
         self.callbacks = Callbacks()
         self._fill_constants()
 
@@ -109,14 +111,20 @@ class LayeredPasses:
     def forward(self, start: int, end: int) -> None:
         """Runs layers ``start`` to ``end``."""
         self._begin(self._passes)
-        self._run(start, end)
+        before = list(self._read)
+        try:
+            self._run(start, end)
+        finally:
+            read = zip(self._taken, self._read, before, strict=True)
+            self._taken = [taken + now - then for taken, now, then in read]
 
     def run(self, index: int) -> Result:
         """A whole pass with number ``index``; ``backward()`` of its loss runs the layers backward.
 
+        Its data follow those of the passes that a script has made by :meth:`forward`.
         It is the :attr:`caffecompat.net.Net.runner` of the nets of a solver.
         """
-        self._read = [index] * len(self._steps)
+        self._read = [max(0, index + taken) for taken in self._taken]
         self._begin(index)
         last = len(self._steps) - 1
         self._run(0, last)
@@ -125,6 +133,10 @@ class LayeredPasses:
             loss = loss_with_backward(loss, lambda: self.backward(last, 0, keep=False))
         outputs = {name: self._data[name].tensor() for name in self._net.graph.outputs}
         return Result(outputs, loss)
+
+    def put_off(self, passes: int) -> None:
+        """The data of ``passes`` passes that :meth:`run` will not make are for those after them."""
+        self._taken = [taken - passes for taken in self._taken]
 
     def _begin(self, index: int) -> None:
         self._passes = index + 1
