@@ -71,6 +71,11 @@ CASES = [
     case('type: "SPP" spp_param { pyramid_height: 2 pool: MAX }', IMAGE),
     case('type: "SPP" spp_param { pyramid_height: 3 pool: AVE }', (2, 3, 7, 9)),
     case('type: "LRN" lrn_param { local_size: 3 alpha: 0.7 beta: 0.6 k: 2 }', (2, 6, 4, 3)),
+    case('type: "LRN" lrn_param { local_size: 3 alpha: 0.7 beta: 0.6 k: 1.5 }', (2, 6, 4, 3)),
+    case('type: "LRN" lrn_param { local_size: 5 alpha: 2 k: 0.3 }', (2, 6, 4, 3)),
+    case('type: "LRN" lrn_param { local_size: 3 alpha: 7e9 k: 3e9 }', (2, 6, 4, 3)),
+    case('type: "LRN" lrn_param { local_size: 3 alpha: 90 beta: 2 k: -0.1 }', (2, 6, 4, 3)),
+    case('type: "LRN" lrn_param { local_size: 3 alpha: 1e-7 k: 1e-9 }', (2, 6, 4, 3)),
     case(
         'type: "LRN" lrn_param { local_size: 3 alpha: 0.7 beta: 0.6 norm_region: WITHIN_CHANNEL }',
         IMAGE,

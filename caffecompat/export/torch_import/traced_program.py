@@ -17,6 +17,7 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.torch_import.layers import Layers
 from caffecompat.export.torch_import.operator import Call, Unsupported, operators, shape_of
 from caffecompat.export.torch_import.operators.normalisation import parts_of_local_response
+from caffecompat.export.torch_import.undefined_values import undefined_values
 from caffecompat.net.definition import read_definition
 
 GET_ITEM = "getitem"
@@ -116,7 +117,7 @@ class _Conversion:
     def _fold_constants(self, node: Any) -> bool:
         """Computes what depends on parameters alone, or on nothing."""
         inputs = node.all_input_nodes
-        if not all(value in self._constants for value in inputs):
+        if not all(value in self._constants for value in inputs) or undefined_values(node):
             return False
         if not isinstance(node.meta.get("val"), torch.Tensor):
             return True
@@ -137,7 +138,7 @@ class _Conversion:
             return  # a size, which the shapes of the example stand for
         try:
             if operator not in operators:
-                raise Unsupported("Caffe has no layer for it")
+                raise Unsupported(undefined_values(node) or "Caffe has no layer for it")
             self._blobs[node] = operators.find(operator)(self._call(node))
         except Unsupported as error:
             self._blobs[node] = UNKNOWN

@@ -105,7 +105,7 @@ class _Compiled:
         # fills it and waits for Python's lock, which the other has while it waits for the table.
         openvino.Type.f32.to_dtype()
         self._core = openvino.Core()
-        self._inputs, self._outputs = model.inputs, model.outputs
+        self._onnx = model
         self._settings = {
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "INFERENCE_PRECISION_HINT": _KINDS[precision],
@@ -119,8 +119,11 @@ class _Compiled:
         try:
             # From memory: it would read weights from the file when they are needed.
             self._model = self._core.read_model(model.path.read_bytes())
+            known = set().union(*(port.get_names() for port in self._model.inputs))
         except Exception as error:  # RuntimeError and others
             raise ExportError(f"OpenVINO cannot read the net: {first_line(error)}") from error
+        # It leaves out inputs that nothing reads.
+        self._read = [index for index, name in enumerate(model.inputs) if name in known]
 
     def __call__(self, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
         return self.run(0, arrays)
@@ -130,7 +133,7 @@ class _Compiled:
         try:
             with self._lock:
                 request = self._ready(tuple(array.shape for array in arrays))[stream]
-            return request.run(arrays)
+            return request.run([arrays[index] for index in self._read])
         except Exception as error:
             raise ExportError(f"OpenVINO fails: {first_line(error)}") from error
 
@@ -143,7 +146,7 @@ class _Compiled:
         try:
             with self._lock:
                 (request,) = self._ready(tuple([feed.shape for feed in feeds]))
-            return request.run_bound(feeds)
+            return request.run_bound([feeds[index] for index in self._read])
         except Exception as error:
             raise ExportError(f"OpenVINO fails: {first_line(error)}") from error
 
@@ -151,11 +154,15 @@ class _Compiled:
         """A request of each stream, for inputs of these shapes."""
         requests = self._requests.get(shapes)
         if requests is None:
-            self._model.reshape(dict(zip(self._inputs, map(list, shapes), strict=True)))
+            if not self._onnx.takes(shapes):
+                raise ExportError("the model is not written for inputs of these sizes")
+            inputs = [self._onnx.inputs[index] for index in self._read]
+            sizes = [list(shapes[index]) for index in self._read]
+            self._model.reshape(dict(zip(inputs, sizes, strict=True)))
             with kept_signal_stack():
                 compiled = self._core.compile_model(self._model, "CPU", self._settings)
                 requests = [
-                    _Request(compiled, self._inputs, self._outputs) for _ in range(self._streams)
+                    _Request(compiled, inputs, self._onnx.outputs) for _ in range(self._streams)
                 ]
             self._requests[shapes] = requests
             if len(self._requests) > _MOST_SIZES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from caffecompat.errors import ExportError
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.build import build_onnx_graph, unknown_layers
 from caffecompat.export.onnx_graph.file import import_onnx, write_onnx
+from caffecompat.export.onnx_graph.graph import Value
 from caffecompat.export.onnx_graph.rewriting.changes import Changes, rewrite
 from caffecompat.export.passes.fold_batch_norm import fold_batch_norm
 from caffecompat.export.value_names import value_names
@@ -32,6 +33,7 @@ class OnnxModel:
         inputs: the names of its inputs, in the order of the program's feeds.
         outputs: the names of its outputs, in the order of ``versions``.
         feeds, versions: the source tops and the outputs of the net.
+        extents: those of each input, None along an axis of free size.
         single_rows: whether rows one by one are faster than a batch in a few parts.
         note: what was changed in the graph; empty for nothing.
     """
@@ -41,8 +43,17 @@ class OnnxModel:
     outputs: list[str]
     feeds: list[Version]
     versions: list[Version]
+    extents: list[tuple[int | None, ...]]
     single_rows: bool = False
     note: str = ""
+
+    def takes(self, shapes: Iterable[Shape]) -> bool:
+        """Whether the graph is written for inputs of these shapes, in their order."""
+        return all(
+            len(shape) == len(extents)
+            and all(wanted in (None, found) for wanted, found in zip(extents, shape, strict=True))
+            for shape, extents in zip(shapes, self.extents, strict=True)
+        )
 
 
 def reason_against(net: Net, blobs: Sequence[str]) -> str:
@@ -89,13 +100,17 @@ def onnx_model(
         path = Path(folder, "net.onnx")
         write_onnx(graph, path, {})
         inputs = [feed.blob for feed in program.feeds]
-        found = {value.name for value in graph.inputs}
-        if not set(inputs) <= found:
+        found = {value.name: _extents(value) for value in graph.inputs}
+        if not set(inputs) <= set(found):
             raise ExportError(f"the ONNX graph has the inputs {', '.join(sorted(found))}")
         yield OnnxModel(
             *(path, inputs, outputs, list(program.feeds), list(program.versions)),
-            *(takes_single_rows(net), note),
+            *([found[name] for name in inputs], takes_single_rows(net), note),
         )
+
+
+def _extents(value: Value) -> tuple[int | None, ...]:
+    return tuple(None if value.varies(axis) else extent for axis, extent in enumerate(value.shape))
 
 
 def _shapes(net: Net) -> dict[str, Shape]:

@@ -21,6 +21,7 @@ from caffecompat.inference.onnx_model.quantization import quantize, sums_in_32_b
 from caffecompat.inference.timing import one_pass
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import InferenceOptions, Optimization
+from caffecompat.net.fx_program import Program
 
 # Loads a model file.
 Load: TypeAlias = Callable[[OnnxModel, InferenceOptions], Run]
@@ -34,12 +35,18 @@ NO_HALVES = "{}: this processor has no such products; passes are in fp32"
 
 
 class OnnxProgram:
-    """See :class:`caffecompat.net.execution.inference.InferenceProgram`."""
+    """See :class:`caffecompat.net.execution.inference.InferenceProgram`.
 
-    def __init__(self, model: OnnxModel, run: TensorRun) -> None:
+    Args:
+        model: what ``run`` runs.
+        own: the net's own program, for inputs of sizes that the model is not written for: some
+            layers have operators for the sizes of the definition alone.
+    """
+
+    def __init__(self, model: OnnxModel, run: TensorRun, own: Program) -> None:
         self.feeds: list[Version] = model.feeds
         self.versions: list[Version] = model.versions
-        self._run = run
+        self._model, self._run, self._own = model, run, own
 
     def __call__(
         self, feeds: Sequence[torch.Tensor]
@@ -47,6 +54,9 @@ class OnnxProgram:
         try:
             found = self._run(list(map(_gapless, feeds)))
         except ExportError as error:
+            if not self._model.takes(feed.shape for feed in feeds):
+                with torch.no_grad():
+                    return self._own(feeds)
             # The net then looks for the layer that does not fit the inputs.
             raise RuntimeError(str(error)) from error
         return dict(zip(self.versions, found, strict=True)), None
@@ -111,13 +121,15 @@ def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimi
     int8 = options.precision == "int8"
     changes = engine.changes if options.operators and not int8 else None
     with onnx_model(net, int8, changes) as model:
+        if engine.parts and not all(extents[:1] == (None,) for extents in model.extents):
+            raise ExportError("some layer has operators for the batch of the definition alone")
         lines = [f"wrote {len(net.layers)} layers as an ONNX model", model.note]
         with large_pages(options.large_pages) as pages:
             if int8:
                 run, more = _quantized(net, options, engine, model)
             else:
                 run, more = _loaded(engine, model, options), []
-            program = OnnxProgram(model, run)
+            program = OnnxProgram(model, run, net.program())
             if options.large_pages:
                 one_pass(net, program, options.shapes)
         if engine.parts:

@@ -236,6 +236,7 @@ class CurrentProgram:
         self._parameters = _parameters(net)
         # Inference tensors have no count of changes.
         self._counted = [p for p in self._parameters if not p.is_inference()]
+        self._updates_statistics = any(map(_may_update_statistics, net.modules()))
         self._state = self._now()
 
     def __call__(
@@ -246,7 +247,10 @@ class CurrentProgram:
                 "the net's parameters have changed since optimize(), which has copied them; call "
                 "optimize() again"
             )
-        return self._program(feeds)
+        found = self._program(feeds)
+        if self._updates_statistics:
+            self._state = self._now()
+        return found
 
     def look_for_others(self, net: nn.Module) -> None:
         """Refuses passes from now on if the net has other parameters than it had."""
@@ -257,6 +261,12 @@ class CurrentProgram:
         # Before each pass: loops in C, which take a quarter of the time of a comprehension.
         places = list(map(torch.Tensor.data_ptr, self._parameters))
         return places, list(map(_CHANGES, self._counted))
+
+
+def _may_update_statistics(module: nn.Module) -> bool:
+    """Whether a pass may change buffers: BatchNorm with ``use_global_stats: false`` does."""
+    coupled = getattr(getattr(module, "layer", None), "batch_coupling", None) is not None
+    return coupled and any(True for _ in module.buffers())
 
 
 def _parameters(net: nn.Module) -> list[torch.Tensor]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import dropout, rrelu
 
 from caffecompat import Net
 from caffecompat.errors import ExportError
@@ -138,6 +139,13 @@ class Function(nn.Module):
         return self.function(x, self.p)
 
 
+def filled(x: Tensor, p: Tensor) -> Tensor:
+    """Memory that is written before it is read, and functions that draw in training alone."""
+    shift = torch.empty(4, 1, 1).fill_(0.5) + torch.empty(4, 1, 1).zero_()
+    shift = shift + torch.empty(4, 1, 1).copy_(p) + dropout(p, 0.5, training=False)
+    return x + (shift + rrelu(-p, training=False))
+
+
 def half(x: Tensor) -> tuple[Tensor, Tensor]:
     y = x * 0.5
     return y, y + x
@@ -165,6 +173,7 @@ FUNCTIONS = [
     (lambda x, p: x.clamp(min=0).clamp(max=0.7).abs(), ()),
     (lambda x, p: half(x), ()),
     (lambda x, p: in_place(x), ()),
+    (filled, (4, 1, 1)),
     (lambda x, p: (x.tanh(), x.tanh().flatten(1)), ()),
 ]
 
@@ -246,6 +255,14 @@ REFUSED = [
     (Function(lambda x, p: x.reshape(-1, 7)), "across the axis of the batch"),
     (Function(lambda x, p: x + x[:, :1]), "aten.slice: Caffe has no layer for it"),
     (Function(lambda x, p: x.nonzero()), "aten.nonzero: Caffe has no layer"),
+    (Function(lambda x, p: x * torch.rand(2, 4, 6, 7)), "aten.rand: it draws numbers"),
+    (Function(lambda x, p: x * torch.bernoulli(p)), "aten.bernoulli: it draws numbers"),
+    (Function(lambda x, p: x + torch.empty(6, 1).normal_()), "aten.normal_functional: it draws"),
+    (Function(lambda x, p: x + torch.rand_like(x)), "aten.rand_like: it draws numbers"),
+    (Function(lambda x, p: x + dropout(p)), "dropout is active"),
+    (Function(lambda x, p: x + rrelu(p, training=True)), "aten.rrelu: it draws numbers"),
+    (Function(lambda x, p: x + torch.empty(6, 7)), "aten.empty: its values are what its memory"),
+    (Function(lambda x, p: x + torch.empty_like(p)), "aten.empty_like: its values are what"),
     (Function(lambda x, p: p * 1), "it does not depend on an input"),
 ]
 

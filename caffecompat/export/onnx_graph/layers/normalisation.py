@@ -10,26 +10,64 @@ import numpy as np
 from caffecompat.export.onnx_graph.graph import Value
 from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
 
+# OpenVINO takes the ``bias`` of ONNX's LRN as a whole number of 32 bits.
+_LARGEST_BIAS = 2**24
+# With a smaller ``k`` alpha / k times a sum of squares may be beyond single precision.
+_SMALLEST_FACTOR = 1e-6
+
 
 @writers.register("LRN")
 def lrn(at: OnnxLayer) -> None:
+    """ONNX's LRN where it can be, with a whole ``bias``: else alpha and the top are scaled.
+
+    x / (k + alpha s)^beta = k^-beta x / (1 + alpha / k s)^beta.
+    """
     layer = at.layer
-    if not layer.within:
-        at.write(
-            "LRN", at.x, alpha=layer.alpha, beta=layer.beta, bias=float(layer.k), size=layer.size
-        )
-        return
-    margin = layer.size // 2
-    means = at.node(
+    k = float(layer.k)
+    if layer.within:
+        _write_lrn(at, _mean_within(at))
+    elif k.is_integer() and 0 <= k <= _LARGEST_BIAS:
+        at.write("LRN", at.x, alpha=layer.alpha, beta=layer.beta, bias=k, size=layer.size)
+    elif k >= _SMALLEST_FACTOR:
+        alpha = layer.alpha / k
+        top = at.node("LRN", at.x, alpha=alpha, beta=layer.beta, bias=1.0, size=layer.size)
+        at.write("Mul", top, at.constant("factor", k**-layer.beta))
+    else:
+        _write_lrn(at, _mean_across(at))
+
+
+def _mean_within(at: OnnxLayer) -> str:
+    """Mean squares of windows of pixels."""
+    size = at.layer.size
+    return at.node(
         "AveragePool",
         at.node("Mul", at.x, at.x),
-        kernel_shape=[layer.size] * 2,
-        pads=[margin] * 4,
+        kernel_shape=[size] * 2,
+        pads=[size // 2] * 4,
         strides=[1, 1],
         count_include_pad=1,
     )
+
+
+def _mean_across(at: OnnxLayer) -> str:
+    """Mean squares of windows of channels, which become the depth of a volume."""
+    size, margin = at.layer.size, at.layer.size // 2
+    axes = at.integers("axes", [1])
+    means = at.node(
+        "AveragePool",
+        at.node("Unsqueeze", at.node("Mul", at.x, at.x), axes),
+        kernel_shape=[size, 1, 1],
+        pads=[margin, 0, 0, margin, 0, 0],
+        strides=[1, 1, 1],
+        count_include_pad=1,
+    )
+    return at.node("Squeeze", means, axes)
+
+
+def _write_lrn(at: OnnxLayer, means: str) -> None:
+    layer = at.layer
     share = at.node("Mul", means, at.constant("alpha", layer.alpha))
-    base = at.node("Add", share, at.constant("one", 1))
+    base = at.node("Add", share, at.constant("k", layer.k))
     at.write("Mul", at.x, at.node("Pow", base, at.constant("power", -layer.beta)))
 
 

@@ -1,0 +1,78 @@
+"""Each layer type that ONNX knows, in each engine: the net's outputs, for several input sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from caffecompat import Net
+from caffecompat.errors import CaffeError
+from caffecompat.layers import Shape
+
+pytest.importorskip("onnx")
+
+from tests.export.models import Arrays, expected_outputs, layer_net, model_of, random_inputs
+from tests.export.test_onnx_layers import CASES, FORK_CASES, sentence
+
+# Of the largest output, in single precision.
+BOUND = 1e-5
+ENGINES = ["torch", "onnxruntime", "openvino"]
+# Why the engines for ONNX models leave a net to torch.
+STATE = "state passes from pass to pass in layer 'one'"
+
+
+def other_shapes(shape: Shape) -> Iterator[Shape]:
+    """Another batch, a larger image, a smaller one of another batch."""
+    batch, *rest = shape
+    channels, image = rest[:1], rest[1:]
+    larger = [extent + 6 + 5 * axis for axis, extent in enumerate(image)]
+    smaller = [max(1, extent - 1 - axis) for axis, extent in enumerate(image)]
+    yield (batch + 1, *rest)
+    yield (batch, *channels, *larger)
+    yield (1, *channels, *smaller)
+
+
+def runs(net: Net) -> list[tuple[Arrays, Arrays]]:
+    """Inputs of the sizes that the net takes, those of the definition first, and its outputs."""
+    own = {name: tuple(net.blobs[name].shape) for name in net.inputs}
+    others = zip(*map(other_shapes, own.values()), strict=True)
+    sizes = [own, *(dict(zip(own, shapes, strict=True)) for shapes in others)]
+    found = []
+    for shapes in sizes:
+        inputs = random_inputs(net, shapes=shapes)
+        try:
+            found.append((inputs, expected_outputs(net, inputs)))
+        except CaffeError:
+            assert shapes is not own
+    return found
+
+
+def assert_equal(found: Arrays, wanted: Arrays) -> None:
+    assert set(found) == set(wanted)
+    for name, value in wanted.items():
+        assert found[name].shape == value.shape
+        scale = np.abs(value).max(initial=0)
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=BOUND * scale)
+
+
+@pytest.mark.parametrize("one", CASES + FORK_CASES, ids=sentence)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_layer(one: tuple, engine: str) -> None:
+    if engine != "torch":
+        pytest.importorskip(engine)
+    layer, shapes, tops, _ = one
+    build = model_of(layer_net(layer, *shapes, tops=tops)).net
+    with torch.no_grad():
+        wanted = runs(build())
+        net = build()
+        made = net.optimize(engine, large_pages=False)
+        assert made is not None
+        if made.engine != engine:
+            assert any(built.layer and built.layer.keeps_state for built in net.layers)
+            assert STATE in made.lines[0]
+            return
+        for inputs, values in wanted:
+            assert_equal(expected_outputs(net, inputs), values)
