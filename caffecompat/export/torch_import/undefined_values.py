@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-_EMPTY = "aten::empty"
+_EMPTY = ("aten::empty", "aten::new_empty")
 # Operators that write every element of their first argument, whatever it was.
 _OVERWRITE = ("aten::fill", "aten::zero", "aten::copy")
 _DRAWING = torch.Tag.nondeterministic_seeded
