@@ -284,3 +284,18 @@ def follow_renaming(run: Run, words: str) -> None:
     Path(given).rename(name)
     assert not run(f"{TRAIN} --snapshot {name}")
     assert solver(snapshot=name).iter == 2
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.jit
+def test_a_torchscript_program(run: Run) -> None:
+    path = "traced.pt"
+    example = torch.zeros(1, 3, 5, 4)
+    torch.jit.save(torch.jit.trace(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 2)), example), path)
+    words = (
+        "this is a TorchScript program; save its tensors with "
+        "torch.save(torch.jit.load('traced.pt').state_dict(), 'net.pt')"
+    )
+    refused(lambda: load_weights(path), words)
+    assert words in run(f"inspect {path}")
+    exec(words.split(" with ")[1], {"torch": torch})
+    assert [blob.shape for blob in load_weights("net.pt")["0"].blobs] == [(4, 3, 2, 2), (4,)]

@@ -90,8 +90,8 @@ def _load(path: Path, max_bytes: int | None) -> dict[Any, torch.Tensor]:
     with open_input(path, max_bytes) as file:
         mapped = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
         if mapped:
-            with zip_archive(path, file, max_bytes):
-                pass  # checks its directory
+            with zip_archive(path, file, max_bytes) as archive:
+                _refuse_program(path, archive.namelist())
     with library_errors(path, "a torch file"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns about typed storages in old files
         try:
@@ -114,6 +114,15 @@ def _load(path: Path, max_bytes: int | None) -> dict[Any, torch.Tensor]:
         if wrong:
             raise FormatError(f"{path}: entry {name!r} of this torch file {wrong}; {REMEDY}")
     return state
+
+
+def _refuse_program(path: Path, members: list[str]) -> None:
+    """Raises FormatError for a program of torch.jit, which torch.load does not read."""
+    if any(name.split("/")[-1] == "constants.pkl" for name in members):
+        raise FormatError(
+            f"{path}: this is a TorchScript program; save its tensors with "
+            f"torch.save(torch.jit.load({str(path)!r}).state_dict(), 'net.pt')"
+        )
 
 
 def _wrong_entry(value: object) -> str | None:
