@@ -298,6 +298,27 @@ def test_an_in_place_layer_on_a_viewed_blob_keeps_its_bottom(tmp_path: Path, pha
         assert net.blobs["x"].diff.tolist() == [[0.75, 5]]
 
 
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+def test_the_array_of_a_copy_leaves_the_bottom_of_an_in_place_layer(
+    tmp_path: Path, phase: int
+) -> None:
+    """y holds what x holds; its array is brought up to date before the backward pass."""
+    text = """force_backward: true
+    layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }
+    layer { name: "s" type: "Scale" bottom: "x" top: "x" scale_param { filler { value: 3 } } }
+    layer { name: "y" type: "Power" bottom: "x" top: "y" }"""
+    net = built(tmp_path, text, phase)
+    net.blobs["x"].data[...] = [[2, 5]]
+    kept = net.forward()["y"]
+    net.forward()
+    assert kept.tolist() == [[18, 45]]
+    net.blobs["y"].diff[...] = [[1, 10]]
+    net.backward()
+    # The second pass multiplied the result of the first, 6 and 15, by 3.
+    assert net.params["s"][0].diff.tolist() == [6, 150]
+    assert net.blobs["x"].diff.tolist() == [[3, 30]]
+
+
 def test_values_that_overlap_the_memory_of_a_view_are_shown() -> None:
     """A layer may hand on a part of its bottom, in other strides."""
     views = blob_memory.Views(torch.device("cpu"))

@@ -47,6 +47,14 @@ class Views:
         if self.on_host_only:
             self._kept[id(view)] = view
 
+    def lie_in(self, tensor: torch.Tensor) -> bool:
+        """Whether a view of any blob lies in the memory of ``tensor``.
+
+        A layer that changes nothing hands on its bottom, so that it may be that of its top.
+        """
+        address = tensor.untyped_storage().data_ptr()
+        return any(memory.is_viewed_in(address) for memory in self._viewed)
+
     def link(self, other: Views) -> None:
         """The net shares parameters with that of ``other``, and sees what is written there."""
         if self.on_host_only and other is not self and other not in self._linked:
@@ -124,7 +132,14 @@ class Memory:
     def kept(self) -> torch.Tensor:
         """The values as a tensor that stays as it is when a view is brought up to date."""
         tensor = self.tensor()
-        return tensor.clone() if tensor is self._placed and self._array() is not None else tensor
+        return tensor.clone() if self._views.lie_in(tensor) else tensor
+
+    def is_viewed_in(self, address: int) -> bool:
+        """Whether a view that still exists lies in the memory at ``address``."""
+        placed = self._placed
+        if placed is None or self._array() is None:
+            return False
+        return placed.untyped_storage().data_ptr() == address
 
     def _place(self, tensor: torch.Tensor) -> None:
         self._whole, self._placed = tensor.view(-1), tensor
