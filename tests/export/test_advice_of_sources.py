@@ -126,6 +126,29 @@ def test_an_empty_tensor_that_is_not_of_dropout() -> None:
     assert "dropout is active" not in str(caught.value)
 
 
+@pytest.mark.parametrize("good", [torch.zeros, torch.ones])
+def test_memory_that_nothing_has_written(good: Callable[..., Tensor]) -> None:
+    class Added(nn.Module):
+        def __init__(self, function: Callable[..., Tensor]) -> None:
+            super().__init__()
+            self.function = function
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.function(2, 1, 1)
+
+    with pytest.raises(ExportError) as caught:
+        from_torch(sequence(Added(torch.empty)).eval(), IMAGES)
+    words = (
+        "aten.empty: its values are what its memory happens to hold: use torch.zeros(), or another "
+        "function that writes them"
+    )
+    assert words in str(caught.value)
+    module = sequence(Added(good)).eval()
+    net = from_torch(module, IMAGES).net()
+    (found,) = net.forward(**{net.inputs[0]: IMAGES.numpy()}).values()
+    np.testing.assert_allclose(np.asarray(found), module(IMAGES).detach(), rtol=1e-4, atol=1e-6)
+
+
 def test_weights_beside_an_onnx_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
