@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None, own_process: bool = False) -> int:
     parser = verb_parser(name, module)
     arguments, idle = without_idle_flags(name, arguments, parser)
     for flag in idle:
-        print(f"caffecompat: {name} does not use {flag}, nor does Caffe's", file=sys.stderr)
+        print(f"caffecompat: {name} ignores {flag}, as Caffe's {name} does", file=sys.stderr)
     try:
         return run_verb(module, parser.parse_args(normalise(arguments, parser)))
     except SystemExit as exit_:

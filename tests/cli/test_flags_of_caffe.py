@@ -32,7 +32,7 @@ def test_those_without_effect_are_left_out(verb: str, words: str, kept: str, fla
 
 def test_a_line_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["device_query", "-level", "1"]) == 0
-    assert "device-query does not use --level, nor does Caffe's" in capsys.readouterr().err
+    assert "device-query ignores --level, as Caffe's device-query does" in capsys.readouterr().err
 
 
 def test_an_empty_phase_of_time_is_the_default() -> None:
