@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from caffecompat.cli.main import main
 from caffecompat.doctor.examination import examine
 from caffecompat.doctor.findings import FileReport, Severity, Verdict
+from caffecompat.reporting import progress
 from tests.doctor.test_legacy_project import sentences
 
 BUILDS = """
@@ -175,3 +177,13 @@ def test_nets_for_one_phase(tmp_path: Path) -> None:
         "include", "exclude { phase: TEST } include"
     )
     assert examined(tmp_path / "neither.prototxt", neither).verdict is Verdict.CANNOT_RUN
+
+
+def test_a_long_examination_is_not_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_PER_LINE", 0.0)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.prototxt").write_text(FOR_ONE_PHASE.replace("PHASE", "TEST"))
+    assert main(["doctor", str(tmp_path)]) == 0
+    assert "] 1 of 2 files, about " in capsys.readouterr().err

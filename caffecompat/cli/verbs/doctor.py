@@ -42,11 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from caffecompat.cli.jobs import logged_progress
     from caffecompat.doctor.examination import ExaminationOptions, examine
-    from caffecompat.reporting.progress import show_progress
 
     options = ExaminationOptions(arguments.dialect, arguments.fix, arguments.max_bytes)
-    with show_progress("files") as progress:
+    with logged_progress("files") as progress:
         found = examine(Path(arguments.path), options, progress)
     if arguments.json:
         print(json.dumps(found.as_json(), indent=1))
