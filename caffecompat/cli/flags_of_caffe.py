@@ -28,7 +28,8 @@ def without_idle_flags(
     """
     if verb not in _COMMANDS:
         return list(words), []
-    idle = {flag for flag in _FLAGS if f"--{flag.replace('_', '-')}" not in parser_flags(parser)}
+    known = _flags_of(parser)
+    idle = {flag for flag in _FLAGS if f"--{flag.replace('_', '-')}" not in known}
     kept: list[str] = []
     left_out: list[str] = []
     rest = iter(words)
@@ -47,7 +48,7 @@ def without_idle_flags(
     return kept, left_out
 
 
-def parser_flags(parser: argparse.ArgumentParser) -> set[str]:
+def _flags_of(parser: argparse.ArgumentParser) -> set[str]:
     """The long flags of a parser."""
     return {
         option

@@ -12,10 +12,13 @@ from caffecompat.graph.graph import Graph, LayerNode, Version
 from caffecompat.graph.splits import insert_splits
 from caffecompat.graph.state import (
     PHASES,
+    TEST,
+    TRAIN,
     describe_rules,
     describe_state,
     fits_phase,
     layer_is_included,
+    phase_name,
 )
 
 Place = Callable[[str, int], str]
@@ -38,6 +41,11 @@ def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool =
     Raises:
         NetError: with one sentence per mistake in the wiring.
     """
+    if state.phase not in (TRAIN, TEST):
+        raise NetError(
+            f"the state of net {net.name!r} has phase {phase_name(state.phase)}, which comes from "
+            "another Caffe version; give TRAIN or TEST"
+        )
     wiring = wire_layers(net, state, place)
     if wiring.problems:
         raise NetError("\n".join(_most(wiring.problems)))
@@ -132,6 +140,11 @@ def _included_layers(
         if not included:
             left_out.append(_LeftOut(message, where))
             continue
+        if message.phase not in (TRAIN, TEST):
+            problems.append(
+                f"{where}: phase {phase_name(message.phase)} comes from another Caffe version; "
+                "give TRAIN or TEST, or remove it"
+            )
         phase = _phase(message, state)
         weights = tuple(message.loss_weight)
         nodes.append(
@@ -144,11 +157,15 @@ def _included_layers(
 
 def _phase(message: Any, state: Any | None) -> str:
     """The layer's own phase, else that of the state; of all states the first that has it."""
-    if message.HasField("phase"):
+    if message.HasField("phase") and message.phase in (TRAIN, TEST):
         return PHASES[message.phase]
     if state is not None:
         return PHASES[state.phase]
-    rules = [rule.phase for rule in message.include if rule.HasField("phase")]
+    rules = [
+        rule.phase
+        for rule in message.include
+        if rule.HasField("phase") and rule.phase in (TRAIN, TEST)
+    ]
     return PHASES[rules[0]] if rules else PHASES[0]
 
 

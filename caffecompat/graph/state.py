@@ -44,9 +44,15 @@ def merge_state(*states: Any) -> Any:
     return merged
 
 
+def phase_name(number: int) -> str:
+    """The schema's name of a phase, among them RUN of MyCaffe, in which no net is built here."""
+    names = {value: name for name, value in schema.enum_names("Phase").items()}
+    return names.get(number, str(number))
+
+
 def describe_state(state: Any) -> str:
     """``phase TRAIN, level 2, stage 'deploy'``, for messages."""
-    text = f"phase {PHASES[state.phase]}, level {state.level}"
+    text = f"phase {phase_name(state.phase)}, level {state.level}"
     # Without a stage on the command line the state has one with an empty name, as in Caffe's tool.
     stages = [repr(stage) for stage in state.stage if stage]
     if stages:
@@ -64,7 +70,7 @@ def describe_rules(layer: Any) -> str:
 def _describe_rule(rule: Any) -> str:
     parts = []
     if rule.HasField("phase"):
-        parts.append(f"in phase {PHASES[rule.phase]}")
+        parts.append(f"in phase {phase_name(rule.phase)}")
     if rule.HasField("min_level"):
         parts.append(f"from level {rule.min_level} on")
     if rule.HasField("max_level"):

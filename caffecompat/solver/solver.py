@@ -333,7 +333,7 @@ class Solver(TrainingState):
     def _wants_last_snapshot(self) -> bool:
         saved = self._snapshot_writer.has(self.iter)
         due = _is_due(self._message.snapshot, self.iter)
-        # At iteration 0 nothing has been due yet, and Caffe writes none either.
+        # Iteration 0 is a multiple of each interval, and counts as saved in Caffe.
         wanted = bool(self._message.snapshot_after_train) and not (due and (saved or not self.iter))
         return not saved if self.preempted else wanted
 

@@ -42,6 +42,7 @@ def layer(rules: str) -> str:
         ),
         ("exclude { not_stage: 'b' }", "not without stage 'b'"),
         ("exclude { }", "not in every state"),
+        ("include { phase: RUN }", "only in phase RUN"),
     ],
 )
 def test_a_blob_of_a_layer_left_out_is_named_as_such(rules: str, when: str) -> None:
@@ -51,6 +52,27 @@ def test_a_blob_of_a_layer_left_out_is_named_as_such(rules: str, when: str) -> N
         f"n.prototxt:score0: layer 'score' (Sigmoid): bottom 'data' exists {when} (it is made by "
         "n.prototxt:mnist0: layer 'mnist' (Input)); this net has phase TRAIN, level 0"
     )
+
+
+def test_phase_run_of_my_caffe() -> None:
+    """It stands for use outside of training and test; a rule with it is never met."""
+    text = layer("include { phase: RUN } include { phase: TRAIN }")
+    assert [node.name for node in graph(text).layers] == ["mnist", "flat", "score"]
+    with pytest.raises(NetError) as raised:
+        graph(layer("phase: RUN"))
+    assert str(raised.value) == (
+        "n.prototxt:mnist0: layer 'mnist' (Input): phase RUN comes from another Caffe version; "
+        "give TRAIN or TEST, or remove it"
+    )
+    for followed in ("phase: TRAIN", "phase: TEST", ""):
+        assert len(graph(layer(followed)).layers) == 3
+    net = text_format.Parse(layer(""), schema.new("NetParameter"))
+    net.name = "n"
+    state = schema.new("NetState")
+    state.phase = schema.enum_names("Phase")["RUN"]
+    words = "the state of net 'n' has phase RUN, which .* version; give TRAIN or TEST$"
+    with pytest.raises(NetError, match=words):
+        build_graph(net, state, lambda name, occurrence: name)
 
 
 AUTOENCODER = """
