@@ -6,6 +6,7 @@ that the ratios mean something on any machine. "Per core" counts CPU time, of al
 
     bare          cv2.imdecode and a copy of the 224x224 window, one thread
     BatchReader   the same windows by chance, mirrored, mean subtracted, float32, in batches
+    as bytes      the same, its arithmetic left to the net, as nets on a GPU read
     DataLoader    torch's, with worker processes, PIL (OpenCV if there is no PIL) and numpy
 
 With --paper the images are larger, and all of them are rescaled to a smallest side drawn from
@@ -38,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from caffecompat.data.backends.database import create_database, open_database
 from caffecompat.data.codec.datum import parse_datum
+from caffecompat.data.loader.crop_form import CropForm
 from caffecompat.data.loader.prefetch import BatchReader
 from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.transforms.transform import Transform
@@ -75,7 +77,12 @@ def make_database(path: Path, count: int, height: int = HEIGHT, width: int = WID
 
 
 def make_reader(
-    path: Path, batch: int, workers: int, crop: int = CROP, paper: bool = False
+    path: Path,
+    batch: int,
+    workers: int,
+    crop: int = CROP,
+    paper: bool = False,
+    as_bytes: bool = False,
 ) -> BatchReader:
     message = schema.new("TransformationParameter")
     message.crop_size, message.mirror = crop, True
@@ -85,9 +92,10 @@ def make_reader(
         message.colour_eigenvalue.extend((55.46, 4.794, 1.148))
         message.colour_eigenvector.extend(np.eye(3).ravel().tolist())
     message.mean_value.extend(MEAN)
-    return BatchReader(
-        open_database(path), Transform(message, "TRAIN"), batch, ReadOptions(1, workers)
-    )
+    transform = Transform(message, "TRAIN")
+    reader = BatchReader(open_database(path), transform, batch, ReadOptions(1, workers))
+    reader.defer_arithmetic(as_bytes, CropForm(channels_last=as_bytes))
+    return reader
 
 
 class Speed:
@@ -124,13 +132,19 @@ def rescale(pixels: Any, side: int) -> Any:
     return cv2.resize(pixels, (round(width * factor), round(height * factor)))
 
 
+def rest() -> None:
+    """Waits until readers have made all batches ahead; else another measurement counts them."""
+    used = -1.0
+    while time.process_time() - used > 0.002:
+        used = time.process_time()
+        time.sleep(0.02)
+
+
 class Reading:
     """A reader that goes on from one measurement to the next, warm."""
 
-    def __init__(
-        self, path: Path, batch: int, workers: int, crop: int = CROP, paper: bool = False
-    ) -> None:
-        self._reader = make_reader(path, batch, workers, crop, paper)
+    def __init__(self, reader: BatchReader, batch: int) -> None:
+        self._reader = reader
         self._batch = batch
         self._next = 0
         self(8 * batch)
@@ -213,7 +227,7 @@ def resident() -> float:
 def measure_memory(path: Path, batch: int, workers: int, crops: int) -> None:
     height, width, crop = SMALL
     make_database(path, 256, height, width)
-    reading = Reading(path, batch, workers, crop)
+    reading = Reading(make_reader(path, batch, workers, crop), batch)
     before = resident()
     print(f"\nmemory over {crops:,} samples (after 8 batches: {before:.0f} MB)")
     for part in range(1, 6):
@@ -256,31 +270,42 @@ def compare(path: Path, arguments: argparse.Namespace) -> None:
     )
     paper, batch = arguments.paper, arguments.batch
     baseline = Speed()
-    readings = {w: Reading(path, batch, w, paper=paper) for w in arguments.workers}
-    speeds = {workers: Speed() for workers in readings}
+    readings = {
+        (workers, as_bytes): Reading(
+            make_reader(path, batch, workers, paper=paper, as_bytes=as_bytes), batch
+        )
+        for as_bytes in (False, True)
+        for workers in arguments.workers
+    }
+    speeds = {kind: Speed() for kind in readings}
     for _ in range(arguments.repeat):
+        rest()
         baseline.measure(lambda: bare(jpegs, arguments.crops, paper))
-        for workers, reading in readings.items():
+        for kind, reading in readings.items():
+            rest()
             # What was read ahead before must not count: its time has been spent.
             reading(8 * batch)
-            speeds[workers].measure(functools.partial(reading, arguments.crops))
+            speeds[kind].measure(functools.partial(reading, arguments.crops))
     for reading in readings.values():
         reading.close()
     print(f"\n{'':28}{'crops/s':>9}{'per core':>10}{'of bare':>9}")
     what = "bare decode, scale, crop" if paper else "bare decode and crop"
     print(f"{what:28}{baseline.wall:9.0f}{baseline.core:10.0f}{1:9.2f}")
-    for workers, speed in speeds.items():
+    for (workers, as_bytes), speed in speeds.items():
+        what = f"{'as bytes' if as_bytes else 'BatchReader'}, {workers:2} workers"
         ratio = speed.core / baseline.core
-        print(
-            f"BatchReader, {workers:2} workers{'':5}{speed.wall:9.0f}{speed.core:10.0f}{ratio:9.2f}"
-        )
-    first = min(speeds)
-    for workers, speed in speeds.items():
+        print(f"{what:28}{speed.wall:9.0f}{speed.core:10.0f}{ratio:9.2f}")
+    compare_workers(path, arguments, {w: speeds[w, False].wall for w in arguments.workers})
+
+
+def compare_workers(path: Path, arguments: argparse.Namespace, ours: dict[int, float]) -> None:
+    first = min(ours)
+    for workers, speed in ours.items():
         if workers != first:
-            efficiency = speed.wall / speeds[first].wall / (workers / first)
+            efficiency = speed / ours[first] / (workers / first)
             print(f"scaling from {first} to {workers} workers: {efficiency:.0%} of linear")
     if not arguments.no_dataloader:
-        compare_dataloader(path, arguments, {w: speed.wall for w, speed in speeds.items()})
+        compare_dataloader(path, arguments, ours)
 
 
 def compare_dataloader(path: Path, arguments: argparse.Namespace, ours: dict[int, float]) -> None:
