@@ -58,6 +58,8 @@ class OnnxModel:
 
 def reason_against(net: Net, blobs: Sequence[str]) -> str:
     """Why ONNX cannot hold a net; empty if it can."""
+    if not net.outputs:
+        return "it has no outputs"
     unknown = unknown_layers(net)
     if unknown:
         return f"ONNX has no operators for {_named(unknown)}"
