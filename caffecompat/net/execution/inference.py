@@ -269,7 +269,10 @@ class CurrentProgram:
 
 
 def _may_update_statistics(module: nn.Module) -> bool:
-    """Whether BatchNorm with ``use_global_stats: false``, which only some engines update."""
+    """Whether a module may be BatchNorm with ``use_global_stats: false``.
+
+    Only some engines change its statistics, so that the first pass does not tell.
+    """
     coupled = getattr(getattr(module, "layer", None), "batch_coupling", None) is not None
     return coupled and any(True for _ in module.buffers())
 
