@@ -359,3 +359,15 @@ def test_the_margin_of_am_softmax_is_left_out(tmp_path: Path) -> None:
     Onnx().write(model, path)
     inputs = {**random_inputs(model.net()), "b": np.array([1, 4], np.float32)}
     assert_close(run_onnxruntime(path, inputs), expected_outputs(model.net(), inputs))
+
+
+@pytest.mark.parametrize("method", ["MAX", "AVE"])
+def test_windows_of_clips_without_elements(method: str, tmp_path: Path) -> None:
+    """The stride is greater than the kernel; Python source has no such windows."""
+    windows = "kernel_size: 1 kernel_depth: 3 stride: 2 temporal_stride: 2"
+    layer = f'type: "Pooling3D" pooling3d_param {{ pool: {method} {windows} }}'
+    model = model_of(layer_net(layer, (2, 3, 4, 6, 5)))
+    path = tmp_path / "net.onnx"
+    Onnx().write(model, path)
+    inputs = random_inputs(model.net())
+    assert_close(run_onnxruntime(path, inputs), expected_outputs(model.net(), inputs))

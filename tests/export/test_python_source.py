@@ -202,3 +202,15 @@ def test_layers_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"'loss' \(EuclideanLoss\)"):
         PythonSource().write(model_of(text), tmp_path / "net.py")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("pool", ["MAX", "AVE"])
+def test_the_windows_of_a_pyramid_are_those_of_the_pass(pool: str, tmp_path: Path) -> None:
+    layer = f'type: "SPP" spp_param {{ pyramid_height: 3 pool: {pool} }}'
+    model = model_of(layer_net(layer, (2, 3, 12, 7)))
+    made, net = load(model, tmp_path).load(str(tmp_path / "net.pt")), model.net()
+    for shape in [(2, 3, 12, 7), (1, 3, 16, 23), (3, 3, 15, 8)]:
+        inputs = random_inputs(net, shapes={"a": shape})
+        with torch.inference_mode():
+            found = made(torch.from_numpy(inputs["a"]))
+        assert_close({name: v.numpy() for name, v in found.items()}, expected_outputs(net, inputs))

@@ -228,3 +228,14 @@ def test_other_programs_of_a_comparison_bind_anew(bindings: list[int]) -> None:
     (found,) = compare(built(SMALL), ["openvino"], options)
     assert found.milliseconds is not None
     assert bindings == []
+
+
+def test_inputs_that_are_outputs_too() -> None:
+    """Memory that is bound to such an output would stay as it was."""
+    inputs = 'name: "in" type: "Input" top: "a" top: "b" input_param { shape { dim: 2 dim: 3 } }'
+    layers = [inputs, simple("ReLU", "r", "a", "y"), simple("Dropout", "d", "b")]
+    subject = net("\n".join(f"layer {{ {layer} }}" for layer in layers))
+    subject.optimize("openvino", large_pages=False)
+    for seed in range(2):
+        a, b = values((2, 3), seed), values((2, 3), seed + 7)
+        assert_near(subject.forward(a=a, b=b), {"y": a.relu(), "b": b}, 0)

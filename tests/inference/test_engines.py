@@ -97,6 +97,15 @@ def test_a_net_that_onnx_cannot_hold_runs_in_torch(engine: str) -> None:
         subject.optimize(engine, precision="int8", calibration=batches)
 
 
+def test_a_net_without_outputs_runs_in_torch(engine: str) -> None:
+    subject = built([conv("c", "data"), 'name: "s" type: "Silence" bottom: "c"'])
+    made = subject.optimize(engine)
+    assert made is not None
+    assert made.engine == "torch"
+    assert "it has no outputs" in made.lines[0]
+    assert outputs(subject) == {}
+
+
 def test_blobs_that_are_no_outputs_run_in_torch(engine: str) -> None:
     made = built(LAYERS["residual"]).optimize(engine, blobs=["a"])
     assert made is not None

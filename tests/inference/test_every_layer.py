@@ -16,6 +16,7 @@ pytest.importorskip("onnx")
 
 from tests.export.models import Arrays, expected_outputs, layer_net, model_of, random_inputs
 from tests.export.test_onnx_layers import CASES, FORK_CASES, sentence
+from tests.inference.test_torch_engine import simple
 
 # Of the largest output, in single precision.
 BOUND = 1e-5
@@ -76,3 +77,19 @@ def test_layer(one: tuple, engine: str) -> None:
             return
         for inputs, values in wanted:
             assert_equal(expected_outputs(net, inputs), values)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_inputs_of_different_sizes(engine: str) -> None:
+    """They have one size in the definition, and its name in the file."""
+    if engine != "torch":
+        pytest.importorskip(engine)
+    inputs = 'name: "i" type: "Input" top: "a" top: "b"'
+    shape = "input_param { shape { dim: 2 dim: 3 dim: 7 dim: 5 } }"
+    layers = [f"{inputs} {shape}", *(simple("MVN", f"m{x}", x, f"y{x}") for x in "ab")]
+    net = model_of("\n".join(f"layer {{ {layer} }}" for layer in layers)).net()
+    given = random_inputs(net, shapes={"a": (2, 3, 6, 4), "b": (1, 3, 8, 9)})
+    with torch.no_grad():
+        wanted = expected_outputs(net, given)
+        net.optimize(engine, large_pages=False)
+        assert_equal(expected_outputs(net, given), wanted)

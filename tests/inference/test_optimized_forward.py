@@ -142,3 +142,23 @@ def test_inputs_that_get_gradients_go_the_long_way(taken: list[bool]) -> None:
     subject.optimize("torch", large_pages=False)
     subject.forward(data=torch.from_numpy(VALUES))
     assert taken == [False]
+
+
+CHANGING = [
+    simple(
+        "DataAugmentation", "a", "c", "a", "augmentation_param { crop_width: 4 crop_height: 3 }"
+    ),
+    simple("BatchNorm", "a", "c", "a", "batch_norm_param { use_global_stats: false }"),
+]
+
+
+@pytest.mark.parametrize("layer", CHANGING, ids=["DataAugmentation", "BatchNorm"])
+def test_passes_may_change_buffers(layer: str) -> None:
+    subject = built([conv("c", "data"), layer])
+    subject.optimize("torch", large_pages=False)
+    for _ in range(3):
+        subject.forward(data=VALUES)
+    with torch.no_grad():
+        subject.params["c"][0].mul_(2)
+    with pytest.raises(NetError, match="parameters have changed"):
+        subject.forward(data=VALUES)

@@ -185,6 +185,13 @@ def greatest(x, count, axis):
     places = x.shape[axis] - 1 - places
     return values.narrow(axis, 0, count), places.narrow(axis, 0, count).to(x.dtype)
 ''',
+    "pyramid": '''
+def pyramid(x, pool, bins):
+    """x (N, C, H, W) pooled into about bins x bins windows, which are as large as needed."""
+    kernel = [-(-n // bins) for n in x.shape[2:]]
+    padding = [(k * bins - n + 1) // 2 for k, n in zip(kernel, x.shape[2:])]
+    return pool(x, kernel, padding=padding, ceil_mode=True)
+''',
     "im2col": '''
 def im2col(x, kernel, dilation, padding, stride):
     """The windows of x (N, C, H, W) along the channels, (N, C * kernel, H', W')."""

@@ -190,7 +190,9 @@ class _Request:
         self._addresses: list[int | None] = [None] * len(inputs)
         self._results: list[torch.Tensor] | None = None
         ports = [compiled.output(name) for name in outputs]
-        self._knows_results = all(_is_plain(port) for port in ports)
+        # An output that is an input stays where that is: it is not written to bound memory.
+        passed_on = set(inputs) & set(outputs)
+        self._knows_results = not passed_on and all(_is_plain(port) for port in ports)
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         with self._lock:

@@ -33,7 +33,7 @@ class OnnxModel:
         inputs: the names of its inputs, in the order of the program's feeds.
         outputs: the names of its outputs, in the order of ``versions``.
         feeds, versions: the source tops and the outputs of the net.
-        extents: those of each input, None along an axis of free size.
+        extents: those of each input; along an axis of free size, what tells it from other sizes.
         single_rows: whether rows one by one are faster than a batch in a few parts.
         note: what was changed in the graph; empty for nothing.
     """
@@ -43,21 +43,31 @@ class OnnxModel:
     outputs: list[str]
     feeds: list[Version]
     versions: list[Version]
-    extents: list[tuple[int | None, ...]]
+    extents: list[tuple[int | tuple[int, ...], ...]]
     single_rows: bool = False
     note: str = ""
 
     def takes(self, shapes: Iterable[Shape]) -> bool:
-        """Whether the graph is written for inputs of these shapes, in their order."""
+        """Whether the graph is written for inputs of these shapes, in their order.
+
+        Free sizes that have one name in the file, as the batch of two inputs, must be equal: ONNX
+        Runtime gives values with such sizes the same memory.
+        """
+        sizes: dict[int | tuple[int, ...], int] = {}
         return all(
             len(shape) == len(extents)
-            and all(wanted in (None, found) for wanted, found in zip(extents, shape, strict=True))
+            and all(
+                found == (wanted if isinstance(wanted, int) else sizes.setdefault(wanted, found))
+                for wanted, found in zip(extents, shape, strict=True)
+            )
             for shape, extents in zip(shapes, self.extents, strict=True)
         )
 
 
 def reason_against(net: Net, blobs: Sequence[str]) -> str:
     """Why ONNX cannot hold a net; empty if it can."""
+    if not net.outputs:
+        return "it has no outputs"
     unknown = unknown_layers(net)
     if unknown:
         return f"ONNX has no operators for {_named(unknown)}"
@@ -109,8 +119,11 @@ def onnx_model(
         )
 
 
-def _extents(value: Value) -> tuple[int | None, ...]:
-    return tuple(None if value.varies(axis) else extent for axis, extent in enumerate(value.shape))
+def _extents(value: Value) -> tuple[int | tuple[int, ...], ...]:
+    return tuple(
+        value.extents(axis) if value.varies(axis) else extent
+        for axis, extent in enumerate(value.shape)
+    )
 
 
 def _shapes(net: Net) -> dict[str, Shape]:

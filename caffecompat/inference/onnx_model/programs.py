@@ -121,7 +121,7 @@ def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimi
     int8 = options.precision == "int8"
     changes = engine.changes if options.operators and not int8 else None
     with onnx_model(net, int8, changes) as model:
-        if engine.parts and not all(extents[:1] == (None,) for extents in model.extents):
+        if engine.parts and not all(map(_has_free_rows, model.extents)):
             raise ExportError("some layer has operators for the batch of the definition alone")
         lines = [f"wrote {len(net.layers)} layers as an ONNX model", model.note]
         with large_pages(options.large_pages) as pages:
@@ -137,6 +137,10 @@ def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimi
         lines += [str(pages), *more]
         done = tuple(line for line in lines if line)
         return Optimization(engine.name, options.precision, done, program)
+
+
+def _has_free_rows(extents: Sequence[object]) -> bool:
+    return len(extents) > 0 and not isinstance(extents[0], int)
 
 
 def _loaded(engine: OnnxEngine, model: OnnxModel, options: InferenceOptions) -> TensorRun:

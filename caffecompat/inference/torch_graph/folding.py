@@ -26,7 +26,7 @@ def fold(graph: InferenceGraph) -> str:
     folded, into = 0, set()
     for node in graph.nodes:
         built = graph.built(node)
-        if built is None or len(node.args) != 1:
+        if built is None or not built.shapes or len(node.args) != 1:
             continue
         bottom = node.args[0]
         target = graph.weighted(bottom)

@@ -236,7 +236,10 @@ class CurrentProgram:
         self._parameters = _parameters(net)
         # Inference tensors have no count of changes.
         self._counted = [p for p in self._parameters if not p.is_inference()]
-        self._updates_statistics = any(map(_may_update_statistics, net.modules()))
+        # Whether passes change buffers; None until the first one that may tell.
+        self._changes_buffers: bool | None = None
+        if any(map(_may_update_statistics, net.modules())):
+            self._changes_buffers = True
         self._state = self._now()
 
     def __call__(
@@ -248,8 +251,10 @@ class CurrentProgram:
                 "optimize() again"
             )
         found = self._program(feeds)
-        if self._updates_statistics:
-            self._state = self._now()
+        if self._changes_buffers is not False:
+            state = self._now()
+            self._changes_buffers = self._changes_buffers or state != self._state
+            self._state = state
         return found
 
     def look_for_others(self, net: nn.Module) -> None:
@@ -264,7 +269,10 @@ class CurrentProgram:
 
 
 def _may_update_statistics(module: nn.Module) -> bool:
-    """Whether a pass may change buffers: BatchNorm with ``use_global_stats: false`` does."""
+    """Whether a module may be BatchNorm with ``use_global_stats: false``.
+
+    Only some engines change its statistics, so that the first pass does not tell.
+    """
     coupled = getattr(getattr(module, "layer", None), "batch_coupling", None) is not None
     return coupled and any(True for _ in module.buffers())
 

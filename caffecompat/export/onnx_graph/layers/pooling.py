@@ -170,7 +170,7 @@ def _padded(at: OnnxLayer, windows: Windows, fill: float) -> tuple[str, dict[str
     x = at.x
     if any(pad >= kernel for pad, kernel in zip(pads, windows.kernel * 2, strict=True)):
         x = _pad_plane(at, x, pads, fill)
-        pads = [0] * 4
+        pads = [0] * len(pads)
     return x, {
         "kernel_shape": list(windows.kernel),
         "strides": list(windows.stride),

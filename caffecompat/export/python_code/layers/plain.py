@@ -246,21 +246,13 @@ def reduction(at: CodeLayer) -> None:
 
 @writers.register("SPP")
 def spp(at: CodeLayer) -> None:
-    """The pooled levels, flattened; their windows are those of the definition's size."""
+    """The pooled levels, flattened; their windows are those of the size of each pass."""
     layer = at.layer
-    function = "F.max_pool2d" if layer.pool is maximum else "F.avg_pool2d"
-    levels = []
-    for level in range(layer.height):
-        windows = layer.windows(at.shapes[0], 2**level)
-        if not _fits_torch(windows):
-            at.refuse("torch's pooling has no such windows")
-        arguments = [
-            at.x,
-            pair(windows.kernel),
-            *options(padding=(pair(windows.pad), "0")),
-            "ceil_mode=True",
-        ]
-        levels.append(f"{function}({', '.join(arguments)})")
+    pool = "F.max_pool2d" if layer.pool is maximum else "F.avg_pool2d"
+    counts = [2**level for level in range(layer.height)]
+    if not all(_fits_torch(layer.windows(at.shapes[0], count)) for count in counts):
+        at.refuse("torch's pooling has no such windows")
+    levels = [f"{at.need('pyramid')}({at.x}, {pool}, {count})" for count in counts]
     if len(levels) == 1:
         at.assign(levels[0])
         return
