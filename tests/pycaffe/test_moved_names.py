@@ -88,6 +88,15 @@ def test_lines(old: str, words: str, new: str, result: object) -> None:
     assert ran(new) == result
 
 
+def test_a_number_of_an_array_with_one_element() -> None:
+    """numpy 1 and its successors up to 2.3 take it, with a warning; its message of 2.4."""
+    error = TypeError("only 0-dimensional arrays can be converted to Python scalars")
+    words = "numpy makes no number of an array with axes any more: write array.item()"
+    assert python2.runtime_hint(error) == words
+    array = np.full((1,), 2.5, np.float32)
+    assert array.item() == 2.5
+
+
 def is_there(name: str) -> bool:
     """Whether this numpy has the name still."""
     module, _, last = name.rpartition(".")
