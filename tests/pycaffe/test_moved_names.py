@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,9 @@ def test_a_number_of_an_array_with_one_element() -> None:
 def is_there(name: str) -> bool:
     """Whether this numpy has the name still."""
     module, _, last = name.rpartition(".")
-    return module == "numpy" and last in vars(np)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return module == "numpy" and hasattr(np, last)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # numpy's, beside its error
@@ -122,7 +125,8 @@ def test_names(name: str) -> None:
             assert (python2.runtime_hint(caught.value) or (own and said)) == said
     if module == "scipy.misc":
         pytest.importorskip("scipy")
-    assert ran(IN_WORDS.get(name) or _written(remedy)) is not None
+    if said is not None:
+        assert ran(IN_WORDS.get(name) or _written(remedy)) is not None
 
 
 def _written(remedy: str) -> str:
