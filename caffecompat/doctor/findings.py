@@ -108,6 +108,7 @@ class Findings:
     def __init__(self, path: str) -> None:
         self.path = path
         self.all: list[Finding] = []
+        self._found: set[Finding] = set()
 
     def add(self, severity: Severity, sentence: str, place: str = "") -> None:
         """Adds a sentence once; where it begins with its place, the place is cut off."""
@@ -115,7 +116,8 @@ class Findings:
         if sentence.startswith(f"{place}: "):
             sentence = sentence[len(place) + 2 :]
         finding = Finding(place, severity, sentence)
-        if finding not in self.all:
+        if finding not in self._found:
+            self._found.add(finding)
             self.all.append(finding)
 
     def error(self, sentence: str, place: str = "") -> None:

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -88,10 +89,21 @@ def test_lines(old: str, words: str, new: str, result: object) -> None:
     assert ran(new) == result
 
 
+def test_a_number_of_an_array_with_one_element() -> None:
+    """numpy 1 and its successors up to 2.3 take it, with a warning; its message of 2.4."""
+    error = TypeError("only 0-dimensional arrays can be converted to Python scalars")
+    words = "numpy makes no number of an array with axes any more: write array.item()"
+    assert python2.runtime_hint(error) == words
+    array = np.full((1,), 2.5, np.float32)
+    assert array.item() == 2.5
+
+
 def is_there(name: str) -> bool:
     """Whether this numpy has the name still."""
     module, _, last = name.rpartition(".")
-    return module == "numpy" and last in vars(np)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return module == "numpy" and hasattr(np, last)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # numpy's, beside its error
@@ -113,7 +125,8 @@ def test_names(name: str) -> None:
             assert (python2.runtime_hint(caught.value) or (own and said)) == said
     if module == "scipy.misc":
         pytest.importorskip("scipy")
-    assert ran(IN_WORDS.get(name) or _written(remedy)) is not None
+    if said is not None:
+        assert ran(IN_WORDS.get(name) or _written(remedy)) is not None
 
 
 def _written(remedy: str) -> str:

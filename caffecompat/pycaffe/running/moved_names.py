@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import warnings
 from collections.abc import Iterator
 
 _ABSTRACT = (
@@ -111,7 +112,9 @@ def _exists(name: str) -> bool:
     module, _, last = name.rpartition(".")
     if module.startswith("scipy"):  # its own import takes long, and warns
         return False
-    return last in vars(importlib.import_module(module))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's, about names that it will drop
+        return hasattr(importlib.import_module(module), last)
 
 
 def attribute_hint(error: AttributeError) -> str | None:

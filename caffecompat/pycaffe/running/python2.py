@@ -182,6 +182,8 @@ def _type_hint(text: str) -> str | None:
         return "Python 3 compares no values of different types: convert one of them"
     if "a bytes-like object is required, not 'str'" in text:
         return "open the file in binary mode, or write text.encode()"
+    if "only 0-dimensional arrays can be converted to Python scalars" in text:
+        return "numpy makes no number of an array with axes any more: write array.item()"
     if "write() argument must be str, not bytes" in text:
         return "open the file in binary mode, open(path, 'wb')"
     if "'cmp' is an invalid keyword argument" in text:
