@@ -31,7 +31,11 @@ def inner_product(draw: Draw) -> Example:
 
 @example_of("Convolution")
 def convolution(draw: Draw) -> Example:
-    axes = draw(st.integers(0, 4))
+    return _convolution(draw, draw(st.integers(0, 4)))
+
+
+def _convolution(draw: Draw, axes: int) -> Example:
+    """A convolution along so many axes."""
     group = draw(st.sampled_from([1, 2]))
     channels, outputs = group * draw(st.integers(1, 2)), group * draw(st.integers(1, 2))
     spatial = draw(st.permutations([3, 4, 5, 6]))[:axes]
@@ -55,9 +59,18 @@ def convolution(draw: Draw) -> Example:
     return Example(text, (Bottom(shape),) * bottoms, tops=bottoms)
 
 
-@example_of("Deconvolution", "Im2col")
-def other_filters(draw: Draw) -> Example:
-    example = convolution(draw)
+@example_of("Deconvolution")
+def deconvolution(draw: Draw) -> Example:
+    return _other_filters(draw, draw(st.integers(0, 4)))
+
+
+@example_of("Im2col")
+def im2col(draw: Draw) -> Example:
+    return _other_filters(draw, draw(st.integers(1, 4)))
+
+
+def _other_filters(draw: Draw, axes: int) -> Example:
+    example = _convolution(draw, axes)
     # No kernel larger than its input, no padding that leaves nothing.
     text = example.text.replace("pad: 2", "pad: 0").replace("dilation: 2", "dilation: 1")
     return Example(text.replace("kernel_size: 1", "kernel_size: 3"), example.bottoms[:1])
