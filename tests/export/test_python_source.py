@@ -222,6 +222,7 @@ FIXED = [
     ('type: "Interp" interp_param { height: 9 width: 4 }', [(2, 3, 7, 5)], ""),
     ('type: "PriorBox" prior_box_param { min_size: 2 }', [(2, 3, 7, 5), (2, 3, 14, 10)], "7 x 5"),
     ('type: "PriorBox" prior_box_param { min_size: 2 step: 2 }', [(1, 3, 7, 5), (1, 3, 9, 8)], ""),
+    ('type: "Reorg" reorg_param { stride: 2 }', [(2, 8, 4, 6)], "of 4 x 6"),
     ('type: "CTCGreedyDecoder" ctc_decoder_param { }', [(5, 2, 4), (5, 2)], "of 4"),
 ]
 

@@ -59,6 +59,7 @@ def sum_(at: CodeLayer) -> None:
 
 @writers.register("Reorg")
 def reorg(at: CodeLayer) -> None:
+    at.need_size()
     s, (channels, height, width) = at.layer.stride, at.shapes[0][1:]
     planes = channels // (s * s)
     if at.layer.reverse:
