@@ -238,7 +238,7 @@ def test_sizes_that_the_source_is_not_for(
     inputs = random_inputs(net, shapes=dict(zip("ab", larger, strict=False)))
     given = [torch.from_numpy(inputs[name]) for name in net.inputs]
     if sentence:
-        with pytest.raises(ValueError, match=f"layer 'one'.*{sentence}"):
+        with pytest.raises(ValueError, match=f"layer 'one'.*{sentence}; for another size convert"):
             made(*given)
         return
     with torch.inference_mode():

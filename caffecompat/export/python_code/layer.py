@@ -91,7 +91,8 @@ class CodeLayer:
         """
         size = tuple(self.shapes[bottom][2:])
         place = f"layer {self.name!r} ({self.layer.type})"
-        words = f"{place}: this source is for a bottom {bottom} of {' x '.join(map(str, size))}"
+        words = f"{place}: its lines are for a bottom {bottom} of {' x '.join(map(str, size))}; "
+        words += "for another size convert a definition whose inputs have it"
         self.source.steps += [
             f"{INDENT * 2}if {self.bottoms[bottom]}.shape[2:] != {size}:",
             *call("raise ValueError", [ascii(words)], 3),
