@@ -214,3 +214,33 @@ def test_the_windows_of_a_pyramid_are_those_of_the_pass(pool: str, tmp_path: Pat
         with torch.inference_mode():
             found = made(torch.from_numpy(inputs["a"]))
         assert_close({name: v.numpy() for name, v in found.items()}, expected_outputs(net, inputs))
+
+
+FIXED = [
+    ('type: "Interp" interp_param { zoom_factor: 2 }', [(2, 3, 7, 5)], "of 7 x 5"),
+    ('type: "Interp" interp_param { height: 9 width: 4 pad_end: -1 }', [(2, 3, 7, 5)], "of 7 x 5"),
+    ('type: "Interp" interp_param { height: 9 width: 4 }', [(2, 3, 7, 5)], ""),
+    ('type: "PriorBox" prior_box_param { min_size: 2 }', [(2, 3, 7, 5), (2, 3, 14, 10)], "7 x 5"),
+    ('type: "PriorBox" prior_box_param { min_size: 2 step: 2 }', [(1, 3, 7, 5), (1, 3, 9, 8)], ""),
+    ('type: "Reorg" reorg_param { stride: 2 }', [(2, 8, 4, 6)], "of 4 x 6"),
+    ('type: "CTCGreedyDecoder" ctc_decoder_param { }', [(5, 2, 4), (5, 2)], "of 4"),
+]
+
+
+@pytest.mark.parametrize(("layer", "shapes", "sentence"), FIXED)
+def test_sizes_that_the_source_is_not_for(
+    layer: str, shapes: list[tuple[int, ...]], sentence: str, tmp_path: Path
+) -> None:
+    model = model_of(layer_net(layer, *shapes))
+    made = load(model, tmp_path).load(str(tmp_path / "net.pt"))
+    net = model.net()
+    larger = [(*shape[:2], *(2 * extent for extent in shape[2:])) for shape in shapes]
+    inputs = random_inputs(net, shapes=dict(zip("ab", larger, strict=False)))
+    given = [torch.from_numpy(inputs[name]) for name in net.inputs]
+    if sentence:
+        with pytest.raises(ValueError, match=f"layer 'one'.*{sentence}; for another size convert"):
+            made(*given)
+        return
+    with torch.inference_mode():
+        found = made(*given)
+    assert_close({name: v.numpy() for name, v in found.items()}, expected_outputs(net, inputs))

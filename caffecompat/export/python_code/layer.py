@@ -84,6 +84,20 @@ class CodeLayer:
         self.source.needed.add(definition)
         return definition
 
+    def need_size(self, bottom: int = 0) -> None:
+        """Has the source refuse a bottom with other extents than the definition's from axis 2 on.
+
+        The lines of the layer would compute something else with them.
+        """
+        size = tuple(self.shapes[bottom][2:])
+        place = f"layer {self.name!r} ({self.layer.type})"
+        words = f"{place}: its lines are for a bottom {bottom} of {' x '.join(map(str, size))}; "
+        words += "for another size convert a definition whose inputs have it"
+        self.source.steps += [
+            f"{INDENT * 2}if {self.bottoms[bottom]}.shape[2:] != {size}:",
+            *call("raise ValueError", [ascii(words)], 3),
+        ]
+
     def refuse(self, why: str) -> NoReturn:
         raise ExportError(f"layer {self.name!r} ({self.layer.type}): {why}")
 

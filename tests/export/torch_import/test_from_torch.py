@@ -275,6 +275,41 @@ def test_settings_that_caffe_does_not_have_are_named_at_once() -> None:
         assert reason in line, module
 
 
+class Shifted(nn.Module):
+    """Adds numbers that it draws once, in ``__init__``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("noise", torch.rand(4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.get_buffer("noise")
+
+
+@pytest.mark.parametrize(
+    ("bad", "advice", "good"),
+    [
+        (
+            Function(lambda x, p: x + torch.rand(4, 1, 1)),
+            "draw them in __init__ and keep them with self.register_buffer(), or make them an",
+            Shifted(),
+        ),
+        (
+            Function(lambda x, p: x + torch.empty(4, 1, 1)),
+            "use torch.zeros(), or another function that writes them",
+            Function(lambda x, p: x + torch.zeros(4, 1, 1)),
+        ),
+    ],
+    ids=["draws", "empty"],
+)
+def test_values_of_one_run_alone(
+    bad: nn.Module, advice: str, good: nn.Module, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=re.escape(advice)):
+        from_torch(bad, torch.zeros(2, 4, 6, 7))
+    assert_same(good, (2, 4, 6, 7), tmp_path)
+
+
 def test_what_cannot_be_traced() -> None:
     with pytest.raises(ExportError, match=r"Function: torch.export cannot trace it"):
         from_torch(Function(lambda x, p: x if x.sum() > 0 else -x), torch.zeros(2, 4, 6, 7))

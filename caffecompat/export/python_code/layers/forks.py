@@ -59,6 +59,7 @@ def sum_(at: CodeLayer) -> None:
 
 @writers.register("Reorg")
 def reorg(at: CodeLayer) -> None:
+    at.need_size()
     s, (channels, height, width) = at.layer.stride, at.shapes[0][1:]
     planes = channels // (s * s)
     if at.layer.reverse:
@@ -101,12 +102,15 @@ def upsample(at: CodeLayer) -> None:
 def interp(at: CodeLayer) -> None:
     layer, x = at.layer, at.x
     height, width = (extent - layer.begin - layer.end for extent in at.shapes[0][2:])
+    own, larger = layer.target_size(height, width), layer.target_size(height + 8, width + 8)
+    if layer.begin or layer.end or (len(at.bottoms) == 1 and own != larger):
+        at.need_size()
     if layer.begin or layer.end:
         x = f"{x}.narrow(2, {layer.begin}, {height}).narrow(3, {layer.begin}, {width})"
     if len(at.bottoms) > 1:
         _resize(at, x, f"{at.bottoms[1]}.shape[2:]")
     else:
-        _resize(at, x, str(tuple(layer.target_size(height, width))))
+        _resize(at, x, str(tuple(own)))
 
 
 @writers.register("BilinearInterpolation")
@@ -212,6 +216,9 @@ def prior_box(at: CodeLayer) -> None:
     image = str(layer.image) if layer.image[0] else f"{at.bottoms[1]}.shape[2:]"
     size, pixels = at.shapes[0][2:], layer.image_size(at.shapes[1])
     boxes = [(b.width, b.height, b.x, b.y, b.at_lower_edge) for b in layer.boxes]
+    if layer.steps(size, pixels) != layer.steps([2 * extent for extent in size], pixels):
+        at.need_size(0)
+        at.need_size(1)
     at.write(
         at.need("prior_boxes"),
         f"{at.x}.shape[2:]",

@@ -45,6 +45,8 @@ def ctc_greedy_decoder(at: CodeLayer) -> None:
     layer = at.layer
     if layer.judges:
         at.refuse("the comparison with true labels (its third bottom) is not written")
+    if layer.blank < 0:
+        at.need_size()
     blank = layer.blank if layer.blank >= 0 else at.shapes[0][2] - 1
     arguments = ", ".join([*at.bottoms[:2], str(blank), str(bool(layer.merges))])
     which = "" if layer.scores else "[0]"
