@@ -19,6 +19,7 @@ from caffecompat.data.codec.datum import decode_datum
 from caffecompat.data.codec.images import copy_interleaved
 from caffecompat.data.counter_rng import draw, pick
 from caffecompat.data.transforms.color_pca import RandomShift
+from caffecompat.data.transforms.crop_arithmetic import CropArithmetic, CropMean
 from caffecompat.data.transforms.deferred_crops import DeferredCrops
 from caffecompat.data.transforms.fork_resizing import resizing_of_fork
 from caffecompat.data.transforms.rescale import Rescale, Resizing
@@ -138,6 +139,7 @@ class Transform:
         if message.HasField("mean_file"):
             self._mean_image = self._read_mean_image()
         self._crop_mean = _crop_mean(message)
+        self._arithmetic = CropArithmetic(self._subtracted_mean(), self._scale)
 
     def decode(self, datum: Message) -> NDArray[Any]:
         """The array of a record (channels x height x width); ``force_color`` etc. are applied."""
@@ -246,9 +248,8 @@ class Transform:
         if out.dtype == np.uint8:
             self._copy(pixels[window], augmentation.mirror, out)
             return
-        self._subtract_mean(pixels[window], window, augmentation, out)
-        if self._scale != 1:
-            np.multiply(out, self._scale, out=out)
+        corner, mirror, shift = (place.top, place.left), augmentation.mirror, augmentation.shift
+        self._arithmetic.apply(pixels[window], corner, mirror, shift, out)
 
     @property
     def can_defer_arithmetic(self) -> bool:
@@ -294,27 +295,13 @@ class Transform:
             )
         return mean[:, top : top + self._crop, left : left + self._crop]
 
-    def _subtract_mean(
-        self,
-        pixels: NDArray[Any],
-        window: tuple[slice, ...],
-        augmentation: Augmentation,
-        out: Floats,
-    ) -> None:
-        mean: Any = self._mean_values
+    def _subtracted_mean(self) -> CropMean | None:
         if self._mean_image is not None:
-            part = self._mean_image if self._resizing else self._mean_image[window]
-            mean = part[:, :, :: -1 if augmentation.mirror else 1]
-        elif self._crop_mean is not None:
-            mean = self._crop_mean
-        # Plane by plane, which keeps the plane in the cache between the steps.
-        for channel, plane in enumerate(self._planes.of(pixels, augmentation.mirror)):
-            target = out[channel]
-            np.copyto(target, plane)
-            if len(mean):
-                np.subtract(target, mean[channel % len(mean)], out=target)
-            if augmentation.shift is not None:
-                np.add(target, augmentation.shift[channel], out=target)
+            # Of resized images the middle of the mean file, which fits every crop.
+            return CropMean(self._mean_image, is_cut=self._resizing is None, is_flipped=True)
+        if self._crop_mean is not None:
+            return CropMean(self._crop_mean)
+        return CropMean(self._mean_values) if self._mean_values.size else None
 
     def _copy(self, pixels: NDArray[np.uint8], mirror: bool, out: NDArray[np.uint8]) -> None:
         if is_interleaved(pixels) and is_interleaved(out):
