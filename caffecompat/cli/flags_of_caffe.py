@@ -3,56 +3,50 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 # The commands of Caffe's tool, and its flags, all of which take a value.
 _COMMANDS = {"train", "test", "time", "device-query"}
-_FLAGS = {
+_FLAGS = (
     *("gpu", "solver", "model", "phase", "level", "stage", "snapshot", "weights", "iterations"),
-    *("sigint_effect", "sighup_effect"),
-}
+    *("sigint-effect", "sighup-effect"),
+)
 
 
-def without_idle_flags(
-    verb: str, words: Sequence[str], parser: argparse.ArgumentParser
-) -> tuple[list[str], list[str]]:
-    """Words without the flags of Caffe's tool that ``verb`` does not have.
+def add_flags_of_caffe(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Adds those that the parser of one of Caffe's commands does not have; help leaves them out.
 
-    Args:
-        verb: its name; for other verbs than the commands of Caffe's tool nothing changes.
-        words: the arguments, in any of Caffe's spellings.
-        parser: that of the verb.
-
-    Returns:
-        The other words, and the flags that were left out.
+    Where one of them is given, a line on standard error says that it has no effect.
     """
     if verb not in _COMMANDS:
-        return list(words), []
-    known = _flags_of(parser)
-    idle = {flag for flag in _FLAGS if f"--{flag.replace('_', '-')}" not in known}
-    kept: list[str] = []
-    left_out: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        if word == "--":
-            kept.extend([word, *rest])
-            break
-        name, equals, _ = word.lstrip("-").partition("=")
-        name = name.replace("-", "_")
-        if not word.startswith("-") or name not in idle:
-            kept.append(word)
-            continue
-        left_out.append(f"--{name}")
-        if not equals:
-            next(rest, None)
-    return kept, left_out
+        return
+    known = {option for action in parser._actions for option in action.option_strings}
+    for flag in _FLAGS:
+        if f"--{flag}" not in known:
+            parser.add_argument(
+                f"--{flag}",
+                nargs="?",
+                action=_Ignored,
+                dest=argparse.SUPPRESS,
+                default=argparse.SUPPRESS,
+                help=argparse.SUPPRESS,
+                metavar=verb,
+            )
 
 
-def _flags_of(parser: argparse.ArgumentParser) -> set[str]:
-    """The long flags of a parser."""
-    return {
-        option
-        for action in parser._actions
-        for option in action.option_strings
-        if option.startswith("--")
-    }
+class _Ignored(argparse.Action):
+    """Says that a flag has no effect; its ``metavar`` is the verb."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        verb = self.metavar
+        print(
+            f"caffecompat: {verb} ignores {option_string}, as Caffe's {verb} does", file=sys.stderr
+        )

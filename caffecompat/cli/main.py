@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from caffecompat.cli import verbs
-from caffecompat.cli.flags_of_caffe import without_idle_flags
+from caffecompat.cli.flags_of_caffe import add_flags_of_caffe
 from caffecompat.cli.flags_of_other_verbs import with_verbs_that_have_them
 from caffecompat.cli.parsing import VerbParser
 from caffecompat.cli.spelling import normalise
@@ -58,9 +58,6 @@ def main(argv: Sequence[str] | None = None, own_process: bool = False) -> int:
     if own_process and getattr(module, "RUNS_NETS", False):
         keep_freed_memory()
     parser = verb_parser(name, module)
-    arguments, idle = without_idle_flags(name, arguments, parser)
-    for flag in idle:
-        print(f"caffecompat: {name} ignores {flag}, as Caffe's {name} does", file=sys.stderr)
     try:
         return run_verb(module, parser.parse_args(normalise(arguments, parser)))
     except SystemExit as exit_:
@@ -144,6 +141,7 @@ def verb_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
+    add_flags_of_caffe(parser, name)
     return parser
 
 

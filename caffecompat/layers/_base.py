@@ -146,6 +146,7 @@ class Layer:
             holds the whole definition, as that of a source does.
         uses_host: a pass exchanges numbers with the host, which a CUDA graph cannot hold: it reads
             values, or copies some from Python that are not on the device yet.
+        counts_passes: each pass adds one to a buffer.
         imports_code: :meth:`setup` runs code that the definition names. The user must allow it,
             and commands that need only the shapes do not build the net.
 
@@ -187,13 +188,13 @@ class Layer:
     prefers_channels_last: ClassVar[bool] = False
     reads_definition: ClassVar[bool] = False
     uses_host: ClassVar[bool] = False
+    counts_passes: ClassVar[bool] = False
     imports_code: ClassVar[bool] = False
 
     batch_coupling: str | None = None
     loss_reduction: LossReduction | None = None
     class_labels: ClassLabels | None = None
     indices: Indices | None = None
-
     noise: Noise
 
     def __init__(self, context: Context) -> None:

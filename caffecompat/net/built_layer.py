@@ -61,5 +61,13 @@ class BuiltLayer:
         return self.node.bottoms
 
     @property
+    def changes_buffers(self) -> bool:
+        """Whether forward passes may change its buffers, such as running statistics."""
+        layer = self.layer
+        if layer is None or all(spec.learned for spec in layer.specs):
+            return False
+        return layer.counts_passes or layer.batch_coupling is not None
+
+    @property
     def source(self) -> Source | None:
         return self.layer if isinstance(self.layer, Source) else None

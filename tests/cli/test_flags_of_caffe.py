@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from caffecompat.cli.flags_of_caffe import without_idle_flags
 from caffecompat.cli.main import load_verb, main, verb_parser
+from caffecompat.cli.spelling import normalise
 
 
 @pytest.mark.parametrize(
@@ -18,16 +18,35 @@ from caffecompat.cli.main import load_verb, main, verb_parser
             "time",
             "--sigint_effect=stop -snapshot x -model n",
             "-model n",
-            "--sigint_effect --snapshot",
+            "--sigint-effect --snapshot",
         ),
-        ("test", "-model n -phase", "-model n", "--phase"),
-        ("test", "-foo 3 -- -phase x", "-foo 3 -- -phase x", ""),
-        ("summary", "net --weights w", "net --weights w", ""),
+        ("test", "-model n -weights w -phase", "-model n -weights w", "--phase"),
     ],
 )
-def test_those_without_effect_are_left_out(verb: str, words: str, kept: str, flags: str) -> None:
+def test_those_without_effect_are_left_out(
+    verb: str, words: str, kept: str, flags: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     parser = verb_parser(verb, load_verb(verb))
-    assert without_idle_flags(verb, words.split(), parser) == (kept.split(), flags.split())
+    given = parser.parse_args(normalise(words.split(), parser))
+    said = [f"caffecompat: {verb} ignores {flag}, as Caffe's {verb} does" for flag in flags.split()]
+    assert capsys.readouterr().err.splitlines() == said
+    assert given == parser.parse_args(normalise(kept.split(), parser))
+    assert capsys.readouterr().err == ""
+    assert not any(f" {flag} " in parser.format_help() for flag in flags.split())
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("test", "--model n --weights w -foo 3"),
+        ("test", "--model n --weights w -- -phase x"),
+        ("summary", "net --iterations 3"),
+    ],
+)
+def test_other_words_are_refused(verb: str, words: str) -> None:
+    parser = verb_parser(verb, load_verb(verb))
+    with pytest.raises(SystemExit):
+        parser.parse_args(normalise(words.split(), parser))
 
 
 def test_a_line_says_so(capsys: pytest.CaptureFixture[str]) -> None:

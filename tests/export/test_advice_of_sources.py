@@ -20,8 +20,9 @@ from tests.export.test_verification import TEXT, with_onnx
 
 ACTIVE = "dropout is active; export the module after .eval(), and give F.dropout training=self"
 EMPTY = (
-    "an empty tensor has no values that can be computed; an active Dropout2d or AlphaDropout makes "
-    "one: export the module after .eval(), and give F.dropout2d training=self.training"
+    "its values are what its memory happens to hold: use torch.zeros(), or another function that "
+    "writes them; an active Dropout2d or AlphaDropout makes such a tensor, too: export the module "
+    "after .eval(), and give F.dropout2d training=self.training"
 )
 STATISTICS = (
     "it takes its statistics from the batch; use a BatchNorm with track_running_stats=True, and "
@@ -138,11 +139,7 @@ def test_memory_that_nothing_has_written(good: Callable[..., Tensor]) -> None:
 
     with pytest.raises(ExportError) as caught:
         from_torch(sequence(Added(torch.empty)).eval(), IMAGES)
-    words = (
-        "aten.empty: its values are what its memory happens to hold: use torch.zeros(), or another "
-        "function that writes them"
-    )
-    assert words in str(caught.value)
+    assert f"aten.empty: {EMPTY}" in str(caught.value)
     module = sequence(Added(good)).eval()
     net = from_torch(module, IMAGES).net()
     (found,) = net.forward(**{net.inputs[0]: IMAGES.numpy()}).values()

@@ -249,12 +249,6 @@ def test_a_notebook(tmp_path: Path) -> None:
     if shutil.which("jupyter"):
         subprocess.run(found[2], shell=True, cwd=tmp_path, check=True)
         assert run(tmp_path, "a book.py").returncode == 0
-    done = subprocess.run(
-        [sys.executable, "-c", f"{found[1]}\nimport caffe\nprint(caffe.__version__)"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    code = f"{found[1]}\nimport caffe\nprint(caffe.__version__)"
+    done = run_program(["-c", code], tmp_path)
     assert (done.stdout, done.stderr) == ("1.0.0\n", "")

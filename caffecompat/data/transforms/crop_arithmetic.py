@@ -7,21 +7,36 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.codec import float_pixels
 from caffecompat.data.codec.channel_planes import ChannelPlanes, is_interleaved
-from caffecompat.data.codec.float_pixels import PerChannel
+from caffecompat.data.codec.float_pixels import Floats, PerChannel
 
 # Of a strip of an image in float32. The numbers of whole images would drive what the decoder needs
 # from the second-level cache.
 _STRIP_BYTES = 300_000
 
-Floats = NDArray[np.float32]
 Corner = tuple[int, int]
+
+
+class Crop(NamedTuple):
+    """A crop before its arithmetic.
+
+    Attributes:
+        pixels: channels x height x width, uint8 or float32, not yet flipped.
+        corner: its top and left in its image.
+        mirror: whether it is flipped left to right.
+        shift: one number per channel to add; None to skip the step.
+    """
+
+    pixels: NDArray[Any]
+    corner: Corner
+    mirror: bool
+    shift: Floats | None = None
 
 
 class CropMean:
@@ -38,32 +53,26 @@ class CropMean:
         self._is_cut = is_cut
         self._is_flipped = is_flipped
 
-    def planes(self, shape: tuple[int, ...], corner: Corner, mirror: bool) -> Floats:
-        """One number or plane for each channel, or a single one for all.
-
-        Args:
-            shape: channels, height and width of the crop.
-            corner: top and left of the crop in its image.
-            mirror: whether the crop is flipped.
-        """
+    def planes(self, crop: Crop) -> Floats:
+        """One number or plane for each channel of a crop, or a single one for all."""
         if self._values.ndim == 1:
             return self._values
-        (top, left), (_, height, width) = self._corner(corner), shape
+        (top, left), (_, height, width) = self._corner(crop), crop.pixels.shape
         part = self._values[:, top : top + height, left : left + width]
-        return part[:, :, ::-1] if mirror and self._is_flipped else part
+        return part[:, :, ::-1] if crop.mirror and self._is_flipped else part
 
-    def pixels(self, shape: tuple[int, ...], corner: Corner, mirror: bool) -> Floats | PerChannel:
+    def pixels(self, crop: Crop) -> Floats | PerChannel:
         """As :meth:`planes`, with channels side by side; for at most four channels."""
         if self._values.ndim == 1:
             return self._per_channel
-        (top, left), (_, height, width) = self._corner(corner), shape
+        (top, left), (_, height, width) = self._corner(crop), crop.pixels.shape
         whole = self._interleaved
-        if mirror and self._is_flipped:
+        if crop.mirror and self._is_flipped:
             whole, left = self._interleaved_flipped, whole.shape[1] - left - width
         return whole[top : top + height, left : left + width]
 
-    def _corner(self, corner: Corner) -> Corner:
-        return corner if self._is_cut else (0, 0)
+    def _corner(self, crop: Crop) -> Corner:
+        return crop.corner if self._is_cut else (0, 0)
 
     # On demand, since most databases need one of the forms only.
     @functools.cached_property
@@ -97,43 +106,21 @@ class CropArithmetic:
         self._planes = ChannelPlanes()
         self._memory = threading.local()
 
-    def apply(
-        self,
-        pixels: NDArray[Any],
-        corner: Corner,
-        mirror: bool,
-        shift: Floats | None,
-        out: Floats,
-    ) -> None:
-        """Writes the numbers of a crop to ``out``.
-
-        Args:
-            pixels: the crop before it is flipped, channels x height x width, uint8 or float32.
-            corner: its top and left in its image.
-            mirror: whether it is flipped left to right.
-            shift: one number per channel; None to skip the step.
-            out: of the shape of ``pixels``.
-        """
-        if is_interleaved(pixels) and out[0].flags.c_contiguous:
-            self._apply_to_pixels(pixels, corner, mirror, shift, out)
+    def apply(self, crop: Crop, out: Floats) -> None:
+        """Writes the numbers of a crop to ``out``, channels x height x width."""
+        if is_interleaved(crop.pixels) and out[0].flags.c_contiguous:
+            self._apply_to_pixels(crop, out)
         else:
-            self._apply_to_planes(pixels, corner, mirror, shift, out)
+            self._apply_to_planes(crop, out)
 
-    def _apply_to_pixels(
-        self,
-        pixels: NDArray[np.uint8],
-        corner: Corner,
-        mirror: bool,
-        shift: Floats | None,
-        out: Floats,
-    ) -> None:
-        image = pixels.transpose(1, 2, 0)
-        mean = None if self._mean is None else self._mean.pixels(pixels.shape, corner, mirror)
-        added = None if shift is None else float_pixels.per_channel(shift.tolist())
+    def _apply_to_pixels(self, crop: Crop, out: Floats) -> None:
+        image = crop.pixels.transpose(1, 2, 0)
+        mean = None if self._mean is None else self._mean.pixels(crop)
+        added = None if crop.shift is None else float_pixels.per_channel(crop.shift.tolist())
         memory = self._strip(image.shape)
         for first in range(0, len(image), len(memory)):
             rows = slice(first, first + len(memory))
-            strip = float_pixels.flip_pixels(image[rows]) if mirror else image[rows]
+            strip = float_pixels.flip_pixels(image[rows]) if crop.mirror else image[rows]
             numbers = memory[: len(strip)]
             part = mean[rows] if isinstance(mean, np.ndarray) else mean
             float_pixels.subtract(strip, part, numbers)
@@ -143,23 +130,16 @@ class CropArithmetic:
                 np.multiply(numbers, self._scale, out=numbers)
             float_pixels.split_floats(numbers, out[:, rows])
 
-    def _apply_to_planes(
-        self,
-        pixels: NDArray[Any],
-        corner: Corner,
-        mirror: bool,
-        shift: Floats | None,
-        out: Floats,
-    ) -> None:
-        mean = None if self._mean is None else self._mean.planes(pixels.shape, corner, mirror)
+    def _apply_to_planes(self, crop: Crop, out: Floats) -> None:
+        mean = None if self._mean is None else self._mean.planes(crop)
         # Plane by plane, which keeps the plane in the cache between the steps.
-        for channel, plane in enumerate(self._planes.of(pixels, mirror)):
+        for channel, plane in enumerate(self._planes.of(crop.pixels, crop.mirror)):
             target = out[channel]
             np.copyto(target, plane)
             if mean is not None:
                 np.subtract(target, mean[channel % len(mean)], out=target)
-            if shift is not None:
-                np.add(target, shift[channel], out=target)
+            if crop.shift is not None:
+                np.add(target, crop.shift[channel], out=target)
             if self._scale != 1:
                 np.multiply(target, self._scale, out=target)
 

@@ -19,7 +19,7 @@ from caffecompat.data.codec.datum import decode_datum
 from caffecompat.data.codec.images import copy_interleaved
 from caffecompat.data.counter_rng import draw, pick
 from caffecompat.data.transforms.color_pca import RandomShift
-from caffecompat.data.transforms.crop_arithmetic import CropArithmetic, CropMean
+from caffecompat.data.transforms.crop_arithmetic import Crop, CropArithmetic, CropMean
 from caffecompat.data.transforms.deferred_crops import DeferredCrops
 from caffecompat.data.transforms.fork_resizing import resizing_of_fork
 from caffecompat.data.transforms.rescale import Rescale, Resizing
@@ -248,8 +248,9 @@ class Transform:
         if out.dtype == np.uint8:
             self._copy(pixels[window], augmentation.mirror, out)
             return
-        corner, mirror, shift = (place.top, place.left), augmentation.mirror, augmentation.shift
-        self._arithmetic.apply(pixels[window], corner, mirror, shift, out)
+        corner = (place.top, place.left)
+        crop = Crop(pixels[window], corner, augmentation.mirror, augmentation.shift)
+        self._arithmetic.apply(crop, out)
 
     @property
     def can_defer_arithmetic(self) -> bool:

@@ -17,9 +17,10 @@ _DRAWS = (
     "it draws numbers, and the model would hold those of this export for ever: draw them in "
     "__init__ and keep them with self.register_buffer(), or make them an input of forward()"
 )
-_UNWRITTEN = (
+UNWRITTEN = (
     "its values are what its memory happens to hold: use torch.zeros(), or another function that "
-    "writes them"
+    "writes them; an active Dropout2d or AlphaDropout makes such a tensor, too: export the module "
+    "after .eval(), and give F.dropout2d training=self.training"
 )
 
 
@@ -35,7 +36,7 @@ def undefined_values(node: Any) -> str:
     if _DRAWING in node.target.tags and not _draws_nothing(node, schema):
         return _DRAWS
     if schema.name.startswith(_EMPTY) and not all(_overwrites(u, node) for u in node.users):
-        return _UNWRITTEN
+        return UNWRITTEN
     return ""
 
 

@@ -229,17 +229,14 @@ _CHANGES = attrgetter("_version")
 class CurrentProgram:
     """An optimized program that refuses to run with the weights of yesterday."""
 
-    def __init__(self, net: nn.Module, program: InferenceProgram) -> None:
+    def __init__(self, net: Any, program: InferenceProgram) -> None:
         self.feeds, self.versions = program.feeds, program.versions
         self._program = program
         self._replaced = False
         self._parameters = _parameters(net)
         # Inference tensors have no count of changes.
         self._counted = [p for p in self._parameters if not p.is_inference()]
-        # Whether passes change buffers; None until the first one that may tell.
-        self._changes_buffers: bool | None = None
-        if any(map(_may_update_statistics, net.modules())):
-            self._changes_buffers = True
+        self._changes_buffers = any(built.changes_buffers for built in net.layers)
         self._state = self._now()
 
     def __call__(
@@ -251,10 +248,8 @@ class CurrentProgram:
                 "optimize() again"
             )
         found = self._program(feeds)
-        if self._changes_buffers is not False:
-            state = self._now()
-            self._changes_buffers = self._changes_buffers or state != self._state
-            self._state = state
+        if self._changes_buffers:
+            self._state = self._now()
         return found
 
     def look_for_others(self, net: nn.Module) -> None:
@@ -266,15 +261,6 @@ class CurrentProgram:
         # Before each pass: loops in C, which take a quarter of the time of a comprehension.
         places = list(map(torch.Tensor.data_ptr, self._parameters))
         return places, list(map(_CHANGES, self._counted))
-
-
-def _may_update_statistics(module: nn.Module) -> bool:
-    """Whether a module may be BatchNorm with ``use_global_stats: false``.
-
-    Only some engines change its statistics, so that the first pass does not tell.
-    """
-    coupled = getattr(getattr(module, "layer", None), "batch_coupling", None) is not None
-    return coupled and any(True for _ in module.buffers())
 
 
 def _parameters(net: nn.Module) -> list[torch.Tensor]:

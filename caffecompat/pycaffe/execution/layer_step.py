@@ -81,15 +81,6 @@ def _own_name(top: Version) -> str:
     return f"{top.blob} {top.number}"
 
 
-def changes_something(built: BuiltLayer) -> bool:
-    """Whether a forward pass of the layer changes its state, such as running statistics."""
-    layer = built.layer
-    if layer is None:
-        return False
-    statistics = any(not spec.learned for spec in layer.specs)
-    return layer.keeps_state or (statistics and layer.batch_coupling is not None)
-
-
 def origins(net: Net) -> Iterator[list[Origin | None]]:
     """For each layer, the origins of its bottoms that in-place layers overwrite later."""
     last = {top.blob: top for built in net.layers for top in built.tops}

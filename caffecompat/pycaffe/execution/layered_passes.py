@@ -20,7 +20,6 @@ from caffecompat.pycaffe.execution.blob_memory import Memory, Views
 from caffecompat.pycaffe.execution.layer_step import (
     Origin,
     Step,
-    changes_something,
     memory_name,
     origins,
 )
@@ -91,7 +90,7 @@ class LayeredPasses:
             [self._data[name] for name in bottoms],
             [self._data[name] for name in tops],
             frozenset() if source is None else frozenset(source.constant_tops),
-            changes_something(built),
+            built.changes_buffers or (built.layer is not None and built.layer.keeps_state),
             found,
             user,
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from caffecompat.data.codec.float_pixels import per_channel
 from caffecompat.data.transforms import crop_arithmetic
-from caffecompat.data.transforms.crop_arithmetic import CropArithmetic, CropMean
+from caffecompat.data.transforms.crop_arithmetic import Crop, CropArithmetic, CropMean
 
 Floats = NDArray[np.float32]
 
@@ -68,8 +68,8 @@ def test_pixels_and_planes_give_the_same_bits(
     window = image[:, top : top + height, left : left + width]
     found, expected = (np.full((3, *shape), np.nan, np.float32) for _ in range(2))
     with patch.object(crop_arithmetic, "_STRIP_BYTES", strip):
-        arithmetic.apply(window, corner, mirror, shift, found[1])
-    arithmetic.apply(np.ascontiguousarray(window), corner, mirror, shift, expected[1])
+        arithmetic.apply(Crop(window, corner, mirror, shift), found[1])
+    arithmetic.apply(Crop(np.ascontiguousarray(window), corner, mirror, shift), expected[1])
     # Bytes, which tell 0 from -0; and the rows before and after are left alone.
     assert found.tobytes() == expected.tobytes()
 
@@ -86,7 +86,7 @@ def test_rows_of_a_batch_in_any_order_of_memory(step: int, mirror: bool) -> None
     reversed_planes = np.empty((3, 6, 7), np.float32)[::-1]
     expected = (image.astype(np.float32) - mean[:, None, None]) * np.float32(0.5)
     for out in (last, gaps, reversed_planes):
-        arithmetic.apply(image, (0, 0), mirror, None, out)
+        arithmetic.apply(Crop(image, (0, 0), mirror), out)
         assert np.array_equal(out, expected[:, :, ::-1] if mirror else expected)
 
 
@@ -95,7 +95,7 @@ def test_crops_of_several_sizes_in_turn() -> None:
     for shape in ((3, 5, 4), (2, 5, 4), (3, 4, 5), (3, 5, 4)):
         image = np.arange(np.prod(shape), dtype=np.uint8).reshape(*shape[1:], shape[0])
         out = np.empty(shape, np.float32)
-        arithmetic.apply(image.transpose(2, 0, 1), (0, 0), False, None, out)
+        arithmetic.apply(Crop(image.transpose(2, 0, 1), (0, 0), False), out)
         assert np.array_equal(out, image.transpose(2, 0, 1))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from caffecompat.export.torch_import.operator import Call, operators
+from caffecompat.export.torch_import.undefined_values import UNWRITTEN
 
 
 @operators.register("aten.flatten")
@@ -52,10 +53,7 @@ def dropout(call: Call) -> str:
 @operators.register("aten.new_empty")
 def empty(call: Call) -> str:
     """A tensor that is written afterwards: by active Dropout2d and AlphaDropout, or by a user."""
-    call.refuse(
-        "an empty tensor has no values that can be computed; an active Dropout2d or AlphaDropout "
-        "makes one: export the module after .eval(), and give F.dropout2d training=self.training"
-    )
+    call.refuse(UNWRITTEN)
 
 
 @operators.register("aten.cat")

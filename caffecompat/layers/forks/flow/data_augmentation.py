@@ -54,6 +54,7 @@ class DataAugmentation(Layer):
     param_fields = ("augmentation_param", "coeff_schedule_param")
     differentiable = (False,)
     uses_host = True
+    counts_passes = True
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.augmentation_param
