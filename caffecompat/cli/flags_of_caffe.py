@@ -30,7 +30,6 @@ def add_flags_of_caffe(parser: argparse.ArgumentParser, verb: str) -> None:
                 nargs="?",
                 action=_Ignored,
                 dest=argparse.SUPPRESS,
-                default=argparse.SUPPRESS,
                 help=argparse.SUPPRESS,
                 metavar=verb,
             )
