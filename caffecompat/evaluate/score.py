@@ -40,7 +40,7 @@ def score(net: Net, batches: int, sums: ScoreSums | None = None) -> Scores:
     each = sums is None
     sums = ScoreSums() if sums is None else sums
     # No request ends a batch: Ctrl-C ends the command.
-    watch = LayerWatch(Activity(), True, stop_requested=lambda: False)
+    watch = LayerWatch(Activity(), True)
     with heartbeat(watch.activity, LOGGER):
         for batch in range(batches):
             result = watch.run(net, "batch", batch, partial(net.run, batch))

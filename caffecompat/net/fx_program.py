@@ -14,6 +14,7 @@ from __future__ import annotations
 import operator
 import re
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -53,6 +54,9 @@ class Program:
         graph.lint()
         modules = {targets[b.key]: b.module for b in layers if b.module is not None}
         self.module = fx.GraphModule(modules, graph)
+        # A strong reference back would keep the parameters of a dropped net until Python looks
+        # for cycles, which it may not do for long.
+        graph.owning_module = weakref.proxy(self.module)  # type: ignore[assignment]
         self._run: Callable[..., Any] = self.module
 
     def compile(self, backend: Any = "inductor", mode: str | None = None, **options: Any) -> None:

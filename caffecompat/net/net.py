@@ -28,6 +28,7 @@ from caffecompat.net.execution.device import usable_device
 from caffecompat.net.execution.forked import compute_in_one_thread_when_forked
 from caffecompat.net.execution.inference import OptimizedPasses
 from caffecompat.net.execution.passes import Passes
+from caffecompat.net.execution.stepper import LayeredNet
 from caffecompat.net.fx_program import Program
 from caffecompat.net.kernels.choice import Kernels
 from caffecompat.net.layer_checks import check_fillers
@@ -289,6 +290,11 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
     def read_ahead(self, index: int) -> None:
         """Copies the batch of pass ``index`` to the device while the device runs another pass."""
         self._passes.inputs.read_ahead(index)
+
+    @property
+    def passes(self) -> LayeredNet:
+        """What runs the net's layers; it does not keep the net itself alive."""
+        return self._passes
 
     @property
     def seconds_reading(self) -> float:

@@ -103,7 +103,7 @@ class NetStructure:
         for k, weight in hidden_tops(net).items():
             data[k] = Memory(f"blob {k!r}", (), views, net.device)
             diffs[k] = Memory(f"diff of blob {k!r}", (), views, net.device, weight)
-        self._passes = LayeredPasses(net, data, diffs, views)
+        self._passes = LayeredPasses(net.passes, data, diffs, views)
 
     def __getattr__(self, name: str) -> Any:
         """Only for names that do not exist.

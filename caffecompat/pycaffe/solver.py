@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from caffecompat.net import Learnable
 from caffecompat.proto import schema
 from caffecompat.pycaffe.errors import pycaffe_errors, refuse_copy
 from caffecompat.pycaffe.mode import current_device, next_seed
 from caffecompat.pycaffe.net import Net
 from caffecompat.pycaffe.solver_parameter import SolverParameter
 from caffecompat.solver import Solver as Training
+from caffecompat.solver.optim.optimizer import Optimizer
 from caffecompat.solver.optim.rate_limits import RateLimits
 from caffecompat.solver.optim.rules import rules
 from caffecompat.solver.setup.options import SolverOptions
@@ -26,6 +28,30 @@ Callback = Callable[[], None]
 # A loss that is not finite ends nothing, as in Caffe; the script decides. Scripts look at gradients
 # between the passes and the update.
 _OPTIONS = SolverOptions(on_nan="ignore", allow_python=True, cuda_graph=False)
+
+
+class _ShownUpdates:
+    """The last updates of a training, as gradients of its parameters once a script looks at them.
+
+    Nothing here refers to the training or its nets, so that they are gone once they are dropped.
+
+    Attributes:
+        hidden: whether there are updates that the gradients do not show yet.
+    """
+
+    def __init__(self, learnable: Sequence[Learnable], optimizer: Optimizer) -> None:
+        self.hidden = False
+        self._learnable = learnable
+        self._optimizer = optimizer
+
+    def show(self) -> None:
+        """Makes the updates the gradients, if they are not already."""
+        if self.hidden:
+            self.hidden = False
+            for entry in self._learnable:
+                if entry.tensor.grad is None:
+                    entry.tensor.grad = torch.zeros_like(entry.tensor, requires_grad=False)
+            self._optimizer.show_updates()
 
 
 class _Training(Training):
@@ -39,15 +65,14 @@ class _Training(Training):
     def __init__(self, settings: Settings, device: torch.device) -> None:
         self.on_start: list[Callback] = []
         self.on_gradients: list[Callback] = []
-        # Whether the last updates are not yet shown as gradients.
-        self._hidden = False
         super().__init__(settings, device=device, options=_OPTIONS)
 
     def _build_nets(self, seed: int) -> None:
         super()._build_nets(seed)
         self._optimizer.keep_updates()
         self.shown = Net.of(self.net)
-        self.shown.views.before_diffs = self._show_updates
+        self._updates = _ShownUpdates(self.net.learnable, self._optimizer)
+        self.shown.views.before_diffs = self._updates.show
         self.shown_tests = [Net.of(net) for net in self.test_nets]
         for test in self.shown_tests:
             test.share_with(self.shown)
@@ -56,7 +81,7 @@ class _Training(Training):
         if self.on_start:
             self.show()
             self._call_all(self.on_start)
-        self._hidden = False
+        self._updates.hidden = False
         # Views of gradients stay valid: once a script has used them, they keep their memory.
         self._train_step.keeps_gradients = self.shown.views.diffs_used
         return super()._iterate()
@@ -64,7 +89,7 @@ class _Training(Training):
     def _update_parameters(self, display: bool, loss: torch.Tensor, step: int) -> None:
         self._call_all(self.on_gradients)
         super()._update_parameters(display, loss, step)
-        self._hidden = True
+        self._updates.hidden = True
 
     def update(self) -> None:
         """One update by the gradients that the parameters have."""
@@ -74,7 +99,7 @@ class _Training(Training):
         self.iter += 1
         # The passes of this iteration were made by the script, if at all.
         self.shown.put_off_data(self._message.iter_size)
-        self._hidden = True
+        self._updates.hidden = True
         self.show()
 
     def show(self) -> None:
@@ -83,16 +108,8 @@ class _Training(Training):
         They are copies, and made only for scripts that use the gradients.
         """
         if self.shown.views.diffs_used:
-            self._show_updates()
+            self._updates.show()
         self.shown.show()
-
-    def _show_updates(self) -> None:
-        if self._hidden:
-            self._hidden = False
-            for entry in self.net.learnable:
-                if entry.tensor.grad is None:
-                    entry.tensor.grad = torch.zeros_like(entry.tensor, requires_grad=False)
-            self._optimizer.show_updates()
 
     def _call_all(self, functions: list[Callback]) -> None:
         if functions:

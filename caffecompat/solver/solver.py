@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from caffecompat.errors import FileProblem
-from caffecompat.net.execution.layer_watch import LayerWatch, StopRequested
+from caffecompat.net.execution.layer_watch import StopRequested
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.glog import LOGGER, silent_log
 from caffecompat.solver.callbacks import Callback, call_iterated
@@ -107,8 +107,6 @@ class Solver(TrainingState):
         prepared = prepare(source, start, options, process_group, log)
         super().__init__(prepared, options.on_nan == STOP, log)
         self.requested: Callable[[], Action] = _nothing
-        self.stop_requested: Callable[[], bool] = _never
-        self._layer_watch = LayerWatch(self.activity, False, lambda: self.stop_requested())
         self.tests_made, self.seconds_testing, self.rate = 0, 0.0, 0.0
         self.callbacks: list[Callback] = []
         self.stopped = self.preempted = False
@@ -340,10 +338,6 @@ class Solver(TrainingState):
 
 def _nothing() -> Action:
     return Action.NONE
-
-
-def _never() -> bool:
-    return False
 
 
 def _is_due(interval: int, iteration: int) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from caffecompat.net import Net
+from caffecompat.net.execution.layer_watch import LayerWatch
 from caffecompat.reporting.activity import Activity
 from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.optim.optimizer import Optimizer
@@ -52,6 +54,16 @@ class TrainingState:
         self._log = log
         self.iter = 0
         self.activity = Activity()
+        self._layer_watch = LayerWatch(self.activity, possible=False)
+
+    @property
+    def stop_requested(self) -> Callable[[], bool]:
+        """Called between the layers of a slow pass; True ends the pass."""
+        return self._layer_watch.stop_requested
+
+    @stop_requested.setter
+    def stop_requested(self, requested: Callable[[], bool]) -> None:
+        self._layer_watch.stop_requested = requested
 
     @property
     def _process_group(self) -> ProcessGroup:

@@ -33,19 +33,19 @@ class LayerWatch:
 
     Args:
         activity: gets the current pass and layer.
-        stop_requested: called before each layer of a slow pass; true interrupts the pass.
+        possible: the initial value of the attribute.
 
     Attributes:
         possible: false if passes cannot be interrupted: compiled or captured passes, and passes on
             several ranks, which wait for each other.
+        stop_requested: called before each layer of a slow pass; true interrupts the pass. By
+            default nothing does.
     """
 
-    def __init__(
-        self, activity: Activity, possible: bool, stop_requested: Callable[[], bool]
-    ) -> None:
+    def __init__(self, activity: Activity, possible: bool) -> None:
         self.activity = activity
-        self._stop_requested = stop_requested
         self.possible = possible
+        self.stop_requested: Callable[[], bool] = _never
         self._seconds: dict[str, float] = {}
         self._to_the_end = False
 
@@ -113,8 +113,12 @@ class LayerWatch:
 
     def _mark(self, text: str) -> None:
         self.activity.layer = text
-        if self._stop_requested() and not self._to_the_end:
+        if self.stop_requested() and not self._to_the_end:
             raise StopRequested
+
+
+def _never() -> bool:
+    return False
 
 
 @contextmanager

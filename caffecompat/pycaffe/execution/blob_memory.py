@@ -37,13 +37,14 @@ class Views:
         self.diffs_used = False
         self.before_diffs: Callable[[], None] | None = None
         self.on_host_only = has_own_memory(device)
-        self._viewed: dict[Memory, None] = {}
+        # Weakly, as each memory refers to the views: a dropped net is gone at once.
+        self._viewed: weakref.WeakSet[Memory] = weakref.WeakSet()
         # A script may write into a view and drop it; it is kept until it is sent.
         self._kept: dict[int, BlobArray] = {}
         self._linked: list[Views] = []
 
     def add(self, memory: Memory, view: BlobArray) -> None:
-        self._viewed[memory] = None
+        self._viewed.add(memory)
         if self.on_host_only:
             self._kept[id(view)] = view
 
@@ -70,7 +71,8 @@ class Views:
     def show(self) -> None:
         """Brings all existing views up to date."""
         if self._viewed:
-            self._viewed = {memory: None for memory in self._viewed if memory.show()}
+            for memory in [memory for memory in self._viewed if not memory.show()]:
+                self._viewed.discard(memory)
 
     def send(self) -> None:
         """Copies what scripts have written into views to the device."""

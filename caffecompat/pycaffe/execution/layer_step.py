@@ -11,6 +11,7 @@ from caffecompat.errors import LayerError
 from caffecompat.graph import Version
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
+from caffecompat.net.execution.stepper import LayeredNet
 from caffecompat.net.layer_checks import AUTOMATIC_TOP, shape_error
 from caffecompat.pycaffe.execution.blob_memory import Memory
 from caffecompat.pycaffe.execution.python_calls import PythonCalls
@@ -81,7 +82,7 @@ def _own_name(top: Version) -> str:
     return f"{top.blob} {top.number}"
 
 
-def origins(net: Net) -> Iterator[list[Origin | None]]:
+def origins(net: LayeredNet) -> Iterator[list[Origin | None]]:
     """For each layer, the origins of its bottoms that in-place layers overwrite later."""
     last = {top.blob: top for built in net.layers for top in built.tops}
     made = {

@@ -10,9 +10,10 @@ import torch
 from caffecompat.errors import CaffeError
 from caffecompat.graph import Version
 from caffecompat.layers.python import Python
-from caffecompat.net import Net, Result
+from caffecompat.net import Result
 from caffecompat.net.backward_needs import backward_needs
 from caffecompat.net.built_layer import BuiltLayer
+from caffecompat.net.execution.stepper import LayeredNet
 from caffecompat.net.module import LayerModule
 from caffecompat.net.shapes.top_shapes import infer_shapes
 from caffecompat.pycaffe.blob import Blob
@@ -52,13 +53,13 @@ class LayeredPasses:
     the first backward pass runs the layers again on the data of their bottoms.
 
     Args:
-        net: the net.
+        net: what runs the layers of a net, see :attr:`caffecompat.Net.passes`.
         data, diffs: the memory of its blobs by name.
         views: those of the net.
     """
 
     def __init__(
-        self, net: Net, data: dict[str, Memory], diffs: dict[str, Memory], views: Views
+        self, net: LayeredNet, data: dict[str, Memory], diffs: dict[str, Memory], views: Views
     ) -> None:
         self._net = net
         self._data = data
@@ -68,7 +69,7 @@ class LayeredPasses:
         self._steps = [
             self._step(built, found) for built, found in zip(net.layers, origins(net), strict=True)
         ]
-        recording = net.phase == "TRAIN"
+        recording = net.graph.phase == "TRAIN"
         self._local = LocalPasses(self._steps, self._needs.bottoms, recording)
         self._plain = [self._plain_parts(i) for i in range(len(self._steps))]
         self._passes = 0
@@ -220,7 +221,7 @@ class LayeredPasses:
 
     def loss(self, start: int, end: int) -> torch.Tensor:
         """The total weighted loss of the tops of layers ``start`` to ``end``, 0-axis."""
-        total = torch.zeros((), device=self._net.device)
+        total = torch.zeros((), device=self._net.position.device)
         for step in self._steps[start : end + 1]:
             for top, weight in zip(step.tops, step.built.loss_weights, strict=True):
                 if weight:
