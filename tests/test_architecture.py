@@ -24,6 +24,7 @@ PACKAGES = [
     "input_files",
     "output_files",
     "kept_memory",
+    "garbage_collection",
     "reporting",
     "proto",
     "weights",

@@ -15,6 +15,7 @@ from importlib.machinery import ModuleSpec
 from types import FrameType, ModuleType, TracebackType
 from typing import Any, TextIO
 
+from caffecompat.garbage_collection import collections_paused
 from caffecompat.reporting.terminal import is_terminal
 
 STOP, SNAPSHOT = "stop", "snapshot"
@@ -93,12 +94,9 @@ class LoadedWithoutCollections:
         execute = spec.loader.exec_module
 
         def execute_without_collections(module: ModuleType) -> None:
-            gc.disable()
-            try:
+            with collections_paused():
                 execute(module)
                 gc.freeze()
-            finally:
-                gc.enable()
 
         spec.loader.exec_module = execute_without_collections  # type: ignore[method-assign]
         return spec

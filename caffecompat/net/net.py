@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from caffecompat.errors import NetError
+from caffecompat.garbage_collection import collections_paused
 from caffecompat.graph import Version
 from caffecompat.layers import BuildOptions
 from caffecompat.layers._context import BuildKeywords
@@ -73,6 +74,7 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
 
     position: torch.Tensor
 
+    @collections_paused()
     def __init__(
         self,
         source: str | os.PathLike[str] | Any,

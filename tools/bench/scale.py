@@ -46,8 +46,9 @@ _LEAST_SECONDS, _LEAST_KILOBYTES = 0.002, 2048.0
 _KEEPING = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 36)}
 # Each block of more than this many bytes has its own pages, which are freed with it. In a heap that
 # is kept, the peak also depends on which of the freed blocks a new one fits into: the memory of an
-# image went up and down by 40 % from one batch size to the next.
-_MAPPED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 16)}
+# image went up and down by 40 % from one batch size to the next, and of a deep net a fifth was what
+# Python's compiler had used.
+_MAPPED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 13), "MALLOC_MMAP_MAX_": str(1 << 20)}
 # Of a weight file.
 _LAYERS = 50
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from caffecompat.errors import CaffeError, NetError, first_line
+from caffecompat.garbage_collection import collections_paused
 from caffecompat.graph import Version
 from caffecompat.net.execution.half_weights import HalfWeights
 from caffecompat.net.input_gradients import inputs_with_gradient
@@ -174,7 +175,8 @@ class CapturedPass:
                 for parameter in () if self._adds_up else learned:
                     # The captured pass makes a tensor of its own for it.
                     parameter.grad = None
-                with _without_collection(), _capture(graph, stream):
+                # A collection could free what must not be freed in a capture.
+                with collections_paused(), _capture(graph, stream):
                     self._result = self._pass()
         except (CaffeError, torch.OutOfMemoryError):
             raise
@@ -248,15 +250,3 @@ def _end_allocation(graph: torch.cuda.CUDAGraph, pool: Any, device: torch.device
         for end in (torch._C._cuda_endAllocateToPool, torch._C._cuda_releasePool):
             with suppress(RuntimeError):
                 end(device.index, pool)
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Context without garbage collection, which could free what must not be freed in a capture."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
