@@ -379,7 +379,8 @@ class TestArraysByName:
         path = tmp_path / f"a{suffix}"
         save_weights({"conv1": [weight, bias], "relu": []}, path)
         first, second = load_weights(path)["conv1"]
-        assert first.tobytes() == weight.astype("f4").tobytes() and first.shape == weight.shape
+        assert first.tobytes() == weight.astype("f4").tobytes()
+        assert first.shape == weight.shape
         assert second.tolist() == [0.5, -2.0]
 
     def test_the_parameters_of_a_net(self, tmp_path: Path) -> None:
@@ -392,7 +393,8 @@ class TestArraysByName:
         net = Net(definition)
         save_weights(net.params, tmp_path / "a.caffemodel")
         layer = load_weights(tmp_path / "a.caffemodel")["ip"]
-        assert len(layer) == 2 and np.array_equal(layer[0], np.asarray(net.params["ip"][0].data))
+        assert len(layer) == 2
+        assert np.array_equal(layer[0], np.asarray(net.params["ip"][0].data))
 
     @pytest.mark.parametrize("value", [np.zeros((2, 3)), torch.zeros(2), 3.0])
     def test_one_array_in_place_of_a_list(self, tmp_path: Path, value: Any) -> None:
