@@ -43,7 +43,7 @@ class SegAccuracy(Layer):
         )
         if len(self.ignored) < 2:
             self.class_labels = ClassLabels(
-                bottoms[0][1], *self.ignored, ignore_in="seg_accuracy_param"
+                bottoms[0][1], next(iter(self.ignored), None), ignore_in="seg_accuracy_param"
             )
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
