@@ -112,7 +112,8 @@ def _named(captions: list[str], path: str, max_bytes: int | None) -> list[str]:
 
 def _from_database(path: str, arguments: argparse.Namespace) -> tuple[list[Any], list[str]]:
     from caffecompat.data.backends.database import guess_backend, open_database
-    from caffecompat.data.codec.datum import decode_datum, parse_datum
+    from caffecompat.data.codec.annotated_datum import parse_record
+    from caffecompat.data.codec.datum import decode_datum
 
     images, captions = [], []
     kind = arguments.backend or guess_backend(path) or "LMDB"
@@ -121,12 +122,13 @@ def _from_database(path: str, arguments: argparse.Namespace) -> tuple[list[Any],
         for position in range(arguments.first, last):
             key, value = database.read(position)
             try:
-                datum = parse_datum(value)
+                datum, objects = parse_record(value)
                 images.append(decode_datum(datum, force_color=True))
             except DataError as error:
                 place = f"record {position} (key {key.decode(errors='backslashreplace')!r})"
                 raise DataError(f"{database.path}: {place}: {error}") from error
-            captions.append(str(datum.label))
+            labels = [datum.label] if objects is None else objects.labels.tolist()
+            captions.append(" ".join(map(str, labels)))
     return images, captions
 
 

@@ -16,12 +16,14 @@ class ClassLabels:
         ignored: the ``ignore_label``, which is accepted too; None if there is none.
         can_ignore: whether the layer type has an ``ignore_label``, for messages.
         bottom: the index of the bottom.
+        ignore_in: the message of the layer that has the ``ignore_label``, for messages.
     """
 
     classes: int
     ignored: int | None = None
     can_ignore: bool = True
     bottom: int = 1
+    ignore_in: str = "loss_param"
 
 
 @dataclass(frozen=True)

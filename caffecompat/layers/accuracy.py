@@ -50,7 +50,9 @@ class Accuracy(Layer):
         self.lowest = p.min_is_better
         self.ignore = p.ignore_label if p.HasField("ignore_label") else None
         self.per_class = len(message.top) > 1
-        self.class_labels = ClassLabels(bottoms[0][self.along], self.ignore)
+        self.class_labels = ClassLabels(
+            bottoms[0][self.along], self.ignore, ignore_in="accuracy_param"
+        )
         self._check_top_k(bottoms[0])
 
     def _check_top_k(self, scores: Sequence[int]) -> None:

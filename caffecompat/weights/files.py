@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from caffecompat.errors import FormatError, UnknownName, WeightsError
 from caffecompat.weights.array_names import NamedArrays, Naming, flatten, gather, unwrapped
 from caffecompat.weights.file_type import SNAPSHOT_HINT, SOLVER_STATE, other_file_type
 from caffecompat.weights.format import HEAD_BYTES, LayerFormat, NamedFormat, formats
 from caffecompat.weights.mapped import read_head
-from caffecompat.weights.weights import Weights
+from caffecompat.weights.weights import Weights, weights_of
 
 
 def load_weights(
@@ -60,7 +62,7 @@ def read_named(path: str | os.PathLike[str], max_bytes: int | None = None) -> Na
 
 
 def save_weights(
-    weights: Weights,
+    weights: Weights | Mapping[str, Sequence[Any]],
     path: str | os.PathLike[str],
     format: str | None = None,  # noqa: A002 - the word a caller looks for
     naming: Naming | None = None,
@@ -68,7 +70,7 @@ def save_weights(
     """Writes ``weights`` to a file atomically.
 
     Args:
-        weights: the weights.
+        weights: the weights, or arrays by layer name: ``{"conv1": [weight, bias]}``.
         path: the file; its suffix decides the format.
         format: the name of the format, to override the suffix ("caffemodel", "npz", ...).
         naming: the naming scheme, for state dicts.
@@ -80,6 +82,8 @@ def save_weights(
         FileProblem: the file cannot be written.
     """
     path = Path(path)
+    if not isinstance(weights, Weights):
+        weights = weights_of(weights, str(path))
     for layer in weights.layers:
         layer.check(str(path))
     writer = formats.find(format or format_of(path), str(path))()
@@ -90,7 +94,10 @@ def save_weights(
     if isinstance(writer, LayerFormat):
         writer.write(weights, path)
     elif naming is None:
-        raise WeightsError(f"{path}: a state dict needs names for its arrays; pass a naming")
+        raise WeightsError(
+            f"{path}: a state dict needs names for its arrays; pass a naming, or write a "
+            ".caffemodel and take it to this form with caffecompat convert"
+        )
     else:
         writer.write(flatten(weights, naming), path)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from caffecompat.reporting.units import format_shape
 
 @dataclass(eq=False)
 class LayerWeights:
-    """The parameters of one layer, in Caffe's blob order.
+    """The parameters of one layer, in Caffe's blob order, which it is a sequence of:
+    ``weight, bias = layer`` and ``layer[0]`` give ``blobs``.
 
     Arrays from a caffemodel with packed floats are views into the mapped file, loaded on access.
     They may be unaligned (``array.flags.aligned`` False). Writing to them changes memory only,
@@ -53,6 +55,15 @@ class LayerWeights:
 
     def __post_init__(self) -> None:
         self.legacy = self.legacy or [False] * len(self.blobs)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.blobs[index]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self.blobs)
+
+    def __len__(self) -> int:
+        return len(self.blobs)
 
     def check(self, place: str) -> None:
         """Raises WeightsError if blobs, gradients and legacy flags do not match each other."""
@@ -140,6 +151,34 @@ class Weights(Mapping[str, LayerWeights]):
 
     def __repr__(self) -> str:
         return f"Weights({self.net_name!r}, {self.layers!r})"
+
+
+def weights_of(arrays: Mapping[str, Sequence[Any]], place: str) -> Weights:
+    """Weights of arrays by layer name: ``{"conv1": [weight, bias]}``, as ``net.params`` are.
+
+    Args:
+        arrays: for each layer its parameters in Caffe's order: arrays, or tensors of torch on any
+            device.
+        place: for messages: what the arrays are for.
+
+    Raises:
+        WeightsError: a value is no sequence of arrays.
+    """
+    layers = []
+    for name, values in arrays.items():
+        if hasattr(values, "shape") or not isinstance(values, Iterable):
+            raise WeightsError(
+                f"{place}: layer {name!r}: found {type(values).__name__}, expected a list of its "
+                "parameters in Caffe's order, such as [weight, bias]; write a state dict with "
+                "torch.save, to a file that caffecompat convert reads"
+            )
+        layers.append(LayerWeights(name, blobs=[_host_array(value) for value in values]))
+    return Weights(layers)
+
+
+def _host_array(value: Any) -> np.ndarray:
+    """An array; of a tensor of torch, which may be on a GPU or have a gradient, its values."""
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:

@@ -160,6 +160,35 @@ def test_wrong_usage(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (2, "missing.py: No such file or directory\n")
 
 
+GENERATED = """
+from google.protobuf import descriptor
+PHASE = descriptor.EnumDescriptor(
+    name="Phase", full_name="caffe.Phase", filename=None, file=None, values=[
+        descriptor.EnumValueDescriptor(name="TRAIN", index=0, number=0, options=None, type=None)
+    ], containing_type=None, options=None)
+"""
+
+
+def test_a_caffe_pb2_that_an_old_protoc_generated(tmp_path: Path) -> None:
+    """Many projects bring one of their own."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "__init__.py").touch()
+    generated = tmp_path / "lib" / "caffe_pb2.py"
+    generated.write_text(GENERATED)
+    (tmp_path / "script.py").write_text(
+        "from lib import caffe_pb2 as pb\n"
+        "layer = pb.LayerParameter(name='a', phase=pb.TEST)\n"
+        "layer.blobs.add().shape.dim.append(3)\n"
+        "print(pb.LayerParameter.FromString(layer.SerializeToString()) == layer)\n"
+    )
+    last = run(tmp_path, "script.py").stderr.splitlines()[-1]
+    found = re.search(r"caffe_pb2.py:5: .*replace the file's text by: (.*\*)", last)
+    assert found is not None, last
+    generated.write_text(found[1])
+    result = run(tmp_path, "script.py")
+    assert result.stdout == "True\n", result.stderr
+
+
 @pytest.mark.parametrize(
     ("line", "hint"),
     [

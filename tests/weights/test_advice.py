@@ -101,8 +101,13 @@ def test_names_that_a_format_cannot_hold(run: Run) -> None:
 
 def test_names_of_state_dicts(run: Run) -> None:
     naming = Naming(lambda layer: [f"{layer.name.lower()}.weight"])
-    words = "a state dict needs names for its arrays; pass a naming"
+    words = (
+        "a state dict needs names for its arrays; pass a naming, or write a .caffemodel and take "
+        "it to this form with caffecompat convert"
+    )
     refused(lambda: save_weights(one_layer(), "new.pt"), words)
+    save_weights(one_layer(), "plain.caffemodel")
+    assert not run("convert plain.caffemodel plain.pt")
     save_weights(one_layer(), "new.pt", naming=naming)
     assert list(torch.load("new.pt", weights_only=True)) == ["fc.weight"]
     two = Weights([*one_layer("fc").layers, *one_layer("FC").layers])

@@ -10,7 +10,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 
+from caffecompat import Net
 from caffecompat.errors import CaffeError, FormatError, UnknownName, WeightsError
 from caffecompat.weights import LayerWeights, Naming, Weights, load_weights, save_weights
 from caffecompat.weights import formats as formats_folder
@@ -365,3 +367,37 @@ def test_nothing_heavy_is_imported_for_caffemodels(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+class TestArraysByName:
+    """What a script has before it has Weights: a dictionary of arrays by layer name."""
+
+    @pytest.mark.parametrize("suffix", [".caffemodel", ".caffemodel.h5", ".npz"])
+    def test_lists_of_arrays_and_tensors(self, tmp_path: Path, suffix: str) -> None:
+        weight = np.arange(24, dtype=np.float64).reshape(2, 3, 4, 1)
+        bias = torch.nn.Parameter(torch.tensor([0.5, -2.0]))
+        path = tmp_path / f"a{suffix}"
+        save_weights({"conv1": [weight, bias], "relu": []}, path)
+        first, second = load_weights(path)["conv1"]
+        assert first.tobytes() == weight.astype("f4").tobytes()
+        assert first.shape == weight.shape
+        assert second.tolist() == [0.5, -2.0]
+
+    def test_the_parameters_of_a_net(self, tmp_path: Path) -> None:
+        definition = tmp_path / "net.prototxt"
+        definition.write_text(
+            'layer { name: "i" type: "Input" top: "a" input_param { shape { dim: 1 dim: 3 } } }'
+            'layer { name: "ip" type: "InnerProduct" bottom: "a" top: "b"'
+            ' inner_product_param { num_output: 2 weight_filler { type: "xavier" } } }'
+        )
+        net = Net(definition)
+        save_weights(net.params, tmp_path / "a.caffemodel")
+        layer = load_weights(tmp_path / "a.caffemodel")["ip"]
+        assert len(layer) == 2
+        assert np.array_equal(layer[0], np.asarray(net.params["ip"][0].data))
+
+    @pytest.mark.parametrize("value", [np.zeros((2, 3)), torch.zeros(2), 3.0])
+    def test_one_array_in_place_of_a_list(self, tmp_path: Path, value: Any) -> None:
+        with pytest.raises(WeightsError, match=r"'fc\.weight'.*expected a list.*\[weight, bias\]"):
+            save_weights({"fc.weight": value}, tmp_path / "a.caffemodel")
+        assert not (tmp_path / "a.caffemodel").exists()

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from caffecompat.data.boxes import Boxes
+from caffecompat.data.codec.datum import is_annotated, parse_datum
 from caffecompat.errors import DataError
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
@@ -60,6 +61,18 @@ def parse_annotated_datum(value: bytes) -> Message:
     if not found.HasField("datum"):
         raise DataError(problem)
     return found
+
+
+def parse_record(value: bytes) -> tuple[Message, Objects | None]:
+    """The Datum in a record of either kind; of an AnnotatedDatum also its objects.
+
+    Raises:
+        DataError: the bytes are neither a Datum nor an AnnotatedDatum.
+    """
+    if not is_annotated(value):
+        return parse_datum(value), None
+    record = parse_annotated_datum(value)
+    return record.datum, objects_of(record)
 
 
 def objects_of(record: Message) -> Objects:

@@ -13,6 +13,8 @@ from caffecompat.errors import DataError
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
 
+_MESSAGE_IN_FIELD_1 = b"\x0a"
+
 
 def parse_datum(value: bytes, name: str = "Datum") -> Message:
     """The Datum in a record's bytes.
@@ -24,12 +26,23 @@ def parse_datum(value: bytes, name: str = "Datum") -> Message:
     Raises:
         DataError: the bytes are not a Datum.
     """
+    if name == "Datum" and is_annotated(value):
+        raise DataError(
+            "it is an AnnotatedDatum, an image with boxes, as convert-annoset writes it; layers of "
+            "type AnnotatedData read such records, and dataset info, show and verify"
+        )
     try:
         return schema.message_class(name).FromString(value)
     except DecodeError as error:
         raise DataError(
             f"its {len(value)} bytes are not a Datum; the database is damaged or holds other data"
         ) from error
+
+
+def is_annotated(value: bytes) -> bool:
+    """Whether a record is an AnnotatedDatum, which begins with a message where a Datum, whose
+    fields are numbers and bytes in other places, would have its number of channels."""
+    return value[:1] == _MESSAGE_IN_FIELD_1
 
 
 def decode_datum(

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.backends.database import Database, open_database
-from caffecompat.data.codec.datum import decode_datum, parse_datum
+from caffecompat.data.codec.annotated_datum import parse_record
+from caffecompat.data.codec.datum import decode_datum
 from caffecompat.data.transforms.color_pca import ColourPCA, ColourSums
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.output_files import check_writable
@@ -142,7 +143,7 @@ def _decoded(records: Database, progress: Progress | None) -> Iterator[tuple[int
     """Yields position and pixels of each record, and logs Caffe's lines."""
     for position in range(len(records)):
         with _located(records, position):
-            datum = parse_datum(records.read(position)[1])
+            datum = parse_record(records.read(position)[1])[0]
             pixels = decode_datum(datum)
         if position == 0:
             if datum.encoded:

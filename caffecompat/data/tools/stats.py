@@ -9,11 +9,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from caffecompat.data.backends.database import Database
-from caffecompat.data.codec.datum import decode_datum, parse_datum
+from caffecompat.data.codec.annotated_datum import parse_record
+from caffecompat.data.codec.datum import decode_datum
 from caffecompat.data.codec.images import image_kind, image_shape, is_cut_off
 from caffecompat.data.loader.threaded_map import threaded_map
 from caffecompat.errors import DataError
-from caffecompat.proto.schema import Message
 from caffecompat.reporting.progress import Progress
 from caffecompat.reporting.units import format_bytes, format_shape
 
@@ -35,6 +35,8 @@ class Summary:
         shapes: number of records by channels, height and width.
         labels: number of records by label.
         unlabelled: number of records without a label, which Caffe reads as 0.
+        annotated: number of records of convert-annoset, whose objects count instead of labels.
+        objects: number of objects in them by class.
         unknown: number of records that are not a Datum or not an image; they are not in the
             counts above.
     """
@@ -46,6 +48,8 @@ class Summary:
     shapes: Counter[Shape] = field(default_factory=Counter)
     labels: Counter[int] = field(default_factory=Counter)
     unlabelled: int = 0
+    annotated: int = 0
+    objects: Counter[int] = field(default_factory=Counter)
     unknown: int = 0
 
 
@@ -62,7 +66,7 @@ def summarise(database: Database, progress: Progress | None = None) -> Summary:
         smallest = min(smallest, len(value)) if position else len(value)
         largest, total = max(largest, len(value)), total + len(value)
         try:
-            _count(parse_datum(value), summary)
+            _count(value, summary)
         except DataError:
             summary.unknown += 1
         _step(progress, position + 1, len(database))
@@ -70,7 +74,8 @@ def summarise(database: Database, progress: Progress | None = None) -> Summary:
     return summary
 
 
-def _count(datum: Message, summary: Summary) -> None:
+def _count(value: bytes, summary: Summary) -> None:
+    datum, objects = parse_record(value)
     if datum.encoded:
         shape = image_shape(datum.data)
         if shape is None:
@@ -81,6 +86,10 @@ def _count(datum: Message, summary: Summary) -> None:
         kind = "raw" if datum.data else "float"
     summary.kinds[kind] += 1
     summary.shapes[shape] += 1
+    if objects is not None:
+        summary.annotated += 1
+        summary.objects.update(objects.labels.tolist())
+        return
     summary.labels[datum.label] += 1
     summary.unlabelled += not datum.HasField("label")
 
@@ -99,26 +108,32 @@ def describe(summary: Summary, max_entries: int = 10) -> str:
     if summary.unknown:
         lines.append(f"unusable  {summary.unknown:,}; which: caffecompat dataset verify")
     lines += _listed("shapes (channels x height x width)", _by_shape(summary), max_entries)
-    labels = summary.labels
-    if labels:
-        span = f"{min(labels)} to {max(labels)}"
-        title = f"labels: {len(labels):,} different, {span}"
-        lines += _listed(title, _by_label(summary), max_entries)
-        gaps = max(labels) - min(labels) + 1 - len(labels)
-        if gaps:
-            lines.append(f"  {gaps:,} numbers between {min(labels)} and {max(labels)} are not used")
+    lines += _numbers("labels", summary.labels, max_entries)
+    if summary.annotated:
+        boxes = sum(summary.objects.values())
+        lines.append(f"boxes     {boxes:,}, in {summary.annotated:,} records of convert-annoset")
+        lines += _numbers("classes of boxes", summary.objects, max_entries)
     if summary.unlabelled:
         lines.append(f"  {summary.unlabelled:,} records have no label, which counts as 0")
     return "\n".join(lines) + "\n"
 
 
+def _numbers(what: str, counts: Counter[int], max_entries: int) -> list[str]:
+    """How often each label or class occurs, and how many numbers between them do not."""
+    if not counts:
+        return []
+    least, most = min(counts), max(counts)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    title = f"{what}: {len(counts):,} different, {least} to {most}"
+    lines = _listed(title, [(str(number), count) for number, count in ordered], max_entries)
+    gaps = most - least + 1 - len(counts)
+    if gaps:
+        lines.append(f"  {gaps:,} numbers between {least} and {most} are not used")
+    return lines
+
+
 def _by_shape(summary: Summary) -> list[tuple[str, int]]:
     return [(format_shape(shape), n) for shape, n in summary.shapes.most_common()]
-
-
-def _by_label(summary: Summary) -> list[tuple[str, int]]:
-    ordered = sorted(summary.labels.items(), key=lambda item: (-item[1], item[0]))
-    return [(str(label), count) for label, count in ordered]
 
 
 def _listed(title: str, counts: list[tuple[str, int]], max_entries: int) -> list[str]:
@@ -165,7 +180,7 @@ def _fault(item: tuple[int, bytes, bytes | DataError]) -> str | None:
     if isinstance(value, DataError):
         return str(value)
     try:
-        datum = parse_datum(value)
+        datum = parse_record(value)[0]
         # With force_color, because 16-bit images can be used with it.
         decode_datum(datum, force_color=True)
         if datum.encoded and is_cut_off(datum.data):

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, overload
 
 import torch
 from torch import nn
@@ -159,6 +159,17 @@ class OptimizedPasses(nn.Module):
 
     _passes: Passes
     _optimization: Optimization | None = None
+
+    @overload
+    def optimize(
+        self: Any,
+        engine: str = "fastest",
+        options: InferenceOptions | None = None,
+        **keywords: Unpack[InferenceKeywords],
+    ) -> Optimization: ...
+
+    @overload
+    def optimize(self: Any, engine: None) -> None: ...
 
     def optimize(
         self: Any,

@@ -186,6 +186,11 @@ def _type_hint(text: str) -> str | None:
         return "numpy makes no number of an array with axes any more: write array.item()"
     if "write() argument must be str, not bytes" in text:
         return "open the file in binary mode, open(path, 'wb')"
+    if text.startswith("Descriptors cannot be created directly"):
+        return (
+            "protobuf refuses code that old versions of protoc generated; if it is that of "
+            "caffe.proto, replace the file's text by: from caffe.proto.caffe_pb2 import *"
+        )
     if "'cmp' is an invalid keyword argument" in text:
         return "write key=functools.cmp_to_key(function), after 'import functools'"
     return None

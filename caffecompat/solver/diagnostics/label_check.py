@@ -45,7 +45,12 @@ def check_labels(net: Net, first: int, passes: int = 2) -> list[str]:
                 read[source.name] = net.read_source(source, index)
             values = read[source.name][source.tops.index(reader.label)].detach()
             found = values.to("cpu", torch.int64).flatten()
-            _check(reader, found, source)
+            ignored = {
+                other.accepted.ignored: other.built.name
+                for other in readers
+                if other.label == reader.label and other.accepted.ignored is not None
+            }
+            _check(reader, found, source, ignored)
             seen.setdefault(reader.built.name, _Seen(reader)).add(found)
     return [sentence for entry in seen.values() if (sentence := entry.remark(passes))]
 
@@ -129,7 +134,13 @@ def _remedy(worst: int, source: BuiltLayer, ignores: bool) -> str:
     )
 
 
-def _check(reader: _Reader, found: torch.Tensor, source: BuiltLayer) -> None:
+def _check(
+    reader: _Reader, found: torch.Tensor, source: BuiltLayer, ignored: dict[int, str]
+) -> None:
+    """Raises DataError for a label that the layer does not accept.
+
+    ``ignored``: the labels that layers with the same bottom ignore, with one layer's name each.
+    """
     place, name = reader.built.place, reader.label.blob
     accepted, classes = reader.accepted, reader.accepted.classes
     wrong = (found < 0) | (found >= classes)
@@ -138,6 +149,13 @@ def _check(reader: _Reader, found: torch.Tensor, source: BuiltLayer) -> None:
     if not wrong.any():
         return
     worst = int(found[wrong].max())
+    unknown = set(found[wrong].tolist())
+    if accepted.can_ignore and unknown == {worst} and worst in ignored:
+        raise DataError(
+            f"{place}: label {worst} of {name!r} is none of its {classes} classes, and layer "
+            f"{ignored[worst]!r} ignores it; add the same to this layer: {accepted.ignore_in} {{ "
+            f"ignore_label: {worst} }}"
+        )
     if worst >= 0:
         remedy = _remedy(worst, source, accepted.ignored is not None)
         raise DataError(

@@ -109,6 +109,14 @@ def test_bytes_that_are_no_datum_are_refused() -> None:
         parse_datum(b"\xff\xff\xff")
 
 
+def test_records_of_convert_annoset_are_named() -> None:
+    """Parsed as a Datum they would be one without pixels, and without an error."""
+    record = schema.new("AnnotatedDatum")
+    record.datum.CopyFrom(message(channels=1, height=2, width=3, data=b"abcdef", label=4))
+    with pytest.raises(DataError, match=r"AnnotatedDatum.*layers of type AnnotatedData read such"):
+        parse_datum(record.SerializeToString())
+
+
 @pytest.mark.parametrize("name", ["plain", "mixed", "odd", "pairs", "encoded", "square"])
 def test_copied_records_hold_what_the_facts_say(name: str) -> None:
     facts = json.loads((DATA / "db" / "facts.json").read_text())["databases"][f"{name}_lmdb"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 
 from caffecompat.cli.main import main
 from caffecompat.data.backends.database import open_database
-from caffecompat.data.codec.annotated_datum import objects_of, parse_annotated_datum
+from caffecompat.data.codec.annotated_datum import objects_of, parse_annotated_datum, parse_record
 from caffecompat.data.codec.datum import decode_datum
 from caffecompat.data.codec.images import encode_image
 from caffecompat.data.tools.convert_annoset import AnnosetSettings, convert_annoset
 from caffecompat.errors import DataError, FileProblem, FormatError
+from caffecompat.weights import read_mean
 
 XML = """<annotation><size><width>40</width><height>20</height></size>
 <object><name>cat</name><difficult>1</difficult><bndbox>
@@ -51,6 +53,38 @@ def converted(folder: Path, listing: str = "list.txt", **values: Any) -> list[tu
     with open_database(folder / "db") as database:
         records = [database.read(i) for i in range(len(database))]
     return [(key, parse_annotated_datum(value)) for key, value in records]
+
+
+def test_the_verbs_for_databases_know_its_records(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    converted(folder)
+    assert main(["dataset", "info", "db"]) == 0
+    said = capfd.readouterr().out
+    assert re.search(r"3x20x40 +2 ", said)
+    assert "boxes     3, in 2 records of convert-annoset" in said
+    assert re.search(r"classes of boxes: 2 different, 1 to 2\n +2 +2 .*\n +1 +1 ", said)
+    assert "labels" not in said
+    assert main(["dataset", "verify", "db"]) == 0
+    assert "2 records, 0 bad" in capfd.readouterr().out
+    assert main(["compute-image-mean", "db", "mean.binaryproto"]) == 0
+    pixels = [decode_datum(parse_record(value)[0]) for _, value in stored(folder / "db")]
+    mean = read_mean("mean.binaryproto")
+    np.testing.assert_allclose(mean, np.mean(pixels, 0), rtol=1e-6)
+    assert main(["dataset", "show", "db", "sheet.png"]) == 0
+    assert main(["dataset", "shuffle", "db", "other_lmdb"]) == 0
+    assert sorted(v for _, v in stored(Path("other_lmdb"))) == sorted(
+        v for _, v in stored(folder / "db")
+    )
+    capfd.readouterr()
+    assert main(["dataset", "export", "db", "images"]) == 1
+    assert "it is an AnnotatedDatum, an image with boxes" in capfd.readouterr().err
+
+
+def stored(path: Path) -> list[tuple[bytes, bytes]]:
+    with open_database(path) as database:
+        return [database.read(i) for i in range(len(database))]
 
 
 def rows(record: Any) -> list[list[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -286,6 +287,29 @@ def test_a_label_to_ignore_is_not_the_number_of_classes(tmp_path: Path) -> None:
     net.write_text(net.read_text().replace('top: "loss"', loss))
     with pytest.raises(DataError, match="the largest label of the data, which is at least 7"):
         Solver(path).solve()
+
+
+@pytest.mark.parametrize("label", [255, -1])
+def test_a_label_that_the_loss_ignores_is_no_class_of_the_accuracy(
+    label: int, tmp_path: Path
+) -> None:
+    """As in SegNet's published definitions: one class more would be the wrong advice."""
+    path = write_training(tmp_path / "run")
+    relabel(tmp_path / "run" / "train_lmdb", label, 4)
+    net = tmp_path / "run" / "net.prototxt"
+    text = net.read_text()
+    text = text.replace('top: "loss"', f'top: "loss" loss_param {{ ignore_label: {label} }}')
+    net.write_text(text.replace('top: "accuracy"\n  include { phase: TEST }', 'top: "accuracy"'))
+    with pytest.raises(DataError) as caught:
+        Solver(path).solve()
+    found = re.search(
+        r"layer 'accuracy' .*label -?\d+ of 'label' is none of its 3 classes, and layer 'loss' "
+        r"ignores it; add the same to this layer: (.*)$",
+        str(caught.value),
+    )
+    assert found is not None, caught.value
+    net.write_text(net.read_text().replace('top: "accuracy"', f'top: "accuracy" {found[1]}'))
+    Solver(path).solve()
 
 
 def test_ignored_labels_are_fine(tmp_path: Path) -> None:

@@ -42,7 +42,9 @@ class SegAccuracy(Layer):
             f"the scores are {format_shape(bottoms[0])}, they must have 4 axes (N, C, H, W)",
         )
         if len(self.ignored) < 2:
-            self.class_labels = ClassLabels(bottoms[0][1], *self.ignored)
+            self.class_labels = ClassLabels(
+                bottoms[0][1], next(iter(self.ignored), None), ignore_in="seg_accuracy_param"
+            )
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         import torch
