@@ -4,11 +4,14 @@
 
     CaffeError                          one base, for a single ``except``
     ├── FileProblem      (OSError)      missing, unreadable or unwritable file
+    │   └── ShapesUnknown               of a data layer's tops, since its files are missing
     ├── FormatError      (ValueError)   damaged file, or file of another type
     │   └── TextError                   mistakes in prototxt text, each with line and column
     ├── UnknownName      (LookupError)  no layer type, verb, policy, filler ... of that name
     ├── NetError         (ValueError)   a net definition that cannot be built
+    │   ├── WiringError                 bottoms and tops that do not make a graph
     │   └── LayerError                  invalid parameters or bottoms of one layer
+    │       └── CodeNotAllowed          it runs the user's code, which was not allowed
     ├── BlobError        (KeyError)     no blob or layer of that name in a net
     ├── WeightsError     (ValueError)   weights that do not match a net
     ├── DataError        (ValueError)   a record or an image that cannot be used
@@ -24,6 +27,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 
 class CaffeError(Exception):
@@ -38,9 +42,30 @@ class CaffeError(Exception):
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else type(self).__name__
 
+    @property
+    def brief(self) -> str:
+        """The message without a list of everything that would have been right."""
+        return str(self)
+
 
 class FileProblem(CaffeError, OSError):
     """A file is missing, cannot be read or cannot be written."""
+
+
+class ShapesUnknown(FileProblem):
+    """The shapes of a data layer's tops are unknown, since its files are missing.
+
+    Args:
+        problem: the layer, and what is unknown.
+        advice: what to state or to create, after the problem.
+        image: the top whose shape is that of images; the others follow from it. Empty where only
+            the files tell what the tops hold.
+    """
+
+    def __init__(self, problem: str, advice: str = "", image: str = "") -> None:
+        super().__init__(f"{problem}{advice}")
+        self.problem = problem
+        self.image = image
 
 
 class FormatError(CaffeError, ValueError):
@@ -79,6 +104,11 @@ class UnknownName(CaffeError, LookupError):
         # Only here, since it takes a while to find a near name, and thousands may be unknown.
         return super().__str__() + suggestion(self.name, self._known)
 
+    @property
+    def brief(self) -> str:
+        near = _nearest(self.name, sorted(self._known))
+        return super().__str__() + (f"; did you mean {near!r}?" if near else "")
+
 
 class UnknownLayerType(UnknownName):
     """A layer type without a class.
@@ -101,8 +131,49 @@ class NetError(CaffeError, ValueError):
     """A net definition that cannot be built or run."""
 
 
+@dataclass(frozen=True)
+class AbsentBottom:
+    """A bottom that a layer reads and that only layers of other states make.
+
+    Attributes:
+        layer: the name of the layer that reads it.
+        blob: its name.
+        phases: those in which layers make it, ``"TRAIN"`` or ``"TEST"`` or both.
+    """
+
+    layer: str
+    blob: str
+    phases: tuple[str, ...]
+
+
+class WiringError(NetError):
+    """Bottoms and tops of a net that do not make a graph.
+
+    Args:
+        sentence: one line per mistake.
+        absent: those bottoms that layers of other states make.
+    """
+
+    def __init__(self, sentence: str, absent: Sequence[AbsentBottom] = ()) -> None:
+        super().__init__(sentence)
+        self.absent = tuple(absent)
+
+
 class LayerError(NetError):
-    """The parameters, bottoms or bottom shapes of a layer are invalid."""
+    """The parameters, bottoms or bottom shapes of a layer are invalid.
+
+    Args:
+        place: that of the layer, e.g. ``"net.prototxt:41: layer 'conv1' (Convolution)"``, where
+            the error is about one of a net's layers.
+    """
+
+    def __init__(self, sentence: str, place: str = "") -> None:
+        super().__init__(sentence)
+        self.place = place
+
+
+class CodeNotAllowed(LayerError):
+    """A layer runs the user's code, which was not allowed."""
 
 
 class BlobError(CaffeError, KeyError):

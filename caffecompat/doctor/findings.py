@@ -111,9 +111,14 @@ class Findings:
         self._found: set[Finding] = set()
 
     def add(self, severity: Severity, sentence: str, place: str = "") -> None:
-        """Adds a sentence once; where it begins with its place, the place is cut off."""
-        place = place or self.path
-        if sentence.startswith(f"{place}: "):
+        """Adds a sentence once.
+
+        Args:
+            place: where it belongs; by default the line or the file that the sentence begins with.
+        """
+        if not place:
+            place, sentence = self.split(sentence)
+        elif sentence.startswith(f"{place}: "):
             sentence = sentence[len(place) + 2 :]
         finding = Finding(place, severity, sentence)
         if finding not in self._found:
@@ -130,8 +135,7 @@ class Findings:
     def has_errors(self) -> bool:
         return any(finding.severity is Severity.ERROR for finding in self.all)
 
-
-def split_place(sentence: str) -> tuple[str, str]:
-    """A sentence without the place at its start, and the place."""
-    found = re.match(r"([^\s:]+:\d+)(?::\d+)?: ", sentence)
-    return (sentence[found.end() :], found[1]) if found else (sentence, "")
+    def split(self, sentence: str) -> tuple[str, str]:
+        """The file or its line at the start of a sentence, else the file, and what follows."""
+        found = re.match(rf"({re.escape(self.path)}(?::\d+)?)(?::\d+)?: ", sentence)
+        return (found[1], sentence[found.end() :]) if found else (self.path, sentence)

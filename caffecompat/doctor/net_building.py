@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from typing import Any
 
-from caffecompat.doctor.findings import Findings, split_place
-from caffecompat.errors import CaffeError, LayerError, NetError, first_line
+from caffecompat.doctor.findings import Findings
+from caffecompat.errors import (
+    CaffeError,
+    CodeNotAllowed,
+    NetError,
+    ShapesUnknown,
+    WiringError,
+    first_line,
+)
 from caffecompat.graph import build_graph, net_state
-from caffecompat.layers import Shape, catalogue, source_class
+from caffecompat.layers import Shape, source_class
 from caffecompat.net import Net
 from caffecompat.net.definition import Definition
 
@@ -17,9 +22,6 @@ PHASES = ("TRAIN", "TEST")
 # What stands for the shape of images that only the data tell: ImageNet's, MNIST's, CIFAR's.
 ASSUMED_SHAPES = ((3, 224, 224), (1, 28, 28), (3, 32, 32))
 _MOST_ASSUMED = 10
-_SHAPE_UNKNOWN = re.compile(r"state it with --shape ([^\s=]+)=")
-_SHAPES_UNKNOWN = re.compile(r"the shapes of its tops are unknown")
-_OF_OTHER_PHASE = re.compile(r": bottom '[^']*' exists only in phase (TRAIN|TEST)\b")
 
 
 @dataclass
@@ -38,27 +40,25 @@ def build_without_data(definition: Definition, dialect: str, findings: Findings)
         try:
             net = _in_some_state(definition, phase, dialect, findings)
         except _DataUnknown as unknown:
-            findings.note(*split_place(str(unknown)))
+            findings.note(str(unknown))
             continue
-        except LayerError as error:
+        except CodeNotAllowed:
             # A Python layer's class runs only where the user allows it.
-            if not _stops_at_code(definition, error):
-                findings.error(*split_place(str(error)))
             continue
         except CaffeError as error:
-            if _OF_OTHER_PHASE.search(str(error)):
+            if isinstance(error, WiringError) and error.absent:
                 built.missing[phase] = error
             elif _has_layers(definition, phase):
-                findings.error(*split_place(str(error)))
+                findings.error(str(error))
             continue
         for name, blobs in net.params.items():
             built.parameters[name] = [tuple(blob.shape) for blob in blobs]
     for phase, problem in built.missing.items():
-        sentence, place = split_place(str(problem))
         if len(built.missing) == len(phases):
-            findings.error(sentence, place)
+            findings.error(str(problem))
         else:
             # One of a solver's train_net and test_net.
+            place, sentence = findings.split(str(problem))
             findings.note(f"it cannot be built in phase {phase}: {sentence}", place)
     return built
 
@@ -102,15 +102,13 @@ def _without_data(definition: Definition, phase: str, dialect: str, stages: tupl
         try:
             return _with_shapes(definition, phase, dialect, stages, shapes, assumed)
         except CaffeError as error:
-            if not shapes and not _SHAPES_UNKNOWN.search(str(error)):
+            if not shapes and not isinstance(error, ShapesUnknown):
                 raise
             errors[str(error)] = error
     first = next(iter(errors.values()))
-    unknown = _SHAPES_UNKNOWN.search(str(first))
-    if unknown is not None:
-        said = str(first)[: unknown.end()]
+    if isinstance(first, ShapesUnknown):
         raise _DataUnknown(
-            f"{said} without its data, so that the layers behind it are not examined"
+            f"{first.problem} without its data, so that the layers behind it are not examined"
         )
     if len(errors) == 1:
         raise first
@@ -137,11 +135,10 @@ def _with_shapes(
                 shapes=shapes,
                 dialect=dialect,
             )
-        except CaffeError as error:
-            unknown = _SHAPE_UNKNOWN.search(str(error))
-            if unknown is None or unknown[1] in shapes or len(shapes) >= _MOST_ASSUMED:
+        except ShapesUnknown as error:
+            if not error.image or error.image in shapes or len(shapes) >= _MOST_ASSUMED:
                 raise
-            shapes[unknown[1]] = assumed
+            shapes[error.image] = assumed
 
 
 def reads_data(definition: Definition) -> bool:
@@ -157,12 +154,3 @@ def _has_layers(definition: Definition, phase: str) -> bool:
         return bool(list(build_graph(message, state, definition.place, False)))
     except NetError:
         return True
-
-
-def _stops_at_code(definition: Definition, error: LayerError) -> bool:
-    if "allow_python" not in str(error):
-        return False
-    kinds: list[Any] = []
-    for layer in definition.message.layer:
-        kinds += catalogue.definitions(layer.type)
-    return any(kind.imports_code for kind in kinds)

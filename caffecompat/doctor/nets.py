@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from caffecompat.doctor.findings import FileReport, Findings, Severity, split_place
+from caffecompat.doctor.findings import FileReport, Findings, Severity
 from caffecompat.doctor.net_building import Built, build_without_data, reads_data
 from caffecompat.doctor.project import ProjectFile
 from caffecompat.errors import CaffeError, LayerError, TextError, UnknownName, first_line
@@ -20,8 +19,6 @@ from caffecompat.net.definition import Definition, read_definition
 from caffecompat.proto import files
 from caffecompat.proto.fork_fields import effective_fields, foreign_settings
 from caffecompat.proto.schema import Message
-
-_UNKNOWN_FIELD = re.compile(r"unknown field|has no field")
 
 
 @dataclass
@@ -98,21 +95,20 @@ def _read(
         lenient = _read_leniently(path, max_bytes)
         if lenient is None:
             for problem in error.problems:
-                findings.error(*split_place(problem))
+                findings.error(problem)
             return None
         definition = lenient
         skipped = len(error.problems)
         for problem in error.problems:
-            place, sentence = split_place(problem)[::-1]
-            findings.add(Severity.UPGRADE, f"{sentence} (--fix leaves it out)", place)
+            findings.add(Severity.UPGRADE, f"{problem} (--fix leaves it out)")
     except CaffeError as error:
         findings.error(str(error))
         return None
     # Fields of forks are held against the layer types later, skipped ones are findings already.
     of_forks = foreign_settings(definition.message)
     for note in dict.fromkeys(definition.notes):
-        if note not in of_forks and not (skipped and _UNKNOWN_FIELD.search(note)):
-            findings.note(*split_place(note))
+        if note not in of_forks and note not in definition.skipped:
+            findings.note(note)
     generation = _generation(path, max_bytes)
     return definition, generation, bool(skipped) or generation != "today's form"
 

@@ -139,14 +139,13 @@ class _Reader:
     def _layer(self, position: int) -> DrawnLayer:
         node, built = self._nodes[position], self._built[position]
         tops = built.tops if isinstance(built, BuiltLayer) else node.tops
-        # Without the list of all known types.
-        problem = str(built).partition("; known: ")[0] if isinstance(built, CaffeError) else ""
+        problem = built.brief if isinstance(built, CaffeError) else ""
         return DrawnLayer(
             name=node.name,
             type=node.type,
             kind=UNKNOWN if problem else kind_of(self._classes[position]),
             phase=node.phase,
-            place=_file_and_line(node),
+            place=node.location,
             geometry=in_words(node.message),
             text=definition_text(node.message),
             bottoms=self._bottoms(node),
@@ -256,11 +255,6 @@ def _makers(nodes: Sequence[LayerNode], all_phases: bool) -> dict[Version, tuple
             if all_phases and before in makers and before not in read:
                 makers[top] = (*makers[before], node.index)
     return makers
-
-
-def _file_and_line(node: LayerNode) -> str:
-    place, colon, _ = node.place.partition(f": layer {node.name!r}")
-    return place if colon else ""
 
 
 def _batch(layers: Sequence[DrawnLayer]) -> int:

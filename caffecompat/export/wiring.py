@@ -25,12 +25,14 @@ class Step:
             :meth:`Wiring.layers`.
         place: where the layer is defined, for messages.
         bottoms, tops: the values that it reads and makes.
+        location: ``file:line`` of its definition; empty where it is in no file.
     """
 
     message: Any
     place: str
     bottoms: list[Version] = field(default_factory=list)
     tops: list[Version] = field(default_factory=list)
+    location: str = ""
 
     @property
     def name(self) -> str:
@@ -63,7 +65,7 @@ class Wiring:
                 continue
             message = schema.new("LayerParameter")
             message.CopyFrom(node.message)
-            self.steps.append(Step(message, node.place, bottoms, list(node.tops)))
+            self.steps.append(Step(message, node.place, bottoms, list(node.tops), node.location))
         read = {bottom for step in self.steps for bottom in step.bottoms}
         made = [top for step in self.steps for top in step.tops]
         last = {self.name_of(top): top for top in made}

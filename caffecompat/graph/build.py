@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from caffecompat.errors import NetError, suggestion
+from caffecompat.errors import AbsentBottom, NetError, WiringError, suggestion
 from caffecompat.graph.graph import Graph, LayerNode, Version
 from caffecompat.graph.splits import insert_splits
 from caffecompat.graph.state import (
@@ -19,6 +19,7 @@ from caffecompat.graph.state import (
     fits_phase,
     layer_is_included,
     phase_name,
+    phases_with,
 )
 
 Place = Callable[[str, int], str]
@@ -39,7 +40,8 @@ def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool =
         strict: refuse nets that Caffe refuses, even if they have a sensible meaning.
 
     Raises:
-        NetError: with one sentence per mistake in the wiring.
+        WiringError: with one sentence per mistake.
+        NetError: the net has no such state, or a mistake that only Caffe refuses, with ``strict``.
     """
     if state.phase not in (TRAIN, TEST):
         raise NetError(
@@ -48,7 +50,7 @@ def build_graph(net: Any, state: Any, place: Place | None = None, strict: bool =
         )
     wiring = wire_layers(net, state, place)
     if wiring.problems:
-        raise NetError("\n".join(_most(wiring.problems)))
+        raise WiringError("\n".join(_most(wiring.problems)), wiring.absent)
     problems: list[str] = []
     notes = wiring.notes
     layers = insert_splits(wiring.nodes, notes, PHASES[state.phase])
@@ -82,12 +84,14 @@ class Wiring:
         last: the last version of each blob.
         notes: sentences about layers that are left out by their rules.
         problems: one sentence per mistake.
+        absent: those of them that are about bottoms that layers of other states make.
     """
 
     nodes: list[LayerNode]
     last: dict[str, Version]
     notes: list[str]
     problems: list[str]
+    absent: list[AbsentBottom]
 
 
 def wire_layers(net: Any, state: Any | None, place: Place | None = None) -> Wiring:
@@ -102,8 +106,9 @@ def wire_layers(net: Any, state: Any | None, place: Place | None = None) -> Wiri
     nodes, left_out = _included_layers(net, state, place, problems)
     kept = {node.name for node in nodes}
     notes = [layer.note(state) for layer in left_out if layer.message.name not in kept]
-    last = _connect(nodes, problems, left_out, state)
-    return Wiring(nodes, last, notes, problems)
+    absent: list[AbsentBottom] = []
+    last = _connect(nodes, problems, left_out, state, absent)
+    return Wiring(nodes, last, notes, problems, absent)
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,8 @@ def _included_layers(
     nodes: list[LayerNode] = []
     left_out: list[_LeftOut] = []
     for message in net.layer:
-        where = _place(place, message, seen[message.name])
+        location = place(message.name, seen[message.name]) if place else ""
+        where = _place(location, message)
         seen[message.name] += 1
         try:
             included = state is None or layer_is_included(message, state, where)
@@ -149,7 +155,16 @@ def _included_layers(
         weights = tuple(message.loss_weight)
         nodes.append(
             LayerNode(
-                len(nodes), message.name, message.type, message, phase, where, (), (), weights
+                index=len(nodes),
+                name=message.name,
+                type=message.type,
+                message=message,
+                phase=phase,
+                place=where,
+                bottoms=(),
+                tops=(),
+                loss_weights=weights,
+                location=location,
             )
         )
     return nodes, left_out
@@ -169,13 +184,17 @@ def _phase(message: Any, state: Any | None) -> str:
     return PHASES[rules[0]] if rules else PHASES[0]
 
 
-def _place(place: Place | None, message: Any, occurrence: int) -> str:
+def _place(location: str, message: Any) -> str:
     who = f"layer {message.name!r} ({message.type})"
-    return f"{place(message.name, occurrence)}: {who}" if place else who
+    return f"{location}: {who}" if location else who
 
 
 def _connect(
-    nodes: list[LayerNode], problems: list[str], left_out: list[_LeftOut], state: Any
+    nodes: list[LayerNode],
+    problems: list[str],
+    left_out: list[_LeftOut],
+    state: Any,
+    elsewhere: list[AbsentBottom],
 ) -> dict[str, Version]:
     """Sets the versions of all bottoms and tops; returns the last version of each blob."""
     current: dict[str, Version] = {}
@@ -189,6 +208,8 @@ def _connect(
                 missing.add(name)
                 if name in absent:
                     problems.append(_absent_bottom(node, name, absent[name], state))
+                    phases = phases_with([layer.message for layer in absent[name]])
+                    elsewhere.append(AbsentBottom(node.name, name, phases))
                 elif later := [maker for maker in makers.get(name, ()) if maker is not node]:
                     problems.append(_late_bottom(node, name, later[0]))
                 else:
@@ -223,7 +244,7 @@ def _by_top(entries: Sequence[_Entry]) -> dict[str, list[_Entry]]:
 
 def _absent_bottom(node: LayerNode, name: str, producers: list[_LeftOut], state: Any) -> str:
     # Layers of the net's own phase first: a stage or a level is what they lack.
-    producers = sorted(producers, key=lambda layer: not fits_phase(layer.message, state))
+    producers = sorted(producers, key=lambda layer: not fits_phase(layer.message, state.phase))
     made = [
         f"{describe_rules(layer.message)} (it is made by {layer.place})"
         for layer in producers[:_MOST_PRODUCERS]

@@ -31,6 +31,7 @@ class LayerNode:
         loss_weights: the explicit ones, one per top or none; those of tops that other layers read
             are moved to the split.
         automatic: whether it is a Split that is not in the definition.
+        location: ``file:line`` of its definition; empty for a net in memory.
     """
 
     index: int
@@ -43,6 +44,7 @@ class LayerNode:
     tops: tuple[Version, ...]
     loss_weights: tuple[float, ...] = ()
     automatic: bool = False
+    location: str = ""
 
 
 @dataclass

@@ -96,6 +96,7 @@ def _split_node(source: LayerNode, position: int, readers: int, loss_weight: flo
         tops=tuple(Version(name) for name in names),
         loss_weights=tuple(message.loss_weight),
         automatic=True,
+        location=source.location,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from caffecompat.errors import NetError
@@ -95,12 +95,20 @@ def rule_holds(rule: Any, state: Any) -> bool:
     return present.issuperset(rule.stage) and present.isdisjoint(rule.not_stage)
 
 
-def fits_phase(layer: Any, state: Any) -> bool:
-    """Whether a layer's rules let it be in the net in some state of the same phase."""
+def fits_phase(layer: Any, phase: int) -> bool:
+    """Whether a layer's rules let it be in the net in some state of a phase."""
     if layer.include:
-        return any(not r.HasField("phase") or r.phase == state.phase for r in layer.include)
+        return any(not r.HasField("phase") or r.phase == phase for r in layer.include)
     phases = {r.phase for r in layer.exclude if [f.name for f, _ in r.ListFields()] == ["phase"]}
-    return state.phase not in phases
+    return phase not in phases
+
+
+def phases_with(layers: Iterable[Any]) -> tuple[str, ...]:
+    """The phases in which the rules let one of some layers be in the net, in some state."""
+    known = list(layers)
+    return tuple(
+        PHASES[phase] for phase in (TRAIN, TEST) if any(fits_phase(layer, phase) for layer in known)
+    )
 
 
 def layer_is_included(layer: Any, state: Any, place: str) -> bool:

@@ -335,7 +335,7 @@ class Layer:
         self.notes.append(f"{self.context.place}: {sentence}")
 
     def refuse(self, sentence: str) -> NoReturn:
-        raise LayerError(f"{self.context.place}: {sentence}")
+        raise LayerError(f"{self.context.place}: {sentence}", self.context.place)
 
     def axis(self, axis: int, shape: Sequence[int], field: str = "axis") -> int:
         """``axis`` as an index from the first axis; negative values count from the end.

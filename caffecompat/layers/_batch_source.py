@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
-from caffecompat.errors import DataError, FileProblem, FormatError
+from caffecompat.errors import DataError, FileProblem, FormatError, ShapesUnknown
 from caffecompat.layers._base import Message, Shape, between, format_shape
 from caffecompat.layers._source import Source
 
@@ -92,14 +92,19 @@ class BatchSource(Source):
         refuse_missing(message, c.phase, c.definition, c.path)
 
     def refuse_unknown_shape(self, message: Message, unless: str) -> NoReturn:
-        """Raises FileProblem where files are missing and the definition gives no image shape."""
-        with errors_at(
-            f"{self.context.place}: the shape of its images is unknown: its files are missing, and "
-            f"{unless}; state it with --shape {message.top[0]}=3x224x224, or create the files"
-        ):
+        """Raises ShapesUnknown where files are missing and the definition gives no image shape."""
+        top = message.top[0]
+        try:
             self.refuse_missing(message)
             # The layer's type names no command that creates the file.
             raise FileProblem(f"{self.path(message) or 'source'}: there is no such file")
+        except FileProblem as error:
+            raise ShapesUnknown(
+                f"{self.context.place}: the shape of its images is unknown",
+                f": its files are missing, and {unless}; state it with --shape {top}=3x224x224, or "
+                f"create the files: {error}",
+                top,
+            ) from error
 
     def _files_missing(self, message: Message) -> bool:
         try:

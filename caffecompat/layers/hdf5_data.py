@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from caffecompat.errors import FileProblem, ShapesUnknown
 from caffecompat.layers._base import Message, Shape, format_shape, register
 from caffecompat.layers._batch_source import errors_at
 from caffecompat.layers._missing_files import refuse_missing
@@ -39,16 +40,26 @@ class HDF5Data(Source):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         from caffecompat.data.loader.open import open_hdf5_reader
 
-        rows = message.hdf5_data_param.batch_size
-        hint = " ".join(f"--shape {top}={rows}x1" for top in message.top)
-        unknown = f": the shapes of its tops are unknown; state them ({hint}), or create the files"
-        with errors_at(self.context.place + (unknown if self.context.options.shapes_only else "")):
-            if not message.HasField("transform_param"):  # the reader refuses transform_param
-                c = self.context
-                refuse_missing(message, c.phase, c.definition, c.path)
+        if not message.HasField("transform_param"):  # the reader refuses transform_param
+            self._refuse_missing(message)
         with errors_at(self.context.place):
             self.reader: HDF5Reader | None = open_hdf5_reader(message, self.context.options)
             self.shapes = self.reader.shapes()
+
+    def _refuse_missing(self, message: Message) -> None:
+        """Raises FileProblem where files are missing; a net for shapes cannot do without them."""
+        c = self.context
+        try:
+            refuse_missing(message, c.phase, c.definition, c.path)
+        except FileProblem as error:
+            if not c.options.shapes_only:
+                raise FileProblem(f"{c.place}: {error}") from error
+            rows = message.hdf5_data_param.batch_size
+            hint = " ".join(f"--shape {top}={rows}x1" for top in message.top)
+            raise ShapesUnknown(
+                f"{c.place}: the shapes of its tops are unknown",
+                f"; state them ({hint}), or create the files: {error}",
+            ) from error
 
     def state_shapes(self, message: Message, stated: Mapping[str, Shape]) -> None:
         """The stated shapes must be complete and cover all tops: only the files have others."""

@@ -12,7 +12,7 @@ from math import prod
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.errors import LayerError
+from caffecompat.errors import CodeNotAllowed, LayerError
 from caffecompat.layers._base import Layer, Message, Shape, at_least, register
 from caffecompat.layers._loss_reduction import LossReduction
 from caffecompat.proto.schema import new
@@ -64,11 +64,13 @@ class Python(Layer):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.python_param
-        self.check(
-            self.context.options.allow_python,
-            f"runs code from module {p.module!r}; if you trust it, allow it with "
-            "Net(..., allow_python=True) or --allow-python",
-        )
+        if not self.context.options.allow_python:
+            place = self.context.place
+            raise CodeNotAllowed(
+                f"{place}: runs code from module {p.module!r}; if you trust it, allow it with "
+                "Net(..., allow_python=True) or --allow-python",
+                place,
+            )
         if p.share_in_parallel:
             self.note("share_in_parallel has no effect here")
         self.user = self._made(self._user_class(p), message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ class Definition:
         place: gives ``file:line`` for the n-th layer with a name; None for a net in memory.
         path: the prototxt that the net was read from; None for a net in memory.
         notes: the upgrades, and the fields that are ignored.
+        skipped: those notes that are about fields that a lenient reader does not know.
         dialect: the fork of Caffe whose layer types are meant, for nets that are built without
             another one; see :class:`caffecompat.layers.BuildOptions`.
         lenient: whether its nets pass over settings of forks that layer types do not support.
@@ -33,6 +34,7 @@ class Definition:
     dialect: str = ""
     lenient: bool = False
     path: str | None = None
+    skipped: Sequence[str] = ()
 
     def complete(self, options: BuildOptions) -> BuildOptions:
         """The options of a net of this definition: with its dialect where they state none."""
@@ -60,7 +62,7 @@ def read_definition(source: Any, lenient: bool = False, max_bytes: int | None = 
     if isinstance(source, (str, os.PathLike)):
         message, lines = files.read_net(source, lenient, max_bytes)
         notes = [*lines.warnings, *lines.notes, *_without_effect(message)]
-        return Definition(message, lines.place, notes, path=lines.path)
+        return Definition(message, lines.place, notes, path=lines.path, skipped=lines.warnings)
     message = schema.new("NetParameter")
     if type(source) is not type(message):
         raise NetError(

@@ -156,6 +156,7 @@ def _described(node: fx.Node, built: BuiltLayer, blobs: Sequence[Version]) -> fx
     node.meta["layer"] = built.name
     node.meta["blobs"] = [str(blob) for blob in blobs]
     node.meta["place"] = built.place
+    node.meta["location"] = built.node.location
     return node
 
 

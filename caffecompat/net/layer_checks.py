@@ -135,9 +135,10 @@ def check_fork_fields(
     sentence = f"{node.place}: {paths}: {why}; not supported by this layer type"
     # An unknown enum value ("field: VALUE") cannot be ignored: the field has no other value.
     if any(": " in one.path for one in lost):
-        raise LayerError(f"{sentence}; remove it, or give another value")
+        raise LayerError(f"{sentence}; remove it, or give another value", node.place)
     if not lenient:
-        raise LayerError(f"{sentence}; remove it, or ignore it with lenient=True (--lenient)")
+        remedy = "remove it, or ignore it with lenient=True (--lenient)"
+        raise LayerError(f"{sentence}; {remedy}", node.place)
     notes.append(f"{sentence}; ignored")
 
 
@@ -156,12 +157,14 @@ def checked_tops(node: LayerNode, layer_class: type[Layer], automatic: int) -> t
     ):
         if not allowed.admits(len(found)):
             names = ", ".join(repr(str(version)) for version in found) or "none"
-            raise LayerError(f"{node.place}: takes {allowed} {kind}(s), found {names}")
+            sentence = f"{node.place}: takes {allowed} {kind}(s), found {names}"
+            raise LayerError(sentence, node.place)
     shared = set(node.message.bottom) & set(node.message.top)
     if shared and not layer_class.in_place:
         raise LayerError(
             f"{node.place}: cannot work in place on {sorted(shared)[0]!r}; "
-            "give its top a name of its own"
+            "give its top a name of its own",
+            node.place,
         )
     return tops
 
@@ -193,7 +196,8 @@ def shape_error(
     named = ", ".join(
         f"{bottom} {format_shape(shape)}" for bottom, shape in zip(bottoms, shapes, strict=True)
     )
-    return LayerError(f"{place}: cannot work on bottom(s) {named}: {first_line(error)}")
+    sentence = f"{place}: cannot work on bottom(s) {named}: {first_line(error)}"
+    return LayerError(sentence, place)
 
 
 def check_fillers(layers: Sequence[BuiltLayer]) -> None:

@@ -187,3 +187,34 @@ def test_a_long_examination_is_not_silent(
         (tmp_path / f"{name}.prototxt").write_text(FOR_ONE_PHASE.replace("PHASE", "TEST"))
     assert main(["doctor", str(tmp_path)]) == 0
     assert "] 1 of 2 files, about " in capsys.readouterr().err
+
+
+def test_a_layer_whose_name_reads_like_another_phase(tmp_path: Path) -> None:
+    """What is wrong is told by the kind of the error, not by words that may stand in a name."""
+    text = """
+layer { name: "data" type: "Data" top: "data" data_param { source: "an_lmdb" batch_size: 2 } }
+layer { name: "x: bottom 'y' exists only in phase TRAIN" type: "ReLU" bottom: "dta" top: "y"
+        include { phase: TEST } }"""
+    report = examined(tmp_path / "net.prototxt", text)
+    assert report.verdict is Verdict.CANNOT_RUN
+    assert [place for place, _ in sentences(report, Severity.ERROR)] == [
+        f"{tmp_path / 'net.prototxt'}:3"
+    ]
+
+
+def test_a_folder_with_a_space_in_its_name(tmp_path: Path) -> None:
+    """The line of a finding is told apart from its sentence."""
+    folder = tmp_path / "my project"
+    folder.mkdir()
+    text = """
+layer { name: "data" type: "Data" top: "data" data_param { source: "an_lmdb" batch_size: 2 } }
+layer { name: "fc" type: "InnerProduct" bottom: "dta" top: "fc" foo: 3
+        inner_product_param { num_output: 3 } }"""
+    report = examined(folder / "net.prototxt", text)
+    for severity, beginning in (
+        (Severity.ERROR, "layer 'fc' (InnerProduct): unknown bottom blob 'dta'"),
+        (Severity.UPGRADE, "layer 'fc': unknown field 'foo'"),
+    ):
+        ((place, sentence),) = sentences(report, severity)
+        assert place == f"{folder / 'net.prototxt'}:3"
+        assert sentence.startswith(beginning)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.shapes import add_net_arguments, described_net, net_for_shapes
@@ -62,18 +61,14 @@ def _print_listing(net: Net) -> None:
         arguments = ", ".join(_argument(argument) for argument in node.args)
         call = node.op if node.op == "placeholder" else f"{_target(node)}({arguments})"
         blobs = " ".join(node.meta.get("blobs", ()))
-        file, line, layer = _origin(node.meta.get("place", ""))
+        location = node.meta.get("location", "")
+        layer = node.meta.get("place", "").removeprefix(f"{location}: ")
+        file, _, line = location.rpartition(":")
         rows.append((node.name, call, blobs, line, layer))
     where = f", lines of {printable(file)}" if file else ""
     print(f"# {printable(net.name) or 'net'} in phase {net.phase}{where}")
     print_table(COLUMNS, rows)
     print(f"# outputs: {printable(', '.join(net.outputs)) or 'none'}")
-
-
-def _origin(place: str) -> tuple[str, str, str]:
-    """File, line and layer of a place such as ``net.prototxt:41: layer 'conv1' (ELU)``."""
-    found = re.fullmatch(r"(.*?):(\d+): (layer .*)", place, re.DOTALL)
-    return (found[1], found[2], found[3]) if found else ("", "", place)
 
 
 def _argument(argument: Any) -> str:

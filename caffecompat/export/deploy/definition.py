@@ -178,7 +178,7 @@ class _Deploying:
             return self._built(Definition(message, place, path=self.definition.path), state)
         except LayerError as error:
             sources = [step for step in self.wiring.steps if is_source(step)]
-            failed = next((s for s in sources if str(error).startswith(s.place)), None)
+            failed = next((s for s in sources if s.place == error.place), None)
             if failed is None:
                 raise
             raise ExportError(f"{error}; {_shape_hint(failed)}") from error
@@ -188,8 +188,7 @@ class _Deploying:
         who = [s for s in self.wiring.steps if s.name == name or name in s.message.top]
         if not who or self.definition.place is None:
             return name
-        step = who[min(occurrence, len(who) - 1)]
-        return step.place.removesuffix(f": layer {step.name!r} ({step.type})")
+        return who[min(occurrence, len(who) - 1)].location
 
     def _stated(self, name: str) -> tuple[int, ...]:
         """A stated shape with its batch size; of a top without one, probably labels, (N)."""

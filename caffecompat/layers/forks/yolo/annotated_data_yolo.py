@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from caffecompat.data.transforms import box_resize
-from caffecompat.errors import FileProblem
+from caffecompat.errors import ShapesUnknown
 from caffecompat.layers._base import Message, Shape, between, register
 from caffecompat.layers.forks.ssd._fields import refuse_other_fields
 from caffecompat.layers.forks.ssd.annotated_data import AnnotatedData
@@ -97,10 +97,11 @@ class AnnotatedDataOfYolo(AnnotatedData):
         if top in getattr(self, "stated", {}):
             return tuple(self.stated[top])
         if not p.single_class:
-            raise FileProblem(
-                f"{self.context.place}: the number of classes of its segmentation maps is unknown; "
-                f"state it with --shape {top}={rows}xCLASSESx{height // p.seg_scales}x"
-                f"{width // p.seg_scales}"
+            raise ShapesUnknown(
+                f"{self.context.place}: the number of classes of its segmentation maps is unknown",
+                f"; state it with --shape {top}={rows}xCLASSESx{height // p.seg_scales}x"
+                f"{width // p.seg_scales}",
+                top,
             )
         if p.seg_resize_width and p.seg_resize_height:
             return rows, 1, p.seg_resize_height, p.seg_resize_width
