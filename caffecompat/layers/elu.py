@@ -28,4 +28,8 @@ class ELU(Layer):
     def forward(self, x: Tensor) -> Tensor:
         import torch.nn.functional as F
 
-        return F.elu(x, self.alpha)
+        if self.alpha < 0 or not x.requires_grad:
+            return F.elu(x, self.alpha)
+        # In place torch takes the gradient from the result, y + alpha, as Caffe does: 0 where y is
+        # rounded to -alpha. That of alpha exp(x) is tiny there, which AdaGrad makes a step of.
+        return F.elu(x.clone(), self.alpha, inplace=True)

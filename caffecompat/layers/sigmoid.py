@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, register
+from caffecompat.layers._exact_sigmoid import sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,4 +19,4 @@ class Sigmoid(Layer):
     pointwise = True
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.sigmoid()
+        return sigmoid(x)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from caffecompat.layers._base import Message, Shape, register
+from caffecompat.layers._exact_sigmoid import rounded_once
 from caffecompat.layers._loss import PRE_FIXED_FIELDS, Loss, Normalization
 
 if TYPE_CHECKING:
@@ -34,14 +36,44 @@ class SigmoidCrossEntropyLoss(Loss):
         return [()]
 
     def forward(self, x: Tensor, targets: Tensor) -> Tensor:
-        import torch.nn.functional as F
-
         self.check_items(x, targets)
         outer = x.shape[0]
         x, targets = x.reshape(outer, -1), targets.detach().reshape(outer, -1)
-        if self.normalization.ignore is None:
-            total = F.binary_cross_entropy_with_logits(x, targets, reduction="sum")
-            return total / self.normalization.divisor(outer, x.shape[1], None)
-        kept = targets.trunc() != self.normalization.ignore
-        each = F.binary_cross_entropy_with_logits(x, targets, reduction="none")
-        return each.where(kept, 0).sum() / self.normalization.divisor(outer, x.shape[1], kept)
+        ignore = self.normalization.ignore
+        kept = None if ignore is None else targets.trunc() != ignore
+        sum_of_losses = _with_gradient() if x.requires_grad else _sum_of_losses
+        return sum_of_losses(x, targets, kept) / self.normalization.divisor(outer, x.shape[1], kept)
+
+
+def _sum_of_losses(x: Tensor, targets: Tensor, kept: Tensor | None) -> Tensor:
+    """The sum over the elements that are kept (None for all)."""
+    import torch.nn.functional as F
+
+    if kept is None:
+        return F.binary_cross_entropy_with_logits(x, targets, reduction="sum")
+    each = F.binary_cross_entropy_with_logits(x, targets, reduction="none")
+    return each.where(kept, 0).sum()
+
+
+@cache
+def _with_gradient() -> Any:
+    """:func:`_sum_of_losses` with the gradient s(x) - t, where s(x) is rounded as Caffe's.
+
+    torch's own gradient loses the last digits of s(x) near 1, see :func:`rounded_once`.
+    """
+    import torch
+
+    class SumOfLosses(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, targets: Tensor, kept: Tensor | None) -> Tensor:
+            gradient = rounded_once(x) - targets
+            ctx.save_for_backward(gradient if kept is None else gradient.where(kept, 0))
+            return _sum_of_losses(x, targets, kept)
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx: Any, diff: Tensor) -> tuple[Tensor, None, None]:
+            (gradient,) = ctx.saved_tensors
+            return gradient * diff, None, None
+
+    return SumOfLosses.apply
