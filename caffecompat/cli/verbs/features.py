@@ -36,7 +36,7 @@ EXAMPLE = """\
   caffecompat svm train.h5 test.h5
 
   Persons of PASCAL VOC, whole image and box (the paper's action classification):
-  caffecompat features --weights vgg16.caffemodel --data VOCdevkit/VOC2012 --voc Action/train \
+  caffecompat features --weights vgg16.caffemodel --data VOCdevkit/VOC2012 --voc Action/train \\
       --part both --output train.h5"""
 
 
