@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from caffecompat.input_files import check_input
+
+if TYPE_CHECKING:
+    from caffecompat.layers import BuildOptions
+
+# The flags whose values are options of a net, and have their names.
+_OPTIONS = ("level", "skip_corrupt", "allow_python", "lenient", "dialect", "max_bytes")
 
 
 def positive(text: str) -> int:
@@ -148,3 +155,14 @@ def layers(arguments: argparse.Namespace) -> list[str] | None:
 def stages(arguments: argparse.Namespace) -> list[str]:
     """The stage names; as in Caffe's tool no ``--stage`` is one stage with an empty name."""
     return str(arguments.stage).split(",")
+
+
+def build_options(arguments: argparse.Namespace) -> BuildOptions:
+    """The options of a net that the flags state; those without a flag have their defaults."""
+    from caffecompat.layers import BuildOptions
+
+    given = vars(arguments)
+    chosen = {name: given[name] for name in _OPTIONS if name in given}
+    if "stage" in given:
+        chosen["stages"] = stages(arguments)
+    return BuildOptions(**chosen)

@@ -1,4 +1,4 @@
-"""Arguments of the verbs that run a deploy net on images: evaluate, classify, features."""
+"""Arguments of the verbs that run a deploy net on images, such as classify and evaluate."""
 
 from __future__ import annotations
 

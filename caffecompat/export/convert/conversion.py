@@ -31,6 +31,7 @@ from caffecompat.export.source import Source, read_source, side_file
 from caffecompat.export.target import Target, TargetOptions, targets
 from caffecompat.export.torchvision.weights import to_torchvision
 from caffecompat.export.verify.verification import verify_conversion
+from caffecompat.layers import BuildOptions
 from caffecompat.net.definition import read_definition
 from caffecompat.output_files import atomic_write
 from caffecompat.proto.files import write_text
@@ -251,7 +252,8 @@ def _fed_by_inputs(model: CaffeModel, say: Say) -> CaffeModel:
         return model
     say("the definition reads data; made a deploy net of it, as 'caffecompat deploy' does")
     dialect = model.definition.dialect
-    message = deploy(model.definition, DeployOptions(dialect=dialect), model.path).message
+    options = DeployOptions(net=BuildOptions(dialect=dialect))
+    message = deploy(model.definition, options, model.path).message
     return replace(model, definition=replace(read_definition(message), dialect=dialect))
 
 
