@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from caffecompat.data.codec.images import (
     Pixels,
-    decode_file,
-    read_image_file,
+    read_pixels,
     resize_image,
     resize_nearest,
 )
@@ -242,11 +241,7 @@ class MapSamples(ImageSamples):
         return sample.label_row()
 
     def _read(self, name: bytes, color: bool) -> Pixels:
-        data = read_image_file(self._root + name)
-        pixels = decode_file(data, "color" if color else "gray") if data else None
-        if pixels is None:
-            raise DataError("it is not an image that OpenCV can decode")
-        return pixels
+        return read_pixels(self._root + name, "color" if color else "gray")
 
     def _labels(self, raw: RawSample, height: int, width: int) -> Pixels:
         """The label of each pixel of an image file."""

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from caffecompat.data.codec.images import decode_file, read_image_file
+from caffecompat.data.codec.images import read_pixels
 from caffecompat.errors import DataError, NetError
 from caffecompat.evaluate.images.preparation import ImagePreparation
 from caffecompat.export.model import CaffeModel
@@ -67,13 +67,9 @@ def _values(
 ) -> np.ndarray:
     """The image as channels x height x width."""
     try:
-        pixels = decode_file(
-            read_image_file(os.fsencode(image)), "gray" if channels == 1 else "color"
-        )
+        pixels = read_pixels(os.fsencode(image), "gray" if channels == 1 else "color")
     except DataError as error:
         raise DataError(f"{image}: {error}") from error
-    if pixels is None:
-        raise DataError(f"{image}: it is not an image that OpenCV can decode")
     scaled = preparation.at_scale(pixels, _side(pixels.shape[:2], height, width))
     top = (scaled.shape[1] - height) // 2
     left = (scaled.shape[2] - width) // 2
