@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from caffecompat.input_files import check_input
 
 if TYPE_CHECKING:
     from caffecompat.layers import BuildOptions
+
+Settings = TypeVar("Settings")
 
 # The flags whose values are options of a net, and have their names.
 _OPTIONS = ("level", "skip_corrupt", "allow_python", "lenient", "dialect", "max_bytes")
@@ -166,3 +169,9 @@ def build_options(arguments: argparse.Namespace) -> BuildOptions:
     if "stage" in given:
         chosen["stages"] = stages(arguments)
     return BuildOptions(**chosen)
+
+
+def settings_of(kind: type[Settings], arguments: argparse.Namespace) -> Settings:
+    """The settings of a job, a dataclass each of whose fields is a flag of the verb."""
+    flags: Any = fields(kind)  # type: ignore[arg-type]
+    return kind(**{flag.name: getattr(arguments, flag.name) for flag in flags})
