@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-
 from caffecompat.data.backends.database import Database, open_database
-from caffecompat.data.counter_rng import draw, pick
+from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.loader.prefetch import PREFETCH, BatchReader
 from caffecompat.data.read_options import DEFAULTS, ReadOptions
 from caffecompat.data.sources.annotated import AnnotatedSamples
@@ -313,5 +311,4 @@ def _skipped(parameter: Message, options: ReadOptions) -> int:
     """How many lines of its list the reader of an ImageDataParameter skips, for ``rand_skip``."""
     if not parameter.rand_skip:
         return 0
-    once = np.zeros(1, np.int64)
-    return int(pick(draw(options.seed, once, "rand_skip"), parameter.rand_skip)[0])
+    return pick_one(options.seed, 0, "rand_skip", parameter.rand_skip)

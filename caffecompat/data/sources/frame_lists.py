@@ -20,7 +20,7 @@ from caffecompat.data.codec.images import (
     read_pixels,
     resize_image,
 )
-from caffecompat.data.counter_rng import draw, pick
+from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.sources.base import RawSample, Sample
 from caffecompat.data.sources.image_list import Entry, ImageSamples, planes, read_names
 from caffecompat.errors import DataError
@@ -202,7 +202,7 @@ class FrameSamples(ImageSamples):
         return f"{self.path}: video {raw.position + 1} (folder {name!r})"
 
     def _drawn(self, ordinal: int, purpose: str, limit: int) -> int:
-        return int(pick(draw(self._seed, np.array([ordinal]), purpose), limit)[0])
+        return pick_one(self._seed, ordinal, purpose, limit)
 
     def _starts(self, frames: int, ordinal: int) -> list[int]:
         """How many frames are before the clip of each segment."""
