@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from caffecompat.input_files import check_input
 
 if TYPE_CHECKING:
+    import torch
+
     from caffecompat.layers import BuildOptions
 
 Settings = TypeVar("Settings")
@@ -113,6 +115,17 @@ def add_cpu_argument(parser: argparse.ArgumentParser) -> None:
         const="none",
         help="compute on the CPU, whatever solver_mode says (as --gpu none, --gpu -1)",
     )
+
+
+def device_of(arguments: argparse.Namespace) -> torch.device:
+    """The device of ``--gpu``; the CPU without the flag.
+
+    Raises:
+        SolverError: the flag names several GPUs, or one that does not exist.
+    """
+    from caffecompat.solver.setup.device_choice import checked_device, flagged_device
+
+    return checked_device(flagged_device(arguments.gpu) or "cpu")
 
 
 def add_max_bytes_argument(parser: argparse.ArgumentParser) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from caffecompat.cli.arguments import device_of
 from caffecompat.cli.image_arguments import (
     add_model_arguments,
     add_preparation_arguments,
     add_scale_arguments,
     add_skip_corrupt_argument,
     default_scales,
-    device_of,
     preparation_of,
     read_model,
 )

@@ -136,7 +136,6 @@ class RoIDataLayer(PythonEquivalent, Source):
         return len(self.images) or None
 
     def read(self, index: int) -> Sequence[Array]:
-
         from caffecompat.data.counter_rng import pick_one
         from caffecompat.data.sources.object_images import Preparation, prepared
 
