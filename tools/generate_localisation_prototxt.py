@@ -11,14 +11,13 @@ docs/localisation.md gives the reasons for the numbers.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.generate_prototxt import FROM_RANDOM, PAPER
+from tools.generate_prototxt import FROM_RANDOM, PAPER, run
 from tools.vgg_nets import COLOUR_SHIFT, Net, block, body, layer
 
 FOLDER = Path(__file__).resolve().parents[1] / "prototxt" / "localisation"
@@ -203,26 +202,7 @@ def all_files() -> dict[str, str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the files, or compare them with ``--check``; returns the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="compare only; exit 1 when stale")
-    options = parser.parse_args(arguments)
-    files = all_files()
-    present = {path.name: path.read_text("utf-8") for path in FOLDER.glob("*.prototxt")}
-    stale = sorted(
-        name for name in files.keys() | present.keys() if files.get(name) != present.get(name)
-    )
-    if options.check:
-        for name in stale:
-            print(f"prototxt/localisation/{name} is stale: run {TOOL}")
-        return 1 if stale else 0
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for name in stale:
-        if name in files:
-            (FOLDER / name).write_text(files[name], "utf-8")
-        else:
-            (FOLDER / name).unlink()
-    print(f"prototxt/localisation/: {len(files)} files, {len(stale)} of them changed")
-    return 0
+    return run((__doc__ or "").splitlines()[0], all_files(), FOLDER, TOOL, arguments)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools.vgg_nets import COLOUR_SHIFT, SCALE_JITTER, TABLE_1, Data, Net, deploy, train_val
 
-FOLDER = Path(__file__).resolve().parents[1] / "prototxt"
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "prototxt"
 
 
 # ---- Solvers ------------------------------------------------------------------------------------
@@ -259,33 +260,47 @@ def all_files() -> dict[str, str]:
     return files
 
 
-def stale_files(files: dict[str, str]) -> list[str]:
-    """Names in prototxt/ that are missing, differ, or do not come from the table."""
-    present = {path.name: path.read_text("utf-8") for path in FOLDER.glob("*.prototxt")}
+def stale_files(files: dict[str, str], folder: Path = FOLDER) -> list[str]:
+    """Names in a folder that are missing, differ, or do not come from the table."""
+    present = {path.name: path.read_text("utf-8") for path in folder.glob("*.prototxt")}
     return sorted(
         name for name in files.keys() | present.keys() if files.get(name) != present.get(name)
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Write the files, or compare them with ``--check``; returns the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def run(
+    about: str, files: dict[str, str], folder: Path, tool: str, arguments: list[str] | None
+) -> int:
+    """Write generated files, or compare them with ``--check``; returns the exit code.
+
+    Args:
+        about: the first line of the help.
+        files: name -> content of every file in ``folder``.
+        tool: the script that writes them, for messages.
+    """
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 when stale")
     options = parser.parse_args(arguments)
-    files = all_files()
-    stale = stale_files(files)
+    place = folder.relative_to(ROOT)
+    stale = stale_files(files, folder)
     if options.check:
         for name in stale:
-            print(f"prototxt/{name} is stale: run tools/generate_prototxt.py")
+            print(f"{place}/{name} is stale: run {tool}")
         return 1 if stale else 0
-    FOLDER.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in stale:
         if name in files:
-            (FOLDER / name).write_text(files[name], "utf-8")
+            (folder / name).write_text(files[name], "utf-8")
         else:
-            (FOLDER / name).unlink()
-    print(f"prototxt/: {len(files)} files, {len(stale)} of them changed")
+            (folder / name).unlink()
+    print(f"{place}/: {len(files)} files, {len(stale)} of them changed")
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the files of prototxt/, or compare them with ``--check``; returns the exit code."""
+    about = (__doc__ or "").splitlines()[0]
+    return run(about, all_files(), FOLDER, "tools/generate_prototxt.py", arguments)
 
 
 if __name__ == "__main__":

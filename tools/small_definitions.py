@@ -13,6 +13,7 @@ from caffecompat.errors import CaffeError
 from caffecompat.export.deploy.definition import DeployOptions, deploy
 from caffecompat.export.region_inputs import PROPOSALS
 from caffecompat.graph import Version
+from caffecompat.layers import BuildOptions
 from caffecompat.net.definition import Definition, read_definition
 from tools.zoo_report import DIALECTS, IMAGE, STATED, UNKNOWN_SHAPE, fill_in
 
@@ -76,7 +77,7 @@ def deployed(definition: Definition, path: Path) -> Definition:
     stated = STATED.get(path.parent.name, {})
     shapes = {name: shape for name, shape in stated.items() if name in made}
     for _ in made:
-        options = DeployOptions(shapes=shapes, dialect=definition.dialect)
+        options = DeployOptions(shapes=shapes, net=BuildOptions(dialect=definition.dialect))
         try:
             message = deploy(definition, options, path.name).message
         except CaffeError as error:

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from caffecompat.input_files import check_input
+
+if TYPE_CHECKING:
+    import torch
+
+    from caffecompat.layers import BuildOptions
+
+Settings = TypeVar("Settings")
+
+# The flags whose values are options of a net, and have their names.
+_OPTIONS = ("level", "skip_corrupt", "allow_python", "lenient", "dialect", "max_bytes")
 
 
 def positive(text: str) -> int:
@@ -105,6 +117,17 @@ def add_cpu_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def device_of(arguments: argparse.Namespace) -> torch.device:
+    """The device of ``--gpu``; the CPU without the flag.
+
+    Raises:
+        SolverError: the flag names several GPUs, or one that does not exist.
+    """
+    from caffecompat.solver.setup.device_choice import checked_device, flagged_device
+
+    return checked_device(flagged_device(arguments.gpu) or "cpu")
+
+
 def add_max_bytes_argument(parser: argparse.ArgumentParser) -> None:
     """``--max-bytes``: the size limit of input files, and of what they claim to hold."""
     parser.add_argument(
@@ -148,3 +171,20 @@ def layers(arguments: argparse.Namespace) -> list[str] | None:
 def stages(arguments: argparse.Namespace) -> list[str]:
     """The stage names; as in Caffe's tool no ``--stage`` is one stage with an empty name."""
     return str(arguments.stage).split(",")
+
+
+def build_options(arguments: argparse.Namespace) -> BuildOptions:
+    """The options of a net that the flags state; those without a flag have their defaults."""
+    from caffecompat.layers import BuildOptions
+
+    given = vars(arguments)
+    chosen = {name: given[name] for name in _OPTIONS if name in given}
+    if "stage" in given:
+        chosen["stages"] = stages(arguments)
+    return BuildOptions(**chosen)
+
+
+def settings_of(kind: type[Settings], arguments: argparse.Namespace) -> Settings:
+    """The settings of a job, a dataclass each of whose fields is a flag of the verb."""
+    flags: Any = fields(kind)  # type: ignore[arg-type]
+    return kind(**{flag.name: getattr(arguments, flag.name) for flag in flags})

@@ -1,4 +1,4 @@
-"""Arguments of the verbs that run a deploy net on images: evaluate, classify, features."""
+"""Arguments of the verbs that run a deploy net on images, such as classify and evaluate."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from caffecompat.cli.arguments import (
 from caffecompat.cli.inference_arguments import add_inference_arguments
 
 if TYPE_CHECKING:
-    import torch
-
     from caffecompat.evaluate.images.labelled_images import LabelledImages
     from caffecompat.evaluate.images.preparation import ImagePreparation
     from caffecompat.export.model import CaffeModel
@@ -185,13 +183,6 @@ def prepared_model(source: Source, arguments: argparse.Namespace, verb: str) -> 
         preset = "none"
     options = PreparationOptions(preset, arguments.mean, arguments.labels)
     return prepared(source, options).model(f"caffecompat {verb}")
-
-
-def device_of(arguments: argparse.Namespace) -> torch.device:
-    """The device of ``--gpu``."""
-    from caffecompat.solver.setup.device_choice import checked_device, flagged_device
-
-    return checked_device(flagged_device(arguments.gpu) or "cpu")
 
 
 def preparation_of(arguments: argparse.Namespace, model: CaffeModel) -> ImagePreparation:

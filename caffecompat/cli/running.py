@@ -12,7 +12,8 @@ from caffecompat.cli.arguments import (
     add_precision_argument,
     add_state_arguments,
     add_trust_arguments,
-    stages,
+    build_options,
+    device_of,
 )
 from caffecompat.cli.inference_arguments import add_inference_arguments
 
@@ -43,22 +44,10 @@ def open_net(arguments: argparse.Namespace, phase: str) -> Net:
     from caffecompat.evaluate.score import report_device
     from caffecompat.net import Net
     from caffecompat.reporting.glog import LOGGER
-    from caffecompat.solver.setup.device_choice import checked_device, flagged_device
 
-    device = checked_device(flagged_device(arguments.gpu) or "cpu")
+    device = device_of(arguments)
     report_device(device)
-    net = Net(
-        arguments.model,
-        phase=phase,
-        device=device,
-        level=arguments.level,
-        stages=stages(arguments),
-        allow_python=arguments.allow_python,
-        skip_corrupt=arguments.skip_corrupt,
-        lenient=arguments.lenient,
-        dialect=arguments.dialect,
-        max_bytes=arguments.max_bytes,
-    )
+    net = Net(arguments.model, phase=phase, device=device, options=build_options(arguments))
     for note in net.notes:
         LOGGER.info(note)
     return net

@@ -6,13 +6,14 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import (
     add_fork_arguments,
     add_max_bytes_argument,
     add_state_arguments,
-    stages,
+    build_options,
 )
 from caffecompat.input_files import path_or_standard_input
 from caffecompat.reporting import terminal
@@ -28,6 +29,11 @@ def add_net_arguments(parser: argparse.ArgumentParser, phases: str = "TRAIN or T
     """The net's prototxt, its phase, level and stages, ``--lenient``, ``--max-bytes``."""
     parser.add_argument("net", help="net definition (prototxt); - for standard input")
     parser.add_argument("--phase", default="TEST", help=f"{phases} (default: %(default)s)")
+    add_description_arguments(parser)
+
+
+def add_description_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a net needs whose shapes alone are wanted: stated shapes, forks, state, limits."""
     add_fork_arguments(parser)
     parser.add_argument(
         "--allow-python",
@@ -67,7 +73,7 @@ def print_notes(notes: Iterable[str]) -> None:
 
 def described_net(arguments: argparse.Namespace) -> NetStructure:
     """The net of the arguments, for a description; see :func:`describe`."""
-    return describe(_definition(arguments), arguments.phase, _options(arguments))
+    return describe(_definition(arguments), arguments.phase, description_options(arguments))
 
 
 def describe(definition: Definition, phase: str, options: BuildOptions) -> NetStructure:
@@ -84,7 +90,7 @@ def describe(definition: Definition, phase: str, options: BuildOptions) -> NetSt
 
 def net_for_shapes(arguments: argparse.Namespace) -> Net:
     """The net without parameter values; its data need not exist."""
-    return _net(_definition(arguments), arguments.phase, _options(arguments))
+    return _net(_definition(arguments), arguments.phase, description_options(arguments))
 
 
 def _net(definition: Definition, phase: str, options: BuildOptions) -> Net:
@@ -100,16 +106,6 @@ def _definition(arguments: argparse.Namespace) -> Definition:
     return read_definition(source, arguments.lenient, arguments.max_bytes)
 
 
-def _options(arguments: argparse.Namespace) -> BuildOptions:
-    from caffecompat.layers import BuildOptions
-
-    return BuildOptions(
-        level=arguments.level,
-        stages=stages(arguments),
-        lenient=arguments.lenient,
-        dialect=arguments.dialect,
-        max_bytes=arguments.max_bytes,
-        allow_python=arguments.allow_python,
-        shapes_only=True,
-        shapes=dict(arguments.shape),
-    )
+def description_options(arguments: argparse.Namespace) -> BuildOptions:
+    """The options of a net whose data need not exist, with the shapes of ``--shape``."""
+    return replace(build_options(arguments), shapes_only=True, shapes=dict(arguments.shape))

@@ -56,6 +56,11 @@ def pick(draws: Draws, limit: int) -> Draws:
     return picked
 
 
+def pick_one(seed: int, ordinal: int, purpose: str, limit: int) -> int:
+    """An integer 0 <= k < limit for one ordinal; arguments as of :func:`draw` and :func:`pick`."""
+    return int(pick(draw(seed, np.array([ordinal], np.int64), purpose), limit)[0])
+
+
 def normal(seed: int, ordinals: NDArray[Any], purpose: str) -> NDArray[np.float64]:
     """One number of the standard normal distribution per ordinal; arguments as :func:`draw`.
 

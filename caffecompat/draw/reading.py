@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from caffecompat.graph import (
     resolve_sharing,
     wire_layers,
 )
-from caffecompat.layers import BuildOptions, Layer, Shape, catalogue
+from caffecompat.layers import BuildOptions, Layer, catalogue
 from caffecompat.net.build import build_each
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.definition import Definition
@@ -37,44 +37,12 @@ PHASES = ("TRAIN", "TEST", ALL)
 _LONGEST_TEXT = 20_000
 
 
-@dataclass(frozen=True)
-class DrawOptions:
-    """What the user chose about the net.
-
-    Attributes:
-        phase: ``"TRAIN"``, ``"TEST"`` or ``"ALL"``, the layers of every phase, level and stage.
-        level, stages: as of :class:`caffecompat.layers.BuildOptions`.
-        shapes: shapes of tops of data layers, by name.
-        allow_python: run the code that Python layers name, to learn their shapes.
-        lenient: fields that a layer type does not support are notes.
-        dialect: the fork whose layer types are meant where forks differ.
-        max_bytes: the limit for files.
-    """
-
-    phase: str = "TEST"
-    level: int = 0
-    stages: Sequence[str] = ()
-    shapes: Mapping[str, Shape] = field(default_factory=dict)
-    allow_python: bool = False
-    lenient: bool = False
-    dialect: str = ""
-    max_bytes: int | None = None
-
-    def build_options(self) -> BuildOptions:
-        """The same for building layers without their values."""
-        return BuildOptions(
-            level=self.level,
-            stages=self.stages,
-            shapes_only=True,
-            shapes=self.shapes,
-            allow_python=self.allow_python,
-            lenient=self.lenient,
-            dialect=self.dialect,
-            max_bytes=self.max_bytes,
-        )
-
-
-def diagram_of(definition: Definition, source: str, options: DrawOptions) -> Diagram:
+def diagram_of(
+    definition: Definition,
+    source: str,
+    phase: str = "TEST",
+    options: BuildOptions | None = None,
+) -> Diagram:
     """The diagram of a definition.
 
     A layer that cannot be built carries the reason, and shapes after it are unknown.
@@ -82,21 +50,23 @@ def diagram_of(definition: Definition, source: str, options: DrawOptions) -> Dia
     Args:
         definition: the upgraded definition.
         source: the name of its file.
-        options: phase, level, stages and what may be done to learn shapes.
+        phase: ``"TRAIN"``, ``"TEST"`` or ``"ALL"``, the layers of every phase, level and stage.
+        options: level, stages and what may be done to learn shapes.
 
     Raises:
         NetError: there is no such phase, or no layer in it; a shape is stated for a top that no
             data layer has.
     """
     message = definition.message
-    phase = options.phase.upper()
-    if phase not in PHASES:
-        raise NetError(f"phase is {options.phase!r}; it must be TRAIN, TEST or ALL")
+    if phase.upper() not in PHASES:
+        raise NetError(f"phase is {phase!r}; it must be TRAIN, TEST or ALL")
+    phase = phase.upper()
+    options = replace(options or BuildOptions(), shapes_only=True)
     state = None if phase == ALL else net_state(message, phase, options.level, options.stages)
     wiring = wire_layers(message, state, definition.place)
     if not wiring.nodes:
         raise NetError(f"{source}: the net has no layers{'' if phase == ALL else f' in {phase}'}")
-    reader = _Reader(wiring, phase, definition, options.build_options())
+    reader = _Reader(wiring, phase, definition, options)
     layers = tuple(_without_folder(layer, source) for layer in reader.layers())
     problems = [] if phase == ALL else wiring.problems
     notes = [*definition.notes, *problems, *reader.graph.notes]

@@ -29,7 +29,7 @@ from caffecompat.solver.setup.settings import Settings
 from caffecompat.solver.setup.start_lines import nothing_to_do
 from caffecompat.solver.signals import Action
 from caffecompat.solver.solver_preparation import Start, prepare
-from caffecompat.solver.test_nets import Tester, is_test_due
+from caffecompat.solver.tester import Tester, is_test_due
 from caffecompat.solver.train_log import TrainLog
 from caffecompat.solver.training_state import TrainingState
 from caffecompat.weights import SolverState

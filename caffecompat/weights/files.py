@@ -33,9 +33,9 @@ def load_weights(
     """
     path = Path(path)
     head = read_head(path, HEAD_BYTES)
-    for name in formats:
-        if formats.find(name)().sniff(head, path):
-            return _read(name, path, naming, max_bytes)
+    name = _format_of_content(head, path)
+    if name is not None:
+        return _read(name, path, naming, max_bytes)
     kind = other_file_type(head, path)
     if kind:
         hint = f"; {SNAPSHOT_HINT}" if kind == SOLVER_STATE else ""
@@ -52,13 +52,12 @@ def read_named(path: str | os.PathLike[str], max_bytes: int | None = None) -> Na
         FileProblem, FormatError: as :func:`load_weights`.
     """
     path = Path(path)
-    head = read_head(path, HEAD_BYTES)
-    for name in formats:
-        reader = formats.find(name)()
-        if reader.sniff(head, path):
-            reader.max_bytes = max_bytes
-            return unwrapped(reader.read(path)) if isinstance(reader, NamedFormat) else None
-    return None
+    name = _format_of_content(read_head(path, HEAD_BYTES), path)
+    reader = None if name is None else formats.find(name)()
+    if not isinstance(reader, NamedFormat):
+        return None
+    reader.max_bytes = max_bytes
+    return unwrapped(reader.read(path))
 
 
 def save_weights(
@@ -100,6 +99,11 @@ def save_weights(
         )
     else:
         writer.write(flatten(weights, naming), path)
+
+
+def _format_of_content(head: bytes, path: Path) -> str | None:
+    """The name of the format of a file that begins with ``head``; None if none recognises it."""
+    return next((name for name in formats if formats.find(name)().sniff(head, path)), None)
 
 
 def _read(name: str, path: Path, naming: Naming | None, max_bytes: int | None) -> Weights:

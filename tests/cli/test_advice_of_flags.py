@@ -37,7 +37,7 @@ CASES = [
     ),
     (
         "deploy net.prototxt new.prototxt --batch 0",
-        "write a number from 1 on",
+        "expected a whole number from 1 on",
         ["deploy net.prototxt new.prototxt --batch 1"],
     ),
     (

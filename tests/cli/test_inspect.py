@@ -78,6 +78,7 @@ def test_with_a_net(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "2x4x5x3" in conv
     assert f"{2 * 4 * 5 * 3 * 45:,}" in conv
     assert "3x5 /2x2" in conv
+    assert "the weights fit 1 of 2 layers with parameters" in out
     assert "does not fit: " in out
     assert "5x48 in the file, the net needs 5x32" in out
 

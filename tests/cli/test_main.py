@@ -41,6 +41,7 @@ class TestVerbs:
         assert len(module.HELP) <= 90
         assert not module.HELP.endswith(".")
         assert f"caffecompat {name}" in module.EXAMPLE
+        assert max(map(len, module.EXAMPLE.splitlines())) <= 100
         assert main([name, "--help"]) == 0
         assert module.EXAMPLE.strip().splitlines()[0] in capsys.readouterr().out
 

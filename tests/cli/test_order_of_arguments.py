@@ -121,7 +121,7 @@ def test_a_flag_with_several_values_keeps_them(name: str) -> None:
         (["deploy", "a", "--force", "b", "c"], "unrecognized arguments: c"),
         (["deploy", "a", "--bogus", "b", "--force"], "unrecognized arguments: --bogus"),
         (["deploy", "a", "--bogus", "--force", "b"], "unrecognized arguments: --bogus b"),
-        (["deploy", "a", "--batch", "none", "b"], "'none' is no batch size"),
+        (["deploy", "a", "--batch", "none", "b"], "'none': expected a whole number"),
         (["deploy", "a", "b", "--batch"], "argument --batch: expected one argument"),
         (["classify", "--top", "3"], "required: IMAGE, --weights"),
         (["train", "file", "--solver", "s"], "unrecognized arguments: file"),

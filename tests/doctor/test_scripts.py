@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from caffecompat import pycaffe
-from caffecompat.doctor.scripts import missing_names
+from caffecompat.doctor.pycaffe_names import missing_names
 from caffecompat.pycaffe import io, net_spec
 
 PACKAGE = pycaffe.__name__

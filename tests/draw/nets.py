@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from caffecompat.draw.diagram import Diagram
-from caffecompat.draw.reading import DrawOptions, diagram_of
+from caffecompat.draw.reading import diagram_of
 from caffecompat.net.definition import read_definition
 
 INPUT = """
@@ -76,4 +76,4 @@ def drawn(folder: Path, text: str, phase: str = "TEST") -> Diagram:
     """The diagram of a definition."""
     path = folder / "net.prototxt"
     path.write_text(text, "utf-8")
-    return diagram_of(read_definition(path), str(path), DrawOptions(phase))
+    return diagram_of(read_definition(path), str(path), phase)

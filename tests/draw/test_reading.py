@@ -11,9 +11,9 @@ from caffecompat import Net
 from caffecompat.draw.diagram import Diagram
 from caffecompat.draw.kinds import KINDS, kind_of
 from caffecompat.draw.layer_boxes import boxes_of
-from caffecompat.draw.reading import DrawOptions, diagram_of
+from caffecompat.draw.reading import diagram_of
 from caffecompat.errors import NetError
-from caffecompat.layers import catalogue
+from caffecompat.layers import BuildOptions, catalogue
 from caffecompat.net.analysis.summary import summarise
 from caffecompat.net.definition import read_definition
 from tests.draw.nets import INPUT, convolution, drawn, join, pooling, product, relu, residual_net
@@ -111,12 +111,13 @@ def test_data_files_may_be_missing(tmp_path: Path) -> None:
     diagram = drawn(tmp_path, data + product("fc", "d"))
     assert diagram.problems
     path = tmp_path / "net.prototxt"
-    options = DrawOptions(shapes={"d": (3, 4, 4)})
-    stated = diagram_of(read_definition(path), str(path), options)
+    options = BuildOptions(shapes={"d": (3, 4, 4)})
+    stated = diagram_of(read_definition(path), str(path), options=options)
     assert stated.problems == []
     assert stated.layers[1].tops[0].shape == (2, 5)
+    options = BuildOptions(shapes={"x": (1,)})
     with pytest.raises(NetError, match="a shape is stated for 'x'"):
-        diagram_of(read_definition(path), str(path), DrawOptions(shapes={"x": (1,)}))
+        diagram_of(read_definition(path), str(path), options=options)
 
 
 def test_folders_are_not_named(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 import caffecompat
 from caffecompat.data.tools.convert_imageset import convert_imageset
-from caffecompat.data.tools.imageset_settings import Settings
+from caffecompat.data.tools.imageset_settings import ImagesetSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROTOTXT = REPOSITORY / "prototxt"
@@ -35,7 +35,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     lines = [f"{label}.png {label}" for label in labels]
     (folder / "list.txt").write_text("\n".join(lines) + "\n", "utf-8")
     target = str(folder / "lmdb")
-    convert_imageset(f"{folder}/", str(folder / "list.txt"), target, Settings(encoded=True))
+    convert_imageset(f"{folder}/", str(folder / "list.txt"), target, ImagesetSettings(encoded=True))
     return target
 
 

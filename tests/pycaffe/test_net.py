@@ -318,7 +318,9 @@ def test_weights_of_no_layer_are_no_mistake(tmp_path: Path) -> None:
     net = built(tmp_path, DEPLOY)
     net.save(tmp_path / "weights")
     other = built(tmp_path, CLASSIFIER.replace('name: "conv"', 'name: "first"'))
+    before = other.params["first"][0].data.copy()
     other.copy_from(tmp_path / "weights")
+    np.testing.assert_array_equal(other.params["first"][0].data, before)
 
 
 def test_shared_weights(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from caffecompat.proto import files, read_solver, schema
 from caffecompat.proto.files import write_text
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver import Action, Solver
-from caffecompat.solver.test_nets import is_test_due, scheduled_tests
+from caffecompat.solver.tester import is_test_due, scheduled_tests
 from tests.places import COPIES
 from tests.solver.caffe_log import Lines, parse
 from tests.solver.small import write_training

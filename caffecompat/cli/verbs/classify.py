@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.arguments import positive
+from caffecompat.cli.arguments import device_of, positive
 from caffecompat.cli.image_arguments import (
     add_image_arguments,
     add_model_arguments,
@@ -16,7 +16,6 @@ from caffecompat.cli.image_arguments import (
     add_skip_corrupt_argument,
     check_class_names,
     default_scales,
-    device_of,
     preparation_of,
     read_model,
 )

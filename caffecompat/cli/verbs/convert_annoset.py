@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from caffecompat.cli.arguments import add_max_bytes_argument
+from caffecompat.cli.arguments import add_max_bytes_argument, settings_of
 
 HELP = "write images and their boxes to a database (SSD's convert_annoset)"
 
@@ -73,25 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.cli.jobs import logged_progress
     from caffecompat.data.tools.convert_annoset import AnnosetSettings, convert_annoset
 
-    settings = AnnosetSettings(
-        gray=arguments.gray,
-        shuffle=arguments.shuffle,
-        seed=arguments.seed,
-        backend=arguments.backend,
-        anno_type=arguments.anno_type,
-        label_type=arguments.label_type,
-        label_map_file=arguments.label_map_file,
-        check_label=arguments.check_label,
-        min_dim=arguments.min_dim,
-        max_dim=arguments.max_dim,
-        resize_width=arguments.resize_width,
-        resize_height=arguments.resize_height,
-        check_size=arguments.check_size,
-        encoded=arguments.encoded,
-        encode_type=arguments.encode_type,
-        workers=arguments.workers,
-        max_bytes=arguments.max_bytes,
-    )
+    settings = settings_of(AnnosetSettings, arguments)
     with logged_progress("images") as progress:
         found = convert_annoset(
             arguments.root, arguments.list, arguments.database, settings, progress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from caffecompat.cli.arguments import add_max_bytes_argument
+from caffecompat.cli.arguments import add_max_bytes_argument, settings_of
 
 HELP = "write images and their labels to a database (LMDB or LevelDB)"
 
@@ -105,28 +105,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Convert; some unreadable images are logged and left out, which is no failure."""
     from caffecompat.cli.jobs import logged_progress
     from caffecompat.data.tools.convert_imageset import convert_imageset
-    from caffecompat.data.tools.imageset_settings import Settings
+    from caffecompat.data.tools.imageset_settings import ImagesetSettings
 
-    settings = Settings(
-        gray=arguments.gray,
-        shuffle=arguments.shuffle,
-        seed=arguments.seed,
-        resize_width=arguments.resize_width,
-        resize_height=arguments.resize_height,
-        min_side=arguments.min_side,
-        check_size=arguments.check_size,
-        encoded=arguments.encoded,
-        encode_type=arguments.encode_type,
-        backend=arguments.backend,
-        workers=arguments.workers,
-        on_error=arguments.on_error,
-        resume=arguments.resume,
-        overwrite=arguments.overwrite,
-        no_labels=arguments.no_labels,
-        number_labels=arguments.number_labels,
-        labels=arguments.labels,
-        max_bytes=arguments.max_bytes,
-    )
+    settings = settings_of(ImagesetSettings, arguments)
     with logged_progress("images") as progress:
         convert_imageset(arguments.root, arguments.list, arguments.database, settings, progress)
     return 0

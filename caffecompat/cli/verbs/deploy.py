@@ -5,13 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from caffecompat.cli.arguments import (
-    add_fork_arguments,
-    add_max_bytes_argument,
-    add_state_arguments,
-    stages,
-)
-from caffecompat.cli.shapes import add_shape_argument
+from caffecompat.cli.arguments import build_options, positive
+from caffecompat.cli.shapes import add_description_arguments
 from caffecompat.reporting.terminal import printable
 
 HELP = "write the deploy definition of a net from its training definition (train_val.prototxt)"
@@ -30,10 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="prototxt to write (default: beside the source, with deploy in the place of "
         "train_val)",
     )
-    add_shape_argument(parser)
     parser.add_argument(
         "--batch",
-        type=_positive,
+        type=positive,
         default=1,
         metavar="N",
         help="the batch size of inputs, unless --shape states it (default: 1)",
@@ -52,24 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave Dropout layers out; outside training they pass values on",
     )
     parser.add_argument("--force", action="store_true", help="replace an existing target")
-    add_fork_arguments(parser)
-    parser.add_argument(
-        "--allow-python",
-        action="store_true",
-        help="run the code that the net's Python layers name, to learn their shapes",
-    )
-    add_state_arguments(parser)
-    add_max_bytes_argument(parser)
-
-
-def _positive(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no batch size; write a number from 1 on")
-    return number
+    add_description_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -89,12 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         shapes=dict(arguments.shape),
         outputs=arguments.output,
         remove_dropout=arguments.remove_dropout,
-        level=arguments.level,
-        stages=stages(arguments),
-        lenient=arguments.lenient,
-        dialect=arguments.dialect,
-        allow_python=arguments.allow_python,
-        max_bytes=arguments.max_bytes,
+        net=build_options(arguments),
     )
     definition = read_definition(source, arguments.lenient, arguments.max_bytes)
     found = deploy(definition, options, str(source))

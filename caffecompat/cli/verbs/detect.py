@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from caffecompat.cli.arguments import device_of
 from caffecompat.cli.image_arguments import (
     add_image_arguments,
     add_model_arguments,
     add_value_arguments,
-    device_of,
     read_model,
     value_preparation_of,
 )

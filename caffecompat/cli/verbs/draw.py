@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.image_arguments import add_preparation_arguments
-from caffecompat.cli.shapes import add_net_arguments
+from caffecompat.cli.shapes import add_net_arguments, description_options
 from caffecompat.input_files import STANDARD_INPUT
 
 if TYPE_CHECKING:
     from caffecompat.draw.arrays.array_views import ArrayView
     from caffecompat.draw.diagram import Diagram
-    from caffecompat.draw.reading import DrawOptions
     from caffecompat.net.definition import Definition
 
 HELP = "draw a net: an interactive HTML page, or SVG, PNG, PDF and dot by graphviz"
@@ -71,11 +70,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_suffix(target)
     check_new(target, arguments.force)
-    options = draw_options(arguments)
     definition, source = read(arguments)
-    diagram = diagram_of(definition, source, options)
+    diagram = diagram_of(definition, source, arguments.phase, description_options(arguments))
     if target.lower().endswith(_PAGES):
-        views = _views(arguments, definition, diagram, options)
+        views = _views(arguments, definition, diagram)
         write_page(target, diagram, views, _facts(arguments))
     else:
         write_picture(target, diagram, DotOptions(arguments.rankdir))
@@ -103,23 +101,6 @@ def _mistake(arguments: argparse.Namespace, target: str) -> str:
     if arguments.input and arguments.phase.upper() == "ALL":
         return "--input needs one phase, TRAIN or TEST"
     return ""
-
-
-def draw_options(arguments: argparse.Namespace) -> DrawOptions:
-    """Phase, level and stages, and what may be done to learn shapes."""
-    from caffecompat.cli.arguments import stages
-    from caffecompat.draw.reading import DrawOptions
-
-    return DrawOptions(
-        phase=arguments.phase,
-        level=arguments.level,
-        stages=stages(arguments),
-        shapes=dict(arguments.shape),
-        allow_python=arguments.allow_python,
-        lenient=arguments.lenient,
-        dialect=arguments.dialect,
-        max_bytes=arguments.max_bytes,
-    )
 
 
 def read(arguments: argparse.Namespace) -> tuple[Definition, str]:
@@ -152,12 +133,13 @@ def _facts(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def _views(
-    arguments: argparse.Namespace, definition: Definition, diagram: Diagram, options: DrawOptions
+    arguments: argparse.Namespace, definition: Definition, diagram: Diagram
 ) -> dict[int, list[ArrayView]]:
     """Weights and activations of the layers."""
     if not arguments.weights:
         return {}
 
+    from caffecompat.cli.arguments import build_options
     from caffecompat.cli.image_arguments import preparation_of, prepared_model
     from caffecompat.draw.arrays.activations import net_after_image
     from caffecompat.draw.arrays.array_views import activation_views, merged, parameter_views
@@ -178,7 +160,8 @@ def _views(
         activity.begin("the pass of the image")
         model = prepared_model(source, arguments, "draw")
         preparation = preparation_of(arguments, model)
-        net = net_after_image(model, options, arguments.input, preparation)
+        options = build_options(arguments)
+        net = net_after_image(model, arguments.phase, options, arguments.input, preparation)
         labels = preparation.preprocessing.labels
         shown = activation_views(
             diagram, net, labels, lambda name: activity.begin(f"activations of layer {name!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from caffecompat.cli.arguments import add_fork_arguments, add_max_bytes_argument
+from caffecompat.cli.arguments import add_fork_arguments, add_max_bytes_argument, build_options
 
 HELP = "draw a net by graphviz, with the arguments of Caffe's draw_net.py"
 EXAMPLE = """\
@@ -44,18 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.cli.verbs.draw import read, report
     from caffecompat.draw.dot import DotOptions
-    from caffecompat.draw.reading import DrawOptions, diagram_of
+    from caffecompat.draw.reading import diagram_of
     from caffecompat.draw.writing import check_picture_suffix, write_picture
 
     check_picture_suffix(arguments.target)
     definition, source = read(arguments)
-    options = DrawOptions(
-        arguments.phase,
-        lenient=arguments.lenient,
-        dialect=arguments.dialect,
-        max_bytes=arguments.max_bytes,
-    )
-    diagram = diagram_of(definition, source, options)
+    diagram = diagram_of(definition, source, arguments.phase, build_options(arguments))
     write_picture(arguments.target, diagram, DotOptions(arguments.rankdir, arguments.display_lrm))
     report(arguments.target, diagram)
     return 0

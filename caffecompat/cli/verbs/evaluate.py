@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.arguments import positive
+from caffecompat.cli.arguments import device_of, positive
 from caffecompat.cli.image_arguments import (
     add_data_arguments,
     add_model_arguments,
@@ -14,7 +14,6 @@ from caffecompat.cli.image_arguments import (
     add_skip_corrupt_argument,
     check_class_names,
     default_scales,
-    device_of,
     open_data,
     preparation_of,
     read_model,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from caffecompat.cli.arguments import device_of
 from caffecompat.cli.image_arguments import (
     add_data_arguments,
     add_model_arguments,
@@ -12,7 +13,6 @@ from caffecompat.cli.image_arguments import (
     add_scale_arguments,
     add_skip_corrupt_argument,
     default_scales,
-    device_of,
     open_data,
     preparation_of,
     read_model,
@@ -36,7 +36,7 @@ EXAMPLE = """\
   caffecompat svm train.h5 test.h5
 
   Persons of PASCAL VOC, whole image and box (the paper's action classification):
-  caffecompat features --weights vgg16.caffemodel --data VOCdevkit/VOC2012 --voc Action/train \
+  caffecompat features --weights vgg16.caffemodel --data VOCdevkit/VOC2012 --voc Action/train \\
       --part both --output train.h5"""
 
 

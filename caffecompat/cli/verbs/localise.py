@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from caffecompat.cli.arguments import device_of
 from caffecompat.cli.image_arguments import (
     add_model_arguments,
     add_preparation_arguments,
     add_scale_arguments,
+    add_skip_corrupt_argument,
     default_scales,
-    device_of,
     preparation_of,
     read_model,
 )
@@ -81,9 +82,7 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "several files are averaged; for --protocol full",
     )
     parser.add_argument("--top", type=int, default=5, metavar="K", help="classes (default: 5)")
-    parser.add_argument(
-        "--skip-corrupt", action="store_true", help="leave out images that cannot be used"
-    )
+    add_skip_corrupt_argument(parser)
 
 
 def _add_merging_arguments(parser: argparse.ArgumentParser) -> None:

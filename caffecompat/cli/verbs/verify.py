@@ -155,8 +155,8 @@ def _run_both(arguments: argparse.Namespace) -> tuple[Engine, Engine, tuple[Arra
 
 
 def _print_differences(comparison: Comparison) -> None:
-    from caffecompat.layers._base import format_shape
     from caffecompat.reporting.table import Column, print_table
+    from caffecompat.reporting.units import format_shape
 
     columns = [
         Column("value", shortens=True, is_name=True),

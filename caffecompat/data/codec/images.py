@@ -111,6 +111,18 @@ def decode_file(data: bytes, colour: Colour) -> NDArray[Any] | None:
     return pixels
 
 
+def read_pixels(path: bytes, colour: Colour) -> NDArray[Any]:
+    """The pixels of an image file, as :func:`decode_file`.
+
+    Raises:
+        DataError: as :func:`read_image_file`, or it is no image; the message does not name it.
+    """
+    pixels = decode_file(read_image_file(path), colour)
+    if pixels is None:
+        raise DataError("it is not an image that OpenCV can decode")
+    return pixels
+
+
 def encode_image(pixels: Pixels, encoding: str) -> bytes:
     """Encodes pixels as the bytes of an image file.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from caffecompat.data.backends.database import open_database
-from caffecompat.data.counter_rng import draw, pick
-from caffecompat.data.loader.prefetch import BatchReader
+from caffecompat.data.backends.database import Database, open_database
+from caffecompat.data.counter_rng import pick_one
+from caffecompat.data.loader.prefetch import PREFETCH, BatchReader
 from caffecompat.data.read_options import DEFAULTS, ReadOptions
 from caffecompat.data.sources.annotated import AnnotatedSamples
-from caffecompat.data.sources.base import DatabaseSamples
+from caffecompat.data.sources.base import DatabaseSamples, Samples
 from caffecompat.data.sources.box_list import BoxSamples, read_box_list
 from caffecompat.data.sources.dense_labels import DenseLabelSamples
 from caffecompat.data.sources.documents import DocumentSamples, DocumentSettings
@@ -44,9 +45,7 @@ def open_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS) -> 
     """
     parameter = layer.data_param
     transform = Transform(layer.transform_param, phase)
-    names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
-    database = open_database(parameter.source, names[parameter.backend])
-    try:
+    with _database(parameter.source, parameter.backend) as database:
         seed = options.seed if parameter.shuffle else None
         samples = DatabaseSamples(database, transform, seed)
         if parameter.selective_list:
@@ -55,9 +54,6 @@ def open_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS) -> 
         return BatchReader(
             samples, transform, parameter.batch_size, options, prefetch=parameter.prefetch
         )
-    except DataError:
-        database.close()
-        raise
 
 
 def open_annotated_reader(
@@ -83,16 +79,11 @@ def open_annotated_reader(
     """
     parameter = layer.data_param
     transform = Transform(layer.transform_param, phase)
-    names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
-    database = open_database(parameter.source, names[parameter.backend])
-    try:
+    with _database(parameter.source, parameter.backend) as database:
         samples = kind(database, layer, phase, transform, options.seed)
         reader = BatchReader(
             samples, transform, parameter.batch_size, options, prefetch=parameter.prefetch
         )
-    except DataError:
-        database.close()
-        raise
     return reader, samples.has_boxes
 
 
@@ -112,10 +103,6 @@ def open_image_reader(layer: Message, phase: str, options: ReadOptions = DEFAULT
             f"image_data_param: new_height is {p.new_height} and new_width is {p.new_width}; "
             "set both, or neither"
         )
-    skip = 0
-    if p.rand_skip:
-        once = np.zeros(1, np.int64)
-        skip = int(pick(draw(options.seed, once, "rand_skip"), p.rand_skip)[0])
     samples = ImageSamples(
         p.source,
         read_list(p.source, len(layer.top) > 1, options.max_bytes),
@@ -124,7 +111,7 @@ def open_image_reader(layer: Message, phase: str, options: ReadOptions = DEFAULT
         size=(p.new_height, p.new_width) if p.new_height else None,
         shuffle=p.shuffle,
         seed=options.seed,
-        skip=skip,
+        skip=_skipped(p, options),
     )
     transform = Transform(layer.transform_param, phase)
     return BatchReader(
@@ -169,17 +156,12 @@ def open_map_reader(
         FileProblem, FormatError, DataError: the list cannot be used.
     """
     p = parameter
-    skip = 0
-    if p.rand_skip:
-        once = np.zeros(1, np.int64)
-        skip = int(pick(draw(options.seed, once, "rand_skip"), p.rand_skip)[0])
     entries = read_map_list(p.source, settings.kind, options.max_bytes)
     samples = MapSamples(
-        *(p.source, entries, settings, p.root_folder, p.is_color, p.shuffle), options.seed, skip
+        *(p.source, entries, settings, p.root_folder, p.is_color, p.shuffle),
+        *(options.seed, _skipped(p, options)),
     )
-    # Samples come ready, so nothing is left for a transform to do.
-    nothing = Transform(schema.new("TransformationParameter"), "TEST")
-    return BatchReader(samples, nothing, p.batch_size, options)
+    return _reader_of_finished(samples, p.batch_size, options)
 
 
 def open_dense_label_reader(
@@ -195,15 +177,9 @@ def open_dense_label_reader(
         FileProblem, FormatError, DataError: the database cannot be used.
     """
     p, t = layer.data_param, layer.transform_param
-    names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
-    database = open_database(p.source, names[p.backend])
-    nothing = Transform(schema.new("TransformationParameter"), "TEST")
-    try:
+    with _database(p.source, p.backend) as database:
         samples = DenseLabelSamples(database, settings, t.force_color, t.force_gray, options.seed)
-        return BatchReader(samples, nothing, p.batch_size, options, prefetch=p.prefetch)
-    except DataError:
-        database.close()
-        raise
+        return _reader_of_finished(samples, p.batch_size, options, p.prefetch)
 
 
 def open_document_reader(
@@ -219,15 +195,9 @@ def open_document_reader(
         FileProblem, FormatError, DataError: the database cannot be used.
     """
     p = layer.doc_data_param
-    names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
-    database = open_database(p.sources[0], names[p.backend])
-    nothing = Transform(schema.new("TransformationParameter"), "TEST")
-    try:
+    with _database(p.sources[0], p.backend) as database:
         samples = DocumentSamples(database, settings, options.seed)
-        return BatchReader(samples, nothing, p.batch_size, options)
-    except DataError:
-        database.close()
-        raise
+        return _reader_of_finished(samples, p.batch_size, options)
 
 
 def open_flow_reader(layer: Message, options: ReadOptions = DEFAULTS) -> BatchReader:
@@ -237,13 +207,9 @@ def open_flow_reader(layer: Message, options: ReadOptions = DEFAULTS) -> BatchRe
         FileProblem, FormatError, DataError: the list cannot be used.
     """
     p = layer.image_data_param
-    skip = 0
-    if p.rand_skip:
-        once = np.zeros(1, np.int64)
-        skip = int(pick(draw(options.seed, once, "rand_skip"), p.rand_skip)[0])
+    skip = _skipped(p, options)
     samples = FlowSamples(p.source, p.root_folder, p.shuffle, options.seed, skip, options.max_bytes)
-    nothing = Transform(schema.new("TransformationParameter"), "TEST")
-    return BatchReader(samples, nothing, p.batch_size, options)
+    return _reader_of_finished(samples, p.batch_size, options)
 
 
 def open_video_reader(
@@ -261,9 +227,7 @@ def open_video_reader(
     p = parameter
     videos = read_videos(p.source, options.max_bytes)
     samples = FrameSamples(p.source, videos, settings, p.shuffle, options.seed)
-    # Samples come ready, so nothing is left for a transform to do.
-    nothing = Transform(schema.new("TransformationParameter"), "TEST")
-    return BatchReader(samples, nothing, p.batch_size, options)
+    return _reader_of_finished(samples, p.batch_size, options)
 
 
 def open_region_reader(
@@ -283,9 +247,7 @@ def open_region_reader(
     """
     p = parameter
     samples = RegionSamples(p.source, images, p.root_folder, settings, options.seed, order)
-    # Samples come ready, so nothing is left for a transform to do.
-    nothing = Transform(schema.new("TransformationParameter"), "TEST")
-    return BatchReader(samples, nothing, p.batch_size, options)
+    return _reader_of_finished(samples, p.batch_size, options)
 
 
 def open_window_reader(layer: Message, options: ReadOptions = DEFAULTS) -> BatchReader:
@@ -301,10 +263,8 @@ def open_window_reader(layer: Message, options: ReadOptions = DEFAULTS) -> Batch
     p = layer.window_data_param
     if p.batch_size < 1:
         raise DataError(f"{p.source}: batch_size is {p.batch_size}, expected 1 or more")
-    # Samples come ready, so nothing is left for a transform to do.
-    nothing = Transform(schema.new("TransformationParameter"), "TEST")
     samples = WindowSamples(layer, options.seed, options.max_bytes)
-    return BatchReader(samples, nothing, p.batch_size, options, prefetch=layer.data_param.prefetch)
+    return _reader_of_finished(samples, p.batch_size, options, layer.data_param.prefetch)
 
 
 def open_hdf5_reader(layer: Message, options: ReadOptions = DEFAULTS) -> HDF5Reader:
@@ -321,3 +281,34 @@ def open_hdf5_reader(layer: Message, options: ReadOptions = DEFAULTS) -> HDF5Rea
         )
     p = layer.hdf5_data_param
     return HDF5Reader(p.source, layer.top, p.batch_size, p.shuffle, options)
+
+
+@contextmanager
+def _database(source: str, backend: int) -> Iterator[Database]:
+    """Context with the database that a field names; it is closed if no reader can have it.
+
+    Args:
+        backend: a value of DataParameter.DB.
+    """
+    names = {number: name for name, number in schema.enum_names("DataParameter.DB").items()}
+    database = open_database(source, names[backend])
+    try:
+        yield database
+    except DataError:
+        database.close()
+        raise
+
+
+def _reader_of_finished(
+    samples: Samples, batch_size: int, options: ReadOptions, prefetch: int = PREFETCH
+) -> BatchReader:
+    """The reader of samples that leave nothing for a transform to do."""
+    nothing = Transform(schema.new("TransformationParameter"), "TEST")
+    return BatchReader(samples, nothing, batch_size, options, prefetch=prefetch)
+
+
+def _skipped(parameter: Message, options: ReadOptions) -> int:
+    """How many lines of its list the reader of an ImageDataParameter skips, for ``rand_skip``."""
+    if not parameter.rand_skip:
+        return 0
+    return pick_one(options.seed, 0, "rand_skip", parameter.rand_skip)

@@ -21,6 +21,9 @@ from caffecompat.errors import DataError
 
 log = logging.getLogger(__name__)
 
+# The default of data_param.prefetch in the schema of Caffe.
+PREFETCH = 4
+
 _MAX_WORKERS = 16
 # Tasks per worker and batch: few for low overhead, several so that workers end at the same time.
 _TASKS_PER_WORKER = 4
@@ -56,7 +59,7 @@ class BatchReader:
         transform: Transform,
         batch_size: int,
         options: ReadOptions = DEFAULTS,
-        prefetch: int = 4,
+        prefetch: int = PREFETCH,
     ) -> None:
         samples = source if isinstance(source, Samples) else DatabaseSamples(source, transform)
         self._maker = BatchMaker(samples, transform, batch_size, options)

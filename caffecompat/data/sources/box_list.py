@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.data.counter_rng import draw, pick
+from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.sources.base import RawSample, Sample
 from caffecompat.data.sources.image_list import Entry, ImageSamples, read_names
 from caffecompat.data.transforms.box_targets import LABEL_SHAPE, box_label
@@ -194,8 +194,7 @@ class BoxSamples(ImageSamples):
     def decode(self, raw: RawSample) -> BoxSample:
         sample = super().decode(raw)
         boxes = relative_boxes(self._boxes[raw.position], *sample.shape[1:])
-        value = draw(self._seed, np.array([raw.ordinal], np.int64), "box")
-        chosen = int(pick(value, len(boxes))[0])
+        chosen = pick_one(self._seed, raw.ordinal, "box", len(boxes))
         return BoxSample(sample.pixels, sample.label, boxes[chosen])
 
     def label(self, sample: Sample, augmentation: Augmentation) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from caffecompat.data.backends.database import Database
 from caffecompat.data.codec.images import decode_image
-from caffecompat.data.counter_rng import draw, normal, pick
+from caffecompat.data.counter_rng import draw, normal, pick, pick_one
 from caffecompat.data.sources.base import RawSample, Sample, Samples
 from caffecompat.data.sources.image_list import planes
 from caffecompat.data.transforms.transform import Augmentation
@@ -125,8 +125,8 @@ class DocumentSamples(Samples):
             raise DataError(f"{database.path}: the database has no records; put images into it")
         self._first = 0
         if settings.first_skipped:
-            once = draw(seed, np.zeros(1, np.int64), f"first document {settings.order}")
-            self._first = int(pick(once, settings.first_skipped)[0])
+            purpose = f"first document {settings.order}"
+            self._first = pick_one(seed, 0, purpose, settings.first_skipped)
         self._begins = [0]
         self._inside = lru_cache(maxsize=4)(self._places_inside)
 

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from caffecompat.data.codec.images import (
     Colour,
     Pixels,
-    decode_file,
-    read_image_file,
+    read_pixels,
     resize_image,
 )
-from caffecompat.data.counter_rng import draw, pick
+from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.sources.base import RawSample, Sample
 from caffecompat.data.sources.image_list import Entry, ImageSamples, planes, read_names
 from caffecompat.errors import DataError
@@ -203,7 +202,7 @@ class FrameSamples(ImageSamples):
         return f"{self.path}: video {raw.position + 1} (folder {name!r})"
 
     def _drawn(self, ordinal: int, purpose: str, limit: int) -> int:
-        return int(pick(draw(self._seed, np.array([ordinal]), purpose), limit)[0])
+        return pick_one(self._seed, ordinal, purpose, limit)
 
     def _starts(self, frames: int, ordinal: int) -> list[int]:
         """How many frames are before the clip of each segment."""
@@ -230,15 +229,10 @@ class FrameSamples(ImageSamples):
 
     def _image(self, folder: bytes, name: str) -> Pixels:
         try:
-            data = read_image_file(folder + b"/" + name.encode())
             colour: Colour = "gray" if self._settings.flow or not self._settings.color else "color"
-            pixels = decode_file(data, colour) if data else None
+            pixels = read_pixels(folder + b"/" + name.encode(), colour)
         except DataError as error:
             raise DataError(f"frame {short_name(name)!r}: {error}") from error
-        if pixels is None:
-            raise DataError(
-                f"frame {short_name(name)!r}: it is not an image that OpenCV can decode"
-            )
         if self._settings.size is not None:
             height, width = self._settings.size
             pixels = resize_image(pixels, width=width, height=height)

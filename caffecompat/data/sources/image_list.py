@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from caffecompat.data.codec.images import Pixels, decode_file, read_image_file, resize_image
+from caffecompat.data.codec.images import Pixels, read_pixels, resize_image
 from caffecompat.data.counter_rng import permutation
 from caffecompat.data.sources.base import RawSample, Sample, Samples
 from caffecompat.data.sources.image_list_faults import why_no_label
@@ -302,10 +302,7 @@ class ImageSamples(Samples):
         return RawSample(ordinal, position, self._entries[position].name)
 
     def decode(self, raw: RawSample) -> Sample:
-        data = read_image_file(self._root + raw.key)
-        pixels = decode_file(data, "color" if self._color else "gray") if data else None
-        if pixels is None:
-            raise DataError("it is not an image that OpenCV can decode")
+        pixels = read_pixels(self._root + raw.key, "color" if self._color else "gray")
         if self._size is not None:
             pixels = resize_image(pixels, width=self._size[1], height=self._size[0])
         return Sample(planes(pixels), self._entries[raw.position].label)

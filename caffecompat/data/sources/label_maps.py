@@ -15,12 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from caffecompat.data.codec.images import (
     Pixels,
-    decode_file,
-    read_image_file,
+    read_pixels,
     resize_image,
     resize_nearest,
 )
-from caffecompat.data.counter_rng import draw, pick
+from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.sample_choices import SampleChoices
 from caffecompat.data.sources.base import RawSample, Sample
 from caffecompat.data.sources.image_list import Entry, ImageSamples, planes, read_names
@@ -151,8 +150,7 @@ class MapSteps:
             values -= mean
         if s.crop is not None:
             values, labels = self._cropped(values, labels, s.crop, ordinal)
-        once = np.array([ordinal])
-        if s.mirror and int(pick(draw(self._seed, once, "mirror"), 2)[0]):
+        if s.mirror and pick_one(self._seed, ordinal, "mirror", 2):
             values, labels = values[:, :, ::-1], labels[:, ::-1]
         return np.ascontiguousarray(values * np.float32(s.scale)), labels.astype(np.float32)
 
@@ -175,7 +173,7 @@ class MapSteps:
         starts = []
         for axis, purpose in enumerate(("crop row", "crop column")):
             room = labels.shape[axis] - crop[axis]
-            drawn = int(pick(draw(self._seed, np.array([ordinal]), purpose), room + 1)[0])
+            drawn = pick_one(self._seed, ordinal, purpose, room + 1)
             starts.append(drawn if self._settings.random_crop else room // 2)
         window = np.s_[starts[0] : starts[0] + crop[0], starts[1] : starts[1] + crop[1]]
         return values[:, window[0], window[1]], labels[window]
@@ -242,11 +240,7 @@ class MapSamples(ImageSamples):
         return sample.label_row()
 
     def _read(self, name: bytes, color: bool) -> Pixels:
-        data = read_image_file(self._root + name)
-        pixels = decode_file(data, "color" if color else "gray") if data else None
-        if pixels is None:
-            raise DataError("it is not an image that OpenCV can decode")
-        return pixels
+        return read_pixels(self._root + name, "color" if color else "gray")
 
     def _labels(self, raw: RawSample, height: int, width: int) -> Pixels:
         """The label of each pixel of an image file."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.data.codec.images import decode_file, read_image_file, scale_image
+from caffecompat.data.codec.images import read_pixels, scale_image
 from caffecompat.data.sources.box_list import read_box_list
 from caffecompat.errors import DataError
 
@@ -96,11 +96,9 @@ def prepared(
     """
     name = os.fsdecode(image.path)
     try:
-        pixels = decode_file(read_image_file(image.path), "color")
+        pixels = read_pixels(image.path, "color")
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
-    if pixels is None:
-        raise DataError(f"{name}: it cannot be decoded as an image")
     height, width = pixels.shape[:2]
     boxes = image.boxes.copy()
     if len(boxes) and (boxes[:, 2].max() > width or boxes[:, 3].max() > height):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from caffecompat.data.codec.images import Pixels, decode_file, read_image_file
+from caffecompat.data.codec.images import Pixels, read_pixels
 from caffecompat.data.counter_rng import permutation
 from caffecompat.data.sample_choices import SampleChoices
 from caffecompat.data.sources.base import RawSample, Sample, Samples
@@ -197,10 +197,7 @@ class RegionSamples(Samples):
         """There is nothing to close."""
 
     def _pixels(self, image: RegionImage) -> Pixels:
-        data = read_image_file(self._root + image.name)
-        pixels = decode_file(data, "color") if data else None
-        if pixels is None:
-            raise DataError("it is not an image that OpenCV can decode")
+        pixels = read_pixels(self._root + image.name, "color")
         if pixels.shape[:2] != (image.height, image.width):
             raise DataError(
                 f"it is {pixels.shape[0]}x{pixels.shape[1]} (height x width), but the list says "

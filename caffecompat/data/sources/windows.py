@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.codec.images import Pixels, decode_file, read_image_file, resize_image
-from caffecompat.data.counter_rng import draw, pick
+from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.sources.base import RawSample, Sample, Samples
 from caffecompat.data.sources.marked_list import read_marked_list
 from caffecompat.data.transforms.transform import refuse_extensions
@@ -170,18 +170,15 @@ class WindowSamples(Samples):
     def fetch(self, ordinal: int) -> RawSample:
         """Draws the window of sample ``ordinal``; foreground positions follow background ones."""
         background, foreground = self._counts
-        chance = draw(self._seed, np.array([ordinal]), "window")
         if ordinal % self._batch < self._background:
-            position = int(pick(chance, background)[0])
+            position = pick_one(self._seed, ordinal, "window", background)
         else:
-            position = background + int(pick(chance, foreground)[0])
+            position = background + pick_one(self._seed, ordinal, "window", foreground)
         return RawSample(ordinal, position, self._windows[position].image)
 
     def decode(self, raw: RawSample) -> Sample:
         window = self._windows[raw.position]
-        mirror = self._mirror and bool(
-            pick(draw(self._seed, np.array([raw.ordinal]), "mirror"), 2)[0]
-        )
+        mirror = self._mirror and bool(pick_one(self._seed, raw.ordinal, "mirror", 2))
         image = decode_file(self._read(raw.key), "color")
         if image is None:
             raise DataError("it is not an image that OpenCV can decode")

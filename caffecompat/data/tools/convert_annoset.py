@@ -17,10 +17,8 @@ from caffecompat.data.backends.database import create_database, in_commits, refu
 from caffecompat.data.codec.images import (
     Pixels,
     decode_file,
-    encode_image,
     read_image_file,
     resize_image,
-    same_encoding,
 )
 from caffecompat.data.counter_rng import permutation
 from caffecompat.data.label_map import LabelMap, read_label_map
@@ -28,6 +26,12 @@ from caffecompat.data.loader.threaded_map import threaded_map
 from caffecompat.data.sources.image_list import planes
 from caffecompat.data.sources.image_list_faults import refuse_absent
 from caffecompat.data.tools.annotation_files import READERS, Annotations, read_annotations
+from caffecompat.data.tools.imageset_records import (
+    encoded_image,
+    readable_name,
+    record_key,
+    unequal_sizes,
+)
 from caffecompat.errors import DataError
 from caffecompat.input_files import read_input
 from caffecompat.proto import schema
@@ -216,20 +220,17 @@ def _records(
     with closing(made) as records:
         for line, record in zip(lines, records, strict=True):
             if record is None:
-                name = root + line.name.decode(errors="backslashreplace")
+                name = root + readable_name(line.name)
                 log.error("Could not open or find file %s", short_name(name))
                 result.unreadable.append(name)
             else:
+                key = record_key(line.number, line.name)
                 if settings.check_size and size not in (None, len(record.datum.data)):
-                    raise DataError(
-                        f"{short_name(line.name.decode(errors='backslashreplace'))}: check_size: "
-                        f"{len(record.datum.data)} bytes of data, the first record has {size}; "
-                        "give resize_width and resize_height, or leave out check_size"
-                    )
+                    raise unequal_sizes(key, record.datum, size)
                 size = len(record.datum.data)
                 result.records += 1
                 result.boxes += sum(len(group.annotation) for group in record.annotation_group)
-                yield b"%08d_%s" % (line.number, line.name), record.SerializeToString()
+                yield key, record.SerializeToString()
             if progress:
                 progress(line.number + 1, len(lines))
 
@@ -272,14 +273,8 @@ def _fill_datum(
         datum.data = planes(resized).tobytes()
         datum.encoded = False
         return
-    name = line.name.decode(errors="backslashreplace")
-    extension = name.rpartition(".")[2].lower()
-    encoding = settings.encode_type or extension
-    kept = resized is pixels and not settings.gray and same_encoding(extension, encoding.lower())
-    try:
-        datum.data = data if kept else encode_image(resized, encoding)
-    except DataError as error:
-        raise DataError(f"{short_name(name)}: {error}") from error
+    kept = data if resized is pixels and not settings.gray else None
+    datum.data = encoded_image(resized, kept, readable_name(line.name), settings.encode_type)
     datum.encoded = True
 
 

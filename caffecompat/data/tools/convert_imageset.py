@@ -27,8 +27,13 @@ from caffecompat.data.sources.image_list import (
     read_words,
 )
 from caffecompat.data.sources.image_list_faults import refuse_absent
-from caffecompat.data.tools.imageset_records import image_record, readable_name, unequal_sizes
-from caffecompat.data.tools.imageset_settings import Settings, check_settings
+from caffecompat.data.tools.imageset_records import (
+    image_record,
+    readable_name,
+    record_key,
+    unequal_sizes,
+)
+from caffecompat.data.tools.imageset_settings import ImagesetSettings, check_settings
 from caffecompat.errors import DataError
 from caffecompat.output_files import atomic_write
 from caffecompat.reporting.glog import PROGRESS
@@ -64,7 +69,7 @@ def convert_imageset(
     root: str,
     list_path: str | None,
     database: str,
-    settings: Settings | None = None,
+    settings: ImagesetSettings | None = None,
     progress: Progress | None = None,
 ) -> Conversion:
     """Writes the images of a list to a new database.
@@ -81,7 +86,7 @@ def convert_imageset(
             the folder tree under ``root``, each sub-folder a class. The class names are then
             written to ``database`` + ``.labels.txt`` in order of their labels.
         database: the new database, which appears when everything is written.
-        settings: see :class:`Settings`; its defaults if None.
+        settings: see :class:`ImagesetSettings`; its defaults if None.
         progress: called with (entries done, total) during the work and at the end.
 
     Raises:
@@ -91,7 +96,7 @@ def convert_imageset(
             image cannot be read and ``on_error`` is ``fail``; no image can be read; or most lines
             of the list do not end in a number.
     """
-    settings = settings or Settings()
+    settings = settings or ImagesetSettings()
     check_settings(settings, list_path)
     refuse_finished(database)
     root, entries, classes = _entries(root, list_path, settings)
@@ -132,7 +137,7 @@ def convert_imageset(
 
 
 def _entries(
-    root: str, list_path: str | None, settings: Settings
+    root: str, list_path: str | None, settings: ImagesetSettings
 ) -> tuple[str, list[Entry], list[str] | None]:
     """The root, the entries, and the class names to write beside the database."""
     if list_path is None:
@@ -155,7 +160,9 @@ def _entries(
     return root, read_list(list_path, True, settings.max_bytes), None
 
 
-def _log_expected_size(database: str, root: str, entries: list[Entry], settings: Settings) -> None:
+def _log_expected_size(
+    database: str, root: str, entries: list[Entry], settings: ImagesetSettings
+) -> None:
     def stored_size(entry: Entry) -> int | None:
         datum = image_record(root, entry, settings)
         return None if datum is None else datum.ByteSize()
@@ -170,7 +177,7 @@ def _log_expected_size(database: str, root: str, entries: list[Entry], settings:
     log_expected_size(database, entries, stored_size, file_size if raw else None)
 
 
-def _fingerprint(root: str, entries: list[Entry], settings: Settings) -> str:
+def _fingerprint(root: str, entries: list[Entry], settings: ImagesetSettings) -> str:
     """A text that is equal only for conversions that write the same database."""
     relevant = {k: v for k, v in asdict(settings).items() if k not in _NOT_IN_FINGERPRINT}
     relevant["backend"] = settings.backend.upper()
@@ -202,7 +209,7 @@ def _write(
 def _records(
     root: str,
     entries: list[Entry],
-    settings: Settings,
+    settings: ImagesetSettings,
     writer: DatabaseWriter,
     result: Conversion,
     progress: Progress | None,
@@ -217,7 +224,7 @@ def _records(
         for number, datum in enumerate(made):
             name = entries[number].name
             if datum is not None:
-                key = b"%08d_%s" % (number, name)
+                key = record_key(number, name)
                 if settings.check_size and expected is None:
                     expected = datum.channels * datum.height * datum.width
                 elif settings.check_size and len(datum.data) != expected:
@@ -235,12 +242,12 @@ def _missing(entries: list[Entry], writer: DatabaseWriter) -> list[bool]:
     looked_up = ProgressLines("images compared with the existing records")
     missing = []
     for number, entry in enumerate(entries):
-        missing.append(b"%08d_%s" % (number, entry.name) not in writer)
+        missing.append(record_key(number, entry.name) not in writer)
         looked_up(number + 1, len(entries))
     return missing
 
 
-def _note_unreadable(name: str, settings: Settings, result: Conversion) -> None:
+def _note_unreadable(name: str, settings: ImagesetSettings, result: Conversion) -> None:
     if settings.on_error == "fail":
         raise DataError(
             f"{short_name(name)}: the image is missing or cannot be decoded; replace it, or leave "

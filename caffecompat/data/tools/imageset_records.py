@@ -16,14 +16,14 @@ from caffecompat.data.codec.images import (
     same_encoding,
 )
 from caffecompat.data.sources.image_list import Entry, planes
-from caffecompat.data.tools.imageset_settings import Settings
+from caffecompat.data.tools.imageset_settings import ImagesetSettings
 from caffecompat.errors import DataError
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.terminal import short_name
 
 
-def image_record(root: str, entry: Entry | None, settings: Settings) -> Message | None:
+def image_record(root: str, entry: Entry | None, settings: ImagesetSettings) -> Message | None:
     """The Datum of one image; None if ``entry`` is None or the image cannot be read."""
     if entry is None:
         return None
@@ -46,7 +46,7 @@ def image_record(root: str, entry: Entry | None, settings: Settings) -> Message 
     return datum
 
 
-def _resize(pixels: Pixels, data: bytes, settings: Settings) -> tuple[Pixels, bool]:
+def _resize(pixels: Pixels, data: bytes, settings: ImagesetSettings) -> tuple[Pixels, bool]:
     """The resized image, and whether it must be encoded again."""
     if settings.min_side:
         height, width = pixels.shape[:2]
@@ -63,22 +63,41 @@ def _resize(pixels: Pixels, data: bytes, settings: Settings) -> tuple[Pixels, bo
 
 
 def _encoded_datum(
-    data: bytes, pixels: Pixels, resized: bool, entry: Entry, settings: Settings
+    data: bytes, pixels: Pixels, resized: bool, entry: Entry, settings: ImagesetSettings
 ) -> Message:
-    name = readable_name(entry.name)
-    extension = name.rpartition(".")[2].lower()
-    encoding = settings.encode_type or extension
     datum = schema.new("Datum")
-    if not resized and same_encoding(extension, encoding.lower()):
-        datum.data = data
-    else:
-        try:
-            datum.data = encode_image(pixels, encoding)
-        except DataError as error:
-            raise DataError(f"{short_name(name)}: {error}") from error
+    kept = None if resized else data
+    datum.data = encoded_image(pixels, kept, readable_name(entry.name), settings.encode_type)
     datum.label = entry.label
     datum.encoded = True
     return datum
+
+
+def encoded_image(pixels: Pixels, data: bytes | None, name: str, encode_type: str) -> bytes:
+    """The bytes to store of an image.
+
+    Args:
+        pixels: the image.
+        data: its file, which is taken if it has the encoding; None if the pixels were changed.
+        name: that of the file, whose extension is the encoding without ``encode_type``.
+        encode_type: the encoding; may be empty.
+
+    Raises:
+        DataError: there is no such encoding.
+    """
+    extension = name.rpartition(".")[2].lower()
+    encoding = encode_type or extension
+    if data is not None and same_encoding(extension, encoding.lower()):
+        return data
+    try:
+        return encode_image(pixels, encoding)
+    except DataError as error:
+        raise DataError(f"{short_name(name)}: {error}") from error
+
+
+def record_key(number: int, name: bytes) -> bytes:
+    """The key of the record of an image: its number in the list, and its name there."""
+    return b"%08d_%s" % (number, name)
 
 
 def unequal_sizes(key: bytes, datum: Message, expected: int | None) -> DataError:

@@ -8,7 +8,7 @@ from caffecompat.errors import DataError
 
 
 @dataclass(frozen=True)
-class Settings:
+class ImagesetSettings:
     """Settings of a conversion; names and defaults are those of Caffe's flags, where they exist.
 
     Attributes:
@@ -54,7 +54,7 @@ class Settings:
     max_bytes: int | None = None
 
 
-def check_settings(settings: Settings, list_path: str | None) -> None:
+def check_settings(settings: ImagesetSettings, list_path: str | None) -> None:
     """Refuses settings that contradict each other, or that have no meaning without a list.
 
     Args:

@@ -6,11 +6,11 @@ import os
 
 import numpy as np
 
-from caffecompat.data.codec.images import decode_file, read_image_file
-from caffecompat.draw.reading import DrawOptions
+from caffecompat.data.codec.images import read_pixels
 from caffecompat.errors import DataError, NetError
 from caffecompat.evaluate.images.preparation import ImagePreparation
 from caffecompat.export.model import CaffeModel
+from caffecompat.layers import BuildOptions
 from caffecompat.net import Net
 from caffecompat.reporting.units import format_shape
 
@@ -18,7 +18,11 @@ _IMAGE_AXES = 4
 
 
 def net_after_image(
-    model: CaffeModel, options: DrawOptions, image: str, preparation: ImagePreparation
+    model: CaffeModel,
+    phase: str,
+    options: BuildOptions,
+    image: str,
+    preparation: ImagePreparation,
 ) -> Net:
     """The net after a pass of one image, every blob kept.
 
@@ -29,17 +33,7 @@ def net_after_image(
         WeightsError: the weights do not fit.
         DataError: the image cannot be read.
     """
-    net = Net(
-        model.without_fillers(),
-        model.weights,
-        phase=options.phase,
-        level=options.level,
-        stages=options.stages,
-        lenient=options.lenient,
-        dialect=options.dialect,
-        max_bytes=options.max_bytes,
-        allow_python=options.allow_python,
-    )
+    net = Net(model.without_fillers(), model.weights, phase=phase, options=options)
     net.requires_grad_(False)
     name = _input(net)
     _, channels, height, width = net.blobs[name].shape
@@ -73,13 +67,9 @@ def _values(
 ) -> np.ndarray:
     """The image as channels x height x width."""
     try:
-        pixels = decode_file(
-            read_image_file(os.fsencode(image)), "gray" if channels == 1 else "color"
-        )
+        pixels = read_pixels(os.fsencode(image), "gray" if channels == 1 else "color")
     except DataError as error:
         raise DataError(f"{image}: {error}") from error
-    if pixels is None:
-        raise DataError(f"{image}: it is not an image that OpenCV can decode")
     scaled = preparation.at_scale(pixels, _side(pixels.shape[:2], height, width))
     top = (scaled.shape[1] - height) // 2
     left = (scaled.shape[2] - width) // 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +22,7 @@ from caffecompat.evaluate.classification.posteriors import NO_LABEL, Posteriors
 from caffecompat.evaluate.images.inference_net import InputSize
 from caffecompat.evaluate.images.labelled_images import LabelledImage, LabelledImages
 from caffecompat.evaluate.images.preparation import ImagePreparation
+from caffecompat.evaluate.images.unusable_images import read_if_usable
 from caffecompat.evaluate.model_digest import model_digest
 from caffecompat.evaluate.protocol import Protocol, protocols
 from caffecompat.evaluate.unfinished import UnfinishedEvaluation
@@ -30,11 +30,8 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.setup.compute import ComputeOptions
 
-log = logging.getLogger(__name__)
-
 # Images of one part are decoded together, so that those of like shapes can share a batch.
 PART = 64
-_UNUSABLE = "; --skip-corrupt leaves out images that cannot be used"
 # Batches that are prepared while the net works on another one.
 _BATCHES_AHEAD = 2
 
@@ -62,7 +59,8 @@ class EvaluationOptions:
 
     def as_json(self) -> dict[str, Any]:
         """What decides the result, for the file of posteriors."""
-        return {key: value for key, value in asdict(self).items() if key != "skip_corrupt"}
+        decisive = {key: value for key, value in asdict(self).items() if key != "skip_corrupt"}
+        return {**decisive, "protocols": list(self.protocols), "scales": list(self.scales)}
 
 
 @dataclass
@@ -155,8 +153,6 @@ class Evaluation:
         """All that decides the result, as JSON values."""
         return {
             **self.options.as_json(),
-            "protocols": list(self.options.protocols),
-            "scales": list(self.options.scales),
             "images": len(images),
             "data": images.path,
             "model": self._digest,
@@ -191,13 +187,9 @@ class Evaluation:
         return Posteriors(names, np.array(kept, np.int64), np.array(labels, np.int64), values)
 
     def _read(self, images: LabelledImages, index: int) -> LabelledImage | None:
-        try:
-            image = images.read(index)
-            self._check_size(image)
-        except DataError as error:
-            if not self.options.skip_corrupt:
-                raise DataError(f"{error}{_UNUSABLE}") from error
-            log.warning("%s; it is left out", error)
+        read = partial(self._read_checked, images)
+        image = read_if_usable(read, index, self.options.skip_corrupt)
+        if image is None:
             return None
         if image.label is not None and not 0 <= image.label < self.classes:
             raise DataError(
@@ -206,12 +198,15 @@ class Evaluation:
             )
         return image
 
-    def _check_size(self, image: LabelledImage) -> None:
+    def _read_checked(self, images: LabelledImages, index: int) -> LabelledImage:
+        """An image that is large enough for all scales."""
+        image = images.read(index)
         try:
             for scale in self.options.scales:
                 self.preparation.size(image.pixels, scale)
         except DataError as error:
             raise DataError(f"image {image.name!r}: {error}") from error
+        return image
 
     def _posteriors(
         self, images: Sequence[LabelledImage], protocol: Protocol, scale: int, count: _Count

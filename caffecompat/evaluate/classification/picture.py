@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.data.codec.images import (
-    decode_file,
     draw_text,
     encode_image,
-    read_image_file,
+    read_pixels,
     rescale_image,
 )
 from caffecompat.errors import DataError
@@ -41,9 +40,10 @@ def draw_classes(image: str, classes: Sequence[tuple[str, float]], path: str) ->
         DataError: the image cannot be read, or the suffix is not one of an image.
         FileProblem: the file cannot be written.
     """
-    pixels = decode_file(read_image_file(os.fsencode(image)), "color")
-    if pixels is None:
-        raise DataError(f"{image}: it is not an image that OpenCV can decode")
+    try:
+        pixels = read_pixels(os.fsencode(image), "color")
+    except DataError as error:
+        raise DataError(f"{image}: {error}") from error
     height, width = pixels.shape[:2]
     # A row of pixels would become millions wide.
     shown_width = min(max(1, width * _IMAGE_HEIGHT // height), _LARGEST_WIDTH)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,13 +18,12 @@ from caffecompat.evaluate.features.feature_file import normalized
 from caffecompat.evaluate.images.inference_net import InferenceNet, input_size
 from caffecompat.evaluate.images.labelled_images import LabelledImage, LabelledImages
 from caffecompat.evaluate.images.preparation import ImagePreparation
+from caffecompat.evaluate.images.unusable_images import read_if_usable
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.passes.fully_convolutional import fully_convolutional
 from caffecompat.net import Net
 from caffecompat.reporting.progress import Progress
 from caffecompat.solver.setup.compute import ComputeOptions
-
-log = logging.getLogger(__name__)
 
 Pooling = Literal["average", "max", "stack"]
 Part = Literal["image", "box", "both"]
@@ -175,15 +173,7 @@ class FeatureExtraction:
         self, images: LabelledImages, index: int
     ) -> tuple[LabelledImage, list[list[torch.Tensor]]] | None:
         """An image, and its parts at all scales; None for one that is left out."""
-        try:
-            return self._read(images, index)
-        except DataError as error:
-            if not self.options.skip_corrupt:
-                raise DataError(
-                    f"{error}; --skip-corrupt leaves out images that cannot be used"
-                ) from error
-            log.warning("%s; it is left out", error)
-            return None
+        return read_if_usable(partial(self._read, images), index, self.options.skip_corrupt)
 
     def _read(
         self, images: LabelledImages, index: int

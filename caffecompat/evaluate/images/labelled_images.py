@@ -11,7 +11,7 @@ import numpy as np
 
 from caffecompat.data.backends.database import Database, guess_backend, open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
-from caffecompat.data.codec.images import Colour, Pixels, decode_file, read_image_file
+from caffecompat.data.codec.images import Colour, Pixels, read_pixels
 from caffecompat.data.sources.image_list import (
     Entry,
     images_below,
@@ -186,10 +186,8 @@ class ImageFiles(LabelledImages):
         entry = self._entries[index]
         name = os.fsdecode(entry.name)
         try:
-            data = read_image_file(os.path.join(self._root, entry.name))
-            pixels = decode_file(data, self._options.colour) if data else None
-            if pixels is None:
-                raise DataError("it is not an image that OpenCV can decode")
+            path = os.path.join(self._root, entry.name)
+            pixels = read_pixels(path, self._options.colour)
         except DataError as error:
             raise DataError(f"{self.path}: image {index + 1}, {name!r}: {error}") from error
         return LabelledImage(name, entry.label if self._options.labelled else None, pixels)

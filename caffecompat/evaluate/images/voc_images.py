@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from caffecompat.data.codec.images import decode_file, read_image_file
+from caffecompat.data.codec.images import read_pixels
 from caffecompat.data.tools.voc_boxes import box_corners, parse_xml
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.evaluate.images.labelled_images import (
@@ -83,10 +83,7 @@ class VocImages(LabelledImages):
         row = self._rows[index]
         try:
             path = self._folder / "JPEGImages" / f"{row.image}.jpg"
-            data = read_image_file(os.fsencode(path))
-            pixels = decode_file(data, self._options.colour) if data else None
-            if pixels is None:
-                raise DataError("it is not an image that OpenCV can decode")
+            pixels = read_pixels(os.fsencode(path), self._options.colour)
             box = self._box(row, *pixels.shape[:2]) if row.person else None
         except DataError as error:
             raise DataError(f"{self.path}: image {row.image!r}: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from caffecompat.data.codec.images import Pixels, decode_file, read_image_file
+from caffecompat.data.codec.images import Pixels, read_pixels
 from caffecompat.data.sources.box_list import (
     image_path,
     read_box_list,
@@ -63,10 +63,8 @@ class AnnotatedImages:
         entry = self.entries[index]
         name = entry.name.decode(errors="surrogateescape")
         try:
-            data = read_image_file(image_path(self._root, entry))
-            pixels = decode_file(data, "gray" if self._gray else "color") if data else None
-            if pixels is None:
-                raise DataError("it is not an image that OpenCV can decode")
+            path = image_path(self._root, entry)
+            pixels = read_pixels(path, "gray" if self._gray else "color")
             boxes = relative_boxes(entry, *pixels.shape[:2])
         except DataError as error:
             raise DataError(f"{self.path}: line {index + 1}, image {name!r}: {error}") from error

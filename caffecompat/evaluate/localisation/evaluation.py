@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from itertools import islice
 
 from caffecompat.data.loader.threaded_map import threaded_map
 from caffecompat.errors import DataError
+from caffecompat.evaluate.images.unusable_images import read_if_usable
 from caffecompat.evaluate.localisation import localised_images
 from caffecompat.evaluate.localisation.annotated_images import AnnotatedImage, AnnotatedImages
 from caffecompat.evaluate.localisation.localisation_error import Prediction, is_right
@@ -17,8 +17,6 @@ from caffecompat.evaluate.localisation.localised_images import LocalisedImages
 from caffecompat.evaluate.localisation.protocol import LocalisationProtocol
 from caffecompat.evaluate.unfinished import UnfinishedEvaluation
 from caffecompat.solver.distributed.process_group import ProcessGroup
-
-log = logging.getLogger(__name__)
 
 # Images whose boxes are kept together while a run is unfinished.
 PART = 16
@@ -150,12 +148,5 @@ def _part(
 def _read(
     images: AnnotatedImages, skip_corrupt: bool, index: int
 ) -> tuple[int, AnnotatedImage] | None:
-    try:
-        return index, images.read(index)
-    except DataError as error:
-        if not skip_corrupt:
-            raise DataError(
-                f"{error}; --skip-corrupt leaves out images that cannot be used"
-            ) from error
-        log.warning("%s; it is left out", error)
-        return None
+    image = read_if_usable(images.read, index, skip_corrupt)
+    return None if image is None else (index, image)

@@ -31,6 +31,7 @@ from caffecompat.export.source import Source, read_source, side_file
 from caffecompat.export.target import Target, TargetOptions, targets
 from caffecompat.export.torchvision.weights import to_torchvision
 from caffecompat.export.verify.verification import verify_conversion
+from caffecompat.layers import BuildOptions
 from caffecompat.net.definition import read_definition
 from caffecompat.output_files import atomic_write
 from caffecompat.proto.files import write_text
@@ -122,7 +123,7 @@ def convert(source: Path, target: Path | None, options: ConvertOptions, say: Say
     else:
         _write_target(loaded, form, path, options, say)
     _write_side_files(loaded, form, path, say)
-    _say_preprocessing(loaded, form, options.target, say)
+    _say_preprocessing(loaded, options.target, say)
     return path
 
 
@@ -132,8 +133,7 @@ def _check_folding(form: Form, options: TargetOptions) -> None:
     Raises:
         ExportError: files of this form only say what happens to an image before.
     """
-    folds = not form.is_weights and targets.find(form.name).folds_preprocessing
-    if options.fold_preprocessing and not folds:
+    if options.fold_preprocessing and not form.folds_preprocessing:
         able = [name for name in targets if targets.find(name).folds_preprocessing]
         raise ExportError(
             f"--fold-preprocessing: the form {form.name!r} has no place for it; write "
@@ -251,7 +251,8 @@ def _fed_by_inputs(model: CaffeModel, say: Say) -> CaffeModel:
         return model
     say("the definition reads data; made a deploy net of it, as 'caffecompat deploy' does")
     dialect = model.definition.dialect
-    message = deploy(model.definition, DeployOptions(dialect=dialect), model.path).message
+    options = DeployOptions(net=BuildOptions(dialect=dialect))
+    message = deploy(model.definition, options, model.path).message
     return replace(model, definition=replace(read_definition(message), dialect=dialect))
 
 
@@ -271,7 +272,7 @@ def _verify(target: Target, model: CaffeModel, path: Path, say: Say) -> None:
 def _side_files(source: Source, form: Form, path: Path) -> list[Path]:
     """What is written beside the target."""
     found = []
-    if source.preprocessing is not None and not _holds_preprocessing(form):
+    if source.preprocessing is not None and not form.holds_preprocessing:
         found.append(side_file(path))
     if form.is_weights and _needs_prototxt(source, path):
         found.append(_prototxt(path))
@@ -296,14 +297,13 @@ def _write_side_files(source: Source, form: Form, path: Path, say: Say) -> None:
             say(f"wrote {extra}: the preprocessing")
 
 
-def _say_preprocessing(source: Source, form: Form, options: TargetOptions, say: Say) -> None:
-    folded = options.fold_preprocessing and form.name == "onnx"
+def _say_preprocessing(source: Source, options: TargetOptions, say: Say) -> None:
     if source.preprocessing is None:
         if options.program:
             say(f"for {options.program}: the preprocessing is not known; --preprocessing names one")
         return
     say(f"preprocessing: {source.preprocessing.sentence()}")
-    if folded:
+    if options.fold_preprocessing:
         order = "gray" if source.preprocessing.channel_order == "gray" else "R, G, B"
         say(
             f"of these the file itself does mean, scale and channel order: it takes {order} from 0 "
@@ -313,12 +313,6 @@ def _say_preprocessing(source: Source, form: Form, options: TargetOptions, say: 
         say(f"for {options.program}:")
         for line in blob_lines(source.preprocessing, options.fold_preprocessing):
             say(f"  {line}")
-
-
-def _holds_preprocessing(form: Form) -> bool:
-    if form.is_weights:
-        return form.format.holds_metadata
-    return targets.find(form.name).holds_preprocessing
 
 
 def _prototxt(path: Path) -> Path:

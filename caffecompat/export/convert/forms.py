@@ -62,6 +62,18 @@ class Form:
         """The class of the weight format."""
         return formats.find(self.name)
 
+    @property
+    def holds_preprocessing(self) -> bool:
+        """Whether a file of this form has the preprocessing in it."""
+        if self.is_weights:
+            return self.format.holds_metadata
+        return targets.find(self.name).holds_preprocessing
+
+    @property
+    def folds_preprocessing(self) -> bool:
+        """Whether a file of this form can do mean, scale and channel order itself."""
+        return not self.is_weights and targets.find(self.name).folds_preprocessing
+
 
 def choose_form(source: Path, target: Path | None, to: str | None) -> tuple[Form, Path]:
     """The form that the user wants, and the file to write.

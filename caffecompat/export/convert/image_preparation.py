@@ -16,8 +16,8 @@ from caffecompat.errors import CaffeError, ExportError, UnknownName
 from caffecompat.export.definitions import has_inputs
 from caffecompat.export.source import Source
 from caffecompat.input_files import read_input
-from caffecompat.layers._base import format_shape
 from caffecompat.net import Net
+from caffecompat.reporting.units import format_shape
 from caffecompat.weights.known_files import VERY_DEEP, recognise
 from caffecompat.weights.mean_file import read_mean, read_mean_values
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from caffecompat.errors import CaffeError, ExportError, LayerError, first_line, suggestion
@@ -42,23 +42,14 @@ class DeployOptions:
             such a top is not looked at, so it may be of any type.
         outputs: names of the blobs to keep as outputs; empty for all predictions.
         remove_dropout: leave Dropout layers out, which do nothing in phase TEST.
-        level, stages: the parts of the net state that include and exclude rules test.
-        lenient: ignore unknown fields.
-        dialect: see :class:`caffecompat.layers.BuildOptions`.
-        allow_python: run the code of Python layers, to learn their shapes.
-        max_bytes: the largest list that a data layer names; None for its own limit.
+        net: level and stages, and what may be done to learn shapes.
     """
 
     batch: int = 1
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     outputs: Sequence[str] = ()
     remove_dropout: bool = False
-    level: int = 0
-    stages: Sequence[str] = ()
-    lenient: bool = False
-    dialect: str = ""
-    allow_python: bool = False
-    max_bytes: int | None = None
+    net: BuildOptions = field(default_factory=BuildOptions)
 
 
 @dataclass(frozen=True)
@@ -138,7 +129,7 @@ class _Deploying:
         return Deployed(message, self.notes)
 
     def _state(self, phase: str) -> Any:
-        message, options = self.definition.message, self.options
+        message, options = self.definition.message, self.options.net
         return net_state(message, phase, options.level, options.stages)
 
     def _phase(self) -> str:
@@ -202,15 +193,7 @@ class _Deploying:
             )
 
     def _built(self, definition: Definition | Any, state: Any) -> Net:
-        options = BuildOptions(
-            state=state,
-            lenient=self.options.lenient,
-            dialect=self.options.dialect,
-            allow_python=self.options.allow_python,
-            shapes_only=True,
-            max_bytes=self.options.max_bytes,
-        )
-        return Net(definition, options=options)
+        return Net(definition, options=replace(self.options.net, state=state, shapes_only=True))
 
     def _losses(self) -> list[Step]:
         """The losses of the net; those of phase TRAIN if there are none in TEST."""

@@ -17,11 +17,11 @@ from caffecompat.export.onnx_graph.layer import FixedSizesNeeded, OnnxLayer, wri
 from caffecompat.export.outputs import without_layers
 from caffecompat.export.value_names import is_same, value_names
 from caffecompat.graph import Version
-from caffecompat.layers._base import format_shape
 from caffecompat.layers.split import Silence
 from caffecompat.net import Net
 from caffecompat.net.build import BuiltLayer
 from caffecompat.net.module import LayerModule
+from caffecompat.reporting.units import format_shape
 
 # Fields of forks in BVLC Caffe's layer types that the writers know.
 KNOWN_FORK_FIELDS = (

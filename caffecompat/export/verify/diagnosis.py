@@ -17,8 +17,8 @@ from caffecompat.errors import CaffeError
 from caffecompat.export.engine import Arrays, Engine
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.value_names import value_names
-from caffecompat.layers._base import format_shape
 from caffecompat.net.build import BuiltLayer
+from caffecompat.reporting.units import format_shape
 
 # How close a computed fault must be to the values found, as a part of their largest magnitude.
 CLOSE = 1e-3

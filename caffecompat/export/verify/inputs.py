@@ -10,7 +10,7 @@ import numpy as np
 from caffecompat.errors import ExportError
 from caffecompat.export.engine import Arrays, Engine
 from caffecompat.layers import Shape
-from caffecompat.layers._base import format_shape
+from caffecompat.reporting.units import format_shape
 
 # Enough to see values that go to the wrong sample.
 LARGEST_BATCH = 2

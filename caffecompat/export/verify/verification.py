@@ -17,7 +17,7 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.target import targets
 from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.layers import Shape
-from caffecompat.layers._base import format_shape
+from caffecompat.reporting.units import format_shape
 from caffecompat.weights.mapped import release_pages
 
 TOLERANCE = 1e-4

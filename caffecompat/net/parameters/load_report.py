@@ -61,22 +61,36 @@ class LoadReport:
 
     def sentences(self) -> list[str]:
         """The report as lines of text; the first one has the number of loaded layers."""
-        lines = self._about_the_net()
-        if self.ignored:
-            lines.append(f"in the file only: {', '.join(self.ignored)}")
-        return lines
+        return [*self._about_the_net(), *self._in_the_file_only()]
+
+    def fit_sentences(self) -> list[str]:
+        """The report as lines of text, where only the question was whether the file fits."""
+        return [
+            f"the weights fit {len(self.loaded)} of {self.total} layers with parameters",
+            *(f"layer {name!r} is not in the file{self._near(name)}" for name in self.missing),
+            *(f"layer {name!r} does not fit: {why}" for name, why in self.mismatched.items()),
+            *self._in_the_file_only(),
+        ]
 
     def _about_the_net(self) -> list[str]:
         lines = [f"loaded {len(self.loaded)} of {self.total} layers with parameters"]
-        for name in self.missing:
-            near = difflib.get_close_matches(name, self.ignored, n=1)
-            hint = f"; the file has {near[0]!r}, which the net has not" if near else ""
-            lines.append(f"layer {name!r} is not in the file and keeps its values{hint}")
+        lines += [
+            f"layer {name!r} is not in the file and keeps its values{self._near(name)}"
+            for name in self.missing
+        ]
         done = "filled afresh" if self.on_mismatch == REINIT else "left as it was"
         lines += [f"layer {name!r} was {done}: {why}" for name, why in self.mismatched.items()]
         if self.left_out:
             lines.append(f"not asked for: {', '.join(self.left_out)}")
         return lines
+
+    def _in_the_file_only(self) -> list[str]:
+        return [f"in the file only: {', '.join(self.ignored)}"] if self.ignored else []
+
+    def _near(self, name: str) -> str:
+        """A hint at a layer of the file that has almost the name."""
+        near = difflib.get_close_matches(name, self.ignored, n=1)
+        return f"; the file has {near[0]!r}, which the net has not" if near else ""
 
 
 def nothing_loaded(origin: str, report: LoadReport, weights: Weights) -> str:

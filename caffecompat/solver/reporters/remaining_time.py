@@ -12,7 +12,7 @@ from caffecompat.reporting.activity import Task, heartbeat
 from caffecompat.reporting.glog import number
 from caffecompat.reporting.units import duration
 from caffecompat.solver.callbacks import Callback, Training
-from caffecompat.solver.test_nets import scheduled_tests
+from caffecompat.solver.tester import scheduled_tests
 
 # A first iteration of at least this many seconds is enough for an estimate by itself, although it
 # includes work that is done only once.

@@ -18,7 +18,7 @@ from caffecompat.data.backends.database import open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.sources.image_list import ImageSamples, read_list
 from caffecompat.data.tools.convert_imageset import convert_imageset
-from caffecompat.data.tools.imageset_settings import Settings
+from caffecompat.data.tools.imageset_settings import ImagesetSettings
 from caffecompat.errors import CaffeError, DataError
 from tests.sentences import assert_one_sentence
 
@@ -40,7 +40,7 @@ def write(text: str) -> None:
 
 
 def convert(root: str = "images/", source: str = "list.txt", **settings: Any) -> list[int]:
-    convert_imageset(root, source, "db", Settings(**settings))
+    convert_imageset(root, source, "db", ImagesetSettings(**settings))
     with open_database("db") as database:
         return [parse_datum(database.read(n)[1]).label for n in range(len(database))]
 
@@ -49,7 +49,7 @@ def refused(root: str = "images/", source: str = "list.txt", **settings: Any) ->
     """The message; nothing is left."""
     before = sorted(os.listdir())
     with pytest.raises(CaffeError) as caught:
-        convert_imageset(root, source, "db", Settings(**settings))
+        convert_imageset(root, source, "db", ImagesetSettings(**settings))
     assert sorted(os.listdir()) == before
     assert_one_sentence(str(caught.value))
     return str(caught.value)
@@ -139,7 +139,7 @@ def test_words_as_labels() -> None:
         assert parse_datum(database.read(0)[1]).label == 1
     write("dog/3.jpg dgo\n")
     with pytest.raises(DataError, match=r"line 1: there is no class 'dgo'; did you mean 'dog'"):
-        convert_imageset("images/", "list.txt", "x", Settings(labels="db.labels.txt"))
+        convert_imageset("images/", "list.txt", "x", ImagesetSettings(labels="db.labels.txt"))
 
 
 def test_no_labels() -> None:
@@ -236,7 +236,7 @@ def test_images_of_other_channels_amid_rescaled_ones_are_encoded_anew() -> None:
     """A gray file that has the size already would be the one record that does not fit a net."""
     assert cv2.imwrite("images/cat/2.jpg", np.full((8, 10), 9, np.uint8))
     write(PLAIN)
-    convert_imageset("images/", "list.txt", "db", Settings(encoded=True, min_side=8))
+    convert_imageset("images/", "list.txt", "db", ImagesetSettings(encoded=True, min_side=8))
     with open_database("db") as database:
         shapes = [decode_datum(parse_datum(database.read(n)[1])).shape for n in range(3)]
         kept = parse_datum(database.read(0)[1]).data
@@ -254,14 +254,14 @@ def test_very_long_names_are_shortened_in_messages(
     path.write_text(f"a.png 0\n{long}.png 1\n")
     with pytest.raises(DataError, match=r"xxx\.\.xxx") as caught:
         convert_imageset(
-            f"{tmp_path}/", str(path), str(tmp_path / "one"), Settings(on_error="fail")
+            f"{tmp_path}/", str(path), str(tmp_path / "one"), ImagesetSettings(on_error="fail")
         )
     assert len(str(caught.value)) < 1000
-    convert_imageset(f"{tmp_path}/", str(path), str(tmp_path / "two"), Settings())
+    convert_imageset(f"{tmp_path}/", str(path), str(tmp_path / "two"), ImagesetSettings())
     assert all(len(text) < 1000 for text in caplog.messages)
     samples = ImageSamples(str(path), read_list(str(path)))
     assert len(samples.locate(samples.fetch(1))) < 1000
     path.write_text(f"{long}.png 1\n")
     with pytest.raises(DataError, match="none of its 1 images exists") as caught:
-        convert_imageset(f"{tmp_path}/", str(path), str(tmp_path / "three"), Settings())
+        convert_imageset(f"{tmp_path}/", str(path), str(tmp_path / "three"), ImagesetSettings())
     assert len(str(caught.value)) < 1000

@@ -18,7 +18,7 @@ from caffecompat.data.backends.database import open_database, resume_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.tools import convert_imageset as module
 from caffecompat.data.tools.convert_imageset import convert_imageset
-from caffecompat.data.tools.imageset_settings import Settings
+from caffecompat.data.tools.imageset_settings import ImagesetSettings
 from caffecompat.errors import DataError, FileProblem
 from tests.places import REPOSITORY
 from tests.sentences import assert_one_sentence
@@ -41,7 +41,7 @@ def records(path: Path | str) -> dict[bytes, Any]:
 
 def convert(source: str, target: Path, **settings: Any) -> module.Conversion:
     root = source.removesuffix("list.txt")
-    return convert_imageset(root, source, str(target), Settings(**settings))
+    return convert_imageset(root, source, str(target), ImagesetSettings(**settings))
 
 
 @pytest.mark.parametrize(("side", "shape"), [(6, (3, 6, 9)), (9, (3, 9, 14)), (20, (3, 20, 31))])
@@ -130,7 +130,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """Makes the conversion of image number ``count`` fail."""
     real = module.image_record
 
-    def record(root: str, entry: Any, settings: Settings) -> Any:
+    def record(root: str, entry: Any, settings: ImagesetSettings) -> Any:
         if entry is not None and entry.label == count:
             raise Break
         return real(root, entry, settings)

@@ -17,7 +17,7 @@ from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.sources.image_list import read_list
 from caffecompat.data.tools import convert_imageset as module
 from caffecompat.data.tools.convert_imageset import convert_imageset
-from caffecompat.data.tools.imageset_settings import Settings
+from caffecompat.data.tools.imageset_settings import ImagesetSettings
 from caffecompat.errors import DataError, FileProblem, UnknownName
 from tests.places import COPIES
 from tests.recorded.tolerances import IMAGE_LEVELS
@@ -74,7 +74,7 @@ def compare(made: Path, recorded: Path, exact: bool) -> None:
 def test_copied_databases(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(DATA)
     facts = COPIED[name]
-    settings = Settings(
+    settings = ImagesetSettings(
         encoded="--encoded" in facts["flags"], check_size="--check_size" in facts["flags"]
     )
     count = convert_imageset("images/", facts["list"], str(tmp_path / "db"), settings)
@@ -90,7 +90,7 @@ def test_recorded_databases(
 ) -> None:
     monkeypatch.chdir(golden / "data")
     source, settings = RECORDED[name]
-    convert_imageset("images/", source, str(tmp_path / "db"), Settings(**settings))
+    convert_imageset("images/", source, str(tmp_path / "db"), ImagesetSettings(**settings))
     exact = not any(word in name for word in REMADE)
     compare(tmp_path / "db", golden / "data" / "db" / name, exact)
 
@@ -174,7 +174,7 @@ def test_shuffling_is_a_pure_function_of_the_seed(tmp_path: Path) -> None:
     source = write_images(tmp_path, 40)
     labels = []
     for run, seed in enumerate((1, 2, 1)):
-        settings = Settings(shuffle=True, seed=seed)
+        settings = ImagesetSettings(shuffle=True, seed=seed)
         convert_imageset(f"{tmp_path}/", source, str(tmp_path / f"db{run}"), settings)
         made = records(tmp_path / f"db{run}")
         # Keys count in the new order and hold the image's own name.
@@ -194,7 +194,7 @@ def test_more_records_than_one_commit_holds(
     source = write_images(tmp_path, 31)
     seen: list[tuple[int, int]] = []
     with caplog.at_level(logging.INFO):
-        settings = Settings(check_size=True)
+        settings = ImagesetSettings(check_size=True)
         convert_imageset(
             f"{tmp_path}/", source, str(tmp_path / "db"), settings, lambda *at: seen.append(at)
         )
@@ -213,7 +213,7 @@ def test_encoded_images_keep_their_bytes_if_the_extension_matches(
     tmp_path: Path, extension: str, encode_type: str, kept: bool
 ) -> None:
     source = write_images(tmp_path, 2, extension)
-    settings = Settings(gray=True, encoded=not encode_type, encode_type=encode_type)
+    settings = ImagesetSettings(gray=True, encoded=not encode_type, encode_type=encode_type)
     convert_imageset(f"{tmp_path}/", source, str(tmp_path / "db"), settings)
     original = (tmp_path / f"1.{extension}").read_bytes()
     _, datum = records(tmp_path / "db")[1]
@@ -223,7 +223,7 @@ def test_encoded_images_keep_their_bytes_if_the_extension_matches(
 
 def test_one_size_alone_resizes_nothing_but_encodes_anew(tmp_path: Path) -> None:
     source = write_images(tmp_path, 1, "jpg")
-    settings = Settings(encoded=True, resize_height=9)
+    settings = ImagesetSettings(encoded=True, resize_height=9)
     convert_imageset(f"{tmp_path}/", source, str(tmp_path / "db"), settings)
     ((_, datum),) = records(tmp_path / "db")
     assert datum.data != (tmp_path / "0.jpg").read_bytes()
@@ -251,7 +251,7 @@ def test_what_cannot_be_converted_leaves_nothing(
 ) -> None:
     monkeypatch.chdir(DATA)
     with pytest.raises(kind, match=sentence) as caught:
-        convert_imageset("images/", source, str(tmp_path / "db"), Settings(**settings))
+        convert_imageset("images/", source, str(tmp_path / "db"), ImagesetSettings(**settings))
     assert_one_sentence(str(caught.value))
     assert os.listdir(tmp_path) == []
 

@@ -140,7 +140,7 @@ def test_each_way_to_give_images(count: int, images: Path) -> None:
         ("wide.png 2 0 0 5 5", "the label 2, but there are 2 classes"),
         ("wide.png 0 0 0 60 5", "a box reaches to pixel 60, 5"),
         ("none.png 0 0 0 5 5", r"none\.png: it cannot be read"),
-        ("list.txt 0 0 0 5 5", r"list\.txt: it cannot be decoded as an image"),
+        ("list.txt 0 0 0 5 5", r"list\.txt: it is not an image that OpenCV can decode"),
     ],
 )
 def test_faults_of_the_list(images: Path, line: str, sentence: str) -> None:

@@ -321,7 +321,9 @@ def test_ignored_labels_are_fine(tmp_path: Path) -> None:
     net.write_text(
         text.replace('top: "accuracy"', 'top: "accuracy" accuracy_param { ignore_label: 255 }')
     )
-    Solver(path).solve()
+    solver = Solver(path)
+    solver.solve()
+    assert solver.iter == solver.max_iter
 
 
 def test_sizes_for_people() -> None:

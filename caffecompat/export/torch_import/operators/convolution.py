@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from caffecompat.export.torch_import.operator import Call, operators
-
-Pair = tuple[int, int]
+from caffecompat.export.torch_import.windows import FOR_BOTH_AXES, Pair, window_fields
 
 
 @operators.register("aten.conv2d")
@@ -63,24 +62,18 @@ def _layer(call: Call, kind: str, padding: Pair) -> str:
         p.bias_term = False
     if groups != 1:
         p.group = groups
-    set_window(p, (weight.shape[2], weight.shape[3]), call.pair("stride"), padding)
+    _set_window(p, (weight.shape[2], weight.shape[3]), call.pair("stride"), padding)
     dilation = call.pair("dilation")
     if dilation != (1, 1):
         p.dilation.extend(dilation if dilation[0] != dilation[1] else dilation[:1])
     return str(message.name)
 
 
-def set_window(p: Any, kernel: Pair, stride: Pair, padding: Pair) -> None:
-    """Kernel, stride and pad of a ConvolutionParameter, one number where height equals width."""
-    for stem, short, values, default in (
-        ("kernel", "kernel_size", kernel, None),
-        ("stride", "stride", stride, (1, 1)),
-        ("pad", "pad", padding, (0, 0)),
-    ):
-        if values == default:
-            continue
-        if values[0] == values[1]:
-            getattr(p, short).append(values[0])
+def _set_window(p: Any, kernel: Pair, stride: Pair, padding: Pair) -> None:
+    """Kernel, stride and pad of a ConvolutionParameter."""
+    for name, value in window_fields(kernel, stride, padding):
+        # Repeated fields, since Caffe convolves over any number of axes.
+        if name in FOR_BOTH_AXES:
+            getattr(p, name).append(value)
         else:
-            setattr(p, f"{stem}_h", values[0])
-            setattr(p, f"{stem}_w", values[1])
+            setattr(p, name, value)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from caffecompat.export.torch_import.operator import Call, operators
-
-Pair = tuple[int, int]
+from caffecompat.export.torch_import.windows import Pair, window_fields
 
 
 @operators.register("aten.max_pool2d")
@@ -98,15 +97,5 @@ def _counts(size: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair) ->
 
 def _set_pooling(p: Any, method: str, kernel: Pair, stride: Pair, padding: Pair) -> None:
     p.pool = p.MAX if method == "MAX" else p.AVE
-    for stem, short, values, default in (
-        ("kernel", "kernel_size", kernel, None),
-        ("stride", "stride", stride, (1, 1)),
-        ("pad", "pad", padding, (0, 0)),
-    ):
-        if values == default:
-            continue
-        if values[0] == values[1]:
-            setattr(p, short, values[0])
-        else:
-            setattr(p, f"{stem}_h", values[0])
-            setattr(p, f"{stem}_w", values[1])
+    for name, value in window_fields(kernel, stride, padding):
+        setattr(p, name, value)

@@ -136,9 +136,7 @@ class RoIDataLayer(PythonEquivalent, Source):
         return len(self.images) or None
 
     def read(self, index: int) -> Sequence[Array]:
-        import numpy as np
-
-        from caffecompat.data.counter_rng import draw, pick
+        from caffecompat.data.counter_rng import pick_one
         from caffecompat.data.sources.object_images import Preparation, prepared
 
         # With more tops there is nothing to read from a list.
@@ -151,8 +149,8 @@ class RoIDataLayer(PythonEquivalent, Source):
         times, place = divmod(index, len(self.images))
         image = self.images[self._order(times)[place] if self.given["shuffle"] else place]
         scales = self.given["SCALES"]
-        chosen = draw(self.context.options.seed, np.array([index]), "scale of an image")
-        side = int(scales[int(pick(chosen, len(scales))[0])])
+        seed = self.context.options.seed
+        side = int(scales[pick_one(seed, index, "scale of an image", len(scales))])
         preparation = Preparation(
             tuple(self.given["PIXEL_MEANS"]), side, int(self.given["MAX_SIZE"])
         )

@@ -1,0 +1,1 @@
+"""What ``caffecompat inspect`` prints, for each kind of file."""
