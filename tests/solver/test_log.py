@@ -267,7 +267,8 @@ layer { name: "c" type: "InnerProduct" bottom: "a" top: "c" param { lr_mult: 0 }
 layer { name: "l" type: "EuclideanLoss" bottom: "c" bottom: "t" top: "l" loss_weight: 0 }
 """)
     path.write_text(
-        f'net: "{path.parent}/net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 1 debug_info: true'
+        f'net: "{path.parent}/net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 1 display: 1 '
+        "debug_info: true"
     )
     lines.text.clear()
     Solver(path).step(1)
