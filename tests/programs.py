@@ -1,9 +1,9 @@
 """Python programs in processes of their own that start at once, as forks of one that has torch.
 
 A new Python takes three seconds of a core until it has imported torch. Programs whose imports are
-not what a test is about are started here instead: arguments, folder, environment, output, signals
-and exit codes are those of a new Python. There is no standard input, torch has one thread, and
-functions of ``atexit`` do not run.
+not what a test is about are started here instead: arguments, folder, environment, input, output,
+signals and exit codes are those of a new Python. torch has one thread, and functions of ``atexit``
+do not run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.places import REPOSITORY
 
 
 class Program:
-    """A running Python program; methods and exit codes are those of ``subprocess.Popen``."""
+    """A running Python program; pipes, methods and exit codes are those of ``subprocess.Popen``."""
 
     def __init__(
         self,
@@ -46,25 +46,27 @@ class Program:
             folder: its current folder.
             environment: all of its environment; that of this process by default.
         """
-        out, err = _Pipe(), _Pipe()
+        given, out, err = _Pipe(to_program=True), _Pipe(), _Pipe()
         self._arguments = list(arguments)
         variables = dict(os.environ if environment is None else environment)
         self._process = _fork_server().Process(
             target=_become,
-            args=(self._arguments, str(folder), variables, out, err),
+            args=(self._arguments, str(folder), variables, given, out, err),
             daemon=True,  # So that it does not outlive the tests, whatever happens.
         )
         with pytest.MonkeyPatch.context() as patch:
             # It would be imported there, and may be the example of a page that a test runs.
             patch.setitem(sys.modules, "__main__", ModuleType("__main__"))
             self._process.start()
-        self.stdout, self.stderr = out.reader(), err.reader()
+        self.stdin, self.stdout, self.stderr = given.kept(), out.kept(), err.kept()
 
     def __enter__(self) -> Program:
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Closes the pipes and waits for the program's end."""
+        with suppress(BrokenPipeError):
+            self.stdin.close()
         self.stdout.close()
         self.stderr.close()
         self._process.join()
@@ -90,16 +92,22 @@ class Program:
             with suppress(ProcessLookupError):
                 os.kill(self._process.pid, number)
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """All that the program writes; it is killed when it takes longer than ``timeout``."""
+    def communicate(self, text: str = "", timeout: float | None = None) -> tuple[str, str]:
+        """Sends text to its standard input and ends that; returns all that the program writes.
+
+        It is killed when it takes longer than ``timeout`` seconds.
+        """
         limit = threading.Timer(timeout or 600.0, self.send_signal, [signal.SIGKILL])
         limit.start()
         errors: list[str] = []
         reading = threading.Thread(target=lambda: errors.append(self.stderr.read()))
         reading.start()
+        writing = threading.Thread(target=_end, args=[self.stdin, text])
+        writing.start()
         with self.stdout, self.stderr:
             printed = self.stdout.read()
             reading.join()
+        writing.join()
         self._process.join()
         limit.cancel()
         return printed, errors[0]
@@ -110,25 +118,39 @@ def run_program(
     folder: Path = REPOSITORY,
     environment: Mapping[str, str] | None = None,
     timeout: float | None = None,
+    text: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """What ``subprocess.run`` answers for a Python program; see :class:`Program`."""
     program = Program(arguments, folder, environment)
-    printed, errors = program.communicate(timeout)
+    printed, errors = program.communicate(text, timeout)
     return subprocess.CompletedProcess(arguments, program.wait(), printed, errors)
 
 
 class _Pipe:
-    """A pipe whose writing end goes to the process that it is an argument of."""
+    """A pipe of which one end goes to the process that it is an argument of: the writing end.
 
-    def __init__(self) -> None:
-        self._reads, self._writes = os.pipe()
+    Args:
+        to_program: it is the reading end.
+    """
+
+    def __init__(self, to_program: bool = False) -> None:
+        ends = os.pipe()
+        self._sent, self._kept = ends if to_program else ends[::-1]
+        self._mode = "w" if to_program else "r"
 
     def __reduce__(self) -> Any:
-        return _given, (DupFd(self._writes),)
+        return _given, (DupFd(self._sent),)
 
-    def reader(self) -> IO[str]:
-        os.close(self._writes)
-        return os.fdopen(self._reads, encoding="utf-8", errors="surrogateescape")
+    def kept(self) -> IO[str]:
+        """The end of this process, once the other has its own."""
+        os.close(self._sent)
+        return os.fdopen(self._kept, self._mode, encoding="utf-8", errors="surrogateescape")
+
+
+def _end(stream: IO[str], text: str = "") -> None:
+    """Writes the last text to a program, which may have ended or closed its standard input."""
+    with suppress(BrokenPipeError), stream:
+        stream.write(text)
 
 
 def _given(duplicate: Any) -> int:
@@ -148,11 +170,14 @@ def _fork_server() -> ForkServerContext:
 
 
 def _become(
-    arguments: list[str], folder: str, variables: dict[str, str], out: int, err: int
+    arguments: list[str], folder: str, variables: dict[str, str], given: int, out: int, err: int
 ) -> None:
     """Runs a program in this process, as if Python had just started with it."""
     # A daemon of multiprocessing must not start processes.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    os.dup2(given, 0)
+    os.close(given)
+    sys.stdin = sys.__stdin__ = os.fdopen(0, encoding="utf-8", closefd=False)  # type: ignore[misc]
     for number, descriptor, name in ((1, out, "stdout"), (2, err, "stderr")):
         os.dup2(descriptor, number)
         os.close(descriptor)

@@ -66,6 +66,26 @@ def test_long_outputs_do_not_block_each_other() -> None:
     assert (len(done.stdout), len(done.stderr)) == (300_001, 300_000)
 
 
+def test_standard_input() -> None:
+    """It arrives whole and ends, and a program need not read it."""
+    code = "import sys, os; print(sys.stdin.readline() + sys.stdin.read()[-9:], os.read(0, 1))"
+    done = run_program(["-c", code], text="first\n" + "x" * 300_000 + " caffé\n")
+    assert (done.returncode, done.stdout) == (0, "first\nxx caffé\n b''\n")
+    assert run_program(["-c", code]).stdout == " b''\n"
+    assert run_program(["-c", "print('deaf')"], text="x" * 300_000).stdout == "deaf\n"
+
+
+def test_standard_input_bit_by_bit() -> None:
+    code = "import sys\nfor line in sys.stdin: print(line.upper(), end='', flush=True)"
+    with Program(["-c", code]) as program:
+        for word in ("one\n", "two\n"):
+            program.stdin.write(word)
+            program.stdin.flush()
+            assert program.stdout.readline() == word.upper()
+        program.stdin.close()
+        assert program.wait(60) == 0
+
+
 def test_a_program_may_start_programs() -> None:
     code = (
         "import multiprocessing as m; p = m.Process(target=print, args=('x',)); p.start(); p.join()"

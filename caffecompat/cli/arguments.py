@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -106,13 +107,21 @@ def _dialect(word: str) -> str:
     return word
 
 
-def add_cpu_argument(parser: argparse.ArgumentParser) -> None:
-    """``--cpu``: the same as ``--gpu none``."""
+ONE_GPU = "GPU id, or none; default: the CPU"
+
+
+def add_device_arguments(parser: argparse.ArgumentParser, gpu: str = ONE_GPU) -> None:
+    """``--gpu``, and ``--cpu``, which is the same as ``--gpu none``.
+
+    Args:
+        gpu: the help of ``--gpu``.
+    """
+    parser.add_argument("--gpu", default="", action=_Gpu, help=gpu)
     parser.add_argument(
         "--cpu",
-        dest="gpu",
-        action="store_const",
-        const="none",
+        nargs=0,
+        default=argparse.SUPPRESS,
+        action=_Cpu,
         help="compute on the CPU, whatever solver_mode says (as --gpu none, --gpu -1)",
     )
 
@@ -126,6 +135,48 @@ def device_of(arguments: argparse.Namespace) -> torch.device:
     from caffecompat.solver.setup.device_choice import checked_device, flagged_device
 
     return checked_device(flagged_device(arguments.gpu) or "cpu")
+
+
+class _Gpu(argparse.Action):
+    """Stores the value of ``--gpu``; of several the last counts, as in Caffe's tool."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        namespace.gpu = values
+        _refuse_two_devices(namespace)
+
+
+class _Cpu(argparse.Action):
+    """Stores ``none`` as the value of ``--gpu``."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        namespace.cpu = True
+        _refuse_two_devices(namespace)
+        namespace.gpu = "none"
+
+
+def _refuse_two_devices(namespace: argparse.Namespace) -> None:
+    """Refuses ``--cpu`` beside a ``--gpu`` that names another device, in either order."""
+    gpu = namespace.gpu
+    if not gpu or not hasattr(namespace, "cpu"):
+        return
+    from caffecompat.solver.setup.device_choice import wants_cpu
+
+    if not wants_cpu(gpu):
+        raise argparse.ArgumentError(
+            None, f"--cpu and --gpu {gpu} name different devices; give one of the two"
+        )
 
 
 def add_max_bytes_argument(parser: argparse.ArgumentParser) -> None:
@@ -160,6 +211,17 @@ def check_files(*paths: str) -> None:
     """
     for path in filter(None, paths):
         check_input(path)
+
+
+def weight_files(arguments: argparse.Namespace) -> list[str]:
+    """The files of ``--weights``, which are separated by commas; a later one wins.
+
+    A file whose own name has a comma is taken as it is.
+    """
+    given: str = arguments.weights or ""
+    if os.path.lexists(given):
+        return [given]
+    return [name for name in map(str.strip, given.split(",")) if name]
 
 
 def layers(arguments: argparse.Namespace) -> list[str] | None:

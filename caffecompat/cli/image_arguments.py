@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import (
-    add_cpu_argument,
+    add_device_arguments,
     add_fork_arguments,
     add_max_bytes_argument,
 )
@@ -28,8 +28,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, required: bool = True) 
         help="deploy prototxt (default: the one beside the weights, or from the weight file)",
     )
     parser.add_argument("--weights", required=required, help="weight file")
-    parser.add_argument("--gpu", default="", help="GPU id, or none; default: the CPU")
-    add_cpu_argument(parser)
+    add_device_arguments(parser)
     add_inference_arguments(parser)
     add_fork_arguments(parser)
     add_max_bytes_argument(parser)

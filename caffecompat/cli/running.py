@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import (
-    add_cpu_argument,
+    add_device_arguments,
     add_fork_arguments,
     add_max_bytes_argument,
     add_precision_argument,
@@ -27,8 +27,7 @@ def add_running_arguments(parser: argparse.ArgumentParser, engines: bool) -> Non
     Args:
         engines: whether ``--optimize`` and ``--engine`` choose what runs the net.
     """
-    parser.add_argument("--gpu", default="", help="GPU id, or none; default: the CPU")
-    add_cpu_argument(parser)
+    add_device_arguments(parser)
     if engines:
         add_inference_arguments(parser)
     else:

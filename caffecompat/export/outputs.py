@@ -13,6 +13,7 @@ from caffecompat.export.wiring import Step, Wiring, net_of
 from caffecompat.graph import Graph, Version, build_graph, net_state
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
+from caffecompat.net.structure import NetStructure
 from caffecompat.proto import schema
 from caffecompat.weights import Weights
 
@@ -54,6 +55,23 @@ def keep_outputs(model: CaffeModel, names: Sequence[str]) -> CaffeModel:
     message = net_of(definition.message, wiring.layers())
     kept = replace(definition, message=message, notes=[*definition.notes, note])
     return replace(model, definition=kept, weights=_weights_of(model.weights, wiring))
+
+
+def check_outputs(net: NetStructure, who: str) -> None:
+    """Refuses a net without outputs, for forms that hold what a net returns.
+
+    Args:
+        who: the net's file or name, for the message.
+
+    Raises:
+        ExportError: layers without tops (Silence) read all its blobs.
+    """
+    if net.outputs:
+        return
+    unread = {bottom for built in net.layers if not built.tops for bottom in built.bottoms}
+    read = [version.blob for built in net.layers for version in built.tops if version in unread]
+    advice = f"; name a blob as its output: --output {shlex.quote(read[-1])}" if read else ""
+    raise ExportError(f"{who}: the net has no output, which this form needs{advice}")
 
 
 def without_layers(

@@ -236,11 +236,15 @@ class Net(NetStructure):
         self._views.send()
         with pycaffe_errors():
             report = self.torch_net.load_weights(path, lenient=True)
-            take_diffs(load_weights(path), self._names, self._parameters)
+            self.take_diffs(path)
         report.write_to(LOGGER)
         self._views.show()
 
     load_hdf5 = copy_from
+
+    def take_diffs(self, path: str | os.PathLike[str]) -> None:
+        """Copies the gradients of a caffemodel whose weights the net has already."""
+        take_diffs(load_weights(path), self._names, self._parameters)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the weights as a caffemodel, whatever the suffix."""

@@ -219,9 +219,11 @@ class Solver:
             self._training.snapshot()
 
     def restore(self, path: str | os.PathLike[str]) -> None:
-        """Resumes from a solver state: iteration, weights, history."""
+        """Resumes from a solver state: iteration, weights, history; of a caffemodel the diffs."""
         with pycaffe_errors():
-            self._training.restore(path)
+            weights = self._training.restore(path)
+            if weights is not None:
+                self.net.take_diffs(weights)
         self.net.show()
 
     def share_weights(self, net: Net) -> None:

@@ -132,9 +132,10 @@ class Solver(TrainingState):
         self._layer_watch.possible = not (self._process_group.several or whole)
         self._tester = Tester(self._message, self.net, compute, self._log, self._layer_watch)
 
-    def _apply_state(self, state: SolverState, path: str) -> None:
-        super()._apply_state(state, path)
+    def _apply_state(self, state: SolverState, path: str) -> str | None:
+        weights = super()._apply_state(state, path)
         self._display.begin(self.iter)
+        return weights
 
     # Training
 

@@ -144,11 +144,14 @@ class TrainingState:
         with self.activity.during("writing the snapshot"):
             return self._snapshot_writer.write(self.net, self._optimizer, state, diffs)
 
-    def restore(self, path: str | os.PathLike[str]) -> None:
+    def restore(self, path: str | os.PathLike[str]) -> str | None:
         """Resumes from a solver state: iteration, weights, history, position in the data.
 
         If the state has another seed and the definition has no ``random_seed``, the nets are built
         again with that seed; :attr:`net` and :attr:`test_nets` are then new objects.
+
+        Returns:
+            The file of the weights, or None if the state names none.
 
         Raises:
             FileProblem: the state or its weights are missing.
@@ -164,9 +167,9 @@ class TrainingState:
             self.close()
             self._build_nets(seed)
             self.net.load_weights(weights)
-        self._apply_state(state, path)
+        return self._apply_state(state, path)
 
-    def _apply_state(self, state: SolverState, path: str) -> None:
+    def _apply_state(self, state: SolverState, path: str) -> str | None:
         learned = find_learned_net(state, path)
         self._optimizer.check(state, path)
         load_learned(self.net, learned, path, self._log)
@@ -178,3 +181,4 @@ class TrainingState:
         self.iter = state.iteration
         self._policy.load(state)
         self._snapshot_writer.resumed_from(state.iteration, path)
+        return None if learned is None else learned.path

@@ -62,6 +62,8 @@ def _flags(parser: argparse.ArgumentParser) -> tuple[list[list[str]], list[str]]
             others.append([option])
         elif action.required or (action.type in (None, int) and action.choices is None):
             word = "0.5" if action.type is float else "7"
+            # Beside --cpu only a --gpu that agrees is taken.
+            word = "none" if action.dest == "gpu" else word
             (required if action.required else others).append([option, word])
     return required + others, lists
 

@@ -167,7 +167,9 @@ def test_no_gpu_is_one_sentence(
         lines = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
         assert len(lines) == 1
         assert f"--gpu {gpu}" in lines[0]
-        remedy = "install torch with CUDA" if command == "device-query" else "add --cpu"
+        remedy = (
+            "install torch with CUDA" if command == "device-query" else "give --cpu in its place"
+        )
         assert f"torch {torch.__version__} cannot use a GPU here; {remedy}" in lines[0]
 
 

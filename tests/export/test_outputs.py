@@ -169,3 +169,32 @@ layer { name: "last" type: "Python" bottom: "next" top: "last"
     assert error.endswith("; without them the net is converted with --output conv\n")
     assert main([*arguments, "--no-verify", "--output", "conv"]) == 0
     assert not (tmp_path / "ran").exists()
+
+
+SILENT = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
+  inner_product_param { num_output: 4 } }
+layer { name: "quiet" type: "Silence" bottom: "fc" bottom: "data" }
+"""
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".py"])
+def test_a_net_without_outputs(
+    suffix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its file could not be loaded; it is refused, and the flag that the message names works."""
+    monkeypatch.chdir(tmp_path)
+    Path("net.prototxt").write_text(SILENT)
+    caffecompat.Net("net.prototxt", phase="TEST").save("net.caffemodel")
+    command = ["convert", "--model", "net.prototxt", "net.caffemodel", f"net{suffix}"]
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    advice = "the net has no output, which this form needs; name a blob as its output: --output fc"
+    assert f"net.caffemodel: {advice}\n" in said
+    assert not Path(f"net{suffix}").exists()
+    assert main([*command, *shlex.split(advice[advice.index("--output") :])]) == 0
+    assert Path(f"net{suffix}").exists()

@@ -252,15 +252,7 @@ def test_hints_at_run_time() -> None:
 def test_a_script_from_standard_input(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("NAME = 'mine'\n")
     code = "import sys, caffe, mine; print(caffe.__version__, mine.NAME, sys.argv)"
-    done = subprocess.run(
-        [sys.executable, "-m", "caffecompat.run", "-", "a"],
-        input=code,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_program(["-m", "caffecompat.run", "-", "a"], tmp_path, text=code)
     assert (done.stdout, done.stderr) == ("1.0.0 mine ['-', 'a']\n", "")
 
 

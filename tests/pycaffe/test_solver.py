@@ -131,6 +131,25 @@ def test_snapshot_and_restore() -> None:
     assert other.iter == 5
 
 
+@pytest.mark.parametrize("suffix", ["", ".h5"])
+def test_gradients_of_a_snapshot_are_restored(suffix: str) -> None:
+    """As in Caffe, with ``snapshot_diff: true``; those of an HDF5 file are not."""
+    more = "snapshot_diff: true snapshot_format: " + ("HDF5" if suffix else "BINARYPROTO")
+    Path("diffs.prototxt").write_text(Path("solver.prototxt").read_text() + more)
+    solver = caffe.SGDSolver("diffs.prototxt")
+    solver.step(2)
+    solver.snapshot()
+    saved = [blob.diff.copy() for blobs in solver.net.params.values() for blob in blobs]
+    other = caffe.SGDSolver("diffs.prototxt")
+    found = [blob.diff for blobs in other.net.params.values() for blob in blobs]
+    for diff in found:
+        diff[...] = 7
+    other.restore(f"model_iter_2.solverstate{suffix}")
+    assert any(diff.any() for diff in saved)
+    for diff, expected in zip(found, saved, strict=True):
+        np.testing.assert_array_equal(diff, 7 if suffix else expected)
+
+
 def test_test_nets_share_weights_but_not_gradients() -> None:
     solver = caffe.SGDSolver("solver.prototxt")
     (test,) = solver.test_nets

@@ -23,6 +23,7 @@ from caffecompat.solver.setup.device_choice import (
 from tests.solver.small import write_training
 
 ON_CPU = "add --cpu to run on the CPU (in Python device='cpu'), or install torch with CUDA"
+ON_CPU_WITHOUT_GPU = "give --cpu in its place to run on the CPU, or install torch with CUDA"
 
 
 def have_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
@@ -53,8 +54,9 @@ def test_no_gpu(
     with monkeypatch.context() as patch:
         have_gpus(patch, 0)
         assert main(["train", "--solver", str(path), *flags]) == 1
-        assert f"cannot use a GPU here; {ON_CPU}" in capsys.readouterr().err
-        assert main(["train", "--solver", str(path), *flags, "--cpu"]) == 0
+        remedy = ON_CPU_WITHOUT_GPU if flags else ON_CPU
+        assert f"cannot use a GPU here; {remedy}" in capsys.readouterr().err
+        assert main(["train", "--solver", str(path), "--cpu"]) == 0
         with pytest.raises(SolverError) as caught:
             Solver(path, device=None if more else "cuda")
         assert str(caught.value).endswith(ON_CPU)

@@ -251,3 +251,39 @@ def test_debug_info_has_the_inputs_of_a_net_with_force_backward(
     assert lines.containing("    [Backward] Layer conv, bottom blob data diff: 0.")
     assert lines.containing("    [Backward] Layer norm, param blob 2 diff: 0")
     assert lines.containing("    [Backward] Layer quiet, bottom blob label_data_1_split_1 diff: 0")
+
+
+def test_debug_info_of_a_net_whose_only_loss_has_no_weight(tmp_path: Path, lines: Lines) -> None:
+    """Caffe's lines, seen in its log: with force_backward layers run backward, over zeros."""
+    path = write_training(tmp_path / "run", "random_seed: 7 debug_info: true")
+    (tmp_path / "run" / "net.prototxt").write_text("""force_backward: true
+layer { name: "d" type: "DummyData" top: "data" top: "t" dummy_data_param {
+  shape { dim: 2 dim: 3 } shape { dim: 2 dim: 4 } data_filler { type: "constant" value: 0.5 } } }
+layer { name: "a" type: "InnerProduct" bottom: "data" top: "a" inner_product_param {
+  num_output: 3 weight_filler { type: "constant" value: 0.3 } } }
+layer { name: "r" type: "ReLU" bottom: "a" top: "a" }
+layer { name: "c" type: "InnerProduct" bottom: "a" top: "c" param { lr_mult: 0 }
+  inner_product_param { num_output: 4 weight_filler { type: "constant" value: 0.1 } } }
+layer { name: "l" type: "EuclideanLoss" bottom: "c" bottom: "t" top: "l" loss_weight: 0 }
+""")
+    path.write_text(
+        f'net: "{path.parent}/net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 1 display: 1 '
+        "debug_info: true"
+    )
+    lines.text.clear()
+    Solver(path).step(1)
+    found = [event for event in lines.events if "[Backward] Layer" in event]
+    assert [event.strip() for event in found] == [
+        f"[Backward] Layer {words} diff: 0"
+        for words in (
+            "l, bottom blob c",
+            "l, bottom blob t",
+            "c, bottom blob a",
+            "c, param blob 0",
+            "c, param blob 1",
+            "r, bottom blob a",
+            "a, bottom blob data",
+            "a, param blob 0",
+            "a, param blob 1",
+        )
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from caffecompat.cli.arguments import (
-    add_cpu_argument,
+    add_device_arguments,
     add_fork_arguments,
     add_max_bytes_argument,
     add_state_arguments,
@@ -27,8 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("mean", metavar="MEAN", help="mean file; each channel's mean is subtracted")
     parser.add_argument("labels", metavar="LABELS", help="names of the classes, one per line")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
-    parser.add_argument("--gpu", default="", help="GPU id, or none; default: the CPU")
-    add_cpu_argument(parser)
+    add_device_arguments(parser)
     add_trust_arguments(parser)
     add_fork_arguments(parser)
     add_max_bytes_argument(parser)

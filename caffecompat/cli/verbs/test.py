@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.arguments import add_weight_arguments, check_files, layers
+from caffecompat.cli.arguments import add_weight_arguments, check_files, layers, weight_files
 from caffecompat.cli.inference_arguments import compute_options
 from caffecompat.cli.running import add_running_arguments, open_net
 
@@ -20,7 +20,7 @@ EXAMPLE = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="net prototxt")
-    parser.add_argument("--weights", required=True, help="weight file")
+    parser.add_argument("--weights", required=True, help="weight files, separated by commas")
     parser.add_argument(
         "--iterations", type=int, default=50, help="number of batches (default: 50)"
     )
@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    check_files(arguments.model, arguments.weights)
+    files = weight_files(arguments)
+    check_files(arguments.model, *files)
 
     from caffecompat.evaluate.score import score
     from caffecompat.reporting.glog import LOGGER, log_to_stderr
@@ -49,10 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
     with log_to_stderr():
         net = open_net(arguments, "test")
         try:
-            report = net.load_weights(
-                arguments.weights, layers=layers(arguments), on_mismatch=arguments.on_mismatch
-            )
-            report.write_to(LOGGER)
+            for path in files:
+                report = net.load_weights(
+                    path, layers=layers(arguments), on_mismatch=arguments.on_mismatch
+                )
+                report.write_to(LOGGER)
             mode = compute_options(arguments)
             mode.prepare(net, train=False)
             with mode.whole_pass(), mode.forward(net.device):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.arguments import check_files
+from caffecompat.cli.arguments import check_files, weight_files
 from caffecompat.cli.running import add_running_arguments, open_net
 from caffecompat.reporting.table import Column, print_table
 
@@ -29,7 +29,11 @@ _COLUMNS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="net prototxt")
-    parser.add_argument("--weights", default="", help="weight file; default: the net's fillers")
+    parser.add_argument(
+        "--weights",
+        default="",
+        help="weight files, separated by commas; default: the net's fillers",
+    )
     parser.add_argument(
         "--phase",
         # An empty one is Caffe's default.
@@ -57,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    check_files(arguments.model, arguments.weights)
+    files = weight_files(arguments)
+    check_files(arguments.model, *files)
 
     from caffecompat.evaluate.benchmark import measure
     from caffecompat.reporting.glog import LOGGER, log_to_stderr
@@ -66,8 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     with log_to_stderr():
         net = open_net(arguments, "TEST" if arguments.engines else arguments.phase)
         try:
-            if arguments.weights:
-                net.load_weights(arguments.weights).write_to(LOGGER)
+            for path in files:
+                net.load_weights(path).write_to(LOGGER)
             if arguments.engines:
                 _compare(net, arguments)
             else:

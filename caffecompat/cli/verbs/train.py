@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.arguments import (
-    add_cpu_argument,
+    add_device_arguments,
     add_fork_arguments,
     add_max_bytes_argument,
     add_precision_argument,
@@ -48,13 +48,11 @@ PREEMPTED = 75
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--solver", required=True, help="solver prototxt")
     _add_start_arguments(parser)
-    parser.add_argument(
-        "--gpu",
-        default="",
-        help="GPU ids, separated by commas, or all; several GPUs divide each batch; none is the "
-        "CPU (default: solver_mode if the solver has it, else the CPU)",
+    add_device_arguments(
+        parser,
+        "GPU ids, separated by commas, or all; several GPUs divide each batch; none is the CPU "
+        "(default: solver_mode if the solver has it, else the CPU)",
     )
-    add_cpu_argument(parser)
     _add_speed_arguments(parser)
     _add_signal_arguments(parser)
     parser.add_argument(
@@ -124,14 +122,15 @@ def _add_speed_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compile the net by torch.compile; needs a C++ compiler; slow in the first iteration",
     )
-    parser.add_argument(
+    graph = parser.add_mutually_exclusive_group()
+    graph.add_argument(
         "--cuda-graph",
         action="store_const",
         const=True,
         help="record a pass (and the update, where a kernel computes it) once and play it back, or "
         "end with an error (default: on one GPU, where it is possible)",
     )
-    parser.add_argument(
+    graph.add_argument(
         "--no-cuda-graph",
         dest="cuda_graph",
         action="store_const",

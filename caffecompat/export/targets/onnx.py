@@ -9,6 +9,7 @@ from caffecompat.errors import ExportError
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.build import build_onnx_graph, check_known
 from caffecompat.export.onnx_graph.file import import_onnx, write_onnx
+from caffecompat.export.outputs import check_outputs
 from caffecompat.export.target import Target, targets
 from caffecompat.net import Net
 
@@ -34,7 +35,9 @@ class Onnx(Target):
 
     def refuse(self, model: CaffeModel) -> None:
         import_onnx()
-        check_known(model, Net(model.definition, shapes_only=True))
+        net = Net(model.definition, shapes_only=True)
+        check_known(model, net)
+        check_outputs(net, model.path or net.name)
         if self.options.fold_preprocessing and model.preprocessing is None:
             raise ExportError(
                 f"{model.path}: its preprocessing is unknown, so it cannot become part of the "

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from caffecompat.export.model import CaffeModel
+from caffecompat.export.outputs import check_outputs
 from caffecompat.export.python_code.module import check_known, python_source
 from caffecompat.export.target import Target, targets
 from caffecompat.net import Net
@@ -24,14 +25,19 @@ class PythonSource(Target):
     engine = "python"
 
     def refuse(self, model: CaffeModel) -> None:
-        check_known(Net(model.definition, shapes_only=True), model.path)
+        self._checked_net(model)
 
     def write(self, model: CaffeModel, path: Path) -> None:
-        net = Net(model.definition, shapes_only=True)
-        check_known(net, model.path)
+        net = self._checked_net(model)
         source = python_source(net)
         with atomic_write(path) as file:
             file.write(source.encode("ascii"))
+
+    def _checked_net(self, model: CaffeModel) -> Net:
+        net = Net(model.definition, shapes_only=True)
+        check_known(net, model.path)
+        check_outputs(net, model.path or net.name)
+        return net
 
     def loading_lines(self, model: CaffeModel, path: Path) -> list[str]:
         stem = path.stem if path.stem.isidentifier() else "model"

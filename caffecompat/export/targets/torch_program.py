@@ -13,6 +13,7 @@ from torch import nn
 from caffecompat.errors import ExportError, first_line
 from caffecompat.export.input_sizes import Freedom, possible_sizes
 from caffecompat.export.model import CaffeModel
+from caffecompat.export.outputs import check_outputs
 from caffecompat.export.target import Target, targets
 from caffecompat.net import Net
 from caffecompat.output_files import atomic_write
@@ -34,7 +35,12 @@ class TorchProgram(Target):
     engine = "torch"
     holds_preprocessing = True
 
+    def refuse(self, model: CaffeModel) -> None:
+        net = Net(model.definition, shapes_only=True)
+        check_outputs(net, model.path or net.name)
+
     def write(self, model: CaffeModel, path: Path) -> None:
+        self.refuse(model)
         net = model.net()
         exported = _exported(net, model.path or net.name)
         names = [top.blob for top in net.program().feeds]

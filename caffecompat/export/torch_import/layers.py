@@ -20,7 +20,7 @@ IN_PLACE = {
 
 
 class Layers:
-    """Collects layers; each has one top with the layer's name."""
+    """Collects layers; one with a single top gives it the layer's name."""
 
     def __init__(self) -> None:
         self._messages: list[Any] = []
@@ -35,17 +35,28 @@ class Layers:
         bottoms: Sequence[str],
         blobs: Sequence[np.ndarray] = (),
         parameters: Sequence[str] = (),
+        tops: int = 1,
     ) -> Any:
         message = schema.new("LayerParameter")
         message.name, message.type = self._free(name), kind
         message.bottom.extend(bottoms)
-        message.top.append(message.name)
+        if tops == 1:
+            message.top.append(message.name)
+        else:
+            message.top.extend(self._free(f"{message.name}_{i}") for i in range(tops))
         self._messages.append(message)
         if blobs:
             self._weights.append(LayerWeights(message.name, kind, list(blobs)))
         for index, parameter in enumerate(parameters):
             self._users.setdefault(parameter, []).append((message, index))
         return message
+
+    def silence_pieces(self, outputs: Sequence[str]) -> None:
+        """Lets Silence read the tops of layers with several that are no outputs of the module."""
+        several = [top for m in self._messages if len(m.top) > 1 for top in m.top]
+        unread = [top for top in several if not self.is_read(top) and top not in outputs]
+        if unread:
+            self.add("Silence", "unused", unread, tops=0)
 
     def is_read(self, blob: str) -> bool:
         return any(blob in message.bottom for message in self._messages)
@@ -81,7 +92,11 @@ class Layers:
                     wiring.rename(step.tops[0], wiring.name_of(bottom))
         del message.layer[:]
         message.layer.extend(wiring.layers())
-        names = {step.name: step.message.top[0] for step in wiring.steps}
+        names = {
+            before.blob: now
+            for step in wiring.steps
+            for before, now in zip(step.tops, step.message.top, strict=True)
+        }
         return message, Weights(self._weights, name), names
 
     def _share(self) -> None:

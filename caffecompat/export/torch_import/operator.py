@@ -87,8 +87,9 @@ class Call:
         *blobs: np.ndarray,
         end: str = "",
         parameters: Sequence[str] = (),
+        tops: int = 1,
     ) -> Any:
-        """Adds a layer with one top of its own name.
+        """Adds a layer; its top has its name, several tops have numbers behind it.
 
         Args:
             kind: Caffe's type.
@@ -96,11 +97,12 @@ class Call:
             blobs: the layer's parameters.
             end: what is added to the name, where an operator becomes several layers.
             parameters: names of the parameters in the module, which find shared ones.
+            tops: how many tops it has.
 
         Returns:
             The LayerParameter, to set fields of.
         """
-        return self.layers.add(kind, self.name + end, bottoms, blobs, parameters)
+        return self.layers.add(kind, self.name + end, bottoms, blobs, parameters, tops)
 
     def pair(self, name: str) -> tuple[int, int]:
         """An argument with a value for height and one for width, or one for both."""
@@ -123,7 +125,8 @@ def _extent(extent: Any) -> int:
     return int(hint) if hint is not None else 1
 
 
-operators: Registry[Callable[[Call], str]] = Registry(
+operators: Registry[Callable[[Call], str | tuple[str, ...]]] = Registry(
     "torch operator", "caffecompat.export.torch_import.operators"
 )
-"""Functions by operator ("aten.conv2d"): add layers for a call and return the result's blob."""
+"""Functions by operator ("aten.conv2d"): add layers for a call and return the result's blob, or
+those of an operator with several results."""

@@ -86,6 +86,8 @@ class _Conversion:
         self.outputs: list[str] = []
         self._blobs: dict[Any, str] = {}
         self._constants: dict[Any, tuple[str, Any]] = {}
+        # The blobs of operators with several results.
+        self._lists: dict[Any, tuple[str, ...]] = {}
 
     def run(self) -> None:
         self._read_inputs()
@@ -139,7 +141,10 @@ class _Conversion:
         try:
             if operator not in operators:
                 raise Unsupported(undefined_values(node) or "Caffe has no layer for it")
-            self._blobs[node] = operators.find(operator)(self._call(node))
+            found = operators.find(operator)(self._call(node))
+            if isinstance(found, tuple):
+                self._lists[node] = found
+            self._blobs[node] = found if isinstance(found, str) else found[0]
         except Unsupported as error:
             self._blobs[node] = UNKNOWN
             # A setting of an operator on an unknown value may be no mistake of its own.
@@ -148,10 +153,14 @@ class _Conversion:
                 self.problems.append(f"{_place(node)}: {operator}: {error}")
 
     def _take_item(self, node: Any) -> None:
-        """The first value of an operator with several, which is the only one with a blob."""
-        blob = self._blobs[node.args[0]]
-        if node.args[1] != 0 and blob != UNKNOWN:
-            self.problems.append(f"{_place(node)}: value {node.args[1]} of an operator is used")
+        """One value of an operator with several; of a normalisation the first, as in Caffe."""
+        source, index = node.args
+        if source in self._lists:
+            self._blobs[node] = self._lists[source][index]
+            return
+        blob = self._blobs[source]
+        if index != 0 and blob != UNKNOWN:
+            self.problems.append(f"{_place(node)}: value {index} of an operator is used")
             blob = UNKNOWN
         self._blobs[node] = blob
 
@@ -177,6 +186,7 @@ class _Conversion:
                 if self.layers.is_read(blob) or self.layers.is_input(blob) or blob in self.outputs:
                     blob = str(self.layers.add("Split", f"{blob}_output", [blob]).name)
                 self.outputs.append(blob)
+        self.layers.silence_pieces(self.outputs)
 
 
 def _operator(node: Any) -> str:

@@ -3,24 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-
-
-class _Roots(torch.autograd.Function):
-    """A value whose gradient with respect to each tensor is the given one."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, gradients: Sequence[torch.Tensor], *tensors: torch.Tensor
-    ) -> torch.Tensor:
-        ctx.gradients = gradients
-        return tensors[0].new_zeros(())
-
-    @staticmethod
-    def backward(ctx: Any, *ones: Any) -> Any:
-        return None, *ctx.gradients
 
 
 def backward_from(
@@ -39,6 +23,7 @@ def backward_from(
         torch.ones_like(tensor) if gradient is None else gradient
         for tensor, gradient in zip(tensors, gradients, strict=True)
     ]
-    with torch.enable_grad():
-        root: Any = _Roots.apply(given, *tensors)
-    root.backward(retain_graph=keep)
+    # What torch.autograd.backward calls once it has looked at the shapes of the gradients.
+    torch.autograd.Variable._execution_engine.run_backward(
+        tuple(tensors), tuple(given), keep, False, (), allow_unreachable=True, accumulate_grad=True
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -46,7 +47,7 @@ class Step:
     origins: list[Origin | None]
     user: PythonCalls | None
 
-    @property
+    @cached_property
     def overwrites(self) -> bool:
         """Whether the layer works in place."""
         tops = {top.blob for top in self.built.tops}

@@ -8,6 +8,7 @@ from math import prod
 import torch
 
 from caffecompat.net import Net, Result, Stepper
+from caffecompat.net.backward_needs import backward_needs
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.reporting.glog import number
 
@@ -23,7 +24,7 @@ class DebugPass:
         self._net = net
         self._log = log
         self._stepper = Stepper(net)
-        self._needs_gradient = _blobs_with_gradient(net)
+        self._needs = backward_needs(net.layers, net.graph.force_backward)
         self._names = {
             (built.name, j): param.name
             for built in net.layers
@@ -52,21 +53,17 @@ class DebugPass:
 
     def _backward_layer(self, i: int, built: BuiltLayer) -> None:
         self._stepper.backward_layer(i)
+        if not self._needs.layers[i]:
+            return
         where = f"    [Backward] Layer {built.name}"
-        forced = self._net.graph.force_backward
-        for version in built.bottoms:
-            gradient = self._stepper.gradients.get(version)
-            if gradient is not None and (forced or version in self._needs_gradient):
+        for version, needed in zip(built.bottoms, self._needs.bottoms[i], strict=True):
+            if needed:
+                gradient = self._stepper.gradients.get(version)
                 self._log.info(f"{where}, bottom blob {version.blob} diff: {_mean(gradient)}")
-            elif gradient is None and forced and not built.tops:
-                # Caffe lets such a layer (Silence) set a gradient of zeros.
-                self._log.info(f"{where}, bottom blob {version.blob} diff: 0")
-        reached = any(self._stepper.gradients.get(top) is not None for top in built.tops)
+        forced = self._net.graph.force_backward
         for j, blob in enumerate(_blobs(built)):
-            if blob.grad is not None:
+            if forced or _is_given_a_rate(built, j):
                 self._log.info(f"{where}, param blob {j} diff: {_mean(blob.grad)}")
-            elif reached and (forced or _is_given_a_rate(built, j)):
-                self._log.info(f"{where}, param blob {j} diff: 0")
 
     def _report_all(self) -> None:
         values = [entry.tensor.detach() for entry in self._net.learnable]
@@ -89,21 +86,10 @@ def _is_given_a_rate(built: BuiltLayer, index: int) -> bool:
     return index >= len(params) or bool(params[index].lr_mult != 0)
 
 
-def _blobs_with_gradient(net: Net) -> set[object]:
-    """Versions of blobs that have a gradient in Caffe: those that depend on a parameter."""
-    needed: set[object] = set()
-    for built in net.layers:
-        learns = any(_is_given_a_rate(built, j) for j in range(len(_blobs(built))))
-        open_bottoms = (
-            v for v, blocked in zip(built.bottoms, built.blocked, strict=False) if not blocked
-        )
-        if learns or any(version in needed for version in open_bottoms):
-            needed.update(built.tops)
-    return needed
-
-
-def _mean(tensor: torch.Tensor) -> str:
-    """The mean absolute value, 0 for a blob without elements."""
+def _mean(tensor: torch.Tensor | None) -> str:
+    """The mean absolute value, 0 for a blob without elements and for a gradient of zeros, None."""
+    if tensor is None:
+        return "0"
     count = max(prod(tensor.shape), 1)
     return number(float(tensor.detach().float().abs().sum()) / count)
 

@@ -13,6 +13,8 @@ _NO_GPU = ("none", "cpu", "-1")
 # What helps where nothing can run on the CPU instead.
 INSTALL_CUDA = "install torch with CUDA"
 _REMEDY = f"add --cpu to run on the CPU (in Python device='cpu'), or {INSTALL_CUDA}"
+# --cpu beside --gpu is refused.
+_REMEDY_OF_FLAG = f"give --cpu in its place to run on the CPU, or {INSTALL_CUDA}"
 
 
 def solver_device(message: Message, wanted: str | torch.device | None) -> torch.device:
@@ -80,7 +82,7 @@ def wants_cpu(flag: str) -> bool:
     return flag.strip().lower() in _NO_GPU
 
 
-def flagged_devices(flag: str, remedy: str = _REMEDY) -> list[int]:
+def flagged_devices(flag: str, remedy: str = _REMEDY_OF_FLAG) -> list[int]:
     """GPU ids from Caffe's ``--gpu`` flag: ``"0"``, ``"0,1"`` or ``"all"``.
 
     Empty for an empty flag and for one that names the CPU (:func:`wants_cpu`). ``remedy`` is of
@@ -140,7 +142,7 @@ def rank_device(flag: str, solver: Message, local: int) -> str | None:
     if not ids:
         if not asks_for_gpu(solver):
             return None
-        ids = flagged_devices("all")
+        ids = flagged_devices("all", _REMEDY)
     if local >= len(ids):
         more = ", or name more GPUs with --gpu" if len(ids) < device_count() else ""
         raise SolverError(

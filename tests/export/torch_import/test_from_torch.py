@@ -175,6 +175,18 @@ FUNCTIONS = [
     (lambda x, p: in_place(x), ()),
     (filled, (4, 1, 1)),
     (lambda x, p: (x.tanh(), x.tanh().flatten(1)), ()),
+    (lambda x, p: x[:, 1:3] * 2, ()),
+    (lambda x, p: x[:, :, -2:].narrow(3, 0, 4), ()),
+    (lambda x, p: x.select(2, -1), ()),
+    (lambda x, p: x[:, 0] + x[:, 3], ()),
+    (lambda x, p: x.split(3, 3), ()),
+    (lambda x, p: x.split((1, 4, 1), 2)[1], ()),
+    (lambda x, p: torch.cat(x.chunk(2, 1)[::-1], 1), ()),
+    (lambda x, p: x.unbind(1)[2].relu(), ()),
+    (lambda x, p: x.transpose(1, 2), ()),
+    (lambda x, p: x.permute(0, 1, 3, 2), ()),
+    (lambda x, p: x.view(2, 2, 2, 6, 7).transpose(1, 2).reshape(2, 4, 6, 7), ()),
+    (lambda x, p: x.mean((2, 3), keepdim=True).transpose(2, 1), ()),
 ]
 
 
@@ -194,6 +206,27 @@ class Flat(nn.Module):
 def test_functions(tmp_path: Path) -> None:
     functions = [Function(function, parameter) for function, parameter in FUNCTIONS]
     assert_same(Flat(functions), (2, 4, 6, 7), tmp_path)
+
+
+def test_parts_become_slices(tmp_path: Path) -> None:
+    """What nothing reads goes to Silence, so that the net has the module's outputs alone."""
+    parts = Function(lambda x, p: (x[:, 1:3].relu(), x.unbind(2)[4]))
+    model = assert_same(parts, (2, 4, 6, 7), tmp_path)
+    assert types(model) == ["Input", "Slice", "ReLU", "Slice", "Reshape", "Silence"]
+    message = model.definition.message
+    assert list(message.layer[1].slice_param.slice_point) == [1, 3]
+    assert len(message.layer[-1].bottom) == 2 + 5
+
+
+def test_a_channel_shuffle_cuts_the_shorter_axis(tmp_path: Path) -> None:
+    shuffled = Function(lambda x, p: x.view(2, 6, 2, 5).transpose(1, 2).reshape(2, 12, 5))
+    model = assert_same(shuffled, (2, 12, 5), tmp_path)
+    assert types(model).count("Slice") == 1
+    (pieces,) = [len(m.top) for m in model.definition.message.layer if m.type == "Slice"]
+    assert pieces == 2
+    wide = Function(lambda x, p: x.transpose(1, 2))
+    with pytest.raises(ExportError, match="exchanges axes of 65 and 66, for which Slice would"):
+        from_torch(wide, torch.zeros(1, 65, 66))
 
 
 class Twins(nn.Module):
@@ -251,9 +284,12 @@ REFUSED = [
     (nn.LocalResponseNorm(4), "its size 4 is even"),
     (nn.SELU(), "aten.selu: Caffe has no layer for it"),
     (nn.Conv2d(4, 3, 2, padding="same"), "pads one side more than the other"),
-    (Function(lambda x, p: x.permute(0, 2, 1, 3)), "aten.permute: Caffe has no layer"),
+    (Function(lambda x, p: x.permute(0, 2, 3, 1)), "aten.permute: it brings the axes into the"),
+    (Function(lambda x, p: x.transpose(0, 1)), "aten.transpose: it brings the axes into the order"),
     (Function(lambda x, p: x.reshape(-1, 7)), "across the axis of the batch"),
-    (Function(lambda x, p: x + x[:, :1]), "aten.slice: Caffe has no layer for it"),
+    (Function(lambda x, p: x[:1]), "aten.slice: it cuts the axis of the batch"),
+    (Function(lambda x, p: x[:, ::2]), "aten.slice: Caffe's Slice takes neighbours, no steps"),
+    (Function(lambda x, p: x[1]), "aten.select: it cuts the axis of the batch"),
     (Function(lambda x, p: x.nonzero()), "aten.nonzero: Caffe has no layer"),
     (Function(lambda x, p: x * torch.rand(2, 4, 6, 7)), "aten.rand: it draws numbers"),
     (Function(lambda x, p: x * torch.bernoulli(p)), "aten.bernoulli: it draws numbers"),
@@ -325,7 +361,16 @@ def test_the_module_is_not_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["vgg11", "alexnet", "resnet18", "squeezenet1_1", "googlenet", "mobilenet_v2"]
+    "name",
+    [
+        "vgg11",
+        "alexnet",
+        "resnet18",
+        "squeezenet1_1",
+        "googlenet",
+        "mobilenet_v2",
+        "shufflenet_v2_x0_5",
+    ],
 )
 def test_torchvision(name: str, tmp_path: Path) -> None:
     models = pytest.importorskip("torchvision.models")

@@ -71,8 +71,10 @@ def _same_layout(*tensors: Tensor) -> bool:
     """
     first = tensors[0]
     dense = first.is_contiguous() or first.is_contiguous(memory_format=torch.channels_last)
+    strides = first.stride()
     return dense and all(
-        _strides(t) == _strides(first) and t.dtype == torch.float32 for t in tensors
+        t.dtype == torch.float32 and (t.stride() == strides or _strides(t) == _strides(first))
+        for t in tensors
     )
 
 
