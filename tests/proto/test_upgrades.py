@@ -78,14 +78,15 @@ NETS = [
         "layer { name: 'a' } layer { name: 'b' type: '' }",
         1,
     ),
-    # V1 data fields win over transform_param, and all data layers get one
+    # V1 data fields win over transform_param, and all data layers get one, and their own
     (
         "layers { type: DATA data_param { scale: 0.5 mirror: false source: 's' } "
         "transform_param { scale: 7 crop_size: 3 } } layers { type: WINDOW_DATA } "
         "layers { type: HDF5_DATA }",
         "layer { type: 'Data' data_param { source: 's' } "
         "transform_param { scale: 0.5 mirror: false crop_size: 3 } } "
-        "layer { type: 'WindowData' transform_param { } } layer { type: 'HDF5Data' }",
+        "layer { type: 'WindowData' transform_param { } window_data_param { } } "
+        "layer { type: 'HDF5Data' }",
         2,
     ),
     # ... but nothing moves where nothing needs it, nor in today's layers

@@ -28,11 +28,12 @@ def has_old_transforms(net: Message) -> bool:
 def move_transforms(net: Message) -> list[str]:
     """Values move to ``transform_param`` and win over what is there.
 
-    All data layers get a ``transform_param``, an empty one too. As in Caffe, today's ``layer``
-    entries are not touched: there these fields have no effect.
+    All data layers get a ``transform_param`` and their own parameters, empty ones too. As in Caffe,
+    today's ``layer`` entries are not touched: there these fields have no effect.
     """
     for layer, parameters in _data_layers(net):
         layer.transform_param.SetInParent()
+        parameters.SetInParent()
         for name in _FIELDS:
             if parameters.HasField(name):
                 setattr(layer.transform_param, name, getattr(parameters, name))
