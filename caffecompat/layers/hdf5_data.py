@@ -37,7 +37,7 @@ class HDF5Data(Source):
         return [] if missing is None else [missing]
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        from caffecompat.data.loader.open import open_hdf5_reader
+        from caffecompat.data.loader.open_readers import open_hdf5_reader
 
         rows = message.hdf5_data_param.batch_size
         hint = " ".join(f"--shape {top}={rows}x1" for top in message.top)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from caffecompat.data.loader.open import open_image_reader
+from caffecompat.data.loader.open_readers import open_image_reader
 from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.sources.image_list import (
     Entry,
