@@ -2,7 +2,7 @@
 
 from caffecompat import Net, Solver, pycaffe
 from caffecompat.cli.verbs import train
-from caffecompat.data.loader import open as opening
+from caffecompat.data.loader import open_readers
 from caffecompat.layers import catalogue
 
-LOADED = (Net, Solver, opening, pycaffe, train, *map(catalogue.find, catalogue))
+LOADED = (Net, Solver, open_readers, pycaffe, train, *map(catalogue.find, catalogue))

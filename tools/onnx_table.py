@@ -4,11 +4,10 @@
 Weights and inputs are random. So that a net takes seconds, it is built for a batch of 1 where its
 inputs allow that, fully connected layers with more than 1000 outputs get 500, and images become
 smaller while the net has more than 5 billion multiply-adds, or 4 GB of values, and still can be
-built. A definition for
-training becomes one for use, as ``caffecompat convert`` does it, unless one lies beside it. A net
-whose last layers ONNX does not have is cut before them, as ``caffecompat convert --output`` does.
-OpenCV gets the file that ``--for opencv5`` writes. A second table has the nets that cannot be
-written, a third one the layers before which nets are cut, with the reasons.
+built. A definition for training becomes one for use, as ``caffecompat convert`` does it, unless one
+lies beside it. A net whose last layers ONNX does not have is cut before them, as ``caffecompat
+convert --output`` does. OpenCV gets the file that ``--for opencv5`` writes. A second table has the
+nets that cannot be written, a third one the layers before which nets are cut, with the reasons.
 
 A row is added to the file of ``--rows`` as soon as a net is done. Nets that the file has already
 are not run again, so that a run that was stopped goes on where it was; delete lines to repeat them.

@@ -31,12 +31,16 @@ def add_flags_of_caffe(parser: argparse.ArgumentParser, verb: str) -> None:
                 action=_Ignored,
                 dest=argparse.SUPPRESS,
                 help=argparse.SUPPRESS,
-                metavar=verb,
+                verb=verb,
             )
 
 
 class _Ignored(argparse.Action):
-    """Says that a flag has no effect; its ``metavar`` is the verb."""
+    """Says that a flag of ``verb`` has no effect."""
+
+    def __init__(self, *given: Any, verb: str, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self._verb = verb
 
     def __call__(
         self,
@@ -45,7 +49,7 @@ class _Ignored(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        verb = self.metavar
         print(
-            f"caffecompat: {verb} ignores {option_string}, as Caffe's {verb} does", file=sys.stderr
+            f"caffecompat: {self._verb} ignores {option_string}, as Caffe's {self._verb} does",
+            file=sys.stderr,
         )

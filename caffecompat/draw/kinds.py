@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from caffecompat.layers import Layer, Source
+from caffecompat.layers._broadcasting import Broadcasting
 from caffecompat.layers.batch_norm import BatchNorm
 from caffecompat.layers.concat import Concat
 from caffecompat.layers.convolution import BaseConvolution
@@ -10,7 +11,6 @@ from caffecompat.layers.lrn import LRN
 from caffecompat.layers.mvn import MVN
 from caffecompat.layers.pooling import Pooling
 from caffecompat.layers.prelu import PReLU
-from caffecompat.layers.scale import Broadcasting
 from caffecompat.layers.softmax import Softmax
 from caffecompat.layers.spp import SPP
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from caffecompat.graph import Version
+from caffecompat.layers._recurrent import Recurrent
 from caffecompat.layers.arg_max import ArgMax
 from caffecompat.layers.flatten import Flatten
 from caffecompat.layers.forks.rcnn.proposal import Proposal
@@ -17,7 +18,7 @@ from caffecompat.layers.forks.sequence.ctc_greedy_decoder import CTCGreedyDecode
 from caffecompat.layers.forks.ssd.detection_output import DetectionOutput
 from caffecompat.layers.forks.yolo.yolo_detection_output import YoloDetectionOutput
 from caffecompat.layers.forks.yolo.yolov3_detection_output import Yolov3DetectionOutput
-from caffecompat.layers.recurrent import LSTMUnit, Recurrent
+from caffecompat.layers.lstm_unit import LSTMUnit
 from caffecompat.layers.reshape import Reshape
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer

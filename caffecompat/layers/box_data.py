@@ -86,7 +86,7 @@ class BoxData(BatchSource):
         return str(message.image_data_param.source)
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.loader.open import open_box_reader
+        from caffecompat.data.loader.open_readers import open_box_reader
 
         return open_box_reader(message, self.context.phase, self.context.options)
 

@@ -52,7 +52,7 @@ class Data(BatchSource):
         return str(message.data_param.source)
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.loader.open import open_reader
+        from caffecompat.data.loader.open_readers import open_reader
 
         return open_reader(message, self.context.phase, self.context.options)
 

@@ -1,21 +1,11 @@
-"""Filter and BatchReindex: a selection of the items of a batch."""
+"""Filter: the items of a batch that a selector marks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import (
-    Layer,
-    Message,
-    Shape,
-    at_least,
-    exactly,
-    format_shape,
-    register,
-)
-from caffecompat.layers._class_labels import Indices
-from caffecompat.layers._repeatable_selection import selected
+from caffecompat.layers._base import Layer, Message, Shape, at_least, format_shape, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,32 +55,3 @@ class Filter(Layer):
                 f"a bottom is {format_shape(x.shape)} and the selector "
                 f"{format_shape(selector.shape)}; it must be one number per item",
             )
-
-
-@register("BatchReindex")
-class BatchReindex(Layer):
-    """The items of the first bottom at the indices of the second; indices may repeat.
-
-    Bottoms: (N, ...) and M indices below N; top: (M, ...). The gradient of an item is the sum over
-    its copies; the indices get none. Source: Caffe's BatchReindex layer.
-    """
-
-    bottoms = exactly(2)
-    in_place = False
-    differentiable = (True, False)
-    batch_coupling = "takes its items from the whole batch"
-
-    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        if bottoms[0]:
-            self.indices = Indices(bottoms[0][0], "items of its first bottom", 1)
-
-    def forward(self, x: Tensor, index: Tensor) -> Tensor:
-        self.check(
-            index.dim() == 1,
-            f"the indices are {format_shape(index.shape)}, they must have one axis",
-        )
-        try:
-            return selected(x, 0, index.detach().long())
-        except IndexError as problem:
-            self.refuse(f"an index lies outside 0 to {x.shape[0] - 1}, the items of the bottom")
-            raise AssertionError from problem

@@ -38,7 +38,7 @@ class HDF5Data(Source):
         return [] if missing is None else [missing]
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        from caffecompat.data.loader.open import open_hdf5_reader
+        from caffecompat.data.loader.open_readers import open_hdf5_reader
 
         if not message.HasField("transform_param"):  # the reader refuses transform_param
             self._refuse_missing(message)

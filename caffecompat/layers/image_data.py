@@ -41,7 +41,7 @@ class ImageData(BatchSource):
         return str(message.image_data_param.source)
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.loader.open import open_image_reader
+        from caffecompat.data.loader.open_readers import open_image_reader
 
         return open_image_reader(message, self.context.phase, self.context.options)
 

@@ -1,11 +1,11 @@
-"""Split and Silence: copies of a blob for several layers, and unused blobs."""
+"""Split: copies of a blob for several layers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Layer, Message, Shape, at_least, exactly, register
+from caffecompat.layers._base import Layer, Message, Shape, at_least, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,21 +33,3 @@ class Split(Layer):
             return x
         # Each top is a view, that is a separate tensor with its own gradient.
         return tuple(x.view_as(x) for _ in range(self.count))
-
-
-@register("Silence")
-class Silence(Layer):
-    """Reads its bottoms and has no tops, so that the bottoms are not outputs of the net.
-
-    Its bottoms get no gradient from it. Source: Caffe's Silence layer.
-    """
-
-    bottoms = at_least(1)
-    tops = exactly(0)
-    pointwise = True
-
-    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        return []
-
-    def forward(self, *bottoms: Tensor) -> tuple[()]:
-        return ()

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
-from caffecompat.layers.pooling import Windows, average, maximum
+from caffecompat.layers._pooling_windows import Windows
+from caffecompat.layers.pooling import average, maximum
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -37,7 +37,7 @@ class WindowData(BatchSource):
         return str(message.window_data_param.source)
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.loader.open import open_window_reader
+        from caffecompat.data.loader.open_readers import open_window_reader
 
         return open_window_reader(message, self.context.options)
 

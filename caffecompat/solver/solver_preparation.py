@@ -15,11 +15,7 @@ from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.estimate.auto_iter_size import AutoIterSize
 from caffecompat.solver.setup.build_nets import NetOptions, weight_files
 from caffecompat.solver.setup.device_choice import solver_device
-from caffecompat.solver.setup.net_plans import (
-    NetPlanner,
-    PlannedNet,
-    scaled_plan,
-)
+from caffecompat.solver.setup.net_plans import NetPlanner, PlannedNet, scaled_plan
 from caffecompat.solver.setup.options import SolverOptions
 from caffecompat.solver.setup.settings import Settings, read_settings
 from caffecompat.solver.setup.start_lines import report_start
@@ -84,11 +80,7 @@ def prepare(
     options.compute.check(device, process_group.world_size, bool(settings.message.debug_info))
     files = snapshot_files(settings.message, settings.path)
     snapshot_writer = _snapshot_writer(settings, files, process_group, log)
-    planner = NetPlanner(settings)
-    train = planner.train_net(options.level, options.stages or ())
-    if options.batch_per_device and process_group.several:
-        train = scaled_plan(train, Fraction(process_group.world_size))
-    tests = planner.test_nets()
+    train, tests = _planned_nets(settings, options, process_group)
     path, notes = find_start(
         given, files, settings.rule.history_slots, process_group, settings.max_bytes
     )
@@ -106,16 +98,20 @@ def prepare(
     if start.snapshot == AUTO and path is None:
         log.info(f"no snapshot of {files.prefix!r} yet; starting from the beginning")
     return Preparation(
-        settings,
-        files,
-        snapshot_writer,
-        train,
-        tests,
-        net_options,
-        state,
-        path or None,
-        auto_iter_size,
+        *(settings, files, snapshot_writer, train, tests, net_options),
+        *(state, path or None, auto_iter_size),
     )
+
+
+def _planned_nets(
+    settings: Settings, options: SolverOptions, process_group: ProcessGroup
+) -> tuple[PlannedNet, list[PlannedNet]]:
+    """The train net and the test nets."""
+    planner = NetPlanner(settings)
+    train = planner.train_net(options.level, options.stages or ())
+    if options.batch_per_device and process_group.several:
+        train = scaled_plan(train, Fraction(process_group.world_size))
+    return train, planner.test_nets()
 
 
 def _snapshot_writer(

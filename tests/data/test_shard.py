@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from caffecompat.data.loader.batch import Batch
-from caffecompat.data.loader.open import open_image_reader, open_reader, open_window_reader
+from caffecompat.data.loader.open_readers import open_image_reader, open_reader, open_window_reader
 from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.shard import Shard
 from caffecompat.data.sources.hdf5_rows import HDF5Reader

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from caffecompat.doctor.examination import ExaminationOptions, examine
 from caffecompat.errors import LayerError, UnknownName
 from caffecompat.layers import Layer, catalogue
 from caffecompat.layers._catalogue import Catalogue
+from caffecompat.layers._module_index import modules_by_type
 from caffecompat.net import Net
 from caffecompat.proto.schema import Message
 from caffecompat.proto.text.parser import parse_text
@@ -34,6 +36,20 @@ def test_every_type_of_bvlc_is_there() -> None:
     names = BVLC.split()
     assert len(names) == 61
     assert sorted(set(names) - set(catalogue)) == []
+
+
+@pytest.mark.parametrize("name", BVLC.split())
+def test_every_type_of_bvlc_has_a_file_of_its_name(name: str) -> None:
+    module = catalogue.find(name).__module__.rpartition(".")[2]
+    assert module.replace("_", "") == name.lower()
+
+
+def test_no_file_has_two_types() -> None:
+    types = Counter(
+        name for each in modules_by_type("caffecompat.layers").values() for name in each
+    )
+    assert len(types) > 200
+    assert [module for module, count in types.items() if count > 1] == []
 
 
 def sources(layer: type[Layer]) -> str:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from caffecompat.errors import LayerError
-from caffecompat.layers.pooling import Windows
+from caffecompat.layers._pooling_windows import Windows
 from tests.layers.messages import distinct, made, run
 
 Floats = NDArray[np.float64]

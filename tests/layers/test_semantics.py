@@ -180,7 +180,7 @@ def test_a_run_in_one_operator_is_what_its_steps_are(
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
         return [*tops, *torch.autograd.grad(tops, wanted, given)]
 
-    layer = f"caffecompat.layers.recurrent.{type_name}"
+    layer = f"caffecompat.layers.{type_name.lower()}.{type_name}"
     with monkeypatch.context() as in_runs:
         in_runs.setattr(f"{layer}.min_run_length", 4)
         in_runs.delattr(f"{layer}.step")

@@ -37,7 +37,8 @@ def test_layer(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.recorded_cases("layers in runs")
 def test_sequence_in_runs(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Recorded sequences are too short for torch's operators unless made to go through them."""
-    layer = f"caffecompat.layers.recurrent.{case.path.parent.name}"
+    name = case.path.parent.name
+    layer = f"caffecompat.layers.{name.lower()}.{name}"
     monkeypatch.setattr(f"{layer}.min_run_length", 0)
     monkeypatch.delattr(f"{layer}.step")
     assert_replays(case, monkeypatch)

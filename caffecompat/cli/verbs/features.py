@@ -91,7 +91,6 @@ def run(arguments: argparse.Namespace) -> int:
         save_features,
         stacked,
     )
-    from caffecompat.evaluate.features.image_features import FeatureExtraction, FeatureOptions
     from caffecompat.output_files import check_writable
     from caffecompat.reporting.glog import log_to_stderr
 
@@ -100,23 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         # First of all: a wrong file costs no images.
         stack = arguments.stack_with
         other = load_features(stack, arguments.max_bytes) if stack else None
-        model = read_model(arguments, "features")
-        options = FeatureOptions(
-            arguments.blob,
-            arguments.scales or default_scales(model),
-            arguments.pooling,
-            arguments.flip,
-            arguments.normalize,
-            arguments.part,
-            arguments.skip_corrupt,
-        )
-        extraction = FeatureExtraction(
-            model,
-            preparation_of(arguments, model),
-            options,
-            device_of(arguments),
-            compute_options(arguments),
-        )
+        extraction = _extraction(arguments)
         images = _open(arguments, extraction.net.size.channels == 1)
         try:
             found = _extract(extraction, images)
@@ -130,6 +113,24 @@ def run(arguments: argparse.Namespace) -> int:
         f"{found.features.shape[1]:,} from blob {extraction.net.blob!r}"
     )
     return 0
+
+
+def _extraction(arguments: argparse.Namespace) -> FeatureExtraction:
+    from caffecompat.evaluate.features.image_features import FeatureExtraction, FeatureOptions
+
+    model = read_model(arguments, "features")
+    options = FeatureOptions(
+        blob=arguments.blob,
+        scales=arguments.scales or default_scales(model),
+        pooling=arguments.pooling,
+        flip=arguments.flip,
+        normalize=arguments.normalize,
+        part=arguments.part,
+        skip_corrupt=arguments.skip_corrupt,
+    )
+    preparation = preparation_of(arguments, model)
+    compute = compute_options(arguments)
+    return FeatureExtraction(model, preparation, options, device_of(arguments), compute)
 
 
 def _open(arguments: argparse.Namespace, gray: bool) -> LabelledImages:

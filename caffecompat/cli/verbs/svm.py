@@ -28,26 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TEST.h5",
         help="features and labels to score (default: TRAIN.h5 is split at random)",
     )
-    parser.add_argument(
-        "--splits",
-        type=positive,
-        default=3,
-        metavar="N",
-        help="without TEST.h5: number of random splits, whose scores are averaged (default: 3)",
-    )
-    parser.add_argument(
-        "--train-per-class",
-        type=positive,
-        default=30,
-        metavar="N",
-        help="without TEST.h5: training images of each class (default: 30)",
-    )
-    parser.add_argument(
-        "--test-per-class",
-        type=positive,
-        metavar="N",
-        help="without TEST.h5: at most N test images of each class (default: all others)",
-    )
+    _add_split_arguments(parser)
     parser.add_argument(
         "--stack-with",
         nargs="+",
@@ -77,6 +58,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="average precision at 11 recalls, as VOC 2007; else the area under the curve",
     )
     add_max_bytes_argument(parser)
+
+
+def _add_split_arguments(parser: argparse.ArgumentParser) -> None:
+    """How the images of one file are split at random."""
+    parser.add_argument(
+        "--splits",
+        type=positive,
+        default=3,
+        metavar="N",
+        help="without TEST.h5: number of random splits, whose scores are averaged (default: 3)",
+    )
+    parser.add_argument(
+        "--train-per-class",
+        type=positive,
+        default=30,
+        metavar="N",
+        help="without TEST.h5: training images of each class (default: 30)",
+    )
+    parser.add_argument(
+        "--test-per-class",
+        type=positive,
+        metavar="N",
+        help="without TEST.h5: at most N test images of each class (default: all others)",
+    )
 
 
 def _costs(text: str) -> tuple[float, ...]:

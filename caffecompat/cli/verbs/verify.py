@@ -60,6 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the Python whose OpenCV runs opencv-caffe: files, such as ~/opencv4/bin/python where "
         "this one has OpenCV 5 (default: this one)",
     )
+    _add_recorded_arguments(parser)
+    add_dialect_argument(parser)
+    add_max_bytes_argument(parser)
+
+
+def _add_recorded_arguments(parser: argparse.ArgumentParser) -> None:
+    """Recorded cases, how they are replayed, and what may differ."""
     parser.add_argument(
         "--recorded",
         nargs="+",
@@ -91,8 +98,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="fp32",
         help="with --recorded: arithmetic of the passes (default: fp32)",
     )
-    add_dialect_argument(parser)
-    add_max_bytes_argument(parser)
 
 
 def _tolerance(text: str) -> float:

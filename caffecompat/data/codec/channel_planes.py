@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.data.codec.images import split_channels
+from caffecompat.data.codec.images import Pixels, split_channels
 
 
 class ChannelPlanes:
@@ -49,3 +49,8 @@ def _scattered_planes(count: int, height: int, width: int) -> list[NDArray[np.ui
     memory = np.empty(count * (size + 64), np.uint8)
     starts = [-memory.ctypes.data % 64 + i * -(-size // 64) * 64 + i for i in range(count)]
     return [memory[start : start + size].reshape(height, width) for start in starts]
+
+
+def planes(pixels: Pixels) -> Pixels:
+    """An image as channels x height x width, a view."""
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

@@ -16,10 +16,10 @@ from google.protobuf.message import DecodeError
 from numpy.typing import ArrayLike, NDArray
 
 from caffecompat.data.backends.database import Database
+from caffecompat.data.codec.channel_planes import planes
 from caffecompat.data.codec.images import decode_image
 from caffecompat.data.counter_rng import draw, normal, pick, pick_one
 from caffecompat.data.sources.base import RawSample, Sample, Samples
-from caffecompat.data.sources.image_list import planes
 from caffecompat.data.transforms.transform import Augmentation
 from caffecompat.errors import DataError
 from caffecompat.proto import schema

@@ -14,6 +14,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from caffecompat.data.codec.channel_planes import planes
 from caffecompat.data.codec.images import (
     Colour,
     Pixels,
@@ -22,7 +23,8 @@ from caffecompat.data.codec.images import (
 )
 from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.sources.base import RawSample, Sample
-from caffecompat.data.sources.image_list import Entry, ImageSamples, planes, read_names
+from caffecompat.data.sources.image_list import Entry, read_names
+from caffecompat.data.sources.image_samples import ImageSamples
 from caffecompat.errors import DataError
 from caffecompat.reporting.terminal import short_name, shorten
 from caffecompat.reporting.units import format_shape

@@ -1,4 +1,4 @@
-"""Image lists and folder trees of images, and the sample source of the ImageData layer.
+"""Image lists and folder trees of images.
 
 A line of an image list is a file name, one space, and a label. Source of the semantics:
 image_data_layer.cpp, convert_imageset.cpp, io.cpp.
@@ -7,16 +7,12 @@ image_data_layer.cpp, convert_imageset.cpp, io.cpp.
 from __future__ import annotations
 
 import codecs
-import functools
 import logging
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from caffecompat.data.codec.images import Pixels, read_pixels, resize_image
-from caffecompat.data.counter_rng import permutation
-from caffecompat.data.sources.base import RawSample, Sample, Samples
 from caffecompat.data.sources.image_list_faults import why_no_label
 from caffecompat.data.unfinished_output import lock_target, refuse_existing
 from caffecompat.errors import DataError, FileProblem, suggestion
@@ -237,90 +233,6 @@ def images_below(folder: bytes) -> Iterator[bytes]:
         for name in sorted(files):
             if name.lower().endswith(suffixes) and not name.startswith(b"."):
                 yield os.path.relpath(os.path.join(place, name), folder)
-
-
-class ImageSamples(Samples):
-    """The images of a list, always 8 bit: B, G, R, or one channel without ``color``.
-
-    With ``shuffle`` each pass over the list has its own order, which depends only on (seed, pass).
-    The first ``skip`` images are left out of the first pass.
-
-    Args:
-        path: the list, for messages.
-        entries: its entries.
-        root: the prefix of each name, including a slash.
-        color: whether to decode to three channels.
-        size: height and width to resize to; None to keep the size.
-        shuffle: whether to shuffle.
-        seed: the seed of the shuffling.
-        skip: number of images to leave out at the start.
-
-    Raises:
-        DataError: the list is empty, or shorter than ``skip``.
-    """
-
-    def __init__(
-        self,
-        path: str,
-        entries: list[Entry],
-        root: str = "",
-        color: bool = True,
-        size: tuple[int, int] | None = None,
-        shuffle: bool = False,
-        seed: int = 0,
-        skip: int = 0,
-    ) -> None:
-        super().__init__(path)
-        if not entries:
-            raise DataError(f"{path}: the list is empty; it needs at least one image")
-        if skip >= len(entries):
-            raise DataError(
-                f"{path}: rand_skip leaves out {skip} images, but the list has {len(entries)}; "
-                "make rand_skip smaller"
-            )
-        self._entries = entries
-        self._root = os.fsencode(root)
-        self._color = color
-        self._size = size
-        self._skip = skip
-        count = len(entries)
-
-        # Two passes, since a batch and replacements of corrupt images may reach the next pass.
-        @functools.lru_cache(maxsize=2)
-        def order(epoch: int) -> list[int]:
-            return permutation(seed, count, f"image list, pass {epoch}").tolist()
-
-        self._order = order if shuffle else None
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def fetch(self, ordinal: int) -> RawSample:
-        """Sample ``ordinal`` without its bytes: the file is read where it is decoded."""
-        epoch, place = divmod(ordinal + self._skip, len(self._entries))
-        position = self._order(epoch)[place] if self._order else place
-        return RawSample(ordinal, position, self._entries[position].name)
-
-    def decode(self, raw: RawSample) -> Sample:
-        pixels = read_pixels(self._root + raw.key, "color" if self._color else "gray")
-        if self._size is not None:
-            pixels = resize_image(pixels, width=self._size[1], height=self._size[0])
-        return Sample(planes(pixels), self._entries[raw.position].label)
-
-    def largest_label(self, most: int, most_bytes: int) -> tuple[int, int] | None:
-        return max(entry.label for entry in self._entries), len(self._entries)
-
-    def close(self) -> None:
-        """Does nothing: no file is open."""
-
-    def locate(self, raw: RawSample) -> str:
-        name = short_name((self._root + raw.key).decode(errors="backslashreplace"))
-        return f"{self.path}: line {raw.position + 1} (image {name!r})"
-
-
-def planes(pixels: Pixels) -> Pixels:
-    """An image as channels x height x width, a view."""
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
 def _leading_number(text: bytes) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from caffecompat.data.codec.channel_planes import planes
 from caffecompat.data.codec.images import (
     Pixels,
     read_pixels,
@@ -22,7 +23,8 @@ from caffecompat.data.codec.images import (
 from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.sample_choices import SampleChoices
 from caffecompat.data.sources.base import RawSample, Sample
-from caffecompat.data.sources.image_list import Entry, ImageSamples, planes, read_names
+from caffecompat.data.sources.image_list import Entry, read_names
+from caffecompat.data.sources.image_samples import ImageSamples
 from caffecompat.data.transforms.photo_augmentation import PhotoAugmentation
 from caffecompat.data.transforms.transform import Augmentation
 from caffecompat.errors import DataError

@@ -100,7 +100,7 @@ class WindowSamples(Samples):
 
     Raises:
         FileProblem, FormatError, DataError: as
-            :func:`caffecompat.data.loader.open.open_window_reader`.
+            :func:`caffecompat.data.loader.open_readers.open_window_reader`.
     """
 
     def __init__(self, layer: Message, seed: int, max_bytes: int | None = None) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from caffecompat.data.backends.database import create_database, in_commits, refuse_finished
+from caffecompat.data.codec.channel_planes import planes
 from caffecompat.data.codec.images import (
     Pixels,
     decode_file,
@@ -23,7 +24,6 @@ from caffecompat.data.codec.images import (
 from caffecompat.data.counter_rng import permutation
 from caffecompat.data.label_map import LabelMap, read_label_map
 from caffecompat.data.loader.threaded_map import threaded_map
-from caffecompat.data.sources.image_list import planes
 from caffecompat.data.sources.image_list_faults import refuse_absent
 from caffecompat.data.tools.annotation_files import READERS, Annotations, read_annotations
 from caffecompat.data.tools.imageset_records import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from caffecompat.data.codec.channel_planes import planes
 from caffecompat.data.codec.images import (
     Pixels,
     decode_file,
@@ -15,7 +16,7 @@ from caffecompat.data.codec.images import (
     resize_image,
     same_encoding,
 )
-from caffecompat.data.sources.image_list import Entry, planes
+from caffecompat.data.sources.image_list import Entry
 from caffecompat.data.tools.imageset_settings import ImagesetSettings
 from caffecompat.errors import DataError
 from caffecompat.proto import schema

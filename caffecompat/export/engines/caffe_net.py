@@ -15,9 +15,9 @@ from caffecompat.export.region_inputs import fact_inputs, flag_inputs, loose_val
 from caffecompat.export.source import read_source
 from caffecompat.export.value_names import value_names
 from caffecompat.graph import Version
+from caffecompat.layers._recurrent import Recurrent
 from caffecompat.layers.embed import Embed
 from caffecompat.layers.forks.sequence._lstm import FlatLSTM
-from caffecompat.layers.recurrent import Recurrent
 from caffecompat.net.fx_program import Program
 
 

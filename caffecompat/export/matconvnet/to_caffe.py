@@ -29,6 +29,7 @@ from caffecompat.export.matconvnet.layers import (
 )
 from caffecompat.export.matconvnet.meta import COLOURS, input_shape, preprocessing_of, read_meta
 from caffecompat.export.model import CaffeModel
+from caffecompat.export.windows import set_windows
 from caffecompat.net.definition import read_definition
 from caffecompat.proto.schema import new
 from caffecompat.weights import LayerWeights, Weights
@@ -146,7 +147,7 @@ def _conv(build: _Build, layer: MatLayer) -> Shape | str:
     p.num_output, p.group = outputs, shape[0] // depth
     biases = [array.reshape(-1) for array in layer.arrays[1:2] if array.size]
     p.bias_term = bool(biases)
-    _set_pairs(p, kernel=(height, width), stride=(stride_y, stride_x), pad=(top, left))
+    set_windows(p, (height, width), (stride_y, stride_x), (top, left))
     if (dilate_y, dilate_x) != (1, 1):
         p.dilation.extend([dilate_y, dilate_x])
     blob = filters.transpose(3, 2, 0, 1)
@@ -177,7 +178,7 @@ def _convt(build: _Build, layer: MatLayer) -> Shape | str:
     biases = [array.reshape(-1) for array in layer.arrays[1:2] if array.size]
     p.bias_term = bool(biases)
     stride = layer.settings["upsample"]
-    _set_pairs(p, kernel=(height, width), stride=stride, pad=(top, left))
+    set_windows(p, (height, width), stride, (top, left))
     blob = filters.transpose(3, 2, 0, 1)
     if layer.inputs[0] in build.inputs and depth == COLOURS and groups == 1:
         blob, build.swapped = blob[::-1], True
@@ -243,7 +244,7 @@ def _pool(build: _Build, layer: MatLayer) -> Shape | str:
         return "its average leaves out the padding, Caffe's counts it"
     p = build.layer(layer, "Pooling").pooling_param
     p.pool = p.AVE if layer.settings["method"] == "avg" else p.MAX
-    _set_pairs(p, kernel=kernel, stride=stride, pad=(top, left))
+    set_windows(p, kernel, stride, (top, left))
     if wanted != _ceil(shape, kernel, stride, (top, left)):
         if (top, left) != (bottom, right):
             return "no rounding of Caffe's gives its windows; it has padding on one side only"
@@ -272,20 +273,6 @@ def _ceil(
         count = -(-(size + 2 * p - k) // max(1, s)) + 1
         found.append(count - 1 if p and (count - 1) * s >= size + p else count)
     return tuple(found)
-
-
-def _set_pairs(p: Any, **pairs: tuple[int, int]) -> None:
-    """kernel, stride and pad: one field where both extents agree, else those with _h and _w."""
-    for name, (y, x) in pairs.items():
-        plain = "kernel_size" if name == "kernel" else name
-        repeated = hasattr(getattr(p, plain), "append")
-        if y == x and repeated:
-            getattr(p, plain).append(y)
-        elif y == x:
-            setattr(p, plain, y)
-        else:
-            setattr(p, f"{name}_h", y)
-            setattr(p, f"{name}_w", x)
 
 
 def _relu(build: _Build, layer: MatLayer) -> Shape:

@@ -17,7 +17,7 @@ from caffecompat.export.onnx_graph.layer import FixedSizesNeeded, OnnxLayer, wri
 from caffecompat.export.outputs import without_layers
 from caffecompat.export.value_names import is_same, value_names
 from caffecompat.graph import Version
-from caffecompat.layers.split import Silence
+from caffecompat.layers.silence import Silence
 from caffecompat.net import Net
 from caffecompat.net.build import BuiltLayer
 from caffecompat.net.module import LayerModule

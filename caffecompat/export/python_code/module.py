@@ -16,7 +16,7 @@ from caffecompat.export.python_code.layer import (
 )
 from caffecompat.export.value_names import is_same
 from caffecompat.graph import Version
-from caffecompat.layers.split import Silence
+from caffecompat.layers.silence import Silence
 from caffecompat.net import Net
 from caffecompat.net.build import BuiltLayer
 

@@ -13,8 +13,9 @@ from caffecompat.inference.torch_graph.graph import InferenceGraph
 from caffecompat.inference.torch_graph.weighted import Weighted
 from caffecompat.layers._base import CHANNEL_AXIS
 from caffecompat.layers.batch_norm import BatchNorm
+from caffecompat.layers.bias import Bias
 from caffecompat.layers.convolution import BaseConvolution
-from caffecompat.layers.scale import Bias, Scale
+from caffecompat.layers.scale import Scale
 from caffecompat.net.built_layer import BuiltLayer
 
 

@@ -94,7 +94,7 @@ class Inputs:
         return feeds
 
     def _as_it_is(self, value: torch.Tensor) -> bool:
-        return value.is_cpu and value.dim() <= MAX_AXES and self._is_plain(value, self._like)
+        return value.is_cpu and value.dim() <= MAX_AXES and self._is_plain(value)
 
     def give(self, given: Mapping[str, Array]) -> dict[Version, torch.Tensor]:
         """Stores values by name, without reading data; returns them without gradients."""
@@ -234,16 +234,16 @@ class Inputs:
     def tensor(self, value: Array) -> torch.Tensor:
         """``value`` on the net's device, in the net's floating point type."""
         tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        if not self.values or (tensor.is_cpu and self._is_plain(tensor, self._like)):
+        if not self.values or (tensor.is_cpu and self._is_plain(tensor)):
             return tensor
         tensor = tensor.to(self._like.dtype)
         form = self.memory_format if tensor.dim() == 4 else torch.preserve_format
         return self._transfer.move(tensor, self._like.device, form)
 
-    def _is_plain(self, tensor: torch.Tensor, like: torch.Tensor) -> bool:
-        """Whether a tensor on the CPU needs no change to be used beside ``like``."""
+    def _is_plain(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor on the CPU needs no change to be an input."""
         plain = self.memory_format is torch.preserve_format or tensor.dim() != 4
-        return plain and like.is_cpu and tensor.dtype is like.dtype
+        return plain and self._like.is_cpu and tensor.dtype is self._like.dtype
 
     @property
     def _on_gpu(self) -> bool:

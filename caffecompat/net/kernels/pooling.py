@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffecompat.layers.pooling import torch_count
+from caffecompat.layers._pooling_windows import torch_count
 from caffecompat.net.kernels.launching import OPTIONS, launching
 from caffecompat.net.kernels.memory_format import (
     dense,

@@ -205,8 +205,8 @@ def _match(
     blobs = _parameters(target)
     indices = source.indices or list(range(len(source.blobs)))
     left_out = set(range(len(blobs))) - set(indices)
-    lenient = format_name == "hdf5" and all(_shared(target, j) for j in left_out)
-    if max(indices, default=0) >= len(blobs) or (left_out and not lenient):
+    may_leave_out = format_name == "hdf5" and all(_shared(target, j) for j in left_out)
+    if max(indices, default=0) >= len(blobs) or (left_out and not may_leave_out):
         return _count_misfit(origin, source, target)
     assert target.module is not None
     specs = target.module.layer.specs

@@ -20,7 +20,7 @@ from caffecompat import input_files
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.codec.image_headers import image_size, jpeg_frame
 from caffecompat.data.codec.images import decode_image, image_shape
-from caffecompat.data.loader.open import open_image_reader
+from caffecompat.data.loader.open_readers import open_image_reader
 from caffecompat.data.sources.image_list import read_list
 from caffecompat.data.sources.windows import place_window, read_windows
 from caffecompat.errors import CaffeError, DataError, FileProblem, FormatError

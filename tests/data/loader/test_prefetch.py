@@ -20,7 +20,7 @@ import pytest
 
 from caffecompat.data.backends.database import create_database
 from caffecompat.data.loader.batch import Batch, PartialBatch
-from caffecompat.data.loader.open import open_reader
+from caffecompat.data.loader.open_readers import open_reader
 from caffecompat.data.read_options import ReadOptions
 from caffecompat.errors import DataError
 from caffecompat.proto import schema

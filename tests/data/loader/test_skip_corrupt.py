@@ -10,7 +10,7 @@ import pytest
 
 from caffecompat.data.backends.database import open_database
 from caffecompat.data.loader.buffer_pool import BufferPool
-from caffecompat.data.loader.open import open_image_reader
+from caffecompat.data.loader.open_readers import open_image_reader
 from caffecompat.data.loader.prefetch import BatchReader
 from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.transforms.transform import Transform

@@ -12,7 +12,7 @@ import pytest
 
 from caffecompat.data.backends.database import create_database, open_database, resume_database
 from caffecompat.data.codec.images import encode_image
-from caffecompat.data.loader.open import open_window_reader
+from caffecompat.data.loader.open_readers import open_window_reader
 from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.shard import Shard
 from caffecompat.data.sources.selected_records import read_selection

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from caffecompat.data.loader.open import open_window_reader
+from caffecompat.data.loader.open_readers import open_window_reader
 from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.sources.windows import place_window, read_windows
 from caffecompat.errors import CaffeError, DataError, FileProblem

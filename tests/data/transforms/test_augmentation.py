@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from caffecompat.data.loader.batch import Batch
-from caffecompat.data.loader.open import open_image_reader
+from caffecompat.data.loader.open_readers import open_image_reader
 from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.transforms.transform import Augmentation, Transform
 from caffecompat.errors import DataError

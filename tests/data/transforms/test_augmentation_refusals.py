@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffecompat.data.loader.open import open_window_reader
+from caffecompat.data.loader.open_readers import open_window_reader
 from caffecompat.errors import DataError, LayerError
 from caffecompat.layers import Context
 from caffecompat.layers.hdf5_data import HDF5Data

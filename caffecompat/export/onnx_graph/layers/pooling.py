@@ -17,7 +17,7 @@ import numpy as np
 
 from caffecompat.export.onnx_graph.graph import Value
 from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
-from caffecompat.layers.pooling import Windows
+from caffecompat.layers._pooling_windows import Windows
 
 SPATIAL = (2, 3)
 

@@ -7,8 +7,8 @@ from functools import partial
 from caffecompat.export.python_code.layer import CodeLayer, options, writers
 from caffecompat.export.python_code.layers.plain import write_pooling
 from caffecompat.export.python_code.layers.weighted import convolution
+from caffecompat.layers._pooling_windows import Windows
 from caffecompat.layers.forks.segmentation.bn_segnet import EPS
-from caffecompat.layers.pooling import Windows
 
 for _type in ("CCCP", "DepthwiseConvolution", "ConvolutionDepthwise"):
     writers.register(_type)(convolution)

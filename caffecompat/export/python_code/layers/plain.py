@@ -6,7 +6,8 @@ from functools import partial
 from itertools import pairwise
 
 from caffecompat.export.python_code.layer import INDENT, CodeLayer, options, pair, writers
-from caffecompat.layers.pooling import Windows, maximum, torch_count
+from caffecompat.layers._pooling_windows import Windows, torch_count
+from caffecompat.layers.pooling import maximum
 
 
 def _number(value: float) -> str:

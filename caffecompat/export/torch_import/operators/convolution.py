@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from caffecompat.export.torch_import.operator import Call, operators
-from caffecompat.export.torch_import.windows import FOR_BOTH_AXES, Pair, window_fields
+from caffecompat.export.windows import Pair, set_windows
 
 
 @operators.register("aten.conv2d")
@@ -62,18 +60,8 @@ def _layer(call: Call, kind: str, padding: Pair) -> str:
         p.bias_term = False
     if groups != 1:
         p.group = groups
-    _set_window(p, (weight.shape[2], weight.shape[3]), call.pair("stride"), padding)
+    set_windows(p, (weight.shape[2], weight.shape[3]), call.pair("stride"), padding)
     dilation = call.pair("dilation")
     if dilation != (1, 1):
         p.dilation.extend(dilation if dilation[0] != dilation[1] else dilation[:1])
     return str(message.name)
-
-
-def _set_window(p: Any, kernel: Pair, stride: Pair, padding: Pair) -> None:
-    """Kernel, stride and pad of a ConvolutionParameter."""
-    for name, value in window_fields(kernel, stride, padding):
-        # Repeated fields, since Caffe convolves over any number of axes.
-        if name in FOR_BOTH_AXES:
-            getattr(p, name).append(value)
-        else:
-            setattr(p, name, value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from caffecompat.export.torch_import.operator import Call, operators
-from caffecompat.export.torch_import.windows import Pair, window_fields
+from caffecompat.export.windows import Pair, set_windows
 
 
 @operators.register("aten.max_pool2d")
@@ -97,5 +97,4 @@ def _counts(size: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair) ->
 
 def _set_pooling(p: Any, method: str, kernel: Pair, stride: Pair, padding: Pair) -> None:
     p.pool = p.MAX if method == "MAX" else p.AVE
-    for name, value in window_fields(kernel, stride, padding):
-        setattr(p, name, value)
+    set_windows(p, kernel, stride, padding)

@@ -29,7 +29,7 @@ class FloData(BatchSource):
         return str(message.image_data_param.source)
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.loader.open import open_flow_reader
+        from caffecompat.data.loader.open_readers import open_flow_reader
 
         return open_flow_reader(message, self.context.options)
 

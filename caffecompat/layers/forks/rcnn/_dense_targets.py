@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import log, sqrt
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._base import Layer, format_shape
 from caffecompat.layers.forks.rcnn._box_regression import BoxRegression, FieldBounds
 
 if TYPE_CHECKING:
@@ -33,6 +34,22 @@ class DenseTargets:
     def of(cls, maps: Tensor) -> DenseTargets:
         values = maps.detach()
         return cls(values[:, 0].long(), values[:, 1:5], values[:, 5])
+
+    @classmethod
+    def beside(cls, layer: Layer, x: Tensor, maps: Tensor, channels: int) -> DenseTargets:
+        """The targets for predictions ``x``.
+
+        Raises:
+            LayerError: ``x`` is not (M, channels, H, W), or the maps are not of its size.
+        """
+        layer.check(
+            x.dim() == 4
+            and x.shape[1] == channels
+            and tuple(maps.shape) == (x.shape[0], 6, *x.shape[2:]),
+            f"its bottoms are {format_shape(x.shape)} and {format_shape(maps.shape)}; expected "
+            f"{channels} and 6 channels in maps of one size",
+        )
+        return cls.of(maps)
 
     def deltas(self, fields: Tensor, stride: float, regression: BoxRegression) -> Tensor:
         """Normalised deltas (M, 4, H, W) from anchors (M, 2) to the objects; 0 at background."""

@@ -92,7 +92,7 @@ class RegionSource(BatchSource):
         return str(getattr(message, self.batch_param).source)
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.loader.open import open_region_reader
+        from caffecompat.data.loader.open_readers import open_region_reader
         from caffecompat.data.sources.region_lists import read_region_list
 
         p, options = getattr(message, self.batch_param), self.context.options

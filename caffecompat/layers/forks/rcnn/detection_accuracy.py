@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Message, Shape, exactly, format_shape, register
+from caffecompat.layers._base import Message, Shape, exactly, register
 from caffecompat.layers.forks.rcnn._dense_accuracy import DenseAccuracy, mean_overlap
 from caffecompat.layers.forks.rcnn._dense_targets import DenseTargets
 
@@ -39,14 +39,7 @@ class DetectionAccuracy(DenseAccuracy):
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         p = self.p
-        self.check(
-            x.dim() == 4
-            and x.shape[1] == p.cls_num + _COORDINATES
-            and tuple(maps.shape) == (x.shape[0], 6, *x.shape[2:]),
-            f"its bottoms are {format_shape(x.shape)} and {format_shape(maps.shape)}; expected "
-            f"{p.cls_num + _COORDINATES} and 6 channels in maps of one size",
-        )
-        targets = DenseTargets.of(maps)
+        targets = DenseTargets.beside(self, x, maps, p.cls_num + _COORDINATES)
         shares = self.class_accuracies(x[:, : p.cls_num], targets)
         if not self.with_overlap:
             return shares

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Message, Shape, exactly, format_shape, register
+from caffecompat.layers._base import Message, Shape, exactly, register
 from caffecompat.layers._loss import Loss
 from caffecompat.layers._loss_reduction import LossReduction
 from caffecompat.layers.forks.rcnn._box_regression import FieldBounds, read_box_regression
@@ -75,14 +75,7 @@ class DetectionLoss(Loss):
         import torch
 
         p = self.p
-        self.check(
-            x.dim() == 4
-            and x.shape[1] == p.cls_num + _COORDINATES
-            and tuple(maps.shape) == (x.shape[0], 6, *x.shape[2:]),
-            f"its bottoms are {format_shape(x.shape)} and {format_shape(maps.shape)}; expected "
-            f"{p.cls_num + _COORDINATES} and 6 channels in maps of one size",
-        )
-        targets = DenseTargets.of(maps)
+        targets = DenseTargets.beside(self, x, maps, p.cls_num + _COORDINATES)
         scores, deltas = x[:, : p.cls_num], x[:, p.cls_num :]
         labels = targets.labels.clamp(max=1) if p.objectness else targets.labels
         counted = torch.ones_like(labels, dtype=torch.bool)

@@ -76,35 +76,11 @@ def _loss(p: Message) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor
     """The loss and the two means, with the gradient of the first argument."""
     import torch
 
-    def terms(d: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The terms of the loss (N, classes), which are own, and the unweighted terms."""
-        own = torch.zeros_like(d, dtype=torch.bool).scatter(1, labels, True)
-        near = (d - p.positive_margin).clamp(0, p.positive_outlier_thresh)
-        far = (p.negative_margin - d).clamp(min=0)
-        other = torch.exp(-d) * (d < p.negative_margin) if p.exp_negative_weight else far
-        weighted = torch.where(own, near * p.positive_weight, other * p.negative_weight)
-        return weighted, own, near, far
-
-    def counted(weighted: Tensor, own: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-        """Which terms count, (N, classes), and rows that are too far from their class (N, 1)."""
-        counts = torch.ones_like(own)
-        too_far = (d * own).sum(1, keepdim=True) > p.positive_upper_bound
-        too_far = too_far if p.positive_first else torch.zeros_like(too_far)
-        if p.max_negative_only:
-            compared = ~own
-            compared[:, 0] = True
-            best = weighted.masked_fill(~compared, -torch.inf)
-            counts = counts & (own | _first(best == best.amax(1, keepdim=True), 1))
-        if p.max_positive_only:
-            mine = (weighted * own).sum(1)
-            counts = counts & (~own | _first(mine == mine.amin(), 0).unsqueeze(1))
-        return counts, too_far
-
     class Contrast(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Tensor, d: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            weighted, own, near, far = terms(d, labels)
-            counts, too_far = counted(weighted, own, d)
+            weighted, own, near, far = _terms(p, d, labels)
+            counts, too_far = _counted(p, weighted, own, d)
             ctx.save_for_backward(d, weighted, own, counts, too_far)
             kept = counts & (own | ~too_far)
             loss = (weighted * kept).abs().sum() / d.shape[0]
@@ -126,6 +102,36 @@ def _loss(p: Message) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor
             return (pulled - pushed) * (diff / d.shape[0]), None, None
 
     return Contrast.apply
+
+
+def _terms(p: Message, d: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The terms of the loss (N, classes), which are own, and the unweighted terms."""
+    import torch
+
+    own = torch.zeros_like(d, dtype=torch.bool).scatter(1, labels, True)
+    near = (d - p.positive_margin).clamp(0, p.positive_outlier_thresh)
+    far = (p.negative_margin - d).clamp(min=0)
+    other = torch.exp(-d) * (d < p.negative_margin) if p.exp_negative_weight else far
+    weighted = torch.where(own, near * p.positive_weight, other * p.negative_weight)
+    return weighted, own, near, far
+
+
+def _counted(p: Message, weighted: Tensor, own: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    """Which terms count, (N, classes), and rows that are too far from their class (N, 1)."""
+    import torch
+
+    counts = torch.ones_like(own)
+    too_far = (d * own).sum(1, keepdim=True) > p.positive_upper_bound
+    too_far = too_far if p.positive_first else torch.zeros_like(too_far)
+    if p.max_negative_only:
+        compared = ~own
+        compared[:, 0] = True
+        best = weighted.masked_fill(~compared, -torch.inf)
+        counts = counts & (own | _first(best == best.amax(1, keepdim=True), 1))
+    if p.max_positive_only:
+        mine = (weighted * own).sum(1)
+        counts = counts & (~own | _first(mine == mine.amin(), 0).unsqueeze(1))
+    return counts, too_far
 
 
 def _first(marked: Tensor, along: int) -> Tensor:

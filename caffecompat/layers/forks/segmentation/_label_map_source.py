@@ -74,7 +74,7 @@ class LabelMapSource(BatchSource):
         return str(getattr(message, self.batch_param).source)
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.loader.open import open_map_reader
+        from caffecompat.data.loader.open_readers import open_map_reader
 
         parameter = getattr(message, self.batch_param)
         return open_map_reader(parameter, self.settings_read, self.context.options)

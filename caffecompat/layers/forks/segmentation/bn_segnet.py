@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, between, format_shape, register
+from caffecompat.layers.forks.segmentation._bn_param import check_bn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,15 +45,7 @@ class SegNetBN(Layer):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.bn_param
-        unknown = [field.name for field, _ in p.ListFields() if field.name not in _SETTINGS]
-        self.check(
-            not unknown,
-            f"bn_param: {', '.join(unknown)} is not a setting of this BN layer; remove it",
-        )
-        self.check(
-            len(bottoms[0]) > 1,
-            f"the bottom is {format_shape(bottoms[0])}, it needs channels along axis 1",
-        )
+        check_bn(self, p, _SETTINGS, bottoms[0])
         self.count = len(message.top)
         self.learn = p.bn_mode == p.LEARN
         self.check(

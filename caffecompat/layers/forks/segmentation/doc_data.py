@@ -114,7 +114,7 @@ class DocData(BatchSource):
         return not os.path.exists(self.path(message))
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.loader.open import open_document_reader
+        from caffecompat.data.loader.open_readers import open_document_reader
 
         return open_document_reader(message, self.settings_read, self.context.options)
 

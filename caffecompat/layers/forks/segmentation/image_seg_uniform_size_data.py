@@ -59,7 +59,7 @@ class ImageSegUniformSizeData(LabelMapSource):
         """There is no size to resize to."""
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.loader.open import open_dense_label_reader
+        from caffecompat.data.loader.open_readers import open_dense_label_reader
 
         return open_dense_label_reader(message, self.settings_read, self.context.options)
 

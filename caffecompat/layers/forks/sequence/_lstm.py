@@ -14,7 +14,7 @@ from caffecompat.layers._base import (
     between,
     format_shape,
 )
-from caffecompat.layers.recurrent import lstm_unit
+from caffecompat.layers.lstm_unit import lstm_unit
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -107,7 +107,7 @@ class AnnotatedData(BatchSource):
         return str(message.data_param.source)
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.loader.open import open_annotated_reader
+        from caffecompat.data.loader.open_readers import open_annotated_reader
 
         options = self.context.options
         reader, self.has_boxes = open_annotated_reader(message, self.context.phase, options)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
+from caffecompat.layers._pooling_windows import Windows
 from caffecompat.layers.forks.video._temporal import check_clips
-from caffecompat.layers.pooling import Windows, average, maximum
+from caffecompat.layers.pooling import average, maximum
 
 if TYPE_CHECKING:
     from torch import Tensor

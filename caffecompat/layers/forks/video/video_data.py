@@ -153,7 +153,7 @@ class VideoData(BatchSource):
         return str(message.video_data_param.source)
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.loader.open import open_video_reader
+        from caffecompat.data.loader.open_readers import open_video_reader
 
         parameter = message.video_data_param
         return open_video_reader(parameter, self.settings_of(message), self.context.options)

@@ -108,7 +108,7 @@ class AnnotatedDataOfYolo(AnnotatedData):
         return rows, 1, height // max(p.seg_scales, 1), width // max(p.seg_scales, 1)
 
     def open(self, message: Message) -> BatchReader:
-        from caffecompat.data.loader.open import open_annotated_reader
+        from caffecompat.data.loader.open_readers import open_annotated_reader
         from caffecompat.data.sources.yolo_annotated import YoloAnnotatedSamples
 
         options, phase = self.context.options, self.context.phase

@@ -1,4 +1,4 @@
-"""RNN, LSTM and LSTMUnit: layers over sequences."""
+"""The base class of RNN and LSTM: sequences and the state between passes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,7 @@ from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
-from caffecompat.layers._base import (
-    ALONG_BATCH,
-    Layer,
-    Message,
-    Shape,
-    between,
-    exactly,
-    format_shape,
-    register,
-)
+from caffecompat.layers._base import ALONG_BATCH, Layer, Message, Shape, between, format_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -240,119 +231,3 @@ class Recurrent(Layer):
             return False
         weight, bias = shapes[:2]
         return len(weight) > 1 and len(bias) != 2 and prod(bias) == weight[-2]
-
-
-@register("RNN")
-class RNN(Recurrent):
-    """h = tanh(W_hh cont h' + W_xh x + b_h [+ W_xh_static x_static]), o = tanh(W_ho h + b_o).
-
-    The top is o, not h; with ``expose_hidden`` h before the first and after the last step is a
-    third (fourth) bottom and second top. See :class:`Recurrent`. Source: Caffe's RNN layer.
-    """
-
-    parameters = ("weight_x", "bias", "weight_x_static", "weight_h", "weight_o", "bias_o")
-    states = 1
-    min_run_length = 10
-
-    def declare(self, p: Message, inputs: int, static: int | None) -> None:
-        size = self.size
-        self.parameter("weight_x", (size, inputs), p.weight_filler)
-        self.parameter("bias", (size,), p.bias_filler)
-        if static is not None:
-            self.parameter("weight_x_static", (size, static), p.weight_filler)
-        self.parameter("weight_h", (size, size), p.weight_filler)
-        self.parameter("weight_o", (size, size), p.weight_filler)
-        self.parameter("bias_o", (size,), p.bias_filler)
-
-    def step(self, x: Tensor, state: State, parameters: dict[str, Tensor]) -> State:
-        import torch.nn.functional as F
-
-        return ((x + F.linear(state[0], parameters["weight_h"])).tanh(),)
-
-    def run(self, x: Tensor, state: list[Tensor], weights: list[Tensor]) -> State:
-        import torch
-
-        gradient = torch.is_grad_enabled()
-        return torch.rnn_tanh(x, state[0], weights, True, 1, 0.0, gradient, False, False)
-
-    def output(self, hidden: Tensor, parameters: dict[str, Tensor]) -> Tensor:
-        import torch.nn.functional as F
-
-        return F.linear(hidden, parameters["weight_o"], parameters["bias_o"]).tanh()
-
-
-@register("LSTM")
-class LSTM(Recurrent):
-    """Long short-term memory; the top is h.
-
-    ::
-
-        i, f, o, g = W_xc x + b_c [+ W_xc_static x_static] + W_hc cont h'
-        c = cont sigmoid(f) c' + sigmoid(i) tanh(g)
-        h = sigmoid(o) tanh(c)
-
-    With ``expose_hidden`` the states h and c are further bottoms and tops, in this order. See
-    :class:`Recurrent`. Source: Caffe's LSTM layer; Hochreiter and Schmidhuber (1997).
-    """
-
-    parameters = ("weight_x", "bias", "weight_x_static", "weight_h")
-    states = 2
-    min_run_length = 4
-
-    def declare(self, p: Message, inputs: int, static: int | None) -> None:
-        self.parameter("weight_x", (4 * self.size, inputs), p.weight_filler)
-        self.parameter("bias", (4 * self.size,), p.bias_filler)
-        if static is not None:
-            self.parameter("weight_x_static", (4 * self.size, static), p.weight_filler)
-        self.parameter("weight_h", (4 * self.size, self.size), p.weight_filler)
-
-    def step(self, x: Tensor, state: State, parameters: dict[str, Tensor]) -> State:
-        import torch.nn.functional as F
-
-        h, c = state
-        c, h = lstm_unit(c, x + F.linear(h, parameters["weight_h"]))
-        return h, c
-
-    def to_torch_gate_order(self, parameter: Tensor) -> Tensor:
-        import torch
-
-        i, f, o, g = parameter.chunk(4)
-        return torch.cat((i, f, g, o))
-
-    def run(self, x: Tensor, state: list[Tensor], weights: list[Tensor]) -> State:
-        import torch
-
-        gradient = torch.is_grad_enabled()
-        return torch.lstm(x, state, weights, True, 1, 0.0, gradient, False, False)
-
-
-@register("LSTMUnit")
-class LSTMUnit(Layer):
-    """One step of an LSTM: c = cont sigmoid(f) c' + sigmoid(i) tanh(g), h = sigmoid(o) tanh(c).
-
-    Bottoms: c' (1, N, D), the gates (1, N, 4D) in the order i, f, o, g, and cont (1, N); tops c
-    and h (1, N, D). Source: Caffe's LSTMUnit layer.
-    """
-
-    bottoms = exactly(3)
-    tops = exactly(2)
-    in_place = False
-    differentiable = (True, True, False)
-
-    def forward(self, c: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, Tensor]:
-        self.check(
-            c.dim() == 3
-            and c.shape[0] == 1
-            and gates.shape == (1, c.shape[1], 4 * c.shape[2])
-            and cont.shape == c.shape[:2],
-            f"its bottoms are {', '.join(format_shape(x.shape) for x in (c, gates, cont))}; they "
-            "must be 1xNxD, 1xNx4D and 1xN",
-        )
-        return lstm_unit(c * cont.detach().unsqueeze(-1), gates)
-
-
-def lstm_unit(c: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
-    """c and h (..., D) after a step, from cont * c and gates (..., 4D)."""
-    i, f, o, g = gates.chunk(4, -1)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return c, o.sigmoid() * c.tanh()

@@ -17,7 +17,8 @@ from caffecompat.data.sources.documents import DocumentSamples, DocumentSettings
 from caffecompat.data.sources.flow_files import FlowSamples
 from caffecompat.data.sources.frame_lists import FrameSamples, FrameSettings, read_videos
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
-from caffecompat.data.sources.image_list import ImageSamples, read_list
+from caffecompat.data.sources.image_list import read_list
+from caffecompat.data.sources.image_samples import ImageSamples
 from caffecompat.data.sources.label_maps import LabelMapSettings, MapSamples, read_map_list
 from caffecompat.data.sources.region_images import Order, RegionSamples, RegionSettings
 from caffecompat.data.sources.region_lists import RegionImage
