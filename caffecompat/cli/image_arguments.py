@@ -79,7 +79,6 @@ def add_preparation_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interpolation",
         choices=("smooth", "bilinear", "bicubic", "area"),
-        default="smooth",
         help="how images are rescaled; the paper does not say. smooth: averages areas where an "
         "image shrinks, bicubic where it grows, as convert-imageset --min-side (default: smooth)",
     )
@@ -160,9 +159,14 @@ def add_scale_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_model(arguments: argparse.Namespace, verb: str) -> CaffeModel:
-    """The model of ``--weights`` and ``--model``, with the preprocessing of its images."""
+    """The model of ``--weights`` and ``--model``, with the preprocessing of its images.
+
+    Of a definition that reads data it is the deploy net.
+    """
+    from caffecompat.export.deploy.of_models import fed_by_inputs
     from caffecompat.export.source import read_source
     from caffecompat.net.definition import read_definition
+    from caffecompat.reporting.glog import LOGGER
 
     model = arguments.model
     if model is not None and arguments.lenient:
@@ -170,7 +174,8 @@ def read_model(arguments: argparse.Namespace, verb: str) -> CaffeModel:
     source = read_source(Path(arguments.weights), model, arguments.max_bytes)
     if arguments.lenient:
         source = source.leniently()
-    return prepared_model(source.of_dialect(arguments.dialect), arguments, verb)
+    model = prepared_model(source.of_dialect(arguments.dialect), arguments, verb)
+    return fed_by_inputs(model, LOGGER.info)
 
 
 def prepared_model(source: Source, arguments: argparse.Namespace, verb: str) -> CaffeModel:
@@ -201,7 +206,7 @@ def preparation_of(arguments: argparse.Namespace, model: CaffeModel) -> ImagePre
     found = replace(
         found,
         preprocessing=preprocessing,
-        interpolation=arguments.interpolation,
+        interpolation=arguments.interpolation or found.interpolation,
         round_down=arguments.round_down,
     )
     found.check_channels(channels, "the net's input")

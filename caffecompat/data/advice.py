@@ -54,8 +54,15 @@ def raise_missing(
 
     Raises:
         FileProblem: an input is missing; the message has the commands that create all of them, or
-            the folder to start in if the input is there from another one.
+            the folder to start in if the input is there from another one, or says that slashes
+            in place of the backslashes of Windows name it.
     """
+    slashed = own.path.replace("\\", "/")
+    if slashed != own.path and os.path.exists(slashed):
+        raise FileProblem(
+            f"{own.path}: there is no {own.what} (from {os.getcwd()}), but there is {slashed}; "
+            f'write "{slashed}" into {prototxt or "the definition"}'
+        )
     folder = folder_with(own.path, prototxt)
     if folder is not None:
         raise FileProblem(

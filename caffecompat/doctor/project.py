@@ -25,6 +25,7 @@ _HEAD_BYTES = 1 << 16
 _IMPORTS_CAFFE = re.compile(
     rb"(?m)^[ \t]*(>>>\s*)?(import|from)\s+caffe\b|^[ \t]*import\s.*\bcaffe\b"
 )
+_IMPORTS = re.compile(rb"(?m)^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import\b|import[ \t]+([\w., \t]+))")
 _RUNS_CAFFE = re.compile(rb"\bcaffe(\.bin|\.exe)?\s+(train|test|time|device_query)\b")
 
 
@@ -63,12 +64,53 @@ def project_files(root: Path, max_bytes: int | None = None) -> list[ProjectFile]
                 f"{root}: this is no net, solver, weight file or script that uses caffe"
             )
         return [ProjectFile(root, str(root), kind)]
-    found = []
+    kinds = {}
     for path in _walk(root):
         kind = _kind_of(path, False, max_bytes)
         if kind is not None:
-            found.append(ProjectFile(path, str(path.relative_to(root)), kind))
+            kinds[path] = kind
+    scripts = [path for path, kind in kinds.items() if kind == SCRIPT]
+    kinds |= dict.fromkeys(_imported(scripts, root, max_bytes), SCRIPT)
+    return [
+        ProjectFile(path, str(path.relative_to(root)), kinds[path])
+        for path in _walk(root)
+        if path in kinds
+    ]
+
+
+def _imported(scripts: list[Path], root: Path, max_bytes: int | None) -> set[Path]:
+    """The project's files that scripts import, and those that these import.
+
+    A module is looked for in the script's folder and in those above it, up to ``root``.
+    """
+    found: set[Path] = set()
+    waiting = list(scripts)
+    while waiting:
+        script = waiting.pop()
+        folders = [script.parent]
+        while folders[-1] != root:
+            folders.append(folders[-1].parent)
+        for name in _modules_of(script, max_bytes):
+            parts = name.split(".")
+            candidates = (folder.joinpath(*parts).with_suffix(".py") for folder in folders)
+            path = next((one for one in candidates if one.is_file()), None)
+            if path is not None and path not in found:
+                found.add(path)
+                waiting.append(path)
     return found
+
+
+def _modules_of(script: Path, max_bytes: int | None) -> Iterator[str]:
+    """The names of the modules that a script imports, as far as its lines show them."""
+    try:
+        text = read_input(script, max_bytes or MAX_TEXT_BYTES)
+    except CaffeError:
+        return
+    for source, names in _IMPORTS.findall(text):
+        for name in [source] if source else names.split(b","):
+            words = name.decode().split()
+            if words and words[0].strip("."):
+                yield words[0].strip(".")
 
 
 def python_modules(root: Path) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from enum import Enum
 from types import FrameType, TracebackType
@@ -25,6 +26,9 @@ class SignalActions:
     of a signal that has arrived since the last call, for SIGTERM always :attr:`Action.PREEMPT`. A
     second SIGINT before the first was handled raises KeyboardInterrupt, so that an iteration that
     hangs can be ended. Entering unblocks these signals. Only the main thread may enter.
+
+    SIGTERM ends a process that is forked inside the context, such as one that a Python layer reads
+    its data with: who has started it ends it by this signal, and then waits for it.
     """
 
     def __init__(self, on_interrupt: Action, on_hangup: Action) -> None:
@@ -39,6 +43,8 @@ class SignalActions:
     def __enter__(self) -> SignalActions:
         for number in self._effects:
             self._previous[number] = signal.signal(number, self._catch)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
         if hasattr(signal, "pthread_sigmask"):
             # The launcher starts this process with these signals blocked.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._effects)
@@ -66,6 +72,10 @@ class SignalActions:
     def preempted(self) -> bool:
         """Whether SIGTERM has arrived."""
         return self._preempted
+
+    def _forked(self) -> None:
+        if signal.getsignal(signal.SIGTERM) == self._catch:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
         self._preempted = self._preempted or number == signal.SIGTERM

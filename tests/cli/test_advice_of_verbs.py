@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from caffecompat import Net
 from caffecompat.cli.main import main
 from caffecompat.data.codec.images import encode_image
+from caffecompat.errors import NetError
+from caffecompat.evaluate.images.inference_net import InputSize, input_size
+from caffecompat.export.source import read_source
 from caffecompat.weights import load_weights
 
 TRAIN_VAL = """
@@ -57,14 +61,62 @@ def test_a_definition_and_weights_are_compared_by_inspect(
     assert "2 of 2 layers" in capsys.readouterr().out
 
 
-def test_a_training_net_classifies_after_deploy(
+def test_a_training_net_takes_images_after_deploy(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["classify", "image.png", "--weights", "weights/w.pt", "--mean", "110", "--scales", "8"]
-    error = refused(capsys, [*words, "--model", "train val.prototxt"])
-    assert "caffecompat deploy makes a deploy net of a train_val net" in error
+    model = read_source(Path("weights/w.pt"), "train val.prototxt").model("a test")
+    with pytest.raises(NetError) as caught:
+        input_size(model)
+    assert "caffecompat deploy makes a deploy net of a train_val net" in str(caught.value)
     assert main(["deploy", "train val.prototxt", "made.prototxt"]) == 0
+    model = read_source(Path("weights/w.pt"), "made.prototxt").model("a test")
+    assert input_size(model) == InputSize(3, 6, 6)
+    words = ["classify", "image.png", "--weights", "weights/w.pt", "--mean", "110", "--json"]
+    capsys.readouterr()
     assert main([*words, "--model", "made.prototxt"]) == 0
+    found = capsys.readouterr().out
+    assert main([*words, "--model", "train val.prototxt"]) == 0
+    assert capsys.readouterr().out == found
+
+
+DATA_TEST = """layer { name: "data" type: "ImageData" top: "data" top: "label"
+  transform_param { crop_size: 6 mean_value: 104 mean_value: 117 mean_value: 123 scale: 0.02 }
+  image_data_param { source: "list.txt" batch_size: 1 new_height: 7 new_width: 11 } }"""
+
+
+def test_a_training_net_classifies_as_its_own_data_layer_does(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = re.sub(r'layer { name: "data".*?backend: LMDB } }', DATA_TEST, TRAIN_VAL, flags=re.S)
+    Path("images.prototxt").write_text(text)
+    Path("list.txt").write_text("image.png 0\n")
+    net = Net("images.prototxt", seed=4)
+    net.save("weights/random.pt")
+    expected = _scores(net)
+    words = (
+        "classify image.png --weights weights/random.pt --model images.prototxt --no-flip --json"
+    )
+    capsys.readouterr()
+    assert main(words.split()) == 0
+    out, said = capsys.readouterr()
+    assert "images are resized to 7 x 11 (bilinear), as the model says" in said
+    classes = json.loads(out)[0]["classes"]
+    found = {one["class"]: one["probability"] for one in classes}
+    assert [found[0], found[1]] == pytest.approx(expected, abs=2e-6)
+    assert main([*words.split(), "--scales", "7"]) == 0
+    out, said = capsys.readouterr()
+    assert "resized" not in said
+    other = json.loads(out)[0]["classes"][0]["probability"]
+    assert other != pytest.approx(max(expected), abs=1e-4)
+
+
+def _scores(net: Net) -> list[float]:
+    """The probabilities of a net without its Softmax, for the first image of its data."""
+    net.observe = True
+    net.run(0)
+    scores = np.asarray(net.blobs["ip"].data, np.float64)[0]
+    parts = np.exp(scores - scores.max())
+    return (parts / parts.sum()).tolist()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -125,3 +126,19 @@ def test_what_no_folder_has_gets_the_commands_that_make_it(
     assert main(["test", *words]) == 1
     error = capsys.readouterr().err
     assert f"there is no database (from {root}); to make it" in error
+
+
+def test_paths_of_windows(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net, weights = Path("examples/a/net.prototxt"), "examples/a/x.caffemodel"
+    good = net.read_text()
+    net.write_text(good.replace("examples/a/train_lmdb", "examples\\\\a\\\\train_lmdb"))
+    words = ["test", "--model", str(net), "--weights", weights, "--iterations", "1"]
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert "examples\\a\\train_lmdb: there is no database" in error
+    assert "convert-imageset" not in error
+    found = re.search(r'but there is (\S+); write "(\S+)" into examples/a/net\.prototxt', error)
+    assert found is not None, error
+    assert found[1] == found[2] == "examples/a/train_lmdb"
+    net.write_text(good)
+    assert main(words) == 0

@@ -92,3 +92,23 @@ def test_attributes_that_are_set_on_instances_exist(reports: dict[str, FileRepor
     errors = [f for f in reports["examples/a/script.py"].findings if f.severity is Severity.ERROR]
     names = [(error.place[-1], error.sentence.split()[0]) for error in errors]
     assert names == [("3", "net.transform"), ("5", "t.means"), ("7", "d.context_pads")]
+
+
+def test_files_that_scripts_import_are_examined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They need not import caffe themselves; a script cannot run where one of them cannot."""
+    monkeypatch.chdir(tmp_path)
+    Path("voc").mkdir()
+    Path("voc/infer.py").write_text("import caffe\nimport numpy, vis as v\nfrom deep import er\n")
+    Path("vis.py").write_text("import lines\nprint(list(range(3)))\n")
+    Path("lines.py").write_text("def rows():\n    print 'rows'\n")
+    Path("voc/deep.py").write_text("er = [i for i in xrange(3)]\n")
+    Path("other.py").write_text("print 'of no script'\n")
+    Path("voc/numpy.prototxt").write_text("")
+    report = examine(Path())
+    errors = {file.path: [found.sentence for found in file.findings] for file in report.files}
+    assert sorted(errors) == ["lines.py", "vis.py", "voc/deep.py", "voc/infer.py"]
+    assert errors["vis.py"] == errors["voc/infer.py"] == []
+    assert "print is a function" in errors["lines.py"][0]
+    assert "xrange" in errors["voc/deep.py"][0]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
+import warnings
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,78 @@ def test_a_signal_can_be_ignored() -> None:
         for _ in range(3):
             os.kill(os.getpid(), signal.SIGINT)
         assert signals.requested() is Action.NONE
+
+
+def _sleep(runs: Event) -> None:
+    runs.set()
+    time.sleep(60)
+
+
+def test_a_process_that_is_forked_ends_by_sigterm() -> None:
+    """A Python layer ends the process that reads for it so, and waits for it at exit."""
+    with SignalActions(Action.STOP, Action.SNAPSHOT) as signals:
+        context = multiprocessing.get_context("fork")
+        runs = context.Event()
+        child = context.Process(target=_sleep, args=(runs,))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # other tests leave threads
+            child.start()
+        assert runs.wait(20)
+        child.terminate()
+        child.join(20)
+        ended = child.exitcode
+        child.kill()
+        assert ended == -signal.SIGTERM
+        assert signals.requested() is Action.NONE
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.requested() is Action.PREEMPT
+
+
+READER = """
+import multiprocessing
+
+import caffe
+
+
+def read(queue):
+    while True:
+        queue.put(1.0)
+
+
+class Reader(caffe.Layer):
+    def setup(self, bottom, top):
+        context = multiprocessing.get_context("fork")
+        self.queue = context.Queue(2)
+        self.process = context.Process(target=read, args=(self.queue,), daemon=True)
+        self.process.start()
+
+    def reshape(self, bottom, top):
+        top[0].reshape(2, 3)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = self.queue.get()
+
+    def backward(self, top, propagate_down, bottom):
+        pass
+"""
+
+
+@pytest.mark.slow
+def test_a_training_with_a_reading_process_ends(tmp_path: Path) -> None:
+    (tmp_path / "reader.py").write_text(READER)
+    (tmp_path / "net.prototxt").write_text("""
+        layer { name: "data" type: "Python" top: "data"
+          python_param { module: "reader" layer: "Reader" } }
+        layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
+          inner_product_param { num_output: 2 weight_filler { type: "xavier" } } }
+        layer { name: "loss" type: "Reduction" bottom: "ip" top: "loss" loss_weight: 1 }""")
+    (tmp_path / "solver.prototxt").write_text(
+        'net: "net.prototxt" base_lr: 0.01 lr_policy: "fixed" max_iter: 3 snapshot_prefix: "s"'
+    )
+    words = ["-m", "caffecompat", "train", "--solver=solver.prototxt", "--allow-python"]
+    result = run_program(words, tmp_path, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert "Optimization Done." in result.stderr
 
 
 @pytest.mark.slow

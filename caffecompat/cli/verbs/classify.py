@@ -74,17 +74,25 @@ def run(arguments: argparse.Namespace) -> int:
 def _classify(arguments: argparse.Namespace) -> None:
     from caffecompat.evaluate.classification.class_order import order_warning
     from caffecompat.evaluate.classification.evaluation import Evaluation, EvaluationOptions
+    from caffecompat.evaluate.images.inference_net import input_size
     from caffecompat.evaluate.images.labelled_images import ImageOptions, files_by_name
     from caffecompat.reporting.glog import LOGGER
 
     model = read_model(arguments, "classify")
+    preparation = preparation_of(arguments, model)
     options = EvaluationOptions(
         (arguments.protocol,),
         arguments.scales or default_scales(model),
         arguments.flip,
         skip_corrupt=arguments.skip_corrupt,
     )
-    preparation = preparation_of(arguments, model)
+    if arguments.scales is None and arguments.protocol == "center":
+        preparation = preparation.stretched(input_size(model).crop, arguments.interpolation)
+    if preparation.stretch is not None:
+        LOGGER.info(
+            f"images are resized to {' x '.join(map(str, preparation.stretch))} "
+            f"({preparation.interpolation}), as the model says; --scales keeps their shape"
+        )
     compute = compute_options(arguments)
     evaluation = Evaluation(model, preparation, options, device_of(arguments), compute)
     if arguments.labels:

@@ -51,9 +51,10 @@ def input_size(model: CaffeModel) -> InputSize:
     net = Net(model.definition, shapes_only=True)
     inputs = net.inputs
     if len(inputs) != 1:
+        advice = "" if inputs else "; caffecompat deploy makes a deploy net of a train_val net"
         raise NetError(
-            f"{model.path}: the net has {counted(inputs, 'input')}, expected one for the images; "
-            "caffecompat deploy makes a deploy net of a train_val net"
+            f"{model.path}: the net has {counted(inputs, 'input')}, expected one for the images"
+            + advice
         )
     shape = net.blobs[inputs[0]].shape
     if len(shape) != 4:

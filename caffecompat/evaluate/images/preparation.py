@@ -34,19 +34,39 @@ class ImagePreparation:
             ``preprocessing``. It is stretched to the size of the rescaled image, so that each pixel
             loses the mean of its place, and a crop that of its region. For images of the mean's
             size this is what Caffe's data layers do; other sizes they refuse.
+        stretch: height and width that every image gets, whatever its own are; None to keep the
+            relation of its sides.
     """
 
     preprocessing: Preprocessing
     interpolation: Interpolation = "smooth"
     round_down: bool = False
     mean_image: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    stretch: tuple[int, int] | None = None
+
+    def stretched(self, crop: tuple[int, int], chosen: Interpolation | None) -> ImagePreparation:
+        """This with the resizing to a height and width that the preprocessing states.
+
+        Args:
+            crop: height and width of the net's input; a smaller size is left alone.
+            chosen: the interpolation that the user chose; None for that of the preprocessing.
+        """
+        stated = self.preprocessing.resize
+        if not isinstance(stated, tuple) or stated[0] < crop[0] or stated[1] < crop[1]:
+            return self
+        interpolation: Any = chosen or self.preprocessing.interpolation
+        return replace(self, stretch=stated, interpolation=interpolation)
 
     def size(self, pixels: Pixels, side: int) -> tuple[int, int]:
         """Height and width of an image whose smaller side becomes ``side`` pixels.
 
+        With ``stretch`` these, whatever ``side`` is.
+
         Raises:
             DataError: the other side would be too long.
         """
+        if self.stretch is not None:
+            return self.stretch
         height, width = pixels.shape[:2]
         size = isotropic_size(height, width, side, self.round_down)
         if max(size) > _MAX_SIDE:
@@ -72,6 +92,7 @@ class ImagePreparation:
                 **asdict(replace(self.preprocessing, labels=())),
                 "mean": list(self.preprocessing.mean),
             },
+            **({} if self.stretch is None else {"stretch": list(self.stretch)}),
             **({} if self.mean_image is None else {"mean_image": _digest(self.mean_image)}),
         }
 

@@ -21,8 +21,7 @@ from caffecompat.export.convert.weight_files import (
     write_and_read_back,
     write_named_and_read_back,
 )
-from caffecompat.export.definitions import has_inputs
-from caffecompat.export.deploy.definition import DeployOptions, deploy
+from caffecompat.export.deploy.of_models import fed_by_inputs
 from caffecompat.export.graph_pass import graph_passes
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.outputs import keep_outputs
@@ -31,8 +30,6 @@ from caffecompat.export.source import Source, read_source, side_file
 from caffecompat.export.target import Target, TargetOptions, targets
 from caffecompat.export.torchvision.weights import to_torchvision
 from caffecompat.export.verify.verification import verify_conversion
-from caffecompat.layers import BuildOptions
-from caffecompat.net.definition import read_definition
 from caffecompat.output_files import atomic_write
 from caffecompat.proto.files import write_text
 from caffecompat.reporting.units import counted
@@ -227,7 +224,7 @@ def _write_target(
     target = targets.find(form.name)(options.target)
     model = source.model(f"the form {form.name!r}")
     if not target.is_definition:
-        model = _fed_by_inputs(model, say)
+        model = fed_by_inputs(model, say)
         refuse_python_layers(model)
     target.refuse(model)
     target.write(model, path)
@@ -239,21 +236,6 @@ def _write_target(
         if options.target.program in target.programs:
             for line in verify_conversion(model, path, engine=options.target.program):
                 say(f"{options.target.program}: {line}")
-
-
-def _fed_by_inputs(model: CaffeModel, say: Say) -> CaffeModel:
-    """The model with its deploy definition, where it has that of a training, which reads data.
-
-    Raises:
-        NetError, ExportError: as ``caffecompat deploy``.
-    """
-    if has_inputs(model.definition.message):
-        return model
-    say("the definition reads data; made a deploy net of it, as 'caffecompat deploy' does")
-    dialect = model.definition.dialect
-    options = DeployOptions(net=BuildOptions(dialect=dialect))
-    message = deploy(model.definition, options, model.path).message
-    return replace(model, definition=replace(read_definition(message), dialect=dialect))
 
 
 def _verify(target: Target, model: CaffeModel, path: Path, say: Say) -> None:

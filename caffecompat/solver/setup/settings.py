@@ -167,5 +167,10 @@ def _remarks(message: Message) -> Iterator[str]:
         )
     if message.lr_policy in ("step", "multistep", "exp", "plateau") and not message.gamma:
         yield f"gamma is not given: lr_policy {message.lr_policy!r} sets the rate to 0 by it"
+    if os.sep == "/" and "\\" in message.snapshot_prefix:
+        yield (
+            f"snapshot_prefix {message.snapshot_prefix!r} has backslashes, which are parts of file "
+            "names here: write / for folders"
+        )
     if not message.HasField("max_iter"):
         yield "max_iter is not given: solving ends before the first iteration"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from caffecompat.errors import SolverError
@@ -81,6 +83,16 @@ def test_step_without_gamma_is_remarked() -> None:
     text = 'net: "n" base_lr: 1 max_iter: 3 lr_policy: "step" stepsize: 2'
     read = read_settings(parse_text(text, "SolverParameter")[0])
     assert any("gamma is not given" in note for note in read.notes)
+
+
+@pytest.mark.skipif(os.sep != "/", reason="backslashes are separators there")
+def test_a_prefix_of_windows_is_remarked() -> None:
+    """Its snapshots are files with backslashes in their names, hidden ones after a point."""
+    text = 'net: "n" base_lr: 1 max_iter: 3 lr_policy: "fixed" snapshot_prefix: '
+    read = read_settings(parse_text(text + r"'.\\snaps\\a'", "SolverParameter")[0])
+    assert any("has backslashes" in note and "write / for folders" in note for note in read.notes)
+    read = read_settings(parse_text(text + "'./snaps/a'", "SolverParameter")[0])
+    assert read.notes == []
 
 
 def test_fields_inside_a_net_are_its_layers_business() -> None:
