@@ -22,7 +22,6 @@ def fed_by_inputs(model: CaffeModel, say: Callable[[str], None]) -> CaffeModel:
         return model
     say("the definition reads data; made a deploy net of it, as 'caffecompat deploy' does")
     dialect = model.definition.dialect
-    message = deploy(
-        model.definition, DeployOptions(net=BuildOptions(dialect=dialect)), model.path
-    ).message
+    options = DeployOptions(net=BuildOptions(dialect=dialect))
+    message = deploy(model.definition, options, model.path).message
     return replace(model, definition=replace(read_definition(message), dialect=dialect))
