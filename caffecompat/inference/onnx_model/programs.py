@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,6 +19,10 @@ from caffecompat.inference.large_pages import large_pages
 from caffecompat.inference.onnx_model.export import OnnxModel, onnx_model, reason_against
 from caffecompat.inference.onnx_model.parts import Run, reason_against_parts
 from caffecompat.inference.onnx_model.quantization import quantize, sums_in_32_bits
+from caffecompat.inference.onnx_model.without_losses import (
+    last_layers_without_operators,
+    optimize_before,
+)
 from caffecompat.inference.timing import one_pass
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import InferenceOptions, Optimization
@@ -106,6 +111,11 @@ def optimize_onnx(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Op
             f"engine {engine.name} has no {options.precision} on the CPU; it has "
             f"{', '.join(engine.precisions)}"
         )
+    if options.precision == "int8":
+        # In other precisions torch runs such nets.
+        last = last_layers_without_operators(net)
+        if last and set(options.blobs) <= set(net.outputs):
+            return optimize_before(net, last, options, partial(optimize_onnx, engine=engine))
     reason = reason_against(net, options.blobs)
     if not reason and engine.parts:
         reason = reason_against_parts(net)

@@ -1,0 +1,31 @@
+"""Nets on inputs in place of data layers."""
+
+from __future__ import annotations
+
+from caffecompat.export.model import CaffeModel
+from caffecompat.export.wiring import Wiring, net_of
+from caffecompat.net import Net
+from caffecompat.net.definition import Definition
+from caffecompat.proto import schema
+
+INPUT = "Input"
+
+
+def with_inputs(net: Net) -> CaffeModel:
+    """A net in its state with its weights; each top of a data layer is an Input of its shape."""
+    layers = []
+    for step in Wiring(net.graph).steps:
+        if step.bottoms or step.type == INPUT:
+            message = step.message
+            message.ClearField("include")
+            message.ClearField("exclude")
+            layers.append(message)
+            continue
+        for top in step.tops:
+            layer = schema.new("LayerParameter")
+            layer.name, layer.type = top.blob, INPUT
+            layer.top.append(top.blob)
+            layer.input_param.shape.add().dim.extend(net.shape_of(top))
+            layers.append(layer)
+    definition = Definition(net_of(net.definition, layers), dialect=net.dialect)
+    return CaffeModel(definition, net.to_weights())
