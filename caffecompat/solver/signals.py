@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from types import FrameType, TracebackType
 from typing import Any
@@ -83,3 +86,23 @@ class SignalActions:
             self._pending.append(number)
         elif number == signal.SIGINT and self._effects[number] is not Action.NONE:
             raise KeyboardInterrupt
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Inside of it SIGINT waits, where it would raise KeyboardInterrupt; it is raised at the end.
+
+    In scripts and notebooks the interrupted work is often continued. Other handlers stay.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    arrived: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if arrived:
+        raise KeyboardInterrupt

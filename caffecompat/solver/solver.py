@@ -27,7 +27,7 @@ from caffecompat.solver.scores import Scores
 from caffecompat.solver.setup.options import STOP, SolverKeywords, SolverOptions
 from caffecompat.solver.setup.settings import Settings
 from caffecompat.solver.setup.start_lines import nothing_to_do
-from caffecompat.solver.signals import Action
+from caffecompat.solver.signals import Action, uninterrupted
 from caffecompat.solver.solver_preparation import Start, prepare
 from caffecompat.solver.tester import Tester, is_test_due
 from caffecompat.solver.train_log import TrainLog
@@ -249,7 +249,6 @@ class Solver(TrainingState):
             for callback in self.callbacks:
                 callback.displayed(self, outputs)
         self._update_parameters(display, loss, step)
-        self.iter += 1
         if call_iterated(self):
             self._train_step.weights_changed()
         return True
@@ -262,7 +261,10 @@ class Solver(TrainingState):
         self._display.show_step(self._policy, self.iter, step)
         if display:
             self._display.show_rate(self.iter, self.rate)
-        self._display.add_norm(self._train_step.update(rate, self.iter))
+        with uninterrupted():  # an update is made and counted, or neither
+            norm = self._train_step.update(rate, self.iter)
+            self.iter += 1
+        self._display.add_norm(norm)
 
     # Testing
 

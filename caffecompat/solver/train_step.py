@@ -160,13 +160,12 @@ class TrainStep:
             NotFinite: a loss is not finite; where the update is played back with the pass, that of
                 the iteration before, after which no update was made.
         """
-        work = partial(self._run_passes, iteration, rate)
-        self._statistics.keep(iteration)
-        if self._process_group.several:
-            return work()
-        clear = partial(self._optimizer.clear, self.keeps_gradients)
-        undo = (partial(self._statistics.restore, iteration), clear)
-        return done_without_cudnn(work, undo, self._log)
+        with self._statistics.unchanged_by_failures(iteration):
+            if self._process_group.several:
+                return self._run_passes(iteration, rate)
+            clear = partial(self._optimizer.clear, self.keeps_gradients)
+            undo = (partial(self._statistics.restore, iteration), clear)
+            return done_without_cudnn(partial(self._run_passes, iteration, rate), undo, self._log)
 
     def _run_passes(self, iteration: int, rate: Rate) -> tuple[Result, torch.Tensor]:
         self._updated = False
