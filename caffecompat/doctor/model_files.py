@@ -33,17 +33,21 @@ def examine_model_file(
     dialect = weights.dialect or weights.generation
     net = best_net(weights, nets, file.path)
     quoted = shlex.quote(str(file.path))
-    if net is None:
+    commands = [f"caffecompat inspect {quoted}"]
+    if net is not None:
+        findings.note(f"its layers are those of {net.report.path}")
+        model = shlex.quote(str(net.file.path))
+        commands = [f"caffecompat convert {quoted} --to onnx --model {model}"]
+    elif (named := net_of_these_names(weights, nets, file.path)) is not None:
+        findings.note(
+            f"its layers have the names of those of {named.report.path}, whose shapes are not known"
+        )
+    else:
         findings.note(
             "no net of this project has these layers; give its prototxt with --model"
             if nets
             else "there is no net beside it; give its prototxt with --model"
         )
-        commands = [f"caffecompat inspect {quoted}"]
-    else:
-        findings.note(f"its layers are those of {net.report.path}")
-        model = shlex.quote(str(net.file.path))
-        commands = [f"caffecompat convert {quoted} --to onnx --model {model}"]
     return FileReport(file.shown, file.kind, dialect, findings.all, commands)
 
 
@@ -73,6 +77,22 @@ def best_net(
 
     best = min(nets, key=rank, default=None)
     return best if best is not None and share(best) > 1 / 2 else None
+
+
+def net_of_these_names(
+    weights: Weights, nets: Sequence[ExaminedNet], path: Path
+) -> ExaminedNet | None:
+    """The nearest net that has layers of all names in the file, of those whose shapes are not
+    known, since they are decided by the code of a Python layer or by data that is not there.
+    """
+    stored = {layer.name for layer in weights.layers if layer.blobs}
+
+    def has_all(net: ExaminedNet) -> bool:
+        if net.parameters or net.definition is None:
+            return False
+        return stored <= {layer.name for layer in net.definition.message.layer}
+
+    return min(filter(has_all, nets), key=lambda net: _steps(path, net.file.path), default=None)
 
 
 def _steps(one: Path, other: Path) -> int:

@@ -112,3 +112,27 @@ def test_files_that_scripts_import_are_examined(
     assert errors["vis.py"] == errors["voc/infer.py"] == []
     assert "print is a function" in errors["lines.py"][0]
     assert "xrange" in errors["voc/deep.py"][0]
+
+
+def test_weights_of_a_net_whose_shapes_depend_on_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one with a Python data layer, which is not run."""
+    monkeypatch.chdir(tmp_path)
+    layers = (
+        'layer { name: "data" type: "Python" top: "data"'
+        ' python_param { module: "reader" layer: "Reader" } }'
+        'layer { name: "NAME" type: "InnerProduct" bottom: "data" top: "score"'
+        " inner_product_param { num_output: 2 } }"
+    )
+    Path("reader.py").write_text("import caffe\nclass Reader(caffe.Layer): pass\n")
+    for name in ("score", "other"):
+        Path(name).mkdir()
+        Path(name, "train.prototxt").write_text(layers.replace("NAME", name))
+    caffecompat.save_weights({"score": [np.zeros((2, 3)), np.zeros(2)]}, "w.caffemodel")
+    caffecompat.save_weights({"third": [np.zeros((2, 3))]}, "third.caffemodel")
+    found = {file.path: [f.sentence for f in file.findings] for file in examine(Path()).files}
+    assert found["w.caffemodel"] == [
+        "its layers have the names of those of score/train.prototxt, whose shapes are not known"
+    ]
+    assert "no net of this project has these layers" in found["third.caffemodel"][0]
