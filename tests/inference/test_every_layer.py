@@ -93,3 +93,24 @@ def test_two_inputs_of_different_sizes(engine: str) -> None:
         wanted = expected_outputs(net, given)
         net.optimize(engine, large_pages=False)
         assert_equal(expected_outputs(net, given), wanted)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_int8_before_copies_of_rows(engine: str) -> None:
+    """OpenVINO ended the process while it compiled the copies in int8."""
+    pytest.importorskip(engine)
+    layer = """type: "FeatureExtrapolating" feature_extrapolating_param { num_scale_base: 2
+        num_per_octave: 1 scale_string: "0.5 1 1.5" }"""
+    convolution = """layer { name: "in" type: "Convolution" bottom: "a" top: "in"
+        convolution_param { num_output: 2 kernel_size: 3 } }"""
+    first = 'layer { name: "one" bottom: '
+    text = layer_net(layer, (2, 2, 9, 8))
+    net = model_of(text.replace(f'{first}"a"', f'{convolution} {first}"in"')).net()
+    inputs = random_inputs(net)
+    with torch.no_grad():
+        wanted = expected_outputs(net, inputs)["y"]
+        made = net.optimize(engine, precision="int8", calibration=[inputs], large_pages=False)
+        found = expected_outputs(net, inputs)["y"]
+    assert made is not None
+    assert made.engine == engine
+    assert 0 < np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
