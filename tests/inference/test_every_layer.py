@@ -114,3 +114,25 @@ def test_int8_before_copies_of_rows(engine: str) -> None:
     assert made is not None
     assert made.engine == engine
     assert 0 < np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("kind", ["ROIPooling", "ROIAlign", "PSROIPooling"])
+def test_regions_stay_in_single_precision(kind: str) -> None:
+    """In 8 bits coordinates would be off by pixels, in OpenVINO's bf16 too; torch keeps them."""
+    pytest.importorskip("openvino")
+    size = "output_dim: 3 group_size: 2" if kind[0] == "P" else "pooled_h: 2 pooled_w: 2"
+    field = "psroi_pooling_param" if kind[0] == "P" else "roi_pooling_param"
+    layer = f'type: "{kind}" {field} {{ {size} spatial_scale: 0.25 }}'
+    net = model_of(layer_net(layer, (2, 12, 200, 9), (2, 5))).net()
+    regions = np.array([[0, 1, 611, 30, 799], [1, 3, 405, 21, 613]], np.float32)
+    inputs = {**random_inputs(net), "b": regions}
+    with torch.no_grad():
+        wanted = expected_outputs(net, inputs)["y"]
+        made = net.optimize("openvino", precision="bf16", large_pages=False)
+        found = expected_outputs(net, inputs)["y"]
+        with pytest.raises(CaffeError, match="int8 would move the regions of layer 'one'"):
+            net.optimize("onnxruntime", precision="int8", calibration=[inputs])
+    assert made is not None
+    assert made.engine == "torch"
+    assert "bf16 would move the regions of layer 'one'" in made.lines[0]
+    assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()

@@ -106,7 +106,7 @@ def optimize_onnx(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Op
             f"engine {engine.name} has no {options.precision} on the CPU; it has "
             f"{', '.join(engine.precisions)}"
         )
-    reason = reason_against(net, options.blobs)
+    reason = reason_against(net, options.blobs, options.precision)
     if not reason and engine.parts:
         reason = reason_against_parts(net)
     if not reason:
