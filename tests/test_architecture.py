@@ -237,6 +237,7 @@ KNOW_LAYER_TYPES = {"layers", "proto", "weights", "export", "pycaffe"}
 # Path and type name -> why it is named there.
 NAMED_TYPES = {
     ("graph/splits.py", "Split"): "a graph adds such layers itself, and graph/ is below layers/",
+    ("inference/onnx_model/quantization.py", "Gather"): "an operator of ONNX has this name, too",
 }
 
 

@@ -130,8 +130,7 @@ class Layer:
             the type refuses all other fields of forks.
         ignored_fork_fields: fields of forks that do not change what the type computes; a net that
             sets one gets no note.
-        ignored_fields: fields that Caffe reads but does not use, e.g. ``"data_param.mirror"``; a
-            net that sets one gets a note.
+        ignored_fields: those that Caffe does not use, as ``"data_param.mirror"``: they get a note.
         noise: the layer's random numbers; the net sets them before the first pass.
         checks_blobs: values embedded in the prototxt (``blobs``) must have the parameter's shape;
             the other types of Caffe check the number of values only.
@@ -140,10 +139,10 @@ class Layer:
         keeps_shape: the only top has the shape of the first bottom; see :meth:`top_shapes`.
         pointwise: an element of a top depends only on the elements at the same spatial position of
             the bottoms, so that the receptive field does not change; see :meth:`receptive_field`.
-        prefers_channels_last: on a GPU the layer is faster in 16 bits with the memory format
-            ``torch.channels_last``.
+        prefers_channels_last: in 16 bits on a GPU it is faster in ``torch.channels_last``.
         reads_definition: what the layer computes depends on other layers of the net; its context
             holds the whole definition, as that of a source does.
+        reads_coordinates: a bottom holds places in pixels, which 16 or 8 bits would move.
         uses_host: a pass exchanges numbers with the host, which a CUDA graph cannot hold: it reads
             values, or copies some from Python that are not on the device yet.
         counts_passes: each pass adds one to a buffer.
@@ -187,6 +186,7 @@ class Layer:
     pointwise: ClassVar[bool] = False
     prefers_channels_last: ClassVar[bool] = False
     reads_definition: ClassVar[bool] = False
+    reads_coordinates: ClassVar[bool] = False
     uses_host: ClassVar[bool] = False
     counts_passes: ClassVar[bool] = False
     imports_code: ClassVar[bool] = False

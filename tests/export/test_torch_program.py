@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -87,3 +88,46 @@ def test_damaged_files_get_a_sentence(tmp_path: Path) -> None:
         open_engine(str(tmp_path / "other.pt2"), EngineOptions(trust=True))
     with pytest.raises(FileProblem):
         TorchProgram().write(model_of(SMALL), tmp_path / "missing" / "net.pt2")
+
+
+RANDOM = """type: "ConvolutionRistretto" convolution_param { num_output: 3 kernel_size: 2 }
+  quantization_param { precision: DYNAMIC_FIXED_POINT rounding_scheme: STOCHASTIC }"""
+
+
+def test_a_layer_with_random_numbers_is_refused(tmp_path: Path) -> None:
+    """Its passes differ; those of a program would not."""
+    path = tmp_path / "net.pt2"
+    with pytest.raises(ExportError, match=r"layer 'one' .* computes something else in each pass"):
+        TorchProgram().write(model_of(layer_net(RANDOM, (2, 3, 4, 5))), path)
+    assert not path.exists()
+    nearest = RANDOM.replace("STOCHASTIC", "NEAREST")
+    TorchProgram().write(model_of(layer_net(nearest, (2, 3, 4, 5))), path)
+
+
+STATE = [
+    ('type: "LSTM" recurrent_param { num_output: 3 }', (5, 2, 4), (5, 2)),
+    ('type: "SegAccuracy" seg_accuracy_param { reset: false }', (2, 3, 4, 5), (2, 1, 4, 5)),
+]
+
+
+@pytest.mark.parametrize(("layer", "first", "second"), STATE)
+def test_a_layer_with_state_is_refused(
+    layer: str, first: tuple[int, ...], second: tuple[int, ...], tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=r"layer 'one' .* keeps state from pass to pass"):
+        TorchProgram().write(model_of(layer_net(layer, first, second)), tmp_path / "net.pt2")
+
+
+def test_inputs_of_different_extents_keep_them(tmp_path: Path) -> None:
+    """One image and two regions: 1 is exported as 2, which must not tie it to the regions."""
+    layer = 'type: "ROIPooling" roi_pooling_param { pooled_h: 2 pooled_w: 2 }'
+    model = model_of(layer_net(layer, (1, 3, 6, 7), (2, 5)))
+    path = tmp_path / "net.pt2"
+    TorchProgram().write(model, path)
+    inputs = {
+        "a": random_inputs(model.net())["a"],
+        "b": np.array([[0, 1, 1, 4, 5], [0, 0, 2, 3, 3]], np.float32),
+    }
+    found = torch.export.load(path).module()(*map(torch.from_numpy, inputs.values()))
+    wanted = expected_outputs(model.net(), inputs)
+    assert_close({name: value.numpy() for name, value in found.items()}, wanted)

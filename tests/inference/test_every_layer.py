@@ -93,3 +93,46 @@ def test_two_inputs_of_different_sizes(engine: str) -> None:
         wanted = expected_outputs(net, given)
         net.optimize(engine, large_pages=False)
         assert_equal(expected_outputs(net, given), wanted)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_int8_before_copies_of_rows(engine: str) -> None:
+    """OpenVINO ended the process while it compiled the copies in int8."""
+    pytest.importorskip(engine)
+    layer = """type: "FeatureExtrapolating" feature_extrapolating_param { num_scale_base: 2
+        num_per_octave: 1 scale_string: "0.5 1 1.5" }"""
+    convolution = """layer { name: "in" type: "Convolution" bottom: "a" top: "in"
+        convolution_param { num_output: 2 kernel_size: 3 } }"""
+    first = 'layer { name: "one" bottom: '
+    text = layer_net(layer, (2, 2, 9, 8))
+    net = model_of(text.replace(f'{first}"a"', f'{convolution} {first}"in"')).net()
+    inputs = random_inputs(net)
+    with torch.no_grad():
+        wanted = expected_outputs(net, inputs)["y"]
+        made = net.optimize(engine, precision="int8", calibration=[inputs], large_pages=False)
+        found = expected_outputs(net, inputs)["y"]
+    assert made is not None
+    assert made.engine == engine
+    assert 0 < np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("kind", ["ROIPooling", "ROIAlign", "PSROIPooling"])
+def test_regions_stay_in_single_precision(kind: str) -> None:
+    """In 8 bits coordinates would be off by pixels, in OpenVINO's bf16 too; torch keeps them."""
+    pytest.importorskip("openvino")
+    size = "output_dim: 3 group_size: 2" if kind[0] == "P" else "pooled_h: 2 pooled_w: 2"
+    field = "psroi_pooling_param" if kind[0] == "P" else "roi_pooling_param"
+    layer = f'type: "{kind}" {field} {{ {size} spatial_scale: 0.25 }}'
+    net = model_of(layer_net(layer, (2, 12, 200, 9), (2, 5))).net()
+    regions = np.array([[0, 1, 611, 30, 799], [1, 3, 405, 21, 613]], np.float32)
+    inputs = {**random_inputs(net), "b": regions}
+    with torch.no_grad():
+        wanted = expected_outputs(net, inputs)["y"]
+        made = net.optimize("openvino", precision="bf16", large_pages=False)
+        found = expected_outputs(net, inputs)["y"]
+        with pytest.raises(CaffeError, match="int8 would move the regions of layer 'one'"):
+            net.optimize("onnxruntime", precision="int8", calibration=[inputs])
+    assert made is not None
+    assert made.engine == "torch"
+    assert "bf16 would move the regions of layer 'one'" in made.lines[0]
+    assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()

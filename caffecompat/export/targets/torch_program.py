@@ -42,7 +42,10 @@ class TorchProgram(Target):
     def write(self, model: CaffeModel, path: Path) -> None:
         self.refuse(model)
         net = model.net()
-        exported = _exported(net, model.path or net.name)
+        who = model.path or net.name
+        _check_state(net, who)
+        exported = _exported(net, who)
+        _check_randomness(net, exported, who)
         names = [top.blob for top in net.program().feeds]
         inputs = {top.blob: net.shape_of(top) for top in net.program().feeds}
         metadata: dict[str, Any] = {"inputs": names, "shapes": inputs}
@@ -83,9 +86,11 @@ def _exported(net: Net, who: str) -> torch.export.ExportedProgram:
     shapes_only = Net(net.definition, phase=phase, shapes_only=True, dialect=net.dialect)
     failure: Exception | None = None
     for freedom in (Freedom.BATCH, Freedom.NONE):
+        free = freedom is Freedom.BATCH
         if possible_sizes(shapes_only, freedom) is None:
             continue
-        free = freedom is Freedom.BATCH
+        if free and len({shape[0] for shape in shapes if shape}) > 1:
+            continue  # it would be one extent for all inputs
         # torch takes a batch of 1 for a fixed size.
         batch = [(max(2, shape[0]), *shape[1:]) if free else shape for shape in shapes]
         inputs = tuple(torch.zeros(shape) for shape in batch)
@@ -103,3 +108,35 @@ def _exported(net: Net, who: str) -> torch.export.ExportedProgram:
             failure = error
     assert failure is not None
     raise ExportError(f"{who}: torch cannot export this net: {first_line(failure)}") from failure
+
+
+def _check_state(net: Net, who: str) -> None:
+    """Refuses layers whose state passes from pass to pass.
+
+    Raises:
+        ExportError: there is one.
+    """
+    for built in net.layers:
+        if built.layer is not None and built.layer.keeps_state:
+            raise ExportError(
+                f"{who}: {built.place} keeps state from pass to pass, which a torch program does "
+                "not; run the net in Python"
+            )
+
+
+def _check_randomness(net: Net, exported: torch.export.ExportedProgram, who: str) -> None:
+    """Refuses a program that reads the number of the pass, which is a constant in it.
+
+    Raises:
+        ExportError: a layer draws random numbers, or counts passes.
+    """
+    read = [name for name, value in exported.constants.items() if value is net.position]
+    readers = {name.split(".")[1] for name in read}  # program.<module>.<constant>
+    modules = [net.program().module.get_submodule(name) for name in sorted(readers)]
+    for built in net.layers:
+        if any(module is built.module for module in modules):
+            raise ExportError(
+                f"{who}: {built.place} computes something else in each pass, from random numbers "
+                "or a schedule, and a torch program would repeat the first pass; run the net in "
+                "Python"
+            )

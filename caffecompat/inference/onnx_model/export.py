@@ -64,8 +64,8 @@ class OnnxModel:
         )
 
 
-def reason_against(net: Net, blobs: Sequence[str]) -> str:
-    """Why ONNX cannot hold a net; empty if it can."""
+def reason_against(net: Net, blobs: Sequence[str], precision: str) -> str:
+    """Why ONNX cannot hold a net in a precision; empty if it can."""
     if not net.outputs:
         return "it has no outputs"
     unknown = unknown_layers(net)
@@ -74,6 +74,9 @@ def reason_against(net: Net, blobs: Sequence[str]) -> str:
     stateful = [b for b in net.layers if b.layer is not None and b.layer.keeps_state]
     if stateful:
         return f"state passes from pass to pass in {_named(stateful)}"
+    places = [b for b in net.layers if b.layer is not None and b.layer.reads_coordinates]
+    if places and precision != "fp32":
+        return f"{precision} would move the regions of {_named(places)}"
     extra = [name for name in blobs if name not in net.outputs]
     if extra:
         return f"the blob {extra[0]!r}, which is read after each pass, is no output"

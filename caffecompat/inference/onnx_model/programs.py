@@ -116,7 +116,7 @@ def optimize_onnx(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Op
         last = last_layers_without_operators(net)
         if last and set(options.blobs) <= set(net.outputs):
             return optimize_before(net, last, options, partial(optimize_onnx, engine=engine))
-    reason = reason_against(net, options.blobs)
+    reason = reason_against(net, options.blobs, options.precision)
     if not reason and engine.parts:
         reason = reason_against_parts(net)
     if not reason:

@@ -37,6 +37,7 @@ class PSROIPooling(Layer):
     bottoms = exactly(2)
     in_place = False
     differentiable = (True, False)
+    reads_coordinates = True
     fork_fields = ("psroi_pooling_param",)
     batch_coupling = "takes regions from the whole batch"
 

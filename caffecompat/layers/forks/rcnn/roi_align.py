@@ -36,6 +36,7 @@ class ROIAlign(Layer):
     bottoms = exactly(2)
     in_place = False
     differentiable = (True, False)
+    reads_coordinates = True
     param_fields = ("roi_pooling_param",)
     fork_fields = ("roi_pooling_param",)
     batch_coupling = "takes regions from the whole batch"

@@ -38,6 +38,7 @@ class ROIPooling(Layer):
     bottoms = exactly(2)
     in_place = False
     differentiable = (True, False)
+    reads_coordinates = True
     fork_fields = ("roi_pooling_param",)
     batch_coupling = "takes regions from the whole batch"
 
