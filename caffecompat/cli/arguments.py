@@ -119,8 +119,9 @@ def add_device_arguments(parser: argparse.ArgumentParser, gpu: str = ONE_GPU) ->
     parser.add_argument("--gpu", default="", action=_Gpu, help=gpu)
     parser.add_argument(
         "--cpu",
+        dest="gpu",
         nargs=0,
-        default=argparse.SUPPRESS,
+        const="none",
         action=_Cpu,
         help="compute on the CPU, whatever solver_mode says (as --gpu none, --gpu -1)",
     )
@@ -163,7 +164,7 @@ class _Cpu(argparse.Action):
     ) -> None:
         namespace.cpu = True
         _refuse_two_devices(namespace)
-        namespace.gpu = "none"
+        namespace.gpu = self.const
 
 
 def _refuse_two_devices(namespace: argparse.Namespace) -> None:

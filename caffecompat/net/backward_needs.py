@@ -27,13 +27,19 @@ def backward_needs(layers: Sequence[BuiltLayer], force_backward: bool) -> Backwa
 
     A layer runs backward if it or a layer before it has something to learn and if a loss depends
     on it. With ``force_backward`` every layer does, and every bottom that can have a gradient gets
-    one.
+    one. Layers that ignore ``propagate_down`` give all their bottoms one.
     """
-    needs = _from_parameters(layers)
-    _drop_what_no_loss_needs(layers, needs)
+    needs = asked_needs(layers, force_backward)
     for built, runs, bottoms in zip(layers, needs.layers, needs.bottoms, strict=True):
         if runs and built.layer is not None and built.layer.ignores_propagate_down:
             bottoms[:] = [need or _can_have(built, i) for i, need in enumerate(bottoms)]
+    return needs
+
+
+def asked_needs(layers: Sequence[BuiltLayer], force_backward: bool) -> BackwardNeeds:
+    """What Caffe asks its layers for, and logs; some compute the gradients of more bottoms."""
+    needs = _from_parameters(layers)
+    _drop_what_no_loss_needs(layers, needs)
     if force_backward:
         needs.layers[:] = [True] * len(layers)
         for built, bottoms in zip(layers, needs.bottoms, strict=True):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from caffecompat import pycaffe as caffe
+from caffecompat.pycaffe.proto import caffe_pb2
 from tests.pycaffe.definitions import CLASSIFIER, DEPLOY, built
 
 
@@ -72,3 +74,23 @@ def test_surgery_on_a_larger_net(tmp_path: Path) -> None:
     window = x[0, :, 2:6, 1:6].reshape(-1)
     expected = net.params["ip"][0].data @ window + net.params["ip"][1].data
     np.testing.assert_allclose(found[0, :, 2, 1], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("later", [6.0, None])
+def test_a_layer_that_stands_twice_in_a_file(later: float | None, tmp_path: Path) -> None:
+    """Caffe copies one after the other: the last value and the last gradient count."""
+    message = caffe_pb2.NetParameter()
+    for value, diff in ((1.0, 5.0), (2.0, later)):
+        layer = message.layer.add(name="ip", type="InnerProduct")
+        for blob in built(tmp_path, CLASSIFIER).params["ip"]:
+            stored = layer.blobs.add()
+            stored.shape.dim.extend(blob.shape)
+            stored.data.extend([value] * blob.data.size)
+            if diff is not None:
+                stored.diff.extend([diff] * blob.data.size)
+    (tmp_path / "twice.caffemodel").write_bytes(message.SerializeToString())
+    net = built(tmp_path, CLASSIFIER)
+    net.copy_from(tmp_path / "twice.caffemodel")
+    for blob in net.params["ip"]:
+        np.testing.assert_array_equal(blob.data, 2)
+        np.testing.assert_array_equal(blob.diff, 5 if later is None else later)

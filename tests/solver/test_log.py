@@ -287,3 +287,19 @@ layer { name: "l" type: "EuclideanLoss" bottom: "c" bottom: "t" top: "l" loss_we
             "a, param blob 1",
         )
     ]
+
+
+def test_debug_info_over_a_layer_that_learns_nothing(tmp_path: Path, lines: Lines) -> None:
+    """Caffe logs the statistics of a BatchNorm there, but no gradient of its bottom."""
+    path = write_training(tmp_path / "run", "random_seed: 7 debug_info: true")
+    text = (tmp_path / "run" / "net.prototxt").read_text()
+    changed = text.replace("lr_mult: 1 decay", "lr_mult: 0 decay").replace(
+        "lr_mult: 2 decay", "lr_mult: 0 decay"
+    )
+    assert changed != text
+    (tmp_path / "run" / "net.prototxt").write_text(changed)
+    lines.text.clear()
+    Solver(path).step(1)
+    assert lines.containing("    [Backward] Layer norm, param blob 2 diff: 0")
+    assert not lines.containing("    [Backward] Layer norm, bottom blob")
+    assert not lines.containing("    [Backward] Layer conv")

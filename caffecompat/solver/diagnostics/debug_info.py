@@ -8,7 +8,7 @@ from math import prod
 import torch
 
 from caffecompat.net import Net, Result, Stepper
-from caffecompat.net.backward_needs import backward_needs
+from caffecompat.net.backward_needs import asked_needs
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.reporting.glog import number
 
@@ -24,7 +24,7 @@ class DebugPass:
         self._net = net
         self._log = log
         self._stepper = Stepper(net)
-        self._needs = backward_needs(net.layers, net.graph.force_backward)
+        self._needs = asked_needs(net.layers, net.graph.force_backward)
         self._names = {
             (built.name, j): param.name
             for built in net.layers
