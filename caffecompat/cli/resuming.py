@@ -23,16 +23,19 @@ def resume_command(
     """
     words = [*_program(), "train"]
     for action in parser._actions:
-        # --cpu has a value only where it is given, and --gpu then says the same.
         value = getattr(arguments, action.dest, None)
-        unset = value is None or value == parser.get_default(action.dest)
-        if unset or action.dest in (*_REPLACED, "help"):
+        if action.dest in (*_REPLACED, "help") or value == parser.get_default(action.dest):
             continue
         if action.nargs != 0:
             words += [action.option_strings[0], str(value)]
-        elif action.const == value:
+        elif action.const == value and not _has_value_flag(parser, action):
             words.append(action.option_strings[0])
     return shlex.join([*words, "--snapshot", snapshot])
+
+
+def _has_value_flag(parser: argparse.ArgumentParser, action: argparse.Action) -> bool:
+    """Whether another flag sets the same value as the switch ``action``, as --gpu for --cpu."""
+    return any(other.dest == action.dest and other.nargs != 0 for other in parser._actions)
 
 
 def _program(argv: Sequence[str] | None = None) -> list[str]:
