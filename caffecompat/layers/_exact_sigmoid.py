@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Up to here 1 + exp(-x) in single precision costs less than 2e-4 of 1 - y.
+_NEAR_ONE = 8.0
+
 
 def sigmoid(x: Tensor) -> Tensor:
     """1 / (1 + exp(-x)), by :func:`rounded_once` where a gradient is wanted."""
@@ -18,7 +21,7 @@ def sigmoid(x: Tensor) -> Tensor:
 
 
 def rounded_once(x: Tensor) -> Tensor:
-    """1 / (1 + exp(-x)); correctly rounded for numbers in single precision on a CPU.
+    """1 / (1 + exp(-x)) near 1; correctly rounded for numbers in single precision on a CPU.
 
     torch adds 1 and exp(-x) in single precision, so that it gives 1 from 16.7 on, where the nearest
     number is below 1 up to 17.3. The gradient y (1 - y) is then 0 instead of 6e-8, and a rule that
@@ -27,9 +30,20 @@ def rounded_once(x: Tensor) -> Tensor:
     """
     import torch
 
-    if x.dtype == torch.float32 and x.device.type == "cpu":
-        return x.double().sigmoid_().float()
-    return x.sigmoid()
+    if x.dtype != torch.float32 or x.device.type != "cpu":
+        return x.sigmoid()
+    if torch.compiler.is_compiling():
+        return _in_double_precision(x)
+    y = x.sigmoid()
+    # To look for such numbers costs less than to compute all in double precision.
+    if x.numel() and x.max() > _NEAR_ONE:
+        near = x > _NEAR_ONE
+        y[near] = _in_double_precision(x[near])
+    return y
+
+
+def _in_double_precision(x: Tensor) -> Tensor:
+    return x.double().sigmoid().float()
 
 
 @cache

@@ -66,14 +66,16 @@ def _with_gradient() -> Any:
     class SumOfLosses(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Tensor, targets: Tensor, kept: Tensor | None) -> Tensor:
-            gradient = rounded_once(x) - targets
-            ctx.save_for_backward(gradient if kept is None else gradient.where(kept, 0))
+            ctx.save_for_backward(x, targets, kept)
             return _sum_of_losses(x, targets, kept)
 
         @staticmethod
         @torch.autograd.function.once_differentiable
         def backward(ctx: Any, diff: Tensor) -> tuple[Tensor, None, None]:
-            (gradient,) = ctx.saved_tensors
-            return gradient * diff, None, None
+            x, targets, kept = ctx.saved_tensors
+            gradient = rounded_once(x).sub_(targets)
+            if kept is not None:
+                gradient = gradient.where(kept, 0)
+            return gradient.mul_(diff), None, None
 
     return SumOfLosses.apply
