@@ -77,15 +77,17 @@ FAILING = """
 import json, os, signal, sys, time
 from dataclasses import replace
 from caffecompat.errors import CaffeError
-from tests.hostile import fuzz
+from tests.hostile import fuzz, fuzz_worker
 from tests.hostile.fuzz_worker import Task
 from tests.hostile.readers import READERS
 
 fuzz.SECONDS, fuzz.WAITING = 2, 20
+# Little of it: on a busy machine a gigabyte takes longer to fill than those seconds.
+fuzz.MEMORY = fuzz_worker.MEMORY = 1 << 28
 kept = []
 
 def flood(path):
-    kept.append(bytearray(3 << 29))
+    kept.append(bytearray(3 << 27))
 
 def endless(path):
     while True:
