@@ -116,13 +116,13 @@ def add_device_arguments(parser: argparse.ArgumentParser, gpu: str = ONE_GPU) ->
     Args:
         gpu: the help of ``--gpu``.
     """
-    parser.add_argument("--gpu", default="", action=_Gpu, help=gpu)
+    parser.add_argument("--gpu", default="", action=_Device, help=gpu)
     parser.add_argument(
         "--cpu",
         dest="gpu",
         nargs=0,
         const="none",
-        action=_Cpu,
+        action=_Device,
         help="compute on the CPU, whatever solver_mode says (as --gpu none, --gpu -1)",
     )
 
@@ -138,8 +138,8 @@ def device_of(arguments: argparse.Namespace) -> torch.device:
     return checked_device(flagged_device(arguments.gpu) or "cpu")
 
 
-class _Gpu(argparse.Action):
-    """Stores the value of ``--gpu``; of several the last counts, as in Caffe's tool."""
+class _Device(argparse.Action):
+    """Stores the device of ``--gpu`` or ``--cpu``; of several the last, as in Caffe's tool."""
 
     def __call__(
         self,
@@ -148,23 +148,12 @@ class _Gpu(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        namespace.gpu = values
+        if self.const is None:
+            namespace.gpu = values
+        else:
+            namespace.cpu = True
         _refuse_two_devices(namespace)
-
-
-class _Cpu(argparse.Action):
-    """Stores ``none`` as the value of ``--gpu``."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        namespace.cpu = True
-        _refuse_two_devices(namespace)
-        namespace.gpu = self.const
+        namespace.gpu = self.const or values
 
 
 def _refuse_two_devices(namespace: argparse.Namespace) -> None:
