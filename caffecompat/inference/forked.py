@@ -35,6 +35,9 @@ class OpenVINOProcess:
 
     def __init__(self) -> None:
         self._number = 0
+        self._forked = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._fork)
 
     def check(self) -> None:
         """Begins to use OpenVINO here.
@@ -42,14 +45,18 @@ class OpenVINOProcess:
         Raises:
             NetError: it was used before this process was forked.
         """
-        if self._number not in (0, os.getpid()):
+        if self._forked:
             raise NetError(
                 f"OpenVINO was started in process {self._number}, from which this one "
                 f"({os.getpid()}) was forked; start the process with "
                 'multiprocessing.get_context("spawn"), or optimize the net with engine torch or '
                 "onnxruntime"
             )
-        self._number = os.getpid()
+        if not self._number:
+            self._number = os.getpid()
+
+    def _fork(self) -> None:
+        self._forked = self._number != 0
 
 
 # State of the module, since a fork concerns the whole process: the threads that it leaves behind

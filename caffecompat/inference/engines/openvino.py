@@ -188,7 +188,7 @@ class _Request:
         self._request = compiled.create_infer_request()
         self._lock = Lock()
         self._addresses: list[int | None] = [None] * len(inputs)
-        self._results: list[torch.Tensor] | None = None
+        self._results: list[np.ndarray] | None = None
         ports = [compiled.output(name) for name in outputs]
         # An output that is an input stays where that is: it is not written to bound memory.
         passed_on = set(inputs) & set(outputs)
@@ -215,8 +215,8 @@ class _Request:
             finally:
                 # Also after Ctrl-C: a request that runs takes no other pass.
                 self._request.wait()
-            # The next pass overwrites them.
-            return [result.clone() for result in self._results]
+            # The next pass overwrites them. Copies by numpy take less from cold caches.
+            return [torch.from_numpy(result.copy()) for result in self._results]
 
     def _bind(self, index: int, feed: torch.Tensor) -> None:
         """Lets passes read an input where it lies; it stays in memory until another is bound."""
@@ -224,11 +224,11 @@ class _Request:
         self._request.set_tensor(self._inputs[index], _shared(feed))
         self._addresses[index] = feed.data_ptr()
 
-    def _result(self, name: str) -> torch.Tensor:
+    def _result(self, name: str) -> np.ndarray:
         """Memory that passes write an output to."""
         result = torch.empty(tuple(self._request.get_tensor(name).shape))
         self._request.set_tensor(name, _shared(result))
-        return result
+        return result.numpy()
 
 
 def _is_plain(port: Any) -> bool:

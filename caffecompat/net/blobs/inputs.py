@@ -30,10 +30,10 @@ Array: TypeAlias = np.ndarray | torch.Tensor
 class Inputs:
     """The values of a net's source tops, on its device.
 
+    The values of Input layers are kept from pass to pass.
+
     Attributes:
         names: names of the tops of Input layers.
-        values: the current value of each source top; zeros initially. The values of Input layers
-            are kept from pass to pass.
         seconds_reading: the time spent waiting for data.
         memory_format: the memory format of values with four axes.
         kernels: which Triton kernels compute values.
@@ -53,11 +53,21 @@ class Inputs:
         self._ahead: _Ahead | None = None
         # Of the numbers of inputs; a batch in 16 bits does not change their type.
         self._like = torch.empty(0, device=device)
-        self.values = {
+        self._values = {
             top: zeros(built, shape, device, layers)
             for built in self._sources
             for top, shape in zip(built.tops, built.shapes, strict=True)
         }
+        # Those of an optimized pass, in their order, until somebody looks at `values`.
+        self._given: list[torch.Tensor] = []
+
+    @property
+    def values(self) -> dict[Version, torch.Tensor]:
+        """The current value of each source top, without gradients; zeros initially."""
+        if self._given:
+            self._values = dict(zip(self._values, [v.detach() for v in self._given], strict=True))
+            self._given = []
+        return self._values
 
     def feeds(self, index: int, given: Mapping[str, Array]) -> list[torch.Tensor]:
         """The values for pass ``index``; tops whose values are ``given`` by name are not read.
@@ -79,18 +89,17 @@ class Inputs:
         Returns:
             None for all other values, of which nothing is kept.
         """
-        if len(given) != len(self.values):
+        if len(given) != len(self._values):
             return None
         feeds: list[torch.Tensor] = []
-        for top in self.values:
+        for top in self._values:
             value = given.get(top.blob)
             if type(value) is np.ndarray and value.dtype == np.float32:
                 value = torch.from_numpy(plain_array(value, top.blob))
             if type(value) is not torch.Tensor or value.requires_grad or not self._as_it_is(value):
                 return None
             feeds.append(value)
-        for top, value in zip(self.values, feeds, strict=True):
-            self.values[top] = value.detach()
+        self._given = feeds
         return feeds
 
     def _as_it_is(self, value: torch.Tensor) -> bool:
@@ -253,7 +262,7 @@ class Inputs:
         """Moves or casts all values, as torch does with a module's buffers."""
         self._ahead = None
         self._like = change(self._like)
-        self.values = {top: change(value) for top, value in self.values.items()}
+        self._values = {top: change(value) for top, value in self.values.items()}
 
 
 @dataclass(frozen=True)

@@ -235,6 +235,7 @@ class OptimizedPasses(nn.Module):
 
 
 _CHANGES = attrgetter("_version")
+_PLACE = torch.Tensor.data_ptr
 
 
 class CurrentProgram:
@@ -245,8 +246,10 @@ class CurrentProgram:
         self._program = program
         self._replaced = False
         self._parameters = _parameters(net)
-        # Inference tensors have no count of changes.
-        self._counted = [p for p in self._parameters if not p.is_inference()]
+        # They share the parameters' counts of changes, which inference tensors do not have, and
+        # keep their memory, so that no other tensor comes to lie there.
+        with torch.inference_mode(False):
+            self._counted = [p.detach() for p in self._parameters if not p.is_inference()]
         self._changes_buffers = any(built.changes_buffers for built in net.layers)
         self._state = self._now()
 
@@ -268,10 +271,10 @@ class CurrentProgram:
         pairs = zip(_parameters(net), self._parameters, strict=True)
         self._replaced = any(one is not known for one, known in pairs)
 
-    def _now(self) -> tuple[list[int], list[int]]:
-        # Before each pass: loops in C, which take a quarter of the time of a comprehension.
-        places = list(map(torch.Tensor.data_ptr, self._parameters))
-        return places, list(map(_CHANGES, self._counted))
+    def _now(self) -> tuple[int, int]:
+        # Before each pass, which leaves the caches full of its own numbers: as few objects as can
+        # be, in loops in C. Counts of changes only grow, so that one sum says whether any has.
+        return hash(tuple(map(_PLACE, self._parameters))), sum(map(_CHANGES, self._counted))
 
 
 def _parameters(net: nn.Module) -> list[torch.Tensor]:
