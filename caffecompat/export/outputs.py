@@ -15,6 +15,7 @@ from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.structure import NetStructure
 from caffecompat.proto import schema
+from caffecompat.proto.input_layers import INPUT
 from caffecompat.weights import Weights
 
 ACCURACY = "Accuracy"
@@ -46,7 +47,7 @@ def keep_outputs(model: CaffeModel, names: Sequence[str]) -> CaffeModel:
     needed = _ancestors(wiring, wanted)
     wiring.steps = [step for step in wiring.steps if needed.intersection(step.tops)]
     for step in wiring.steps:
-        if step.type == "Input":
+        if step.type == INPUT:
             _keep_tops(step, needed)
     note = f"kept {len(wiring.steps)} of {count} layers, those that {', '.join(names)} needs"
     for value in wanted:
