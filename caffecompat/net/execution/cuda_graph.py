@@ -255,7 +255,10 @@ def _end_allocation(graph: torch.cuda.CUDAGraph, pool: Any, device: torch.device
         graph.pool()
     except RuntimeError:
         _FAILED.append(graph)
-        # Also if the capture has not begun, which these refuse.
-        for end in (torch._C._cuda_endAllocateToPool, torch._C._cuda_releasePool):
-            with suppress(RuntimeError):
-                end(device.index, pool)
+        # torch has no public functions for it: use_mem_pool() ends only what it has begun. They
+        # refuse a capture that has not begun.
+        for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+            end = getattr(torch._C, name, None)
+            if end is not None:
+                with suppress(RuntimeError):
+                    end(device.index, pool)
