@@ -131,7 +131,8 @@ class _Training(Training):
 
     @property
     def _limits(self) -> RateLimits:
-        return replace(super()._limits, base=self._policy.base_lr)
+        limits, base = super()._limits, self._policy.base_lr
+        return limits if limits.base == base else replace(limits, base=base)
 
 
 class Solver:

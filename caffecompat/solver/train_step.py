@@ -61,6 +61,8 @@ class TrainStep:
     ) -> None:
         compute, process_group = options.compute, options.process_group
         self._net = net
+        # Asked for several times in each pass; an attribute of a module takes long.
+        self._device = net.device
         self._optimizer = optimizer
         self._count = int(settings.message.iter_size)
         self._place = settings.place
@@ -236,7 +238,7 @@ class TrainStep:
     def first_loss(self, iteration: int) -> torch.Tensor:
         """The loss of the first pass of ``iteration``, without a backward pass."""
         index = iteration * self._count
-        with self._compute.forward(self._net.device):
+        with self._compute.forward(self._device):
             result = self._debugged().forward(index) if self.debug else self._net.run(index)
         return self._process_group.sum(result.loss.detach())
 
@@ -248,14 +250,14 @@ class TrainStep:
             elif self._plays and self._prepare(index):
                 result = self._play(index, iteration)
             else:
-                with self._compute.forward(self._net.device):
+                with self._compute.forward(self._device):
                     result = self._net.run(index)
                 value = read_later(result.loss) if self._stop else None
-                _backward(result.loss, self._grad_scaler)
+                _backward(result, self._grad_scaler)
         self._result = result
-        if self._net.device.type == "cuda":
+        if self._device.type == "cuda":
             # Before the host waits for the device below, and in the numbers that the pass takes.
-            with self._compute.forward(self._net.device):
+            with self._compute.forward(self._device):
                 self._net.read_ahead(index + 1)
         # The loss of a pass that was played back with its update is read in the next iteration.
         self.read_loss(left=int(self.updated))
@@ -304,7 +306,7 @@ class TrainStep:
 
     def _run_debugged(self, index: int) -> tuple[Result, Callable[[], list[float]] | None]:
         debugged = self._debugged()
-        with self._compute.forward(self._net.device):
+        with self._compute.forward(self._device):
             result = debugged.forward(index)
         value = read_later(result.loss) if self._stop else None
         debugged.backward()
@@ -316,12 +318,16 @@ class TrainStep:
 
     def _nonfinite_loss(self, loss: float, index: int, iteration: int) -> NotFinite:
         # The other ranks do not run this pass.
-        with self._process_group.isolate(), self._compute.forward(self._net.device):
+        with self._process_group.isolate(), self._compute.forward(self._device):
             found = explain(self._net, index)
         return NotFinite.loss(self._place, iteration, loss, found)
 
 
-def _backward(loss: torch.Tensor, scaler: GradScaler | None) -> None:
-    if loss.requires_grad:
+def _backward(result: Result, scaler: GradScaler | None) -> None:
+    loss = result.loss
+    if result.backward is not None:
+        with algorithms_explained():
+            result.backward()
+    elif loss.requires_grad:
         with algorithms_explained():
             (loss if scaler is None else loss * scaler.value).backward()

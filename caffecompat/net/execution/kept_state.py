@@ -27,14 +27,18 @@ class KeptState:
         self._layers = [b.layer for b in net.layers if b.layer is not None and b.layer.keeps_state]
         self._states: list[Any] = []
 
-    @torch.no_grad()
     def keep(self) -> None:
         """Copies them, in place of an earlier copy; work of the device alone."""
         # Layers put a new state in place of the one before.
         self._states = [getattr(layer, "state", None) for layer in self._layers]
+        if self._tensors:
+            self._copy()
+
+    @torch.no_grad()
+    def _copy(self) -> None:
         if self._copies is None:
             self._copies = [tensor.clone() for tensor in self._tensors]
-        elif self._copies:
+        else:
             torch._foreach_copy_(self._copies, self._tensors)
 
     @torch.no_grad()

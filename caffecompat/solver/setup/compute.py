@@ -175,10 +175,10 @@ class ComputeOptions(PassOptions):
 
     def forward(self, device: torch.device) -> AbstractContextManager[None]:
         """The context of a forward pass."""
-        if self.engine:
+        if self.engine or self.precision == "fp32":
             return nullcontext()
         return arithmetic(device, self.precision)
 
     def whole_pass(self) -> AbstractContextManager[None]:
         """The context of a forward and backward pass."""
-        return products_in_tf32(self.precision == "tf32")
+        return products_in_tf32(True) if self.precision == "tf32" else nullcontext()
