@@ -12,6 +12,7 @@ from caffecompat.errors import CaffeError
 from caffecompat.input_files import MEBIBYTE, StandardInput
 from caffecompat.net.definition import Definition, read_definition
 from caffecompat.proto.binary.nets import read_binary_net
+from caffecompat.proto.input_layers import input_layers
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.proto.wrong_files import looks_like_text
 from caffecompat.weights import Weights, wire
@@ -98,7 +99,7 @@ def definitions_beside(path: Path, weights: Weights) -> list[Path]:
 
 def has_inputs(message: Any) -> bool:
     """Whether a net is fed by its caller, as a deploy prototxt is."""
-    return any(layer.type == "Input" for layer in message.layer)
+    return next(input_layers(message), None) is not None
 
 
 def embedded_definition(path: Path) -> Definition | None:

@@ -6,9 +6,7 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.wiring import Wiring, net_of
 from caffecompat.net import Net
 from caffecompat.net.definition import Definition
-from caffecompat.proto import schema
-
-INPUT = "Input"
+from caffecompat.proto.input_layers import INPUT, input_layer
 
 
 def with_inputs(net: Net) -> CaffeModel:
@@ -21,11 +19,6 @@ def with_inputs(net: Net) -> CaffeModel:
             message.ClearField("exclude")
             layers.append(message)
             continue
-        for top in step.tops:
-            layer = schema.new("LayerParameter")
-            layer.name, layer.type = top.blob, INPUT
-            layer.top.append(top.blob)
-            layer.input_param.shape.add().dim.extend(net.shape_of(top))
-            layers.append(layer)
+        layers += [input_layer(top.blob, net.shape_of(top)) for top in step.tops]
     definition = Definition(net_of(net.definition, layers), dialect=net.dialect)
     return CaffeModel(definition, net.to_weights())

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 from caffecompat.errors import ExportError, suggestion
+from caffecompat.export.free_names import free_name
 from caffecompat.export.model import CaffeModel
-from caffecompat.export.wiring import Step, Wiring, net_of
+from caffecompat.export.wiring import Step, Wiring, ancestors, net_of
 from caffecompat.graph import Graph, Version, build_graph, net_state
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.structure import NetStructure
 from caffecompat.proto import schema
+from caffecompat.proto.input_layers import INPUT
 from caffecompat.weights import Weights
 
 ACCURACY = "Accuracy"
@@ -43,10 +45,11 @@ def keep_outputs(model: CaffeModel, names: Sequence[str]) -> CaffeModel:
             raise ExportError(f"{where}: no blob {name!r}{suggestion(name, values)}")
     wanted = [values[name] for name in dict.fromkeys(names)]
     count = len(wiring.steps)
-    needed = _ancestors(wiring, wanted)
+    producers = {top: step for step in wiring.steps for top in step.tops}
+    needed = ancestors(wanted, producers)
     wiring.steps = [step for step in wiring.steps if needed.intersection(step.tops)]
     for step in wiring.steps:
-        if step.type == "Input":
+        if step.type == INPUT:
             _keep_tops(step, needed)
     note = f"kept {len(wiring.steps)} of {count} layers, those that {', '.join(names)} needs"
     for value in wanted:
@@ -123,18 +126,6 @@ def _is_computed(wiring: Wiring, value: Version) -> bool:
     return producer is not None and bool(producer.bottoms)
 
 
-def _ancestors(wiring: Wiring, values: Iterable[Version]) -> set[Version]:
-    producers = {top: step for step in wiring.steps for top in step.tops}
-    found: set[Version] = set()
-    pending = list(values)
-    while pending:
-        value = pending.pop()
-        if value not in found:
-            found.add(value)
-            pending += producers[value].bottoms
-    return found
-
-
 def _keep_tops(step: Step, needed: Collection[Version]) -> None:
     """Leaves the needed tops of an Input layer, with their shapes."""
     shapes = list(step.message.input_param.shape)
@@ -148,26 +139,20 @@ def _keep_tops(step: Step, needed: Collection[Version]) -> None:
 def _copy_out(wiring: Wiring, value: Version, taken: Collection[str]) -> None:
     """Gives the blob name of a value that is read to a copy of it that nothing reads."""
     name = wiring.name_of(value)
-    other = _unused(f"{name}_read", taken)
+    other = free_name(f"{name}_read", taken)
     for step in wiring.steps:
         for top in step.tops:
             if wiring.name_of(top) == name:
                 wiring.rename(top, other)
     message = schema.new("LayerParameter")
-    message.name, message.type = _unused(f"{name}_output", {s.name for s in wiring.steps}), "Split"
+    message.name, message.type = (
+        free_name(f"{name}_output", {s.name for s in wiring.steps}),
+        "Split",
+    )
     producer = wiring.producer(value)
     assert producer is not None
     step = Step(message, producer.place, [value], [Version(name, value.number + 1)])
     wiring.steps.append(step)
-
-
-def _unused(name: str, taken: Collection[str]) -> str:
-    number = 1
-    wanted = name
-    while wanted in taken:
-        number += 1
-        wanted = f"{name}_{number}"
-    return wanted
 
 
 def _weights_of(weights: Weights, wiring: Wiring) -> Weights:

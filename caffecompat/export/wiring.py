@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from caffecompat.export.free_names import free_name
 from caffecompat.graph import Graph, Version
 from caffecompat.proto import schema
 
@@ -127,7 +128,7 @@ class Wiring:
                     and readers[step.bottoms[position]] == 1
                 )
                 if name in used and not in_place:
-                    name = _unused(name, used | wanted)
+                    name = free_name(name, used | wanted)
                 names[top] = name
                 used.add(name)
                 tops.append(name)
@@ -136,9 +137,20 @@ class Wiring:
         return [step.message for step in self.steps]
 
 
-def _unused(name: str, used: Iterable[str]) -> str:
-    taken = set(used)
-    return next(n for i in range(2, len(taken) + 3) if (n := f"{name}_{i}") not in taken)
+def ancestors(values: Iterable[Version], producers: Mapping[Version, Step]) -> set[Version]:
+    """The values, and all that they are made from.
+
+    Args:
+        producers: the layer that makes each value.
+    """
+    found: set[Version] = set()
+    pending = list(values)
+    while pending:
+        value = pending.pop()
+        if value not in found:
+            found.add(value)
+            pending += producers[value].bottoms
+    return found
 
 
 def net_of(message: Any, layers: Iterable[Any]) -> Any:

@@ -114,8 +114,8 @@ class Layer:
         chosen_by_dialect: whether the user's dialect can choose this definition of the type.
         dialects: the dialects with which the definition computes something else.
         parameters: names of the parameter blobs in Caffe's order; torch keys are ``layer.name``.
-        can_be_restored: a forward pass changes nothing but buffers and ``state``, so that the
-            values before an interrupted pass can be restored.
+        can_be_restored: a forward pass changes nothing but buffers and ``state``, in whose place
+            it puts a new value, so that those before an interrupted pass can be restored.
         is_loss: the first top has loss weight 1 unless the definition sets another one.
         automatic_top: the net adds an unnamed top if the definition has too few (losses may).
         in_place: a top may have the name of the bottom at its position.
@@ -170,7 +170,7 @@ class Layer:
     bottoms: ClassVar[BlobCount] = exactly(1)
     tops: ClassVar[BlobCount] = exactly(1)
     parameters: ClassVar[tuple[str, ...]] = ()
-    can_be_restored: ClassVar[bool] = True
+    can_be_restored: bool = True
     is_loss: ClassVar[bool] = False
     automatic_top: ClassVar[bool] = False
     in_place: ClassVar[bool] = True

@@ -72,18 +72,19 @@ class Geometry:
         Raises:
             LayerError: the kernel is too large.
         """
-        out = tuple(
-            max(0, kernel_extent - 2 * pad - size)
-            for kernel_extent, pad, size in zip(
-                self.kernel_extent, self.pad, bottom[2:], strict=True
-            )
-        )
-        layer.check(
-            all(o < s for o, s in zip(out, self.stride, strict=True)),
-            f"a kernel that covers {format_shape(self.kernel_extent)} does not fit into the bottom "
-            f"{format_shape(bottom)} with pad {format_shape(self.pad)}; the input is too small",
-        )
-        return out
+        out = []
+        for kernel, stride, pad, dilation, size in zip(
+            self.kernel, self.stride, self.pad, self.dilation, bottom[2:], strict=True
+        ):
+            more = max(0, dilation * (kernel - 1) + 1 - 2 * pad - size)
+            if more >= stride:
+                layer.refuse(
+                    f"a kernel that covers {format_shape(self.kernel_extent)} does not fit into "
+                    f"the bottom {format_shape(bottom)} with pad {format_shape(self.pad)}; the "
+                    "input is too small"
+                )
+            out.append(more)
+        return tuple(out)
 
     def positions(self, layer: Layer, bottom: Sequence[int]) -> Extents:
         """The positions of the kernel along each spatial axis of an input (B, C, spatial ...).

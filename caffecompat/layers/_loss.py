@@ -107,8 +107,14 @@ class ClassScores:
         self.classes = shape[axis]
         self.inner = prod(shape[axis + 1 :])
         check_labels(layer, shape, labels.shape, axis)
-        self.scores = scores.flatten(0, axis - 1) if axis else scores.unsqueeze(0)
-        self.labels = labels.detach().long().reshape(self.outer, 1, *shape[axis + 1 :])
+        # Each operation of torch takes as long as a small layer.
+        if axis == 1:
+            self.scores = scores
+        else:
+            self.scores = scores.flatten(0, axis - 1) if axis else scores.unsqueeze(0)
+        wanted = (self.outer, 1, *shape[axis + 1 :])
+        whole = (labels.detach() if labels.requires_grad else labels).long()
+        self.labels = whole if whole.shape == wanted else whole.reshape(wanted)
         self.kept = None if ignore is None else self.labels != ignore
         if self.kept is not None:
             self.labels = self.labels.where(self.kept, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,13 +62,14 @@ class Windows:
         window of an axis is dropped if it starts at or after size + pad.
         """
         clip = any(self.pad) or any(self.after)
-
-        def along(size: int, extent: int, stride: int, pad: int, after: int) -> int:
+        found = []
+        for size, extent, stride, pad, after in zip(
+            self.size, self.extent, self.stride, self.pad, self.after, strict=True
+        ):
             span = size + pad + after - extent
             count = (-(-span // stride) if self.ceil else span // stride) + 1
-            return count - 1 if clip and (count - 1) * stride >= size + pad else count
-
-        return self._each(along)
+            found.append(count - 1 if clip and (count - 1) * stride >= size + pad else count)
+        return tuple(found)
 
     def torch_mode(self) -> bool | None:
         """The ``ceil_mode`` with which torch's pooling has the same windows; None if neither has.
@@ -79,19 +79,15 @@ class Windows:
         """
         if self.dilation is not None or self.after != self.pad:
             return None
-        if any(2 * pad > kernel for pad, kernel in zip(self.pad, self.kernel, strict=True)):
-            return None
-
-        def with_mode(ceil: bool) -> Extents:
-            return self._each(
-                lambda size, kernel, stride, pad, after: torch_count(
-                    size, kernel, stride, pad, ceil
-                )
-            )
-
-        if with_mode(False) == self.count:
-            return False
-        return True if with_mode(True) == self.count else None
+        floor = ceil = True
+        for size, kernel, stride, pad, count in zip(
+            self.size, self.kernel, self.stride, self.pad, self.count, strict=True
+        ):
+            if 2 * pad > kernel:
+                return None
+            floor = floor and torch_count(size, kernel, stride, pad, False) == count
+            ceil = ceil and torch_count(size, kernel, stride, pad, True) == count
+        return False if floor else True if ceil else None
 
     @property
     def margins(self) -> Extents:
@@ -123,7 +119,3 @@ class Windows:
                 start, end = start.clamp(min=0), end.clamp(max=self.size[axis])
             product = product.unsqueeze(-1) * (end - start).clamp(min=1).to(like.dtype)
         return product
-
-    def _each(self, along: Callable[[int, int, int, int, int], int]) -> Extents:
-        settings = (self.size, self.extent, self.stride, self.pad, self.after)
-        return tuple(along(*axis) for axis in zip(*settings, strict=True))

@@ -94,6 +94,8 @@ class BaseConvolution(Layer):
     ) -> Tensor | tuple[Tensor, ...]:
         self._check_shapes([x.shape for x in bottoms])
         geometry = self.geometry
+        if geometry.channel_axis == CHANNEL_AXIS and len(bottoms) == 1:
+            return self.convolve(bottoms[0], weight, bias)
         tops = tuple(
             geometry.restore_batch_axes(
                 self.convolve(geometry.merge_batch_axes(x), weight, bias), x
@@ -121,17 +123,18 @@ class BaseConvolution(Layer):
     def _check_shapes(self, bottoms: Sequence[Sequence[int]]) -> None:
         shape = bottoms[0]
         axes = self.geometry.channel_axis + 1 + self.geometry.axes
-        self.check(
-            len(shape) == axes and shape[self.geometry.channel_axis] == self.channels,
-            f"the weight was made for {axes} axes and {self.channels} channels, but the bottom is "
-            f"{format_shape(shape)}",
-        )
-        for other in bottoms[1:]:
-            self.check(
-                other == shape,
-                f"all bottoms must have the same shape, found {format_shape(shape)} and "
-                f"{format_shape(other)}",
+        # Before each pass: messages are made for what is refused alone.
+        if len(shape) != axes or shape[self.geometry.channel_axis] != self.channels:
+            self.refuse(
+                f"the weight was made for {axes} axes and {self.channels} channels, but the bottom "
+                f"is {format_shape(shape)}"
             )
+        for other in bottoms[1:]:
+            if other != shape:
+                self.refuse(
+                    f"all bottoms must have the same shape, found {format_shape(shape)} and "
+                    f"{format_shape(other)}"
+                )
 
 
 @register("Convolution")
@@ -175,16 +178,18 @@ class Convolution(BaseConvolution):
         import torch.nn.functional as F
 
         g = self.geometry
-        if g.axes == 0:
+        axes = g.axes
+        if axes == 0:
             y = F.conv1d(x.unsqueeze(-1), weight.unsqueeze(-1), bias, groups=self.group)
             return y.squeeze(-1)
-        if g.axes > 3:
-            return correlate(g.windows(self, x), weight, bias, g.axes, self.group)
-        x = g.pad_sides(x)
+        if axes > 3:
+            return correlate(g.windows(self, x), weight, bias, axes, self.group)
+        if g.sides is not None:
+            x = g.pad_sides(x)
         more = g.extra_padding(self, x.shape)
         if any(more):
             x = F.pad(x, [pad for extra in reversed(more) for pad in (0, extra)])
-        operator = (F.conv1d, F.conv2d, F.conv3d)[g.axes - 1]
+        operator = F.conv2d if axes == 2 else F.conv1d if axes == 1 else F.conv3d
         return operator(x, weight, bias, g.stride, g.pad, g.dilation, self.group)
 
 

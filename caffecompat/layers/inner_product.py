@@ -71,12 +71,12 @@ class InnerProduct(Layer):
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         import torch.nn.functional as F
 
-        self.check(
-            prod(x.shape[self.first :]) == self.inputs,
-            f"the weight takes {self.inputs} inputs, but the bottom is {format_shape(x.shape)}; "
-            "its input size is fixed; for inputs of other sizes write it as a Convolution, see "
-            "'Fully convolutional nets' in docs/python.md",
-        )
+        if prod(x.shape[self.first :]) != self.inputs:
+            self.refuse(
+                f"the weight takes {self.inputs} inputs, but the bottom is "
+                f"{format_shape(x.shape)}; its input size is fixed; for inputs of other sizes "
+                "write it as a Convolution, see 'Fully convolutional nets' in docs/python.md"
+            )
         if self.transpose:
             weight = weight.t()
         if self.normalize:

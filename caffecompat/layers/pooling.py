@@ -148,16 +148,17 @@ class Pooling(Layer):
 
     def _windows(self, bottom: Sequence[int]) -> Windows:
         axes = len(self.stride) + 2
-        wanted = "4 axes (N, C, H, W)" if axes == 4 else f"{axes} axes, the last {axes - 2} spatial"
-        self.check(
-            len(bottom) == axes, f"the bottom is {format_shape(bottom)}, it must have {wanted}"
-        )
+        if len(bottom) != axes:
+            wanted = f"{axes} axes" + (
+                " (N, C, H, W)" if axes == 4 else f", the last {axes - 2} spatial"
+            )
+            self.refuse(f"the bottom is {format_shape(bottom)}, it must have {wanted}")
         windows = self.windows(bottom[2:])
-        self.check(
-            min(windows.count) > 0,
-            f"a kernel of {format_shape(windows.kernel)} does not fit into the bottom "
-            f"{format_shape(bottom)}; the input is too small",
-        )
+        if min(windows.count) <= 0:
+            self.refuse(
+                f"a kernel of {format_shape(windows.kernel)} does not fit into the bottom "
+                f"{format_shape(bottom)}; the input is too small"
+            )
         return windows
 
     def _stochastic(self, x: Tensor, windows: Windows) -> Tensor:

@@ -14,6 +14,9 @@ from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import LayerModule
 from caffecompat.net.shapes.top_shapes import infer_shapes
 
+# In torch's sentence about an autograd.Function within a transform of torch.func.
+_FUNC = "functorch transforms"
+
 
 def explain_failure(
     layers: Sequence[BuiltLayer],
@@ -29,6 +32,7 @@ def explain_failure(
     if is_out_of_memory(error):
         device = feeds[0].device if feeds else torch.device("cpu")
         return explain_allocation(layers, device, error)
+    transformed = _FUNC in str(error)
     shapes: dict[Version, Shape] = {
         name: tuple(value.shape) for name, value in zip(names, feeds, strict=True)
     }
@@ -42,6 +46,14 @@ def explain_failure(
         try:
             found = infer_shapes(LayerModule(built.layer), built.node, bottoms, len(built.tops))
         except LayerError as refusal:
-            return refusal
+            return _not_transformed(built.place) if transformed else refusal
         shapes.update(zip(built.tops, found, strict=True))
     return NetError(f"the pass failed: {first_line(error)}")
+
+
+def _not_transformed(place: str) -> LayerError:
+    return LayerError(
+        f"{place}: torch.func cannot transform it, since it computes its gradient itself; use "
+        "torch.autograd.grad, or backward() of the net",
+        place,
+    )

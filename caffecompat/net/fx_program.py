@@ -37,17 +37,29 @@ _LONGEST_IDENTIFIER = 60
 class Program:
     """An executable graph from source tops to ``versions`` and the loss.
 
+    Args:
+        layers: those that it runs.
+        versions: the blobs that it returns; None for all.
+        feeds: the values that it takes, where ``layers`` are not all of a net; by default the
+            source tops.
+
     Attributes:
-        feeds: the source tops that it takes, in order.
+        feeds: the values that it takes, in order.
         versions: the blobs that it returns, in order.
         module: the GraphModule; returns ``(tuple of values, loss or None)``.
     """
 
-    def __init__(self, layers: Sequence[BuiltLayer], versions: Sequence[Version] | None) -> None:
-        self.feeds = [top for b in layers if b.source is not None for top in b.tops]
+    def __init__(
+        self,
+        layers: Sequence[BuiltLayer],
+        versions: Sequence[Version] | None,
+        feeds: Sequence[Version] | None = None,
+    ) -> None:
+        sources = [top for b in layers if b.source is not None for top in b.tops]
+        self.feeds = sources if feeds is None else list(feeds)
         graph = fx.Graph()
         targets = _module_targets(layers)
-        values = _emit(graph, layers, targets)
+        values = _emit(graph, layers, targets, self.feeds)
         self.versions = list(values) if versions is None else list(versions)
         loss = _emit_loss(graph, layers, values)
         graph.output((tuple(values[v] for v in self.versions), loss))
@@ -92,14 +104,18 @@ def _module_targets(layers: Sequence[BuiltLayer]) -> dict[str, str]:
 
 
 def _emit(
-    graph: fx.Graph, layers: Sequence[BuiltLayer], targets: dict[str, str]
+    graph: fx.Graph,
+    layers: Sequence[BuiltLayer],
+    targets: dict[str, str],
+    feeds: Sequence[Version],
 ) -> dict[Version, fx.Node]:
     values: dict[Version, fx.Node] = {}
     inputs = _Identifiers("input")
-    for built in layers:
-        if built.source is not None:
-            for top in built.tops:
-                values[top] = _described(graph.placeholder(inputs.make(str(top))), built, [top])
+    makers = {top: built for built in layers for top in built.tops}
+    for feed in feeds:
+        values[feed] = graph.placeholder(inputs.make(str(feed)))
+        if feed in makers:
+            _described(values[feed], makers[feed], [feed])
     for built in layers:
         if built.node.automatic:
             for top in built.tops:

@@ -207,7 +207,7 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
         """Runs pass number ``index`` (from 0) on the data of the net's data layers.
 
         Data, dropout and other noise are pure functions of (seed, index). Call ``backward()`` on
-        the result's loss to train.
+        the result's loss to train; with a :attr:`runner` that of the result, if it has one.
         """
         if self.runner is not None:
             return self.runner(index)

@@ -22,6 +22,7 @@ from caffecompat.solver.optim.rate_limits import RateLimits
 from caffecompat.solver.optim.rules import rules
 from caffecompat.solver.setup.options import SolverOptions
 from caffecompat.solver.setup.settings import Settings, read_settings
+from caffecompat.solver.signals import uninterrupted
 
 Callback = Callable[[], None]
 
@@ -95,8 +96,9 @@ class _Training(Training):
         """One update by the gradients that the parameters have."""
         self.shown.views.use_diffs()
         self.shown.send()
-        self._optimizer.apply(self._policy.rate(self.iter), self.iter)
-        self.iter += 1
+        with uninterrupted():  # an update is made and counted, or neither
+            self._optimizer.apply(self._policy.rate(self.iter), self.iter)
+            self.iter += 1
         # The passes of this iteration were made by the script, if at all.
         self.shown.put_off_data(self._message.iter_size)
         self._updates.hidden = True
@@ -129,7 +131,8 @@ class _Training(Training):
 
     @property
     def _limits(self) -> RateLimits:
-        return replace(super()._limits, base=self._policy.base_lr)
+        limits, base = super()._limits, self._policy.base_lr
+        return limits if limits.base == base else replace(limits, base=base)
 
 
 class Solver:

@@ -46,7 +46,12 @@ class LossWindow:
         """Reads the losses that are still on the device."""
         if not self._unread:
             return
-        losses = torch.stack([loss.float() for _, loss in self._unread]).tolist()
+        found = [loss for _, loss in self._unread]
+        # A script that steps one by one reads each.
+        if len(found) == 1:
+            losses = [found[0].float().item()]
+        else:
+            losses = torch.stack([loss.float() for loss in found]).tolist()
         for (iteration, _), loss in zip(self._unread, losses, strict=True):
             if self._first_nonfinite is None and not math.isfinite(loss):
                 self._first_nonfinite = iteration

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from caffecompat.errors import FileProblem
 from caffecompat.net.execution.layer_watch import StopRequested
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.glog import LOGGER, silent_log
@@ -21,6 +20,7 @@ from caffecompat.solver.diagnostics.label_check import check_labels
 from caffecompat.solver.diagnostics.nonfinite import NotFinite
 from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.estimate.forecast import batch_size
+from caffecompat.solver.intervals import is_due
 from caffecompat.solver.optim.plateau_metric import PlateauMetric, find_metric
 from caffecompat.solver.reporters.remaining_time import time_reported
 from caffecompat.solver.scores import Scores
@@ -30,7 +30,6 @@ from caffecompat.solver.setup.start_lines import nothing_to_do
 from caffecompat.solver.signals import Action, uninterrupted
 from caffecompat.solver.solver_preparation import Start, prepare
 from caffecompat.solver.tester import Tester, is_test_due
-from caffecompat.solver.train_log import TrainLog
 from caffecompat.solver.training_state import TrainingState
 from caffecompat.weights import SolverState
 
@@ -109,8 +108,7 @@ class Solver(TrainingState):
         self.requested: Callable[[], Action] = _nothing
         self.tests_made, self.seconds_testing, self.rate = 0, 0.0, 0.0
         self.callbacks: list[Callback] = []
-        self.stopped = self.preempted = False
-        self._display = TrainLog(self._message, log)
+        self.stopped = False
         stored = None if prepared.state is None else prepared.state.random_seed
         self._build_nets(self._choose_seed(stored))
         log.info("Solver scaffolding done.")
@@ -194,7 +192,7 @@ class Solver(TrainingState):
             with torch.no_grad():
                 loss = self._train_step.first_loss(self.iter)
             self._display.show_last(self.iter, loss)
-        if _is_due(message.test_interval, self.iter):
+        if is_due(message.test_interval, self.iter):
             self.test_all()
         self._log.info("Optimization Done.")
 
@@ -214,7 +212,7 @@ class Solver(TrainingState):
             while self.iter < stop and not self._test_if_due():
                 done = self._iterate()
                 action = self._process_group.agree(self.requested())
-                due = done and _is_due(self._message.snapshot, self.iter)
+                due = done and is_due(self._message.snapshot, self.iter)
                 if action is Action.SNAPSHOT or due:
                     self._try_snapshot()
                 if self._is_stop(action):
@@ -237,26 +235,37 @@ class Solver(TrainingState):
         if self._train_step.debug:
             self._display.catch_up()
         self._optimizer.clear(self._train_step.keeps_gradients, self._train_step.replaces_gradients)
-        step, work = self._policy.step, partial(self._train_step.run, self.iter, self._next_rate)
         try:
-            result, loss = self._layer_watch.run(self.net, "iteration", self.iter, work)
+            with self._train_step.whole(self.iter):
+                self._make_iteration(display)
         except StopRequested:
             return False
-        self._display.add(self.iter, loss)
-        if display:
-            values = self._train_step.outputs(result)
-            outputs = self._display.show(self.iter, values, self.net.loss_weights)
-            for callback in self.callbacks:
-                callback.displayed(self, outputs)
-        self._update_parameters(display, loss, step)
         if call_iterated(self):
             self._train_step.weights_changed()
         return True
 
+    def _make_iteration(self, display: bool) -> None:
+        at, step = self.iter, self._policy.step
+        work = partial(self._train_step.run, at, self._next_rate)
+        try:
+            result, loss = self._layer_watch.run(self.net, "iteration", at, work)
+            self._display.add(at, loss)
+            if display:
+                values = self._train_step.outputs(result)
+                outputs = self._display.show(at, values, self.net.loss_weights)
+                for callback in self.callbacks:
+                    callback.displayed(self, outputs)
+            self._update_parameters(display, loss, step)
+        except BaseException:
+            if self._train_step.updated:
+                self.iter = at + 1  # also where a pass is played back with its update
+            raise
+
     def _update_parameters(self, display: bool, loss: torch.Tensor, step: int) -> None:
         if self._policy.watches_loss:
             self._policy.observe(self.iter, float(loss))
-        rate = self._next_rate()
+        played = self._train_step.played_rate
+        rate = self._next_rate() if played is None else played
         self.rate = float(rate)
         self._display.show_step(self._policy, self.iter, step)
         if display:
@@ -312,36 +321,6 @@ class Solver(TrainingState):
             self._try_snapshot()
         return self._is_stop(action)
 
-    # Snapshots
-
-    def snapshot(self) -> tuple[str, str]:
-        """As :meth:`TrainingState.snapshot`, after the log lines that are pending."""
-        self._train_step.read_loss()
-        self._display.catch_up()
-        return super().snapshot()
-
-    def _try_snapshot(self) -> None:
-        """Writes a snapshot during the training; a failure to write does not end it."""
-        try:
-            self.snapshot()
-        except FileProblem as error:
-            self._snapshot_writer.report_failure(self.iter, error)
-        except NotFinite as error:
-            if self._stop_on_nan:
-                raise
-            self._log.warning(str(error))
-
-    def _wants_last_snapshot(self) -> bool:
-        saved = self._snapshot_writer.has(self.iter)
-        due = _is_due(self._message.snapshot, self.iter)
-        # Iteration 0 is a multiple of each interval, and counts as saved in Caffe.
-        wanted = bool(self._message.snapshot_after_train) and not (due and (saved or not self.iter))
-        return not saved if self.preempted else wanted
-
 
 def _nothing() -> Action:
     return Action.NONE
-
-
-def _is_due(interval: int, iteration: int) -> bool:
-    return interval > 0 and iteration % interval == 0

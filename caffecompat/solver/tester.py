@@ -13,6 +13,7 @@ from caffecompat.proto.schema import Message
 from caffecompat.reporting.glog import number, output_lines
 from caffecompat.solver.detection_scores import DetectionSums
 from caffecompat.solver.diagnostics.debug_info import DebugPass
+from caffecompat.solver.intervals import is_due
 from caffecompat.solver.scores import Scores, ScoreSums
 from caffecompat.solver.setup.compute import ComputeOptions
 
@@ -32,9 +33,8 @@ def scheduled_tests(message: Message, iteration: int) -> int:
 
 def is_test_due(message: Message, iteration: int) -> bool:
     """Whether a test comes before the training of ``iteration``."""
-    if message.test_interval <= 0 or iteration % message.test_interval != 0:
-        return False
-    return bool(iteration > 0 or message.test_initialization)
+    first = iteration > 0 or bool(message.test_initialization)
+    return first and is_due(message.test_interval, iteration)
 
 
 def missing_layers(train: Net, test: Net) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 
 from caffecompat.proto.schema import Message
 from caffecompat.reporting.glog import PROGRESS, number, output_lines
+from caffecompat.solver.intervals import is_due
 from caffecompat.solver.loss_window import LossWindow
 from caffecompat.solver.optim.policies import Policy
 
@@ -44,7 +45,7 @@ class TrainLog:
         self._warned = False
 
     def is_due(self, iteration: int) -> bool:
-        return self._interval > 0 and iteration % self._interval == 0
+        return is_due(self._interval, iteration)
 
     @property
     def loss(self) -> float:

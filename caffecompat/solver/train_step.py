@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 import torch
 
-from caffecompat.errors import first_line
 from caffecompat.net import Net, Result
-from caffecompat.net.execution.cuda_graph import CapturedPass, NotCapturable
 from caffecompat.net.execution.cudnn import algorithms_explained, done_without_cudnn
-from caffecompat.net.execution.fusing import use_torch_operators
-from caffecompat.net.execution.half_weights import HalfWeights
-from caffecompat.net.kernels.choice import TORCH_OPERATORS
-from caffecompat.net.kernels.launching import KernelFailed
 from caffecompat.solver.diagnostics.debug_info import DebugPass
-from caffecompat.solver.diagnostics.kept_statistics import KeptStatistics
 from caffecompat.solver.diagnostics.nonfinite import NotFinite, explain, read_later
 from caffecompat.solver.distributed.gradient_buckets import GradientBuckets
 from caffecompat.solver.distributed.loss_sharding import LossSharding
-from caffecompat.solver.graph_update import GraphUpdate
+from caffecompat.solver.kept_iterations import KeptIterations
 from caffecompat.solver.optim.grad_scaler import GradScaler
 from caffecompat.solver.optim.optimizer import Optimizer
+from caffecompat.solver.played_passes import PlayedPasses
 from caffecompat.solver.setup.build_nets import NetOptions
-from caffecompat.solver.setup.capturing import (
-    obstacle_to_capture,
-    obstacle_to_update,
-    what_is_captured,
-)
 from caffecompat.solver.setup.settings import Settings
+from caffecompat.solver.signals import uninterrupted
 from caffecompat.weights import SolverState
 
 Rate: TypeAlias = Callable[[], np.float32]
@@ -53,6 +44,8 @@ class TrainStep:
 
     Attributes:
         debug: log the lines of ``debug_info`` for the next passes.
+        updated: whether the update of the running iteration has been made.
+        played_rate: the learning rate of an update that is played back with its pass; else None.
         keeps_gradients: whether gradients must stay at their addresses from iteration to
             iteration.
     """
@@ -68,6 +61,8 @@ class TrainStep:
     ) -> None:
         compute, process_group = options.compute, options.process_group
         self._net = net
+        # Asked for several times in each pass; an attribute of a module takes long.
+        self._device = net.device
         self._optimizer = optimizer
         self._count = int(settings.message.iter_size)
         self._place = settings.place
@@ -89,52 +84,23 @@ class TrainStep:
         # Whether the device has left out updates after a loss that is not finite, and what reads
         # the loss of the last iteration that was played back with its update.
         self._stopped = torch.zeros((), device=net.device) if stop else None
-        self._statistics = KeptStatistics(net)
-        self._unread: Callable[[], None] | None = None
-        self._captured, self._updates = self._plan_capture(settings)
-        self._updated = False
+        self._kept = KeptIterations(net, settings.policy)
+        self._unread: list[Callable[[], None]] = []
+        self._played = PlayedPasses(
+            net, optimizer, settings, options, self._grad_scaler, self._stopped, log
+        )
+        self.updated = False
+        self.played_rate: np.float32 | None = None
         self.keeps_gradients = process_group.several or self.captures
-
-    def _plan_capture(self, settings: Settings) -> tuple[CapturedPass | None, bool]:
-        """The pass to capture, and whether the update is part of it; a line about it for a GPU."""
-        net, compute = self._net, self._compute
-        reason = obstacle_to_capture(
-            net.layers, net.device, compute, self._process_group.world_size
-        )
-        if reason:
-            self._tell(f"CUDA graph: passes are not captured: {reason}")
-            return None, False
-        outside = self._optimizer.obstacle or obstacle_to_update(
-            settings.message, settings.policy, compute, net.device
-        )
-        self._tell(what_is_captured(outside))
-        scaler, optimizer = self._grad_scaler, self._optimizer
-        copied = not outside and optimizer.writes_copies and compute.wants_half_weights
-        halves = HalfWeights(net.layers, torch.bfloat16) if copied else None
-        copies = {} if halves is None else halves.of([e.tensor for e in net.learnable])
-        captured = CapturedPass(
-            net,
-            lambda: compute.forward(net.device),
-            None if scaler is None else scaler.value,
-            adds_up=self._count > 1,
-            end=None if outside else GraphUpdate(optimizer, scaler, self._stopped, copies),
-            halves=halves,
-        )
-        return captured, not outside
 
     def weights_changed(self) -> None:
         """Says that weights may have been changed by something else than :meth:`update`."""
-        if self._captured is not None:
-            self._captured.weights_changed()
-
-    def _tell(self, line: str) -> None:
-        if self._net.device.type == "cuda":
-            self._log.info(line)
+        self._played.weights_changed()
 
     @property
     def captures(self) -> bool:
         """Whether passes are, or will be, played back from a CUDA graph."""
-        return self._captured is not None
+        return self._played.wanted
 
     @property
     def replaces_gradients(self) -> bool:
@@ -145,6 +111,25 @@ class TrainStep:
     def _plays(self) -> bool:
         """Whether the next passes are played back, which keeps the outputs alone."""
         return self.captures and not self.debug and not self._net.observe
+
+    @contextmanager
+    def whole(self, iteration: int) -> Iterator[None]:
+        """Inside of it :meth:`run` and :meth:`update` are called, once each.
+
+        After an exception, such as KeyboardInterrupt in a notebook or one of a Python layer, all is
+        as it was before, so that the iteration can be made again; unless it is :attr:`updated`.
+        """
+        self.updated, self.played_rate = False, None
+        self._kept.keep(iteration)
+        try:
+            yield
+        except NotFinite:
+            raise  # it may be about the iteration before, and has restored what was before that
+        except BaseException:
+            if not self.updated:
+                with uninterrupted():
+                    self._kept.restore(iteration)
+            raise
 
     def run(self, iteration: int, rate: Rate) -> tuple[Result, torch.Tensor]:
         """Runs all passes of ``iteration`` (from 0).
@@ -160,17 +145,16 @@ class TrainStep:
             NotFinite: a loss is not finite; where the update is played back with the pass, that of
                 the iteration before, after which no update was made.
         """
-        with self._statistics.unchanged_by_failures(iteration):
-            if self._process_group.several:
-                return self._run_passes(iteration, rate)
-            clear = partial(self._optimizer.clear, self.keeps_gradients)
-            undo = (partial(self._statistics.restore, iteration), clear)
-            return done_without_cudnn(partial(self._run_passes, iteration, rate), undo, self._log)
+        if self._process_group.several:
+            return self._run_passes(iteration, rate)
+        clear = partial(self._optimizer.clear, self.keeps_gradients)
+        undo = (partial(self._kept.restore, iteration), clear)
+        return done_without_cudnn(partial(self._run_passes, iteration, rate), undo, self._log)
 
     def _run_passes(self, iteration: int, rate: Rate) -> tuple[Result, torch.Tensor]:
-        self._updated = False
-        if self._updates and self._plays:
-            self._optimizer.set_rates(rate(), iteration)
+        if self._played.with_update and self._plays:
+            self.played_rate = rate()
+            self._optimizer.set_rates(self.played_rate, iteration)
         losses = []
         last = (iteration + 1) * self._count - 1
         for index in range(iteration * self._count, last + 1):
@@ -193,14 +177,19 @@ class TrainStep:
         Raises:
             SolverError: they overflow at the smallest loss scale too.
         """
-        scaler = self._grad_scaler
-        if not self._updated:
-            self.weights_changed()
-        if scaler is None:
-            return None if self._updated else self._optimizer.apply(rate, iteration)
-        if self._updated:
-            scaler.watch(iteration)
+        if self.updated:
+            if self._grad_scaler is not None:
+                self._grad_scaler.watch(iteration)
             return None
+        self.weights_changed()
+        norm = self._update(rate, iteration)
+        self.updated = True
+        return norm
+
+    def _update(self, rate: np.float32, iteration: int) -> torch.Tensor | None:
+        scaler = self._grad_scaler
+        if scaler is None:
+            return self._optimizer.apply(rate, iteration)
         if not self._reads_late:
             usable = scaler.unscale(self._optimizer.gradients, iteration)
             return self._optimizer.apply(rate, iteration) if usable else None
@@ -222,7 +211,7 @@ class TrainStep:
 
     def load(self, state: SolverState) -> None:
         """Restores the loss scale from a solver state; a loss before it is no longer read."""
-        self._unread = None
+        self._unread.clear()
         if self._stopped is not None:
             self._stopped.zero_()
         if self._grad_scaler is not None:
@@ -249,81 +238,75 @@ class TrainStep:
     def first_loss(self, iteration: int) -> torch.Tensor:
         """The loss of the first pass of ``iteration``, without a backward pass."""
         index = iteration * self._count
-        with self._compute.forward(self._net.device):
+        with self._compute.forward(self._device):
             result = self._debugged().forward(index) if self.debug else self._net.run(index)
         return self._process_group.sum(result.loss.detach())
 
     def _run(self, index: int, iteration: int) -> torch.Tensor:
+        value: Callable[[], list[float]] | None = None
         with self._compute.whole_pass():
             if self.debug:
                 result, value = self._run_debugged(index)
-            elif (played := self._play(index)) is not None:
-                result = played
-                value = read_later(result.loss) if self._stop else None
+            elif self._plays and self._prepare(index):
+                result = self._play(index, iteration)
             else:
-                with self._compute.forward(self._net.device):
+                with self._compute.forward(self._device):
                     result = self._net.run(index)
                 value = read_later(result.loss) if self._stop else None
-                _backward(result.loss, self._grad_scaler)
+                _backward(result, self._grad_scaler)
         self._result = result
-        if self._net.device.type == "cuda":
+        if self._device.type == "cuda":
             # Before the host waits for the device below, and in the numbers that the pass takes.
-            with self._compute.forward(self._net.device):
+            with self._compute.forward(self._device):
                 self._net.read_ahead(index + 1)
-        self.read_loss()
+        # The loss of a pass that was played back with its update is read in the next iteration.
+        self.read_loss(left=int(self.updated))
         if value is not None:
-            self._unread = partial(self._check_loss, value, index, iteration)
-            if not self._updated:
-                self.read_loss()
+            self._check_loss(value, index, iteration)
         # A captured pass writes the next loss into the same tensor.
         return result.loss.detach().clone() if self.captures else result.loss.detach()
 
-    def read_loss(self) -> None:
-        """Waits for the loss of the last iteration, if the next one would read it.
-
-        Raises:
-            NotFinite: it is not finite.
-        """
-        if self._unread is not None:
-            check, self._unread = self._unread, None
-            check()
-
-    def _check_loss(self, value: Callable[[], list[float]], index: int, iteration: int) -> None:
-        loss = value()[0]
-        if not math.isfinite(loss):
-            if self._stopped is not None:
-                self._stopped.zero_()
-            self._statistics.restore(iteration)
-            raise self._nonfinite_loss(loss, index, iteration)
-
-    def _play(self, index: int) -> Result | None:
-        """A captured pass; None where there is none, or where it cannot be had any more."""
-        captured = self._captured
-        if captured is None or not self._plays:
-            return None
-        try:
-            result = _run_captured(captured, index, self._net, self._optimizer, self._log)
-        except (NotCapturable, torch.OutOfMemoryError) as error:
-            asked_for = self._compute.cuda_graph is not None
-            if asked_for or (captured.ready and not isinstance(error, NotCapturable)):
-                raise
-            self._give_up_capture(error)
-            return None
-        self._updated = self._updates
-        return result
-
-    def _give_up_capture(self, error: Exception) -> None:
-        self._log.info(f"Passes are launched one by one from here on: {first_line(error)}")
-        self._captured, self._updates = None, False
+    def _prepare(self, index: int) -> bool:
+        """Whether pass ``index`` can be played back now."""
+        if self._played.prepare(index):
+            return True
         self.keeps_gradients = self._process_group.several
         if self._count == 1:
             # Those of the captured pass before.
             for entry in self._net.learnable:
                 entry.tensor.grad = None
+        return False
+
+    def _play(self, index: int, iteration: int) -> Result:
+        with uninterrupted():  # what it has updated is known to be, and its loss will be read
+            result = self._played.play()
+            self.updated = self._played.with_update
+            if self._stop:
+                value = read_later(result.loss)
+                self._unread.append(partial(self._check_loss, value, index, iteration))
+        return result
+
+    def read_loss(self, left: int = 0) -> None:
+        """Waits for the losses of passes that were played back, but for the last ``left`` ones.
+
+        Raises:
+            NotFinite: one is not finite.
+        """
+        while len(self._unread) > left:
+            self._unread.pop(0)()
+
+    def _check_loss(self, value: Callable[[], list[float]], index: int, iteration: int) -> None:
+        loss = value()[0]
+        if not math.isfinite(loss):
+            self._unread.clear()
+            if self._stopped is not None:
+                self._stopped.zero_()
+            self._kept.restore(iteration)
+            raise self._nonfinite_loss(loss, index, iteration)
 
     def _run_debugged(self, index: int) -> tuple[Result, Callable[[], list[float]] | None]:
         debugged = self._debugged()
-        with self._compute.forward(self._net.device):
+        with self._compute.forward(self._device):
             result = debugged.forward(index)
         value = read_later(result.loss) if self._stop else None
         debugged.backward()
@@ -335,27 +318,16 @@ class TrainStep:
 
     def _nonfinite_loss(self, loss: float, index: int, iteration: int) -> NotFinite:
         # The other ranks do not run this pass.
-        with self._process_group.isolate(), self._compute.forward(self._net.device):
+        with self._process_group.isolate(), self._compute.forward(self._device):
             found = explain(self._net, index)
         return NotFinite.loss(self._place, iteration, loss, found)
 
 
-def _backward(loss: torch.Tensor, scaler: GradScaler | None) -> None:
-    if loss.requires_grad:
+def _backward(result: Result, scaler: GradScaler | None) -> None:
+    loss = result.loss
+    if result.backward is not None:
+        with algorithms_explained():
+            result.backward()
+    elif loss.requires_grad:
         with algorithms_explained():
             (loss if scaler is None else loss * scaler.value).backward()
-
-
-def _run_captured(
-    captured: CapturedPass, index: int, net: Net, optimizer: Optimizer, log: logging.Logger
-) -> Result:
-    """A captured pass; after a kernel that does not run, with torch's operators in its place."""
-    try:
-        return captured.run(index)
-    except KernelFailed as error:
-        # Kernels are compiled before the capture, which leaves all as it was.
-        log.info(f"torch's operators replace the kernels: {error.problem}")
-        net.use_kernels(TORCH_OPERATORS)
-        use_torch_operators(net.program())
-        optimizer.use_torch_operators()
-        return captured.run(index)

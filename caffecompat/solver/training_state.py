@@ -9,10 +9,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from caffecompat.errors import FileProblem
 from caffecompat.net import Net
 from caffecompat.net.execution.layer_watch import LayerWatch
 from caffecompat.reporting.activity import Activity
+from caffecompat.solver.diagnostics.nonfinite import NotFinite
 from caffecompat.solver.distributed.process_group import ProcessGroup
+from caffecompat.solver.intervals import is_due
 from caffecompat.solver.optim.optimizer import Optimizer
 from caffecompat.solver.optim.policies import Policy
 from caffecompat.solver.optim.rate_limits import RateLimits
@@ -21,6 +24,7 @@ from caffecompat.solver.setup.seed import choose_seed
 from caffecompat.solver.setup.training_nets import TrainingNets
 from caffecompat.solver.snapshots.snapshot_files import find_learned_net, load_state
 from caffecompat.solver.solver_preparation import Preparation
+from caffecompat.solver.train_log import TrainLog
 from caffecompat.solver.train_step import TrainStep
 from caffecompat.weights import SolverState
 
@@ -39,6 +43,7 @@ class TrainingState:
         iter: updates made so far.
         seed: of everything random.
         activity: what the solver is doing now.
+        preempted: whether a preemption (SIGTERM) has ended the training.
     """
 
     net: Net
@@ -54,7 +59,9 @@ class TrainingState:
         self._log = log
         self.iter = 0
         self.activity = Activity()
+        self.preempted = False
         self._layer_watch = LayerWatch(self.activity, possible=False)
+        self._display = TrainLog(self._message, log)
 
     @property
     def stop_requested(self) -> Callable[[], bool]:
@@ -137,12 +144,32 @@ class TrainingState:
             FileProblem: a file cannot be written.
             SolverError: the weights are not finite; nothing is written.
         """
+        self._train_step.read_loss()
+        self._display.catch_up()
         state = SolverState(self.iter, "", [], random_seed=self.seed)
         self._policy.save(state)
         self._train_step.save(state)
         diffs = bool(self._message.snapshot_diff)
         with self.activity.during("writing the snapshot"):
             return self._snapshot_writer.write(self.net, self._optimizer, state, diffs)
+
+    def _try_snapshot(self) -> None:
+        """Writes a snapshot during the training; a failure to write does not end it."""
+        try:
+            self.snapshot()
+        except FileProblem as error:
+            self._snapshot_writer.report_failure(self.iter, error)
+        except NotFinite as error:
+            if self._stop_on_nan:
+                raise
+            self._log.warning(str(error))
+
+    def _wants_last_snapshot(self) -> bool:
+        saved = self._snapshot_writer.has(self.iter)
+        due = is_due(self._message.snapshot, self.iter)
+        # Iteration 0 is a multiple of each interval, and counts as saved in Caffe.
+        wanted = bool(self._message.snapshot_after_train) and not (due and (saved or not self.iter))
+        return not saved if self.preempted else wanted
 
     def restore(self, path: str | os.PathLike[str]) -> str | None:
         """Resumes from a solver state: iteration, weights, history, position in the data.

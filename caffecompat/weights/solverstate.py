@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,30 +22,27 @@ from caffecompat.weights.file_type import SOLVER_STATE, looks_like_net, other_fi
 from caffecompat.weights.format import HEAD_BYTES
 from caffecompat.weights.hdf5_input.hdf5_file import (
     SIGNATURE,
-    HDF5File,
     create_hdf5,
     numbered,
     open_hdf5,
-    read_integer,
-    read_text,
-    write_text,
 )
 from caffecompat.weights.mapped import map_file, read_head, release_pages
+from caffecompat.weights.solverstate_fields import (
+    EVERY,
+    ITERATION,
+    LEARNED_NET,
+    STATE_HASH,
+    VALUES,
+    StateField,
+)
 from caffecompat.weights.weights import as_float32
 from caffecompat.weights.wire import Message, Part
 
-# Fields of SolverState. The plateau policy's fields are SSD's; fields from 5000 on are extensions
-# of this package. BVLC Caffe skips both.
-ITERATION, LEARNED_NET, HISTORY, CURRENT_STEP = 1, 2, 3, 4
-MINIMUM_LOSS, LAST_EVENT = 5, 6
-RANDOM_SEED, RECENT_LOSSES, LOSS_SCALE, GOOD_ITERATIONS = 5000, 5001, 5002, 5003
-LEARNED_NET_SHA256, STATE_SHA256 = 5004, 5005
+# The arrays' number in the binary encoding.
+HISTORY = 3
+_BY_NUMBER: dict[int, StateField] = {field.number: field for field in (*EVERY, STATE_HASH)}
 # More than any net has; a damaged file could repeat a few bytes until memory is full.
 MAX_ARRAYS = 50_000
-SEED_NAME = "random_seed"
-MINIMUM_NAME, EVENT_NAME, RECENT_NAME = "minimum_loss", "iter_last_event", "recent_losses"
-SCALE_NAME, GOOD_NAME = "loss_scale", "good_iterations"
-MODEL_HASH_NAME, STATE_HASH_NAME = "learned_net_sha256", "state_sha256"
 
 
 @dataclass(eq=False)
@@ -155,42 +151,21 @@ def _read_binary(path: Path, max_bytes: int | None) -> tuple[SolverState, str]:
     message = Message.whole(data, str(path))
     state, written = SolverState(-1, "", []), ""
     for item in message.fields():
-        if item.wire == wire.VARINT:
-            _read_number(item, state)
-        elif item.wire == wire.LENGTH and item.number == LEARNED_NET:
-            state.learned_net = message.text(item)
+        field = _BY_NUMBER.get(item.number)
+        if field is STATE_HASH and item.wire == field.wire_type:
+            written = field.parse(message, item, written)
+        elif field is not None and item.wire == field.wire_type:
+            before = getattr(state, field.attribute)
+            setattr(state, field.attribute, field.parse(message, item, before))
         elif item.wire == wire.LENGTH and item.number == HISTORY:
             if len(state.history) >= MAX_ARRAYS:
                 raise message.error(item.start, f"it has more than {MAX_ARRAYS:,} arrays")
             blob = read_blob(message.child(item), f"history array {len(state.history)}")
             state.history.append(blob.data)
             state.legacy.append(blob.legacy)
-        elif item.wire == wire.FIXED32 and item.number == MINIMUM_LOSS:
-            state.minimum_loss = float(message.numbers(item, "<f4")[-1])
-        elif item.wire == wire.FIXED32 and item.number == LOSS_SCALE:
-            state.loss_scale = float(message.numbers(item, "<f4")[-1])
-        elif item.wire == wire.LENGTH and item.number == RECENT_LOSSES:
-            state.recent_losses += message.numbers(item, "<f4").tolist()
-        elif item.wire == wire.LENGTH and item.number == LEARNED_NET_SHA256:
-            state.learned_net_sha256 = bytes(data[item.start : item.end]).hex()
-        elif item.wire == wire.LENGTH and item.number == STATE_SHA256:
-            written = bytes(data[item.start : item.end]).hex()
     if state.iteration < 0:
         raise FormatError(f"{path}: it has no iteration, which every solver state has")
     return state, written
-
-
-def _read_number(item: wire.Field, state: SolverState) -> None:
-    if item.number == ITERATION:
-        state.iteration = wire.signed(item.value, 32)
-    elif item.number == CURRENT_STEP:
-        state.current_step = wire.signed(item.value, 32)
-    elif item.number == LAST_EVENT:
-        state.iter_last_event = wire.signed(item.value, 32)
-    elif item.number == RANDOM_SEED:
-        state.random_seed = wire.signed(item.value, 64)
-    elif item.number == GOOD_ITERATIONS:
-        state.good_iterations = wire.signed(item.value, 32)
 
 
 def _refuse_others(data: memoryview, path: Path) -> None:
@@ -215,38 +190,24 @@ def _caffemodel(path: Path) -> str:
 
 
 def _state_parts(state: SolverState) -> Iterator[Part]:
-    yield from wire.number_field(ITERATION, state.iteration)
+    yield from ITERATION.parts(state.iteration)
     if state.learned_net:
-        yield from wire.text_field(LEARNED_NET, state.learned_net)
+        yield from LEARNED_NET.parts(state.learned_net)
     values = _value_parts(state, state.legacy)
     next(values)  # the iteration, which is already written
     yield from values
-    if state.learned_net_sha256:
-        yield from wire.delimited(STATE_SHA256, [bytes.fromhex(_hash_of_values(state))])
+    if STATE_HASH.is_stored(state):
+        yield from STATE_HASH.parts(_hash_of_values(state))
 
 
 def _value_parts(state: SolverState, legacy: list[bool]) -> Iterator[Part]:
     """All fields except the path of the weights and the hash of the values, iteration first."""
-    yield from wire.number_field(ITERATION, state.iteration)
+    yield from ITERATION.parts(state.iteration)
     for array, old in zip(state.history, legacy, strict=True):
         yield from wire.delimited(HISTORY, blob_parts(array, legacy=old))
-    yield from wire.number_field(CURRENT_STEP, state.current_step)
-    if state.minimum_loss is not None:
-        yield _float_field(MINIMUM_LOSS, state.minimum_loss)
-        yield from wire.number_field(LAST_EVENT, state.iter_last_event)
-    if state.random_seed is not None:
-        yield from wire.number_field(RANDOM_SEED, state.random_seed)
-    if state.recent_losses:
-        yield from wire.packed_floats(RECENT_LOSSES, np.array(state.recent_losses, np.float32))
-    if state.loss_scale is not None:
-        yield _float_field(LOSS_SCALE, state.loss_scale)
-        yield from wire.number_field(GOOD_ITERATIONS, state.good_iterations)
-    if state.learned_net_sha256:
-        yield from wire.delimited(LEARNED_NET_SHA256, [bytes.fromhex(state.learned_net_sha256)])
-
-
-def _float_field(number: int, value: float) -> bytes:
-    return wire.varint(number << 3 | wire.FIXED32) + struct.pack("<f", value)
+    for value in VALUES:
+        if value.is_stored(state):
+            yield from value.parts(getattr(state, value.attribute))
 
 
 def _read_hdf5(path: Path, max_bytes: int | None) -> tuple[SolverState, str]:
@@ -266,57 +227,22 @@ def _read_hdf5(path: Path, max_bytes: int | None) -> tuple[SolverState, str]:
             raise FormatError(
                 f"{path}: this HDF5 file is not a solver state: iter or history is missing"
             )
-        step, seed, event, good = (
-            read_integer(file, name) if name in file else None
-            for name in ("current_step", SEED_NAME, EVENT_NAME, GOOD_NAME)
-        )
-        best, scale, recent = (
-            _floats(file, name) if name in file else []
-            for name in (MINIMUM_NAME, SCALE_NAME, RECENT_NAME)
-        )
-        path_of_weights, model_hash, written = (
-            read_text(file, name) if name in file else ""
-            for name in ("learned_net", MODEL_HASH_NAME, STATE_HASH_NAME)
-        )
-        state = SolverState(
-            iteration=read_integer(file, "iter"),
-            learned_net=path_of_weights,
-            history=numbered(file, "history"),
-            current_step=step or 0,
-            random_seed=seed,
-            minimum_loss=best[0] if best else None,
-            iter_last_event=event or 0,
-            recent_losses=recent,
-            loss_scale=scale[0] if scale else None,
-            good_iterations=good or 0,
-            learned_net_sha256=model_hash,
-        )
-        return state, written
-
-
-def _floats(file: HDF5File, name: str) -> list[float]:
-    return [float(value) for value in as_float32(file.read(name)).reshape(-1)]
+        state = SolverState(-1, "", numbered(file, "history"))
+        for field in EVERY:
+            if field.name in file:
+                setattr(state, field.attribute, field.read(file))
+        return state, STATE_HASH.read(file) if STATE_HASH.name in file else ""
 
 
 def _write_hdf5(state: SolverState, path: Path) -> None:
     with create_hdf5(path) as file:
-        file.create_dataset("iter", data=np.array([state.iteration], np.int32))
-        write_text(file, "learned_net", state.learned_net)
-        file.create_dataset("current_step", data=np.array([state.current_step], np.int32))
-        if state.random_seed is not None:
-            file.create_dataset(SEED_NAME, data=np.array([state.random_seed], np.int64))
-        if state.minimum_loss is not None:
-            best = np.array([state.minimum_loss], np.float32)
-            file.create_dataset(MINIMUM_NAME, data=best)
-            file.create_dataset(EVENT_NAME, data=np.array([state.iter_last_event], np.int32))
-        if state.recent_losses:
-            file.create_dataset(RECENT_NAME, data=np.array(state.recent_losses, np.float32))
-        if state.loss_scale is not None:
-            file.create_dataset(SCALE_NAME, data=np.array([state.loss_scale], np.float32))
-            file.create_dataset(GOOD_NAME, data=np.array([state.good_iterations], np.int32))
-        if state.learned_net_sha256:
-            write_text(file, MODEL_HASH_NAME, state.learned_net_sha256)
-            write_text(file, STATE_HASH_NAME, _hash_of_values(state))
+        ITERATION.write(file, state.iteration)
+        LEARNED_NET.write(file, state.learned_net)
+        for field in VALUES:
+            if field.is_stored(state):
+                field.write(file, getattr(state, field.attribute))
+        if STATE_HASH.is_stored(state):
+            STATE_HASH.write(file, _hash_of_values(state))
         history = file.create_group("history")
         for index, array in enumerate(state.history):
             history.create_dataset(str(index), data=as_float32(array))

@@ -18,6 +18,7 @@ from caffecompat.layers import Layer, catalogue
 from caffecompat.layers._catalogue import Catalogue
 from caffecompat.layers._module_index import modules_by_type
 from caffecompat.net import Net
+from caffecompat.proto.input_layers import INPUT
 from caffecompat.proto.schema import Message
 from caffecompat.proto.text.parser import parse_text
 
@@ -247,3 +248,8 @@ def test_a_dialect_that_the_net_does_not_need(tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     path.write_text('input: "x" input_shape { dim: 2 dim: 3 }')
     assert Net(path, dialect="FaceBoxes").inputs == ["x"]
+
+
+def test_input_layers_have_one_name() -> None:
+    """That of the type, which definitions, weight files and conversions write."""
+    assert catalogue.find(INPUT).type == INPUT == "Input"

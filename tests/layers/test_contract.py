@@ -302,6 +302,33 @@ def batch_of(example: Example) -> int:
 METRICS = {"Accuracy", "LabelsequenceAccuracy"}
 
 
+def kept_by(layer: Layer) -> dict[str, object]:
+    """What a layer holds but its ``state``: values, and identities where they can change."""
+
+    def frozen(value: Any) -> object:
+        if isinstance(value, Tensor):
+            return id(value), value._version
+        if isinstance(value, (list, tuple)):
+            return tuple(map(frozen, value))
+        if isinstance(value, dict):
+            return {key: frozen(one) for key, one in value.items()}
+        plain = isinstance(value, (int, float, str, bytes, type(None)))
+        return value if plain else id(value)
+
+    return {name: frozen(value) for name, value in vars(layer).items() if name != "state"}
+
+
+@on_examples(key=settings_of)
+def test_a_pass_can_be_taken_back(type_name: str, example: Example) -> None:
+    """It changes buffers and ``state`` alone; else the layer says that it cannot be restored."""
+    layer = prepared(type_name, example)
+    assert layer.can_be_restored
+    before, state = kept_by(layer), getattr(layer, "state", None)
+    call(layer, bottoms_of(example, torch.float32), parameters_of(layer, torch.float32))
+    assert kept_by(layer) == before
+    assert layer.keeps_state or getattr(layer, "state", None) is state
+
+
 @on_examples()
 def test_rows_depend_on_each_other_with_batch_coupling_alone(
     type_name: str, example: Example

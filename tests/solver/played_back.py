@@ -12,7 +12,7 @@ import torch
 from caffecompat.net import Result
 from caffecompat.net.execution.cuda_graph import CapturedPass
 from caffecompat.net.kernels.choice import Kernels
-from caffecompat.solver import Solver, train_step
+from caffecompat.solver import Solver, played_passes
 from caffecompat.solver.setup.capturing import obstacle_to_capture
 from caffecompat.solver.setup.compute import ComputeOptions
 from tests.solver.small import SOLVER
@@ -76,8 +76,8 @@ def check_same(ours: Solver, theirs: Solver) -> None:
 def play_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes trainings on the CPU go the way of those on a GPU."""
     on_gpu = lambda layers, device, *rest: obstacle_to_capture(layers, GPU, *rest)  # noqa: E731
-    monkeypatch.setattr(train_step, "obstacle_to_capture", on_gpu)
-    monkeypatch.setattr(train_step, "CapturedPass", PlayedOnCPU)
+    monkeypatch.setattr(played_passes, "obstacle_to_capture", on_gpu)
+    monkeypatch.setattr(played_passes, "CapturedPass", PlayedOnCPU)
     kernels = Kernels(update=True)
     monkeypatch.setattr(ComputeOptions, "kernels_on", lambda self, device: kernels)
     # No kernel runs on a CPU; its definition in torch operators does.

@@ -15,7 +15,7 @@ import torch
 
 from caffecompat.cli.main import main
 from caffecompat.net.execution.cuda_graph import CapturedPass, NotCapturable
-from caffecompat.solver import Solver, train_step
+from caffecompat.solver import Solver, played_passes
 from caffecompat.solver.setup.compute import ComputeOptions
 from tests.solver.played_back import ONE_PASS
 from tests.solver.small import write_training
@@ -81,7 +81,7 @@ def test_an_operation_that_cannot_be_captured(
     def refuse(*given: Any) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nMore.")
 
-    monkeypatch.setattr(train_step, "CapturedPass", CapturedPass)
+    monkeypatch.setattr(played_passes, "CapturedPass", CapturedPass)
     monkeypatch.setattr(CapturedPass, "_warm_up", refuse)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", SimpleNamespace)
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: SimpleNamespace(device=device))

@@ -15,7 +15,7 @@ from caffecompat.net.execution.cuda_graph import NotCapturable
 from caffecompat.net.execution.half_weights import HalfWeights
 from caffecompat.net.kernels.choice import Kernels
 from caffecompat.net.kernels.launching import launching
-from caffecompat.solver import Callback, Solver, train_step
+from caffecompat.solver import Callback, Solver, played_passes
 from caffecompat.solver.setup.compute import ComputeOptions
 from tests.solver.caffe_log import Lines
 from tests.solver.played_back import (
@@ -36,7 +36,7 @@ def test_played_passes_make_the_same_updates(passes: int, precision: str, tmp_pa
     path = write_training(tmp_path / "run", solver=ONE_PASS if passes == 1 else SOLVER)
     losses, solver = trained(path, 11, precision=precision)
     assert solver._train_step.captures
-    assert solver._train_step._updates == (passes == 1)
+    assert solver._train_step._played.with_update == (passes == 1)
     plain, other = trained(path, 11, precision=precision, cuda_graph=False)
     assert losses == plain
     check_same(solver, other)
@@ -83,10 +83,22 @@ def test_a_net_that_is_observed_keeps_its_blobs(passes: int, tmp_path: Path) -> 
 
 
 def half_weights(solver: Solver) -> HalfWeights:
-    captured: Any = solver._train_step._captured
+    captured: Any = solver._train_step._played._captured
     found = captured._halves
     assert isinstance(found, HalfWeights)
     return found
+
+
+@pytest.mark.usefixtures("played")
+def test_steps_at_one_iteration(tmp_path: Path) -> None:
+    """The policy takes one per iteration, also where the rate is needed before the pass."""
+    text = ONE_PASS.replace("stepvalue: 3 stepvalue: 9", "stepvalue: 1 stepvalue: 1 stepvalue: 1")
+    path = write_training(tmp_path / "run", solver=text)
+    (losses, solver), (plain, other) = trained(path, 4), trained(path, 4, cuda_graph=False)
+    assert solver._train_step._played.with_update
+    assert losses == plain
+    assert solver.rate == other.rate == pytest.approx(0.05 / 8)
+    check_same(solver, other)
 
 
 class Doubling(Callback):
@@ -152,7 +164,7 @@ def test_which_weights_are_in_16_bits(tmp_path: Path) -> None:
         other.step(2)
         check_same(solver, other)
     for options in ({}, {"precision": "fp16"}, {"precision": "bf16", "fused": False}):
-        captured: Any = Solver(path, **options)._train_step._captured
+        captured: Any = Solver(path, **options)._train_step._played._captured
         assert captured._halves is None
 
 
@@ -212,7 +224,7 @@ def test_updates_outside_of_the_graph(more: str, words: str, tmp_path: Path) -> 
     (losses, solver), (plain, other) = trained(path, 5), trained(path, 5, cuda_graph=False)
     assert solver._optimizer.obstacle == words
     assert solver._train_step.captures
-    assert not solver._train_step._updates
+    assert not solver._train_step._played.with_update
     assert losses == plain
     check_same(solver, other)
 
@@ -221,7 +233,7 @@ def test_the_line_for_the_log(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: Lines
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(train_step.TrainStep, "_tell", lambda self, line: told.append(line))
+    monkeypatch.setattr(played_passes.PlayedPasses, "_tell", lambda self, line: told.append(line))
     Solver(write_training(tmp_path / "run"))
     assert told == ["CUDA graph: passes are not captured: it needs a GPU"]
 

@@ -15,7 +15,7 @@ from caffecompat.net.execution.fusing import FusingOptions
 from caffecompat.net.execution.precision import arithmetic
 from caffecompat.net.kernels.choice import TORCH_OPERATORS, Kernels
 from caffecompat.net.kernels.self_check import WorkingKernels
-from caffecompat.solver import Solver, train_step
+from caffecompat.solver import Solver, played_passes
 from caffecompat.solver.setup import compute
 from caffecompat.solver.setup.compute import ComputeOptions
 from tests.solver.caffe_log import Lines
@@ -106,8 +106,8 @@ def test_bytes_become_16_bits_at_once(
     assert other.net.blobs["data"].data.dtype == torch.float32
     monkeypatch.setattr(Inputs, "_on_gpu", True)
     if played:
-        monkeypatch.setattr(train_step, "CapturedPass", PlayedOnCPU)
-        monkeypatch.setattr(train_step, "obstacle_to_capture", lambda *_: "")
+        monkeypatch.setattr(played_passes, "CapturedPass", PlayedOnCPU)
+        monkeypatch.setattr(played_passes, "obstacle_to_capture", lambda *_: "")
     found, solver = losses_of(path, fused=True)
     assert solver._train_step.captures == played
     blob = solver.net.blobs["data"].data

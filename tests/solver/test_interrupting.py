@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffecompat.solver import Solver
+from caffecompat.solver import Callback, Solver
 from caffecompat.solver.signals import uninterrupted
 from tests.solver.small import SOLVER, write_training
 
@@ -91,6 +91,32 @@ def test_the_state_of_a_recurrent_layer_is_that_before_an_interrupted_pass(
     stopped.step(2)
     interrupted_at(stopped, "ip", KeyboardInterrupt)
     stopped.step(2)
+    assert_same(stopped, straight)
+
+
+class Failing(Callback):
+    """Raises at the display of an iteration, which comes between its passes and its update."""
+
+    def __init__(self, iteration: int, error: type[BaseException]) -> None:
+        self.iteration: int | None = iteration
+        self.error = error
+
+    def displayed(self, solver: Any, outputs: Any) -> None:
+        if solver.iter == self.iteration:
+            self.iteration = None
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_an_exception_between_passes_and_update(tmp_path: Path, error: type[BaseException]) -> None:
+    path = write_training(tmp_path / "run", "random_seed: 7 max_iter: 9", SOLVER_OF_9)
+    straight, stopped = Solver(path), Solver(path)
+    straight.step(5)
+    stopped.callbacks.append(Failing(2, error))
+    with pytest.raises(error):
+        stopped.step(5)
+    assert stopped.iter == 2
+    stopped.step(3)
     assert_same(stopped, straight)
 
 

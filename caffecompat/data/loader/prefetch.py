@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 PREFETCH = 4
 
 _MAX_WORKERS = 16
+# The index of no batch.
+_UNKNOWN = -1
 # Tasks per worker and batch: few for low overhead, several so that workers end at the same time.
 _TASKS_PER_WORKER = 4
 
@@ -122,10 +124,11 @@ class BatchReader:
         if self._prefetcher is None or index != self._next:
             self._restart(index)
         assert self._prefetcher is not None
+        # After an error or Ctrl-C, also one behind the batch, the next call restarts prefetching.
+        self._next = _UNKNOWN
         try:
             batch = self._prefetcher.take()
         except BaseException:
-            # After an error or Ctrl-C the next call restarts prefetching.
             self._stop_prefetching()
             raise
         self._next = index + 1
@@ -165,10 +168,9 @@ class BatchReader:
         self._process = os.getpid()
 
     def _stop_prefetching(self) -> None:
-        if self._stop is not None:
-            self._stop()
-        self._stop = None
-        self._prefetcher = None
+        stop, self._stop, self._prefetcher = self._stop, None, None
+        if stop is not None:
+            stop()
 
 
 class _PendingBatch:

@@ -9,6 +9,7 @@ import numpy as np
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import ExportError
 from caffecompat.export.model import CaffeModel
+from caffecompat.proto.input_layers import input_layers
 from caffecompat.weights import LayerWeights, Weights
 
 CHANNELS = 3
@@ -80,7 +81,7 @@ def rgb_lines(preprocessing: Preprocessing | None) -> list[str]:
 def input_readers(model: CaffeModel) -> list[LayerWeights]:
     """The layers that read an input of the net, with their weights."""
     message = model.definition.message
-    inputs = {top for layer in message.layer if layer.type == "Input" for top in layer.top}
+    inputs = {top for layer in input_layers(message) for top in layer.top}
     found = []
     for layer in message.layer:
         if inputs & set(layer.bottom):

@@ -17,6 +17,7 @@ from caffecompat.export.definitions import has_inputs
 from caffecompat.export.source import Source
 from caffecompat.input_files import read_input
 from caffecompat.net import Net
+from caffecompat.proto.input_layers import input_layers
 from caffecompat.reporting.units import format_shape
 from caffecompat.weights.known_files import VERY_DEEP, recognise
 from caffecompat.weights.mean_file import read_mean, read_mean_values
@@ -137,11 +138,10 @@ def _stated_shape(source: Source) -> tuple[int, ...] | None:
     """The first input with four axes."""
     if source.definition is None:
         return None
-    for layer in source.definition.message.layer:
-        if layer.type == "Input":
-            for shape in layer.input_param.shape:
-                if len(shape.dim) == IMAGE_AXES:
-                    return tuple(map(int, shape.dim))
+    for layer in input_layers(source.definition.message):
+        for shape in layer.input_param.shape:
+            if len(shape.dim) == IMAGE_AXES:
+                return tuple(map(int, shape.dim))
     return None
 
 

@@ -22,12 +22,12 @@ from caffecompat.layers import BuildOptions, catalogue
 from caffecompat.layers.dropout import passes_on
 from caffecompat.net import Net
 from caffecompat.net.definition import Definition
-from caffecompat.proto import schema
+from caffecompat.proto.input_layers import INPUT, input_layer
 from caffecompat.reporting.units import format_shape
 
 # Fields of a NetParameter that a deploy definition has no use for.
 NET_FIELDS = ("force_backward", "debug_info", "state")
-DROPOUT, INPUT = "Dropout", "Input"
+DROPOUT = "Dropout"
 # A stated shape of channels, height and width has no batch size.
 IMAGE_AXES = 3
 
@@ -159,7 +159,7 @@ class _Deploying:
             if is_loss(step) or is_measure(step) or left_out.intersection(step.bottoms):
                 left_out.update(step.tops)
             elif is_source(step) and any(top.blob in self.options.shapes for top in step.tops):
-                layers += [_input(top.blob, self._stated(top.blob)) for top in step.tops]
+                layers += [input_layer(top.blob, self._stated(top.blob)) for top in step.tops]
             else:
                 self._refuse_unknown_source(step)
                 layers.append(step.message)
@@ -245,7 +245,7 @@ class _Deploying:
             for top in step.tops:
                 if top in needed:
                     shape = self._input_shape(top)
-                    steps.append(Step(_input(top.blob, shape), step.place, [], [top]))
+                    steps.append(Step(input_layer(top.blob, shape), step.place, [], [top]))
                     if step.type != INPUT:
                         what = f"replaced by an Input of {format_shape(shape)}"
                         self.notes.append(f"{step.place}: its top {top.blob!r} is {what}")
@@ -280,11 +280,3 @@ def _step(layer: Any) -> Step:
 def _shape_hint(step: Step) -> str:
     top = step.message.top[0] if step.message.top else "data"
     return f"state the shape with --shape {top}=3x224x224, and the layer is left out unread"
-
-
-def _input(name: str, shape: Sequence[int]) -> Any:
-    message = schema.new("LayerParameter")
-    message.name, message.type = name, INPUT
-    message.top.append(name)
-    message.input_param.shape.add().dim.extend(shape)
-    return message

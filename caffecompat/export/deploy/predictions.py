@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from caffecompat.export.wiring import Step, Wiring
+from caffecompat.export.wiring import Step, Wiring, ancestors
 from caffecompat.graph import Version
 from caffecompat.layers import catalogue
 from caffecompat.proto import schema
@@ -93,14 +93,7 @@ class Predictions:
 
     def ancestors(self, values: list[Version]) -> set[Version]:
         """The values, and all that they are made from."""
-        found: set[Version] = set()
-        pending = list(values)
-        while pending:
-            value = pending.pop()
-            if value not in found:
-                found.add(value)
-                pending += self._producers[value].bottoms
-        return found
+        return ancestors(values, self._producers)
 
     def _end_of(self, loss: Step) -> Version | None:
         """The scores that a loss reads: its first bottom that is learned and no label."""

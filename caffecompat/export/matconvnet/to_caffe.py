@@ -31,6 +31,7 @@ from caffecompat.export.matconvnet.meta import COLOURS, input_shape, preprocessi
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.windows import set_windows
 from caffecompat.net.definition import read_definition
+from caffecompat.proto.input_layers import input_layer
 from caffecompat.proto.schema import new
 from caffecompat.weights import LayerWeights, Weights
 from caffecompat.weights.weights import as_float32
@@ -88,9 +89,8 @@ class _Build:
         regions = {x.inputs[1] for x in layers if x.type == ROIPOOL and len(x.inputs) > 1}
         for index, name in enumerate(self.inputs):
             blob = "data" if index == 0 and name not in regions else name
-            layer = self.message.layer.add(name=blob, type="Input", top=[blob])
             shape = (REGION_VALUES,) if name in regions else size
-            layer.input_param.shape.add(dim=[1, *shape])
+            self.message.layer.append(input_layer(blob, (1, *shape)))
             self.blobs[name] = blob
             self.shapes[name] = (REGION_VALUES, 1, 1) if name in regions else size
 

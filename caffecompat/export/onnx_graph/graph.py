@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from caffecompat.export.free_names import free_name
 from caffecompat.layers import Shape
 
 Attribute: TypeAlias = int | float | str | Sequence[int] | Sequence[float]
@@ -101,9 +102,6 @@ class OnnxGraph:
 
 
 def _new_name(wanted: str, taken: set[str]) -> str:
-    name, number = wanted, 0
-    while name in taken:
-        number += 1
-        name = f"{wanted}_{number}"
+    name = free_name(wanted, taken, first=1)
     taken.add(name)
     return name

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
 from caffecompat.errors import ExportError
+from caffecompat.export.free_names import free_name
 from caffecompat.layers import Shape
 from caffecompat.net.parameters.state_dict_names import module_name
 from caffecompat.registry import Registry
@@ -136,10 +137,7 @@ def identifier(name: str, taken: set[str]) -> str:
     plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "blob"
     if not is_plain(plain) or plain in RESERVED:
         plain = f"blob_{plain}"
-    found, number = plain, 1
-    while found in taken:
-        number += 1
-        found = f"{plain}_{number}"
+    found = free_name(plain, taken)
     taken.add(found)
     return found
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.export.free_names import free_name
 from caffecompat.export.wiring import Wiring
 from caffecompat.graph import Version, build_graph, net_state
 from caffecompat.proto import schema
@@ -66,10 +67,7 @@ class Layers:
 
     def _free(self, name: str) -> str:
         """The name, or with a number where there is such a layer."""
-        candidate, number = name, 1
-        while candidate in self._names:
-            number += 1
-            candidate = f"{name}_{number}"
+        candidate = free_name(name, self._names)
         self._names.add(candidate)
         return candidate
 

@@ -19,6 +19,7 @@ from caffecompat.export.torch_import.operator import Call, Unsupported, operator
 from caffecompat.export.torch_import.operators.normalisation import parts_of_local_response
 from caffecompat.export.torch_import.undefined_values import undefined_values
 from caffecompat.net.definition import read_definition
+from caffecompat.proto.input_layers import INPUT
 
 GET_ITEM = "getitem"
 # Stands for the blob of an operator that could not be converted, so that others are looked at too.
@@ -112,7 +113,7 @@ class _Conversion:
             if not isinstance(value, torch.Tensor) or not value.is_floating_point():
                 self.problems.append(f"input {node.name!r}: it is no tensor of floating point")
                 continue
-            message = self.layers.add("Input", node.name, [])
+            message = self.layers.add(INPUT, node.name, [])
             message.input_param.shape.add().dim.extend(shape_of(node))
             self._blobs[node] = message.name
 

@@ -16,6 +16,7 @@ from caffecompat.inference.calibration import calibration_batches
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.execution.inference import InferenceOptions, InferenceProgram, Optimization
+from caffecompat.net.fx_program import Program
 
 Optimize: TypeAlias = Callable[[Net, InferenceOptions], Optimization]
 
@@ -72,7 +73,8 @@ class _TwoParts:
         self._front = front
         self._places = [[feed.blob for feed in self.feeds].index(f.blob) for f in front.feeds]
         self._ends = {end.blob: end for end in ends}
-        self._tail = _behind(net, set(ends) | set(self.feeds))
+        given = dict.fromkeys([*self.feeds, *ends])
+        self._tail = Program(_behind(net, set(given)), self.versions, list(given))
 
     def __call__(
         self, feeds: Sequence[torch.Tensor]
@@ -80,23 +82,8 @@ class _TwoParts:
         found, _ = self._front([feeds[place] for place in self._places])
         values = dict(zip(self.feeds, feeds, strict=True))
         values.update({self._ends[v.blob]: x for v, x in found.items() if v.blob in self._ends})
-        loss: torch.Tensor | None = None
         with torch.no_grad():
-            for built in self._tail:
-                tops = _run(built, [values[bottom] for bottom in built.bottoms])
-                for top, weight, value in zip(built.tops, built.loss_weights, tops, strict=False):
-                    values[top] = value
-                    if weight:
-                        part = weight * value.sum()
-                        loss = part if loss is None else loss + part
-        return {version: values[version] for version in self.versions}, loss
-
-
-def _run(built: BuiltLayer, bottoms: list[torch.Tensor]) -> Sequence[torch.Tensor]:
-    if built.module is None:
-        return bottoms * len(built.tops)
-    result = built.module(*bottoms)
-    return (result,) if isinstance(result, torch.Tensor) else tuple(result or ())
+            return self._tail([values[feed] for feed in self._tail.feeds])
 
 
 def _ends(net: Net, unknown: Sequence[BuiltLayer]) -> list[Version]:

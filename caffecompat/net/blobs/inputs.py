@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -111,7 +111,7 @@ class Inputs:
         self.values.update(fresh)
         return fresh
 
-    def in_order(self, tensors: Sequence[Array], names: Sequence[str]) -> dict[str, Array]:
+    def in_order(self, tensors: Sequence[Any], names: Sequence[str]) -> dict[str, Array]:
         """Values by name, for a call that gives them by position.
 
         Args:
@@ -122,6 +122,8 @@ class Inputs:
             NetError: there are more values than names.
         """
         names = names or [top.blob for top in self.values]
+        if len(tensors) and isinstance(tensors[-1], tuple):
+            tensors = _without_defaults(tensors)
         if len(tensors) > len(names):
             raise NetError(
                 f"{len(tensors)} inputs were given, the net takes {len(names)}"
@@ -275,6 +277,17 @@ class _Ahead:
 
     def is_for(self, index: int, half: torch.dtype | None) -> bool:
         return (self.index, self.half) == (index, half)
+
+
+def _without_defaults(tensors: Sequence[Any]) -> Sequence[Array]:
+    """The values before the defaults of ``start``, ``end`` and ``blobs`` of a forward pass.
+
+    torch's tracing ONNX export gives defaults of keywords by position.
+    """
+    count = len(tensors)
+    while count and (tensors[count - 1] is None or tensors[count - 1] == ()):
+        count -= 1
+    return tensors[:count]
 
 
 def _check_axes(name: str, shape: Sequence[int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,10 +21,12 @@ class Result:
     Attributes:
         outputs: net outputs by blob name, sorted by name.
         loss: 0-axis tensor, the sum over all blobs with a loss weight of weight times elements.
+        backward: runs the backward pass, where the loss has no graph for it; else None.
     """
 
     outputs: dict[str, torch.Tensor]
     loss: torch.Tensor
+    backward: Callable[[], None] | None = None
 
 
 class BlobValues:

@@ -95,10 +95,12 @@ class CapturedPass:
         return self._graph is not None
 
     def run(self, index: int) -> Result:
-        """Pass number ``index``, forward and backward.
+        """Pass number ``index``; :meth:`prepare` and :meth:`replay`."""
+        self.prepare(index)
+        return self.replay()
 
-        Returns:
-            Outputs and loss without gradients; the next pass overwrites them.
+    def prepare(self, index: int) -> None:
+        """Reads the inputs of pass number ``index``; captures the first one.
 
         Raises:
             NotCapturable: the net cannot be captured, or a batch has another shape.
@@ -108,7 +110,6 @@ class CapturedPass:
             feeds = self._net.feeds(index)
         if self._graph is None:
             self._capture(feeds)
-        assert self._graph is not None
         for top, static, value in zip(self._program.feeds, self._feeds, feeds, strict=True):
             if static.shape != value.shape:
                 raise NotCapturable(
@@ -119,6 +120,14 @@ class CapturedPass:
         if self._halves is not None:
             self._halves.refresh()
         self._net.position.fill_(index)
+
+    def replay(self) -> Result:
+        """The pass that is prepared, forward and backward.
+
+        Returns:
+            Outputs and loss without gradients; the next pass overwrites them.
+        """
+        assert self._graph is not None
         self._graph.replay()
         # Else the blobs would show an earlier pass.
         self._net.keep_values(self._values, self._result.loss)
@@ -246,7 +255,10 @@ def _end_allocation(graph: torch.cuda.CUDAGraph, pool: Any, device: torch.device
         graph.pool()
     except RuntimeError:
         _FAILED.append(graph)
-        # Also if the capture has not begun, which these refuse.
-        for end in (torch._C._cuda_endAllocateToPool, torch._C._cuda_releasePool):
-            with suppress(RuntimeError):
-                end(device.index, pool)
+        # torch has no public functions for it: use_mem_pool() ends only what it has begun. They
+        # refuse a capture that has not begun.
+        for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+            end = getattr(torch._C, name, None)
+            if end is not None:
+                with suppress(RuntimeError):
+                    end(device.index, pool)

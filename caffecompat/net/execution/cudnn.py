@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import TypeVar
 
 import torch
@@ -40,24 +41,37 @@ class NoAlgorithm(NetError):
         self.problem = problem
 
 
-@contextmanager
-def algorithms_explained() -> Iterator[None]:
+class _AlgorithmsExplained:
+    """See :func:`algorithms_explained`; a class, since each pass enters it twice."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None or not isinstance(error, RuntimeError) or isinstance(error, CaffeError):
+            return
+        if _MISSING.search(str(error)) is not None:
+            raise NoAlgorithm(
+                "cuDNN has no repeatable algorithm for a convolution of the net, or not enough "
+                f"memory for one: {first_line(error)}"
+            ) from error
+
+
+_EXPLAINED = _AlgorithmsExplained()
+
+
+def algorithms_explained() -> AbstractContextManager[None]:
     """A context for a forward or backward pass.
 
     Raises:
         NoAlgorithm: in place of torch's error.
     """
-    try:
-        yield
-    except CaffeError:
-        raise
-    except RuntimeError as error:
-        if _MISSING.search(str(error)) is None:
-            raise
-        raise NoAlgorithm(
-            "cuDNN has no repeatable algorithm for a convolution of the net, or not enough memory "
-            f"for one: {first_line(error)}"
-        ) from error
+    return _EXPLAINED
 
 
 def done_without_cudnn(

@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
+from caffecompat.net.execution.kept_state import unchanged_by
 from caffecompat.reporting.activity import Activity
 
 T = TypeVar("T")
@@ -56,15 +57,14 @@ class LayerWatch:
         interrupted.
 
         Raises:
-            StopRequested: the pass was interrupted; the buffers of the net, such as running
-                statistics, have the values before the pass.
+            StopRequested: the pass was interrupted; what it has changed in the net is as before.
         """
         self.activity.begin(what, number)
         self._to_the_end = False
         started = time.monotonic()
         try:
             if self.possible and self._seconds.get(what, _SLOW) >= _SLOW:
-                with _unchanged_if_stopped(net), self._hooks(net):
+                with unchanged_by(net, StopRequested), self._hooks(net):
                     return work()
             return work()
         finally:
@@ -119,20 +119,3 @@ class LayerWatch:
 
 def _never() -> bool:
     return False
-
-
-@contextmanager
-def _unchanged_if_stopped(net: Net) -> Iterator[None]:
-    """Restores buffers and recurrent states if a pass is interrupted."""
-    buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
-    layers = [b.layer for b in net.layers if getattr(b.layer, "keeps_state", False)]
-    states = [getattr(layer, "state", None) for layer in layers]
-    try:
-        yield
-    except StopRequested:
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
-        for layer, state in zip(layers, states, strict=True):
-            setattr(layer, "state", state)  # noqa: B010
-        raise

@@ -27,11 +27,14 @@ class LocalPass:
         self, module: LayerModule, bottoms: Sequence[torch.Tensor], wanted: Sequence[bool]
     ) -> None:
         self._bottoms = [
-            bottom.detach().requires_grad_(want)
+            bottom.detach().requires_grad_(want) if want or bottom.requires_grad else bottom
             for bottom, want in zip(bottoms, wanted, strict=True)
         ]
-        with torch.enable_grad():
+        if torch.is_grad_enabled():
             result: Any = module(*self._bottoms)
+        else:
+            with torch.enable_grad():
+                result = module(*self._bottoms)
         self.tops: tuple[torch.Tensor, ...] = (
             (result,) if isinstance(result, torch.Tensor) else tuple(result or ())
         )
@@ -47,7 +50,7 @@ class LocalPass:
             keep: whether :meth:`backward` will be called again.
         """
         pairs = [
-            (top, gradient.reshape(top.shape))
+            (top, gradient if gradient.shape == top.shape else gradient.reshape(top.shape))
             for top, gradient in zip(self.tops, gradients, strict=False)
             if gradient is not None and top.requires_grad
         ]

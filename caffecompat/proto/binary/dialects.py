@@ -16,6 +16,7 @@ from caffecompat.proto.binary.unreadable_fields import COMMON
 from caffecompat.proto.descriptors import Field, layout
 from caffecompat.proto.exclusive_fields import left_out, surplus_fields
 from caffecompat.proto.fork_fields import foreign_fields
+from caffecompat.proto.input_layers import INPUT
 from caffecompat.proto.layer_types import V1_TYPES
 from caffecompat.proto.schema import UNITED, Message, message_class
 
@@ -37,7 +38,7 @@ _LATER_TYPES = (
     "ELU",
     "Embed",
     "Filter",
-    "Input",
+    INPUT,
     "LSTM",
     "LSTMUnit",
     "Log",

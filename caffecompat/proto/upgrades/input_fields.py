@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from caffecompat.proto.input_layers import INPUT
 from caffecompat.proto.schema import Message, new
 from caffecompat.proto.upgrades import OldNetError, append_texts, upgrade
 
@@ -30,7 +31,7 @@ def replace_inputs(net: Message) -> list[str]:
     if net.input_shape or net.input_dim:
         layer = new("LayerParameter")
         layer.name = "input"
-        layer.type = "Input"
+        layer.type = INPUT
         append_texts(layer.top, net.input)
         for index in range(len(net.input)):
             layer.input_param.shape.add().dim.extend(_shape(net, index))

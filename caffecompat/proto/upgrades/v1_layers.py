@@ -7,12 +7,13 @@ from operator import itemgetter
 
 from caffecompat.proto.descriptors import layout
 from caffecompat.proto.exclusive_fields import left_out, surplus_fields
+from caffecompat.proto.input_layers import INPUT
 from caffecompat.proto.layer_types import V1_TYPES
 from caffecompat.proto.schema import Message, enum_names
 from caffecompat.proto.upgrades import OldNetError, put, upgrade
 
 # Types that old files name although only today's layers have them.
-SAME_AS_TODAY = {"INPUT": "Input"}
+SAME_AS_TODAY = {"INPUT": INPUT}
 
 # Fields of the same name that changed their meaning, or that today's layers do not have.
 _CHANGED = {"type", "param", "blob_share_mode", "blobs_lr", "weight_decay", "layer"}

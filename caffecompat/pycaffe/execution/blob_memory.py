@@ -53,6 +53,8 @@ class Views:
 
         A layer that changes nothing hands on its bottom, so that it may be that of its top.
         """
+        if not self._viewed:
+            return False
         address = tensor.untyped_storage().data_ptr()
         return any(memory.is_viewed_in(address) for memory in self._viewed)
 
@@ -123,6 +125,13 @@ class Memory:
     @property
     def shape(self) -> Shape:
         return self._shape if self._tensor is None else tuple(self._tensor.shape)
+
+    def fits(self, other: Memory) -> bool:
+        """Whether both have one shape."""
+        own, others = self._tensor, other._tensor
+        if own is None or others is None:
+            return self.shape == other.shape
+        return own.shape == others.shape
 
     def tensor(self) -> torch.Tensor:
         """The values on the net's device."""

@@ -32,6 +32,7 @@ class Step:
 
     Attributes:
         bottoms, tops: the memory of its blobs.
+        bottom_diffs, top_diffs: that of their gradients.
         constant: positions of tops that are filled once.
         records: its forward pass must not run again for the backward pass, because it changes
             something.
@@ -42,10 +43,20 @@ class Step:
     built: BuiltLayer
     bottoms: list[Memory]
     tops: list[Memory]
+    bottom_diffs: list[Memory]
+    top_diffs: list[Memory]
     constant: frozenset[int]
     records: bool
     origins: list[Origin | None]
     user: PythonCalls | None
+
+    @cached_property
+    def passes_no_gradient(self) -> bool:
+        """Whether neither a bottom nor a parameter can get a gradient."""
+        layer = self.built.layer
+        if layer is None:
+            return False
+        return not any(layer.differentiable) and not any(spec.learned for spec in layer.specs)
 
     @cached_property
     def overwrites(self) -> bool:

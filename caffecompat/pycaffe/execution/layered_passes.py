@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
 from caffecompat.errors import CaffeError
-from caffecompat.graph import Version
 from caffecompat.layers.python import Python
 from caffecompat.net import Result
 from caffecompat.net.backward_needs import backward_needs
@@ -26,7 +26,6 @@ from caffecompat.pycaffe.execution.layer_step import (
 )
 from caffecompat.pycaffe.execution.local_passes import LocalPasses
 from caffecompat.pycaffe.execution.python_calls import PythonCalls
-from caffecompat.pycaffe.execution.total_loss import loss_with_backward
 
 
 @dataclass
@@ -90,6 +89,8 @@ class LayeredPasses:
             built,
             [self._data[name] for name in bottoms],
             [self._data[name] for name in tops],
+            [self._diffs[memory_name(bottom, self._diffs)] for bottom in built.bottoms],
+            [self._diffs[memory_name(top, self._diffs)] for top in built.tops],
             frozenset() if source is None else frozenset(source.constant_tops),
             built.changes_buffers or (built.layer is not None and built.layer.keeps_state),
             found,
@@ -119,7 +120,7 @@ class LayeredPasses:
             self._taken = [taken + now - then for taken, now, then in read]
 
     def run(self, index: int) -> Result:
-        """A whole pass with number ``index``; ``backward()`` of its loss runs the layers backward.
+        """A whole pass with number ``index``; ``backward()`` of it runs the layers backward.
 
         Its data follow those of the passes that a script has made by :meth:`forward`.
         It is the :attr:`caffecompat.net.Net.runner` of the nets of a solver.
@@ -128,11 +129,9 @@ class LayeredPasses:
         self._begin(index)
         last = len(self._steps) - 1
         self._run(0, last)
-        loss = self.loss(0, last)
-        if torch.is_grad_enabled():
-            loss = loss_with_backward(loss, lambda: self.backward(last, 0, keep=False))
         outputs = {name: self._data[name].tensor() for name in self._net.graph.outputs}
-        return Result(outputs, loss)
+        backward = partial(self.backward, last, 0, keep=False)
+        return Result(outputs, self.loss(0, last), backward)
 
     def put_off(self, passes: int) -> None:
         """The data of ``passes`` passes that :meth:`run` will not make are for those after them."""
@@ -146,10 +145,16 @@ class LayeredPasses:
     def _run(self, start: int, end: int) -> None:
         called = self.callbacks.before_forward or self.callbacks.after_forward
         try:
-            with torch.no_grad():
-                if called or self._local.recording:
+            if called:
+                with torch.no_grad():
                     self._run_with_calls(start, end)
-                else:
+            elif self._local.recording:
+                # Once for all layers: what they make goes into blobs without its graph.
+                with torch.enable_grad():
+                    for i in range(start, end + 1):
+                        self._forward_layer(i, self._steps[i])
+            else:
+                with torch.no_grad():
                     self._run_plainly(start, end)
         finally:
             self._local.forget_after(end)
@@ -199,7 +204,8 @@ class LayeredPasses:
             for top in step.tops if step.overwrites else ():
                 # What an earlier layer has computed stays with its graph.
                 top.put(top.tensor().clone())
-            step.user.forward()
+            with torch.no_grad():
+                step.user.forward()
             self._views.send()
         elif built.module is not None:
             tops = self._local.forward(i, built.module, self._needs.layers[i])
@@ -221,12 +227,16 @@ class LayeredPasses:
 
     def loss(self, start: int, end: int) -> torch.Tensor:
         """The total weighted loss of the tops of layers ``start`` to ``end``, 0-axis."""
-        total = torch.zeros((), device=self._net.position.device)
+        total: torch.Tensor | None = None
         for step in self._steps[start : end + 1]:
             for top, weight in zip(step.tops, step.built.loss_weights, strict=True):
                 if weight:
-                    total = total + weight * top.tensor().sum()
-        return total
+                    value = top.tensor()
+                    value = value.sum() if value.dim() else value
+                    part = value if weight == 1 else weight * value
+                    # A sum that begins with 0, so that a loss of 0 has no sign.
+                    total = part + (0.0 if total is None else total)
+        return torch.zeros((), device=self._net.position.device) if total is None else total
 
     # Backward
 
@@ -238,43 +248,58 @@ class LayeredPasses:
         """
         self._local.recording = True
         self._views.send()
+        called = self.callbacks.before_backward or self.callbacks.after_backward
+        layers = range(start, end - 1, -1)
         try:
-            for i in range(start, end - 1, -1):
-                self._call(self.callbacks.before_backward, i)
-                if self._needs.layers[i]:
-                    with torch.no_grad():
+            if called:
+                self._backward_with_calls(layers, keep)
+                return
+            with torch.no_grad():
+                for i in layers:
+                    if self._needs.layers[i]:
                         self._backward_layer(i, self._steps[i], keep)
-                self._call(self.callbacks.after_backward, i)
         finally:
             self._views.show()
 
+    def _backward_with_calls(self, layers: Iterable[int], keep: bool) -> None:
+        for i in layers:
+            self._call(self.callbacks.before_backward, i)
+            if self._needs.layers[i]:
+                with torch.no_grad():
+                    self._backward_layer(i, self._steps[i], keep)
+            self._call(self.callbacks.after_backward, i)
+
     def _backward_layer(self, i: int, step: Step, keep: bool) -> None:
         built, wanted = step.built, self._needs.bottoms[i]
-        diffs = [self._diff(top, memory) for top, memory in _pairs(built.tops, step.tops)]
-        given = [diff.tensor() for diff in diffs]
+        _fit(step.top_diffs, step.tops)
+        given = [diff.tensor() for diff in step.top_diffs]
         if step.user is not None:
-            for bottom, memory in _pairs(built.bottoms, step.bottoms):
-                self._diff(bottom, memory)
+            _fit(step.bottom_diffs, step.bottoms)
             step.user.backward(wanted)
             self._views.send()
         elif built.module is not None:
             found = self._local.backward(i, built.module, given, keep)
-            used = {diff.untyped_storage().data_ptr() for diff in given}
-            for (bottom, memory), want, gradient in zip(
-                _pairs(built.bottoms, step.bottoms), wanted, found, strict=True
-            ):
-                if want:
-                    self._diff(bottom, memory).put(_own(gradient, memory, used))
+            if True in wanted:
+                self._put_gradients(step, wanted, found, given)
         elif built.source is None and wanted[0]:
             total = given[0].clone() if len(given) == 1 else torch.stack(given).sum(0)
-            self._diff(built.bottoms[0], step.bottoms[0]).put(total)
+            _fit(step.bottom_diffs, step.bottoms)
+            step.bottom_diffs[0].put(total)
 
-    def _diff(self, version: Version, data: Memory) -> Memory:
-        """The gradient of a blob, in the present shape of its data."""
-        diff = self._diffs[memory_name(version, self._diffs)]
-        if diff.shape != data.shape:
-            diff.resize(data.shape)
-        return diff
+    def _put_gradients(
+        self,
+        step: Step,
+        wanted: Sequence[bool],
+        found: Sequence[torch.Tensor | None],
+        given: Sequence[torch.Tensor],
+    ) -> None:
+        """Makes ``found`` the gradients of the bottoms; ``given`` are those of the tops."""
+        used = {diff.untyped_storage().data_ptr() for diff in given}
+        for j, (gradient, want) in enumerate(zip(found, wanted, strict=True)):
+            if want:
+                data, diff = step.bottoms[j], step.bottom_diffs[j]
+                _fit([diff], [data])
+                diff.put(_own(gradient, data, used))
 
     # Shapes
 
@@ -297,16 +322,17 @@ class LayeredPasses:
             else:
                 module = LayerModule(built.layer)
                 shapes = infer_shapes(module, built.node, shapes, len(step.tops))
-            for top, memory, shape in zip(built.tops, step.tops, shapes, strict=True):
+            for memory, shape in zip(step.tops, shapes, strict=True):
                 memory.resize(shape)
-                self._diff(top, memory)
+            _fit(step.top_diffs, step.tops)
         self._views.show()
 
 
-def _pairs(
-    versions: Sequence[Version], memories: Sequence[Memory]
-) -> Iterable[tuple[Version, Memory]]:
-    return zip(versions, memories, strict=True)
+def _fit(diffs: Sequence[Memory], data: Sequence[Memory]) -> None:
+    """Gives gradients of blobs the present shapes of their data."""
+    for diff, memory in zip(diffs, data, strict=True):
+        if not diff.fits(memory):
+            diff.resize(memory.shape)
 
 
 def _own(gradient: torch.Tensor | None, data: Memory, used: set[int]) -> torch.Tensor:

@@ -70,7 +70,8 @@ class LocalPasses:
             self._without_graph.add(i)
             if i in self._keeping:
                 self._kept[i] = bottoms
-            tops: Sequence[torch.Tensor] | torch.Tensor | None = module(*bottoms)
+            with torch.no_grad():
+                tops: Sequence[torch.Tensor] | torch.Tensor | None = module(*bottoms)
         except CaffeError:
             raise
         except RuntimeError as error:
@@ -92,8 +93,7 @@ class LocalPasses:
         Args:
             keep: whether there may be another backward pass before the next forward pass.
         """
-        layer = module.layer
-        if not any(layer.differentiable) and not any(spec.learned for spec in layer.specs):
+        if self._steps[i].passes_no_gradient:
             return [None] * len(self._wanted[i])
         graph = self._graphs.get(i) if keep else self._graphs.pop(i, None)
         if graph is not None:

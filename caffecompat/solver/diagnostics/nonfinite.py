@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from caffecompat.errors import SolverError
 from caffecompat.net import Net, Stepper
+from caffecompat.net.execution.kept_state import KeptState
 from caffecompat.reporting.glog import number
 
 _REMEDY = "lower base_lr or set clip_gradients"
@@ -76,7 +76,7 @@ def array_is_finite(array: np.ndarray) -> bool:
 def explain(net: Net, index: int) -> str:
     """Finds where the loss of a pass stops being finite.
 
-    The pass runs again layer by layer; statistics that it changes are restored.
+    The pass runs again layer by layer; what it changes in the net is restored.
 
     Returns:
         A clause that names the first layer whose output is not finite, or the parameter that was
@@ -88,25 +88,23 @@ def explain(net: Net, index: int) -> str:
                 f"parameter {entry.index} of layer {entry.layer!r} is already not finite before "
                 f"the pass; the update before it broke it, {_REMEDY}"
             )
-    with _statistics_restored(net), torch.no_grad():
-        stepper = Stepper(net)
-        stepper.begin(index)
-        for i, built in enumerate(net.layers):
-            tops = stepper.forward_layer(i)
-            for version, top in zip(built.tops, tops, strict=False):
-                if tensors_are_finite([top.float()]):
-                    continue
+    kept = KeptState(net)
+    kept.keep()
+    try:
+        found = _first_nonfinite_output(net, index)
+    finally:
+        kept.restore()
+    return found or f"every output is finite, but their sum is not; {_REMEDY}"
+
+
+@torch.no_grad()
+def _first_nonfinite_output(net: Net, index: int) -> str:
+    stepper = Stepper(net)
+    stepper.begin(index)
+    for i, built in enumerate(net.layers):
+        tops = stepper.forward_layer(i)
+        for version, top in zip(built.tops, tops, strict=False):
+            if not tensors_are_finite([top.float()]):
                 remedy = "look at the data" if built.source is not None else _REMEDY
                 return f"{built.place}: its output {version.blob!r} is the first; {remedy}"
-    return f"every output is finite, but their sum is not; {_REMEDY}"
-
-
-@contextmanager
-def _statistics_restored(net: Net) -> Iterator[None]:
-    buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
+    return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import torch
 
@@ -30,8 +31,8 @@ from caffecompat.net.kernels.self_check import WorkingKernels, working_kernels
 
 
 @dataclass(frozen=True)
-class ComputeOptions:
-    """Precision, memory format, compilation, CUDA graphs and kernels of nets.
+class PassOptions:
+    """Precision, memory format, compilation, CUDA graphs and kernels of passes.
 
     Attributes:
         precision: ``"fp32"``, ``"tf32"``, ``"bf16"`` or ``"fp16"``; weights, gradients of weights
@@ -44,9 +45,6 @@ class ComputeOptions:
         fused: on a GPU in 16 bits and channels-last, let one operation of the train net compute
             what several layers compute; see :mod:`caffecompat.net.execution.fusing`.
         kernels: use the Triton kernels of :mod:`caffecompat.net.kernels` where they work.
-        engine: what runs nets that are not trained, see :meth:`caffecompat.Net.optimize`; empty for
-            the net's own program. The precision may be int8, too, then.
-        inference: options of the engine.
     """
 
     precision: str = "fp32"
@@ -55,6 +53,29 @@ class ComputeOptions:
     cuda_graph: bool | None = None
     fused: bool = True
     kernels: bool = True
+
+
+class PassKeywords(TypedDict, total=False):
+    """The fields of :class:`PassOptions` as keywords, for type checkers."""
+
+    precision: str
+    channels_last: bool | None
+    compiled: bool
+    cuda_graph: bool | None
+    fused: bool
+    kernels: bool
+
+
+@dataclass(frozen=True)
+class ComputeOptions(PassOptions):
+    """How nets compute: the options of their passes, and of what runs those that do not train.
+
+    Attributes:
+        engine: what runs nets that are not trained, see :meth:`caffecompat.Net.optimize`; empty for
+            the net's own program. The precision may be int8, too, then.
+        inference: options of the engine.
+    """
+
     engine: str = ""
     inference: InferenceOptions | None = None
 
@@ -154,10 +175,10 @@ class ComputeOptions:
 
     def forward(self, device: torch.device) -> AbstractContextManager[None]:
         """The context of a forward pass."""
-        if self.engine:
+        if self.engine or self.precision == "fp32":
             return nullcontext()
         return arithmetic(device, self.precision)
 
     def whole_pass(self) -> AbstractContextManager[None]:
         """The context of a forward and backward pass."""
-        return products_in_tf32(self.precision == "tf32")
+        return products_in_tf32(True) if self.precision == "tf32" else nullcontext()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypedDict
+from dataclasses import dataclass, fields
 
 from caffecompat.errors import SolverError
-from caffecompat.solver.setup.compute import ComputeOptions
+from caffecompat.solver.setup.compute import ComputeOptions, PassKeywords, PassOptions
 
 STOP, IGNORE = ON_NAN = ("stop", "ignore")
 
 
 @dataclass(frozen=True)
-class SolverOptions:
+class SolverOptions(PassOptions):
     """Options of a :class:`caffecompat.Solver`, which takes each of them as a keyword too.
 
     Attributes:
@@ -31,8 +30,8 @@ class SolverOptions:
         dialect: see :class:`caffecompat.layers.BuildOptions`.
         max_bytes: the largest solver file, net, weight file, solver state or list to read, and the
             most that such a file may claim to hold; None for the default limit of each kind.
-        precision, channels_last, compiled, cuda_graph, fused, kernels: compute options; see
-            :class:`caffecompat.solver.setup.compute.ComputeOptions`.
+        precision, channels_last, compiled, cuda_graph, fused, kernels: see
+            :class:`caffecompat.solver.setup.compute.PassOptions`.
         batch_per_device: each rank reads the whole ``batch_size``, as in Caffe, instead of its
             shard.
 
@@ -52,12 +51,6 @@ class SolverOptions:
     lenient: bool = False
     dialect: str = ""
     max_bytes: int | None = None
-    precision: str = "fp32"
-    channels_last: bool | None = None
-    compiled: bool = False
-    cuda_graph: bool | None = None
-    fused: bool = True
-    kernels: bool = True
     batch_per_device: bool = False
 
     def __post_init__(self) -> None:
@@ -68,17 +61,11 @@ class SolverOptions:
     @property
     def compute(self) -> ComputeOptions:
         """The compute options."""
-        return ComputeOptions(
-            precision=self.precision,
-            channels_last=self.channels_last,
-            compiled=self.compiled,
-            cuda_graph=self.cuda_graph,
-            fused=self.fused,
-            kernels=self.kernels,
-        )
+        own = {field.name: getattr(self, field.name) for field in fields(PassOptions)}
+        return ComputeOptions(**own)
 
 
-class SolverKeywords(TypedDict, total=False):
+class SolverKeywords(PassKeywords, total=False):
     """The fields of :class:`SolverOptions` as keywords, for type checkers."""
 
     level: int | None
@@ -93,10 +80,4 @@ class SolverKeywords(TypedDict, total=False):
     lenient: bool
     dialect: str
     max_bytes: int | None
-    precision: str
-    channels_last: bool | None
-    compiled: bool
-    cuda_graph: bool | None
-    fused: bool
-    kernels: bool
     batch_per_device: bool

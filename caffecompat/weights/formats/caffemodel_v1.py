@@ -12,6 +12,7 @@ import numpy as np
 
 from caffecompat.errors import WeightsError
 from caffecompat.output_files import atomic_write
+from caffecompat.proto.input_layers import INPUT
 from caffecompat.proto.layer_types import from_v1
 from caffecompat.weights import wire
 from caffecompat.weights.blob_proto import LEGACY, blob_parts
@@ -59,7 +60,7 @@ def _check(weights: Weights, path: Path) -> None:
                 f"{path}: layer {layer.name!r} has no type in the file it was read from, but a V1 "
                 "file needs one; pass the net definition, too (--model)"
             )
-        elif layer.type != "Input" and layer.type not in NUMBERS:
+        elif layer.type != INPUT and layer.type not in NUMBERS:
             problems.append(f"{who}: the V1 generation has no such type; write a V2 .caffemodel")
         for index, blob in enumerate(layer.blobs):
             if blob.ndim > len(LEGACY):
@@ -77,10 +78,10 @@ def _net_parts(weights: Weights) -> Iterator[Part]:
     if weights.net_name:
         yield from wire.text_field(NET_NAME, weights.net_name)
     for layer in weights.layers:
-        if layer.type != "Input":
+        if layer.type != INPUT:
             yield from wire.delimited(OLD_LAYERS, _layer_parts(layer))
     for layer in weights.layers:
-        if layer.type == "Input":
+        if layer.type == INPUT:
             for top in layer.tops:
                 yield from wire.text_field(NET_INPUT, top)
 

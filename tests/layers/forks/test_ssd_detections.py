@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -318,6 +319,29 @@ def test_overlaps_in_pixels(tmp_path: Path) -> None:
     assert top[0, 0, 1].tolist() == [0, 1, 0.5, 1, 0]
     (top,) = run("DetectionEvaluate", "detection_evaluate_param { num_classes: 2 }", found, truth)
     assert top[0, 0, 1].tolist() == [0, 1, 0.5, 0, 1]
+
+
+def test_the_image_of_a_pass_that_is_taken_back(tmp_path: Path) -> None:
+    """The position in the list of sizes is the layer's state; files cannot be taken back."""
+    (tmp_path / "sizes.txt").write_text("a 10 10\nb 99 99\n")
+    truth = torch.tensor([[0, 1, 0, 0.0, 0.0, 0.3, 0.3, 0]])[None, None]
+    found = torch.tensor([[0, 1, 0.5, 0.0, 0.0, 0.2, 0.2]])[None, None]
+    fields = f"num_classes: 2 overlap_threshold: 0.5 name_size_file: '{tmp_path}/sizes.txt'"
+    layer: Any = made(
+        "DetectionEvaluate", f"detection_evaluate_param {{ {fields} }}", found.shape, truth.shape
+    )
+    before = layer.state
+    tops = [layer.forward(found, truth)]
+    layer.state = before
+    tops += [layer.forward(found, truth), layer.forward(found, truth)]
+    assert [top[0, 0, 1].tolist() for top in tops[:2]] == [[0, 1, 0.5, 1, 0]] * 2
+    assert tops[2][0, 0, 1].tolist() == [0, 1, 0.5, 0, 1]
+    output = made(
+        *("DetectionOutput", text(save_output_param=saved(tmp_path, "VOC"))),
+        *(bottom.shape for bottom in (*predictions(), priors())),
+    )
+    assert layer.can_be_restored
+    assert not output.can_be_restored
 
 
 def test_a_label_beyond_the_classes() -> None:

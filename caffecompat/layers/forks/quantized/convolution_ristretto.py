@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from caffecompat.layers._base import Message, Shape, register
+from caffecompat.layers._base import register
 from caffecompat.layers.convolution import Convolution
-from caffecompat.layers.forks.quantized._quantized_layer import Quantizer
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from caffecompat.layers.forks.quantized._ristretto_convolution import RistrettoConvolution
 
 
 @register("ConvolutionRistretto", fork="Ristretto")
-class ConvolutionRistretto(Convolution):
+class ConvolutionRistretto(RistrettoConvolution, Convolution):
     """A Convolution whose bottom, weight, bias and top are rounded to few bits.
 
     ``quantization_param`` has the formats. With ``precision`` DYNAMIC_FIXED_POINT they are whole
@@ -29,14 +23,3 @@ class ConvolutionRistretto(Convolution):
     through the rounding. The bottom blob itself keeps its values, which Ristretto overwrites.
     Source: conv_ristretto_layer.cu of Ristretto; see ``_number_formats.py`` for ties.
     """
-
-    fork_fields = (*Convolution.fork_fields, "quantization_param")
-    param_fields = ("convolution_param", "quantization_param")
-
-    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        super().setup(message, bottoms)
-        self.quantizer = Quantizer(self, message)
-
-    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        q = self.quantizer
-        return q.top(super().convolve(q.bottom(x), q.weight(weight), q.bias(bias)))

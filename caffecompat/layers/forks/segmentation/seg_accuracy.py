@@ -36,7 +36,7 @@ class SegAccuracy(Layer):
         self.check(not p.HasField("test_iter"), "seg_accuracy_param: test_iter is not supported")
         self.ignored = tuple(p.ignore_label)
         self.keeps_state = not p.reset
-        self.matrix: Tensor | None = None
+        self.state: Tensor | None = None
         self.check(
             len(bottoms[0]) == 4,
             f"the scores are {format_shape(bottoms[0])}, they must have 4 axes (N, C, H, W)",
@@ -76,7 +76,7 @@ class SegAccuracy(Layer):
                 "ignore_label?"
             )
         if self.keeps_state and not truth.is_meta:
-            self.matrix = matrix = matrix if self.matrix is None else matrix + self.matrix
+            self.state = matrix = matrix if self.state is None else matrix + self.state
         return matrix
 
 

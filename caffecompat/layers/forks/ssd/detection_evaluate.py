@@ -64,7 +64,8 @@ class DetectionEvaluate(Layer):
         self.count_difficult = bool(p.evaluate_difficult_gt)
         self.resize = p.resize_param if p.HasField("resize_param") else None
         self.sizes: list[ImageSize] = []
-        self.position = 0
+        # The position in the list of sizes of the next image.
+        self.state = 0
         if p.name_size_file and not self.context.options.shapes_only:
             self.keeps_state = True
             with errors_at(self.context.place):
@@ -87,7 +88,7 @@ class DetectionEvaluate(Layer):
             own = every[every[:, 0] == image]
             rows += self._of_image(own[own[:, 1] != -1], objects.get(int(image)))
             if self.sizes:
-                self.position = (self.position + 1) % len(self.sizes)
+                self.state = (self.state + 1) % len(self.sizes)
         return torch.from_numpy(np.concatenate(rows)[None, None]).to(detections)
 
     def _labels(self) -> list[int]:
@@ -122,7 +123,7 @@ class DetectionEvaluate(Layer):
     def _verdicts(self, boxes: Rows, objects: Rows, difficult: NDArray[np.bool_]) -> Rows:
         """True and false positive, (K, 2), of detections by falling score."""
         if self.sizes:
-            size = self.sizes[self.position]
+            size = self.sizes[self.state]
             boxes, objects = (
                 to_pixels(one, size.height, size.width, self.resize) for one in (boxes, objects)
             )

@@ -119,7 +119,7 @@ class DetectionOutput(Layer):
         )
         if self.context.options.shapes_only:
             return None
-        self.keeps_state = True
+        self.keeps_state, self.can_be_restored = True, False
         with errors_at(self.context.place):
             return DetectionFiles(p, self.options.background, self.context.options.max_bytes)
 

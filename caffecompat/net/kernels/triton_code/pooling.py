@@ -7,6 +7,22 @@ import triton.language as tl
 
 
 @triton.jit
+def element_at(offset, channels, height, width, CHANNELS_LAST: tl.constexpr):
+    """Channel, row and column of the elements of one sample at an offset."""
+    if CHANNELS_LAST:
+        channel = offset % channels
+        place = offset // channels
+        column = place % width
+        row = place // width
+    else:
+        column = offset % width
+        place = offset // width
+        row = place % height
+        channel = place // height
+    return channel, row, column
+
+
+@triton.jit
 def max_pool(
     x,
     y,
@@ -34,16 +50,7 @@ def max_pool(
     sample = tl.program_id(1).to(tl.int64)
     offset = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = offset < channels * top_height * top_width
-    if CHANNELS_LAST:
-        channel = offset % channels
-        place = offset // channels
-        column = place % top_width
-        row = place // top_width
-    else:
-        column = offset % top_width
-        place = offset // top_width
-        row = place % top_height
-        channel = place // top_height
+    channel, row, column = element_at(offset, channels, top_height, top_width, CHANNELS_LAST)
     first_row = row * STRIDE_H - PAD_H
     first_column = column * STRIDE_W - PAD_W
     best = tl.full([BLOCK], float("-inf"), tl.float32)
@@ -97,16 +104,7 @@ def max_pool_gradient(
     sample = tl.program_id(1).to(tl.int64)
     offset = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = offset < channels * height * width
-    if CHANNELS_LAST:
-        channel = offset % channels
-        place = offset // channels
-        w = place % width
-        h = place // width
-    else:
-        w = offset % width
-        place = offset // width
-        h = place % height
-        channel = place // height
+    channel, h, w = element_at(offset, channels, height, width, CHANNELS_LAST)
     rows: tl.constexpr = (KERNEL_H - 1) // STRIDE_H + 1
     columns: tl.constexpr = (KERNEL_W - 1) // STRIDE_W + 1
     last_row = (h + PAD_H) // STRIDE_H

@@ -70,12 +70,15 @@ def _same_layout(*tensors: Tensor) -> bool:
     Strides of axes with an extent of 1 do not matter; those of 1x1 kernels differ.
     """
     first = tensors[0]
-    dense = first.is_contiguous() or first.is_contiguous(memory_format=torch.channels_last)
+    if not (first.is_contiguous() or first.is_contiguous(memory_format=torch.channels_last)):
+        return False
     strides = first.stride()
-    return dense and all(
-        t.dtype == torch.float32 and (t.stride() == strides or _strides(t) == _strides(first))
-        for t in tensors
-    )
+    for t in tensors:
+        if t.dtype is not torch.float32:
+            return False
+        if t.stride() != strides and _strides(t) != _strides(first):
+            return False
+    return True
 
 
 def _strides(tensor: Tensor) -> list[int]:
