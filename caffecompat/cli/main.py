@@ -86,7 +86,7 @@ def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
         return code
     except CaffeError as error:
-        said = str(error).removesuffix(error.copied).rstrip("\n")
+        said = str(error).removesuffix(error.copied).rstrip("\n") + _hint_about_code(error)
         return _fail(with_verbs_that_have_them(said, arguments, _usages), error.copied)
     except BrokenPipeError:
         # The reader (head, less) has seen enough; nothing may be written at exit either.
@@ -108,6 +108,16 @@ def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
         return _fail(f"out of {where}; try a smaller batch_size, or train --auto-iter-size")
     except KeyboardInterrupt:
         return _fail("interrupted")
+
+
+def _hint_about_code(error: CaffeError) -> str:
+    """What to change in a Python layer that raised what caused an error; empty if not known."""
+    if type(error).__name__ != "UserCodeError" or error.__cause__ is None:
+        return ""
+    from caffecompat.pycaffe.running.python2 import hint_about
+
+    hint = hint_about(error.__cause__)
+    return f"; {hint}" if hint else ""
 
 
 def _fail(sentence: str, copied: str = "") -> int:

@@ -60,7 +60,7 @@ def examine_net(
     definition, generation, upgraded = read
     classes = _classes(definition, dialect, findings)
     _check_fields(definition, classes, findings)
-    _check_code(definition, classes, modules, findings)
+    _check_code(definition, classes, modules, file.path.parent, findings)
     _note_missing_data(definition, file.path, findings)
     built = Built()
     if not findings.has_errors:
@@ -180,14 +180,19 @@ def _check_code(
     definition: Definition,
     classes: Sequence[type[Layer] | None],
     modules: Mapping[str, Path],
+    folder: Path,
     findings: Findings,
 ) -> None:
-    """Reports the Python files that layers run, and those that are missing."""
+    """Reports the Python files that layers run, and those that are missing.
+
+    A project may have several of one name; the one in the net's own folder is meant.
+    """
     for (layer, place), kind in zip(_layers(definition), classes, strict=True):
         if kind is None or not kind.imports_code:
             continue
         name = layer.python_param.module
-        code = modules.get(name)
+        beside = folder.joinpath(*name.split(".")).with_suffix(".py") if name else folder
+        code = beside if beside.is_file() else modules.get(name)
         if code is None:
             findings.error(
                 f"layer {layer.name!r} runs the class {layer.python_param.layer} of the Python "
