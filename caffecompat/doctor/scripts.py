@@ -84,7 +84,7 @@ def _examine_code(file: ProjectFile, text: str, findings: Findings, limit: int) 
 
 
 def _converter() -> str:
-    """The command that converts Python 2; Python had it up to 3.12, for later ones it is on PyPI."""
+    """The command that converts Python 2: Python had it up to 3.12, later ones get it from PyPI."""
     if importlib.util.find_spec("lib2to3"):
         return "python -m lib2to3"
     return "pip install fissix && python -m fissix"
