@@ -319,6 +319,7 @@ def test_every_type_has_a_case() -> None:
         "CROP",
         "LabelSpecificAdd",
     }
+    elsewhere |= {"SpatialDropoutLayer"}  # a class of Python layers
     detection = {"ROIPooling", "Proposal", "ProposalLayer", "DetectionOutput", "TextProposalLayer"}
     detection |= {"PSROIPooling", "ROIAlign", "YoloDetectionOutput", "Yolov3DetectionOutput"}
     assert set(writers) - named <= redefined | elsewhere | detection
