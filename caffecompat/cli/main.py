@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from caffecompat.cli import verbs
+from caffecompat.cli.flag_files import with_flag_files
 from caffecompat.cli.flags_of_caffe import add_flags_of_caffe
 from caffecompat.cli.flags_of_other_verbs import with_verbs_that_have_them
 from caffecompat.cli.parsing import VerbParser
@@ -48,6 +49,10 @@ def main(argv: Sequence[str] | None = None, own_process: bool = False) -> int:
         arguments.pop(0)
     if len(arguments) > 1 and arguments[0] == "help":
         arguments = [arguments[1], "--help"]
+    try:
+        arguments = with_flag_files(arguments)
+    except CaffeError as error:
+        return _fail(str(error))
     # Caffe's tool takes flags before the verb too; the verb is the first word that names one.
     names = verb_names()
     at = next((i for i, word in enumerate(arguments) if _verb(word) in names), None)
