@@ -12,7 +12,7 @@ from caffecompat.doctor.findings import FileReport, Findings, Severity
 from caffecompat.doctor.net_building import Built, build_without_data, reads_data
 from caffecompat.doctor.project import ProjectFile
 from caffecompat.errors import CaffeError, LayerError, TextError, UnknownName, first_line
-from caffecompat.input_files import folder_with
+from caffecompat.input_files import counterpart, folder_with
 from caffecompat.layers import Layer, Shape, catalogue, source_class
 from caffecompat.layers.forks._known_types import origin_of
 from caffecompat.net.definition import Definition, read_definition
@@ -220,7 +220,9 @@ def _note_missing_data(definition: Definition, path: Path, findings: Findings) -
         for one in missing:
             if folder_with(one.path, path) is not None:
                 continue
-            findings.note(f"the {one.what} {one.path} is not there", place)
+            here = counterpart(one.path, path)
+            remedy = "" if here is None else f"; here it may be {here}: write that in its place"
+            findings.note(f"the {one.what} {one.path} is not there{remedy}", place)
 
 
 def _commands(file: ProjectFile, definition: Definition, findings: Findings) -> list[str]:
