@@ -149,6 +149,8 @@ def _runtime_hint(error: BaseException) -> str | None:
         return _decoding_hint(error)
     if isinstance(error, TypeError):
         return _type_hint(str(error))
+    if re.search(r"Can't parse '\w+'\. Sequence item with index \d has a wrong type", str(error)):
+        return "OpenCV takes whole numbers as coordinates: write int(...)"
     return None
 
 
@@ -204,6 +206,9 @@ def _type_hint(text: str) -> str | None:
             "protobuf refuses code that old versions of protoc generated; if it is that of "
             "caffe.proto, replace the file's text by: from caffe.proto.caffe_pb2 import *"
         )
-    if "'cmp' is an invalid keyword argument" in text:
+    compares = (
+        r"'cmp' is an invalid keyword|sort\(\) takes no pos|sorted expected 1 argument, got 2"
+    )
+    if re.search(compares, text):
         return "write key=functools.cmp_to_key(function), after 'import functools'"
     return None
