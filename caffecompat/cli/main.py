@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None, own_process: bool = False) -> int:
         0 done, 1 bad input or failed job, 2 bad usage.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         terminal.accept_any_text(stream)
     if arguments and arguments[0] in ("caffe", "caffe.bin"):
@@ -67,6 +68,16 @@ def main(argv: Sequence[str] | None = None, own_process: bool = False) -> int:
         return run_verb(module, parser.parse_args(normalise(arguments, parser)))
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else BAD_USAGE
+
+
+def _open_closed_streams() -> None:
+    """Gives a process that was started without standard output or error (``>&-``) an empty one.
+
+    A daemon may be; otherwise the next file that is opened would get what is printed.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def console() -> int:
@@ -100,6 +111,11 @@ def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
+    except UnicodeEncodeError as error:
+        return _fail(
+            f"{error.object!r} has characters that {error.encoding}, the encoding of this locale, "
+            "does not have; set the environment variable PYTHONUTF8=1"
+        )
     except MemoryError:
         return _fail("out of memory; try a smaller batch_size")
     except RuntimeError as error:
