@@ -58,6 +58,7 @@ def examine_net(
     if read is None:
         return ExaminedNet(file, FileReport(file.shown, file.kind, "", findings.all))
     definition, generation, upgraded = read
+    dialect = dialect or definition.dialect
     classes = _classes(definition, dialect, findings)
     _check_fields(definition, classes, findings)
     _check_code(definition, classes, modules, file.path.parent, findings)
