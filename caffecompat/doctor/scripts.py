@@ -77,7 +77,9 @@ def _examine_code(file: ProjectFile, text: str, findings: Findings, limit: int) 
     if file.kind == NOTEBOOK:
         return []
     if any(finding.sentence.startswith(_OF_PYTHON_2) for finding in findings.all):
-        return [f"{_converter()} -w -n {shlex.quote(str(file.path))}"]
+        # In a program of a package the converter would make its imports relative.
+        without = " -x import" if _is_program(tree) else ""
+        return [f"{_converter()} -w -n{without} {shlex.quote(str(file.path))}"]
     if findings.has_errors or not _is_program(tree):
         return []
     return [f"python -m caffecompat.run {shlex.quote(str(file.path))}"]

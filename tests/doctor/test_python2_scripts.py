@@ -78,15 +78,30 @@ def test_text_that_no_python_reads_is_one_mistake(script: Path) -> None:
 
 
 def test_the_command_that_comes_next_converts_it(script: Path) -> None:
-    script.write_text(PYTHON_2.expandtabs())
+    script.write_text("import settings\n" + PYTHON_2.expandtabs())
+    for beside in ("__init__.py", "settings.py"):
+        script.with_name(beside).touch()
     (report,) = examine(script).files
     (command,) = report.commands
     if importlib.util.find_spec("lib2to3") is None:
-        assert command == "pip install fissix && python -m fissix -w -n 'my project/old.py'"
+        assert (
+            command == "pip install fissix && python -m fissix -w -n -x import 'my project/old.py'"
+        )
         return
-    assert command == "python -m lib2to3 -w -n 'my project/old.py'"
+    assert command == "python -m lib2to3 -w -n -x import 'my project/old.py'"
     _, *arguments = shlex.split(command)
     subprocess.run([sys.executable, "-W", "ignore", *arguments], check=True, capture_output=True)
+    assert script.read_text().startswith("import settings\n")  # not "from . import settings"
     (report,) = examine(script).files
     assert report.findings == []
     assert report.commands == ["python -m caffecompat.run 'my project/old.py'"]
+
+
+def test_a_module_of_a_package_keeps_its_imports(script: Path) -> None:
+    """Python 2 looks for a module beside the importing one; the converter writes that out."""
+    script.write_text("import caffe\nimport cPickle\nimport settings\n\ndef f():\n    pass\n")
+    for beside in ("__init__.py", "settings.py"):
+        script.with_name(beside).touch()
+    (report,) = (file for file in examine(script).files if file.path.endswith("old.py"))
+    (command,) = report.commands
+    assert "-x import" not in command
