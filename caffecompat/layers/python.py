@@ -58,8 +58,18 @@ class Python(Layer):
             try:
                 module = importlib.import_module(p.module)
             except Exception as error:
-                # Published code is often for Python 2, or needs pycaffe.
-                log.info("cannot import %s: %s: %s", p.module, type(error).__name__, error)
+                if _is_not_there(p.module, error):
+                    log.info("cannot import %s: %s", p.module, error)
+                    return False
+                # Published code is often for Python 2.
+                log.warning(
+                    "cannot import %s, so that %s built in here runs in its place: %s: %s%s",
+                    p.module,
+                    p.layer,
+                    type(error).__name__,
+                    error,
+                    f" ({place})" if (place := raised_at(error)) else "",
+                )
                 return False
         return isinstance(getattr(module, p.layer, None), type)
 
@@ -165,7 +175,7 @@ class Python(Layer):
             try:
                 module = importlib.import_module(p.module)
             except Exception as error:
-                if isinstance(error, ImportError) and f"{p.module}.".startswith(f"{error.name}."):
+                if _is_not_there(p.module, error):
                     raise UserCodeError(
                         f"{self.context.place}: cannot import module {p.module!r}: {error}; put "
                         "its folder on PYTHONPATH"
@@ -199,6 +209,11 @@ class Python(Layer):
         where = f" at {place}" if place else ""
         what = f"{type(error).__name__}: {error}"
         return UserCodeError(f"{self.context.place}: {step} failed{where}: {what}")
+
+
+def _is_not_there(module: str, error: Exception) -> bool:
+    """Whether an import failed because the module itself, or its package, is not on the path."""
+    return isinstance(error, ImportError) and f"{module}.".startswith(f"{error.name}.")
 
 
 class UserCodeError(LayerError):

@@ -19,7 +19,8 @@ def last_place(trace: TracebackType | None) -> tuple[str, int] | None:
     place = None
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
-        if not name.startswith(_LIBRARIES):
+        # Compiled Cython names its source by the path of the machine that it was built on.
+        if not name.startswith(_LIBRARIES) and not name.endswith(".pyx"):
             place = (name, trace.tb_lineno)
         trace = trace.tb_next
     return place

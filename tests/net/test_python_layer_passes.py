@@ -12,6 +12,7 @@ import pytest
 from caffecompat.cli.main import main
 from caffecompat.doctor.examination import examine
 from caffecompat.errors import LayerError
+from caffecompat.reporting.code_places import raised_at
 from caffecompat.solver import Solver
 from tests.net.nets import net
 
@@ -192,3 +193,94 @@ def test_the_doctor_takes_the_module_beside_the_net() -> None:
     for folder in ("12net", "24net"):
         said = [finding.sentence for finding in found[f"{folder}/train.prototxt"]]
         assert any(f" runs {folder}/project_layers.py;" in sentence for sentence in said), said
+
+
+# As py-faster-rcnn's: it says four columns until its first pass, which gives five.
+FASTER = """
+import caffe
+import numpy as np
+
+
+class RoIDataLayer(caffe.Layer):
+    def setup(self, bottom, top):
+        top[0].reshape(1, 3)
+        top[1].reshape(1, 4)
+
+    def reshape(self, bottom, top):
+        pass
+
+    def forward(self, bottom, top):
+        top[0].data[...] = [40, 60, 1]
+        top[1].reshape(2, 5)
+        top[1].data[...] = [[2, 3, 30, 33, 1], [5, 5, 20, 19, 2]]
+"""
+FASTER_NET = """
+layer { name: "map" type: "Input" top: "map" input_param { shape { dim: 1 dim: 4 dim: 5 dim: 6 } } }
+layer { name: "data" type: "Python" top: "im_info" top: "gt_boxes"
+        python_param { module: "project_layers" layer: "RoIDataLayer" } }
+layer { name: "rpn-data" type: "Python" bottom: "map" bottom: "gt_boxes" bottom: "im_info"
+        top: "labels" top: "targets" top: "inside" top: "outside"
+        python_param { module: "rpn.anchor_target_layer" layer: "AnchorTargetLayer"
+                       param_str: "'feat_stride': 8" } }
+layer { name: "regions" type: "Input" top: "regions" input_param { shape { dim: 3 dim: 5 } } }
+layer { name: "roi-data" type: "Python" bottom: "regions" bottom: "gt_boxes"
+        top: "rois" top: "classes" top: "a" top: "b" top: "c"
+        python_param { module: "rpn.proposal_target_layer" layer: "ProposalTargetLayer"
+                       param_str: "'num_classes': 3" } }
+"""
+
+
+@pytest.fixture
+def rpn(project: None) -> Any:
+    """A project whose other layers are still for Python 2."""
+    Path("project_layers.py").write_text(FASTER)
+    Path("rpn").mkdir()
+    Path("rpn/__init__.py").touch()
+    Path("rpn/anchor_target_layer.py").write_text("import caffe\nimport cPickle\n")
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "rpn"]:
+        del sys.modules[name]
+
+
+def test_a_project_s_data_layer_with_built_in_layers(
+    rpn: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    built = net(FASTER_NET, phase="train", allow_python=True)
+    warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    code = Path("rpn/anchor_target_layer.py").absolute()
+    assert warned == [
+        "cannot import rpn.anchor_target_layer, so that AnchorTargetLayer built in here runs in "
+        f"its place: ModuleNotFoundError: No module named 'cPickle' ({code}:2)"
+    ]
+    regions = np.array([[0, 2, 3, 30, 30], [0, 5, 5, 21, 19], [0, 50, 1, 59, 9]], np.float32)
+    built.forward(map=np.zeros((1, 4, 5, 6), np.float32), regions=regions)
+    assert sorted(built.blobs["classes"].data.tolist()) == [0, 1, 1, 2, 2]
+    assert built.blobs["gt_boxes"].data.shape == (2, 5)
+
+
+def test_code_that_was_not_asked_for_is_not_imported(
+    rpn: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = FASTER_NET.index('layer { name: "data"')
+    end = FASTER_NET.index('layer { name: "rpn-data"')
+    inputs = """layer { name: "data" type: "Input" top: "im_info" top: "gt_boxes"
+        input_param { shape { dim: 1 dim: 3 } shape { dim: 1 dim: 5 } } }"""
+    net(FASTER_NET[:start] + inputs + FASTER_NET[end:], phase="train")
+    assert not [record for record in caplog.records if "cannot import" in record.message]
+    assert "rpn" not in sys.modules
+
+
+def test_the_place_in_compiled_code_is_not_the_users() -> None:
+    Path("draws.py").write_text(
+        "import numpy as np\n\ndef drawn():\n    return np.random.choice(3, size=2.5)\n"
+    )
+    sys.path.insert(0, ".")
+    try:
+        import draws  # type: ignore[import-not-found]
+
+        with pytest.raises(TypeError) as caught:
+            draws.drawn()
+    finally:
+        sys.path.remove(".")
+        sys.modules.pop("draws", None)
+    assert raised_at(caught.value).endswith("draws.py:4")

@@ -11,7 +11,7 @@ from caffecompat.layers._python_equivalent import (
     PythonEquivalent,
     register_python_layer,
 )
-from caffecompat.layers.forks.rcnn._one_image import OneImage
+from caffecompat.layers.forks.rcnn._one_image import OneImage, before_the_first_pass
 from caffecompat.layers.forks.rcnn._pixel_boxes import encode, overlaps
 from caffecompat.layers.forks.rcnn._rfcn_nets import ALL_REGIONS, is_of_rfcn, mines_hard_examples
 from caffecompat.layers.forks.rcnn._sampling import draw_keys, some
@@ -109,7 +109,7 @@ class ProposalTargetLayer(OneImage, PythonEquivalent):
         return self._shaped(every[kept], classes, *self._expanded(classes, targets))
 
     def infer(self, regions: Tensor, objects: Tensor) -> tuple[Tensor, ...]:
-        self._check_shapes(regions, objects)
+        self._check_shapes(regions, before_the_first_pass(objects))
         wide = 4 * self.classes
         new = regions.new_empty
         return self._shaped(new(1, 5), new(1), *(new(1, wide) for _ in range(3)))
