@@ -106,7 +106,7 @@ class UnknownName(CaffeError, LookupError):
 
     @property
     def brief(self) -> str:
-        near = _nearest(self.name, sorted(self._known))
+        near = nearest_name(self.name, sorted(self._known))
         return super().__str__() + (f"; did you mean {near!r}?" if near else "")
 
 
@@ -217,7 +217,7 @@ _MOST_CHARACTERS_LISTED = 4000
 def suggestion(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known name, else all of them."""
     names = sorted(known)
-    near = _nearest(name, names)
+    near = nearest_name(name, names)
     if near:
         return f"; did you mean {near!r}?"
     if not names:
@@ -225,7 +225,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"; known: {_listed(names)}"
 
 
-def _nearest(name: str, names: Sequence[str]) -> str | None:
+def nearest_name(name: str, names: Sequence[str]) -> str | None:
     """The known name that is most alike, if one is; case does not count."""
     if len(name) > _MOST_CHARACTERS:
         return None

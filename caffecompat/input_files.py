@@ -13,10 +13,11 @@ import re
 import stat
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from caffecompat.errors import FileProblem, FormatError
+from caffecompat.errors import FileProblem, FormatError, nearest_name
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -29,6 +30,9 @@ MAX_TEXT_BYTES = 512 * MEBIBYTE
 
 # Of a path that is made of an address, one of the two slashes may be left.
 _ADDRESS = re.compile(r"(https?|ftp|s3|gs|file):/")
+
+# Of a folder, so many entries are compared with the name of a missing file.
+_MOST_BESIDE = 2000
 
 _BYTES_PER_READ = 4 * MEBIBYTE
 
@@ -254,6 +258,55 @@ def folder_with(path: PathLike, near: PathLike | None = None) -> Path | None:
     )
 
 
+def counterpart(path: PathLike, near: PathLike | None = None) -> str | None:
+    """What the end of a path that is not there leads to, from here.
+
+    Projects name their files by the paths of another machine, or by the folder that they were once
+    in. Tried are the longest ends first, from the current folder, that of the file ``near`` and
+    those above it; a name without a folder, which may be anywhere by chance, beside ``near`` alone.
+
+    Args:
+        path: what is not there.
+        near: a file, for instance the one that names ``path``.
+    """
+    given = Path(os.fspath(path).replace("\\", "/"))
+    parts = given.parts[1:] if given.parts else ()
+    above = [] if near is None else list(Path(os.path.abspath(near)).parents)
+    folders = [Path.cwd(), *(folder for folder in above if folder.parent != folder)]
+    for start in range(len(parts)):
+        end = Path(*parts[start:])
+        single = start == len(parts) - 1
+        for folder in above[:1] if single else folders:
+            if os.path.exists(folder / end):
+                return _shown(folder / end)
+    return None
+
+
+def _shown(path: Path) -> str:
+    """A path as one may write it here: from the current folder if it lies below that."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def written_here(path: PathLike, near: PathLike | None = None) -> str:
+    """What a message about a missing path says of its :func:`counterpart`; empty without one."""
+    found = counterpart(path, near)
+    return "" if found is None else f"; here it may be {found}"
+
+
+def _alike(path: str) -> str:
+    """The file of the same kind beside a missing one whose name is most like it; else empty."""
+    folder, name = os.path.split(path)
+    end = os.path.splitext(name)[1]
+    try:
+        with os.scandir(folder or ".") as entries:
+            beside = [one.name for one in islice(entries, _MOST_BESIDE) if one.name.endswith(end)]
+    except (OSError, ValueError):
+        return ""
+    near = nearest_name(name, beside) if end else None
+    return "" if near is None else f"; did you mean {os.path.join(folder, near)!r}?"
+
+
 def elsewhere(folder: Path | None) -> str:
     """What a message about a missing path adds, within its brackets, if ``folder`` has it."""
     return "" if folder is None else f"; from {folder} there is one"
@@ -266,8 +319,13 @@ def _reason(error: OSError | ValueError) -> str:
             return (
                 "this is an address; nothing is read from a network: download it, and name the file"
             )
+        if isinstance(name, str) and os.path.islink(name):
+            return f"is a link to {os.readlink(name)}, which is not there (from {Path.cwd()})"
         there = folder_with(name) if isinstance(name, str) else None
-        return f"there is no such file (from {Path.cwd()}{elsewhere(there)})"
+        hint = elsewhere(there)
+        if isinstance(name, str) and not hint:
+            hint = written_here(name) or _alike(name)
+        return f"there is no such file (from {Path.cwd()}{hint})"
     if isinstance(error, OSError) and error.errno == errno.ENXIO:
         return "is a pipe or a socket, expected a file"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

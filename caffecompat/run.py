@@ -12,22 +12,15 @@ import linecache
 import os
 import shlex
 import sys
-import sysconfig
 import traceback
 from collections.abc import Sequence
-from types import CodeType, ModuleType, TracebackType
+from types import CodeType, ModuleType
 
 from caffecompat.errors import CaffeError
 from caffecompat.kept_memory import keep_freed_memory
 from caffecompat.pycaffe.running.installing import install_as_caffe
-from caffecompat.pycaffe.running.python2 import runtime_hint, syntax_hint
-
-# Where the files lie that a user does not change.
-_LIBRARIES = (
-    "<",
-    *{f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "purelib", "platlib")},
-    f"{os.path.dirname(os.path.abspath(__file__))}{os.sep}",
-)
+from caffecompat.pycaffe.running.python2 import hint_about, syntax_hint
+from caffecompat.reporting.code_places import last_place
 
 EXAMPLE = "python -m caffecompat.run classify.py --gpu image.jpg predictions.npy"
 
@@ -124,24 +117,11 @@ def _report(error: Exception, path: str) -> None:
     trace = error.__traceback__
     error.__traceback__ = shown = trace.tb_next if trace is not None else None
     traceback.print_exception(type(error), error, shown)
+    where, line = last_place(shown) or (path, None)
     if isinstance(error, SyntaxError) and error.filename:
         # In a module that the script imports.
-        hint = syntax_hint(error, linecache.getlines(error.filename))
-        _print_hint(error.filename, error.lineno, hint)
-        return
-    where, line = _last_place(shown, path)
-    _print_hint(where, line, runtime_hint(error))
-
-
-def _last_place(trace: TracebackType | None, path: str) -> tuple[str, int | None]:
-    """File and line of the script, or of a module of its own, where the error was raised."""
-    place: tuple[str, int | None] = (path, None)
-    while trace is not None:
-        name = trace.tb_frame.f_code.co_filename
-        if not name.startswith(_LIBRARIES):
-            place = (name, trace.tb_lineno)
-        trace = trace.tb_next
-    return place
+        where, line = error.filename, error.lineno
+    _print_hint(where, line, hint_about(error))
 
 
 def _print_hint(path: str, line: int | None, hint: str | None) -> None:

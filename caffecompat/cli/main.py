@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from caffecompat.cli import verbs
+from caffecompat.cli.flag_files import with_flag_files
 from caffecompat.cli.flags_of_caffe import add_flags_of_caffe
 from caffecompat.cli.flags_of_other_verbs import with_verbs_that_have_them
 from caffecompat.cli.parsing import VerbParser
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None, own_process: bool = False) -> int:
         0 done, 1 bad input or failed job, 2 bad usage.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         terminal.accept_any_text(stream)
     if arguments and arguments[0] in ("caffe", "caffe.bin"):
@@ -48,6 +50,10 @@ def main(argv: Sequence[str] | None = None, own_process: bool = False) -> int:
         arguments.pop(0)
     if len(arguments) > 1 and arguments[0] == "help":
         arguments = [arguments[1], "--help"]
+    try:
+        arguments = with_flag_files(arguments)
+    except CaffeError as error:
+        return _fail(str(error))
     # Caffe's tool takes flags before the verb too; the verb is the first word that names one.
     names = verb_names()
     at = next((i for i, word in enumerate(arguments) if _verb(word) in names), None)
@@ -62,6 +68,16 @@ def main(argv: Sequence[str] | None = None, own_process: bool = False) -> int:
         return run_verb(module, parser.parse_args(normalise(arguments, parser)))
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else BAD_USAGE
+
+
+def _open_closed_streams() -> None:
+    """Gives a process that was started without standard output or error (``>&-``) an empty one.
+
+    A daemon may be; otherwise the next file that is opened would get what is printed.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def console() -> int:
@@ -86,7 +102,7 @@ def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
         return code
     except CaffeError as error:
-        said = str(error).removesuffix(error.copied).rstrip("\n")
+        said = str(error).removesuffix(error.copied).rstrip("\n") + _hint_about_code(error)
         return _fail(with_verbs_that_have_them(said, arguments, _usages), error.copied)
     except BrokenPipeError:
         # The reader (head, less) has seen enough; nothing may be written at exit either.
@@ -95,6 +111,11 @@ def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
+    except UnicodeEncodeError as error:
+        return _fail(
+            f"{error.object!r} has characters that {error.encoding}, the encoding of this locale, "
+            "does not have; set the environment variable PYTHONUTF8=1"
+        )
     except MemoryError:
         return _fail("out of memory; try a smaller batch_size")
     except RuntimeError as error:
@@ -108,6 +129,16 @@ def run_verb(module: ModuleType, arguments: argparse.Namespace) -> int:
         return _fail(f"out of {where}; try a smaller batch_size, or train --auto-iter-size")
     except KeyboardInterrupt:
         return _fail("interrupted")
+
+
+def _hint_about_code(error: CaffeError) -> str:
+    """What to change in a Python layer that raised what caused an error; empty if not known."""
+    if type(error).__name__ != "UserCodeError" or error.__cause__ is None:
+        return ""
+    from caffecompat.pycaffe.running.python2 import hint_about
+
+    hint = hint_about(error.__cause__)
+    return f"; {hint}" if hint else ""
 
 
 def _fail(sentence: str, copied: str = "") -> int:

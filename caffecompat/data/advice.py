@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from caffecompat.errors import CaffeError, FileProblem
-from caffecompat.input_files import elsewhere, folder_with
+from caffecompat.input_files import counterpart, elsewhere, folder_with
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
 from caffecompat.weights.mean_file import read_mean
@@ -68,6 +68,12 @@ def raise_missing(
         raise FileProblem(
             f"{own.path}: there is no {own.what} (from {os.getcwd()}{elsewhere(folder)}); run from "
             f"that folder: cd {shlex.quote(str(folder))}"
+        )
+    here = counterpart(own.path, prototxt)
+    if here is not None:
+        raise FileProblem(
+            f"{own.path}: there is no {own.what} (from {os.getcwd()}); if {here} is meant, "
+            f'write "{here}" into {prototxt or "the definition"}'
         )
     # Sources before mean files, which are made from them.
     ordered = sorted(wanted, key=lambda missing: missing.what == "mean file")

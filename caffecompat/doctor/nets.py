@@ -12,7 +12,7 @@ from caffecompat.doctor.findings import FileReport, Findings, Severity
 from caffecompat.doctor.net_building import Built, build_without_data, reads_data
 from caffecompat.doctor.project import ProjectFile
 from caffecompat.errors import CaffeError, LayerError, TextError, UnknownName, first_line
-from caffecompat.input_files import folder_with
+from caffecompat.input_files import counterpart, folder_with
 from caffecompat.layers import Layer, Shape, catalogue, source_class
 from caffecompat.layers.forks._known_types import origin_of
 from caffecompat.net.definition import Definition, read_definition
@@ -58,9 +58,10 @@ def examine_net(
     if read is None:
         return ExaminedNet(file, FileReport(file.shown, file.kind, "", findings.all))
     definition, generation, upgraded = read
+    dialect = dialect or definition.dialect
     classes = _classes(definition, dialect, findings)
     _check_fields(definition, classes, findings)
-    _check_code(definition, classes, modules, findings)
+    _check_code(definition, classes, modules, file.path.parent, findings)
     _note_missing_data(definition, file.path, findings)
     built = Built()
     if not findings.has_errors:
@@ -180,14 +181,19 @@ def _check_code(
     definition: Definition,
     classes: Sequence[type[Layer] | None],
     modules: Mapping[str, Path],
+    folder: Path,
     findings: Findings,
 ) -> None:
-    """Reports the Python files that layers run, and those that are missing."""
+    """Reports the Python files that layers run, and those that are missing.
+
+    A project may have several of one name; the one in the net's own folder is meant.
+    """
     for (layer, place), kind in zip(_layers(definition), classes, strict=True):
         if kind is None or not kind.imports_code:
             continue
         name = layer.python_param.module
-        code = modules.get(name)
+        beside = folder.joinpath(*name.split(".")).with_suffix(".py") if name else folder
+        code = beside if beside.is_file() else modules.get(name)
         if code is None:
             findings.error(
                 f"layer {layer.name!r} runs the class {layer.python_param.layer} of the Python "
@@ -215,7 +221,9 @@ def _note_missing_data(definition: Definition, path: Path, findings: Findings) -
         for one in missing:
             if folder_with(one.path, path) is not None:
                 continue
-            findings.note(f"the {one.what} {one.path} is not there", place)
+            here = counterpart(one.path, path)
+            remedy = "" if here is None else f"; here it may be {here}: write that in its place"
+            findings.note(f"the {one.what} {one.path} is not there{remedy}", place)
 
 
 def _commands(file: ProjectFile, definition: Definition, findings: Findings) -> list[str]:

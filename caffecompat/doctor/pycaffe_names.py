@@ -38,8 +38,11 @@ def missing_names(tree: ast.Module) -> list[tuple[int, str]]:
         else:
             names[bound] = _Known(found)
     names |= _instances(tree, names)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    # As py-faster-rcnn does with net.name.
+    given = {ast.unparse(node) for node in attributes if isinstance(node.ctx, ast.Store)}
+    for node in attributes:
+        if ast.unparse(node) not in given:
             lost = _lost_attribute(node, names)
             if lost is not None:
                 missing[node.lineno, lost] = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import shlex
 import string
@@ -26,6 +27,8 @@ MAX_CODE_BYTES, _MOST_PARSED = 1 << 20, 4 << 20
 MAX_NOTEBOOK_BYTES = 32 << 20
 _MOST_RUN_LINES = 100
 _RUN_LINE = re.compile(r"(?m)^.*\b(caffe(?:\.bin|\.exe)?)\s+(?:train|test|time|device_query)\b.*$")
+# What the converter of Python 2 changes, for the most part.
+_OF_PYTHON_2 = ("Python 2: ", "Python 3 has no ")
 # The characters of a folder before the program, which may have variables in its name.
 _OF_A_PATH = f"{string.ascii_letters}{string.digits}/._-~${{}}"
 _LONGEST_FOLDER = 300
@@ -71,9 +74,22 @@ def _examine_code(file: ProjectFile, text: str, findings: Findings, limit: int) 
             f"{name} does not exist in caffecompat's pycaffe (docs/pycaffe.md lists what does)",
             f"{file.path}:{line}",
         )
-    if findings.has_errors or file.kind == NOTEBOOK or not _is_program(tree):
+    if file.kind == NOTEBOOK:
+        return []
+    if any(finding.sentence.startswith(_OF_PYTHON_2) for finding in findings.all):
+        # In a program of a package the converter would make its imports relative.
+        without = " -x import" if _is_program(tree) else ""
+        return [f"{_converter()} -w -n{without} {shlex.quote(str(file.path))}"]
+    if findings.has_errors or not _is_program(tree):
         return []
     return [f"python -m caffecompat.run {shlex.quote(str(file.path))}"]
+
+
+def _converter() -> str:
+    """The command that converts Python 2: Python had it up to 3.12, later ones get it from PyPI."""
+    if importlib.util.find_spec("lib2to3"):
+        return "python -m lib2to3"
+    return "pip install fissix && python -m fissix"
 
 
 def _examine_shell(file: ProjectFile, text: str, findings: Findings) -> FileReport:
@@ -108,8 +124,12 @@ def _parsed(text: str, path: str, findings: Findings) -> ast.Module:
         except (SyntaxError, ValueError) as error:
             number = getattr(error, "lineno", None) or 0
             hint = syntax_hint(error, lines) if isinstance(error, SyntaxError) else None
-            said = f"Python 2: {hint}" if hint else f"this is no Python 3: {error}"
+            why = error.msg if isinstance(error, SyntaxError) else error
+            said = f"Python 2: {hint}" if hint else f"this is no Python 3: {why}"
             findings.error(said, f"{path}:{number}" if number else path)
+            if isinstance(error, TabError) and any("\t" in line for line in lines):
+                lines = [line.expandtabs() for line in lines]
+                continue
             if hint is None or not 0 < number <= len(lines):
                 break
             indent = re.match(r"\s*", lines[number - 1])

@@ -12,7 +12,7 @@ from caffecompat.doctor.findings import FileReport, Findings, Verdict
 from caffecompat.doctor.nets import ExaminedNet
 from caffecompat.doctor.project import ProjectFile
 from caffecompat.errors import CaffeError, TextError
-from caffecompat.input_files import folder_with
+from caffecompat.input_files import counterpart, folder_with
 from caffecompat.proto.schema import Message
 from caffecompat.solver.setup.settings import read_settings
 
@@ -52,7 +52,9 @@ def examine_solver(
     folder = None
     for named in _named_nets(settings.message, file.path):
         if named.found is None:
-            findings.error(f"the net {named.path} is not there")
+            here = counterpart(named.path, file.path)
+            remedy = "" if here is None else f"; here it may be {here}: write that in its place"
+            findings.error(f"the net {named.path} is not there{remedy}")
             continue
         folder = _folder_of(named)
         net = examined.get(named.found.resolve())

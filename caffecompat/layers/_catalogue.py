@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from caffecompat.errors import LayerError, UnknownName
@@ -108,6 +108,23 @@ class Catalogue(Registry[type[LayerClass]]):
         if len(left) > 1 and not left[0].fork:
             left = left[:1]
         return left[0] if len(left) == 1 else _refuse(left or found, message.type, place)
+
+    def implied_dialect(self, types: Iterable[str]) -> tuple[str, str]:
+        """The dialect that a net's layer types tell, and the type that tells it; empty if none do.
+
+        A definition may state ``implied_by``: types that only its fork has, so that a net with one
+        of them means this definition where nothing else tells.
+
+        Args:
+            types: those of the whole net.
+        """
+        present = set(types)
+        for name in sorted(present):
+            for layer in self.definitions(name) if len(self._by_type.get(name, ())) != 1 else ():
+                telling = sorted(present.intersection(getattr(layer, "implied_by", ())))
+                if telling:
+                    return _words(layer.fork)[0], telling[0]
+        return "", ""
 
     def check_dialect(self, dialect: str) -> None:
         """Refuses the name of a fork that defines no layer type.

@@ -16,6 +16,7 @@ from caffecompat.errors import CodeNotAllowed, LayerError
 from caffecompat.layers._base import Layer, Message, Shape, at_least, register
 from caffecompat.layers._loss_reduction import LossReduction
 from caffecompat.proto.schema import new
+from caffecompat.reporting.code_places import raised_at
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,8 +58,18 @@ class Python(Layer):
             try:
                 module = importlib.import_module(p.module)
             except Exception as error:
-                # Published code is often for Python 2, or needs pycaffe.
-                log.info("cannot import %s: %s: %s", p.module, type(error).__name__, error)
+                if _is_not_there(p.module, error):
+                    log.info("cannot import %s: %s", p.module, error)
+                    return False
+                # Published code is often for Python 2.
+                log.warning(
+                    "cannot import %s, so that %s built in here runs in its place: %s: %s%s",
+                    p.module,
+                    p.layer,
+                    type(error).__name__,
+                    error,
+                    f" ({place})" if (place := raised_at(error)) else "",
+                )
                 return False
         return isinstance(getattr(module, p.layer, None), type)
 
@@ -99,7 +110,8 @@ class Python(Layer):
 
         # setup has called the user's reshape for the first shapes.
         if [tuple(bottom.shape) for bottom in bottoms] != self._reshaped:
-            self._reshape(bottoms)
+            self._resize_bottoms(bottoms)
+            self._call("reshape", self.bottom, self.top)
         self._reshaped = None
         return tuple(torch.empty(tuple(top.shape), device="meta") for top in self.top)
 
@@ -113,9 +125,11 @@ class Python(Layer):
         self, bottoms: Sequence[np.ndarray], parameters: Sequence[np.ndarray]
     ) -> list[np.ndarray]:
         """The user's forward pass: tops from bottoms and parameters."""
-        self._reshape(bottoms)
+        self._resize_bottoms(bottoms)
+        # In Caffe a reshape within a pass sees the values of that pass, e.g. to count labels.
         self._load(bottoms, parameters)
         with self._with_own_blobs():
+            self._call("reshape", self.bottom, self.top)
             self._call("forward", self.bottom, self.top)
         return [top.data.copy() for top in self.top]
 
@@ -128,14 +142,14 @@ class Python(Layer):
     ) -> list[np.ndarray]:
         """The user's backward pass: gradients of the bottoms, then of the parameters."""
         self._load(bottoms, parameters)
-        blobs = (*self.bottom, *self._own_blobs)
-        for blob in blobs:
+        # A bottom's diff that the user's code leaves alone is that of the last pass, as in Caffe.
+        for blob in self._own_blobs:
             blob.diff[...] = 0
         for blob, diff in zip(self.top, top_diffs, strict=True):
             blob.diff[...] = diff
         with self._with_own_blobs():
             self._call("backward", self.top, list(wanted), self.bottom)
-        return [blob.diff.copy() for blob in blobs]
+        return [blob.diff.copy() for blob in (*self.bottom, *self._own_blobs)]
 
     @contextmanager
     def _with_own_blobs(self) -> Iterator[None]:
@@ -152,22 +166,21 @@ class Python(Layer):
         for blob, value in zip(blobs, (*bottoms, *parameters), strict=True):
             blob.data[...] = value
 
-    def _reshape(self, bottoms: Sequence[Any]) -> None:
+    def _resize_bottoms(self, bottoms: Sequence[Any]) -> None:
         for blob, value in zip(self.bottom, bottoms, strict=True):
             blob.reshape(*value.shape)
-        self._call("reshape", self.bottom, self.top)
 
     def _user_class(self, p: Message) -> type[Any]:
         with pycaffe_name():
             try:
                 module = importlib.import_module(p.module)
-            except ImportError as error:
-                raise UserCodeError(
-                    f"{self.context.place}: cannot import module {p.module!r}: {error}; put its "
-                    "folder on PYTHONPATH"
-                ) from error
             except Exception as error:
-                raise self._failure("importing its module", error) from error
+                if _is_not_there(p.module, error):
+                    raise UserCodeError(
+                        f"{self.context.place}: cannot import module {p.module!r}: {error}; put "
+                        "its folder on PYTHONPATH"
+                    ) from error
+                raise self._failure(f"importing module {p.module!r}", error) from error
         found = getattr(module, p.layer, None)
         self.check(isinstance(found, type), f"module {p.module!r} has no class {p.layer!r}")
         assert isinstance(found, type)
@@ -181,25 +194,26 @@ class Python(Layer):
                     return user_class()
                 return user_class(message)
             except Exception as error:
-                raise self._failure("__init__", error) from error
+                raise self._failure("its __init__", error) from error
 
     def _call(self, step: str, *arguments: Any) -> None:
         with pycaffe_name():
             try:
                 getattr(self.user, step)(*arguments)
             except Exception as error:
-                raise self._failure(step, error) from error
+                raise self._failure(f"its {step}", error) from error
 
     def _failure(self, step: str, error: Exception) -> UserCodeError:
         """The user's exception in one sentence; raise it from ``error`` to keep the traceback."""
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        where = ""
-        if trace is not None:
-            where = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        place = raised_at(error)
+        where = f" at {place}" if place else ""
         what = f"{type(error).__name__}: {error}"
-        return UserCodeError(f"{self.context.place}: its {step} failed{where}: {what}")
+        return UserCodeError(f"{self.context.place}: {step} failed{where}: {what}")
+
+
+def _is_not_there(module: str, error: Exception) -> bool:
+    """Whether an import failed because the module itself, or its package, is not on the path."""
+    return isinstance(error, ImportError) and f"{module}.".startswith(f"{error.name}.")
 
 
 class UserCodeError(LayerError):

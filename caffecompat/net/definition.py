@@ -9,7 +9,7 @@ from typing import Any
 
 from caffecompat.errors import NetError
 from caffecompat.graph import Graph, build_graph, net_state
-from caffecompat.layers import BuildOptions
+from caffecompat.layers import BuildOptions, catalogue
 from caffecompat.proto import files, schema
 from caffecompat.proto.fork_fields import foreign_settings
 
@@ -62,7 +62,8 @@ def read_definition(source: Any, lenient: bool = False, max_bytes: int | None = 
     if isinstance(source, (str, os.PathLike)):
         message, lines = files.read_net(source, lenient, max_bytes)
         notes = [*lines.warnings, *lines.notes, *_without_effect(message)]
-        return Definition(message, lines.place, notes, path=lines.path, skipped=lines.warnings)
+        dialect = _implied_dialect(message, notes)
+        return Definition(message, lines.place, notes, dialect, False, lines.path, lines.warnings)
     message = schema.new("NetParameter")
     if type(source) is not type(message):
         raise NetError(
@@ -70,10 +71,23 @@ def read_definition(source: Any, lenient: bool = False, max_bytes: int | None = 
             f"{type(source).__name__}"
         )
     message.CopyFrom(source)
-    notes = files.upgrade_net(message)
-    return Definition(
-        message, None, [*notes, *foreign_settings(message), *_without_effect(message)]
-    )
+    notes = [
+        *files.upgrade_net(message),
+        *foreign_settings(message),
+        *_without_effect(message),
+    ]
+    return Definition(message, None, notes, _implied_dialect(message, notes))
+
+
+def _implied_dialect(message: Any, notes: list[str]) -> str:
+    """The fork whose layer types a net means by one that only this fork has; adds a note."""
+    dialect, telling = catalogue.implied_dialect(layer.type for layer in message.layer)
+    if dialect:
+        notes.append(
+            f"its {telling} layer tells that the layer types are those of dialect {dialect!r}; "
+            "state another dialect if they are not"
+        )
+    return dialect
 
 
 def graph_of(definition: Definition, phase: str | int, options: BuildOptions) -> Graph:

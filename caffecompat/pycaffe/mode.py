@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from caffecompat.errors import NetError
 from caffecompat.layers._counter_rng import derive_seed
 from caffecompat.net.execution.device import usable_device
 from caffecompat.pycaffe.errors import ArgumentError
@@ -41,7 +42,13 @@ def set_mode_gpu() -> None:
         NetError: there is none.
     """
     if not _mode.cpu_only:
-        usable_device(f"cuda:{_mode.device}")
+        try:
+            usable_device(f"cuda:{_mode.device}")
+        except NetError as error:
+            raise NetError(
+                f"set_mode_gpu(): {error}; for the CPU write caffe.set_mode_cpu() instead, or run "
+                "the script with 'python -m caffecompat.run --cpu'"
+            ) from error
     _mode.gpu = True
 
 

@@ -32,6 +32,17 @@ _OLD_NAMES = {
         "it is a method of caffe.io.Transformer",
     ),
 }
+# Methods that the Caffe of the Deep Visualization Toolbox has.
+_NAMES_OF_FORKS = {
+    "backward_from_layer": (
+        "net.blobs[layer].diff[...] = diff, then net.backward(start=layer), which returns the "
+        "gradients of the inputs"
+    ),
+    "deconv_from_layer": (
+        "set the diffs below zero to 0 at each ReLU by hand, between calls of "
+        "net.backward(start=layer, end=layer_before)"
+    ),
+}
 
 
 class Named(Ordered[Value]):
@@ -109,11 +120,17 @@ class NetStructure:
         """Only for names that do not exist.
 
         Raises:
-            OldNameError (an AttributeError): what to write for methods that pycaffe had in 2014.
+            OldNameError (an AttributeError): what to write for methods that pycaffe had in 2014, or
+                that a fork's has.
         """
         if name in _OLD_NAMES:
             raise OldNameError(
                 f"nets have no {name}() since Caffe's release candidate 2: {_OLD_NAMES[name]}"
+            )
+        if name in _NAMES_OF_FORKS:
+            raise OldNameError(
+                f"{name}() is of the Deep Visualization Toolbox's Caffe; write in its place: "
+                f"{_NAMES_OF_FORKS[name]}"
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 

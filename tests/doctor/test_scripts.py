@@ -80,3 +80,11 @@ def test_values_of_instances_are_not_attributes_of_the_class() -> None:
 def test_tops_of_a_net_spec() -> None:
     script = ["import caffe", "n = caffe.NetSpec()", "n.data, n['fc'] = 1, 2"]
     assert not missing(*script, "print(n.data, n.fc, n.tops, n.to_proto())")
+
+
+def test_attributes_that_the_script_gives_an_object_exist() -> None:
+    """py-faster-rcnn's tools call their net by a name."""
+    start = ("import caffe", "net = caffe.Net('a', caffe.TEST)")
+    assert missing(*start, "net.name = 'zf'", "print(net.name, net.nam)") == ["net.nam"]
+    assert missing(*start, "print(net.name)") == ["net.name"]
+    assert missing("import caffe", "caffe.naem = 3") == []

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("onnx")
 
+from caffecompat.errors import ExportError
 from caffecompat.export.onnx_graph.layer import writers
 from caffecompat.export.targets.onnx import Onnx
 from tests.export.models import (
@@ -36,6 +37,13 @@ def conv(text: str, kind: str = "Convolution") -> str:
 def case(layer: str, *shapes: tuple[int, ...], tops: int = 1, opencv: str = "") -> tuple:
     """A layer, the shapes of its bottoms, its number of tops, and why OpenCV cannot run it."""
     return (layer, shapes, tops, opencv)
+
+
+def spatial_dropout(phase: str) -> str:
+    """ENet's, whose param_str tells the phase."""
+    settings = f"{{'phase': '{phase}', 'p': '0.3'}}"
+    names = "module: 'spatial_dropout' layer: 'SpatialDropoutLayer'"
+    return f'type: "Python" python_param {{ {names} param_str: "{settings}" }}'
 
 
 CASES = [
@@ -187,6 +195,7 @@ def ctc(text: str = "") -> str:
 
 
 FORK_CASES = [
+    case(spatial_dropout("TEST"), IMAGE),
     case(ctc(), (9, 2, 4), (9, 2)),
     case(ctc("blank_index: 1 ctc_merge_repeated: false"), (9, 2, 4), (9, 2), tops=2),
     case('type: "Lstm" lstm_param { num_output: 3 }', (5, 2, 4)),
@@ -302,10 +311,25 @@ def test_every_type_has_a_case() -> None:
         "ORN Convolution",
         "HD-CNN Convolution",
     }
-    elsewhere = {"Embed", "BatchReindex", "Parameter", "CROP", "LabelSpecificAdd"}
+    elsewhere = {
+        "SpatialDropoutLayer",
+        "Embed",
+        "BatchReindex",
+        "Parameter",
+        "CROP",
+        "LabelSpecificAdd",
+    }
+    elsewhere |= {"SpatialDropoutLayer"}  # a class of Python layers
     detection = {"ROIPooling", "Proposal", "ProposalLayer", "DetectionOutput", "TextProposalLayer"}
     detection |= {"PSROIPooling", "ROIAlign", "YoloDetectionOutput", "Yolov3DetectionOutput"}
     assert set(writers) - named <= redefined | elsewhere | detection
+
+
+def test_a_layer_that_always_drops_is_refused(tmp_path: Path) -> None:
+    """A deploy net of ENet whose param_str was left at TRAIN."""
+    model = model_of(layer_net(spatial_dropout("TRAIN"), IMAGE))
+    with pytest.raises(ExportError, match=r"phase TRAIN, .* drops channels; write TEST there"):
+        Onnx().write(model, tmp_path / "net.onnx")
 
 
 def test_values_go_back_to_the_places_of_a_pooling(tmp_path: Path) -> None:

@@ -217,3 +217,23 @@ def test_several_losses_without_a_top(tmp_path: Path) -> None:
         net.backward()
         # 3 (x - t) + 2 (y - t).
         np.testing.assert_array_equal(net.blobs["x"].diff, [[3 * 1 + 2 * 2, 3 * 1 + 2 * 3]])
+
+
+def test_what_stands_for_backward_from_layer(tmp_path: Path) -> None:
+    """The Deep Visualization Toolbox's Caffe has it; the message says what to write."""
+    net = built(tmp_path, DEPLOY.replace("input:", "force_backward: true input:", 1))
+    diff = np.zeros_like(net.blobs["prob"].data)
+    diff[0, 0] = 1
+    with pytest.raises(
+        AttributeError, match=r"write in its place: net\.blobs\[layer\]\.diff\["
+    ) as e:
+        net.backward_from_layer("prob", diff)
+    assert "then net.backward(start=layer), which returns the gradients" in str(e.value)
+    net.forward(data=np.random.default_rng(3).random(net.blobs["data"].data.shape))
+    layer = "prob"
+    net.blobs[layer].diff[...] = diff
+    assert list(net.backward(start=layer)) == ["data"]
+    assert np.abs(net.blobs["data"].diff[0]).max() > 0
+    assert not net.blobs["data"].diff[1:].any()
+    with pytest.raises(AttributeError, match="set the diffs below zero to 0 at each ReLU by hand"):
+        net.deconv_from_layer("prob", diff)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from caffecompat.pycaffe.running.python2 import runtime_hint, syntax_hint
+from caffecompat.pycaffe.running.python2 import hint_about, syntax_hint
 from tests.places import REPOSITORY
 from tests.programs import run_program
 from tests.pycaffe.definitions import DEPLOY
@@ -227,7 +227,7 @@ def test_hints_at_run_time() -> None:
         try:
             exec(code, {})
         except Exception as error:
-            return runtime_hint(error)
+            return hint_about(error)
         return None
 
     for code, words in {

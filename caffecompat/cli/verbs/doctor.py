@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +16,14 @@ from caffecompat.reporting.table import Column, print_table
 from caffecompat.reporting.terminal import printable
 
 if TYPE_CHECKING:
-    from caffecompat.doctor.findings import FileReport, ProjectReport
+    from caffecompat.doctor.findings import FileReport, Finding, ProjectReport
 
 HELP = "examine a project's nets, solvers, weights and scripts: what runs, what is missing"
 EXAMPLE = """  caffecompat doctor old_project/
   caffecompat doctor old_project/ --fix      (writes NET.upgraded.prototxt beside old nets)
   caffecompat doctor train_val.prototxt --json"""
 
+_MOST_LINES = 8
 _COLUMNS = (
     Column("file", shortens=True, is_name=True),
     Column("kind", rank=2),
@@ -72,12 +75,25 @@ def _print_findings(file: FileReport) -> None:
     if not file.findings:
         return
     print(f"\n{printable(file.path)}: {file.verdict.value}")
-    for finding in file.findings:
-        print(f"  {finding.severity.value:8}{printable(finding.place)}: ", end="")
+    for places, finding in _grouped(file.findings):
+        print(f"  {finding.severity.value:8}{printable(places)}: ", end="")
         first, *more = finding.sentence.splitlines() or [""]
         print(printable(first))
         for line in more:
             print(f"          {printable(line)}")
+
+
+def _grouped(findings: Sequence[Finding]) -> Iterator[tuple[str, Finding]]:
+    """Findings that say the same of several lines once, with their places: "a.py:3, 17, 20"."""
+    alike: dict[tuple[object, ...], list[Finding]] = {}
+    for finding in findings:
+        name = re.sub(r":\d+$", "", finding.place)
+        alike.setdefault((finding.severity, finding.sentence, name), []).append(finding)
+    for first, *others in alike.values():
+        lines = [other.place.rpartition(":")[2] for other in others]
+        shown = ", ".join([first.place, *lines[:_MOST_LINES]])
+        left = len(lines) - _MOST_LINES
+        yield f"{shown} and {left} more" if left > 0 else shown, first
 
 
 def _print_next(found: ProjectReport, arguments: argparse.Namespace) -> None:

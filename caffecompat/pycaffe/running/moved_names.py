@@ -7,6 +7,7 @@ import importlib
 import re
 import warnings
 from collections.abc import Iterator
+from typing import TypeGuard
 
 _ABSTRACT = (
     "Callable",
@@ -19,16 +20,27 @@ _ABSTRACT = (
 )
 # Name in full -> what to write.
 MOVED = {
+    "cv2.CV_AA": "cv2.LINE_AA",
+    "cv2.CV_LOAD_IMAGE_COLOR": "cv2.IMREAD_COLOR",
+    "cv2.CV_LOAD_IMAGE_GRAYSCALE": "cv2.IMREAD_GRAYSCALE",
+    "cv2.CV_LOAD_IMAGE_UNCHANGED": "cv2.IMREAD_UNCHANGED",
+    "inspect.getargspec": "inspect.getfullargspec",
     "itertools.ifilter": "filter",
     "itertools.imap": "map",
     "itertools.izip": "zip",
     "itertools.izip_longest": "itertools.zip_longest",
+    "os.errno": "errno, after 'import errno'",
     "os.getcwdu": "os.getcwd",
+    "PIL.Image.ANTIALIAS": "PIL.Image.LANCZOS",
+    "string.join": "separator.join(words)",
     "string.letters": "string.ascii_letters",
     "string.lowercase": "string.ascii_lowercase",
     "string.maketrans": "str.maketrans",
     "string.uppercase": "string.ascii_uppercase",
+    "string.replace": "text.replace(old, new)",
+    "string.split": "text.split()",
     "sys.maxint": "sys.maxsize",
+    "sys.setdefaultencoding": "nothing, leave it out: text is Unicode",
     "time.clock": "time.perf_counter",
     "urllib.quote": "urllib.parse.quote, after 'import urllib.parse'",
     "urllib.unquote": "urllib.parse.unquote, after 'import urllib.parse'",
@@ -68,6 +80,7 @@ MOVED = {
     "scipy.misc.logsumexp": "scipy.special.logsumexp, after 'import scipy.special'",
 }
 MOVED |= {f"collections.{name}": f"collections.abc.{name}" for name in _ABSTRACT}
+NO_TOSTRING = "arrays have no tostring() any more: write tobytes()"
 _NO_ATTRIBUTE = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
 
 
@@ -86,8 +99,20 @@ def moved_uses(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 if hint := hint_for(full):
                     yield node.lineno, hint
     for node in ast.walk(tree):
+        if _calls_tostring(node) and not _exists("numpy.ndarray.tostring"):
+            yield node.func.end_lineno or node.lineno, NO_TOSTRING
         if isinstance(node, ast.Attribute) and (hint := hint_for(_full_name(node, aliases))):
             yield node.lineno, hint
+
+
+def _calls_tostring(node: ast.AST) -> TypeGuard[ast.Call]:
+    """Whether a node is ``array.tostring()``; that of ElementTree has an argument."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "tostring"
+        and not node.args
+    )
 
 
 def _full_name(node: ast.expr, aliases: dict[str, str]) -> str:
@@ -110,15 +135,26 @@ def hint_for(name: str) -> str | None:
 
 def _exists(name: str) -> bool:
     module, _, last = name.rpartition(".")
+    if name == "numpy.ndarray.tostring":
+        import numpy
+
+        return hasattr(numpy.ndarray, last)
     if module.startswith("scipy"):  # its own import takes long, and warns
         return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numpy's, about names that it will drop
-        return hasattr(importlib.import_module(module), last)
+        try:
+            return hasattr(importlib.import_module(module), last)
+        except ImportError:  # it is not installed, or a part of it
+            return False
 
 
 def attribute_hint(error: AttributeError) -> str | None:
     """What to write for an attribute that a module does not have any more."""
+    if error.name == "tostring":
+        return NO_TOSTRING
+    if "'Dataset' object has no attribute 'value'" in str(error):
+        return "h5py's datasets have no value any more: write dataset[()]"
     found = _NO_ATTRIBUTE.search(str(error))
     return hint_for(f"{found[1]}.{found[2]}") if found else None
 

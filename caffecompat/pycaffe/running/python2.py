@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import linecache
 import re
 from collections.abc import Sequence
 from typing import TypeGuard
@@ -128,7 +129,14 @@ def _imported(node: ast.AST) -> list[str]:
     return [alias.asname or alias.name.split(".")[0] for alias in node.names]
 
 
-def runtime_hint(error: BaseException) -> str | None:
+def hint_about(error: BaseException) -> str | None:
+    """What to change in code that raised an error, or that does not parse; None if unknown."""
+    if isinstance(error, SyntaxError):
+        return syntax_hint(error, linecache.getlines(error.filename) if error.filename else [])
+    return _runtime_hint(error)
+
+
+def _runtime_hint(error: BaseException) -> str | None:
     """What to write instead of a name, method or module of Python 2; None for other errors."""
     if isinstance(error, ImportError):
         return _import_hint(error)
@@ -141,6 +149,8 @@ def runtime_hint(error: BaseException) -> str | None:
         return _decoding_hint(error)
     if isinstance(error, TypeError):
         return _type_hint(str(error))
+    if re.search(r"Can't parse '\w+'\. Sequence item with index \d has a wrong type", str(error)):
+        return "OpenCV takes whole numbers as coordinates: write int(...)"
     return None
 
 
@@ -181,7 +191,12 @@ def _type_hint(text: str) -> str | None:
     if re.search("^'[<>]=?' not supported between instances of ", text):
         return "Python 3 compares no values of different types: convert one of them"
     if "a bytes-like object is required, not 'str'" in text:
-        return "open the file in binary mode, or write text.encode()"
+        return (
+            "text belongs into a file in text mode, open(path, 'w') or NamedTemporaryFile('w'), "
+            "or write text.encode(); pickle reads a file in binary mode, open(path, 'rb')"
+        )
+    if "control character 'delimiter' cannot be a newline" in text:
+        return "numpy reads no lines as values any more: write open(path).read().splitlines()"
     if "only 0-dimensional arrays can be converted to Python scalars" in text:
         return "numpy makes no number of an array with axes any more: write array.item()"
     if "write() argument must be str, not bytes" in text:
@@ -191,6 +206,9 @@ def _type_hint(text: str) -> str | None:
             "protobuf refuses code that old versions of protoc generated; if it is that of "
             "caffe.proto, replace the file's text by: from caffe.proto.caffe_pb2 import *"
         )
-    if "'cmp' is an invalid keyword argument" in text:
+    compares = (
+        r"'cmp' is an invalid keyword|sort\(\) takes no pos|sorted expected 1 argument, got 2"
+    )
+    if re.search(compares, text):
         return "write key=functools.cmp_to_key(function), after 'import functools'"
     return None

@@ -88,16 +88,23 @@ def footprint(
 def _peak_points(net: Net, half: torch.dtype | None) -> Iterator[tuple[int, int]]:
     """Bytes in use while the backward pass is at each layer; a forward pass needs no more."""
     try:
-        memory = _saved_for_backward(net, half)
+        memory = _saved_for_backward(net, half) if _runs_without_traces(net) else None
     except (CaffeError, RuntimeError, NotImplementedError, TypeError):
-        # Layers whose shapes depend on values cannot run on meta tensors; then the estimate is
-        # every blob and its gradient.
+        # Layers whose shapes depend on values cannot run on meta tensors.
+        memory = None
+    if memory is None:
+        # Then the estimate is every blob and its gradient.
         yield 2 * sum(_size(shape) for built in net.layers for shape in built.shapes), 0
         return
     for i, built in enumerate(net.layers):
         alive = sum(size for size, first in memory.saved.values() if first <= i)
         own = sum(_BYTES * blob.numel() for blob in built.module.blobs()) if built.module else 0
         yield alive + memory.blobs.get(i, 0), own + memory.copies
+
+
+def _runs_without_traces(net: Net) -> bool:
+    """Whether a pass more changes nothing: a Python layer without bottoms would give a batch."""
+    return all(built.layer is None or built.layer.can_be_restored for built in net.layers)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from caffecompat.errors import FileProblem, SolverError
 from caffecompat.graph import build_graph, merge_state
-from caffecompat.input_files import folder_with
+from caffecompat.input_files import counterpart, folder_with
 from caffecompat.layers import source_class
 from caffecompat.net.definition import Definition, read_definition
 from caffecompat.proto import schema
@@ -143,6 +143,8 @@ class NetPlanner:
                 if folder is not None:
                     start = shlex.quote(str(folder))
                     remedy = f"run from the folder that has it (cd {start}), or change {field}"
+                elif (here := counterpart(source, self._settings.path)) is not None:
+                    remedy = f"change {field} to {here}, if that is the net"
                 raise FileProblem(f"{self._settings.place}: {field}: {error}; {remedy}") from error
         return self._read[source]
 

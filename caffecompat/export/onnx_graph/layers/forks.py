@@ -41,6 +41,14 @@ def dropout(at: OnnxLayer) -> None:
     at.write("Mul", at.x, at.constant("kept", 1 - at.layer.ratio))
 
 
+@writers.register("SpatialDropoutLayer")
+def spatial_dropout(at: OnnxLayer) -> None:
+    """ENet's, which is scaled in TEST."""
+    if at.layer.drops:
+        at.refuse("its param_str has the phase TRAIN, in which it drops channels; write TEST there")
+    at.write("Div", at.x, at.constant("kept", 1 - at.layer.ratio))
+
+
 @writers.register("ShuffleChannel")
 def shuffle_channel(at: OnnxLayer) -> None:
     channels = at.bottom.shape[1]

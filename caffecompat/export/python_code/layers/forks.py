@@ -39,6 +39,14 @@ def dropout(at: CodeLayer) -> None:
     at.assign(f"{at.x} * {1 - at.layer.ratio:.9g}")
 
 
+@writers.register("SpatialDropoutLayer")
+def spatial_dropout(at: CodeLayer) -> None:
+    """ENet's, which is scaled in TEST."""
+    if at.layer.drops:
+        at.refuse("its param_str has the phase TRAIN, in which it drops channels; write TEST there")
+    at.assign(f"{at.x} / {1 - at.layer.ratio:.9g}")
+
+
 @writers.register("ShuffleChannel")
 def shuffle_channel(at: CodeLayer) -> None:
     groups = (at.layer.group, at.shapes[0][1] // at.layer.group)

@@ -13,7 +13,7 @@ from caffecompat.layers._python_equivalent import (
     register_python_layer,
 )
 from caffecompat.layers.forks.rcnn._anchors import anchors_of_map, as_maps, base_anchors
-from caffecompat.layers.forks.rcnn._one_image import OneImage
+from caffecompat.layers.forks.rcnn._one_image import OneImage, before_the_first_pass
 from caffecompat.layers.forks.rcnn._pixel_boxes import encode, overlaps
 from caffecompat.layers.forks.rcnn._sampling import at_most, draw_keys
 from caffecompat.layers.forks.rcnn.proposal_layer import BASE_SIZE, RATIOS, SCALES
@@ -96,6 +96,7 @@ class AnchorTargetLayer(OneImage, PythonEquivalent):
             scores.dim() == 4 and scores.shape[0] == 1,
             f"its first bottom is {format_shape(scores.shape)}; expected a batch of one map",
         )
+        objects = before_the_first_pass(objects)
         self.check(
             objects.dim() >= 2 and objects.shape[1] == 5 and info.numel() >= 3,
             f"its bottoms are objects {format_shape(objects.shape)} and facts of the image "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from caffecompat.layers._base import Message, Shape, exactly, format_shape
 from caffecompat.layers._python_equivalent import (
@@ -11,8 +11,9 @@ from caffecompat.layers._python_equivalent import (
     PythonEquivalent,
     register_python_layer,
 )
-from caffecompat.layers.forks.rcnn._one_image import OneImage
+from caffecompat.layers.forks.rcnn._one_image import OneImage, before_the_first_pass
 from caffecompat.layers.forks.rcnn._pixel_boxes import encode, overlaps
+from caffecompat.layers.forks.rcnn._rfcn_nets import ALL_REGIONS, is_of_rfcn, mines_hard_examples
 from caffecompat.layers.forks.rcnn._sampling import draw_keys, some
 
 if TYPE_CHECKING:
@@ -40,12 +41,19 @@ class ProposalTargetLayer(OneImage, PythonEquivalent):
     (0.1, 0.1, 0.2, 0.2). Inside weights are BBOX_INSIDE_WEIGHTS (1, 1, 1, 1), outside weights 1.
     These are keys of ``param_str``, beside ``num_classes``; the defaults are those of
     py-faster-rcnn's end-to-end training. Source: rpn/proposal_target_layer.py of py-faster-rcnn.
+
+    In a net with layer types of R-FCN all tops have four axes, the last ones of 1. There AGNOSTIC
+    (true where num_classes is 2) puts the targets of all objects into the place of class 1, and
+    BATCH_SIZE -1 takes all regions, as it does by default in a net with a BoxAnnotatorOHEM. Source:
+    the same file of py-R-FCN.
     """
 
     bottoms = exactly(2)
     tops = exactly(5)
+    reads_definition = True
     options = {
         "num_classes": REQUIRED,
+        "AGNOSTIC": False,
         "BATCH_SIZE": 128,
         "FG_FRACTION": 0.25,
         "FG_THRESH": 0.5,
@@ -58,10 +66,24 @@ class ProposalTargetLayer(OneImage, PythonEquivalent):
     }
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
+        self.axes = 4 if is_of_rfcn(self.context.definition) else 2
         self.read_options(message)
         for name in ("BBOX_NORMALIZE_MEANS", "BBOX_NORMALIZE_STDS", "BBOX_INSIDE_WEIGHTS"):
             self.check(len(self.given[name]) == 4, f"param_str: {name} must have 4 numbers")
         self.classes = int(self.given["num_classes"])
+        self.agnostic = bool(self.given["AGNOSTIC"])
+        self.check(
+            self.classes == 2 or not self.agnostic,
+            f"param_str: num_classes is {self.classes}; with AGNOSTIC it must be 2",
+        )
+
+    def _option(self, name: str, found: Mapping[str, Any]) -> Any:
+        if name == "AGNOSTIC" and name not in found:
+            return self.axes > 2 and found.get("num_classes") == 2
+        mines = mines_hard_examples(self.context.definition)
+        if name == "BATCH_SIZE" and name not in found and mines:
+            return ALL_REGIONS
+        return super()._option(name, found)
 
     def forward(self, regions: Tensor, objects: Tensor) -> tuple[Tensor, ...]:
         import torch
@@ -69,7 +91,7 @@ class ProposalTargetLayer(OneImage, PythonEquivalent):
         self._check_shapes(regions, objects)
         truth = objects.detach().reshape(-1, 5)
         self.check(
-            not truth.shape[0] or bool((truth[:, 4] < self.classes).all()),
+            self.agnostic or not truth.shape[0] or bool((truth[:, 4] < self.classes).all()),
             f"an object has class {truth[:, 4].max() if truth.shape[0] else 0:g}, but num_classes "
             f"is {self.classes}, which counts the background as class 0",
         )
@@ -84,13 +106,19 @@ class ProposalTargetLayer(OneImage, PythonEquivalent):
             classes[: len(positive)] = truth[best[positive], 4]
         if truth.shape[0]:
             targets = self._targets(every[kept, 1:], truth[best[kept], :4])
-        return (every[kept], classes, *self._expanded(classes, targets))
+        return self._shaped(every[kept], classes, *self._expanded(classes, targets))
 
     def infer(self, regions: Tensor, objects: Tensor) -> tuple[Tensor, ...]:
-        self._check_shapes(regions, objects)
+        self._check_shapes(regions, before_the_first_pass(objects))
         wide = 4 * self.classes
         new = regions.new_empty
-        return new(1, 5), new(1), new(1, wide), new(1, wide), new(1, wide)
+        return self._shaped(new(1, 5), new(1), *(new(1, wide) for _ in range(3)))
+
+    def _shaped(self, *tops: Tensor) -> tuple[Tensor, ...]:
+        """The tops with the axes that they have in this net."""
+        if self.axes == 2:
+            return tops
+        return tuple(top.reshape(len(top), -1 if top.dim() > 1 else 1, 1, 1) for top in tops)
 
     def _check_shapes(self, regions: Tensor, objects: Tensor) -> None:
         self.check(
@@ -113,11 +141,16 @@ class ProposalTargetLayer(OneImage, PythonEquivalent):
         """Indices of drawn regions with an object, and of background."""
         given = self.given
         size = int(given["BATCH_SIZE"])
+        size = len(most) if size == ALL_REGIONS else size
         keys = draw_keys(self.noise, len(most), like)
         objects = most >= given["FG_THRESH"]
         background = (most < given["BG_THRESH_HI"]) & (most >= given["BG_THRESH_LO"])
-        positive = some(objects, keys[0], round(given["FG_FRACTION"] * size))
+        positive = some(objects, keys[0], self._most_objects(size))
         return positive, some(background, keys[1], size - len(positive))
+
+    def _most_objects(self, size: int) -> int:
+        every = int(self.given["BATCH_SIZE"]) == ALL_REGIONS
+        return size if every else round(self.given["FG_FRACTION"] * size)
 
     def _targets(self, boxes: Tensor, objects: Tensor) -> Tensor:
         targets = encode(boxes, objects)
@@ -132,6 +165,7 @@ class ProposalTargetLayer(OneImage, PythonEquivalent):
         import torch
 
         known = torch.arange(self.classes, device=classes.device)
+        classes = classes.clamp(max=1) if self.agnostic else classes
         own = (classes.unsqueeze(1) == known) & (known > 0)
         values = (own.unsqueeze(2) * targets.unsqueeze(1)).flatten(1)
         weights = targets.new_tensor(self.given["BBOX_INSIDE_WEIGHTS"])

@@ -16,6 +16,7 @@ from caffecompat.layers._python_equivalent import (
     register_python_layer,
 )
 from caffecompat.layers._source import Source
+from caffecompat.layers.forks.rcnn._rfcn_nets import is_of_rfcn
 
 if TYPE_CHECKING:
     from caffecompat.data.advice import MissingInput
@@ -45,9 +46,11 @@ class RoIDataLayer(PythonEquivalent, Source):
     ``num_classes`` counts the background. When the net is built the image has the shape
     (1, 3, max(SCALES), MAX_SIZE).
 
-    With four to six tops (the image, regions, labels, targets and weights of Fast R-CNN) there is
-    nothing to read from a list; the program gives the values. Source:
-    roi_data_layer/layer.py and minibatch.py of py-faster-rcnn.
+    With four to six tops, or three of which the second is called rois (the image, regions, labels,
+    and perhaps targets and weights of Fast R-CNN), there is nothing to read from a list; the
+    program gives the values. Source: roi_data_layer/layer.py and minibatch.py of py-faster-rcnn and
+    fast-rcnn. In a net with layer types of R-FCN these tops have four axes, the last ones of 1, and
+    with AGNOSTIC (there true) targets for two classes. Source: the same files of py-R-FCN.
     """
 
     tops = between(3, 6)
@@ -62,6 +65,7 @@ class RoIDataLayer(PythonEquivalent, Source):
         "MAX_SIZE": 1000,
         "PIXEL_MEANS": (102.9801, 115.9465, 122.7717),
         "USE_FLIPPED": True,
+        "AGNOSTIC": False,
     }
 
     @classmethod
@@ -85,21 +89,32 @@ class RoIDataLayer(PythonEquivalent, Source):
         self.images: list[ObjectImage] = []
         # Two times through, because a batch is read ahead.
         self._order = functools.lru_cache(maxsize=2)(self._new_order)
-        wide = 4 * self.classes
         image = (1, 3, int(max(given["SCALES"])), int(given["MAX_SIZE"]))
-        if len(message.top) == _WITH_PROPOSALS:
+        # As the original's configuration HAS_RPN says; the names of the tops tell it here.
+        self.with_proposals = len(message.top) == _WITH_PROPOSALS and message.top[1] != "rois"
+        if self.with_proposals:
             self.shapes = [image, (1, 3), (1, 5)]
         else:
-            rest: list[Shape] = [(1, 5), (1,), (1, wide), (1, wide), (1, wide)]
-            self.shapes = [image, *rest][: len(message.top)]
+            self.shapes = [image, *self._shapes_of_regions()][: len(message.top)]
         if given["source"] and not self.context.options.shapes_only:
             self._read_list()
+
+    def _option(self, name: str, found: Mapping[str, Any]) -> Any:
+        if name == "AGNOSTIC" and name not in found:
+            return is_of_rfcn(self.context.definition)
+        return super()._option(name, found)
+
+    def _shapes_of_regions(self) -> list[Shape]:
+        wide = 4 * (2 if self.given["AGNOSTIC"] else self.classes)
+        if is_of_rfcn(self.context.definition):
+            return [(1, 5, 1, 1), (1, 1, 1, 1), *[(1, wide, 1, 1)] * 3]
+        return [(1, 5), (1,), *[(1, wide)] * 3]
 
     def _read_list(self) -> None:
         from caffecompat.data.sources.object_images import read_object_list, with_mirrored
 
         self.check(
-            len(self.shapes) == _WITH_PROPOSALS,
+            self.with_proposals,
             f"it has {len(self.shapes)} tops, but images of a source have three: data, im_info, "
             "gt_boxes",
         )
@@ -125,7 +140,7 @@ class RoIDataLayer(PythonEquivalent, Source):
             LayerError: the layer has other tops than data, im_info and gt_boxes.
         """
         self.check(
-            len(self.shapes) == _WITH_PROPOSALS,
+            self.with_proposals,
             f"it has {len(self.shapes)} tops; set_roidb is for data, im_info and gt_boxes",
         )
         self.images = [_of_roidb(entry) for entry in roidb]
@@ -140,7 +155,7 @@ class RoIDataLayer(PythonEquivalent, Source):
         from caffecompat.data.sources.object_images import Preparation, prepared
 
         # With more tops there is nothing to read from a list.
-        listed = len(self.shapes) == _WITH_PROPOSALS
+        listed = self.with_proposals
         ways = "name a list of boxes as 'source' in its param_str, call set_roidb, or "
         self.check(
             bool(self.images),

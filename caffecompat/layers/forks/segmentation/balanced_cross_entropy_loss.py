@@ -18,11 +18,13 @@ class BalancedCrossEntropyLoss(Loss):
 
     Bottoms: scores and labels (N, ...) with equally many elements. In each image a label of 1 has
     the weight n0 / (n0 + n1) and one of 0 the weight n1 / (n0 + n1), for n1 labels of 1 and n0 of
-    0; other labels do not count. The type has the name of BVLC's layer, and nothing in a net
-    says which one is meant: state it with ``dialect="hed"``.
+    0; other labels do not count. The type has the name of BVLC's layer. A net that reads its labels
+    by ImageLabelmapData, as HED's and RCF's do, means this one; for others state it with
+    ``dialect="hed"``.
     Source: HED's SigmoidCrossEntropyLoss layer; Xie and Tu (2015).
     """
 
+    implied_by = ("ImageLabelmapData",)
     loss_reduction = LossReduction.mean()
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
