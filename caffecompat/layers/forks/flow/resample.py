@@ -1,4 +1,4 @@
-"""Resample: FlowNet's image resizing."""
+"""Resample of FlowNet: images resized."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
-from caffecompat.layers._repeatable_selection import gathered
+from caffecompat.layers._repeatable_gradients import gathered
 
 if TYPE_CHECKING:
     from torch import Tensor

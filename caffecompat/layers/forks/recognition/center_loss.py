@@ -9,7 +9,7 @@ from caffecompat.layers._base import Message, Shape, register
 from caffecompat.layers._class_labels import ClassLabels
 from caffecompat.layers._loss import Loss, naming_bad_labels
 from caffecompat.layers._loss_reduction import LossReduction
-from caffecompat.layers._repeatable_selection import added_up
+from caffecompat.layers._repeatable_gradients import added_up
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,4 +1,4 @@
-"""Upsample with a pooling mask: the counterpart of MAX pooling."""
+"""Upsample of SegNet: the counterpart of MAX pooling, with its mask."""
 
 from __future__ import annotations
 

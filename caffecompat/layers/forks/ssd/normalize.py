@@ -1,4 +1,4 @@
-"""Normalize as SSD and ParseNet define it: each position or image divided by its L2 norm."""
+"""Normalize of SSD and ParseNet: each position or image divided by its L2 norm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalize as NormFace defines it: each position divided by its norm, without parameters."""
+"""Normalize of NormFace: each position divided by its norm, without parameters."""
 
 from __future__ import annotations
 
