@@ -200,7 +200,24 @@ class MissingExtra(CaffeError, ImportError):
     """An optional library is not installed; the message has the command that installs it."""
 
     def __init__(self, purpose: str, extra: str) -> None:
-        super().__init__(f"{purpose} needs an extra: pip install 'caffecompat[{extra}]'")
+        super().__init__(f"{purpose} needs an extra: pip install '{_installable()}[{extra}]'")
+
+
+def _installable() -> str:
+    """What pip takes for this package: its name where it is installed, else its checkout.
+
+    No index is to be asked for a name that nobody has registered there.
+    """
+    from importlib.metadata import PackageNotFoundError, distribution
+    from pathlib import Path
+
+    checkout = Path(__file__).parents[1]
+    try:
+        distribution("caffecompat")
+    except PackageNotFoundError:
+        if (checkout / "pyproject.toml").exists():
+            return str(checkout)
+    return "caffecompat"
 
 
 def first_line(error: BaseException) -> str:

@@ -20,6 +20,7 @@ PACKAGE = ROOT / "caffecompat"
 # Lowest first: a module imports only from its own package and from those before it.
 PACKAGES = [
     "errors",
+    "first_use",
     "registry",
     "input_files",
     "output_files",

@@ -24,5 +24,5 @@ def read_seconds(path: str | os.PathLike[str], max_bytes: int | None = None) -> 
             f"{os.fspath(path)}: this is not a training log: it has no line 'Solving ...'; give "
             "what 'caffe train' or 'caffecompat train' has written to standard error"
         )
-    clock = Clock(start)
+    clock = Clock(start, os.fspath(path))
     return [clock.seconds(match) for match, line in stamped if "Iteration" in line]

@@ -143,7 +143,7 @@ def _read(lines: Iterable[str], name: str) -> ParsedLog:
         prefix = PREFIX.match(line)
         stamped = stamped or prefix is not None
         if clock is None and prefix and "Solving" in line:
-            clock = Clock(prefix)
+            clock = Clock(prefix, name)
         if clock is None or prefix is None:
             continue
         if match := _ITERATION.search(line):
@@ -196,9 +196,18 @@ def _fix_first_rate(rows: list[Row]) -> None:
 
 
 class Clock:
-    """Seconds since a start line. Log lines have no year; a smaller month starts a new year."""
+    """Seconds since a start line. Log lines have no year; a smaller month starts a new year.
 
-    def __init__(self, start: re.Match[str]) -> None:
+    Args:
+        start: the prefix of that line.
+        name: the log, for messages.
+
+    Raises:
+        FormatError: the prefix has an impossible date or time.
+    """
+
+    def __init__(self, start: re.Match[str], name: str) -> None:
+        self._name = name
         self._years = 0
         self._month = int(start["month"])
         self._start = self._time(start)
@@ -222,7 +231,10 @@ class Clock:
             text = f"{year} {prefix['month']} {prefix['day']} {prefix['clock']}"
             return datetime.strptime(text, form)
         except ValueError as error:
-            raise FormatError(f"{prefix[0]!r} has no valid date and time: {error}") from error
+            raise FormatError(
+                f"{self._name}: a line begins with {prefix[0]!r}, which has no valid date and time "
+                f"({error}); correct the line or delete it"
+            ) from error
 
 
 def table(rows: list[Row], delimiter: str = ",") -> str:

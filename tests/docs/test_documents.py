@@ -12,8 +12,11 @@ import pytest
 from caffecompat.cli.main import verb_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
-SCRIPTS = [*sorted((REPOSITORY / "tools").glob("*.sh")), REPOSITORY / ".ci" / "run"]
+TOOLS = REPOSITORY / "tools"
+DOCUMENTS = sorted(
+    [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md"), TOOLS / "README.md"]
+)
+SCRIPTS = [*sorted(TOOLS.glob("*.sh")), REPOSITORY / ".ci" / "run"]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -51,3 +54,20 @@ def test_prototxts_that_documents_name_exist(path: Path) -> None:
 def test_scripts_can_be_run(path: Path) -> None:
     assert os.access(path, os.X_OK)
     subprocess.run(["bash", "-n", str(path)], check=True)
+
+
+def test_every_script_is_in_the_list_of_scripts() -> None:
+    listed = set(re.findall(r"`([\w/]+\.(?:py|sh))`", (TOOLS / "README.md").read_text("utf-8")))
+    there = {
+        path.relative_to(TOOLS).as_posix() for path in (*TOOLS.rglob("*.py"), *TOOLS.glob("*.sh"))
+    }
+    generated = {name for name in listed if not (TOOLS / name).exists()}
+    assert generated == set()
+    assert {name for name in there if not name.startswith(("gpu/", "quickstart/"))} == listed
+
+
+def test_python_scripts_can_be_run() -> None:
+    """A first line that names an interpreter is of use only in a file that may be run."""
+    first = {path: path.read_text("utf-8").startswith("#!") for path in TOOLS.rglob("*.py")}
+    assert any(first.values())
+    assert [path for path, says in first.items() if says != os.access(path, os.X_OK)] == []

@@ -246,7 +246,7 @@ def test_a_missing_extra_is_named(
     subject = built(SMALL)
     with pytest.raises(MissingExtra) as missing:
         subject.optimize(engine)
-    assert f"caffecompat[{extra}]" in str(missing.value)
+    assert f"[{extra}]'" in str(missing.value)
     outputs(subject)
 
 
