@@ -58,11 +58,9 @@ def test_scripts_can_be_run(path: Path) -> None:
 
 def test_every_script_is_in_the_list_of_scripts() -> None:
     listed = set(re.findall(r"`([\w/]+\.(?:py|sh))`", (TOOLS / "README.md").read_text("utf-8")))
-    there = {
-        path.relative_to(TOOLS).as_posix() for path in (*TOOLS.rglob("*.py"), *TOOLS.glob("*.sh"))
-    }
-    generated = {name for name in listed if not (TOOLS / name).exists()}
-    assert generated == set()
+    there = {path.relative_to(TOOLS).as_posix() for path in TOOLS.rglob("*.py")}
+    there |= {path.name for path in TOOLS.glob("*.sh")}
+    # The stages of gpu_check.py and the steps of quickstart.sh are no scripts of their own.
     assert {name for name in there if not name.startswith(("gpu/", "quickstart/"))} == listed
 
 

@@ -5,6 +5,7 @@ Layers without a gradient go forward only.
 
 Both run in one process, turn by turn, over the same values and from memory that the process keeps,
 in other places of it each turn; the figure is the ratio of the medians.
+
 Example:
     python tools/bench/layers.py [--device cuda] [--only Pooling,LRN] [--rounds 101]
 """

@@ -6,6 +6,7 @@ and keeps only the net's outputs. The process keeps the memory that it frees. Th
 medians, and the difference and ratio of the two.
 Beside them: forward() while a script holds a view of every blob, and a step of a solver beside
 the one of caffecompat.Solver.
+
 Example:
     python tools/bench/pycaffe.py [--device cuda] [--rounds 101] [--only lenet]
 """
