@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from caffecompat.cli.main import verb_names
+from caffecompat.cli.main import load_verb, verb_names, verb_parser
+from caffecompat.cli.spelling import normalise
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOOLS = REPOSITORY / "tools"
@@ -26,10 +28,18 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_commands_use_verbs_that_exist(path: Path) -> None:
-    blocks = re.findall(r"```sh\n(.*?)```", path.read_text("utf-8"), re.DOTALL)
-    used = set(re.findall(r"^caffecompat ([a-z-]+)", "\n".join(blocks), re.MULTILINE))
-    assert used <= set(verb_names())
+def test_every_command_line_is_accepted(path: Path) -> None:
+    """Their arguments, not their files."""
+    blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```$", path.read_text("utf-8"), re.M | re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    lines = [re.sub(r"\s+#.*", "", line).removeprefix("$ ") for line in lines]
+    for command in [part for line in lines for part in re.split(r" && |; ", line)]:
+        if not command.startswith("caffecompat ") or command.startswith("caffecompat -"):
+            continue
+        words = shlex.split(command.partition(" > ")[0])
+        assert words[1] in verb_names(), command
+        parser = verb_parser(words[1], load_verb(words[1]))
+        parser.parse_args(normalise(words[2:], parser))
 
 
 def test_verbs_of_the_readme_exist() -> None:

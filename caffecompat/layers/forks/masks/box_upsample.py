@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._bad_index import explaining_bad_index
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
 from caffecompat.layers._repeatable_gradients import gathered, selected
 
@@ -65,12 +66,9 @@ class BoxUpsample(Layer):
         count = maps.shape[1]
         first = rows[:, :1].long() * count + rows[:, 1:2].long() * self.channels
         index = first + torch.arange(self.channels, device=maps.device)
-        try:
+        sentence = f"a box names a map or a group of channels beyond {format_shape(maps.shape)}"
+        with explaining_bad_index(self, sentence):
             chosen = selected(maps.flatten(2).flatten(0, 1), 0, index.flatten())
-        except IndexError:
-            self.refuse(
-                f"a box names a map or a group of channels beyond {format_shape(maps.shape)}"
-            )
         return chosen.unflatten(0, index.shape)
 
     def _check_shapes(self, maps: Tensor, boxes: Tensor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._bad_index import explaining_bad_index
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
 from caffecompat.layers._repeatable_gradients import gathered, selected
 from caffecompat.layers._surrogate_gradient import with_gradient_of
@@ -76,10 +77,9 @@ class ROIWarping(Layer):
     ) -> list[Tensor]:
         """The features at the four neighbours, each (R, C, pooled_h, pooled_w)."""
         width = features.shape[3]
-        try:
+        sentence = f"a region names an image beyond the {features.shape[0]} of the batch"
+        with explaining_bad_index(self, sentence):
             planes = selected(features.flatten(2), 0, image)
-        except IndexError:
-            self.refuse(f"a region names an image beyond the {features.shape[0]} of the batch")
         found = []
         for y in rows:
             for x in columns:

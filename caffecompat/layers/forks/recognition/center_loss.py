@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.layers._base import Message, Shape, register
@@ -31,8 +32,6 @@ class CenterLoss(Loss):
     batch_coupling = "divides the gradients of its centers by counts in the whole batch"
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        from math import prod
-
         p = message.center_loss_param
         self.check(p.num_output > 0, "num_output is missing or 0, it must be positive")
         self.check(
