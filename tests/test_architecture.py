@@ -304,3 +304,14 @@ def test_public_names_are_what_they_say() -> None:
     assert set(caffecompat.__all__) <= set(dir(caffecompat))
     with pytest.raises(AttributeError, match="no attribute 'Nett'"):
         _ = caffecompat.Nett
+
+
+def test_no_test_imports_from_another_test() -> None:
+    """What several tests need stands in a module beside them, or in a conftest.py."""
+    wrong = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for name in imports(ast.parse(path.read_text()), module_level_only=False)
+        if re.match(r"tests\.(?:\w+\.)*test_\w+\.", name)
+    ]
+    assert not wrong, "\n".join(wrong)

@@ -11,7 +11,7 @@ import pytest
 from caffecompat.data.sample_choices import SampleChoices
 from caffecompat.data.sources.yolo_annotated import Jitter
 from caffecompat.errors import CaffeError, DataError, FileProblem, LayerError
-from tests.data.test_annotated_data import images, net, parsed, tops, write
+from tests.data.annotated_databases import images, net, parsed, tops, write
 
 LISTS = "annotated_data_param { yolo_data_type: 1 yolo_data_jitter: 0 %s }"
 SIZES = " ".join(
