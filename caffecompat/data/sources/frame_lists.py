@@ -24,7 +24,7 @@ from caffecompat.data.codec.images import (
 from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.sources.base import RawSample, Sample
 from caffecompat.data.sources.image_list import Entry, read_names
-from caffecompat.data.sources.image_samples import ImageSamples
+from caffecompat.data.sources.image_samples import ImageSamples, ListSettings
 from caffecompat.errors import DataError
 from caffecompat.reporting.terminal import short_name, shorten
 from caffecompat.reporting.units import format_shape
@@ -164,23 +164,16 @@ class FrameSamples(ImageSamples):
         path: the list, for messages.
         videos: its videos.
         settings: what happens to them.
-        shuffle: whether to shuffle.
-        seed: the seed of all random choices.
+        taken: how they are taken.
     """
 
     def __init__(
-        self,
-        path: str,
-        videos: list[Video],
-        settings: FrameSettings,
-        shuffle: bool = False,
-        seed: int = 0,
+        self, path: str, videos: list[Video], settings: FrameSettings, taken: ListSettings
     ) -> None:
         entries = [Entry(video.folder, video.label) for video in videos]
-        super().__init__(path, entries, shuffle=shuffle, seed=seed)
+        super().__init__(path, entries, taken)
         self._videos = videos
         self._settings = settings
-        self._seed = seed
 
     def decode(self, raw: RawSample) -> Sample:
         video, s = self._videos[raw.position], self._settings
@@ -204,7 +197,7 @@ class FrameSamples(ImageSamples):
         return f"{self.path}: video {raw.position + 1} (folder {name!r})"
 
     def _drawn(self, ordinal: int, purpose: str, limit: int) -> int:
-        return pick_one(self._seed, ordinal, purpose, limit)
+        return pick_one(self._taken.seed, ordinal, purpose, limit)
 
     def _starts(self, frames: int, ordinal: int) -> list[int]:
         """How many frames are before the clip of each segment."""

@@ -183,7 +183,12 @@ class WindowSamples(Samples):
         if image is None:
             raise DataError("it is not an image that OpenCV can decode")
         place = place_window(
-            *(window.box, image.shape[:2], self._crop, self._context, self._square, mirror)
+            window.box,
+            image.shape[:2],
+            crop=self._crop,
+            context=self._context,
+            square=self._square,
+            mirror=mirror,
         )
         out = np.zeros((3, self._crop, self._crop), np.float32)
         self._paste(image, place, mirror, out)

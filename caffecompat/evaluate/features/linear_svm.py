@@ -151,7 +151,10 @@ def train_and_test(
         log.warning(
             "C = %g: %d of %d classifiers had not converged after %d iterations; they are used as "
             "they are",
-            *(cost, svm.unfinished, classes, MAX_ITERATIONS),
+            cost,
+            svm.unfinished,
+            classes,
+            MAX_ITERATIONS,
         )
     decisions = svm.decide(test.features)
     show(steps, steps)
