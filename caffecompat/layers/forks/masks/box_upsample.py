@@ -41,7 +41,6 @@ class BoxUpsample(Layer):
         self.channels, self.size = int(p.channels), (int(p.height), int(p.width))
 
     def forward(self, maps: Tensor, boxes: Tensor) -> Tensor:
-
         self._check_shapes(maps, boxes)
         rows = boxes.detach().reshape(boxes.shape[0], 6)
         planes = self._planes(maps, rows)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from caffecompat.layers._bad_index import explaining_bad_index
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
 from caffecompat.layers._repeatable_gradients import gathered, selected
+from caffecompat.layers._rounding import round_away
 from caffecompat.layers._surrogate_gradient import with_gradient_of
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class ROIWarping(Layer):
         rows = regions.reshape(regions.shape[0], 5)
         image = rows[:, 0].detach().long()
         scaled = rows[:, 1:] * self.scale
-        corners = with_gradient_of(_round(scaled.detach()), scaled)
+        corners = with_gradient_of(round_away(scaled.detach()), scaled)
         y = _points(corners[:, 1], corners[:, 3], self.size[0])
         x = _points(corners[:, 0], corners[:, 2], self.size[1])
         height, width = features.shape[2:]
@@ -87,15 +88,6 @@ class ROIWarping(Layer):
                 index = index.unsqueeze(1).expand(-1, features.shape[1], -1)
                 found.append(gathered(planes, 2, index).unflatten(2, self.size))
         return found
-
-
-def _round(x: Tensor) -> Tensor:
-    """Ties away from 0, as C's round."""
-    import torch
-
-    size = x.abs()
-    below = size.floor()
-    return torch.copysign(below + (size - below >= 0.5).to(x.dtype), x)
 
 
 def _points(start: Tensor, end: Tensor, count: int) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._base import Message
 from caffecompat.layers.forks.yolo._centre_boxes import overlaps, suppress
 
 if TYPE_CHECKING:
@@ -100,6 +101,13 @@ class Verdicts:
                 judged[row, int(place in taken)] = 1
                 taken.add(place)
         return judged
+
+
+def score(p: Message, certain: Tensor, share: Tensor) -> Tensor:
+    """The score by ``p.score_type``, of objectness and the share of a class."""
+    names = p.DESCRIPTOR.enum_types_by_name["ScoreType"].values_by_number
+    kind = names[p.score_type].name
+    return {"OBJ": certain, "PROB": share}.get(kind, certain * share)
 
 
 def table(rows: Tensor, objects: Objects, classes: int, room: int) -> Tensor:
