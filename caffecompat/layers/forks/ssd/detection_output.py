@@ -10,11 +10,11 @@ import numpy as np
 
 from caffecompat.layers._base import Layer, Message, Shape, between, format_shape, register
 from caffecompat.layers._batch_source import errors_at
+from caffecompat.layers.forks._other_fields import refuse_other_fields
 from caffecompat.layers.forks.ssd._box_codes import decode, split_priors
 from caffecompat.layers.forks.ssd._detection_files import FORMATS, SAVE_FIELDS, DetectionFiles
 from caffecompat.layers.forks.ssd._detections import DetectionOptions, Floats, detect
-from caffecompat.layers.forks.ssd._fields import refuse_other_fields
-from caffecompat.layers.forks.ssd._multibox_options import code_name
+from caffecompat.proto.schema import enum_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +75,7 @@ class DetectionOutput(Layer):
         self.check(0 < nms.eta <= 1, f"nms_param: eta is {nms.eta:g}, expected above 0, up to 1")
         self.classes = int(p.num_classes)
         self.location_classes = 1 if p.share_location else self.classes
-        self.code = code_name(p)
+        self.code = enum_name(p, "code_type")
         self.variance_in_target = bool(p.variance_encoded_in_target)
         self.objectness = float(p.objectness_score)
         limited = p.HasField("confidence_threshold")

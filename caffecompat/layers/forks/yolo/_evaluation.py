@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message
 from caffecompat.layers.forks.yolo._centre_boxes import overlaps, suppress
+from caffecompat.proto.schema import enum_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,9 +106,7 @@ class Verdicts:
 
 def score(p: Message, certain: Tensor, share: Tensor) -> Tensor:
     """The score by ``p.score_type``, of objectness and the share of a class."""
-    names = p.DESCRIPTOR.enum_types_by_name["ScoreType"].values_by_number
-    kind = names[p.score_type].name
-    return {"OBJ": certain, "PROB": share}.get(kind, certain * share)
+    return {"OBJ": certain, "PROB": share}.get(enum_name(p, "score_type"), certain * share)
 
 
 def table(rows: Tensor, objects: Objects, classes: int, room: int) -> Tensor:

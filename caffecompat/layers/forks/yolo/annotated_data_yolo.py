@@ -11,7 +11,7 @@ import numpy as np
 from caffecompat.data.transforms import box_resize
 from caffecompat.errors import ShapesUnknown
 from caffecompat.layers._base import Message, Shape, between, format_shape, register
-from caffecompat.layers.forks.ssd._fields import refuse_other_fields
+from caffecompat.layers.forks._other_fields import refuse_other_fields
 from caffecompat.layers.forks.ssd.annotated_data import AnnotatedData
 
 if TYPE_CHECKING:
