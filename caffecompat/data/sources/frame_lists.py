@@ -49,7 +49,7 @@ class FrameSettings:
         pattern: the name of a frame, with ``%d`` for its number from 1 on; where ``flow``, also
             with ``%c`` for the axis, x or y.
         flow: a frame is two gray images, the flow along x and along y.
-        color: a frame is an image of three channels (B, G, R), else a gray one.
+        colour: a frame is an image of three channels (B, G, R), else a gray one.
         length_first: in a clip, all frames of a channel are next to each other, instead of all
             channels of a frame.
         size: height and width that frames are resized to; None to keep the size.
@@ -70,7 +70,7 @@ class FrameSettings:
     length: int
     pattern: str
     flow: bool = False
-    color: bool = True
+    colour: bool = True
     length_first: bool = False
     size: tuple[int, int] | None = None
     crop: int = 0
@@ -87,7 +87,7 @@ class FrameSettings:
     @property
     def channels(self) -> int:
         """The channels of a sample."""
-        per_frame = 2 if self.flow else 3 if self.color else 1
+        per_frame = 2 if self.flow else 3 if self.colour else 1
         return self.segments * self.length * per_frame
 
     def names(self, number: int) -> list[str]:
@@ -224,7 +224,7 @@ class FrameSamples(ImageSamples):
 
     def _image(self, folder: bytes, name: str) -> Pixels:
         try:
-            colour: Colour = "gray" if self._settings.flow or not self._settings.color else "color"
+            colour: Colour = "gray" if self._settings.flow or not self._settings.colour else "color"
             pixels = read_pixels(folder + b"/" + name.encode(), colour)
         except DataError as error:
             raise DataError(f"frame {short_name(name)!r}: {error}") from error

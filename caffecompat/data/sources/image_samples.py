@@ -23,21 +23,21 @@ class ListSettings:
 
     Attributes:
         root: the prefix of each name, including a slash.
-        color: whether images are decoded to three channels.
+        colour: whether images are decoded to three channels.
         shuffle: whether to shuffle.
         seed: the seed of all random choices.
         skip: number of entries that the first pass leaves out at its start.
     """
 
     root: str = ""
-    color: bool = True
+    colour: bool = True
     shuffle: bool = False
     seed: int = 0
     skip: int = 0
 
 
 class ImageSamples(Samples):
-    """The images of a list, always 8 bit: B, G, R, or one channel without ``color``.
+    """The images of a list, always 8 bit: B, G, R, or one channel without ``colour``.
 
     Args:
         path: the list, for messages.
@@ -87,7 +87,7 @@ class ImageSamples(Samples):
         return RawSample(ordinal, position, self._entries[position].name)
 
     def decode(self, raw: RawSample) -> Sample:
-        pixels = read_pixels(self._root + raw.key, "color" if self._taken.color else "gray")
+        pixels = read_pixels(self._root + raw.key, "color" if self._taken.colour else "gray")
         if self._size is not None:
             pixels = resize_image(pixels, width=self._size[1], height=self._size[0])
         return Sample(planes(pixels), self._entries[raw.position].label)

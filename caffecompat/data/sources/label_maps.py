@@ -200,7 +200,7 @@ class MapSamples(ImageSamples):
         self._steps = MapSteps(settings, taken.seed)
 
     def decode(self, raw: RawSample) -> MapSample:
-        pixels = self._read(raw.key, self._taken.color)
+        pixels = self._read(raw.key, self._taken.colour)
         height, width = pixels.shape[:2]
         labels = self._labels(raw, height, width)
         if self._settings.size is not None:
@@ -228,8 +228,8 @@ class MapSamples(ImageSamples):
         assert isinstance(sample, MapSample)
         return sample.label_row()
 
-    def _read(self, name: bytes, color: bool) -> Pixels:
-        return read_pixels(self._root + name, "color" if color else "gray")
+    def _read(self, name: bytes, colour: bool) -> Pixels:
+        return read_pixels(self._root + name, "color" if colour else "gray")
 
     def _labels(self, raw: RawSample, height: int, width: int) -> Pixels:
         """The label of each pixel of an image file."""

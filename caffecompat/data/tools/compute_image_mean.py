@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from caffecompat.data.backends.database import Database, open_database
 from caffecompat.data.codec.annotated_datum import parse_record
 from caffecompat.data.codec.datum import decode_datum
-from caffecompat.data.transforms.color_pca import ColourPCA, ColourSums
+from caffecompat.data.transforms.colour_pca import ColourPCA, ColourSums
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.output_files import check_writable
 from caffecompat.reporting.units import format_shape
