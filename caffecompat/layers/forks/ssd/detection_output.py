@@ -34,14 +34,13 @@ _CORNERS = (0, 1, 2, 1, 2, 3, 0, 3)
 
 @register("DetectionOutput", fork="SSD, RefineDet, TextBoxes++")
 class DetectionOutput(Layer):
-    """Rows [image, class, score, xmin, ymin, xmax, ymax], relative to the image; the top is
-    (1, 1, K, 7).
+    """Rows [image, class, score, xmin, ymin, xmax, ymax], relative to the image.
 
-    Bottoms: locations (N, 4 * P * L), with L = 1 or, without ``share_location``, the number of
-    classes; scores (N, P * classes) after the softmax; priors (1, 2, 4 * P), see PriorBox. An image
-    may follow; nothing is read from it. RefineDet gives its first stage's probabilities (N, 2 * P)
-    instead, and its locations (N, 4 * P): a box that is an object with less than
-    ``objectness_score`` is background, and the first stage's boxes replace the priors.
+    Top: (1, 1, K, 7). Bottoms: locations (N, 4 * P * L), with L = 1 or, without ``share_location``,
+    the number of classes; scores (N, P * classes) after the softmax; priors (1, 2, 4 * P), see
+    PriorBox. An image may follow; nothing is read from it. RefineDet gives its first stage's
+    probabilities (N, 2 * P) instead, and its locations (N, 4 * P): a box that is an object with
+    less than ``objectness_score`` is background, and the first stage's boxes replace the priors.
 
     Of each class but the background the boxes with a score above ``confidence_threshold``, at most
     ``nms_param.top_k``, pass non-maximum suppression; of an image at most ``keep_top_k`` are kept.
