@@ -125,6 +125,14 @@ def encoding_of(start: bytes, name: str) -> str:
     return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
 
 
+def no_training_log(name: str, found: str) -> FormatError:
+    """The error for a file without the lines of a training log; ``found`` says which."""
+    return FormatError(
+        f"{name}: this is not a training log: {found}; give what 'caffe train' or 'caffecompat "
+        "train' has written to standard error"
+    )
+
+
 def _checked(log: ParsedLog, size: int, max_bytes: int | None) -> ParsedLog:
     claimed = ClaimedBytes(log.path, size, max_bytes)
     for kind, rows in (("training", log.train), ("test", log.test)):
@@ -164,10 +172,7 @@ def _read(lines: Iterable[str], name: str) -> ParsedLog:
             rows[-1].net = net if match[1] == "Test" else 0
     if clock is None:
         found = "it has no line 'Solving ...'" if stamped else "none of its lines is a log line"
-        raise FormatError(
-            f"{name}: this is not a training log: {found}; give what 'caffe train' or "
-            "'caffecompat train' has written to standard error"
-        )
+        raise no_training_log(name, found)
     _fix_first_rate(log.train)
     _fix_first_rate(log.test)
     return log
