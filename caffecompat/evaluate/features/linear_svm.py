@@ -197,7 +197,10 @@ def check_labels(images: FeatureSet, kind: str) -> None:
         DataError: says how many.
     """
     if images.labels.ndim == 1 and (images.labels < 0).any():
-        raise DataError(f"{int((images.labels < 0).sum())} of the {kind}images have no label")
+        raise DataError(
+            f"{int((images.labels < 0).sum())} of the {kind}images have no label; compute the "
+            "features again, of images with labels"
+        )
 
 
 def _classes(train: FeatureSet, test: FeatureSet) -> int:
