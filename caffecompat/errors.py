@@ -26,7 +26,8 @@ The command line prints ``str(error)``.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -201,6 +202,23 @@ class MissingExtra(CaffeError, ImportError):
 
     def __init__(self, purpose: str, extra: str) -> None:
         super().__init__(f"{purpose} needs an extra: pip install '{_installable()}[{extra}]'")
+
+
+@contextmanager
+def needing_extra(purpose: str, extra: str) -> Iterator[None]:
+    """Context for imports of an optional library.
+
+    Args:
+        purpose: what needs it, the beginning of the message.
+        extra: the extra of this package that has it.
+
+    Raises:
+        MissingExtra: an import fails.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtra(purpose, extra) from error
 
 
 def _installable() -> str:
