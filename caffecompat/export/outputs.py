@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from caffecompat.errors import ExportError, suggestion
 from caffecompat.export.model import CaffeModel
-from caffecompat.export.wiring import Step, Wiring, net_of
+from caffecompat.export.wiring import Step, Wiring, net_of, unused_name
 from caffecompat.graph import Graph, Version, build_graph, net_state
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
@@ -148,26 +148,18 @@ def _keep_tops(step: Step, needed: Collection[Version]) -> None:
 def _copy_out(wiring: Wiring, value: Version, taken: Collection[str]) -> None:
     """Gives the blob name of a value that is read to a copy of it that nothing reads."""
     name = wiring.name_of(value)
-    other = _unused(f"{name}_read", taken)
+    other = unused_name(f"{name}_read", taken)
     for step in wiring.steps:
         for top in step.tops:
             if wiring.name_of(top) == name:
                 wiring.rename(top, other)
     message = schema.new("LayerParameter")
-    message.name, message.type = _unused(f"{name}_output", {s.name for s in wiring.steps}), "Split"
+    message.name = unused_name(f"{name}_output", {s.name for s in wiring.steps})
+    message.type = "Split"
     producer = wiring.producer(value)
     assert producer is not None
     step = Step(message, producer.place, [value], [Version(name, value.number + 1)])
     wiring.steps.append(step)
-
-
-def _unused(name: str, taken: Collection[str]) -> str:
-    number = 1
-    wanted = name
-    while wanted in taken:
-        number += 1
-        wanted = f"{name}_{number}"
-    return wanted
 
 
 def _weights_of(weights: Weights, wiring: Wiring) -> Weights:

@@ -8,7 +8,7 @@ value gets a blob name again, in a way that Caffe accepts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,7 +127,7 @@ class Wiring:
                     and readers[step.bottoms[position]] == 1
                 )
                 if name in used and not in_place:
-                    name = _unused(name, used | wanted)
+                    name = unused_name(name, used | wanted)
                 names[top] = name
                 used.add(name)
                 tops.append(name)
@@ -136,9 +136,13 @@ class Wiring:
         return [step.message for step in self.steps]
 
 
-def _unused(name: str, used: Iterable[str]) -> str:
-    taken = set(used)
-    return next(n for i in range(2, len(taken) + 3) if (n := f"{name}_{i}") not in taken)
+def unused_name(name: str, taken: Collection[str]) -> str:
+    """``name``, or where it is taken the first of ``name_2``, ``name_3`` ... that is not."""
+    number, wanted = 1, name
+    while wanted in taken:
+        number += 1
+        wanted = f"{name}_{number}"
+    return wanted
 
 
 def net_of(message: Any, layers: Iterable[Any]) -> Any:
